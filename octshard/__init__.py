@@ -1,0 +1,3 @@
+"""octshard: OCT volumes -> shards once -> V-JEPA 2 pretraining -> linear probes."""
+
+__version__ = "0.1.0"

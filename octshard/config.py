@@ -1,0 +1,288 @@
+"""Every knob, its unit and its default: PrepConfig, TrainConfig, ProbeConfig. A default lives here, once.
+
+`load(TrainConfig, files, overrides)` merges YAML files and KEY=VALUE words over the defaults, strictly: an
+unknown key or a wrong type is a UsageError with a suggestion. Fields made by `speed(...)` change how fast
+a run goes, never its result: they stay out of the digest and may differ on resume.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from octshard.errors import UsageError
+
+Config = TypeVar("Config")
+
+
+def speed(default: Any) -> Any:
+    """A field that changes the speed or the place of a run, not its result."""
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"speed": True})
+    return field(default=default, metadata={"speed": True})
+
+
+def several(*values: Any) -> Any:
+    """A list-valued default."""
+    return field(default_factory=lambda: list(values))
+
+
+@dataclass
+class PrepConfig:
+    """`octshard prep shard`: what a shard holds."""
+
+    src: str = speed("")  # release root: the folder that holds manifest.tsv
+    dst: str = speed("")  # where SHARDS/<device>/ is written
+    target_spacing: list[float] = several(0.05, 0.02, 0.02)  # mm (D, H, W)
+    image_size: list[int] = several(64, 384, 384)  # voxels (D, H, W): for fit=resize and for assumed spacing
+    fit: str = "crop_pad"  # crop_pad: the whole field of view is stored | resize: stretched to image_size
+    include_geometry: list[str] = several()  # geometries besides raster that become volumes
+    shard_bytes: int = 256_000_000  # aimed-at size of one tar, bytes
+    zstd_level: int = 3
+    seed: int = 0  # of the order of samples over shards, and of the split where the release names none
+    max_voxels: int = 2_000_000_000  # a file that declares more is refused as too_large
+    workers: int = speed(0)  # processes; 0 = one per core
+
+
+@dataclass
+class DataConfig:
+    """What is streamed."""
+
+    shards: list[str] = speed([])  # dataset folders SHARDS/<device>, in an order that stays
+    lanes: int = 64  # sequential readers that make up the order (DESIGN §6)
+    shuffle_window: int = 256  # samples permuted together within a lane
+    threads: int = speed(2)  # that read, verify and decompress
+    prefetch_batches: int = speed(4)  # batches held ready
+
+
+@dataclass
+class ModelConfig:
+    """The 3-D ViT encoder."""
+
+    image_size: list[int] = several(64, 384, 384)  # voxels (D, H, W): volumes are cropped and padded to it
+    patch: list[int] = several(4, 16, 16)  # voxels (D, H, W) of one token (tubelet)
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_ratio: float = 4.0
+    position: str = "rope"  # rope (3-D rotary) | sincos (fixed, added)
+
+
+@dataclass
+class PredictorConfig:
+    """The transformer predictor of `vjepa2`; the MLP of `seed` takes `width` as its hidden width."""
+
+    width: int = 384
+    depth: int = 12
+    heads: int = 6  # head_dim 64: 1.3x faster than V-JEPA 2's 12 heads (FACTS §2)
+
+
+@dataclass
+class MaskSet:
+    """One way to choose context and target tokens. Both counts: tokens if > 1, a share of N if <= 1."""
+
+    kind: str = "blocks"  # blocks (V-JEPA 2: full-depth rectangles) | cubes (until `ratio` is hidden)
+    blocks: int = 8  # blocks per volume
+    scale: float = 0.15  # of the valid plane, each block
+    aspect: list[float] = several(0.75, 1.5)  # height / width of a block, drawn log-uniformly
+    ratio: float = 0.6  # share of the valid tokens that cubes hide
+    cube: list[int] = several(2, 2, 2)  # tokens (D, H, W) of one cube
+    context: float = 0.2  # K
+    target: float = 0.4  # T
+
+
+@dataclass
+class ObjectiveConfig:
+    """What is learned."""
+
+    name: str = "vjepa2"  # vjepa2: L1 on layer-normed targets | seed: MLP predictor, normalised MSE
+    masks: list[MaskSet] = field(default_factory=lambda: [MaskSet()])
+    ema_start: float = 0.996
+    ema_end: float = 1.0  # reached by cosine at the end of the budget
+
+
+@dataclass
+class ViewConfig:
+    """Geometry is shared by context and target; intensity differs between them."""
+
+    flip_d: float = 0.5  # probability of reversing the B-scan order
+    flip_w: float = 0.5  # probability of a left-right mirror
+    gamma: float = 0.2  # intensities ** exp(uniform(-gamma, gamma))
+    noise: float = 0.05  # std of added noise, in units of the volume's std
+
+
+@dataclass
+class OptimConfig:
+    """AdamW: linear warm-up from 0 to base_lr (absolute, not scaled by batch), then cosine to final_lr."""
+
+    base_lr: float = 1.5e-3
+    final_lr: float = 1e-6
+    weight_decay: float = 0.05
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    warmup_epochs: float = 10.0
+    clip_grad: float = 1.0  # global norm; 0 = never
+
+
+@dataclass
+class RunConfig:
+    """Length, batch, cadence, place."""
+
+    out: str = speed("runs/run")  # checkpoints, metrics.jsonl, config.yaml
+    seed: int = 0
+    epochs: float | None = None  # length in passes over the data ...
+    samples_budget: int | None = None  # ... or in samples; exactly one of the two
+    global_batch: int = 128  # = per_device_batch x devices x accumulation
+    per_device_batch: int = speed(2)
+    device: str = speed("auto")  # auto | cpu | cuda | xla
+    precision: str = "bf16"  # bf16 (autocast) | fp32
+    compile: bool = speed(False)  # torch.compile on cuda
+    cpu_threads: int = (
+        0  # torch threads on cpu; 0 = as torch chooses. Part of the result: bit-exact resume needs it
+    )
+    checkpoint_every_epochs: float = speed(5.0)
+    log_every_steps: int = speed(50)
+    keep_last: int = speed(2)  # checkpoints besides the best and the last
+    val_samples: int = 256  # at most so many validation volumes at each checkpoint; 0 = no validation
+    wandb: str = speed("off")  # off | offline | online
+    wandb_project: str = speed("octshard")
+
+
+@dataclass
+class TrainConfig:
+    """`octshard train`."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    predictor: PredictorConfig = field(default_factory=PredictorConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    views: ViewConfig = field(default_factory=ViewConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+@dataclass
+class ProbeConfig:
+    """`octshard eval linear-probe`."""
+
+    checkpoint: str = ""  # a checkpoint file, or a run folder (its last checkpoint)
+    shards: list[str] = several()  # dataset folders with train, val and test samples
+    participants: str = ""  # participants.tsv: where labels come from
+    label: str = "study_group"  # a column of it
+    out: str = "runs/probe"  # probe.json, probe.html, cached features
+    regularisation: list[float] = several(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # C; chosen on val
+    bootstrap: int = 1000  # resamples of participants behind each interval
+    seed: int = 0
+    batch: int = speed(8)
+    device: str = speed("auto")
+
+
+def load(kind: type[Config], files: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> Config:
+    """Defaults < files in order < KEY=VALUE overrides; unknown keys and wrong types are UsageErrors."""
+    merged = OmegaConf.structured(kind)
+    layers: list[tuple[str, Any]] = []
+    for file in files:
+        try:
+            layers.append((str(file), OmegaConf.load(file)))
+        except FileNotFoundError:
+            raise UsageError(f"config {file}: no such file") from None
+        except Exception as error:  # yaml raises many kinds; each means that the text is not YAML
+            raise UsageError(f"config {file}: not YAML: {' '.join(str(error).split())}") from error
+    for word in overrides:
+        if "=" not in word:
+            raise UsageError(f"{word!r}: want KEY=VALUE, for example run.seed=1")
+        layers.append((word, OmegaConf.from_dotlist([word])))
+    for origin, layer in layers:
+        if not isinstance(layer, DictConfig):
+            raise UsageError(f"config {origin}: found a {type(layer).__name__}, want key: value pairs")
+        _reject_unknown(kind, layer, origin)
+        try:
+            merged = OmegaConf.merge(merged, layer)
+        except OmegaConfBaseException as error:
+            raise UsageError(f"config {origin}: {str(error).splitlines()[0]}") from error
+    return OmegaConf.to_object(merged)  # type: ignore[return-value]
+
+
+def save(cfg: Any) -> str:
+    """`cfg` as YAML text, every key written."""
+    return OmegaConf.to_yaml(OmegaConf.structured(cfg))
+
+
+def result_values(cfg: Any) -> dict[str, Any]:
+    """Dotted key -> value of every field that changes the result (not those made by `speed`)."""
+    return dict(_leaves(cfg, "", with_speed=False))
+
+
+def digest(cfg: Any) -> str:
+    """16 hex digits that change exactly when a value that changes the result does."""
+    text = json.dumps(result_values(cfg), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Lines `key: old -> new` between two `result_values`."""
+    keys = sorted(set(old) | set(new))
+    return [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in keys if old.get(key) != new.get(key)]
+
+
+def _leaves(value: Any, prefix: str, *, with_speed: bool) -> Iterator[tuple[str, Any]]:
+    for item in dataclasses.fields(value):
+        if item.metadata.get("speed") and not with_speed:
+            continue
+        child, name = getattr(value, item.name), f"{prefix}{item.name}"
+        if dataclasses.is_dataclass(child):
+            yield from _leaves(child, name + ".", with_speed=with_speed)
+        elif isinstance(child, list) and child and dataclasses.is_dataclass(child[0]):
+            yield name, [dataclasses.asdict(entry) for entry in child]
+        else:
+            yield name, child
+
+
+def known_keys(kind: type, prefix: str = "") -> list[str]:
+    """Every dotted key of a config class."""
+    keys = []
+    for name, hint in get_type_hints(kind).items():
+        keys.append(prefix + name)
+        if dataclasses.is_dataclass(hint):
+            keys += known_keys(hint, prefix + name + ".")  # type: ignore[arg-type]
+    return keys
+
+
+def _reject_unknown(
+    kind: type, layer: DictConfig, origin: str, prefix: str = "", root: type | None = None
+) -> None:
+    hints, root = get_type_hints(kind), root or kind
+    for name in layer:
+        key = f"{prefix}{name!s}"
+        if name not in hints:
+            everything = known_keys(root)
+            last = {known.rsplit(".", 1)[-1]: known for known in reversed(everything)}
+            close = difflib.get_close_matches(key, everything, 1) or [
+                last[match] for match in difflib.get_close_matches(str(name), list(last), 1)
+            ]
+            advice = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(hints))}"
+            raise UsageError(f"config {origin}: unknown key {key}; {advice}")
+        child = layer._get_node(name)
+        inner = _item_class(hints[name])
+        if isinstance(child, DictConfig) and dataclasses.is_dataclass(hints[name]):
+            _reject_unknown(hints[name], child, origin, key + ".", root)
+        elif isinstance(child, ListConfig) and inner is not None:
+            for i in range(len(child)):
+                if isinstance(child[i], DictConfig):
+                    _reject_unknown(inner, child[i], origin, f"{key}[{i}].", inner)
+
+
+def _item_class(hint: Any) -> type | None:
+    """MaskSet for list[MaskSet]; None for anything else."""
+    for argument in getattr(hint, "__args__", ()):
+        if dataclasses.is_dataclass(argument) and isinstance(argument, type):
+            return argument
+    return None

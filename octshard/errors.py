@@ -1,0 +1,12 @@
+"""The two ways in which we stop: the work failed (exit 1), or it was asked for wrongly (exit 2).
+
+Bad input is neither: it is `octshard.volume.Refused` and becomes a row.
+"""
+
+
+class OctshardError(Exception):
+    """The work cannot go on. The message is one line: object, found, wanted, next act. Exit code 1."""
+
+
+class UsageError(OctshardError):
+    """The command or its config is wrong: unknown key, changed plan, missing argument. Exit code 2."""

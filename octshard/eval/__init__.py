@@ -1,0 +1,1 @@
+"""Weights -> numbers. Imports of train only what DESIGN §2 lists."""

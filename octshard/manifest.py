@@ -1,0 +1,224 @@
+"""The tables of a dataset folder, both directions: samples.parquet, shards.parquet, dataset.json (DESIGN §5).
+
+One `Row` per input file, always. The only pyarrow import. Parquet bytes depend on the rows alone.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from octshard import store
+from octshard.errors import OctshardError, UsageError
+from octshard.volume import Shape, Spacing
+
+FORMAT_VERSION = 1
+SAMPLES, SHARDS, INFO, PLAN = "samples.parquet", "shards.parquet", "dataset.json", "plan.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one input file. Units: mm, bytes, voxels; None where it never became known."""
+
+    key: str
+    participant: str
+    device: str
+    manufacturer: str
+    model: str
+    protocol: str
+    region: str
+    eye: str
+    split: str
+    source: str
+    source_bytes: int | None = None
+    source_crc32: int | None = None
+    sop_instance_uid: str = ""
+    transfer_syntax: str = ""
+    frames: int | None = None
+    rows: int | None = None
+    cols: int | None = None
+    bits: int | None = None
+    spacing_in: Spacing | None = None
+    spacing_source: str = ""
+    assumed_spacing: int = 0
+    geometry: str = ""
+    flags: tuple[str, ...] = ()
+    shape_out: Shape | None = None
+    spacing_out: Spacing | None = None
+    dtype: str = ""
+    mean: float | None = None
+    std: float | None = None
+    p01: float | None = None
+    p99: float | None = None
+    shard: str = ""
+    offset: int | None = None
+    nbytes: int | None = None
+    sha256: str = ""
+    xxh3: str = ""
+    status: str = "ok"
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """One finished tar; written last, so its presence means done."""
+
+    name: str
+    device: str
+    split: str
+    samples: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One device folder: its tables, read and checked."""
+
+    url: str
+    info: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    shards: tuple[ShardInfo, ...]
+
+    def samples(self, split: str) -> list[Row]:
+        """The stored samples of a split in the order in which they lie: by shard, then offset."""
+        found = [row for row in self.rows if row.status == "ok" and row.split == split]
+        return sorted(found, key=lambda row: (row.shard, row.offset))
+
+    @property
+    def refused(self) -> list[Row]:
+        """The input files that are not in any shard."""
+        return [row for row in self.rows if row.status != "ok"]
+
+
+_TYPES = {
+    "str": pa.string(),
+    "int": pa.int64(),
+    "int | None": pa.int64(),
+    "float | None": pa.float64(),
+    "Spacing | None": pa.list_(pa.float64()),
+    "Shape | None": pa.list_(pa.int64()),
+    "tuple[str, ...]": pa.list_(pa.string()),
+    repr(Spacing | None): pa.list_(pa.float64()),
+    repr(Shape | None): pa.list_(pa.int64()),
+}
+
+
+def write_rows(url: str, rows: Sequence[Row]) -> None:
+    """samples.parquet or one shard's rows, atomically."""
+    _write(url, rows, Row)
+
+
+def read_rows(url: str) -> list[Row]:
+    """The rows of such a table."""
+    return _read(url, Row)
+
+
+def write_shards(url: str, shards: Sequence[ShardInfo]) -> None:
+    """shards.parquet, atomically."""
+    _write(url, shards, ShardInfo)
+
+
+def read_shards(url: str) -> list[ShardInfo]:
+    """The rows of shards.parquet."""
+    return _read(url, ShardInfo)
+
+
+def write_table(url: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Any other table (truth.parquet): column name -> values, types as pyarrow infers them."""
+    _put(url, pa.table({name: list(values) for name, values in columns.items()}))
+
+
+def read_table(url: str) -> dict[str, list[Any]]:
+    """Column name -> values of any Parquet table."""
+    return _get(url).to_pydict()
+
+
+def write_info(url: str, info: Mapping[str, Any]) -> None:
+    """dataset.json: format version, config, config digest, counts, code version."""
+    text = json.dumps({"format": FORMAT_VERSION, **info}, indent=1, sort_keys=True)
+    store.write(url, text.encode() + b"\n")
+
+
+def open_dataset(url: str) -> Dataset:
+    """The tables of the dataset folder `url`; a UsageError says in one line why it cannot be used."""
+    try:
+        info = json.loads(store.read(store.join(url, INFO)))
+    except FileNotFoundError:
+        raise UsageError(_why_no_dataset(url)) from None
+    except ValueError as error:
+        raise OctshardError(
+            f"{store.join(url, INFO)}: not JSON ({error}); build it again with octshard prep shard"
+        ) from error
+    if info.get("format") != FORMAT_VERSION:
+        raise UsageError(
+            f"{url}: shards of format {info.get('format')!r}, want {FORMAT_VERSION}; build them again"
+        )
+    rows, shards = read_rows(store.join(url, SAMPLES)), read_shards(store.join(url, SHARDS))
+    for shard in shards:
+        stored = sum(row.shard == shard.name and row.status == "ok" for row in rows)
+        if stored != shard.samples:
+            raise OctshardError(
+                f"{url}: {shard.name} holds {shard.samples} samples, but {SAMPLES} lists {stored}"
+            )
+    return Dataset(url, info, tuple(rows), tuple(shards))
+
+
+def _why_no_dataset(url: str) -> str:
+    names = store.list_names(url)
+    inner = [name for name in names if store.exists(store.join(url, name, INFO))]
+    if inner:
+        return f"{url}: no {INFO} here, want one dataset folder, for example {store.join(url, inner[0])}"
+    if PLAN in names:
+        return f"{url}: its build is not finished; run the same octshard prep shard again"
+    found = f"{len(names)} other files" if names else "nothing"
+    return f"{url}: found {found}, want a folder made by octshard prep shard (with {INFO})"
+
+
+def _write(url: str, values: Sequence[Any], kind: type) -> None:
+    fields = dataclasses.fields(kind)
+    schema = pa.schema(
+        [(f.name, _TYPES[f.type if isinstance(f.type, str) else _type_name(f.type)]) for f in fields]
+    )
+    columns = {f.name: [_plain(getattr(value, f.name)) for value in values] for f in fields}
+    _put(url, pa.table(columns, schema=schema))
+
+
+def _read(url: str, kind: type) -> list[Any]:
+    table = _get(url)
+    wanted = [f.name for f in dataclasses.fields(kind)]
+    if missing := sorted(set(wanted) - set(table.column_names)):
+        raise OctshardError(f"{url}: columns {missing} are missing; build it again with octshard prep shard")
+    columns = [[_frozen(value) for value in table.column(name).to_pylist()] for name in wanted]
+    return [kind(*values) for values in zip(*columns, strict=True)]
+
+
+def _put(url: str, table: pa.Table) -> None:
+    sink = BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    store.write(url, sink.getvalue())
+
+
+def _get(url: str) -> pa.Table:
+    try:
+        return pq.read_table(BytesIO(store.read(url)))
+    except pa.ArrowInvalid as error:
+        raise OctshardError(f"{url}: not a whole Parquet file ({str(error).splitlines()[0]})") from error
+
+
+def _type_name(kind: Any) -> str:
+    return kind.__name__ if kind in (str, int, float) else repr(kind)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""Device ZIPs -> DICOM objects -> shards and tables. Never imports train or eval."""

@@ -1,0 +1,153 @@
+"""The shard: a plain tar of samples, `<key>.json` then `<key>.vol.zst`; nobody else knows the format.
+
+The same samples give the same bytes: mtime 0, no owner, fixed member order, one zstd level. What is read is
+verified: xxh3 of the slice, both names, sizes, the zstd frame checksum. No end of file is ever trusted.
+"""
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import xxhash
+import zstandard
+
+from octshard.errors import OctshardError
+
+BLOCK = 512  # tar rounds every header and member up to this
+META, VOXELS = ".json", ".vol.zst"
+
+
+class BadSample(OctshardError):
+    """A stored sample is not what was written; the message names shard, offset and key."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One stored scan: voxels_DHW (uint8, read-only) and what its JSON says."""
+
+    key: str
+    meta: Mapping[str, Any]
+    voxels_DHW: np.ndarray
+
+
+@dataclass(frozen=True)
+class ShardSums:
+    """Of a written tar: its size, its sha256 (hex) and where each sample begins."""
+
+    bytes: int
+    sha256: str
+    offsets: tuple[int, ...]
+
+
+def pack(key: str, meta: Mapping[str, Any], voxels_DHW: np.ndarray, zstd_level: int) -> bytes:
+    """The tar bytes of one sample, a multiple of 512: JSON, then the C-order voxels as one zstd frame."""
+    meta = {**meta, "key": key, "shape": list(voxels_DHW.shape), "dtype": str(voxels_DHW.dtype)}
+    text = json.dumps(meta, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    compressor = zstandard.ZstdCompressor(level=zstd_level, write_checksum=True, write_content_size=True)
+    frame = compressor.compress(np.ascontiguousarray(voxels_DHW).data)
+    return _member(key + META, text) + _member(key + VOXELS, frame)
+
+
+def write(file: BinaryIO, slices: Iterable[bytes]) -> ShardSums:
+    """Writes a whole tar: the slices in order, then the end of archive (two zero blocks)."""
+    digest, offset, offsets = hashlib.sha256(), 0, []
+    for piece in slices:
+        offsets.append(offset)
+        file.write(piece)
+        digest.update(piece)
+        offset += len(piece)
+    end = bytes(2 * BLOCK)
+    file.write(end)
+    digest.update(end)
+    return ShardSums(offset + len(end), digest.hexdigest(), tuple(offsets))
+
+
+def slice_digest(data: bytes) -> str:
+    """xxh3 (64 bit, hex) of a sample's tar slice: what samples.parquet records and every read checks."""
+    return xxhash.xxh3_64_hexdigest(data)
+
+
+def unpack(data: bytes, key: str, xxh3: str, where: str) -> Sample:
+    """The sample in one tar slice, verified against the table's `key` and `xxh3`; BadSample names `where`."""
+    found = slice_digest(data)
+    if found != xxh3:
+        raise BadSample(
+            f"{where}: xxh3 {found}, want {xxh3}: the stored bytes have changed; run octshard prep verify"
+        )
+    sample, used = _parse(data, where)
+    if sample.key != key or used != len(data):
+        raise BadSample(f"{where}: holds {sample.key} in {used} bytes, want {key} in {len(data)}")
+    return sample
+
+
+def scan(file: BinaryIO, where: str) -> Iterator[tuple[int, bytes, Sample]]:
+    """(offset, slice, sample) of every sample of a tar, front to back; a cut anywhere raises BadSample."""
+    offset = 0
+    while True:
+        head = file.read(BLOCK)
+        if head == bytes(BLOCK):
+            if file.read(BLOCK) != bytes(BLOCK) or file.read(1):
+                raise BadSample(
+                    f"{where} at {offset}: end of archive is not two zero blocks and then nothing"
+                )
+            return
+        place = f"{where} at {offset}"
+        json_size = _header(head, place).size
+        rest = file.read(_round_up(json_size) + BLOCK)
+        if len(rest) < _round_up(json_size) + BLOCK:
+            raise BadSample(f"{place}: the tar ends inside a sample")
+        voxel_size = _header(rest[-BLOCK:], place).size
+        data = head + rest + file.read(_round_up(voxel_size))
+        sample, used = _parse(data, place)
+        yield offset, data, sample
+        offset += used
+
+
+def _member(name: str, data: bytes) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(data), 0o644
+    try:
+        head = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+    except ValueError as error:
+        raise OctshardError(f"{name}: {error}, want at most 100 ASCII characters") from error
+    return head + data + bytes(_round_up(len(data)) - len(data))
+
+
+def _parse(data: bytes, where: str) -> tuple[Sample, int]:
+    """The sample at the start of `data` and the bytes it takes."""
+    meta_name, meta_data, middle = _read_member(data, 0, where)
+    voxel_name, voxel_data, end = _read_member(data, middle, where)
+    key = meta_name.removesuffix(META)
+    if meta_name != key + META or voxel_name != key + VOXELS:
+        raise BadSample(f"{where}: members {meta_name!r}, {voxel_name!r}, want KEY{META} and KEY{VOXELS}")
+    try:
+        meta = json.loads(meta_data)
+        shape, dtype = tuple(meta["shape"]), np.dtype(meta["dtype"])
+        raw = zstandard.ZstdDecompressor().decompress(voxel_data)
+        voxels = np.frombuffer(raw, dtype).reshape(shape)
+    except (ValueError, KeyError, TypeError, zstandard.ZstdError) as error:
+        raise BadSample(f"{where}: {key} does not decode: {error}") from error
+    return Sample(key, meta, voxels), end
+
+
+def _read_member(data: bytes, start: int, where: str) -> tuple[str, bytes, int]:
+    info = _header(data[start : start + BLOCK], where)
+    begin, end = start + BLOCK, start + BLOCK + info.size
+    if _round_up(end) > len(data):
+        raise BadSample(f"{where}: {info.name} ends at {end}, but only {len(data)} bytes are there")
+    return info.name, data[begin:end], _round_up(end)
+
+
+def _header(block: bytes, where: str) -> tarfile.TarInfo:
+    try:
+        return tarfile.TarInfo.frombuf(block, "ascii", "strict")
+    except (tarfile.HeaderError, UnicodeDecodeError) as error:
+        raise BadSample(f"{where}: no tar header there ({error})") from error
+
+
+def _round_up(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK

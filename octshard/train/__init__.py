@@ -1,0 +1,1 @@
+"""Shards -> weights. Never imports prep or eval."""
