@@ -1,0 +1,96 @@
+"""The import table of DESIGN §2: who may import whom, and by which door foreign packages enter."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "octshard"
+FILES = sorted(p for p in PACKAGE.rglob("*.py"))
+DOORS = {  # foreign package -> the modules that may import it
+    "pydicom": {"prep.dicom"},
+    "pylibjpeg": {"prep.dicom"},
+    "openjpeg": {"prep.dicom"},
+    "pyarrow": {"manifest"},
+    "tarfile": {"shard"},
+    "webdataset": {"shard"},
+    "zstandard": {"shard"},
+    "xxhash": {"shard"},
+    "torch_xla": {"train.device"},
+    "fsspec": {"store"},
+    "gcsfs": {"store"},
+    "s3fs": {"store"},
+    "ray": {"prep.engine"},
+    "wandb": {"train.log"},
+}
+ROOMS = {"prep", "train", "eval"}
+FROM_TRAIN_TO_EVAL = {"train.vit", "train.checkpoint", "train.device", "train.stream", "train.views"}
+BANNED = {"utils", "util", "helpers", "common", "base", "core", "manager", "registry", "factory"}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """(module, at the top of the file?) for every import of a file, `from a import b` as both a and a.b."""
+    tree = ast.parse(path.read_text())
+    top = {id(node) for node in tree.body}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) in top
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; want absolute ones"
+            yield str(node.module), id(node) in top
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}", id(node) in top
+
+
+def ours(path: Path) -> set[str]:
+    """The octshard modules that a file imports, without the `octshard.`."""
+    known = {name_of(p) for p in FILES}
+    found = {module.removeprefix("octshard.") for module, _ in imports(path) if module.startswith("octshard.")}
+    return found & known
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_foreign_packages_enter_by_one_door(path: Path) -> None:
+    for module, _ in imports(path):
+        package = module.split(".")[0]
+        assert name_of(path) in DOORS.get(package, {name_of(path)}), f"{path} imports {package}, want {DOORS[package]}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_rooms_do_not_import_each_other(path: Path) -> None:
+    room = name_of(path).split(".")[0]
+    if room not in ROOMS:
+        return
+    for module in ours(path):
+        other = module.split(".")[0]
+        allowed = other == room or other not in ROOMS | {"cli", "demo", "phantom"}
+        if room == "eval" and other == "train":
+            allowed = module in FROM_TRAIN_TO_EVAL | {"train"}
+        assert allowed, f"{name_of(path)} imports {module}"
+
+
+def test_the_meeting_places_import_no_room() -> None:
+    for name in ("errors", "rng", "volume", "shard", "manifest", "store", "config", "page", "progress"):
+        inside = {module.split(".")[0] for module in ours(PACKAGE / f"{name}.py")}
+        assert not inside & (ROOMS | {"cli", "demo", "phantom"}), f"{name} imports {inside}"
+
+
+def test_no_file_is_called_after_nothing() -> None:
+    assert not [p for p in FILES if p.stem in BANNED]
+
+
+def test_heavy_packages_stay_out_of_help() -> None:
+    """`octshard --help` answers in a blink: the CLI module pulls in neither torch nor any cloud or plot package."""
+    code = "import sys, octshard.cli; print(sorted({m.split('.')[0] for m in sys.modules}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    heavy = {"torch", "torch_xla", "numpy", "pyarrow", "pydicom", "sklearn", "matplotlib", "fsspec", "wandb", "scipy"}
+    assert not heavy & set(ast.literal_eval(out))

@@ -1,0 +1,87 @@
+"""Tables go round; a folder that is no dataset says why in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from octshard import manifest
+from octshard.errors import OctshardError, UsageError
+from octshard.manifest import Row, ShardInfo
+
+
+def row(key: str, **changes: object) -> Row:
+    values: dict[str, object] = {
+        "key": key, "participant": "1001", "device": "topcon_triton", "manufacturer": "Topcon", "model": "Triton",
+        "protocol": "macula", "region": "Macula", "eye": "L", "split": "train", "source": f"a/{key}.dcm",
+    }  # fmt: skip
+    return Row(**{**values, **changes})  # type: ignore[arg-type]
+
+
+STORED = row(
+    "b", flags=("one", "two"), spacing_in=(0.1, 0.2, 0.3), shape_out=(3, 4, 5), shard="train-000000", offset=512, mean=1.5
+)
+REFUSED = row("a", status="refused", reason="truncated", detail="ends inside (7FE0,0010)")
+
+
+def dataset(folder: Path) -> Path:
+    manifest.write_rows(f"{folder}/samples.parquet", [STORED, row("c", shard="train-000000", offset=0), REFUSED])
+    info = ShardInfo("train-000000", "topcon_triton", "train", 2, 1024, "00")
+    manifest.write_shards(f"{folder}/shards.parquet", [info])
+    manifest.write_info(f"{folder}/dataset.json", {"device": "topcon_triton"})
+    return folder
+
+
+def test_rows_go_round(tmp_path: Path) -> None:
+    manifest.write_rows(f"{tmp_path}/t.parquet", [STORED, REFUSED])
+    assert manifest.read_rows(f"{tmp_path}/t.parquet") == [STORED, REFUSED]
+    first = (tmp_path / "t.parquet").read_bytes()
+    manifest.write_rows(f"{tmp_path}/t.parquet", [STORED, REFUSED])
+    assert (tmp_path / "t.parquet").read_bytes() == first
+
+
+def test_an_empty_table_keeps_its_columns(tmp_path: Path) -> None:
+    manifest.write_rows(f"{tmp_path}/t.parquet", [])
+    assert manifest.read_rows(f"{tmp_path}/t.parquet") == []
+
+
+def test_a_dataset_lists_its_samples_as_they_lie(tmp_path: Path) -> None:
+    found = manifest.open_dataset(str(dataset(tmp_path)))
+    assert [r.key for r in found.samples("train")] == ["c", "b"]
+    assert found.samples("val") == []
+    assert found.refused == [REFUSED]
+
+
+def test_free_tables_go_round(tmp_path: Path) -> None:
+    manifest.write_table(f"{tmp_path}/truth.parquet", {"x": [1, 2], "mask": [b"a", b"b"]})
+    assert manifest.read_table(f"{tmp_path}/truth.parquet") == {"x": [1, 2], "mask": [b"a", b"b"]}
+
+
+def test_what_is_no_dataset_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="found nothing, want a folder made by octshard prep shard"):
+        manifest.open_dataset(str(tmp_path / "absent"))
+    (tmp_path / "plan.json").write_text("{}")
+    with pytest.raises(UsageError, match="build is not finished"):
+        manifest.open_dataset(str(tmp_path))
+    dataset(tmp_path / "inner")
+    with pytest.raises(UsageError, match=r"for example .*inner"):
+        manifest.open_dataset(str(tmp_path))
+
+
+def test_another_format_version_is_one_line(tmp_path: Path) -> None:
+    dataset(tmp_path)
+    info = json.loads((tmp_path / "dataset.json").read_text())
+    (tmp_path / "dataset.json").write_text(json.dumps({**info, "format": 99}))
+    with pytest.raises(UsageError, match="format 99, want 1"):
+        manifest.open_dataset(str(tmp_path))
+
+
+def test_tables_that_disagree_or_are_cut_are_errors(tmp_path: Path) -> None:
+    dataset(tmp_path)
+    manifest.write_rows(f"{tmp_path}/samples.parquet", [STORED])
+    with pytest.raises(OctshardError, match=r"holds 2 samples, but samples.parquet lists 1"):
+        manifest.open_dataset(str(tmp_path))
+    whole = (tmp_path / "samples.parquet").read_bytes()
+    (tmp_path / "samples.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(OctshardError, match="not a whole Parquet file"):
+        manifest.open_dataset(str(tmp_path))

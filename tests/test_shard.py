@@ -1,0 +1,94 @@
+"""The tar format goes round, and no damaged byte passes."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset
+
+from octshard import shard
+from octshard.errors import OctshardError
+from octshard.shard import BadSample
+
+
+def voxels_of(i: int) -> np.ndarray:
+    return np.random.default_rng(i).integers(0, 256, (3, 5, 7 + i), dtype=np.uint8)
+
+
+def archive(n: int = 3) -> tuple[bytes, shard.ShardSums, list[bytes]]:
+    slices = [shard.pack(f"key-{i}", {"mean": i / 2}, voxels_of(i), 3) for i in range(n)]
+    file = io.BytesIO()
+    sums = shard.write(file, slices)
+    return file.getvalue(), sums, slices
+
+
+def test_round_trip() -> None:
+    data, sums, slices = archive()
+    assert sums.bytes == len(data)
+    for i, (offset, piece) in enumerate(zip(sums.offsets, slices, strict=True)):
+        assert data[offset : offset + len(piece)] == piece
+        sample = shard.unpack(piece, f"key-{i}", shard.slice_digest(piece), "here")
+        np.testing.assert_array_equal(sample.voxels_DHW, voxels_of(i))
+        assert sample.meta["mean"] == i / 2
+
+
+def test_the_same_samples_give_the_same_bytes() -> None:
+    assert archive()[0] == archive()[0]
+
+
+def test_scan_walks_a_whole_tar() -> None:
+    data, sums, slices = archive()
+    found = list(shard.scan(io.BytesIO(data), "tar"))
+    assert [offset for offset, _, _ in found] == list(sums.offsets)
+    assert [piece for _, piece, _ in found] == slices
+
+
+def test_a_cut_at_any_block_is_an_error() -> None:
+    data, _, _ = archive(2)
+    for cut in range(0, len(data), 512):
+        with pytest.raises(BadSample, match="tar at"):
+            list(shard.scan(io.BytesIO(data[:cut]), "tar"))
+
+
+def test_any_flipped_byte_is_an_error() -> None:
+    piece = archive(1)[2][0]
+    digest = shard.slice_digest(piece)
+    for at in range(0, len(piece), 7):
+        damaged = bytearray(piece)
+        damaged[at] ^= 1
+        with pytest.raises(BadSample, match="shard 3, offset 0"):
+            shard.unpack(bytes(damaged), "key-0", digest, "shard 3, offset 0")
+
+
+def test_another_key_is_an_error() -> None:
+    piece = archive(1)[2][0]
+    with pytest.raises(BadSample, match="holds key-0 .* want key-9"):
+        shard.unpack(piece, "key-9", shard.slice_digest(piece), "here")
+
+
+def test_the_frame_checksum_is_there_and_checked() -> None:
+    """Even with a table that agrees with the damage, a flipped voxel byte does not pass."""
+    piece = bytearray(archive(1)[2][0])
+    with tarfile.open(fileobj=io.BytesIO(bytes(piece) + bytes(1024))) as tar:
+        info = tar.getmember("key-0.vol.zst")
+    piece[info.offset_data + info.size - 9] ^= 1
+    with pytest.raises(BadSample, match="does not decode"):
+        shard.unpack(bytes(piece), "key-0", shard.slice_digest(bytes(piece)), "here")
+
+
+def test_tarfile_and_webdataset_read_it(tmp_path: Path) -> None:
+    data, _, _ = archive()
+    path = tmp_path / "train-000000.tar"
+    path.write_bytes(data)
+    with tarfile.open(path) as tar:
+        assert [m.mtime for m in tar] == [0] * 6
+    samples = list(webdataset.WebDataset(str(path), shardshuffle=False))
+    assert [s["__key__"] for s in samples] == ["key-0", "key-1", "key-2"]
+    assert set(samples[0]) >= {"json", "vol.zst"}
+
+
+def test_long_names_are_refused() -> None:
+    with pytest.raises(OctshardError, match="want at most 100"):
+        shard.pack("k" * 120, {}, voxels_of(0), 3)
