@@ -1,0 +1,188 @@
+"""The demo's page: refusals with reasons, B-scans before and after, loss and rank, the probe with baselines."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from octshard import store
+from octshard.eval import report as probe_report
+from octshard.eval.report import ProbeResult
+from octshard.manifest import Dataset, Row
+from octshard.page import Html, Section, line_plot, page, picture, side_by_side, table
+from octshard.prep import dicom
+from octshard.prep.unzip import Report
+from octshard.train import stream
+from octshard.train.stream import Entry
+from octshard.volume import Refused
+
+PX_PER_MM = 60  # of the pictures
+DEPTH_MM = 2.4  # shown of each B-scan
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the road left behind."""
+
+    datasets: Sequence[Dataset]
+    dicoms: str  # folder that the rows' sources are below
+    unzipped: Report
+    metrics: Sequence[Mapping[str, Any]]
+    probed: ProbeResult
+    seconds: Mapping[str, float]
+    said: Sequence[str]
+
+
+def render(seen: Seen) -> str:
+    """The whole page, self-contained."""
+    stored = sum(len(d.rows) - len(d.refused) for d in seen.datasets)
+    refused = sum(len(d.refused) for d in seen.datasets)
+    lead = (
+        f"{_people(seen)} made-up people on {len(seen.datasets)} devices: {stored} volumes in shards, "
+        f"{refused} files refused, one small V-JEPA 2 encoder, one honest probe."
+    )
+    sections = [
+        Section("The road", (_stations(seen), _flow(seen))),
+        Section("What was stored and what was refused", (_counts(seen), _refusals(seen))),
+        Section("B-scans before and after", (BEFORE_AFTER, *(_pair(seen, d) for d in seen.datasets))),
+        Section("Training", (*seen.said, _curve(seen), _rank(seen))),
+        Section(
+            "The frozen encoder, probed",
+            (
+                *seen.probed.verdicts,
+                probe_report.dots(seen.probed),
+                probe_report.scores(seen.probed),
+                *map(probe_report.readable, seen.probed.notes),
+                *probe_report.METHOD,
+            ),
+        ),
+    ]
+    return page("octshard demo", lead, sections)
+
+
+BEFORE_AFTER = (
+    "Left: the central B-scan as the device wrote it. Right: the same place in the shard, at the target "
+    "spacing. Both are drawn at the same physical scale, so what differs is the sampling, not the eye."
+)
+
+
+def _people(seen: Seen) -> int:
+    return len({row.participant for d in seen.datasets for row in d.rows})
+
+
+def _stations(seen: Seen) -> Html:
+    rows = [[name, float(seconds)] for name, seconds in seen.seconds.items()]
+    return table(["station", "seconds"], [*rows, ["all", float(sum(seen.seconds.values()))]], "")
+
+
+def _flow(seen: Seen) -> str:
+    report = seen.unzipped
+    return (
+        f"Unzip: {len(report.written)} objects written, {len(report.skipped)} already there, "
+        f"{len(report.refused)} refused, {len(report.missing)} in the manifest but in no ZIP, "
+        f"{len(report.unlisted)} in a ZIP but not in the manifest."
+    )
+
+
+def _counts(seen: Seen) -> Html:
+    rows = []
+    for d in seen.datasets:
+        splits = Counter(row.split for row in d.rows if row.status == "ok")
+        megabytes = sum(s.bytes for s in d.shards) / 1e6
+        rows.append(
+            [
+                d.info["device"],
+                *(splits[s] for s in ("train", "val", "test")),
+                len(d.refused),
+                len(d.shards),
+                megabytes,
+            ]
+        )
+    headers = ["device", "train", "val", "test", "refused", "shards", "MB"]
+    return table(headers, rows, "Volumes by split; a participant stands in one split only.")
+
+
+def _refusals(seen: Seen) -> Html:
+    rows = [
+        [row.reason, row.device, row.protocol, row.key, row.detail]
+        for d in seen.datasets
+        for row in d.refused
+    ]
+    if not rows:
+        return Html("<p>Nothing was refused.</p>")
+    headers = ["reason", "device", "protocol", "key", "detail"]
+    return table(
+        headers, sorted(rows), "Every input file that is in no shard. A refusal is a row, never a crash."
+    )
+
+
+def _pair(seen: Seen, dataset: Dataset) -> Html:
+    """Central B-scan of one stored scan, raw and stored."""
+    row = _example(dataset)
+    where = f"{row.device}, {row.protocol}, {row.region}"
+    assert row.spacing_in is not None  # every stored row has both spacings and its shape
+    assert row.spacing_out is not None
+    assert row.shape_out is not None
+    raw = _raw_frame(seen, row)
+    stored = stream.read_sample(Entry(dataset.url, row)).voxels_DHW
+    before = f"{where}: {row.frames}x{row.rows}x{row.cols} voxels at {_mm(row.spacing_in)} mm"
+    after = f"stored: {'x'.join(map(str, row.shape_out))} at {_mm(row.spacing_out)} mm"
+    return side_by_side(
+        [
+            picture(_scaled(raw, row.spacing_in[1:]), f"B-scan as written by {row.device}", before),
+            picture(
+                _scaled(stored[len(stored) // 2], row.spacing_out[1:]),
+                f"B-scan of {row.device} as stored",
+                after,
+            ),
+        ]
+    )
+
+
+def _example(dataset: Dataset) -> Row:
+    """The first stored macular scan, else the first stored one."""
+    stored = [row for row in dataset.rows if row.status == "ok"]
+    return next((row for row in stored if "acula" in row.region), stored[0])
+
+
+def _raw_frame(seen: Seen, row: Row) -> np.ndarray:
+    data = store.read(store.join(seen.dicoms, row.source))
+    header = dicom.read_header(data, max_voxels=2**31)
+    for i, frame in enumerate(dicom.read_frames(data, header)):
+        if i == header.frames // 2:
+            return frame.astype(np.uint8)
+    raise Refused("frame_count", f"{row.source}: no frame {header.frames // 2}")
+
+
+def _scaled(frame_HW: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray:
+    """The frame at PX_PER_MM, nearest voxel, so that the sampling shows."""
+    height, width = (
+        max(1, round(n * s * PX_PER_MM)) for n, s in zip(frame_HW.shape, spacing_mm, strict=True)
+    )
+    return np.asarray(Image.fromarray(frame_HW).resize((width, height), Image.Resampling.NEAREST))
+
+
+def _mm(spacing: Sequence[float]) -> str:
+    return " / ".join(f"{s:.4g}" for s in spacing)
+
+
+def _curve(seen: Seen) -> Html:
+    caption = (
+        "Loss against samples seen: mean of each log interval on train, all of the val sample at checkpoints."
+    )
+    return line_plot(
+        {"train": _line(seen, "loss"), "val": _line(seen, "val_loss")}, "samples seen", "loss", caption
+    )
+
+
+def _rank(seen: Seen) -> Html:
+    caption = "Effective rank (RankMe) of the target encoder's features. Near 1 they have collapsed."
+    return line_plot({"effective rank": _line(seen, "rank")}, "samples seen", "rank", caption)
+
+
+def _line(seen: Seen, name: str) -> tuple[list[float], list[float]]:
+    found = [(float(m["samples_seen"]), float(m[name])) for m in seen.metrics if name in m]
+    return [x for x, _ in found], [y for _, y in found]

@@ -1,0 +1,111 @@
+"""`octshard demo`: phantom -> unzip -> shard -> train -> probe -> report.html, by the calls the commands make.
+
+Every station resumes, so a demo that was stopped goes on when it is run again.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from octshard import config, manifest, store
+from octshard.config import PrepConfig, ProbeConfig, TrainConfig
+from octshard.demo import report
+from octshard.errors import UsageError
+from octshard.eval.run import linear_probe
+from octshard.phantom.release import Wanted, write_release
+from octshard.prep import engine, unzip
+from octshard.progress import Advance, progress
+from octshard.train.loop import train
+
+SCALE = 0.2  # voxels per axis, as a share of what the real devices write
+
+
+@dataclass
+class Road:
+    """Where the demo's folders are, and how long each station took (seconds)."""
+
+    out: str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def at(self, name: str) -> str:
+        """The folder of one station."""
+        return store.join(self.out, name)
+
+    @contextmanager
+    def station(self, title: str) -> Iterator[Advance]:
+        """Shows the progress of a station and takes its time."""
+        started = time.monotonic()
+        with progress(title) as advance:
+            yield advance
+        self.seconds[title] = time.monotonic() - started
+
+
+def run(out: str, wanted: Wanted, configs: Callable[[str], str]) -> str:
+    """Walks the road below `out`; returns the path of the report. `configs(name)` finds a shipped YAML file."""
+    road = Road(out)
+    _settle(road, wanted)
+    with road.station("1/5 made-up eyes") as advance:
+        if not store.exists(store.join(road.at("release"), "participants.tsv")):
+            write_release(road.at("release"), wanted, os.cpu_count() or 1, lambda i, n: advance(i, n, ""))
+    with road.station("2/5 unzip") as advance:
+        unzipped = unzip.unzip(
+            road.at("release"), road.at("dicom"), os.cpu_count() or 1, lambda i, n, _: advance(i, n, "")
+        )
+    with road.station("3/5 shard") as advance:
+        prep = config.load(
+            PrepConfig, [configs("prep/demo.yaml")], [f"src={road.at('dicom')}", f"dst={road.at('shards')}"]
+        )
+        made = engine.shard(
+            prep,
+            ["all"],
+            lambda p: advance(p.stored + p.refused, p.total, f"{p.device}, {p.refused} refused"),
+        )
+    folders = [summary.folder for summary in made]
+    with road.station("4/5 train") as advance:
+        words = [f"data.shards={json.dumps(folders)}", f"run.out={road.at('run')}"]
+        training = config.load(TrainConfig, [configs("demo.yaml")], words)
+        said: list[str] = []
+        train(training, said.append, lambda i, n, m: advance(i, n, _shown(m)))
+    with road.station("5/5 linear probe") as advance:
+        words = [
+            f"checkpoint={road.at('run')}", f"shards={json.dumps(folders)}", f"out={road.at('probe')}",
+            f"participants={store.join(road.at('release'), 'participants.tsv')}", "batch=16",
+        ]  # fmt: skip
+        probed = linear_probe(config.load(ProbeConfig, (), words), lambda stage, i, n: advance(i, n, stage))
+    datasets = [manifest.open_dataset(folder) for folder in folders]
+    seen = report.Seen(
+        datasets, road.at("dicom"), unzipped, _metrics(road), probed, road.seconds, tuple(said)
+    )
+    target = road.at("report.html")
+    store.write(target, report.render(seen).encode())
+    return target
+
+
+def _settle(road: Road, wanted: Wanted) -> None:
+    """The demo in a folder keeps the settings it was begun with."""
+    url = road.at("demo.json")
+    now = {"participants": wanted.participants, "seed": wanted.seed}
+    if store.exists(url):
+        begun = json.loads(store.read(url))
+        if begun != now:
+            raise UsageError(
+                f"{road.out}: holds a demo of {begun}, want {now}; choose another --out or remove it"
+            )
+    elif names := store.list_names(road.out):
+        raise UsageError(f"{road.out}: holds {names[0]} and no demo, want an empty or a new folder")
+    store.write(url, json.dumps(now).encode())
+
+
+def _metrics(road: Road) -> list[dict[str, Any]]:
+    lines = store.read(store.join(road.at("run"), "metrics.jsonl")).decode().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def _shown(metrics: Any) -> str:
+    return "  ".join(
+        f"{name} {metrics[name]:.3g}" for name in ("loss", "val_loss", "rank") if name in metrics
+    )

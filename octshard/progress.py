@@ -1,0 +1,55 @@
+"""One way to show progress: a rich bar on a terminal, plain lines elsewhere (logs, CI)."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+PLAIN_EVERY_S = 10.0  # at most one plain line so often
+
+Advance = Callable[[int, int, str], None]  # (done, total, note); the total may become known later
+
+
+@contextlib.contextmanager
+def progress(title: str) -> Iterator[Advance]:
+    """Gives `advance(done, total, note)`; the last state is always shown."""
+    with (_bar if sys.stderr.isatty() else _lines)(title) as advance:
+        yield advance
+
+
+@contextlib.contextmanager
+def _bar(title: str) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=None, note="")
+        yield lambda done, total, note: bar.update(task, completed=done, total=total, note=note)
+
+
+@contextlib.contextmanager
+def _lines(title: str) -> Iterator[Advance]:
+    started, shown = time.monotonic(), float("-inf")
+    last = ""
+
+    def advance(done: int, total: int, note: str) -> None:
+        nonlocal shown, last
+        now = time.monotonic()
+        line = f"{title}: {done}/{total} {note}".rstrip()
+        if line != last and (now - shown >= PLAIN_EVERY_S or done == total):
+            sys.stderr.write(f"{line} ({now - started:.0f} s)\n")
+            sys.stderr.flush()
+            shown, last = now, line
+
+    yield advance
