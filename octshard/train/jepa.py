@@ -1,0 +1,128 @@
+"""The method: from the part of a volume that is shown, predict what the target encoder makes of the rest.
+
+`vjepa2`: transformer predictor, L1 on layer-normed targets. `seed`: mask tokens inside the encoder, MLP
+predictor, normalised MSE. The target encoder is a moving average of the encoder and gets no gradient.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from octshard.config import TrainConfig
+from octshard.errors import UsageError
+from octshard.rng import seed_for
+from octshard.train import collapse, masks, position
+from octshard.train.masks import Masks
+from octshard.train.predictor import MlpPredictor, Predictor
+from octshard.train.vit import LAYER_NORM_EPS, Encoder, Hidden
+
+OBJECTIVES = ("vjepa2", "seed")
+
+
+class JepaOut(NamedTuple):
+    """One forward: the loss (0-d), that of each mask set, and target features for the collapse watch."""
+
+    loss: Tensor
+    losses_S: Tensor
+    tokens_RF: Tensor
+    pooled_BF: Tensor
+
+
+class Jepa(nn.Module):
+    """Encoder, predictor and target encoder; `build` makes one."""
+
+    def __init__(self, cfg: TrainConfig) -> None:
+        super().__init__()
+        self.objective = cfg.objective.name
+        self.encoder = Encoder(cfg.model)
+        self.predictor: Predictor | MlpPredictor
+        self.predictor = Predictor(cfg) if self.objective == "vjepa2" else MlpPredictor(cfg)
+        self.target_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
+
+    def forward(
+        self, context_BCDHW: Tensor, target_BCDHW: Tensor, mask_sets: Sequence[Masks], valid_B3: Tensor
+    ) -> JepaOut:
+        """The loss averaged over mask sets; one pass of the target encoder over all N tokens serves all."""
+        with torch.no_grad():
+            target_BNF = self.target_encoder(target_BCDHW)
+            pooled_BF = self.target_encoder.pool(target_BNF, self.target_encoder.valid_tokens(valid_B3))
+        losses = []
+        for which, one in enumerate(mask_sets):
+            wanted_BTF = position.take(target_BNF, one.target_BT)
+            losses.append(self._loss(self.predict(context_BCDHW, one, which), wanted_BTF))
+        losses_S = torch.stack(losses)
+        tokens_RF = collapse.sample(position.take(target_BNF, mask_sets[0].target_BT))
+        return JepaOut(losses_S.mean(), losses_S, tokens_RF, pooled_BF)
+
+    def predict(self, context_BCDHW: Tensor, masks: Masks, which: int) -> Tensor:
+        """(B, T, F): the features expected at the targets of mask set `which`, from context tokens alone."""
+        if isinstance(self.predictor, Predictor):
+            return self.predictor(self.encoder(context_BCDHW, masks.context_BK), masks, which)
+        hidden = Hidden(self._not_context(masks.context_BK), self.predictor.token_F)
+        return self.predictor(position.take(self.encoder(context_BCDHW, hidden=hidden), masks.target_BT))
+
+    def _not_context(self, context_BK: Tensor) -> Tensor:
+        """(B, N) bool: targets, leftovers and padding alike; only context is shown."""
+        batch, (d, h, w) = context_BK.shape[0], self.encoder.grid
+        everything = torch.ones(batch, d * h * w, dtype=torch.bool, device=context_BK.device)
+        return everything.scatter(1, context_BK, False)
+
+    def _loss(self, predicted_BTF: Tensor, wanted_BTF: Tensor) -> Tensor:
+        if self.objective == "vjepa2":
+            return normed_l1(predicted_BTF, wanted_BTF)
+        return normalised_mse(predicted_BTF, wanted_BTF)
+
+
+def build(cfg: TrainConfig) -> Jepa:
+    """A Jepa on the CPU, its weights a function of run.seed; all checks run before anything is allocated."""
+    check(cfg)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for("model", cfg.run.seed))
+        return Jepa(cfg)
+
+
+def check(cfg: TrainConfig) -> None:
+    """UsageError for an objective, mask set or model size that cannot be built."""
+    if cfg.objective.name not in OBJECTIVES:
+        raise UsageError(f"objective.name: found {cfg.objective.name!r}, want one of {', '.join(OBJECTIVES)}")
+    masks.plan(cfg)
+    position.check("model", cfg.model.position, cfg.model.width, cfg.model.heads)
+    if cfg.objective.name == "vjepa2":
+        position.check("predictor", cfg.model.position, cfg.predictor.width, cfg.predictor.heads)
+    sizes = {
+        "model.depth": cfg.model.depth,
+        "predictor.depth": cfg.predictor.depth,
+        "predictor.width": cfg.predictor.width,
+    }
+    for name, size in sizes.items():
+        if size < 1:
+            raise UsageError(f"{name}: found {size}, want at least 1")
+
+
+def normed_l1(predicted_BTF: Tensor, wanted_BTF: Tensor) -> Tensor:
+    """Mean |z - layer_norm(h)| in float32, the norm over F without affine. V-JEPA 2, Assran et al. 2025."""
+    wanted = functional.layer_norm(wanted_BTF.float(), wanted_BTF.shape[-1:], eps=LAYER_NORM_EPS)
+    return (predicted_BTF.float() - wanted).abs().mean()
+
+
+def normalised_mse(predicted_BTF: Tensor, wanted_BTF: Tensor) -> Tensor:
+    """Squared distance of unit vectors, 2 - 2 cos, mean over tokens, in float32. BYOL, Grill et al. 2020."""
+    cosine_BT = functional.cosine_similarity(predicted_BTF.float(), wanted_BTF.float(), dim=-1)
+    return (2 - 2 * cosine_BT).mean()
+
+
+@torch.no_grad()
+def update_target(jepa: Jepa, momentum: Tensor) -> None:
+    """target <- momentum * target + (1 - momentum) * encoder. `momentum`: one element on the weights' device.
+
+    A tensor, because a Python number would be compiled into the XLA graph; exact when momentum is 1.
+    """
+    targets: list[Tensor] = list(jepa.target_encoder.parameters())
+    sources: list[Tensor] = list(jepa.encoder.parameters())
+    change = list(torch._foreach_sub(sources, targets))
+    torch._foreach_mul_(change, 1 - momentum.reshape(()))
+    torch._foreach_add_(targets, change)

@@ -1,0 +1,126 @@
+"""What a run says: metrics.jsonl in its folder always, W&B when asked. The only wandb import.
+
+Every line carries its step; on resume the file is cut back to the checkpoint, so that no step stands twice. Only the
+first process makes a Log that writes.
+"""
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from octshard import config, store
+from octshard.config import TrainConfig
+from octshard.errors import UsageError
+
+METRICS = "metrics.jsonl"
+WANDB_ID = "wandb-id.txt"
+Values = Mapping[str, Any]
+
+
+class Log:
+    """Appends lines; local ones are flushed one by one, a remote file is put whole at every `flush`."""
+
+    def __init__(self, url: str, lines: list[str], wandb_run: Any) -> None:
+        self._url, self._wandb = url, wandb_run
+        self._lines = lines if store.is_remote(url) else None
+        self._file = open(Path(url.removeprefix("file://")), "a") if url and self._lines is None else None
+
+    def write(self, values: Values) -> None:
+        """One line; `values` holds `step`. What JSON cannot say (nan, inf) is written as null."""
+        line = json.dumps({name: _plain(value) for name, value in values.items()}, allow_nan=False)
+        if self._file is not None:
+            self._file.write(line + "\n")
+            self._file.flush()
+        elif self._lines is not None:
+            self._lines.append(line)
+        if self._wandb is not None:
+            self._wandb.log(dict(values), step=values["step"])
+
+    def flush(self) -> None:
+        """Puts a remote metrics file; called at every checkpoint."""
+        if self._lines is not None:
+            store.write(self._url, "".join(line + "\n" for line in self._lines).encode())
+
+    def close(self) -> None:
+        """Ends the file and the W&B run."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def silent() -> Log:
+    """A Log that says nothing: for every process but the first."""
+    return Log("", [], None)
+
+
+@contextmanager
+def logging(cfg: TrainConfig, last_step: int) -> Iterator[Log]:
+    """The Log of run.out, cut back to lines of at most `last_step`; the W&B run of the same id is continued."""
+    url = store.join(cfg.run.out, METRICS)
+    lines = cut_back(url, last_step)
+    log = Log(url, lines, _open_wandb(cfg))
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+def cut_back(url: str, last_step: int) -> list[str]:
+    """Rewrites a metrics file without lines after `last_step` and without a torn last line; returns what stays."""
+    try:
+        text = store.read(url).decode()
+    except FileNotFoundError:
+        text = ""
+    whole = text.split("\n")[:-1]  # what follows the last newline was torn by a kill
+    kept = [line for line in whole if json.loads(line)["step"] <= last_step]
+    store.write(url, "".join(line + "\n" for line in kept).encode())
+    return kept
+
+
+def read(out: str) -> list[dict[str, Any]]:
+    """The lines of a run's metrics file."""
+    return [json.loads(line) for line in store.read(store.join(out, METRICS)).decode().splitlines()]
+
+
+def _open_wandb(cfg: TrainConfig) -> Any:
+    if cfg.run.wandb == "off":
+        return None
+    if cfg.run.wandb not in ("offline", "online"):
+        raise UsageError(f"run.wandb={cfg.run.wandb}: unknown, want off, offline or online")
+    try:
+        import wandb
+    except ImportError:
+        raise UsageError(
+            f'run.wandb={cfg.run.wandb}: wandb is not here; pip install "octshard[wandb]" or run.wandb=off'
+        ) from None
+    return wandb.init(
+        project=cfg.run.wandb_project,
+        id=_wandb_id(cfg.run.out),
+        resume="allow",
+        mode=cfg.run.wandb,
+        dir=None if store.is_remote(cfg.run.out) else cfg.run.out.removeprefix("file://"),
+        config=config.result_values(cfg),
+    )
+
+
+def _wandb_id(out: str) -> str:
+    """The run's W&B id, made once and kept in the run folder."""
+    url = store.join(out, WANDB_ID)
+    try:
+        return store.read(url).decode().strip()
+    except FileNotFoundError:
+        name = uuid.uuid4().hex[:12]
+        store.write(url, name.encode())
+        return name
+
+
+def _plain(value: Any) -> Any:
+    """Floats that JSON has no word for become None."""
+    if isinstance(value, float) and not (value - value == 0.0):
+        return None
+    return value

@@ -1,0 +1,329 @@
+"""Pretraining: one straight loop, the same on every backend; resumes by itself from run.out.
+
+What it promises: a killed run, resumed, is the run that was never killed; shapes never change after the
+plan; the host waits for the device only where a comment says `waits`.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from octshard import config, store
+from octshard.config import TrainConfig
+from octshard.errors import UsageError
+from octshard.train import checkpoint, device, jepa, log, masks, optim, plan, stream, views, watch
+from octshard.train.checkpoint import Saver, TrainState
+from octshard.train.device import Backend
+from octshard.train.log import Log
+from octshard.train.order import StreamPosition
+from octshard.train.plan import Plan
+from octshard.train.stream import Batch, Table
+from octshard.train.watch import Recent, Watch
+
+Say = Callable[[str], None]
+Progress = Callable[[int, int, Mapping[str, Any]], None]
+
+
+class Outcome(NamedTuple):
+    """How a call of `train` ended. `stopped`: by SIGTERM, before the end."""
+
+    step: int
+    samples_seen: int
+    val_loss: float | None
+    stopped: bool
+
+
+class Prepared(NamedTuple):
+    """A batch with what is drawn for it on the host."""
+
+    batch: Batch
+    params: views.ViewParams
+    masks: list[masks.Masks]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What stays the same from step to step."""
+
+    cfg: TrainConfig
+    plan: Plan
+    backend: Backend
+    table: Table
+    val_table: Table
+    model: jepa.Jepa
+    wrapped: nn.Module  # `model`, exchanging gradients between processes
+
+
+class Outlets(NamedTuple):
+    """Where a run's words and weights go."""
+
+    lines: Log
+    saver: Saver
+    say: Say
+    progress: Progress
+
+
+def train(cfg: TrainConfig, say: Say, progress: Progress) -> Outcome:
+    """Trains, or goes on training, in run.out until the budget is spent or SIGTERM comes.
+
+    `say` takes lines for people; `progress(step, steps, last metrics)` is called after every step.
+    """
+    jepa.check(cfg)
+    with contextlib.closing(device.open_backend(cfg.run)) as backend, _writer(cfg, backend):
+        # 1. all that can be wrong is said before anything is allocated
+        needed = masks.needed_tokens(cfg)
+        table, val_table = (stream.open_table(cfg, split, needed) for split in ("train", "val"))
+        chosen = plan.make(cfg, table, backend)
+        found = _resumable(cfg, table, say)
+        if found and found["step"] >= chosen.steps:
+            say(f"{cfg.run.out}: already complete at step {found['step']} of {chosen.steps}; nothing to do")
+            return Outcome(found["step"], found["samples_seen"], None, stopped=False)
+        # 2. the state: new, or where the last checkpoint left it
+        model = jepa.build(cfg).to(backend.device)
+        state = TrainState(0, 0, StreamPosition(0, 0), model, optim.build(model, cfg.optim))
+        if found:
+            checkpoint.restore(found, state)
+            found = None  # its tensors are no longer needed
+        backend.sync()
+        run = Run(cfg, chosen, backend, table, val_table, model, backend.wrap(model))
+        _introduce(run, state, say)
+        # 3. the loop
+        with (
+            _log_of(run, state.step) as lines,
+            checkpoint.saving(cfg.run.out, cfg.run.keep_last) as saver,
+            _sigterm() as told_to_stop,
+            contextlib.closing(
+                stream.training(table, cfg, chosen.share, state.position, _prepare_for(run))
+            ) as batches,
+        ):
+            return _loop(run, state, batches, Outlets(lines, saver, say, progress), told_to_stop)
+
+
+def _loop(
+    run: Run, state: TrainState, batches: Iterator[Prepared], outlets: Outlets, told_to_stop: threading.Event
+) -> Outcome:
+    cfg, steps = run.cfg, run.plan.steps
+    metrics: dict[str, Any] = {}
+    val_loss = None
+    sums_2, recent = watch.fresh(run.backend), Recent(cfg.run.log_every_steps)
+    while state.step < steps and not told_to_stop.is_set():
+        # 1. take the batch of this step
+        recent.waiting()
+        taken = [next(batches) for _ in range(run.plan.accumulation)]
+        recent.working()
+        # 2. forward, backward, update
+        seen = _step(run, state, taken, sums_2)
+        sums_2, before = seen.sums_2, state.samples_seen
+        state.step, state.samples_seen = state.step + 1, before + cfg.run.global_batch
+        state.position = taken[-1].batch.position
+        recent.add(state.step, tuple(key for one in taken for key in one.batch.keys))
+        # 3. log
+        if state.step in (1, steps) or state.step % cfg.run.log_every_steps == 0:
+            watch.raise_if_bad(seen, state.step, recent, run.backend)  # waits
+            metrics = _metrics(run, state, seen, recent)  # waits
+            outlets.lines.write(metrics)
+            if warning := watch.collapse_line(metrics):
+                outlets.say(warning)
+            sums_2, recent = watch.fresh(run.backend), Recent(cfg.run.log_every_steps)
+        # 4. validate and save, at thresholds of samples seen
+        due = plan.is_due(run.plan, before, state.samples_seen)
+        if due or told_to_stop.is_set():
+            watch.raise_if_bad(seen._replace(sums_2=sums_2), state.step, recent, run.backend)  # waits
+            val_loss = _validate(run) if due else None  # waits
+            if val_loss is not None:
+                found = {"step": state.step, "samples_seen": state.samples_seen, "val_loss": val_loss}
+                outlets.lines.write(found)
+                metrics = {**metrics, **found}
+            _save(run, state, before, val_loss, outlets)  # waits for the device, not for the disk
+            sums_2, recent = watch.fresh(run.backend), Recent(cfg.run.log_every_steps)
+        outlets.progress(state.step, steps, metrics)
+    if stopped := state.step < steps:
+        outlets.say(f"{cfg.run.out}: stopped and saved at step {state.step} of {steps}; run it again to go on")
+    return Outcome(state.step, state.samples_seen, val_loss, stopped)
+
+
+def _step(run: Run, state: TrainState, taken: list[Prepared], sums_2: Tensor) -> Watch:
+    """One optimizer step over the micro-batches of one global batch. Waits for nothing."""
+    cfg, backend = run.cfg, run.backend
+    run.model.train()
+    scalars = _scalars(run, state.step, state.samples_seen)
+    scalars_4 = backend.replicate(scalars.host_tensor())
+    mean_loss = torch.zeros((), device=backend.device)
+    for number, prepared in enumerate(taken, start=1):
+        last = number == len(taken)
+        batch, params, chosen = backend.put(prepared)
+        context, target = views.apply(
+            batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params
+        )
+        with backend.accumulating(run.wrapped, last=last):
+            with backend.autocast():
+                out = run.wrapped(context, target, chosen, batch.valid_B3)
+            (out.loss / len(taken)).backward()
+        mean_loss = mean_loss + out.loss.detach() / len(taken)
+        if not last:
+            backend.sync()
+    norm = optim.clip(run.model.parameters(), cfg.optim.clip_grad)
+    optim.step(state.optimizer, scalars, scalars_4)
+    jepa.update_target(run.model, scalars_4[1:2])
+    state.optimizer.zero_grad(set_to_none=True)
+    sums_2 = sums_2 + torch.stack([mean_loss, watch.bad_number(mean_loss, norm)])
+    backend.sync()
+    return Watch(sums_2, norm, out.tokens_RF, out.pooled_BF)
+
+
+def _scalars(run: Run, step: int, samples_seen: int) -> optim.Scalars:
+    """lr, EMA momentum and moment corrections of the step that comes after `step` steps and `samples_seen`."""
+    cfg, after = run.cfg, samples_seen + run.cfg.run.global_batch
+    lr = optim.lr_at(after, run.plan.length, cfg.optim)
+    ema = optim.ema_at(after, run.plan.length, cfg.objective)
+    return optim.scalars_at(lr, ema, step + 1, cfg.optim)
+
+
+def _metrics(run: Run, state: TrainState, seen: Watch, recent: Recent) -> dict[str, Any]:
+    """One line of metrics. Waits for the device."""
+    batch = run.cfg.run.global_batch
+    scalars = _scalars(run, state.step - 1, state.samples_seen - batch)
+    values = watch.read(seen, recent.steps, run.backend)  # waits
+    return {
+        "step": state.step,
+        "samples_seen": state.samples_seen,
+        "passes": state.samples_seen / run.plan.epoch,
+        **values,
+        "lr": scalars.lr,
+        "weight_decay": run.cfg.optim.weight_decay,
+        "ema": scalars.ema,
+        "skipped_files": run.table.refused,
+        "left_out": len(run.table.left_out),
+        **recent.speed(batch, run.backend.devices),
+        **watch.counted(run.backend),
+    }
+
+
+def _validate(run: Run) -> float | None:
+    """Mean loss over the validation volumes: centre crops, no flips, no noise, the same masks every time.
+
+    Full batches only (all shapes are fixed); fewer volumes than one batch are filled up with the last one.
+    """
+    backend, batch = run.backend, run.plan.share.batch
+    samples = min(run.cfg.run.val_samples, len(run.val_table.entries))
+    if samples == 0:
+        return None
+    limit = samples // batch * batch if samples >= batch else samples
+    run.model.eval()
+    total_2 = watch.fresh(backend)
+    batches = stream.evaluation(run.val_table, run.cfg, run.plan.share, limit, _prepare_for(run))
+    with torch.no_grad(), contextlib.closing(batches):
+        for prepared in batches:
+            values, _, chosen = backend.put(prepared)
+            x = views.plain(values.voxels_BDHW, values.mean_B, values.std_B, values.valid_B3)
+            with backend.autocast():
+                loss = run.model(x, x, chosen, values.valid_B3).loss
+            total_2 = total_2 + torch.stack([loss, torch.ones_like(loss)])
+            backend.sync()
+    total, count = backend.fetch(backend.total(total_2)).tolist()  # waits
+    return float(total / count)
+
+
+def _save(run: Run, state: TrainState, before: int, val_loss: float | None, outlets: Outlets) -> None:
+    """Copies the state to the host (waits) and lets the saver write it. First process only."""
+    if run.backend.process != 0:
+        return
+    outlets.lines.flush()
+    payload = run.backend.fetch(checkpoint.payload_of(state, run.cfg, _data_of(run.table)))  # waits
+    milestone = plan.is_milestone(run.plan, before, state.samples_seen)
+    outlets.saver.save(payload, val_loss, milestone=milestone)
+
+
+def _prepare_for(run: Run) -> Callable[[Batch], Prepared]:
+    """Draws views and masks for a batch, in the stream's threads: small host tensors, seeded per sample."""
+    cfg, counts = run.cfg, masks.plan(run.cfg)
+
+    def prepare(batch: Batch) -> Prepared:
+        params = views.draw(cfg.views, cfg.run.seed, batch.epoch_B, batch.keys)
+        chosen = masks.draw(cfg, counts, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.keys)
+        return run.backend.stage(Prepared(batch, params, chosen))
+
+    return prepare
+
+
+def _resumable(cfg: TrainConfig, table: Table, say: Say) -> Mapping[str, Any] | None:
+    """The payload to go on from; None for a new run; UsageError if config or data were others then."""
+    found = checkpoint.newest(cfg.run.out)
+    if found is None:
+        return None
+    for line in found.damaged:
+        say(f"WARNING {line}; going on from {found.record.name}")
+    old = {**found.payload["result_values"], **found.payload["data"]}
+    if changed := config.differences(old, {**config.result_values(cfg), **_data_of(table)}):
+        raise UsageError(
+            f"{cfg.run.out}: its checkpoints were made with other values, want the same to go on: "
+            f"{'; '.join(changed)}; set them back, or give run.out another folder"
+        )
+    return found.payload
+
+
+def _data_of(table: Table) -> dict[str, Any]:
+    return {"data.samples": len(table.entries), "data.digest": table.digest}
+
+
+def _introduce(run: Run, state: TrainState, say: Say) -> None:
+    """Says what will be done; the config and the full list of left-out volumes go to run.out."""
+    cfg, chosen, table = run.cfg, run.plan, run.table
+    say(
+        f"{cfg.run.out}: {'goes on' if state.step else 'begins'} at step {state.step} of {chosen.steps}: "
+        f"{chosen.length.total} samples = {chosen.length.total / chosen.epoch:.1f} passes over "
+        f"{len(table.entries)} volumes; global batch {cfg.run.global_batch} = {cfg.run.per_device_batch} x "
+        f"{run.backend.devices} {run.backend.device.type} x {chosen.accumulation}"
+    )
+    if chosen.length.warmup > chosen.length.total:
+        say(f"warm-up of {chosen.length.warmup} samples is longer than the run: base_lr is never reached")
+    if table.left_out:
+        say(
+            f"{len(table.left_out)} of {len(table.left_out) + len(table.entries)} train volumes have fewer "
+            f"than {masks.needed_tokens(cfg)} valid tokens and are left out (all in left-out.txt): "
+            f"{watch.named(table.left_out)}"
+        )
+    if run.backend.process == 0:
+        store.write(store.join(cfg.run.out, "config.yaml"), config.save(cfg).encode())
+        if table.left_out:
+            store.write(store.join(cfg.run.out, "left-out.txt"), "\n".join(table.left_out).encode() + b"\n")
+
+
+@contextlib.contextmanager
+def _writer(cfg: TrainConfig, backend: Backend) -> Iterator[None]:
+    """Holds run.out: one run at a time writes there, by its first process."""
+    if backend.process != 0:
+        yield
+        return
+    with store.lock(store.join(cfg.run.out, "lock")):
+        yield
+
+
+@contextlib.contextmanager
+def _log_of(run: Run, step: int) -> Iterator[Log]:
+    """The run's log; a silent one in all but the first process."""
+    if run.backend.process != 0:
+        yield log.silent()
+        return
+    with log.logging(run.cfg, step) as lines:
+        yield lines
+
+
+@contextlib.contextmanager
+def _sigterm() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, so that the loop can save and leave. Only a main thread may listen."""
+    told = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield told
+        return
+    previous = signal.signal(signal.SIGTERM, lambda *_: told.set())
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGTERM, previous)

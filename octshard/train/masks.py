@@ -1,0 +1,209 @@
+"""Which tokens are context and which are targets: K and T are fixed by the config, the choice by a seed.
+
+Drawn on the host with NumPy for each sample alone, from (seed, epoch, key): the same whatever batch it is in.
+Context is the complement of what the blocks hide, targets lie inside; tokens of pure padding are neither.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from octshard.config import MaskSet, TrainConfig
+from octshard.errors import OctshardError, UsageError
+from octshard.rng import rng_for
+from octshard.train import position
+from octshard.volume import Shape, product, valid_tokens
+
+KINDS = ("blocks", "cubes")
+_REDRAWS = 16  # draws of a set of blocks before its last blocks are made to fit
+
+
+class Masks(NamedTuple):
+    """Token indices of one mask set, int64, each row sorted: context_BK and target_BT never share a token."""
+
+    context_BK: Tensor
+    target_BT: Tensor
+
+    def to(self, device: torch.device | str) -> "Masks":
+        """The same on `device`."""
+        return Masks(
+            self.context_BK.to(device, non_blocking=True), self.target_BT.to(device, non_blocking=True)
+        )
+
+
+@dataclass(frozen=True)
+class SetPlan:
+    """How many tokens of a volume are context (K) and target (T) in one mask set."""
+
+    K: int
+    T: int
+
+
+class Room(NamedTuple):
+    """How many tokens may be hidden, so that K are left for the context and T are found among the hidden."""
+
+    least: int
+    most: int
+
+
+def plan(cfg: TrainConfig) -> tuple[SetPlan, ...]:
+    """K and T of every mask set, checked before anything is drawn; UsageError names the key that is wrong."""
+    tokens = product(position.grid_of(cfg.model))
+    if not cfg.objective.masks:
+        raise UsageError("objective.masks: found none, want at least one mask set")
+    return tuple(_plan_set(f"objective.masks[{i}]", one, tokens) for i, one in enumerate(cfg.objective.masks))
+
+
+def needed_tokens(cfg: TrainConfig) -> int:
+    """Valid tokens a volume needs, the largest K + T of the mask sets; the stream leaves smaller ones out."""
+    return max(one.K + one.T for one in plan(cfg))
+
+
+def draw(
+    cfg: TrainConfig,
+    plan: Sequence[SetPlan],
+    valid_B3: Tensor,
+    seed: int,
+    epochs: Sequence[int],
+    keys: Sequence[str],
+) -> list[Masks]:
+    """One `Masks` for each mask set, on the host. `valid_B3`: voxels along D, H, W inside image_size.
+
+    OctshardError names a volume with fewer valid tokens than K + T.
+    """
+    image_size, patch = position.shape_of(cfg.model)
+    ids_DHW = np.arange(product(position.grid_of(cfg.model))).reshape(position.grid_of(cfg.model))
+    boxes = [valid_tokens(tuple(extent), image_size, patch) for extent in valid_B3.tolist()]
+    sets = []
+    for i, (mask_set, counts) in enumerate(zip(cfg.objective.masks, plan, strict=True)):
+        rows = []
+        for box, epoch, key in zip(boxes, epochs, keys, strict=True):
+            if product(box) < counts.K + counts.T:
+                raise OctshardError(
+                    f"{key}: {product(box)} valid tokens, want K + T = {counts.K} + {counts.T} "
+                    f"(objective.masks[{i}]); leave it out or lower context and target"
+                )
+            ids = ids_DHW[: box[0], : box[1], : box[2]]
+            rows.append(_draw_one(mask_set, counts, ids, rng_for("masks", i, seed, epoch, key)))
+        context, target = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
+        sets.append(Masks(context, target))
+    return sets
+
+
+def _plan_set(name: str, one: MaskSet, tokens: int) -> SetPlan:
+    if one.kind not in KINDS:
+        raise UsageError(f"{name}.kind: found {one.kind!r}, want one of {', '.join(KINDS)}")
+    if one.kind == "blocks" and (one.blocks < 1 or not 0 < one.scale <= 1):
+        raise UsageError(
+            f"{name}: {one.blocks} blocks of scale {one.scale}, want at least 1 and a scale in (0, 1]"
+        )
+    if one.kind == "blocks" and not (len(one.aspect) == 2 and 0 < one.aspect[0] <= one.aspect[1]):
+        raise UsageError(f"{name}.aspect: found {one.aspect}, want [least, most], both > 0")
+    if one.kind == "cubes" and (len(one.cube) != 3 or min(one.cube) < 1 or not 0 < one.ratio < 1):
+        raise UsageError(
+            f"{name}: cube {one.cube}, ratio {one.ratio}; want three counts >= 1 and a ratio in (0, 1)"
+        )
+    counts = SetPlan(
+        _tokens(f"{name}.context", one.context, tokens), _tokens(f"{name}.target", one.target, tokens)
+    )
+    if tokens < counts.K + counts.T:
+        raise UsageError(
+            f"{name}: context {counts.K} + target {counts.T} tokens, want at most the grid's {tokens}"
+        )
+    return counts
+
+
+def _tokens(name: str, value: float, tokens: int) -> int:
+    if value <= 0 or (value > 1 and value != int(value)):
+        raise UsageError(
+            f"{name}: found {value}, want a share in (0, 1] of the {tokens} tokens, or a whole number > 1"
+        )
+    return int(value) if value > 1 else max(1, round(value * tokens))
+
+
+def _draw_one(
+    one: MaskSet, counts: SetPlan, ids_DHW: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(K,) and (T,) sorted indices; which of either side is kept is chosen by seed, never by raster order."""
+    room = Room(counts.T, ids_DHW.size - counts.K)
+    hide = _blocks if one.kind == "blocks" else _cubes
+    hidden_DHW = hide(one, room, ids_DHW.shape, rng)  # type: ignore[arg-type]
+    context = rng.permutation(ids_DHW[~hidden_DHW])[: counts.K]
+    target = rng.permutation(ids_DHW[hidden_DHW])[: counts.T]
+    return np.sort(context), np.sort(target)
+
+
+def _blocks(one: MaskSet, room: Room, box: Shape, rng: np.random.Generator) -> np.ndarray:
+    """(d, h, w) bool: V-JEPA 2's multi-block set, rectangles of the valid plane through the full depth.
+
+    Drawn again until `room` is kept; after that the last draw is made to fit by `_fit`.
+    """
+    depth, height, width = box
+    for _ in range(_REDRAWS):
+        edges = _rectangles(one, height, width, rng)
+        hidden_HW = np.zeros((height, width), bool)
+        for top, bottom, left, right in edges.tolist():
+            hidden_HW[top:bottom, left:right] = True
+        if room.least <= depth * int(hidden_HW.sum()) <= room.most:
+            return np.broadcast_to(hidden_HW, box)
+    return _fit(edges, room, box, rng)
+
+
+def _rectangles(one: MaskSet, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """(blocks, 4) top, bottom, left, right. A side longer than the plane is cut, the other one stretched."""
+    area = one.scale * height * width
+    aspect = np.exp(rng.uniform(np.log(one.aspect[0]), np.log(one.aspect[1]), one.blocks))
+    tall = np.clip(np.rint(np.sqrt(area * aspect)), 1, height)
+    wide = np.clip(np.rint(area / tall), 1, width)
+    tall = np.where(wide == width, np.clip(np.rint(area / wide), 1, height), tall)
+    top, left = rng.integers(0, height - tall + 1), rng.integers(0, width - wide + 1)
+    return np.stack([top, top + tall, left, left + wide], axis=1).astype(int)
+
+
+def _fit(edges: np.ndarray, room: Room, box: Shape, rng: np.random.Generator) -> np.ndarray:
+    """Hides columns block by block, each from its centre outwards, as many as `room` allows.
+
+    Blocks beyond that are left out; if all of them together hide too little, the last one goes on growing. Of
+    the one column that would overstep, only as many tokens as T needs are hidden, at depths chosen by seed.
+    """
+    depth, height, width = box
+    tall, wide = edges[:, 1] - edges[:, 0], edges[:, 3] - edges[:, 2]
+    row = np.arange(height) + 0.5 - ((edges[:, 0] + edges[:, 1]) / 2)[:, None]
+    column = np.arange(width) + 0.5 - ((edges[:, 2] + edges[:, 3]) / 2)[:, None]
+    # 0 at the centre of a block, 1 at its rim, more outside
+    away = np.maximum(
+        2 * np.abs(row / tall[:, None])[:, :, None], 2 * np.abs(column / wide[:, None])[:, None, :]
+    )
+    inside = away < 1
+    owner_HW = np.where(inside.any(0), inside.argmax(0), len(edges) - 1)
+    away_HW = np.take_along_axis(away, owner_HW[None], axis=0)[0]
+    owner_HW = owner_HW + ~inside.any(0)
+    order = np.lexsort((rng.random(height * width), away_HW.ravel(), owner_HW.ravel()))
+    covered = int(inside.any(0).sum())
+    whole = min(max(covered, -(-room.least // depth)), room.most // depth)
+    hidden_DC = np.zeros((depth, height * width), bool)
+    hidden_DC[:, order[:whole]] = True
+    missing = room.least - whole * depth
+    if missing > 0:
+        hidden_DC[rng.permutation(depth)[:missing], order[whole]] = True
+    return hidden_DC.reshape(box)
+
+
+def _cubes(one: MaskSet, room: Room, box: Shape, rng: np.random.Generator) -> np.ndarray:
+    """(d, h, w) bool: cubes of a grid at a random offset, in random order until `ratio` of the box is hidden.
+
+    Whole cubes, save that the last is cut or further ones are added where `room` asks for it.
+    """
+    cells = [(np.arange(n) + rng.integers(side)) // side for n, side in zip(box, one.cube, strict=True)]
+    d, h, w = (int(cell[-1]) + 1 for cell in cells)
+    cell_DHW = (cells[0][:, None, None] * h + cells[1][:, None]) * w + cells[2]
+    place = rng.permutation(d * h * w)[cell_DHW].ravel()
+    sizes = np.bincount(place, minlength=d * h * w).cumsum()
+    count = int(sizes[np.searchsorted(sizes, one.ratio * place.size)])
+    hidden = np.zeros(place.size, bool)
+    hidden[np.argsort(place + rng.random(place.size))[: min(max(count, room.least), room.most)]] = True
+    return hidden.reshape(box)

@@ -1,0 +1,75 @@
+"""A run as numbers, fixed and checked before anything is allocated: its length, its batch, its cadence.
+
+Pure: config, table and device count in, `Plan` out; a UsageError says which of them do not fit together.
+"""
+
+from typing import NamedTuple
+
+from octshard.config import RunConfig, TrainConfig
+from octshard.errors import UsageError
+from octshard.train import masks, optim, order, stream
+from octshard.train.device import Backend
+from octshard.train.stream import Share, Table
+
+MILESTONES = 4  # checkpoints kept for good: one at each quarter of the run
+
+
+class Plan(NamedTuple):
+    """Samples, but for `steps` and `accumulation`."""
+
+    steps: int
+    epoch: int  # samples of one pass
+    length: optim.Length
+    share: Share  # of one micro-batch
+    accumulation: int  # micro-batches of one step
+    checkpoint_every: int
+
+
+def make(cfg: TrainConfig, table: Table, backend: Backend) -> Plan:
+    """The plan of `cfg` over `table` on all devices of `backend`."""
+    run = cfg.run
+    _check(run)
+    micro = run.per_device_batch * backend.devices
+    if run.global_batch % micro:
+        raise UsageError(
+            f"run.global_batch={run.global_batch}: not a multiple of run.per_device_batch="
+            f"{run.per_device_batch} x {backend.devices} devices = {micro}"
+        )
+    if not table.entries:
+        raise UsageError(
+            f"data.shards={list(cfg.data.shards)}: 0 usable train samples ({len(table.left_out)} left out, "
+            f"with fewer than {masks.needed_tokens(cfg)} valid tokens); lower context and target of "
+            f"objective.masks, or add shards"
+        )
+    stream_order = stream.order_of(table, cfg)
+    order.check_readers(stream_order, micro, backend.processes)
+    epoch = order.epoch_length(stream_order)
+    wanted = run.samples_budget if run.samples_budget is not None else round((run.epochs or 0.0) * epoch)
+    steps = -(-wanted // run.global_batch)
+    if steps < 1:
+        raise UsageError(f"run.epochs={run.epochs}, run.samples_budget={run.samples_budget}: no samples at all")
+    length = optim.Length(round(cfg.optim.warmup_epochs * epoch), steps * run.global_batch)
+    every = max(1, round(run.checkpoint_every_epochs * epoch))
+    share = Share(micro, backend.process, backend.processes)
+    return Plan(steps, epoch, length, share, run.global_batch // micro, every)
+
+
+def is_due(plan: Plan, before: int, after: int) -> bool:
+    """True if a checkpoint threshold lies between two counts of samples seen, or the run ends at the second."""
+    return before // plan.checkpoint_every != after // plan.checkpoint_every or after >= plan.length.total
+
+
+def is_milestone(plan: Plan, before: int, after: int) -> bool:
+    """True if the checkpoint at `after` is the first at or past a quarter of the run."""
+    last = before // plan.checkpoint_every * plan.checkpoint_every
+    return last * MILESTONES // plan.length.total != after * MILESTONES // plan.length.total
+
+
+def _check(run: RunConfig) -> None:
+    if (run.epochs is None) == (run.samples_budget is None):
+        raise UsageError(
+            f"run.epochs={run.epochs}, run.samples_budget={run.samples_budget}: want exactly one of the two"
+        )
+    for name in ("global_batch", "per_device_batch", "log_every_steps"):
+        if getattr(run, name) < 1:
+            raise UsageError(f"run.{name}={getattr(run, name)}: want at least 1")

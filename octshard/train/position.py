@@ -1,0 +1,132 @@
+"""Where a token stands: its grid, fixed 3-D sin-cos vectors, 3-D rotary angles, and picking tokens by index.
+
+Tables are computed once in float64, kept in float32; token n stands at (n // (h * w), n // w % h, n % w) of
+the grid (d, h, w). Nothing here has a shape that depends on data.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from octshard.config import ModelConfig
+from octshard.errors import UsageError
+from octshard.volume import Shape
+
+POSITIONS = ("rope", "sincos")
+_BASE = 10000.0  # of the frequencies, as in "Attention is all you need", Vaswani et al. 2017
+
+
+def shape_of(model: ModelConfig) -> tuple[Shape, Shape]:
+    """(image_size, patch) of `model`; UsageError unless each axis holds a whole number of patches."""
+    for name, values in (("image_size", model.image_size), ("patch", model.patch)):
+        if len(values) != 3 or min(values) < 1:
+            raise UsageError(f"model.{name}: found {list(values)}, want three voxel counts (D, H, W) >= 1")
+    (d, h, w), (pd, ph, pw) = model.image_size, model.patch
+    if d % pd or h % ph or w % pw:
+        raise UsageError(
+            f"model.image_size {[d, h, w]}: want a multiple of model.patch {[pd, ph, pw]} on each axis"
+        )
+    return (d, h, w), (pd, ph, pw)
+
+
+def grid_of(model: ModelConfig) -> Shape:
+    """Tokens along (D, H, W)."""
+    (d, h, w), (pd, ph, pw) = shape_of(model)
+    return d // pd, h // ph, w // pw
+
+
+def check(name: str, position: str, width: int, heads: int) -> None:
+    """UsageError unless `heads` divide `width` and each head has room for `position`."""
+    if position not in POSITIONS:
+        raise UsageError(f"model.position: found {position!r}, want one of {', '.join(POSITIONS)}")
+    if heads < 1 or width < 1 or width % heads:
+        raise UsageError(f"{name}.width {width}: want a multiple of {name}.heads {heads}")
+    if position == "rope" and (width // heads < 6 or width // heads % 2):
+        raise UsageError(f"{name}: {width // heads} features a head; 3-D rope wants an even number >= 6")
+    if position == "sincos" and width < 6:
+        raise UsageError(f"{name}.width {width}: 3-D sin-cos wants at least 6")
+
+
+def coordinates(grid: Shape) -> np.ndarray:
+    """(N, 3) float64: the place of each token along D, H, W."""
+    return (
+        np.stack(np.meshgrid(*(np.arange(n) for n in grid), indexing="ij"), axis=-1)
+        .reshape(-1, 3)
+        .astype(np.float64)
+    )
+
+
+def sincos(grid: Shape, width: int) -> Tensor:
+    """(N, width) float32: for each axis sin then cos at width // 6 frequencies, zeros in what is left."""
+    pairs = width // 6
+    omega = _BASE ** (-np.arange(pairs) / pairs)
+    angle_N3P = coordinates(grid)[:, :, None] * omega
+    table = np.concatenate([np.sin(angle_N3P), np.cos(angle_N3P)], axis=-1).reshape(-1, 6 * pairs)
+    return torch.from_numpy(np.pad(table, ((0, 0), (0, width - 6 * pairs))).astype(np.float32))
+
+
+def rope_angles(grid: Shape, head_dim: int) -> np.ndarray:
+    """(N, head_dim / 2) float64: the angle of each pair of features (2k, 2k+1), V-JEPA 2, Assran et al. 2025.
+
+    Each axis turns the same even number of features D, the largest that fits three times (64 = 20|20|20 + 4
+    that never turn), at omega_k = 10000 ** (-k / (D / 2)).
+    """
+    pairs = head_dim // 6
+    omega = _BASE ** (-np.arange(pairs) / pairs)
+    angle_NP = (coordinates(grid)[:, :, None] * omega).reshape(-1, 3 * pairs)
+    return np.pad(angle_NP, ((0, 0), (0, head_dim // 2 - 3 * pairs)))
+
+
+def rotate(x_BHNF: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """Turns each pair (2k, 2k+1) of features by its angle; `turn`: (cos, sin), each (B or 1, 1, N, F / 2)."""
+    cos, sin = turn
+    even, odd = x_BHNF.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1).flatten(-2).to(x_BHNF.dtype)
+
+
+class Position(nn.Module):
+    """Hands each token its place: `added` before the blocks (sincos), `turn` inside attention (rope).
+
+    The tables are fixed, so they are no part of a checkpoint.
+    """
+
+    cos_NP: Tensor
+    sin_NP: Tensor
+    table_NF: Tensor
+
+    def __init__(self, position: str, grid: Shape, width: int, heads: int) -> None:
+        super().__init__()
+        self.kind = position
+        if position == "rope":
+            angle_NP = rope_angles(grid, width // heads)
+            self.register_buffer(
+                "cos_NP", torch.from_numpy(np.cos(angle_NP).astype(np.float32)), persistent=False
+            )
+            self.register_buffer(
+                "sin_NP", torch.from_numpy(np.sin(angle_NP).astype(np.float32)), persistent=False
+            )
+        else:
+            self.register_buffer("table_NF", sincos(grid, width), persistent=False)
+
+    def added(self, z_BKF: Tensor, at_BK: Tensor | None) -> Tensor:
+        """z with the position vectors of its tokens added (rope adds none); `at_BK` None: all N in order."""
+        if self.kind == "rope":
+            return z_BKF
+        return z_BKF + _rows(self.table_NF, at_BK).to(z_BKF.dtype)
+
+    def turn(self, at_BK: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """(cos, sin) of the tokens, float32 (B or 1, 1 for the heads, K, head_dim / 2); None for sincos."""
+        if self.kind != "rope":
+            return None
+        return _rows(self.cos_NP, at_BK).unsqueeze(1), _rows(self.sin_NP, at_BK).unsqueeze(1)
+
+
+def take(z_BNF: Tensor, at_BK: Tensor) -> Tensor:
+    """Tokens `at_BK` of each sample: (B, K, F)."""
+    return z_BNF.gather(1, at_BK.unsqueeze(-1).expand(-1, -1, z_BNF.shape[-1]))
+
+
+def _rows(table_NF: Tensor, at_BK: Tensor | None) -> Tensor:
+    if at_BK is None:
+        return table_NF.unsqueeze(0)
+    return table_NF.index_select(0, at_BK.flatten()).unflatten(0, tuple(at_BK.shape))

@@ -1,0 +1,131 @@
+"""The 3-D vision transformer over patches of an OCT volume: pre-norm, no CLS token, one channel.
+
+Tokens that are not wanted are dropped before anything looks at them, so that a hidden patch cannot reach the
+output. Shapes follow from the config; the voxels come normalised, padding 0.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from octshard.config import ModelConfig
+from octshard.train import position
+from octshard.volume import Shape, product
+
+LAYER_NORM_EPS = 1e-6  # V-JEPA 2, Assran et al. 2025
+INIT_STD = 0.02
+
+
+class Hidden(NamedTuple):
+    """Tokens that enter as one learned vector instead of their voxels: token_F, where where_BN is true."""
+
+    where_BN: Tensor
+    token_F: Tensor
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; `turn` rotates queries and keys (see `position.rotate`)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, z_BNF: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+        """(B, N, F) -> (B, N, F)."""
+        query, key, value = (
+            self.qkv(z_BNF).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        )
+        if turn is not None:
+            query, key = position.rotate(query, turn), position.rotate(key, turn)
+        mixed_BHNF = functional.scaled_dot_product_attention(query, key, value)
+        return self.out(mixed_BHNF.transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: attention, then an MLP with exact GELU."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        hidden = int(width * mlp_ratio)
+        self.norm1 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.attention = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, z_BNF: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+        """(B, N, F) -> (B, N, F)."""
+        z_BNF = z_BNF + self.attention(self.norm1(z_BNF), turn)
+        return z_BNF + self.mlp(self.norm2(z_BNF))
+
+
+class Encoder(nn.Module):
+    """Voxels to token features. The weights follow from `torch.manual_seed`; build it on the CPU."""
+
+    def __init__(self, model: ModelConfig) -> None:
+        super().__init__()
+        _, self.patch = position.shape_of(model)
+        self.grid: Shape = position.grid_of(model)
+        position.check("model", model.position, model.width, model.heads)
+        self.embed = nn.Linear(product(self.patch), model.width)
+        self.position = position.Position(model.position, self.grid, model.width, model.heads)
+        self.blocks = nn.ModuleList(
+            Block(model.width, model.heads, model.mlp_ratio) for _ in range(model.depth)
+        )
+        self.norm = nn.LayerNorm(model.width, eps=LAYER_NORM_EPS)
+        init_weights(self, self.blocks)
+
+    def forward(self, x_BCDHW: Tensor, keep_BK: Tensor | None = None, hidden: Hidden | None = None) -> Tensor:
+        """Features (B, N, F) of all tokens, or (B, K, F) of `keep_BK` alone: the others never enter.
+
+        With `hidden`, all N enter and the hidden ones as the learned token.
+        """
+        patches = patchify(x_BCDHW, self.patch)
+        if keep_BK is not None:
+            patches = position.take(patches, keep_BK)
+        z_BKF = self.embed(patches)
+        if hidden is not None:
+            z_BKF = torch.where(hidden.where_BN.unsqueeze(-1), hidden.token_F.to(z_BKF.dtype), z_BKF)
+        z_BKF = self.position.added(z_BKF, keep_BK)
+        turn = self.position.turn(keep_BK)
+        for block in self.blocks:
+            z_BKF = block(z_BKF, turn)
+        return self.norm(z_BKF)
+
+    def valid_tokens(self, valid_B3: Tensor) -> Tensor:
+        """(B, N) bool: the token holds a voxel of the volume, whose extent along D, H, W is valid_B3."""
+        first = [
+            torch.arange(n, device=valid_B3.device) * p for n, p in zip(self.grid, self.patch, strict=True)
+        ]
+        d_BD, h_BH, w_BW = (start < valid_B3[:, axis : axis + 1] for axis, start in enumerate(first))
+        return (d_BD[:, :, None, None] & h_BH[:, None, :, None] & w_BW[:, None, None, :]).flatten(1)
+
+    def pool(self, z_BNF: Tensor, valid_BN: Tensor) -> Tensor:
+        """(B, F) float32: the mean over valid tokens, what the probes eat."""
+        weight_BN = valid_BN.float()
+        total_BF = (z_BNF.float() * weight_BN.unsqueeze(-1)).sum(1)
+        return total_BF / weight_BN.sum(1, keepdim=True).clamp(min=1)
+
+
+def patchify(x_BCDHW: Tensor, patch: Shape) -> Tensor:
+    """(B, N, voxels of a patch): a reshape, so that the embedding is one matrix product on every backend."""
+    batch, channels, *size = x_BCDHW.shape
+    (d, h, w), (pd, ph, pw) = (n // p for n, p in zip(size, patch, strict=True)), patch
+    x = x_BCDHW.reshape(batch, channels, d, pd, h, ph, w, pw)
+    return x.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(batch, d * h * w, channels * pd * ph * pw)
+
+
+def init_weights(module: nn.Module, blocks: nn.ModuleList) -> None:
+    """trunc_normal 0.02, biases 0; what block i (from 1) adds is divided by sqrt(2 i). V-JEPA 2."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=INIT_STD)
+            nn.init.zeros_(layer.bias)
+    for i, block in enumerate(blocks, start=1):
+        assert isinstance(block, Block)
+        with torch.no_grad():
+            block.attention.out.weight.div_((2 * i) ** 0.5)
+            block.mlp[-1].weight.div_((2 * i) ** 0.5)  # type: ignore[operator, union-attr]

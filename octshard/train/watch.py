@@ -1,0 +1,120 @@
+"""What a run is watched by: what a step leaves on the device, and how it becomes one line of metrics.
+
+Nothing here is read by the host but at log time and before a save; those functions say that they wait.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from octshard.errors import OctshardError
+from octshard.train import collapse
+from octshard.train.device import Backend
+
+NAMED_KEYS = 8  # at most so many keys in one line
+COLLAPSED_STD = 1e-3  # of layer-normed features, whose own scale is 1
+
+
+class Watch(NamedTuple):
+    """What a step leaves on the device. sums_2: losses and non-finite steps, summed since the last look."""
+
+    sums_2: Tensor
+    norm: Tensor  # of the gradient, before clipping
+    tokens_RF: Tensor
+    pooled_BF: Tensor
+
+
+class Recent:
+    """Since the last look: how many steps were made, what was in them, and where the time went."""
+
+    def __init__(self, most: int) -> None:
+        self._start = self._mark = time.perf_counter()
+        self._waited, self.steps = 0.0, 0
+        self._keys: deque[tuple[int, tuple[str, ...]]] = deque(maxlen=most)
+
+    def waiting(self) -> None:
+        """The loop begins to wait for data ..."""
+        self._mark = time.perf_counter()
+
+    def working(self) -> None:
+        """... and has it."""
+        self._waited += time.perf_counter() - self._mark
+
+    def add(self, step: int, keys: tuple[str, ...]) -> None:
+        """Step `step` was made of the volumes `keys`."""
+        self.steps += 1
+        self._keys.append((step, keys))
+
+    def keys_of(self, step: int) -> tuple[str, ...]:
+        """The volumes of a step; () if it is too long ago."""
+        return next((keys for which, keys in self._keys if which == step), ())
+
+    def speed(self, batch: int, devices: int) -> dict[str, float]:
+        """volumes_per_s_per_device, and data_wait: the share of the time that was spent waiting for data."""
+        seconds = max(1e-9, time.perf_counter() - self._start)
+        return {
+            "volumes_per_s_per_device": self.steps * batch / seconds / devices,
+            "data_wait": self._waited / seconds,
+        }
+
+
+def fresh(backend: Backend) -> Tensor:
+    """sums_2 of a new window."""
+    return backend.replicate(torch.zeros(2))
+
+
+def bad_number(loss: Tensor, norm: Tensor) -> Tensor:
+    """1.0 if either is not finite, else 0.0; 0-d on the device."""
+    return 1.0 - (torch.isfinite(loss) & torch.isfinite(norm)).float()
+
+
+def read(watch: Watch, steps: int, backend: Backend) -> dict[str, float]:
+    """Loss (mean over `steps` steps and all processes) and the collapse watch. Waits for the device."""
+    host = backend.fetch(watch._replace(sums_2=backend.total(watch.sums_2)))
+    return {
+        "loss": float(host.sums_2[0]) / steps / backend.processes,
+        "grad_norm": float(host.norm),
+        "feature_std": float(collapse.feature_std(host.tokens_RF)),
+        "pooled_std": float(collapse.feature_std(host.pooled_BF)),
+        "rank": float(collapse.rankme(host.tokens_RF)),
+    }
+
+
+def counted(backend: Backend) -> dict[str, int]:
+    """XLA's compiles and operators that fell back to the host, since the process began; {} elsewhere."""
+    counters = backend.counters()
+    fallbacks = sum(n for name, n in counters.items() if name.startswith("aten::"))
+    return {"compiles": counters["compiles"], "fallbacks": fallbacks} if counters else {}
+
+
+def raise_if_bad(watch: Watch, step: int, recent: Recent, backend: Backend) -> None:
+    """OctshardError if a loss or gradient since the last look was not finite. Waits for the device."""
+    bad = int(backend.fetch(watch.sums_2)[1])
+    if not bad:
+        return
+    first = step - bad + 1  # weights that are once not finite stay so, and so does the loss
+    raise OctshardError(
+        f"step {first}: loss or gradient is not finite, want numbers; its volumes: "
+        f"{named(recent.keys_of(first))}. Nothing was saved since; look at them, lower optim.base_lr, or try "
+        f"run.precision=fp32"
+    )
+
+
+def collapse_line(metrics: dict[str, Any]) -> str | None:
+    """A warning if the target features say the same of every token; None if they do not."""
+    if metrics["feature_std"] >= COLLAPSED_STD:
+        return None
+    return (
+        f"WARNING step {metrics['step']}: target features have collapsed (std {metrics['feature_std']:.2g}, "
+        f"effective rank {metrics['rank']:.1f}); lower optim.base_lr or raise objective.ema_start"
+    )
+
+
+def named(keys: Sequence[str]) -> str:
+    """At most NAMED_KEYS of them, and how many more there are."""
+    more = f" and {len(keys) - NAMED_KEYS} more" if len(keys) > NAMED_KEYS else ""
+    return ", ".join(keys[:NAMED_KEYS]) + more

@@ -1,0 +1,89 @@
+"""The edge: help, exit codes, and errors that are one line."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+import pytest
+
+from octshard import cli
+from octshard.errors import OctshardError
+
+
+def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from walk(child, (*path, name))
+    else:
+        yield path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, words: Sequence[str]) -> int:
+    """Exit code of `octshard WORDS`."""
+    monkeypatch.setattr(sys, "argv", ["octshard", *words])
+    try:
+        cli.main()
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize("path", sorted(walk(cli.cli)), ids=" ".join)
+def test_every_command_helps_with_an_example(path: tuple[str, ...], monkeypatch: Any, capsys: Any) -> None:
+    assert run(monkeypatch, [*path, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "Example:" in shown
+    assert f"octshard {' '.join(path)}" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["train", "--config", "absent.yaml"], 2, "octshard: config absent.yaml: no such file"),
+        (["train", "--config", "{smoke}", "model.depht=3"], 2, "unknown key model.depht; did you mean model.depth?"),
+        (["train", "--config", "{smoke}", "data.shards=[{tmp}]"], 2, "want a folder made by octshard prep shard"),
+        (["prep", "verify", "{tmp}/absent"], 2, "found nothing, want a folder made by octshard prep shard"),
+        (["prep", "unzip"], 2, "want both, the release root and where DICOMs go"),
+        (["prep", "shard", "{tmp}", "{tmp}/out", "--device", "all"], 2, "manifest.tsv"),
+        (["prep", "shard", "{tmp}", "{tmp}/out"], 2, "Missing option '--device'"),
+        (["eval", "linear-probe"], 2, "checkpoint"),
+        (["nonsense"], 2, "No such command 'nonsense'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_mistakes_are_one_line_and_exit_2(
+    words: list[str], code: int, message: str, tmp_path: Any, monkeypatch: Any, capsys: Any
+) -> None:
+    places = {"smoke": str(cli.shipped_config("smoke_test.yaml")), "tmp": str(tmp_path)}
+    assert run(monkeypatch, [word.format(**places) for word in words]) == code
+    shown = capsys.readouterr().err.strip().splitlines()
+    assert message in shown[-1]
+    assert not [line for line in shown if "Traceback" in line]
+
+
+def test_source_and_target_may_come_from_the_environment(monkeypatch: Any, capsys: Any, tmp_path: Any) -> None:
+    monkeypatch.setenv("OCTSHARD_SRC", str(tmp_path / "nothing-here"))
+    monkeypatch.setenv("OCTSHARD_DST", str(tmp_path / "out"))
+    assert run(monkeypatch, ["prep", "shard", "--device", "all"]) == 2
+    assert "nothing-here" in capsys.readouterr().err
+
+
+def test_what_nobody_expected_is_one_line_too(monkeypatch: Any, capsys: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("wires\ncrossed")
+
+    monkeypatch.setattr(cli.cli, "main", fail)
+    assert run(monkeypatch, ["demo"]) == 1
+    assert capsys.readouterr().err == "octshard: unexpected RuntimeError: wires crossed (--debug shows where)\n"
+    with pytest.raises(RuntimeError):
+        run(monkeypatch, ["demo", "--debug"])
+
+
+def test_failures_exit_1(monkeypatch: Any, capsys: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OctshardError("shard 3: found a, want b")
+
+    monkeypatch.setattr(cli.cli, "main", fail)
+    assert run(monkeypatch, ["demo"]) == 1
+    assert capsys.readouterr().err == "octshard: shard 3: found a, want b\n"

@@ -1,0 +1,43 @@
+"""RankMe and spread against NumPy and the cases whose answer is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from octshard.train import collapse
+
+
+def test_rank_of_orthogonal_rows_is_their_number() -> None:
+    assert float(collapse.rankme(torch.eye(12)[:8] * 3)) == pytest.approx(8, rel=1e-3)
+
+
+def test_rank_of_one_repeated_vector_is_one() -> None:
+    assert float(collapse.rankme(torch.randn(16).expand(32, 16))) == pytest.approx(1, abs=1e-3)
+
+
+def test_rank_is_the_entropy_of_singular_values() -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 8)) * np.arange(1, 9)
+    values = np.sqrt(np.linalg.eigvalsh(rows.T @ rows))
+    share = values / values.sum()
+    wanted = np.exp(-(share * np.log(share)).sum())
+    assert float(collapse.rankme(torch.from_numpy(rows))) == pytest.approx(wanted, rel=1e-3)
+
+
+def test_nothing_at_all_is_finite() -> None:
+    assert np.isfinite(float(collapse.rankme(torch.zeros(4, 4))))
+    assert float(collapse.feature_std(torch.ones(4, 4))) == 0
+
+
+def test_spread_is_the_mean_standard_deviation() -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 8)) * np.arange(1, 9)
+    assert float(collapse.feature_std(torch.from_numpy(rows))) == pytest.approx(rows.std(0).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("batch", "tokens", "rows"), [(2, 5, 10), (16, 3686, 1024), (3, 700, 3 * 341)])
+def test_the_sample_takes_tokens_evenly_from_each_volume(batch: int, tokens: int, rows: int) -> None:
+    z_BTF = torch.arange(batch * tokens).reshape(batch, tokens, 1).expand(-1, -1, 4)
+    found = collapse.sample(z_BTF)
+    assert found.shape == (rows, 4)
+    assert found.dtype == torch.float32
+    assert len(found[:, 0].unique()) == rows
+    assert (found[:, 0] // tokens).unique(return_counts=True)[1].tolist() == [rows // batch] * batch

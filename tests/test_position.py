@@ -1,0 +1,136 @@
+"""Rotary angles and sin-cos vectors against a per-token float64 computation; the checks on sizes."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from octshard.config import ModelConfig
+from octshard.errors import UsageError
+from octshard.train import position
+
+GRID = (3, 4, 5)
+
+
+def place_of(token: int) -> tuple[int, int, int]:
+    return token // 20, token // 5 % 4, token % 5
+
+
+def turned_by_hand(x: np.ndarray, token: int) -> np.ndarray:
+    """One head of one token, feature by feature in Python floats: D | D | D, the rest stays."""
+    size = 2 * (len(x) // 6)
+    out = x.copy()
+    for axis, where in enumerate(place_of(token)):
+        for k in range(size // 2):
+            angle = where * 10000.0 ** (-k / (size / 2))
+            i = axis * size + 2 * k
+            out[i] = x[i] * math.cos(angle) - x[i + 1] * math.sin(angle)
+            out[i + 1] = x[i + 1] * math.cos(angle) + x[i] * math.sin(angle)
+    return out
+
+
+@pytest.mark.parametrize("head_dim", [6, 8, 18, 32, 64])
+def test_rope_turns_each_token_as_the_formula_says(head_dim: int) -> None:
+    at_BK = torch.tensor([[0, 7, 59], [58, 31, 12]])
+    x_BHKF = torch.from_numpy(np.random.default_rng(head_dim).normal(size=(2, 3, 3, head_dim)))
+    turn = position.Position("rope", GRID, 3 * head_dim, 3).turn(at_BK)
+    assert turn is not None
+    found = position.rotate(x_BHKF, turn).numpy()
+    for b in range(2):
+        for head in range(3):
+            for k in range(3):
+                wanted = turned_by_hand(x_BHKF[b, head, k].numpy(), int(at_BK[b, k]))
+                np.testing.assert_allclose(found[b, head, k], wanted, atol=1e-6)
+
+
+def test_rope_turns_20_20_20_of_64_features_and_leaves_4() -> None:
+    angle_NP = position.rope_angles(GRID, 64)
+    assert angle_NP.shape == (60, 32)
+    assert (angle_NP[:, 30:] == 0).all()
+    assert angle_NP[59, [0, 10, 20]].tolist() == [2, 3, 4]
+
+
+def test_rope_products_depend_on_the_offset_alone() -> None:
+    table = position.Position("rope", (6, 6, 6), 64, 1)
+    query, key = torch.randn(2, 1, 1, 1, 64, generator=torch.Generator().manual_seed(0)).unbind(0)
+
+    def product(at: int, other: int) -> float:
+        turns = [table.turn(torch.tensor([[token]])) for token in (at, other)]
+        a, b = (position.rotate(x, turn) for x, turn in zip((query, key), turns, strict=True) if turn)
+        return float((a * b).sum())
+
+    step = 36 + 2 * 6 - 3  # one B-scan on, two rows down, three columns back
+    assert product(3, 3 + step) == pytest.approx(product(82, 82 + step), abs=1e-4)
+    assert product(3, 3 + step) != pytest.approx(product(82, 83 + step), abs=1e-2)
+
+
+def test_rope_keeps_the_dtype_it_is_given() -> None:
+    turn = position.Position("rope", GRID, 8, 1).turn(None)
+    assert turn is not None
+    assert turn[0].dtype == torch.float32
+    assert position.rotate(torch.ones(1, 1, 60, 8, dtype=torch.bfloat16), turn).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("width", [6, 26, 48])
+def test_sincos_is_the_formula_and_zero_in_what_is_left(width: int) -> None:
+    table = position.sincos(GRID, width).double().numpy()
+    pairs = width // 6
+    for token in (0, 13, 59):
+        wanted: list[float] = []
+        for where in place_of(token):
+            angles = [where * 10000.0 ** (-k / pairs) for k in range(pairs)]
+            wanted += [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
+        np.testing.assert_allclose(table[token], wanted + [0.0] * (width - 6 * pairs), atol=1e-6)
+    assert len(np.unique(table, axis=0)) == 60
+
+
+def test_picked_tokens_carry_the_position_of_their_index() -> None:
+    table = position.Position("sincos", GRID, 12, 2)
+    at_BK = torch.tensor([[5, 2], [59, 0]])
+    everywhere = table.added(torch.zeros(2, 60, 12), None)
+    assert torch.equal(table.added(torch.zeros(2, 2, 12), at_BK), position.take(everywhere, at_BK))
+
+
+def test_take_is_row_by_row_indexing() -> None:
+    z_BNF = torch.arange(2 * 5 * 3.0).reshape(2, 5, 3)
+    at_BK = torch.tensor([[4, 0], [1, 3]])
+    assert torch.equal(position.take(z_BNF, at_BK), torch.stack([z_BNF[0, [4, 0]], z_BNF[1, [1, 3]]]))
+
+
+def test_tables_are_no_part_of_a_checkpoint() -> None:
+    assert not position.Position("rope", GRID, 24, 2).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("image_size", "patch", "says"),
+    [
+        (
+            [64, 384, 380],
+            [4, 16, 16],
+            "image_size [64, 384, 380]: want a multiple of model.patch [4, 16, 16]",
+        ),
+        ([64, 384], [4, 16, 16], "want three voxel counts"),
+        ([64, 384, 384], [4, 0, 16], "model.patch"),
+    ],
+)
+def test_a_size_that_does_not_divide_is_refused(image_size: list[int], patch: list[int], says: str) -> None:
+    with pytest.raises(UsageError) as error:
+        position.grid_of(ModelConfig(image_size=image_size, patch=patch))
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "heads", "says"),
+    [
+        ("learned", 12, 2, "'learned', want one of rope, sincos"),
+        ("rope", 10, 3, "predictor.width 10: want a multiple of predictor.heads 3"),
+        ("rope", 14, 2, "7 features a head"),
+        ("rope", 8, 2, "4 features a head"),
+        ("sincos", 4, 1, "at least 6"),
+    ],
+)
+def test_heads_without_room_are_refused(kind: str, width: int, heads: int, says: str) -> None:
+    with pytest.raises(UsageError) as error:
+        position.check("predictor", kind, width, heads)
+    assert says in str(error.value)

@@ -1,0 +1,88 @@
+"""The transformer predictor reads places, not the order of its input; the MLP normalises over the batch."""
+
+import numpy as np
+import pytest
+import torch
+
+from octshard.config import MaskSet, ModelConfig, ObjectiveConfig, PredictorConfig, TrainConfig
+from octshard.train.masks import Masks
+from octshard.train.predictor import MlpPredictor, Predictor
+
+CONTEXT = torch.tensor([[0, 5, 9, 17], [3, 4, 8, 23]])
+TARGET = torch.tensor([[1, 2, 20], [0, 10, 11]])
+
+
+def config(kind: str = "rope", sets: int = 1) -> TrainConfig:
+    return TrainConfig(
+        model=ModelConfig(image_size=[4, 12, 16], patch=[2, 4, 4], width=24, depth=1, heads=2, position=kind),
+        predictor=PredictorConfig(width=12, depth=2, heads=1),
+        objective=ObjectiveConfig(masks=[MaskSet() for _ in range(sets)]),
+    )
+
+
+def predictor(kind: str = "rope", sets: int = 1) -> Predictor:
+    torch.manual_seed(0)
+    made = Predictor(config(kind, sets))
+    with torch.no_grad():  # larger than at the start, so that attention is far from uniform
+        for weight in made.parameters():
+            weight.mul_(10)
+    return made
+
+
+def features() -> torch.Tensor:
+    return torch.randn(2, 4, 24, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("kind", ["rope", "sincos"])
+def test_the_order_of_context_tokens_does_not_matter(kind: str) -> None:
+    order = torch.tensor([3, 1, 0, 2])
+    model = predictor(kind)
+    shuffled = model(features()[:, order], Masks(CONTEXT[:, order], TARGET), 0)
+    torch.testing.assert_close(shuffled, model(features(), Masks(CONTEXT, TARGET), 0), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["rope", "sincos"])
+def test_predictions_follow_their_targets(kind: str) -> None:
+    order = torch.tensor([2, 0, 1])
+    model = predictor(kind)
+    found = model(features(), Masks(CONTEXT, TARGET), 0)
+    assert found.shape == (2, 3, 24)
+    moved = model(features(), Masks(CONTEXT, TARGET[:, order]), 0)
+    torch.testing.assert_close(moved, found[:, order], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["rope", "sincos"])
+def test_predictions_depend_on_where_context_and_targets_stand(kind: str) -> None:
+    model = predictor(kind)
+    found = model(features(), Masks(CONTEXT, TARGET), 0)
+    assert not torch.allclose(found[:, 0], found[:, 1], atol=1e-3)
+    elsewhere = model(features(), Masks(CONTEXT.flip(0), TARGET), 0)
+    assert not torch.allclose(elsewhere, found, atol=1e-3)
+
+
+def test_each_mask_set_has_its_own_token() -> None:
+    model = predictor(sets=2)
+    ways = [model(features(), Masks(CONTEXT, TARGET), which) for which in (0, 1)]
+    assert not torch.allclose(*ways, atol=1e-3)
+
+
+def test_the_mlp_is_linear_batch_norm_relu_linear() -> None:
+    torch.manual_seed(0)
+    model = MlpPredictor(config()).double()
+    z_BTF = torch.from_numpy(np.random.default_rng(0).normal(3.0, 2.0, size=(2, 5, 24)))
+    weights = {name: tensor.detach().numpy() for name, tensor in model.named_parameters()}
+    hidden = z_BTF.numpy().reshape(10, 24) @ weights["into.weight"].T + weights["into.bias"]
+    normed = (hidden - hidden.mean(0)) / np.sqrt(hidden.var(0) + 1e-5)
+    normed = normed * weights["norm.weight"] + weights["norm.bias"]
+    wanted = np.maximum(normed, 0) @ weights["back.weight"].T + weights["back.bias"]
+    found = model.float()(z_BTF.float())
+    np.testing.assert_allclose(found.detach().numpy().reshape(10, 24), wanted, atol=1e-4)
+    assert found.shape == (2, 5, 24)
+
+
+def test_the_mlp_is_the_same_function_in_evaluation_and_holds_no_running_state() -> None:
+    torch.manual_seed(0)
+    model = MlpPredictor(config())
+    z_BTF = torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(model.train()(z_BTF), model.eval()(z_BTF))
+    assert not list(model.buffers())

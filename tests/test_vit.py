@@ -1,0 +1,164 @@
+"""The encoder against PyTorch's transformer layer; parameters counted by hand; gradients of hidden voxels."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from octshard.config import ModelConfig
+from octshard.train import vit
+from octshard.volume import valid_tokens
+
+GRID = (2, 3, 4)
+PATCH = (2, 4, 4)
+
+
+def small(kind: str = "rope") -> ModelConfig:
+    return ModelConfig(
+        image_size=[4, 12, 16], patch=list(PATCH), width=24, depth=2, heads=2, mlp_ratio=2.0, position=kind
+    )
+
+
+def encoder(kind: str = "rope", seed: int = 0) -> vit.Encoder:
+    torch.manual_seed(seed)
+    return vit.Encoder(small(kind))
+
+
+def voxels(batch: int = 2, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(batch, 1, 4, 12, 16)).astype(np.float32))
+
+
+def test_a_patch_holds_the_voxels_of_its_place() -> None:
+    x_BCDHW = voxels()
+    patches = vit.patchify(x_BCDHW, PATCH)
+    assert patches.shape == (2, 24, 32)
+    d, h, w = 1, 2, 3
+    wanted = x_BCDHW[1, 0, 2 * d : 2 * d + 2, 4 * h : 4 * h + 4, 4 * w : 4 * w + 4].flatten()
+    assert torch.equal(patches[1, (d * 3 + h) * 4 + w], wanted)
+
+
+def test_blocks_are_pytorchs_pre_norm_layers() -> None:
+    mine = encoder("sincos")
+    x_BCDHW = voxels()
+    z = mine.position.added(mine.embed(vit.patchify(x_BCDHW, PATCH)), None)
+    for block in mine.blocks:
+        layer = nn.TransformerEncoderLayer(
+            24, 2, 48, dropout=0.0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=True
+        )
+        parts = {
+            "self_attn.in_proj_": block.attention.qkv,
+            "self_attn.out_proj.": block.attention.out,
+            "linear1.": block.mlp[0],
+            "linear2.": block.mlp[2],
+            "norm1.": block.norm1,
+            "norm2.": block.norm2,
+        }
+        names = {
+            f"{name}{kind}": getattr(part, kind)
+            for name, part in parts.items()
+            for kind in ("weight", "bias")
+        }
+        layer.load_state_dict({name: tensor.detach() for name, tensor in names.items()})
+        z = layer(z)
+    torch.testing.assert_close(mine(x_BCDHW), mine.norm(z), atol=1e-5, rtol=1e-5)
+
+
+def test_vit_b_has_the_parameters_that_its_layers_add_up_to() -> None:
+    with torch.device("meta"):
+        counted = sum(p.numel() for p in vit.Encoder(ModelConfig()).parameters())
+    f, patch = 768, 4 * 16 * 16
+    block = (f * 3 * f + 3 * f) + (f * f + f) + (f * 4 * f + 4 * f) + (4 * f * f + f) + 2 * 2 * f
+    assert counted == (patch * f + f) + 12 * block + 2 * f == 85_843_200
+
+
+def test_what_block_i_adds_starts_smaller_by_sqrt_2i() -> None:
+    torch.manual_seed(0)
+    made = vit.Encoder(ModelConfig(image_size=[4, 16, 16], width=96, depth=4, heads=4))
+    for i, block in enumerate(made.blocks, start=1):
+        for weight in (block.attention.out.weight, block.mlp[2].weight):
+            assert float(weight.detach().std()) == pytest.approx(0.02 / (2 * i) ** 0.5, rel=0.05)
+        assert float(block.attention.qkv.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+    assert all(not p.any() for name, p in made.named_parameters() if name.endswith("bias"))
+
+
+@pytest.mark.parametrize("kind", ["rope", "sincos"])
+def test_keeping_every_token_is_keeping_none(kind: str) -> None:
+    everything = torch.arange(24).expand(2, -1)
+    torch.testing.assert_close(
+        encoder(kind)(voxels(), everything), encoder(kind)(voxels()), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("kind", ["rope", "sincos"])
+def test_the_order_of_kept_tokens_does_not_matter(kind: str) -> None:
+    keep_BK = torch.tensor([[3, 9, 11, 20], [0, 1, 2, 23]])
+    order = torch.tensor([2, 0, 3, 1])
+    mine = encoder(kind)
+    found = mine(voxels(), keep_BK[:, order])
+    torch.testing.assert_close(found, mine(voxels(), keep_BK)[:, order], atol=1e-5, rtol=1e-5)
+
+
+def test_a_token_knows_where_it_stands() -> None:
+    x_BCDHW = torch.ones(1, 1, 4, 12, 16)
+    for kind in ("rope", "sincos"):
+        apart = [encoder(kind)(x_BCDHW, torch.tensor([keep])) for keep in ([0, 1], [0, 23])]
+        if kind == "sincos":
+            assert not torch.allclose(apart[0][:, 1], apart[1][:, 1], atol=1e-4)
+    mixed = voxels(1)
+    mixed[..., 4:8] = mixed[..., 8:12]  # the same patches at tokens 1 and 2
+    near, far = (encoder("rope")(mixed, torch.tensor([keep])) for keep in ([0, 1], [0, 2]))
+    assert not torch.equal(near, far)
+
+
+@pytest.mark.parametrize("kind", ["rope", "sincos"])
+def test_only_kept_tokens_have_a_gradient(kind: str) -> None:
+    x_BCDHW = voxels().requires_grad_()
+    keep_BK = torch.tensor([[3, 9, 11, 20], [0, 1, 2, 23]])
+    encoder(kind)(x_BCDHW, keep_BK).square().sum().backward()
+    assert x_BCDHW.grad is not None
+    moved_BN = vit.patchify(x_BCDHW.grad, PATCH).abs().amax(-1) > 0
+    wanted = torch.zeros(2, 24, dtype=torch.bool).scatter(1, keep_BK, True)
+    assert torch.equal(moved_BN, wanted)
+
+
+def test_hidden_tokens_enter_as_the_learned_vector() -> None:
+    x_BCDHW = voxels().requires_grad_()
+    where_BN = torch.rand(2, 24, generator=torch.Generator().manual_seed(0)) < 0.5
+    token_F = torch.randn(24, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    mine = encoder()
+    z_BNF = mine(x_BCDHW, hidden=vit.Hidden(where_BN, token_F))
+    assert z_BNF.shape == (2, 24, 24)
+    z_BNF.square().sum().backward()
+    assert x_BCDHW.grad is not None
+    assert torch.equal(vit.patchify(x_BCDHW.grad, PATCH).abs().amax(-1) > 0, ~where_BN)
+    assert token_F.grad is not None
+    assert float(token_F.grad.abs().min()) > 0
+
+
+@pytest.mark.parametrize("extent", [(4, 12, 16), (3, 5, 16), (1, 1, 1), (2, 4, 8)])
+def test_valid_tokens_are_those_that_hold_a_voxel(extent: tuple[int, int, int]) -> None:
+    box = valid_tokens(extent, (4, 12, 16), PATCH)
+    wanted = np.zeros(GRID, bool)
+    wanted[: box[0], : box[1], : box[2]] = True
+    found_BN = encoder().valid_tokens(torch.tensor([[4, 12, 16], list(extent)]))
+    assert found_BN[0].all()
+    assert found_BN[1].tolist() == wanted.ravel().tolist()
+
+
+def test_pooling_is_the_mean_over_valid_tokens() -> None:
+    z_BNF = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 24, 5)))
+    valid_BN = torch.zeros(2, 24, dtype=torch.bool)
+    valid_BN[0, [2, 3]] = True
+    valid_BN[1, :] = True
+    pooled = encoder().pool(z_BNF, valid_BN)
+    np.testing.assert_allclose(pooled[0], z_BNF[0, [2, 3]].mean(0), atol=1e-6)
+    np.testing.assert_allclose(pooled[1], z_BNF[1].mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["rope", "sincos"])
+def test_bf16_autocast_stays_near_fp32(kind: str) -> None:
+    mine = encoder(kind)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rough = mine(voxels(), torch.tensor([[3, 9, 11, 20], [0, 1, 2, 23]]))
+    exact = mine(voxels(), torch.tensor([[3, 9, 11, 20], [0, 1, 2, 23]]))
+    torch.testing.assert_close(rough.float(), exact, atol=0.05, rtol=0.05)
