@@ -180,6 +180,7 @@ class ProbeConfig:
     out: str = "runs/probe"  # probe.json, probe.html, cached features
     regularisation: list[float] = several(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # C; chosen on val
     bootstrap: int = 1000  # resamples of participants behind each interval
+    shuffles: int = 20  # random deals of the labels behind the shuffled-label control
     seed: int = 0
     batch: int = speed(8)
     device: str = speed("auto")

@@ -1,0 +1,233 @@
+"""What a probe found (ProbeResult) and its two files: probe.json for machines, probe.html for people.
+
+The page says who wins, by how much, how sure that is, and on how many people; it calls nobody a winner while
+the interval of the difference holds 0. Self-contained.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from octshard.eval.labels import Count
+from octshard.eval.score import Estimate, Score
+from octshard.page import Cell, Html, Section, grid, interval_plot, line_plot, numeral, page, table
+
+TITLES = {
+    "macro_auroc": "macro AUROC",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "kappa": "kappa",
+    "ece": "calibration error",
+}
+METHOD = (
+    "The encoder is frozen. Features are the mean over the tokens that hold part of the volume, standardised "
+    "on train. A multinomial logistic regression is fitted on train, where every class, and every person "
+    "within its class, has the same total weight. Its regularisation is the one with the best macro AUROC on "
+    "val; a tie goes to the stronger. Test participants are scored once: the probabilities of a person's "
+    "scans are averaged, so each person counts once.",
+    "Brackets hold the 95 % percentile interval over resamples of the test participants, drawn with "
+    "replacement within each class; they do not show the luck of training or of the split. Differences are "
+    "paired: the same resamples on both sides. For shuffled labels they hold the 95 % range over deals. "
+    "Macro AUROC is the mean of one class against the rest; 0.5 is chance. Low calibration error is good.",
+    "random-init is the same encoder before training; raw-intensity is a histogram, moments, percentiles and "
+    "coarse en face and B-scan averages of the same voxels; shuffled labels are the pretrained features with "
+    "the classes of train and val participants dealt at random.",
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One set of features, probed: the regularisation chosen, what val said of each, its score on test."""
+
+    name: str
+    features: int
+    regularisation: float
+    trials: tuple[tuple[float, float], ...]
+    converged: bool
+    score: Score
+
+
+@dataclass(frozen=True)
+class Control:
+    """The pretrained features with labels dealt at random: mean and 95 % range over the deals.
+
+    `reached`: deals whose macro AUROC is at least the true labels'; p_value = (1 + reached) / (1 + deals).
+    """
+
+    deals: int
+    metrics: Mapping[str, Estimate]
+    reached: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """All that probe.json holds. `differences`: pretrained minus each baseline, paired over participants."""
+
+    label: str
+    classes: tuple[str, ...]
+    counts: tuple[Count, ...]
+    dropped: Mapping[str, int]  # scans without a label, by why
+    checkpoint: str
+    checkpoint_digest: str
+    arms: tuple[Arm, ...]
+    shuffled: Control
+    differences: Mapping[str, Mapping[str, Estimate]]
+    verdicts: tuple[str, ...]
+    notes: tuple[str, ...]
+    config: Mapping[str, Any]
+
+    def text(self) -> str:
+        """For a terminal: macro AUROC and balanced accuracy of each arm, the verdicts, the notes."""
+        arms = {arm.name: arm.score.metrics for arm in self.arms} | {"shuffled labels": self.shuffled.metrics}
+        shown = ("macro_auroc", "balanced_accuracy")
+        lines = [f"{self.label:<16}" + "".join(f"{TITLES[metric]:<24}" for metric in shown)]
+        for name, metrics in arms.items():
+            lines.append(f"{name:<16}" + "".join(f"{bracketed(metrics[metric]):<24}" for metric in shown))
+        return "\n".join(line.rstrip() for line in (*lines, *self.verdicts, *self.notes))
+
+
+def verdict(baseline: str, gain: Estimate) -> str:
+    """The sentence on pretrained minus `baseline` (macro AUROC): a winner only if the interval excludes 0."""
+    if not all(map(math.isfinite, (gain.value, gain.low, gain.high))):
+        return f"Pretrained and {baseline} cannot be compared: macro AUROC is not defined on this test set."
+    better = gain.value >= 0
+    ends = (gain.low, gain.high) if better else (-gain.high, -gain.low)
+    interval = f"{abs(gain.value):.3f} [{ends[0]:.3f}, {ends[1]:.3f}]".replace("-", "−")
+    said = f"Pretrained is {'better' if better else 'worse'} than {baseline} by {interval} macro AUROC"
+    return f"{said}." if gain.low > 0 or gain.high < 0 else f"{said}: not distinguishable."
+
+
+def as_json(result: ProbeResult) -> str:
+    """probe.json: the fields of the result; what is not defined is null."""
+    return json.dumps(_plain(dataclasses.asdict(result)), indent=1, allow_nan=False) + "\n"
+
+
+def render(result: ProbeResult) -> str:
+    """probe.html: the page of one probe."""
+    test = next(count for count in result.counts if count.split == "test")
+    lead = (
+        f"Can {readable(result.label)} be read off frozen features? {test.participants} test participants, "
+        f"{test.scans} scans, {len(result.classes)} classes."
+    )
+    winner: tuple[Html | str, ...] = (
+        *result.verdicts,
+        _permutation(result),
+        *map(readable, result.notes),
+        dots(result),
+    )
+    sections = [
+        Section("Who wins", winner),
+        Section("Scores on test participants", (scores(result), _differences(result))),
+        Section("One class against the rest", (_per_class(result),)),
+        Section("Confusion", tuple(_confusion(result, arm) for arm in result.arms)),
+        Section("Participants and scans", (_counts(result),)),
+        Section("Choice of regularisation on val", (_trials(result),)),
+        Section("How this was measured", (*METHOD, _origin(result))),
+    ]
+    return page(f"Linear probe: {readable(result.label)}", lead, sections)
+
+
+def dots(result: ProbeResult) -> Html:
+    """Macro AUROC of every arm as a dot with its interval."""
+    found = {arm.name: arm.score.metrics["macro_auroc"] for arm in result.arms}
+    found["shuffled labels"] = result.shuffled.metrics["macro_auroc"]
+    points = {name: (e.value, e.low, e.high) for name, e in found.items()}
+    return interval_plot(points, "macro AUROC", 0.5, "Dots with 95 % intervals; the dashed line is chance.")
+
+
+def scores(result: ProbeResult) -> Html:
+    """The table of every metric of every arm."""
+    found = {arm.name: arm.score.metrics for arm in result.arms}
+    found["shuffled labels"] = result.shuffled.metrics
+    return table(["features", *TITLES.values()], [_metrics(name, of) for name, of in found.items()], "")
+
+
+def readable(name: str) -> str:
+    """A class or column name with spaces, so that it may wrap."""
+    return name.replace("_", " ")
+
+
+def bracketed(value: Estimate) -> str:
+    """0.712 [0.600, 0.801] with true minus signs; a dash where it is not defined."""
+    if not math.isfinite(value.value):
+        return "–"
+    interval = f" [{value.low:.3f}, {value.high:.3f}]" if math.isfinite(value.low) else ""
+    return f"{value.value:.3f}{interval}".replace("-", "−")
+
+
+def _metrics(name: str, metrics: Mapping[str, Estimate]) -> list[Cell]:
+    return [name, *(numeral(bracketed(metrics[metric])) for metric in TITLES)]
+
+
+def _permutation(result: ProbeResult) -> str:
+    control = result.shuffled
+    return (
+        f"With labels dealt at random the same features give a macro AUROC of "
+        f"{bracketed(control.metrics['macro_auroc'])}; {control.reached} of {control.deals} deals reached "
+        f"the value of the true labels (permutation p = {control.p_value:.3f})."
+    )
+
+
+def _differences(result: ProbeResult) -> Html:
+    rows = [_metrics(f"pretrained − {name}", found) for name, found in result.differences.items()]
+    note = "Above 0: pretrained is higher (for calibration error, worse)."
+    return table(["difference", *TITLES.values()], rows, note)
+
+
+def _per_class(result: ProbeResult) -> Html:
+    rows: list[list[Cell]] = []
+    for name in result.classes:
+        found = [arm.score.auroc_of.get(name) for arm in result.arms]
+        rows.append([readable(name), *(numeral(bracketed(e) if e else "–") for e in found)])
+    note = "AUROC of the class against all others; a dash where no test participant has it."
+    return table(["class", *(arm.name for arm in result.arms)], rows, note)
+
+
+def _confusion(result: ProbeResult, arm: Arm) -> Html:
+    rows = [f"{i} {readable(name)}" for i, name in enumerate(result.classes, start=1)]
+    columns = [str(i) for i in range(1, len(rows) + 1)]
+    caption = (
+        f"{arm.name}: test participants by true class (row, by which it is shaded) and most probable class."
+    )
+    return grid(rows, columns, arm.score.confusion, caption)
+
+
+def _counts(result: ProbeResult) -> Html:
+    rows: list[list[Cell]] = [
+        ["scans", *(count.scans for count in result.counts)],
+        ["participants", *(count.participants for count in result.counts)],
+    ]
+    for name in result.classes:
+        rows.append([f"participants: {readable(name)}", *(n.of_class[name] for n in result.counts)])
+    left = "; ".join(f"{why}: {n}" for why, n in result.dropped.items())
+    headers = ["labelled", *(count.split for count in result.counts)]
+    return table(headers, rows, f"Scans left out: {left}.")
+
+
+def _trials(result: ProbeResult) -> Html:
+    lines = {
+        f"{arm.name} (C = {arm.regularisation:g})": (
+            [math.log10(strength) for strength, _ in arm.trials],
+            [value for _, value in arm.trials],
+        )
+        for arm in result.arms
+    }
+    return line_plot(lines, "log10 C (to the right: weaker regularisation)", "macro AUROC on val", "")
+
+
+def _origin(result: ProbeResult) -> str:
+    digest, seed = result.checkpoint_digest[:16], result.config["seed"]
+    return f"Checkpoint {result.checkpoint}, sha256 {digest}; seed {seed}."
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no nan."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,184 @@
+"""Scores over participants, each with a bootstrap interval: one vote a person, however many scans.
+
+Letters besides those of volume.py: P participants, C classes, R resamples. Every metric takes how often each
+participant counts (weight_RP), so the estimate (all ones) and its resamples run through the same lines.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from octshard.errors import OctshardError
+
+METRICS = ("macro_auroc", "balanced_accuracy", "macro_f1", "kappa", "ece")
+ECE_BINS = 10
+COVERAGE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its percentile interval at 95 %; nan where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Verdicts:
+    """Mean probabilities of each participant (p_PC, rows sum to 1) and their true classes (y_P)."""
+
+    participants: tuple[str, ...]
+    p_PC: np.ndarray
+    y_P: np.ndarray
+
+
+@dataclass(frozen=True)
+class Score:
+    """Metrics over participants. `scored`: classes that some, but not all, of them have."""
+
+    participants: int
+    scored: tuple[str, ...]
+    metrics: Mapping[str, Estimate]
+    auroc_of: Mapping[str, Estimate]  # one-vs-rest AUROC of each scored class
+    confusion: tuple[tuple[int, ...], ...]  # participants, [true class][predicted class]
+
+
+def by_participant(p_NC: np.ndarray, y_N: np.ndarray, participants: Sequence[str]) -> Verdicts:
+    """Averages the probabilities of each participant's scans; participants come out in text order."""
+    names, first, owner_N = np.unique(np.asarray(participants), return_index=True, return_inverse=True)
+    total_PC = np.zeros((len(names), p_NC.shape[1]))
+    np.add.at(total_PC, owner_N, p_NC)
+    y_P = y_N[first]
+    if not np.array_equal(y_P[owner_N], y_N):
+        name = names[owner_N[np.flatnonzero(y_P[owner_N] != y_N)[0]]]
+        raise OctshardError(
+            f"participant {name}: scans with different classes, want one class per participant"
+        )
+    return Verdicts(tuple(map(str, names)), total_PC / np.bincount(owner_N)[:, None], y_P)
+
+
+def draw_resamples(y_P: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """weight_RP: how often each participant is drawn, with replacement within its class.
+
+    Stratified, because macro scores are means of per-class quantities, and each must be defined in every
+    resample. A class of one participant therefore never varies: the caller says how small the classes are.
+    """
+    weight_RP = np.zeros((resamples, len(y_P)), np.int64)
+    for label in np.unique(y_P):
+        places = np.flatnonzero(y_P == label)
+        weight_RP[:, places] = rng.multinomial(
+            len(places), np.full(len(places), 1 / len(places)), size=resamples
+        )
+    return weight_RP
+
+
+def evaluate(verdicts: Verdicts, classes: Sequence[str], weight_RP: np.ndarray) -> Score:
+    """Every metric of `verdicts`, with intervals from the resamples `weight_RP` (`draw_resamples`)."""
+    y_P, p_PC = verdicts.y_P, verdicts.p_PC
+    count_C = np.bincount(y_P, minlength=len(classes))
+    scored = [c for c in range(len(classes)) if 0 < count_C[c] < len(y_P)]
+    once_1P = np.ones((1, len(y_P)), np.int64)
+    point, spread = measure(verdicts, once_1P), measure(verdicts, weight_RP)
+    auroc_of = {
+        classes[c]: estimate(auroc(y_P == c, p_PC[:, c], once_1P)[0], auroc(y_P == c, p_PC[:, c], weight_RP))
+        for c in scored
+    }
+    confusion_CC = confusion(verdicts, once_1P)[0]
+    return Score(
+        participants=len(y_P),
+        scored=tuple(classes[c] for c in scored),
+        metrics={name: estimate(point[name][0], spread[name]) for name in METRICS},
+        auroc_of=auroc_of,
+        confusion=tuple(tuple(int(n) for n in row) for row in confusion_CC),
+    )
+
+
+def difference(first: Verdicts, second: Verdicts, weight_RP: np.ndarray) -> dict[str, Estimate]:
+    """first - second for each metric over the same participants and the same resamples (paired bootstrap)."""
+    if first.participants != second.participants or not np.array_equal(first.y_P, second.y_P):
+        raise OctshardError("paired difference: the two sets of participants differ, want the same in both")
+    once_1P = np.ones((1, len(first.y_P)), np.int64)
+    points = measure(first, once_1P), measure(second, once_1P)
+    spreads = measure(first, weight_RP), measure(second, weight_RP)
+    return {
+        name: estimate(points[0][name][0] - points[1][name][0], spreads[0][name] - spreads[1][name])
+        for name in METRICS
+    }
+
+
+def macro_auroc(verdicts: Verdicts) -> float:
+    """Mean one-vs-rest AUROC over the classes that some, but not all, participants have; nan without any."""
+    return float(measure(verdicts, np.ones((1, len(verdicts.y_P)), np.int64))["macro_auroc"][0])
+
+
+def measure(verdicts: Verdicts, weight_RP: np.ndarray) -> dict[str, np.ndarray]:
+    """Metric -> its value in each resample (R,). A class that a resample lacks leaves that resample's mean.
+
+    balanced accuracy: mean recall; macro F1: mean of 2 TP / (2 TP + FP + FN), both over the classes present;
+    kappa: Cohen 1960; ece: Guo et al. 2017, 10 equal bins of the greatest probability.
+    """
+    y_P, p_PC = verdicts.y_P, verdicts.p_PC
+    auroc_RC = np.stack([auroc(y_P == c, p_PC[:, c], weight_RP) for c in range(p_PC.shape[1])], axis=1)
+    confusion_RCC = confusion(verdicts, weight_RP).astype(float)
+    hit_RC = np.diagonal(confusion_RCC, axis1=1, axis2=2)
+    true_RC, said_RC = confusion_RCC.sum(axis=2), confusion_RCC.sum(axis=1)
+    total_R = true_RC.sum(axis=1)
+    agreed_R, chance_R = hit_RC.sum(axis=1) / total_R, (true_RC * said_RC).sum(axis=1) / total_R**2
+    return {
+        "macro_auroc": _mean_where(auroc_RC, np.isfinite(auroc_RC)),
+        "balanced_accuracy": _mean_where(_ratio(hit_RC, true_RC), true_RC > 0),
+        "macro_f1": _mean_where(_ratio(2 * hit_RC, true_RC + said_RC), true_RC > 0),
+        "kappa": _ratio(agreed_R - chance_R, 1 - chance_R),
+        "ece": _calibration_error(verdicts, weight_RP),
+    }
+
+
+def auroc(positive_P: np.ndarray, score_P: np.ndarray, weight_RP: np.ndarray) -> np.ndarray:
+    """P(positive scores above negative) + P(equal) / 2 in each resample (R,); nan without both kinds.
+
+    Mann-Whitney with multiplicities: each positive meets the negatives below it and half of its ties.
+    """
+    order = np.argsort(score_P, kind="stable")
+    sorted_P = score_P[order]
+    starts = np.flatnonzero(np.r_[True, sorted_P[1:] != sorted_P[:-1]])
+    weight_RP = weight_RP[:, order].astype(float)
+    up_RG = np.add.reduceat(weight_RP * positive_P[order], starts, axis=1)
+    down_RG = np.add.reduceat(weight_RP * ~positive_P[order], starts, axis=1)
+    below_RG = np.cumsum(down_RG, axis=1) - down_RG
+    won_R = (up_RG * (below_RG + down_RG / 2)).sum(axis=1)
+    return _ratio(won_R, up_RG.sum(axis=1) * down_RG.sum(axis=1))
+
+
+def confusion(verdicts: Verdicts, weight_RP: np.ndarray) -> np.ndarray:
+    """(R, C, C) counts of participants, [true class, most probable class]; a tie goes to the first class."""
+    classes = verdicts.p_PC.shape[1]
+    cell_P = verdicts.y_P * classes + verdicts.p_PC.argmax(axis=1)
+    onehot_PX = np.eye(classes * classes, dtype=np.int64)[cell_P]
+    return (weight_RP @ onehot_PX).reshape(-1, classes, classes)
+
+
+def _calibration_error(verdicts: Verdicts, weight_RP: np.ndarray) -> np.ndarray:
+    sure_P, right_P = verdicts.p_PC.max(axis=1), verdicts.p_PC.argmax(axis=1) == verdicts.y_P
+    bin_P = np.minimum((sure_P * ECE_BINS).astype(int), ECE_BINS - 1)
+    gap_RX = weight_RP @ ((right_P - sure_P)[:, None] * np.eye(ECE_BINS)[bin_P])
+    return np.abs(gap_RX).sum(axis=1) / weight_RP.sum(axis=1)
+
+
+def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """top / bottom, nan where bottom is 0."""
+    return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
+
+
+def _mean_where(value_RC: np.ndarray, keep_RC: np.ndarray) -> np.ndarray:
+    return _ratio(np.where(keep_RC, value_RC, 0).sum(axis=1), keep_RC.sum(axis=1))
+
+
+def estimate(value: float, spread_R: np.ndarray) -> Estimate:
+    """Percentile interval over the resamples in which the metric is defined."""
+    defined = spread_R[np.isfinite(spread_R)]
+    if not len(defined):
+        return Estimate(float(value), float("nan"), float("nan"))
+    low, high = np.quantile(defined, ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2))
+    return Estimate(float(value), float(low), float(high))

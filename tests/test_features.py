@@ -1,0 +1,197 @@
+"""Features: made once, kept with their keys, and never used for other scans or another checkpoint."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from octshard.config import ModelConfig, RunConfig
+from octshard.errors import OctshardError
+from octshard.eval import features
+from octshard.rng import rng_for
+from octshard.train import device
+from octshard.train.order import StreamPosition
+from octshard.train.stream import Batch
+from octshard.train.vit import Encoder
+
+KEYS = ("a", "b", "c", "d", "e")
+WANTED = features.Wanted(KEYS, "tables")
+MODEL = ModelConfig([8, 32, 32], [4, 16, 16], width=24, depth=2, heads=2)
+
+
+def batch(keys: tuple[str, ...], count: int) -> Batch:
+    """Volumes that follow from their keys; their valid extent too."""
+    voxels, valid = (
+        torch.zeros((len(keys), 8, 32, 32), dtype=torch.uint8),
+        torch.zeros((len(keys), 3), dtype=int),
+    )
+    for i, key in enumerate(keys):
+        rng = rng_for("volume", key)
+        d, h, w = int(rng.integers(5, 9)), int(rng.integers(17, 33)), int(rng.integers(17, 33))
+        voxels[i, :d, :h, :w] = torch.from_numpy(rng.integers(256, size=(d, h, w), dtype=np.uint8))
+        valid[i] = torch.tensor([d, h, w])
+    ones = torch.ones(len(keys))
+    return Batch(voxels, 100 * ones, 50 * ones, valid, keys, (0,) * len(keys), count, StreamPosition(0, 0))
+
+
+def batches() -> Iterator[Batch]:
+    """Five scans, the last batch filled up with a repeat as the stream does."""
+    yield batch(("a", "b"), 2)
+    yield batch(("c", "d"), 2)
+    yield batch(("e", "e"), 1)
+
+
+class Counting:
+    """A source that counts how many scans it was asked for."""
+
+    def __init__(self, digest: str = "1", name: str = "x") -> None:
+        self.calls = 0
+        self.source = features.Source(name, digest, self.values_of)
+
+    def values_of(self, given: Batch) -> np.ndarray:
+        self.calls += 1
+        return np.array([[ord(key), 1.0] for key in given.keys], np.float32)
+
+
+def never() -> Iterator[Batch]:
+    raise AssertionError("the shards were read although everything was kept")
+
+
+def test_features_stand_at_their_keys_whatever_the_order(tmp_path):
+    turned = [batch(("e", "a"), 2), batch(("d", "c"), 2), batch(("b", "b"), 1)]
+    found = features.gather([Counting().source], WANTED, str(tmp_path), lambda: turned)["x"]
+    assert found.keys == KEYS
+    np.testing.assert_array_equal(found.values_NF[:, 0], [ord(key) for key in KEYS])
+    assert found.values_NF.dtype == np.float32
+
+
+def test_what_is_kept_is_not_computed_again(tmp_path):
+    first, second, other = Counting(), Counting(), Counting(name="y")
+    made = features.gather([first.source], WANTED, str(tmp_path), batches)["x"]
+    kept = features.gather([second.source], WANTED, str(tmp_path), never)["x"]
+    assert (first.calls, second.calls) == (3, 0)
+    np.testing.assert_array_equal(made.values_NF, kept.values_NF)
+    assert made.digest == kept.digest
+    features.gather([second.source, other.source], WANTED, str(tmp_path), batches)
+    assert (second.calls, other.calls) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [
+        (Counting("2"), WANTED),
+        (Counting(), features.Wanted(KEYS, "other tables")),
+    ],
+    ids=["checkpoint", "tables"],
+)
+def test_another_checkpoint_or_other_tables_are_computed(tmp_path, source, wanted):
+    features.gather([Counting().source], WANTED, str(tmp_path), batches)
+    source.calls = 0
+    features.gather([source.source], wanted, str(tmp_path), batches)
+    assert source.calls == 3
+
+
+@pytest.mark.parametrize(
+    "damage", ["cut", "flipped", "keys", "shape", "digest", "dtype", "nan", "no npz", "empty"]
+)
+def test_a_stale_or_damaged_file_is_rejected_and_made_again(tmp_path, damage):
+    made = features.gather([Counting().source], WANTED, str(tmp_path), batches)["x"]
+    (path,) = tmp_path.iterdir()
+    data = path.read_bytes()
+    keys, values_NF, digest = list(KEYS), made.values_NF.copy(), made.digest
+    if damage == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif damage == "flipped":
+        at = data.index(values_NF.tobytes())
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    elif damage == "no npz":
+        path.write_bytes(b"hello")
+    elif damage == "empty":
+        path.write_bytes(b"")
+    else:
+        keys = list(reversed(KEYS)) if damage == "keys" else keys
+        values_NF = values_NF[:-1] if damage == "shape" else values_NF
+        values_NF = values_NF.astype(np.float64) if damage == "dtype" else values_NF
+        if damage == "nan":
+            values_NF[0, 0] = np.nan
+        digest = "0" * 16 if damage == "digest" else digest
+        np.savez(path, keys=np.array(keys), values_NF=values_NF, digest=np.array(digest))
+    assert features.read(str(path), KEYS, made.digest) is None
+    again = Counting()
+    found = features.gather([again.source], WANTED, str(tmp_path), batches)["x"]
+    assert again.calls == 3
+    np.testing.assert_array_equal(found.values_NF, made.values_NF)
+    assert features.read(str(path), KEYS, made.digest) is not None
+
+
+def test_a_failed_pass_keeps_nothing(tmp_path):
+    with pytest.raises(OctshardError, match="1 scans never came, the first is e"):
+        features.gather([Counting().source], WANTED, str(tmp_path), lambda: [batch(("a", "b", "c", "d"), 4)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_that_are_not_finite_name_the_scan(tmp_path):
+    broken = features.Source("x", "1", lambda given: np.full((len(given.keys), 2), np.nan, np.float32))
+    with pytest.raises(OctshardError, match="scan a gave nan or inf"):
+        features.gather([broken], WANTED, str(tmp_path), batches)
+
+
+def test_a_scan_listed_twice_is_an_error(tmp_path):
+    with pytest.raises(OctshardError, match="scan a is listed twice"):
+        features.gather([Counting().source], features.Wanted(("a", "b", "a"), ""), str(tmp_path), batches)
+
+
+def test_encoder_features_are_the_mean_over_tokens_that_hold_the_volume():
+    torch.manual_seed(0)
+    encoder = Encoder(MODEL)
+    given = batch(("a", "b"), 2)
+    backend = device.open_backend(RunConfig(device="cpu", precision="fp32"))
+    found = features.of_encoder("x", encoder, "1", backend).values_of(given)
+    for i in range(2):
+        d, h, w = given.valid_B3[i].tolist()
+        x = np.zeros((8, 32, 32), np.float32)
+        x[:d, :h, :w] = (given.voxels_BDHW[i, :d, :h, :w].numpy() - 100.0) / 50
+        with torch.no_grad():
+            z_NF = encoder(torch.from_numpy(x)[None, None])[0].numpy()
+        tokens = [(a, b, c) for a in range(2) for b in range(2) for c in range(2)]
+        valid = [n for n, (a, b, c) in enumerate(tokens) if 4 * a < d and 16 * b < h and 16 * c < w]
+        np.testing.assert_allclose(found[i], z_NF[valid].mean(axis=0), rtol=1e-4, atol=1e-5)
+    assert found.dtype == np.float32
+
+
+def test_weights_digest_follows_the_weights():
+    torch.manual_seed(0)
+    first = Encoder(MODEL)
+    torch.manual_seed(0)
+    second = Encoder(MODEL)
+    assert features.weights_digest(first) == features.weights_digest(second)
+    with torch.no_grad():
+        second.embed.bias[0] += 1e-6
+    assert features.weights_digest(first) != features.weights_digest(second)
+
+
+def test_intensity_features_by_a_second_way():
+    voxels = rng_for("voxels").integers(256, size=(8, 32, 16)).astype(np.uint8)
+    found = features.intensity_features(voxels)
+    flat = voxels.ravel().astype(float)
+    z = (flat - flat.mean()) / flat.std()
+    np.testing.assert_allclose(found[:32], np.histogram(flat, 32, (0, 256))[0] / flat.size, rtol=1e-6)
+    shape = [flat.mean(), flat.std(), (z**3).mean(), (z**4).mean() - 3]
+    np.testing.assert_allclose(found[32:36], shape, rtol=1e-5)
+    expected = np.percentile(flat, features.PERCENTILES, method="inverted_cdf")
+    np.testing.assert_array_equal(found[36:43], expected)
+    en_face = voxels.mean(axis=1).reshape(8, 1, 8, 2).mean(axis=(1, 3))
+    np.testing.assert_allclose(found[43:107].reshape(8, 8), en_face, rtol=1e-5)
+    b_scan = voxels.mean(axis=0).reshape(16, 2, 8, 2).mean(axis=(1, 3))
+    np.testing.assert_allclose(found[107:].reshape(16, 8), b_scan, rtol=1e-5)
+
+
+def test_intensity_features_ignore_padding_and_survive_flat_and_small_volumes():
+    given = batch(("a",), 1)
+    d, h, w = given.valid_B3[0].tolist()
+    found = features.of_intensity("x").values_of(given)[0]
+    np.testing.assert_array_equal(
+        found, features.intensity_features(given.voxels_BDHW[0, :d, :h, :w].numpy())
+    )
+    assert np.isfinite(features.intensity_features(np.full((1, 1, 1), 255, np.uint8))).all()

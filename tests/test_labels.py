@@ -1,0 +1,161 @@
+"""Labels: every spelling of the table that releases use, and one clear line for what cannot be a class."""
+
+import pytest
+
+from octshard.errors import OctshardError, UsageError
+from octshard.eval import labels
+from octshard.manifest import Row
+
+TABLE = (
+    "\ufeffparticipant_id\tclinical_site\tstudy_group\tage\n"
+    "1001\tUW\thealthy\t61\n"
+    "4001\tUCSD\tinsulin_dependent\t58\n"
+    "7001\tUAB\tNot reported\t49\n"
+    "7002\tUAB\t\t72\n"
+    "7003\tUAB\t healthy \t66\n"
+)
+
+
+def test_classes_come_in_text_order_and_missing_values_are_kept_apart():
+    found = labels.parse(TABLE, "study_group", "t.tsv")
+    assert found.classes == ("healthy", "insulin_dependent")
+    assert found.class_of == {"1001": 0, "4001": 1, "7003": 0}
+    assert found.missing == {"7001", "7002"}
+
+
+@pytest.mark.parametrize("spelling", ["Not Reported", "Not Provided", "nan", "N/A", "NA", "  "])
+def test_every_spelling_of_a_missing_value_is_missing(spelling):
+    found = labels.parse(f"person_id\tflag\n1\tTRUE\n2\tFALSE\n3\t{spelling}\n", "flag", "t.tsv")
+    assert found.classes == ("FALSE", "TRUE")
+    assert found.missing == {"3"}
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
+    path = tmp_path / "participants.tsv"
+    path.write_bytes(TABLE.encode())
+    assert labels.read(str(path), "clinical_site").classes == ("UAB", "UCSD", "UW")
+
+
+def test_windows_line_ends_do_not_reach_the_classes():
+    found = labels.parse(TABLE.replace("\n", "\r\n"), "clinical_site", "t.tsv")
+    assert found.classes == ("UAB", "UCSD", "UW")
+
+
+def test_an_unknown_column_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match="did you mean study_group"):
+        labels.parse(TABLE, "studygroup", "t.tsv")
+
+
+def test_numbers_are_not_classes():
+    text = "participant_id\tage\n" + "".join(f"{i}\t{30 + i}\n" for i in range(30))
+    with pytest.raises(UsageError, match="30 distinct values, it looks like a number"):
+        labels.parse(text, "age", "t.tsv")
+
+
+def test_one_class_is_not_enough():
+    with pytest.raises(OctshardError, match="one value, 'a', want at least 2 classes"):
+        labels.parse("participant_id\tx\n1\ta\n2\ta\n", "x", "t.tsv")
+
+
+def test_a_participant_with_two_classes_is_an_error():
+    with pytest.raises(OctshardError, match="participant 1 has x 'a' and 'b'"):
+        labels.parse("participant_id\tx\n1\ta\n1\tb\n", "x", "t.tsv")
+
+
+def test_a_short_line_is_a_missing_value():
+    found = labels.parse("participant_id\tx\n1\ta\n2\tb\n3\n", "x", "t.tsv")
+    assert found.missing == {"3"}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "no such file"),
+        (b"\xff\xfe\x00", "not UTF-8"),
+        (b"", "columns none"),
+        (b"name\tx\n", "want one of"),
+    ],
+)
+def test_a_table_that_is_none_gives_one_line(tmp_path, data, message):
+    path = tmp_path / "participants.tsv"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(UsageError, match=message):
+        labels.read(str(path), "x")
+    with pytest.raises(UsageError, match="participants=PATH"):
+        labels.read("", "x")
+
+
+def stored(people: dict[str, str], scans: int = 1) -> list[Row]:
+    """Rows of `scans` scans for each participant -> split."""
+    return [
+        Row(f"{name}-{i}", name, "topcon_triton", "", "", "", "", "L", split, "")
+        for name, split in people.items()
+        for i in range(scans)
+    ]
+
+
+KNOWN = labels.Labels(
+    "state",
+    ("a", "b", "unused"),
+    {"1": 0, "2": 0, "3": 1, "4": 1, "5": 0, "6": 1, "7": 1, "8": 0},
+    frozenset({"9"}),
+)
+SPLIT_OF = {
+    **dict.fromkeys("1234", "train"),
+    **dict.fromkeys("56", "val"),
+    **dict.fromkeys("78", "test"),
+    "9": "test",
+    "10": "train",
+}
+
+
+def test_scans_are_joined_with_their_classes_and_the_others_counted():
+    rows = stored(SPLIT_OF, scans=2)
+    chosen = labels.choose(KNOWN, rows)
+    assert chosen.classes == ("a", "b")
+    assert chosen.dropped == {"no value in the column": 2, "participant not in the table": 2}
+    for split, subset in chosen.subsets.items():
+        for n, y, name in zip(subset.places_N, subset.y_N, subset.participants, strict=True):
+            assert (rows[n].participant, rows[n].split) == (name, split)
+            assert y == KNOWN.class_of[name]
+    train = chosen.counts[0]
+    assert (train.scans, train.participants, train.of_class) == (8, 4, {"a": 2, "b": 2})
+
+
+@pytest.mark.parametrize(
+    ("moved", "message"),
+    [
+        ({"3": "val"}, "class 'b' has 1 in train, want at least 2"),
+        ({"3": "val", "4": "val"}, "train holds 1 classes, want at least 2 to fit"),
+        ({"5": "train"}, "val holds 1 classes, want at least 2 to choose the regularisation"),
+        ({"7": "train", "8": "train"}, "test holds 0 classes, want at least 2 to score"),
+    ],
+)
+def test_too_few_people_give_one_line_with_the_counts(moved, message):
+    with pytest.raises(OctshardError, match=message) as caught:
+        labels.choose(KNOWN, stored({**SPLIT_OF, **moved}))
+    assert "labelled participants: train" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_scan_at_all_gives_one_line():
+    with pytest.raises(OctshardError, match="train holds 0 classes"):
+        labels.choose(KNOWN, [])
+
+
+def test_a_participant_in_two_splits_is_an_error():
+    with pytest.raises(OctshardError, match="participant 1: scans in train and test, want one split"):
+        labels.choose(KNOWN, stored(SPLIT_OF) + stored({"1": "test"}))
+
+
+@pytest.mark.realdata
+def test_the_few_real_participants_give_one_line(realdata):
+    """Two of the five stored Triton volumes are in train: no probe can be fitted on them."""
+    known = labels.read(str(realdata / "participants.tsv"), "study_group")
+    people = {"1001": "train", "4001": "train", "7001": "val", "7002": "test", "7004": "val"}
+    with pytest.raises(OctshardError, match=r"labelled participants: train 2, val 2, test 1") as caught:
+        labels.choose(known, stored(people))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(OctshardError, match=r"want at least|want a categorical"):
+        labels.choose(labels.read(str(realdata / "participants.tsv"), "age"), stored(people))

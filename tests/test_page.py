@@ -1,0 +1,129 @@
+"""The page: escaped, self-contained, well-formed, aligned."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from octshard import page
+
+VOID = {"meta", "img", "br"}
+
+
+class Balance(HTMLParser):
+    """Fails on a tag that is closed out of turn or never; keeps the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(text: str) -> Balance:
+    parser = Balance()
+    parser.feed(text)
+    assert parser.open == []
+    return parser
+
+
+def full_page(word: str) -> str:
+    parts = (
+        word,
+        page.table([word, "n"], [[word, 1], [word, None]], word),
+        page.side_by_side([page.picture(np.zeros((4, 5), np.uint8), word, word)] * 2),
+        page.line_plot({word: ([0, 1, 2], [3.0, float("nan"), 1.0])}, word, word, word),
+        page.interval_plot({word: (0.5, 0.4, 0.7)}, word, 0.5, word),
+    )
+    return page.page(word, word, [page.Section(word, parts)])
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc"))))
+def test_any_text_is_escaped_and_every_tag_closed(word):
+    evil = f'{word}<script>alert(1)</script>" onload="x&'
+    text = full_page(evil)
+    read(text)
+    assert "<script" not in text
+    assert 'onload="x' not in text
+
+
+def test_nothing_is_fetched_and_a_phone_is_served():
+    text = full_page("plain")
+    assert not re.search(r"(src|href)=\"(?!data:)|url\(|@import|https?:", text)
+    assert 'name="viewport"' in text
+
+
+def test_numbers_stand_right_and_words_left():
+    rows = [["a", 1, page.numeral("0.5 [0.4, 0.6]")], ["b", None, page.numeral("1")]]
+    text = page.table(["name", "n", "x"], rows, "").markup
+    assert '<th scope="col">name</th><th scope="col" class="number">n</th>' in text
+    assert '<td class="number">1</td>' in text
+    assert "<td>a</td>" in text
+    assert "–" in text
+
+
+def test_numbers_are_written_for_people():
+    text = page.table(["n", "x", "y"], [[1234567, -0.5, float("nan")]], "").markup
+    assert "1\u202f234\u202f567" in text
+    assert "−0.500" in text
+    assert "nan" not in text
+
+
+def test_a_row_of_another_length_is_an_error():
+    with pytest.raises(ValueError, match="a row of 1 cells, want 2"):
+        page.table(["a", "b"], [["x"]], "")
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (7, 9, 3)])
+def test_a_picture_comes_back_as_it_was(shape):
+    image = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    data = re.search(r"base64,([^\"]+)", page.picture(image, "x", "").markup)[1]
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), image)
+
+
+def test_a_picture_of_floats_is_an_error():
+    with pytest.raises(ValueError, match="want uint8"):
+        page.picture(np.zeros((2, 2)), "x", "")
+
+
+def test_a_line_runs_through_its_points():
+    text = page.line_plot({"a": ([0, 5, 10], [0, 1, 2])}, "x", "y", "").markup
+    points = re.search(r'points="([^"]+)"', text)[1]
+    xs, ys = np.array([[float(v) for v in p.split(",")] for p in points.split()]).T
+    assert xs[1] == pytest.approx((xs[0] + xs[2]) / 2, abs=0.1)
+    assert ys[0] > ys[1] > ys[2]  # SVG counts downwards
+
+
+@pytest.mark.parametrize("ys", [[], [float("nan")], [3.0], [2.0, 2.0]])
+def test_empty_and_flat_lines_do_not_crash(ys):
+    read(page.line_plot({"a": (range(len(ys)), ys)}, "x", "y", "note").markup)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-2, 1e6), st.integers(2, 9))
+def test_ticks_are_round_few_and_inside(low, span, most):
+    found = page.ticks(low, low + span, most)
+    assert len(found) <= most + 1
+    assert all(low - span * 1e-6 <= value <= low + span * (1 + 1e-6) for value in found)
+
+
+def test_ticks_by_hand():
+    assert page.ticks(0.0, 1.0, 5) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert page.ticks(-3, 17, 4) == [0, 5, 10, 15]
