@@ -41,8 +41,16 @@ def test_every_command_helps_with_an_example(path: tuple[str, ...], monkeypatch:
     ("words", "code", "message"),
     [
         (["train", "--config", "absent.yaml"], 2, "octshard: config absent.yaml: no such file"),
-        (["train", "--config", "{smoke}", "model.depht=3"], 2, "unknown key model.depht; did you mean model.depth?"),
-        (["train", "--config", "{smoke}", "data.shards=[{tmp}]"], 2, "want a folder made by octshard prep shard"),
+        (
+            ["train", "--config", "{smoke}", "model.depht=3"],
+            2,
+            "unknown key model.depht; did you mean model.depth?",
+        ),
+        (
+            ["train", "--config", "{smoke}", "data.shards=[{tmp}]"],
+            2,
+            "want a folder made by octshard prep shard",
+        ),
         (["prep", "verify", "{tmp}/absent"], 2, "found nothing, want a folder made by octshard prep shard"),
         (["prep", "unzip"], 2, "want both, the release root and where DICOMs go"),
         (["prep", "shard", "{tmp}", "{tmp}/out", "--device", "all"], 2, "manifest.tsv"),
@@ -62,7 +70,9 @@ def test_mistakes_are_one_line_and_exit_2(
     assert not [line for line in shown if "Traceback" in line]
 
 
-def test_source_and_target_may_come_from_the_environment(monkeypatch: Any, capsys: Any, tmp_path: Any) -> None:
+def test_source_and_target_may_come_from_the_environment(
+    monkeypatch: Any, capsys: Any, tmp_path: Any
+) -> None:
     monkeypatch.setenv("OCTSHARD_SRC", str(tmp_path / "nothing-here"))
     monkeypatch.setenv("OCTSHARD_DST", str(tmp_path / "out"))
     assert run(monkeypatch, ["prep", "shard", "--device", "all"]) == 2
@@ -75,7 +85,9 @@ def test_what_nobody_expected_is_one_line_too(monkeypatch: Any, capsys: Any) -> 
 
     monkeypatch.setattr(cli.cli, "main", fail)
     assert run(monkeypatch, ["demo"]) == 1
-    assert capsys.readouterr().err == "octshard: unexpected RuntimeError: wires crossed (--debug shows where)\n"
+    assert (
+        capsys.readouterr().err == "octshard: unexpected RuntimeError: wires crossed (--debug shows where)\n"
+    )
     with pytest.raises(RuntimeError):
         run(monkeypatch, ["demo", "--debug"])
 

@@ -12,20 +12,29 @@ from octshard.manifest import Row, ShardInfo
 
 def row(key: str, **changes: object) -> Row:
     values: dict[str, object] = {
-        "key": key, "participant": "1001", "device": "topcon_triton", "manufacturer": "Topcon", "model": "Triton",
-        "protocol": "macula", "region": "Macula", "eye": "L", "split": "train", "source": f"a/{key}.dcm",
+        "key": key, "participant": "1001", "device": "topcon_triton", "manufacturer": "Topcon",
+        "model": "Triton", "protocol": "macula", "region": "Macula", "eye": "L", "split": "train",
+        "source": f"a/{key}.dcm",
     }  # fmt: skip
     return Row(**{**values, **changes})  # type: ignore[arg-type]
 
 
 STORED = row(
-    "b", flags=("one", "two"), spacing_in=(0.1, 0.2, 0.3), shape_out=(3, 4, 5), shard="train-000000", offset=512, mean=1.5
+    "b",
+    flags=("one", "two"),
+    spacing_in=(0.1, 0.2, 0.3),
+    shape_out=(3, 4, 5),
+    shard="train-000000",
+    offset=512,
+    mean=1.5,
 )
 REFUSED = row("a", status="refused", reason="truncated", detail="ends inside (7FE0,0010)")
 
 
 def dataset(folder: Path) -> Path:
-    manifest.write_rows(f"{folder}/samples.parquet", [STORED, row("c", shard="train-000000", offset=0), REFUSED])
+    manifest.write_rows(
+        f"{folder}/samples.parquet", [STORED, row("c", shard="train-000000", offset=0), REFUSED]
+    )
     info = ShardInfo("train-000000", "topcon_triton", "train", 2, 1024, "00")
     manifest.write_shards(f"{folder}/shards.parquet", [info])
     manifest.write_info(f"{folder}/dataset.json", {"device": "topcon_triton"})

@@ -64,7 +64,7 @@ def test_any_flipped_byte_is_an_error() -> None:
 
 def test_another_key_is_an_error() -> None:
     piece = archive(1)[2][0]
-    with pytest.raises(BadSample, match="holds key-0 .* want key-9"):
+    with pytest.raises(BadSample, match=r"holds key-0 .* want key-9"):
         shard.unpack(piece, "key-9", shard.slice_digest(piece), "here")
 
 

@@ -35,7 +35,9 @@ def test_shrinking_is_the_exact_area_average(n_in: int, data: st.DataObject) -> 
 def test_weights_sum_to_one_and_keep_the_centre(n_in: int, n_out: int) -> None:
     weights = volume.axis_weights(n_in, n_out).toarray()
     np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=1e-12)
-    np.testing.assert_allclose(weights, weights[::-1, ::-1], atol=1e-9)  # mirrored in, mirrored out: centre stays
+    np.testing.assert_allclose(
+        weights, weights[::-1, ::-1], atol=1e-9
+    )  # mirrored in, mirrored out: centre stays
 
 
 def test_growing_interpolates_between_centres() -> None:

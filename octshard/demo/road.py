@@ -1,4 +1,4 @@
-"""`octshard demo`: phantom -> unzip -> shard -> train -> probe -> report.html, by the calls the commands make.
+"""`octshard demo`: phantom -> unzip -> shard -> train -> probe -> report.html, by the commands' own calls.
 
 Every station resumes, so a demo that was stopped goes on when it is run again.
 """
@@ -45,7 +45,7 @@ class Road:
 
 
 def run(out: str, wanted: Wanted, configs: Callable[[str], str]) -> str:
-    """Walks the road below `out`; returns the path of the report. `configs(name)` finds a shipped YAML file."""
+    """Walks the road below `out`; returns the report's path. `configs(name)` finds a shipped YAML file."""
     road = Road(out)
     _settle(road, wanted)
     with road.station("1/5 made-up eyes") as advance:
