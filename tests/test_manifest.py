@@ -24,7 +24,7 @@ STORED = row(
     flags=("one", "two"),
     spacing_in=(0.1, 0.2, 0.3),
     shape_out=(3, 4, 5),
-    shard="train-000000",
+    shard="train-000000.tar",
     offset=512,
     mean=1.5,
 )
@@ -33,9 +33,9 @@ REFUSED = row("a", status="refused", reason="truncated", detail="ends inside (7F
 
 def dataset(folder: Path) -> Path:
     manifest.write_rows(
-        f"{folder}/samples.parquet", [STORED, row("c", shard="train-000000", offset=0), REFUSED]
+        f"{folder}/samples.parquet", [STORED, row("c", shard="train-000000.tar", offset=0), REFUSED]
     )
-    info = ShardInfo("train-000000", "topcon_triton", "train", 2, 1024, "00")
+    info = ShardInfo("train-000000.tar", "topcon_triton", "train", 2, 1024, "00")
     manifest.write_shards(f"{folder}/shards.parquet", [info])
     manifest.write_info(f"{folder}/dataset.json", {"device": "topcon_triton"})
     return folder

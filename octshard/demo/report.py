@@ -127,7 +127,7 @@ def _pair(seen: Seen, dataset: Dataset) -> Html:
     assert row.spacing_out is not None
     assert row.shape_out is not None
     raw = _raw_frame(seen, row)
-    stored = stream.read_sample(Entry(store.join(dataset.url, f"{row.shard}.tar"), row)).voxels_DHW
+    stored = stream.read_sample(Entry(store.join(dataset.url, row.shard), row)).voxels_DHW
     before = f"{where}: {row.frames}x{row.rows}x{row.cols} voxels at {_mm(row.spacing_in)} mm"
     after = f"stored: {'x'.join(map(str, row.shape_out))} at {_mm(row.spacing_out)} mm"
     return side_by_side(

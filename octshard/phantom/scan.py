@@ -1,0 +1,318 @@
+"""What a device makes of an eye: where its A-scans fall, and the voxels it shows for them.
+
+A scan is a function of its eye, protocol, scale and generator. `scale` multiplies frames, rows and columns and
+divides the spacing, so that the same piece of eye is seen. Frames are made in blocks: memory does not grow.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from octshard.phantom import eye as anatomy
+from octshard.phantom import tissue
+from octshard.phantom.device import DEVICES, Device, Protocol
+from octshard.phantom.eye import BM, ELM, ILM, INL, SUB, Eye
+from octshard.rng import rng_for
+
+BLOCK_VOXELS = 2**19  # worked on at once: a few arrays of this size stay in the cache
+DRUSE_MM = 0.004  # an RPE lifted by more is a druse in the truth
+_LINES, _CIRCLES = 24, (3.5, 4.1, 4.7)  # radial lines; diameters in mm
+_DB_LOW, _DB_STEP, _DB_LEVELS = -70.0, 0.02, 5000  # the table from decibels to grey
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where A-scans fall: x_DW, y_DW mm on the fundus (nasal, up); u_DW, v_DW mm from the centre as displayed."""
+
+    x_DW: np.ndarray
+    y_DW: np.ndarray
+    u_DW: np.ndarray  # to the right
+    v_DW: np.ndarray  # downwards
+    locations: tuple[np.ndarray, ...]  # per frame (n_points, 2) of (row, col) localizer pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A scan and the truth about it. A row coordinate r means depth r * dy; voxel j covers [j, j + 1)."""
+
+    voxels_DHW: np.ndarray  # uint8
+    rows_KDW: np.ndarray  # float32 row of each of eye.BOUNDARIES
+    drusen_DB: np.ndarray  # per frame the packed bits of (H, W)
+    fluid_DB: np.ndarray
+    extent_mm: tuple[float, float, float]
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """This scan's own deviations from its device."""
+
+    gain_db: float
+    noise_db: float
+    black_db: float
+    white_db: float
+    toe: float
+
+
+def shape_of(protocol: Protocol, scale: float) -> tuple[int, int, int]:
+    """(D, H, W) at a scale. Lines and circles are counted, not sampled: their number stays."""
+    frames = protocol.frames if protocol.pattern != "raster" else max(4, round(protocol.frames * scale))
+    return frames, max(8, round(protocol.rows * scale)), max(8, round(protocol.cols * scale))
+
+
+def take(eye: Eye, protocol: Protocol, scale: float, rng: np.random.Generator) -> Picture:
+    """One scan of an eye."""
+    device, (frames, height, width) = DEVICES[protocol.device], shape_of(protocol, scale)
+    grid = lay(eye, protocol, (frames, width), rng)
+    settings = _settings(device, eye, rng)
+    dy = protocol.extent_mm[1] / height
+    depth_KDW = anatomy.boundaries(eye, grid.x_DW, grid.y_DW)
+    surface_DW = _surface(protocol, grid, depth_KDW, rng)
+    shade_DW = settings.gain_db + _shading(grid, rng)
+    rows_KDW = (depth_KDW + surface_DW) / dy
+    voxels = np.empty((frames, height, width), np.uint8)
+    drusen, fluid = (np.empty((frames, -(-height * width // 8)), np.uint8) for _ in range(2))
+    for block in _blocks(frames, height * width):
+        part = _Part(eye, device, grid.x_DW[block], grid.y_DW[block], rows_KDW[:, block], dy, height)
+        power_DWH, fluid_DWH = part.power(depth_KDW[:, block], surface_DW[block], shade_DW[block])
+        voxels[block] = _show(power_DWH, device, settings, _grain(device, protocol, (height, width)), rng)
+        fluid[block], drusen[block] = _pack(fluid_DWH), _pack(part.drusen())
+    extent = (protocol.extent_mm[0], protocol.extent_mm[1], protocol.extent_mm[2])
+    return Picture(voxels, rows_KDW.astype(np.float32), drusen, fluid, extent, grid)
+
+
+def lay(eye: Eye, protocol: Protocol, shape_DW: tuple[int, int], rng: np.random.Generator) -> Grid:
+    """Lays the pattern on the fundus: display to the right is nasal in a right eye and temporal in a left one."""
+    device, nasal = DEVICES[protocol.device], 1.0 if eye.side == "R" else -1.0
+    u, v, ends = _raster(protocol, shape_DW) if protocol.pattern == "raster" else _radial_circle(protocol, shape_DW)
+    if device.bottom_up and protocol.pattern == "raster":
+        u, v, ends = u[::-1], v[::-1], ends[::-1]
+    at_disc = {"macula": 0.0, "between": 0.5, "disc": 1.0}[protocol.centre]
+    fixation = rng.normal(0, 0.06 if protocol.centre == "disc" else 0.15, 2)
+    x = nasal * u + at_disc * eye.disc.x_mm + fixation[0]
+    y = -v + at_disc * eye.disc.y_mm + fixation[1]
+    per_mm = device.localizer_px / (1.3 * max(protocol.extent_mm[0], protocol.extent_mm[2], 5.0))
+    locations = tuple((device.localizer_px / 2 + per_mm * points[:, ::-1]).astype(np.float32) for points in ends)
+    return Grid(x.astype(np.float32), y.astype(np.float32), u.astype(np.float32), v.astype(np.float32), locations)
+
+
+def _raster(protocol: Protocol, shape_DW: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """u_DW, v_DW of voxel centres from above to below, and the two ends (u, v) of every frame."""
+    (d, w), (slow_mm, _, fast_mm) = shape_DW, protocol.extent_mm
+    across = (np.arange(w) + 0.5) / w * fast_mm - fast_mm / 2
+    down = (np.arange(d) + 0.5) / d * slow_mm - slow_mm / 2
+    cos, sin = np.cos(np.radians(protocol.degrees)), np.sin(np.radians(protocol.degrees))
+    u = across * cos - down[:, None] * sin
+    v = across * sin + down[:, None] * cos
+    half = np.array([-fast_mm / 2, fast_mm / 2])
+    ends = [np.stack([half * cos - at * sin, half * sin + at * cos], axis=1) for at in down]
+    return u, v, ends
+
+
+def _radial_circle(protocol: Protocol, shape_DW: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """24 diameters and 3 circles, first the lines."""
+    w, length = shape_DW[1], protocol.extent_mm[2]
+    along = (np.arange(w) + 0.5) / w * length - length / 2
+    angles = np.arange(_LINES) * np.pi / _LINES
+    lines = [np.stack([along * np.cos(a), along * np.sin(a)], axis=1) for a in angles]
+    turn = np.arange(w) / w * 2 * np.pi
+    rounds = [np.stack([mm / 2 * np.cos(turn), mm / 2 * np.sin(turn)], axis=1) for mm in _CIRCLES]
+    ends = [np.stack([np.array([-1, 1]) * length / 2 * f(a) for f in (np.cos, np.sin)], axis=1) for a in angles]
+    points = np.stack(lines + rounds)
+    return points[..., 0], points[..., 1], ends + rounds
+
+
+def _settings(device: Device, eye: Eye, rng: np.random.Generator) -> _Settings:
+    """Signal strength and display vary from scan to scan, and a little from site to site."""
+    site = rng_for("site", eye.person.participant[:1], device.name).normal(0, 0.4)
+    return _Settings(
+        gain_db=float(rng.normal(0.5, 1.3) + site),
+        noise_db=device.noise_db + float(rng.normal(0, 0.7)),
+        black_db=device.black_db + float(rng.normal(0, 0.8)),
+        white_db=device.white_db + float(rng.normal(0, 1.0)),
+        toe=device.toe * float(np.exp(rng.normal(0, 0.06))),
+    )
+
+
+def _surface(protocol: Protocol, grid: Grid, depth_KDW: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Depth (mm) of Bruch's plane in the frame: bowl of the eye, tilt of the beam, breathing, and where the operator put it."""
+    u, v = grid.u_DW, grid.v_DW
+    reach = max(float(np.abs(u).max()), float(np.abs(v).max()), 3.0) / 3.0
+    tilt_u, tilt_v = np.tan(np.radians(rng.normal(0, 1.8, 2) / reach))
+    bowl = (u**2 + v**2) / (2 * rng.uniform(35, 80))
+    steps = rng.normal(0, 0.0025, len(u)) + 0.006 * rng.standard_normal(len(u)) * (rng.random(len(u)) < 0.03)
+    drift = np.cumsum(steps)
+    drift -= np.linspace(drift[0], drift[-1], len(u))
+    shape = tilt_u * u + tilt_v * v - bowl + drift[:, None]
+    top, bottom = float((depth_KDW[ILM] + shape).min()), float((depth_KDW[BM] + shape).max()) + 0.28
+    free = protocol.extent_mm[1] - (bottom - top)
+    margin = free * rng.uniform(0.25, 0.65) if free > 0.1 else 0.05
+    return (shape + margin - top).astype(np.float32)
+
+
+def _shading(grid: Grid, rng: np.random.Generator) -> np.ndarray:
+    """dB over the scan: vignetting, opacities of lens and vitreous, gain from frame to frame and line to line."""
+    u, v = grid.u_DW, grid.v_DW
+    reach = max(float(np.abs(u).max()), 1.0)
+    shade = -rng.uniform(0.3, 1.6) * (u**2 + v**2) / reach**2 + rng.normal(0, 0.8) * u / reach
+    for _ in range(rng.poisson(1.2)):
+        x, y = rng.uniform(-reach, reach, 2)
+        width = rng.uniform(0.1, 0.5) * reach
+        shade = shade - rng.uniform(1, 4.5) * np.exp(-((u - x) ** 2 + (v - y) ** 2) / (2 * width**2))
+    shade = shade + rng.normal(0, 0.25, (len(u), 1)) + rng.normal(0, 0.22, u.shape)
+    return shade.astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A block of frames of one scan, as the tissue sees it."""
+
+    eye: Eye
+    device: Device
+    x_DW: np.ndarray
+    y_DW: np.ndarray
+    rows_KDW: np.ndarray
+    dy: float
+    height: int
+
+    def power(self, depth_KDW: np.ndarray, surface_DW: np.ndarray, shade_DW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean backscattered power (D, W, H) of every voxel, 1 = the brightest RPE; and where it is fluid."""
+        slabs = tissue.slabs(self.eye, depth_KDW, self.x_DW, self.y_DW)
+        below_mm = np.maximum(slabs.edges_SDW - depth_KDW[BM], 0)
+        edges_mm = slabs.edges_SDW + surface_DW
+        level = slabs.level_SDW + shade_DW - self.device.choroid_db_per_mm * below_mm
+        level -= self.device.rolloff_db_per_mm * edges_mm
+        power_SDW = np.exp(level * np.float32(np.log(10) / 10))
+        power_DWH = _fill(edges_mm / self.dy, power_SDW, self.height)
+        return power_DWH, self._fluid(power_DWH)
+
+    def drusen(self) -> np.ndarray:
+        """Voxels (D, W, H) between a lifted RPE and Bruch's membrane."""
+        top, bottom = self.rows_KDW[SUB], self.rows_KDW[BM]
+        lifted = (bottom - top) * self.dy > DRUSE_MM
+        centre = np.arange(self.height, dtype=np.float32) + 0.5
+        if not lifted.any():
+            return np.zeros((*top.shape, self.height), bool)
+        return lifted[..., None] & (centre >= top[..., None]) & (centre < bottom[..., None])
+
+    def _fluid(self, power_DWH: np.ndarray) -> np.ndarray:
+        """Empties the cysts in `power_DWH` and returns their voxels."""
+        fluid = np.zeros(power_DWH.shape, bool)
+        dark = np.float32(10 ** (tissue.FLUID_DB / 10))
+        for x, y, level, rx, ry, rz in self.eye.cysts_N6:
+            inside = 1 - ((self.x_DW - x) / rx) ** 2 - ((self.y_DW - y) / ry) ** 2
+            d, w = np.nonzero(inside > 0)
+            if len(d) == 0:
+                continue
+            top, bottom = self.rows_KDW[INL][d, w], self.rows_KDW[ELM][d, w]
+            centre = top + level * (bottom - top)
+            half = np.minimum(rz / self.dy * np.sqrt(inside[d, w]), 0.48 * (bottom - top))
+            low = max(0, int((centre - half).min()) - 1)
+            high = min(self.height, int((centre + half).max()) + 2)
+            row = np.arange(low, high, dtype=np.float32) + 0.5
+            filled = np.clip(half[:, None] - np.abs(row - centre[:, None]) + 0.5, 0, 1)
+            power_DWH[d, w, low:high] *= 1 - filled * (1 - dark)
+            fluid[d, w, low:high] |= filled > 0.5
+        return fluid
+
+
+def _fill(edges_SDW: np.ndarray, power_SDW: np.ndarray, height: int) -> np.ndarray:
+    """Mean power (D, W, H) in each voxel of a stack of uniform slabs: the running integral's differences.
+
+    The integral is linear within a slab, so each slab contributes an offset and a slope to the voxel edges in it.
+    """
+    edges = np.moveaxis(edges_SDW, 0, -1)
+    slope = np.concatenate([np.full((*edges.shape[:2], 1), 1e-6, np.float32), np.moveaxis(power_SDW, 0, -1)], axis=2)
+    middle = height / 2  # offsets are about the middle row: float32 keeps its digits
+    begin = np.concatenate([np.zeros((*edges.shape[:2], 1)), edges], axis=2)
+    passed = np.zeros(begin.shape)
+    np.cumsum(slope[..., :-1] * np.diff(begin, axis=2), axis=2, out=passed[..., 1:])
+    offset = (passed - slope * (begin - middle)).astype(np.float32)
+    first = np.clip(np.ceil(begin), 0, height + 1).astype(np.intp)
+    first[..., 0] = 0
+    counts = np.diff(first, axis=2, append=height + 1).ravel()
+    row = np.arange(height + 1, dtype=np.float32) - np.float32(middle)
+    integral = np.repeat(slope.ravel(), counts).reshape(*edges.shape[:2], height + 1)
+    integral *= row
+    integral += np.repeat(offset.ravel(), counts).reshape(integral.shape)
+    return np.diff(integral, axis=2)
+
+
+@dataclass(frozen=True)
+class _Grain:
+    """Widths in voxels (standard deviation) of the point spread, and how many speckle patterns are averaged."""
+
+    axial: float
+    lateral: float
+    looks: float
+
+
+def _grain(device: Device, protocol: Protocol, shape_HW: tuple[int, int]) -> _Grain:
+    """Coarser voxels average more speckle, though less than physics has it: pictures should keep their grain."""
+    height, width = shape_HW
+    axial = device.axial_um / 2355 / (protocol.extent_mm[1] / height)
+    lateral = device.lateral_um / 2355 / (protocol.extent_mm[2] / width)
+    coarser = protocol.rows / height
+    return _Grain(axial, lateral, device.looks * coarser**0.6)
+
+
+def _show(power_DWH: np.ndarray, device: Device, settings: _Settings, grain: _Grain, rng: np.random.Generator) -> np.ndarray:
+    """The grey values (D, H, W): point spread, noise floor, speckle, logarithm, display curve.
+
+    Averaged speckle is gamma distributed with `looks` as its shape; its logarithm is drawn as a correlated normal
+    with the skewness of log-gamma (Cornish-Fisher, one term).
+    """
+    power = _spread(power_DWH, grain.axial, 2)
+    power += np.float32(10 ** (settings.noise_db / 10))
+    noise = rng.standard_normal(power.shape, dtype=np.float32)
+    noise = _spread(_spread(noise, 1.25 * grain.axial, 2, unit="norm"), 1.25 * grain.lateral, 1, unit="norm")
+    skew = -0.7 / np.sqrt(grain.looks)
+    sigma = 10 / np.log(10) / np.sqrt(grain.looks - 0.5)
+    np.log(power, out=power)
+    power *= np.float32(10 / np.log(10) / _DB_STEP)
+    power += np.float32(-(_DB_LOW + sigma * skew / 6) / _DB_STEP)
+    bent = noise * np.float32(sigma * skew / 6 / _DB_STEP)
+    bent += np.float32(sigma / _DB_STEP)
+    power += np.multiply(bent, noise, out=bent)
+    np.clip(power, 0, _DB_LEVELS - 1, out=power)
+    grey = _display(settings)[power.astype(np.uint16)]
+    return grey.transpose(0, 2, 1)
+
+
+def _spread(x_DWH: np.ndarray, sigma: float, axis: int, unit: str = "sum") -> np.ndarray:
+    """Gaussian blur along an axis, edges mirrored; unit="norm" keeps the variance of white noise."""
+    reach = int(np.ceil(1.8 * sigma)) if sigma > 0.25 else 0
+    if reach == 0:
+        return x_DWH
+    weight = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2)
+    both = np.concatenate([weight[:0:-1], weight])
+    weight /= both.sum() if unit == "sum" else np.sqrt((both**2).sum())
+    pad = [(reach, reach) if i == axis else (0, 0) for i in range(3)]
+    padded, n = np.pad(x_DWH, pad, mode="symmetric"), x_DWH.shape[axis]
+
+    def shifted(by: int) -> np.ndarray:
+        return padded[tuple(slice(reach + by, reach + by + n) if i == axis else slice(None) for i in range(3))]
+
+    out = shifted(0) * np.float32(weight[0])
+    for by in range(1, reach + 1):
+        out += (shifted(by) + shifted(-by)) * np.float32(weight[by])
+    return out
+
+
+def _display(settings: _Settings) -> np.ndarray:
+    """Grey value for each step of the decibel table."""
+    db = _DB_LOW + _DB_STEP * (np.arange(_DB_LEVELS) + 0.5)
+    share = np.clip((db - settings.black_db) / (settings.white_db - settings.black_db), 0, 1)
+    return np.rint(255 * share**settings.toe).astype(np.uint8)
+
+
+def _pack(mask_DWH: np.ndarray) -> np.ndarray:
+    frames = mask_DWH.transpose(0, 2, 1).reshape(len(mask_DWH), -1)
+    return np.packbits(frames, axis=1)
+
+
+def _blocks(frames: int, voxels_per_frame: int) -> Iterator[slice]:
+    step = max(1, BLOCK_VOXELS // voxels_per_frame)
+    for start in range(0, frames, step):
+        yield slice(start, min(start + step, frames))

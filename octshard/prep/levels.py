@@ -1,0 +1,69 @@
+"""How stored pixel numbers become grey levels: sign, RescaleSlope/Intercept, MONOCHROME1. Pure NumPy.
+
+One table per (slope, intercept) maps every stored bit pattern, so a frame costs one gather, and nothing where
+stored numbers are the levels already.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What the header says of pixel numbers. rescale: (slope, intercept) of every frame, or one for all."""
+
+    bits_allocated: int  # 8 or 16
+    bits_stored: int
+    signed: bool
+    inverted: bool  # MONOCHROME1: more is darker
+    rescale: tuple[tuple[float, float], ...]
+
+    def problem(self) -> str:
+        """Why these numbers cannot be read, or nothing."""
+        if self.bits_allocated not in (8, 16) or not 1 <= self.bits_stored <= self.bits_allocated:
+            return f"{self.bits_stored} of {self.bits_allocated} bits stored, want 8 or 16 allocated"
+        if not all(math.isfinite(a) and math.isfinite(b) and a != 0 for a, b in self.rescale):
+            return f"rescale slope and intercept {self.rescale[0]}, want finite and a slope other than 0"
+        return ""
+
+    def apply(self, frame_HW: np.ndarray, index: int) -> np.ndarray:
+        """Grey levels of frame `index`, uint8 or uint16: the narrowest that holds the rescaled range.
+
+        A range that reaches below 0 or beyond 65535 is mapped linearly onto uint16.
+        """
+        stored = frame_HW.astype(self._stored, copy=False)
+        table = self._tables[self.rescale[index if len(self.rescale) > 1 else 0]]
+        return stored if table is None else table[stored.view(f"u{self._stored.itemsize}")]
+
+    @property
+    def _stored(self) -> np.dtype:
+        return np.dtype(f"{'i' if self.signed else 'u'}{self.bits_allocated // 8}")
+
+    @cached_property
+    def _tables(self) -> Mapping[tuple[float, float], np.ndarray | None]:
+        pairs = dict.fromkeys(self.rescale)
+        plain = list(pairs) == [(1.0, 0.0)] and not self.signed and not self.inverted
+        return {pair: None if plain else self._table(pair) for pair in pairs}
+
+    def _table(self, pair: tuple[float, float]) -> np.ndarray:
+        """Output level of every stored bit pattern."""
+        patterns = np.arange(2**self.bits_allocated, dtype=f"u{self.bits_allocated // 8}")
+        values = patterns.view(self._stored).astype(np.float64) * pair[0] + pair[1]
+        least, most = self._range()
+        if self.inverted:
+            values = least + most - values
+        if least < 0 or most > 65535:
+            values, most = (values - least) * (65535.0 / (most - least)), 65535.0
+        kind = np.uint8 if most <= 255 else np.uint16
+        return np.clip(np.rint(values), 0, np.iinfo(kind).max).astype(kind)
+
+    def _range(self) -> tuple[float, float]:
+        """Least and greatest rescaled level that the stored bits can express, over all frames."""
+        half = 2 ** (self.bits_stored - 1)
+        low, high = (-half, half - 1) if self.signed else (0, 2 * half - 1)
+        ends = [level * slope + intercept for slope, intercept in self.rescale for level in (low, high)]
+        return min(ends), max(ends)

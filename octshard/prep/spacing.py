@@ -1,0 +1,87 @@
+"""Which voxel spacing a scan has: the first source that knows it, and what is odd about it. Pure.
+
+Search order (DESIGN §4): per-frame PixelMeasures -> shared -> top level -> manifest. Nothing is guessed in
+silence: the row records the source, and every repair or doubt is a flag.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from octshard.volume import Spacing
+
+PLAUSIBLE_UM = {
+    "axial": (1.0, 20.0),
+    "lateral": (2.0, 100.0),
+    "slice": (2.0, 500.0),
+}  # FACTS §1 spans 2-4, 6-30, 12-128
+SAME = 0.01  # two spacings closer than this share are one
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What one source says, mm; None where it says nothing. `varies`: frames disagree by more than 1 %."""
+
+    source: str  # per_frame | shared | top_level | manifest
+    pixel_mm: tuple[float, float] | None = None  # (row, col) = (axial, lateral)
+    thickness_mm: float | None = None
+    between_mm: float | None = None
+    varies: bool = False
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Spacing (dz, dy, dx) mm with its in-plane source. assumed: nothing known, (1, 1, 1) by convention."""
+
+    spacing_mm: Spacing
+    source: str
+    assumed: bool
+    flags: tuple[str, ...]
+
+
+def resolve(
+    measures: Sequence[Measures], frames: int, cols: int, device: str, located_mm: float | None
+) -> Resolved:
+    """The first in-plane spacing and the first slice step. located_mm: step told by frame locations, or None.
+
+    AI-READI writes the slice step as SliceThickness; where SpacingBetweenSlices stands too, it wins (PS3.3).
+    With the in-plane spacing known but not the step, the volume's proportions are unknown: all is assumed.
+    """
+    plane = next((m for m in measures if m.pixel_mm is not None), None)
+    if plane is None or plane.pixel_mm is None:
+        return Resolved((1.0, 1.0, 1.0), "none", True, ())
+    dy, dx = plane.pixel_mm
+    flags = ["spacing_varies_by_frame"] if plane.varies else []
+    dz, step_source, step_flags = _step(measures, located_mm)
+    flags += step_flags
+    if device == "zeiss_cirrus" and (dz is None or _repeats(dz, dx, step_source)):
+        # the publisher's error: SliceThickness repeats the column spacing; Cirrus cubes are square
+        flags.append("slice_thickness_is_column_spacing" if dz is not None else "slice_step_from_square_scan")
+        dz = cols * dx / frames
+    if dz is None:
+        return Resolved((1.0, 1.0, 1.0), "none", True, (*flags, "slice_step_unknown"))
+    for name, value in (("slice", dz), ("axial", dy), ("lateral", dx)):
+        low, high = PLAUSIBLE_UM[name]
+        if not low <= value * 1000 <= high:
+            flags.append(f"implausible_{name}_spacing")
+    return Resolved((dz, dy, dx), plane.source, False, tuple(flags))
+
+
+def _repeats(dz: float, dx: float, step_source: str) -> bool:
+    return step_source == "thickness" and abs(dz - dx) <= SAME * dx
+
+
+def _step(measures: Sequence[Measures], located_mm: float | None) -> tuple[float | None, str, list[str]]:
+    """(slice step, thickness | between | locations | "", flags); a flag says if it is not the plane's own."""
+    plane_seen = ""
+    for m in measures:
+        plane_seen = plane_seen or (m.source if m.pixel_mm is not None else "")
+        step = m.between_mm or m.thickness_mm
+        if step is None:
+            continue
+        flags = [f"slice_step_from_{m.source}"] if plane_seen and plane_seen != m.source else []
+        if m.between_mm and m.thickness_mm and abs(m.between_mm - m.thickness_mm) > SAME * m.between_mm:
+            flags.append("slice_thickness_is_not_step")
+        return step, "between" if m.between_mm else "thickness", flags
+    if located_mm is not None:
+        return located_mm, "locations", ["slice_step_from_locations"]
+    return None, "", []

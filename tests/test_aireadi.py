@@ -1,0 +1,138 @@
+"""The manifest in every spelling that releases and copies use."""
+
+from pathlib import Path
+
+import pytest
+from made_release import HEAD, sound, unpacked
+
+from octshard.errors import UsageError
+from octshard.prep import aireadi
+from octshard.prep.aireadi import Entry
+
+PATH = "/retinal_oct/structural_oct/zeiss_cirrus/7001/7001_cirrus_mac_oct_r_1.2.276.0.75.3.dcm"
+VALUES = dict(
+    zip(
+        HEAD,
+        [
+            "7001", "Zeiss", "Cirrus", "Macula", "OCT", "R", "1024", "512", "128", "[0.00195, 0.0117]",
+            "0.0117", "1.2.276.0.75.3", PATH,
+        ],
+        strict=True,
+    )
+)  # fmt: skip
+
+
+def table(*rows: dict[str, str], heads: list[str] | None = None) -> str:
+    heads = heads or HEAD
+    return "\n".join(["\t".join(heads), *("\t".join(row.get(h, "") for h in heads) for row in rows)]) + "\n"
+
+
+def only(text: str) -> Entry:
+    (entry,) = aireadi.parse_manifest(text, "manifest.tsv")
+    return entry
+
+
+def test_a_row_is_read_whole() -> None:
+    assert only("\ufeff" + table(VALUES)) == Entry(
+        participant="7001", device="zeiss_cirrus", manufacturer="Zeiss", model="Cirrus",
+        protocol="cirrus_mac", region="Macula", eye="R", frames=128, rows=1024, cols=512,
+        pixel_mm=(0.00195, 0.0117), slice_mm=0.0117, sop_instance_uid="1.2.276.0.75.3", path=PATH[1:],
+    )  # fmt: skip
+
+
+def test_columns_may_be_reordered_renamed_or_missing() -> None:
+    renamed = {**VALUES, "person_id": VALUES["participant_id"]}
+    heads = ["person_id", *reversed(HEAD[1:])]
+    assert only(table(renamed, heads=heads)) == only(table(VALUES))
+    bare = only(table(VALUES, heads=["filepath", "participant_id"]))
+    assert (bare.device, bare.sop_instance_uid, bare.eye, bare.frames) == (
+        "zeiss_cirrus",
+        "1.2.276.0.75.3",
+        "",
+        None,
+    )
+
+
+@pytest.mark.parametrize("head", ["participant_id", "filepath"])
+def test_without_person_or_file_the_table_is_refused(head: str) -> None:
+    with pytest.raises(UsageError, match=r"manifest\.tsv: no column"):
+        aireadi.parse_manifest(table(VALUES, heads=[h for h in HEAD if h != head]), "manifest.tsv")
+
+
+@pytest.mark.parametrize("word", ["Not reported", "Not Reported", "Not Provided", "", "Varies by frame"])
+def test_every_spelling_of_missing(word: str) -> None:
+    entry = only(
+        table({**VALUES, "pixel_spacing": word, "slice_thickness": word, "laterality": word, "height": word})
+    )
+    assert (entry.pixel_mm, entry.slice_mm, entry.eye, entry.rows) == (None, None, "", None)
+
+
+@pytest.mark.parametrize("text", ["[0.0, 0.0117]", "[0.1]", "[-0.1, 0.2]", "0.1,0.2,0.3", "abc"])
+def test_spacing_that_is_no_pair_of_lengths_is_missing(text: str) -> None:
+    assert only(table({**VALUES, "pixel_spacing": text})).pixel_mm is None
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "dataset/", "/dataset/", "./", "//"])
+def test_paths_are_relative_to_the_root_whatever_their_prefix(prefix: str) -> None:
+    assert only(table({**VALUES, "filepath": prefix + PATH[1:]})).path == PATH[1:]
+
+
+@pytest.mark.parametrize(
+    "path", ["../x.dcm", "/a/../../x.dcm", "C:/x.dcm", "a\\..\\..\\x.dcm", "s3://b/x.dcm"]
+)
+def test_a_path_that_leaves_the_release_is_an_error(path: str) -> None:
+    with pytest.raises(UsageError, match="leaves the release"):
+        only(table({**VALUES, "filepath": path}))
+
+
+def test_the_device_comes_from_folder_then_model() -> None:
+    assert aireadi.device_of("a/topcon_maestro2/1/x.dcm", "Triton") == "topcon_maestro2"
+    assert aireadi.device_of("scans/1/x.dcm", "Maestro 2") == "topcon_maestro2"
+    assert aireadi.device_of("scans/new_maker/1/x.dcm", "Other") == "new_maker"
+
+
+@pytest.mark.parametrize(
+    ("path", "protocol"),
+    [
+        ("7001/7001_triton_3d_radial_oct_l_2.25.999.dcm", "triton_3d_radial"),
+        ("1/1_spectralis_ppol_mac_hr_oct_r_1.2.3.4.dcm", "spectralis_ppol_mac_hr"),
+        ("1/1_spectralis_onh_rc_hr_oct_opt_r_1.2.3.4.dcm", "spectralis_onh_rc_hr_oct"),
+        ("1/odd.dcm", "odd"),
+        ("1/1_oct_l_1.2.3.4.dcm", "unknown"),
+    ],
+)
+def test_the_protocol_is_what_is_left_of_the_file_name(path: str, protocol: str) -> None:
+    assert aireadi.protocol_of(path, path.split("/")[0]) == protocol
+
+
+def test_angiography_rows_are_not_structural_oct() -> None:
+    kinds = ["OCT", "OCTA", "OCT Angiography", "Optical Coherence Tomography", "CFP", ""]
+    entries = aireadi.parse_manifest(
+        table(*({**VALUES, "imaging": k, "participant_id": k or "-"} for k in kinds)), "m"
+    )
+    assert [entry.participant for entry in entries] == ["OCT", "Optical Coherence Tomography", "-"]
+
+
+def test_quotes_in_a_cell_do_not_swallow_rows() -> None:
+    entries = aireadi.parse_manifest(table({**VALUES, "anatomic_region": '"Macula'}, VALUES), "m")
+    assert [entry.region for entry in entries] == ['"Macula', "Macula"]
+
+
+def test_splits_are_taken_where_they_are_splits() -> None:
+    text = "person_id\trecommended_split\n1\ttrain\n2\tVal\n3\tNot reported\n4\tvalidation\n"
+    assert aireadi.parse_participants(text) == {"1": "train", "2": "val", "4": "val"}
+
+
+def test_the_manifest_is_found_at_the_root_or_in_retinal_oct(tmp_path: Path) -> None:
+    root = unpacked(tmp_path / "release", [sound(1)], {"1001": "test"})
+    old = aireadi.read_release(str(root))
+    (root / "manifest.tsv").rename(root / "retinal_oct" / "manifest.tsv")
+    for src in (root, root / "retinal_oct"):
+        new = aireadi.read_release(str(src))
+        assert (new.root, new.entries, new.splits) == (str(root), old.entries, {"1001": "test"})
+        assert new.tables == ("retinal_oct/manifest.tsv", "participants.tsv")
+
+
+def test_a_folder_without_manifest_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no manifest\.tsv"):
+        aireadi.read_release(str(tmp_path))

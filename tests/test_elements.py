@@ -1,0 +1,155 @@
+"""The element walker: a cut anywhere is seen, and every way to write lengths is understood."""
+
+import dataclasses
+import io
+import struct
+import zlib
+
+import pydicom
+import pytest
+from made_release import scan
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import UID
+
+from octshard.prep import dicom, elements
+from octshard.volume import Refused
+
+
+def file(encoding: str) -> bytes:
+    made = scan()
+    small = dataclasses.replace(
+        made, voxels_DHW=made.voxels_DHW[:2], locations=made.locations[:2], encoding=encoding
+    )
+    return dicom.write(small)
+
+
+def rewritten(data: bytes, syntax: str, *, undefined: bool = False) -> bytes:
+    """The same dataset in another native syntax, by pydicom; undefined: lengths of sequences and items."""
+    ds = pydicom.dcmread(io.BytesIO(data))
+    ds.file_meta.TransferSyntaxUID = UID(syntax)
+    if undefined:
+        _undefine(ds)
+    out = io.BytesIO()
+    pydicom.dcmwrite(
+        out, ds, implicit_vr=syntax == elements.IMPLICIT_LITTLE, little_endian=syntax != elements.EXPLICIT_BIG
+    )
+    return out.getvalue()
+
+
+def _undefine(ds: Dataset) -> None:
+    for element in ds:
+        if element.VR == "SQ":
+            element.is_undefined_length = True
+            for item in element.value:
+                item.is_undefined_length_sequence_item = True
+                _undefine(item)
+
+
+@pytest.mark.parametrize("encoding", ["native", "j2k"])
+def test_a_cut_at_any_byte_is_refused(encoding: str) -> None:
+    data = file(encoding)
+    reasons = set()
+    for cut in range(len(data)):
+        try:
+            found = elements.outline(data[:cut])
+        except Refused as refused:
+            reasons.add(refused.reason)
+            continue
+        assert found.pixels is None, cut  # cut between two elements before PixelData: no_pixel_data
+    assert reasons == {"not_dicom", "truncated"}
+    assert elements.outline(data).pixels is not None
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
+@pytest.mark.parametrize("undefined", [False, True])
+def test_every_coding_of_lengths_is_walked(syntax: str, undefined: bool) -> None:
+    data = rewritten(file("native"), syntax, undefined=undefined)
+    found = elements.outline(data)
+    assert found.transfer_syntax == syntax
+    assert found.pixels is not None
+    assert found.pixels.nbytes == scan().voxels_DHW[:2].size
+    for cut in range(132, len(data), 7):
+        try:
+            assert elements.outline(data[:cut]).pixels is None
+        except Refused as refused:
+            assert refused.reason == "truncated", refused  # noqa: PT017 (the other outcome is allowed too)
+
+
+def test_a_sequence_of_unknown_vr_is_implicit_inside() -> None:
+    item = struct.pack("<HHL", 0x0008, 0x0104, 4) + b"text"  # implicit VR within an explicit file
+    items = struct.pack("<HHL", 0xFFFE, 0xE000, len(item)) + item + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    private = struct.pack("<HH2sHL", 0x0009, 0x1001, b"UN", 0, elements.UNDEFINED) + items
+    data = file("native")
+    _, start = elements._meta(data)
+    found = elements.outline(data[:start] + private + data[start:])
+    assert found.pixels is not None
+
+
+def test_frames_are_counted_by_codestreams_then_offsets_then_fragments() -> None:
+    data = file("j2k")
+    found = elements.outline(data)
+    assert elements.encapsulated_frames(found) == 2
+    assert found.pixels is not None
+    assert found.pixels.fragments is not None
+    start, stop = found.pixels.fragments[0]
+    middle = (start + stop) // 4 * 2
+    halves = elements.Pixels(0, ((start, middle), (middle, stop), found.pixels.fragments[1]), 2)
+    assert elements.encapsulated_frames(dataclasses.replace(found, pixels=halves)) == 2
+    unmarked = elements.Pixels(0, ((start + 4, middle), (middle, stop), (middle, stop)), 0)
+    assert elements.encapsulated_frames(dataclasses.replace(found, pixels=unmarked)) == 3
+    assert (
+        elements.encapsulated_frames(
+            dataclasses.replace(found, pixels=dataclasses.replace(unmarked, offsets=2))
+        )
+        == 2
+    )
+
+
+def test_zeros_behind_the_last_element_are_padding() -> None:
+    assert elements.outline(file("native") + bytes(512)).pixels is not None
+
+
+def test_a_deflated_dataset_is_inflated_and_its_cut_is_seen() -> None:
+    data = file("native")
+    ds = pydicom.dcmread(io.BytesIO(data))
+    ds.file_meta.TransferSyntaxUID = UID(elements.DEFLATED)
+    out = io.BytesIO()
+    ds.save_as(out, enforce_file_format=True)
+    assert elements.outline(out.getvalue()).pixels is not None
+    with pytest.raises(Refused, match="truncated"):
+        elements.outline(out.getvalue()[:-40])
+
+
+def test_deep_nesting_is_refused_before_python_runs_out_of_stack() -> None:
+    data = file("native")
+    _, start = elements._meta(data)
+    level = struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, elements.UNDEFINED)
+    level += struct.pack("<HHL", 0xFFFE, 0xE000, elements.UNDEFINED)
+    with pytest.raises(Refused, match="nested deeper"):
+        elements.outline(data[:start] + level * 5000)
+
+
+def test_what_is_no_dicom_is_named() -> None:
+    for data in (b"", b"version https://git-lfs.example/spec/v1\n", zlib.compress(bytes(4000))):
+        with pytest.raises(Refused) as caught:
+            elements.outline(data)
+        assert caught.value.reason == "not_dicom"
+
+
+def test_an_unknown_representation_is_unreadable() -> None:
+    data = file("native")
+    _, start = elements._meta(data)
+    with pytest.raises(Refused) as caught:
+        elements.outline(data[:start] + b"\x08\x00\x05\x00\x01\x02\x00\x00" + data[start:])
+    assert caught.value.reason == "unreadable"
+
+
+def test_a_dataset_of_sequences_only_has_no_pixels() -> None:
+    ds = Dataset()
+    ds.ReferencedImageSequence = Sequence([Dataset()])
+    data = file("native")
+    _, start = elements._meta(data)
+    out = io.BytesIO()
+    pydicom.dcmwrite(out, ds, implicit_vr=False, little_endian=True)
+    assert elements.outline(data[:start] + out.getvalue()).pixels is None

@@ -1,0 +1,247 @@
+"""The run around the plan: resume, kill -9, one writer, any number of workers, one line for each mistake."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from made_release import changed, sound, unpacked
+
+from octshard import manifest, store
+from octshard.config import PrepConfig
+from octshard.errors import OctshardError, UsageError
+from octshard.prep import build, engine
+
+SPLITS = {"1001": "train", "4001": "val"}
+DEVICE = "topcon_triton"
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine sound scans and two defects of two people."""
+    files = [sound(i, "1001" if i % 3 else "4001") for i in range(9)]
+    files += [changed(20, lambda data: None), changed(21, lambda data: data[:-100])]
+    return unpacked(tmp_path_factory.mktemp("release"), files, SPLITS)
+
+
+def config(release: Path, dst: Path, **values: object) -> PrepConfig:
+    """About two samples a shard."""
+    made = PrepConfig(src=str(release), dst=str(dst), target_spacing=[0.08, 0.04, 0.04], workers=1)
+    return dataclasses.replace(made, shard_bytes=300, **values)  # type: ignore[arg-type]
+
+
+def run(cfg: PrepConfig) -> engine.DeviceSummary:
+    (summary,) = engine.shard(cfg, [DEVICE], lambda progress: None)
+    return summary
+
+
+def tree(dst: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in (dst / DEVICE).iterdir()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(release: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    dst = tmp_path_factory.mktemp("undisturbed")
+    run(config(release, dst))
+    return tree(dst)
+
+
+def test_the_tables_are_whole_and_agree(release: Path, tmp_path: Path) -> None:
+    summary = run(config(release, tmp_path))
+    assert (summary.stored, summary.refused) == (9, {"missing_file": 1, "truncated": 1})
+    dataset = manifest.open_dataset(str(tmp_path / DEVICE))
+    assert len(dataset.rows) == 11
+    assert len(dataset.samples("train")) == 6
+    assert {row.participant for row in dataset.samples("val")} == {"4001"}
+    assert dataset.info["counts"]["stored"] == 9
+    assert summary.shards == len(dataset.shards) > 3
+    assert sum(info.bytes for info in dataset.shards) == summary.bytes
+
+
+def test_one_and_two_workers_give_the_same_bytes(
+    release: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    seen: list[engine.Progress] = []
+    engine.shard(config(release, tmp_path, workers=2), ["all"], seen.append)
+    assert tree(tmp_path) == undisturbed
+    assert seen[-1] == engine.Progress(DEVICE, 11, 9, 2)
+
+
+def test_a_second_run_keeps_every_shard_and_a_damaged_one_is_made_again(
+    release: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    cfg = config(release, tmp_path)
+    shards = run(cfg).shards
+    assert run(cfg).kept >= shards
+    for name in ("train-000000.tar", "val-000000.done.json", "train-000001.rows.parquet", "dataset.json"):
+        (tmp_path / DEVICE / name).unlink()
+    (tmp_path / DEVICE / ".train-000000.tar.1.2.partial").write_bytes(b"half")
+    assert run(cfg).kept == shards - 3
+    assert tree(tmp_path) == undisturbed
+
+
+KILLED = """
+import multiprocessing, os, signal, sys
+from octshard.config import PrepConfig
+from octshard.prep import engine
+
+def told(progress):
+    if progress.stored + progress.refused == {after}:
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    engine.shard(PrepConfig(**{values!r}), ["topcon_triton"], told)
+"""
+
+
+def kill_run(cfg: PrepConfig, after: int, script: Path) -> list[int]:
+    """Runs the build in a process that kills itself after so many rows; the pids of its workers."""
+    script.write_text(KILLED.format(after=after, values=dataclasses.asdict(cfg)))
+    root = str(Path(engine.__file__).parents[2])
+    result = subprocess.run(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == -9, result.stderr
+    return [int(pid) for pid in result.stdout.split()]
+
+
+def wait_until_dead(pids: list[int]) -> None:
+    """Workers end by themselves once their parent is gone; they are init's now, so only signals can ask."""
+    deadline = time.monotonic() + 20
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            while time.monotonic() < deadline and not _is_zombie(pid):
+                os.kill(pid, 0)
+            assert _is_zombie(pid), f"worker {pid} outlived its parent"
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
+    except FileNotFoundError:
+        raise ProcessLookupError(pid) from None
+
+
+@pytest.mark.parametrize("after", [1, 6, 11])
+def test_kill_9_then_the_same_command_gives_the_undisturbed_bytes(
+    release: Path, undisturbed: dict[str, bytes], tmp_path: Path, after: int
+) -> None:
+    cfg = config(release, tmp_path / "dst")
+    kill_run(cfg, after, tmp_path / "run.py")
+    assert not (tmp_path / "dst" / DEVICE / "dataset.json").exists()
+    run(cfg)  # the dead run's lock does not block
+    assert tree(tmp_path / "dst") == undisturbed
+
+
+def test_workers_die_with_a_killed_parent(
+    release: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    cfg = config(release, tmp_path / "dst", workers=2)
+    pids = kill_run(cfg, 3, tmp_path / "run.py")
+    assert pids
+    wait_until_dead(pids)
+    run(cfg)
+    assert tree(tmp_path / "dst") == undisturbed
+
+
+def test_a_second_run_while_one_is_writing_is_one_clear_line(release: Path, tmp_path: Path) -> None:
+    with (
+        store.lock(f"{tmp_path}/.{DEVICE}.lock"),
+        pytest.raises(OctshardError, match="is writing here") as caught,
+    ):
+        run(config(release, tmp_path))
+    assert "\n" not in str(caught.value)
+    run(config(release, tmp_path))
+
+
+def test_a_changed_config_names_what_changed(release: Path, tmp_path: Path) -> None:
+    run(config(release, tmp_path))
+    with pytest.raises(UsageError, match=r"zstd_level: 3 -> 9") as caught:
+        run(config(release, tmp_path, zstd_level=9))
+    assert "\n" not in str(caught.value)
+    run(config(release, tmp_path, workers=2))  # speed may change
+
+
+def test_a_changed_manifest_and_another_format_stop_too(release: Path, tmp_path: Path) -> None:
+    cfg = config(release, tmp_path / "dst")
+    run(cfg)
+    other = unpacked(tmp_path / "other", [sound(1)], SPLITS)
+    with pytest.raises(UsageError, match="another manifest"):
+        run(dataclasses.replace(cfg, src=str(other)))
+    plan = tmp_path / "dst" / DEVICE / "plan.json"
+    plan.write_text(json.dumps({**json.loads(plan.read_text()), "format": 0}))
+    with pytest.raises(UsageError, match="format 0, want 1"):
+        run(cfg)
+
+
+def test_a_device_that_the_manifest_does_not_list(release: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="its manifest lists topcon_triton"):
+        engine.shard(config(release, tmp_path), ["zeiss_cirrus"], lambda progress: None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("fit", "squeeze"),
+        ("target_spacing", [0.1, 0.1]),
+        ("image_size", [0, 8, 8]),
+        ("include_geometry", ["spiral"]),
+    ],
+)
+def test_a_wrong_value_is_named(release: Path, tmp_path: Path, key: str, value: object) -> None:
+    with pytest.raises(UsageError, match=key):
+        run(config(release, tmp_path, **{key: value}))
+
+
+def test_a_missing_place_is_named(release: Path) -> None:
+    with pytest.raises(UsageError, match="want both"):
+        run(PrepConfig(src=str(release)))
+
+
+def _die(one: object, job: object) -> None:
+    os._exit(9)
+
+
+def _fail(one: object, job: object) -> None:
+    raise OctshardError("the disk is full")
+
+
+@pytest.mark.parametrize(("act", "text"), [(_die, "a worker process died"), (_fail, "the disk is full")])
+def test_a_worker_that_dies_or_fails_is_one_line_naming_the_shard(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: object, text: str
+) -> None:
+    monkeypatch.setattr(engine, "_build", act)
+    with pytest.raises(OctshardError, match=text) as caught:
+        run(config(release, tmp_path, workers=2))
+    assert "train-000000" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    monkeypatch.undo()
+    run(config(release, tmp_path))
+
+
+def test_the_device_folder_may_lie_in_memory(release: Path) -> None:
+    cfg = dataclasses.replace(config(release, Path()), dst="memory://engine-test")
+    run(cfg)
+    assert manifest.open_dataset(f"memory://engine-test/{DEVICE}").info["counts"]["stored"] == 9
+    assert build.DONE in "".join(store.list_names(f"memory://engine-test/{DEVICE}"))
+
+
+@pytest.mark.gcs
+def test_the_device_folder_may_lie_in_cloud_storage(
+    release: Path, undisturbed: dict[str, bytes], gcs: str
+) -> None:
+    cfg = dataclasses.replace(config(release, Path()), dst=f"{gcs}/shards")
+    run(cfg)
+    for name, data in undisturbed.items():
+        assert store.read(f"{gcs}/shards/{DEVICE}/{name}") == data
+    assert run(cfg).kept >= 4

@@ -1,0 +1,58 @@
+"""Stored numbers -> grey levels, against the formula written out."""
+
+import numpy as np
+import pytest
+
+from octshard.prep.levels import Levels
+
+PLAIN = ((1.0, 0.0),)
+
+
+def test_plain_levels_pass_untouched() -> None:
+    for bits, kind in ((8, np.uint8), (16, np.uint16)):
+        frame = np.arange(12, dtype=kind).reshape(3, 4)
+        out = Levels(bits, bits, False, False, PLAIN).apply(frame, 0)
+        assert out.dtype == kind
+        assert (out == frame).all()
+
+
+def test_monochrome1_is_inverted_within_the_stored_bits() -> None:
+    frame = np.array([[0, 1, 4095]], np.uint16)
+    assert Levels(16, 12, False, True, PLAIN).apply(frame, 0).tolist() == [[4095, 4094, 0]]
+    assert Levels(8, 8, False, True, PLAIN).apply(frame[:, :2].astype(np.uint8), 0).tolist() == [[255, 254]]
+
+
+def test_rescale_widens_the_type_only_where_it_must() -> None:
+    frame = np.array([[0, 10, 255]], np.uint8)
+    shifted = Levels(8, 8, False, False, ((0.5, 3.0),)).apply(frame, 0)
+    assert shifted.dtype == np.uint8
+    assert shifted.tolist() == [[3, 8, 130]]  # 10/2 + 3; 127.5 + 3 = 130.5 rounds to even
+    wide = Levels(8, 8, False, False, ((4.0, 7.0),)).apply(frame, 0)
+    assert wide.dtype == np.uint16
+    assert wide.tolist() == [[7, 47, 1027]]
+
+
+def test_negative_ranges_are_mapped_linearly_onto_uint16() -> None:
+    frame = np.array([[-128, 0, 127]], np.int8)
+    assert Levels(8, 8, True, False, PLAIN).apply(frame, 0).tolist() == [[0, round(128 * 65535 / 255), 65535]]
+
+
+def test_each_frame_has_its_own_slope_but_one_type() -> None:
+    levels = Levels(8, 8, False, False, ((1.0, 0.0), (2.0, 0.0)))
+    frame = np.array([[200]], np.uint8)
+    first, second = levels.apply(frame, 0), levels.apply(frame, 1)
+    assert (first.dtype, second.dtype) == (np.uint16, np.uint16)
+    assert (first.item(), second.item()) == (200, 400)
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        Levels(32, 32, False, False, PLAIN),
+        Levels(8, 12, False, False, PLAIN),
+        Levels(8, 8, False, False, ((0.0, 1.0),)),
+        Levels(8, 8, False, False, ((float("nan"), 1.0),)),
+    ],
+)
+def test_numbers_that_cannot_be_read_are_named(levels: Levels) -> None:
+    assert levels.problem()

@@ -1,0 +1,126 @@
+"""Real OCT pixels in an AI-READI-shaped release with the defects that real ones have: ZIPs -> shards."""
+
+import io
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from octshard import manifest, shard, store
+from octshard.config import PrepConfig
+from octshard.manifest import Row
+from octshard.prep import dicom, engine, unzip, verify
+
+pytestmark = [pytest.mark.realdata]
+
+
+@pytest.fixture(scope="module")
+def unpacked(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, unzip.Report]:
+    dst = tmp_path_factory.mktemp("dicom")
+    return dst, unzip.unzip(str(realdata), str(dst), 2, lambda done, total, path: None)
+
+
+@pytest.fixture(scope="module")
+def shards(unpacked: tuple[Path, unzip.Report], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    dst = tmp_path_factory.mktemp("shards")
+    engine.shard(PrepConfig(src=str(unpacked[0]), dst=str(dst), workers=1), ["all"], lambda progress: None)
+    return dst
+
+
+def rows(shards: Path, device: str) -> list[Row]:
+    return list(manifest.open_dataset(str(shards / device)).rows)
+
+
+def test_unzip_reports_the_one_missing_file_and_nothing_else(unpacked: tuple[Path, unzip.Report]) -> None:
+    dst, report = unpacked
+    assert len(report.written) == 12
+    assert [path.rsplit("/", 2)[1] for path in report.missing] == ["7005"]
+    assert (report.refused, report.unlisted, report.skipped) == ((), (), ())
+    assert all((dst / path).is_file() for path in report.written)
+
+
+def test_the_triton_gives_five_volumes_and_five_named_refusals(shards: Path) -> None:
+    found = rows(shards, "topcon_triton")
+    assert Counter(row.status for row in found) == {"ok": 5, "refused": 5}
+    assert {(row.participant, row.eye): row.reason for row in found if row.status != "ok"} == {
+        ("7002", "R"): "truncated",
+        ("7003", "L"): "no_pixel_data",
+        ("7003", "R"): "frame_count",
+        ("7004", "R"): "not_dicom",
+        ("7005", "L"): "missing_file",
+    }
+    stored = {(row.participant, row.eye): row for row in found if row.status == "ok"}
+    assert {who: row.assumed_spacing for who, row in stored.items()} == {
+        ("1001", "L"): 0, ("4001", "R"): 0, ("7001", "L"): 0, ("7002", "L"): 0, ("7004", "L"): 1,
+    }  # fmt: skip
+    assert stored["7004", "L"].shape_out == (64, 384, 384)
+    assert stored["7001", "L"].protocol == "triton_3d_radial"
+    assert stored["7001", "L"].geometry == "raster"  # whatever its name says
+
+
+def test_the_cirrus_step_is_that_of_a_square_scan(shards: Path) -> None:
+    (row,) = rows(shards, "zeiss_cirrus")
+    assert row.spacing_in == pytest.approx((0.03, 0.01, 0.00735))
+    assert "slice_thickness_is_column_spacing" in row.flags
+
+
+@pytest.mark.parametrize("device", ["heidelberg_spectralis", "topcon_maestro2"])
+def test_the_other_devices_give_their_volume(shards: Path, device: str) -> None:
+    (row,) = rows(shards, device)
+    assert (row.status, row.flags, row.spacing_source) == ("ok", (), "shared")
+
+
+def test_splits_are_the_releases(shards: Path) -> None:
+    told = {"1001": "train", "4001": "train", "7001": "val", "7002": "test"}
+    for row in rows(shards, "topcon_triton"):
+        assert row.split == told.get(row.participant, row.split)
+
+
+def test_verify_finds_nothing(shards: Path) -> None:
+    for device in ("heidelberg_spectralis", "topcon_maestro2", "topcon_triton", "zeiss_cirrus"):
+        assert verify.verify(str(shards / device), lambda name: None) == []
+
+
+def test_two_workers_give_the_same_bytes(
+    unpacked: tuple[Path, unzip.Report], shards: Path, tmp_path: Path
+) -> None:
+    cfg = PrepConfig(src=str(unpacked[0]), dst=str(tmp_path), workers=2)
+    engine.shard(cfg, ["topcon_triton"], lambda progress: None)
+    for file in (shards / "topcon_triton").iterdir():
+        assert (tmp_path / "topcon_triton" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_decoded_frames_equal_pydicoms_pixel_array(realdata: Path) -> None:
+    """One scan of each encoding: JPEG 2000 lossless and lossy."""
+    with zipfile.ZipFile(realdata / "topcon_triton" / "topcon_triton.zip") as archive:
+        for name in archive.namelist():
+            if not name.startswith(("7002/7002_triton_macula_6x6_oct_l", "7001")):
+                continue
+            data = archive.read(name)
+            header = dicom.read_header(data, 10**9)
+            found = np.stack(list(dicom.read_frames(data, header)))
+            assert (found == pydicom.dcmread(io.BytesIO(data)).pixel_array).all()
+
+
+def test_a_resampled_volume_is_the_box_average_of_its_source(
+    unpacked: tuple[Path, unzip.Report], shards: Path
+) -> None:
+    """The Cirrus volume by a second method: exact overlap of voxel boxes, axis by axis, in float64."""
+    (row,) = rows(shards, "zeiss_cirrus")
+    data = (unpacked[0] / row.source).read_bytes()
+    volume = np.stack(list(dicom.read_frames(data, dicom.read_header(data, 10**9)))).astype(np.float64)
+    for axis, n_out in enumerate(row.shape_out or ()):
+        cumulative = np.concatenate([np.zeros_like(volume.take([0], axis)), volume.cumsum(axis)], axis)
+        edges = np.arange(n_out + 1) * volume.shape[axis] / n_out
+        below = np.minimum(edges.astype(int), volume.shape[axis] - 1)
+        share = np.expand_dims(edges - below, tuple(i for i in range(3) if i != axis))
+        at_edges = cumulative.take(below, axis) + share * volume.take(below, axis)
+        volume = np.diff(at_edges, axis=axis) * n_out / volume.shape[axis]
+    assert row.offset is not None
+    assert row.nbytes is not None
+    piece = store.read_range(str(shards / "zeiss_cirrus" / row.shard), row.offset, row.offset + row.nbytes)
+    stored = shard.unpack(piece, row.key, row.xxh3, "cirrus").voxels_DHW
+    assert np.abs(stored - volume).max() <= 0.5 + 1e-3

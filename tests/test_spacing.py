@@ -1,0 +1,76 @@
+"""The search order of voxel spacing, and every repair and doubt as a flag."""
+
+import pytest
+
+from octshard.prep.spacing import Measures, Resolved, resolve
+
+NOTHING = (Measures("per_frame"), Measures("shared"), Measures("top_level"))
+
+
+def found(*measures: Measures, device: str = "topcon_triton", located: float | None = None) -> Resolved:
+    order = ["per_frame", "shared", "top_level", "manifest"]
+    return resolve(sorted(measures, key=lambda m: order.index(m.source)), 128, 512, device, located)
+
+
+def test_the_first_source_in_order_wins() -> None:
+    told = [
+        Measures(source, (0.002 + 0.001 * i, 0.01), 0.05 + 0.01 * i)
+        for i, source in enumerate(["per_frame", "shared", "top_level", "manifest"])
+    ]
+    for i, measures in enumerate(told):
+        resolved = found(*told[i:])
+        assert (resolved.source, resolved.assumed, resolved.flags) == (measures.source, False, ())
+        assert resolved.spacing_mm == (0.05 + 0.01 * i, 0.002 + 0.001 * i, 0.01)
+
+
+def test_nothing_known_is_assumed_one_mm() -> None:
+    assert found(*NOTHING, Measures("manifest")) == Resolved((1.0, 1.0, 1.0), "none", True, ())
+
+
+def test_the_step_may_come_from_a_later_source_and_is_flagged() -> None:
+    resolved = found(Measures("per_frame", (0.004, 0.01)), Measures("manifest", None, 0.12))
+    assert resolved == Resolved((0.12, 0.004, 0.01), "per_frame", False, ("slice_step_from_manifest",))
+
+
+def test_the_step_may_come_from_frame_locations() -> None:
+    resolved = found(Measures("shared", (0.004, 0.01)), located=0.06)
+    assert resolved == Resolved((0.06, 0.004, 0.01), "shared", False, ("slice_step_from_locations",))
+
+
+def test_without_any_step_the_proportions_are_unknown_so_all_is_assumed() -> None:
+    resolved = found(Measures("shared", (0.004, 0.01)))
+    assert resolved == Resolved((1.0, 1.0, 1.0), "none", True, ("slice_step_unknown",))
+
+
+def test_spacing_between_slices_is_the_step_where_thickness_differs() -> None:
+    resolved = found(Measures("shared", (0.004, 0.01), 0.02, 0.06))
+    assert resolved == Resolved((0.06, 0.004, 0.01), "shared", False, ("slice_thickness_is_not_step",))
+
+
+def test_cirrus_thickness_that_repeats_the_column_spacing_becomes_a_square_scan() -> None:
+    dx = 6 / 512
+    resolved = found(Measures("shared", (0.00195, dx), dx), device="zeiss_cirrus")
+    assert resolved.spacing_mm[0] == pytest.approx(6 / 128)
+    assert resolved.flags == ("slice_thickness_is_column_spacing",)
+    other = found(Measures("shared", (0.00195, dx), dx))  # 512 square scans of other makers have such steps
+    assert (other.spacing_mm[0], other.flags) == (dx, ())
+
+
+def test_a_true_cirrus_step_is_left_alone() -> None:
+    assert found(Measures("shared", (0.002, 0.0117), 0.0469), device="zeiss_cirrus").spacing_mm[0] == 0.0469
+
+
+@pytest.mark.parametrize(
+    ("spacing", "step", "flag"),
+    [((0.5, 0.01), 0.05, "axial"), ((0.004, 0.4), 0.05, "lateral"), ((0.004, 0.01), 1.0, "slice")],
+)
+def test_implausible_values_are_flagged_and_kept(
+    spacing: tuple[float, float], step: float, flag: str
+) -> None:
+    resolved = found(Measures("shared", spacing, step))
+    assert resolved.spacing_mm == (step, *spacing)
+    assert resolved.flags == (f"implausible_{flag}_spacing",)
+
+
+def test_spacing_that_varies_by_frame_is_flagged() -> None:
+    assert found(Measures("per_frame", (0.004, 0.01), 0.1, varies=True)).flags == ("spacing_varies_by_frame",)
