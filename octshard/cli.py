@@ -72,9 +72,11 @@ def demo(out: str, participants: int, seed: int) -> None:
     Example:
       octshard demo --out demo
     """
-    from octshard import demo as road
+    from octshard.demo import road
+    from octshard.phantom.release import Wanted
 
-    report = road.run(out, participants, seed)
+    wanted = Wanted(participants=participants, seed=seed, scale=road.SCALE, defects=True)
+    report = road.run(out, wanted, lambda name: str(shipped_config(name)))
     click.echo(f"report: {report}")
 
 
@@ -102,7 +104,9 @@ def phantom(out: str, participants: int, seed: int, scale: float, defects: bool,
 
     wanted = Wanted(participants=participants, seed=seed, scale=scale, defects=defects)
     with progress("made-up eyes") as advance:
-        made = write_release(out, wanted, workers, lambda done, total: advance(done, total, ""))
+        made = write_release(
+            out, wanted, workers or os.cpu_count() or 1, lambda done, total: advance(done, total, "")
+        )
     click.echo(
         f"{out}: {made.volumes} scans of {made.participants} people, {made.bytes / 1e6:.1f} MB in ZIPs"
     )

@@ -311,20 +311,22 @@ def _remote(url: str, act: Callable[[Any], Result]) -> Result:
 
 def _is_transient(error: Exception) -> bool:
     """Worth another attempt: 408, 429, 5xx, resets, timeouts; not a refusal (401, 403) or a wrong request."""
-    code = getattr(error, "code", None) or getattr(error, "status", None)
-    if code is None:
-        code = (
-            (getattr(error, "response", None) or {})
-            if isinstance(getattr(error, "response", None), dict)
-            else None
-        )
-        code = code.get("ResponseMetadata", {}).get("HTTPStatusCode") if code else None
-    if code is not None and str(code).isdigit():
-        return int(code) in (408, 429) or int(code) >= 500
+    status = _status(error)
+    if status is not None:
+        return status in (408, 429) or status >= 500
     name = type(error).__name__
     return isinstance(error, ConnectionError | TimeoutError) or any(
         word in name for word in ("Timeout", "Connection", "Disconnected", "ClientPayload", "IncompleteRead")
     )
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status of a cloud client's exception: gcsfs `code`, aiohttp `status`, botocore `response`."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    found = getattr(error, "code", None) or getattr(error, "status", None)
+    return int(str(found)) if str(found).isdigit() else None
 
 
 @cache

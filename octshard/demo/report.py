@@ -12,7 +12,7 @@ from octshard import store
 from octshard.eval import report as probe_report
 from octshard.eval.report import ProbeResult
 from octshard.manifest import Dataset, Row
-from octshard.page import Html, Section, line_plot, page, picture, side_by_side, table
+from octshard.page import Cell, Html, Section, line_plot, page, picture, side_by_side, table
 from octshard.prep import dicom
 from octshard.prep.unzip import Report
 from octshard.train import stream
@@ -74,8 +74,9 @@ def _people(seen: Seen) -> int:
 
 
 def _stations(seen: Seen) -> Html:
-    rows = [[name, float(seconds)] for name, seconds in seen.seconds.items()]
-    return table(["station", "seconds"], [*rows, ["all", float(sum(seen.seconds.values()))]], "")
+    rows: list[list[Cell]] = [[name, float(seconds)] for name, seconds in seen.seconds.items()]
+    rows.append(["all", float(sum(seen.seconds.values()))])
+    return table(["station", "seconds"], rows, "")
 
 
 def _flow(seen: Seen) -> str:

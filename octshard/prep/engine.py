@@ -8,8 +8,6 @@ import json
 import multiprocessing
 import os
 import queue
-import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -19,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from octshard import __version__, config, manifest, store
+from octshard import __version__, config, manifest, pool, store
 from octshard.config import PrepConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.manifest import Row, ShardInfo
@@ -190,12 +188,12 @@ def _run(shards: Sequence[ShardPlan], job: _Job, count: _Count) -> None:
         for one in shards:
             build.build_shard(one, job.cfg, job.reader, job.folder, count.tell)
         return
-    with _pool(workers) as (pool, told):
+    with _pool(workers) as (executor, told):
         waiting, running = list(reversed(shards)), dict[Future[Any], str]()
         while waiting or running:
             while waiting and len(running) < workers:
                 one = waiting.pop()
-                running[pool.submit(_build, one, job)] = one.name
+                running[executor.submit(_build, one, job)] = one.name
             finished, _ = wait(running, TELL_EVERY_S, FIRST_COMPLETED)
             _pass_on(told, count)
             names = sorted(running.values())
@@ -218,19 +216,11 @@ def _raise_clearly(future: Future[Any], folder: str, name: str, running: Sequenc
 
 @contextmanager
 def _pool(workers: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
-    """Spawned workers (clients of stores do not survive a fork) that die with this process or this block."""
-    context = multiprocessing.get_context("spawn")
-    before = set(multiprocessing.active_children())
-    told = context.Queue()
-    pool = ProcessPoolExecutor(workers, context, _enter_worker, (told,))
+    """Workers, and the queue through which they tell of finished rows."""
+    told = multiprocessing.get_context("spawn").Queue()
     try:
-        yield pool, told
-        pool.shutdown()
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - before:
-            process.kill()
-        raise
+        with pool.spawned(workers, _listen, told) as executor:
+            yield executor, told
     finally:
         told.cancel_join_thread()
         told.close()
@@ -239,19 +229,9 @@ def _pool(workers: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
 _told: Any = None  # a worker's end of the progress queue, which can only be handed over when it starts
 
 
-def _enter_worker(told: Any) -> None:
+def _listen(told: Any) -> None:
     global _told
     _told = told
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    """A killed parent must not leave workers that write beside the next run."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _build(one: ShardPlan, job: _Job) -> None:

@@ -1,0 +1,273 @@
+"""An AI-READI-shaped release of made-up eyes: device ZIPs, manifest.tsv, participants.tsv, and truth.parquet.
+
+Bytes depend on what is wanted alone, not on the number of workers. participants.tsv is written last: a
+release that has one is whole. truth.parquet is for judging, never for training.
+"""
+
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from octshard import manifest, pool, store
+from octshard.errors import UsageError
+from octshard.phantom import eye as anatomy
+from octshard.phantom import people, scan
+from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
+from octshard.phantom.eye import GCL, ILM, Person
+from octshard.prep import dicom
+from octshard.rng import rng_for, seed_for
+
+ZIP_DATE = (2024, 11, 8, 0, 0, 0)
+UID_ROOT = "2.25"  # UIDs made from numbers need no registration (DICOM PS3.5 B.2)
+SIXTEENTHS = 16  # boundary rows are kept in sixteenths of a voxel
+POINTER = b"version https://git-lfs.example/spec/v1\noid sha256:00\nsize 58000000\n"
+DEFECTS = (
+    "truncated",
+    "not_dicom",
+    "missing_file",
+    "no_spacing",
+)  # one file each, of the main Triton protocol
+HEAD = (
+    "participant_id", "manufacturer", "manufacturers_model_name", "anatomic_region", "imaging", "laterality",
+    "height", "width", "number_of_frames", "pixel_spacing", "slice_thickness", "sop_instance_uid", "filepath",
+    "reference_instance_uid", "reference_filepath",
+)  # fmt: skip
+Told = Callable[[int, int], None]  # (scans done, scans in all)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a release is a function of. scale: voxels per axis, as a share of the real shapes."""
+
+    participants: int
+    seed: int
+    scale: float
+    defects: bool
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was written."""
+
+    participants: int
+    volumes: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan to make."""
+
+    person: Person
+    side: str
+    protocol: Protocol
+    scale: float
+    seed: int
+    defect: str
+
+    @property
+    def uid(self) -> str:
+        """The scan's SOPInstanceUID."""
+        return f"{UID_ROOT}.{seed_for(self.seed, 'uid', *self.place, self.protocol.name)}"
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Participant, device, eye."""
+        return self.person.participant, self.protocol.device, self.side
+
+    @property
+    def member(self) -> str:
+        """Its name in the device ZIP."""
+        model = DEVICES[self.protocol.device].model.lower()
+        person, eye = self.person.participant, self.side.lower()
+        return f"{person}/{person}_{model}_{self.protocol.name}_oct_{eye}_{self.uid}.dcm"
+
+
+def write_release(out: str, wanted: Wanted, workers: int, told: Told) -> Made:
+    """Writes the release below `out` (a path or URL); `told` is called after every scan."""
+    if wanted.participants < 1 or not 0.02 <= wanted.scale <= 1.0:
+        raise UsageError(
+            f"participants={wanted.participants}, scale={wanted.scale}: want at least 1, and 0.02 to 1"
+        )
+    recruits = people.recruit(wanted.participants, wanted.seed)
+    todo = jobs([one.person for one in recruits], wanted)
+    truth: dict[str, list[Any]] = {}
+    with ExitStack() as stack:
+        zips = {name: _open_zip(stack, out, name) for name in DEVICES}
+        for done, (job, (data, facts)) in enumerate(zip(todo, _made(todo, workers), strict=True), start=1):
+            if job.defect != "missing_file":
+                _add(zips[job.protocol.device], job, data)
+            for column, value in facts.items():
+                truth.setdefault(column, []).append(value)
+            told(done, len(todo))
+    manifest.write_table(store.join(out, "truth.parquet"), truth)
+    text = "\ufeff" + _tsv([HEAD, *(_row(job) for job in todo)])
+    store.write(store.join(out, "manifest.tsv"), text.encode())
+    rng = rng_for(wanted.seed, "participants.tsv")
+    text = _tsv([people.COLUMNS, *(one.record(rng) for one in recruits)])
+    store.write(store.join(out, "participants.tsv"), text.encode())
+    size = sum(store.size(_zip_url(out, name)) for name in DEVICES)
+    return Made(len(recruits), len(todo), size)
+
+
+def jobs(persons: Iterable[Person], wanted: Wanted) -> tuple[Job, ...]:
+    """Every scan: each device scans one eye of each person by its main protocol, and some by its others."""
+    found = []
+    for person in persons:
+        rng = rng_for(wanted.seed, "visit", person.participant)
+        side = {name: "LR"[int(rng.integers(2))] for name in DEVICES}
+        for protocol in PROTOCOLS:
+            if rng.random() < protocol.share:
+                found.append(Job(person, side[protocol.device], protocol, wanted.scale, wanted.seed, ""))
+    return tuple(_with_defects(found) if wanted.defects else found)
+
+
+def make(job: Job) -> tuple[bytes, dict[str, Any]]:
+    """The DICOM file of a scan (defect and all) and its row of truth.parquet."""
+    eye = anatomy.grow(job.person, job.side, job.seed)
+    rng = rng_for(job.seed, "scan", *job.place, job.protocol.name)
+    picture = scan.take(eye, job.protocol, job.scale, rng)
+    lossless = rng.random() < DEVICES[job.protocol.device].lossless_share
+    data = dicom.write(_scan(job, picture, lossless=lossless))
+    if job.defect == "truncated":
+        data = data[: int(0.6 * len(data))]
+    elif job.defect == "not_dicom":
+        data = POINTER
+    return data, _truth(job, eye, picture)
+
+
+def boundaries_of(packed: bytes, shape: Iterable[int]) -> np.ndarray:
+    """rows_KDW (float32, rows of `eye.BOUNDARIES`) from truth.parquet's `boundaries`; shape is (D, H, W)."""
+    d, _, w = shape
+    steps = np.frombuffer(zlib.decompress(packed), np.int16).reshape(len(anatomy.BOUNDARIES), d, w)
+    return np.cumsum(steps, axis=2, dtype=np.int32).astype(np.float32) / SIXTEENTHS
+
+
+def mask_of(packed: bytes, shape: Iterable[int]) -> np.ndarray:
+    """Boolean lesion mask (D, H, W) from truth.parquet's `drusen` or `fluid`."""
+    d, h, w = shape
+    bits = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(d, -1)
+    return np.unpackbits(bits, axis=1, count=h * w).reshape(d, h, w).astype(bool)
+
+
+def _made(todo: tuple[Job, ...], workers: int) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """`make` of every job, in order; a few are under way at once, so memory does not grow."""
+    if workers == 1:
+        yield from map(make, todo)
+        return
+    with pool.spawned(workers, pool.nothing) as executor:
+        waiting: deque[Future[tuple[bytes, dict[str, Any]]]] = deque()
+        for job in todo:
+            waiting.append(executor.submit(make, job))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _with_defects(found: list[Job]) -> list[Job]:
+    """One scan of the main Triton protocol gets each defect, each in another person."""
+    main = next(p for p in PROTOCOLS if p.device == "topcon_triton")
+    hit = [i for i, job in enumerate(found) if job.protocol is main][1 :: max(1, len(found) // 40)]
+    planted = dict(zip(hit, DEFECTS, strict=False))
+    return [replace(job, defect=planted.get(i, "")) for i, job in enumerate(found)]
+
+
+def _scan(job: Job, picture: scan.Picture, *, lossless: bool) -> dicom.Scan:
+    device = DEVICES[job.protocol.device]
+    step, dy, dx = _spacing(job)
+    thickness = {"step": step, "column": dx, "none": None}[job.protocol.thickness]
+    unknown = job.defect == "no_spacing"
+    return dicom.Scan(
+        voxels_DHW=picture.voxels_DHW,
+        sop_instance_uid=job.uid,
+        participant=job.person.participant,
+        eye=job.side,
+        manufacturer=device.manufacturer,
+        model=device.model,
+        region="Optic Disc" if "Disc" in job.protocol.region else "Macula",
+        pixel_spacing_mm=None if unknown else (dy, dx),
+        slice_thickness_mm=None if unknown else thickness,
+        locations=picture.grid.locations,
+        measures="none" if unknown else job.protocol.measures,
+        encoding="native" if device.encoding == "native" else "j2k" if lossless else "j2k_lossy",
+    )
+
+
+def _spacing(job: Job) -> tuple[float, float, float]:
+    """(step, axial, lateral) mm of a scan; the step of a radial pattern is 0."""
+    shape = scan.shape_of(job.protocol, job.scale)
+    step, dy, dx = (mm / n for mm, n in zip(job.protocol.extent_mm, shape, strict=True))
+    return step, dy, dx
+
+
+def _truth(job: Job, eye: anatomy.Eye, picture: scan.Picture) -> dict[str, Any]:
+    step, dy, dx = _spacing(job)
+    rows = np.rint(picture.rows_KDW * SIXTEENTHS).astype(np.int16)
+    steps = np.diff(rows, axis=2, prepend=np.int16(0))
+    drusen, fluid = (int(np.bitwise_count(bits).sum()) for bits in (picture.drusen_DB, picture.fluid_DB))
+    return {
+        "participant": job.person.participant,
+        "device": job.protocol.device,
+        "protocol": job.protocol.name,
+        "eye": job.side,
+        "sop_instance_uid": job.uid,
+        "state": job.person.state,
+        "severity": eye.severity,
+        "age": job.person.age,
+        "defect": job.defect,
+        "shape": list(picture.voxels_DHW.shape),
+        "spacing_mm": [step, dy, dx],
+        "nerve_fibres_um": float((picture.rows_KDW[GCL] - picture.rows_KDW[ILM]).mean() * dy * 1000),
+        "drusen_mm3": drusen * step * dy * dx,
+        "fluid_mm3": fluid * step * dy * dx,
+        "boundaries": zlib.compress(np.ascontiguousarray(steps).tobytes(), 6),
+        "drusen": zlib.compress(picture.drusen_DB.tobytes(), 6),
+        "fluid": zlib.compress(picture.fluid_DB.tobytes(), 6),
+    }
+
+
+def _row(job: Job) -> tuple[str, ...]:
+    """The scan's row of manifest.tsv; a missing value is spelt in the release's several ways."""
+    device, (step, dy, dx) = DEVICES[job.protocol.device], _spacing(job)
+    frames, height, width = scan.shape_of(job.protocol, job.scale)
+    pixel = (
+        "Varies by frame"
+        if job.protocol.measures == "per_frame"
+        else str([float(f"{s:.6g}") for s in (dy, dx)])
+    )
+    thickness = f"{step:.6g}" if job.protocol.thickness == "step" else "Not reported"
+    if job.defect == "no_spacing":
+        pixel, thickness = "Not Reported", ""
+    return (
+        job.person.participant, device.manufacturer, device.model, job.protocol.region, "OCT", job.side,
+        str(height), str(width), str(frames), pixel, thickness, job.uid,
+        f"/retinal_oct/structural_oct/{job.protocol.device}/{job.member}", "Not reported", "Not reported",
+    )  # fmt: skip
+
+
+def _tsv(rows: Iterable[Iterable[str]]) -> str:
+    return "".join("\t".join(row) + "\n" for row in rows)
+
+
+def _zip_url(out: str, device: str) -> str:
+    return store.join(out, device, f"{device}.zip")
+
+
+def _open_zip(stack: ExitStack, out: str, device: str) -> zipfile.ZipFile:
+    file = stack.enter_context(store.create(_zip_url(out, device)))
+    return stack.enter_context(zipfile.ZipFile(file, "w"))
+
+
+def _add(archive: zipfile.ZipFile, job: Job, data: bytes) -> None:
+    """Native pixels are deflated, JPEG 2000 is stored: a release holds both."""
+    how = zipfile.ZIP_DEFLATED if DEVICES[job.protocol.device].encoding == "native" else zipfile.ZIP_STORED
+    info = zipfile.ZipInfo(job.member, ZIP_DATE)
+    archive.writestr(info, data, compress_type=how)

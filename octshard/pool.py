@@ -1,0 +1,47 @@
+"""Worker processes that never outlive their parent: spawned, deaf to Ctrl-C, gone when it is killed."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def spawned(workers: int, enter: Callable[..., None], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose processes first call enter(*arguments); on an error in the block they are killed at once.
+
+    Spawned, because clients of stores and threads do not survive a fork.
+    """
+    before = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _begin, (enter, arguments))
+    try:
+        yield pool
+        pool.shutdown()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - before:
+            process.kill()
+        raise
+
+
+def nothing() -> None:
+    """What a worker does first when it has nothing to prepare."""
+
+
+def _begin(enter: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    enter(*arguments)
+
+
+def _die_with_parent() -> None:
+    """A killed parent must not leave workers that write beside the next run."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,85 @@
+"""A tiny dataset and a tiny run, shared by the tests of octshard.train: made-up voxels, real shards and tables."""
+
+from pathlib import Path
+
+import numpy as np
+
+from octshard import manifest, shard, store
+from octshard.config import TrainConfig, load
+from octshard.manifest import Row, ShardInfo
+from octshard.volume import moments
+
+SHAPE = (6, 20, 24)  # voxels (D, H, W): smaller than image_size along H, larger along W
+
+SETTINGS = (
+    "model.image_size=[8,32,16]",
+    "model.patch=[2,8,8]",
+    "model.width=24",
+    "model.depth=2",
+    "model.heads=2",
+    "predictor.width=24",
+    "predictor.depth=1",
+    "predictor.heads=2",
+    "objective.masks=[{kind: cubes, cube: [1,1,1], context: 6, target: 5}]",
+    "data.lanes=4",
+    "data.shuffle_window=3",
+    "optim.warmup_epochs=0.25",
+    "run.global_batch=4",
+    "run.per_device_batch=4",
+    "run.precision=fp32",
+    "run.device=cpu",
+    "run.cpu_threads=1",
+    "run.log_every_steps=2",
+    "run.val_samples=4",
+)
+
+
+def write_dataset(folder: Path, counts: dict[str, int], shape: tuple[int, int, int] = SHAPE) -> str:
+    """A dataset folder with `counts[split]` samples per split, at most five to a shard; one refused row besides."""
+    url, rows, infos = str(folder), [], []
+    for split, count in counts.items():
+        for number, first in enumerate(range(0, count, 5)):
+            name = f"{split}-{number:06d}.tar"
+            keys = [f"{split}{i:03d}-device-proto-l-{i:010x}" for i in range(first, min(count, first + 5))]
+            packed = [_pack(key, shape) for key in keys]
+            with store.create(store.join(url, name)) as file:
+                sums = shard.write(file, [data for data, _ in packed])
+            for key, offset, (data, meta) in zip(keys, sums.offsets, packed, strict=True):
+                rows.append(_row(key, split, name, offset, data, meta, shape))
+            infos.append(ShardInfo(name, "device", split, len(keys), sums.bytes, sums.sha256))
+    refused = Row("bad", "9", "device", "m", "m", "p", "Macula", "l", "train", "bad.dcm", status="refused",
+                  reason="truncated")  # fmt: skip
+    manifest.write_rows(store.join(url, manifest.SAMPLES), [*rows, refused])
+    manifest.write_shards(store.join(url, manifest.SHARDS), infos)
+    manifest.write_info(store.join(url, manifest.INFO), {"counts": counts})
+    return url
+
+
+def config_for(shards: str, out: Path | str, *more: str) -> TrainConfig:
+    """The tiny run over `shards`, written to `out`."""
+    return load(TrainConfig, [], [*SETTINGS, f"data.shards=[{shards}]", f"run.out={out}", *more])
+
+
+def voxels_of(key: str, shape: tuple[int, int, int]) -> np.ndarray:
+    """Layers at a depth that depends on the key, with a little speckle."""
+    rng = np.random.default_rng(abs(int(key[-10:], 16)) + 1)
+    depth = np.arange(shape[1])[None, :, None] - rng.uniform(2, shape[1] - 2)
+    bright = 150 * np.exp(-(depth**2) / 8) + rng.gamma(2.0, 12.0, shape)
+    return np.clip(bright, 0, 255).astype(np.uint8)
+
+
+def _pack(key: str, shape: tuple[int, int, int]) -> tuple[bytes, dict[str, float]]:
+    voxels = voxels_of(key, shape)
+    found = moments(voxels)
+    meta = {"mean": found.mean, "std": found.std}
+    return shard.pack(key, {"format": 1, **meta}, voxels, 3), meta
+
+
+def _row(
+    key: str, split: str, name: str, offset: int, data: bytes, meta: dict[str, float], shape: tuple[int, int, int]
+) -> Row:
+    return Row(
+        key, key[:6], "device", "m", "m", "proto", "Macula", "l", split, f"{key}.dcm", shape_out=shape,
+        spacing_out=(0.05, 0.02, 0.02), dtype="uint8", mean=meta["mean"], std=meta["std"], shard=name, offset=offset,
+        nbytes=len(data), sha256=key, xxh3=shard.slice_digest(data),
+    )  # fmt: skip
