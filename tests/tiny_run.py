@@ -1,4 +1,4 @@
-"""A tiny dataset and a tiny run, shared by the tests of octshard.train: made-up voxels, real shards and tables."""
+"""A tiny dataset and a tiny run, shared by the tests of octshard.train: made-up voxels, real shards."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ SETTINGS = (
 
 
 def write_dataset(folder: Path, counts: dict[str, int], shape: tuple[int, int, int] = SHAPE) -> str:
-    """A dataset folder with `counts[split]` samples per split, at most five to a shard; one refused row besides."""
+    """A dataset folder: `counts[split]` samples per split, at most five to a shard, and one refused row."""
     url, rows, infos = str(folder), [], []
     for split, count in counts.items():
         for number, first in enumerate(range(0, count, 5)):
@@ -76,10 +76,16 @@ def _pack(key: str, shape: tuple[int, int, int]) -> tuple[bytes, dict[str, float
 
 
 def _row(
-    key: str, split: str, name: str, offset: int, data: bytes, meta: dict[str, float], shape: tuple[int, int, int]
+    key: str,
+    split: str,
+    name: str,
+    offset: int,
+    data: bytes,
+    meta: dict[str, float],
+    shape: tuple[int, int, int],
 ) -> Row:
     return Row(
         key, key[:6], "device", "m", "m", "proto", "Macula", "l", split, f"{key}.dcm", shape_out=shape,
-        spacing_out=(0.05, 0.02, 0.02), dtype="uint8", mean=meta["mean"], std=meta["std"], shard=name, offset=offset,
-        nbytes=len(data), sha256=key, xxh3=shard.slice_digest(data),
+        spacing_out=(0.05, 0.02, 0.02), dtype="uint8", mean=meta["mean"], std=meta["std"], shard=name,
+        offset=offset, nbytes=len(data), sha256=key, xxh3=shard.slice_digest(data),
     )  # fmt: skip

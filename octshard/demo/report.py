@@ -107,17 +107,16 @@ def _counts(seen: Seen) -> Html:
 
 
 def _refusals(seen: Seen) -> Html:
-    rows = [
-        [row.reason, row.device, row.protocol, row.key, row.detail]
-        for d in seen.datasets
-        for row in d.refused
-    ]
-    if not rows:
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in (row for d in seen.datasets for row in d.refused):
+        groups.setdefault((row.reason, row.device, row.protocol), []).append(row)
+    if not groups:
         return Html("<p>Nothing was refused.</p>")
-    headers = ["reason", "device", "protocol", "key", "detail"]
-    return table(
-        headers, sorted(rows), "Every input file that is in no shard. A refusal is a row, never a crash."
-    )
+    lines: list[list[Cell]] = [
+        [*of, len(rows), rows[0].key, rows[0].detail] for of, rows in sorted(groups.items())
+    ]
+    headers = ["reason", "device", "protocol", "files", "first of them", "why"]
+    return table(headers, lines, "Input files that are in no shard. Each has its own row in samples.parquet.")
 
 
 def _pair(seen: Seen, dataset: Dataset) -> Html:

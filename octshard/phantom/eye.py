@@ -15,7 +15,9 @@ STATES = ("healthy", "drusen", "fluid", "thinning")
 BOUNDARIES = (
     "ILM", "RNFL_GCL", "GCL_IPL", "IPL_INL", "INL_OPL", "OPL_ONL", "ELM", "EZ", "RPE", "RPE_BM", "BM", "CSI",
 )  # fmt: skip
-ILM, GCL, IPL, INL, OPL, ONL, ELM, EZ, RPE, SUB, BM, CSI = range(len(BOUNDARIES))  # each names what lies below it
+ILM, GCL, IPL, INL, OPL, ONL, ELM, EZ, RPE, SUB, BM, CSI = range(
+    len(BOUNDARIES)
+)  # each names what lies below it
 LAYERS = len(BOUNDARIES) - 1
 MIN_MM = 0.0015  # no layer is thinner, so that the order of boundaries is strict outside the disc
 
@@ -72,7 +74,11 @@ def grow(person: Person, side: str, seed: int) -> Eye:
         x_mm=float(build.normal(4.5, 0.15) + rng.normal(0, 0.05)),
         y_mm=float(build.normal(0.35, 0.15) + rng.normal(0, 0.05)),
         radius_mm=float(build.normal(0.85, 0.06)),
-        cup=float(np.clip(build.normal(0.38, 0.1) + (0.25 * severity if person.state == "thinning" else 0), 0.1, 0.8)),
+        cup=float(
+            np.clip(
+                build.normal(0.38, 0.1) + (0.25 * severity if person.state == "thinning" else 0), 0.1, 0.8
+            )
+        ),
         depth_mm=float(build.uniform(0.3, 0.45)),
     )
     return Eye(
@@ -98,11 +104,13 @@ def boundaries(eye: Eye, x_mm: np.ndarray, y_mm: np.ndarray) -> np.ndarray:
     x_mm, y_mm = np.asarray(x_mm, np.float32), np.asarray(y_mm, np.float32)
     thick_K = _thickness(eye, x_mm, y_mm)
     rd = np.hypot(x_mm - eye.disc.x_mm, (y_mm - eye.disc.y_mm) * 0.92) / eye.disc.radius_mm
-    outside = _smoothstep(0.88, 1.3, rd)
+    outside = _smoothstep(0.98, 1.5, rd)
     thick_K[1:] *= outside
     bruch = eye.disc.depth_mm * (1 - _smoothstep(0.72, 1.02, rd))
-    inner_limit = -0.16 + (0.16 + 0.55 * eye.disc.depth_mm) * (1 - _smoothstep(eye.disc.cup - 0.3, eye.disc.cup + 0.25, rd))
-    rim = 1 - _smoothstep(0.7, 1.35, rd)
+    inner_limit = -0.16 + (0.16 + 0.55 * eye.disc.depth_mm) * (
+        1 - _smoothstep(eye.disc.cup - 0.3, eye.disc.cup + 0.25, rd)
+    )
+    rim = 1 - _smoothstep(1.0, 1.5, rd)
     thick_K[0] = (1 - rim) * thick_K[0] + rim * np.maximum(bruch - inner_limit, 0.04)
     depth = np.empty((len(BOUNDARIES), *x_mm.shape), np.float32)
     depth[BM] = bruch
@@ -144,7 +152,7 @@ def _thickness(eye: Eye, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         lift,
         eye.choroid_mm * (1 - 0.035 * np.maximum(x, 0) - 0.010 * r) * np.ones_like(r),
     ])  # fmt: skip
-    thick[5] -= np.minimum(0.55 * lift, 0.5 * thick[5])  # photoreceptors give way over a druse
+    thick[5] -= np.minimum(0.75 * lift, 0.6 * thick[5])  # photoreceptors give way over a druse
     thick[7] *= 1 - 0.45 * np.minimum(lift / 0.06, 1)
     vary = np.moveaxis(eye.uneven.at(x, y), -1, 0) * _UNEVEN[:, None, None]
     factor = eye.thickness_K.reshape(-1, 1, 1) * (1 + vary)
@@ -186,14 +194,18 @@ def _drusen(state: str, severity: float, age: int, rng: np.random.Generator) -> 
     if state != "drusen":
         return np.column_stack([place, rng.uniform(0.004, 0.012, n), rng.uniform(0.03, 0.06, n)])
     height = (0.018 + 0.075 * severity) * rng.lognormal(0, 0.4, n)
-    return np.column_stack([place, np.clip(height, 0.012, 0.2), np.clip(1.6 * height, 0.05, 0.4) * rng.uniform(1, 2, n)])
+    return np.column_stack(
+        [place, np.clip(height, 0.012, 0.2), np.clip(1.6 * height, 0.05, 0.4) * rng.uniform(1, 2, n)]
+    )
 
 
 def _swelling(state: str, severity: float, rng: np.random.Generator) -> np.ndarray:
     if state != "fluid":
         return np.empty((0, 4))
     n = 1 + rng.poisson(0.6 + severity)
-    place = rng.normal(0, 0.8, (n, 2)) * np.arange(1, n + 1)[:, None] / n  # the first lies nearest to the fovea
+    place = (
+        rng.normal(0, 0.8, (n, 2)) * np.arange(1, n + 1)[:, None] / n
+    )  # the first lies nearest to the fovea
     amount = (0.03 + 0.16 * severity) * rng.uniform(0.6, 1.2, n)
     return np.column_stack([place, amount, rng.uniform(0.5, 1.1, n)])
 

@@ -5,34 +5,33 @@ release that has one is whole. truth.parquet is for judging, never for training.
 """
 
 import zipfile
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 from octshard import manifest, pool, store
 from octshard.errors import UsageError
 from octshard.phantom import eye as anatomy
-from octshard.phantom import people, scan
+from octshard.phantom import cohort, scan, truth
 from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
-from octshard.phantom.eye import GCL, ILM, Person
+from octshard.phantom.eye import Person
 from octshard.prep import dicom
 from octshard.rng import rng_for, seed_for
 
 ZIP_DATE = (2024, 11, 8, 0, 0, 0)
 UID_ROOT = "2.25"  # UIDs made from numbers need no registration (DICOM PS3.5 B.2)
-SIXTEENTHS = 16  # boundary rows are kept in sixteenths of a voxel
+PIXEL_DATA = b"\xe0\x7f\x10\x00OB"  # tag and VR of the last element of our files
 POINTER = b"version https://git-lfs.example/spec/v1\noid sha256:00\nsize 58000000\n"
 DEFECTS = (
     "truncated",
     "not_dicom",
     "missing_file",
     "no_spacing",
+    "no_pixel_data",
 )  # one file each, of the main Triton protocol
 HEAD = (
     "participant_id", "manufacturer", "manufacturers_model_name", "anatomic_region", "imaging", "laterality",
@@ -50,6 +49,7 @@ class Wanted:
     seed: int
     scale: float
     defects: bool
+    eyes: tuple[str, ...] = ("L", "R")  # each device scans one of these
 
 
 @dataclass(frozen=True)
@@ -96,22 +96,24 @@ def write_release(out: str, wanted: Wanted, workers: int, told: Told) -> Made:
         raise UsageError(
             f"participants={wanted.participants}, scale={wanted.scale}: want at least 1, and 0.02 to 1"
         )
-    recruits = people.recruit(wanted.participants, wanted.seed)
+    if not wanted.eyes or not set(wanted.eyes) <= {"L", "R"}:
+        raise UsageError(f"eyes={wanted.eyes}: want L, R or both")
+    recruits = cohort.recruit(wanted.participants, wanted.seed)
     todo = jobs([one.person for one in recruits], wanted)
-    truth: dict[str, list[Any]] = {}
+    facts_of: dict[str, list[Any]] = {}
     with ExitStack() as stack:
         zips = {name: _open_zip(stack, out, name) for name in DEVICES}
         for done, (job, (data, facts)) in enumerate(zip(todo, _made(todo, workers), strict=True), start=1):
             if job.defect != "missing_file":
                 _add(zips[job.protocol.device], job, data)
             for column, value in facts.items():
-                truth.setdefault(column, []).append(value)
+                facts_of.setdefault(column, []).append(value)
             told(done, len(todo))
-    manifest.write_table(store.join(out, "truth.parquet"), truth)
+    manifest.write_table(store.join(out, "truth.parquet"), facts_of)
     text = "\ufeff" + _tsv([HEAD, *(_row(job) for job in todo)])
     store.write(store.join(out, "manifest.tsv"), text.encode())
     rng = rng_for(wanted.seed, "participants.tsv")
-    text = _tsv([people.COLUMNS, *(one.record(rng) for one in recruits)])
+    text = _tsv([cohort.COLUMNS, *(one.record(rng) for one in recruits)])
     store.write(store.join(out, "participants.tsv"), text.encode())
     size = sum(store.size(_zip_url(out, name)) for name in DEVICES)
     return Made(len(recruits), len(todo), size)
@@ -122,7 +124,7 @@ def jobs(persons: Iterable[Person], wanted: Wanted) -> tuple[Job, ...]:
     found = []
     for person in persons:
         rng = rng_for(wanted.seed, "visit", person.participant)
-        side = {name: "LR"[int(rng.integers(2))] for name in DEVICES}
+        side = {name: wanted.eyes[int(rng.integers(len(wanted.eyes)))] for name in DEVICES}
         for protocol in PROTOCOLS:
             if rng.random() < protocol.share:
                 found.append(Job(person, side[protocol.device], protocol, wanted.scale, wanted.seed, ""))
@@ -131,7 +133,7 @@ def jobs(persons: Iterable[Person], wanted: Wanted) -> tuple[Job, ...]:
 
 def make(job: Job) -> tuple[bytes, dict[str, Any]]:
     """The DICOM file of a scan (defect and all) and its row of truth.parquet."""
-    eye = anatomy.grow(job.person, job.side, job.seed)
+    eye = _grown(job.person, job.side, job.seed)
     rng = rng_for(job.seed, "scan", *job.place, job.protocol.name)
     picture = scan.take(eye, job.protocol, job.scale, rng)
     lossless = rng.random() < DEVICES[job.protocol.device].lossless_share
@@ -140,21 +142,15 @@ def make(job: Job) -> tuple[bytes, dict[str, Any]]:
         data = data[: int(0.6 * len(data))]
     elif job.defect == "not_dicom":
         data = POINTER
-    return data, _truth(job, eye, picture)
+    elif job.defect == "no_pixel_data":
+        data = data[: data.index(PIXEL_DATA)]
+    return data, _facts(job, eye, picture)
 
 
-def boundaries_of(packed: bytes, shape: Iterable[int]) -> np.ndarray:
-    """rows_KDW (float32, rows of `eye.BOUNDARIES`) from truth.parquet's `boundaries`; shape is (D, H, W)."""
-    d, _, w = shape
-    steps = np.frombuffer(zlib.decompress(packed), np.int16).reshape(len(anatomy.BOUNDARIES), d, w)
-    return np.cumsum(steps, axis=2, dtype=np.int32).astype(np.float32) / SIXTEENTHS
-
-
-def mask_of(packed: bytes, shape: Iterable[int]) -> np.ndarray:
-    """Boolean lesion mask (D, H, W) from truth.parquet's `drusen` or `fluid`."""
-    d, h, w = shape
-    bits = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(d, -1)
-    return np.unpackbits(bits, axis=1, count=h * w).reshape(d, h, w).astype(bool)
+@lru_cache(maxsize=4)
+def _grown(person: Person, side: str, seed: int) -> anatomy.Eye:
+    """The eyes of whoever is being scanned."""
+    return anatomy.grow(person, side, seed)
 
 
 def _made(todo: tuple[Job, ...], workers: int) -> Iterator[tuple[bytes, dict[str, Any]]]:
@@ -208,11 +204,8 @@ def _spacing(job: Job) -> tuple[float, float, float]:
     return step, dy, dx
 
 
-def _truth(job: Job, eye: anatomy.Eye, picture: scan.Picture) -> dict[str, Any]:
-    step, dy, dx = _spacing(job)
-    rows = np.rint(picture.rows_KDW * SIXTEENTHS).astype(np.int16)
-    steps = np.diff(rows, axis=2, prepend=np.int16(0))
-    drusen, fluid = (int(np.bitwise_count(bits).sum()) for bits in (picture.drusen_DB, picture.fluid_DB))
+def _facts(job: Job, eye: anatomy.Eye, picture: scan.Picture) -> dict[str, Any]:
+    """The scan's row of truth.parquet."""
     return {
         "participant": job.person.participant,
         "device": job.protocol.device,
@@ -224,13 +217,8 @@ def _truth(job: Job, eye: anatomy.Eye, picture: scan.Picture) -> dict[str, Any]:
         "age": job.person.age,
         "defect": job.defect,
         "shape": list(picture.voxels_DHW.shape),
-        "spacing_mm": [step, dy, dx],
-        "nerve_fibres_um": float((picture.rows_KDW[GCL] - picture.rows_KDW[ILM]).mean() * dy * 1000),
-        "drusen_mm3": drusen * step * dy * dx,
-        "fluid_mm3": fluid * step * dy * dx,
-        "boundaries": zlib.compress(np.ascontiguousarray(steps).tobytes(), 6),
-        "drusen": zlib.compress(picture.drusen_DB.tobytes(), 6),
-        "fluid": zlib.compress(picture.fluid_DB.tobytes(), 6),
+        "spacing_mm": list(_spacing(job)),
+        **truth.measure(eye, picture),
     }
 
 

@@ -43,6 +43,12 @@ class Picture:
     extent_mm: tuple[float, float, float]
     grid: Grid
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(D, H, W)."""
+        depth, height, width = self.voxels_DHW.shape
+        return depth, height, width
+
 
 @dataclass(frozen=True)
 class _Settings:
@@ -85,7 +91,9 @@ def take(eye: Eye, protocol: Protocol, scale: float, rng: np.random.Generator) -
 def lay(eye: Eye, protocol: Protocol, shape_DW: tuple[int, int], rng: np.random.Generator) -> Grid:
     """Lays the pattern on the fundus: display to the right is nasal in a right eye and temporal in a left one."""
     device, nasal = DEVICES[protocol.device], 1.0 if eye.side == "R" else -1.0
-    u, v, ends = _raster(protocol, shape_DW) if protocol.pattern == "raster" else _radial_circle(protocol, shape_DW)
+    u, v, ends = (
+        _raster(protocol, shape_DW) if protocol.pattern == "raster" else _radial_circle(protocol, shape_DW)
+    )
     if device.bottom_up and protocol.pattern == "raster":
         u, v, ends = u[::-1], v[::-1], ends[::-1]
     at_disc = {"macula": 0.0, "between": 0.5, "disc": 1.0}[protocol.centre]
@@ -93,8 +101,12 @@ def lay(eye: Eye, protocol: Protocol, shape_DW: tuple[int, int], rng: np.random.
     x = nasal * u + at_disc * eye.disc.x_mm + fixation[0]
     y = -v + at_disc * eye.disc.y_mm + fixation[1]
     per_mm = device.localizer_px / (1.3 * max(protocol.extent_mm[0], protocol.extent_mm[2], 5.0))
-    locations = tuple((device.localizer_px / 2 + per_mm * points[:, ::-1]).astype(np.float32) for points in ends)
-    return Grid(x.astype(np.float32), y.astype(np.float32), u.astype(np.float32), v.astype(np.float32), locations)
+    locations = tuple(
+        (device.localizer_px / 2 + per_mm * points[:, ::-1]).astype(np.float32) for points in ends
+    )
+    return Grid(
+        x.astype(np.float32), y.astype(np.float32), u.astype(np.float32), v.astype(np.float32), locations
+    )
 
 
 def _raster(protocol: Protocol, shape_DW: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
@@ -110,7 +122,9 @@ def _raster(protocol: Protocol, shape_DW: tuple[int, int]) -> tuple[np.ndarray, 
     return u, v, ends
 
 
-def _radial_circle(protocol: Protocol, shape_DW: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+def _radial_circle(
+    protocol: Protocol, shape_DW: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """24 diameters and 3 circles, first the lines."""
     w, length = shape_DW[1], protocol.extent_mm[2]
     along = (np.arange(w) + 0.5) / w * length - length / 2
@@ -118,7 +132,9 @@ def _radial_circle(protocol: Protocol, shape_DW: tuple[int, int]) -> tuple[np.nd
     lines = [np.stack([along * np.cos(a), along * np.sin(a)], axis=1) for a in angles]
     turn = np.arange(w) / w * 2 * np.pi
     rounds = [np.stack([mm / 2 * np.cos(turn), mm / 2 * np.sin(turn)], axis=1) for mm in _CIRCLES]
-    ends = [np.stack([np.array([-1, 1]) * length / 2 * f(a) for f in (np.cos, np.sin)], axis=1) for a in angles]
+    ends = [
+        np.stack([np.array([-1, 1]) * length / 2 * f(a) for f in (np.cos, np.sin)], axis=1) for a in angles
+    ]
     points = np.stack(lines + rounds)
     return points[..., 0], points[..., 1], ends + rounds
 
@@ -176,7 +192,9 @@ class _Part:
     dy: float
     height: int
 
-    def power(self, depth_KDW: np.ndarray, surface_DW: np.ndarray, shade_DW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def power(
+        self, depth_KDW: np.ndarray, surface_DW: np.ndarray, shade_DW: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Mean backscattered power (D, W, H) of every voxel, 1 = the brightest RPE; and where it is fluid."""
         slabs = tissue.slabs(self.eye, depth_KDW, self.x_DW, self.y_DW)
         below_mm = np.maximum(slabs.edges_SDW - depth_KDW[BM], 0)
@@ -190,11 +208,11 @@ class _Part:
     def drusen(self) -> np.ndarray:
         """Voxels (D, W, H) between a lifted RPE and Bruch's membrane."""
         top, bottom = self.rows_KDW[SUB], self.rows_KDW[BM]
-        lifted = (bottom - top) * self.dy > DRUSE_MM
+        mask = np.zeros((*top.shape, self.height), bool)
+        d, w = np.nonzero((bottom - top) * self.dy > DRUSE_MM)
         centre = np.arange(self.height, dtype=np.float32) + 0.5
-        if not lifted.any():
-            return np.zeros((*top.shape, self.height), bool)
-        return lifted[..., None] & (centre >= top[..., None]) & (centre < bottom[..., None])
+        mask[d, w] = (centre >= top[d, w, None]) & (centre < bottom[d, w, None])
+        return mask
 
     def _fluid(self, power_DWH: np.ndarray) -> np.ndarray:
         """Empties the cysts in `power_DWH` and returns their voxels."""
@@ -223,7 +241,9 @@ def _fill(edges_SDW: np.ndarray, power_SDW: np.ndarray, height: int) -> np.ndarr
     The integral is linear within a slab, so each slab contributes an offset and a slope to the voxel edges in it.
     """
     edges = np.moveaxis(edges_SDW, 0, -1)
-    slope = np.concatenate([np.full((*edges.shape[:2], 1), 1e-6, np.float32), np.moveaxis(power_SDW, 0, -1)], axis=2)
+    slope = np.concatenate(
+        [np.full((*edges.shape[:2], 1), 1e-6, np.float32), np.moveaxis(power_SDW, 0, -1)], axis=2
+    )
     middle = height / 2  # offsets are about the middle row: float32 keeps its digits
     begin = np.concatenate([np.zeros((*edges.shape[:2], 1)), edges], axis=2)
     passed = np.zeros(begin.shape)
@@ -257,7 +277,9 @@ def _grain(device: Device, protocol: Protocol, shape_HW: tuple[int, int]) -> _Gr
     return _Grain(axial, lateral, device.looks * coarser**0.6)
 
 
-def _show(power_DWH: np.ndarray, device: Device, settings: _Settings, grain: _Grain, rng: np.random.Generator) -> np.ndarray:
+def _show(
+    power_DWH: np.ndarray, device: Device, settings: _Settings, grain: _Grain, rng: np.random.Generator
+) -> np.ndarray:
     """The grey values (D, H, W): point spread, noise floor, speckle, logarithm, display curve.
 
     Averaged speckle is gamma distributed with `looks` as its shape; its logarithm is drawn as a correlated normal
@@ -292,7 +314,9 @@ def _spread(x_DWH: np.ndarray, sigma: float, axis: int, unit: str = "sum") -> np
     padded, n = np.pad(x_DWH, pad, mode="symmetric"), x_DWH.shape[axis]
 
     def shifted(by: int) -> np.ndarray:
-        return padded[tuple(slice(reach + by, reach + by + n) if i == axis else slice(None) for i in range(3))]
+        return padded[
+            tuple(slice(reach + by, reach + by + n) if i == axis else slice(None) for i in range(3))
+        ]
 
     out = shifted(0) * np.float32(weight[0])
     for by in range(1, reach + 1):

@@ -17,6 +17,7 @@ CHOROID_SLABS = 16
 FLUID_DB = -36.0
 SHADOW_DB_PER_MM = 62.0  # a 0.12 mm vessel takes 7 dB from what lies below it
 FIBRE_DB_PER_MM = 38.0
+LAMINA_DB = 7.0
 
 # boundary above, share of the way to the next boundary where the slab begins, its level in dB;
 # the picture of a foveal B-scan in the display of a spectral-domain device
@@ -27,11 +28,26 @@ _RETINA = (
     (ONL, 0.25, -23.0), (ONL, 0.5, -25.0), (ONL, 0.85, -25.5), (ELM, 0.0, -17.5), (ELM, 0.25, -21.5),
     (ELM, 0.8, -16.0), (EZ, 0.0, -3.0), (EZ, 0.40, -11.5), (EZ, 0.75, -8.0), (RPE, 0.0, -1.0), (SUB, 0.0, -6.5),
 )  # fmt: skip
-_DEEP_MM = (0.0, 0.05, 0.1, 0.16, 0.23, 0.31, 0.4, 0.5, 0.65, 0.85, 1.1)  # slabs of the sclera begin so far below the choroid
+_DEEP_MM = (
+    0.0,
+    0.05,
+    0.1,
+    0.16,
+    0.23,
+    0.31,
+    0.4,
+    0.5,
+    0.65,
+    0.85,
+    1.1,
+)  # slabs of the sclera begin so far below the choroid
 _DEEP_DB = -18.0, -17.0  # at its top; per mm
 _FIRST_CHOROID = len(_RETINA)
+_FIRST_DEEP = _FIRST_CHOROID + CHOROID_SLABS - 1
 _LAYER = np.array([boundary for boundary, _, _ in _RETINA])
-_FIRST = {int(boundary): int(np.argmax(_LAYER == boundary)) for boundary in _LAYER}  # slab at the top of each layer
+_FIRST = {
+    int(boundary): int(np.argmax(_LAYER == boundary)) for boundary in _LAYER
+}  # slab at the top of each layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +82,7 @@ def slabs(eye: Eye, depth_KDW: np.ndarray, x_mm: np.ndarray, y_mm: np.ndarray) -
     _vary(level, texture, ragged, x_mm, y_mm)
     _vessels(level, eye.tree.chord(x_mm, y_mm))
     _fibre_thinness(level, depth_KDW)
+    level[_FIRST_DEEP:] += LAMINA_DB * np.exp(-thick / 0.04)  # no choroid: the lamina cribrosa of the disc
     return Slabs(np.maximum.accumulate(np.stack(edges)), level)
 
 
@@ -83,7 +100,9 @@ def _choroid_levels(level: np.ndarray, noise_DWL: np.ndarray, share: np.ndarray)
         contrast = 0.5 if i == 0 else 2.5 + 4.0 * min(1.0, 2 * depth)
         level[_FIRST_CHOROID + i] = stroma - contrast * lumen + 0.8 * noise_DWL[..., i]
     for i, below in enumerate(_DEEP_MM):
-        level[_FIRST_CHOROID + CHOROID_SLABS - 1 + i] = _DEEP_DB[0] + _DEEP_DB[1] * below + noise_DWL[..., -1 - i]
+        level[_FIRST_DEEP + i] = (
+            _DEEP_DB[0] + _DEEP_DB[1] * below + noise_DWL[..., -1 - i]
+        )
 
 
 def _vary(level: np.ndarray, texture: _Texture, ragged: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
@@ -120,5 +139,3 @@ def _texture(seed: int) -> _Texture:
         fine=lattice.grow(rng, 4, 0.045, (0, 0)),
         choroid=lattice.grow(rng, CHOROID_SLABS, 0.07, (1.1, 1.3)),
     )
-
-

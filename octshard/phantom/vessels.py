@@ -43,7 +43,9 @@ def grow(disc_mm: tuple[float, float], rng: np.random.Generator) -> Tree:
     return Tree(cKDTree(everything[:, :2]), everything[:, 2])
 
 
-def _arcade(disc_mm: tuple[float, float], towards: float, bend: float, rng: np.random.Generator) -> np.ndarray:
+def _arcade(
+    disc_mm: tuple[float, float], towards: float, bend: float, rng: np.random.Generator
+) -> np.ndarray:
     """A parabola x = t^2, y = bend * t out of the disc with a wiggle, as (n, 2) points STEP_MM apart."""
     t = np.linspace(0, 3.0, 900)
     wiggle = sum(rng.normal(0, 0.09 / k) * np.sin(k * (1.7 * t + rng.uniform(0, 6.3))) for k in (1, 2, 3, 5))

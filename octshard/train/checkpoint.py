@@ -30,7 +30,9 @@ TARGET_ENCODER = "target_encoder."  # where its weights stand in the model's sta
 
 @dataclass
 class TrainState:
-    """All that changes in a run; the only mutable value. `samples_seen` is cumulative, `position` is the stream's."""
+    """All that changes in a run; the only mutable value. `samples_seen` is cumulative, `position` is the
+    stream's.
+    """
 
     step: int
     samples_seen: int
@@ -41,7 +43,9 @@ class TrainState:
 
 @dataclass(frozen=True)
 class Record:
-    """The .json beside a checkpoint. `milestone`: the first one at or past a quarter of the run; kept for good."""
+    """The .json beside a checkpoint. `milestone`: the first one at or past a quarter of the run; kept for
+    good.
+    """
 
     name: str
     step: int
@@ -86,7 +90,9 @@ def restore(payload: Mapping[str, Any], state: TrainState) -> None:
 
 
 class Saver:
-    """Writes one payload at a time, in the background; its error comes out of the next `save` or of the end."""
+    """Writes one payload at a time, in the background; its error comes out of the next `save` or of the
+    end.
+    """
 
     def __init__(self, out: str, keep_last: int) -> None:
         self._out, self._keep_last = out, keep_last
@@ -170,7 +176,9 @@ def prune(out: str, keep_last: int) -> None:
 
 
 def load(path: str) -> dict[str, Any]:
-    """The payload of a checkpoint file, on the host. OctshardError if it is not byte for byte what was written."""
+    """The payload of a checkpoint file, on the host. OctshardError if it is not byte for byte what was
+    written.
+    """
     out, name = path.rsplit("/", 1) if "/" in path else (".", path)
     try:
         record = _record(store.join(out, name.removesuffix(".pt") + ".json"))
@@ -179,8 +187,8 @@ def load(path: str) -> dict[str, Any]:
         raise UsageError(f"{path}: no finished checkpoint here, want a .pt and its .json") from None
     if (digest := hashlib.sha256(data).hexdigest()) != record.sha256:
         raise OctshardError(
-            f"{path}: {len(data)} bytes with sha256 {digest[:12]}, want {record.bytes} with {record.sha256[:12]}: "
-            f"the file is damaged; {_others(out, record)}"
+            f"{path}: {len(data)} bytes with sha256 {digest[:12]}, want {record.bytes} with "
+            f"{record.sha256[:12]}: the file is damaged; {_others(out, record)}"
         )
     payload = cast(dict[str, Any], torch.load(BytesIO(data), map_location="cpu", weights_only=True))
     if payload["format"] != FORMAT:
@@ -189,7 +197,9 @@ def load(path: str) -> dict[str, Any]:
 
 
 def newest(out: str) -> Found | None:
-    """The newest whole checkpoint of a run folder; None if it has none yet; OctshardError if all are damaged."""
+    """The newest whole checkpoint of a run folder; None if it has none yet; OctshardError if all are
+    damaged.
+    """
     damaged: list[str] = []
     for record in reversed(records(out)):
         try:
@@ -208,7 +218,9 @@ def newest(out: str) -> Found | None:
 
 
 def load_encoder(path_or_run: str) -> tuple[Encoder, TrainConfig, str]:
-    """The target encoder of a checkpoint file, or of a run folder's newest: (encoder, config, sha256 of the file)."""
+    """The target encoder of a checkpoint file, or of a run folder's newest: (encoder, config, sha256 of the
+    file).
+    """
     if path_or_run.endswith(".pt"):
         payload, record = load(path_or_run), _record(path_or_run.removesuffix(".pt") + ".json")
     else:

@@ -1,7 +1,9 @@
-"""Where the arithmetic happens: cpu, cuda (one process per GPU, torchrun) or xla (one process per host, SPMD).
+"""Where the arithmetic happens: cpu, cuda (one process per GPU, torchrun) or xla (one process per host,
+SPMD).
 
-The only torch_xla import. What differs between backends stands here and nowhere else; the loop is the same. A
-fourth backend (torch_tpu, the successor of torch_xla) is one more class with these methods and a line in `_KINDS`.
+The only torch_xla import. What differs between backends stands here and nowhere else; the loop is the same.
+A fourth backend (torch_tpu, the successor of torch_xla) is one more class with these methods and a line in
+`_KINDS`.
 """
 
 import contextlib
@@ -10,7 +12,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +40,9 @@ class Backend(Protocol):
         ...
 
     def put(self, values: Tree) -> Tree:
-        """This process's part of a batch (B first in every tensor) on the device, B spread over its accelerators."""
+        """This process's part of a batch (B first in every tensor) on the device, B spread over its
+        accelerators.
+        """
         ...
 
     def replicate(self, tensor: Tensor) -> Tensor:
@@ -75,7 +79,9 @@ class Backend(Protocol):
 
 
 def open_backend(run: RunConfig) -> Backend:
-    """The backend that run.device names (auto: cuda, else xla on a TPU machine, else cpu), with its threads set."""
+    """The backend that run.device names (auto: cuda, else xla on a TPU machine, else cpu), with its threads
+    set.
+    """
     name = run.device if run.device != "auto" else _automatic()
     if name not in _KINDS:
         raise UsageError(f"run.device={name}: unknown, want auto, {', '.join(_KINDS)}")
@@ -209,7 +215,8 @@ class Cuda:
 
 @dataclass(frozen=True)
 class Xla:
-    """torch_xla 2.9: one process per host drives all its accelerators; GSPMD splits the batch, replicates the rest.
+    """torch_xla 2.9: one process per host drives all its accelerators; GSPMD splits the batch, replicates
+    the rest.
 
     A persistent compile cache is kept where the variable XLA_PERSISTENT_CACHE_PATH points.
     """
@@ -235,7 +242,8 @@ class Xla:
         if self.mesh is not None:
             axes = ("batch", *(None for _ in tensor.shape[1:]))
             spec = xs.ShardingSpec(self.mesh, axes, minibatch=self.processes > 1)
-        return xm.send_cpu_data_to_device([tensor], self.device, input_sharding=spec)[0]  # type: ignore[no-any-return]
+        sent: Any = xm.send_cpu_data_to_device([tensor], self.device, input_sharding=spec)
+        return cast(Tensor, sent[0])
 
     def replicate(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device)
@@ -244,7 +252,12 @@ class Xla:
         import torch_xla
 
         found: list[Tensor] = []
-        map_tensors(values, lambda t: found.append(t.detach()) or t)
+
+        def collect(tensor: Tensor) -> Tensor:
+            found.append(tensor.detach())
+            return tensor
+
+        map_tensors(values, collect)
         remote = [t for t in found if t.device.type == "xla"]
         hosts = iter(torch_xla._XLAC._xla_get_cpu_tensors(remote))
         copies = iter([next(hosts) if t.device.type == "xla" else t.clone() for t in found])

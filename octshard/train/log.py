@@ -1,15 +1,16 @@
 """What a run says: metrics.jsonl in its folder always, W&B when asked. The only wandb import.
 
-Every line carries its step; on resume the file is cut back to the checkpoint, so that no step stands twice. Only the
-first process makes a Log that writes.
+Every line carries its step; on resume the file is cut back to the checkpoint, so that no step stands twice.
+Only the first process makes a Log that writes.
 """
 
 import json
+import math
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 from octshard import config, store
 from octshard.config import TrainConfig
@@ -26,7 +27,9 @@ class Log:
     def __init__(self, url: str, lines: list[str], wandb_run: Any) -> None:
         self._url, self._wandb = url, wandb_run
         self._lines = lines if store.is_remote(url) else None
-        self._file = open(Path(url.removeprefix("file://")), "a") if url and self._lines is None else None
+        self._file = None
+        if url and self._lines is None:
+            self._file = open(Path(url.removeprefix("file://")), "a")  # noqa: SIM115 (open for the whole run)
 
     def write(self, values: Values) -> None:
         """One line; `values` holds `step`. What JSON cannot say (nan, inf) is written as null."""
@@ -60,7 +63,9 @@ def silent() -> Log:
 
 @contextmanager
 def logging(cfg: TrainConfig, last_step: int) -> Iterator[Log]:
-    """The Log of run.out, cut back to lines of at most `last_step`; the W&B run of the same id is continued."""
+    """The Log of run.out, cut back to lines of at most `last_step`; the W&B run of the same id is
+    continued.
+    """
     url = store.join(cfg.run.out, METRICS)
     lines = cut_back(url, last_step)
     log = Log(url, lines, _open_wandb(cfg))
@@ -71,7 +76,9 @@ def logging(cfg: TrainConfig, last_step: int) -> Iterator[Log]:
 
 
 def cut_back(url: str, last_step: int) -> list[str]:
-    """Rewrites a metrics file without lines after `last_step` and without a torn last line; returns what stays."""
+    """Rewrites a metrics file without lines after `last_step` and without a torn last line; returns what
+    stays.
+    """
     try:
         text = store.read(url).decode()
     except FileNotFoundError:
@@ -102,7 +109,7 @@ def _open_wandb(cfg: TrainConfig) -> Any:
         project=cfg.run.wandb_project,
         id=_wandb_id(cfg.run.out),
         resume="allow",
-        mode=cfg.run.wandb,
+        mode=cast(Literal["offline", "online"], cfg.run.wandb),
         dir=None if store.is_remote(cfg.run.out) else cfg.run.out.removeprefix("file://"),
         config=config.result_values(cfg),
     )
@@ -121,6 +128,6 @@ def _wandb_id(out: str) -> str:
 
 def _plain(value: Any) -> Any:
     """Floats that JSON has no word for become None."""
-    if isinstance(value, float) and not (value - value == 0.0):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -144,7 +144,9 @@ def _loop(
             sums_2, recent = watch.fresh(run.backend), Recent(cfg.run.log_every_steps)
         outlets.progress(state.step, steps, metrics)
     if stopped := state.step < steps:
-        outlets.say(f"{cfg.run.out}: stopped and saved at step {state.step} of {steps}; run it again to go on")
+        outlets.say(
+            f"{cfg.run.out}: stopped and saved at step {state.step} of {steps}; run it again to go on"
+        )
     return Outcome(state.step, state.samples_seen, val_loss, stopped)
 
 
@@ -158,9 +160,7 @@ def _step(run: Run, state: TrainState, taken: list[Prepared], sums_2: Tensor) ->
     for number, prepared in enumerate(taken, start=1):
         last = number == len(taken)
         batch, params, chosen = backend.put(prepared)
-        context, target = views.apply(
-            batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params
-        )
+        context, target = views.apply(batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params)
         with backend.accumulating(run.wrapped, last=last):
             with backend.autocast():
                 out = run.wrapped(context, target, chosen, batch.valid_B3)
@@ -178,7 +178,7 @@ def _step(run: Run, state: TrainState, taken: list[Prepared], sums_2: Tensor) ->
 
 
 def _scalars(run: Run, step: int, samples_seen: int) -> optim.Scalars:
-    """lr, EMA momentum and moment corrections of the step that comes after `step` steps and `samples_seen`."""
+    """lr, EMA momentum and moment corrections of the step after `step` steps and `samples_seen` samples."""
     cfg, after = run.cfg, samples_seen + run.cfg.run.global_batch
     lr = optim.lr_at(after, run.plan.length, cfg.optim)
     ema = optim.ema_at(after, run.plan.length, cfg.objective)

@@ -1,7 +1,8 @@
 """AdamW and the numbers that change from step to step, as pure functions of the samples seen.
 
-A step's numbers are those after the step: with warm-up from 0 the first step already moves, the last one stands at
-final_lr and at EMA ema_end. On XLA they enter the graph as slices of one tensor: as Python numbers they recompile.
+A step's numbers are those after the step: with warm-up from 0 the first step already moves, the last one
+stands at final_lr and at EMA ema_end. On XLA they enter the graph as slices of one tensor: as Python
+numbers they recompile.
 """
 
 import math
@@ -54,7 +55,9 @@ def scalars_at(lr: float, ema: float, step: int, cfg: OptimConfig) -> Scalars:
 
 
 def build(model: nn.Module, cfg: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over what requires a gradient; tensors of one axis (biases, norms) are not decayed. Fused on CUDA."""
+    """AdamW over what requires a gradient; tensors of one axis (biases, norms) are not decayed. Fused on
+    CUDA.
+    """
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": cfg.weight_decay},
@@ -70,7 +73,9 @@ def build(model: nn.Module, cfg: OptimConfig) -> torch.optim.AdamW:
 
 
 def clip(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
-    """Scales gradients to a global norm of at most `limit` (0: never). Returns the norm before; no host wait."""
+    """Scales gradients to a global norm of at most `limit` (0: never). Returns the norm before; no host
+    wait.
+    """
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = torch.stack([torch.linalg.vector_norm(g.float()) for g in gradients]).norm()
     if limit > 0:
@@ -80,8 +85,10 @@ def clip(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     return norm
 
 
-def step(optimizer: torch.optim.AdamW, scalars: Scalars, device_scalars_4: Tensor) -> None:
-    """One AdamW step (Loshchilov and Hutter 2019). `device_scalars_4` is `host_tensor` on the parameters' device."""
+def step(optimizer: torch.optim.Optimizer, scalars: Scalars, device_scalars_4: Tensor) -> None:
+    """One AdamW step (Loshchilov and Hutter 2019). `device_scalars_4` is `host_tensor` on the parameters'
+    device.
+    """
     if device_scalars_4.device.type == "xla":
         _step_by_tensors(optimizer, device_scalars_4)
         return
@@ -91,7 +98,7 @@ def step(optimizer: torch.optim.AdamW, scalars: Scalars, device_scalars_4: Tenso
 
 
 @torch.no_grad()
-def _step_by_tensors(optimizer: torch.optim.AdamW, scalars_4: Tensor) -> None:
+def _step_by_tensors(optimizer: torch.optim.Optimizer, scalars_4: Tensor) -> None:
     """The same step in tensor arithmetic only, with the same state, so that a checkpoint fits every backend.
 
     torch's own `capturable` form divides by lr, which is 0/0 at lr = 0.

@@ -1,7 +1,8 @@
-"""The order in which samples are seen: a pure function of (seed, epoch, shard table, lanes, window) (DESIGN §6).
+"""The order in which samples are seen: a pure function of (seed, epoch, shard table, lanes, window) (DESIGN
+§6).
 
-It never knows how many machines read: a reader takes every R-th sample of it, so `StreamPosition` is the whole state
-of a stream and may be resumed with another number of readers.
+It never knows how many machines read: a reader takes every R-th sample of it, so `StreamPosition` is the
+whole state of a stream and may be resumed with another number of readers.
 """
 
 from collections.abc import Iterator
@@ -32,7 +33,9 @@ class Order:
 
 
 class Draw(NamedTuple):
-    """One reader's part of one batch: its sample numbers, the epoch of each, and the position after the batch."""
+    """One reader's part of one batch: its sample numbers, the epoch of each, and the position after the
+    batch.
+    """
 
     samples_B: np.ndarray
     epochs_B: np.ndarray
@@ -52,7 +55,7 @@ def epoch_length(order: Order) -> int:
 
 
 def epoch_samples(order: Order, epoch: int) -> np.ndarray:
-    """Sample numbers of one epoch in the order in which they are seen, int64 of `epoch_length`, none twice."""
+    """Sample numbers of one epoch in the order in which they are seen: `epoch_length` of them, none twice."""
     counts = np.asarray(order.samples_per_shard, np.int64)
     lanes = lane_count(int(counts.sum()), order.lanes)
     run = int(counts.sum()) // lanes
@@ -77,8 +80,8 @@ def check_readers(order: Order, batch: int, readers: int) -> None:
     lanes = lane_count(samples, order.lanes)
     if batch % readers or lanes % readers:
         raise UsageError(
-            f"stream: {readers} readers, want a number that divides the batch of {batch} and the {lanes} lanes of "
-            f"{samples} samples; give data.lanes >= {readers} and at least {8 * readers} samples"
+            f"stream: {readers} readers, want a number that divides the batch of {batch} and the {lanes} "
+            f"lanes of {samples} samples; give data.lanes >= {readers} and at least {8 * readers} samples"
         )
 
 

@@ -47,7 +47,9 @@ def make(cfg: TrainConfig, table: Table, backend: Backend) -> Plan:
     wanted = run.samples_budget if run.samples_budget is not None else round((run.epochs or 0.0) * epoch)
     steps = -(-wanted // run.global_batch)
     if steps < 1:
-        raise UsageError(f"run.epochs={run.epochs}, run.samples_budget={run.samples_budget}: no samples at all")
+        raise UsageError(
+            f"run.epochs={run.epochs}, run.samples_budget={run.samples_budget}: no samples at all"
+        )
     length = optim.Length(round(cfg.optim.warmup_epochs * epoch), steps * run.global_batch)
     every = max(1, round(run.checkpoint_every_epochs * epoch))
     share = Share(micro, backend.process, backend.processes)
@@ -55,7 +57,9 @@ def make(cfg: TrainConfig, table: Table, backend: Backend) -> Plan:
 
 
 def is_due(plan: Plan, before: int, after: int) -> bool:
-    """True if a checkpoint threshold lies between two counts of samples seen, or the run ends at the second."""
+    """True if a checkpoint threshold lies between two counts of samples seen, or the run ends at the
+    second.
+    """
     return before // plan.checkpoint_every != after // plan.checkpoint_every or after >= plan.length.total
 
 

@@ -1,13 +1,14 @@
-"""Shards -> batches: the order of `order.py`, read by ranges, verified, cropped and padded, ordered and bounded.
+"""Shards -> batches: the order of `order.py`, read by ranges, verified, cropped and padded, ordered and
+bounded.
 
-Every sample is checked against the tables on every read; nothing is skipped, and an error reaches the consumer with
-shard, offset and key. The position travels with the batch: it is all that a resume needs.
+Every sample is checked against the tables on every read; nothing is skipped, and an error reaches the
+consumer with shard, offset and key. The position travels with the batch: it is all that a resume needs.
 """
 
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -30,7 +31,8 @@ Prepared = TypeVar("Prepared")
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What one reader takes of one batch. voxels_BDHW uint8, padding 0 at the high end; valid_B3 voxels along D, H, W.
+    """What one reader takes of one batch. voxels_BDHW uint8, padding 0 at the high end; valid_B3 voxels
+    along D, H, W.
 
     The first `count` samples are real; only evaluation's last batch has repeats behind them.
     """
@@ -80,7 +82,7 @@ class Share:
 
 
 def open_table(cfg: TrainConfig, split: str, needed_tokens: int) -> Table:
-    """The table of `split` over data.shards in config order, without volumes of fewer than `needed_tokens`."""
+    """The table of `split` over data.shards in config order, without volumes of fewer valid tokens."""
     if not cfg.data.shards:
         raise UsageError(
             "data.shards: empty, want at least one dataset folder, for example data.shards=[SHARDS/DEVICE]"
@@ -116,8 +118,9 @@ def tokens(row: Row, cfg: TrainConfig) -> int:
 
 def training(
     table: Table, cfg: TrainConfig, share: Share, start: StreamPosition, prepare: Callable[[Batch], Prepared]
-) -> Iterator[Prepared]:
-    """Without end: this process's part of each batch from `start` on, seeded crops, through `prepare` (in the threads).
+) -> Generator[Prepared, None, None]:
+    """Without end: this process's part of each batch from `start` on, seeded crops, through `prepare` (in
+    the threads).
 
     Close the iterator to stop its threads.
     """
@@ -130,8 +133,10 @@ def training(
 
 def evaluation(
     table: Table, cfg: TrainConfig, share: Share, limit: int, prepare: Callable[[Batch], Prepared]
-) -> Iterator[Prepared]:
-    """The first `limit` samples (0: all) once in table order, centre crops; every batch full, `count` of it real."""
+) -> Generator[Prepared, None, None]:
+    """The first `limit` samples (0: all) once in table order, centre crops; every batch full, `count` of it
+    real.
+    """
     samples = min(limit, len(table.entries)) if limit else len(table.entries)
     batch = share.batch // share.readers
     nowhere = StreamPosition(0, 0)
@@ -236,7 +241,7 @@ class _Job(Generic[Prepared]):
         )
 
 
-def _run(jobs: Iterator["_Job[Prepared]"], cfg: TrainConfig) -> Iterator[Prepared]:
+def _run(jobs: Iterator["_Job[Prepared]"], cfg: TrainConfig) -> Generator[Prepared, None, None]:
     """Results in order, with data.prefetch_batches of them in the making while the consumer works."""
     pool = ThreadPoolExecutor(cfg.data.threads, "stream")
     try:

@@ -1,0 +1,70 @@
+"""The demo's road at its smallest: every station, the page, and running it again."""
+
+from pathlib import Path
+
+import pytest
+
+from octshard import config
+from octshard.cli import shipped_config
+from octshard.config import PrepConfig, TrainConfig
+from octshard.demo import road
+from octshard.errors import UsageError
+from octshard.phantom.release import Wanted
+
+WANTED = Wanted(participants=24, seed=1, scale=0.06, eyes=("R",), defects=True)
+
+
+@pytest.fixture(scope="module")
+def small_configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's own configs with fewer, smaller steps."""
+    folder = tmp_path_factory.mktemp("configs")
+    (folder / "prep").mkdir()
+    prep = config.load(PrepConfig, [shipped_config("prep/demo.yaml")])
+    (folder / "prep/demo.yaml").write_text(config.save(prep))
+    words = ["run.samples_budget=64", "model.depth=1", "model.width=32", "model.heads=1", "predictor.depth=1",
+             "run.cpu_threads=2"]  # fmt: skip
+    training = config.load(TrainConfig, [shipped_config("demo.yaml")], words)
+    (folder / "demo.yaml").write_text(config.save(training))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory, small_configs: Path) -> Path:
+    out = tmp_path_factory.mktemp("demo") / "out"
+    report = road.run(str(out), WANTED, lambda name: str(small_configs / name))
+    assert report == f"{out}/report.html"
+    return out
+
+
+@pytest.mark.slow
+def test_the_page_tells_the_whole_road(walked: Path) -> None:
+    text = (walked / "report.html").read_text()
+    for word in ("What was stored and what was refused", "B-scans before and after", "Training", "effective rank",
+                 "pretrained", "random-init", "raw-intensity", "shuffled labels", "truncated", "missing_file",
+                 "geometry_mixed"):  # fmt: skip
+        assert word in text
+    assert text.count("data:image/png;base64,") == 8  # before and after on four devices
+    assert "http://" not in text.replace("http://www.w3.org", "")
+    assert "https://" not in text
+
+
+@pytest.mark.slow
+def test_the_demo_again_goes_on_where_it_was(walked: Path, small_configs: Path) -> None:
+    tars = {path: path.stat().st_mtime_ns for path in walked.rglob("*.tar")}
+    assert tars
+    (walked / "report.html").unlink()
+    road.run(str(walked), WANTED, lambda name: str(small_configs / name))
+    assert (walked / "report.html").exists()
+    assert {path: path.stat().st_mtime_ns for path in walked.rglob("*.tar")} == tars
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(UsageError, match=r"holds thesis.tex and no demo"):
+        road.run(str(tmp_path), WANTED, str)
+
+
+def test_other_settings_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "demo.json").write_text('{"participants": 3, "seed": 0}')
+    with pytest.raises(UsageError, match=r"holds a demo of .* want .*; choose another --out"):
+        road.run(str(tmp_path), WANTED, str)
