@@ -39,9 +39,11 @@ def walked(tmp_path_factory: pytest.TempPathFactory, small_configs: Path) -> Pat
 @pytest.mark.slow
 def test_the_page_tells_the_whole_road(walked: Path) -> None:
     text = (walked / "report.html").read_text()
-    for word in ("What was stored and what was refused", "B-scans before and after", "Training", "effective rank",
-                 "pretrained", "random-init", "raw-intensity", "shuffled labels", "truncated", "missing_file",
-                 "geometry_mixed"):  # fmt: skip
+    for word in (
+        "What was stored and what was refused", "B-scans before and after", "Training", "effective rank",
+        "pretrained", "random-init", "raw-intensity", "shuffled labels",
+        "truncated", "missing_file", "geometry_mixed",
+    ):  # fmt: skip
         assert word in text
     assert text.count("data:image/png;base64,") == 8  # before and after on four devices
     assert "http://" not in text.replace("http://www.w3.org", "")

@@ -12,7 +12,7 @@ from octshard import store
 from octshard.eval import report as probe_report
 from octshard.eval.report import ProbeResult
 from octshard.manifest import Dataset, Row
-from octshard.page import Cell, Html, Section, line_plot, page, picture, side_by_side, table
+from octshard.page import Cell, Html, Section, line_plot, numeral, page, picture, side_by_side, table
 from octshard.prep import dicom
 from octshard.prep.unzip import Report
 from octshard.train import stream
@@ -74,8 +74,8 @@ def _people(seen: Seen) -> int:
 
 
 def _stations(seen: Seen) -> Html:
-    rows: list[list[Cell]] = [[name, float(seconds)] for name, seconds in seen.seconds.items()]
-    rows.append(["all", float(sum(seen.seconds.values()))])
+    rows: list[list[Cell]] = [[name, numeral(f"{s:.1f}")] for name, s in seen.seconds.items()]
+    rows.append(["all", numeral(f"{sum(seen.seconds.values()):.1f}")])
     return table(["station", "seconds"], rows, "")
 
 
@@ -113,9 +113,9 @@ def _refusals(seen: Seen) -> Html:
     if not groups:
         return Html("<p>Nothing was refused.</p>")
     lines: list[list[Cell]] = [
-        [*of, len(rows), rows[0].key, rows[0].detail] for of, rows in sorted(groups.items())
+        [*of, len(rows), f"{rows[0].key}: {rows[0].detail}"] for of, rows in sorted(groups.items())
     ]
-    headers = ["reason", "device", "protocol", "files", "first of them", "why"]
+    headers = ["reason", "device", "protocol", "files", "the first of them"]
     return table(headers, lines, "Input files that are in no shard. Each has its own row in samples.parquet.")
 
 

@@ -1,7 +1,7 @@
 """The four OCT devices of AI-READI and their protocols: shapes and extents as released, optics as plausible.
 
-Shapes, extents and encodings are those of the public data dictionary; noise, blur and display are ours, chosen so
-that the pictures resemble each device's and every device needs its own normalisation.
+Shapes, extents and encodings are those of the public data dictionary; noise, blur and display are ours,
+chosen so that pictures resemble each device's and every device needs its own normalisation.
 """
 
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ DEVICES = {
     for device in (
         Device(
             "heidelberg_spectralis", "Heidelberg", "Spectralis", "native", 1.0, axial_um=7, lateral_um=14,
-            looks=5.0, noise_db=-35.0, rolloff_db_per_mm=1.5, choroid_db_per_mm=26.0, black_db=-35.5,
+            looks=5.0, noise_db=-35.0, rolloff_db_per_mm=1.5, choroid_db_per_mm=33.0, black_db=-35.5,
             white_db=1.5, toe=1.0, localizer_px=768, bottom_up=True,
         ),
         Device(
@@ -74,29 +74,22 @@ DEVICES = {
     )
 }  # fmt: skip
 
-PROTOCOLS = tuple(
-    Protocol(*row)  # type: ignore[arg-type]
-    for row in (
-        ("ppol_mac_hr", "heidelberg_spectralis", "Macula", 61, 496, 768, (7.808, 1.9205, 9.2621), "macula", 1.0,
-         "raster", "shared", 7.0),
-        ("onh_rc_hr", "heidelberg_spectralis", "Optic Disc", 27, 496, 768, (0.0, 1.9205, 4.6), "disc", 0.5,
-         "radial_circle", "per_frame", 0.0, "none"),
-        ("20x20", "heidelberg_spectralis", "Macula, 20 x 20", 512, 496, 512, (5.93, 1.9205, 5.93), "macula", 0.15),
-        ("3d_macula", "topcon_maestro2", "Macula", 128, 885, 512, (6.0, 2.301, 6.0), "macula", 1.0),
-        ("3d_wide", "topcon_maestro2", "Wide Field", 128, 885, 512, (9.0, 2.301, 12.0), "between", 0.4),
-        ("macula_6x6", "topcon_maestro2", "Macula, 6 x 6", 360, 885, 360, (6.0, 2.301, 6.0), "macula", 0.15),
-        ("macula_6x6", "topcon_triton", "Macula, 6 x 6", 320, 992, 320, (6.0, 2.5792, 6.0), "macula", 1.0),
-        ("macula_12x12", "topcon_triton", "Macula, 12 x 12", 512, 992, 512, (12.0, 2.5792, 12.0), "macula", 0.2),
-        ("3d_radial", "topcon_triton", "Optic Disc", 256, 992, 512, (9.0, 2.5792, 12.0), "between", 0.4),
-        ("macular_cube", "zeiss_cirrus", "Macula", 128, 1024, 512, (6.0, 2.0, 6.0), "macula", 1.0,
-         "raster", "shared", 0.0, "column"),
-        ("optic_disc_cube", "zeiss_cirrus", "Optic Disc", 200, 1024, 200, (6.0, 2.0, 6.0), "disc", 0.5,
-         "raster", "shared", 0.0, "column"),
-        ("macula_6x6", "zeiss_cirrus", "Macula, 6 x 6", 350, 1024, 350, (6.0, 2.0, 6.0), "macula", 0.15),
-    )
+_SPECTRALIS, _MAESTRO2, _TRITON, _CIRRUS = DEVICES
+PROTOCOLS = (
+    Protocol("ppol_mac_hr", _SPECTRALIS, "Macula", 61, 496, 768, (7.808, 1.9205, 9.2621), "macula", 1.0,
+             degrees=7.0),
+    Protocol("onh_rc_hr", _SPECTRALIS, "Optic Disc", 27, 496, 768, (0.0, 1.9205, 4.6), "disc", 0.5,
+             pattern="radial_circle", measures="per_frame", thickness="none"),
+    Protocol("20x20", _SPECTRALIS, "Macula, 20 x 20", 512, 496, 512, (5.93, 1.9205, 5.93), "macula", 0.15),
+    Protocol("3d_macula", _MAESTRO2, "Macula", 128, 885, 512, (6.0, 2.301, 6.0), "macula", 1.0),
+    Protocol("3d_wide", _MAESTRO2, "Wide Field", 128, 885, 512, (9.0, 2.301, 12.0), "between", 0.4),
+    Protocol("macula_6x6", _MAESTRO2, "Macula, 6 x 6", 360, 885, 360, (6.0, 2.301, 6.0), "macula", 0.15),
+    Protocol("macula_6x6", _TRITON, "Macula, 6 x 6", 320, 992, 320, (6.0, 2.5792, 6.0), "macula", 1.0),
+    Protocol("macula_12x12", _TRITON, "Macula, 12 x 12", 512, 992, 512, (12.0, 2.5792, 12.0), "macula", 0.2),
+    Protocol("3d_radial", _TRITON, "Optic Disc", 256, 992, 512, (9.0, 2.5792, 12.0), "between", 0.4),
+    Protocol("macular_cube", _CIRRUS, "Macula", 128, 1024, 512, (6.0, 2.0, 6.0), "macula", 1.0,
+             thickness="column"),
+    Protocol("optic_disc_cube", _CIRRUS, "Optic Disc", 200, 1024, 200, (6.0, 2.0, 6.0), "disc", 0.5,
+             thickness="column"),
+    Protocol("macula_6x6", _CIRRUS, "Macula, 6 x 6", 350, 1024, 350, (6.0, 2.0, 6.0), "macula", 0.15),
 )  # fmt: skip
-
-
-def protocols_of(device: str) -> tuple[Protocol, ...]:
-    """The protocols of a device, the one that every eye has first."""
-    return tuple(protocol for protocol in PROTOCOLS if protocol.device == device)

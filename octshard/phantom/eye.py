@@ -15,9 +15,8 @@ STATES = ("healthy", "drusen", "fluid", "thinning")
 BOUNDARIES = (
     "ILM", "RNFL_GCL", "GCL_IPL", "IPL_INL", "INL_OPL", "OPL_ONL", "ELM", "EZ", "RPE", "RPE_BM", "BM", "CSI",
 )  # fmt: skip
-ILM, GCL, IPL, INL, OPL, ONL, ELM, EZ, RPE, SUB, BM, CSI = range(
-    len(BOUNDARIES)
-)  # each names what lies below it
+# each index names what lies below the boundary
+ILM, GCL, IPL, INL, OPL, ONL, ELM, EZ, RPE, SUB, BM, CSI = range(len(BOUNDARIES))
 LAYERS = len(BOUNDARIES) - 1
 MIN_MM = 0.0015  # no layer is thinner, so that the order of boundaries is strict outside the disc
 
@@ -64,32 +63,31 @@ class Eye:
 
 
 def grow(person: Person, side: str, seed: int) -> Eye:
-    """The eye of a person; both eyes share state and build and differ in detail. A function of its arguments."""
+    """The eye of a person: both eyes share state and build, and differ in detail."""
     build = rng_for(seed, "phantom", person.participant)
     rng = rng_for(seed, "phantom", person.participant, side)
     years = person.age - 60
     severity = float(np.clip(person.severity + rng.normal(0, 0.08), 0.05, 1)) if person.severity > 0 else 0.0
     thickness = build.normal(1, 0.05, LAYERS) * rng.normal(1, 0.02, LAYERS) * (1 - 0.0012 * years)
+    cup = build.normal(0.38, 0.1) + (0.25 * severity if person.state == "thinning" else 0)
     disc = Disc(
         x_mm=float(build.normal(4.5, 0.15) + rng.normal(0, 0.05)),
         y_mm=float(build.normal(0.35, 0.15) + rng.normal(0, 0.05)),
         radius_mm=float(build.normal(0.85, 0.06)),
-        cup=float(
-            np.clip(
-                build.normal(0.38, 0.1) + (0.25 * severity if person.state == "thinning" else 0), 0.1, 0.8
-            )
-        ),
+        cup=float(np.clip(cup, 0.1, 0.8)),
         depth_mm=float(build.uniform(0.3, 0.45)),
     )
+    choroid = build.normal(0.29, 0.06) + rng.normal(0, 0.01) - 0.0015 * years
+    swelling = _swelling(person.state, severity, rng)
     return Eye(
         person, side, severity, thickness,
         pit_mm=float(build.uniform(0.36, 0.52)),
         disc=disc,
         loss=_fibre_loss(person.state, severity, rng),
         drusen_N4=_drusen(person.state, severity, person.age, rng),
-        swelling_N4=(fluid := _swelling(person.state, severity, rng)),
-        cysts_N6=_cysts(fluid, severity, rng),
-        choroid_mm=float(np.clip(build.normal(0.29, 0.06) + rng.normal(0, 0.01) - 0.0015 * years, 0.13, 0.45)),
+        swelling_N4=swelling,
+        cysts_N6=_cysts(swelling, severity, rng),
+        choroid_mm=float(np.clip(choroid, 0.13, 0.45)),
         uneven=lattice.grow(rng, LAYERS, 1.2, (0, 0)),
         tree=vessels.grow((disc.x_mm, disc.y_mm), rng),
         texture_seed=int(rng.integers(2**62)),
@@ -107,9 +105,8 @@ def boundaries(eye: Eye, x_mm: np.ndarray, y_mm: np.ndarray) -> np.ndarray:
     outside = _smoothstep(0.98, 1.5, rd)
     thick_K[1:] *= outside
     bruch = eye.disc.depth_mm * (1 - _smoothstep(0.72, 1.02, rd))
-    inner_limit = -0.16 + (0.16 + 0.55 * eye.disc.depth_mm) * (
-        1 - _smoothstep(eye.disc.cup - 0.3, eye.disc.cup + 0.25, rd)
-    )
+    cup = 1 - _smoothstep(eye.disc.cup - 0.3, eye.disc.cup + 0.25, rd)
+    inner_limit = -0.16 + (0.16 + 0.55 * eye.disc.depth_mm) * cup
     rim = 1 - _smoothstep(1.0, 1.5, rd)
     thick_K[0] = (1 - rim) * thick_K[0] + rim * np.maximum(bruch - inner_limit, 0.04)
     depth = np.empty((len(BOUNDARIES), *x_mm.shape), np.float32)
@@ -194,18 +191,16 @@ def _drusen(state: str, severity: float, age: int, rng: np.random.Generator) -> 
     if state != "drusen":
         return np.column_stack([place, rng.uniform(0.004, 0.012, n), rng.uniform(0.03, 0.06, n)])
     height = (0.018 + 0.075 * severity) * rng.lognormal(0, 0.4, n)
-    return np.column_stack(
-        [place, np.clip(height, 0.012, 0.2), np.clip(1.6 * height, 0.05, 0.4) * rng.uniform(1, 2, n)]
-    )
+    radius = np.clip(1.6 * height, 0.05, 0.4) * rng.uniform(1, 2, n)
+    return np.column_stack([place, np.clip(height, 0.012, 0.2), radius])
 
 
 def _swelling(state: str, severity: float, rng: np.random.Generator) -> np.ndarray:
     if state != "fluid":
         return np.empty((0, 4))
     n = 1 + rng.poisson(0.6 + severity)
-    place = (
-        rng.normal(0, 0.8, (n, 2)) * np.arange(1, n + 1)[:, None] / n
-    )  # the first lies nearest to the fovea
+    # the first lies nearest to the fovea
+    place = rng.normal(0, 0.8, (n, 2)) * np.arange(1, n + 1)[:, None] / n
     amount = (0.03 + 0.16 * severity) * rng.uniform(0.6, 1.2, n)
     return np.column_stack([place, amount, rng.uniform(0.5, 1.1, n)])
 

@@ -19,7 +19,7 @@ class Lattice:
     step_mm: float
 
     def at(self, x_mm: np.ndarray, y_mm: np.ndarray) -> np.ndarray:
-        """Values (*shape, K) float32 at positions of any shape: value noise with a smoothstep between nodes."""
+        """Values (*shape, K) float32 at positions of any shape; a smoothstep leads from node to node."""
         rows, cols, fields = self.values_YXK.shape
         i, v = _cell((y_mm - LOW_MM[1]) / self.step_mm, rows)
         j, u = _cell((x_mm - LOW_MM[0]) / self.step_mm, cols)
@@ -31,7 +31,7 @@ class Lattice:
 
 
 def grow(rng: np.random.Generator, fields: int, step_mm: float, smooth: tuple[float, float]) -> Lattice:
-    """K fields with lateral smoothing smooth[0] (nodes) and smoothing across fields smooth[1], unit variance."""
+    """K fields of unit variance; smooth: Gaussian widths in nodes laterally and in fields across them."""
     cols, rows = (round((high - low) / step_mm) + 2 for low, high in zip(LOW_MM, HIGH_MM, strict=True))
     values = rng.standard_normal((rows, cols, fields), dtype=np.float32)
     if any(smooth):

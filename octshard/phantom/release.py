@@ -15,8 +15,8 @@ from typing import Any
 
 from octshard import manifest, pool, store
 from octshard.errors import UsageError
-from octshard.phantom import eye as anatomy
 from octshard.phantom import cohort, scan, truth
+from octshard.phantom import eye as anatomy
 from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
 from octshard.phantom.eye import Person
 from octshard.prep import dicom

@@ -1,7 +1,7 @@
 """What a device makes of an eye: where its A-scans fall, and the voxels it shows for them.
 
-A scan is a function of its eye, protocol, scale and generator. `scale` multiplies frames, rows and columns and
-divides the spacing, so that the same piece of eye is seen. Frames are made in blocks: memory does not grow.
+A scan is a function of its eye, protocol, scale and generator. `scale` multiplies frames, rows and columns
+and divides the spacing, so that the same piece of eye is seen. Frames are made in blocks, so memory is flat.
 """
 
 from collections.abc import Iterator
@@ -9,21 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from octshard.phantom import display, tissue
 from octshard.phantom import eye as anatomy
-from octshard.phantom import tissue
 from octshard.phantom.device import DEVICES, Device, Protocol
 from octshard.phantom.eye import BM, ELM, ILM, INL, SUB, Eye
-from octshard.rng import rng_for
 
 BLOCK_VOXELS = 2**19  # worked on at once: a few arrays of this size stay in the cache
 DRUSE_MM = 0.004  # an RPE lifted by more is a druse in the truth
 _LINES, _CIRCLES = 24, (3.5, 4.1, 4.7)  # radial lines; diameters in mm
-_DB_LOW, _DB_STEP, _DB_LEVELS = -70.0, 0.02, 5000  # the table from decibels to grey
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where A-scans fall: x_DW, y_DW mm on the fundus (nasal, up); u_DW, v_DW mm from the centre as displayed."""
+    """Where A-scans fall: x, y mm on the fundus (nasal, up); u, v mm from the centre as displayed."""
 
     x_DW: np.ndarray
     y_DW: np.ndarray
@@ -50,17 +48,6 @@ class Picture:
         return depth, height, width
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """This scan's own deviations from its device."""
-
-    gain_db: float
-    noise_db: float
-    black_db: float
-    white_db: float
-    toe: float
-
-
 def shape_of(protocol: Protocol, scale: float) -> tuple[int, int, int]:
     """(D, H, W) at a scale. Lines and circles are counted, not sampled: their number stays."""
     frames = protocol.frames if protocol.pattern != "raster" else max(4, round(protocol.frames * scale))
@@ -71,7 +58,8 @@ def take(eye: Eye, protocol: Protocol, scale: float, rng: np.random.Generator) -
     """One scan of an eye."""
     device, (frames, height, width) = DEVICES[protocol.device], shape_of(protocol, scale)
     grid = lay(eye, protocol, (frames, width), rng)
-    settings = _settings(device, eye, rng)
+    settings = display.settle(device, eye.person.participant[:1], rng)
+    grain = display.grain_of(device, protocol, (height, width))
     dy = protocol.extent_mm[1] / height
     depth_KDW = anatomy.boundaries(eye, grid.x_DW, grid.y_DW)
     surface_DW = _surface(protocol, grid, depth_KDW, rng)
@@ -82,14 +70,14 @@ def take(eye: Eye, protocol: Protocol, scale: float, rng: np.random.Generator) -
     for block in _blocks(frames, height * width):
         part = _Part(eye, device, grid.x_DW[block], grid.y_DW[block], rows_KDW[:, block], dy, height)
         power_DWH, fluid_DWH = part.power(depth_KDW[:, block], surface_DW[block], shade_DW[block])
-        voxels[block] = _show(power_DWH, device, settings, _grain(device, protocol, (height, width)), rng)
+        voxels[block] = display.show(power_DWH, settings, grain, rng)
         fluid[block], drusen[block] = _pack(fluid_DWH), _pack(part.drusen())
     extent = (protocol.extent_mm[0], protocol.extent_mm[1], protocol.extent_mm[2])
     return Picture(voxels, rows_KDW.astype(np.float32), drusen, fluid, extent, grid)
 
 
 def lay(eye: Eye, protocol: Protocol, shape_DW: tuple[int, int], rng: np.random.Generator) -> Grid:
-    """Lays the pattern on the fundus: display to the right is nasal in a right eye and temporal in a left one."""
+    """Lays the pattern on the fundus: the right of the display is nasal in a right eye only."""
     device, nasal = DEVICES[protocol.device], 1.0 if eye.side == "R" else -1.0
     u, v, ends = (
         _raster(protocol, shape_DW) if protocol.pattern == "raster" else _radial_circle(protocol, shape_DW)
@@ -139,20 +127,8 @@ def _radial_circle(
     return points[..., 0], points[..., 1], ends + rounds
 
 
-def _settings(device: Device, eye: Eye, rng: np.random.Generator) -> _Settings:
-    """Signal strength and display vary from scan to scan, and a little from site to site."""
-    site = rng_for("site", eye.person.participant[:1], device.name).normal(0, 0.4)
-    return _Settings(
-        gain_db=float(rng.normal(0.5, 1.3) + site),
-        noise_db=device.noise_db + float(rng.normal(0, 0.7)),
-        black_db=device.black_db + float(rng.normal(0, 0.8)),
-        white_db=device.white_db + float(rng.normal(0, 1.0)),
-        toe=device.toe * float(np.exp(rng.normal(0, 0.06))),
-    )
-
-
 def _surface(protocol: Protocol, grid: Grid, depth_KDW: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Depth (mm) of Bruch's plane in the frame: bowl of the eye, tilt of the beam, breathing, and where the operator put it."""
+    """Depth (mm) of Bruch's plane in the frame: bowl, tilt, breathing, and where the operator put it."""
     u, v = grid.u_DW, grid.v_DW
     reach = max(float(np.abs(u).max()), float(np.abs(v).max()), 3.0) / 3.0
     tilt_u, tilt_v = np.tan(np.radians(rng.normal(0, 1.8, 2) / reach))
@@ -168,7 +144,7 @@ def _surface(protocol: Protocol, grid: Grid, depth_KDW: np.ndarray, rng: np.rand
 
 
 def _shading(grid: Grid, rng: np.random.Generator) -> np.ndarray:
-    """dB over the scan: vignetting, opacities of lens and vitreous, gain from frame to frame and line to line."""
+    """dB over the scan: vignetting, opacities of lens and vitreous, gain by frame and by A-scan."""
     u, v = grid.u_DW, grid.v_DW
     reach = max(float(np.abs(u).max()), 1.0)
     shade = -rng.uniform(0.3, 1.6) * (u**2 + v**2) / reach**2 + rng.normal(0, 0.8) * u / reach
@@ -238,7 +214,7 @@ class _Part:
 def _fill(edges_SDW: np.ndarray, power_SDW: np.ndarray, height: int) -> np.ndarray:
     """Mean power (D, W, H) in each voxel of a stack of uniform slabs: the running integral's differences.
 
-    The integral is linear within a slab, so each slab contributes an offset and a slope to the voxel edges in it.
+    The integral is linear within a slab, so a slab gives an offset and a slope to the voxel edges in it.
     """
     edges = np.moveaxis(edges_SDW, 0, -1)
     slope = np.concatenate(
@@ -257,78 +233,6 @@ def _fill(edges_SDW: np.ndarray, power_SDW: np.ndarray, height: int) -> np.ndarr
     integral *= row
     integral += np.repeat(offset.ravel(), counts).reshape(integral.shape)
     return np.diff(integral, axis=2)
-
-
-@dataclass(frozen=True)
-class _Grain:
-    """Widths in voxels (standard deviation) of the point spread, and how many speckle patterns are averaged."""
-
-    axial: float
-    lateral: float
-    looks: float
-
-
-def _grain(device: Device, protocol: Protocol, shape_HW: tuple[int, int]) -> _Grain:
-    """Coarser voxels average more speckle, though less than physics has it: pictures should keep their grain."""
-    height, width = shape_HW
-    axial = device.axial_um / 2355 / (protocol.extent_mm[1] / height)
-    lateral = device.lateral_um / 2355 / (protocol.extent_mm[2] / width)
-    coarser = protocol.rows / height
-    return _Grain(axial, lateral, device.looks * coarser**0.6)
-
-
-def _show(
-    power_DWH: np.ndarray, device: Device, settings: _Settings, grain: _Grain, rng: np.random.Generator
-) -> np.ndarray:
-    """The grey values (D, H, W): point spread, noise floor, speckle, logarithm, display curve.
-
-    Averaged speckle is gamma distributed with `looks` as its shape; its logarithm is drawn as a correlated normal
-    with the skewness of log-gamma (Cornish-Fisher, one term).
-    """
-    power = _spread(power_DWH, grain.axial, 2)
-    power += np.float32(10 ** (settings.noise_db / 10))
-    noise = rng.standard_normal(power.shape, dtype=np.float32)
-    noise = _spread(_spread(noise, 1.25 * grain.axial, 2, unit="norm"), 1.25 * grain.lateral, 1, unit="norm")
-    skew = -0.7 / np.sqrt(grain.looks)
-    sigma = 10 / np.log(10) / np.sqrt(grain.looks - 0.5)
-    np.log(power, out=power)
-    power *= np.float32(10 / np.log(10) / _DB_STEP)
-    power += np.float32(-(_DB_LOW + sigma * skew / 6) / _DB_STEP)
-    bent = noise * np.float32(sigma * skew / 6 / _DB_STEP)
-    bent += np.float32(sigma / _DB_STEP)
-    power += np.multiply(bent, noise, out=bent)
-    np.clip(power, 0, _DB_LEVELS - 1, out=power)
-    grey = _display(settings)[power.astype(np.uint16)]
-    return grey.transpose(0, 2, 1)
-
-
-def _spread(x_DWH: np.ndarray, sigma: float, axis: int, unit: str = "sum") -> np.ndarray:
-    """Gaussian blur along an axis, edges mirrored; unit="norm" keeps the variance of white noise."""
-    reach = int(np.ceil(1.8 * sigma)) if sigma > 0.25 else 0
-    if reach == 0:
-        return x_DWH
-    weight = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2)
-    both = np.concatenate([weight[:0:-1], weight])
-    weight /= both.sum() if unit == "sum" else np.sqrt((both**2).sum())
-    pad = [(reach, reach) if i == axis else (0, 0) for i in range(3)]
-    padded, n = np.pad(x_DWH, pad, mode="symmetric"), x_DWH.shape[axis]
-
-    def shifted(by: int) -> np.ndarray:
-        return padded[
-            tuple(slice(reach + by, reach + by + n) if i == axis else slice(None) for i in range(3))
-        ]
-
-    out = shifted(0) * np.float32(weight[0])
-    for by in range(1, reach + 1):
-        out += (shifted(by) + shifted(-by)) * np.float32(weight[by])
-    return out
-
-
-def _display(settings: _Settings) -> np.ndarray:
-    """Grey value for each step of the decibel table."""
-    db = _DB_LOW + _DB_STEP * (np.arange(_DB_LEVELS) + 0.5)
-    share = np.clip((db - settings.black_db) / (settings.white_db - settings.black_db), 0, 1)
-    return np.rint(255 * share**settings.toe).astype(np.uint8)
 
 
 def _pack(mask_DWH: np.ndarray) -> np.ndarray:

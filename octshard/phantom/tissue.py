@@ -22,32 +22,21 @@ LAMINA_DB = 7.0
 # boundary above, share of the way to the next boundary where the slab begins, its level in dB;
 # the picture of a foveal B-scan in the display of a spectral-domain device
 _RETINA = (
-    (ILM, 0.0, -7.0), (ILM, 0.12, -6.5),
-    (ILM, 0.25, -6.0), (ILM, 0.37, -6.2), (ILM, 0.5, -6.5), (ILM, 0.62, -7.0), (ILM, 0.75, -7.5), (ILM, 0.87, -8.0), (GCL, 0.0, -14.0), (GCL, 0.5, -15.0), (IPL, 0.0, -12.8),
-    (IPL, 0.6, -13.8), (INL, 0.0, -18.8), (INL, 0.6, -19.4), (OPL, 0.0, -14.2), (OPL, 0.5, -15.8), (ONL, 0.0, -20.8),
-    (ONL, 0.25, -23.0), (ONL, 0.5, -25.0), (ONL, 0.85, -25.5), (ELM, 0.0, -17.5), (ELM, 0.25, -21.5),
-    (ELM, 0.8, -16.0), (EZ, 0.0, -3.0), (EZ, 0.40, -11.5), (EZ, 0.75, -8.0), (RPE, 0.0, -1.0), (SUB, 0.0, -6.5),
+    (ILM, 0.0, -7.0), (ILM, 0.12, -6.5), (ILM, 0.25, -6.0), (ILM, 0.37, -6.2), (ILM, 0.5, -6.5),
+    (ILM, 0.62, -7.0), (ILM, 0.75, -7.5), (ILM, 0.87, -8.0), (GCL, 0.0, -14.0), (GCL, 0.5, -15.0),
+    (IPL, 0.0, -12.8), (IPL, 0.6, -13.8), (INL, 0.0, -18.8), (INL, 0.6, -19.4), (OPL, 0.0, -14.2),
+    (OPL, 0.5, -15.8), (ONL, 0.0, -20.8), (ONL, 0.25, -23.0), (ONL, 0.5, -25.0), (ONL, 0.85, -25.5),
+    (ELM, 0.0, -17.5), (ELM, 0.25, -21.5), (ELM, 0.8, -16.0), (EZ, 0.0, -3.0), (EZ, 0.40, -11.5),
+    (EZ, 0.75, -8.0), (RPE, 0.0, -1.0), (SUB, 0.0, -6.5),
 )  # fmt: skip
-_DEEP_MM = (
-    0.0,
-    0.05,
-    0.1,
-    0.16,
-    0.23,
-    0.31,
-    0.4,
-    0.5,
-    0.65,
-    0.85,
-    1.1,
-)  # slabs of the sclera begin so far below the choroid
+# slabs of the sclera begin so far below the choroid
+_DEEP_MM = (0.0, 0.05, 0.1, 0.16, 0.23, 0.31, 0.4, 0.5, 0.65, 0.85, 1.1)
 _DEEP_DB = -18.0, -17.0  # at its top; per mm
 _FIRST_CHOROID = len(_RETINA)
 _FIRST_DEEP = _FIRST_CHOROID + CHOROID_SLABS - 1
 _LAYER = np.array([boundary for boundary, _, _ in _RETINA])
-_FIRST = {
-    int(boundary): int(np.argmax(_LAYER == boundary)) for boundary in _LAYER
-}  # slab at the top of each layer
+# the slab at the top of each layer
+_FIRST = {int(boundary): list(_LAYER).index(boundary) for boundary in _LAYER}
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +89,7 @@ def _choroid_levels(level: np.ndarray, noise_DWL: np.ndarray, share: np.ndarray)
         contrast = 0.5 if i == 0 else 2.5 + 4.0 * min(1.0, 2 * depth)
         level[_FIRST_CHOROID + i] = stroma - contrast * lumen + 0.8 * noise_DWL[..., i]
     for i, below in enumerate(_DEEP_MM):
-        level[_FIRST_DEEP + i] = (
-            _DEEP_DB[0] + _DEEP_DB[1] * below + noise_DWL[..., -1 - i]
-        )
+        level[_FIRST_DEEP + i] = _DEEP_DB[0] + _DEEP_DB[1] * below + noise_DWL[..., -1 - i]
 
 
 def _vary(level: np.ndarray, texture: _Texture, ragged: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
@@ -121,7 +108,7 @@ def _vessels(level: np.ndarray, chord_mm: np.ndarray) -> None:
 
 
 def _fibre_thinness(level: np.ndarray, depth_KDW: np.ndarray) -> None:
-    """Thin nerve fibre layers are dimmer (fewer fibres, partly filled); thick ones, as in the disc, attenuate."""
+    """Thin nerve fibre layers are dimmer, being half filled; thick ones, as in the disc, attenuate."""
     thick = depth_KDW[GCL] - depth_KDW[ILM]
     level[: _FIRST[GCL]] -= 4.5 * np.exp(-thick / 0.012)
     deep = np.maximum(thick - 0.06, 0)

@@ -18,7 +18,7 @@ CLEAR_OF_DISC = 1.5  # disc radii: nearer, nerve fibres are the disc itself
 
 
 def measure(eye: Eye, picture: Picture) -> dict[str, Any]:
-    """What the picture holds, as columns. A pattern without a slice step has areas of lesions, not volumes: 0."""
+    """What the picture holds, as columns. Lesion volumes of a pattern without a slice step are 0."""
     rows, grid = picture.rows_KDW, picture.grid
     step, dy, dx = (mm / n for mm, n in zip(picture.extent_mm, picture.voxels_DHW.shape, strict=True))
     away = np.hypot(grid.x_DW - eye.disc.x_mm, grid.y_DW - eye.disc.y_mm)

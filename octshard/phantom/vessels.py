@@ -1,6 +1,6 @@
 """Retinal vessels: a tree that leaves the optic disc, arches over the macula and spares the fovea.
 
-Coordinates are mm from the fovea, x towards the nose, y upwards; the same tree is seen by every scan of an eye.
+Coordinates are mm from the fovea, x towards the nose, y upwards; every scan of an eye sees the same tree.
 """
 
 from dataclasses import dataclass

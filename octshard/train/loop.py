@@ -112,7 +112,8 @@ def _loop(
     metrics: dict[str, Any] = {}
     val_loss = None
     sums_2, recent = watch.fresh(run.backend), Recent(cfg.run.log_every_steps)
-    while state.step < steps and not told_to_stop.is_set():
+    stopped = False
+    while state.step < steps and not stopped:
         # 1. take the batch of this step
         recent.waiting()
         taken = [next(batches) for _ in range(run.plan.accumulation)]
@@ -133,7 +134,8 @@ def _loop(
             sums_2, recent = watch.fresh(run.backend), Recent(cfg.run.log_every_steps)
         # 4. validate and save, at thresholds of samples seen
         due = plan.is_due(run.plan, before, state.samples_seen)
-        if due or told_to_stop.is_set():
+        stopped = told_to_stop.is_set() and state.step < steps
+        if due or stopped:
             watch.raise_if_bad(seen._replace(sums_2=sums_2), state.step, recent, run.backend)  # waits
             val_loss = _validate(run) if due else None  # waits
             if val_loss is not None:
@@ -143,7 +145,7 @@ def _loop(
             _save(run, state, before, val_loss, outlets)  # waits for the device, not for the disk
             sums_2, recent = watch.fresh(run.backend), Recent(cfg.run.log_every_steps)
         outlets.progress(state.step, steps, metrics)
-    if stopped := state.step < steps:
+    if stopped:
         outlets.say(
             f"{cfg.run.out}: stopped and saved at step {state.step} of {steps}; run it again to go on"
         )

@@ -1,0 +1,101 @@
+"""The metrics file: appended line by line, cut back on resume, also in a remote store; W&B when asked."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from octshard import store
+from octshard.config import TrainConfig, load
+from octshard.errors import UsageError
+from octshard.train import log
+
+
+def config_for(out: str, *more: str) -> TrainConfig:
+    return load(TrainConfig, [], [f"run.out={out}", *more])
+
+
+@pytest.mark.parametrize("place", ["local", "memory://log"])
+def test_a_resumed_run_has_no_step_twice(tmp_path: Path, place: str) -> None:
+    out = str(tmp_path) if place == "local" else place
+    with log.logging(config_for(out), 0) as lines:
+        for step in (1, 2, 3):
+            lines.write({"step": step, "loss": step / 2})
+        lines.flush()
+    with log.logging(config_for(out), 2) as lines:
+        lines.write({"step": 3, "loss": 9.0})
+    assert log.read(out) == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 1.0}, {"step": 3, "loss": 9.0}]
+
+
+def test_a_line_stands_as_soon_as_it_is_written(tmp_path: Path) -> None:
+    with log.logging(config_for(str(tmp_path)), 0) as lines:
+        lines.write({"step": 1, "loss": float("nan")})
+        assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1, "loss": None}
+
+
+def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
+    url = store.join(str(tmp_path), "metrics.jsonl")
+    store.write(url, b'{"step": 1}\n{"step": 2}\n{"st')
+    assert log.cut_back(url, 7) == ['{"step": 1}', '{"step": 2}']
+    assert store.read(url) == b'{"step": 1}\n{"step": 2}\n'
+
+
+def test_a_silent_log_writes_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = log.silent()
+    lines.write({"step": 1})
+    lines.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_or_unknown_wandb_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with (
+        pytest.raises(UsageError, match=r"octshard\[wandb\]"),
+        log.logging(config_for(str(tmp_path), "run.wandb=offline"), 0),
+    ):
+        pass
+    with (
+        pytest.raises(UsageError, match="want off, offline or online"),
+        log.logging(config_for(str(tmp_path), "run.wandb=yes"), 0),
+    ):
+        pass
+
+
+def test_wandb_gets_the_lines_and_a_resume_continues_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    for step in (1, 2):
+        with log.logging(config_for(str(tmp_path), "run.wandb=offline"), step - 1) as lines:
+            lines.write({"step": step, "loss": 0.5})
+    first, second = fake.started
+    assert first["id"] == second["id"]
+    assert (first["mode"], first["resume"]) == ("offline", "allow")
+    assert first["config"]["model.depth"] == 12
+    assert fake.lines == [({"step": 1, "loss": 0.5}, 1), ({"step": 2, "loss": 0.5}, 2)]
+    assert fake.finished == 2
+
+
+class FakeWandb:
+    """What log.py asks of wandb."""
+
+    def __init__(self) -> None:
+        self.started: list[dict[str, Any]] = []
+        self.lines: list[tuple[dict[str, Any], int]] = []
+        self.finished = 0
+
+    def init(self, **options: Any) -> "FakeWandb":
+        self.started.append(options)
+        return self
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        self.lines.append((values, step))
+
+    def finish(self) -> None:
+        self.finished += 1

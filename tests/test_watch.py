@@ -1,0 +1,46 @@
+"""What a run is watched by: a bad number names its step and volumes; a collapse is said aloud."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from octshard.config import RunConfig
+from octshard.errors import OctshardError
+from octshard.train import device, watch
+from octshard.train.watch import Recent, Watch
+
+CPU = device.open_backend(RunConfig(device="cpu"))
+
+
+def seen_with(sums: list[float], tokens_RF: Tensor) -> Watch:
+    return Watch(torch.tensor(sums), torch.tensor(2.0), tokens_RF, tokens_RF)
+
+
+def test_a_number_that_is_not_finite_counts_once() -> None:
+    nan, inf, one = (torch.tensor(x) for x in (float("nan"), float("inf"), 1.0))
+    assert [float(watch.bad_number(a, b)) for a, b in ((one, one), (nan, one), (one, inf), (nan, inf))] == [
+        0.0, 1.0, 1.0, 1.0,
+    ]  # fmt: skip
+
+
+def test_the_first_bad_step_and_its_volumes_are_named() -> None:
+    recent = Recent(5)
+    for step in range(1, 6):
+        recent.add(step, tuple(f"eye-{step}-{i}" for i in range(10)))
+    watch.raise_if_bad(seen_with([0.0, 0.0], torch.eye(3)), 5, recent, CPU)
+    with pytest.raises(OctshardError, match=r"step 4: .* not finite.*eye-4-0, .*eye-4-7 and 2 more"):
+        watch.raise_if_bad(seen_with([float("nan"), 2.0], torch.eye(3)), 5, recent, CPU)
+
+
+def test_the_loss_is_the_mean_of_the_window() -> None:
+    found = watch.read(seen_with([6.0, 0.0], torch.eye(4)), 3, CPU)
+    assert found["loss"] == 2.0
+    assert found["grad_norm"] == 2.0
+    assert found["rank"] == pytest.approx(4.0, rel=1e-4)
+
+
+def test_collapsed_features_are_said_aloud() -> None:
+    spread = {"step": 7, **watch.read(seen_with([1.0, 0.0], torch.randn(64, 8)), 1, CPU)}
+    equal = {"step": 7, **watch.read(seen_with([1.0, 0.0], torch.ones(64, 8)), 1, CPU)}
+    assert watch.collapse_line(spread) is None
+    assert "WARNING step 7: target features have collapsed" in str(watch.collapse_line(equal))
