@@ -13,6 +13,7 @@ import click
 
 from octshard import __version__
 from octshard.errors import OctshardError, UsageError
+from octshard.pool import cores
 from octshard.progress import progress
 
 if TYPE_CHECKING:
@@ -104,9 +105,7 @@ def phantom(out: str, participants: int, seed: int, scale: float, defects: bool,
 
     wanted = Wanted(participants=participants, seed=seed, scale=scale, defects=defects)
     with progress("made-up eyes") as advance:
-        made = write_release(
-            out, wanted, workers or os.cpu_count() or 1, lambda done, total: advance(done, total, "")
-        )
+        made = write_release(out, wanted, cores(workers), lambda done, total: advance(done, total, ""))
     click.echo(
         f"{out}: {made.volumes} scans of {made.participants} people, {made.bytes / 1e6:.1f} MB in ZIPs"
     )
@@ -160,7 +159,7 @@ def unzip(src: str | None, dst: str | None, config: Sequence[str], overrides: Se
         raise UsageError(f"src={cfg.src!r}, dst={cfg.dst!r}: want both, the release root and where DICOMs go")
     with progress("unzip") as advance:
         told: Callable[[int, int, str], None] = lambda i, n, path: advance(i, n, path.rsplit("/", 1)[-1])  # noqa: E731
-        report = run(cfg.src, cfg.dst, cfg.workers or os.cpu_count() or 1, told)
+        report = run(cfg.src, cfg.dst, cores(cfg.workers), told)
     counts = {
         "written": report.written,
         "skipped, already there": report.skipped,

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from octshard.errors import UsageError
 
@@ -195,12 +196,15 @@ def load(kind: type[Config], files: Sequence[str | Path] = (), overrides: Sequen
             layers.append((str(file), OmegaConf.load(file)))
         except FileNotFoundError:
             raise UsageError(f"config {file}: no such file") from None
-        except Exception as error:  # yaml raises many kinds; each means that the text is not YAML
+        except (YAMLError, UnicodeDecodeError, OSError) as error:
             raise UsageError(f"config {file}: not YAML: {' '.join(str(error).split())}") from error
     for word in overrides:
         if "=" not in word:
             raise UsageError(f"{word!r}: want KEY=VALUE, for example run.seed=1")
-        layers.append((word, OmegaConf.from_dotlist([word])))
+        try:
+            layers.append((word, OmegaConf.from_dotlist([word])))
+        except YAMLError as error:
+            raise UsageError(f"config {word}: not YAML: {' '.join(str(error).split())}") from error
     for origin, layer in layers:
         if not isinstance(layer, DictConfig):
             raise UsageError(f"config {origin}: found a {type(layer).__name__}, want key: value pairs")
@@ -209,7 +213,10 @@ def load(kind: type[Config], files: Sequence[str | Path] = (), overrides: Sequen
             merged = OmegaConf.merge(merged, layer)
         except OmegaConfBaseException as error:
             raise UsageError(f"config {origin}: {str(error).splitlines()[0]}") from error
-    return OmegaConf.to_object(merged)  # type: ignore[return-value]
+    try:
+        return OmegaConf.to_object(merged)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+        raise UsageError(f"config: {str(error).splitlines()[0]}") from error
 
 
 def save(cfg: Any) -> str:

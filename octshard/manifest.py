@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, cast, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +18,7 @@ from octshard.errors import OctshardError, UsageError
 from octshard.volume import Shape, Spacing
 
 FORMAT_VERSION = 1
+AGAIN = "build it again with octshard prep shard"
 SAMPLES, SHARDS, INFO, PLAN = "samples.parquet", "shards.parquet", "dataset.json", "plan.json"
 
 
@@ -97,16 +98,14 @@ class Dataset:
         return [row for row in self.rows if row.status != "ok"]
 
 
-_TYPES = {
-    "str": pa.string(),
-    "int": pa.int64(),
-    "int | None": pa.int64(),
-    "float | None": pa.float64(),
-    "Spacing | None": pa.list_(pa.float64()),
-    "Shape | None": pa.list_(pa.int64()),
-    "tuple[str, ...]": pa.list_(pa.string()),
-    repr(Spacing | None): pa.list_(pa.float64()),
-    repr(Shape | None): pa.list_(pa.int64()),
+_TYPES: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    int | None: pa.int64(),
+    float | None: pa.float64(),
+    Spacing | None: pa.list_(pa.float64()),
+    Shape | None: pa.list_(pa.int64()),
+    tuple[str, ...]: pa.list_(pa.string()),
 }
 
 
@@ -146,20 +145,23 @@ def write_info(url: str, info: Mapping[str, Any]) -> None:
     store.write(url, text.encode() + b"\n")
 
 
-def open_dataset(url: str) -> Dataset:
-    """The tables of the dataset folder `url`; a UsageError says in one line why it cannot be used."""
+def read_info(url: str) -> dict[str, Any]:
+    """dataset.json of the folder `url`, of our format version; else one line that says why not."""
     try:
         info = json.loads(store.read(store.join(url, INFO)))
     except FileNotFoundError:
         raise UsageError(_why_no_dataset(url)) from None
     except ValueError as error:
-        raise OctshardError(
-            f"{store.join(url, INFO)}: not JSON ({error}); build it again with octshard prep shard"
-        ) from error
-    if info.get("format") != FORMAT_VERSION:
-        raise UsageError(
-            f"{url}: shards of format {info.get('format')!r}, want {FORMAT_VERSION}; build them again"
-        )
+        raise OctshardError(f"{store.join(url, INFO)}: not JSON ({error}); {AGAIN}") from error
+    found = info.get("format") if isinstance(info, dict) else info
+    if found != FORMAT_VERSION:
+        raise UsageError(f"{url}: shards of format {found!r}, want {FORMAT_VERSION}; {AGAIN}")
+    return cast(dict[str, Any], info)
+
+
+def open_dataset(url: str) -> Dataset:
+    """The tables of the dataset folder `url`; a UsageError says in one line why it cannot be used."""
+    info = read_info(url)
     rows, shards = read_rows(store.join(url, SAMPLES)), read_shards(store.join(url, SHARDS))
     for shard in shards:
         stored = sum(row.shard == shard.name and row.status == "ok" for row in rows)
@@ -183,9 +185,7 @@ def _why_no_dataset(url: str) -> str:
 
 def _write(url: str, values: Sequence[Any], kind: type) -> None:
     fields = dataclasses.fields(kind)
-    schema = pa.schema(
-        [(f.name, _TYPES[f.type if isinstance(f.type, str) else _type_name(f.type)]) for f in fields]
-    )
+    schema = pa.schema([(name, _TYPES[hint]) for name, hint in get_type_hints(kind).items()])
     columns = {f.name: [_plain(getattr(value, f.name)) for value in values] for f in fields}
     _put(url, pa.table(columns, schema=schema))
 
@@ -194,26 +194,27 @@ def _read(url: str, kind: type) -> list[Any]:
     table = _get(url)
     wanted = [f.name for f in dataclasses.fields(kind)]
     if missing := sorted(set(wanted) - set(table.column_names)):
-        raise OctshardError(f"{url}: columns {missing} are missing; build it again with octshard prep shard")
+        raise OctshardError(f"{url}: columns {missing} are missing; {AGAIN}")
     columns = [[_frozen(value) for value in table.column(name).to_pylist()] for name in wanted]
     return [kind(*values) for values in zip(*columns, strict=True)]
 
 
 def _put(url: str, table: pa.Table) -> None:
     sink = BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     store.write(url, sink.getvalue())
 
 
 def _get(url: str) -> pa.Table:
     try:
-        return pq.read_table(BytesIO(store.read(url)))
-    except pa.ArrowInvalid as error:
-        raise OctshardError(f"{url}: not a whole Parquet file ({str(error).splitlines()[0]})") from error
-
-
-def _type_name(kind: Any) -> str:
-    return kind.__name__ if kind in (str, int, float) else repr(kind)
+        data = store.read(url)
+    except FileNotFoundError:
+        raise OctshardError(f"{url}: no such table; {AGAIN}") from None
+    try:
+        return pq.read_table(BytesIO(data), page_checksum_verification=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # what Arrow raises on damaged bytes
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise OctshardError(f"{url}: not a whole Parquet file ({said}); {AGAIN}") from error
 
 
 def _plain(value: Any) -> Any:

@@ -29,6 +29,11 @@ def spawned(workers: int, enter: Callable[..., None], *arguments: Any) -> Iterat
         raise
 
 
+def cores(wanted: int) -> int:
+    """`wanted` workers, or for 0 as many as this process has CPUs to run on."""
+    return wanted or len(os.sched_getaffinity(0))
+
+
 def nothing() -> None:
     """What a worker does first when it has nothing to prepare."""
 

@@ -40,16 +40,23 @@ def _bar(title: str) -> Iterator[Advance]:
 
 @contextlib.contextmanager
 def _lines(title: str) -> Iterator[Advance]:
-    started, shown = time.monotonic(), float("-inf")
-    last = ""
+    started, written_at = time.monotonic(), float("-inf")
+    written = latest = ""
+
+    def write() -> None:
+        nonlocal written_at, written
+        written_at, written = time.monotonic(), latest
+        sys.stderr.write(f"{latest} ({written_at - started:.0f} s)\n")
+        sys.stderr.flush()
 
     def advance(done: int, total: int, note: str) -> None:
-        nonlocal shown, last
-        now = time.monotonic()
-        line = f"{title}: {done}/{total} {note}".rstrip()
-        if line != last and (now - shown >= PLAIN_EVERY_S or done == total):
-            sys.stderr.write(f"{line} ({now - started:.0f} s)\n")
-            sys.stderr.flush()
-            shown, last = now, line
+        nonlocal latest
+        latest = f"{title}: {done}/{total} {note}".rstrip()
+        if latest != written and time.monotonic() - written_at >= PLAIN_EVERY_S:
+            write()
 
-    yield advance
+    try:
+        yield advance
+    finally:
+        if latest != written:
+            write()

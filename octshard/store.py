@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
 import random
 import shutil
@@ -28,6 +29,7 @@ Result = TypeVar("Result")
 ATTEMPTS = 6  # a transient fault is tried so often: with full jitter up to 0.5, 1, 2, 4, 8 s between
 LEASE_S = 90.0  # a remote lock whose heartbeat is older belongs to a dead run
 HEARTBEAT_S = 20.0
+FULL = (errno.ENOSPC, errno.EDQUOT)
 LEFTOVER = ".partial"  # ends the name of a local file that is being written
 
 
@@ -42,9 +44,8 @@ def is_remote(url: str) -> bool:
 
 def join(url: str, *parts: str) -> str:
     """`url` and the parts behind it, one slash between."""
-    return "/".join([url.rstrip("/") or "/", *(part.strip("/") for part in parts)]).replace(
-        "//", "/", url == "/"
-    )
+    root = url.rstrip("/")
+    return "/".join([root, *(part.strip("/") for part in parts)]) if root or url else "/".join(parts)
 
 
 def read(url: str) -> bytes:
@@ -81,7 +82,7 @@ def open_read(url: str) -> BinaryIO:
 def write(url: str, data: bytes) -> None:
     """Puts an object, atomically, over whatever was there."""
     if is_remote(url):
-        _remote(url, lambda fs: fs.pipe_file(url, data))
+        _remote_put(url, lambda fs: fs.pipe_file(url, data))
         return
     with create(url) as file:
         file.write(data)
@@ -94,22 +95,32 @@ def create(url: str) -> Iterator[BinaryIO]:
         with tempfile.NamedTemporaryFile(prefix="octshard-") as file:
             yield cast(BinaryIO, file)
             file.flush()
-            _remote(url, lambda fs: fs.put_file(file.name, url))
+            _remote_put(url, lambda fs: fs.put_file(file.name, url))
         return
     target = _path(url)
     partial = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}{LEFTOVER}")
-    with _local_errors(url):
+    try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(partial, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
+        opened = open(partial, "wb")  # noqa: SIM115 (closed below, whatever the block does)
+    except OSError as error:
+        raise StoreError(_os_line(url, error)) from error
+    try:
+        with opened:
+            yield opened
+            with _local_errors(url):
+                opened.flush()
+                os.fsync(opened.fileno())
+        with _local_errors(url):
             os.replace(partial, target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-        _sync_folder(target.parent)
+            _sync_folder(target.parent)
+    except (
+        OSError
+    ) as error:  # the block's own errors are the caller's, but for a disk that filled up under it
+        if error.errno in FULL:
+            raise StoreError(_os_line(url, error)) from error
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def exists(url: str) -> bool:
@@ -216,11 +227,17 @@ def _local_lock(url: str) -> Iterator[None]:
 def _remote_lock(url: str) -> Iterator[None]:
     mine = _owner()
     _take_lease(url, mine)
-    stop = threading.Event()
+    stop, lost = threading.Event(), threading.Event()
 
     def beat() -> None:
+        """Keeps the lease fresh; a lease that cannot be kept is lost, and the block must not end well."""
         while not stop.wait(HEARTBEAT_S):
-            write(url, json.dumps({**mine, "time": time.time()}).encode())
+            try:
+                if _lease(url).get("token") != mine["token"]:
+                    return lost.set()
+                write(url, json.dumps({**mine, "time": time.time()}).encode())
+            except StoreError:
+                return lost.set()
 
     thread = threading.Thread(target=beat, name=f"lease of {url}", daemon=True)
     thread.start()
@@ -231,6 +248,10 @@ def _remote_lock(url: str) -> Iterator[None]:
         thread.join()
         if _lease(url).get("token") == mine["token"]:
             remove(url)
+    if lost.is_set():
+        raise StoreError(
+            f"{url}: the lock was lost while writing; make sure no other run writes, then run again"
+        )
 
 
 def _take_lease(url: str, mine: dict[str, Any]) -> None:
@@ -241,31 +262,41 @@ def _take_lease(url: str, mine: dict[str, Any]) -> None:
     if found:
         write(url, data)
     else:
-        try:
-            _remote(url, lambda fs: fs.pipe_file(url, data, mode="create"))
-        except FileExistsError:
-            raise _held(url, json.dumps(_lease(url))) from None
+        with contextlib.suppress(FileExistsError):  # of another run, or of a reply that was lost: see below
+            _remote_put(url, lambda fs: fs.pipe_file(url, data, mode="create"))
     if (now := _lease(url)).get("token") != mine["token"]:
         raise _held(url, json.dumps(now))
 
 
 def _lease(url: str) -> dict[str, Any]:
+    """Who holds a remote lock; {} if nobody, a long dead owner if the object makes no sense."""
     try:
-        return cast(dict[str, Any], json.loads(read(url)))
+        found = json.loads(read(url))
     except FileNotFoundError:
         return {}
     except ValueError:
-        return {"token": "unreadable", "time": 0.0}
+        found = None
+    return found if isinstance(found, dict) else {"token": "", "time": 0.0}
 
 
 def _is_dead(owner: dict[str, Any]) -> bool:
     if time.time() - float(owner.get("time", 0.0)) > LEASE_S:
         return True
-    return owner.get("host") == socket.gethostname() and not Path(f"/proc/{owner.get('pid')}").exists()
+    return owner.get("place") == _place() and not Path(f"/proc/{owner.get('pid')}").exists()
 
 
 def _owner() -> dict[str, Any]:
-    return {"token": uuid.uuid4().hex, "host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
+    me = {"host": socket.gethostname(), "place": _place(), "pid": os.getpid()}
+    return {"token": uuid.uuid4().hex, "time": time.time(), **me}
+
+
+def _place() -> str:
+    """Where process ids mean the same: one boot of a kernel and one process namespace."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return f"unknown {uuid.uuid4().hex}"
 
 
 def _held(url: str, owner: str) -> OctshardError:
@@ -285,11 +316,22 @@ def _local_errors(url: str) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise StoreError(
-                f"{url}: the disk is full; free some space and run the same command again"
-            ) from error
-        raise StoreError(f"{url}: {error.strerror or error}") from error
+        raise StoreError(_os_line(url, error)) from error
+
+
+def _os_line(url: str, error: OSError) -> str:
+    if error.errno in FULL:
+        return f"{url}: the disk is full; free some space and run the same command again"
+    at = f" ({error.filename})" if error.filename and str(error.filename) != url else ""
+    return f"{url}: {error.strerror or error}{at}"
+
+
+def _remote_put(url: str, act: Callable[[Any], Any]) -> None:
+    """A write; there a missing object can only mean a missing bucket."""
+    try:
+        _remote(url, act)
+    except FileNotFoundError as error:
+        raise StoreError(f"{url}: no such bucket, want one that exists and that you may write to") from error
 
 
 def _remote(url: str, act: Callable[[Any], Result]) -> Result:
@@ -316,7 +358,8 @@ def _is_transient(error: Exception) -> bool:
         return status in (408, 429) or status >= 500
     name = type(error).__name__
     return isinstance(error, ConnectionError | TimeoutError) or any(
-        word in name for word in ("Timeout", "Connection", "Disconnected", "ClientPayload", "IncompleteRead")
+        word in name
+        for word in ("Timeout", "Connect", "ClientOS", "Disconnected", "ClientPayload", "IncompleteRead")
     )
 
 
@@ -338,6 +381,7 @@ def _filesystem(scheme: str) -> Any:
         # gcsfs >= 2026 asks a bucket for its storage layout, which stalls 60 s on an emulator
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         options["token"] = "anon"
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs a traceback for what we say in one line
     try:
         return fsspec.filesystem(scheme, **options)
     except ImportError as error:

@@ -156,8 +156,8 @@ def resample_frames(frames_HW: Iterator[np.ndarray], shape_in: Shape, shape_out:
             total_DHW[row] += weight * plane_HW
     if count != d_in:
         raise OctshardError(f"resample: {count} frames came, want {d_in}")
-    limit = np.iinfo(dtype).max
-    return np.clip(np.rint(total_DHW), 0, limit).astype(dtype)
+    np.clip(np.rint(total_DHW, out=total_DHW), 0, np.iinfo(dtype).max, out=total_DHW)
+    return total_DHW.astype(dtype)
 
 
 def resample(volume: Volume, target_mm: Spacing) -> Volume:

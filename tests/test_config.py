@@ -30,6 +30,8 @@ def test_overrides_win_over_files_and_defaults(tmp_path: Path) -> None:
         ("objective.masks=[{ratoi: 1}]", r"unknown key objective.masks\[0\].ratoi; did you mean ratio?"),
         ("run.seed=many", "run.seed=many: .* could not be converted to Integer"),
         ("run.seed", "want KEY=VALUE"),
+        ("model.patch=[1,", "not YAML"),
+        ("run.out=${nowhere}", "nowhere"),
     ],
 )
 def test_mistakes_are_one_clear_line(word: str, message: str) -> None:

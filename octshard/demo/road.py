@@ -4,7 +4,6 @@ Every station resumes, so a demo that was stopped goes on when it is run again.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from octshard.demo import report
 from octshard.errors import UsageError
 from octshard.eval.run import linear_probe
 from octshard.phantom.release import Wanted, write_release
+from octshard.pool import cores
 from octshard.prep import engine, unzip
 from octshard.progress import Advance, progress
 from octshard.train.loop import train
@@ -50,10 +50,10 @@ def run(out: str, wanted: Wanted, configs: Callable[[str], str]) -> str:
     _settle(road, wanted)
     with road.station("1/5 made-up eyes") as advance:
         if not store.exists(store.join(road.at("release"), "participants.tsv")):
-            write_release(road.at("release"), wanted, os.cpu_count() or 1, lambda i, n: advance(i, n, ""))
+            write_release(road.at("release"), wanted, cores(0), lambda i, n: advance(i, n, ""))
     with road.station("2/5 unzip") as advance:
         unzipped = unzip.unzip(
-            road.at("release"), road.at("dicom"), os.cpu_count() or 1, lambda i, n, _: advance(i, n, "")
+            road.at("release"), road.at("dicom"), cores(0), lambda i, n, _: advance(i, n, "")
         )
     with road.station("3/5 shard") as advance:
         prep = config.load(
