@@ -49,6 +49,7 @@ class PrepConfig:
     zstd_level: int = 3
     seed: int = 0  # of the order of samples over shards, and of the split where the release names none
     max_voxels: int = 2_000_000_000  # a file that declares more is refused as too_large
+    max_output_voxels: int = 400_000_000  # so is one whose stored volume would have more
     workers: int = speed(0)  # processes; 0 = one per core
 
 

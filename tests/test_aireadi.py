@@ -136,3 +136,53 @@ def test_the_manifest_is_found_at_the_root_or_in_retinal_oct(tmp_path: Path) -> 
 def test_a_folder_without_manifest_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no manifest\.tsv"):
         aireadi.read_release(str(tmp_path))
+
+
+def test_absurd_numbers_count_as_not_reported() -> None:
+    absurd = {"pixel_spacing": "[1e308, 1e308]", "slice_thickness": "1e999"}
+    sizes = dict.fromkeys(("number_of_frames", "height", "width"), "1e999")
+    entry = only(table({**VALUES, **absurd, **sizes}))
+    assert (entry.pixel_mm, entry.slice_mm) == (None, None)
+    assert (entry.frames, entry.rows, entry.cols) == (None, None, None)
+
+
+@pytest.mark.parametrize("name", ["manifest.tsv", "participants.tsv"])
+@pytest.mark.parametrize(
+    ("encoding", "byte"), [("latin-1", "0xe9"), ("utf-16", "0xff"), ("utf-16-le", "0x00")]
+)
+def test_a_table_that_is_not_utf8_is_one_line_with_place_and_byte(
+    tmp_path: Path, name: str, encoding: str, byte: str
+) -> None:
+    root = unpacked(tmp_path, [sound(1)], {"1001": "train"})
+    text = (root / name).read_text("utf-8-sig") + ("# \u00e9\n" if encoding == "latin-1" else "")
+    (root / name).write_bytes(text.encode(encoding))
+    with pytest.raises(UsageError, match="UTF-8") as caught:
+        aireadi.read_release(str(root))
+    assert f"{root / name}: byte " in str(caught.value)
+    assert byte in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["", "Not reported", "unknown"])
+def test_a_missing_person_is_the_folder_of_the_file(word: str) -> None:
+    entry = only(table({**VALUES, "participant_id": word}))
+    assert (entry.participant, entry.protocol) == ("7001", "cirrus_mac")
+
+
+@pytest.mark.parametrize("path", ["", "x.dcm", "a/zeiss_cirrus/x.dcm", "retinal_oct/x.dcm", "unknown/x.dcm"])
+def test_without_any_person_the_line_is_named(path: str) -> None:
+    nobody = {**VALUES, "participant_id": "Not reported", "filepath": path}
+    with pytest.raises(UsageError, match=r"manifest\.tsv line 3: no participant"):
+        aireadi.parse_manifest(table(VALUES, nobody), "manifest.tsv")
+
+
+@pytest.mark.parametrize(("inside", "src"), [("", "retinal_oct"), ("", "."), ("retinal_oct", ".")])
+def test_a_relative_source_finds_the_same_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str, src: str
+) -> None:
+    root = unpacked(tmp_path / "release", [sound(1)], {"1001": "test"})
+    (root / "manifest.tsv").rename(root / "retinal_oct" / "manifest.tsv")
+    monkeypatch.chdir(root / inside)
+    release = aireadi.read_release(src)
+    assert (release.root, release.splits) == (str(root), {"1001": "test"})
+    assert (root / release.entries[0].path).is_file()

@@ -121,6 +121,62 @@ def test_every_kind_of_file_gives_exactly_one_row(tmp_path: Path) -> None:
     assert files[0].path in duplicate.detail
 
 
+def twins(*data: bytes | None) -> list[File]:
+    """Files of several people in path order, with the UID of the first, and these bytes."""
+    people = [f"{person}001" for person in (1, 4, 7)]
+    scans = [dataclasses.replace(scan(), participant=person) for person in people]
+    return [File(made, each) for made, each in zip(scans, data, strict=False)]
+
+
+def reasons(tmp_path: Path, files: list[File], splits: dict[str, str], cfg: PrepConfig = CFG) -> list[str]:
+    """Reason of every file's row, whatever shards the plan has."""
+    root = unpacked(tmp_path, files, splits)
+    release = read_release(str(root))
+    shards = plan(release.entries, release.splits, cfg)
+    read = lambda entry: store.read(store.join(str(root), entry.path))  # noqa: E731
+    rows = [build.build_sample(member, one, cfg, read)[0] for one in shards for member in one.members]
+    found = {row.source: row.reason for row in rows}
+    assert len(found) == len(files)
+    return [found[file.path] for file in files]
+
+
+@pytest.mark.parametrize("second", ["train", "val"])
+def test_the_first_sound_twin_is_kept_wherever_it_lies(tmp_path: Path, second: str) -> None:
+    whole = sound(1).data
+    assert whole is not None
+    cases: list[tuple[list[bytes | None], list[str]]] = [
+        ([whole, whole, whole], ["", "duplicate", "duplicate"]),
+        ([None, whole, whole], ["missing_file", "", "duplicate"]),
+        ([whole[:-100], None, whole], ["truncated", "missing_file", ""]),
+        ([whole, None, whole[:-100]], ["", "missing_file", "truncated"]),
+        ([None, None, None], ["missing_file"] * 3),
+    ]
+    splits = {"1001": "train", "4001": second, "7001": "train"}
+    for i, (data, wanted) in enumerate(cases):
+        for size in (1, 10**9):  # apart and together
+            cfg = dataclasses.replace(CFG, shard_bytes=size)
+            assert reasons(tmp_path / f"{i}-{size}", twins(*data), splits, cfg) == wanted
+
+
+def test_absurd_numbers_do_not_end_the_run(tmp_path: Path) -> None:
+    def change(ds: Any) -> None:
+        measures = ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.PixelSpacing, measures.SliceThickness = ["1e308", "1e308"], "1e308"
+
+    file = edit(change)
+    file = dataclasses.replace(file, scan=dataclasses.replace(file.scan, pixel_spacing_mm=(1e308, 1e308)))
+    assert only(tmp_path, file).assumed_spacing == 1
+
+
+def test_a_small_rescale_slope_keeps_the_intensities_and_is_flagged(tmp_path: Path) -> None:
+    def change(ds: Any) -> None:
+        ds.RescaleSlope, ds.RescaleIntercept = "0.003921568627", "0"
+
+    row = only(tmp_path, edit(change))
+    assert row.flags == ("mapped_to_uint8",)
+    assert len(np.unique(voxels(tmp_path, row))) > 50
+
+
 def test_webdataset_reads_the_tar(tmp_path: Path) -> None:
     rows = built(tmp_path, [sound(1), sound(2)])
     tar = str(tmp_path / "out" / "train-000000.tar")
@@ -162,6 +218,19 @@ def test_finished_means_done_rows_and_tar_agree(tmp_path: Path) -> None:
         file.unlink()
         assert build.finished(made, str(out)) is None, suffix
         file.write_bytes(whole)
+    table = out / "train-000000.rows.parquet"
+    whole = table.read_bytes()
+    for place in range(0, len(whole), 211):  # the same size, one byte changed
+        table.write_bytes(whole[:place] + bytes([whole[place] ^ 0x40]) + whole[place + 1 :])
+        assert build.finished(made, str(out)) is None, place
+    table.write_bytes(whole)
+    done = out / "train-000000.done.json"
+    said = done.read_bytes()
+    for text in ("[]", "null", "{}", '{"rows_sha256": 1}'):
+        done.write_text(text)
+        assert build.finished(made, str(out)) is None, text
+    done.write_bytes(said)
+    assert build.finished(made, str(out)) is not None
     other = dataclasses.replace(made, members=made.members[:1])
     assert build.finished(other, str(out)) is None
 
@@ -246,7 +315,7 @@ def test_a_spacing_that_asks_for_terabytes_is_refused(tmp_path: Path) -> None:
     row = only(
         tmp_path,
         variant(pixel_spacing_mm=(1.0, 1.0), slice_thickness_mm=1.0),
-        dataclasses.replace(CFG, max_voxels=100_000),
+        dataclasses.replace(CFG, max_output_voxels=100_000),
     )
     assert row.reason == "too_large"
     assert {"implausible_axial_spacing", "implausible_lateral_spacing", "implausible_slice_spacing"} == set(

@@ -60,6 +60,15 @@ def test_a_state_comes_back_bit_for_bit(cfg: TrainConfig) -> None:
     assert all(torch.equal(old[i][name], new[i][name]) for i in old for name in old[i])
 
 
+def test_a_checkpoint_of_another_device_does_not_bring_its_fused_adamw(cfg: TrainConfig) -> None:
+    state = state_of(cfg, 1)
+    payload = checkpoint.payload_of(state, cfg, {})
+    for group in payload["optimizer"]["param_groups"]:
+        group["fused"] = True
+    checkpoint.restore(payload, state)
+    assert [group["fused"] for group in state.optimizer.param_groups] == [False, False]
+
+
 def test_the_file_loads_with_weights_only(cfg: TrainConfig) -> None:
     put(cfg, 1)
     assert torch.load(path_of(cfg, 1), weights_only=True)["position"] == [1, 1]

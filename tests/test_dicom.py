@@ -114,6 +114,16 @@ def test_top_level_spacing_and_blanks() -> None:
     assert (top.pixel_mm, top.thickness_mm, top.between_mm) == ((0.003, 0.012), None, 0.05)
 
 
+@pytest.mark.parametrize("text", ["1e308", "1e999", "1e-300", "-1"])
+def test_an_absurd_length_counts_as_not_reported(text: str) -> None:
+    data = edited(
+        dicom.write(dataclasses.replace(scan(), measures="none")),
+        setting(PixelSpacing=[text, text], SliceThickness=text, SpacingBetweenSlices=text),
+    )
+    top = dicom.read_header(data, LIMIT).measures[2]
+    assert (top.pixel_mm, top.thickness_mm, top.between_mm) == (None, None, None)
+
+
 def test_circles_are_written_as_nonlinear_paths() -> None:
     turn = np.linspace(0, 2 * np.pi, 60)
     paths = (*RASTER[:5], 500 + 100 * np.stack([np.sin(turn), np.cos(turn)], axis=1))

@@ -4,18 +4,20 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from made_release import changed, sound, unpacked
+from made_release import File, changed, sound, unpacked
 
 from octshard import manifest, store
 from octshard.config import PrepConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.prep import build, engine
+from octshard.prep.aireadi import read_release
 
 SPLITS = {"1001": "train", "4001": "val"}
 DEVICE = "topcon_triton"
@@ -32,7 +34,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(release: Path, dst: Path, **values: object) -> PrepConfig:
     """About two samples a shard."""
     made = PrepConfig(src=str(release), dst=str(dst), target_spacing=[0.08, 0.04, 0.04], workers=1)
-    return dataclasses.replace(made, shard_bytes=300, **values)  # type: ignore[arg-type]
+    return dataclasses.replace(made, **{"shard_bytes": 300, **values})  # type: ignore[arg-type]
 
 
 def run(cfg: PrepConfig) -> engine.DeviceSummary:
@@ -164,6 +166,67 @@ def test_a_second_run_while_one_is_writing_is_one_clear_line(release: Path, tmp_
     run(config(release, tmp_path))
 
 
+def test_a_release_that_is_not_unzipped_stops_and_a_rerun_after_unzip_is_whole(
+    release: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("manifest.tsv", "participants.tsv"):
+        (bare / name).write_bytes((release / name).read_bytes())
+    cfg = config(bare, tmp_path / "dst")
+    for _ in range(2):
+        with pytest.raises(OctshardError, match=r"not one of the 11 listed files .* octshard prep unzip"):
+            run(cfg)
+        assert not {"samples.parquet", "shards.parquet", "dataset.json"} & set(tree(tmp_path / "dst"))
+    shutil.copytree(release / "retinal_oct", bare / "retinal_oct")
+    run(cfg)
+    assert tree(tmp_path / "dst") == undisturbed
+
+
+@pytest.mark.parametrize("after", [2, 3, 4, 5])
+def test_files_that_come_late_change_their_shards_and_their_twins_alone(tmp_path: Path, after: int) -> None:
+    """The first of two twins comes after the second was stored: the second becomes the duplicate."""
+    files = [sound(i) for i in range(4)]
+    second = File(dataclasses.replace(files[0].scan, participant="4001"), files[0].data)
+    root = unpacked(tmp_path / "release", [*files, second], SPLITS)
+    for late in files[:3]:
+        (root / late.path).unlink()
+    cfg = config(root, tmp_path / "dst", shard_bytes=1)
+    assert run(cfg).refused == {"missing_file": 3}
+    assert run(cfg).kept == 5
+    for late in files[:3]:
+        (root / late.path).write_bytes(late.data or b"")
+    kill_run(cfg, after, tmp_path / "run.py")  # one kept, the others made again
+    again = run(cfg)
+    assert (again.stored, again.refused) == (4, {"duplicate": 1})
+    assert again.kept >= 1
+    run(dataclasses.replace(cfg, dst=str(tmp_path / "anew")))
+    assert tree(tmp_path / "dst") == tree(tmp_path / "anew")
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "7", '{"config": []}', "{"])
+def test_a_plan_that_is_not_ours_is_one_line(release: Path, tmp_path: Path, text: str) -> None:
+    cfg = config(release, tmp_path)
+    run(cfg)
+    (tmp_path / DEVICE / "plan.json").write_text(text)
+    with pytest.raises(UsageError, match=r"plan\.json: not .* build it again"):
+        run(cfg)
+
+
+def test_shards_without_their_plan_are_of_a_config_that_nobody_knows(release: Path, tmp_path: Path) -> None:
+    run(config(release, tmp_path))
+    for name in ("plan.json", "dataset.json"):
+        (tmp_path / DEVICE / name).unlink()
+    with pytest.raises(UsageError, match=r"without plan\.json"):
+        run(config(release, tmp_path, zstd_level=9))
+
+
+def test_all_among_the_devices_means_all(release: Path) -> None:
+    entries = read_release(str(release)).entries
+    for wanted in (["all"], ["all", DEVICE], [DEVICE, "all"]):
+        assert engine.select(entries, wanted, "src") == [DEVICE]
+
+
 def test_a_changed_config_names_what_changed(release: Path, tmp_path: Path) -> None:
     run(config(release, tmp_path))
     with pytest.raises(UsageError, match=r"zstd_level: 3 -> 9") as caught:
@@ -196,11 +259,23 @@ def test_a_device_that_the_manifest_does_not_list(release: Path, tmp_path: Path)
         ("target_spacing", [0.1, 0.1]),
         ("image_size", [0, 8, 8]),
         ("include_geometry", ["spiral"]),
+        ("target_spacing", [0.1, 0.1, float("nan")]),
+        ("target_spacing", [0.1, 0.1, float("inf")]),
+        ("image_size", [8, 8, -1]),
+        ("zstd_level", 0),
+        ("zstd_level", 23),
+        ("workers", -1),
+        ("shard_bytes", 0),
+        ("max_voxels", 0),
+        ("max_output_voxels", 0),
     ],
 )
 def test_a_wrong_value_is_named(release: Path, tmp_path: Path, key: str, value: object) -> None:
-    with pytest.raises(UsageError, match=key):
-        run(config(release, tmp_path, **{key: value}))
+    cfg = dataclasses.replace(config(release, tmp_path), **{key: value})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=key) as caught:
+        run(cfg)
+    assert "want" in str(caught.value)
+    assert key == "include_geometry" or repr(value)[:4] in str(caught.value)
 
 
 def test_a_missing_place_is_named(release: Path) -> None:
@@ -223,7 +298,7 @@ def test_a_worker_that_dies_or_fails_is_one_line_naming_the_shard(
     monkeypatch.setattr(engine, "_build", act)
     with pytest.raises(OctshardError, match=text) as caught:
         run(config(release, tmp_path, workers=2))
-    assert "train-000000" in str(caught.value)
+    assert "train-00000" in str(caught.value)
     assert "\n" not in str(caught.value)
     monkeypatch.undo()
     run(config(release, tmp_path))

@@ -24,12 +24,20 @@ def test_monochrome1_is_inverted_within_the_stored_bits() -> None:
 
 def test_rescale_widens_the_type_only_where_it_must() -> None:
     frame = np.array([[0, 10, 255]], np.uint8)
-    shifted = Levels(8, 8, False, False, ((0.5, 3.0),)).apply(frame, 0)
-    assert shifted.dtype == np.uint8
-    assert shifted.tolist() == [[3, 8, 130]]  # 10/2 + 3; 127.5 + 3 = 130.5 rounds to even
+    turned = Levels(8, 8, False, False, ((-1.0, 255.0),)).apply(frame, 0)
+    assert turned.dtype == np.uint8
+    assert turned.tolist() == [[255, 245, 0]]
     wide = Levels(8, 8, False, False, ((4.0, 7.0),)).apply(frame, 0)
     assert wide.dtype == np.uint16
     assert wide.tolist() == [[7, 47, 1027]]
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(1 / 255, 0.0), (0.5, 3.0), (1e-12, 7.0)])
+def test_a_slope_below_one_keeps_every_stored_level_apart(slope: float, intercept: float) -> None:
+    frame = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    out = Levels(8, 8, False, False, ((slope, intercept),)).apply(frame, 0)
+    assert out.dtype == np.uint16
+    assert np.abs(out - frame * 257.0).max() <= 1
 
 
 def test_negative_ranges_are_mapped_linearly_onto_uint16() -> None:
@@ -52,6 +60,8 @@ def test_each_frame_has_its_own_slope_but_one_type() -> None:
         Levels(8, 12, False, False, PLAIN),
         Levels(8, 8, False, False, ((0.0, 1.0),)),
         Levels(8, 8, False, False, ((float("nan"), 1.0),)),
+        Levels(8, 8, False, False, ((1e307, 0.0),)),
+        Levels(8, 8, False, False, ((1e-30, 1.0),)),
     ],
 )
 def test_numbers_that_cannot_be_read_are_named(levels: Levels) -> None:

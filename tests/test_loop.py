@@ -1,4 +1,4 @@
-"""The training loop on tiny shards: resume, accumulation, SIGTERM, and one clear line for each thing gone wrong."""
+"""The training loop on tiny shards: resume, accumulation, SIGTERM, and one clear line for each failure."""
 
 import os
 import signal
@@ -171,7 +171,7 @@ def test_a_bad_sample_stops_the_run_by_name(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_names_its_step_and_is_never_saved(shards: str, tmp_path: Path) -> None:
-    cfg = config_for(shards, tmp_path, *LENGTH, "optim.base_lr=1e38", "run.log_every_steps=100")
+    cfg = config_for(shards, tmp_path, *LENGTH, "optim.base_lr=1e30", "run.log_every_steps=100")
     with pytest.raises(OctshardError, match=r"step [23]: loss or gradient is not finite.*train0\d\d-"):
         run(cfg)
     assert checkpoint.records(str(tmp_path)) == []

@@ -81,16 +81,35 @@ def test_no_participant_and_no_shard_crosses_a_split(
 
 
 @given(entries, configs)
-def test_one_of_the_rows_with_one_uid_or_path_is_kept_and_the_others_name_it(
-    rows: list[Entry], cfg: PrepConfig
-) -> None:
-    kept = [m for shard in plan(rows, {}, cfg) for m in shard.members if not m.twin]
-    assert len({m.entry.sop_instance_uid for m in kept}) == len(kept) == len({m.entry.path for m in kept})
-    paths = {m.entry.path for m in kept}
-    twins = [m for shard in plan(rows, {}, cfg) for m in shard.members if m.twin]
-    for twin in twins:
-        assert twin.twin <= twin.entry.path
-    assert paths or not rows
+def test_a_member_carries_all_rows_that_uids_and_paths_tie_to_it(rows: list[Entry], cfg: PrepConfig) -> None:
+    for shard in plan(rows, {}, cfg):
+        for member in shard.members:
+            assert member.group[member.before] == member.entry
+            assert [e.path for e in member.group] == sorted(e.path for e in member.group)
+            assert set(member.group) == tied(member.entry, rows)
+
+
+def tied(entry: Entry, rows: list[Entry]) -> set[Entry]:
+    """By brute force: everything reachable over a shared UID or path."""
+    found = {entry}
+    while True:
+        names = {name for e in found for name in (e.sop_instance_uid, e.path)}
+        more = {row for row in rows if names & {row.sop_instance_uid, row.path}} | found
+        if more == found:
+            return found
+        found = more
+
+
+def test_rows_that_are_wholly_equal_are_twins_too() -> None:
+    (shard,) = plan([entry(1, 1000)] * 3, {}, PrepConfig())
+    assert sorted(member.before for member in shard.members) == [0, 1, 2]
+
+
+def test_many_twins_make_a_plan_no_larger() -> None:
+    rows = [entry(i, 1000 + i, "2.25.7") for i in range(3000)]
+    shards = plan(rows, {}, PrepConfig())
+    assert len(digest(shards)) == 16
+    assert len(repr(shards)) < 600 * len(rows)
 
 
 def test_names_count_up_within_a_split_and_sizes_are_even() -> None:
@@ -109,6 +128,7 @@ def test_the_expected_size_is_that_of_the_resampled_volume() -> None:
     assert expected_bytes(shard.members[0], PrepConfig()) == int(128 * 100 * 300 * 0.7)
     (unknown,) = plan([entry(1, 1000, frames=None)], {}, PrepConfig())
     assert expected_bytes(unknown.members[0], PrepConfig()) == int(64 * 384 * 384 * 0.7)
+    assert expected_bytes(shard.members[0], PrepConfig(max_output_voxels=1000)) == 700
 
 
 def test_a_shard_mixes_participants_and_the_seed_decides_how() -> None:

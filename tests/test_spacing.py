@@ -2,7 +2,7 @@
 
 import pytest
 
-from octshard.prep.spacing import Measures, Resolved, resolve
+from octshard.prep.spacing import Measures, Resolved, length_mm, resolve
 
 NOTHING = (Measures("per_frame"), Measures("shared"), Measures("top_level"))
 
@@ -74,3 +74,12 @@ def test_implausible_values_are_flagged_and_kept(
 
 def test_spacing_that_varies_by_frame_is_flagged() -> None:
     assert found(Measures("per_frame", (0.004, 0.01), 0.1, varies=True)).flags == ("spacing_varies_by_frame",)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1, 1e-12, 2e6, 1e308, float("inf"), float("nan")])
+def test_what_cannot_be_a_length_is_none(value: float) -> None:
+    assert length_mm(value) is None
+
+
+def test_lengths_pass_untouched() -> None:
+    assert [length_mm(mm) for mm in (1e-9, 0.0039, 1e6)] == [1e-9, 0.0039, 1e6]

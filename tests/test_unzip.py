@@ -1,7 +1,9 @@
 """Device ZIPs -> objects: matched by the manifest, whole or absent, nothing outside DST whatever it says."""
 
 import io
+import json
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from made_release import File, changed, sound, zipped
 
 from octshard import store
-from octshard.errors import OctshardError
+from octshard.errors import OctshardError, UsageError
 from octshard.prep import unzip
 from octshard.prep.unzip import Report
 
@@ -118,7 +120,7 @@ def test_members_that_no_row_lists_are_told_and_not_written(tmp_path: Path) -> N
 def test_links_are_refused(tmp_path: Path) -> None:
     info = zipfile.ZipInfo(tail(FILES[0]))
     info.external_attr = 0o120777 << 16
-    assert unzip.problem_of(info) == "symbolic link"
+    assert unzip.problem_of(info, 1000) == "symbolic link"
 
 
 def test_encrypted_members_are_refused(tmp_path: Path) -> None:
@@ -192,7 +194,7 @@ def test_overlapping_members_are_refused() -> None:
     struct.pack_into("<L", tail_, 12, 3 * len(entry))
     url = "memory://unzip-overlap.zip"
     store.write(url, data[:start] + entry * 3 + bytes(tail_))
-    members, problem = unzip._directory(url)
+    members, _, problem = unzip._directory(url)
     assert members == []
     assert "overlap" in problem
 
@@ -223,3 +225,112 @@ def test_a_release_goes_to_cloud_storage(tmp_path: Path, gcs: str) -> None:
     report = run(src, f"{gcs}/unzip")
     assert store.read(f"{gcs}/unzip/{report.written[0]}") == FILES[0].data
     assert len(run(src, f"{gcs}/unzip").skipped) == 2
+
+
+def test_of_one_name_twice_the_first_is_written_and_the_second_told(tmp_path: Path) -> None:
+    root = zipped(tmp_path / "src", FILES, SPLITS)
+    with (
+        warnings.catch_warnings(action="ignore"),
+        zipfile.ZipFile(root / "topcon_triton" / "topcon_triton.zip", "w") as archive,
+    ):
+        archive.writestr(tail(FILES[0]), FILES[0].data or b"")
+        archive.writestr(tail(FILES[0]), b"other")
+    report = run(root, tmp_path / "dst")
+    assert (tmp_path / "dst" / FILES[0].path).read_bytes() == FILES[0].data
+    assert [reason.rsplit(", ", 1)[1] for reason in reasons(report)] == ["other bytes"]
+
+
+def test_a_local_name_that_is_no_utf8_is_one_refusal(tmp_path: Path) -> None:
+    root = release(tmp_path, {tail(FILES[0]): None, tail(FILES[1]): FILES[1].data})
+    path = root / "topcon_triton" / "a.zip"
+    data = bytearray(path.read_bytes())
+    data[6:8] = struct.pack("<H", 0x800)  # local flag: the name is UTF-8
+    data[30] = 0xFF
+    at = data.index(b"PK\x01\x02")
+    data[at + 8 : at + 10] = struct.pack("<H", 0x800)
+    path.write_bytes(bytes(data))
+    report = run(root, tmp_path / "dst")
+    assert report.written == (FILES[1].path,)
+    assert reasons(report)[0].startswith("damaged")
+
+
+@pytest.mark.parametrize("offset", [0x7FFFFFFF, 0xFFFFFFFE])
+def test_a_member_that_begins_outside_its_zip_is_one_refusal(tmp_path: Path, offset: int) -> None:
+    root = release(tmp_path, {tail(FILES[0]): None, tail(FILES[1]): FILES[1].data})
+    path = root / "topcon_triton" / "a.zip"
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<L", data, data.index(b"PK\x01\x02") + 42, offset)
+    path.write_bytes(bytes(data))
+    report = run(root, tmp_path / "dst")
+    assert report.written == (FILES[1].path,)
+    assert "begins at byte" in reasons(report)[0]
+
+
+def test_whatever_byte_of_the_structure_is_changed_the_run_goes_on(tmp_path: Path) -> None:
+    root = release(tmp_path, {tail(FILES[0]): None, tail(FILES[1]): FILES[1].data})
+    path = root / "topcon_triton" / "a.zip"
+    whole = path.read_bytes()
+    second, directory = whole.index(b"PK\x03\x04", 4), whole.index(b"PK\x01\x02")
+    places = [*range(100), *range(second, second + 100), *range(directory, len(whole))]
+    for place in places[::3]:
+        data = bytearray(whole)
+        data[place] ^= (0xFF, 0x80, 0x08)[place % 3]
+        path.write_bytes(bytes(data))
+        report = run(root, "memory://unzip-structure", 1)
+        for name in report.written:  # whatever was written is what its file was
+            assert store.read(f"memory://unzip-structure/{name}") in {file.data for file in FILES}
+
+
+def test_a_damaged_member_takes_the_older_object_with_it(tmp_path: Path) -> None:
+    root, dst = release(tmp_path, {tail(FILES[0]): None, tail(FILES[1]): FILES[1].data}), tmp_path / "dst"
+    run(root, dst)
+    path = root / "topcon_triton" / "a.zip"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 16] ^= 1  # the crc that the directory tells
+    path.write_bytes(bytes(data))
+    report = run(root, dst)
+    assert report.skipped == (FILES[1].path,)
+    assert reasons(report)[0].startswith("damaged")
+    assert not (dst / FILES[0].path).exists()
+    assert FILES[0].path not in json.loads((dst / unzip.JOURNAL).read_bytes())
+
+
+def test_our_own_failing_store_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(url: str) -> None:
+        raise store.StoreError(f"{url}: the disk is full")
+
+    monkeypatch.setattr(store, "create", fail)
+    with pytest.raises(store.StoreError, match="disk is full"):
+        run(zipped(tmp_path / "src", FILES, SPLITS), tmp_path / "dst")
+
+
+@pytest.mark.parametrize("entry", [{}, [], None, 7, {"size": 1}])
+def test_a_damaged_journal_entry_counts_as_absent(tmp_path: Path, entry: object) -> None:
+    src, dst = zipped(tmp_path / "src", FILES, SPLITS), tmp_path / "dst"
+    run(src, dst)
+    journal = dst / unzip.JOURNAL
+    journal.write_text(json.dumps({**json.loads(journal.read_text()), FILES[0].path: entry}))
+    report = run(src, dst)
+    assert (report.written, report.skipped) == ((FILES[0].path,), (FILES[1].path,))
+
+
+def test_a_release_without_zips_names_where_they_were_looked_for(tmp_path: Path) -> None:
+    root = zipped(tmp_path / "src", FILES, SPLITS)
+    (root / "topcon_triton" / "topcon_triton.zip").unlink()
+    with pytest.raises(UsageError, match=r"no ZIP in .*retinal_oct/structural_oct"):
+        run(root, tmp_path / "dst")
+
+
+def test_threads_are_one_or_more(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="threads=0: want 1"):
+        run(zipped(tmp_path / "src", FILES, SPLITS), tmp_path / "dst", 0)
+
+
+def test_leftovers_of_a_killed_run_are_swept_at_the_root_too(tmp_path: Path) -> None:
+    src, dst = zipped(tmp_path / "src", FILES, SPLITS), tmp_path / "dst"
+    folder = (dst / FILES[0].path).parent
+    folder.mkdir(parents=True)
+    for place in (dst, folder):
+        (place / f".x.1.2{store.LEFTOVER}").write_bytes(b"half")
+    run(src, dst)
+    assert not list(dst.rglob(f"*{store.LEFTOVER}"))

@@ -9,7 +9,7 @@ from made_release import changed, sound, unpacked
 
 from octshard import manifest
 from octshard.config import PrepConfig
-from octshard.errors import UsageError
+from octshard.errors import OctshardError, UsageError
 from octshard.manifest import Row
 from octshard.prep import engine
 from octshard.prep.verify import Finding, verify
@@ -121,3 +121,29 @@ def test_a_key_twice_a_stray_tar_and_a_crossing_participant_are_found(folder: Pa
 def test_what_is_no_dataset_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         findings(tmp_path)
+
+
+def test_a_lost_refused_row_is_found_by_the_counts(folder: Path) -> None:
+    manifest.write_rows(str(folder / "samples.parquet"), [r for r in rows(folder) if r.status == "ok"])
+    (finding,) = findings(folder)
+    assert "missing_file" in finding.what
+    assert "dataset.json" in finding.what
+
+
+@pytest.mark.parametrize("name", ["samples.parquet", "shards.parquet"])
+def test_a_missing_or_damaged_table_is_one_line(folder: Path, name: str) -> None:
+    table = folder / name
+    table.write_bytes(table.read_bytes()[:-20])
+    for _ in range(2):
+        with pytest.raises(OctshardError, match=name) as caught:
+            findings(folder)
+        assert "\n" not in str(caught.value)
+        table.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"format": 0}'])
+def test_a_dataset_json_that_is_not_ours_is_one_line(folder: Path, text: str) -> None:
+    (folder / "dataset.json").write_text(text)
+    with pytest.raises(OctshardError) as caught:
+        findings(folder)
+    assert str(folder) in str(caught.value)

@@ -4,11 +4,13 @@
 """
 
 import csv
+import os
 import re
 from dataclasses import dataclass
 
 from octshard import store
 from octshard.errors import UsageError
+from octshard.prep.spacing import length_mm
 from octshard.volume import DEVICES
 
 MISSING = {"", "not reported", "not provided", "varies by frame", "none", "nan", "na", "n/a", "unknown"}
@@ -75,12 +77,14 @@ class Release:
 
 def read_release(src: str) -> Release:
     """The tables of the release at `src`, the folder that holds manifest.tsv (v3: in its retinal_oct)."""
+    if "://" not in src:
+        src = os.path.abspath(src)  # `.` and `retinal_oct` have names and parents too
     folders = [src, store.join(src, "retinal_oct")]
     home = next((folder for folder in folders if store.exists(store.join(folder, TABLES[0]))), None)
     if home is None:
         raise UsageError(f"{src}: no manifest.tsv, want the release root, the folder that holds it")
     manifest = store.join(home, TABLES[0])
-    entries = parse_manifest(store.read(manifest).decode("utf-8-sig"), manifest)
+    entries = parse_manifest(_text(manifest), manifest)
     inside = home.rstrip("/").endswith("/retinal_oct") and any(
         e.path.startswith("retinal_oct/") for e in entries
     )
@@ -89,7 +93,7 @@ def read_release(src: str) -> Release:
     for folder in dict.fromkeys((root, home)):
         people = store.join(folder, TABLES[1])
         if store.exists(people):
-            splits = parse_participants(store.read(people).decode("utf-8-sig"))
+            splits = parse_participants(_text(people))
             tables.append(people.removeprefix(root).strip("/"))
             break
     return Release(root, tuple(entries), splits, tuple(tables))
@@ -142,9 +146,25 @@ def relative_path(text: str, where: str) -> str:
     return "/".join(parts[1:] if parts[:1] == ["dataset"] else parts)
 
 
+def _text(url: str) -> str:
+    """A table's text: UTF-8, with or without a byte-order mark; anything else is a UsageError."""
+    data = store.read(url)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{url}: byte {error.start} is 0x{data[error.start]:02x}, not UTF-8; save the table as UTF-8 text"
+        ) from None
+    if "\0" in text:
+        raise UsageError(f"{url}: byte {data.index(0)} is 0x00 (UTF-16?), want UTF-8; save it as UTF-8 text")
+    return text
+
+
 def _entry(field: dict[str, str], where: str) -> Entry:
     path = relative_path(field["path"], where)
-    participant = field["participant"]
+    participant = field["participant"] or _person_in(path)
+    if not participant:
+        raise UsageError(f"{where}: no participant, neither in its column nor as the folder of {path!r}")
     uid = field["uid"] or _uid_in(path)
     return Entry(
         participant=participant,
@@ -194,6 +214,13 @@ def _value(record: dict[str, str], names: tuple[str, ...]) -> str:
     return "" if text.strip().lower() in MISSING else text.strip()
 
 
+def _person_in(path: str) -> str:
+    """The folder above the file, in which releases keep one person's scans; empty if it names no person."""
+    above = path.split("/")[-2:-1]
+    named = {*DEVICES, *MISSING, "structural_oct", "retinal_oct"}
+    return above[0] if above and above[0].lower() not in named else ""
+
+
 def _uid_in(path: str) -> str:
     last = path.removesuffix(".dcm").rsplit("_", 1)[-1]
     return last if re.fullmatch(r"[0-9]+(\.[0-9]+)+", last) else ""
@@ -206,12 +233,13 @@ def _numbers(text: str) -> list[float]:
 
 def _pair(text: str) -> tuple[float, float] | None:
     found = _numbers(text)
-    return (found[0], found[1]) if len(found) == 2 and min(found) > 0 else None
+    lengths = [length_mm(number) for number in found]
+    return (lengths[0], lengths[1]) if len(lengths) == 2 and lengths[0] and lengths[1] else None
 
 
 def _length(text: str) -> float | None:
     found = _numbers(text)
-    return found[0] if len(found) == 1 and found[0] > 0 else None
+    return length_mm(found[0]) if len(found) == 1 else None
 
 
 def _count(text: str) -> int | None:

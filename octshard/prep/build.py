@@ -8,7 +8,8 @@ import dataclasses
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,6 @@ from octshard.prep.spacing import Measures, Resolved
 from octshard.volume import (
     Moments,
     Refused,
-    SampleKey,
     Shape,
     Spacing,
     Volume,
@@ -40,6 +40,7 @@ Tell = Callable[[str], None]  # called with every row's status, for progress
 
 VOLUMES = {"raster", "unknown"}  # geometries that are volumes without being asked for; `unknown` is flagged
 TAR, ROWS, DONE = ".tar", ".rows.parquet", ".done.json"
+ROWS_DIGEST = "rows_sha256"  # stands in done.json beside the ShardInfo
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +75,11 @@ def build_shard(plan: ShardPlan, cfg: PrepConfig, read: Reader, folder: str, tel
         with store.create(tar) as file:
             sums = shard.write(file, _chain(first, pieces))
     rows = _with_offsets(rows, sums.offsets)
-    manifest.write_rows(store.join(folder, plan.name + ROWS), rows)
+    table = store.join(folder, plan.name + ROWS)
+    manifest.write_rows(table, rows)
     device = plan.members[0].entry.device
     info = ShardInfo(plan.name + TAR, device, plan.split, len(sums.offsets), sums.bytes, sums.sha256)
-    text = json.dumps(dataclasses.asdict(info), sort_keys=True)
+    text = json.dumps({**dataclasses.asdict(info), ROWS_DIGEST: _digest(table)}, sort_keys=True)
     store.write(store.join(folder, plan.name + DONE), text.encode())
     return info
 
@@ -85,47 +87,89 @@ def build_shard(plan: ShardPlan, cfg: PrepConfig, read: Reader, folder: str, tel
 def finished(plan: ShardPlan, folder: str) -> tuple[ShardInfo, list[Row]] | None:
     """A shard's info and rows if both stand and agree with each other, the plan and the tar; else None."""
     try:
-        info = ShardInfo(**json.loads(store.read(store.join(folder, plan.name + DONE))))
-        rows = manifest.read_rows(store.join(folder, plan.name + ROWS))
+        done = json.loads(store.read(store.join(folder, plan.name + DONE)))
+        table = store.join(folder, plan.name + ROWS)
+        if done.pop(ROWS_DIGEST) != _digest(table):
+            return None
+        info, rows = ShardInfo(**done), manifest.read_rows(table)
         size = store.size(store.join(folder, info.name)) if info.samples else 0
     except store.StoreError:
         raise
-    except (FileNotFoundError, ValueError, TypeError, OctshardError):  # absent, or not what we write
+    except (FileNotFoundError, ValueError, TypeError, AttributeError, KeyError, OctshardError):
+        # absent, or not what we write
         return None
     whole = [row.source for row in rows] == [member.entry.path for member in plan.members]
     stored = sum(row.status == "ok" for row in rows)
     return (info, rows) if whole and stored == info.samples and size == info.bytes else None
 
 
+def counts(rows: Sequence[Row]) -> dict[str, Any]:
+    """What dataset.json says of a folder's rows."""
+    stored = [row for row in rows if row.status == "ok"]
+    refused = Counter(row.reason for row in rows if row.status != "ok")
+    return {
+        "rows": len(rows),
+        "stored": len(stored),
+        "refused": dict(sorted(refused.items())),
+        "splits": dict(sorted(Counter(row.split for row in stored).items())),
+    }
+
+
 def build_sample(member: Member, plan: ShardPlan, cfg: PrepConfig, read: Reader) -> tuple[Row, bytes]:
-    """The row of one manifest entry, and its tar slice; empty if it is refused."""
+    """The row of one manifest entry, and its tar slice; empty if it is refused.
+
+    A sound file with a sound twin before it is a duplicate. The twin may lie in another shard or split, so it
+    is read anew: the answer hangs on the files alone, not on workers, shards or what an earlier run left.
+    """
     known = _known(member, plan)
     try:
-        data = _read(member, read)
-        known |= {"source_bytes": len(data), "source_crc32": zlib.crc32(data)}
-        header = dicom.read_header(data, cfg.max_voxels)
-        known |= _header_facts(header, member.entry)
-        shape = geometry.classify(header.locations, header.frames)
-        resolved = _spacing(header, member.entry, shape)
-        flags = [*_header_flags(header, member.entry), *_geometry_flags(shape), *resolved.flags]
-        known |= {
-            "geometry": shape.kind,
-            "spacing_in": resolved.spacing_mm,
-            "spacing_source": resolved.source,
-            "assumed_spacing": int(resolved.assumed),
-            "flags": tuple(sorted(flags)),
-        }
-        _want_volume(shape, cfg)
-        made = _make(member, data, header, resolved, cfg)
+        made = _sound(member, cfg, read, known)
+        if twin := _sound_twin(member, cfg, read):
+            raise Refused("duplicate", f"same SOPInstanceUID or path as {twin}")
     except Refused as refused:
         return Row(**known, status="refused", reason=refused.reason, detail=refused.detail), b""
     return _packed(known, made, plan, cfg)
 
 
+def _sound_twin(member: Member, cfg: PrepConfig, read: Reader) -> str:
+    """The path of the first twin before `member` that is not refused, or nothing."""
+    for entry in member.twins:
+        try:
+            _sound(dataclasses.replace(member, entry=entry), cfg, read, {})
+        except Refused:
+            continue
+        return entry.path
+    return ""
+
+
+def _sound(member: Member, cfg: PrepConfig, read: Reader, known: dict[str, Any]) -> Made:
+    """The scan of one entry, or Refused. known: takes what the row says, as soon as it is known."""
+    data = _read(member.entry, read)
+    known |= {"source_bytes": len(data), "source_crc32": zlib.crc32(data)}
+    header = dicom.read_header(data, cfg.max_voxels)
+    known |= _header_facts(header, member.entry)
+    shape = geometry.classify(header.locations, header.frames)
+    resolved = _spacing(header, member.entry, shape)
+    flags = [*_header_flags(header, member.entry), *_geometry_flags(shape), *resolved.flags]
+    known |= {
+        "geometry": shape.kind,
+        "spacing_in": resolved.spacing_mm,
+        "spacing_source": resolved.source,
+        "assumed_spacing": int(resolved.assumed),
+        "flags": tuple(sorted(flags)),
+    }
+    _want_volume(shape, cfg)
+    return _make(member, data, header, resolved, cfg)
+
+
+def _digest(url: str) -> str:
+    return hashlib.sha256(store.read(url)).hexdigest()
+
+
 def _known(member: Member, plan: ShardPlan) -> dict[str, Any]:
     entry = member.entry
     return {
-        "key": member.key,
+        "key": str(member.key),
         "participant": entry.participant,
         "device": entry.device,
         "manufacturer": entry.manufacturer,
@@ -139,15 +183,13 @@ def _known(member: Member, plan: ShardPlan) -> dict[str, Any]:
     }
 
 
-def _read(member: Member, read: Reader) -> bytes:
-    if member.twin:
-        raise Refused("duplicate", f"same SOPInstanceUID or path as {member.twin}")
-    if not member.entry.path:
+def _read(entry: Entry, read: Reader) -> bytes:
+    if not entry.path:
         raise Refused("missing_file", "the manifest names no file")
     try:
-        return read(member.entry)
+        return read(entry)
     except FileNotFoundError:
-        raise Refused("missing_file", f"no object at {member.entry.path}") from None
+        raise Refused("missing_file", f"no object at {entry.path}") from None
 
 
 def _header_facts(header: dicom.Header, entry: Entry) -> dict[str, Any]:
@@ -188,6 +230,7 @@ def _spacing(header: dicom.Header, entry: Entry, found: Geometry) -> Resolved:
     listed = Measures("manifest", entry.pixel_mm, entry.slice_mm)
     plane = next((m.pixel_mm for m in (*header.measures, listed) if m.pixel_mm is not None), None)
     located = found.step_mm(header.cols * plane[1]) if plane else None
+    located = None if located is None else spacing.length_mm(located)
     return spacing.resolve((*header.measures, listed), header.frames, header.cols, entry.device, located)
 
 
@@ -200,16 +243,13 @@ def _make(member: Member, data: bytes, header: dicom.Header, resolved: Resolved,
     """Decodes and resamples frame by frame: neither the raw nor a float volume is ever held whole."""
     shape_in = header.shape
     shape_out = _shape_out(shape_in, resolved, cfg)
-    if product(shape_out) > cfg.max_voxels:
-        text = f"{resolved.spacing_mm} mm asks for {shape_out} voxels, want at most {cfg.max_voxels}"
+    if product(shape_out) > cfg.max_output_voxels:
+        text = f"{resolved.spacing_mm} mm asks for {shape_out} voxels, want at most {cfg.max_output_voxels}"
         raise Refused("too_large", f"spacing {text}")
     voxels = resample_frames(dicom.read_frames(data, header), shape_in, shape_out)
     extent = [n * mm for n, mm in zip(shape_in, resolved.spacing_mm, strict=True)]
     spacing_out: Spacing = triple([mm / n for mm, n in zip(extent, shape_out, strict=True)])
-    entry = member.entry
-    uid = entry.sop_instance_uid or entry.path
-    key = SampleKey.of(entry.participant, entry.device, entry.protocol, entry.eye, uid)
-    volume, source_levels = to_uint8(Volume(key, voxels, spacing_out))
+    volume, source_levels = to_uint8(Volume(member.key, voxels, spacing_out))
     return Made(volume, moments(volume.voxels_DHW), source_levels)
 
 

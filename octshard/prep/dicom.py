@@ -6,7 +6,6 @@ whatever is wrong with the bytes is a `Refused` with a reason of the closed list
 
 import io
 import logging
-import math
 import statistics
 import struct
 import warnings
@@ -28,7 +27,7 @@ from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian, JPEG2000Lossless,
 from octshard.errors import OctshardError
 from octshard.prep import elements
 from octshard.prep.levels import Levels
-from octshard.prep.spacing import SAME, Measures
+from octshard.prep.spacing import SAME, Measures, length_mm
 from octshard.volume import Refused, product
 
 OPT_STORAGE = "1.2.840.10008.5.1.4.1.1.77.1.5.4"  # Ophthalmic Tomography Image Storage
@@ -376,11 +375,8 @@ def _median(values: list[float]) -> tuple[float | None, bool]:
 
 
 def _length(value: Any) -> float | None:
-    """A positive finite number of mm, else None: exporters write 0 and blanks for what they do not know."""
-    if value is None or value == "":
-        return None
-    number = float(value)
-    return number if math.isfinite(number) and number > 0 else None
+    """A sensible number of mm, else None: exporters write 0 and blanks for what they do not know."""
+    return None if value is None or value == "" else length_mm(float(value))
 
 
 def _locations(frames: list[Dataset]) -> tuple[np.ndarray, ...]:

@@ -6,7 +6,6 @@ same bytes as an undisturbed run's, whatever the number of workers.
 
 import json
 import multiprocessing
-import os
 import queue
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +23,7 @@ from octshard.manifest import Row, ShardInfo
 from octshard.prep import build
 from octshard.prep.aireadi import Entry, Release, read_release
 from octshard.prep.plan import ShardPlan, digest, plan
+from octshard.prep.spacing import SENSIBLE_MM
 from octshard.volume import GEOMETRIES
 
 TELL_EVERY_S = 0.2  # how often the progress of workers is asked for
@@ -78,9 +78,9 @@ def shard(
 
 
 def select(entries: Iterable[Entry], devices: Sequence[str], src: str) -> list[str]:
-    """The wanted devices in the order asked for; one that the manifest does not list is a UsageError."""
+    """The wanted devices in the order asked for, or with `all` every one; an unlisted one is a UsageError."""
     listed = Counter(entry.device for entry in entries)
-    wanted = sorted(listed) if list(devices) == ["all"] else list(dict.fromkeys(devices))
+    wanted = sorted(listed) if "all" in devices else list(dict.fromkeys(devices))
     unknown = [device for device in wanted if device not in listed]
     if unknown or not wanted:
         found = ", ".join(sorted(listed)) or "no structural OCT at all"
@@ -104,7 +104,7 @@ def _device(
     with store.lock(store.join(cfg.dst, f".{device}.lock")):
         _settle_plan(folder, cfg, shards)
         store.sweep(folder)
-        built = {one.name: done for one in shards if (done := build.finished(one, folder)) is not None}
+        built = _kept(folder, shards, release.root)
         for _, rows in built.values():
             for row in rows:
                 count.tell(row.status)
@@ -121,7 +121,32 @@ def _device(
                     f"{folder}: {one.name} was built but is not whole; run the same command again"
                 )
             built[one.name] = done
+        if all(row.reason == "missing_file" for _, rows in built.values() for row in rows):
+            raise OctshardError(
+                f"{release.root}: not one of the {count.total} listed files of {device} is there; "
+                "run octshard prep unzip first, or name another SRC"
+            )
         return _publish(folder, cfg, [built[one.name] for one in shards], kept)
+
+
+def _kept(folder: str, shards: Sequence[ShardPlan], root: str) -> dict[str, Built]:
+    """The finished shards that stay: all but those that a file which came since would change.
+
+    It changes its own row, from missing_file, and those of later twins, one of which may be stored instead.
+    Their done.json goes before any is made again, the twins' first: a run killed meanwhile finds the rest.
+    """
+    built = {one.name: done for one in shards if (done := build.finished(one, folder)) is not None}
+    rows = [row for _, found in built.values() for row in found]
+    missing = {row.source for row in rows if row.reason == "missing_file" and row.source}
+    come = {path for path in missing if store.exists(store.join(root, path))}
+    if not come:
+        return built
+    own = [one.name for one in shards if any(m.entry.path in come for m in one.members)]
+    twin = [one.name for one in shards if any(e.path in come for m in one.members for e in m.twins)]
+    for name in dict.fromkeys([*(n for n in twin if n not in own), *own]):
+        store.remove(store.join(folder, name + build.DONE))
+        built.pop(name, None)
+    return built
 
 
 def _check(cfg: PrepConfig) -> None:
@@ -129,14 +154,20 @@ def _check(cfg: PrepConfig) -> None:
         raise UsageError(f"src={cfg.src!r}, dst={cfg.dst!r}: want both, the release root and where shards go")
     if cfg.fit not in ("crop_pad", "resize"):
         raise UsageError(f"fit={cfg.fit!r}: want crop_pad or resize")
-    for name, low in (("target_spacing", 0.0), ("image_size", 0)):
-        values = getattr(cfg, name)
-        if len(values) != 3 or min(values) <= low:
-            raise UsageError(f"{name}={list(values)}: want three numbers > 0 along D, H, W")
+    low, high = SENSIBLE_MM
+    if len(cfg.target_spacing) != 3 or not all(low <= mm <= high for mm in cfg.target_spacing):
+        raise UsageError(
+            f"target_spacing={list(cfg.target_spacing)}: want three, {low:g} to {high:g} mm, along D, H, W"
+        )
+    if len(cfg.image_size) != 3 or min(cfg.image_size) < 1:
+        raise UsageError(f"image_size={list(cfg.image_size)}: want three numbers of voxels > 0 along D, H, W")
     if unknown := sorted(set(cfg.include_geometry) - set(GEOMETRIES)):
-        raise UsageError(f"include_geometry: {', '.join(unknown)} unknown; known: {', '.join(GEOMETRIES)}")
-    if cfg.shard_bytes <= 0 or cfg.workers < 0 or cfg.max_voxels <= 0:
-        raise UsageError("shard_bytes, max_voxels: want > 0; workers: want >= 0")
+        raise UsageError(f"include_geometry={unknown}: want some of {', '.join(GEOMETRIES)}")
+    for name, low in (("shard_bytes", 1), ("max_voxels", 1), ("max_output_voxels", 1), ("workers", 0)):
+        if (value := getattr(cfg, name)) < low:
+            raise UsageError(f"{name}={value}: want {low} or more")
+    if not 1 <= cfg.zstd_level <= 22:
+        raise UsageError(f"zstd_level={cfg.zstd_level}: want 1 to 22")
 
 
 def _settle_plan(folder: str, cfg: PrepConfig, shards: Sequence[ShardPlan]) -> None:
@@ -149,18 +180,21 @@ def _settle_plan(folder: str, cfg: PrepConfig, shards: Sequence[ShardPlan]) -> N
         "shards": {one.name: [member.entry.path for member in one.members] for one in shards},
     }
     url = store.join(folder, manifest.PLAN)
+    advice = "use another DST, or remove it and build again"
     try:
         theirs = json.loads(store.read(url))
     except FileNotFoundError:
-        if manifest.INFO in store.list_names(folder):
+        names = store.list_names(folder)
+        if found := [n for n in names if n == manifest.INFO or n.endswith((build.DONE, build.TAR))]:
             raise UsageError(
-                f"{folder}: holds a dataset without plan.json, want an empty folder or ours"
+                f"{folder}: {found[0]} without {manifest.PLAN}, so of a config that nobody knows; {advice}"
             ) from None
         store.write(url, json.dumps(mine, indent=1, sort_keys=True).encode())
         return
     except ValueError as error:
         raise UsageError(f"{url}: not JSON ({error}); remove {folder} and build it again") from error
-    advice = "use another DST, or remove it and build again"
+    if not isinstance(theirs, dict) or not isinstance(theirs.get("config", {}), dict):
+        raise UsageError(f"{url}: not what octshard writes; remove {folder} and build it again")
     if theirs.get("format") != mine["format"]:
         raise UsageError(
             f"{folder}: shards of format {theirs.get('format')!r}, want {mine['format']}; {advice}"
@@ -183,7 +217,7 @@ class _Job:
 
 
 def _run(shards: Sequence[ShardPlan], job: _Job, count: _Count) -> None:
-    workers = min(job.cfg.workers or os.cpu_count() or 1, len(shards))
+    workers = min(pool.cores(job.cfg.workers), len(shards))
     if workers <= 1:
         for one in shards:
             build.build_shard(one, job.cfg, job.reader, job.folder, count.tell)
@@ -252,9 +286,7 @@ def _publish(folder: str, cfg: PrepConfig, built: Sequence[Built], kept: int) ->
     infos = [info for info, _ in built if info.samples]
     manifest.write_rows(store.join(folder, manifest.SAMPLES), rows)
     manifest.write_shards(store.join(folder, manifest.SHARDS), infos)
-    refused = dict(sorted(Counter(row.reason for row in rows if row.status != "ok").items()))
-    stored = sum(row.status == "ok" for row in rows)
-    splits = Counter(row.split for row in rows if row.status == "ok")
+    counts = build.counts(rows)
     manifest.write_info(
         store.join(folder, manifest.INFO),
         {
@@ -262,13 +294,8 @@ def _publish(folder: str, cfg: PrepConfig, built: Sequence[Built], kept: int) ->
             "config": config.result_values(cfg),
             "config_digest": config.digest(cfg),
             "code_version": __version__,
-            "counts": {
-                "rows": len(rows),
-                "stored": stored,
-                "refused": refused,
-                "splits": dict(sorted(splits.items())),
-            },
+            "counts": counts,
         },
     )
     size = sum(info.bytes for info in infos)
-    return DeviceSummary(rows[0].device, folder, stored, refused, len(infos), kept, size)
+    return DeviceSummary(rows[0].device, folder, counts["stored"], counts["refused"], len(infos), kept, size)

@@ -28,12 +28,18 @@ class Levels:
             return f"{self.bits_stored} of {self.bits_allocated} bits stored, want 8 or 16 allocated"
         if not all(math.isfinite(a) and math.isfinite(b) and a != 0 for a, b in self.rescale):
             return f"rescale slope and intercept {self.rescale[0]}, want finite and a slope other than 0"
+        least, most = self._range()
+        if not (math.isfinite(most - least) and most > least):
+            return (
+                f"rescale slope and intercept {self.rescale[0]} give levels {least} to {most}, want a range"
+            )
         return ""
 
     def apply(self, frame_HW: np.ndarray, index: int) -> np.ndarray:
         """Grey levels of frame `index`, uint8 or uint16: the narrowest that holds the rescaled range.
 
-        A range that reaches below 0 or beyond 65535 is mapped linearly onto uint16.
+        A range that reaches below 0 or beyond 65535, or that would squeeze the stored numbers into fewer
+        whole levels than they have (a slope of 1/255), is mapped linearly onto uint16.
         """
         stored = frame_HW.astype(self._stored, copy=False)
         table = self._tables[self.rescale[index if len(self.rescale) > 1 else 0]]
@@ -56,7 +62,7 @@ class Levels:
         least, most = self._range()
         if self.inverted:
             values = least + most - values
-        if least < 0 or most > 65535:
+        if least < 0 or most > 65535 or most - least < 2**self.bits_stored - 1:
             values, most = (values - least) * (65535.0 / (most - least)), 65535.0
         kind = np.uint8 if most <= 255 else np.uint16
         return np.clip(np.rint(values), 0, np.iinfo(kind).max).astype(kind)

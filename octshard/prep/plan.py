@@ -1,11 +1,13 @@
 """Which file goes into which shard, decided before any byte is decoded. Pure: the same for any input order.
 
 Samples are ordered by a seeded hash, so that a shard mixes participants; a split never crosses a shard.
+Of twins (rows with one SOPInstanceUID or one path) the first in path order that is not refused for its own
+sake is kept. Only their bytes can tell which one that is, so a member carries its twins, and the build asks.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from octshard.config import PrepConfig
@@ -25,11 +27,18 @@ PACKED = 0.7  # stored bytes per voxel: real OCT compresses 1.4-1.5 times (FACTS
 
 @dataclass(frozen=True)
 class Member:
-    """One manifest row in a shard's plan. twin: the path of the file it duplicates, or empty."""
+    """One manifest row in a shard's plan. before: how many of its twins come before it in path order."""
 
-    key: str
+    key: SampleKey
     entry: Entry
-    twin: str = ""
+    before: int = 0
+    # itself and its twins, in path order: shared by them all, and no part of the text that is digested
+    group: tuple[Entry, ...] = field(default=(), repr=False)
+
+    @property
+    def twins(self) -> tuple[Entry, ...]:
+        """Those that go before it."""
+        return self.group[: self.before]
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,9 @@ def split_of(participant: str, splits: Mapping[str, str], seed: int) -> str:
 
 
 def expected_bytes(member: Member, cfg: PrepConfig) -> int:
-    """About what the member will take in a tar, from the manifest alone; a refused one takes nothing."""
+    """About what the member will take in a tar, from the manifest alone; a later twin takes nothing."""
     entry = member.entry
-    if member.twin or not entry.path:
+    if member.before or not entry.path:
         return 0
     shape = triple(cfg.image_size)
     if cfg.fit == "crop_pad" and entry.frames and entry.rows and entry.cols and entry.pixel_mm:
@@ -73,7 +82,7 @@ def expected_bytes(member: Member, cfg: PrepConfig) -> int:
         dz = entry.slice_mm or entry.cols * dx / entry.frames  # most scans are square
         target = triple(cfg.target_spacing)
         shape = resampled_shape((entry.frames, entry.rows, entry.cols), (dz, dy, dx), target)
-    return int(product(shape) * PACKED)
+    return int(min(product(shape), cfg.max_output_voxels) * PACKED)
 
 
 def triple(values: Sequence[Number]) -> tuple[Number, Number, Number]:
@@ -91,25 +100,43 @@ def digest(shards: Sequence[ShardPlan]) -> str:
 
 
 def _members(entries: Iterable[Entry]) -> list[Member]:
-    """Keys, and duplicates: of rows with one SOPInstanceUID or one path, the first in path order is kept."""
-    seen: dict[str, str] = {}
-    members = []
-    for entry in sorted(entries, key=lambda e: (e.path, repr(e))):
-        key = SampleKey.of(*_names(entry), entry.sop_instance_uid or entry.path)
-        names = [name for name in (entry.sop_instance_uid, entry.path) if name]
-        twin = next((seen[name] for name in names if name in seen), "")
-        for name in names:
-            seen.setdefault(name, entry.path)
-        members.append(Member(str(key), entry, twin))
-    return members
+    """Keys, and twins: rows that share a SOPInstanceUID or a path, or have a twin in common."""
+    ordered = sorted(entries, key=lambda e: (e.path, repr(e)))
+    groups: dict[int, list[Entry]] = {}
+    placed = []
+    for entry, root in zip(ordered, _roots(ordered), strict=True):
+        group = groups.setdefault(root, [])
+        placed.append((entry, len(group), root))
+        group.append(entry)
+    shared = {root: tuple(group) for root, group in groups.items()}
+    return [Member(_key(entry), entry, before, shared[root]) for entry, before, root in placed]
 
 
-def _names(entry: Entry) -> tuple[str, str, str, str]:
-    return entry.participant, entry.device, entry.protocol, entry.eye
+def _roots(entries: Sequence[Entry]) -> list[int]:
+    """For every entry the index that stands for its group (union-find over UIDs and paths)."""
+    root = list(range(len(entries)))
+    first: dict[str, int] = {}
+
+    def find(i: int) -> int:
+        while root[i] != i:
+            root[i] = root[root[i]]
+            i = root[i]
+        return i
+
+    for i, entry in enumerate(entries):
+        for name in (entry.sop_instance_uid, entry.path):
+            if name:
+                root[find(i)] = find(first.setdefault(name, i))
+    return [find(i) for i in range(len(entries))]
+
+
+def _key(entry: Entry) -> SampleKey:
+    uid = entry.sop_instance_uid or entry.path
+    return SampleKey.of(entry.participant, entry.device, entry.protocol, entry.eye, uid)
 
 
 def _ordered(members: Iterable[Member], seed: int) -> list[Member]:
-    return sorted(members, key=lambda m: (seed_for(seed, "order", m.key, m.entry.path), m.entry.path))
+    return sorted(members, key=lambda m: (seed_for(seed, "order", str(m.key), m.entry.path), m.entry.path))
 
 
 def _cut(members: Sequence[Member], sizes: Sequence[int], limit: int) -> list[tuple[Member, ...]]:

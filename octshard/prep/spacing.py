@@ -15,6 +15,7 @@ PLAUSIBLE_UM = {
     "slice": (2.0, 500.0),
 }  # FACTS §1 spans 2-4, 6-30, 12-128
 SAME = 0.01  # two spacings closer than this share are one
+SENSIBLE_MM = (1e-9, 1e6)  # what lies outside is no length; arithmetic on it would overflow
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,12 @@ class Resolved:
     source: str
     assumed: bool
     flags: tuple[str, ...]
+
+
+def length_mm(value: float) -> float | None:
+    """`value` if it can be a length in mm, else None: zero, negative, absurd or no number is unknown."""
+    low, high = SENSIBLE_MM
+    return value if low <= value <= high else None
 
 
 def resolve(

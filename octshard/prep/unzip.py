@@ -4,9 +4,11 @@ A ZIP is read by ranges and never held; members are written in parallel, whole o
 Member names choose a manifest row and nothing else, so nothing can be written outside DST.
 """
 
+import errno
 import json
 import shutil
 import stat
+import struct
 import threading
 import time
 import zipfile
@@ -17,6 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from octshard import store
+from octshard.errors import UsageError
 from octshard.prep.aireadi import Entry, Release, read_release
 from octshard.volume import DEVICES
 
@@ -29,6 +32,8 @@ MAX_RATIO = 200
 SMALL = 2**20  # a member that unpacks to less cannot hurt, whatever its ratio
 MAX_MEMBER = 2**33  # bytes; the greatest real scan is 0.3 GB
 MAX_TOTAL = 2**44  # bytes out of one ZIP; a whole release is 5.4 TB
+NOT_A_ZIP = (zipfile.BadZipFile, NotImplementedError, EOFError, OverflowError, ValueError, struct.error)
+DAMAGED = (*NOT_A_ZIP, RuntimeError, zlib.error)  # what zipfile raises on bytes that are not what they claim
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,8 @@ class _Item:
     """A member and the manifest path it goes to."""
 
     zip: str
-    name: str
+    info: zipfile.ZipInfo  # of this very member: two of one ZIP may share a name
     path: str
-    size: int
-    crc32: int
 
 
 @dataclass
@@ -82,12 +85,19 @@ class _Work:
 def unzip(src: str, dst: str, threads: int, told: Callable[[int, int, str], None]) -> Report:
     """Unpacks every listed scan of the release at `src` to `dst`; skips what an earlier run wrote there.
 
-    told(done, total, path) is called after each member, from any thread.
+    A release without ZIPs is a UsageError. told(done, total, path): called after each member, on any thread.
     """
+    if threads < 1:
+        raise UsageError(f"threads={threads}: want 1 or more")
     release = read_release(src)
+    zips = find_zips(release.root)
+    if not zips:
+        places = "itself, its structural_oct, its retinal_oct/structural_oct and their device folders"
+        raise UsageError(f"{release.root}: no ZIP in {places}; name the release root, or skip unzip")
     with store.lock(store.join(dst, LOCK)):
-        items, refused, unlisted = _match(release, find_zips(release.root))
+        items, refused, unlisted = _match(release, zips)
         work = _Work(dst, len(items), told, _read_journal(dst), refused=refused)
+        store.sweep(dst)
         for folder in sorted({item.path.rsplit("/", 1)[0] for item in items}):
             store.sweep(store.join(dst, folder))
         runs = [group[i : i + RUN] for group in _by_zip(items) for i in range(0, len(group), RUN)]
@@ -108,7 +118,7 @@ def unzip(src: str, dst: str, threads: int, told: Callable[[int, int, str], None
         refused=tuple(sorted(work.refused, key=lambda r: (r.zip, r.member, r.reason))),
         missing=missing,
         unlisted=tuple(sorted(unlisted)),
-        bytes_written=sum(item.size for item in work.written),
+        bytes_written=sum(item.info.file_size for item in work.written),
     )
 
 
@@ -120,8 +130,8 @@ def find_zips(root: str) -> list[str]:
     return sorted(name for name in names if name.lower().endswith(".zip"))
 
 
-def problem_of(info: zipfile.ZipInfo) -> str:
-    """Why a member must not be unpacked, or nothing."""
+def problem_of(info: zipfile.ZipInfo, zip_size: int) -> str:
+    """Why a member of a ZIP of so many bytes must not be unpacked, or nothing."""
     name = info.orig_filename.replace("\\", "/")
     if name.startswith("/") or name[1:2] == ":":
         return "absolute name"
@@ -133,6 +143,8 @@ def problem_of(info: zipfile.ZipInfo) -> str:
         return "encrypted"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return f"compression method {info.compress_type}, want stored or deflated"
+    if not 0 <= info.header_offset < zip_size:
+        return f"begins at byte {info.header_offset}, want one of the {zip_size} of its ZIP"
     if info.file_size > MAX_MEMBER:
         return f"{info.file_size} bytes, want at most {MAX_MEMBER}"
     if info.file_size > SMALL and info.file_size > MAX_RATIO * max(1, info.compress_size):
@@ -146,17 +158,17 @@ def _match(release: Release, zips: Sequence[str]) -> tuple[list[_Item], list[Ref
     taken: dict[str, _Item] = {}
     refused, unlisted = [], []
     for url in zips:
-        members, problem = _directory(url)
+        members, size, problem = _directory(url)
         if problem:
             refused.append(RefusedMember(url, "", problem))
         for info in members:
             if info.is_dir():
                 continue
-            if reason := problem_of(info):
+            if reason := problem_of(info, size):
                 refused.append(RefusedMember(url, info.orig_filename, reason))
                 continue
             path = _path_of(info.filename, url, by_place)
-            item = _Item(url, info.filename, path, info.file_size, info.CRC)
+            item = _Item(url, info, path)
             if not path:
                 unlisted.append(f"{url}:{info.filename}")
             elif path in taken:
@@ -166,18 +178,23 @@ def _match(release: Release, zips: Sequence[str]) -> tuple[list[_Item], list[Ref
     return list(taken.values()), refused, unlisted
 
 
-def _directory(url: str) -> tuple[list[zipfile.ZipInfo], str]:
-    """The members of a ZIP, or why none of them can be had."""
+def _directory(url: str) -> tuple[list[zipfile.ZipInfo], int, str]:
+    """(members of a ZIP, its bytes, why none of the members can be had)."""
+    size = store.size(url)
     try:
         with closing(store.open_read(url)) as file, zipfile.ZipFile(file) as opened:
-            members, size = opened.infolist(), store.size(url)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
-        return [], f"not a whole ZIP: {' '.join(str(error).split())}"
+            members = opened.infolist()
+    except NOT_A_ZIP as error:
+        return [], size, f"not a whole ZIP: {_one_line(error)}"
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # what a file answers to a place before its beginning
+            raise
+        return [], size, f"not a whole ZIP: {_one_line(error)}"
     if sum(info.compress_size for info in members) > size:
-        return [], "its members overlap: together they are larger than the ZIP"
+        return [], size, "its members overlap: together they are larger than the ZIP"
     if (total := sum(info.file_size for info in members)) > MAX_TOTAL:
-        return [], f"{total} bytes inside, want at most {MAX_TOTAL}"
-    return members, ""
+        return [], size, f"{total} bytes inside, want at most {MAX_TOTAL}"
+    return members, size, ""
 
 
 def _places(entries: Sequence[Entry]) -> dict[tuple[str, str, str], str]:
@@ -209,8 +226,12 @@ def _tail(path: str) -> tuple[str, str]:
 
 
 def _twin(item: _Item, first: _Item) -> str:
-    same = (item.size, item.crc32) == (first.size, first.crc32)
-    return f"duplicate of {first.name} in {first.zip}, {'same' if same else 'other'} bytes"
+    same = _sums(item) == _sums(first)
+    return f"duplicate of {first.info.filename} in {first.zip}, {'same' if same else 'other'} bytes"
+
+
+def _sums(item: _Item) -> dict[str, object]:
+    return {"size": item.info.file_size, "crc32": item.info.CRC}
 
 
 def _by_zip(items: Sequence[_Item]) -> Iterator[list[_Item]]:
@@ -238,22 +259,27 @@ def _extract(run: Sequence[_Item], work: _Work) -> None:
 def _unpack(opened: zipfile.ZipFile, item: _Item, target: str) -> str:
     """Writes one object; `written`, or why its bytes are not what the ZIP promises."""
     try:
-        with opened.open(item.name) as reading, store.create(target) as writing:
+        with opened.open(item.info) as reading, store.create(target) as writing:
             shutil.copyfileobj(reading, writing, CHUNK)
-            if writing.tell() != item.size:
-                raise zipfile.BadZipFile(f"{writing.tell()} bytes came, the directory says {item.size}")
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        return f"damaged: {' '.join(str(error).split())}"
+            if writing.tell() != (size := item.info.file_size):
+                raise zipfile.BadZipFile(f"{writing.tell()} bytes came, the directory says {size}")
+    except DAMAGED as error:
+        store.remove(target)  # what an earlier run put there is not what this ZIP holds
+        return f"damaged: {_one_line(error)}"
     return "written"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _stands(item: _Item, work: _Work) -> bool:
     """True if the journal and the store agree that an earlier run wrote this very member there."""
     known = work.journal.get(item.path)
-    if known is None or (known["size"], known["crc32"]) != (item.size, item.crc32):
+    if known is None or any(known.get(name) != value for name, value in _sums(item).items()):
         return False
     try:
-        return store.etag(store.join(work.dst, item.path)) == known["etag"]
+        return store.etag(store.join(work.dst, item.path)) == known.get("etag")
     except FileNotFoundError:
         return False
 
@@ -263,11 +289,12 @@ def _note(work: _Work, item: _Item, outcome: str) -> None:
     with work.lock:
         if outcome == "written":
             work.written.append(item)
-            work.journal[item.path] = {"size": item.size, "crc32": item.crc32, "etag": etag}
+            work.journal[item.path] = {**_sums(item), "etag": etag}
         elif outcome == "skipped":
             work.skipped.append(item.path)
         else:
-            work.refused.append(RefusedMember(item.zip, item.name, outcome))
+            work.journal.pop(item.path, None)
+            work.refused.append(RefusedMember(item.zip, item.info.filename, outcome))
         work.done = done = work.done + 1
         if time.monotonic() - work.saved_at > JOURNAL_EVERY_S:
             _save_journal(work)
@@ -279,7 +306,8 @@ def _read_journal(dst: str) -> dict[str, dict[str, object]]:
         found = json.loads(store.read(store.join(dst, JOURNAL)))
     except (FileNotFoundError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {path: known for path, known in entries if isinstance(known, dict)}
 
 
 def _save_journal(work: _Work) -> None:

@@ -5,12 +5,13 @@ A finding names the shard, the key and what is wrong; a sound folder gives none.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from octshard import manifest, shard, store
 from octshard.manifest import Row, ShardInfo
-from octshard.prep.build import TAR
+from octshard.prep import build
 
 CHUNK = 2**22
 END = 2 * shard.BLOCK  # zero bytes that close a tar
@@ -28,19 +29,22 @@ class Finding:
 def verify(folder: str, told: Callable[[str], None]) -> list[Finding]:
     """Everything wrong with the dataset in `folder`. told: called with the name of each shard as it is done.
 
-    A folder that is no finished dataset is a UsageError.
+    A folder that is no finished dataset is a UsageError, a table that is missing or damaged an OctshardError.
     """
-    if not store.exists(store.join(folder, manifest.INFO)):
-        manifest.open_dataset(folder)  # says in one line why this is no dataset
+    info = manifest.read_info(folder)
     rows = manifest.read_rows(store.join(folder, manifest.SAMPLES))
     infos = manifest.read_shards(store.join(folder, manifest.SHARDS))
-    findings = list(_tables(rows, infos, store.list_names(folder)))
-    for info in infos:
-        findings += _shard(
-            folder, info, [row for row in rows if row.status == "ok" and row.shard == info.name]
-        )
-        told(info.name)
+    findings = [*_counts(info, rows), *_tables(rows, infos, store.list_names(folder))]
+    for one in infos:
+        findings += _shard(folder, one, [row for row in rows if row.status == "ok" and row.shard == one.name])
+        told(one.name)
     return findings
+
+
+def _counts(info: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[Finding]:
+    """A refused row that is lost leaves no gap in a tar, only a wrong count."""
+    if (found := build.counts(rows)) != (wanted := info.get("counts")):
+        yield Finding("", "", f"{manifest.SAMPLES} counts {found}, want {wanted} as in {manifest.INFO}")
 
 
 def _tables(rows: Sequence[Row], infos: Sequence[ShardInfo], names: Sequence[str]) -> Iterator[Finding]:
@@ -60,7 +64,7 @@ def _tables(rows: Sequence[Row], infos: Sequence[ShardInfo], names: Sequence[str
         if len(found) > 1:
             yield Finding("", "", f"participant {participant} stands in {' and '.join(sorted(found))}")
     for name in names:
-        if name.endswith(TAR) and name not in listed:
+        if name.endswith(build.TAR) and name not in listed:
             yield Finding(name, "", "a tar that shards.parquet does not list")
 
 

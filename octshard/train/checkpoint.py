@@ -84,7 +84,10 @@ def payload_of(state: TrainState, cfg: TrainConfig, data: Mapping[str, Any]) -> 
 def restore(payload: Mapping[str, Any], state: TrainState) -> None:
     """Puts a payload into `state`, whose model and optimizer were built from the same config."""
     state.model.load_state_dict(payload["model"])
-    state.optimizer.load_state_dict(payload["optimizer"])
+    saved, own = payload["optimizer"], state.optimizer.param_groups
+    # whether AdamW is fused belongs to the device, not to the run
+    groups = [{**a, "fused": b["fused"]} for a, b in zip(saved["param_groups"], own, strict=True)]
+    state.optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
     state.step, state.samples_seen = payload["step"], payload["samples_seen"]
     state.position = StreamPosition(*payload["position"])
 

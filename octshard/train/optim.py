@@ -77,11 +77,9 @@ def clip(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     wait.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.stack([torch.linalg.vector_norm(g.float()) for g in gradients]).norm()
+    norm = torch.stack(torch._foreach_norm(gradients)).norm()
     if limit > 0:
-        scale = torch.clamp(limit / (norm + 1e-6), max=1.0)
-        for gradient in gradients:
-            gradient.mul_(scale.to(gradient.dtype))
+        torch._foreach_mul_(gradients, torch.clamp(limit / (norm + 1e-6), max=1.0))
     return norm
 
 
