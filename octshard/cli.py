@@ -64,7 +64,7 @@ def cli(debug: bool) -> None:
 
 @cli.command()
 @click.option("--out", default="demo", show_default=True, help="Folder for everything the demo makes.")
-@click.option("--participants", default=96, show_default=True, help="Made-up people.")
+@click.option("--participants", default=144, show_default=True, help="Made-up people.")
 @click.option("--seed", default=0, show_default=True)
 def demo(out: str, participants: int, seed: int) -> None:
     """The whole road on made-up eyes: ZIPs, shards, pretraining, probe, OUT/report.html.

@@ -153,6 +153,14 @@ def test_only_keys_of_speed_may_change_on_resume(shards: str, tmp_path: Path) ->
     assert run(config_for(shards, tmp_path, *LENGTH, *faster)).step == 8
 
 
+def test_the_batch_of_seeds_batchnorm_may_not_change_on_resume(shards: str, tmp_path: Path) -> None:
+    """BatchNorm sees a micro-batch, so that with `seed` its size is part of the result."""
+    seed = (*LENGTH, "objective.name=seed")
+    run(config_for(shards, tmp_path, *seed), Listener({2: signal.SIGTERM}))
+    with pytest.raises(UsageError, match=r"micro_batch: 4 -> 2"):
+        run(config_for(shards, tmp_path, *seed, "run.per_device_batch=2"))
+
+
 def test_other_data_is_not_resumed_on(shards: str, tmp_path: Path) -> None:
     run(config_for(shards, tmp_path / "run", *LENGTH), Listener({2: signal.SIGTERM}))
     other = write_dataset(tmp_path / "other", {"train": 22})

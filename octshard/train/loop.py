@@ -80,7 +80,7 @@ def train(cfg: TrainConfig, say: Say, progress: Progress) -> Outcome:
         needed = masks.needed_tokens(cfg)
         table, val_table = (stream.open_table(cfg, split, needed) for split in ("train", "val"))
         chosen = plan.make(cfg, table, backend)
-        found = _resumable(cfg, table, say)
+        found = _resumable(cfg, table, chosen, say)
         if found and found["step"] >= chosen.steps:
             say(f"{cfg.run.out}: already complete at step {found['step']} of {chosen.steps}; nothing to do")
             return Outcome(found["step"], found["samples_seen"], None, stopped=False)
@@ -237,7 +237,9 @@ def _save(run: Run, state: TrainState, before: int, val_loss: float | None, outl
     if run.backend.process != 0:
         return
     outlets.lines.flush()
-    payload = run.backend.fetch(checkpoint.payload_of(state, run.cfg, _data_of(run.table)))  # waits
+    payload = run.backend.fetch(
+        checkpoint.payload_of(state, run.cfg, _tied_to(run.cfg, run.table, run.plan))
+    )  # waits
     milestone = plan.is_milestone(run.plan, before, state.samples_seen)
     outlets.saver.save(payload, val_loss, milestone=milestone)
 
@@ -254,7 +256,7 @@ def _prepare_for(run: Run) -> Callable[[Batch], Prepared]:
     return prepare
 
 
-def _resumable(cfg: TrainConfig, table: Table, say: Say) -> Mapping[str, Any] | None:
+def _resumable(cfg: TrainConfig, table: Table, chosen: Plan, say: Say) -> Mapping[str, Any] | None:
     """The payload to go on from; None for a new run; UsageError if config or data were others then."""
     found = checkpoint.newest(cfg.run.out)
     if found is None:
@@ -262,7 +264,7 @@ def _resumable(cfg: TrainConfig, table: Table, say: Say) -> Mapping[str, Any] | 
     for line in found.damaged:
         say(f"WARNING {line}; going on from {found.record.name}")
     old = {**found.payload["result_values"], **found.payload["data"]}
-    if changed := config.differences(old, {**config.result_values(cfg), **_data_of(table)}):
+    if changed := config.differences(old, {**config.result_values(cfg), **_tied_to(cfg, table, chosen)}):
         raise UsageError(
             f"{cfg.run.out}: its checkpoints were made with other values, want the same to go on: "
             f"{'; '.join(changed)}; set them back, or give run.out another folder"
@@ -270,8 +272,10 @@ def _resumable(cfg: TrainConfig, table: Table, say: Say) -> Mapping[str, Any] | 
     return found.payload
 
 
-def _data_of(table: Table) -> dict[str, Any]:
-    return {"data.samples": len(table.entries), "data.digest": table.digest}
+def _tied_to(cfg: TrainConfig, table: Table, chosen: Plan) -> dict[str, Any]:
+    """What decides the result besides the config: the data, and for `seed` what one BatchNorm sees."""
+    tied = {"data.samples": len(table.entries), "data.digest": table.digest}
+    return {**tied, "micro_batch": chosen.share.batch} if cfg.objective.name == "seed" else tied
 
 
 def _introduce(run: Run, state: TrainState, say: Say) -> None:
