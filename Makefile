@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: env demo test lint benchmark clean
+.PHONY: env demo test lint clean
 
 env: $(READY)
 
@@ -24,9 +24,6 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-
-benchmark: $(READY)
-	for script in benchmarks/*.py; do $(BIN)/python $$script --quick || exit 1; done
 
 clean:
 	rm -rf demo runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
