@@ -116,36 +116,39 @@ def prep() -> None:
     """Turn device ZIPs into shards, once."""
 
 
-def _prep_config(
-    config: Sequence[str], overrides: Sequence[str], src: str | None, dst: str | None
-) -> "PrepConfig":
-    """src and dst: argument, else config file, else OCTSHARD_SRC and OCTSHARD_DST."""
+def _prep_config(given: Mapping[str, Any]) -> "PrepConfig":
+    """From the options. src and dst: argument, else config file, else OCTSHARD_SRC and OCTSHARD_DST."""
     import dataclasses
 
     from octshard.config import PrepConfig, load
 
-    cfg = load(PrepConfig, config, overrides)
+    workers = [] if given["workers"] is None else [f"workers={given['workers']}"]
+    cfg = load(PrepConfig, given["config"], [*given["overrides"], *workers])
     return dataclasses.replace(
         cfg,
-        src=src or cfg.src or os.environ.get("OCTSHARD_SRC", ""),
-        dst=dst or cfg.dst or os.environ.get("OCTSHARD_DST", ""),
+        src=given["src"] or cfg.src or os.environ.get("OCTSHARD_SRC", ""),
+        dst=given["dst"] or cfg.dst or os.environ.get("OCTSHARD_DST", ""),
     )
 
 
 def _prep_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a config value."
-    )(command)
-    command = click.option("--config", multiple=True, type=click.Path(), help="YAML file; may repeat.")(
-        command
-    )
-    command = click.argument("dst", required=False)(command)
-    return click.argument("src", required=False)(command)
+    """SRC, DST and the options that unzip and shard share."""
+    for option in (
+        click.option("--workers", type=int, help="At work at once; 0 = one per core."),
+        click.option(
+            "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a config value."
+        ),
+        click.option("--config", multiple=True, type=click.Path(), help="YAML file; may repeat."),
+        click.argument("dst", required=False),
+        click.argument("src", required=False),
+    ):
+        command = option(command)
+    return command
 
 
 @prep.command()
 @_prep_options
-def unzip(src: str | None, dst: str | None, config: Sequence[str], overrides: Sequence[str]) -> None:
+def unzip(**given: Any) -> None:
     """Unpack device ZIPs: one DICOM object per manifest row. SRC holds manifest.tsv and <device>/*.zip.
 
     \b
@@ -154,7 +157,7 @@ def unzip(src: str | None, dst: str | None, config: Sequence[str], overrides: Se
     """
     from octshard.prep.unzip import unzip as run
 
-    cfg = _prep_config(config, overrides, src, dst)
+    cfg = _prep_config(given)
     if not cfg.src or not cfg.dst:
         raise UsageError(f"src={cfg.src!r}, dst={cfg.dst!r}: want both, the release root and where DICOMs go")
     with progress("unzip") as advance:
@@ -181,15 +184,7 @@ def unzip(src: str | None, dst: str | None, config: Sequence[str], overrides: Se
 @click.option(
     "--device", "devices", multiple=True, required=True, help="A device folder, or all; may repeat."
 )
-@click.option("--workers", type=int, help="Processes; 0 = one per core.")
-def shard(
-    src: str | None,
-    dst: str | None,
-    config: Sequence[str],
-    overrides: Sequence[str],
-    devices: Sequence[str],
-    workers: int | None,
-) -> None:
+def shard(devices: Sequence[str], **given: Any) -> None:
     """Build DST/<device>/ (tar shards, Parquet tables) from the DICOMs under SRC, which holds manifest.tsv.
 
     \b
@@ -198,8 +193,7 @@ def shard(
     """
     from octshard.prep import engine
 
-    words = [*overrides, *([] if workers is None else [f"workers={workers}"])]
-    cfg = _prep_config(config, words, src, dst)
+    cfg = _prep_config(given)
     with progress("shard") as advance:
         told: Callable[[engine.Progress], None] = lambda p: advance(  # noqa: E731 (a one-line adapter)
             p.stored + p.refused, p.total, f"{p.device}, {p.refused} refused"
