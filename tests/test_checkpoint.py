@@ -12,6 +12,7 @@ from tiny_run import config_for
 from octshard import store
 from octshard.config import TrainConfig
 from octshard.errors import OctshardError, UsageError
+from octshard.store import StoreError
 from octshard.train import checkpoint, jepa, optim
 from octshard.train.checkpoint import Record, TrainState
 from octshard.train.order import StreamPosition
@@ -113,6 +114,32 @@ def test_a_file_without_its_record_does_not_exist(cfg: TrainConfig) -> None:
     assert found is not None
     assert found.record.step == 1
     assert checkpoint.newest(str(Path(cfg.run.out) / "elsewhere")) is None
+
+
+def test_an_unreachable_store_is_no_damage(cfg: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(cfg, 1)
+    put(cfg, 2)
+    whole = store.read
+
+    def unreachable(url: str) -> bytes:
+        if url.endswith("2.pt"):
+            raise StoreError(f"{url}: gave up after 6 attempts: 503")
+        return whole(url)
+
+    monkeypatch.setattr(store, "read", unreachable)
+    with pytest.raises(StoreError, match="gave up"):
+        checkpoint.newest(cfg.run.out)
+
+
+def test_sweep_removes_what_no_record_names(cfg: TrainConfig) -> None:
+    put(cfg, 1)
+    put(cfg, 2)
+    path_of(cfg, 2).with_suffix(".json").unlink()
+    (path_of(cfg, 1).parent / ".step-00000003.pt.12.ab.partial").write_bytes(b"x")
+    checkpoint.sweep(cfg.run.out)
+    assert sorted(path.name for path in path_of(cfg, 1).parent.iterdir()) == [
+        "step-00000001.json", "step-00000001.pt",
+    ]  # fmt: skip
 
 
 def test_last_best_and_milestones_are_kept() -> None:

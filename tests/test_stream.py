@@ -44,7 +44,7 @@ def test_the_table_lists_what_is_there(shards: str) -> None:
 
 
 def test_datasets_are_joined_in_config_order(shards: str, tmp_path: Path) -> None:
-    second = write_dataset(tmp_path / "other", {"train": 3})
+    second = write_dataset(tmp_path / "other", {"train": 3}, device="other")
     table = stream.open_table(config_of(f"{second},{shards}"), "train", 0)
     assert table.samples_per_shard == (3, 5, 5, 5, 2)
     assert table.entries[0].url.startswith(second)
@@ -113,6 +113,29 @@ def test_evaluation_sees_all_once_in_table_order_with_centre_crops(shards: str) 
     centre = voxels_of(batches[1].keys[0], SHAPE)[:, :, 4:20]
     assert np.array_equal(batches[1].voxels_BDHW[0, :6, :20].numpy(), centre)
     assert len(list(stream.evaluation(table, cfg, WHOLE, 3, lambda batch: batch))) == 1
+
+
+def test_a_limited_evaluation_takes_its_share_of_every_dataset(tmp_path: Path) -> None:
+    """Else the validation loss of several devices would be that of the first."""
+    folders = [write_dataset(tmp_path / name, {"val": 8}, device=name) for name in ("one", "two", "three")]
+    cfg = config_of(",".join(folders))
+    table = stream.open_table(cfg, "val", 0)
+    batches = list(stream.evaluation(table, cfg, WHOLE, 12, lambda batch: batch))
+    devices = [key.split("-")[1] for batch in batches for key in batch.keys[: batch.count]]
+    assert devices == ["one"] * 4 + ["two"] * 4 + ["three"] * 4
+
+
+def test_a_volume_in_two_datasets_is_refused(shards: str) -> None:
+    with pytest.raises(UsageError, match=r"17 volumes stand in more than one of them, want each once"):
+        stream.open_table(config_of(f"{shards},{shards}"), "train", 0)
+
+
+def test_a_participant_in_train_and_val_is_refused(shards: str, tmp_path: Path) -> None:
+    train = stream.open_table(config_of(shards), "train", 0)
+    val = stream.open_table(config_of(shards), "val", 0)
+    stream.want_separate(train, val)
+    with pytest.raises(UsageError, match=r"participants stand in train and in val, want none"):
+        stream.want_separate(train, train)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone"])

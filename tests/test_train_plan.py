@@ -46,6 +46,10 @@ def test_a_budget_in_samples_is_a_length_too(shards: str) -> None:
         (("run.epochs=1", "run.global_batch=6"), "not a multiple of run.per_device_batch=4 x 1 devices = 4"),
         (("run.epochs=1", "run.global_batch=0"), "run.global_batch=0: want at least 1"),
         (("run.epochs=1", "run.log_every_steps=0"), "run.log_every_steps=0: want at least 1"),
+        (("run.epochs=1", "data.shuffle_window=0"), "data.shuffle_window=0: want at least 1"),
+        (("run.epochs=1", "data.threads=0"), "data.threads=0: want at least 1"),
+        (("run.epochs=1", "run.keep_last=-1"), "run.keep_last=-1: want at least 0"),
+        (("run.epochs=1", "run.checkpoint_every_epochs=0"), "checkpoint_every_epochs=0.0: want more than 0"),
     ],
 )
 def test_numbers_that_do_not_fit_are_one_clear_line(
@@ -72,3 +76,10 @@ def test_every_quarter_has_its_milestone() -> None:
     chosen = Plan(100, 16, Length(0, 400), Share(4, 0, 1), 1, 20)
     due = [after for after in range(4, 401, 4) if plan.is_due(chosen, after - 4, after)]
     assert [n for n in due if plan.is_milestone(chosen, n - 4, n)] == [100, 200, 300, 400]
+
+
+def test_a_quarter_has_one_milestone_though_checkpoints_stand_past_their_thresholds() -> None:
+    chosen = Plan(11, 16, Length(0, 44), Share(4, 0, 1), 1, 10)  # due at 12, 20, 32, 40 and 44
+    due = [after for after in range(4, 45, 4) if plan.is_due(chosen, after - 4, after)]
+    assert due == [12, 20, 32, 40, 44]
+    assert [n for n in due if plan.is_milestone(chosen, n - 4, n)] == [12, 32, 40, 44]  # past 11, 22, 33, 44

@@ -44,3 +44,6 @@ def test_collapsed_features_are_said_aloud() -> None:
     equal = {"step": 7, **watch.read(seen_with([1.0, 0.0], torch.ones(64, 8)), 1, CPU)}
     assert watch.collapse_line(spread) is None
     assert "WARNING step 7: target features have collapsed" in str(watch.collapse_line(equal))
+    line = torch.linspace(-1, 1, 64)[:, None] * torch.ones(64, 8)  # spread, but along one direction only
+    flat = {"step": 7, **watch.read(seen_with([1.0, 0.0], line), 1, CPU)}
+    assert "effective rank 1.0" in str(watch.collapse_line(flat))

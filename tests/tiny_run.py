@@ -34,13 +34,15 @@ SETTINGS = (
 )
 
 
-def write_dataset(folder: Path, counts: dict[str, int], shape: tuple[int, int, int] = SHAPE) -> str:
+def write_dataset(
+    folder: Path, counts: dict[str, int], shape: tuple[int, int, int] = SHAPE, device: str = "device"
+) -> str:
     """A dataset folder: `counts[split]` samples per split, at most five to a shard, and one refused row."""
     url, rows, infos = str(folder), [], []
     for split, count in counts.items():
         for number, first in enumerate(range(0, count, 5)):
             name = f"{split}-{number:06d}.tar"
-            keys = [f"{split}{i:03d}-device-proto-l-{i:010x}" for i in range(first, min(count, first + 5))]
+            keys = [f"{split}{i:03d}-{device}-proto-l-{i:010x}" for i in range(first, min(count, first + 5))]
             packed = [_pack(key, shape) for key in keys]
             with store.create(store.join(url, name)) as file:
                 sums = shard.write(file, [data for data, _ in packed])

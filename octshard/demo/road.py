@@ -19,6 +19,7 @@ from octshard.phantom.release import Wanted, write_release
 from octshard.pool import cores
 from octshard.prep import engine, unzip
 from octshard.progress import Advance, progress
+from octshard.train import log
 from octshard.train.loop import train
 
 SCALE = 0.2  # voxels per axis, as a share of what the real devices write
@@ -76,10 +77,9 @@ def run(out: str, wanted: Wanted, configs: Callable[[str], str]) -> str:
             f"participants={store.join(road.at('release'), 'participants.tsv')}", "batch=16",
         ]  # fmt: skip
         probed = linear_probe(config.load(ProbeConfig, (), words), lambda stage, i, n: advance(i, n, stage))
+    metrics = log.read(road.at("run"))
     datasets = [manifest.open_dataset(folder) for folder in folders]
-    seen = report.Seen(
-        datasets, road.at("dicom"), unzipped, _metrics(road), probed, road.seconds, tuple(said)
-    )
+    seen = report.Seen(datasets, road.at("dicom"), unzipped, metrics, probed, road.seconds, tuple(said))
     target = road.at("report.html")
     store.write(target, report.render(seen).encode())
     return target
@@ -88,7 +88,7 @@ def run(out: str, wanted: Wanted, configs: Callable[[str], str]) -> str:
 def _settle(road: Road, wanted: Wanted) -> None:
     """The demo in a folder keeps the settings it was begun with."""
     url = road.at("demo.json")
-    now = {"participants": wanted.participants, "seed": wanted.seed}
+    now = {"participants": wanted.participants, "seed": wanted.seed, "scale": wanted.scale}
     if store.exists(url):
         begun = json.loads(store.read(url))
         if begun != now:
@@ -98,11 +98,6 @@ def _settle(road: Road, wanted: Wanted) -> None:
     elif names := store.list_names(road.out):
         raise UsageError(f"{road.out}: holds {names[0]} and no demo, want an empty or a new folder")
     store.write(url, json.dumps(now).encode())
-
-
-def _metrics(road: Road) -> list[dict[str, Any]]:
-    lines = store.read(store.join(road.at("run"), "metrics.jsonl")).decode().splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def _shown(metrics: Any) -> str:

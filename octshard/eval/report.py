@@ -32,9 +32,9 @@ METHOD = (
     "replacement within each class; they do not show the luck of training or of the split. Differences are "
     "paired: the same resamples on both sides. For shuffled labels they hold the 95 % range over deals. "
     "Macro AUROC is the mean of one class against the rest; 0.5 is chance. Low calibration error is good.",
-    "random-init is the same encoder before training; raw-intensity is a histogram, moments, percentiles and "
-    "coarse en face and B-scan averages of the same voxels; shuffled labels are the pretrained features with "
-    "the classes of train and val participants dealt at random.",
+    "random-init is the same architecture with random weights; raw-intensity is a histogram, moments, "
+    "percentiles and coarse en face and B-scan averages of the same voxels; shuffled labels are the "
+    "pretrained features with the classes of train and val participants dealt at random.",
 )
 
 

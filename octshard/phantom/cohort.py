@@ -14,6 +14,7 @@ STUDY_GROUPS = {  # state -> study_group, one to one
     "fluid": "oral_medication_and_or_non_insulin_injectable_medication_controlled",
     "thinning": "insulin_dependent",
 }
+MOST = 900  # people: ids are a site's digit and three more
 VAL_SHARE = TEST_SHARE = 0.16  # of each state; AI-READI v3 has 352 and 352 of 2,280
 COLUMNS = (
     "participant_id", "clinical_site", "study_group", "age", "study_visit_date", "recommended_split",
@@ -45,7 +46,7 @@ def recruit(number: int, seed: int) -> tuple[Participant, ...]:
     """
     rng = rng_for(seed, "people", number)
     found = []
-    for i, code in enumerate(rng.permutation(900)[:number]):
+    for i, code in enumerate(rng.permutation(MOST)[:number]):
         state = STATES[i % len(STATES)]
         site = "147"[int(rng.integers(3))]
         severity = 0.0 if state == "healthy" else float(rng.uniform(0.1, 1.0))

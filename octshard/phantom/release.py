@@ -92,9 +92,9 @@ class Job:
 
 def write_release(out: str, wanted: Wanted, workers: int, told: Told) -> Made:
     """Writes the release below `out` (a path or URL); `told` is called after every scan."""
-    if wanted.participants < 1 or not 0.02 <= wanted.scale <= 1.0:
+    if not 1 <= wanted.participants <= cohort.MOST or not 0.02 <= wanted.scale <= 1.0:
         raise UsageError(
-            f"participants={wanted.participants}, scale={wanted.scale}: want at least 1, and 0.02 to 1"
+            f"participants={wanted.participants}, scale={wanted.scale}: want 1 to {cohort.MOST}, 0.02 to 1"
         )
     if not wanted.eyes or not set(wanted.eyes) <= {"L", "R"}:
         raise UsageError(f"eyes={wanted.eyes}: want L, R or both")

@@ -92,6 +92,10 @@ def restore(payload: Mapping[str, Any], state: TrainState) -> None:
     state.position = StreamPosition(*payload["position"])
 
 
+class Damaged(OctshardError):
+    """A checkpoint is not what was written; an older one may do."""
+
+
 class Saver:
     """Writes one payload at a time, in the background; its error comes out of the next `save` or of the
     end.
@@ -178,10 +182,18 @@ def prune(out: str, keep_last: int) -> None:
             store.remove(store.join(out, FOLDER, record.name + ".pt"))
 
 
+def sweep(out: str) -> None:
+    """Under the lock: removes what killed runs left, half-written files and weights without a record."""
+    folder = store.join(out, FOLDER)
+    store.sweep(folder)
+    names = set(store.list_names(folder))
+    for name in names:
+        if name.endswith(".pt") and name.removesuffix(".pt") + ".json" not in names:
+            store.remove(store.join(folder, name))
+
+
 def load(path: str) -> dict[str, Any]:
-    """The payload of a checkpoint file, on the host. OctshardError if it is not byte for byte what was
-    written.
-    """
+    """The payload of a checkpoint file, on the host. Damaged if it is not byte for byte what was written."""
     out, name = path.rsplit("/", 1) if "/" in path else (".", path)
     try:
         record = _record(store.join(out, name.removesuffix(".pt") + ".json"))
@@ -189,7 +201,7 @@ def load(path: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise UsageError(f"{path}: no finished checkpoint here, want a .pt and its .json") from None
     if (digest := hashlib.sha256(data).hexdigest()) != record.sha256:
-        raise OctshardError(
+        raise Damaged(
             f"{path}: {len(data)} bytes with sha256 {digest[:12]}, want {record.bytes} with "
             f"{record.sha256[:12]}: the file is damaged; {_others(out, record)}"
         )
@@ -200,23 +212,18 @@ def load(path: str) -> dict[str, Any]:
 
 
 def newest(out: str) -> Found | None:
-    """The newest whole checkpoint of a run folder; None if it has none yet; OctshardError if all are
-    damaged.
-    """
+    """The newest whole checkpoint of a run folder; None if it has none yet; Damaged if all are."""
     damaged: list[str] = []
     for record in reversed(records(out)):
+        path = store.join(out, FOLDER, record.name + ".pt")
         try:
-            return Found(record, load(store.join(out, FOLDER, record.name + ".pt")), tuple(damaged))
-        except OctshardError as error:
-            if isinstance(error, UsageError) and store.exists(
-                store.join(out, FOLDER, record.name + ".pt")
-            ):  # whole, but of another format
-                raise
+            if not store.exists(path):
+                raise Damaged(f"{path}: gone, want it beside its .json; remove the .json too")
+            return Found(record, load(path), tuple(damaged))
+        except Damaged as error:  # an unreachable store or another format is no damage: those are raised
             damaged.append(str(error))
     if damaged:
-        raise OctshardError(
-            f"{out}: all {len(damaged)} checkpoints are damaged, want a whole one; {damaged[0]}"
-        )
+        raise Damaged(f"{out}: all {len(damaged)} checkpoints are damaged, want a whole one; {damaged[0]}")
     return None
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from octshard import config, store
 from octshard.config import TrainConfig
 from octshard.errors import UsageError
-from octshard.train import checkpoint, device, jepa, log, masks, optim, plan, stream, views, watch
+from octshard.train import agreement, checkpoint, device, jepa, log, masks, optim, plan, stream, views, watch
 from octshard.train.checkpoint import Saver, TrainState
 from octshard.train.device import Backend
 from octshard.train.log import Log
@@ -80,6 +80,9 @@ def train(cfg: TrainConfig, say: Say, progress: Progress) -> Outcome:
         needed = masks.needed_tokens(cfg)
         table, val_table = (stream.open_table(cfg, split, needed) for split in ("train", "val"))
         chosen = plan.make(cfg, table, backend)
+        stream.want_separate(table, val_table)
+        if backend.process == 0:
+            checkpoint.sweep(cfg.run.out)
         found = _resumable(cfg, table, chosen, say)
         if found and found["step"] >= chosen.steps:
             say(f"{cfg.run.out}: already complete at step {found['step']} of {chosen.steps}; nothing to do")
@@ -91,6 +94,7 @@ def train(cfg: TrainConfig, say: Say, progress: Progress) -> Outcome:
             checkpoint.restore(found, state)
             found = None  # its tensors are no longer needed
         backend.sync()
+        agreement.want_same_step(cfg, backend, state.step)
         run = Run(cfg, chosen, backend, table, val_table, model, backend.wrap(model))
         _introduce(run, state, say)
         # 3. the loop
@@ -125,7 +129,8 @@ def _loop(
         state.position = taken[-1].batch.position
         recent.add(state.step, tuple(key for one in taken for key in one.batch.keys))
         # 3. log
-        if state.step in (1, steps) or state.step % cfg.run.log_every_steps == 0:
+        logs = state.step in (1, steps) or state.step % cfg.run.log_every_steps == 0
+        if logs:
             watch.raise_if_bad(seen, state.step, recent, run.backend)  # waits
             metrics = _metrics(run, state, seen, recent)  # waits
             outlets.lines.write(metrics)
@@ -134,7 +139,7 @@ def _loop(
             sums_2, recent = watch.fresh(run.backend), Recent(cfg.run.log_every_steps)
         # 4. validate and save, at thresholds of samples seen
         due = plan.is_due(run.plan, before, state.samples_seen)
-        stopped = told_to_stop.is_set() and state.step < steps
+        stopped = state.step < steps and agreement.told(run.backend, told_to_stop, waits=logs)
         if due or stopped:
             watch.raise_if_bad(seen._replace(sums_2=sums_2), state.step, recent, run.backend)  # waits
             val_loss = _validate(run) if due else None  # waits
@@ -142,7 +147,7 @@ def _loop(
                 found = {"step": state.step, "samples_seen": state.samples_seen, "val_loss": val_loss}
                 outlets.lines.write(found)
                 metrics = {**metrics, **found}
-            _save(run, state, before, val_loss, outlets)  # waits for the device, not for the disk
+            _save(run, state, before, val_loss, outlets)  # waits for the device, and for the save before
             sums_2, recent = watch.fresh(run.backend), Recent(cfg.run.log_every_steps)
         outlets.progress(state.step, steps, metrics)
     if stopped:

@@ -5,12 +5,16 @@ Pure: config, table and device count in, `Plan` out; a UsageError says which of 
 
 from typing import NamedTuple
 
-from octshard.config import RunConfig, TrainConfig
+from octshard.config import TrainConfig
 from octshard.errors import UsageError
 from octshard.train import masks, optim, order, stream
 from octshard.train.device import Backend
 from octshard.train.stream import Share, Table
 
+LEAST = {  # what whole numbers may not fall below
+    "run": {"global_batch": 1, "per_device_batch": 1, "log_every_steps": 1, "keep_last": 0, "val_samples": 0},
+    "data": {"lanes": 1, "shuffle_window": 1, "threads": 1, "prefetch_batches": 1},
+}
 MILESTONES = 4  # checkpoints kept for good: one at each quarter of the run
 
 
@@ -28,7 +32,7 @@ class Plan(NamedTuple):
 def make(cfg: TrainConfig, table: Table, backend: Backend) -> Plan:
     """The plan of `cfg` over `table` on all devices of `backend`."""
     run = cfg.run
-    _check(run)
+    _check(cfg)
     micro = run.per_device_batch * backend.devices
     if run.global_batch % micro:
         raise UsageError(
@@ -64,16 +68,24 @@ def is_due(plan: Plan, before: int, after: int) -> bool:
 
 
 def is_milestone(plan: Plan, before: int, after: int) -> bool:
-    """True if the checkpoint at `after` is the first at or past a quarter of the run."""
-    last = before // plan.checkpoint_every * plan.checkpoint_every
-    return last * MILESTONES // plan.length.total != after * MILESTONES // plan.length.total
+    """True if a checkpoint is due at `after`, the first at or past a quarter of the run."""
+    step = plan.share.batch * plan.accumulation
+    last = (
+        -(-(before // plan.checkpoint_every * plan.checkpoint_every) // step) * step
+    )  # where the last one stood
+    quarters = [seen * MILESTONES // plan.length.total for seen in (last, after)]
+    return is_due(plan, before, after) and quarters[0] != quarters[1]
 
 
-def _check(run: RunConfig) -> None:
+def _check(cfg: TrainConfig) -> None:
+    run = cfg.run
     if (run.epochs is None) == (run.samples_budget is None):
         raise UsageError(
             f"run.epochs={run.epochs}, run.samples_budget={run.samples_budget}: want exactly one of the two"
         )
-    for name in ("global_batch", "per_device_batch", "log_every_steps"):
-        if getattr(run, name) < 1:
-            raise UsageError(f"run.{name}={getattr(run, name)}: want at least 1")
+    if not run.checkpoint_every_epochs > 0:
+        raise UsageError(f"run.checkpoint_every_epochs={run.checkpoint_every_epochs}: want more than 0")
+    for group, least in LEAST.items():
+        for name, low in least.items():
+            if (value := getattr(getattr(cfg, group), name)) < low:
+                raise UsageError(f"{group}.{name}={value}: want at least {low}")

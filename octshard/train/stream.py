@@ -7,7 +7,7 @@ consumer with shard, offset and key. The position travels with the batch: it is 
 
 import hashlib
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -102,7 +102,23 @@ def open_table(cfg: TrainConfig, split: str, needed_tokens: int) -> Table:
             entries.append(Entry(store.join(url, row.shard), row))
             counts[row.shard] = counts.get(row.shard, 0) + 1
         per_shard += counts.values()
+    repeated = [key for key, n in Counter(entry.row.key for entry in entries).items() if n > 1]
+    if repeated:
+        raise UsageError(
+            f"data.shards={list(cfg.data.shards)}: {len(repeated)} volumes stand in more than one of them, "
+            f"want each once; the first is {repeated[0]}"
+        )
     return Table(split, tuple(entries), tuple(per_shard), tuple(left_out), refused)
+
+
+def want_separate(train: Table, val: Table) -> None:
+    """UsageError if a participant stands on both sides, as where folders were built at different times."""
+    left, right = ({entry.row.participant for entry in one.entries} for one in (train, val))
+    if both := sorted(left & right):
+        raise UsageError(
+            f"data.shards: {len(both)} participants stand in train and in val, want none; the first is "
+            f"{both[0]}; build all folders with the same participants.tsv"
+        )
 
 
 def order_of(table: Table, cfg: TrainConfig) -> Order:
@@ -119,10 +135,9 @@ def tokens(row: Row, cfg: TrainConfig) -> int:
 def training(
     table: Table, cfg: TrainConfig, share: Share, start: StreamPosition, prepare: Callable[[Batch], Prepared]
 ) -> Generator[Prepared, None, None]:
-    """Without end: this process's part of each batch from `start` on, seeded crops, through `prepare` (in
-    the threads).
+    """Without end: this process's part of each batch from `start` on, seeded crops, through `prepare`.
 
-    Close the iterator to stop its threads.
+    `prepare` runs in the threads; close the iterator to stop them.
     """
     slots = (
         _Job(table, cfg, draw.samples_B, draw.epochs_B, len(draw.samples_B), draw.position, prepare)
@@ -134,14 +149,16 @@ def training(
 def evaluation(
     table: Table, cfg: TrainConfig, share: Share, limit: int, prepare: Callable[[Batch], Prepared]
 ) -> Generator[Prepared, None, None]:
-    """The first `limit` samples (0: all) once in table order, centre crops; every batch full, `count` of it
-    real.
+    """`limit` samples (0: all), evenly spread over the table, once, in its order; centre crops.
+
+    Every batch is full, and `count` of it real.
     """
     samples = min(limit, len(table.entries)) if limit else len(table.entries)
+    taken = np.arange(samples) * len(table.entries) // max(1, samples)  # all datasets have their share
     batch = share.batch // share.readers
     nowhere = StreamPosition(0, 0)
     slots = (
-        _Job(table, cfg, numbers_B, np.full(batch, -1), count, nowhere, prepare)
+        _Job(table, cfg, taken[numbers_B], np.full(batch, -1), count, nowhere, prepare)
         for numbers_B, count in table_draws(samples, batch, share.reader, share.readers)
     )
     return _run(slots, cfg)

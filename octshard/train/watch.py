@@ -16,6 +16,7 @@ from octshard.train import collapse
 from octshard.train.device import Backend
 
 NAMED_KEYS = 8  # at most so many keys in one line
+COLLAPSED_RANK = 2.0  # effective; features along one line have rank 1 whatever their std
 COLLAPSED_STD = 1e-3  # of layer-normed features, whose own scale is 1
 
 
@@ -74,9 +75,10 @@ def bad_number(loss: Tensor, norm: Tensor) -> Tensor:
 
 def read(watch: Watch, steps: int, backend: Backend) -> dict[str, float]:
     """Loss (mean over `steps` steps and all processes) and the collapse watch. Waits for the device."""
-    host = backend.fetch(watch._replace(sums_2=backend.total(watch.sums_2)))
+    sums_3 = torch.cat([watch.sums_2, torch.ones_like(watch.sums_2[:1])])  # the last counts who was summed
+    total_3, host = backend.fetch((backend.total(sums_3), watch))
     return {
-        "loss": float(host.sums_2[0]) / steps / backend.processes,
+        "loss": float(total_3[0] / total_3[2]) / steps,
         "grad_norm": float(host.norm),
         "feature_std": float(collapse.feature_std(host.tokens_RF)),
         "pooled_std": float(collapse.feature_std(host.pooled_BF)),
@@ -105,8 +107,8 @@ def raise_if_bad(watch: Watch, step: int, recent: Recent, backend: Backend) -> N
 
 
 def collapse_line(metrics: dict[str, Any]) -> str | None:
-    """A warning if the target features say the same of every token; None if they do not."""
-    if metrics["feature_std"] >= COLLAPSED_STD:
+    """A warning if the target features say the same of every token, or one thing only; else None."""
+    if metrics["feature_std"] >= COLLAPSED_STD and metrics["rank"] >= COLLAPSED_RANK:
         return None
     return (
         f"WARNING step {metrics['step']}: target features have collapsed (std {metrics['feature_std']:.2g}, "

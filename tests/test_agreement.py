@@ -1,0 +1,52 @@
+"""Processes stop together and begin together; seen on a backend that stands for two of them."""
+
+import threading
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from octshard.config import TrainConfig
+from octshard.errors import UsageError
+from octshard.train import agreement
+from octshard.train.device import Backend
+
+
+@dataclass(frozen=True)
+class Pair:
+    """This process and another one, which says `other`; one device each."""
+
+    other: float
+    processes: int = 2
+    devices: int = 2
+
+    def put(self, values: Any) -> Any:
+        return values
+
+    def fetch(self, values: Any) -> Any:
+        return values
+
+    def total(self, tensor: Tensor) -> Tensor:
+        return tensor + torch.tensor(self.other)
+
+
+def pair(other: float, processes: int = 2) -> Backend:
+    return cast(Backend, Pair(other, processes, processes))
+
+
+def test_several_stop_together_and_at_log_time_only() -> None:
+    told, untold = threading.Event(), threading.Event()
+    told.set()
+    assert agreement.told(pair(0.0, processes=1), told, waits=False)
+    assert not agreement.told(pair(0.0), told, waits=False)
+    assert agreement.told(pair(0.0), told, waits=True)
+    assert agreement.told(pair(1.0), untold, waits=True)
+    assert not agreement.told(pair(0.0), untold, waits=True)
+
+
+def test_several_begin_at_one_step() -> None:
+    agreement.want_same_step(TrainConfig(), pair(7.0), 7)
+    with pytest.raises(UsageError, match="2 processes found different checkpoints"):
+        agreement.want_same_step(TrainConfig(), pair(0.0), 7)
