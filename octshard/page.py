@@ -35,6 +35,7 @@ th:first-child, td:first-child { min-width: 7rem; padding-left: 0; }
 .grid td.number { min-width: 2.8rem; text-align: center; } .grid th.number { text-align: center; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .grid th[scope=row] { font-weight: 400; border-bottom: 1px solid var(--line); max-width: 20rem; }
+td:last-child:not(.number) { overflow-wrap: anywhere; min-width: 12rem; }
 figure { margin: .75rem 0; }
 figure img { max-width: 100%; height: auto; image-rendering: auto; border-radius: .25rem; display: block; }
 figcaption { color: var(--soft); font-size: .85rem; margin-top: .25rem; }

@@ -236,7 +236,12 @@ def _spacing(header: dicom.Header, entry: Entry, found: Geometry) -> Resolved:
 
 def _want_volume(found: Geometry, cfg: PrepConfig) -> None:
     if found.kind not in VOLUMES and found.kind not in cfg.include_geometry:
-        raise Refused(f"geometry_{found.kind}", f"frames lie as {found.kind}, want an evenly spaced raster")
+        lie = (
+            "in more than one pattern, such as lines and circles"
+            if found.kind == "mixed"
+            else f"as {found.kind}"
+        )
+        raise Refused(f"geometry_{found.kind}", f"frames lie {lie}, want an evenly spaced raster")
 
 
 def _make(member: Member, data: bytes, header: dicom.Header, resolved: Resolved, cfg: PrepConfig) -> Made:
