@@ -6,15 +6,11 @@ A missing object is FileNotFoundError; any other failure is a StoreError of one 
 
 import contextlib
 import errno
-import fcntl
-import json
 import logging
 import os
 import random
 import shutil
-import socket
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,8 +23,6 @@ from octshard.errors import OctshardError
 Result = TypeVar("Result")
 
 ATTEMPTS = 6  # a transient fault is tried so often: with full jitter up to 0.5, 1, 2, 4, 8 s between
-LEASE_S = 90.0  # a remote lock whose heartbeat is older belongs to a dead run
-HEARTBEAT_S = 20.0
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LEFTOVER = ".partial"  # ends the name of a local file that is being written
 
@@ -53,7 +47,7 @@ def read(url: str) -> bytes:
     if is_remote(url):
         return _remote(url, lambda fs: cast(bytes, fs.cat_file(url)))
     with _local_errors(url):
-        return _path(url).read_bytes()
+        return local_path(url).read_bytes()
 
 
 def read_range(url: str, start: int, stop: int) -> bytes:
@@ -61,7 +55,7 @@ def read_range(url: str, start: int, stop: int) -> bytes:
     if is_remote(url):
         data = _remote(url, lambda fs: cast(bytes, fs.cat_file(url, start=start, end=stop)))
     else:
-        with _local_errors(url), open(_path(url), "rb") as file:
+        with _local_errors(url), open(local_path(url), "rb") as file:
             file.seek(start)
             data = file.read(stop - start)
     if len(data) != stop - start:
@@ -76,7 +70,7 @@ def open_read(url: str) -> BinaryIO:
             BinaryIO, _remote(url, lambda fs: fs.open(url, "rb", block_size=2**23, cache_type="readahead"))
         )
     with _local_errors(url):
-        return open(_path(url), "rb")
+        return open(local_path(url), "rb")
 
 
 def write(url: str, data: bytes) -> None:
@@ -88,6 +82,18 @@ def write(url: str, data: bytes) -> None:
         file.write(data)
 
 
+def write_new(url: str, data: bytes) -> bool:
+    """Puts a remote object only if none stands there; False, and nothing changed, if one does.
+
+    Emulators may ignore the condition, and a lost reply may deny our own object: read it back to be sure.
+    """
+    try:
+        _remote_put(url, lambda fs: fs.pipe_file(url, data, mode="create"))
+    except FileExistsError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def create(url: str) -> Iterator[BinaryIO]:
     """A binary file that becomes the object at `url` when the block ends well; else nothing appears."""
@@ -97,7 +103,7 @@ def create(url: str) -> Iterator[BinaryIO]:
             file.flush()
             _remote_put(url, lambda fs: fs.put_file(file.name, url))
         return
-    target = _path(url)
+    target = local_path(url)
     partial = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}{LEFTOVER}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +133,7 @@ def exists(url: str) -> bool:
     """True if an object (or local folder) stands there."""
     if is_remote(url):
         return bool(_remote(url, lambda fs: fs.exists(url)))
-    return _path(url).exists()
+    return local_path(url).exists()
 
 
 def size(url: str) -> int:
@@ -135,7 +141,7 @@ def size(url: str) -> int:
     if is_remote(url):
         return int(_remote(url, lambda fs: fs.info(url))["size"])
     with _local_errors(url):
-        return _path(url).stat().st_size
+        return local_path(url).stat().st_size
 
 
 def etag(url: str) -> str:
@@ -145,7 +151,7 @@ def etag(url: str) -> str:
         known = (info.get(name) for name in ("ETag", "etag", "generation", "md5Hash", "created"))
         return next((str(value) for value in known if value), str(info["size"]))
     with _local_errors(url):
-        stat = _path(url).stat()
+        stat = local_path(url).stat()
     return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
@@ -160,7 +166,7 @@ def list_names(url: str) -> list[str]:
             str(name).rstrip("/").rsplit("/", 1)[-1] for name in found if str(name).rstrip("/") != _bare(url)
         }
         return sorted(names)
-    folder = _path(url)
+    folder = local_path(url)
     if not folder.is_dir():
         return []
     with _local_errors(url):
@@ -180,132 +186,19 @@ def remove(url: str) -> None:
             _remote(url, lambda fs: fs.rm_file(url))
         else:
             with _local_errors(url):
-                _path(url).unlink()
+                local_path(url).unlink()
     except FileNotFoundError:
         pass
 
 
 def sweep(url: str) -> int:
     """Removes what killed writers left half-written in a local folder; call it under the folder's lock."""
-    if is_remote(url) or not _path(url).is_dir():
+    if is_remote(url) or not local_path(url).is_dir():
         return 0
-    leftovers = [path for path in _path(url).iterdir() if path.name.endswith(LEFTOVER)]
+    leftovers = [path for path in local_path(url).iterdir() if path.name.endswith(LEFTOVER)]
     for path in leftovers:
         path.unlink(missing_ok=True)
     return len(leftovers)
-
-
-@contextlib.contextmanager
-def lock(url: str) -> Iterator[None]:
-    """One writer per target: OctshardError while a living run holds `url`; a dead run holds nothing.
-
-    Local: flock, which ends with the process. Remote: an object with a heartbeat, taken over when stale.
-    """
-    with _remote_lock(url) if is_remote(url) else _local_lock(url):
-        yield
-
-
-@contextlib.contextmanager
-def _local_lock(url: str) -> Iterator[None]:
-    path = _path(url)
-    with _local_errors(url):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+")  # noqa: SIM115 (held for the whole block below)
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise _held(url, file.read()) from None
-        file.truncate(0)
-        file.write(json.dumps(_owner()))
-        file.flush()
-        yield
-
-
-@contextlib.contextmanager
-def _remote_lock(url: str) -> Iterator[None]:
-    mine = _owner()
-    _take_lease(url, mine)
-    stop, lost = threading.Event(), threading.Event()
-
-    def beat() -> None:
-        """Keeps the lease fresh; a lease that cannot be kept is lost, and the block must not end well."""
-        while not stop.wait(HEARTBEAT_S):
-            try:
-                if _lease(url).get("token") != mine["token"]:
-                    return lost.set()
-                write(url, json.dumps({**mine, "time": time.time()}).encode())
-            except StoreError:
-                return lost.set()
-
-    thread = threading.Thread(target=beat, name=f"lease of {url}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        if _lease(url).get("token") == mine["token"]:
-            remove(url)
-    if lost.is_set():
-        raise StoreError(
-            f"{url}: the lock was lost while writing; make sure no other run writes, then run again"
-        )
-
-
-def _take_lease(url: str, mine: dict[str, Any]) -> None:
-    data = json.dumps(mine).encode()
-    found = _lease(url)
-    if found and not _is_dead(found):
-        raise _held(url, json.dumps(found))
-    if found:
-        write(url, data)
-    else:
-        with contextlib.suppress(FileExistsError):  # of another run, or of a reply that was lost: see below
-            _remote_put(url, lambda fs: fs.pipe_file(url, data, mode="create"))
-    if (now := _lease(url)).get("token") != mine["token"]:
-        raise _held(url, json.dumps(now))
-
-
-def _lease(url: str) -> dict[str, Any]:
-    """Who holds a remote lock; {} if nobody, a long dead owner if the object makes no sense."""
-    try:
-        found = json.loads(read(url))
-    except FileNotFoundError:
-        return {}
-    except ValueError:
-        found = None
-    return found if isinstance(found, dict) else {"token": "", "time": 0.0}
-
-
-def _is_dead(owner: dict[str, Any]) -> bool:
-    if time.time() - float(owner.get("time", 0.0)) > LEASE_S:
-        return True
-    return owner.get("place") == _place() and not Path(f"/proc/{owner.get('pid')}").exists()
-
-
-def _owner() -> dict[str, Any]:
-    me = {"host": socket.gethostname(), "place": _place(), "pid": os.getpid()}
-    return {"token": uuid.uuid4().hex, "time": time.time(), **me}
-
-
-def _place() -> str:
-    """Where process ids mean the same: one boot of a kernel and one process namespace."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return f"unknown {uuid.uuid4().hex}"
-
-
-def _held(url: str, owner: str) -> OctshardError:
-    try:
-        who = json.loads(owner)
-        text = f"process {who['pid']} on {who['host']}"
-    except (ValueError, KeyError):
-        text = "another process"
-    return OctshardError(f"{url}: {text} is writing here, want one writer per target; wait for it or stop it")
 
 
 @contextlib.contextmanager
@@ -394,7 +287,8 @@ def _filesystem(scheme: str) -> Any:
         ) from error
 
 
-def _path(url: str) -> Path:
+def local_path(url: str) -> Path:
+    """The path of a local URL."""
     return Path(url.removeprefix("file://"))
 
 

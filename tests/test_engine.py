@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from made_release import File, changed, sound, unpacked
 
-from octshard import manifest, store
+from octshard import lock, manifest, store
 from octshard.config import PrepConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.prep import build, engine
@@ -158,7 +158,7 @@ def test_workers_die_with_a_killed_parent(
 
 def test_a_second_run_while_one_is_writing_is_one_clear_line(release: Path, tmp_path: Path) -> None:
     with (
-        store.lock(f"{tmp_path}/.{DEVICE}.lock"),
+        lock.one_writer(f"{tmp_path}/.{DEVICE}.lock"),
         pytest.raises(OctshardError, match="is writing here") as caught,
     ):
         run(config(release, tmp_path))

@@ -81,7 +81,19 @@ def test_rooms_do_not_import_each_other(path: Path) -> None:
 
 
 def test_the_meeting_places_import_no_room() -> None:
-    for name in ("errors", "rng", "volume", "shard", "manifest", "store", "config", "page", "progress"):
+    for name in (
+        "errors",
+        "rng",
+        "volume",
+        "shard",
+        "manifest",
+        "store",
+        "lock",
+        "pool",
+        "config",
+        "page",
+        "progress",
+    ):
         inside = {module.split(".")[0] for module in ours(PACKAGE / f"{name}.py")}
         assert not inside & (ROOMS | {"cli", "demo", "phantom"}), f"{name} imports {inside}"
 

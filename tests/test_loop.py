@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_run import config_for, write_dataset
 
-from octshard import store
+from octshard import lock, store
 from octshard.config import TrainConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.shard import BadSample
@@ -187,7 +187,7 @@ def test_a_loss_that_is_not_finite_names_its_step_and_is_never_saved(shards: str
 
 def test_a_second_run_in_the_same_folder_is_refused(shards: str, tmp_path: Path) -> None:
     with (
-        store.lock(store.join(str(tmp_path), "lock")),
+        lock.one_writer(store.join(str(tmp_path), "lock")),
         pytest.raises(OctshardError, match="one writer per target"),
     ):
         run(config_for(shards, tmp_path, *LENGTH))

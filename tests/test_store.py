@@ -2,16 +2,12 @@
 
 import errno
 import os
-import signal
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 
 import pytest
 
 from octshard import store
-from octshard.errors import OctshardError
 from octshard.store import StoreError
 
 
@@ -85,40 +81,11 @@ def test_copy_and_etag(root: str) -> None:
     assert store.etag(two) != before
 
 
-def test_one_writer_per_target(root: str) -> None:
-    url = store.join(root, "lock")
-    with (
-        store.lock(url),
-        pytest.raises(OctshardError, match="is writing here, want one writer"),
-        store.lock(url),
-    ):
-        pass
-    with store.lock(url):
-        pass
-
-
-def test_a_killed_run_holds_no_lock(tmp_path: Path) -> None:
-    url = str(tmp_path / "lock")
-    code = """import sys; from octshard import store
-with store.lock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"""
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    with pytest.raises(OctshardError, match=f"process {holder.pid} on"), store.lock(url):
-        pass
-    holder.send_signal(signal.SIGKILL)
-    holder.communicate()
-    with store.lock(url):
-        pass
-
-
-def test_a_stale_remote_lock_is_taken_over() -> None:
-    url = f"memory://{uuid.uuid4().hex}/lock"
-    store.write(url, b'{"token": "x", "host": "elsewhere", "pid": 1, "time": 0}')
-    with store.lock(url):
-        assert b"elsewhere" not in store.read(url)
+def test_write_new_never_replaces() -> None:
+    url = f"memory://{uuid.uuid4().hex}/new"
+    assert store.write_new(url, b"first")
+    assert not store.write_new(url, b"second")
+    assert store.read(url) == b"first"
 
 
 def test_sweep_removes_what_killed_writers_left(tmp_path: Path) -> None:

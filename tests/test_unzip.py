@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from made_release import File, changed, sound, zipped
 
-from octshard import store
+from octshard import lock, store
 from octshard.errors import OctshardError, UsageError
 from octshard.prep import unzip
 from octshard.prep.unzip import Report
@@ -201,7 +201,10 @@ def test_overlapping_members_are_refused() -> None:
 
 def test_one_writer_per_target(tmp_path: Path) -> None:
     src, dst = zipped(tmp_path / "src", FILES, SPLITS), tmp_path / "dst"
-    with store.lock(store.join(str(dst), unzip.LOCK)), pytest.raises(OctshardError, match="is writing here"):
+    with (
+        lock.one_writer(store.join(str(dst), unzip.LOCK)),
+        pytest.raises(OctshardError, match="is writing here"),
+    ):
         run(src, dst)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from octshard import __version__, config, manifest, pool, store
+from octshard import __version__, config, lock, manifest, pool, store
 from octshard.config import PrepConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.manifest import Row, ShardInfo
@@ -101,7 +101,7 @@ def _device(
     folder = store.join(cfg.dst, device)
     shards = plan([entry for entry in release.entries if entry.device == device], release.splits, cfg)
     count = _Count(device, sum(len(one.members) for one in shards), told)
-    with store.lock(store.join(cfg.dst, f".{device}.lock")):
+    with lock.one_writer(store.join(cfg.dst, f".{device}.lock")):
         _settle_plan(folder, cfg, shards)
         store.sweep(folder)
         built = _kept(folder, shards, release.root)

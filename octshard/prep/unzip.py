@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from octshard import store
+from octshard import lock, store
 from octshard.errors import UsageError
 from octshard.prep.aireadi import Entry, Release, read_release
 from octshard.volume import DEVICES
@@ -94,7 +94,7 @@ def unzip(src: str, dst: str, threads: int, told: Callable[[int, int, str], None
     if not zips:
         places = "itself, its structural_oct, its retinal_oct/structural_oct and their device folders"
         raise UsageError(f"{release.root}: no ZIP in {places}; name the release root, or skip unzip")
-    with store.lock(store.join(dst, LOCK)):
+    with lock.one_writer(store.join(dst, LOCK)):
         items, refused, unlisted = _match(release, zips)
         work = _Work(dst, len(items), told, _read_journal(dst), refused=refused)
         store.sweep(dst)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from octshard import config, store
+from octshard import config, lock, store
 from octshard.config import TrainConfig
 from octshard.errors import UsageError
 from octshard.train import agreement, checkpoint, device, jepa, log, masks, optim, plan, stream, views, watch
@@ -312,7 +312,7 @@ def _writer(cfg: TrainConfig, backend: Backend) -> Iterator[None]:
     if backend.process != 0:
         yield
         return
-    with store.lock(store.join(cfg.run.out, "lock")):
+    with lock.one_writer(store.join(cfg.run.out, "lock")):
         yield
 
 
