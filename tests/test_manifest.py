@@ -1,5 +1,6 @@
 """Tables go round; a folder that is no dataset says why in one line."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -94,3 +95,11 @@ def test_tables_that_disagree_or_are_cut_are_errors(tmp_path: Path) -> None:
     (tmp_path / "samples.parquet").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(OctshardError, match="not a whole Parquet file"):
         manifest.open_dataset(str(tmp_path))
+
+
+def test_the_readme_explains_every_column() -> None:
+    text = (Path(__file__).parents[1] / "manifests" / "README.md").read_text()
+    table = text.split("## samples.parquet", 1)[1].split("\n## ", 1)[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| ")]
+    explained = {name.strip() for cell in cells for name in cell.split(",")}
+    assert {field.name for field in dataclasses.fields(Row)} == explained - {"column"}
