@@ -14,7 +14,7 @@ import click
 from octshard import __version__
 from octshard.errors import OctshardError, UsageError
 from octshard.pool import cores
-from octshard.progress import progress
+from octshard.progress import progress, shown
 
 if TYPE_CHECKING:
     from octshard.config import PrepConfig
@@ -246,7 +246,7 @@ def train(config: Sequence[str], overrides: Sequence[str]) -> None:
 
     cfg = load(TrainConfig, config, overrides)
     with progress("train") as advance:
-        outcome = run(cfg, lambda line: click.echo(line, err=True), lambda i, n, m: advance(i, n, _shown(m)))
+        outcome = run(cfg, lambda line: click.echo(line, err=True), lambda i, n, m: advance(i, n, shown(m)))
     if not outcome.stopped:
         click.echo(f"{cfg.run.out}: {outcome.step} steps, {outcome.samples_seen} samples")
 
@@ -275,14 +275,6 @@ def linear_probe(config: Sequence[str], overrides: Sequence[str]) -> None:
         result = run(cfg, lambda stage, done, total: advance(done, total, stage))
     click.echo(result.text())
     click.echo(f"page: {cfg.out}/probe.html")
-
-
-def _shown(metrics: Mapping[str, Any]) -> str:
-    """The few metrics that a progress line has room for."""
-    names = ("loss", "val_loss", "rank", "volumes_per_s_per_device")
-    return "  ".join(
-        f"{name.removesuffix('_per_s_per_device')} {metrics[name]:.3g}" for name in names if name in metrics
-    )
 
 
 def shipped_config(name: str) -> Path:

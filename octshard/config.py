@@ -83,7 +83,7 @@ class PredictorConfig:
 
     width: int = 384
     depth: int = 12
-    heads: int = 6  # head_dim 64: 1.3x faster than V-JEPA 2's 12 heads (FACTS §2)
+    heads: int = 6  # head_dim 64; V-JEPA 2 takes 12 heads of 32
 
 
 @dataclass

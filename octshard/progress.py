@@ -3,11 +3,23 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 PLAIN_EVERY_S = 10.0  # at most one plain line so often
 
 Advance = Callable[[int, int, str], None]  # (done, total, note); the total may become known later
+
+
+def shown(metrics: Mapping[str, Any]) -> str:
+    """The few metrics of training that a progress line has room for."""
+    names = {
+        "loss": "loss",
+        "val_loss": "val_loss",
+        "rank": "rank",
+        "volumes_per_s_per_device": "volumes/s/device",
+    }
+    return "  ".join(f"{text} {metrics[name]:.3g}" for name, text in names.items() if name in metrics)
 
 
 @contextlib.contextmanager

@@ -119,9 +119,8 @@ def create(url: str) -> Iterator[BinaryIO]:
         with _local_errors(url):
             os.replace(partial, target)
             _sync_folder(target.parent)
-    except (
-        OSError
-    ) as error:  # the block's own errors are the caller's, but for a disk that filled up under it
+    except OSError as error:
+        # the block's own errors are the caller's, but for a disk that filled up under it
         if error.errno in FULL:
             raise StoreError(_os_line(url, error)) from error
         raise

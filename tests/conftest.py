@@ -2,6 +2,7 @@
 
 import os
 import socket
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,3 +32,13 @@ def realdata() -> Path:
     if not (root / "manifest.tsv").exists():
         pytest.skip(f"no real OCT pixels at {root}; set OCTSHARD_REALDATA")
     return root
+
+
+@pytest.fixture(params=["local", "memory", pytest.param("gcs", marks=pytest.mark.gcs)])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh folder on each store."""
+    if request.param == "local":
+        return str(tmp_path / "root")
+    if request.param == "memory":
+        return f"memory://{uuid.uuid4().hex}"
+    return f"{request.getfixturevalue('gcs')}/{uuid.uuid4().hex}"

@@ -15,16 +15,6 @@ from octshard.errors import OctshardError
 from octshard.store import StoreError
 
 
-@pytest.fixture(params=["local", "memory", pytest.param("gcs", marks=pytest.mark.gcs)])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A fresh folder on each store."""
-    if request.param == "local":
-        return str(tmp_path / "root")
-    if request.param == "memory":
-        return f"memory://{uuid.uuid4().hex}"
-    return f"{request.getfixturevalue('gcs')}/{uuid.uuid4().hex}"
-
-
 def test_one_writer_per_target(root: str) -> None:
     url = store.join(root, "lock")
     with (

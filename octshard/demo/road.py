@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from octshard import config, manifest, store
 from octshard.config import PrepConfig, ProbeConfig, TrainConfig
@@ -18,7 +17,7 @@ from octshard.eval.run import linear_probe
 from octshard.phantom.release import Wanted, write_release
 from octshard.pool import cores
 from octshard.prep import engine, unzip
-from octshard.progress import Advance, progress
+from octshard.progress import Advance, progress, shown
 from octshard.train import log
 from octshard.train.loop import train
 
@@ -70,7 +69,7 @@ def run(out: str, wanted: Wanted, configs: Callable[[str], str]) -> str:
         words = [f"data.shards={json.dumps(folders)}", f"run.out={road.at('run')}"]
         training = config.load(TrainConfig, [configs("demo.yaml")], words)
         said: list[str] = []
-        train(training, said.append, lambda i, n, m: advance(i, n, _shown(m)))
+        train(training, said.append, lambda i, n, m: advance(i, n, shown(m)))
     with road.station("5/5 linear probe") as advance:
         words = [
             f"checkpoint={road.at('run')}", f"shards={json.dumps(folders)}", f"out={road.at('probe')}",
@@ -98,9 +97,3 @@ def _settle(road: Road, wanted: Wanted) -> None:
     elif names := store.list_names(road.out):
         raise UsageError(f"{road.out}: holds {names[0]} and no demo, want an empty or a new folder")
     store.write(url, json.dumps(now).encode())
-
-
-def _shown(metrics: Any) -> str:
-    return "  ".join(
-        f"{name} {metrics[name]:.3g}" for name in ("loss", "val_loss", "rank") if name in metrics
-    )

@@ -35,7 +35,7 @@ LOCALIZER_STORAGE = (
     "1.2.840.10008.5.1.4.1.1.77.1.5.1"  # Ophthalmic Photography 8 Bit: what frame locations point at
 )
 REGION_CODES = {"Macula": ("5665001", "Retina"), "Optic Disc": ("81016008", "Optic nerve head")}  # SNOMED CT
-LOSSY_RATIO = 5  # what Topcon ships, by file size (FACTS §1)
+LOSSY_RATIO = 5  # about what Topcon ships, by file size
 LISTED = (
     "SOPClassUID", "SOPInstanceUID", "Manufacturer", "ManufacturerModelName", "ImageLaterality", "Laterality",
     "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",

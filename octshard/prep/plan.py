@@ -22,7 +22,7 @@ SHARES = (
     0.70,
     0.85,
 )  # of participants up to which a hashed one is train, then val, where the release says nothing
-PACKED = 0.7  # stored bytes per voxel: real OCT compresses 1.4-1.5 times (FACTS §5)
+PACKED = 0.7  # stored bytes per voxel: real OCT compresses 1.4-1.5 times
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ PLAUSIBLE_UM = {
     "axial": (1.0, 20.0),
     "lateral": (2.0, 100.0),
     "slice": (2.0, 500.0),
-}  # FACTS §1 spans 2-4, 6-30, 12-128
+}  # the devices of AI-READI span 2-4, 6-30 and 12-128
 SAME = 0.01  # two spacings closer than this share are one
 SENSIBLE_MM = (1e-9, 1e6)  # what lies outside is no length; arithmetic on it would overflow
 
