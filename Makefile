@@ -11,7 +11,7 @@ env: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[xla,gcs,s3,wandb,test]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[xla,gcs,s3,wandb,ray,test]"
 	touch $(READY)
 
 demo: $(READY)

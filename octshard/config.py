@@ -50,7 +50,15 @@ class PrepConfig:
     seed: int = 0  # of the order of samples over shards, and of the split where the release names none
     max_voxels: int = 2_000_000_000  # a file that declares more is refused as too_large
     max_output_voxels: int = 400_000_000  # so is one whose stored volume would have more
+    decode: str = (
+        "exact"  # exact: as pydicom | fast: JPEG 2000 at reduced resolution where the target allows it
+    )
     workers: int = speed(0)  # processes; 0 = one per core
+    from_zip: bool = speed(False)  # read the members of the device ZIPs below src, not unpacked files
+    engine: str = speed("local")  # local: processes of this machine | ray: a Ray cluster
+    decode_timeout_s: float = speed(300.0)  # a file that decodes longer is tried once more, then refused
+    worker_memory: int = speed(4_000_000_000)  # bytes that making one volume may take; beyond: as above
+    unzip_memory: int = speed(256_000_000)  # bytes that unzip holds at once, all threads together
 
 
 @dataclass

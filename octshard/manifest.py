@@ -17,7 +17,7 @@ from octshard import store
 from octshard.errors import OctshardError, UsageError
 from octshard.volume import Shape, Spacing
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 AGAIN = "build it again with octshard prep shard"
 SAMPLES, SHARDS, INFO, PLAN = "samples.parquet", "shards.parquet", "dataset.json", "plan.json"
 
@@ -38,6 +38,7 @@ class Row:
     source: str
     source_bytes: int | None = None
     source_crc32: int | None = None
+    source_xxh3: str = ""
     sop_instance_uid: str = ""
     transfer_syntax: str = ""
     frames: int | None = None
@@ -47,7 +48,11 @@ class Row:
     spacing_in: Spacing | None = None
     spacing_source: str = ""
     assumed_spacing: int = 0
+    decoded_level: int | None = None
+    fast_psnr_db: float | None = None
     geometry: str = ""
+    blank_frames: int | None = None
+    no_retina_frames: int | None = None
     flags: tuple[str, ...] = ()
     shape_out: Shape | None = None
     spacing_out: Spacing | None = None

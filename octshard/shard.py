@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
-import xxhash
 import zstandard
 
+from octshard import checksum
 from octshard.errors import OctshardError
 
 BLOCK = 512  # tar rounds every header and member up to this
@@ -68,7 +68,7 @@ def write(file: BinaryIO, slices: Iterable[bytes]) -> ShardSums:
 
 def slice_digest(data: bytes) -> str:
     """xxh3 (64 bit, hex) of a sample's tar slice: what samples.parquet records and every read checks."""
-    return xxhash.xxh3_64_hexdigest(data)
+    return checksum.xxh3(data)
 
 
 def unpack(data: bytes, key: str, xxh3: str, where: str) -> Sample:

@@ -82,7 +82,7 @@ def test_another_format_version_is_one_line(tmp_path: Path) -> None:
     dataset(tmp_path)
     info = json.loads((tmp_path / "dataset.json").read_text())
     (tmp_path / "dataset.json").write_text(json.dumps({**info, "format": 99}))
-    with pytest.raises(UsageError, match="format 99, want 1"):
+    with pytest.raises(UsageError, match="format 99, want 2"):
         manifest.open_dataset(str(tmp_path))
 
 

@@ -7,13 +7,12 @@ same plan gives the same bytes. done.json is written last, so a shard that has o
 import dataclasses
 import hashlib
 import json
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from octshard import manifest, shard, store
+from octshard import checksum, manifest, shard, store
 from octshard.config import PrepConfig
 from octshard.errors import OctshardError
 from octshard.manifest import Row, ShardInfo
@@ -145,7 +144,8 @@ def _sound_twin(member: Member, cfg: PrepConfig, read: Reader) -> str:
 def _sound(member: Member, cfg: PrepConfig, read: Reader, known: dict[str, Any]) -> Made:
     """The scan of one entry, or Refused. known: takes what the row says, as soon as it is known."""
     data = _read(member.entry, read)
-    known |= {"source_bytes": len(data), "source_crc32": zlib.crc32(data)}
+    known |= {"source_bytes": len(data), "source_crc32": checksum.crc32(data)}
+    known |= {"source_xxh3": checksum.xxh3_128(data)}
     header = dicom.read_header(data, cfg.max_voxels)
     known |= _header_facts(header, member.entry)
     shape = geometry.classify(header.locations, header.frames)
