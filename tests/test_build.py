@@ -19,7 +19,7 @@ from octshard.manifest import Row
 from octshard.prep import build, dicom
 from octshard.prep.aireadi import Entry, read_release
 from octshard.prep.plan import ShardPlan, plan
-from octshard.volume import moments
+from octshard.intensity import histogram, moments
 
 CFG = PrepConfig(target_spacing=[0.08, 0.04, 0.04], image_size=[4, 8, 8])
 
@@ -85,7 +85,7 @@ def test_a_volume_is_stored_resampled_and_its_row_tells_all(tmp_path: Path) -> N
     assert (row.protocol, row.region, row.eye, row.split) == ("triton_3d_macula", "Macula", "L", "train")
     assert (row.source, row.source_bytes) == (file.path, len(file.data or b""))
     assert row.sha256 == hashlib.sha256(found.tobytes()).hexdigest()
-    assert (row.mean, row.std, row.p01, row.p99) == tuple(moments(found))
+    assert (row.mean, row.std, row.p01, row.p99) == tuple(moments(histogram(found)))
     assert row.transfer_syntax == "1.2.840.10008.1.2.1"
 
 

@@ -15,10 +15,10 @@ from octshard import config, manifest, shard
 from octshard.config import DataConfig, ModelConfig, ProbeConfig, RunConfig, TrainConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.eval import features, labels, run
+from octshard.intensity import histogram, moments
 from octshard.rng import rng_for
 from octshard.train import checkpoint
 from octshard.train.vit import Encoder
-from octshard.volume import moments
 
 MODEL = ModelConfig([8, 32, 32], [4, 16, 16], width=24, depth=1, heads=2)
 GRID = [1e-3, 1e-1, 10.0]
@@ -47,7 +47,7 @@ def eyes(tmp_path_factory) -> ProbeConfig:
             table.append(f"{name}\t{('low', 'middle', 'high')[state]}\t{coin}\t{20 + person + len(table)}")
             for i in range(2):
                 voxels, key = scan(name, state, i), f"{name}-{i}"
-                stats = moments(voxels)._asdict()
+                stats = moments(histogram(voxels))._asdict()
                 data = shard.pack(key, stats, voxels, 1)
                 row = manifest.Row(key, name, "made_up", "", "", "", "", "L", split, f"{key}.dcm")
                 mine.append(

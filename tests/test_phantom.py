@@ -23,7 +23,8 @@ from octshard.phantom.eye import BM, ELM, GCL, ILM, RPE, STATES, SUB, Eye, Perso
 from octshard.phantom.release import DEFECTS, HEAD, Wanted, jobs, make, write_release
 from octshard.prep import aireadi, dicom, geometry
 from octshard.rng import rng_for
-from octshard.volume import Refused, resample_frames
+from octshard.resample import Regrid, resample_frames
+from octshard.volume import Refused
 
 MAIN = [protocol for protocol in PROTOCOLS if protocol.share == 1.0]
 NAMES = [f"{protocol.device}-{protocol.name}" for protocol in PROTOCOLS]
@@ -219,7 +220,7 @@ def test_states_are_hidden_from_raw_intensities_and_plain_in_the_truth() -> None
         eye = anatomy.grow(one.person, "R", 0)
         picture = scan.take(eye, MAIN[2], 0.1, rng_for(0, one.person.participant))
         voxels, facts = picture.voxels_DHW, truth.measure(eye, picture)
-        small = resample_frames(iter(voxels), voxels.shape, (4, 10, 10))  # type: ignore[arg-type]
+        small = resample_frames(voxels, Regrid(voxels.shape, (4, 10, 10)))  # type: ignore[arg-type]
         greys = np.histogram(voxels, 32, (0, 256), density=True)[0] * 255
         raw.append(np.r_[voxels.mean(), voxels.std(), greys, small.ravel()])
         lift, fluid = np.log(facts["rpe_lift_um"]), np.log(facts["fluid_mm3"] + 1e-6)

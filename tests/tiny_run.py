@@ -6,8 +6,8 @@ import numpy as np
 
 from octshard import manifest, shard, store
 from octshard.config import TrainConfig, load
+from octshard.intensity import histogram, moments
 from octshard.manifest import Row, ShardInfo
-from octshard.volume import moments
 
 SHAPE = (6, 20, 24)  # voxels (D, H, W): smaller than image_size along H, larger along W
 
@@ -72,7 +72,7 @@ def voxels_of(key: str, shape: tuple[int, int, int]) -> np.ndarray:
 
 def _pack(key: str, shape: tuple[int, int, int]) -> tuple[bytes, dict[str, float]]:
     voxels = voxels_of(key, shape)
-    found = moments(voxels)
+    found = moments(histogram(voxels))
     meta = {"mean": found.mean, "std": found.std}
     return shard.pack(key, {"format": 1, **meta}, voxels, 3), meta
 

@@ -16,11 +16,11 @@ import torch
 
 from octshard import store
 from octshard.errors import OctshardError
+from octshard.resample import matrix, taps
 from octshard.train import views
 from octshard.train.device import Backend
 from octshard.train.stream import Batch
 from octshard.train.vit import Encoder
-from octshard.volume import axis_weights
 
 VERSION = 1  # of what is computed here: a change of a feature's meaning makes kept files stale
 EN_FACE = (8, 8)  # cells along D, W of the raw en face picture
@@ -184,5 +184,5 @@ def _place(folder: str, name: str, digest: str) -> str:
 
 def _cells(picture_XY: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
     """The picture on a coarse grid, area-averaged (stretched where it has fewer pixels than cells)."""
-    rows, columns = (axis_weights(n, m) for n, m in zip(picture_XY.shape, cells, strict=True))
-    return np.asarray((columns @ (rows @ picture_XY).T).T)
+    rows, columns = (matrix(taps(n, m), n) for n, m in zip(picture_XY.shape, cells, strict=True))
+    return rows @ picture_XY @ columns.T

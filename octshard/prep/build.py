@@ -15,24 +15,15 @@ from typing import Any
 from octshard import checksum, manifest, shard, store
 from octshard.config import PrepConfig
 from octshard.errors import OctshardError
+from octshard.intensity import Moments, histogram, moments, to_uint8
 from octshard.manifest import Row, ShardInfo
 from octshard.prep import dicom, geometry, spacing
 from octshard.prep.aireadi import Entry
 from octshard.prep.geometry import Geometry
 from octshard.prep.plan import Member, ShardPlan, triple
 from octshard.prep.spacing import Measures, Resolved
-from octshard.volume import (
-    Moments,
-    Refused,
-    Shape,
-    Spacing,
-    Volume,
-    moments,
-    product,
-    resample_frames,
-    resampled_shape,
-    to_uint8,
-)
+from octshard.resample import Regrid, resample_frames
+from octshard.volume import Refused, Shape, Spacing, Volume, product, resampled_shape
 
 Reader = Callable[[Entry], bytes]  # the bytes of an entry's file; FileNotFoundError if there is none
 Tell = Callable[[str], None]  # called with every row's status, for progress
@@ -251,11 +242,11 @@ def _make(member: Member, data: bytes, header: dicom.Header, resolved: Resolved,
     if product(shape_out) > cfg.max_output_voxels:
         text = f"{resolved.spacing_mm} mm asks for {shape_out} voxels, want at most {cfg.max_output_voxels}"
         raise Refused("too_large", f"spacing {text}")
-    voxels = resample_frames(dicom.read_frames(data, header), shape_in, shape_out)
+    voxels = resample_frames(dicom.read_frames(data, header), Regrid(shape_in, shape_out))
     extent = [n * mm for n, mm in zip(shape_in, resolved.spacing_mm, strict=True)]
     spacing_out: Spacing = triple([mm / n for mm, n in zip(extent, shape_out, strict=True)])
     volume, source_levels = to_uint8(Volume(member.key, voxels, spacing_out))
-    return Made(volume, moments(volume.voxels_DHW), source_levels)
+    return Made(volume, moments(histogram(volume.voxels_DHW)), source_levels)
 
 
 def _shape_out(shape_in: Shape, resolved: Resolved, cfg: PrepConfig) -> Shape:
