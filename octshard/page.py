@@ -1,7 +1,7 @@
 """Self-contained HTML: the frame, tables, pictures and plots that every report shares.
 
 Text is escaped, `Html` is trusted; pictures are data URIs and plots inline SVG, so that one file holds the
-page and nothing is fetched. Light, readable at phone width, numbers aligned.
+page and nothing is fetched: the page itself forbids it. How it looks is in `style`.
 """
 
 import base64
@@ -13,38 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from octshard.style import SCRIPT, STYLE
+
 COLOURS = ("#1f5fa8", "#c2571a", "#2b7a4b", "#8a3f8f", "#7a6a1f", "#3b7f8c")
-STYLE = """
-:root { color-scheme: light; --ink: #1c2330; --soft: #5b6577; --line: #dde2ea; --back: #f6f7f9; }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--back); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-main { max-width: 68rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: 1rem 0 .25rem; }
-h2 { font-size: 1.15rem; margin: 0 0 .5rem; }
-p { margin: .5rem 0; max-width: 48rem; overflow-wrap: anywhere; }
-.lead { color: var(--soft); }
-section { background: #fff; border: 1px solid var(--line); border-radius: .5rem; padding: 1rem;
-  margin: 1rem 0; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-th { font-weight: 600; border-bottom: 2px solid var(--line); vertical-align: bottom; }
-th.number { white-space: normal; max-width: 12rem; }
-th:first-child, td:first-child { min-width: 7rem; padding-left: 0; }
-.grid td.number { min-width: 2.8rem; text-align: center; } .grid th.number { text-align: center; }
-.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.grid th[scope=row] { font-weight: 400; border-bottom: 1px solid var(--line); max-width: 20rem; }
-td:last-child:not(.number) { overflow-wrap: anywhere; min-width: 12rem; }
-figure { margin: .75rem 0; }
-figure img { max-width: 100%; height: auto; image-rendering: auto; border-radius: .25rem; display: block; }
-figcaption { color: var(--soft); font-size: .85rem; margin-top: .25rem; }
-.row { display: flex; flex-wrap: wrap; gap: 1rem; } .row > * { flex: 1 1 14rem; min-width: 0; margin: 0; }
-.row img { width: 100%; }
-svg { display: block; width: 100%; max-width: 38rem; height: auto; }
-svg text { font: 12px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #5b6577; }
-.legend span { display: inline-block; margin-right: 1rem; font-size: .9rem; }
-"""
+ALLOWED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True)
@@ -68,40 +40,52 @@ class Section:
 
 
 def page(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """A whole HTML document."""
+    """A whole HTML document; the script comes along only where there is a table to sort."""
     boxes = "\n".join(
-        f"<section><h2>{_text(box.title)}</h2>\n{_flow(box.parts)}\n</section>" for box in sections
+        f"<section><h2>{escaped(box.title)}</h2>\n{_flow(box.parts)}\n</section>" for box in sections
     )
+    script = f"<script>{SCRIPT}</script>" if '<table class="sortable">' in boxes else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_text(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
-        f'<h1>{_text(title)}</h1>\n<p class="lead">{_text(lead)}</p>\n{boxes}\n</main></body></html>\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{ALLOWED}">'
+        f"<title>{escaped(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
+        f'<h1>{escaped(title)}</h1>\n<p class="lead">{escaped(lead)}</p>\n'
+        f"{boxes}\n</main>{script}</body></html>\n"
     )
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str) -> Html:
-    """A table; a column of nothing but numbers (or None) is aligned right. `caption` may be empty."""
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str, *, sortable: bool = False
+) -> Html:
+    """A table; a column of nothing but numbers (or None) is aligned right. `caption` may be empty.
+
+    sortable: the headings become buttons that sort by their column.
+    """
     wanted = len(headers)
     for row in rows:
         if len(row) != wanted:
             raise ValueError(f"table: a row of {len(row)} cells, want {wanted} as in {list(headers)}")
     aligned = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(wanted)]
     mark = [' class="number"' if right else "" for right in aligned]
-    head = "".join(f'<th scope="col"{mark[i]}>{_text(name)}</th>' for i, name in enumerate(headers))
+    kept = _sort_value if sortable else (lambda cell: "")
+    head = "".join(f'<th scope="col"{mark[i]}>{escaped(name)}</th>' for i, name in enumerate(headers))
     body = "\n".join(
-        "<tr>" + "".join(f"<td{mark[i]}>{_cell(cell)}</td>" for i, cell in enumerate(row)) + "</tr>"
+        "<tr>"
+        + "".join(f"<td{mark[i]}{kept(cell)}>{_cell(cell)}</td>" for i, cell in enumerate(row))
+        + "</tr>"
         for row in rows
     )
     rows_of = f"<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody>"
-    return _figure(f'<div class="wide"><table>{rows_of}</table></div>', caption)
+    start = '<table class="sortable">' if sortable else "<table>"
+    return figure(f'<div class="wide">{start}{rows_of}</table></div>', caption)
 
 
 def grid(
     row_names: Sequence[str], column_names: Sequence[str], values: Sequence[Sequence[int]], caption: str
 ) -> Html:
     """Counts as a table whose cells are shaded by their share of the row: a confusion matrix."""
-    head = "".join(f'<th scope="col" class="number">{_text(name)}</th>' for name in column_names)
+    head = "".join(f'<th scope="col" class="number">{escaped(name)}</th>' for name in column_names)
     body = ""
     for name, counts in zip(row_names, values, strict=True):
         total = max(1, sum(counts))
@@ -110,28 +94,30 @@ def grid(
             f'{";color:#fff" if n / total > 0.7 else ""}">{_cell(n)}</td>'
             for n in counts
         )
-        body += f'<tr><th scope="row">{_text(name)}</th>{cells}</tr>\n'
+        body += f'<tr><th scope="row">{escaped(name)}</th>{cells}</tr>\n'
     rows_of = f"<thead><tr><td></td>{head}</tr></thead><tbody>\n{body}</tbody>"
-    return _figure(f'<div class="wide"><table class="grid">{rows_of}</table></div>', caption)
+    return figure(f'<div class="wide"><table class="grid">{rows_of}</table></div>', caption)
 
 
 def numeral(text: str) -> Html:
     """A number already formatted, such as "0.71 [0.60, 0.80]": it is aligned as a number."""
-    return Html(f'<span class="number">{_text(text)}</span>')
+    return Html(f'<span class="number">{escaped(text)}</span>')
 
 
-def picture(image: np.ndarray, alt: str, caption: str) -> Html:
-    """uint8 image (H, W) or (H, W, 3) as an inline PNG; `alt` says it in words, `caption` may be empty."""
+def picture(image: np.ndarray, alt: str, caption: str, aspect: float | None = None) -> Html:
+    """uint8 image (H, W) or (H, W, 3) as an inline PNG; `alt` says it in words, `caption` may be empty.
+
+    aspect: width / height as it is shown, where pixels are not square; it then fills the width it is given.
+    """
     from PIL import Image  # only reports draw
 
     if image.dtype != np.uint8 or image.ndim not in (2, 3):
         raise ValueError(f"picture {alt!r}: {image.dtype}{image.shape}, want uint8 (H, W) or (H, W, 3)")
     data = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(data, format="PNG", optimize=True)
-    return _figure(
-        f'<img alt="{_text(alt)}" src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">',
-        caption,
-    )
+    shown = "" if aspect is None else f' style="width:100%;aspect-ratio:{aspect:.4f}"'
+    source = f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
+    return figure(f'<img alt="{escaped(alt)}"{shown} src="{source}">', caption)
 
 
 def side_by_side(parts: Sequence[Html]) -> Html:
@@ -139,12 +125,44 @@ def side_by_side(parts: Sequence[Html]) -> Html:
     return Html('<div class="row">' + "\n".join(part.markup for part in parts) + "</div>")
 
 
+def group(parts: Sequence[Html], caption: str) -> Html:
+    """Parts one below the other that share a caption."""
+    return figure("\n".join(part.markup for part in parts), caption)
+
+
+def plots(parts: Sequence[Html]) -> Html:
+    """Small plots in columns, as many as the width has room for."""
+    return Html('<div class="plots">' + "\n".join(part.markup for part in parts) + "</div>")
+
+
+def heading(text: str) -> Html:
+    """A heading below a section's own."""
+    return Html(f"<h3>{escaped(text)}</h3>")
+
+
+def details(summary: str, lines: Sequence[str]) -> Html:
+    """A list that opens below its summary."""
+    items = "".join(f"<li>{escaped(line)}</li>" for line in lines)
+    return Html(f"<details><summary>{escaped(summary)}</summary><ul>{items}</ul></details>")
+
+
+def figure(content: str, caption: str) -> Html:
+    """Markup in a frame of its own; `caption` may be empty."""
+    note = f"<figcaption>{escaped(caption)}</figcaption>" if caption else ""
+    return Html(f"<figure>{content}{note}</figure>")
+
+
+def escaped(text: str) -> str:
+    """Text that can stand in markup, within quotes too."""
+    return html.escape(text, quote=True)
+
+
 def line_plot(series: Mapping[str, Line], x_label: str, y_label: str, caption: str) -> Html:
     """Lines name -> (xs, ys) over linear axes, as SVG with a legend; only finite points are drawn."""
     lines = {name: _finite(xs, ys) for name, (xs, ys) in series.items()}
     everything = [point for points in lines.values() for point in points]
     if not everything:
-        return Html(f"<p>{_text(caption or y_label)}: nothing to plot.</p>")
+        return Html(f"<p>{escaped(caption or y_label)}: nothing to plot.</p>")
     frame = _Frame(500, 260, (60, 12, 10, 42), [p[0] for p in everything], [p[1] for p in everything])
     body = [frame.axes(x_label, y_label)]
     for i, points in enumerate(lines.values()):
@@ -155,10 +173,10 @@ def line_plot(series: Mapping[str, Line], x_label: str, y_label: str, caption: s
         if len(places) <= 12:
             body += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in places]
     legend = "".join(
-        f'<span><b style="color:{COLOURS[i % len(COLOURS)]}">&#9644;</b> {_text(name)}</span>'
+        f'<span><b style="color:{COLOURS[i % len(COLOURS)]}">&#9644;</b> {escaped(name)}</span>'
         for i, name in enumerate(lines)
     )
-    return _figure(f'{frame.svg(body, y_label)}<div class="legend">{legend}</div>', caption)
+    return figure(f'{frame.svg(body, y_label)}<div class="legend">{legend}</div>', caption)
 
 
 def interval_plot(
@@ -167,7 +185,7 @@ def interval_plot(
     """Rows name -> (value, low, high) as dots with whiskers over one axis; a dashed line stands at `mark`."""
     shown = {name: v for name, v in rows.items() if all(map(math.isfinite, v))}
     if not shown:
-        return Html(f"<p>{_text(caption or x_label)}: nothing to plot.</p>")
+        return Html(f"<p>{escaped(caption or x_label)}: nothing to plot.</p>")
     step, width = 30, 500
     height = step * len(shown) + 56
     span = [mark, *(bound for v in shown.values() for bound in v)]
@@ -179,11 +197,11 @@ def interval_plot(
     for i, (name, (value, low, high)) in enumerate(shown.items()):
         y, colour = 8 + step * (i + 0.5), COLOURS[i % len(COLOURS)]
         body.append(
-            f'<text x="116" y="{y + 4:.1f}" text-anchor="end">{_text(name)}</text>'
+            f'<text x="116" y="{y + 4:.1f}" text-anchor="end">{escaped(name)}</text>'
             f'<path d="M{frame.x(low):.1f} {y:.1f}H{frame.x(high):.1f}" stroke="{colour}" stroke-width="3"/>'
             f'<circle cx="{frame.x(value):.1f}" cy="{y:.1f}" r="5" fill="{colour}"/>'
         )
-    return _figure(frame.svg(body, x_label), caption)
+    return figure(frame.svg(body, x_label), caption)
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
@@ -235,19 +253,19 @@ class _Frame:
             parts.append(f'<text x="{self.left - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
         middle = (self.left + self.right) / 2
         parts.append(
-            f'<text x="{middle:.0f}" y="{self.height - 8}" text-anchor="middle">{_text(x_label)}</text>'
+            f'<text x="{middle:.0f}" y="{self.height - 8}" text-anchor="middle">{escaped(x_label)}</text>'
         )
         if y_label:
             centre = (self.top + self.bottom) / 2
             parts.append(
                 f'<text x="14" y="{centre:.0f}" transform="rotate(-90 14 {centre:.0f})" '
-                f'text-anchor="middle">{_text(y_label)}</text>'
+                f'text-anchor="middle">{escaped(y_label)}</text>'
             )
         return "".join(parts)
 
     def svg(self, body: Sequence[str], label: str) -> str:
         return (
-            f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{_text(label)}">'
+            f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escaped(label)}">'
             + "".join(body)
             + "</svg>"
         )
@@ -264,19 +282,20 @@ def _finite(xs: Sequence[float], ys: Sequence[float]) -> list[tuple[float, float
     return [(float(x), float(y)) for x, y in pairs if math.isfinite(x) and math.isfinite(y)]
 
 
-def _figure(content: str, caption: str) -> Html:
-    note = f"<figcaption>{_text(caption)}</figcaption>" if caption else ""
-    return Html(f"<figure>{content}{note}</figure>")
-
-
 def _flow(parts: Sequence[Part]) -> str:
-    return "\n".join(part.markup if isinstance(part, Html) else f"<p>{_text(part)}</p>" for part in parts)
+    return "\n".join(part.markup if isinstance(part, Html) else f"<p>{escaped(part)}</p>" for part in parts)
 
 
 def _is_number(cell: Cell) -> bool:
     if isinstance(cell, Html):
         return cell.markup.startswith('<span class="number">')
     return cell is None or (isinstance(cell, int | float) and not isinstance(cell, bool))
+
+
+def _sort_value(cell: Cell) -> str:
+    if isinstance(cell, bool | str | Html) or cell is None or not math.isfinite(cell):
+        return ""
+    return f' data-value="{cell!r}"'
 
 
 def _cell(cell: Cell) -> str:
@@ -289,8 +308,4 @@ def _cell(cell: Cell) -> str:
         return f"{cell:,}".replace(",", "\u202f").replace("-", "−")
     if isinstance(cell, float):
         return f"{cell:.3f}".replace("-", "−") if abs(cell) < 1000 else f"{cell:,.0f}".replace(",", "\u202f")
-    return _text(str(cell))
-
-
-def _text(text: str) -> str:
-    return html.escape(text, quote=True)
+    return escaped(str(cell))

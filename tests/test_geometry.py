@@ -1,11 +1,14 @@
 """Frame locations -> what kind of scan it is."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from octshard.prep.geometry import classify
+from octshard.prep.geometry import UPRIGHT_DEG, Geometry, classify
 
 
 def lines(centres: np.ndarray, angles_deg: np.ndarray, length: float) -> list[np.ndarray]:
@@ -90,3 +93,193 @@ def test_frames_without_coordinates_are_counted_and_do_not_break_the_step() -> N
     found = classify(paths, 20)
     assert (found.kind, found.missing) == ("raster", 2)
     assert found.step_px == pytest.approx(7.0)
+
+
+# which way the axes run
+
+
+@pytest.mark.parametrize(
+    ("angle", "step", "flipped", "reverse"),
+    [
+        (0, 5, False, False),
+        (0, -5, True, False),
+        (7, -8, True, False),  # Spectralis ppol, bottom up
+        (-45, 5, False, False),
+        (45, 5, False, False),
+        (45, -5, True, False),
+        (180, 5, True, True),  # the frame runs to the left, and rows fall
+        (180, -5, False, True),
+        (90, -5, False, False),  # vertical frames, downwards, from small to large columns
+        (90, 5, True, False),
+        (-90, 5, False, True),
+        (60, 5, True, False),
+    ],
+)
+def test_directions_of_a_raster(angle: float, step: float, flipped: bool, reverse: bool) -> None:
+    found = classify(raster(9, step, angle), 9)
+    assert (found.kind, found.flipped, found.fast_axis_reversed) == ("raster", flipped, reverse)
+    assert found.mirrored == ()
+
+
+def test_a_serpentine_raster_names_the_frames_that_run_back() -> None:
+    paths = raster(7, 5.0, 0.0)
+    back = [path[::-1] if i % 2 else path for i, path in enumerate(paths)]
+    found = classify(back, 7)
+    assert (found.kind, found.mirrored, found.fast_axis_reversed) == ("raster", (1, 3, 5), False)
+    other = classify([path[::-1] for path in back], 7)
+    assert (other.mirrored, other.fast_axis_reversed) == ((1, 3, 5), True)
+    assert classify(back[:6], 6).mirrored == (1, 3, 5)  # as many one way as the other: left to right wins
+    assert classify([p[::-1] for p in back[:6]], 6).mirrored == (0, 2, 4)
+
+
+@pytest.mark.parametrize("paths", [radial(6), raster(1, 1, 0.0) * 4, [circle(200), circle(240)]])
+def test_only_rasters_have_directions(paths: list[np.ndarray]) -> None:
+    found = classify([path[::-1] for path in paths], len(paths))
+    assert (found.flipped, found.fast_axis_reversed, found.mirrored) == (False, False, ())
+
+
+# the same pattern elsewhere is the same pattern
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How a pattern of about 1000 px is turned, scaled, shifted, jittered, thinned and reversed."""
+
+    turn_deg: float
+    scale: float
+    shift: tuple[float, float]
+    noise_px: float
+    missing: float
+    reverse: bool
+    seed: int
+
+    def of(self, paths: list[np.ndarray]) -> list[np.ndarray]:
+        rng = np.random.default_rng(self.seed)
+        a = np.deg2rad(self.turn_deg)
+        turn = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
+        found = []
+        gone = rng.permutation(len(paths))[: int(self.missing * len(paths))]
+        for i, path in enumerate(paths):
+            noise = self.noise_px * rng.uniform(-1, 1, path.shape)
+            # float32 is what the file holds
+            moved = (self.scale * (path + noise) @ turn.T + self.shift).astype(np.float32)
+            found.append(np.empty((0, 2)) if i in gone else moved)
+        return found[::-1] if self.reverse else found
+
+
+moves = st.builds(
+    Moved,
+    turn_deg=st.floats(-180, 180),
+    scale=st.floats(0.05, 20),
+    shift=st.tuples(st.floats(-2000, 2000), st.floats(-2000, 2000)),
+    noise_px=st.floats(0, 0.3),
+    missing=st.floats(0, 0.4),
+    reverse=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+
+
+def is_flipped(paths: list[np.ndarray]) -> bool:
+    """From the first and the last located frame alone."""
+    located = [path for path in paths if len(path)]
+    (row, col), (down, right) = (
+        np.abs(located[0][1] - located[0][0]),
+        located[-1].mean(0) - located[0].mean(0),
+    )
+    steep = np.rad2deg(np.arctan2(row, col))
+    assume(abs(steep - UPRIGHT_DEG) > 1)
+    return bool((right if steep > UPRIGHT_DEG else down) < 0)
+
+
+@given(move=moves, n=st.integers(8, 80), step=st.floats(3, 12))
+def test_a_raster_moved_is_the_same_raster(move: Moved, n: int, step: float) -> None:
+    paths = move.of(raster(n, step, 0.0))
+    found = classify(paths, n)
+    assert (found.kind, found.missing) == ("raster", int(move.missing * n))
+    assert found.step_mm(5.0) == pytest.approx(step / 500 * 5.0, rel=0.1)
+    assert found.flipped == is_flipped(paths)
+    assert classify(paths[::-1], n).flipped != found.flipped
+
+
+@given(move=moves, n=st.integers(6, 48))
+def test_radial_lines_moved_are_radial(move: Moved, n: int) -> None:
+    assert classify(move.of(radial(n)), n).kind == "radial"
+
+
+@given(move=moves, n=st.integers(4, 20))
+def test_circles_moved_are_circles_and_with_lines_mixed(move: Moved, n: int) -> None:
+    circles = [circle(100 + 20 * i) for i in range(n)]
+    assert classify(move.of(circles), n).kind == "circle"
+    assert classify(move.of(circles) + move.of(radial(6)), n + 6).kind == "mixed"
+
+
+@given(move=moves, n=st.integers(12, 40), at=st.integers(4, 8))
+def test_a_gap_a_repeat_and_a_swap_moved_are_uneven(move: Moved, n: int, at: int) -> None:
+    even = raster(n + 1, 6.0, 0.0)
+    whole = Moved(move.turn_deg, move.scale, move.shift, move.noise_px, 0.0, move.reverse, move.seed)
+    for order in (
+        [*range(at), *range(at + 1, n + 1)],  # one place is skipped, and nobody says so
+        [i // 2 for i in range(n)],  # every place twice, as for averaging
+        [*range(0, n, 2), *range(1, n, 2)],  # two passes that interleave
+    ):
+        assert classify(whole.of([even[i] for i in order]), n).kind == "uneven"
+
+
+@given(move=moves, n=st.integers(2, 12))
+def test_repeats_moved_are_a_line(move: Moved, n: int) -> None:
+    still = Moved(move.turn_deg, move.scale, move.shift, 0.0, 0.0, move.reverse, move.seed)
+    assert classify(still.of(raster(1, 1.0, 0.0) * n), n).kind == "line"
+
+
+def test_frames_that_slide_along_or_differ_in_length_are_no_volume() -> None:
+    even = raster(12, 6.0, 0.0)
+    slid = [path + np.array([0.0, 80.0 * (i % 2)]) for i, path in enumerate(even)]
+    assert classify(slid, 12).kind == "uneven"
+    assert classify([*even[:5], even[5] * [1, 0.5], *even[6:]], 12).kind == "uneven"
+
+
+def test_two_lines_are_radial_only_where_they_cross() -> None:
+    low, high = lines(np.array([[400.0, 300.0], [300.0, 900.0]]), np.array([0.0, 10.0]), 200.0)
+    assert classify([low, high], 2).kind == "mixed"
+
+
+def test_dense_paths_are_what_their_ends_are() -> None:
+    """Some exporters write a point for every A-scan, of lines too."""
+    dense = [np.linspace(path[0], path[1], 512) for path in raster(20, 4.0, 30.0)]
+    assert classify(dense, 20) == Geometry("raster", pytest.approx(4.0), pytest.approx(500.0))
+    bent = [path + 60 * np.sin(np.linspace(0, np.pi, 512))[:, None] * [1, 0] for path in dense]
+    assert classify(bent, 20).kind == "mixed"
+
+
+def test_whole_pixels_that_never_move_on_are_a_line() -> None:
+    """Places 0, 1, 0, 1 are one line seen through rounding, not a raster of step 0.2."""
+    jitter = [path + np.array([i % 2, 0.0]) for i, path in enumerate(raster(1, 1.0, 0.0) * 6)]
+    assert classify(jitter, 6).kind == "line"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e7, 1e300, -1e308])
+def test_a_frame_of_impossible_numbers_is_a_missing_one(bad: float) -> None:
+    paths = raster(20, 7.0, 0.0)
+    paths[4] = np.array([[bad, 1.0], [2.0, bad]])
+    found = classify(paths, 20)
+    assert (found.kind, found.missing, found.step_px) == ("raster", 1, pytest.approx(7.0))
+
+
+def test_more_locations_than_frames_are_not_counted() -> None:
+    found = classify(raster(6, 5.0, 0.0), 4)
+    assert (found.kind, found.missing) == ("raster", 0)
+    assert classify(raster(1, 5.0, 0.0) * 3, 1) == Geometry("line")
+
+
+@given(
+    st.lists(
+        st.integers(0, 5).flatmap(lambda points: hnp.arrays(np.float64, (points, 2))), min_size=0, max_size=6
+    )
+)
+def test_any_numbers_at_all_end_in_a_kind(paths: list[np.ndarray]) -> None:
+    with np.errstate(all="raise"):
+        found = classify(paths, max(1, len(paths)))
+    assert found.missing <= max(1, len(paths))
+    if found.kind == "raster":
+        assert found.step_px is not None
+        assert np.isfinite(found.step_px)

@@ -8,27 +8,38 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PARALLEL_DEG = (
-    3.0  # frames of a raster differ less in direction; radial scans of up to 60 lines step by 3 or more
-)
+PARALLEL_DEG = 3.0  # frames of a raster differ less; radial scans of up to 60 lines step by 3 or more
 STRAIGHT = 0.02  # deviation of a path from its chord, as a share of the chord
 ROUND = 0.1  # spread of a circle's radius, as a share of it
 MEETING = 0.05  # how far from one common point radial lines may pass, as a share of their length
 EVEN = 0.25  # deviation of a frame from an even step, as a share of the step
-ROUNDED_PX = 0.75  # the same where coordinates are whole pixels: both ends are rounded by up to half a pixel
+SLID = 0.1  # how far a raster's frames may lie from each other along the frame, as a share of its length
+SAME_LENGTH = 0.1  # how much their lengths may differ, as a share
+ONE_PLACE = 1e-3  # frames within this share of their length lie on one line
+ROUNDED_PX = 0.75  # an end's error where coordinates are whole pixels: both ends are rounded by up to half
+SHORTEST_PX = 1e-3  # a path that extends over less is a point
+FARTHEST_PX = 1e6  # no localizer is so large: what lies beyond is no coordinate
+POINTS = 24  # of a path are looked at; a Spectralis circle has 768
+UPRIGHT_DEG = 50.0  # frames steeper than this are vertical; not 45, which is an angle that operators choose
 
 
 @dataclass(frozen=True)
 class Geometry:
     """`kind` is one of volume.GEOMETRIES; `missing` counts frames without coordinates.
 
-    step_px between neighbouring frames (the mean, where uneven), length_px along one frame.
+    step_px between neighbouring frames (the mean, where uneven), length_px along one frame. The rest is told
+    of rasters alone. flipped: frames run from inferior to superior (vertical: from right to left), to be
+    turned round. fast_axis_reversed: most frames' A-scans run from right to left (vertical ones: upwards).
+    mirrored: indices of the frames that run against the others, as every second one of a serpentine does.
     """
 
     kind: str
     step_px: float | None = None
     length_px: float | None = None
     missing: int = 0
+    flipped: bool = False
+    fast_axis_reversed: bool = False
+    mirrored: tuple[int, ...] = ()
 
     def step_mm(self, width_mm: float) -> float | None:
         """The slice step if one frame is `width_mm` wide and the localizer's pixels are square."""
@@ -37,72 +48,142 @@ class Geometry:
         return self.step_px / self.length_px * width_mm
 
 
+@dataclass(frozen=True, eq=False)
+class _Segments:
+    """Straight frames. index_F: which frames they are; ends_F22: their first and last (row, col)."""
+
+    index_F: np.ndarray
+    ends_F22: np.ndarray
+
+    @property
+    def along_F2(self) -> np.ndarray:
+        return self.ends_F22[:, 1] - self.ends_F22[:, 0]
+
+    @property
+    def rounded_px(self) -> float:
+        """How far off an end may be because coordinates are whole pixels; 0 where they are not."""
+        return ROUNDED_PX if (self.ends_F22 == np.rint(self.ends_F22)).all() else 0.0
+
+
 def classify(locations: Sequence[np.ndarray], frames: int) -> Geometry:
     """Geometry of a scan from per-frame (n_points, 2) arrays of (row, col) localizer pixels.
 
     Lines with circles (Spectralis ONH: 24 radial lines, 3 circles) are `mixed`, like everything that is more
     than one pattern. No usable coordinates (none, or every path a point) is `unknown`; one frame is a `line`.
+    Repeats of every place, or passes that interleave, are `uneven`: the frames are no volume as they come.
     """
-    paths = {i: np.asarray(points, np.float64) for i, points in enumerate(locations)}
-    usable = {
-        i: path
-        for i, path in paths.items()
-        if len(path) >= 2 and np.isfinite(path).all() and np.ptp(path, axis=0).max() > 0
-    }
-    missing = frames - len(usable)
+    kinds: set[str] = set()
+    index, ends = [], []
+    for index_F, path_FP2 in _by_length(locations[:frames]):
+        usable_F = _usable(path_FP2)
+        index_F, path_FP2 = index_F[usable_F], path_FP2[usable_F]
+        kinds |= set(_path_kinds(path_FP2))
+        index.append(index_F)
+        ends.append(path_FP2[:, [0, -1]])
+    located = sum(map(len, index))
+    missing = frames - located
     if frames == 1:
         return Geometry("line", missing=missing)
-    if len(usable) < 2:
+    if located < 2:
         return Geometry("unknown", missing=missing)
-    shapes = [_path_kind(path) for path in usable.values()]
-    if set(shapes) == {"circle"}:
-        return Geometry("circle", missing=missing)
-    if set(shapes) != {"segment"}:
-        return Geometry("mixed", missing=missing)
-    ends = np.stack([path[[0, -1]] for path in usable.values()])
-    return _of_segments(ends, np.array(list(usable)), missing)
+    if kinds != {"segment"}:
+        return Geometry("circle" if kinds == {"circle"} else "mixed", missing=missing)
+    order = np.argsort(np.concatenate(index))
+    return _of_segments(_Segments(np.concatenate(index)[order], np.concatenate(ends)[order]), missing)
 
 
-def _path_kind(path: np.ndarray) -> str:
-    chord = path[-1] - path[0]
-    length = float(np.hypot(*chord))
-    extent = float(np.ptp(path, axis=0).max())
-    if length > 0.5 * extent:
-        off = np.abs((path[:, 0] - path[0, 0]) * chord[1] - (path[:, 1] - path[0, 1]) * chord[0]) / length
-        if off.max() <= STRAIGHT * length:
-            return "segment"
-    radius = np.hypot(*(path - (path.min(axis=0) + path.max(axis=0)) / 2).T)
-    return "circle" if radius.std() <= ROUND * radius.mean() else "curve"
+def _by_length(locations: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Frame indices and paths (F, P, 2) of each number of points, two or more; of many, POINTS will do."""
+    groups: dict[int, list[int]] = {}
+    for i, path in enumerate(locations):
+        if len(path) >= 2:
+            groups.setdefault(len(path), []).append(i)
+    found = []
+    for points, group in groups.items():
+        paths = [locations[i] for i in group]
+        if points > POINTS:
+            keep = np.linspace(0, points - 1, POINTS).astype(np.intp)
+            paths = [path[keep] for path in paths]
+        found.append((np.array(group), np.array(paths, np.float64)))
+    return found
 
 
-def _of_segments(ends: np.ndarray, index: np.ndarray, missing: int) -> Geometry:
-    """ends (F, 2, 2): first and last point of each frame's straight path; index: which frame it is."""
-    along = ends[:, 1] - ends[:, 0]
-    lengths = np.hypot(along[:, 0], along[:, 1])
-    middle, length = ends.mean(axis=1), float(np.median(lengths))
-    angle = np.arctan2(along[:, 0], along[:, 1])
-    mean_angle = np.angle(np.exp(2j * angle).mean()) / 2  # doubled: a line has no sense of direction
-    turned = np.abs((angle - mean_angle + np.pi / 2) % np.pi - np.pi / 2)
-    if turned.max() > np.deg2rad(PARALLEL_DEG):
-        return Geometry("radial" if _meet(middle, angle, length) else "mixed", missing=missing)
-    place = middle @ np.array([np.cos(mean_angle), -np.sin(mean_angle)])  # across the frames
-    step, start = np.polyfit(index, place, 1)
-    residual = float(np.abs(place - (start + step * index)).max())
-    if np.ptp(place) <= 1e-3 * length:
+def _usable(path_FP2: np.ndarray) -> np.ndarray:
+    """Which paths are more than a point, of numbers that can be pixels; no warning for those that cannot."""
+    farthest_F = np.abs(path_FP2).max(axis=(1, 2))  # NaN stays NaN, and fails every comparison
+    sane_F = farthest_F <= FARTHEST_PX
+    extent_F = np.zeros(len(path_FP2))
+    extent_F[sane_F] = np.ptp(path_FP2[sane_F], axis=1).max(axis=1)
+    float32_F = 1e-6 * farthest_F  # what rounding makes of one point
+    return sane_F & (extent_F > np.maximum(float32_F, SHORTEST_PX))
+
+
+def _path_kinds(path_FP2: np.ndarray) -> list[str]:
+    """segment | circle | curve, for paths of equally many points."""
+    if path_FP2.shape[1] == 2:
+        return ["segment"] * len(path_FP2)
+    chord_F2 = path_FP2[:, -1] - path_FP2[:, 0]
+    length_F = np.hypot(*chord_F2.T)
+    from_start = path_FP2 - path_FP2[:, :1]
+    off = np.abs(from_start[..., 0] * chord_F2[:, None, 1] - from_start[..., 1] * chord_F2[:, None, 0])
+    extent_F = np.ptp(path_FP2, axis=1).max(axis=1)
+    straight_F = (length_F > 0.5 * extent_F) & (off.max(axis=1) <= STRAIGHT * length_F**2)
+    kinds = np.where(straight_F, "segment", "curve").tolist()
+    for i in np.flatnonzero(~straight_F):
+        path = path_FP2[i]
+        radius = np.hypot(*(path - (path.min(axis=0) + path.max(axis=0)) / 2).T)
+        if radius.std() <= ROUND * radius.mean():
+            kinds[i] = "circle"
+    return kinds
+
+
+def _of_segments(found: _Segments, missing: int) -> Geometry:
+    along_F2, middle_F2 = found.along_F2, found.ends_F22.mean(axis=1)
+    lengths_F = np.hypot(*along_F2.T)
+    length = float(np.median(lengths_F))
+    angle_F = np.arctan2(along_F2[:, 0], along_F2[:, 1])
+    angle = float(np.angle(np.exp(2j * angle_F).mean()) / 2)  # doubled: a line has no sense of direction
+    turned_F = np.abs((angle_F - angle + np.pi / 2) % np.pi - np.pi / 2)
+    if turned_F.max() > np.deg2rad(PARALLEL_DEG) + 2 * found.rounded_px / length:
+        return Geometry("radial" if _meet(middle_F2, angle_F, length) else "mixed", missing=missing)
+    place_F = middle_F2 @ np.array([np.cos(angle), -np.sin(angle)])  # across the frames
+    if np.ptp(place_F) <= max(ONE_PLACE * length, 2 * found.rounded_px):
         return Geometry("line", missing=missing)
-    whole = bool((ends == np.rint(ends)).all())
-    allowed = max(EVEN * abs(step), ROUNDED_PX if whole else 0.0)
+    step = float(np.polyfit(found.index_F, place_F, 1)[0])
+    slide_F = middle_F2 @ np.array([np.sin(angle), np.cos(angle)])
+    aligned = np.ptp(slide_F) <= SLID * length + 2 * found.rounded_px
+    same_length = bool((np.abs(lengths_F - length) <= SAME_LENGTH * length + 2 * found.rounded_px).all())
+    if not (aligned and same_length and _even(found, place_F, step)):
+        return Geometry("uneven", abs(step), length, missing)
+    return _raster(found, angle, step, Geometry("raster", abs(step), length, missing))
+
+
+def _even(found: _Segments, place_F: np.ndarray, step: float) -> bool:
+    """True if the frames move on by one step each, missing ones counted."""
+    residual_F = place_F - step * found.index_F
+    residual_F = np.abs(residual_F - residual_F.mean())
+    allowed = max(EVEN * abs(step), found.rounded_px)
     # a step below the rounding allowance could hide disorder: the frames must also move on, one by one
-    even = residual <= allowed and bool(
-        (np.diff(place) * np.sign(step) > -2 * ROUNDED_PX * whole - 1e-9).all()
+    onward = np.diff(place_F) * np.sign(step) > -2 * found.rounded_px - 1e-9
+    return bool((residual_F <= allowed).all() and onward.all())
+
+
+def _raster(found: _Segments, angle: float, step: float, plain: Geometry) -> Geometry:
+    """`plain` and which way its axes run. angle: radians in (-pi/2, pi/2] from the localizer's rows."""
+    vertical = abs(angle) > np.deg2rad(UPRIGHT_DEG)
+    across = -np.sin(angle) if vertical else np.cos(angle)  # its column or its row
+    backwards_F = found.along_F2[:, 0 if vertical else 1] < 0
+    reverse = bool(2 * backwards_F.sum() > len(backwards_F))
+    against = tuple(int(i) for i in found.index_F[backwards_F != reverse])
+    return Geometry(
+        plain.kind, plain.step_px, plain.length_px, plain.missing, bool(step * across < 0), reverse, against
     )
-    same_length = bool((np.abs(lengths - length) <= 0.1 * length).all())
-    return Geometry("raster" if even and same_length else "uneven", float(abs(step)), length, missing)
 
 
-def _meet(middle: np.ndarray, angle: np.ndarray, length: float) -> bool:
-    """True if all lines pass near one common point (least squares over their distances)."""
-    normal = np.stack([np.cos(angle), -np.sin(angle)], axis=1)
-    offset = (normal * middle).sum(axis=1)
-    point = np.linalg.lstsq(normal, offset, rcond=None)[0]
-    return bool(np.abs(normal @ point - offset).max() <= MEETING * length)
+def _meet(middle_F2: np.ndarray, angle_F: np.ndarray, length: float) -> bool:
+    """True if all lines pass near one point (least squares over distances), and do not end before it."""
+    normal_F2 = np.stack([np.cos(angle_F), -np.sin(angle_F)], axis=1)
+    offset_F = (normal_F2 * middle_F2).sum(axis=1)
+    point = np.linalg.lstsq(normal_F2, offset_F, rcond=None)[0]
+    near = np.abs(normal_F2 @ point - offset_F).max() <= MEETING * length
+    return bool(near and np.hypot(*(middle_F2 - point).T).max() <= (0.5 + MEETING) * length)
