@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: env demo test lint clean
+.PHONY: env demo test lint benchmark clean
 
 env: $(READY)
 
@@ -24,6 +24,11 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Every benchmark, briefly; without --quick they take longer and are what docs/log.md quotes.
+benchmark: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	for script in prep resample; do $(BIN)/python benchmarks/$$script.py --quick || exit 1; done
 
 clean:
 	rm -rf demo runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,7 +14,7 @@ import click
 from octshard import __version__
 from octshard.errors import OctshardError, UsageError
 from octshard.pool import cores
-from octshard.progress import progress, shown
+from octshard.progress import Advance, progress, shown
 
 if TYPE_CHECKING:
     from octshard.config import PrepConfig
@@ -148,6 +148,7 @@ def _prep_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @prep.command()
 @_prep_options
+@click.option("--memory", type=int, metavar="BYTES", help="Held at once by all threads together.")
 def unzip(**given: Any) -> None:
     """Unpack device ZIPs: one DICOM object per manifest row. SRC holds manifest.tsv and <device>/*.zip.
 
@@ -155,14 +156,20 @@ def unzip(**given: Any) -> None:
     Example:
       octshard prep unzip release dicom
     """
+    from octshard.prep.unzip import Effort, Progress
     from octshard.prep.unzip import unzip as run
 
     cfg = _prep_config(given)
+    if given["memory"]:
+        cfg.unzip_memory = given["memory"]
     if not cfg.src or not cfg.dst:
         raise UsageError(f"src={cfg.src!r}, dst={cfg.dst!r}: want both, the release root and where DICOMs go")
     with progress("unzip") as advance:
-        told: Callable[[int, int, str], None] = lambda i, n, path: advance(i, n, path.rsplit("/", 1)[-1])  # noqa: E731
-        report = run(cfg.src, cfg.dst, cores(cfg.workers), told)
+
+        def told(p: Progress) -> None:
+            advance(p.done, p.total, f"{p.bytes_done / 1e6:,.0f} of {p.bytes_total / 1e6:,.0f} MB")
+
+        report = run(cfg.src, cfg.dst, Effort(cores(cfg.workers), cfg.unzip_memory), told)
     counts = {
         "written": report.written,
         "skipped, already there": report.skipped,
@@ -184,21 +191,46 @@ def unzip(**given: Any) -> None:
 @click.option(
     "--device", "devices", multiple=True, required=True, help="A device folder, or all; may repeat."
 )
-def shard(devices: Sequence[str], **given: Any) -> None:
+@click.option(
+    "--from-zip", is_flag=True, help="Read the device ZIPs below SRC; the same shards, byte for byte."
+)
+@click.option("--engine", type=click.Choice(["local", "ray"]), help="This machine, or a Ray cluster.")
+@click.option("--decode", type=click.Choice(["exact", "fast"]), help="fast: JPEG 2000 at reduced resolution.")
+@click.option("--limit", type=int, metavar="N", help="Only N files of each device, a seeded draw.")
+@click.option("--max-refused", metavar="N|P%", help="Fail once more files of a device are refused.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and what it would take; write nothing.")
+def shard(devices: Sequence[str], dry_run: bool, **given: Any) -> None:
     """Build DST/<device>/ (tar shards, Parquet tables) from the DICOMs under SRC, which holds manifest.tsv.
 
     \b
     Example:
       octshard prep shard dicom shards --device topcon_triton
+      octshard prep shard release shards --device all --from-zip --dry-run
     """
-    from octshard.prep import engine
+    import dataclasses
 
-    cfg = _prep_config(given)
+    from octshard.prep import engine, estimate
+
+    names = ("engine", "decode", "limit", "max_refused")
+    words = {name: given[name] for name in names if given[name] is not None}
+    words |= {"from_zip": True} if given["from_zip"] else {}
+    cfg = dataclasses.replace(_prep_config(given), **words)
+    noted: Callable[[str], None] = lambda line: click.echo(line, err=True)  # noqa: E731
+    if dry_run:
+        with progress("dry run") as advance:
+            found = estimate.estimates(cfg, devices, advance, noted)
+        click.echo(estimate.text(found, cfg))
+        return
     with progress("shard") as advance:
-        told: Callable[[engine.Progress], None] = lambda p: advance(  # noqa: E731 (a one-line adapter)
-            p.stored + p.refused, p.total, f"{p.device}, {p.refused} refused"
-        )
-        summaries = engine.shard(cfg, devices, told)
+
+        def told(p: engine.Progress) -> None:
+            rate = p.fresh / max(p.seconds, 1e-3)
+            note = f"{p.device}, {p.refused} refused, {rate:.1f} files/s"
+            advance(
+                p.stored + p.refused, p.total, f"{note}, {p.bytes_read / max(p.seconds, 1e-3) / 1e6:.0f} MB/s"
+            )
+
+        summaries = engine.shard(cfg, devices, told, noted)
     for made in summaries:
         refused = ", ".join(f"{n} {reason}" for reason, n in sorted(made.refused.items())) or "none"
         kept = f" ({made.kept} kept from an earlier run)" if made.kept else ""
@@ -210,25 +242,55 @@ def shard(devices: Sequence[str], **given: Any) -> None:
 
 @prep.command()
 @click.argument("shards", nargs=-1, required=True)
-def verify(shards: Sequence[str]) -> None:
-    """Re-read dataset folders against their tables. Exit 1 if anything differs.
+@click.option("--deep", is_flag=True, help="Decode every sample too, and hold it against its row.")
+def verify(shards: Sequence[str], deep: bool) -> None:
+    """Re-read dataset folders, or all that lie in SHARDS, against their tables. Exit 1 if anything differs.
 
     \b
     Example:
       octshard prep verify shards/topcon_triton
     """
+    from octshard.prep.folders import find
+    from octshard.prep.verify import across
     from octshard.prep.verify import verify as run
 
+    folders = list(dict.fromkeys(folder for url in shards for folder in find(url).whole))
     count = 0
-    for folder in shards:
-        findings = run(folder, lambda name: None)
+    for folder in folders:
+        with progress(f"verify {folder}") as advance:
+
+            def told(done: int, total: int, name: str, show: Advance = advance) -> None:
+                show(done // 2**20, total // 2**20, f"MiB, {name}")
+
+            findings = run(folder, deep, told)
         count += len(findings)
         for found in findings:
             click.echo(f"{folder}: {found.shard} {found.key}: {found.what}")
         if not findings:
             click.echo(f"{folder}: whole")
+    for found in across(folders):
+        count += 1
+        click.echo(found.what)
     if count:
         raise OctshardError(f"{count} findings; build the folders named above again with octshard prep shard")
+
+
+@prep.command()
+@click.argument("shards")
+@click.option("--out", default="", help="The page to write.  [default: SHARDS/report.html]")
+@click.option("--seed", default=0, show_default=True, help="Of the scans that are shown.")
+def report(shards: str, out: str, seed: int) -> None:
+    """One self-contained HTML page on a device folder, or on all that SHARDS holds.
+
+    \b
+    Example:
+      octshard prep report shards --out report.html
+    """
+    from octshard.prep.report import write
+
+    with progress("report") as advance:
+        page = write(shards, out, seed, advance)
+    click.echo(f"page: {page}")
 
 
 @cli.command()

@@ -1,6 +1,7 @@
 """One writer per target, on every store; a run that died holds nothing.
 
-Local: flock, which ends with the process. Remote: an object with a heartbeat, taken over when it is stale.
+Local: flock, which ends with the process. Remote: an object with a heartbeat, taken over when it is stale;
+every write of it replaces the very version that was read, so that of two takers one loses.
 """
 
 import contextlib
@@ -53,18 +54,19 @@ def _local_lock(url: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _remote_lock(url: str) -> Iterator[None]:
     mine = _owner()
-    _take_lease(url, mine)
+    version = _take_lease(url, mine)
     stop, lost = threading.Event(), threading.Event()
 
     def beat() -> None:
         """Keeps the lease fresh; a lease that cannot be kept is lost, and the block must not end well."""
-        while not stop.wait(HEARTBEAT_S):
+        at: str | None = version
+        while at is not None and not stop.wait(HEARTBEAT_S):
             try:
-                if _lease(url).get("token") != mine["token"]:
-                    return lost.set()
-                store.write(url, json.dumps({**mine, "time": time.time()}).encode())
+                at = store.replace(url, json.dumps({**mine, "time": time.time()}).encode(), at)
             except StoreError:
-                return lost.set()
+                at = None
+        if at is None:
+            lost.set()
 
     thread = threading.Thread(target=beat, name=f"lease of {url}", daemon=True)
     thread.start()
@@ -73,7 +75,7 @@ def _remote_lock(url: str) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-        if _lease(url).get("token") == mine["token"]:
+        if _lease(url)[0].get("token") == mine["token"]:
             store.remove(url)
     if lost.is_set():
         raise StoreError(
@@ -81,28 +83,33 @@ def _remote_lock(url: str) -> Iterator[None]:
         )
 
 
-def _take_lease(url: str, mine: dict[str, Any]) -> None:
-    data = json.dumps(mine).encode()
-    found = _lease(url)
+def _take_lease(url: str, mine: dict[str, Any]) -> str:
+    """Puts our lease where there is none, or over the dead one that was read; the lease's version."""
+    found, version = _lease(url)
     if found and not _is_dead(found):
         raise _held(url, json.dumps(found))
-    if found:
-        store.write(url, data)
-    else:
-        store.write_new(url, data)
-    if (now := _lease(url)).get("token") != mine["token"]:
+    store.replace(url, json.dumps(mine).encode(), version)
+    now, version = _lease(url)  # also where an emulator took no notice of the condition
+    if now.get("token") != mine["token"]:
         raise _held(url, json.dumps(now))
+    return version
 
 
-def _lease(url: str) -> dict[str, Any]:
-    """Who holds a remote lock; {} if nobody, a long dead owner if the object makes no sense."""
+def _lease(url: str) -> tuple[dict[str, Any], str]:
+    """Who holds a remote lock, and the version that says so; ({}, '') if nobody does.
+
+    An object that makes no sense is a lease of one long dead.
+    """
     try:
-        found = json.loads(store.read(url))
+        data, version = store.read_version(url)
     except FileNotFoundError:
-        return {}
+        return {}, ""
+    try:
+        found = json.loads(data)
     except ValueError:
         found = None
-    return found if isinstance(found, dict) else {"token": "", "time": 0.0}
+    sound = isinstance(found, dict) and isinstance(found.get("time"), int | float)
+    return found if sound else {"token": "", "time": 0.0}, version
 
 
 def _is_dead(owner: dict[str, Any]) -> bool:

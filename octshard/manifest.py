@@ -20,6 +20,7 @@ from octshard.volume import Shape, Spacing
 FORMAT_VERSION = 2
 AGAIN = "build it again with octshard prep shard"
 SAMPLES, SHARDS, INFO, PLAN = "samples.parquet", "shards.parquet", "dataset.json", "plan.json"
+RUN = "run.json"  # how fast the last run was; no part of the dataset
 
 
 @dataclass(frozen=True)

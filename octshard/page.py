@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from octshard.style import SCRIPT, STYLE
+from octshard.wording import NOTHING, Rounded, decimal, integer
 
 COLOURS = ("#1f5fa8", "#c2571a", "#2b7a4b", "#8a3f8f", "#7a6a1f", "#3b7f8c")
 ALLOWED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -27,7 +28,7 @@ class Html:
 
 
 Part = Html | str
-Cell = Html | str | int | float | None
+Cell = Html | Rounded | str | int | float | None
 Line = tuple[Sequence[float], Sequence[float]]
 
 
@@ -104,6 +105,11 @@ def numeral(text: str) -> Html:
     return Html(f'<span class="number">{escaped(text)}</span>')
 
 
+def breakable(name: str) -> Html:
+    """A name that may be broken after its underscores, so that it fits a narrow screen; it copies whole."""
+    return Html(escaped(name).replace("_", "_<wbr>"))
+
+
 def picture(image: np.ndarray, alt: str, caption: str, aspect: float | None = None) -> Html:
     """uint8 image (H, W) or (H, W, 3) as an inline PNG; `alt` says it in words, `caption` may be empty.
 
@@ -130,9 +136,9 @@ def group(parts: Sequence[Html], caption: str) -> Html:
     return figure("\n".join(part.markup for part in parts), caption)
 
 
-def plots(parts: Sequence[Html]) -> Html:
-    """Small plots in columns, as many as the width has room for."""
-    return Html('<div class="plots">' + "\n".join(part.markup for part in parts) + "</div>")
+def columns(parts: Sequence[Html]) -> Html:
+    """Parts of one width, such as small plots, as many side by side as there is room for."""
+    return Html('<div class="columns">' + "\n".join(part.markup for part in parts) + "</div>")
 
 
 def heading(text: str) -> Html:
@@ -140,10 +146,11 @@ def heading(text: str) -> Html:
     return Html(f"<h3>{escaped(text)}</h3>")
 
 
-def details(summary: str, lines: Sequence[str]) -> Html:
-    """A list that opens below its summary."""
+def details(name: str, summary: str, lines: Sequence[str]) -> Html:
+    """A list that opens below its name and summary."""
     items = "".join(f"<li>{escaped(line)}</li>" for line in lines)
-    return Html(f"<details><summary>{escaped(summary)}</summary><ul>{items}</ul></details>")
+    head = f"<summary><b>{breakable(name).markup}</b> {escaped(summary)}</summary>"
+    return Html(f"<details>{head}<ul>{items}</ul></details>")
 
 
 def figure(content: str, caption: str) -> Html:
@@ -289,23 +296,26 @@ def _flow(parts: Sequence[Part]) -> str:
 def _is_number(cell: Cell) -> bool:
     if isinstance(cell, Html):
         return cell.markup.startswith('<span class="number">')
-    return cell is None or (isinstance(cell, int | float) and not isinstance(cell, bool))
+    return cell is None or (isinstance(cell, int | float | Rounded) and not isinstance(cell, bool))
 
 
 def _sort_value(cell: Cell) -> str:
-    if isinstance(cell, bool | str | Html) or cell is None or not math.isfinite(cell):
+    value = cell.value if isinstance(cell, Rounded) else cell
+    if isinstance(value, bool | str | Html) or value is None or not math.isfinite(value):
         return ""
-    return f' data-value="{cell!r}"'
+    return f' data-value="{value!r}"'
 
 
 def _cell(cell: Cell) -> str:
     """Ints with thin groups of three, floats with three decimals at most, None and nan as a dash."""
     if isinstance(cell, Html):
         return cell.markup
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return "–"
+    if cell is None:
+        return NOTHING
+    if isinstance(cell, Rounded):
+        return decimal(cell.value, cell.decimals)
     if isinstance(cell, int) and not isinstance(cell, bool):
-        return f"{cell:,}".replace(",", "\u202f").replace("-", "−")
+        return integer(cell)
     if isinstance(cell, float):
-        return f"{cell:.3f}".replace("-", "−") if abs(cell) < 1000 else f"{cell:,.0f}".replace(",", "\u202f")
-    return escaped(str(cell))
+        return decimal(cell, 3 if abs(cell) < 1000 else 0)
+    return escaped(cell if isinstance(cell, str) else str(cell))

@@ -38,9 +38,14 @@ def nothing() -> None:
     """What a worker does first when it has nothing to prepare."""
 
 
-def _begin(enter: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+def begin() -> None:
+    """What every worker does first: be deaf to Ctrl-C, which is the parent's to answer, and go with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _begin(enter: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    begin()
     enter(*arguments)
 
 

@@ -1,4 +1,4 @@
-"""Bytes at URLs: local paths, file://, gs://, s3://, memory://. The only cloud import and the only retry.
+"""Bytes at URLs: local paths, file://, gs://, s3://, memory://. The only retry.
 
 A write is atomic: readers see the whole object or none; a killed writer leaves nothing that looks finished.
 A missing object is FileNotFoundError; any other failure is a StoreError of one line.
@@ -6,29 +6,30 @@ A missing object is FileNotFoundError; any other failure is a StoreError of one 
 
 import contextlib
 import errno
-import logging
+import io
+import mmap
 import os
 import random
 import shutil
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from functools import cache
-from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
-from octshard.errors import OctshardError
+from octshard import cloud, disk
+from octshard.cloud import Client
+from octshard.disk import LEFTOVER, local_path
+from octshard.fault import PastTheEnd, StoreError, kind_of, one_line
 
 Result = TypeVar("Result")
+_STANDING: set[str] = set()  # buckets known to exist
 
 ATTEMPTS = 6  # a transient fault is tried so often: with full jitter up to 0.5, 1, 2, 4, 8 s between
-FULL = (errno.ENOSPC, errno.EDQUOT)
-LEFTOVER = ".partial"  # ends the name of a local file that is being written
-
-
-class StoreError(OctshardError):
-    """A store did not do what was asked, after bounded retries."""
+AHEAD = 2**23  # a remote file is read in blocks of so many bytes
+ADVICE = {
+    "gs": "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS, or ask its owner",
+    "s3": "set AWS_PROFILE or AWS_ACCESS_KEY_ID, or ask its owner",
+}
 
 
 def is_remote(url: str) -> bool:
@@ -45,130 +46,171 @@ def join(url: str, *parts: str) -> str:
 def read(url: str) -> bytes:
     """The whole object."""
     if is_remote(url):
-        return _remote(url, lambda fs: cast(bytes, fs.cat_file(url)))
-    with _local_errors(url):
+        return _remote(url, lambda client: client.get(url, 0, None, "").data)
+    with disk.one_line_errors(url):
         return local_path(url).read_bytes()
+
+
+def view(url: str) -> memoryview:
+    """The whole object, read-only; a local one is mapped, not copied, and must stay as it is meanwhile."""
+    if is_remote(url):
+        return memoryview(read(url))
+    with disk.one_line_errors(url), open(local_path(url), "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def read_range(url: str, start: int, stop: int) -> bytes:
     """Bytes [start, stop), exactly so many, else StoreError."""
+    if stop <= start:
+        return b""
     if is_remote(url):
-        data = _remote(url, lambda fs: cast(bytes, fs.cat_file(url, start=start, end=stop)))
+        try:
+            data = _remote(url, lambda client: client.get(url, start, stop, "").data)
+        except PastTheEnd:
+            data = b""
     else:
-        with _local_errors(url), open(local_path(url), "rb") as file:
+        with disk.one_line_errors(url), open(local_path(url), "rb") as file:
             file.seek(start)
             data = file.read(stop - start)
     if len(data) != stop - start:
-        raise StoreError(f"{url}: bytes {start} to {stop} asked for, {len(data)} came: the object is shorter")
+        raise PastTheEnd(f"{url}: bytes {start} to {stop} asked for, {len(data)} came: the object is shorter")
     return data
 
 
-def open_read(url: str) -> BinaryIO:
-    """A seekable binary file; a remote one is read by ranges of 8 MiB, so a big object is never held."""
+def open_read(url: str, ahead: int = AHEAD) -> BinaryIO:
+    """A seekable binary file; a remote one is read in blocks of `ahead` bytes, so a big object is never held.
+
+    Every block is of the object that stood there at the beginning, else StoreError.
+    """
     if is_remote(url):
-        return cast(
-            BinaryIO, _remote(url, lambda fs: fs.open(url, "rb", block_size=2**23, cache_type="readahead"))
-        )
-    with _local_errors(url):
+        return cast(BinaryIO, io.BufferedReader(_Ranges(url), ahead))
+    with disk.one_line_errors(url):
         return open(local_path(url), "rb")
 
 
 def write(url: str, data: bytes) -> None:
     """Puts an object, atomically, over whatever was there."""
     if is_remote(url):
-        _remote_put(url, lambda fs: fs.pipe_file(url, data))
+        _upload(url, io.BytesIO(data), len(data))
         return
     with create(url) as file:
         file.write(data)
 
 
 def write_new(url: str, data: bytes) -> bool:
-    """Puts a remote object only if none stands there; False, and nothing changed, if one does.
+    """Puts an object only if none stands there; False, and nothing changed, if one does.
 
-    Emulators may ignore the condition, and a lost reply may deny our own object: read it back to be sure.
+    Of several writers one wins. Emulators may ignore the condition: read it back to be sure.
     """
+    if is_remote(url):
+        return replace(url, data, "") is not None
     try:
-        _remote_put(url, lambda fs: fs.pipe_file(url, data, mode="create"))
+        with disk.written(url, new=True) as file:
+            file.write(data)
     except FileExistsError:
         return False
     return True
 
 
+def read_version(url: str) -> tuple[bytes, str]:
+    """A remote object and the version that it is."""
+    piece = _remote(url, lambda client: client.get(url, 0, None, ""))
+    return piece.data, piece.version or etag(url)
+
+
+def replace(url: str, data: bytes, version: str) -> str | None:
+    """Puts a remote object over that version only, '' being none at all; its new version.
+
+    None, and nothing changed, if another version stands there.
+    """
+    tries = 0
+
+    def put(client: Client) -> str:
+        nonlocal tries
+        tries += 1
+        return client.put(url, data, version)
+
+    try:
+        return _remote(url, put)
+    except FileExistsError:
+        if tries > 1:  # the reply to our own put may have been lost
+            with contextlib.suppress(FileNotFoundError):
+                found, now = read_version(url)
+                return now if found == data else None
+    except FileNotFoundError:
+        pass  # gone since it was read
+    return None
+
+
 @contextlib.contextmanager
 def create(url: str) -> Iterator[BinaryIO]:
     """A binary file that becomes the object at `url` when the block ends well; else nothing appears."""
-    if is_remote(url):
-        with tempfile.NamedTemporaryFile(prefix="octshard-") as file:
-            yield cast(BinaryIO, file)
-            file.flush()
-            _remote_put(url, lambda fs: fs.put_file(file.name, url))
+    if not is_remote(url):
+        with disk.written(url, new=False) as file:
+            yield file
         return
-    target = local_path(url)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}{LEFTOVER}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        opened = open(partial, "wb")  # noqa: SIM115 (closed below, whatever the block does)
+        with tempfile.TemporaryFile(prefix="octshard-") as spool:  # nameless: a kill leaves nothing
+            yield cast(BinaryIO, spool)
+            _upload(url, cast(BinaryIO, spool), spool.seek(0, os.SEEK_END))
     except OSError as error:
-        raise StoreError(_os_line(url, error)) from error
-    try:
-        with opened:
-            yield opened
-            with _local_errors(url):
-                opened.flush()
-                os.fsync(opened.fileno())
-        with _local_errors(url):
-            os.replace(partial, target)
-            _sync_folder(target.parent)
-    except OSError as error:
-        # the block's own errors are the caller's, but for a disk that filled up under it
-        if error.errno in FULL:
-            raise StoreError(_os_line(url, error)) from error
+        if error.errno in disk.FULL:
+            where = tempfile.gettempdir()
+            raise StoreError(
+                f"{url}: {where}, where it is put together, is full; free some space or set TMPDIR"
+            ) from error
         raise
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def exists(url: str) -> bool:
-    """True if an object (or local folder) stands there."""
-    if is_remote(url):
-        return bool(_remote(url, lambda fs: fs.exists(url)))
-    return local_path(url).exists()
+    """True if an object or a folder stands there."""
+    if not is_remote(url):
+        return local_path(url).exists()
+    try:
+        return bool(_remote(url, lambda client: client.fs.info(url)))
+    except FileNotFoundError:
+        return False
 
 
 def size(url: str) -> int:
     """Bytes of the object."""
     if is_remote(url):
-        return int(_remote(url, lambda fs: fs.info(url))["size"])
-    with _local_errors(url):
+        return _remote(url, lambda client: client.head(url).size)
+    with disk.one_line_errors(url):
         return local_path(url).stat().st_size
 
 
 def etag(url: str) -> str:
-    """A short text that changes when the object does (remote: etag or generation; local: size, mtime)."""
+    """A short text that changes when the object does (remote: generation or etag; local: size, mtime)."""
     if is_remote(url):
-        info = _remote(url, lambda fs: fs.info(url))
-        known = (info.get(name) for name in ("ETag", "etag", "generation", "md5Hash", "created"))
-        return next((str(value) for value in known if value), str(info["size"]))
-    with _local_errors(url):
+        return _remote(url, lambda client: client.head(url).version)
+    with disk.one_line_errors(url):
         stat = local_path(url).stat()
     return f"{stat.st_size}-{stat.st_mtime_ns}"
+
+
+def free_bytes(url: str) -> int | None:
+    """Free space where a local target is or would be; None for a remote one, which has no end."""
+    if is_remote(url):
+        return None
+    return disk.free_bytes(local_path(url))
 
 
 def list_names(url: str) -> list[str]:
     """Sorted names of a folder's direct children, half-written files left out; [] where there is none."""
     if is_remote(url):
         try:
-            found = _remote(url, lambda fs: fs.ls(url, detail=False, refresh=True))
+            found = _remote(url, lambda client: client.fs.ls(url, detail=False, refresh=True))
         except FileNotFoundError:
             return []
-        names = {
-            str(name).rstrip("/").rsplit("/", 1)[-1] for name in found if str(name).rstrip("/") != _bare(url)
-        }
-        return sorted(names)
+        paths = {str(name).strip("/") for name in found} - {url.split("://", 1)[1].strip("/")}
+        return sorted({path.rsplit("/", 1)[-1] for path in paths})
     folder = local_path(url)
     if not folder.is_dir():
         return []
-    with _local_errors(url):
+    with disk.one_line_errors(url):
         return sorted(name for name in os.listdir(folder) if not name.endswith(LEFTOVER))
 
 
@@ -182,9 +224,9 @@ def remove(url: str) -> None:
     """Removes one object; none there is fine."""
     try:
         if is_remote(url):
-            _remote(url, lambda fs: fs.rm_file(url))
+            _remote(url, lambda client: client.fs.rm_file(url))
         else:
-            with _local_errors(url):
+            with disk.one_line_errors(url):
                 local_path(url).unlink()
     except FileNotFoundError:
         pass
@@ -194,114 +236,121 @@ def sweep(url: str) -> int:
     """Removes what killed writers left half-written in a local folder; call it under the folder's lock."""
     if is_remote(url) or not local_path(url).is_dir():
         return 0
-    leftovers = [path for path in local_path(url).iterdir() if path.name.endswith(LEFTOVER)]
-    for path in leftovers:
-        path.unlink(missing_ok=True)
-    return len(leftovers)
+    return disk.sweep(local_path(url))
 
 
-@contextlib.contextmanager
-def _local_errors(url: str) -> Iterator[None]:
-    """Turns an OSError into one line; FileNotFoundError passes, because callers decide by it."""
+class _Ranges(io.RawIOBase):
+    """One remote object as a raw file: every read is one range, of the version that was found at first."""
+
+    def __init__(self, url: str) -> None:
+        head = _remote(url, lambda client: client.head(url))
+        self._url, self._size, self._version, self._at = url, head.size, head.version, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        at = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence] + offset
+        if at < 0:
+            raise OSError(errno.EINVAL, f"{self._url}: byte {at} is before the beginning")  # as a file does
+        self._at = at
+        return at
+
+    def readinto(self, buffer: Any) -> int:
+        into = memoryview(buffer).cast("B")
+        data = self._read(min(self._at + len(into), self._size))
+        into[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return self._read(self._size)
+
+    def _read(self, stop: int) -> bytes:
+        start, url = self._at, self._url
+        if stop <= start:
+            return b""
+        try:
+            piece = _remote(url, lambda client: client.get(url, start, stop, self._version))
+        except (FileNotFoundError, FileExistsError, PastTheEnd):
+            piece = None
+        if piece is None or piece.size != self._size:
+            raise StoreError(f"{url}: the object changed while it was read; run again when it is at rest")
+        self._at += len(piece.data)
+        return piece.data
+
+
+def _upload(url: str, file: BinaryIO, size: int) -> None:
+    """Puts a file's bytes, in parts if they are many."""
+    file.seek(0)
     try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise StoreError(_os_line(url, error)) from error
-
-
-def _os_line(url: str, error: OSError) -> str:
-    if error.errno in FULL:
-        return f"{url}: the disk is full; free some space and run the same command again"
-    at = f" ({error.filename})" if error.filename and str(error.filename) != url else ""
-    return f"{url}: {error.strerror or error}{at}"
-
-
-def _remote_put(url: str, act: Callable[[Any], Any]) -> None:
-    """A write; there a missing object can only mean a missing bucket."""
-    try:
-        _remote(url, act)
+        if size > cloud.PART:
+            cloud.client(url).upload(url, file, size, lambda act: _remote(url, lambda _: act()))
+        else:
+            data = file.read()
+            _remote(url, lambda client: client.put(url, data, None))
     except FileNotFoundError as error:
-        raise StoreError(f"{url}: no such bucket, want one that exists and that you may write to") from error
+        raise StoreError(_no_bucket(url)) from error
 
 
-def _remote(url: str, act: Callable[[Any], Result]) -> Result:
-    """`act(filesystem)` with bounded, jittered retries of transient faults; the only retry in octshard."""
-    fs = _filesystem(url.split("://", 1)[0])
+def _remote(url: str, act: Callable[[Client], Result]) -> Result:
+    """`act(client)` with bounded, jittered retries of transient faults; the only retry in octshard."""
+    try:
+        return _tried(url, act)
+    except FileNotFoundError as error:
+        if not _bucket_stands(url):
+            raise StoreError(_no_bucket(url)) from error
+        raise
+
+
+def _tried(url: str, act: Callable[[Client], Result]) -> Result:
+    client = cloud.client(url)
     for attempt in range(ATTEMPTS):
         try:
-            return act(fs)
-        except (FileNotFoundError, FileExistsError):
-            raise
-        except Exception as error:  # cloud clients raise kinds of their own; `_is_transient` sorts them
-            if not _is_transient(error):
-                raise StoreError(f"{url}: {type(error).__name__}: {_one_line(error)}") from error
+            return act(client)
+        except Exception as error:  # cloud libraries raise kinds of their own; `kind_of` sorts them
+            if (kind := kind_of(error)) != "transient":
+                raise _verdict(url, kind, error) from error
             if attempt == ATTEMPTS - 1:
-                raise StoreError(f"{url}: gave up after {ATTEMPTS} attempts: {_one_line(error)}") from error
+                raise StoreError(f"{url}: gave up after {ATTEMPTS} attempts: {one_line(error)}") from error
         time.sleep(random.uniform(0, 0.5 * 2**attempt))
     raise AssertionError("unreachable")
 
 
-def _is_transient(error: Exception) -> bool:
-    """Worth another attempt: 408, 429, 5xx, resets, timeouts; not a refusal (401, 403) or a wrong request."""
-    status = _status(error)
-    if status is not None:
-        return status in (408, 429) or status >= 500
-    name = type(error).__name__
-    return isinstance(error, ConnectionError | TimeoutError) or any(
-        word in name
-        for word in ("Timeout", "Connect", "ClientOS", "Disconnected", "ClientPayload", "IncompleteRead")
-    )
+def _verdict(url: str, kind: str, error: Exception) -> Exception:
+    """What a caller is told of a failure that no other attempt would mend."""
+    if kind == "absent":
+        return FileNotFoundError(errno.ENOENT, "no such object", url)
+    if kind == "taken":
+        return FileExistsError(errno.EEXIST, "another version stands there", url)
+    if kind == "past the end":
+        return PastTheEnd(f"{url}: bytes asked for that lie behind its end")
+    if kind == "refused":
+        scheme, bucket = url.split("://", 1)[0].replace("gcs", "gs"), cloud.places(url)[0]
+        who = f"{scheme}://{bucket} does not let {cloud.client(url).account()} do this"
+        return StoreError(f"{url}: {who} ({one_line(error)}); {ADVICE.get(scheme, 'ask its owner')}")
+    return StoreError(f"{url}: {type(error).__name__}: {one_line(error)}")
 
 
-def _status(error: Exception) -> int | None:
-    """The HTTP status of a cloud client's exception: gcsfs `code`, aiohttp `status`, botocore `response`."""
-    response = getattr(error, "response", None)
-    if isinstance(response, dict):
-        return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    found = getattr(error, "code", None) or getattr(error, "status", None)
-    return int(str(found)) if str(found).isdigit() else None
-
-
-@cache
-def _filesystem(scheme: str) -> Any:
-    import fsspec
-
-    options: dict[str, Any] = {"use_listings_cache": False} if scheme != "memory" else {}
-    if scheme in ("gs", "gcs") and os.environ.get("STORAGE_EMULATOR_HOST"):
-        # gcsfs >= 2026 asks a bucket for its storage layout, which stalls 60 s on an emulator
-        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-        options["token"] = "anon"
-    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs a traceback for what we say in one line
+def _bucket_stands(url: str) -> bool:
+    """False only if the store says that there is no such bucket; asked once for each that stands."""
+    place = "/".join(url.split("/", 3)[:3])
+    if place in _STANDING:
+        return True
     try:
-        return fsspec.filesystem(scheme, **options)
-    except ImportError as error:
-        extra = {"gs": "gcs", "gcs": "gcs", "s3": "s3"}.get(scheme)
-        advice = f'; pip install "octshard[{extra}]"' if extra else ""
-        raise StoreError(f"{scheme}://: {_one_line(error)}{advice}") from error
-    except ValueError as error:
-        raise StoreError(
-            f"{scheme}://: {_one_line(error)}, want a local path, gs://, s3:// or memory://"
-        ) from error
+        _tried(url, lambda client: client.bucket(url))
+    except FileNotFoundError:
+        return False
+    except StoreError:
+        return True  # who may not list a bucket may still read what is in it
+    _STANDING.add(place)
+    return True
 
 
-def local_path(url: str) -> Path:
-    """The path of a local URL."""
-    return Path(url.removeprefix("file://"))
-
-
-def _bare(url: str) -> str:
-    return url.split("://", 1)[1].rstrip("/")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _no_bucket(url: str) -> str:
+    return f"{url}: no bucket {cloud.places(url)[0]}, want one that exists and that you may use"

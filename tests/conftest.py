@@ -1,27 +1,93 @@
-"""What several test files share: the Cloud Storage emulator and the place of real OCT pixels."""
+"""What several test files share: emulators of cloud stores on loopback and the place of real OCT pixels."""
 
+import importlib.util
 import os
 import socket
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import faulty_store
 import pytest
+
+from octshard import cloud
+
+BUCKET = "octshard-test"
 
 
 @pytest.fixture(scope="session")
 def gcs() -> Iterator[str]:
     """gs://BUCKET on an emulator that this test session starts on loopback."""
     server_module = pytest.importorskip("gcp_storage_emulator.server")
+    need("gcsfs")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = server_module.create_server("127.0.0.1", port, in_memory=True, default_bucket="octshard-test")
+    server = server_module.create_server("127.0.0.1", port, in_memory=True, default_bucket=BUCKET)
     server.start()
-    os.environ["STORAGE_EMULATOR_HOST"] = f"http://127.0.0.1:{port}"
-    yield "gs://octshard-test"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        yield f"gs://{BUCKET}"
     server.stop()
-    del os.environ["STORAGE_EMULATOR_HOST"]
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """s3://BUCKET on moto's server, which this test session starts on loopback."""
+    server_module = pytest.importorskip("moto.server")
+    need("s3fs")
+    server = server_module.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3_settings(endpoint).items():
+            patch.setenv(name, value)
+        made = urllib.request.Request(f"{endpoint}/{BUCKET}", method="PUT")
+        urllib.request.urlopen(made).close()
+        yield f"s3://{BUCKET}"
+    server.stop()
+
+
+def need(package: str) -> None:
+    """Skips where a package lacks, without the time that its import takes."""
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"no {package} here")
+
+
+def s3_settings(endpoint: str) -> dict[str, str]:
+    """The environment in which S3 is at `endpoint`, whatever account the machine has."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "AKIATESTKEY",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+@pytest.fixture(scope="session")
+def faulty_server() -> Iterator[faulty_store.FaultyStore]:
+    """One server for all tests, for making a client takes longer than most of them."""
+    yield from faulty_store.serve()
+
+
+@pytest.fixture
+def faulty(
+    faulty_server: faulty_store.FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[faulty_store.FaultyStore]:
+    """A store that fails on demand behind gs://faulty and s3://faulty; its clients lose patience soon."""
+    need("gcsfs")
+    need("s3fs")
+    monkeypatch.setattr(cloud, "STALL_S", 0.4)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", faulty_server.url)
+    for name, value in s3_settings(faulty_server.url).items():
+        monkeypatch.setenv(name, value)
+    yield faulty_server
+    faulty_server.clear()
 
 
 @pytest.fixture(scope="session")
@@ -34,11 +100,18 @@ def realdata() -> Path:
     return root
 
 
-@pytest.fixture(params=["local", "memory", pytest.param("gcs", marks=pytest.mark.gcs)])
+@pytest.fixture(
+    params=[
+        "local",
+        "memory",
+        pytest.param("gcs", marks=pytest.mark.gcs),
+        pytest.param("s3", marks=pytest.mark.s3),
+    ]
+)
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A fresh folder on each store."""
     if request.param == "local":
         return str(tmp_path / "root")
     if request.param == "memory":
         return f"memory://{uuid.uuid4().hex}"
-    return f"{request.getfixturevalue('gcs')}/{uuid.uuid4().hex}"
+    return f"{request.getfixturevalue(request.param)}/{uuid.uuid4().hex}"

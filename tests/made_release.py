@@ -1,8 +1,10 @@
 """Small AI-READI-shaped releases for tests: DICOMs made by `dicom.write`, a manifest, participants, ZIPs."""
 
+import struct
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ HEAD = [
     "participant_id", "manufacturer", "manufacturers_model_name", "anatomic_region", "imaging", "laterality",
     "height", "width", "number_of_frames", "pixel_spacing", "slice_thickness", "sop_instance_uid", "filepath",
 ]  # fmt: skip
-RASTER = tuple(np.array([[900.0 - 10 * i, 128.0], [900.0 - 10 * i, 640.0]]) for i in range(6))
+RASTER = tuple(np.array([[840.0 + 10 * i, 128.0], [840.0 + 10 * i, 640.0]]) for i in range(6))
 
 
 def scan(number: int = 1, participant: str = "1001") -> dicom.Scan:
@@ -106,3 +108,62 @@ def zipped(root: Path, files: Sequence[File], splits: dict[str, str]) -> Path:
                 if file.device == device and file.data is not None:
                     archive.writestr("/".join(file.path.split("/")[-2:]), file.data)
     return root
+
+
+@dataclass(frozen=True)
+class Part:
+    """A member of a ZIP made by hand. local, central: fields that say something else than the truth."""
+
+    name: str
+    data: bytes
+    method: int = 8
+    packed: bytes | None = None  # stands in the ZIP instead of the deflated data
+    local: Mapping[str, int] = field(default_factory=dict)
+    central: Mapping[str, int] = field(default_factory=dict)
+    extra: bytes = b""  # of the local header
+
+    def body(self) -> bytes:
+        if self.packed is not None:
+            return self.packed
+        engine = zlib.compressobj(wbits=-15)
+        return engine.compress(self.data) + engine.flush() if self.method == 8 else self.data
+
+    def facts(self, offset: int) -> dict[str, int]:
+        sizes = {"crc32": zlib.crc32(self.data), "packed": len(self.body()), "size": len(self.data)}
+        flags = 0 if self.name.isascii() else 0x800
+        return {"flags": flags, "method": self.method, **sizes, "offset": offset, "attributes": 0}
+
+
+def zip_bytes(parts: Sequence[Part], *, wide: bool = False, **end: int) -> bytes:
+    """A ZIP by the book (APPNOTE 4.3), ZIP64 throughout if wide; end: fields of the end record that lie."""
+    out, entries = b"", b""
+    for part in parts:
+        name, facts = part.name.encode(), part.facts(len(out))
+        entries += _central(name, {**facts, **part.central}, wide=wide)
+        out += _local(name, {**facts, **part.local}, part.extra, wide=wide) + part.body()
+    told = {"disk": 0, "count": len(parts), "length": len(entries), "offset": len(out), **end}
+    disk, count, length, offset = told.values()
+    if not wide:
+        return out + entries + struct.pack("<4s4H2LH", b"PK\5\6", disk, 0, count, count, length, offset, 0)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, disk, 0, count, count, length, offset)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, len(out) + len(entries), 1)
+    full = struct.pack("<4s4H2LH", b"PK\5\6", *[2**16 - 1] * 4, *[2**32 - 1] * 2, 0)
+    return out + entries + record + locator + full
+
+
+def _local(name: bytes, told: Mapping[str, int], extra: bytes, *, wide: bool) -> bytes:
+    sizes = [told["packed"], told["size"]]
+    if wide:
+        extra, sizes = struct.pack("<2H2Q", 1, 16, told["size"], told["packed"]) + extra, [2**32 - 1] * 2
+    head = [20, told["flags"], told["method"], 0, 0, told["crc32"], *sizes, len(name), len(extra)]
+    return struct.pack("<4s5H3L2H", b"PK\3\4", *head) + name + extra
+
+
+def _central(name: bytes, told: Mapping[str, int], *, wide: bool) -> bytes:
+    numbers, extra = [told["packed"], told["size"], told["offset"]], b""
+    if wide:
+        extra = struct.pack("<2H3Q", 1, 24, told["size"], told["packed"], told["offset"])
+        numbers = [2**32 - 1] * 3
+    head = [20, 20, told["flags"], told["method"], 0, 0, told["crc32"], *numbers[:2], len(name), len(extra)]
+    tail = [0, 0, 0, told["attributes"], numbers[2]]
+    return struct.pack("<4s6H3L5H2L", b"PK\1\2", *head, *tail) + name + extra

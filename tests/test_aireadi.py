@@ -37,6 +37,7 @@ def test_a_row_is_read_whole() -> None:
         participant="7001", device="zeiss_cirrus", manufacturer="Zeiss", model="Cirrus",
         protocol="cirrus_mac", region="Macula", eye="R", frames=128, rows=1024, cols=512,
         pixel_mm=(0.00195, 0.0117), slice_mm=0.0117, sop_instance_uid="1.2.276.0.75.3", path=PATH[1:],
+        eye_in_name="R",
     )  # fmt: skip
 
 
@@ -99,10 +100,38 @@ def test_the_device_comes_from_folder_then_model() -> None:
         ("1/1_spectralis_onh_rc_hr_oct_opt_r_1.2.3.4.dcm", "spectralis_onh_rc_hr_oct"),
         ("1/odd.dcm", "odd"),
         ("1/1_oct_l_1.2.3.4.dcm", "unknown"),
+        ("1/1_cirrus_mac_oct_l_1.2.3.4.DCM", "cirrus_mac"),
     ],
 )
 def test_the_protocol_is_what_is_left_of_the_file_name(path: str, protocol: str) -> None:
     assert aireadi.protocol_of(path, path.split("/")[0]) == protocol
+
+
+@pytest.mark.parametrize(
+    ("path", "eye"),
+    [
+        ("7001/7001_triton_3d_radial_oct_l_2.25.999.dcm", "L"),
+        ("7001/7001_triton_3d_radial_oct_R_2.25.999.DCM", "R"),
+        ("1/1_onh_rc_hr_r_oct_1.2.3.4.dcm", "R"),  # another version's order of words
+        ("1/1_macula-oct-os_1.2.3.4.dcm", "L"),
+        ("1/1_right_macula.dcm", "R"),
+        ("1/1_l_to_r_oct_1.2.3.4.dcm", ""),  # both: unsure
+        ("r/r_macula_oct_1.2.3.4.dcm", ""),  # the person's name is no eye
+        ("l/1_model_oct_1.2.3.4.dcm", ""),  # nor is the folder
+        ("1/1_models_oct_1.2.3.4.dcm", ""),
+        ("x.dcm", ""),
+        ("", ""),
+    ],
+)
+def test_the_eye_in_a_name_is_one_word_wherever_it_stands(path: str, eye: str) -> None:
+    assert aireadi.eye_in_name(path, path.split("/")[0]) == eye
+
+
+def test_the_eye_is_the_manifests_whatever_the_name_says() -> None:
+    entry = only(table({**VALUES, "laterality": "L"}))
+    assert (entry.eye, entry.eye_in_name) == ("L", "R")
+    entry = only(table({**VALUES, "laterality": "Not reported"}))
+    assert (entry.eye, entry.eye_in_name) == ("", "R")
 
 
 def test_angiography_rows_are_not_structural_oct() -> None:
@@ -118,9 +147,20 @@ def test_quotes_in_a_cell_do_not_swallow_rows() -> None:
     assert [entry.region for entry in entries] == ['"Macula', "Macula"]
 
 
+def test_a_quoted_table_is_the_same_table() -> None:
+    quoted = "".join("\t".join(f'"{cell}"' for cell in (*row,)) + "\r\n" for row in (HEAD, VALUES.values()))
+    assert only(quoted) == only(table(VALUES))
+
+
 def test_splits_are_taken_where_they_are_splits() -> None:
     text = "person_id\trecommended_split\n1\ttrain\n2\tVal\n3\tNot reported\n4\tvalidation\n"
     assert aireadi.parse_participants(text) == {"1": "train", "2": "val", "4": "val"}
+
+
+def test_a_person_in_two_splits_is_an_error() -> None:
+    text = "person_id\trecommended_split\n1\ttrain\n1\ttraining\n2\tval\n1\ttest\n"
+    with pytest.raises(UsageError, match=r"p\.tsv line 5: 1 is in test, above in train"):
+        aireadi.parse_participants(text, "p.tsv")
 
 
 def test_the_manifest_is_found_at_the_root_or_in_retinal_oct(tmp_path: Path) -> None:
@@ -186,3 +226,21 @@ def test_a_relative_source_finds_the_same_release(
     release = aireadi.read_release(src)
     assert (release.root, release.splits) == (str(root), {"1001": "test"})
     assert (root / release.entries[0].path).is_file()
+
+
+def test_paths_below_retinal_oct_itself_are_found_from_the_root(tmp_path: Path) -> None:
+    """A copy whose manifest names files from its own folder, with the people one folder up."""
+    root = unpacked(tmp_path / "release", [sound(1), sound(2)], {"1001": "test"})
+    old = aireadi.read_release(str(root))
+    text = (root / "manifest.tsv").read_text("utf-8-sig").replace("/retinal_oct/", "/")
+    (root / "retinal_oct" / "manifest.tsv").write_text(text)
+    (root / "manifest.tsv").unlink()
+    for src in (root, root / "retinal_oct"):
+        assert aireadi.read_release(str(src)) == aireadi.Release(
+            str(root), old.entries, {"1001": "test"}, ("retinal_oct/manifest.tsv", "participants.tsv")
+        )
+    (root / "participants.tsv").rename(root / "retinal_oct" / "participants.tsv")
+    alone = aireadi.read_release(str(root))
+    assert (alone.root, alone.splits) == (str(root / "retinal_oct"), {"1001": "test"})
+    assert all((root / "retinal_oct" / entry.path).is_file() for entry in alone.entries)
+    assert alone.tables == ("manifest.tsv", "participants.tsv")

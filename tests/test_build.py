@@ -15,27 +15,34 @@ from made_release import RASTER, File, changed, scan, sound, unpacked
 
 from octshard import manifest, shard, store
 from octshard.config import PrepConfig
-from octshard.manifest import Row
-from octshard.prep import build, dicom
+from octshard.intensity import histogram, moments
+from octshard.manifest import Row, ShardInfo
+from octshard.prep import build, dicom, sample
 from octshard.prep.aireadi import Entry, read_release
 from octshard.prep.plan import ShardPlan, plan
-from octshard.intensity import histogram, moments
+from octshard.prep.sample import Reader, Task, Unpacked
 
 CFG = PrepConfig(target_spacing=[0.08, 0.04, 0.04], image_size=[4, 8, 8])
 
 
-def one_plan(tmp_path: Path, files: list[File]) -> tuple[ShardPlan, build.Reader]:
+def one_plan(tmp_path: Path, files: list[File]) -> tuple[ShardPlan, Reader]:
     """All files in one train shard."""
     root = unpacked(tmp_path / "release", files, {file.scan.participant: "train" for file in files})
     release = read_release(str(root))
     (made,) = plan(release.entries, release.splits, CFG)
-    return made, lambda entry: store.read(store.join(str(root), entry.path))
+    return made, Unpacked(str(root))
+
+
+def build_here(one: ShardPlan, cfg: PrepConfig, reader: Reader, out: Path) -> ShardInfo:
+    """In this process."""
+    made = (sample.make(task, cfg, reader) for task in build.tasks(one, {}))
+    return build.build_shard(one, made, str(out), lambda row: None)
 
 
 def built(tmp_path: Path, files: list[File], cfg: PrepConfig = CFG) -> dict[str, Row]:
     """SOPInstanceUID -> row, from the rows on disk."""
-    made, read = one_plan(tmp_path, files)
-    build.build_shard(made, cfg, read, str(tmp_path / "out"), lambda status: None)
+    made, reader = one_plan(tmp_path, files)
+    build_here(made, cfg, reader, tmp_path / "out")
     return {
         row.sop_instance_uid: row
         for row in manifest.read_rows(str(tmp_path / "out" / f"{made.name}.rows.parquet"))
@@ -99,9 +106,10 @@ def test_every_kind_of_file_gives_exactly_one_row(tmp_path: Path) -> None:
         changed(4, lambda data: b"version https://git-lfs"),
         sound(5),
     ]
-    made, read = one_plan(tmp_path, files)
-    told: list[str] = []
-    info = build.build_shard(made, CFG, read, str(tmp_path / "out"), told.append)
+    made, reader = one_plan(tmp_path, files)
+    told: list[manifest.Row] = []
+    samples = (sample.make(task, CFG, reader) for task in build.tasks(made, {}))
+    info = build.build_shard(made, samples, str(tmp_path / "out"), told.append)
     rows = manifest.read_rows(str(tmp_path / "out" / "train-000000.rows.parquet"))
     assert [row.source for row in rows] == [member.entry.path for member in made.members]
     assert sorted(row.reason for row in rows) == [
@@ -112,7 +120,7 @@ def test_every_kind_of_file_gives_exactly_one_row(tmp_path: Path) -> None:
         "not_dicom",
         "truncated",
     ]
-    assert sorted(told) == ["ok", "ok", "refused", "refused", "refused", "refused"]
+    assert [row.source for row in told] == [row.source for row in rows]
     assert info.samples == 2
     stored = [row for row in rows if row.status == "ok"]
     assert [row.offset for row in stored] == [0, stored[0].nbytes]
@@ -133,8 +141,8 @@ def reasons(tmp_path: Path, files: list[File], splits: dict[str, str], cfg: Prep
     root = unpacked(tmp_path, files, splits)
     release = read_release(str(root))
     shards = plan(release.entries, release.splits, cfg)
-    read = lambda entry: store.read(store.join(str(root), entry.path))  # noqa: E731
-    rows = [build.build_sample(member, one, cfg, read)[0] for one in shards for member in one.members]
+    reader = Unpacked(str(root))
+    rows = [sample.make(task, cfg, reader).row for one in shards for task in build.tasks(one, {})]
     found = {row.source: row.reason for row in rows}
     assert len(found) == len(files)
     return [found[file.path] for file in files]
@@ -194,18 +202,18 @@ def test_the_same_plan_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_plan_of_refusals_alone_makes_rows_but_no_tar(tmp_path: Path) -> None:
-    made, read = one_plan(tmp_path, [changed(1, lambda data: None)])
-    info = build.build_shard(made, CFG, read, str(tmp_path / "out"), lambda status: None)
+    made, reader = one_plan(tmp_path, [changed(1, lambda data: None)])
+    info = build_here(made, CFG, reader, tmp_path / "out")
     assert (info.samples, info.bytes) == (0, 0)
     assert not (tmp_path / "out" / "train-000000.tar").exists()
     assert build.finished(made, str(tmp_path / "out")) is not None
 
 
 def test_finished_means_done_rows_and_tar_agree(tmp_path: Path) -> None:
-    made, read = one_plan(tmp_path, [sound(1), sound(2)])
+    made, reader = one_plan(tmp_path, [sound(1), sound(2)])
     out = tmp_path / "out"
     assert build.finished(made, str(out)) is None
-    info = build.build_shard(made, CFG, read, str(out), lambda status: None)
+    info = build_here(made, CFG, reader, out)
     assert build.finished(made, str(out)) == (
         info,
         manifest.read_rows(str(out / "train-000000.rows.parquet")),
@@ -308,7 +316,8 @@ def test_wider_input_is_mapped_to_uint8_and_says_how(tmp_path: Path) -> None:
 
 def test_a_constant_volume_is_flagged(tmp_path: Path) -> None:
     row = only(tmp_path, variant(voxels_DHW=np.full((6, 20, 24), 7, np.uint8)))
-    assert (row.status, row.flags, row.std) == ("ok", ("constant",), 0.0)
+    assert (row.status, row.flags, row.std) == ("ok", ("blank_frames", "constant"), 0.0)
+    assert (row.blank_frames, row.no_retina_frames) == (6, 0)
 
 
 def test_a_spacing_that_asks_for_terabytes_is_refused(tmp_path: Path) -> None:
@@ -324,17 +333,18 @@ def test_a_spacing_that_asks_for_terabytes_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_row_without_path_is_a_missing_file(tmp_path: Path) -> None:
-    made, read = one_plan(tmp_path, [sound(1)])
+    made, reader = one_plan(tmp_path, [sound(1)])
     member = dataclasses.replace(made.members[0], entry=dataclasses.replace(made.members[0].entry, path=""))
-    row, data = build.build_sample(member, made, CFG, read)
+    row, data = sample.make(Task(member, "train-000000.tar", "train"), CFG, reader)
     assert (row.reason, data) == ("missing_file", b"")
 
 
 def test_a_failing_store_stops_the_run_instead_of_refusing(tmp_path: Path) -> None:
-    def fail(entry: Entry) -> bytes:
-        raise store.StoreError("gs://bucket: gave up")
+    class Failing(Unpacked):
+        def read(self, entry: Entry) -> bytes:
+            raise store.StoreError("gs://bucket: gave up")
 
     made, _ = one_plan(tmp_path, [sound(1)])
     with pytest.raises(store.StoreError):
-        build.build_shard(made, CFG, fail, str(tmp_path / "out"), lambda status: None)
+        build_here(made, CFG, Failing(""), tmp_path / "out")
     assert not (tmp_path / "out" / "train-000000.tar").exists()

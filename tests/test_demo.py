@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from octshard import config
+from octshard import config, manifest
 from octshard.cli import shipped_config
 from octshard.config import PrepConfig, TrainConfig
 from octshard.demo import road
@@ -48,6 +48,25 @@ def test_the_page_tells_the_whole_road(walked: Path) -> None:
     assert text.count("data:image/png;base64,") == 8  # before and after on four devices
     assert "http://" not in text.replace("http://www.w3.org", "")
     assert "https://" not in text
+
+
+@pytest.mark.slow
+def test_every_file_came_to_what_was_planted(walked: Path) -> None:
+    told = manifest.read_table(str(walked / "release/truth.parquet"))
+    truth = {uid: {name: told[name][i] for name in told} for i, uid in enumerate(told["sop_instance_uid"])}
+    rows = [row for one in (walked / "shards").glob("[!.]*") for row in manifest.open_dataset(str(one)).rows]
+    assert {row.sop_instance_uid for row in rows} == set(truth)
+    for row in rows:
+        wanted = truth[row.sop_instance_uid]
+        assert row.reason == wanted["expected_reason"], row.source
+        assert {*filter(None, wanted["expected_flags"].split(","))} <= {*row.flags}, row.source
+        if row.status == "ok":
+            found = (row.blank_frames, row.no_retina_frames)
+            assert found == (wanted["blank_frames"], wanted["no_retina_frames"]), row.source
+    reasons = {row.reason for row in rows}
+    assert {"", "duplicate", "missing_file", "truncated", "geometry_mixed"} <= reasons
+    flags = {flag for row in rows for flag in row.flags}
+    assert {"slow_axis_flipped", "blank_frames", "no_retina_frames", "equal_pixels"} <= flags
 
 
 @pytest.mark.slow

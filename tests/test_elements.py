@@ -92,18 +92,17 @@ def test_frames_are_counted_by_codestreams_then_offsets_then_fragments() -> None
     assert elements.encapsulated_frames(found) == 2
     assert found.pixels is not None
     assert found.pixels.fragments is not None
-    start, stop = found.pixels.fragments[0]
+    (start, stop), second = found.pixels.fragments
     middle = (start + stop) // 4 * 2
-    halves = elements.Pixels(0, ((start, middle), (middle, stop), found.pixels.fragments[1]), 2)
-    assert elements.encapsulated_frames(dataclasses.replace(found, pixels=halves)) == 2
-    unmarked = elements.Pixels(0, ((start + 4, middle), (middle, stop), (middle, stop)), 0)
-    assert elements.encapsulated_frames(dataclasses.replace(found, pixels=unmarked)) == 3
-    assert (
-        elements.encapsulated_frames(
-            dataclasses.replace(found, pixels=dataclasses.replace(unmarked, offsets=2))
-        )
-        == 2
-    )
+
+    def counted(fragments: tuple[elements.Span, ...], offsets: tuple[int, ...] = ()) -> int:
+        pixels = dataclasses.replace(found.pixels, fragments=fragments, offsets=offsets)
+        return elements.encapsulated_frames(dataclasses.replace(found, pixels=pixels))
+
+    assert counted(((start, middle), (middle, stop), second), (0, 99)) == 2
+    unmarked = ((start + 4, middle), (middle, stop), (middle, stop))
+    assert counted(unmarked) == 3
+    assert counted(unmarked, (0, 99)) == 2
 
 
 def test_zeros_behind_the_last_element_are_padding() -> None:
@@ -153,3 +152,61 @@ def test_a_dataset_of_sequences_only_has_no_pixels() -> None:
     out = io.BytesIO()
     pydicom.dcmwrite(out, ds, implicit_vr=False, little_endian=True)
     assert elements.outline(data[:start] + out.getvalue()).pixels is None
+
+
+def test_pixels_are_found_where_they_lie() -> None:
+    data = file("native")
+    pixels = elements.outline(data).pixels
+    assert pixels is not None
+    assert data[pixels.start : pixels.start + pixels.nbytes] == scan().voxels_DHW[:2].tobytes()
+    compressed = file("j2k")
+    pixels = elements.outline(compressed).pixels
+    assert pixels is not None
+    assert pixels.fragments is not None
+    places = [compressed.index(b"\xff\x4f\xff\x51"), compressed.rindex(b"\xff\x4f\xff\x51")]
+    assert [start for start, _ in pixels.fragments] == places
+    assert [pixels.start + offset + 8 for offset in pixels.offsets] == places
+
+
+def test_only_wanted_elements_in_front_of_the_pixels_are_kept() -> None:
+    data = file("native")
+    behind = struct.pack("<HH2sHH", 0x0028, 0x0010, b"US", 2, 9)
+    found = elements.outline(data + behind, {0x00280010, 0x00280011})
+    values = {tag: data[e.start : e.start + e.length] for tag, e in found.listed.items()}
+    assert values == {0x00280010: b"\x14\0", 0x00280011: b"\x18\0"}
+
+
+SPANS = ((100, 110), (118, 130), (138, 150))  # fragments, as if the offsets counted from byte 92
+
+
+@pytest.mark.parametrize(
+    ("offsets", "lengths", "frames", "told"),
+    [
+        ((), (), 3, ((SPANS[0],), (SPANS[1],), (SPANS[2],))),
+        ((), (), 1, None),
+        ((0,), (), 1, (SPANS,)),
+        ((0, 38), (), 2, (SPANS[:2], SPANS[2:])),
+        ((0, 18), (), 2, (SPANS[:1], SPANS[1:])),
+        ((0, 19), (), 2, None),  # leads into a fragment
+        ((18, 0), (), 2, None),  # the basic table follows the order of the fragments
+        ((38, 18, 0), (12, 11, 10), 3, (((138, 150),), ((118, 129),), ((100, 110),))),
+        ((38, 18, 0), (12, 99, 10), 3, ((SPANS[0],), (SPANS[1],), (SPANS[2],))),
+        ((2**63, 0, 18), (1, 1, 1), 3, ((SPANS[0],), (SPANS[1],), (SPANS[2],))),
+    ],
+)
+def test_frames_are_told_from_tables_and_fragments(
+    offsets: tuple[int, ...], lengths: tuple[int, ...], frames: int, told: object
+) -> None:
+    pixels = elements.Pixels(b"OB", 92, 34, SPANS, offsets, lengths)
+    if told is None:
+        with pytest.raises(Refused, match="decoder_error"):
+            elements.frame_spans(bytes(200), pixels, frames)
+    else:
+        assert elements.frame_spans(bytes(200), pixels, frames) == told
+
+
+def test_group_zero_has_no_place_in_a_dataset() -> None:
+    """It would be searched for the end of padding again and again."""
+    data = file("native")
+    with pytest.raises(Refused, match=r"\(0000,0000\)"):
+        elements.outline(data + bytes(64) + b"\1")

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,13 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
-from made_release import File, changed, sound, unpacked
+from made_release import File, changed, sound, unpacked, zipped
+from planted import Planted
 
 from octshard import lock, manifest, store
 from octshard.config import PrepConfig
 from octshard.errors import OctshardError, UsageError
-from octshard.prep import build, engine
+from octshard.prep import build, dicom, engine
 from octshard.prep.aireadi import read_release
+from octshard.rng import rng_for
 
 SPLITS = {"1001": "train", "4001": "val"}
 DEVICE = "topcon_triton"
@@ -37,13 +40,17 @@ def config(release: Path, dst: Path, **values: object) -> PrepConfig:
     return dataclasses.replace(made, **{"shard_bytes": 300, **values})  # type: ignore[arg-type]
 
 
+def nothing(told: object) -> None:
+    """Listens to nothing."""
+
+
 def run(cfg: PrepConfig) -> engine.DeviceSummary:
-    (summary,) = engine.shard(cfg, [DEVICE], lambda progress: None)
+    (summary,) = engine.shard(cfg, [DEVICE], nothing, nothing)
     return summary
 
 
 def tree(dst: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in (dst / DEVICE).iterdir()}
+    return {p.name: p.read_bytes() for p in (dst / DEVICE).iterdir() if p.name != manifest.RUN}
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +76,13 @@ def test_one_and_two_workers_give_the_same_bytes(
     release: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     seen: list[engine.Progress] = []
-    engine.shard(config(release, tmp_path, workers=2), ["all"], seen.append)
+    engine.shard(config(release, tmp_path, workers=2), ["all"], seen.append, nothing)
     assert tree(tmp_path) == undisturbed
-    assert seen[-1] == engine.Progress(DEVICE, 11, 9, 2)
+    last = seen[-1]
+    assert (last.device, last.total, last.stored, last.refused, last.fresh) == (DEVICE, 11, 9, 2, 11)
+    assert last.bytes_read == sum(path.stat().st_size for path in release.rglob("*.dcm"))
+    told = json.loads((tmp_path / DEVICE / manifest.RUN).read_text())
+    assert (told["files"], told["workers"], told["engine"]) == (11, 2, "local")
 
 
 def test_a_second_run_keeps_every_shard_and_a_damaged_one_is_made_again(
@@ -98,7 +109,7 @@ def told(progress):
         os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
-    engine.shard(PrepConfig(**{values!r}), ["topcon_triton"], told)
+    engine.shard(PrepConfig(**{values!r}), ["topcon_triton"], told, lambda line: None)
 """
 
 
@@ -243,13 +254,13 @@ def test_a_changed_manifest_and_another_format_stop_too(release: Path, tmp_path:
         run(dataclasses.replace(cfg, src=str(other)))
     plan = tmp_path / "dst" / DEVICE / "plan.json"
     plan.write_text(json.dumps({**json.loads(plan.read_text()), "format": 0}))
-    with pytest.raises(UsageError, match="format 0, want 1"):
+    with pytest.raises(UsageError, match="format 0, want 2"):
         run(cfg)
 
 
 def test_a_device_that_the_manifest_does_not_list(release: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="its manifest lists topcon_triton"):
-        engine.shard(config(release, tmp_path), ["zeiss_cirrus"], lambda progress: None)
+        engine.shard(config(release, tmp_path), ["zeiss_cirrus"], nothing, nothing)
 
 
 @pytest.mark.parametrize(
@@ -283,25 +294,187 @@ def test_a_missing_place_is_named(release: Path) -> None:
         run(PrepConfig(src=str(release)))
 
 
-def _die(one: object, job: object) -> None:
-    os._exit(9)
-
-
-def _fail(one: object, job: object) -> None:
-    raise OctshardError("the disk is full")
-
-
-@pytest.mark.parametrize(("act", "text"), [(_die, "a worker process died"), (_fail, "the disk is full")])
-def test_a_worker_that_dies_or_fails_is_one_line_naming_the_shard(
-    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: object, text: str
+def test_a_failing_store_is_one_line_naming_the_shard(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_build", act)
-    with pytest.raises(OctshardError, match=text) as caught:
+    create = store.create
+
+    def full(url: str) -> object:
+        if url.endswith(build.TAR):
+            raise store.StoreError(f"{url}: the disk is full")
+        return create(url)
+
+    monkeypatch.setattr(store, "create", full)
+    with pytest.raises(OctshardError, match="the disk is full") as caught:
         run(config(release, tmp_path, workers=2))
-    assert "train-00000" in str(caught.value)
+    assert re.search(r": (train|val)-00000\d: ", str(caught.value))
     assert "\n" not in str(caught.value)
     monkeypatch.undo()
     run(config(release, tmp_path))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_decoder_that_crashes_every_time_costs_one_row(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    bad = sound(4, "1001").scan.sop_instance_uid
+    planted = Planted(str(release), {bad: "crash"})
+    monkeypatch.setattr(engine, "reader_of", lambda *_: planted)
+    assert run(config(release, tmp_path, workers=workers)).refused == {
+        "decoder_crash": 1,
+        "missing_file": 1,
+        "truncated": 1,
+    }
+    dataset = manifest.open_dataset(str(tmp_path / DEVICE))
+    (row,) = (row for row in dataset.refused if row.reason == "decoder_crash")
+    assert row.sop_instance_uid == bad
+    assert "SIGSEGV" in row.detail
+
+
+def copied(file: File, uid: str, participant: str) -> File:
+    """The same bytes under another path and another UID of the manifest."""
+    return File(dataclasses.replace(file.scan, sop_instance_uid=uid, participant=participant), file.data)
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 10**9])
+def test_the_same_bytes_under_another_uid_are_a_duplicate(tmp_path: Path, shard_bytes: int) -> None:
+    """Kept is the first in path order, whatever the shards, and whenever it came."""
+    files = [sound(1), copied(sound(1), "2.25.9", "4001"), copied(sound(1), "2.25.8", "7001"), sound(2)]
+    people = {"1001": "train", "4001": "train", "7001": "val"}
+    root = unpacked(tmp_path / "release", files, people)
+    first = root / files[0].path
+
+    def reasons(dst: Path) -> list[str]:
+        rows = manifest.open_dataset(str(dst / DEVICE)).rows
+        details = {row.source: (row.reason, row.detail) for row in rows}
+        found = [details[file.path] for file in files]
+        kept = next(i for i, (reason, _) in enumerate(found) if not reason)
+        assert all(files[kept].path in detail for reason, detail in found if reason == "duplicate")
+        return [reason for reason, _ in found]
+
+    cfg = config(root, tmp_path / "at once", shard_bytes=shard_bytes)
+    run(cfg)
+    assert reasons(tmp_path / "at once") == ["", "duplicate", "duplicate", ""]
+
+    data = first.read_bytes()
+    first.unlink()
+    late = config(root, tmp_path / "late", shard_bytes=shard_bytes)
+    run(late)
+    assert reasons(tmp_path / "late") == ["missing_file", "", "duplicate", ""]
+    first.write_bytes(data)
+    run(late)
+    assert tree(tmp_path / "late") == tree(tmp_path / "at once")
+    seen: list[engine.Progress] = []
+    engine.shard(config(root, tmp_path / "told", shard_bytes=shard_bytes), ["all"], seen.append, nothing)
+    assert (seen[-1].stored, seen[-1].refused) == (2, 2)
+
+
+def test_equal_pixels_in_other_bytes_are_flagged(tmp_path: Path) -> None:
+    other = dataclasses.replace(sound(1).scan, sop_instance_uid="2.25.9", region="Optic Disc")
+    files = [sound(1), File(other, dicom.write(other)), sound(2)]
+    root = unpacked(tmp_path / "release", files, {"1001": "train"})
+    run(config(root, tmp_path))
+    rows = {row.source: row for row in manifest.open_dataset(str(tmp_path / DEVICE)).rows}
+    assert [rows[file.path].flags for file in files] == [("equal_pixels",), ("equal_pixels",), ()]
+    assert {row.status for row in rows.values()} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "stops"), [("1", True), ("2", False), ("10%", True), ("20%", False), ("", False)]
+)
+def test_too_many_refusals_fail_the_run_and_lose_nothing(
+    release: Path, undisturbed: dict[str, bytes], tmp_path: Path, limit: str, stops: bool
+) -> None:
+    """Two of eleven files are refused."""
+    cfg = config(release, tmp_path, max_refused=limit, workers=2)
+    if stops:
+        with pytest.raises(OctshardError, match=r"2 of .* files are refused so far, want at most 1"):
+            run(cfg)
+        assert not (tmp_path / DEVICE / "dataset.json").exists()
+        run(dataclasses.replace(cfg, max_refused="2"))
+    else:
+        run(cfg)
+    assert tree(tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize("text", ["-1", "few", "5 %%", "nan"])
+def test_a_limit_of_refusals_that_is_no_number_is_named(release: Path, tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match="max_refused"):
+        run(config(release, tmp_path, max_refused=text))
+
+
+def test_a_limit_draws_files_by_the_seed(release: Path, tmp_path: Path) -> None:
+    drawn = {}
+    for seed in (0, 1):
+        for name in ("a", "b"):
+            run(config(release, tmp_path / f"{name}{seed}", limit=4, seed=seed))
+            rows = manifest.open_dataset(str(tmp_path / f"{name}{seed}" / DEVICE)).rows
+            drawn[name, seed] = {row.source for row in rows}
+    assert len(drawn["a", 0]) == 4
+    assert drawn["a", 0] == drawn["b", 0] != drawn["a", 1]
+    with pytest.raises(UsageError, match="limit"):
+        run(config(release, tmp_path / "a0", limit=5))
+
+
+def test_shards_from_zips_are_those_from_unpacked_files(
+    release: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    files = [sound(i, "1001" if i % 3 else "4001") for i in range(9)]
+    files += [changed(20, lambda data: None), changed(21, lambda data: data[:-100])]
+    root = zipped(tmp_path / "zips", files, SPLITS)
+    notes: list[str] = []
+    cfg = config(root, tmp_path, from_zip=True, workers=2)
+    engine.shard(cfg, [DEVICE], nothing, notes.append)
+    assert tree(tmp_path) == undisturbed
+    assert notes == []
+    # and a run that was begun from one may be finished from the other
+    (tmp_path / DEVICE / "train-000001.done.json").unlink()
+    run(config(release, tmp_path))
+    assert tree(tmp_path) == undisturbed
+
+
+@pytest.mark.ray
+def test_a_ray_cluster_gives_the_same_bytes(
+    release: Path, undisturbed: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    try:
+        run(config(release, tmp_path, engine="ray"))
+        assert tree(tmp_path) == undisturbed
+        assert run(config(release, tmp_path, engine="ray")).kept > 3
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.slow
+def test_a_run_killed_20_times_at_random_moments_ends_with_the_undisturbed_bytes(
+    release: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Killed by the clock, at moments drawn over the whole length of a run, with one worker or two."""
+    rng = rng_for("kill")
+    script = tmp_path / "run.py"
+    cfg = config(release, tmp_path / "dst")
+    killed, length = 0, 2.0
+    while killed < 20:
+        cfg.workers = int(rng.integers(1, 3))
+        script.write_text(KILLED.format(after=-1, values=dataclasses.asdict(cfg)))
+        env = {**os.environ, "PYTHONPATH": str(Path(engine.__file__).parents[2])}
+        begun = time.monotonic()
+        process = subprocess.Popen([sys.executable, script], env=env)
+        try:
+            process.wait(timeout=float(rng.uniform(0.2, 1.0)) * length)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            killed += 1
+        else:  # it came through: begin anew, and be quicker next time
+            length = time.monotonic() - begun
+            assert tree(tmp_path / "dst") == undisturbed
+            shutil.rmtree(tmp_path / "dst" / DEVICE)
+        process.wait()
+    run(config(release, tmp_path / "dst"))
+    assert tree(tmp_path / "dst") == undisturbed
 
 
 def test_the_device_folder_may_lie_in_memory(release: Path) -> None:

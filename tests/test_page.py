@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from octshard import page
+from octshard.style import SCRIPT
+from octshard.wording import Rounded
 
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "wbr"}
 
 
 class Balance(HTMLParser):
@@ -52,6 +54,10 @@ def full_page(word: str) -> str:
         page.side_by_side([page.picture(np.zeros((4, 5), np.uint8), word, word)] * 2),
         page.line_plot({word: ([0, 1, 2], [3.0, float("nan"), 1.0])}, word, word, word),
         page.interval_plot({word: (0.5, 0.4, 0.7)}, word, 0.5, word),
+        page.heading(word),
+        page.details(word, word, [word, word]),
+        page.columns([page.group([page.picture(np.zeros((4, 5), np.uint8), word, word, 2.0)], word)]),
+        page.breakable(word),
     )
     return page.page(word, word, [page.Section(word, parts)])
 
@@ -63,6 +69,36 @@ def test_any_text_is_escaped_and_every_tag_closed(word):
     read(text)
     assert "<script" not in text
     assert 'onload="x' not in text
+
+
+def test_a_table_to_sort_brings_the_one_script_and_the_values_behind_the_words():
+    rows = [["a", 1234, Rounded(0.126, 1), None], ["<b>", 5, float("nan"), 2.5]]
+    table = page.table(["name", "n", "x", "y"], rows, "", sortable=True)
+    assert '<td class="number" data-value="1234">1\u202f234</td>' in table.markup
+    assert '<td class="number" data-value="0.126">0.1</td>' in table.markup
+    assert table.markup.count("data-value") == 4
+    text = page.page("t", "l", [page.Section("s", (table, table))])
+    read(text)
+    assert text.count("<script") == text.count(f"<script>{SCRIPT}</script>") == 1
+    assert "<script" not in page.page("t", "l", [page.Section("s", (page.table(["a"], [[1]], ""),))])
+
+
+def test_a_page_forbids_itself_to_fetch():
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', full_page("plain"))[1]
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert "http" not in policy
+
+
+def test_a_name_breaks_after_underscores_and_copies_whole():
+    markup = page.breakable("a_b<_c").markup
+    assert markup == "a_<wbr>b&lt;_<wbr>c"
+    assert "".join(read(markup).text) == "a_b<_c"
+
+
+def test_a_picture_of_other_pixels_is_shown_in_its_aspect():
+    shown = page.picture(np.zeros((4, 5), np.uint8), "x", "", 2.5).markup
+    assert "aspect-ratio:2.5000" in shown
+    assert "aspect-ratio" not in page.picture(np.zeros((4, 5), np.uint8), "x", "").markup
 
 
 def test_nothing_is_fetched_and_a_phone_is_served():

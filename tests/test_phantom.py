@@ -18,13 +18,14 @@ from octshard import manifest
 from octshard.errors import UsageError
 from octshard.phantom import cohort, display, scan, truth
 from octshard.phantom import eye as anatomy
+from octshard.phantom.defects import DEFECTS, NAMED, Blinks, befall
 from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
 from octshard.phantom.eye import BM, ELM, GCL, ILM, RPE, STATES, SUB, Eye, Person
-from octshard.phantom.release import DEFECTS, HEAD, Wanted, jobs, make, write_release
-from octshard.prep import aireadi, dicom, geometry
-from octshard.rng import rng_for
+from octshard.phantom.release import HEAD, Wanted, jobs, make, write_release
+from octshard.prep import aireadi, decode, dicom, geometry, quality
 from octshard.resample import Regrid, resample_frames
-from octshard.volume import Refused
+from octshard.rng import rng_for
+from octshard.volume import REASONS, Refused
 
 MAIN = [protocol for protocol in PROTOCOLS if protocol.share == 1.0]
 NAMES = [f"{protocol.device}-{protocol.name}" for protocol in PROTOCOLS]
@@ -189,7 +190,7 @@ def test_frame_locations_tell_the_pattern(protocol: Protocol) -> None:
 def test_greys_resemble_a_real_spectralis(realdata: Path) -> None:
     with zipfile.ZipFile(realdata / "heidelberg_spectralis" / "heidelberg_spectralis.zip") as archive:
         data = archive.read(archive.namelist()[0])
-    real = np.stack(list(dicom.read_frames(data, dicom.read_header(data, 10**9))))
+    real = np.stack(list(decode.frames(data, dicom.read_header(data, 10**9))))
     few, names = dataclasses.replace(MAIN[0], frames=5), [f"1{i}00" for i in range(8)]
     made = np.stack([scan.take(grown("drusen", name=n), few, 1.0, rng_for(4, n)).voxels_DHW for n in names])
     assert made.mean() == pytest.approx(real.mean(), abs=12)
@@ -288,7 +289,7 @@ def test_files_say_what_the_manifest_says(release: Path) -> None:
         header = dicom.read_header(data, 10**9)
         assert header.shape == (entry.frames, entry.rows, entry.cols)
         assert (header.sop_instance_uid, header.eye) == (entry.sop_instance_uid, entry.eye)
-        frames = list(dicom.read_frames(data, header))
+        frames = list(decode.frames(data, header))
         assert np.mean(frames) > 5
         encodings.setdefault(entry.device, set()).add(header.transfer_syntax)
         measured = next(m for m in header.measures if m.pixel_mm)
@@ -301,19 +302,148 @@ def test_files_say_what_the_manifest_says(release: Path) -> None:
         assert encodings[device] <= {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
 
 
+def planted(release: Path) -> dict[str, dict]:
+    """Defect -> its row of truth.parquet."""
+    facts = manifest.read_table(str(release / "truth.parquet"))
+    lines = [dict(zip(facts, values, strict=True)) for values in zip(*facts.values(), strict=True)]
+    found = {line["defect"]: line for line in lines if line["defect"]}
+    assert sum(bool(line["defect"]) for line in lines) == len(found)
+    return found
+
+
+def entry_of(release: Path, uid: str) -> aireadi.Entry:
+    (entry,) = (e for e in aireadi.read_release(str(release)).entries if e.sop_instance_uid == uid)
+    return entry
+
+
+def decoded(data: bytes) -> np.ndarray:
+    return np.stack(list(decode.frames(data, dicom.read_header(data, 10**9))))
+
+
 def test_each_defect_is_there_once_and_earns_its_refusal(release: Path) -> None:
-    files, facts = members(release), manifest.read_table(str(release / "truth.parquet"))
-    uids = {name: uid for name, uid in zip(facts["defect"], facts["sop_instance_uid"], strict=True) if name}
-    assert sorted(uids) == sorted(DEFECTS)
-    assert sorted(name for name in facts["defect"] if name) == sorted(DEFECTS)
+    files, found = members(release), planted(release)
+    assert sorted(found) == sorted(NAMED)
+    uids = {name: line["sop_instance_uid"] for name, line in found.items()}
     for name in ("truncated", "not_dicom", "no_pixel_data"):
         (data,) = (data for path, data in files.items() if uids[name] in path)
         with pytest.raises(Refused) as refusal:
             dicom.read_header(data, 10**9)
-        assert refusal.value.reason == name
+        assert refusal.value.reason == name == found[name]["expected_reason"]
     assert not any(uids["missing_file"] in path for path in files)
     (data,) = (data for path, data in files.items() if uids["no_spacing"] in path)
     assert not any(m.pixel_mm for m in dicom.read_header(data, 10**9).measures)
+
+
+def test_a_scan_upside_down_runs_against_its_device(release: Path) -> None:
+    files, uid = members(release), planted(release)["upside_down"]["sop_instance_uid"]
+    entries = aireadi.read_release(str(release)).entries
+    for entry in (e for e in entries if e.device == "topcon_maestro2"):
+        header = dicom.read_header(files[entry.path], 10**9)
+        place = geometry.classify(header.locations, header.frames)
+        assert (place.kind, place.flipped) == ("raster", entry.sop_instance_uid == uid)
+        if entry.sop_instance_uid != uid and entry.protocol.endswith("3d_macula"):
+            assert header.locations[0][0, 0] < header.locations[-1][0, 0]
+
+
+def test_turned_frames_keep_their_truth() -> None:
+    """The same scan with and without the defect: everything about a frame moves with it."""
+    people = [one.person for one in cohort.recruit(4, 0)]
+    job = next(job for job in jobs(people, Wanted(4, 0, 0.06, False)) if job.protocol is MAIN[1])
+    (plain, told), (turned, told_turned) = make(job), make(dataclasses.replace(job, defect="upside_down"))
+    assert (decoded(plain)[::-1] == decoded(turned)).all()
+    shape = told["shape"]
+    rows, rows_turned = (truth.boundaries_of(t["boundaries"], shape) for t in (told, told_turned))
+    assert (rows[:, ::-1] == rows_turned).all()
+    assert (rows != rows_turned).any()
+    fluid, fluid_turned = (truth.mask_of(t["drusen"], shape) for t in (told, told_turned))
+    assert (fluid[::-1] == fluid_turned).all()
+    where = dicom.read_header(plain, 10**9).locations
+    where_turned = dicom.read_header(turned, 10**9).locations
+    assert all((a == b).all() for a, b in zip(where[::-1], where_turned, strict=True))
+
+
+def test_blinks_are_blank_and_dark_frames_of_known_number(release: Path) -> None:
+    line = planted(release)["blinks"]
+    entry = entry_of(release, line["sop_instance_uid"])
+    voxels = decoded(members(release)[entry.path]).astype(float)
+    brightest = np.percentile(voxels, 99, axis=(1, 2))
+    usual = np.median(brightest)
+    assert (voxels.max(axis=(1, 2)) == 0).sum() == line["blank_frames"] > 0
+    dark = (brightest > 0) & (brightest < 0.5 * usual)
+    assert dark.sum() == line["no_retina_frames"] > 0
+    found = quality.judge([quality.frame_facts(frame.astype(np.uint8)) for frame in voxels])
+    assert found[:2] == (line["blank_frames"], line["no_retina_frames"])
+    closing = list(Blinks.of(len(voxels)).closing)
+    width = int(0.3 * voxels.shape[2])
+    under, beside = voxels[closing, :, :width], voxels[closing, :, width:]
+    assert np.percentile(under, 99) < 0.5 * usual < np.percentile(beside, 99)
+
+
+@pytest.mark.parametrize("frames", [4, 5, 8, 64, 512])
+def test_blinks_do_not_overlap_and_leave_most_frames(frames: int) -> None:
+    found = Blinks.of(frames)
+    hit = [*found.blank, *found.closed, *found.closing]
+    assert len(hit) == len(set(hit)) <= frames // 2 + 1
+    assert min(len(found.blank), len(found.closed)) >= 1
+    assert max(hit) < frames
+
+
+def test_the_other_eye_stands_in_the_file_alone(release: Path) -> None:
+    entry = entry_of(release, planted(release)["other_eye"]["sop_instance_uid"])
+    header = dicom.read_header(members(release)[entry.path], 10**9)
+    assert {header.eye, entry.eye} == {"L", "R"}
+    assert entry.eye_in_name == entry.eye
+
+
+@pytest.mark.parametrize("name", ["copied_file", "copied_pixels"])
+def test_copies_repeat_a_sound_scan_under_another_name(release: Path, name: str) -> None:
+    files, found = members(release), planted(release)
+    copy = entry_of(release, found[name]["sop_instance_uid"])
+    same = [
+        entry
+        for entry in aireadi.read_release(str(release)).entries
+        if (entry.participant, entry.device, entry.protocol) == (copy.participant, copy.device, copy.protocol)
+    ]
+    first, second = sorted(same, key=lambda entry: entry.path)
+    assert second == copy  # in path order it comes after what it repeats
+    assert first.sop_instance_uid not in {line["sop_instance_uid"] for line in found.values()}
+    assert (files[first.path] == files[copy.path]) == (name == "copied_file")
+    assert (decoded(files[first.path]) == decoded(files[copy.path])).all()
+    told = dicom.read_header(files[copy.path], 10**9).sop_instance_uid
+    assert told == (first if name == "copied_file" else copy).sop_instance_uid
+
+
+def test_what_is_expected_of_every_scan_is_written_down(release: Path) -> None:
+    facts = manifest.read_table(str(release / "truth.parquet"))
+    for protocol, defect, reason, flags in zip(
+        facts["protocol"], facts["defect"], facts["expected_reason"], facts["expected_flags"], strict=True
+    ):
+        if defect:
+            assert (reason, tuple(filter(None, flags.split(",")))) == (
+                NAMED[defect].reason,
+                NAMED[defect].flags,
+            )
+        else:
+            assert (reason, flags) == ("geometry_mixed" if protocol == "onh_rc_hr" else "", "")
+    assert {defect.reason for defect in DEFECTS} <= {*REASONS, ""}
+
+
+def test_defects_befall_as_many_scans_as_there_are() -> None:
+    many = befall({"topcon_triton": range(100, 200), "zeiss_cirrus": range(5)})
+    triton = [defect for defect in DEFECTS if defect.device == "topcon_triton"]
+    assert [many[i] for i in sorted(many) if i >= 100] == triton
+    assert sum(i < 100 for i in many) == 1
+    assert len(befall({"topcon_triton": range(3)})) == 2
+    assert befall({"topcon_triton": range(1), "zeiss_cirrus": []}) == {}
+
+
+def test_without_defects_nothing_is_planted() -> None:
+    people = [one.person for one in cohort.recruit(12, 3)]
+    plain, spoilt = (jobs(people, dataclasses.replace(WANTED, defects=d)) for d in (False, True))
+    assert not [job for job in plain if job.defect]
+    assert len(spoilt) == len(plain) + 2  # the copies
+    assert [job for job in spoilt if not job.copies] != list(plain)
+    assert [dataclasses.replace(job, defect="") for job in spoilt if not job.copies] == list(plain)
 
 
 def test_truth_goes_round(release: Path) -> None:

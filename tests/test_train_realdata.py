@@ -23,9 +23,9 @@ pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 def shards(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Triton shards of the real pixels, at the seed spacing."""
     root = tmp_path_factory.mktemp("real")
-    unzip.unzip(str(realdata), str(root / "dicom"), 2, lambda *_: None)
+    unzip.unzip(str(realdata), str(root / "dicom"), unzip.Effort(2, 256_000_000), lambda told: None)
     cfg = config.load(PrepConfig, overrides=[f"src={root}/dicom", f"dst={root}/shards"])
-    engine.shard(cfg, ["topcon_triton"], lambda _: None)
+    engine.shard(cfg, ["topcon_triton"], lambda _: None, lambda line: None)
     return root / "shards" / "topcon_triton"
 
 

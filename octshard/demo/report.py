@@ -13,7 +13,7 @@ from octshard.eval import report as probe_report
 from octshard.eval.report import ProbeResult
 from octshard.manifest import Dataset, Row
 from octshard.page import Cell, Html, Section, line_plot, numeral, page, picture, side_by_side, table
-from octshard.prep import dicom
+from octshard.prep import decode, dicom
 from octshard.prep.unzip import Report
 from octshard.train import stream
 from octshard.train.stream import Entry
@@ -151,7 +151,7 @@ def _example(dataset: Dataset) -> Row:
 def _raw_frame(seen: Seen, row: Row) -> np.ndarray:
     data = store.read(store.join(seen.dicoms, row.source))
     header = dicom.read_header(data, max_voxels=2**31)
-    for i, frame in enumerate(dicom.read_frames(data, header)):
+    for i, frame in enumerate(decode.frames(data, header)):
         if i == header.frames // 2:
             return frame.astype(np.uint8)
     raise Refused("frame_count", f"{row.source}: no frame {header.frames // 2}")

@@ -52,9 +52,9 @@ def run(out: str, wanted: Wanted, configs: Callable[[str], str]) -> str:
         if not store.exists(store.join(road.at("release"), "participants.tsv")):
             write_release(road.at("release"), wanted, cores(0), lambda i, n: advance(i, n, ""))
     with road.station("2/5 unzip") as advance:
-        unzipped = unzip.unzip(
-            road.at("release"), road.at("dicom"), cores(0), lambda i, n, _: advance(i, n, "")
-        )
+        effort = unzip.Effort(cores(0), PrepConfig().unzip_memory)
+        told: Callable[[unzip.Progress], None] = lambda p: advance(p.done, p.total, "")  # noqa: E731
+        unzipped = unzip.unzip(road.at("release"), road.at("dicom"), effort, told)
     with road.station("3/5 shard") as advance:
         prep = config.load(
             PrepConfig, [configs("prep/demo.yaml")], [f"src={road.at('dicom')}", f"dst={road.at('shards')}"]
@@ -63,6 +63,7 @@ def run(out: str, wanted: Wanted, configs: Callable[[str], str]) -> str:
             prep,
             ["all"],
             lambda p: advance(p.stored + p.refused, p.total, f"{p.device}, {p.refused} refused"),
+            lambda line: None,
         )
     folders = [summary.folder for summary in made]
     with road.station("4/5 train") as advance:

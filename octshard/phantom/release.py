@@ -15,8 +15,9 @@ from typing import Any
 
 from octshard import manifest, pool, store
 from octshard.errors import UsageError
-from octshard.phantom import cohort, scan, truth
+from octshard.phantom import cohort, defects, scan, truth
 from octshard.phantom import eye as anatomy
+from octshard.phantom.defects import NAMED, Blinks
 from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
 from octshard.phantom.eye import Person
 from octshard.prep import dicom
@@ -24,15 +25,6 @@ from octshard.rng import rng_for, seed_for
 
 ZIP_DATE = (2024, 11, 8, 0, 0, 0)
 UID_ROOT = "2.25"  # UIDs made from numbers need no registration (DICOM PS3.5 B.2)
-PIXEL_DATA = b"\xe0\x7f\x10\x00OB"  # tag and VR of the last element of our files
-POINTER = b"version https://git-lfs.example/spec/v1\noid sha256:00\nsize 58000000\n"
-DEFECTS = (
-    "truncated",
-    "not_dicom",
-    "missing_file",
-    "no_spacing",
-    "no_pixel_data",
-)  # one file each, of the main Triton protocol
 HEAD = (
     "participant_id", "manufacturer", "manufacturers_model_name", "anatomic_region", "imaging", "laterality",
     "height", "width", "number_of_frames", "pixel_spacing", "slice_thickness", "sop_instance_uid", "filepath",
@@ -70,12 +62,26 @@ class Job:
     protocol: Protocol
     scale: float
     seed: int
-    defect: str
+    defect: str  # a name of `defects`, or empty
+
+    @property
+    def copies(self) -> str:
+        """What of a sound scan it repeats: file, pixels or nothing."""
+        return NAMED[self.defect].copies if self.defect else ""
 
     @property
     def uid(self) -> str:
-        """The scan's SOPInstanceUID."""
-        return f"{UID_ROOT}.{seed_for(self.seed, 'uid', *self.place, self.protocol.name)}"
+        """The scan's SOPInstanceUID in the manifest: a copy's comes right after that of what it repeats."""
+        return f"{UID_ROOT}.{self._number + bool(self.copies)}"
+
+    @property
+    def uid_in_file(self) -> str:
+        """The SOPInstanceUID that its file tells."""
+        return f"{UID_ROOT}.{self._number + (self.copies == 'pixels')}"
+
+    @property
+    def _number(self) -> int:
+        return seed_for(self.seed, "uid", *self.place, self.protocol.name)
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -135,16 +141,20 @@ def make(job: Job) -> tuple[bytes, dict[str, Any]]:
     """The DICOM file of a scan (defect and all) and its row of truth.parquet."""
     eye = _grown(job.person, job.side, job.seed)
     rng = rng_for(job.seed, "scan", *job.place, job.protocol.name)
-    picture = scan.take(eye, job.protocol, job.scale, rng)
+    closed_DW = _blinks(job).lid(*_shape(job)[::2]) if job.defect == "blinks" else None
+    picture = scan.take(eye, job.protocol, job.scale, rng, closed_DW)
+    picture = defects.spoil_picture(picture, job.defect)
     lossless = rng.random() < DEVICES[job.protocol.device].lossless_share
     data = dicom.write(_scan(job, picture, lossless=lossless))
-    if job.defect == "truncated":
-        data = data[: int(0.6 * len(data))]
-    elif job.defect == "not_dicom":
-        data = POINTER
-    elif job.defect == "no_pixel_data":
-        data = data[: data.index(PIXEL_DATA)]
-    return data, _facts(job, eye, picture)
+    return defects.spoil_file(data, job.defect), _facts(job, eye, picture)
+
+
+def _shape(job: Job) -> tuple[int, int, int]:
+    return scan.shape_of(job.protocol, job.scale)
+
+
+def _blinks(job: Job) -> Blinks:
+    return Blinks.of(_shape(job)[0])
 
 
 @lru_cache(maxsize=4)
@@ -168,12 +178,19 @@ def _made(todo: tuple[Job, ...], workers: int) -> Iterator[tuple[bytes, dict[str
             yield waiting.popleft().result()
 
 
-def _with_defects(found: list[Job]) -> list[Job]:
-    """One scan of the main Triton protocol gets each defect, each in another person."""
-    main = next(p for p in PROTOCOLS if p.device == "topcon_triton")
-    hit = [i for i, job in enumerate(found) if job.protocol is main][1 :: max(1, len(found) // 40)]
-    planted = dict(zip(hit, DEFECTS, strict=False))
-    return [replace(job, defect=planted.get(i, "")) for i, job in enumerate(found)]
+def _with_defects(found: list[Job]) -> Iterator[Job]:
+    """One scan of a device's main protocol gets each of its defects; copies follow what they repeat."""
+    main = {protocol.device: protocol for protocol in reversed(PROTOCOLS) if protocol.share == 1.0}
+    scans = {
+        device: [i for i, job in enumerate(found) if job.protocol is protocol]
+        for device, protocol in main.items()
+    }
+    planted = defects.befall(scans)
+    for i, job in enumerate(found):
+        if i not in planted or planted[i].copies:
+            yield job
+        if i in planted:
+            yield replace(job, defect=planted[i].name)
 
 
 def _scan(job: Job, picture: scan.Picture, *, lossless: bool) -> dicom.Scan:
@@ -183,9 +200,9 @@ def _scan(job: Job, picture: scan.Picture, *, lossless: bool) -> dicom.Scan:
     unknown = job.defect == "no_spacing"
     return dicom.Scan(
         voxels_DHW=picture.voxels_DHW,
-        sop_instance_uid=job.uid,
+        sop_instance_uid=job.uid_in_file,
         participant=job.person.participant,
-        eye=job.side,
+        eye={"L": "R", "R": "L"}[job.side] if job.defect == "other_eye" else job.side,
         manufacturer=device.manufacturer,
         model=device.model,
         region="Optic Disc" if "Disc" in job.protocol.region else "Macula",
@@ -199,13 +216,14 @@ def _scan(job: Job, picture: scan.Picture, *, lossless: bool) -> dicom.Scan:
 
 def _spacing(job: Job) -> tuple[float, float, float]:
     """(step, axial, lateral) mm of a scan; the step of a radial pattern is 0."""
-    shape = scan.shape_of(job.protocol, job.scale)
-    step, dy, dx = (mm / n for mm, n in zip(job.protocol.extent_mm, shape, strict=True))
+    step, dy, dx = (mm / n for mm, n in zip(job.protocol.extent_mm, _shape(job), strict=True))
     return step, dy, dx
 
 
 def _facts(job: Job, eye: anatomy.Eye, picture: scan.Picture) -> dict[str, Any]:
-    """The scan's row of truth.parquet."""
+    """The scan's row of truth.parquet. expected: what prep must say of it; flags are the least it has."""
+    defect, blinks = NAMED.get(job.defect), _blinks(job) if job.defect == "blinks" else None
+    no_volume = "" if job.protocol.pattern == "raster" else "geometry_mixed"
     return {
         "participant": job.person.participant,
         "device": job.protocol.device,
@@ -216,6 +234,10 @@ def _facts(job: Job, eye: anatomy.Eye, picture: scan.Picture) -> dict[str, Any]:
         "severity": eye.severity,
         "age": job.person.age,
         "defect": job.defect,
+        "expected_reason": defect.reason if defect else no_volume,
+        "expected_flags": ",".join(defect.flags) if defect else "",
+        "blank_frames": len(blinks.blank) if blinks else 0,
+        "no_retina_frames": len(blinks.closed) if blinks else 0,
         "shape": list(picture.voxels_DHW.shape),
         "spacing_mm": list(_spacing(job)),
         **truth.measure(eye, picture),
@@ -225,7 +247,7 @@ def _facts(job: Job, eye: anatomy.Eye, picture: scan.Picture) -> dict[str, Any]:
 def _row(job: Job) -> tuple[str, ...]:
     """The scan's row of manifest.tsv; a missing value is spelt in the release's several ways."""
     device, (step, dy, dx) = DEVICES[job.protocol.device], _spacing(job)
-    frames, height, width = scan.shape_of(job.protocol, job.scale)
+    frames, height, width = _shape(job)
     pixel = (
         "Varies by frame"
         if job.protocol.measures == "per_frame"

@@ -54,8 +54,14 @@ def shape_of(protocol: Protocol, scale: float) -> tuple[int, int, int]:
     return frames, max(8, round(protocol.rows * scale)), max(8, round(protocol.cols * scale))
 
 
-def take(eye: Eye, protocol: Protocol, scale: float, rng: np.random.Generator) -> Picture:
-    """One scan of an eye."""
+def take(
+    eye: Eye,
+    protocol: Protocol,
+    scale: float,
+    rng: np.random.Generator,
+    closed_DW: np.ndarray | None = None,
+) -> Picture:
+    """One scan of an eye. closed_DW: A-scans that a blink leaves with nothing but noise."""
     device, (frames, height, width) = DEVICES[protocol.device], shape_of(protocol, scale)
     grid = lay(eye, protocol, (frames, width), rng)
     settings = display.settle(device, eye.person.participant[:1], rng)
@@ -70,6 +76,8 @@ def take(eye: Eye, protocol: Protocol, scale: float, rng: np.random.Generator) -
     for block in _blocks(frames, height * width):
         part = _Part(eye, device, grid.x_DW[block], grid.y_DW[block], rows_KDW[:, block], dy, height)
         power_DWH, fluid_DWH = part.power(depth_KDW[:, block], surface_DW[block], shade_DW[block])
+        if closed_DW is not None:
+            power_DWH[closed_DW[block]] = 0
         voxels[block] = display.show(power_DWH, settings, grain, rng)
         fluid[block], drusen[block] = _pack(fluid_DWH), _pack(part.drusen())
     extent = (protocol.extent_mm[0], protocol.extent_mm[1], protocol.extent_mm[2])

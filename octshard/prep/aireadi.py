@@ -3,17 +3,18 @@
 `read_release` is the only I/O. Device and eye come from columns and the path's folder, not from a file name.
 """
 
-import csv
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from octshard import store
 from octshard.errors import UsageError
+from octshard.prep import tsv
 from octshard.prep.spacing import length_mm
 from octshard.volume import DEVICES
 
-MISSING = {"", "not reported", "not provided", "varies by frame", "none", "nan", "na", "n/a", "unknown"}
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -42,6 +43,7 @@ COLUMNS = {  # our name -> the headings under which releases and copies carry it
     "uid": ("sop_instance_uid",),
     "path": ("filepath",),
 }
+HOME = "retinal_oct"
 TABLES = ("manifest.tsv", "participants.tsv")
 
 
@@ -63,6 +65,7 @@ class Entry:
     slice_mm: float | None
     sop_instance_uid: str
     path: str  # below the release root, no leading slash; empty if the row names no file
+    eye_in_name: str = ""  # L, R or empty, as the file's name has it: only good for checking `eye`
 
 
 @dataclass(frozen=True)
@@ -79,63 +82,95 @@ def read_release(src: str) -> Release:
     """The tables of the release at `src`, the folder that holds manifest.tsv (v3: in its retinal_oct)."""
     if "://" not in src:
         src = os.path.abspath(src)  # `.` and `retinal_oct` have names and parents too
-    folders = [src, store.join(src, "retinal_oct")]
+    folders = [src, store.join(src, HOME)]
     home = next((folder for folder in folders if store.exists(store.join(folder, TABLES[0]))), None)
     if home is None:
         raise UsageError(f"{src}: no manifest.tsv, want the release root, the folder that holds it")
     manifest = store.join(home, TABLES[0])
     entries = parse_manifest(_text(manifest), manifest)
-    inside = home.rstrip("/").endswith("/retinal_oct") and any(
-        e.path.startswith("retinal_oct/") for e in entries
-    )
-    root = home.rstrip("/").removesuffix("/retinal_oct") if inside else home
+    root, people = _places(home.rstrip("/"), entries)
     tables, splits = [manifest.removeprefix(root).strip("/")], {}
-    for folder in dict.fromkeys((root, home)):
-        people = store.join(folder, TABLES[1])
-        if store.exists(people):
-            splits = parse_participants(_text(people))
-            tables.append(people.removeprefix(root).strip("/"))
-            break
+    if root != home.rstrip("/"):  # what is named from home stands a folder lower
+        entries = [
+            entry if _inside(entry) else replace(entry, path=f"{HOME}/{entry.path}") for entry in entries
+        ]
+    if people:
+        splits = parse_participants(_text(people), people)
+        tables.append(people.removeprefix(root).strip("/"))
     return Release(root, tuple(entries), splits, tuple(tables))
+
+
+def _places(home: str, entries: Sequence[Entry]) -> tuple[str, str]:
+    """(release root, its participants.tsv or nothing) of a manifest in `home`.
+
+    In retinal_oct, a manifest names files from the folder above, or from its own, with the people above.
+    """
+    parent = home.removesuffix(f"/{HOME}")
+    here, above = (store.join(folder, TABLES[1]) for folder in (home, parent))
+    found_here, found_above = store.exists(here), parent != home and store.exists(above)
+    if parent != home and (any(e.path and _inside(e) for e in entries) or (found_above and not found_here)):
+        return parent, above if found_above else here if found_here else ""
+    return home, here if found_here else ""
+
+
+def _inside(entry: Entry) -> bool:
+    return not entry.path or entry.path.startswith(f"{HOME}/")
 
 
 def parse_manifest(text: str, where: str) -> list[Entry]:
     """Entries in file order. Columns may be missing or reordered, all but the person's and the file's."""
-    records = _records(text)
-    heads = set(records[0]) if records else set()
+    found = tsv.parse(text, where)
     for needed in ("participant", "path"):
-        if records and not heads.intersection(COLUMNS[needed]):
+        if found.lines and not set(found.heads).intersection(COLUMNS[needed]):
             raise UsageError(
-                f"{where}: no column {' or '.join(COLUMNS[needed])}, found {sorted(map(str, heads))}"
+                f"{where}: no column {' or '.join(COLUMNS[needed])}, found {sorted(found.heads)}"
             )
-    fields = [{name: _value(record, names) for name, names in COLUMNS.items()} for record in records]
-    return [
-        _entry(field, f"{where} line {i}") for i, field in enumerate(fields, start=2) if _is_structural(field)
-    ]
+    columns = zip(*(found.column(names) for names in COLUMNS.values()), strict=True)
+    entries = []
+    for (line, _), values in zip(found.lines, columns, strict=True):
+        field = dict(zip(COLUMNS, values, strict=True))
+        if _is_structural(field):
+            entries.append(_entry(field, f"{where} line {line}"))
+    return entries
 
 
-def parse_participants(text: str) -> dict[str, str]:
+def parse_participants(text: str, where: str = TABLES[1]) -> dict[str, str]:
     """participant -> split, for every person whose recommended_split is one."""
-    found = {}
-    for record in _records(text):
-        split = SPLITS.get(_value(record, ("recommended_split",)).lower())
-        person = _value(record, COLUMNS["participant"])
-        if split and person:
-            found[person] = split
+    table = tsv.parse(text, where)
+    words, people = table.column(("recommended_split",)), table.column(COLUMNS["participant"])
+    found: dict[str, str] = {}
+    for (line, _), word, person in zip(table.lines, words, people, strict=True):
+        split = SPLITS.get(word.lower())
+        if split and person and found.setdefault(person, split) != split:
+            raise UsageError(
+                f"{where} line {line}: {person} is in {split}, above in {found[person]}; want one split"
+            )
     return found
 
 
 def protocol_of(path: str, participant: str) -> str:
     """The file name without person, modality, eye and UID: 1_a_3d_oct_l_2.25.1.dcm -> a_3d."""
-    words = path.rsplit("/", 1)[-1].removesuffix(".dcm").split("_")
-    if words and words[0] == participant:
-        words = words[1:]
+    words = _words(path, participant)
     if words and re.fullmatch(r"[0-9.]{5,}", words[-1]):
         words = words[:-1]
     for tail in ({"l", "r"}, MODALITIES):
         if words and words[-1].lower() in tail:
             words = words[:-1]
     return "_".join(words) or "unknown"
+
+
+def eye_in_name(path: str, participant: str) -> str:
+    """L or R if the file's name has one word for an eye, wherever it stands; empty if it has none or both."""
+    words = {word for part in _words(path, participant) for word in part.lower().split("-")}
+    eyes = {EYES[word] for word in words & EYES.keys()}
+    return eyes.pop() if len(eyes) == 1 else ""
+
+
+def _words(path: str, participant: str) -> list[str]:
+    """The parts of a file's name, without its suffix and the person that it begins with."""
+    name = path.rsplit("/", 1)[-1]
+    words = (name[:-4] if name.lower().endswith(".dcm") else name).split("_")
+    return words[1:] if words[0] == participant else words
 
 
 def relative_path(text: str, where: str) -> str:
@@ -181,6 +216,7 @@ def _entry(field: dict[str, str], where: str) -> Entry:
         slice_mm=_length(field["slice_thickness"]),
         sop_instance_uid=uid,
         path=path,
+        eye_in_name=eye_in_name(path, participant),
     )
 
 
@@ -204,25 +240,15 @@ def _is_structural(field: dict[str, str]) -> bool:
     return not kind or "oct" in kind or "optical coherence" in kind
 
 
-def _records(text: str) -> list[dict[str, str]]:
-    lines = text.removeprefix("\ufeff").splitlines()
-    return list(csv.DictReader(lines, delimiter="\t", restval="", quoting=csv.QUOTE_NONE))
-
-
-def _value(record: dict[str, str], names: tuple[str, ...]) -> str:
-    text = next((record[name] for name in names if record.get(name)), "")
-    return "" if text.strip().lower() in MISSING else text.strip()
-
-
 def _person_in(path: str) -> str:
     """The folder above the file, in which releases keep one person's scans; empty if it names no person."""
     above = path.split("/")[-2:-1]
-    named = {*DEVICES, *MISSING, "structural_oct", "retinal_oct"}
+    named = {*DEVICES, *tsv.MISSING, "structural_oct", HOME}
     return above[0] if above and above[0].lower() not in named else ""
 
 
 def _uid_in(path: str) -> str:
-    last = path.removesuffix(".dcm").rsplit("_", 1)[-1]
+    last = _words(path, "")[-1]
     return last if re.fullmatch(r"[0-9]+(\.[0-9]+)+", last) else ""
 
 
@@ -231,12 +257,14 @@ def _numbers(text: str) -> list[float]:
     return found if "-" not in re.sub(r"[eE]-", "", text) else []
 
 
+@lru_cache(maxsize=1024)  # a release has a few protocols, so a few texts
 def _pair(text: str) -> tuple[float, float] | None:
     found = _numbers(text)
     lengths = [length_mm(number) for number in found]
     return (lengths[0], lengths[1]) if len(lengths) == 2 and lengths[0] and lengths[1] else None
 
 
+@lru_cache(maxsize=1024)
 def _length(text: str) -> float | None:
     found = _numbers(text)
     return length_mm(found[0]) if len(found) == 1 else None

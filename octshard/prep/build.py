@@ -1,58 +1,51 @@
-"""One shard's plan -> one tar and its rows: read, check, decode, resample, pack, publish.
+"""One shard's plan -> one tar and its rows, whoever makes the samples.
 
-The only place that catches Refused: every manifest row gives exactly one Row, whatever its file is like. The
-same plan gives the same bytes. done.json is written last, so a shard that has one is finished.
+The same plan gives the same bytes. done.json is written last, so a shard that has one is finished.
 """
 
 import dataclasses
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
-from octshard import checksum, manifest, shard, store
-from octshard.config import PrepConfig
+from octshard import manifest, shard, store
 from octshard.errors import OctshardError
-from octshard.intensity import Moments, histogram, moments, to_uint8
 from octshard.manifest import Row, ShardInfo
-from octshard.prep import dicom, geometry, spacing
-from octshard.prep.aireadi import Entry
-from octshard.prep.geometry import Geometry
-from octshard.prep.plan import Member, ShardPlan, triple
-from octshard.prep.spacing import Measures, Resolved
-from octshard.resample import Regrid, resample_frames
-from octshard.volume import Refused, Shape, Spacing, Volume, product, resampled_shape
+from octshard.prep.plan import ShardPlan
+from octshard.prep.sample import SAME_BYTES, Made, Task
 
-Reader = Callable[[Entry], bytes]  # the bytes of an entry's file; FileNotFoundError if there is none
-Tell = Callable[[str], None]  # called with every row's status, for progress
+Maker = Callable[[Iterable[Task]], Iterator[Made]]  # rows and slices in the order of the tasks
+Tell = Callable[[Row], None]  # called with every row as it is done, for progress
 
-VOLUMES = {"raster", "unknown"}  # geometries that are volumes without being asked for; `unknown` is flagged
 TAR, ROWS, DONE = ".tar", ".rows.parquet", ".done.json"
 ROWS_DIGEST = "rows_sha256"  # stands in done.json beside the ShardInfo
+AUDIT_EVERY = 64  # samples of a shard; of those that are decoded fast so many are decoded exactly as well
 
 
-@dataclass(frozen=True, eq=False)
-class Made:
-    """A decoded and resampled scan, before packing."""
+def tasks(plan: ShardPlan, same_bytes: Mapping[str, str]) -> list[Task]:
+    """What a shard is made of. same_bytes: path -> that of an earlier file with the same bytes."""
+    return [
+        Task(member, plan.name + TAR, plan.split, i % AUDIT_EVERY == 0, same_bytes.get(member.entry.path, ""))
+        for i, member in enumerate(plan.members)
+    ]
 
-    volume: Volume
-    moments: Moments
-    source_levels: tuple[float, float]  # stored levels that became 0 and 255
 
+def build_shard(plan: ShardPlan, made: Iterable[Made], folder: str, tell: Tell) -> ShardInfo:
+    """Writes folder/<name>.tar, .rows.parquet and then .done.json; a plan of refusals alone makes no tar.
 
-def build_shard(plan: ShardPlan, cfg: PrepConfig, read: Reader, folder: str, tell: Tell) -> ShardInfo:
-    """Writes folder/<name>.tar, .rows.parquet and then .done.json; a plan of refusals alone makes no tar."""
+    made: rows and slices of `tasks(plan)`, in that order, consumed as they come.
+    """
     store.remove(store.join(folder, plan.name + DONE))
     rows: list[Row] = []
     tar = store.join(folder, plan.name + TAR)
 
     def slices() -> Iterator[bytes]:
-        for member in plan.members:
-            row, data = build_sample(member, plan, cfg, read)
+        for row, data in made:
             rows.append(row)
-            tell(row.status)
+            tell(row)
             if data:
                 yield data
 
@@ -63,7 +56,7 @@ def build_shard(plan: ShardPlan, cfg: PrepConfig, read: Reader, folder: str, tel
         sums = shard.ShardSums(0, "", ())
     else:
         with store.create(tar) as file:
-            sums = shard.write(file, _chain(first, pieces))
+            sums = shard.write(file, chain([first], pieces))
     rows = _with_offsets(rows, sums.offsets)
     table = store.join(folder, plan.name + ROWS)
     manifest.write_rows(table, rows)
@@ -105,188 +98,44 @@ def counts(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def build_sample(member: Member, plan: ShardPlan, cfg: PrepConfig, read: Reader) -> tuple[Row, bytes]:
-    """The row of one manifest entry, and its tar slice; empty if it is refused.
+def published(rows: Sequence[Row]) -> list[Row]:
+    """The rows of a whole device as samples.parquet says them: equal stored voxels are flagged there.
 
-    A sound file with a sound twin before it is a duplicate. The twin may lie in another shard or split, so it
-    is read anew: the answer hangs on the files alone, not on workers, shards or what an earlier run left.
+    Only the whole device can tell, so the flag stands in no tar and in no shard's own rows.
     """
-    known = _known(member, plan)
-    try:
-        made = _sound(member, cfg, read, known)
-        if twin := _sound_twin(member, cfg, read):
-            raise Refused("duplicate", f"same SOPInstanceUID or path as {twin}")
-    except Refused as refused:
-        return Row(**known, status="refused", reason=refused.reason, detail=refused.detail), b""
-    return _packed(known, made, plan, cfg)
+    seen = Counter((row.sha256, row.shape_out) for row in rows if row.status == "ok")
+    return [
+        dataclasses.replace(row, flags=tuple(sorted({*row.flags, "equal_pixels"})))
+        if row.status == "ok" and seen[row.sha256, row.shape_out] > 1
+        else row
+        for row in rows
+    ]
 
 
-def _sound_twin(member: Member, cfg: PrepConfig, read: Reader) -> str:
-    """The path of the first twin before `member` that is not refused, or nothing."""
-    for entry in member.twins:
-        try:
-            _sound(dataclasses.replace(member, entry=entry), cfg, read, {})
-        except Refused:
-            continue
-        return entry.path
-    return ""
+def byte_twins(rows: Iterable[Row]) -> dict[str, str]:
+    """Path -> that of the first stored file with the same bytes, for all that come after it."""
+    groups: dict[tuple[int | None, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.status == "ok" or row.reason == "duplicate":
+            groups[row.source_bytes, row.source_xxh3].append(row)
+    found: dict[str, str] = {}
+    for group in groups.values():
+        kept = min((row.source for row in group if row.status == "ok"), default="")
+        found |= {row.source: kept for row in group if kept and row.source > kept}
+    return found
 
 
-def _sound(member: Member, cfg: PrepConfig, read: Reader, known: dict[str, Any]) -> Made:
-    """The scan of one entry, or Refused. known: takes what the row says, as soon as it is known."""
-    data = _read(member.entry, read)
-    known |= {"source_bytes": len(data), "source_crc32": checksum.crc32(data)}
-    known |= {"source_xxh3": checksum.xxh3_128(data)}
-    header = dicom.read_header(data, cfg.max_voxels)
-    known |= _header_facts(header, member.entry)
-    shape = geometry.classify(header.locations, header.frames)
-    resolved = _spacing(header, member.entry, shape)
-    flags = [*_header_flags(header, member.entry), *_geometry_flags(shape), *resolved.flags]
-    known |= {
-        "geometry": shape.kind,
-        "spacing_in": resolved.spacing_mm,
-        "spacing_source": resolved.source,
-        "assumed_spacing": int(resolved.assumed),
-        "flags": tuple(sorted(flags)),
-    }
-    _want_volume(shape, cfg)
-    return _make(member, data, header, resolved, cfg)
+def is_twin_wrongly(row: Row, twins: Mapping[str, str]) -> bool:
+    """True if a row is stored but should be a duplicate by its bytes, or the reverse, or of another file."""
+    if row.status == "ok":
+        return row.source in twins
+    if not row.detail.startswith(SAME_BYTES):
+        return False
+    return row.detail != SAME_BYTES + twins.get(row.source, "")
 
 
 def _digest(url: str) -> str:
     return hashlib.sha256(store.read(url)).hexdigest()
-
-
-def _known(member: Member, plan: ShardPlan) -> dict[str, Any]:
-    entry = member.entry
-    return {
-        "key": str(member.key),
-        "participant": entry.participant,
-        "device": entry.device,
-        "manufacturer": entry.manufacturer,
-        "model": entry.model,
-        "protocol": entry.protocol,
-        "region": entry.region,
-        "eye": entry.eye,
-        "split": plan.split,
-        "source": entry.path,
-        "sop_instance_uid": entry.sop_instance_uid,
-    }
-
-
-def _read(entry: Entry, read: Reader) -> bytes:
-    if not entry.path:
-        raise Refused("missing_file", "the manifest names no file")
-    try:
-        return read(entry)
-    except FileNotFoundError:
-        raise Refused("missing_file", f"no object at {entry.path}") from None
-
-
-def _header_facts(header: dicom.Header, entry: Entry) -> dict[str, Any]:
-    """What the row takes from the file; names come from it only where the manifest is silent."""
-    return {
-        "sop_instance_uid": entry.sop_instance_uid or header.sop_instance_uid,
-        "manufacturer": entry.manufacturer or header.manufacturer,
-        "model": entry.model or header.model,
-        "eye": entry.eye or header.eye,
-        "transfer_syntax": header.transfer_syntax,
-        "frames": header.frames,
-        "rows": header.rows,
-        "cols": header.cols,
-        "bits": header.levels.bits_stored,
-    }
-
-
-def _header_flags(header: dicom.Header, entry: Entry) -> list[str]:
-    """Where the file and the manifest disagree; the manifest is believed."""
-    flags = []
-    if header.eye and entry.eye and header.eye != entry.eye:
-        flags.append("eye_differs_from_manifest")
-    if entry.sop_instance_uid and header.sop_instance_uid != entry.sop_instance_uid:
-        flags.append("uid_differs_from_manifest")
-    listed = (entry.frames, entry.rows, entry.cols)
-    if any(want is not None and want != found for want, found in zip(listed, header.shape, strict=True)):
-        flags.append("shape_differs_from_manifest")
-    return flags
-
-
-def _geometry_flags(found: Geometry) -> list[str]:
-    if found.kind == "unknown":
-        return ["geometry_unknown"]
-    return ["frame_locations_missing"] if found.missing else []
-
-
-def _spacing(header: dicom.Header, entry: Entry, found: Geometry) -> Resolved:
-    listed = Measures("manifest", entry.pixel_mm, entry.slice_mm)
-    plane = next((m.pixel_mm for m in (*header.measures, listed) if m.pixel_mm is not None), None)
-    located = found.step_mm(header.cols * plane[1]) if plane else None
-    located = None if located is None else spacing.length_mm(located)
-    return spacing.resolve((*header.measures, listed), header.frames, header.cols, entry.device, located)
-
-
-def _want_volume(found: Geometry, cfg: PrepConfig) -> None:
-    if found.kind not in VOLUMES and found.kind not in cfg.include_geometry:
-        lie = (
-            "in more than one pattern, such as lines and circles"
-            if found.kind == "mixed"
-            else f"as {found.kind}"
-        )
-        raise Refused(f"geometry_{found.kind}", f"frames lie {lie}, want an evenly spaced raster")
-
-
-def _make(member: Member, data: bytes, header: dicom.Header, resolved: Resolved, cfg: PrepConfig) -> Made:
-    """Decodes and resamples frame by frame: neither the raw nor a float volume is ever held whole."""
-    shape_in = header.shape
-    shape_out = _shape_out(shape_in, resolved, cfg)
-    if product(shape_out) > cfg.max_output_voxels:
-        text = f"{resolved.spacing_mm} mm asks for {shape_out} voxels, want at most {cfg.max_output_voxels}"
-        raise Refused("too_large", f"spacing {text}")
-    voxels = resample_frames(dicom.read_frames(data, header), Regrid(shape_in, shape_out))
-    extent = [n * mm for n, mm in zip(shape_in, resolved.spacing_mm, strict=True)]
-    spacing_out: Spacing = triple([mm / n for mm, n in zip(extent, shape_out, strict=True)])
-    volume, source_levels = to_uint8(Volume(member.key, voxels, spacing_out))
-    return Made(volume, moments(histogram(volume.voxels_DHW)), source_levels)
-
-
-def _shape_out(shape_in: Shape, resolved: Resolved, cfg: PrepConfig) -> Shape:
-    if resolved.assumed or cfg.fit == "resize":
-        return triple(cfg.image_size)
-    return resampled_shape(shape_in, resolved.spacing_mm, triple(cfg.target_spacing))
-
-
-def _packed(known: dict[str, Any], made: Made, plan: ShardPlan, cfg: PrepConfig) -> tuple[Row, bytes]:
-    volume, found = made.volume, made.moments
-    flags = {*known["flags"], *(["constant"] if found.std == 0 else [])}
-    detail = ""
-    if made.source_levels != (0.0, 255.0):
-        flags.add("mapped_to_uint8")
-        detail = "levels {:g} to {:g} became 0 to 255".format(*made.source_levels)
-    known = {**known, "flags": tuple(sorted(flags))}
-    meta = {
-        "format": manifest.FORMAT_VERSION,
-        "spacing_mm": list(volume.spacing_mm),
-        "source_levels": list(made.source_levels),
-        **found._asdict(),
-        **{name: known[name] for name in ("participant", "device", "protocol", "region", "eye", "split")},
-        **{name: known[name] for name in ("geometry", "assumed_spacing")},
-        "flags": list(known["flags"]),
-    }
-    data = shard.pack(known["key"], meta, volume.voxels_DHW, cfg.zstd_level)
-    d, h, w = volume.voxels_DHW.shape
-    row = Row(
-        **known,
-        shape_out=(d, h, w),
-        spacing_out=volume.spacing_mm,
-        dtype=str(volume.voxels_DHW.dtype),
-        **found._asdict(),
-        shard=plan.name + TAR,
-        nbytes=len(data),
-        sha256=hashlib.sha256(volume.voxels_DHW.data).hexdigest(),
-        xxh3=shard.slice_digest(data),
-        detail=detail,
-    )
-    return row, data
 
 
 def _with_offsets(rows: list[Row], offsets: tuple[int, ...]) -> list[Row]:
@@ -295,8 +144,3 @@ def _with_offsets(rows: list[Row], offsets: tuple[int, ...]) -> list[Row]:
     if next(places, None) is not None:
         raise OctshardError(f"{len(offsets)} samples written, but fewer rows are ok")
     return placed
-
-
-def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest

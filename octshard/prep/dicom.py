@@ -1,31 +1,25 @@
-"""Ophthalmic Tomography DICOM, both directions: `write` makes a file, `read` takes one apart or refuses it.
+"""Ophthalmic Tomography DICOM, both directions: `write` makes a file, `read_header` takes one apart.
 
-The only pydicom import. Writing is deterministic. Reading gives listed header fields and frames one by one;
-whatever is wrong with the bytes is a `Refused` with a reason of the closed list, in the order of DESIGN §4.
+Writing is deterministic and by pydicom; reading costs milliseconds and takes listed fields alone. Whatever is
+wrong with the bytes is a `Refused` with a reason of the closed list, in the order of DESIGN §4.
 """
 
 import io
-import logging
 import statistics
-import struct
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-import pydicom
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.errors import InvalidDicomError
-from pydicom.pixels import get_decoder, iter_pixels
-from pydicom.sequence import Sequence
+from pydicom.sequence import Sequence as Items
 from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 from octshard.errors import OctshardError
 from octshard.prep import elements
+from octshard.prep.elements import Bytes, Outline, Pixels
+from octshard.prep.fields import TAGS, Fields
 from octshard.prep.levels import Levels
 from octshard.prep.spacing import SAME, Measures, length_mm
 from octshard.volume import Refused, product
@@ -36,16 +30,13 @@ LOCALIZER_STORAGE = (
 )
 REGION_CODES = {"Macula": ("5665001", "Retina"), "Optic Disc": ("81016008", "Optic nerve head")}  # SNOMED CT
 LOSSY_RATIO = 5  # about what Topcon ships, by file size
-LISTED = (
-    "SOPClassUID", "SOPInstanceUID", "Manufacturer", "ManufacturerModelName", "ImageLaterality", "Laterality",
-    "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
-    "BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "PixelSpacing", "SliceThickness",
-    "SpacingBetweenSlices", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-)  # fmt: skip  # no other element is even parsed, so no name, date, comment or private tag can leave
-HEADER_ERRORS = (
-    InvalidDicomError, AttributeError, EOFError, IndexError, KeyError, NotImplementedError, OverflowError,
-    RecursionError, TypeError, ValueError, struct.error,
-)  # fmt: skip  # what pydicom 3 raises on values that cannot be parsed
+NATIVE = frozenset(
+    ("1.2.840.10008.1.2.1", elements.IMPLICIT_LITTLE, elements.EXPLICIT_BIG, elements.DEFLATED)
+)
+RLE = "1.2.840.10008.1.2.5"
+JPEG = frozenset(f"1.2.840.10008.1.2.4.{tail}" for tail in (50, 51, 57, 70, 80, 81))  # JPEG-LS from 80
+JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{tail}" for tail in (90, 91, 201, 202, 203))  # HTJ2K from 201
+COMPRESSED = JPEG | JPEG_2000 | {RLE}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +72,8 @@ def write(scan: Scan) -> bytes:
             f"{scan.sop_instance_uid}: {len(scan.locations)} locations for {len(voxels)} frames"
         )
     ds = _header(scan)
-    ds.SharedFunctionalGroupsSequence = Sequence([_shared_groups(scan)])
-    ds.PerFrameFunctionalGroupsSequence = Sequence([_frame_groups(scan, i) for i in range(len(voxels))])
+    ds.SharedFunctionalGroupsSequence = Items([_shared_groups(scan)])
+    ds.PerFrameFunctionalGroupsSequence = Items([_frame_groups(scan, i) for i in range(len(voxels))])
     _put_pixels(ds, voxels, scan.encoding)
     out = io.BytesIO()
     ds.save_as(out, enforce_file_format=True)
@@ -109,7 +100,7 @@ def _header(scan: Scan) -> FileDataset:
     region = Dataset()
     region.CodeValue, region.CodeMeaning = REGION_CODES[scan.region]
     region.CodingSchemeDesignator = "SCT"
-    ds.AnatomicRegionSequence = Sequence([region])
+    ds.AnatomicRegionSequence = Items([region])
     ds.NumberOfFrames, ds.Rows, ds.Columns = scan.voxels_DHW.shape
     ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PresentationLUTShape = 1, "MONOCHROME2", "IDENTITY"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
@@ -120,20 +111,20 @@ def _header(scan: Scan) -> FileDataset:
 def _shared_groups(scan: Scan) -> Dataset:
     shared = Dataset()
     if scan.measures == "shared":
-        shared.PixelMeasuresSequence = Sequence([_measures(scan)])
-    shared.PlaneOrientationSequence = Sequence([Dataset()])
+        shared.PixelMeasuresSequence = Items([_measures(scan)])
+    shared.PlaneOrientationSequence = Items([Dataset()])
     return shared
 
 
 def _frame_groups(scan: Scan, i: int) -> Dataset:
     frame, content = Dataset(), Dataset()
     content.StackID, content.InStackPositionNumber, content.DimensionIndexValues = "1", i + 1, [1, i + 1]
-    frame.FrameContentSequence = Sequence([content])
+    frame.FrameContentSequence = Items([content])
     if scan.measures == "per_frame":
-        frame.PixelMeasuresSequence = Sequence([_measures(scan)])
+        frame.PixelMeasuresSequence = Items([_measures(scan)])
     if scan.locations:
-        frame.OphthalmicFrameLocationSequence = Sequence([_location(scan, scan.locations[i])])
-    frame.PlanePositionSequence = Sequence([Dataset()])
+        frame.OphthalmicFrameLocationSequence = Items([_location(scan, scan.locations[i])])
+    frame.PlanePositionSequence = Items([Dataset()])
     return frame
 
 
@@ -183,9 +174,19 @@ def _derived_uid(uid: str, what: str) -> UID:
     return generate_uid(prefix="2.25.", entropy_srcs=[str(uid), what])
 
 
+@dataclass(frozen=True)
+class Declared:
+    """Header values that only decide over refusal."""
+
+    sop_class: str
+    samples: int
+    photometric: str
+    stored_frames: int | None  # as the pixel bytes tell; None where they cannot
+
+
 @dataclass(frozen=True, eq=False)
 class Header:
-    """The fields that leave a file."""
+    """The fields that leave a file, and where its pixels lie."""
 
     sop_instance_uid: str
     transfer_syntax: str
@@ -198,6 +199,9 @@ class Header:
     levels: Levels  # how stored numbers become grey levels
     measures: tuple[Measures, ...]  # in search order: per frame, shared, top level
     locations: tuple[np.ndarray, ...]  # per frame (n_points, 2) of (row, col) localizer pixels; () if none
+    declared: Declared
+    pixels: Pixels
+    inflated: bytearray | None = field(repr=False)  # the dataset of a deflated file, where `pixels` lie
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -205,158 +209,145 @@ class Header:
         return self.frames, self.rows, self.cols
 
 
-def read_header(data: bytes, max_voxels: int) -> Header:
+def read_header(data: Bytes, max_voxels: int) -> Header:
     """The listed fields of a part-10 file, or Refused by a check that needs no decoding (DESIGN §4 order)."""
-    found = elements.outline(data)
+    header = parse(data)
+    check(header, max_voxels)
+    return header
+
+
+def parse(data: Bytes) -> Header:
+    """The listed fields, unchecked. Refused `not_dicom`, `truncated`, `no_pixel_data`, or `unreadable`."""
+    found = elements.outline(data, TAGS)
     if found.pixels is None or found.pixels.nbytes == 0:
         raise Refused(
             "no_pixel_data", "the file has no PixelData" if found.pixels is None else "PixelData is empty"
         )
-    with _quiet():
-        try:
-            ds = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=list(LISTED))
-            header, checks = _parse(ds, found.transfer_syntax)
-        except HEADER_ERRORS as error:
-            raise Refused("unreadable", f"header: {_one_line(error)}") from error
-    _check(header, checks, found, max_voxels)
-    return header
+    try:
+        return _parse(Fields(found.body, found.coding, found.listed), found, found.pixels)
+    except Refused as refused:  # the file is whole: what is cut short in it is an item
+        raise Refused("unreadable", f"header: {refused.detail}") from None
 
 
-def read_frames(data: bytes, header: Header) -> Iterator[np.ndarray]:
-    """Frames (H, W) uint8 or uint16 one by one: pydicom's `pixel_array`, then rescale and MONOCHROME1.
-
-    Exactly header.frames of them, or Refused. `levels.Levels` says which type comes out.
-    """
-    count = 0
-    for count, frame_HW in enumerate(_decoded(data, header), start=1):
-        if frame_HW.shape != (header.rows, header.cols):
-            raise Refused(
-                "decoder_error", f"frame {count}: {frame_HW.shape}, want {header.rows, header.cols}"
-            )
-        if count > header.frames:
-            break
-        yield header.levels.apply(frame_HW, count - 1)
-    if count != header.frames:
-        raise Refused("frame_count", f"{header.frames} frames declared, {count} or more decoded")
-
-
-def _decoded(data: bytes, header: Header) -> Iterator[np.ndarray]:
-    """Frames as pydicom decodes them, at most one more than declared; a failing codec is a refusal."""
-    file = io.BytesIO(data)
-    source = pydicom.dcmread(file) if header.transfer_syntax == elements.DEFLATED else file
-    frames = iter_pixels(source, raw=True)
-    for index in range(header.frames + 1):
-        with _quiet():
-            try:
-                frame = next(frames)
-            except StopIteration:
-                return
-            except Exception as error:  # codecs are foreign code on hostile bytes: they raise anything at all
-                raise Refused("decoder_error", f"frame {index + 1}: {_one_line(error)}") from error
-        yield frame
-
-
-@dataclass(frozen=True)
-class _Checks:
-    """Header values that only decide over refusal."""
-
-    sop_class: str
-    samples: int
-    photometric: str
-
-
-def _parse(ds: Dataset, syntax: str) -> tuple[Header, _Checks]:
-    shared = _first(ds.get("SharedFunctionalGroupsSequence"))
-    frames = list(ds.get("PerFrameFunctionalGroupsSequence") or [])
-    groups = [_first(frame.get("PixelMeasuresSequence")) for frame in frames]
-    measures = (
-        _per_frame_measures([group for group in groups if group is not None]),
-        _measures_of("shared", _first(shared.get("PixelMeasuresSequence")) if shared is not None else None),
-        _measures_of("top_level", ds),
-    )
-    header = Header(
-        sop_instance_uid=str(ds.get("SOPInstanceUID") or ""),
-        transfer_syntax=syntax,
-        manufacturer=str(ds.get("Manufacturer") or ""),
-        model=str(ds.get("ManufacturerModelName") or ""),
-        eye=_eye(ds),
-        frames=int(ds.get("NumberOfFrames") or 1),
-        rows=int(ds.Rows),
-        cols=int(ds.Columns),
-        levels=Levels(
-            bits_allocated=int(ds.BitsAllocated),
-            bits_stored=int(ds.get("BitsStored") or ds.BitsAllocated),
-            signed=bool(ds.get("PixelRepresentation")),
-            inverted=str(ds.get("PhotometricInterpretation")) == "MONOCHROME1",
-            rescale=_rescale(ds, shared, frames),
-        ),
-        measures=measures,
-        locations=_locations(frames),
-    )
-    photometric = str(ds.get("PhotometricInterpretation") or "")
-    return header, _Checks(str(ds.get("SOPClassUID") or ""), int(ds.get("SamplesPerPixel") or 1), photometric)
-
-
-def _check(header: Header, checks: _Checks, found: elements.Outline, max_voxels: int) -> None:
-    """The refusals that need no decoding, in order."""
-    supported, native = _is_supported(header.transfer_syntax)
-    _check_frame_count(header, checks, found, countable=supported or native)
-    if checks.sop_class != OPT_STORAGE:
-        raise Refused("not_oct", f"SOP class {checks.sop_class or 'missing'}, want {OPT_STORAGE}")
-    if checks.samples != 1 or checks.photometric not in ("MONOCHROME1", "MONOCHROME2"):
+def check(header: Header, max_voxels: int) -> None:
+    """The refusals that need a header but no decoding, in order."""
+    declared, syntax = header.declared, header.transfer_syntax
+    known = syntax in NATIVE or syntax in COMPRESSED
+    if known and declared.stored_frames not in (None, header.frames):
+        raise Refused("frame_count", f"{header.frames} frames declared, {declared.stored_frames} stored")
+    if declared.sop_class != OPT_STORAGE:
+        raise Refused("not_oct", f"SOP class {declared.sop_class or 'missing'}, want {OPT_STORAGE}")
+    if declared.samples != 1 or declared.photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise Refused(
-            "not_oct", f"{checks.samples} samples per pixel, {checks.photometric}, want 1, MONOCHROME"
+            "not_oct", f"{declared.samples} samples per pixel, {declared.photometric}, want 1, MONOCHROME"
         )
-    if not supported:
-        raise Refused("unsupported_syntax", f"no decoder for transfer syntax {header.transfer_syntax}")
+    if not known:
+        raise Refused("unsupported_syntax", f"no decoder for transfer syntax {syntax!r}")
     if product(header.shape) > max_voxels:
         raise Refused("too_large", f"{header.shape} voxels declared, want at most {max_voxels}")
-    if product(header.shape) == 0:
+    if min(header.shape) < 1:
         raise Refused("empty", f"{header.shape} voxels declared")
-    if native == elements.is_encapsulated(found):
-        form = "a plain value" if not native else "fragments"
-        raise Refused("unreadable", f"PixelData is {form}, which {header.transfer_syntax} does not allow")
+    if (syntax in NATIVE) == (header.pixels.fragments is not None):
+        form = "a plain value" if syntax in COMPRESSED else "fragments"
+        raise Refused("unreadable", f"PixelData is {form}, which {syntax} does not allow")
     if problem := header.levels.problem():
         raise Refused("unreadable", problem)
 
 
-def _check_frame_count(header: Header, checks: _Checks, found: elements.Outline, *, countable: bool) -> None:
-    """Frames declared against frames stored; bits of unknown or impossible frames cannot be counted."""
-    assert found.pixels is not None
-    frame_bits = header.rows * header.cols * checks.samples * header.levels.bits_allocated
-    if elements.is_encapsulated(found):
-        stored = elements.encapsulated_frames(found)
-    elif frame_bits > 0:
-        stored = found.pixels.nbytes * 8 // frame_bits
-    else:
-        return
-    if countable and stored != header.frames:
-        raise Refused("frame_count", f"{header.frames} frames declared, {stored} stored")
-
-
-def _is_supported(syntax: str) -> tuple[bool, bool]:
-    """(a decoder stands ready, the syntax is native)."""
-    try:
-        decoder = get_decoder(UID(syntax))
-    except NotImplementedError:
-        return False, False
-    return decoder.is_available, decoder.is_native
-
-
-def _measures_of(source: str, group: Dataset | None) -> Measures:
-    if group is None:
-        return Measures(source)
-    pair = group.get("PixelSpacing")
-    values = [_length(value) for value in pair] if pair is not None and len(pair) == 2 else [None, None]
-    plane = (values[0], values[1]) if values[0] and values[1] else None
-    return Measures(
-        source, plane, _length(group.get("SliceThickness")), _length(group.get("SpacingBetweenSlices"))
+def _parse(top: Fields, found: Outline, pixels: Pixels) -> Header:
+    shared = top.first("SharedFunctionalGroupsSequence")
+    frames = [_Frame.of(frame) for frame in top.items("PerFrameFunctionalGroupsSequence")]
+    rows, cols, allocated = (_wanted(top, name) for name in ("Rows", "Columns", "BitsAllocated"))
+    photometric = top.text("PhotometricInterpretation")
+    return Header(
+        sop_instance_uid=top.text("SOPInstanceUID"),
+        transfer_syntax=found.transfer_syntax,
+        manufacturer=top.text("Manufacturer"),
+        model=top.text("ManufacturerModelName"),
+        eye=_eye(top),
+        frames=top.integer("NumberOfFrames") or 1,
+        rows=rows,
+        cols=cols,
+        levels=Levels(
+            bits_allocated=allocated,
+            bits_stored=_wanted(top, "BitsStored"),
+            signed=_signed(top),
+            inverted=photometric == "MONOCHROME1",
+            rescale=_rescale(top, shared, [frame.rescale for frame in frames]),
+        ),
+        measures=(
+            _per_frame_measures([frame.measures for frame in frames if frame.measures is not None]),
+            _measures_of("shared", shared and shared.first("PixelMeasuresSequence")),
+            _measures_of("top_level", top),
+        ),
+        locations=tuple(frame.location for frame in frames),
+        declared=_declared(top, photometric, found, rows * cols * allocated),
+        pixels=pixels,
+        inflated=found.body if isinstance(found.body, bytearray) else None,
     )
 
 
-def _per_frame_measures(groups: list[Dataset]) -> Measures:
+def _declared(top: Fields, photometric: str, found: Outline, sample_bits: int) -> Declared:
+    """sample_bits: of a frame with one sample per pixel; frames of no bits cannot be counted."""
+    samples = _wanted(top, "SamplesPerPixel")
+    stored: int | None = None
+    assert found.pixels is not None
+    if found.pixels.fragments is not None:
+        stored = elements.encapsulated_frames(found)
+    elif sample_bits * samples > 0:
+        stored = found.pixels.nbytes * 8 // (sample_bits * samples)
+    return Declared(top.text("SOPClassUID"), samples, photometric, stored)
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """What the item of one frame says."""
+
+    measures: Measures | None
+    rescale: tuple[float, float] | None
+    location: np.ndarray  # (n_points, 2)
+
+    @staticmethod
+    def of(frame: Fields) -> "_Frame":
+        measures = frame.first("PixelMeasuresSequence")
+        rescale = frame.first("PixelValueTransformationSequence")
+        return _Frame(
+            None if measures is None else _measures_of("per_frame", measures),
+            None if rescale is None else _slope_intercept(rescale),
+            _location_of(frame.first("OphthalmicFrameLocationSequence")),
+        )
+
+
+def _wanted(top: Fields, name: str) -> int:
+    value = top.integer(name)
+    if value is None:
+        raise Refused("unreadable", f"{name} is missing")
+    return value
+
+
+def _signed(top: Fields) -> bool:
+    value = _wanted(top, "PixelRepresentation")
+    if value not in (0, 1):
+        raise Refused("unreadable", f"PixelRepresentation is {value}, want 0 or 1")
+    return value == 1
+
+
+def _measures_of(source: str, group: Fields | None) -> Measures:
+    if group is None:
+        return Measures(source)
+    pair = [length_mm(float(value)) for value in group.numbers("PixelSpacing")]
+    plane = (pair[0], pair[1]) if len(pair) == 2 and pair[0] and pair[1] else None
+    return Measures(source, plane, _length(group, "SliceThickness"), _length(group, "SpacingBetweenSlices"))
+
+
+def _length(group: Fields, name: str) -> float | None:
+    """A sensible number of mm, else None: exporters write 0 and blanks for what they do not know."""
+    value = group.number(name)
+    return None if value is None else length_mm(value)
+
+
+def _per_frame_measures(each: Sequence[Measures]) -> Measures:
     """The median over frames, marked where frames disagree."""
-    each = [_measures_of("per_frame", group) for group in groups]
     planes = [m.pixel_mm for m in each if m.pixel_mm is not None]
     rows, varies_rows = _median([plane[0] for plane in planes])
     cols, varies_cols = _median([plane[1] for plane in planes])
@@ -367,63 +358,34 @@ def _per_frame_measures(groups: list[Dataset]) -> Measures:
     return Measures("per_frame", plane, thickness, between, varies)
 
 
-def _median(values: list[float]) -> tuple[float | None, bool]:
+def _median(values: Sequence[float]) -> tuple[float | None, bool]:
     if not values:
         return None, False
     middle = statistics.median_low(values)
     return middle, max(abs(value - middle) for value in values) > SAME * middle
 
 
-def _length(value: Any) -> float | None:
-    """A sensible number of mm, else None: exporters write 0 and blanks for what they do not know."""
-    return None if value is None or value == "" else length_mm(float(value))
+def _location_of(where: Fields | None) -> np.ndarray:
+    numbers = np.empty(0) if where is None else where.numbers("ReferenceCoordinates")
+    return numbers[: len(numbers) // 2 * 2].reshape(-1, 2)
 
 
-def _locations(frames: list[Dataset]) -> tuple[np.ndarray, ...]:
-    found = []
-    for frame in frames:
-        where = _first(frame.get("OphthalmicFrameLocationSequence"))
-        values = where.get("ReferenceCoordinates") if where is not None else None
-        numbers = np.asarray([] if values is None else values, np.float64).ravel()
-        found.append(numbers[: len(numbers) // 2 * 2].reshape(-1, 2))
-    return tuple(found)
-
-
-def _rescale(ds: Dataset, shared: Dataset | None, frames: list[Dataset]) -> tuple[tuple[float, float], ...]:
+def _rescale(
+    top: Fields, shared: Fields | None, frames: Sequence[tuple[float, float] | None]
+) -> tuple[tuple[float, float], ...]:
     """Per frame -> shared -> top level -> (1, 0)."""
-    groups = [_first(frame.get("PixelValueTransformationSequence")) for frame in frames]
-    if groups and all(group is not None for group in groups):
-        return tuple(_slope_intercept(group) for group in groups if group is not None)
-    group = _first(shared.get("PixelValueTransformationSequence")) if shared is not None else None
-    return (_slope_intercept(group if group is not None else ds),)
+    own = tuple(pair for pair in frames if pair is not None)
+    if own and len(own) == len(frames):
+        return own
+    group = shared.first("PixelValueTransformationSequence") if shared is not None else None
+    return (_slope_intercept(top if group is None else group),)
 
 
-def _slope_intercept(group: Dataset) -> tuple[float, float]:
-    slope, intercept = group.get("RescaleSlope"), group.get("RescaleIntercept")
-    return 1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)
+def _slope_intercept(group: Fields) -> tuple[float, float]:
+    slope, intercept = group.number("RescaleSlope"), group.number("RescaleIntercept")
+    return 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
 
 
-def _eye(ds: Dataset) -> str:
-    value = str(ds.get("ImageLaterality") or ds.get("Laterality") or "").upper()
+def _eye(top: Fields) -> str:
+    value = (top.text("ImageLaterality") or top.text("Laterality")).upper()
     return value if value in ("L", "R") else ""
-
-
-def _first(sequence: Any) -> Dataset | None:
-    return sequence[0] if sequence else None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """pydicom warns and logs about defects that become rows here."""
-    logger = logging.getLogger("pydicom")
-    before, logger.disabled = logger.disabled, True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.disabled = before
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]

@@ -1,29 +1,40 @@
 """The syntax of a DICOM file: where its elements begin and end, told from the bytes alone.
 
-pydicom silently drops PixelData that is cut short, so truncation is told here: `outline` walks the elements
-(explicit and implicit VR, undefined lengths, encapsulated pixels) and refuses a file that ends inside one.
+`outline` walks them once (explicit and implicit VR, undefined lengths, fragments), refuses a file that ends
+inside one, and tells where the pixels lie. Work and memory are linear in the bytes, whatever these say.
 """
 
 import struct
 import zlib
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 from octshard.volume import Refused
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-TRANSFER_SYNTAX, OFFSET_TABLE, PIXEL_DATA = 0x00020010, 0x7FE00001, 0x7FE00010
+TRANSFER_SYNTAX, PIXEL_DATA = 0x00020010, 0x7FE00010
+EXTENDED_OFFSETS, EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
 IMPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # two reserved bytes, 32-bit length
 SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+HEADS = {order: struct.Struct(order + "HH2sH") for order in "<>"}
+LENGTHS = {order: struct.Struct(order + "L") for order in "<>"}
 MAX_DEPTH = 32  # nested sequences; real files have five
-MAX_INFLATED = 2**32  # bytes of a deflated dataset
+INFLATED_FREELY = 2**27  # bytes of a deflated dataset; one of more bytes must not swell by more than
+INFLATED_RATIO = 100  # this: OCT deflates 2:1, a bomb 1,000:1
+INFLATED_STEP = 2**14  # bytes read at once
 CODESTREAM_STARTS = (
     b"\xff\x4f\xff\x51",  # JPEG 2000 and HTJ2K: SOC, SIZ
     b"\0\0\0\x0cjP  ",  # the same in a JP2 box, which some exporters leave on
     b"\xff\xd8\xff",  # JPEG and JPEG-LS: SOI and the next marker
 )
+
+
+Bytes = bytes | bytearray | memoryview
+Span = tuple[int, int]  # [start, stop) in bytes
 
 
 class Coding(NamedTuple):
@@ -44,11 +55,16 @@ class Element(NamedTuple):
 
 @dataclass(frozen=True)
 class Pixels:
-    """PixelData: `nbytes` of a native value, or also the fragments (start, stop) of an encapsulated one."""
+    """Where PixelData stands: a native value, or fragments (start, stop) without empty ones."""
 
-    nbytes: int
-    fragments: tuple[tuple[int, int], ...] | None
-    offsets: int  # entries of the basic or extended offset table
+    vr: bytes
+    start: int  # of the value, or behind the basic offset table, where offsets count from
+    nbytes: int  # of the value, or of all fragments
+    fragments: tuple[Span, ...] | None = None
+    offsets: tuple[
+        int, ...
+    ] = ()  # of frames, from the extended table if there is one, else from the basic one
+    lengths: tuple[int, ...] = ()  # of frames, from the extended table
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,58 +72,139 @@ class Outline:
     """What the walk found. Positions count in `body`: the file, or its inflated form if it is deflated."""
 
     transfer_syntax: str
-    body: bytes
+    body: Bytes
+    coding: Coding
+    listed: Mapping[int, Element]  # the wanted elements of the dataset that stand before its pixels
     pixels: Pixels | None
 
 
-def outline(data: bytes) -> Outline:
+def outline(data: Bytes, wanted: Collection[int] = ()) -> Outline:
     """Walks a part-10 file; Refused `not_dicom`, `truncated`, or `unreadable` where no walk is possible."""
     if data[128:132] != b"DICM":
-        hint = ", it looks like a Git-LFS pointer" if data.startswith(b"version https://git-lfs") else ""
+        hint = ", it looks like a Git-LFS pointer" if data[:18] == b"version https://gi" else ""
         raise Refused("not_dicom", f"{len(data)} bytes without DICM at byte 128{hint}")
     syntax, at = _meta(data)
+    body: Bytes = data
     if syntax == DEFLATED:
-        data, at = _inflate(data[at:]), 0
+        body, at = _inflate(data, at), 0
     coding = Coding(syntax != IMPLICIT_LITTLE, ">" if syntax == EXPLICIT_BIG else "<")
-    pixels, offsets = None, 0
-    while at < len(data):
-        if data.startswith(b"\0\0\0\0", at) and not data[at:].strip(b"\0"):
+    listed: dict[int, Element] = {}
+    tables: dict[int, Element] = {}
+    pixels = None
+    while at < len(body):
+        if body[at : at + 4] == b"\0\0\0\0":
+            if any(body[at:]):
+                raise Refused("unreadable", f"element (0000,0000) at byte {at}, want none in a dataset")
             break  # a file padded with zeros behind its last element
-        element = _element(data, at, coding)
+        element = _element(body, at, coding)
         if element.tag == PIXEL_DATA:
-            pixels, at = _pixels(data, element, coding)
-        else:
-            at = _end(data, element, coding, MAX_DEPTH)
-            offsets = element.length // 8 if element.tag == OFFSET_TABLE else offsets
-    if pixels is not None and offsets:
-        pixels = Pixels(pixels.nbytes, pixels.fragments, offsets)
-    return Outline(syntax, data, pixels)
+            pixels, at = _pixels(body, element, coding)
+            continue
+        if element.tag in wanted and pixels is None:
+            listed[element.tag] = element
+        elif element.tag in (EXTENDED_OFFSETS, EXTENDED_LENGTHS) and element.length != UNDEFINED:
+            tables[element.tag] = element
+        at = _end(body, element, coding, MAX_DEPTH)
+    return Outline(syntax, body, coding, listed, _with_extended(body, pixels, tables, coding))
 
 
-def is_encapsulated(found: Outline) -> bool:
-    """True if PixelData is a sequence of fragments."""
-    return found.pixels is not None and found.pixels.fragments is not None
+def items(data: Bytes, sequence: Element, coding: Coding) -> Iterator[Span]:
+    """Where the items of a sequence begin and end; Refused `unreadable` if one reaches beyond it."""
+    at = sequence.start
+    stop = len(data) if sequence.length == UNDEFINED else at + sequence.length
+    while at < stop:
+        item = _element(data, at, coding)
+        if item.tag == SEQUENCE_END:
+            return
+        if item.tag != ITEM:
+            raise Refused("unreadable", f"{_name(item.tag)} inside {_name(sequence.tag)}, want an item")
+        at = _after(data, item, coding, MAX_DEPTH)
+        if at > stop:
+            raise Refused("unreadable", f"an item of {_name(sequence.tag)} reaches beyond its end")
+        yield item.start, at
+
+
+def children(data: Bytes, span: Span, coding: Coding) -> Iterator[Element]:
+    """The elements of an item; Refused `unreadable` if one reaches beyond it."""
+    at, stop = span
+    while at < stop:
+        element = _element(data, at, coding)
+        if element.tag == ITEM_END:
+            return
+        at = _end(data, element, coding, MAX_DEPTH)
+        if at > stop:
+            raise Refused("unreadable", f"{_name(element.tag)} reaches beyond the end of its item")
+        yield element
 
 
 def encapsulated_frames(found: Outline) -> int:
     """Frames in the fragments: codestream starts where the codec has them, else offsets, else fragments."""
     if found.pixels is None or found.pixels.fragments is None:
         return 0
-    fragments = found.pixels.fragments
-    marked = sum(
-        found.body[start : min(stop, start + 12)].startswith(CODESTREAM_STARTS) for start, stop in fragments
+    marked = _marked(found.body, found.pixels.fragments)
+    return len(marked) or len(found.pixels.offsets) or len(found.pixels.fragments)
+
+
+def frame_spans(body: Bytes, pixels: Pixels, frames: int) -> tuple[tuple[Span, ...], ...]:
+    """The fragments of every frame; Refused `decoder_error` if it cannot be told where frames begin.
+
+    The first that fits tells: extended offset table, codestream starts, basic offset table, one each.
+    """
+    fragments = pixels.fragments or ()
+    whole = [(pixels.start + at + 8, pixels.start + at + 8 + n) for at, n in _extended(pixels)]
+    ends = dict(fragments)
+    if len(whole) == frames and all(start < stop <= ends.get(start, 0) for start, stop in whole):
+        return tuple((span,) for span in whole)
+    place = {start - 8 - pixels.start: i for i, (start, _) in enumerate(fragments)}
+    for firsts in (
+        _marked(body, fragments),
+        [place.get(offset, -1) for offset in pixels.offsets],
+        range(len(fragments)),
+    ):
+        if len(firsts) == frames and firsts[0] == 0 and all(a < b for a, b in pairwise(firsts)):
+            return tuple(fragments[a:b] for a, b in pairwise([*firsts, len(fragments)]))
+    raise Refused(
+        "decoder_error",
+        f"{len(fragments)} fragments, {len(pixels.offsets)} offsets that do not lead to {frames} frames",
     )
-    return marked or found.pixels.offsets or len(fragments)
 
 
-def _meta(data: bytes) -> tuple[str, int]:
+def _marked(body: Bytes, fragments: Sequence[Span]) -> list[int]:
+    """The fragments that begin with a codestream's first bytes."""
+    return [
+        i
+        for i, (start, stop) in enumerate(fragments)
+        if bytes(body[start : min(stop, start + 12)]).startswith(CODESTREAM_STARTS)
+    ]
+
+
+def _extended(pixels: Pixels) -> Iterator[tuple[int, int]]:
+    return zip(pixels.offsets, pixels.lengths, strict=False)
+
+
+def _with_extended(
+    body: Bytes, pixels: Pixels | None, tables: Mapping[int, Element], coding: Coding
+) -> Pixels | None:
+    """The pixels with the extended offset table, if both halves of one stand there."""
+    if pixels is None or pixels.fragments is None or len(tables) < 2:
+        return pixels
+    offsets, lengths = (
+        struct.unpack_from(f"{coding.order}{element.length // 8}Q", body, element.start)
+        for element in (tables[EXTENDED_OFFSETS], tables[EXTENDED_LENGTHS])
+    )
+    if not offsets or len(offsets) != len(lengths):
+        return pixels
+    return replace(pixels, offsets=offsets, lengths=lengths)
+
+
+def _meta(data: Bytes) -> tuple[str, int]:
     """The transfer syntax and where the dataset begins: group 2 is always explicit little endian."""
     at, syntax, coding = 132, "", Coding(True, "<")
     while at < len(data) and data[at : at + 2] == b"\x02\x00":
         element = _element(data, at, coding)
         at = _end(data, element, coding, MAX_DEPTH)
         if element.tag == TRANSFER_SYNTAX:
-            syntax = data[element.start : at].rstrip(b"\0 ").decode("ascii", "replace")
+            syntax = bytes(data[element.start : min(at, element.start + 64)]).rstrip(b"\0 ").decode("latin-1")
     if at + 2 > len(data):
         raise Refused(
             "truncated", f"ends at byte {len(data)}, inside or right behind the file meta information"
@@ -117,37 +214,41 @@ def _meta(data: bytes) -> tuple[str, int]:
     return syntax, at
 
 
-def _inflate(data: bytes) -> bytes:
-    engine = zlib.decompressobj(-zlib.MAX_WBITS)
+def _inflate(data: Bytes, at: int) -> bytearray:
+    """The deflated rest of the file; grown in place, so that little more memory is used than that."""
+    engine, body = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
+    most = max(INFLATED_FREELY, INFLATED_RATIO * len(data))
     try:
-        body = engine.decompress(data, MAX_INFLATED)
+        while at < len(data) and not engine.eof:
+            body += engine.decompress(data[at : at + INFLATED_STEP])
+            at += INFLATED_STEP
+            if len(body) > most:
+                raise Refused("too_large", f"deflated dataset of more than {most} bytes in {len(data)}")
     except zlib.error as error:
         raise Refused("unreadable", f"deflated dataset: {error}") from error
-    if engine.unconsumed_tail:
-        raise Refused("too_large", f"deflated dataset of more than {MAX_INFLATED} bytes")
     if not engine.eof:
         raise Refused("truncated", f"the deflated dataset ends after {len(body)} bytes without its end mark")
     return body
 
 
-def _element(data: bytes, at: int, coding: Coding) -> Element:
+def _element(data: Bytes, at: int, coding: Coding) -> Element:
     if at + 8 > len(data):
         raise Refused("truncated", f"ends at byte {len(data)}, inside the header of the element at byte {at}")
-    group, number = struct.unpack_from(coding.order + "HH", data, at)
+    order = coding.order
+    group, number, vr, short = HEADS[order].unpack_from(data, at)
     tag = group << 16 | number
     if not coding.explicit or group == 0xFFFE:
-        return Element(tag, b"", struct.unpack_from(coding.order + "L", data, at + 4)[0], at + 8)
-    vr = data[at + 4 : at + 6]
+        return Element(tag, b"", LENGTHS[order].unpack_from(data, at + 4)[0], at + 8)
     if vr in SHORT_VRS:
-        return Element(tag, vr, struct.unpack_from(coding.order + "H", data, at + 6)[0], at + 8)
+        return Element(tag, vr, short, at + 8)
     if vr not in LONG_VRS:
         raise Refused("unreadable", f"element {_name(tag)} at byte {at} has no known value representation")
     if at + 12 > len(data):
         raise Refused("truncated", f"ends at byte {len(data)}, inside the header of {_name(tag)}")
-    return Element(tag, vr, struct.unpack_from(coding.order + "L", data, at + 8)[0], at + 12)
+    return Element(tag, vr, LENGTHS[order].unpack_from(data, at + 8)[0], at + 12)
 
 
-def _end(data: bytes, element: Element, coding: Coding, depth: int) -> int:
+def _end(data: Bytes, element: Element, coding: Coding, depth: int) -> int:
     """Where the element's value ends; an undefined length is walked item by item."""
     if element.length != UNDEFINED:
         stop = element.start + element.length
@@ -169,14 +270,15 @@ def _end(data: bytes, element: Element, coding: Coding, depth: int) -> int:
             raise Refused(
                 "unreadable", f"{_name(item.tag)} at byte {at} inside {_name(element.tag)}, want an item"
             )
-        at = (
-            _end(data, item, coding, depth)
-            if item.length != UNDEFINED
-            else _item_end(data, item, coding, depth)
-        )
+        at = _after(data, item, coding, depth)
 
 
-def _item_end(data: bytes, item: Element, coding: Coding, depth: int) -> int:
+def _after(data: Bytes, item: Element, coding: Coding, depth: int) -> int:
+    """Where the item's end, or its end mark, is past."""
+    return (_item_end if item.length == UNDEFINED else _end)(data, item, coding, depth)
+
+
+def _item_end(data: Bytes, item: Element, coding: Coding, depth: int) -> int:
     at = item.start
     while True:
         element = _element(data, at, coding)
@@ -185,9 +287,10 @@ def _item_end(data: bytes, item: Element, coding: Coding, depth: int) -> int:
         at = _end(data, element, coding, depth - 1)
 
 
-def _pixels(data: bytes, element: Element, coding: Coding) -> tuple[Pixels, int]:
+def _pixels(data: Bytes, element: Element, coding: Coding) -> tuple[Pixels, int]:
     if element.length != UNDEFINED:
-        return Pixels(element.length, None, 0), _end(data, element, coding, MAX_DEPTH)
+        end = _end(data, element, coding, MAX_DEPTH)
+        return Pixels(element.vr, element.start, element.length), end
     spans, at = [], element.start
     while True:
         item = _element(data, at, coding)
@@ -197,9 +300,11 @@ def _pixels(data: bytes, element: Element, coding: Coding) -> tuple[Pixels, int]
             raise Refused("unreadable", f"{_name(item.tag)} at byte {at} inside PixelData, want a fragment")
         at = _end(data, item, coding, MAX_DEPTH)
         spans.append((item.start, at))
-    table, fragments = spans[:1], tuple(span for span in spans[1:] if span[1] > span[0])
-    offsets = (table[0][1] - table[0][0]) // 4 if table else 0
-    return Pixels(sum(stop - start for start, stop in fragments), fragments, offsets), item.start
+    start, behind = spans[0] if spans else (at, at)  # the first item is the basic offset table
+    offsets = struct.unpack_from(f"{coding.order}{(behind - start) // 4}L", data, start)
+    fragments = tuple(span for span in spans[1:] if span[1] > span[0])
+    nbytes = sum(stop - start for start, stop in fragments)
+    return Pixels(element.vr, behind, nbytes, fragments, offsets), item.start
 
 
 def _name(tag: int) -> str:

@@ -1,44 +1,34 @@
-"""Runs a plan: one lock per device, plan.json first, shards by a local process pool, the three tables last.
+"""Runs a plan: one lock per device, plan.json first, then its shards on this machine or a Ray cluster.
 
 Kill it at any moment and run it again: finished shards are kept, the others made anew, and the result is the
-same bytes as an undisturbed run's, whatever the number of workers.
+same bytes as an undisturbed run's, whatever the engine and the number of workers.
 """
 
 import json
-import multiprocessing
-import queue
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from octshard import __version__, config, lock, manifest, pool, store
+from octshard import lock, manifest, pool, store
 from octshard.config import PrepConfig
 from octshard.errors import OctshardError, UsageError
-from octshard.manifest import Row, ShardInfo
-from octshard.prep import build
+from octshard.manifest import Row
+from octshard.prep import build, sample, target, zips
 from octshard.prep.aireadi import Entry, Release, read_release
-from octshard.prep.plan import ShardPlan, digest, plan
+from octshard.prep.count import Count, Progress, most_refused
+from octshard.prep.plan import ShardPlan, drawn, plan
+from octshard.prep.sample import Reader, Unpacked
+from octshard.prep.sandbox import Job, Sandboxes
 from octshard.prep.spacing import SENSIBLE_MM
 from octshard.volume import GEOMETRIES
 
-TELL_EVERY_S = 0.2  # how often the progress of workers is asked for
-LATE_S = 30.0  # a worker's last progress report takes milliseconds
-Built = tuple[ShardInfo, list[Row]]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far one device is, in manifest rows."""
-
-    device: str
-    total: int
-    stored: int
-    refused: int
+SHARDS_AHEAD = 2  # shards per core of a cluster that are handed out before the first is back
+SETTLED_AFTER = 4  # rounds; one is enough unless files change meanwhile
+RETRIES = 3  # of a shard whose Ray worker or machine died
+ENGINES = {"local", "ray"}
 
 
 @dataclass(frozen=True)
@@ -54,27 +44,39 @@ class DeviceSummary:
     bytes: int
 
 
-@dataclass
-class _Count:
-    device: str
-    total: int
-    told: Callable[[Progress], None]
-    seen: Counter[str] = field(default_factory=Counter)
-
-    def tell(self, status: str) -> None:
-        self.seen[status] += 1
-        done = self.seen["ok"]
-        self.told(Progress(self.device, self.total, done, self.seen.total() - done))
-
-
 def shard(
-    cfg: PrepConfig, devices: Sequence[str], told: Callable[[Progress], None]
+    cfg: PrepConfig,
+    devices: Sequence[str],
+    told: Callable[[Progress], None],
+    noted: Callable[[str], None],
 ) -> tuple[DeviceSummary, ...]:
-    """Builds or finishes cfg.dst/<device>/ for every device, or for `all`. told: called as rows are done."""
-    _check(cfg)
+    """Builds or finishes cfg.dst/<device>/ for every device, or for `all`.
+
+    told: called as rows are done; noted: called with lines about ZIPs and the cluster.
+    """
+    check(cfg)
     release = read_release(cfg.src)
     chosen = select(release.entries, devices, cfg.src)
-    return tuple(_device(cfg, release, device, told) for device in chosen)
+    reader = reader_of(cfg, release, noted)
+    return tuple(_device(cfg, release, reader, device, (told, noted)) for device in chosen)
+
+
+def reader_of(cfg: PrepConfig, release: Release, noted: Callable[[str], None]) -> Reader:
+    """Where files come from: unpacked below the release's root, or its device ZIPs."""
+    if not cfg.from_zip:
+        return Unpacked(release.root)
+    reader, refused, unlisted = zips.open_release(release)
+    for found in refused:
+        noted(f"refused: {found.zip} {found.member}: {found.reason}")
+    if unlisted:
+        noted(f"in a ZIP, not in the manifest: {len(unlisted)} members, the first is {unlisted[0]}")
+    return reader
+
+
+def plan_of(cfg: PrepConfig, release: Release, device: str) -> tuple[ShardPlan, ...]:
+    """The shards of one device, of all its files or of cfg.limit drawn ones."""
+    mine = [entry for entry in release.entries if entry.device == device]
+    return plan(drawn(mine, cfg.limit, cfg.seed), release.splits, cfg)
 
 
 def select(entries: Iterable[Entry], devices: Sequence[str], src: str) -> list[str]:
@@ -90,66 +92,180 @@ def select(entries: Iterable[Entry], devices: Sequence[str], src: str) -> list[s
     return wanted
 
 
-def read_object(root: str, entry: Entry) -> bytes:
-    """The unpacked DICOM of an entry."""
-    return store.read(store.join(root, entry.path))
+Listeners = tuple[Callable[[Progress], None], Callable[[str], None]]
 
 
 def _device(
-    cfg: PrepConfig, release: Release, device: str, told: Callable[[Progress], None]
+    cfg: PrepConfig, release: Release, reader: Reader, device: str, listeners: Listeners
 ) -> DeviceSummary:
     folder = store.join(cfg.dst, device)
-    shards = plan([entry for entry in release.entries if entry.device == device], release.splits, cfg)
-    count = _Count(device, sum(len(one.members) for one in shards), told)
+    shards = plan_of(cfg, release, device)
+    total = sum(len(one.members) for one in shards)
+    count = Count(device, total, listeners[0], most_refused(cfg.max_refused, total))
     with lock.one_writer(store.join(cfg.dst, f".{device}.lock")):
-        _settle_plan(folder, cfg, shards)
+        target.settle(folder, cfg, shards)
         store.sweep(folder)
-        built = _kept(folder, shards, release.root)
-        for _, rows in built.values():
-            for row in rows:
-                count.tell(row.status)
-        missing = [one for one in shards if one.name not in built]
-        if missing:
-            store.remove(store.join(folder, manifest.INFO))  # while it is absent, the folder is unfinished
-        reader = partial(read_object, release.root)
-        _run(missing, _Job(cfg, reader, folder), count)
+        built = target.kept(folder, shards, reader)
         kept = len(built)
-        for one in missing:
-            done = build.finished(one, folder)
-            if done is None:
-                raise OctshardError(
-                    f"{folder}: {one.name} was built but is not whole; run the same command again"
-                )
-            built[one.name] = done
+        for _, rows in built.values():
+            count.keep(rows)
+        work = _Work(Job(cfg, reader), folder, count, listeners[1])
+        _finish(shards, built, work)
+        _settle_equal_bytes(shards, built, work)
         if all(row.reason == "missing_file" for _, rows in built.values() for row in rows):
             raise OctshardError(
-                f"{release.root}: not one of the {count.total} listed files of {device} is there; "
-                "run octshard prep unzip first, or name another SRC"
+                f"{release.root}: not one of the {total} listed files of {device} is there; "
+                "run octshard prep unzip first, or read the ZIPs with --from-zip, or name another SRC"
             )
-        return _publish(folder, cfg, [built[one.name] for one in shards], kept)
+        rows = target.publish(folder, cfg, [built[one.name] for one in shards])
+        _note_run(folder, cfg, count.progress())
+    counts, infos = build.counts(rows), [info for info, _ in built.values() if info.samples]
+    size = sum(info.bytes for info in infos)
+    return DeviceSummary(device, folder, counts["stored"], counts["refused"], len(infos), kept, size)
 
 
-def _kept(folder: str, shards: Sequence[ShardPlan], root: str) -> dict[str, Built]:
-    """The finished shards that stay: all but those that a file which came since would change.
+@dataclass(frozen=True)
+class _Work:
+    """What making shards takes. same_bytes: path -> that of an earlier file of equal bytes."""
 
-    It changes its own row, from missing_file, and those of later twins, one of which may be stored instead.
-    Their done.json goes before any is made again, the twins' first: a run killed meanwhile finds the rest.
-    """
-    built = {one.name: done for one in shards if (done := build.finished(one, folder)) is not None}
-    rows = [row for _, found in built.values() for row in found]
-    missing = {row.source for row in rows if row.reason == "missing_file" and row.source}
-    come = {path for path in missing if store.exists(store.join(root, path))}
-    if not come:
-        return built
-    own = [one.name for one in shards if any(m.entry.path in come for m in one.members)]
-    twin = [one.name for one in shards if any(e.path in come for m in one.members for e in m.twins)]
-    for name in dict.fromkeys([*(n for n in twin if n not in own), *own]):
-        store.remove(store.join(folder, name + build.DONE))
-        built.pop(name, None)
-    return built
+    job: Job
+    folder: str
+    count: Count
+    noted: Callable[[str], None]
+    same_bytes: dict[str, str] = field(default_factory=dict)
 
 
-def _check(cfg: PrepConfig) -> None:
+def _finish(shards: Sequence[ShardPlan], built: dict[str, target.Built], work: _Work) -> None:
+    """Makes the shards that are not built yet, and adds them."""
+    missing = [one for one in shards if one.name not in built]
+    if not missing:
+        return
+    store.remove(store.join(work.folder, manifest.INFO))  # while it is absent, the folder is unfinished
+    (_run_on_ray if work.job.cfg.engine == "ray" else _run_here)(missing, work)
+    for one in missing:
+        done = build.finished(one, work.folder)
+        if done is None:
+            raise OctshardError(
+                f"{work.folder}: {one.name} was built but is not whole; run the same command again"
+            )
+        built[one.name] = done
+
+
+def _settle_equal_bytes(shards: Sequence[ShardPlan], built: dict[str, target.Built], work: _Work) -> None:
+    """Equal bytes under two names show only when all are read; the shards concerned are then made again."""
+    for _ in range(SETTLED_AFTER):
+        rows = [row for _, found in built.values() for row in found]
+        twins = build.byte_twins(rows)
+        wrong = {row.source for row in rows if build.is_twin_wrongly(row, twins)}
+        if not wrong:
+            return
+        names = [one.name for one in shards if any(m.entry.path in wrong for m in one.members)]
+        work.count.remake(row for name in names for row in built[name][1])
+        target.drop(work.folder, names, built)
+        _finish(shards, built, replace(work, same_bytes=twins))
+    raise OctshardError(f"{work.folder}: files change while they are read; run again when SRC stands still")
+
+
+def _run_here(shards: Sequence[ShardPlan], work: _Work) -> None:
+    """Some shards at once, so that no child waits while one is being closed; all share the same children."""
+    cfg = work.job.cfg
+    if cfg.src.startswith("memory://"):  # which no other process can see
+        for one in shards:
+            todo = build.tasks(one, work.same_bytes)
+            _named(work.folder, one, (sample.make(task, cfg, work.job.reader) for task in todo), work.count)
+        return
+    workers = min(pool.cores(cfg.workers), sum(len(one.members) for one in shards))
+    with (
+        ThreadPoolExecutor(min(len(shards), 2 + workers // 8), "conductor") as conductors,
+        Sandboxes(work.job, workers) as children,
+    ):
+
+        def conduct(one: ShardPlan) -> None:
+            made = children.in_order(build.tasks(one, work.same_bytes))
+            _named(work.folder, one, made, work.count)
+
+        futures = [conductors.submit(conduct, one) for one in shards]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+        except BaseException:
+            conductors.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _named(folder: str, one: ShardPlan, made: Any, count: Count) -> None:
+    """Builds a shard; an error says which one it was."""
+    try:
+        build.build_shard(one, made, folder, count.tell)
+    except store.StoreError as error:
+        raise store.StoreError(f"{folder}: {one.name}: {error}") from error
+
+
+def _run_on_ray(shards: Sequence[ShardPlan], work: _Work) -> None:
+    """One task per shard, a bounded number handed out; only plans and rows travel, never a volume."""
+    ray = _ray(work)
+    job = ray.put((work.job, work.same_bytes))
+    remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_shard_on_ray)
+    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    waiting, running = list(reversed(shards)), dict[Any, str]()
+    while waiting or running:
+        while waiting and len(running) < SHARDS_AHEAD * cores:
+            one = waiting.pop()
+            running[remote.remote(one, job, work.folder)] = one.name
+        ready, _ = ray.wait(list(running), num_returns=1)
+        for reference in ready:
+            name = running.pop(reference)
+            try:
+                rows = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                for other in running:
+                    ray.cancel(other, force=True)
+                text = str(getattr(error, "cause", None) or error).strip().splitlines()
+                raise OctshardError(f"{work.folder}: {name}: {text[-1] if text else error!r}") from error
+            for row in rows:
+                work.count.tell(row)
+
+
+def _ray(work: _Work) -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise UsageError('engine=ray: Ray is not installed; pip install "octshard[ray]"') from error
+    if not ray.is_initialized():
+        # RAY_ADDRESS or a cluster that runs on this machine is joined, else a small one is started
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+    for name, url in (("src", work.job.cfg.src), ("dst", work.job.cfg.dst)):
+        if nodes > 1 and not store.is_remote(url):
+            work.noted(f"{name}={url}: a local path, which all {nodes} machines of the cluster must share")
+    return ray
+
+
+def _shard_on_ray(one: ShardPlan, shared: tuple[Job, dict[str, str]], folder: str) -> list[Row]:
+    """Runs in a worker of the cluster, with one child of its own for the decoding."""
+    job, same_bytes = shared
+    rows: list[Row] = []
+    with Sandboxes(job, 1) as children:
+        build.build_shard(one, children.in_order(build.tasks(one, same_bytes)), folder, rows.append)
+    return rows
+
+
+def _note_run(folder: str, cfg: PrepConfig, last: Progress) -> None:
+    """How fast this run was, if it made anything; no part of the dataset."""
+    if last.fresh:
+        facts = {
+            "engine": cfg.engine,
+            "workers": pool.cores(cfg.workers),
+            "seconds": round(last.seconds, 1),
+            "files": last.fresh,
+            "files_per_s": round(last.fresh / last.seconds, 2),
+            "mb_read_per_s": round(last.bytes_read / last.seconds / 1e6, 1),
+        }
+        store.write(store.join(folder, manifest.RUN), json.dumps(facts, indent=1).encode())
+
+
+def check(cfg: PrepConfig) -> None:
     if not cfg.src or not cfg.dst:
         raise UsageError(f"src={cfg.src!r}, dst={cfg.dst!r}: want both, the release root and where shards go")
     if cfg.fit not in ("crop_pad", "resize"):
@@ -163,139 +279,20 @@ def _check(cfg: PrepConfig) -> None:
         raise UsageError(f"image_size={list(cfg.image_size)}: want three numbers of voxels > 0 along D, H, W")
     if unknown := sorted(set(cfg.include_geometry) - set(GEOMETRIES)):
         raise UsageError(f"include_geometry={unknown}: want some of {', '.join(GEOMETRIES)}")
-    for name, low in (("shard_bytes", 1), ("max_voxels", 1), ("max_output_voxels", 1), ("workers", 0)):
+    for name, allowed in (("decode", {"exact", "fast"}), ("engine", ENGINES)):
+        if (value := getattr(cfg, name)) not in allowed:
+            raise UsageError(f"{name}={value!r}: want {' or '.join(sorted(allowed))}")
+    most_refused(cfg.max_refused, 1)
+    for name, low in (
+        ("limit", 0),
+        ("decode_timeout_s", 0.001),
+        ("worker_memory", 1),
+        ("shard_bytes", 1),
+        ("max_voxels", 1),
+        ("max_output_voxels", 1),
+        ("workers", 0),
+    ):
         if (value := getattr(cfg, name)) < low:
             raise UsageError(f"{name}={value}: want {low} or more")
     if not 1 <= cfg.zstd_level <= 22:
         raise UsageError(f"zstd_level={cfg.zstd_level}: want 1 to 22")
-
-
-def _settle_plan(folder: str, cfg: PrepConfig, shards: Sequence[ShardPlan]) -> None:
-    """Writes plan.json, or holds an existing one to be of the same config, manifest and format."""
-    mine = {
-        "format": manifest.FORMAT_VERSION,
-        "config": config.result_values(cfg),
-        "config_digest": config.digest(cfg),
-        "plan_digest": digest(shards),
-        "shards": {one.name: [member.entry.path for member in one.members] for one in shards},
-    }
-    url = store.join(folder, manifest.PLAN)
-    advice = "use another DST, or remove it and build again"
-    try:
-        theirs = json.loads(store.read(url))
-    except FileNotFoundError:
-        names = store.list_names(folder)
-        if found := [n for n in names if n == manifest.INFO or n.endswith((build.DONE, build.TAR))]:
-            raise UsageError(
-                f"{folder}: {found[0]} without {manifest.PLAN}, so of a config that nobody knows; {advice}"
-            ) from None
-        store.write(url, json.dumps(mine, indent=1, sort_keys=True).encode())
-        return
-    except ValueError as error:
-        raise UsageError(f"{url}: not JSON ({error}); remove {folder} and build it again") from error
-    if not isinstance(theirs, dict) or not isinstance(theirs.get("config", {}), dict):
-        raise UsageError(f"{url}: not what octshard writes; remove {folder} and build it again")
-    if theirs.get("format") != mine["format"]:
-        raise UsageError(
-            f"{folder}: shards of format {theirs.get('format')!r}, want {mine['format']}; {advice}"
-        )
-    # through JSON, so that what it cannot tell apart (a tuple, a list) is not a difference
-    ours = json.loads(json.dumps(mine["config"]))
-    if changed := config.differences(theirs.get("config", {}), ours):
-        raise UsageError(f"{folder}: begun with another config ({'; '.join(changed)}); {advice}")
-    if theirs.get("plan_digest") != mine["plan_digest"]:
-        raise UsageError(f"{folder}: begun from another manifest or version of octshard; {advice}")
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What every shard of a device shares."""
-
-    cfg: PrepConfig
-    reader: build.Reader
-    folder: str
-
-
-def _run(shards: Sequence[ShardPlan], job: _Job, count: _Count) -> None:
-    workers = min(pool.cores(job.cfg.workers), len(shards))
-    if workers <= 1:
-        for one in shards:
-            build.build_shard(one, job.cfg, job.reader, job.folder, count.tell)
-        return
-    with _pool(workers) as (executor, told):
-        waiting, running = list(reversed(shards)), dict[Future[Any], str]()
-        while waiting or running:
-            while waiting and len(running) < workers:
-                one = waiting.pop()
-                running[executor.submit(_build, one, job)] = one.name
-            finished, _ = wait(running, TELL_EVERY_S, FIRST_COMPLETED)
-            _pass_on(told, count)
-            names = sorted(running.values())
-            for future in finished:
-                _raise_clearly(future, job.folder, running.pop(future), names)
-        while count.seen.total() < count.total:  # every shard is whole, so the last words are on their way
-            count.tell(told.get(timeout=LATE_S))
-
-
-def _raise_clearly(future: Future[Any], folder: str, name: str, running: Sequence[str]) -> None:
-    """A worker's own error names its shard; a dead worker leaves open which of the running ones it had."""
-    try:
-        future.result()
-    except BrokenProcessPool as error:
-        text = f"a worker process died (killed, or out of memory) while making {' or '.join(running)}"
-        raise OctshardError(f"{folder}: {text}; run the same command again, with fewer workers") from error
-    except OctshardError as error:
-        raise OctshardError(f"{folder}: {name}: {error}") from error
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
-    """Workers, and the queue through which they tell of finished rows."""
-    told = multiprocessing.get_context("spawn").Queue()
-    try:
-        with pool.spawned(workers, _listen, told) as executor:
-            yield executor, told
-    finally:
-        told.cancel_join_thread()
-        told.close()
-
-
-_told: Any = None  # a worker's end of the progress queue, which can only be handed over when it starts
-
-
-def _listen(told: Any) -> None:
-    global _told
-    _told = told
-
-
-def _build(one: ShardPlan, job: _Job) -> None:
-    build.build_shard(one, job.cfg, job.reader, job.folder, _told.put)
-
-
-def _pass_on(told: Any, count: _Count) -> None:
-    while True:
-        try:
-            count.tell(told.get_nowait())
-        except queue.Empty:
-            return
-
-
-def _publish(folder: str, cfg: PrepConfig, built: Sequence[Built], kept: int) -> DeviceSummary:
-    """The three tables, dataset.json last: its presence says that the folder is whole."""
-    rows = [row for _, shard_rows in built for row in shard_rows]
-    infos = [info for info, _ in built if info.samples]
-    manifest.write_rows(store.join(folder, manifest.SAMPLES), rows)
-    manifest.write_shards(store.join(folder, manifest.SHARDS), infos)
-    counts = build.counts(rows)
-    manifest.write_info(
-        store.join(folder, manifest.INFO),
-        {
-            "device": rows[0].device,
-            "config": config.result_values(cfg),
-            "config_digest": config.digest(cfg),
-            "code_version": __version__,
-            "counts": counts,
-        },
-    )
-    size = sum(info.bytes for info in infos)
-    return DeviceSummary(rows[0].device, folder, counts["stored"], counts["refused"], len(infos), kept, size)

@@ -160,12 +160,27 @@ def _of_segments(found: _Segments, missing: int) -> Geometry:
 
 def _even(found: _Segments, place_F: np.ndarray, step: float) -> bool:
     """True if the frames move on by one step each, missing ones counted."""
-    residual_F = place_F - step * found.index_F
-    residual_F = np.abs(residual_F - residual_F.mean())
     allowed = max(EVEN * abs(step), found.rounded_px)
     # a step below the rounding allowance could hide disorder: the frames must also move on, one by one
     onward = np.diff(place_F) * np.sign(step) > -2 * found.rounded_px - 1e-9
-    return bool((residual_F <= allowed).all() and onward.all())
+    return bool(onward.all()) and _deviation(found.index_F, place_F, step) <= allowed
+
+
+def _deviation(index_F: np.ndarray, place_F: np.ndarray, step: float) -> float:
+    """How far the worst frame lies from the line that is best for it, searched for around `step`.
+
+    A least-squares line would not do: it bends towards rounding errors, and misses by more than they are.
+    """
+
+    def worst(slope: float) -> float:
+        return float(np.ptp(place_F - slope * index_F)) / 2
+
+    reach = 2 * worst(step) / max(1, int(np.ptp(index_F)))
+    low, high = step - reach, step + reach
+    for _ in range(20):  # the worst deviation is convex in the slope: two thirds of the bracket are left
+        third = (high - low) / 3
+        low, high = (low, high - third) if worst(low + third) < worst(high - third) else (low + third, high)
+    return worst((low + high) / 2)
 
 
 def _raster(found: _Segments, angle: float, step: float, plain: Geometry) -> Geometry:

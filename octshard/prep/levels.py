@@ -43,7 +43,7 @@ class Levels:
         """
         stored = frame_HW.astype(self._stored, copy=False)
         table = self._tables[self.rescale[index if len(self.rescale) > 1 else 0]]
-        return stored if table is None else table[stored.view(f"u{self._stored.itemsize}")]
+        return stored if table is None else np.take(table, stored.view(f"u{self._stored.itemsize}"))
 
     @property
     def _stored(self) -> np.dtype:

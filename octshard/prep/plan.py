@@ -63,6 +63,15 @@ def plan(entries: Iterable[Entry], splits: Mapping[str, str], cfg: PrepConfig) -
     return tuple(shards)
 
 
+def drawn(entries: Sequence[Entry], limit: int, seed: int) -> list[Entry]:
+    """`limit` entries, a seeded draw that does not hang on their order; 0: all."""
+    if not limit:
+        return list(entries)
+    return sorted(entries, key=lambda e: (seed_for(seed, "draw", e.path, e.sop_instance_uid), repr(e)))[
+        :limit
+    ]
+
+
 def split_of(participant: str, splits: Mapping[str, str], seed: int) -> str:
     """The release's split of a person, else 70/15/15 by a stable hash."""
     if participant in splits:
@@ -132,7 +141,8 @@ def _roots(entries: Sequence[Entry]) -> list[int]:
 
 def _key(entry: Entry) -> SampleKey:
     uid = entry.sop_instance_uid or entry.path
-    return SampleKey.of(entry.participant, entry.device, entry.protocol, entry.eye, uid)
+    eye = entry.eye or entry.eye_in_name
+    return SampleKey.of(entry.participant, entry.device, entry.protocol, eye, uid)
 
 
 def _ordered(members: Iterable[Member], seed: int) -> list[Member]:

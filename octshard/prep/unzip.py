@@ -1,48 +1,48 @@
 """Device ZIPs -> one DICOM object per manifest row, at the path the row names.
 
-A ZIP is read by ranges and never held; members are written in parallel, whole or not at all, CRC checked.
-Member names choose a manifest row and nothing else, so nothing can be written outside DST.
+Members are written in parallel, within one ZIP too, whole or not at all, size and CRC checked. The bytes held
+at once are bounded, whatever the ZIPs say. A killed run, run again, goes on where its journal ends.
 """
 
-import errno
 import json
-import shutil
-import stat
-import struct
 import threading
 import time
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from octshard import lock, store
+from octshard import cloud, lock, store
 from octshard.errors import UsageError
-from octshard.prep.aireadi import Entry, Release, read_release
-from octshard.volume import DEVICES
+from octshard.prep import zips
+from octshard.prep.aireadi import Release, read_release
+from octshard.prep.directory import Damaged, Place, RefusedMember, shown
 
 JOURNAL, LOCK = ".unzip.journal.json", ".unzip.lock"
-CHUNK = 2**20  # bytes held per thread while writing
-RUN = 16  # members that one task extracts from one open ZIP
 JOURNAL_EVERY_S = 10.0  # a killed run writes again what it wrote since
-# Real OCT deflates 1.1 to 2 times and made-up black frames some hundred times; deflate's own limit is 1032.
-MAX_RATIO = 200
-SMALL = 2**20  # a member that unpacks to less cannot hurt, whatever its ratio
-MAX_MEMBER = 2**33  # bytes; the greatest real scan is 0.3 GB
-MAX_TOTAL = 2**44  # bytes out of one ZIP; a whole release is 5.4 TB
-NOT_A_ZIP = (zipfile.BadZipFile, NotImplementedError, EOFError, OverflowError, ValueError, struct.error)
-DAMAGED = (*NOT_A_ZIP, RuntimeError, zlib.error)  # what zipfile raises on bytes that are not what they claim
+JOURNAL_SHARE = 20  # and saving takes at most this part of the time, however long the journal
+SMALLEST, LARGEST = 2**18, 2**23  # bytes of one request
+BLOCKS = 4  # that a thread holds: two of `zips.chunks`, and the copies that a client or codec makes of them
+PUT = 2 * cloud.PART  # bytes that putting a large object into a remote store takes: a part, and a copy of it
 
 
 @dataclass(frozen=True)
-class RefusedMember:
-    """A ZIP, or a member of one, that was not unpacked, and why."""
+class Effort:
+    """What unzip may use: threads at once, and bytes of members held at once by all of them together."""
 
-    zip: str
-    member: str
-    reason: str
+    threads: int
+    memory: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far unzip is, in members and unpacked bytes, skipped and refused ones too; path: the last one's."""
+
+    done: int
+    total: int
+    bytes_done: int
+    bytes_total: int
+    path: str
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,25 @@ class Report:
     bytes_written: int
 
 
-@dataclass(frozen=True)
-class _Item:
-    """A member and the manifest path it goes to."""
+class _Budget:
+    """Bytes that threads may hold, all together; who would hold more waits for the others."""
 
-    zip: str
-    info: zipfile.ZipInfo  # of this very member: two of one ZIP may share a name
-    path: str
+    def __init__(self, free: int) -> None:
+        self.free = free
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def held(self, need: int) -> Iterator[None]:
+        """Takes `need` bytes of the budget for the block; they must not be more than there ever were."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.free >= need)
+            self.free -= need
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.free += need
+                self._changed.notify_all()
 
 
 @dataclass
@@ -71,234 +83,141 @@ class _Work:
     """What the threads share."""
 
     dst: str
-    total: int
-    told: Callable[[int, int, str], None]
+    places: dict[str, Place]
+    block: int  # bytes of one request
+    budget: _Budget
+    told: Callable[[Progress], None]
     journal: dict[str, dict[str, object]]
-    written: list[_Item] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
-    done: int = 0
     refused: list[RefusedMember] = field(default_factory=list)
+    done: int = 0
+    bytes_done: int = 0
+    bytes_total: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
-    saved_at: float = field(default_factory=time.monotonic)
+    saving: threading.Lock = field(default_factory=threading.Lock)
+    save_at: float = field(default_factory=lambda: time.monotonic() + JOURNAL_EVERY_S)
 
 
-def unzip(src: str, dst: str, threads: int, told: Callable[[int, int, str], None]) -> Report:
+def unzip(src: str, dst: str, effort: Effort, told: Callable[[Progress], None]) -> Report:
     """Unpacks every listed scan of the release at `src` to `dst`; skips what an earlier run wrote there.
 
-    A release without ZIPs is a UsageError. told(done, total, path): called after each member, on any thread.
+    A release without ZIPs is a UsageError. told: called after each member, on any thread, one at a time.
     """
-    if threads < 1:
-        raise UsageError(f"threads={threads}: want 1 or more")
+    threads, block = _share(effort, remote=store.is_remote(dst))
     release = read_release(src)
-    zips = find_zips(release.root)
-    if not zips:
-        places = "itself, its structural_oct, its retinal_oct/structural_oct and their device folders"
-        raise UsageError(f"{release.root}: no ZIP in {places}; name the release root, or skip unzip")
+    zipped, refused, unlisted = zips.open_release(release)
+    places = dict(sorted(zipped.places.items(), key=lambda item: (item[1].zip, item[1].offset)))
     with lock.one_writer(store.join(dst, LOCK)):
-        items, refused, unlisted = _match(release, zips)
-        work = _Work(dst, len(items), told, _read_journal(dst), refused=refused)
-        store.sweep(dst)
-        for folder in sorted({item.path.rsplit("/", 1)[0] for item in items}):
-            store.sweep(store.join(dst, folder))
-        runs = [group[i : i + RUN] for group in _by_zip(items) for i in range(0, len(group), RUN)]
+        budget = _Budget(effort.memory)
+        work = _Work(dst, places, block, budget, told, _read_journal(dst), refused=list(refused))
+        work.bytes_total = sum(place.size for place in places.values())
+        _sweep(work)
         try:
             with ThreadPoolExecutor(threads) as pool:
-                for _ in pool.map(lambda run: _extract(run, work), runs):
+                for _ in pool.map(lambda path: _extract(path, work), places):
                     pass
         finally:
             _save_journal(work)
-        for table in release.tables:
-            if store.join(release.root, table) != store.join(dst, table):
-                store.copy(store.join(release.root, table), store.join(dst, table))
-    found = {item.path for item in items}
-    missing = tuple(sorted({e.path for e in release.entries if e.path} - found))
+        _copy_tables(release, dst)
     return Report(
-        written=tuple(sorted(item.path for item in work.written)),
+        written=tuple(sorted(work.written)),
         skipped=tuple(sorted(work.skipped)),
         refused=tuple(sorted(work.refused, key=lambda r: (r.zip, r.member, r.reason))),
-        missing=missing,
+        missing=tuple(sorted({e.path for e in release.entries if e.path} - {*places, *zipped.refused})),
         unlisted=tuple(sorted(unlisted)),
-        bytes_written=sum(item.info.file_size for item in work.written),
+        bytes_written=sum(places[path].size for path in work.written),
     )
 
 
-def find_zips(root: str) -> list[str]:
-    """ZIPs at the root, in device folders, and in either below retinal_oct/structural_oct; sorted."""
-    homes = [root, store.join(root, "structural_oct"), store.join(root, "retinal_oct", "structural_oct")]
-    folders = [*homes, *(store.join(home, device) for home in homes for device in DEVICES)]
-    names = [store.join(folder, name) for folder in folders for name in store.list_names(folder)]
-    return sorted(name for name in names if name.lower().endswith(".zip"))
+def _share(effort: Effort, *, remote: bool) -> tuple[int, int]:
+    """(threads, bytes of one request), so that all threads together read by no more than `effort.memory`."""
+    if effort.threads < 1:
+        raise UsageError(f"threads={effort.threads}: want 1 or more")
+    least = max(BLOCKS * SMALLEST, PUT if remote else 0)
+    if effort.memory < least:
+        raise UsageError(f"unzip_memory={effort.memory}: want at least {least} bytes for this kind of DST")
+    threads = min(effort.threads, effort.memory // (BLOCKS * SMALLEST))
+    return threads, min(LARGEST, effort.memory // (BLOCKS * threads))
 
 
-def problem_of(info: zipfile.ZipInfo, zip_size: int) -> str:
-    """Why a member of a ZIP of so many bytes must not be unpacked, or nothing."""
-    name = info.orig_filename.replace("\\", "/")
-    if name.startswith("/") or name[1:2] == ":":
-        return "absolute name"
-    if ".." in name.split("/") or "\0" in name:
-        return "climbing name"
-    if stat.S_ISLNK(info.external_attr >> 16):
-        return "symbolic link"
-    if info.flag_bits & 0x1:
-        return "encrypted"
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return f"compression method {info.compress_type}, want stored or deflated"
-    if not 0 <= info.header_offset < zip_size:
-        return f"begins at byte {info.header_offset}, want one of the {zip_size} of its ZIP"
-    if info.file_size > MAX_MEMBER:
-        return f"{info.file_size} bytes, want at most {MAX_MEMBER}"
-    if info.file_size > SMALL and info.file_size > MAX_RATIO * max(1, info.compress_size):
-        return f"{info.compress_size} bytes would become {info.file_size}: more than {MAX_RATIO} times"
-    return ""
+def _sweep(work: _Work) -> None:
+    """Removes what a killed run left half-written."""
+    store.sweep(work.dst)
+    for folder in sorted({path.rsplit("/", 1)[0] for path in work.places if "/" in path}):
+        store.sweep(store.join(work.dst, folder))
 
 
-def _match(release: Release, zips: Sequence[str]) -> tuple[list[_Item], list[RefusedMember], list[str]]:
-    """(members to unpack, refused ones, members that no row wants)."""
-    by_place = _places(release.entries)
-    taken: dict[str, _Item] = {}
-    refused, unlisted = [], []
-    for url in zips:
-        members, size, problem = _directory(url)
-        if problem:
-            refused.append(RefusedMember(url, "", problem))
-        for info in members:
-            if info.is_dir():
-                continue
-            if reason := problem_of(info, size):
-                refused.append(RefusedMember(url, info.orig_filename, reason))
-                continue
-            path = _path_of(info.filename, url, by_place)
-            item = _Item(url, info, path)
-            if not path:
-                unlisted.append(f"{url}:{info.filename}")
-            elif path in taken:
-                refused.append(RefusedMember(url, info.filename, _twin(item, taken[path])))
-            else:
-                taken[path] = item
-    return list(taken.values()), refused, unlisted
+def _copy_tables(release: Release, dst: str) -> None:
+    for table in release.tables:
+        source, target = store.join(release.root, table), store.join(dst, table)
+        if source != target:
+            store.copy(source, target)
 
 
-def _directory(url: str) -> tuple[list[zipfile.ZipInfo], int, str]:
-    """(members of a ZIP, its bytes, why none of the members can be had)."""
-    size = store.size(url)
-    try:
-        with closing(store.open_read(url)) as file, zipfile.ZipFile(file) as opened:
-            members = opened.infolist()
-    except NOT_A_ZIP as error:
-        return [], size, f"not a whole ZIP: {_one_line(error)}"
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # what a file answers to a place before its beginning
-            raise
-        return [], size, f"not a whole ZIP: {_one_line(error)}"
-    if sum(info.compress_size for info in members) > size:
-        return [], size, "its members overlap: together they are larger than the ZIP"
-    if (total := sum(info.file_size for info in members)) > MAX_TOTAL:
-        return [], size, f"{total} bytes inside, want at most {MAX_TOTAL}"
-    return members, size, ""
-
-
-def _places(entries: Sequence[Entry]) -> dict[tuple[str, str, str], str]:
-    """(device, person folder, file name) -> manifest path; device or folder empty: where that is enough."""
-    found: dict[tuple[str, str, str], set[str]] = {}
-    for entry in entries:
-        folder, name = _tail(entry.path)
-        for device in (entry.device, ""):
-            for above in (folder, ""):
-                found.setdefault((device, above, name), set()).add(entry.path)
-    return {place: next(iter(paths)) for place, paths in found.items() if len(paths) == 1 and place[2]}
-
-
-def _path_of(member: str, zip_url: str, by_place: dict[tuple[str, str, str], str]) -> str:
-    """The manifest path that a member belongs to, whatever prefix its copy has; empty if none."""
-    folder, name = _tail(member)
-    above, file = _tail(zip_url)
-    hints = (f"/{member}", f"/{above}/", file)
-    device = next((d for hint in hints for d in DEVICES if d in hint), "")
-    for place in ((device, folder, name), (device, "", name)):
-        if place in by_place:
-            return by_place[place]
-    return ""
-
-
-def _tail(path: str) -> tuple[str, str]:
-    parts = ["", *path.split("/")]
-    return parts[-2], parts[-1]
-
-
-def _twin(item: _Item, first: _Item) -> str:
-    same = _sums(item) == _sums(first)
-    return f"duplicate of {first.info.filename} in {first.zip}, {'same' if same else 'other'} bytes"
-
-
-def _sums(item: _Item) -> dict[str, object]:
-    return {"size": item.info.file_size, "crc32": item.info.CRC}
-
-
-def _by_zip(items: Sequence[_Item]) -> Iterator[list[_Item]]:
-    groups: dict[str, list[_Item]] = {}
-    for item in items:
-        groups.setdefault(item.zip, []).append(item)
-    yield from groups.values()
-
-
-def _extract(run: Sequence[_Item], work: _Work) -> None:
-    """Unpacks members of one ZIP through a handle of its own, so that threads do not wait for each other."""
-    todo = []
-    for item in run:
-        if _stands(item, work):
-            _note(work, item, "skipped")
-        else:
-            todo.append(item)
-    if not todo:
+def _extract(path: str, work: _Work) -> None:
+    place, target = work.places[path], store.join(work.dst, path)
+    if _stands(path, work):
+        _note(path, work, "skipped", "")
         return
-    with closing(store.open_read(todo[0].zip)) as file, zipfile.ZipFile(file) as opened:
-        for item in todo:
-            _note(work, item, _unpack(opened, item, store.join(work.dst, item.path)))
-
-
-def _unpack(opened: zipfile.ZipFile, item: _Item, target: str) -> str:
-    """Writes one object; `written`, or why its bytes are not what the ZIP promises."""
     try:
-        with opened.open(item.info) as reading, store.create(target) as writing:
-            shutil.copyfileobj(reading, writing, CHUNK)
-            if writing.tell() != (size := item.info.file_size):
-                raise zipfile.BadZipFile(f"{writing.tell()} bytes came, the directory says {size}")
-    except DAMAGED as error:
+        with work.budget.held(_need(place, work)):
+            _write(place, target, work.block)
+    except Damaged as damage:
         store.remove(target)  # what an earlier run put there is not what this ZIP holds
-        return f"damaged: {_one_line(error)}"
-    return "written"
+        _note(path, work, f"damaged: {damage.args[2]}", "")
+    else:
+        _note(path, work, "written", store.etag(target))
+    if time.monotonic() > work.save_at and work.saving.acquire(blocking=False):
+        try:
+            _save_journal(work)
+        finally:
+            work.saving.release()
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _need(place: Place, work: _Work) -> int:
+    """Bytes that are held, at most, while a member is read and its object is put."""
+    put = min(PUT, 2 * place.size) if store.is_remote(work.dst) else 0
+    return max(BLOCKS * work.block, put)
 
 
-def _stands(item: _Item, work: _Work) -> bool:
+def _write(place: Place, target: str, block: int) -> None:
+    with store.create(target) as file:
+        for piece in zips.chunks(place, block):
+            file.write(piece)
+            del piece  # before the next is read
+
+
+def _stands(path: str, work: _Work) -> bool:
     """True if the journal and the store agree that an earlier run wrote this very member there."""
-    known = work.journal.get(item.path)
-    if known is None or any(known.get(name) != value for name, value in _sums(item).items()):
+    known = work.journal.get(path)
+    if known is None or any(known.get(name) != value for name, value in _sums(work.places[path]).items()):
         return False
     try:
-        return store.etag(store.join(work.dst, item.path)) == known.get("etag")
+        return store.etag(store.join(work.dst, path)) == known.get("etag")
     except FileNotFoundError:
         return False
 
 
-def _note(work: _Work, item: _Item, outcome: str) -> None:
-    etag = store.etag(store.join(work.dst, item.path)) if outcome == "written" else ""
+def _note(path: str, work: _Work, outcome: str, etag: str) -> None:
+    """Counts a member. outcome: skipped, written, or why it is refused."""
+    place = work.places[path]
     with work.lock:
-        if outcome == "written":
-            work.written.append(item)
-            work.journal[item.path] = {**_sums(item), "etag": etag}
-        elif outcome == "skipped":
-            work.skipped.append(item.path)
+        if outcome == "skipped":
+            work.skipped.append(path)
+        elif outcome == "written":
+            work.written.append(path)
+            work.journal[path] = {**_sums(place), "etag": etag}
         else:
-            work.journal.pop(item.path, None)
-            work.refused.append(RefusedMember(item.zip, item.info.filename, outcome))
-        work.done = done = work.done + 1
-        if time.monotonic() - work.saved_at > JOURNAL_EVERY_S:
-            _save_journal(work)
-    work.told(done, work.total, item.path)
+            work.journal.pop(path, None)
+            work.refused.append(RefusedMember(place.zip, shown(place.name), outcome))
+        work.done += 1
+        work.bytes_done += place.size
+        work.told(Progress(work.done, len(work.places), work.bytes_done, work.bytes_total, path))
+
+
+def _sums(place: Place) -> dict[str, object]:
+    return {"size": place.size, "crc32": place.crc32}
 
 
 def _read_journal(dst: str) -> dict[str, dict[str, object]]:
@@ -311,6 +230,9 @@ def _read_journal(dst: str) -> dict[str, dict[str, object]]:
 
 
 def _save_journal(work: _Work) -> None:
-    text = json.dumps(work.journal, sort_keys=True, indent=0)
-    store.write(store.join(work.dst, JOURNAL), text.encode())
-    work.saved_at = time.monotonic()
+    began = time.monotonic()
+    with work.lock:
+        known = dict(work.journal)
+    store.write(store.join(work.dst, JOURNAL), json.dumps(known, sort_keys=True, indent=0).encode())
+    took = time.monotonic() - began
+    work.save_at = began + max(JOURNAL_EVERY_S, JOURNAL_SHARE * took)

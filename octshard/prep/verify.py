@@ -1,133 +1,185 @@
 """Re-reads every shard of a dataset folder against its tables. Finds, never mends.
 
-A finding names the shard, the key and what is wrong; a sound folder gives none.
+One sequential pass over each tar; several tars at once, of each no more than one sample is held. A finding
+names the shard, the key and what is wrong; a sound folder gives none.
 """
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO
 
-from octshard import manifest, shard, store
+from octshard import manifest, pool, shard, store
 from octshard.manifest import Row, ShardInfo
-from octshard.prep import build
+from octshard.prep import crosscheck
+from octshard.prep.crosscheck import Finding, Tables
+from octshard.prep.tally import crossing
 
 CHUNK = 2**22
-END = 2 * shard.BLOCK  # zero bytes that close a tar
+AT_ONCE = 4  # tars that are read at the same time, at most one per core: checksums let go of the lock
+END = bytes(2 * shard.BLOCK)  # closes a tar
+Told = Callable[[int, int, str], None]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is not as the tables say. shard and key are empty where it concerns neither."""
+def verify(folder: str, deep: bool, told: Told) -> list[Finding]:
+    """Everything wrong with the dataset in `folder`. told(done, total, shard): bytes read, on any thread.
 
-    shard: str
-    key: str
-    what: str
-
-
-def verify(folder: str, told: Callable[[str], None]) -> list[Finding]:
-    """Everything wrong with the dataset in `folder`. told: called with the name of each shard as it is done.
-
-    A folder that is no finished dataset is a UsageError, a table that is missing or damaged an OctshardError.
+    Always: every byte of every tar by its sha256 and by the xxh3 of the sample it belongs to, and what the
+    tables, the listing and the parts of the build say of each other. deep: every sample is decoded as well,
+    and held against its row. A folder that is no finished dataset is a UsageError, a table that is missing
+    or damaged an OctshardError.
     """
     info = manifest.read_info(folder)
     rows = manifest.read_rows(store.join(folder, manifest.SAMPLES))
     infos = manifest.read_shards(store.join(folder, manifest.SHARDS))
-    findings = [*_counts(info, rows), *_tables(rows, infos, store.list_names(folder))]
-    for one in infos:
-        findings += _shard(folder, one, [row for row in rows if row.status == "ok" and row.shard == one.name])
-        told(one.name)
+    tables = Tables(folder, info, rows, infos, store.list_names(folder))
+    findings = [*crosscheck.tables(tables), *crosscheck.parts(tables)]
+    stored: dict[str, list[Row]] = {one.name: [] for one in infos}
+    for row in rows:
+        if row.status == "ok" and row.shard in stored:
+            stored[row.shard].append(row)
+    progress = _Progress(sum(one.bytes for one in infos), told)
+    threads = ThreadPoolExecutor(min(AT_ONCE, pool.cores(0)))
+    try:
+        walks = [_Walk(store.join(folder, one.name), one, stored[one.name], deep, progress) for one in infos]
+        for found in threads.map(lambda walk: list(walk.findings()), walks):
+            findings += found
+    finally:
+        threads.shutdown(cancel_futures=True)
     return findings
 
 
-def _counts(info: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[Finding]:
-    """A refused row that is lost leaves no gap in a tar, only a wrong count."""
-    if (found := build.counts(rows)) != (wanted := info.get("counts")):
-        yield Finding("", "", f"{manifest.SAMPLES} counts {found}, want {wanted} as in {manifest.INFO}")
+def across(folders: Sequence[str]) -> list[Finding]:
+    """The participants that stand in one split in one of these datasets and in another in another."""
+    tables = [manifest.read_rows(store.join(folder, manifest.SAMPLES)) for folder in folders]
+    alone = {person for rows in tables for person in crossing(rows)}
+    return [
+        Finding("", "", f"participant {person} stands in {' and '.join(splits)} of different folders")
+        for person, splits in crossing(row for rows in tables for row in rows).items()
+        if person not in alone  # `verify` of the one folder says so
+    ]
 
 
-def _tables(rows: Sequence[Row], infos: Sequence[ShardInfo], names: Sequence[str]) -> Iterator[Finding]:
-    """What the tables and the folder's listing say against each other."""
-    listed = {info.name for info in infos}
-    stored = [row for row in rows if row.status == "ok"]
-    for row in stored:
-        if row.shard not in listed:
-            yield Finding(row.shard, row.key, "the row's shard is not in shards.parquet")
-    for key, count in Counter(row.key for row in stored).items():
-        if count > 1:
-            yield Finding("", key, f"{count} rows store this key")
-    splits: dict[str, set[str]] = {}
-    for row in rows:
-        splits.setdefault(row.participant, set()).add(row.split)
-    for participant, found in sorted(splits.items()):
-        if len(found) > 1:
-            yield Finding("", "", f"participant {participant} stands in {' and '.join(sorted(found))}")
-    for name in names:
-        if name.endswith(build.TAR) and name not in listed:
-            yield Finding(name, "", "a tar that shards.parquet does not list")
+class _Progress:
+    """Bytes read, by all threads together."""
+
+    def __init__(self, total: int, told: Told) -> None:
+        self.total, self.told, self.done, self.lock = total, told, 0, threading.Lock()
+
+    def add(self, count: int, name: str) -> None:
+        with self.lock:
+            self.done += count
+            self.told(self.done, self.total, name)
 
 
-def _shard(folder: str, info: ShardInfo, rows: Sequence[Row]) -> Iterator[Finding]:
-    url = store.join(folder, info.name)
-    try:
-        size, found = _sums(url)
-    except FileNotFoundError:
-        yield Finding(info.name, "", f"the shard is missing; {info.samples} samples are in it")
-        return
-    if size != info.bytes:
-        yield Finding(info.name, "", f"{size} bytes, want {info.bytes}")
-    if found != info.sha256:
-        yield Finding(info.name, "", f"sha256 {found}, want {info.sha256}")
-    if len(rows) != info.samples:
-        yield Finding(info.name, "", f"{len(rows)} rows store samples in it, want {info.samples}")
-    ordered = sorted(rows, key=lambda row: row.offset or 0)
-    yield from _gaps(info, ordered)
-    for row in ordered:
-        yield from _sample(url, info, row, size)
+class _Tape:
+    """A tar, read front to back once: every byte that passes goes into its sha256."""
+
+    def __init__(self, file: BinaryIO, passed: Callable[[int], None]) -> None:
+        self.file, self.passed, self.at, self.sha256 = file, passed, 0, hashlib.sha256()
+
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes; fewer only at the end."""
+        pieces = []
+        while count and (piece := self.file.read(min(count, CHUNK))):
+            self.sha256.update(piece)
+            self.at += len(piece)
+            self.passed(len(piece))
+            count -= len(piece)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def skip(self, count: int | None) -> None:
+        """Passes over `count` bytes, or over all that are left."""
+        stop = None if count is None else self.at + count
+        while (stop is None or self.at < stop) and self.take(
+            CHUNK if stop is None else min(CHUNK, stop - self.at)
+        ):
+            pass
 
 
-def _sums(url: str) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    with store.open_read(url) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return size, digest.hexdigest()
+class _Walk:
+    """One tar and the rows that say what is in it."""
 
+    def __init__(
+        self, url: str, info: ShardInfo, rows: Sequence[Row], deep: bool, progress: _Progress
+    ) -> None:
+        self.url, self.info, self.rows, self.deep, self.progress = url, info, rows, deep, progress
 
-def _gaps(info: ShardInfo, rows: Sequence[Row]) -> Iterator[Finding]:
-    """Rows must tile the tar up to its end mark: a gap is a sample without a row."""
-    at = 0
-    for row in rows:
-        if row.offset is None or row.nbytes is None:
-            yield Finding(info.name, row.key, "the row has no offset")
-            continue
-        if row.offset > at:
-            yield Finding(
-                info.name, "", f"bytes {at} to {row.offset} belong to no row: a sample without a row"
+    def findings(self) -> Iterator[Finding]:
+        """All that is wrong with the tar, in the order in which it lies there."""
+        info = self.info
+        if len(self.rows) != info.samples:
+            yield self._finding("", f"{len(self.rows)} rows store samples in it, want {info.samples}")
+        try:
+            file = store.open_read(self.url)
+        except FileNotFoundError:
+            yield self._finding("", f"the shard is missing; {info.samples} samples are in it")
+            return
+        with file:
+            tape = _Tape(file, lambda count: self.progress.add(count, info.name))
+            yield from self._samples(tape)
+            yield from self._end(tape)
+        if tape.at != info.bytes:
+            yield self._finding("", f"{tape.at} bytes, want {info.bytes}")
+        if (found := tape.sha256.hexdigest()) != info.sha256:
+            yield self._finding("", f"sha256 {found}, want {info.sha256}")
+
+    def _samples(self, tape: _Tape) -> Iterator[Finding]:
+        """Rows must tile the tar: a gap is a sample without a row."""
+        placed = []
+        for row in self.rows:
+            if row.offset is None or row.nbytes is None or row.offset < 0 or row.nbytes < 1:
+                yield self._finding(row.key, f"the row has no place: offset {row.offset}, {row.nbytes} bytes")
+            else:
+                placed.append((row.offset, row.nbytes, row))
+        for offset, nbytes, row in sorted(placed, key=lambda place: (place[0], place[2].key)):
+            if offset < tape.at:
+                yield self._finding(row.key, f"begins at {offset}, inside the sample that ends at {tape.at}")
+                continue
+            if offset > tape.at:
+                yield from self._gap(tape, offset)
+            if len(data := tape.take(nbytes)) < nbytes:
+                yield self._finding(row.key, f"the tar ends at {tape.at}, inside the sample at {offset}")
+                continue
+            yield from self._sample(row, data)
+
+    def _gap(self, tape: _Tape, offset: int) -> Iterator[Finding]:
+        begin = tape.at
+        tape.skip(offset - begin)
+        if tape.at > begin:
+            text = f"bytes {begin} to {tape.at} belong to no row: a sample without a row"
+            yield self._finding("", text)
+
+    def _end(self, tape: _Tape) -> Iterator[Finding]:
+        """After the last row the end mark must come, and nothing else."""
+        begin = tape.at
+        tail = tape.take(len(END))
+        tape.skip(None)
+        if tape.at > begin + len(END):
+            text = (
+                f"rows end at byte {begin}, the tar's samples at {tape.at - len(END)}: a sample without a row"
             )
-        elif row.offset < at:
-            yield Finding(info.name, row.key, f"begins at {row.offset}, inside the sample that ends at {at}")
-        at = row.offset + row.nbytes
-    if at != info.bytes - END:
-        yield Finding(info.name, "", f"rows end at byte {at}, the tar's samples at {info.bytes - END}")
+            yield self._finding("", text)
+        elif tail != END:
+            yield self._finding("", f"bytes {begin} to {tape.at} are not the {len(END)} zeros that end a tar")
 
+    def _sample(self, row: Row, data: bytes) -> Iterator[Finding]:
+        where = f"{self.info.name} at {row.offset}"
+        if not self.deep:
+            if (found := shard.slice_digest(data)) != row.xxh3:
+                yield self._finding(
+                    row.key, f"{where}: xxh3 {found}, want {row.xxh3}: the bytes have changed"
+                )
+            return
+        try:
+            sample = shard.unpack(data, row.key, row.xxh3, where)
+        except shard.BadSample as error:
+            yield self._finding(row.key, str(error))
+            return
+        for what in crosscheck.sample(row, sample):
+            yield self._finding(row.key, f"{where}: {what}")
 
-def _sample(url: str, info: ShardInfo, row: Row, size: int) -> Iterator[Finding]:
-    if row.offset is None or row.nbytes is None:
-        return
-    if row.offset + row.nbytes > size:
-        yield Finding(info.name, row.key, f"the tar ends at {size}, inside the sample at {row.offset}")
-        return
-    data = store.read_range(url, row.offset, row.offset + row.nbytes)
-    try:
-        sample = shard.unpack(data, row.key, row.xxh3, f"{info.name} at {row.offset}")
-    except shard.BadSample as error:
-        yield Finding(info.name, row.key, str(error))
-        return
-    voxels = hashlib.sha256(sample.voxels_DHW.data).hexdigest()
-    if voxels != row.sha256:
-        yield Finding(info.name, row.key, f"voxels of sha256 {voxels}, want {row.sha256}")
-    if sample.voxels_DHW.shape != row.shape_out:
-        yield Finding(info.name, row.key, f"shape {sample.voxels_DHW.shape}, want {row.shape_out}")
+    def _finding(self, key: str, what: str) -> Finding:
+        return Finding(self.info.name, key, what)

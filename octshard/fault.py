@@ -1,0 +1,82 @@
+"""What a failed request to a store means, whatever library it came from: worth another try, or what else.
+
+gcsfs, aiohttp, requests, google-auth, s3fs and botocore each raise kinds of their own; here they are sorted,
+by status first and by name where there is none, so that none of them need be imported.
+"""
+
+from typing import Literal
+
+from octshard.errors import OctshardError
+
+Kind = Literal["absent", "taken", "past the end", "refused", "transient", "wrong"]
+
+TRANSIENT = (408, 409, 429)  # and 5xx; 409 is how S3 answers two writers of one object
+NAMES = (
+    "Timeout",
+    "Connect",
+    "Transport",
+    "Payload",
+    "IncompleteRead",
+    "ResponseParser",
+    "ResponseStreaming",
+)
+
+
+class StoreError(OctshardError):
+    """A store did not do what was asked, after bounded retries."""
+
+
+class PastTheEnd(StoreError):
+    """Bytes were asked for that the object does not have."""
+
+
+class ShortReply(ConnectionError):
+    """Fewer bytes came, or were taken, than were promised."""
+
+
+def kind_of(error: BaseException) -> Kind:
+    """What the failure means; `taken`: a condition of the request does not hold; `wrong`: anything else.
+
+    s3fs and google-auth wrap what knows better: where an error says nothing by itself, its cause is asked.
+    """
+    status = _status(error)
+    cause = error.__cause__
+    if isinstance(error, FileExistsError) or status == 412:
+        return "taken"
+    if isinstance(error, FileNotFoundError) or status == 404:
+        return "absent"
+    if status in (401, 403) or _is_refusal(error):
+        # gcsfs reports a bad moment of the token server as a 401, and google-auth says that it may pass
+        return "transient" if getattr(cause, "retryable", False) is True else "refused"
+    if status == 416:
+        return "past the end"
+    if status is not None:
+        return "transient" if status in TRANSIENT or status >= 500 else "wrong"
+    names = [base.__name__ for base in type(error).__mro__]
+    if any("Certificate" in name for name in names):
+        return "wrong"
+    known = any(word in name for name in names for word in NAMES)
+    if known or isinstance(error, ConnectionError | TimeoutError):
+        return "transient"
+    return kind_of(cause) if cause is not None else "wrong"
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text without line breaks, or its name if it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """True for the refusals without a status: s3fs's, botocore's, and gcsfs's 403, told by its first word."""
+    forbidden = type(error) is OSError and str(error).startswith("Forbidden")
+    return forbidden or isinstance(error, PermissionError) or "Credentials" in type(error).__name__
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status of a cloud client's exception: gcsfs `code`, aiohttp `status`, botocore `response`."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        found = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    else:
+        found = getattr(error, "code", None) or getattr(error, "status", None)
+    return int(str(found)) if str(found).isdigit() else None

@@ -1,0 +1,267 @@
+"""What the tables, the parts of a build and a sample say against each other; no tar is opened here.
+
+A finding names the shard, the key and what is wrong. Where everything agrees there is none.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from octshard import intensity, manifest, store
+from octshard.errors import OctshardError
+from octshard.manifest import Row, ShardInfo
+from octshard.prep import build
+from octshard.prep.tally import crossing
+from octshard.shard import Sample
+from octshard.volume import REASONS
+
+ASKING = 16  # requests at once: a store answers one in tens of milliseconds
+SHOWN = 3  # of many wrong rows of one shard so many are named
+LATE_FLAGS = {"equal_pixels"}  # only the whole device can tell: in samples.parquet, but in no part and no tar
+IN_JSON = {
+    "shape": "shape_out",
+    "spacing_mm": "spacing_out",
+}  # a sample's JSON -> its row, where names differ
+ALWAYS_IN_JSON = (
+    "spacing_mm", "mean", "std", "p01", "p99", "participant", "device", "protocol", "region", "eye", "split",
+    "geometry", "assumed_spacing", "flags",
+)  # fmt: skip
+FIELDS = {field.name for field in dataclasses.fields(Row)}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as the tables say. shard and key are empty where it concerns neither."""
+
+    shard: str
+    key: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A dataset folder's tables as they were read, and the names of its files."""
+
+    folder: str
+    info: Mapping[str, Any]
+    rows: Sequence[Row]
+    shards: Sequence[ShardInfo]
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a build left of one shard; None or a message where it is not there or not what we write."""
+
+    name: str
+    rows: list[Row] | None
+    rows_sha256: str
+    done: dict[str, Any] | None
+    wrong: tuple[str, ...]
+
+
+def tables(found: Tables) -> Iterator[Finding]:
+    """What the three tables and the folder's listing say against each other."""
+    if (counts := build.counts(found.rows)) != (wanted := found.info.get("counts")):
+        yield Finding("", "", f"{manifest.SAMPLES} counts {counts}, want {wanted} as in {manifest.INFO}")
+    for name, count in Counter(info.name for info in found.shards).items():
+        if count > 1:
+            yield Finding(name, "", f"{manifest.SHARDS} lists it {count} times")
+    infos = {info.name: info for info in found.shards}
+    for row in found.rows:
+        yield from _row(row, infos, str(found.info.get("device", row.device)))
+    for key, count in Counter(row.key for row in found.rows if row.status == "ok").items():
+        if count > 1:
+            yield Finding("", key, f"{count} rows store this key")
+    for person, splits in crossing(found.rows).items():
+        yield Finding("", "", f"participant {person} stands in {' and '.join(splits)}")
+    for name in found.names:
+        if name.endswith(build.TAR) and name not in infos:
+            yield Finding(name, "", f"a tar that {manifest.SHARDS} does not list")
+
+
+def parts(found: Tables) -> Iterator[Finding]:
+    """What plan.json, the shards' rows.parquet and done.json say against the tables.
+
+    A folder that holds none of them is a copy for training, and sound.
+    """
+    ends = (build.ROWS, build.DONE)
+    left = {name.removesuffix(end) for end in ends for name in found.names if name.endswith(end)}
+    if manifest.PLAN not in found.names:
+        if left:
+            yield Finding("", "", f"{manifest.PLAN} is missing, though parts of a build are there")
+        return
+    planned, wrong = _plan(found)
+    yield from (Finding("", "", what) for what in wrong)
+    if planned is None:
+        return
+    yield from (
+        Finding(name + build.TAR, "", "parts of it are there, but no plan")
+        for name in sorted(left - {*planned})
+    )
+    with ThreadPoolExecutor(ASKING) as threads:
+        read = list(threads.map(lambda name: _read_part(found.folder, name), sorted(planned)))
+    infos = {info.name: info for info in found.shards}
+    for part in read:
+        info = infos.pop(part.name + build.TAR, None)
+        for what in (*part.wrong, *_part(part, planned[part.name], info)):
+            yield Finding(part.name + build.TAR, "", what)
+    for name in infos:
+        yield Finding(name, "", f"{manifest.SHARDS} lists it, but {manifest.PLAN} does not")
+    yield from _same_rows(found.rows, read)
+
+
+def sample(row: Row, stored: Sample) -> Iterator[str]:
+    """How a decoded sample differs from its row: voxels, shape, dtype, moments, every field of its JSON."""
+    voxels = stored.voxels_DHW
+    digest = hashlib.sha256(voxels.data).hexdigest()
+    if digest != row.sha256:
+        yield f"voxels of sha256 {digest}, want {row.sha256}"
+    if voxels.shape != row.shape_out or str(voxels.dtype) != row.dtype:
+        yield f"voxels {voxels.dtype}{voxels.shape}, want {row.dtype}{row.shape_out}"
+    if voxels.dtype in (np.uint8, np.uint16):
+        found = intensity.moments(intensity.histogram(voxels))
+        for name, value in found._asdict().items():
+            if not _same(value, getattr(row, name)):
+                yield f"{name} of the voxels is {value}, the row says {getattr(row, name)}"
+    if (version := stored.meta.get("format")) != manifest.FORMAT_VERSION:
+        yield f"its JSON is of format {version!r}, want {manifest.FORMAT_VERSION}"
+    yield from (f"its JSON has no {name}" for name in ALWAYS_IN_JSON if name not in stored.meta)
+    for name, value in stored.meta.items():
+        field = IN_JSON.get(name, name)
+        if field in FIELDS and not _same(value, wanted := _as_built(row, field)):
+            yield f"its JSON says {name} = {value!r}, the row {wanted!r}"
+
+
+def _row(row: Row, infos: Mapping[str, ShardInfo], device: str) -> Iterator[Finding]:
+    if row.device != device:
+        yield Finding(row.shard, row.key, f"a row of {row.device} among those of {device}")
+    if row.status == "refused":
+        if row.reason not in REASONS:
+            yield Finding(row.shard, row.key, f"refused for {row.reason!r}, which is no reason of ours")
+        return
+    if row.status != "ok":
+        yield Finding(row.shard, row.key, f"status {row.status!r}, want ok or refused")
+        return
+    info = infos.get(row.shard)
+    if info is None:
+        yield Finding(row.shard, row.key, f"the row's shard is not in {manifest.SHARDS}")
+    elif (row.split, row.device) != (info.split, info.device):
+        wanted = f"{info.device} {info.split}"
+        yield Finding(row.shard, row.key, f"a row of {row.device} {row.split} in a shard of {wanted}")
+
+
+def _plan(found: Tables) -> tuple[dict[str, list[str]] | None, list[str]]:
+    """The shards of plan.json with their files in order, and what it says against dataset.json."""
+    try:
+        plan = json.loads(store.read(store.join(found.folder, manifest.PLAN)))
+        shards = {str(name): list(map(str, paths)) for name, paths in plan["shards"].items()}
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return None, [f"{manifest.PLAN} is not what octshard writes ({type(error).__name__})"]
+    wrong = [
+        f"{manifest.PLAN} and {manifest.INFO} differ in {name}"
+        for name in ("format", "config", "config_digest")
+        if plan.get(name) != found.info.get(name)
+    ]
+    return shards, wrong
+
+
+def _read_part(folder: str, name: str) -> _Part:
+    wrong = []
+    rows, digest, done = None, "", None
+    try:
+        digest = hashlib.sha256(store.read(store.join(folder, name + build.ROWS))).hexdigest()
+        rows = manifest.read_rows(store.join(folder, name + build.ROWS))
+    except store.StoreError:
+        raise
+    except FileNotFoundError:
+        wrong.append(f"{name}{build.ROWS} is missing")
+    except OctshardError as error:
+        wrong.append(str(error))
+    try:
+        done = json.loads(store.read(store.join(folder, name + build.DONE)))
+    except FileNotFoundError:
+        wrong.append(f"{name}{build.DONE} is missing")
+    except ValueError as error:
+        wrong.append(f"{name}{build.DONE} is not JSON ({error})")
+    return _Part(name, rows, digest, done, tuple(wrong))
+
+
+def _part(part: _Part, paths: Sequence[str], info: ShardInfo | None) -> Iterator[str]:
+    if part.rows is not None and [row.source for row in part.rows] != list(paths):
+        yield f"{part.name}{build.ROWS} has not the files of {manifest.PLAN} in their order"
+    if part.done is None:
+        return
+    done = part.done if isinstance(part.done, dict) else {}
+    if part.rows is not None and done.get(build.ROWS_DIGEST) != part.rows_sha256:
+        yield f"{part.name}{build.DONE} is of other bytes of {part.name}{build.ROWS}"
+    said = {name: value for name, value in done.items() if name != build.ROWS_DIGEST}
+    if info is None and said.get("samples") != 0:
+        yield f"{part.name}{build.DONE} tells of samples, but {manifest.SHARDS} does not list the shard"
+    elif info is not None and said != (wanted := dataclasses.asdict(info)):
+        names = ", ".join(name for name in wanted if said.get(name) != wanted[name]) or "its fields"
+        yield f"{part.name}{build.DONE} and {manifest.SHARDS} differ in {names}"
+
+
+def _same_rows(rows: Sequence[Row], read: Iterable[_Part]) -> Iterator[Finding]:
+    """Every row of the parts stands in samples.parquet as it is, and no other."""
+    open_rows = Counter(map(_without_late_flags, rows))
+    missing: list[tuple[str, Row]] = []
+    whole = True
+    for part in read:
+        whole &= part.rows is not None
+        for row in part.rows or ():
+            if open_rows[row] > 0:
+                open_rows[row] -= 1
+            else:
+                missing.append((part.name, row))
+    others = {(row.key, row.source): row for row, count in open_rows.items() if count > 0}
+    told = Counter[str]()
+    for name, row in missing:
+        other = others.pop((row.key, row.source), None)
+        told[name] += 1
+        if told[name] <= SHOWN:
+            where = f"{name}{build.ROWS} and {manifest.SAMPLES}"
+            what = f"a row of {name}{build.ROWS} that {manifest.SAMPLES} does not have"
+            yield Finding(
+                name + build.TAR, row.key, f"{where} differ: {_difference(row, other)}" if other else what
+            )
+    for name, count in told.items():
+        if count > SHOWN:
+            yield Finding(name + build.TAR, "", f"{count - SHOWN} more of its rows differ so")
+    for row in others.values() if whole else ():
+        yield Finding(row.shard, row.key, f"a row of {manifest.SAMPLES} that no part of the build has")
+
+
+def _difference(row: Row, other: Row) -> str:
+    """The fields in which two rows differ."""
+    names = [name for name in FIELDS if getattr(row, name) != getattr(other, name)]
+    return ", ".join(f"{name} {getattr(row, name)!r}, {getattr(other, name)!r}" for name in sorted(names))
+
+
+def _without_late_flags(row: Row) -> Row:
+    if LATE_FLAGS.isdisjoint(row.flags):
+        return row
+    return dataclasses.replace(row, flags=tuple(flag for flag in row.flags if flag not in LATE_FLAGS))
+
+
+def _as_built(row: Row, field: str) -> Any:
+    """A row's value as its sample was written with it."""
+    return getattr(_without_late_flags(row) if field == "flags" else row, field)
+
+
+def _same(found: Any, wanted: Any) -> bool:
+    """Lists and tuples are one; floats may differ in the last few bits, as machines round their own way."""
+    if isinstance(found, list | tuple) and isinstance(wanted, list | tuple):
+        return len(found) == len(wanted) and all(map(_same, found, wanted))
+    if isinstance(found, float) and isinstance(wanted, float):
+        return math.isclose(found, wanted, rel_tol=1e-9, abs_tol=1e-12)
+    return bool(found == wanted)

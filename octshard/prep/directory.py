@@ -1,0 +1,240 @@
+"""What a ZIP says it holds: its directory, read by ranges of its tail, ZIP64 too, every member checked.
+
+What lies about itself becomes one refusal, never a crash, a hang or a large allocation. A member's name is
+told and compared; it never becomes a path.
+"""
+
+import stat
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from octshard import store
+from octshard.errors import OctshardError
+
+STORED, DEFLATED = 0, 8
+LOCKED, SIZES_FOLLOW, UTF8 = 0x2041, 0x8, 0x800  # flag bits; LOCKED: the three kinds of encryption
+WIDE = 2**32 - 1  # in a field of 32 bits: see the ZIP64 field
+LOCAL = struct.Struct("<4s5H3L2H")  # a local header, up to its name
+
+TAIL = 2**17  # bytes of the first read: the end records and, in a ZIP of some hundred members, the directory
+MAX_DIRECTORY = 2**27  # bytes; that of a whole release in one ZIP has 10 million
+MAX_MEMBERS = 2**20
+# Real OCT deflates 1.1 to 2 times and made-up black frames some hundred times; deflate's own limit is 1032.
+MAX_RATIO = 200
+SMALL = 2**20  # a member that unpacks to less cannot hurt, whatever its ratio
+MAX_MEMBER = 2**33  # bytes; the greatest real scan is 0.3 GB
+MAX_TOTAL = 2**44  # bytes out of one ZIP; a whole release is 5.4 TB
+MAX_SHOWN = 500  # characters of a name in a message
+
+_ENTRY = struct.Struct("<4s6H3L5H2L")
+_END, _END64, _LOCATOR_BYTES = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), 20
+_SEE_END64 = (2**16 - 1,) * 4 + (WIDE,) * 2  # what a field of the end record says when the ZIP64 one knows
+
+
+class Damaged(OctshardError):
+    """A ZIP or a member is not what it promises. args: (zip, member or nothing, reason)."""
+
+    def __str__(self) -> str:
+        url, member, reason = self.args
+        return f"{url}:{shown(member)}: {reason}" if member else f"{url}: {reason}"
+
+
+@dataclass(frozen=True)
+class RefusedMember:
+    """A ZIP (`member` empty), or a member of one, that cannot be had, and why."""
+
+    zip: str
+    member: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a member stands, and what its bytes must come to."""
+
+    zip: str
+    name: str
+    offset: int  # of its local header
+    compressed: int  # bytes in the ZIP
+    size: int  # bytes unpacked
+    crc32: int
+    method: int  # STORED or DEFLATED
+    limit: int  # byte at which the directory begins: no member reaches beyond
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """A directory as it stands in its ZIP, and what the end record says of it."""
+
+    zip: str
+    data: bytes
+    start: int  # where it begins
+    shift: int  # bytes before the ZIP's own first one: offsets count from there
+    count: int  # members promised,
+    modulus: int  # but for a multiple of this
+
+
+def read(url: str) -> tuple[list[Place], list[RefusedMember]]:
+    """The members of a ZIP that can be had, folders left out, and those that cannot.
+
+    A ZIP that cannot be had at all is one refusal without a member's name.
+    """
+    try:
+        members = list(_members(_raw(url, store.size(url))))
+        sound = [place for place, problem in members if not problem]
+        _want_possible(url, sound)
+    except Damaged as damage:
+        return [], [RefusedMember(*damage.args)]
+    overlap = _overlaps(sound)
+    judged = [(place, problem or overlap.get(id(place), "")) for place, problem in members]
+    refused = [RefusedMember(url, shown(place.name), problem) for place, problem in judged if problem]
+    return [place for place, problem in judged if not problem], refused
+
+
+def problem_of(place: Place, flags: int, attributes: int) -> str:
+    """Why a member with these flag bits and external attributes must not be read, or nothing."""
+    name = place.name.replace("\\", "/")
+    if name.startswith("/") or name[1:2] == ":":
+        return "absolute name"
+    if ".." in name.split("/") or "\0" in name:
+        return "climbing name"
+    if stat.S_ISLNK(attributes >> 16):
+        return "symbolic link"
+    if flags & LOCKED:
+        return "encrypted"
+    if place.method not in (STORED, DEFLATED):
+        return f"compression method {place.method}, want stored or deflated"
+    if (end := _least_end(place)) > place.limit:
+        return f"bytes {place.offset} to {end}, want them before its ZIP's directory at {place.limit}"
+    if place.method == STORED and place.compressed != place.size:
+        return f"stored, but {place.compressed} bytes would become {place.size}"
+    if place.size > MAX_MEMBER:
+        return f"{place.size} bytes, want at most {MAX_MEMBER}"
+    if place.size > SMALL and place.size > MAX_RATIO * max(1, place.compressed):
+        return f"{place.compressed} bytes would become {place.size}: more than {MAX_RATIO} times"
+    return ""
+
+
+def shown(name: str) -> str:
+    """A name that breaks neither a line nor a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in name[:MAX_SHOWN])
+
+
+def _raw(url: str, size: int) -> _Raw:
+    """Reads the tail of a ZIP, and the directory where it is not all in there."""
+    tail = store.read_range(url, max(0, size - TAIL), size)
+    base = size - len(tail)
+    at = tail.rfind(b"PK\5\6")
+    while at >= 0 and at + _END.size + int.from_bytes(tail[at + 20 : at + 22], "little") > len(tail):
+        at = tail.rfind(b"PK\5\6", 0, at)  # the record's own comment must be whole
+    if at < 0:
+        raise _broken(url, f"no end record in the last {len(tail)} of its {size} bytes; is it cut off?")
+    (disk, first, here, count, length, offset), stop, modulus = _end(url, tail, at)
+    if disk or first or here != count:
+        raise _broken(url, f"part {disk} of several, with {here} of {count} members; want one whole ZIP")
+    start = base + stop - length
+    if offset > start:
+        raise _broken(url, f"a directory of {length} bytes at {offset} runs into the end at {base + stop}")
+    if length > MAX_DIRECTORY:
+        raise _broken(url, f"a directory of {length} bytes, want at most {MAX_DIRECTORY}")
+    if count * _ENTRY.size > length:
+        raise _broken(url, f"{count} members promised in a directory of {length} bytes, too few for that")
+    whole = start >= base
+    data = tail[start - base : stop] if whole else store.read_range(url, start, base + stop)
+    return _Raw(url, data, start, start - offset, count, modulus)
+
+
+def _end(url: str, tail: bytes, at: int) -> tuple[list[int], int, int]:
+    """(disk, first disk, members here, members, bytes, offset) of a directory, where it stops in `tail`,
+    and the modulus of its count, by the end record at byte `at` of `tail` and the ZIP64 one before it."""
+    told = _END.unpack_from(tail, at)[1:7]
+    if not tail.startswith(b"PK\6\7", max(0, at - _LOCATOR_BYTES)):
+        return list(told), at, 2**16
+    at -= _LOCATOR_BYTES + _END64.size
+    if at < 0 or not tail.startswith(b"PK\6\6", at):
+        raise _broken(url, "no ZIP64 end record before its locator")
+    wide = _END64.unpack_from(tail, at)[4:]
+    values = zip(told, wide, _SEE_END64, strict=True)
+    return [full if narrow == see else narrow for narrow, full, see in values], at, 2**64
+
+
+def _members(raw: _Raw) -> Iterator[tuple[Place, str]]:
+    """Every member that is no folder, and why it must not be read, or nothing."""
+    at = seen = 0
+    while at < len(raw.data):
+        if at + _ENTRY.size > len(raw.data) or not raw.data.startswith(b"PK\1\2", at):
+            raise _broken(raw.zip, f"no directory entry at byte {raw.start + at}")
+        stop = at + _ENTRY.size + sum(struct.unpack_from("<3H", raw.data, at + 28))
+        if stop > len(raw.data):
+            raise _broken(raw.zip, f"the directory entry at byte {raw.start + at} runs beyond the directory")
+        if (seen := seen + 1) > MAX_MEMBERS:
+            raise _broken(raw.zip, f"more than {MAX_MEMBERS} members")
+        place, problem = _member(raw, at)
+        if not place.name.endswith(("/", "\\")):
+            yield place, problem
+        at = stop
+    if (seen - raw.count) % raw.modulus:
+        raise _broken(raw.zip, f"{seen} members in its directory, {raw.count} by its end record")
+
+
+def _member(raw: _Raw, at: int) -> tuple[Place, str]:
+    """The member of the entry at byte `at` of a directory, and its problem or nothing."""
+    entry = _ENTRY.unpack_from(raw.data, at)
+    flags, method, crc32, names, extras, attributes = (entry[i] for i in (3, 4, 7, 10, 11, 15))
+    begin, end = at + _ENTRY.size, at + _ENTRY.size + names
+    wide, problem = _wide_field(raw.data[end : end + extras]), ""
+    numbers = []
+    for number in (entry[9], entry[8], entry[16]):  # in the order of the ZIP64 field
+        if number == WIDE and len(wide) < 8:
+            problem = "4 GiB or more without a ZIP64 field that says how much"
+        elif number == WIDE:
+            number, wide = int.from_bytes(wide[:8], "little"), wide[8:]
+        numbers.append(number)
+    size, compressed, offset = numbers
+    name = raw.data[begin:end].decode("utf-8" if flags & UTF8 else "cp437", "surrogateescape")
+    if any(0xDC80 <= ord(char) <= 0xDCFF for char in name):
+        problem = "a name that is not the UTF-8 it claims to be"
+    place = Place(raw.zip, name, offset + raw.shift, compressed, size, crc32, method, raw.start)
+    return place, problem or problem_of(place, flags, attributes)
+
+
+def _wide_field(extra: bytes) -> bytes:
+    """The ZIP64 field among the extra fields of an entry, or nothing."""
+    at = 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, at)
+        if kind == 1:
+            return extra[at + 4 : at + 4 + length]
+        at += 4 + length
+    return b""
+
+
+def _want_possible(url: str, places: Sequence[Place]) -> None:
+    """Damaged if the members together are more than their ZIP can hold, or than we want out of one."""
+    if places and sum(place.compressed for place in places) > places[0].limit:
+        raise Damaged(url, "", "its members overlap: together they are larger than the ZIP")
+    if (total := sum(place.size for place in places)) > MAX_TOTAL:
+        raise Damaged(url, "", f"{total} bytes inside, want at most {MAX_TOTAL}")
+
+
+def _overlaps(places: Sequence[Place]) -> dict[int, str]:
+    """id(place) -> what is wrong with it, for every place that shares bytes with another."""
+    found: dict[int, str] = {}
+    furthest: Place | None = None
+    for place in sorted(places, key=lambda p: p.offset):
+        if furthest is not None and place.offset < _least_end(furthest):
+            found[id(place)] = f"overlaps {shown(furthest.name)}"
+            found.setdefault(id(furthest), f"overlaps {shown(place.name)}")
+        if furthest is None or _least_end(place) > _least_end(furthest):
+            furthest = place
+    return found
+
+
+def _least_end(place: Place) -> int:
+    """A member's end, if its local header has no extra fields."""
+    return place.offset + LOCAL.size + len(place.name) + place.compressed
+
+
+def _broken(url: str, reason: str) -> Damaged:
+    return Damaged(url, "", f"not a whole ZIP: {reason}")

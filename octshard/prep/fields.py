@@ -1,0 +1,132 @@
+"""Header values of a DICOM dataset: the listed fields, as text, numbers and items.
+
+A field that is not listed is never parsed, so no name, date, comment or private tag can leave a file. Reading
+a value costs time and memory in line with its bytes, whatever these say; one that is none is a Refused.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from octshard.prep import elements
+from octshard.prep.elements import Bytes, Coding, Element
+from octshard.volume import Refused
+
+LISTED = {  # name: tag, and the value representation where a file does not say it
+    "SOPClassUID": (0x00080016, b"UI"),
+    "SOPInstanceUID": (0x00080018, b"UI"),
+    "Manufacturer": (0x00080070, b"LO"),
+    "ManufacturerModelName": (0x00081090, b"LO"),
+    "SliceThickness": (0x00180050, b"DS"),
+    "SpacingBetweenSlices": (0x00180088, b"DS"),
+    "Laterality": (0x00200060, b"CS"),
+    "ImageLaterality": (0x00200062, b"CS"),
+    "OphthalmicFrameLocationSequence": (0x00220031, b"SQ"),
+    "ReferenceCoordinates": (0x00220032, b"FL"),
+    "SamplesPerPixel": (0x00280002, b"US"),
+    "PhotometricInterpretation": (0x00280004, b"CS"),
+    "NumberOfFrames": (0x00280008, b"IS"),
+    "Rows": (0x00280010, b"US"),
+    "Columns": (0x00280011, b"US"),
+    "PixelSpacing": (0x00280030, b"DS"),
+    "BitsAllocated": (0x00280100, b"US"),
+    "BitsStored": (0x00280101, b"US"),
+    "PixelRepresentation": (0x00280103, b"US"),
+    "RescaleIntercept": (0x00281052, b"DS"),
+    "RescaleSlope": (0x00281053, b"DS"),
+    "PixelMeasuresSequence": (0x00289110, b"SQ"),
+    "PixelValueTransformationSequence": (0x00289145, b"SQ"),
+    "SharedFunctionalGroupsSequence": (0x52009229, b"SQ"),
+    "PerFrameFunctionalGroupsSequence": (0x52009230, b"SQ"),
+}
+TAGS = frozenset(tag for tag, _ in LISTED.values())
+BINARY = {b"US": "u2", b"SS": "i2", b"UL": "u4", b"SL": "i4", b"FL": "f4", b"FD": "f8"}
+MOST_TEXT = 1024  # bytes; the longest listed text has 64
+
+
+class Fields:
+    """The listed elements of one dataset or item."""
+
+    def __init__(self, data: Bytes, coding: Coding, listed: Mapping[int, Element]) -> None:
+        self._data, self._coding, self._listed = data, coding, listed
+
+    def text(self, name: str) -> str:
+        """The value on one line, without its padding; empty if there is none. Refused if it is too long."""
+        element = self._listed.get(LISTED[name][0])
+        raw = "" if element is None else self._text(name, element)
+        return "".join(letter if letter.isprintable() else "?" for letter in raw)
+
+    def numbers(self, name: str) -> np.ndarray:
+        """All numbers of the value, float64, NaN for a blank; empty if there is none. Refused if text."""
+        element = self._listed.get(LISTED[name][0])
+        if element is None:
+            return np.empty(0)
+        vr, order = self._coded(name, element)
+        if vr in BINARY:
+            kind = np.dtype(order + BINARY[vr])
+            if element.length % kind.itemsize:
+                raise Refused("unreadable", f"{name} has {element.length} bytes, want whole {vr.decode()}")
+            count = element.length // kind.itemsize
+            return np.frombuffer(self._data, kind, count, element.start).astype(np.float64)
+        text = self._text(name, element)
+        try:
+            return np.array([_number(part.strip()) for part in text.split("\\")] if text else [], np.float64)
+        except ValueError:
+            raise Refused("unreadable", f"{name} is {text[:64]!r}, want numbers") from None
+
+    def number(self, name: str) -> float | None:
+        """The one number of the value; None if there is none or a blank. Refused if there are several."""
+        values = self.numbers(name)
+        if len(values) > 1:
+            raise Refused("unreadable", f"{name} has {len(values)} values, want one")
+        return None if not len(values) or np.isnan(values[0]) else float(values[0])
+
+    def integer(self, name: str) -> int | None:
+        """The same, whole."""
+        value = self.number(name)
+        if value is not None and not value.is_integer():
+            raise Refused("unreadable", f"{name} is {value}, want a whole number")
+        return None if value is None else int(value)
+
+    def items(self, name: str) -> Iterator["Fields"]:
+        """The items of a sequence, read as they are asked for; none if there is no such sequence."""
+        element = self._listed.get(LISTED[name][0])
+        if element is None:
+            return
+        vr, order = self._coded(name, element)
+        if vr != b"SQ":
+            raise Refused("unreadable", f"{name} is {vr.decode('latin-1')}, want a sequence")
+        coding = Coding(self._coding.explicit and element.vr != b"UN", order)
+        for start, stop in elements.items(self._data, element, coding):
+            inside = coding
+            if coding.explicit and not bytes(self._data[start + 4 : start + 6]).isalpha():
+                inside = Coding(False, order)  # implicit items in an explicit file: seen from old exporters
+            listed = {e.tag: e for e in elements.children(self._data, (start, stop), inside) if e.tag in TAGS}
+            yield Fields(self._data, inside, listed)
+
+    def first(self, name: str) -> "Fields | None":
+        """The first item of a sequence, if there is one."""
+        return next(self.items(name), None)
+
+    def _coded(self, name: str, element: Element) -> tuple[bytes, str]:
+        """(value representation, byte order): PS3.5 §6.2.2 for an unknown one."""
+        if element.vr in (b"", b"UN"):
+            return LISTED[name][1], self._coding.order if element.vr == b"" else "<"
+        return element.vr, self._coding.order
+
+    def _text(self, name: str, element: Element) -> str:
+        if element.length > MOST_TEXT:
+            raise Refused("unreadable", f"{name} has {element.length} bytes, want at most {MOST_TEXT}")
+        raw = bytes(self._data[element.start : element.start + element.length])
+        try:
+            return raw.decode().strip(" \0")
+        except UnicodeDecodeError:
+            return raw.decode("latin-1").strip(" \0")
+
+
+def _number(text: str) -> float:
+    """NaN for a blank alone."""
+    value = float(text or 0)
+    if np.isnan(value):
+        raise ValueError(text)
+    return value if text else np.nan

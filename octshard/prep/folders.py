@@ -1,0 +1,26 @@
+"""The dataset folders below a URL: SHARDS/<device>, or one of them itself."""
+
+from dataclasses import dataclass
+
+from octshard import manifest, store
+
+
+@dataclass(frozen=True)
+class Folders:
+    """URLs of finished dataset folders, and the names of those beside them that are begun only."""
+
+    whole: tuple[str, ...]
+    unfinished: tuple[str, ...]
+
+
+def find(url: str) -> Folders:
+    """`url` itself if it is a dataset, else all that lie directly below it; none at all is a UsageError."""
+    names = store.list_names(url)
+    if manifest.INFO in names:
+        return Folders((url,), ())
+    inner = {name: store.list_names(store.join(url, name)) for name in names if not name.startswith(".")}
+    whole = [name for name, files in inner.items() if manifest.INFO in files]
+    if not whole:
+        manifest.read_info(url)  # says in one line what is there instead
+    begun = tuple(name for name, files in inner.items() if manifest.PLAN in files and name not in whole)
+    return Folders(tuple(store.join(url, name) for name in whole), begun)

@@ -1,0 +1,59 @@
+"""What every refusal and every flag means, one sentence each: the report page and the docs say the same.
+
+A refused file is in no shard; a flagged volume is in one, and the flag says what is odd about it.
+"""
+
+REASON_MEANS = {
+    "missing_file": "The manifest lists the file, but nothing stands at that path.",
+    "not_dicom": "The bytes are not a DICOM file.",
+    "truncated": "The file ends inside an element: it was cut, most often by a broken download.",
+    "no_pixel_data": "The header is whole, but there are no pixels behind it.",
+    "frame_count": "The header promises another number of frames than the pixels hold.",
+    "unreadable": "It is a DICOM file, but a value that is needed is missing or makes no sense.",
+    "decoder_error": "The codec says that the compressed pixels are damaged.",
+    "decoder_crash": "The codec crashed or ran out of memory on this file, twice; no other file was harmed.",
+    "decoder_timeout": "The codec did not finish this file within the time allowed, twice.",
+    "unsupported_syntax": "The pixels are in an encoding that no installed codec reads.",
+    "geometry_radial": "The frames are lines through one centre, like spokes: no stack of parallel slices.",
+    "geometry_circle": "The frames are circles around one centre: no stack of parallel slices.",
+    "geometry_line": "There is one frame, or all frames lie on one line: nothing to stack.",
+    "geometry_uneven": "The frames are parallel, but their steps differ, repeat or interleave.",
+    "geometry_mixed": "The frames lie in more than one pattern, such as spokes and circles.",
+    "not_oct": "It is a DICOM file of something else, or in colour.",
+    "too_large": "It declares, or would be stored as, more voxels than the config allows.",
+    "empty": "The file, or the volume in it, has no content.",
+    "duplicate": "The same scan or the same bytes as another file, which is stored; the detail names it.",
+}
+
+FLAG_MEANS = {
+    "blank_frames": "Some frames hold nothing: one grey level or next to it.",
+    "constant": "Every stored voxel has the same value.",
+    "decoded_fast": "JPEG 2000 was decoded at reduced resolution, as decode=fast allows.",
+    "equal_pixels": "Another volume has exactly the same stored voxels.",
+    "eye_differs_from_manifest": "The file's header names the other eye; the manifest is believed.",
+    "eye_differs_from_name": "The file name says the other eye; the manifest is believed.",
+    "fast_axis_reversed": "The A-scans run from right to left on the retina, as stored too.",
+    "frame_locations_missing": "Some frames do not say where they lie; the others form a raster.",
+    "frames_mirrored": "Some frames ran against the others, as in a serpentine, and were turned round.",
+    "geometry_unknown": "No frame says where it lies; it is taken for an evenly spaced raster.",
+    "implausible_axial_spacing": "The depth step lies outside 1 to 20 µm.",
+    "implausible_lateral_spacing": "The step between A-scans lies outside 2 to 100 µm.",
+    "implausible_slice_spacing": "The step between B-scans lies outside 2 to 500 µm.",
+    "mapped_to_uint8": "More than 8 bits came; the 0.1 and 99.9 % levels became 0 and 255.",
+    "no_retina_frames": "Some frames show no retina: dark or noise from top to bottom.",
+    "saturated": "Many voxels are at the brightest level: what was brighter is lost.",
+    "shape_differs_from_manifest": "Frames, rows or columns differ from the manifest; the file is believed.",
+    "slice_step_from_locations": "No thickness is given; the step was taken from where the frames lie.",
+    "slice_step_from_manifest": "The step between B-scans was taken from the manifest.",
+    "slice_step_from_per_frame": "The step between B-scans was taken from the items of the single frames.",
+    "slice_step_from_shared": "The step between B-scans was taken from the items that all frames share.",
+    "slice_step_from_square_scan": "No step is given; Cirrus scans are square, so it follows from the width.",
+    "slice_step_from_top_level": "The step between B-scans was taken from the top level of the header.",
+    "slice_step_unknown": "The step between B-scans stands nowhere, so the spacing was assumed.",
+    "slice_thickness_is_column_spacing": "The file's thickness repeats the column spacing; Cirrus scans are "
+    "square, so the step follows from the width.",
+    "slice_thickness_is_not_step": "Thickness and spacing between slices differ; the latter is the step.",
+    "slow_axis_flipped": "The B-scans came in the opposite order and were put in the usual one.",
+    "spacing_varies_by_frame": "The frames disagree on the in-plane spacing by more than 1 %.",
+    "uid_differs_from_manifest": "The file's SOPInstanceUID is not the manifest's; the manifest is believed.",
+}

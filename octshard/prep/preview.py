@@ -1,0 +1,83 @@
+"""Pictures of stored volumes, read from the tars by offset: the central B-scan and the mean over depth.
+
+Which volumes is a matter of seed and keys alone; what is read is verified like every read of a sample.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from octshard import shard, store
+from octshard.errors import OctshardError
+from octshard.manifest import Row
+from octshard.rng import seed_for
+
+LARGEST_PX = 640  # a side of a picture; wider ones are averaged down
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """uint8 pictures of one stored volume, and width / height of each as it is in the eye."""
+
+    row: Row
+    bscan_HW: np.ndarray  # the central one, as it is stored
+    bscan_aspect: float
+    en_face_DW: np.ndarray  # the mean over depth, stretched to the full range of greys
+    en_face_aspect: float
+
+
+def chosen(rows: Iterable[Row], seed: int, most: int) -> list[Row]:
+    """At most `most` stored rows in a seeded order that hangs on their keys alone; new protocols go first."""
+    stored = [row for row in rows if row.status == "ok"]
+    ordered = sorted(stored, key=lambda row: (seed_for(seed, "preview", row.key), row.key))
+    first: dict[str, Row] = {}
+    for row in ordered:
+        first.setdefault(row.protocol, row)
+    taken = {row.key for row in first.values()}
+    return [*first.values(), *(row for row in ordered if row.key not in taken)][:most]
+
+
+def read(folder: str, row: Row) -> Preview:
+    """The pictures of a stored row of the dataset in `folder`; an OctshardError names a bad sample."""
+    url = store.join(folder, row.shard)
+    where = f"{url} at {row.offset}, {row.key}"
+    if row.offset is None or row.nbytes is None or row.spacing_out is None:
+        raise OctshardError(f"{where}: the row has no offset, size or spacing; run octshard prep verify")
+    try:
+        data = store.read_range(url, row.offset, row.offset + row.nbytes)
+    except FileNotFoundError:
+        raise OctshardError(f"{where}: the shard is missing; run octshard prep verify") from None
+    except store.StoreError as error:
+        raise OctshardError(f"{where}: {error}") from error
+    voxels_DHW = shard.unpack(data, row.key, row.xxh3, where).voxels_DHW
+    return draw(row, voxels_DHW)
+
+
+def draw(row: Row, voxels_DHW: np.ndarray) -> Preview:
+    """The pictures of a volume; where the spacing was assumed, pixels are drawn square."""
+    dz, dy, dx = (1.0, 1.0, 1.0) if row.assumed_spacing or not row.spacing_out else row.spacing_out
+    d, h, w = voxels_DHW.shape
+    bscan_HW = voxels_DHW[d // 2]
+    if bscan_HW.dtype != np.uint8:
+        bscan_HW = _stretched(bscan_HW)
+    en_face_DW = _stretched(voxels_DHW.mean(axis=1, dtype=np.float32))
+    return Preview(row, _small(bscan_HW), w * dx / (h * dy), _small(en_face_DW), w * dx / (d * dz))
+
+
+def _stretched(image: np.ndarray) -> np.ndarray:
+    """The 1st and 99th percentile become 0 and 255; an even picture is mid-grey."""
+    low, high = np.percentile(image, (1, 99))
+    if high <= low:
+        return np.full(image.shape, 128, np.uint8)
+    return np.clip(np.rint((image - low) * (255.0 / (high - low))), 0, 255).astype(np.uint8)
+
+
+def _small(image: np.ndarray) -> np.ndarray:
+    """Averaged over whole blocks until both sides are at most LARGEST_PX; the last, partial block is cut."""
+    down, across = (-(-n // LARGEST_PX) for n in image.shape)
+    if down == across == 1:
+        return image
+    rows, columns = image.shape[0] // down, image.shape[1] // across
+    blocks = image[: rows * down, : columns * across].reshape(rows, down, columns, across)
+    return np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)

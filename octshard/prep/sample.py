@@ -1,0 +1,309 @@
+"""One manifest row -> its Row and its tar slice: read, check, decode, resample, pack. Nothing is written.
+
+The only place that catches Refused: every manifest row gives exactly one Row, whatever its file is like. The
+same file, config and twins give the same bytes on every machine.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from octshard import checksum, manifest, shard, store
+from octshard.config import PrepConfig
+from octshard.intensity import histogram, moments, to_uint8
+from octshard.manifest import Row
+from octshard.prep import decode, dicom, geometry, quality, spacing
+from octshard.prep.aireadi import Entry
+from octshard.prep.elements import Bytes
+from octshard.prep.geometry import Geometry
+from octshard.prep.plan import Member, triple
+from octshard.prep.spacing import Measures, Resolved
+from octshard.resample import Regrid, resample_frames
+from octshard.volume import Refused, Shape, Spacing, Volume, product, resampled_shape
+
+VOLUMES = {"raster", "unknown"}  # geometries that are volumes without being asked for; `unknown` is flagged
+PEAK = 255.0  # of PSNR
+SAME_BYTES = "same bytes as "  # begins the detail of such a duplicate
+SAME_DB = 99.0  # PSNR of equal voxels, which is infinite
+
+
+class Reader(Protocol):
+    """Where the bytes of a release's files come from."""
+
+    def read(self, entry: Entry) -> Bytes:
+        """The bytes of an entry's file; FileNotFoundError if there is none."""
+
+    def has(self, path: str) -> bool:
+        """True if there is a file for this manifest path."""
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """Files that stand below the release's root at their manifest paths."""
+
+    root: str
+
+    def read(self, entry: Entry) -> Bytes:
+        """The whole file, mapped where it is local."""
+        return store.view(store.join(self.root, entry.path))
+
+    def has(self, path: str) -> bool:
+        """Asks the store."""
+        return store.exists(store.join(self.root, path))
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be made of one manifest row. same_bytes: the path of an earlier file with the same bytes."""
+
+    member: Member
+    shard: str  # the tar's name
+    split: str
+    audit: bool = False  # if decoded fast, decode exactly as well and record how far apart they are
+    same_bytes: str = ""
+
+
+class Made(NamedTuple):
+    """A row, and its tar slice; empty if it is refused."""
+
+    row: Row
+    data: bytes
+
+
+def make(task: Task, cfg: PrepConfig, reader: Reader) -> Made:
+    """The row of one manifest entry, and its tar slice.
+
+    A sound file with a sound twin before it is a duplicate. The twin may lie in another shard or split, so it
+    is read anew: the answer hangs on the files alone, not on workers, shards or what an earlier run left.
+    """
+    known = _known(task)
+    try:
+        scan = _Scan(task.member.entry, cfg, reader, known)
+        voxels = scan.voxels()
+        if twin := _sound_twin(task, cfg, reader):
+            raise Refused("duplicate", f"same SOPInstanceUID or path as {twin}")
+        if task.same_bytes:
+            raise Refused("duplicate", SAME_BYTES + task.same_bytes)
+        if task.audit and scan.level:
+            known["fast_psnr_db"] = _psnr_db(voxels, scan.voxels(exact=True))
+        volume = Volume(task.member.key, voxels, scan.spacing_out)
+    except Refused as refused:
+        return Made(_refused(known, refused), b"")
+    return _packed(known, volume, cfg)
+
+
+def refused(task: Task, why: Refused) -> Made:
+    """What a file comes to that did not let itself be looked at."""
+    return Made(_refused(_known(task), why), b"")
+
+
+def _refused(known: dict[str, Any], why: Refused) -> Row:
+    return Row(**{**known, "shard": ""}, status="refused", reason=why.reason, detail=why.detail)
+
+
+def _sound_twin(task: Task, cfg: PrepConfig, reader: Reader) -> str:
+    """The path of the first twin before the member that is not refused, or nothing."""
+    for entry in task.member.twins:
+        try:
+            _Scan(entry, cfg, reader, {}).voxels()
+        except Refused:
+            continue
+        return entry.path
+    return ""
+
+
+class _Scan:
+    """One file, looked at but not yet decoded; Refused as soon as it cannot be a volume.
+
+    known: takes what the row says, as soon as it is known.
+    """
+
+    def __init__(self, entry: Entry, cfg: PrepConfig, reader: Reader, known: dict[str, Any]) -> None:
+        self.known = known
+        self.data = _read(entry, reader)
+        known |= {"source_bytes": len(self.data), "source_crc32": checksum.crc32(self.data)}
+        known |= {"source_xxh3": checksum.xxh3_128(self.data)}
+        self.header = dicom.parse(self.data)
+        known |= _header_facts(self.header, entry)
+        dicom.check(self.header, cfg.max_voxels)
+        self.place = geometry.classify(self.header.locations, self.header.frames)
+        resolved = _spacing(self.header, entry, self.place)
+        known |= {
+            "geometry": self.place.kind,
+            "spacing_in": resolved.spacing_mm,
+            "spacing_source": resolved.source,
+            "assumed_spacing": int(resolved.assumed),
+            "flags": (*_header_flags(self.header, entry), *_geometry_flags(self.place), *resolved.flags),
+        }
+        _want_volume(self.place, cfg)
+        self.shape_out = _shape_out(self.header.shape, resolved, cfg)
+        if product(self.shape_out) > cfg.max_output_voxels:
+            text = f"{resolved.spacing_mm} mm asks for {self.shape_out} voxels"
+            raise Refused("too_large", f"spacing {text}, want at most {cfg.max_output_voxels}")
+        extent = [n * mm for n, mm in zip(self.header.shape, resolved.spacing_mm, strict=True)]
+        self.spacing_out: Spacing = triple([mm / n for mm, n in zip(extent, self.shape_out, strict=True)])
+        # levels may be left out where samples stay as dense as the stored voxels ask for; mirrored frames
+        # would have them at other places than the rest
+        wish = cfg.decode == "fast" and not resolved.assumed and not self.place.mirrored
+        self.level = (
+            decode.level_for(self.data, self.header, resolved.spacing_mm, self.spacing_out) if wish else 0
+        )
+
+    def voxels(self, *, exact: bool = False) -> np.ndarray:
+        """Decoded and resampled frame by frame: neither the raw nor a float volume is ever held whole."""
+        level = 0 if exact else self.level
+        grid = Regrid(self.header.shape, self.shape_out, level, self.place.flipped)
+        facts: list[quality.FrameFacts] = []
+        voxels = resample_frames(self._frames(level, facts), grid)
+        if not exact:
+            found = quality.judge(facts)
+            flags = (*self.known["flags"], *found.flags, *(["decoded_fast"] if level else []))
+            self.known |= {
+                "blank_frames": found.blank_frames,
+                "no_retina_frames": found.no_retina_frames,
+                "decoded_level": level,
+                "flags": tuple(sorted(flags)),
+            }
+        return voxels
+
+    def _frames(self, level: int, facts: list[quality.FrameFacts]) -> Iterator[np.ndarray]:
+        mirrored = frozenset(self.place.mirrored)
+        for i, frame_HW in enumerate(decode.frames(self.data, self.header, level)):
+            facts.append(quality.frame_facts(frame_HW))
+            yield frame_HW[:, ::-1] if i in mirrored else frame_HW
+
+
+def _known(task: Task) -> dict[str, Any]:
+    entry = task.member.entry
+    return {
+        "key": str(task.member.key),
+        "participant": entry.participant,
+        "device": entry.device,
+        "manufacturer": entry.manufacturer,
+        "model": entry.model,
+        "protocol": entry.protocol,
+        "region": entry.region,
+        "eye": entry.eye,
+        "split": task.split,
+        "source": entry.path,
+        "sop_instance_uid": entry.sop_instance_uid,
+        "shard": task.shard,
+    }
+
+
+def _read(entry: Entry, reader: Reader) -> Bytes:
+    if not entry.path:
+        raise Refused("missing_file", "the manifest names no file")
+    try:
+        return reader.read(entry)
+    except FileNotFoundError:
+        raise Refused("missing_file", f"no object at {entry.path}") from None
+
+
+def _header_facts(header: dicom.Header, entry: Entry) -> dict[str, Any]:
+    """What the row takes from the file; names come from it only where the manifest is silent."""
+    return {
+        "sop_instance_uid": entry.sop_instance_uid or header.sop_instance_uid,
+        "manufacturer": entry.manufacturer or header.manufacturer,
+        "model": entry.model or header.model,
+        "eye": entry.eye or header.eye or entry.eye_in_name,
+        "transfer_syntax": header.transfer_syntax,
+        "frames": header.frames,
+        "rows": header.rows,
+        "cols": header.cols,
+        "bits": header.levels.bits_stored,
+    }
+
+
+def _header_flags(header: dicom.Header, entry: Entry) -> list[str]:
+    """Where the file, its name and the manifest disagree; the manifest is believed."""
+    flags = []
+    if header.eye and entry.eye and header.eye != entry.eye:
+        flags.append("eye_differs_from_manifest")
+    if entry.eye_in_name and entry.eye_in_name != (entry.eye or header.eye or entry.eye_in_name):
+        flags.append("eye_differs_from_name")
+    if entry.sop_instance_uid and header.sop_instance_uid != entry.sop_instance_uid:
+        flags.append("uid_differs_from_manifest")
+    listed = (entry.frames, entry.rows, entry.cols)
+    if any(want is not None and want != found for want, found in zip(listed, header.shape, strict=True)):
+        flags.append("shape_differs_from_manifest")
+    return flags
+
+
+def _geometry_flags(found: Geometry) -> list[str]:
+    facts = {
+        "geometry_unknown": found.kind == "unknown",
+        "frame_locations_missing": found.kind != "unknown" and found.missing > 0,
+        "slow_axis_flipped": found.flipped,
+        "fast_axis_reversed": found.fast_axis_reversed,
+        "frames_mirrored": bool(found.mirrored),
+    }
+    return [flag for flag, holds in facts.items() if holds]
+
+
+def _spacing(header: dicom.Header, entry: Entry, found: Geometry) -> Resolved:
+    listed = Measures("manifest", entry.pixel_mm, entry.slice_mm)
+    plane = next((m.pixel_mm for m in (*header.measures, listed) if m.pixel_mm is not None), None)
+    located = found.step_mm(header.cols * plane[1]) if plane else None
+    located = None if located is None else spacing.length_mm(located)
+    return spacing.resolve((*header.measures, listed), header.frames, header.cols, entry.device, located)
+
+
+def _want_volume(found: Geometry, cfg: PrepConfig) -> None:
+    if found.kind not in VOLUMES and found.kind not in cfg.include_geometry:
+        lie = (
+            "in more than one pattern, such as lines and circles"
+            if found.kind == "mixed"
+            else f"as {found.kind}"
+        )
+        raise Refused(f"geometry_{found.kind}", f"frames lie {lie}, want an evenly spaced raster")
+
+
+def _shape_out(shape_in: Shape, resolved: Resolved, cfg: PrepConfig) -> Shape:
+    if resolved.assumed or cfg.fit == "resize":
+        return triple(cfg.image_size)
+    return resampled_shape(shape_in, resolved.spacing_mm, triple(cfg.target_spacing))
+
+
+def _psnr_db(found_DHW: np.ndarray, exact_DHW: np.ndarray) -> float:
+    """10 log10(peak^2 / mean squared error) of 8-bit voxels; of 16 bits relative to their own greatest."""
+    peak = PEAK if exact_DHW.dtype == np.uint8 else max(1.0, float(exact_DHW.max()))
+    error = float(np.mean((found_DHW.astype(np.float32) - exact_DHW.astype(np.float32)) ** 2))
+    return SAME_DB if error == 0 else float(10 * np.log10(peak**2 / error))
+
+
+def _packed(known: dict[str, Any], wide: Volume, cfg: PrepConfig) -> Made:
+    volume, source_levels = to_uint8(wide)
+    found = moments(histogram(volume.voxels_DHW))
+    flags = {*known["flags"], *(["constant"] if found.std == 0 else [])}
+    detail = ""
+    if source_levels != (0.0, 255.0):
+        flags.add("mapped_to_uint8")
+        detail = "levels {:g} to {:g} became 0 to 255".format(*source_levels)
+    known = {**known, "flags": tuple(sorted(flags))}
+    meta = {
+        "format": manifest.FORMAT_VERSION,
+        "spacing_mm": list(volume.spacing_mm),
+        "source_levels": list(source_levels),
+        **found._asdict(),
+        **{name: known[name] for name in ("participant", "device", "protocol", "region", "eye", "split")},
+        **{name: known[name] for name in ("geometry", "assumed_spacing", "decoded_level")},
+        "flags": list(known["flags"]),
+    }
+    data = shard.pack(known["key"], meta, volume.voxels_DHW, cfg.zstd_level)
+    d, h, w = volume.voxels_DHW.shape
+    row = Row(
+        **known,
+        shape_out=(d, h, w),
+        spacing_out=volume.spacing_mm,
+        dtype=str(volume.voxels_DHW.dtype),
+        **found._asdict(),
+        nbytes=len(data),
+        sha256=hashlib.sha256(volume.voxels_DHW.data).hexdigest(),
+        xxh3=shard.slice_digest(data),
+        detail=detail,
+    )
+    return Made(row, data)

@@ -1,0 +1,255 @@
+"""Child processes in which foreign decoders meet foreign bytes: a crash, a hang or a swelling costs one file.
+
+A child makes (Row, tar slice) out of one file after another and writes nothing anywhere, so that it may die
+at any moment. A file whose child died is tried once more, alone, and then refused.
+"""
+
+import multiprocessing
+import os
+import pickle
+import resource
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from octshard import pool
+from octshard.config import PrepConfig
+from octshard.errors import OctshardError
+from octshard.prep import sample
+from octshard.prep.aireadi import Entry
+from octshard.prep.elements import Bytes
+from octshard.prep.sample import Made, Reader, Task
+from octshard.volume import Refused
+
+AHEAD = 4  # files per child that may be made, or wait to be, before their turn to be written
+PRELOADED = ["octshard.prep.sample"]  # imported once; children are forked off it in milliseconds
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every file of a run shares."""
+
+    cfg: PrepConfig
+    reader: Reader
+
+
+class Died(Exception):
+    """A child did not survive a file; `reason` is a refusal's."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+class Sandboxes:
+    """`workers` children; leave the block to end them. Errors of ours or of a store come with the results."""
+
+    def __init__(self, job: Job, workers: int) -> None:
+        self.workers = workers
+        self._job, self._gate = job, _Gate()
+        self._mine = threading.local()
+        self._all: list[_Child] = []
+        self._closed = False
+        self._threads = ThreadPoolExecutor(workers, "sandbox")
+
+    def __enter__(self) -> "Sandboxes":
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._closed = True
+        self._kill()  # whoever waits for one wakes up
+        self._threads.shutdown(cancel_futures=True)
+        self._kill()  # what a thread began meanwhile
+
+    def submit(self, task: Task) -> "Future[Made]":
+        """Makes one file's row and slice in a child that is free."""
+        return self._threads.submit(self._make, task)
+
+    def in_order(self, tasks: Iterable[Task]) -> Iterator[Made]:
+        """What the tasks come to, in their order; a bounded number of them is ahead of the one asked for."""
+        waiting: deque[Future[Made]] = deque()
+        for task in tasks:
+            waiting.append(self.submit(task))
+            if len(waiting) > AHEAD * self.workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _kill(self) -> None:
+        for child in list(self._all):
+            child.kill()
+
+    def _make(self, task: Task) -> Made:
+        try:
+            with self._gate.beside_others():
+                return self._child().make(task)
+        except Died:
+            self._stop_if_closed()
+        try:
+            with self._gate.alone():
+                return self._child().make(task)
+        except Died as again:
+            self._stop_if_closed()
+            return sample.refused(task, Refused(again.reason, f"twice: {again.detail}"))
+
+    def _child(self) -> "_Child":
+        self._stop_if_closed()
+        child: _Child | None = getattr(self._mine, "child", None)
+        if child is None or not child.alive:
+            child = self._mine.child = _Child(self._job)
+            self._all.append(child)
+            self._stop_if_closed()  # `_kill` may have looked before this one was there
+        return child
+
+    def _stop_if_closed(self) -> None:
+        if self._closed:
+            raise OctshardError("the run is being stopped")
+
+
+class _Child:
+    """One process and the pipe to it."""
+
+    def __init__(self, job: Job) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        self._limit_s, self._memory = job.cfg.decode_timeout_s, job.cfg.worker_memory
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, job, dict(os.environ)), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.alive = True
+
+    def make(self, task: Task) -> Made:
+        """The row and slice of one file; Died if the child does not survive it, however that happens."""
+        deadline = None
+        try:
+            self._pipe.send(task)
+            while True:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                if not wait([self._pipe, self._process.sentinel], left):
+                    raise Died("decoder_timeout", f"not done {self._limit_s:g} s after its bytes were read")
+                word, value = self._pipe.recv()
+                if word == "read":  # from here on it is computation, which no slow store can excuse
+                    deadline = time.monotonic() + self._limit_s
+                elif word == "made":
+                    return Made(value, self._pipe.recv_bytes())
+                elif word == "memory":
+                    text = f"asked for more than {self._memory / 1e9:g} GB of memory ({value})"
+                    raise Died("decoder_crash", text)
+                else:
+                    raise value
+        except (EOFError, ConnectionError, BrokenPipeError) as error:
+            raise Died("decoder_crash", self._end()) from error
+        except Died:
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """Ends the process; it has nothing to lose."""
+        self.alive = False
+        self._process.kill()
+        self._process.join()
+
+    def _end(self) -> str:
+        self._process.join()
+        self.alive = False
+        code = self._process.exitcode or 0
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
+        return f"its process ended by {name}" + (", perhaps out of memory" if -code == signal.SIGKILL else "")
+
+
+class _Gate:
+    """Many beside each other, or one alone: whoever wants to be alone waits until the others are out."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside, self._lonely = 0, 0
+
+    @contextmanager
+    def beside_others(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._lonely)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._lonely)
+            self._lonely = 1
+            self._changed.wait_for(lambda: not self._inside)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._lonely = 0
+                self._changed.notify_all()
+
+
+def _serve(pipe: Connection, job: Job, environment: dict[str, str]) -> None:
+    """The child: makes what is asked for until the pipe ends."""
+    pool.begin()
+    os.environ.update(environment)  # the server that children are forked from may be older
+    _limit_memory(job.cfg.worker_memory)
+    read = _Telling(job.reader, pipe)
+    while True:
+        try:
+            task = pipe.recv()
+        except EOFError:
+            return
+        try:
+            row, data = sample.make(task, job.cfg, read)
+        except MemoryError as error:
+            pipe.send(("memory", " ".join(str(error).split())[:200] or "MemoryError"))
+            return
+        except Exception as error:  # the parent raises it: nothing is caught here
+            pipe.send(("failed", _portable(error)))
+        else:
+            pipe.send(("made", row))
+            pipe.send_bytes(data)
+
+
+@dataclass(frozen=True)
+class _Telling:
+    """A reader that tells the parent when a file's bytes are there."""
+
+    reader: Reader
+    pipe: Connection
+
+    def read(self, entry: Entry) -> Bytes:
+        data = self.reader.read(entry)
+        self.pipe.send(("read", len(data)))
+        return data
+
+    def has(self, path: str) -> bool:
+        return self.reader.has(path)
+
+
+def _limit_memory(more: int) -> None:
+    """Bounds the process's own memory (heap and anonymous mappings) to what it has now and `more` bytes."""
+    with suppress(OSError, ValueError):
+        with open("/proc/self/status") as file:
+            now = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmData"))
+        limit = now + more
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _portable(error: Exception) -> Exception:
+    """`error`, or its text where it does not survive being sent."""
+    try:
+        copy = pickle.loads(pickle.dumps(error))
+    except Exception:  # any constructor may want what pickle does not know
+        copy = None
+    return error if type(copy) is type(error) else RuntimeError(f"{type(error).__name__}: {error}")

@@ -1,0 +1,105 @@
+"""A device's folder as a target: its plan.json, the finished shards in it, the tables that close it."""
+
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from octshard import __version__, config, manifest, store
+from octshard.config import PrepConfig
+from octshard.errors import UsageError
+from octshard.manifest import Row, ShardInfo
+from octshard.prep import build
+from octshard.prep.plan import ShardPlan, digest
+from octshard.prep.sample import Reader
+
+ASKING = 16  # requests at once: a store answers one in tens of milliseconds
+Built = tuple[ShardInfo, list[Row]]
+
+
+def settle(folder: str, cfg: PrepConfig, shards: Sequence[ShardPlan]) -> None:
+    """Writes plan.json, or holds an existing one to be of the same config, manifest and format."""
+    mine = {
+        "format": manifest.FORMAT_VERSION,
+        "config": config.result_values(cfg),
+        "config_digest": config.digest(cfg),
+        "plan_digest": digest(shards),
+        "shards": {one.name: [member.entry.path for member in one.members] for one in shards},
+    }
+    url = store.join(folder, manifest.PLAN)
+    advice = "use another DST, or remove it and build again"
+    try:
+        theirs = json.loads(store.read(url))
+    except FileNotFoundError:
+        names = store.list_names(folder)
+        if found := [n for n in names if n == manifest.INFO or n.endswith((build.DONE, build.TAR))]:
+            raise UsageError(
+                f"{folder}: {found[0]} without {manifest.PLAN}, so of a config that nobody knows; {advice}"
+            ) from None
+        store.write(url, json.dumps(mine, indent=1, sort_keys=True).encode())
+        return
+    except ValueError as error:
+        raise UsageError(f"{url}: not JSON ({error}); remove {folder} and build it again") from error
+    if not isinstance(theirs, dict) or not isinstance(theirs.get("config", {}), dict):
+        raise UsageError(f"{url}: not what octshard writes; remove {folder} and build it again")
+    if theirs.get("format") != mine["format"]:
+        raise UsageError(
+            f"{folder}: shards of format {theirs.get('format')!r}, want {mine['format']}; {advice}"
+        )
+    # through JSON, so that what it cannot tell apart (a tuple, a list) is not a difference
+    ours = json.loads(json.dumps(mine["config"]))
+    if changed := config.differences(theirs.get("config", {}), ours):
+        raise UsageError(f"{folder}: begun with another config ({'; '.join(changed)}); {advice}")
+    if theirs.get("plan_digest") != mine["plan_digest"]:
+        raise UsageError(f"{folder}: begun from another manifest or version of octshard; {advice}")
+
+
+def kept(folder: str, shards: Sequence[ShardPlan], reader: Reader) -> dict[str, Built]:
+    """The finished shards that stay: all but those that a file which came since would change.
+
+    It changes its own row, from missing_file, and those of later twins, one of which may be stored instead.
+    Their done.json goes before any is made again, the twins' first: a run killed meanwhile finds the rest.
+    """
+    built = _finished(folder, shards)
+    rows = [row for _, found in built.values() for row in found]
+    missing = sorted({row.source for row in rows if row.reason == "missing_file" and row.source})
+    with ThreadPoolExecutor(ASKING) as threads:
+        come = {path for path, here in zip(missing, threads.map(reader.has, missing), strict=True) if here}
+    if not come:
+        return built
+    own = [one.name for one in shards if any(m.entry.path in come for m in one.members)]
+    twin = [one.name for one in shards if any(e.path in come for m in one.members for e in m.twins)]
+    drop(folder, [*(name for name in twin if name not in own), *own], built)
+    return built
+
+
+def drop(folder: str, names: Iterable[str], built: dict[str, Built]) -> None:
+    """Forgets finished shards, so that they are made again."""
+    for name in dict.fromkeys(names):
+        store.remove(store.join(folder, name + build.DONE))
+        built.pop(name, None)
+
+
+def publish(folder: str, cfg: PrepConfig, built: Sequence[Built]) -> list[Row]:
+    """The three tables, dataset.json last: its presence says that the folder is whole. Returns the rows."""
+    rows = build.published([row for _, shard_rows in built for row in shard_rows])
+    manifest.write_rows(store.join(folder, manifest.SAMPLES), rows)
+    manifest.write_shards(store.join(folder, manifest.SHARDS), [info for info, _ in built if info.samples])
+    manifest.write_info(
+        store.join(folder, manifest.INFO),
+        {
+            "device": rows[0].device,
+            "config": config.result_values(cfg),
+            "config_digest": config.digest(cfg),
+            "code_version": __version__,
+            "counts": build.counts(rows),
+        },
+    )
+    return rows
+
+
+def _finished(folder: str, shards: Sequence[ShardPlan]) -> dict[str, Built]:
+    names = set(store.list_names(folder))
+    begun = [one for one in shards if one.name + build.DONE in names]
+    with ThreadPoolExecutor(ASKING) as threads:
+        found = threads.map(lambda one: build.finished(one, folder), begun)
+        return {one.name: done for one, done in zip(begun, found, strict=True) if done is not None}

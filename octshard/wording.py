@@ -1,0 +1,53 @@
+"""Numbers as people read them: thin groups of three, true minus signs, units that fit, a dash for nothing."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A number and the decimals it is shown with; a table still sorts by all of it."""
+
+    value: float
+    decimals: int
+
+
+def integer(value: int) -> str:
+    """12 345 with thin spaces."""
+    return f"{value:,}".replace(",", "\u202f").replace("-", "−")
+
+
+def decimal(value: float, decimals: int) -> str:
+    """So many decimals, and thin groups; a dash for nan."""
+    if math.isnan(value):
+        return NOTHING
+    return f"{value:,.{decimals}f}".replace(",", "\u202f").replace("-", "−")
+
+
+def alike(values: Sequence[float]) -> list[str]:
+    """All with the decimals that the greatest needs for three digits, zeros at their end left out."""
+    greatest = max(map(abs, values), default=0.0)
+    decimals = max(0, 2 - math.floor(math.log10(greatest))) if greatest else 0
+    words = (decimal(value, decimals) for value in values)
+    return [word.rstrip("0").removesuffix(".") if decimals else word for word in words]
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """`1 file`, `2 files`; several: the plural where it is not `one` with an s."""
+    return f"{integer(number)} {one if number == 1 else several or one + 's'}"
+
+
+def byte_unit(total: float) -> tuple[float, str]:
+    """The greatest unit (its bytes and its name) of which `total` bytes are at least one."""
+    return next(((size, name) for size, name in UNITS if total >= size), (1.0, "bytes"))
+
+
+def times(values: Sequence[float | None] | None) -> str:
+    """128 × 885 × 512, not to be broken between lines; a dash for what is not known."""
+    if values is None:
+        return NOTHING
+    return "\u00a0×\u00a0".join(NOTHING if value is None else f"{value:g}" for value in values)

@@ -1,0 +1,52 @@
+"""A reader whose files plant a bad decoder in the process that reads them."""
+
+import ctypes
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from octshard.prep import decode
+from octshard.prep.aireadi import Entry
+from octshard.prep.elements import Bytes
+from octshard.prep.sample import Unpacked
+
+KINDS = ("crash", "exit", "hang", "swell", "wrong")
+
+
+@dataclass(frozen=True)
+class Planted(Unpacked):
+    """Unpacked files; what is done to the decoder is named by the UID. once: a folder that remembers."""
+
+    kinds: dict[str, str] = field(default_factory=dict)
+    once: str = ""
+
+    def read(self, entry: Entry) -> Bytes:
+        kind = self.kinds.get(entry.sop_instance_uid)
+        if kind and not self._done(entry):
+            decode.frames = lambda data, header, level=0: _bad(kind)  # type: ignore[assignment]
+        return super().read(entry)
+
+    def _done(self, entry: Entry) -> bool:
+        """True the second time, if there is a folder to remember the first."""
+        if not self.once:
+            return False
+        mark = Path(self.once) / entry.sop_instance_uid
+        done = mark.exists()
+        mark.touch()
+        return done
+
+
+def _bad(kind: str) -> Iterator[np.ndarray]:
+    if kind == "crash":
+        ctypes.string_at(0)  # a null pointer is read: SIGSEGV
+    elif kind == "exit":
+        os._exit(7)
+    elif kind == "hang":
+        time.sleep(3600)
+    elif kind == "swell":
+        yield np.ones(2**40, np.uint8)
+    raise ZeroDivisionError("a bug of ours")

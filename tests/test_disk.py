@@ -1,0 +1,67 @@
+"""A local file is whole or absent, and a disk that refuses says so in one line."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from octshard import disk, store
+from octshard.fault import StoreError
+
+
+def test_sweep_removes_what_killed_writers_left(tmp_path: Path) -> None:
+    (tmp_path / ".a.tar.123.abcdef.partial").write_bytes(b"x")
+    (tmp_path / "a.tar").write_bytes(b"x")
+    assert store.list_names(str(tmp_path)) == ["a.tar"]
+    assert store.sweep(str(tmp_path)) == 1
+    assert os.listdir(tmp_path) == ["a.tar"]
+    assert store.sweep(str(tmp_path / "absent")) == 0
+
+
+def full(_: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("write", [store.write, store.write_new])
+def test_a_full_disk_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: object
+) -> None:
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"/a: the disk is full; free some space") as caught:
+        write(str(tmp_path / "a"), b"x")  # type: ignore[operator]
+    assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_disk_that_fills_in_the_block_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="the disk is full"), store.create(str(tmp_path / "a")):
+        full(0)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_new_file_leaves_no_second_name(tmp_path: Path) -> None:
+    assert store.write_new(str(tmp_path / "a"), b"1")
+    assert not store.write_new(str(tmp_path / "a"), b"2")
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_free_space_is_that_of_the_nearest_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def usage(path: Path) -> object:
+        seen.append(Path(path))
+        return shutil._ntuple_diskusage(100, 60, 40)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(disk.shutil, "disk_usage", usage)
+    assert store.free_bytes(str(tmp_path / "not" / "yet")) == 40
+    assert store.free_bytes(f"file://{tmp_path}") == 40
+    assert store.free_bytes("gs://bucket/folder") is None
+    assert seen == [tmp_path, tmp_path]
+
+
+def test_a_place_that_cannot_be_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"Not a directory|File exists"):
+        store.write(str(tmp_path / "file" / "below"), b"x")

@@ -1,0 +1,98 @@
+"""Failures of every library a store may be asked with are sorted rightly."""
+
+import http.client
+
+import pytest
+
+from octshard import fault
+
+
+class HttpError(Exception):
+    """What gcsfs raises: an exception with a status code."""
+
+    def __init__(self, code: int | str, message: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ClientError(Exception):
+    """What botocore raises: an exception with a parsed response."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}}
+
+
+class RefreshError(Exception):
+    """What google-auth raises when a token cannot be had, and whether that may pass."""
+
+    def __init__(self, retryable: bool) -> None:
+        super().__init__("no token")
+        self.retryable = retryable
+
+
+class ConnectTimeoutError(Exception):
+    """A kind known by its name only."""
+
+
+class ProxyError(ConnectTimeoutError):
+    """A kind known by its parent's name: gcsfs raises such a one of requests for a 502."""
+
+
+class ClientConnectorCertificateError(ConnectTimeoutError):
+    """A connection that no other attempt would mend."""
+
+
+class ClientPayloadError(Exception):
+    """What aiohttp raises for a body cut short, from a cause that bears the status of a wrong request."""
+
+
+class NoCredentialsError(Exception):
+    """What botocore raises where there is no account."""
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    """`error` as it is after `raise error from cause`."""
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        *[(HttpError(code), "transient") for code in (408, 409, 429, 500, 502, 503, 504, "503")],
+        *[(HttpError(code), "wrong") for code in (400, 405, 411)],
+        *[(HttpError(code), "refused") for code in (401, 403)],
+        (HttpError(404), "absent"),
+        (HttpError(412), "taken"),
+        (HttpError(416), "past the end"),
+        (caused(OSError(16, "busy"), ClientError(503)), "transient"),
+        (caused(PermissionError("denied"), ClientError(403)), "refused"),
+        (caused(OSError(22, "range"), ClientError(416)), "past the end"),
+        (caused(OSError(22, "condition"), ClientError(412)), "taken"),
+        (FileNotFoundError("x"), "absent"),
+        (FileExistsError("x"), "taken"),
+        (OSError("Forbidden: b/x\nno"), "refused"),
+        (NoCredentialsError("none"), "refused"),
+        (caused(HttpError(401, "Invalid Credentials"), RefreshError(retryable=True)), "transient"),
+        (caused(HttpError(401, "Invalid Credentials"), RefreshError(retryable=False)), "refused"),
+        (ConnectionResetError("reset"), "transient"),
+        (BrokenPipeError("pipe"), "transient"),
+        (TimeoutError(), "transient"),
+        (caused(ClientPayloadError("short"), HttpError(400, "not enough data")), "transient"),
+        (http.client.IncompleteRead(b""), "transient"),
+        (fault.ShortReply("short"), "transient"),
+        (ProxyError(), "transient"),
+        (ClientConnectorCertificateError(), "wrong"),
+        (ValueError("x"), "wrong"),
+        (KeyError("x"), "wrong"),
+    ],
+    ids=repr,
+)
+def test_kinds(error: Exception, kind: str) -> None:
+    assert fault.kind_of(error) == kind
+
+
+def test_an_error_is_one_line() -> None:
+    assert fault.one_line(ValueError("a\n  b\tc")) == "a b c"
+    assert fault.one_line(TimeoutError()) == "TimeoutError"

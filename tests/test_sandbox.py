@@ -1,0 +1,156 @@
+"""Children: a decoder that crashes, hangs or swells costs one file, and order, errors and bytes are kept."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from made_release import sound, unpacked
+from planted import Planted
+
+from octshard.config import PrepConfig
+from octshard.errors import OctshardError
+from octshard.prep import build, sample
+from octshard.prep.aireadi import read_release
+from octshard.prep.plan import plan
+from octshard.prep.sample import Task
+from octshard.prep.sandbox import Job, Sandboxes, _Gate
+
+CFG = PrepConfig(
+    target_spacing=[0.08, 0.04, 0.04],
+    image_size=[4, 8, 8],
+    decode_timeout_s=2.0,
+    worker_memory=500_000_000,
+)
+COUNT = 6
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> str:
+    files = [sound(i) for i in range(COUNT)]
+    return str(unpacked(tmp_path_factory.mktemp("release"), files, {"1001": "train"}))
+
+
+def tasks(root: str) -> list[Task]:
+    release = read_release(root)
+    (one,) = plan(release.entries, release.splits, CFG)
+    return build.tasks(one, {})
+
+
+def uid(number: int) -> str:
+    return sound(number).scan.sop_instance_uid
+
+
+def reasons(root: str, reader: Planted, workers: int) -> dict[str, tuple[str, str]]:
+    with Sandboxes(Job(CFG, reader), workers) as children:
+        made = list(children.in_order(tasks(root)))
+    assert [one.row.source for one in made] == [task.member.entry.path for task in tasks(root)]
+    assert all(bool(one.data) == (one.row.status == "ok") for one in made)
+    return {one.row.sop_instance_uid: (one.row.reason, one.row.detail) for one in made}
+
+
+def test_children_make_what_this_process_makes(root: str) -> None:
+    reader = Planted(root)
+    with Sandboxes(Job(CFG, reader), 2) as children:
+        made = list(children.in_order(tasks(root)))
+    assert made == [sample.make(task, CFG, reader) for task in tasks(root)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "text"),
+    [
+        ("crash", "decoder_crash", "SIGSEGV"),
+        ("exit", "decoder_crash", "exit code 7"),
+        ("hang", "decoder_timeout", "not done 2 s after"),
+        ("swell", "decoder_crash", "more than 0.5 GB"),
+    ],
+)
+def test_a_bad_decoder_costs_one_file(root: str, kind: str, reason: str, text: str) -> None:
+    found = reasons(root, Planted(root, {uid(2): kind}), workers=2)
+    assert found.pop(uid(2))[0] == reason
+    assert set(found.values()) == {("", "")}
+    detail = reasons(root, Planted(root, {uid(2): kind}), workers=1)[uid(2)][1]
+    assert text in detail
+    assert detail.startswith("twice")
+
+
+def test_a_file_that_only_once_killed_its_child_is_stored(root: str, tmp_path: Path) -> None:
+    kinds = {uid(1): "crash", uid(4): "exit"}
+    found = reasons(root, Planted(root, kinds, str(tmp_path)), workers=2)
+    assert set(found.values()) == {("", "")}
+    assert {path.name for path in tmp_path.iterdir()} == {uid(1), uid(4)}  # the decoder was planted
+
+
+def test_an_error_of_ours_comes_out_and_ends_the_children(root: str) -> None:
+    before = threading.active_count()
+    with (
+        pytest.raises(ZeroDivisionError, match="a bug of ours"),
+        Sandboxes(Job(CFG, Planted(root, {uid(3): "wrong"})), 2) as children,
+    ):
+        list(children.in_order(tasks(root)))
+    assert all(not child.alive for child in children._all)
+    assert threading.active_count() <= before + 1  # multiprocessing may keep one
+
+
+def test_leaving_early_does_not_wait_for_a_hanging_decoder(root: str) -> None:
+    cfg = replace(CFG, decode_timeout_s=3600.0)
+    begun = time.monotonic()
+    kinds = {uid(number): "hang" for number in range(COUNT)}
+    with Sandboxes(Job(cfg, Planted(root, kinds)), 2) as children:
+        futures = [children.submit(task) for task in tasks(root)]
+        while not any(future.running() for future in futures):
+            time.sleep(0.01)
+    assert time.monotonic() - begun < 600  # and not an hour
+    for future in futures:
+        assert future.cancelled() or isinstance(future.exception(), OctshardError)
+
+
+def test_a_killed_child_is_replaced(root: str) -> None:
+    with Sandboxes(Job(CFG, Planted(root)), 1) as children:
+        first = children.submit(tasks(root)[0]).result()
+        (child,) = children._all
+        os.kill(child._process.pid or 0, signal.SIGKILL)
+        child._process.join()
+        assert children.submit(tasks(root)[0]).result() == first
+
+
+def test_only_a_bounded_number_is_ahead(root: str) -> None:
+    asked = []
+
+    def counted() -> Iterator[Task]:
+        for task in tasks(root) * 5:
+            asked.append(task)
+            yield task
+
+    with Sandboxes(Job(CFG, Planted(root)), 1) as children:
+        made = children.in_order(counted())
+        next(made)
+        assert len(asked) == 5  # four per child, and the one that came out
+
+
+def test_alone_means_that_no_one_else_is_inside() -> None:
+    gate, inside, worst = _Gate(), [0], [0]
+    lonely: list[int] = []
+
+    def beside() -> None:
+        for _ in range(200):
+            with gate.beside_others():
+                inside[0] += 1
+                worst[0] = max(worst[0], inside[0])
+                inside[0] -= 1
+
+    def alone() -> None:
+        for _ in range(50):
+            with gate.alone():
+                lonely.append(inside[0])
+
+    threads = [threading.Thread(target=act) for act in (beside, beside, alone, alone)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert lonely == [0] * 100
