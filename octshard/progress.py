@@ -22,6 +22,13 @@ def shown(metrics: Mapping[str, Any]) -> str:
     return "  ".join(f"{text} {metrics[name]:.3g}" for name, text in names.items() if name in metrics)
 
 
+def duration(seconds: float) -> str:
+    """A length of time in its greatest fitting unit: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 @contextlib.contextmanager
 def progress(title: str) -> Iterator[Advance]:
     """Gives `advance(done, total, note)`; the last state is always shown."""
@@ -54,15 +61,29 @@ def _bar(title: str) -> Iterator[Advance]:
 def _lines(title: str) -> Iterator[Advance]:
     started, written_at = time.monotonic(), float("-inf")
     written = latest = ""
+    first, began = (
+        0,
+        started,
+    )  # what was done (by an earlier run, perhaps) when a job began, and when that was
+    now = (0, 0)  # (done, total)
 
     def write() -> None:
         nonlocal written_at, written
         written_at, written = time.monotonic(), latest
-        sys.stderr.write(f"{latest} ({written_at - started:.0f} s)\n")
+        sys.stderr.write(f"{latest} ({written_at - started:.0f} s{left(written_at - began)})\n")
         sys.stderr.flush()
 
+    def left(seconds: float) -> str:
+        done, total = now
+        if not first < done < total:
+            return ""
+        return f", about {duration(seconds * (total - done) / (done - first))} left"
+
     def advance(done: int, total: int, note: str) -> None:
-        nonlocal latest
+        nonlocal latest, first, began, now
+        if now == (0, 0) or done < now[0]:  # the next of several jobs counts anew
+            first, began = done, time.monotonic()
+        now = (done, total)
         latest = f"{title}: {done}/{total} {note}".rstrip()
         if latest != written and time.monotonic() - written_at >= PLAIN_EVERY_S:
             write()

@@ -18,6 +18,23 @@ def test_plain_lines_show_the_first_and_the_last_state(capsys: Any) -> None:
     assert len(lines) == 2
 
 
+def test_plain_lines_tell_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Ten files were there from an earlier run; ten more took 40 s, so the 80 that are left take 320 s."""
+    clock = iter([0.0, 0.0, 0.0, 0.0, 40.0, 40.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.progress("shard") as advance:
+        advance(10, 100, "a")
+        advance(20, 100, "b")
+    assert capsys.readouterr().err.splitlines() == [
+        "shard: 10/100 a (0 s)",
+        "shard: 20/100 b (40 s, about 5 min left)",
+    ]
+
+
+def test_durations_take_the_unit_that_fits() -> None:
+    assert [progress.duration(s) for s in (40, 89, 600, 9000)] == ["40 s", "89 s", "10 min", "2.5 h"]
+
+
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with progress.progress("train") as advance:
