@@ -1,0 +1,82 @@
+"""The calls to octshard that are timed, all of them: where a signature changes, it changes here."""
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+from scans import Input
+from table import Spent, run_alone
+
+from octshard import checksum, pool, shard
+from octshard.config import PrepConfig
+from octshard.manifest import Row
+from octshard.prep import aireadi, decode, dicom, plan, sample
+from octshard.prep.aireadi import Entry
+from octshard.prep.plan import Member
+from octshard.volume import SampleKey
+
+
+class _Local:
+    """Entries whose paths are absolute."""
+
+    def read(self, entry: Entry) -> bytes:
+        return Path(entry.path).read_bytes()
+
+    def has(self, path: str) -> bool:
+        return Path(path).exists()
+
+
+def begin() -> None:
+    """What a worker's process does before its first file."""
+    pool.begin()
+
+
+def make(one: Input, cfg: PrepConfig) -> tuple[Row, bytes]:
+    """One file to its row and tar slice, in this process."""
+    entry = one.entry
+    key = SampleKey.of(entry.participant, entry.device, entry.protocol, entry.eye, entry.sop_instance_uid)
+    row, data = sample.make(sample.Task(Member(key, entry), "train-000000.tar", "train"), cfg, _Local())
+    if row.status != "ok":
+        raise SystemExit(f"{one.path}: {row.reason}: {row.detail}")
+    return row, data
+
+
+def voxels(one: Input, cfg: PrepConfig) -> np.ndarray:
+    """The stored voxels (D, H, W) of one file."""
+    row, data = make(one, cfg)
+    return shard.unpack(data, row.key, row.xxh3, row.key).voxels_DHW
+
+
+def frames(data: bytes) -> None:
+    """All frames of a file, one by one, kept nowhere."""
+    for _ in decode.frames(data, dicom.read_header(data, PrepConfig().max_voxels)):
+        pass
+
+
+def checksums(data: bytes, stored: bytes) -> None:
+    """Those that go into a row: of the file's bytes, and of the stored voxels and their slice."""
+    checksum.crc32(data)
+    checksum.xxh3_128(data)
+    hashlib.sha256(stored).hexdigest()
+    checksum.xxh3(stored)
+
+
+def plans(root: Path) -> int:
+    """The plan of every device of a release, digested; the number of its members."""
+    found = aireadi.read_release(str(root))
+    count = 0
+    for device in sorted({entry.device for entry in found.entries}):
+        mine = [entry for entry in found.entries if entry.device == device]
+        shards = plan.plan(mine, found.splits, PrepConfig())
+        plan.digest(shards)
+        count += sum(len(one.members) for one in shards)
+    return count
+
+
+def command(root: Path, dst: Path, workers: int) -> Spent:
+    """What `octshard prep shard` of all devices takes, from nothing, as a process of its own."""
+    shutil.rmtree(dst, ignore_errors=True)
+    words = ["prep", "shard", str(root), str(dst), "--device", "all", "--workers", str(workers)]
+    return run_alone([sys.executable, "-m", "octshard.cli", *words])
