@@ -13,19 +13,8 @@ from octshard import checksum, pool, shard
 from octshard.config import PrepConfig
 from octshard.manifest import Row
 from octshard.prep import aireadi, decode, dicom, plan, sample
-from octshard.prep.aireadi import Entry
 from octshard.prep.plan import Member
 from octshard.volume import SampleKey
-
-
-class _Local:
-    """Entries whose paths are absolute."""
-
-    def read(self, entry: Entry) -> bytes:
-        return Path(entry.path).read_bytes()
-
-    def has(self, path: str) -> bool:
-        return Path(path).exists()
 
 
 def begin() -> None:
@@ -37,7 +26,9 @@ def make(one: Input, cfg: PrepConfig) -> tuple[Row, bytes]:
     """One file to its row and tar slice, in this process."""
     entry = one.entry
     key = SampleKey.of(entry.participant, entry.device, entry.protocol, entry.eye, entry.sop_instance_uid)
-    row, data = sample.make(sample.Task(Member(key, entry), "train-000000.tar", "train"), cfg, _Local())
+    row, data = sample.make(
+        sample.Task(Member(key, entry), "train-000000.tar", "train"), cfg, sample.Unpacked("/")
+    )
     if row.status != "ok":
         raise SystemExit(f"{one.path}: {row.reason}: {row.detail}")
     return row, data

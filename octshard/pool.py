@@ -1,13 +1,17 @@
 """Worker processes that never outlive their parent: spawned, deaf to Ctrl-C, gone when it is killed."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+KEPT_BYTES = 2**30
 
 
 @contextmanager
@@ -39,9 +43,18 @@ def nothing() -> None:
 
 
 def begin() -> None:
-    """What every worker does first: be deaf to Ctrl-C, which is the parent's to answer, and go with it."""
+    """What every worker does first: be deaf to Ctrl-C, which is the parent's to answer, and end with it."""
+    _keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _keep_freed_memory() -> None:
+    """Lets glibc reuse what was freed: fresh pages for each volume cost as much as all of the resampling."""
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def _begin(enter: Callable[..., None], arguments: tuple[Any, ...]) -> None:

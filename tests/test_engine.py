@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -439,10 +440,12 @@ def test_a_ray_cluster_gives_the_same_bytes(
 ) -> None:
     ray = pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    before = signal.getsignal(signal.SIGTERM)
     try:
-        run(config(release, tmp_path, engine="ray"))
+        run(config(release, tmp_path, engine="ray"))  # which starts a small cluster, as there is none
         assert tree(tmp_path) == undisturbed
+        assert signal.getsignal(signal.SIGTERM) == before  # Ray takes it over
         assert run(config(release, tmp_path, engine="ray")).kept > 3
     finally:
         ray.shutdown()

@@ -6,6 +6,7 @@ same bytes as an undisturbed run's, whatever the engine and the number of worker
 
 import json
 import logging
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -204,7 +205,20 @@ def _named(folder: str, one: ShardPlan, made: Any, count: Count) -> None:
 
 def _run_on_ray(shards: Sequence[ShardPlan], work: _Work) -> None:
     """One task per shard, a bounded number handed out; only plans and rows travel, never a volume."""
-    ray = _ray(work)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        _hand_out(shards, work, _ray(work))
+    finally:
+        _restore_sigterm(before)
+
+
+def _restore_sigterm(before: Any) -> None:
+    """Undoes Ray's taking of SIGTERM, which it does in the main thread only and for good."""
+    if before is not None and signal.getsignal(signal.SIGTERM) is not before:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _hand_out(shards: Sequence[ShardPlan], work: _Work, ray: Any) -> None:
     job = ray.put((work.job, work.same_bytes))
     remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_shard_on_ray)
     cores = max(1, int(ray.cluster_resources().get("CPU", 1)))

@@ -139,7 +139,11 @@ class _Child:
                 if word == "read":  # from here on it is computation, which no slow store can excuse
                     deadline = time.monotonic() + self._limit_s
                 elif word == "made":
-                    return Made(value, self._pipe.recv_bytes())
+                    row, last = value
+                    made = Made(row, self._pipe.recv_bytes())
+                    if last:
+                        self.kill()
+                    return made
                 elif word == "memory":
                     text = f"asked for more than {self._memory / 1e9:g} GB of memory ({value})"
                     raise Died("decoder_crash", text)
@@ -202,7 +206,8 @@ def _serve(pipe: Connection, job: Job, environment: dict[str, str]) -> None:
     """The child: makes what is asked for until the pipe ends."""
     pool.begin()
     os.environ.update(environment)  # the server that children are forked from may be older
-    _limit_memory(job.cfg.worker_memory)
+    begun = _own_bytes()
+    _limit_memory(begun + job.cfg.worker_memory)
     read = _Telling(job.reader, pipe)
     while True:
         try:
@@ -217,8 +222,12 @@ def _serve(pipe: Connection, job: Job, environment: dict[str, str]) -> None:
         except Exception as error:  # the parent raises it: nothing is caught here
             pipe.send(("failed", _portable(error)))
         else:
-            pipe.send(("made", row))
+            # a codec that has leaked would make a sound file fail later: end here, and let another go on
+            last = _own_bytes() > begun + job.cfg.worker_memory // 2
+            pipe.send(("made", (row, last)))
             pipe.send_bytes(data)
+            if last:
+                return
 
 
 @dataclass(frozen=True)
@@ -237,13 +246,18 @@ class _Telling:
         return self.reader.has(path)
 
 
-def _limit_memory(more: int) -> None:
-    """Bounds the process's own memory (heap and anonymous mappings) to what it has now and `more` bytes."""
-    with suppress(OSError, ValueError):
+def _own_bytes() -> int:
+    """The process's own memory, heap and anonymous mappings, in bytes; 0 where the system does not say."""
+    try:
         with open("/proc/self/status") as file:
-            now = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmData"))
-        limit = now + more
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmData"))
+    except (OSError, StopIteration):
+        return 0
+
+
+def _limit_memory(most: int) -> None:
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def _portable(error: Exception) -> Exception:
