@@ -71,10 +71,18 @@ class DataConfig:
     """What is streamed."""
 
     shards: list[str] = speed([])  # dataset folders SHARDS/<device>, in an order that stays
+    weights: list[float] = several()  # one per entry of shards: its share of what is seen; empty = by size
+    balance: str = "none"  # none | device: every device is drawn equally, whatever its number of volumes
     lanes: int = 64  # sequential readers that make up the order (DESIGN §6)
     shuffle_window: int = 256  # samples permuted together within a lane
-    threads: int = speed(2)  # that read, verify and decompress
-    prefetch_batches: int = speed(4)  # batches held ready
+    threads: int = speed(2)  # that verify and decompress
+    prefetch_bytes: int = speed(512_000_000)  # of batches held ready (at least one batch)
+    connections: int = speed(4)  # requests to a remote store at once
+    read_ahead_bytes: int = speed(1_000_000_000)  # of compressed samples held or on their way
+    cache_dir: str = speed("")  # local folder for whole shards of remote stores; empty = none is kept
+    cache_bytes: int = speed(200_000_000_000)  # the longest unused shard goes when there are more
+    on_bad_sample: str = speed("raise")  # raise | substitute: another of the same lane, counted and said
+    max_substitutes: int = speed(10)  # in one epoch, in one process; more stop the run
 
 
 @dataclass
@@ -125,11 +133,22 @@ class ObjectiveConfig:
 
 @dataclass
 class ViewConfig:
-    """Geometry is shared by context and target; intensity differs between them."""
+    """Geometry is shared by context and target; intensity differs between them. All from 0, which is off."""
 
     flip_d: float = 0.5  # probability of reversing the B-scan order
     flip_w: float = 0.5  # probability of a left-right mirror
+    # Each axis is enlarged by exp(uniform(-zoom, zoom)), at most 0.5. The lateral size of a scan is that of a
+    # model eye, and real eyes differ from it by several per cent.
+    zoom: float = 0.05
+    # Each axis is moved by uniform(-shift, shift) of the valid extent, at most 0.5. 0: the seeded crop moves
+    # large volumes already, and a shift brings copies of the border in.
+    shift: float = 0.0
+    # A-scans are moved along H, linearly over D and over W: at each edge by uniform(-tilt, tilt) of the valid
+    # H, at most 0.5. 0.05 of 2 mm over 6 mm is 2 degrees, as from a beam 0.6 mm off the pupil's centre.
+    tilt: float = 0.05
     gamma: float = 0.2  # intensities ** exp(uniform(-gamma, gamma))
+    # Std of multiplied noise, share of the grey level. 0.05: speckle (contrast 0.52), 100 frames averaged.
+    speckle: float = 0.05
     noise: float = 0.05  # std of added noise, in units of the volume's std
 
 

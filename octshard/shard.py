@@ -16,6 +16,7 @@ import zstandard
 
 from octshard import checksum
 from octshard.errors import OctshardError
+from octshard.volume import Shape
 
 BLOCK = 512  # tar rounds every header and member up to this
 META, VOXELS = ".json", ".vol.zst"
@@ -72,22 +73,55 @@ def write(file: BinaryIO, slices: Iterable[bytes]) -> ShardSums:
     return ShardSums(offset + len(end), digest.hexdigest(), tuple(offsets))
 
 
-def slice_digest(data: bytes) -> str:
+def slice_digest(data: bytes | memoryview) -> str:
     """xxh3 (64 bit, hex) of a sample's tar slice: what samples.parquet records and every read checks."""
     return checksum.xxh3(data)
 
 
-def unpack(data: bytes, key: str, xxh3: str, where: str) -> Sample:
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """One tar slice, verified but for its zstd frame, which is what takes time."""
+
+    key: str
+    meta: Mapping[str, Any]
+    shape: Shape
+    dtype: np.dtype[Any]
+    frame: memoryview
+    where: str
+
+    def unpack_into(self, voxels_DHW: np.ndarray) -> None:
+        """Writes the voxels there, without a copy between; shape and dtype must be this slice's."""
+        wanted = voxels_DHW.data.cast("B")
+        if (voxels_DHW.shape, voxels_DHW.dtype) != (self.shape, self.dtype):
+            raise ValueError(f"{voxels_DHW.dtype}{voxels_DHW.shape}, want {self.dtype}{self.shape}")
+        try:
+            size = zstandard.get_frame_parameters(self.frame).content_size
+            # one call per object: they must not be shared between threads
+            got = zstandard.ZstdDecompressor().stream_reader(self.frame).readinto(wanted)
+        except zstandard.ZstdError as error:
+            raise BadSample(f"{self.where}: {self.key} does not decode: {error}") from error
+        if size != len(wanted) or got != size:
+            raise BadSample(
+                f"{self.where}: {self.key} holds {size} bytes, want {len(wanted)} for {self.shape}"
+            )
+
+
+def open_slice(data: bytes | memoryview, key: str, xxh3: str, where: str) -> Packed:
     """The sample in one tar slice, verified against the table's `key` and `xxh3`; BadSample names `where`."""
     found = slice_digest(data)
     if found != xxh3:
         raise BadSample(
             f"{where}: xxh3 {found}, want {xxh3}: the stored bytes have changed; run octshard prep verify"
         )
-    sample, used = _parse(data, where)
-    if sample.key != key or used != len(data):
-        raise BadSample(f"{where}: holds {sample.key} in {used} bytes, want {key} in {len(data)}")
-    return sample
+    packed, used = _parse(data, where)
+    if packed.key != key or used != len(data):
+        raise BadSample(f"{where}: holds {packed.key} in {used} bytes, want {key} in {len(data)}")
+    return packed
+
+
+def unpack(data: bytes | memoryview, key: str, xxh3: str, where: str) -> Sample:
+    """As `open_slice`, and its voxels."""
+    return _unpacked(open_slice(data, key, xxh3, where))
 
 
 def scan(file: BinaryIO, where: str) -> Iterator[tuple[int, bytes, Sample]]:
@@ -108,8 +142,8 @@ def scan(file: BinaryIO, where: str) -> Iterator[tuple[int, bytes, Sample]]:
             raise BadSample(f"{place}: the tar ends inside a sample")
         voxel_size = _header(rest[-BLOCK:], place).size
         data = head + rest + file.read(_round_up(voxel_size))
-        sample, used = _parse(data, place)
-        yield offset, data, sample
+        packed, used = _parse(data, place)
+        yield offset, data, _unpacked(packed)
         offset += used
 
 
@@ -123,25 +157,34 @@ def _member(name: str, data: bytes) -> bytes:
     return head + data + bytes(_round_up(len(data)) - len(data))
 
 
-def _parse(data: bytes, where: str) -> tuple[Sample, int]:
+def _parse(data: bytes | memoryview, where: str) -> tuple[Packed, int]:
     """The sample at the start of `data` and the bytes it takes."""
-    meta_name, meta_data, middle = _read_member(data, 0, where)
-    voxel_name, voxel_data, end = _read_member(data, middle, where)
+    view = memoryview(data)
+    meta_name, meta_data, middle = _read_member(view, 0, where)
+    voxel_name, frame, end = _read_member(view, middle, where)
     key = meta_name.removesuffix(META)
     if meta_name != key + META or voxel_name != key + VOXELS:
         raise BadSample(f"{where}: members {meta_name!r}, {voxel_name!r}, want KEY{META} and KEY{VOXELS}")
     try:
-        meta = json.loads(meta_data)
-        shape, dtype = tuple(meta["shape"]), np.dtype(meta["dtype"])
-        raw = zstandard.ZstdDecompressor().decompress(voxel_data)
-        voxels = np.frombuffer(raw, dtype).reshape(shape)
-    except (ValueError, KeyError, TypeError, zstandard.ZstdError) as error:
+        meta = json.loads(bytes(meta_data))
+        d, h, w = meta["shape"]
+        return Packed(key, meta, (int(d), int(h), int(w)), np.dtype(meta["dtype"]), frame, where), end
+    except (ValueError, KeyError, TypeError) as error:
         raise BadSample(f"{where}: {key} does not decode: {error}") from error
-    return Sample(key, meta, voxels), end
 
 
-def _read_member(data: bytes, start: int, where: str) -> tuple[str, bytes, int]:
-    info = _header(data[start : start + BLOCK], where)
+def _unpacked(packed: Packed) -> Sample:
+    """Whole frames only: what is cut is an error here even where there is no xxh3 to tell."""
+    try:
+        raw = zstandard.ZstdDecompressor().decompress(packed.frame)
+        voxels_DHW = np.frombuffer(raw, packed.dtype).reshape(packed.shape)
+    except (ValueError, zstandard.ZstdError) as error:
+        raise BadSample(f"{packed.where}: {packed.key} does not decode: {error}") from error
+    return Sample(packed.key, packed.meta, voxels_DHW)
+
+
+def _read_member(data: memoryview, start: int, where: str) -> tuple[str, memoryview, int]:
+    info = _header(bytes(data[start : start + BLOCK]), where)
     begin, end = start + BLOCK, start + BLOCK + info.size
     if _round_up(end) > len(data):
         raise BadSample(f"{where}: {info.name} ends at {end}, but only {len(data)} bytes are there")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, TypeVar, cast
 
 from octshard import cloud, disk
-from octshard.cloud import Client
+from octshard.cloud import Client, Piece
 from octshard.disk import LEFTOVER, local_path
 from octshard.fault import PastTheEnd, StoreError, kind_of, one_line
 
@@ -63,20 +63,21 @@ def view(url: str) -> memoryview:
 
 def read_range(url: str, start: int, stop: int) -> bytes:
     """Bytes [start, stop), exactly so many, else StoreError."""
-    if stop <= start:
-        return b""
+    return read_piece(url, start, stop).data
+
+
+def read_piece(url: str, start: int, stop: int) -> Piece:
+    """Bytes [start, stop), exactly so many, else StoreError, and how many the object has in all."""
     if is_remote(url):
-        try:
-            data = _remote(url, lambda client: client.get(url, start, stop, "").data)
-        except PastTheEnd:
-            data = b""
+        piece = _read_remote(url, start, stop)
     else:
         with disk.one_line_errors(url), open(local_path(url), "rb") as file:
             file.seek(start)
-            data = file.read(stop - start)
-    if len(data) != stop - start:
-        raise PastTheEnd(f"{url}: bytes {start} to {stop} asked for, {len(data)} came: the object is shorter")
-    return data
+            piece = Piece(file.read(max(0, stop - start)), os.fstat(file.fileno()).st_size, "")
+    if len(piece.data) != max(0, stop - start):
+        found = f"{len(piece.data)} came: the object is shorter"
+        raise PastTheEnd(f"{url}: bytes {start} to {stop} asked for, {found}")
+    return piece
 
 
 def open_read(url: str, ahead: int = AHEAD) -> BinaryIO:
@@ -237,6 +238,15 @@ def sweep(url: str) -> int:
     if is_remote(url) or not local_path(url).is_dir():
         return 0
     return disk.sweep(local_path(url))
+
+
+def _read_remote(url: str, start: int, stop: int) -> Piece:
+    if stop <= start:
+        return Piece(b"", 0, "")
+    try:
+        return _remote(url, lambda client: client.get(url, start, stop, ""))
+    except PastTheEnd:
+        return Piece(b"", 0, "")
 
 
 class _Ranges(io.RawIOBase):

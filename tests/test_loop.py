@@ -149,7 +149,7 @@ def test_only_keys_of_speed_may_change_on_resume(shards: str, tmp_path: Path) ->
     ) as raised:
         run(config_for(shards, tmp_path, *LENGTH, "model.width=48", "optim.base_lr=0.1"))
     assert "\n" not in str(raised.value)
-    faster = ("data.threads=3", "run.per_device_batch=2", "run.log_every_steps=3", "data.prefetch_batches=1")
+    faster = ("data.threads=3", "run.per_device_batch=2", "run.log_every_steps=3", "data.prefetch_bytes=1")
     assert run(config_for(shards, tmp_path, *LENGTH, *faster)).step == 8
 
 

@@ -8,10 +8,11 @@ import pytest
 from tiny_run import config_for, write_dataset
 
 from octshard.errors import UsageError
-from octshard.train import plan, stream
+from octshard.train import plan
 from octshard.train.optim import Length
 from octshard.train.plan import Plan
 from octshard.train.stream import Share
+from octshard.train.table import open_table
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
 def made(shards: str, *more: str, needed: int = 0, devices: int = 1) -> Plan:
     cfg = config_for(shards, "nowhere", *more)
     backend: Any = SimpleNamespace(devices=devices, process=0, processes=1)
-    return plan.make(cfg, stream.open_table(cfg, "train", needed), backend)
+    return plan.make(cfg, open_table(cfg, "train", needed), backend)
 
 
 def test_a_length_in_epochs_becomes_samples(shards: str) -> None:

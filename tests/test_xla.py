@@ -50,7 +50,7 @@ for name, more in {runs!r}.items():
 backend = device.open_backend(cfg.run)
 found["devices"] = backend.devices
 import torch_xla
-found["sharding"] = torch_xla._XLAC._get_xla_sharding_spec(backend.put(torch.zeros(4, 2)))
+found["sharding"] = torch_xla._XLAC._get_xla_sharding_spec(backend.receive(backend.send(torch.zeros(4, 2))))
 found["counters"] = backend.counters()
 print(json.dumps(found))
 """

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from octshard import store
+from octshard import store, stored
 from octshard.eval import report as probe_report
 from octshard.eval.report import ProbeResult
 from octshard.manifest import Dataset, Row
 from octshard.page import Cell, Html, Section, line_plot, numeral, page, picture, side_by_side, table
 from octshard.prep import decode, dicom
 from octshard.prep.unzip import Report
-from octshard.train import stream
-from octshard.train.stream import Entry
 from octshard.volume import Refused
 
 PX_PER_MM = 60  # of the pictures
@@ -127,14 +125,14 @@ def _pair(seen: Seen, dataset: Dataset) -> Html:
     assert row.spacing_out is not None
     assert row.shape_out is not None
     raw = _raw_frame(seen, row)
-    stored = stream.read_sample(Entry(store.join(dataset.url, row.shard), row)).voxels_DHW
+    voxels_DHW = stored.read(dataset.url, row).voxels_DHW
     before = f"{where}: {row.frames}x{row.rows}x{row.cols} voxels at {_mm(row.spacing_in)} mm"
     after = f"stored: {'x'.join(map(str, row.shape_out))} at {_mm(row.spacing_out)} mm"
     return side_by_side(
         [
             picture(_scaled(raw, row.spacing_in[1:]), f"B-scan as written by {row.device}", before),
             picture(
-                _scaled(stored[len(stored) // 2], row.spacing_out[1:]),
+                _scaled(voxels_DHW[len(voxels_DHW) // 2], row.spacing_out[1:]),
                 f"B-scan of {row.device} as stored",
                 after,
             ),

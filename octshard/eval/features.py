@@ -17,7 +17,7 @@ import torch
 from octshard import store
 from octshard.errors import OctshardError
 from octshard.resample import matrix, taps
-from octshard.train import views
+from octshard.train import device, views
 from octshard.train.device import Backend
 from octshard.train.stream import Batch
 from octshard.train.vit import Encoder
@@ -60,7 +60,7 @@ def of_encoder(name: str, encoder: Encoder, digest: str, backend: Backend) -> So
     encoder = encoder.to(backend.device).eval()
 
     def values_of(batch: Batch) -> np.ndarray:
-        here = backend.put(batch)
+        here = device.put(backend, batch)
         with torch.no_grad(), backend.autocast():
             x_BCDHW = views.plain(here.voxels_BDHW, here.mean_B, here.std_B, here.valid_B3)
             values_BF = encoder.pool(encoder(x_BCDHW), encoder.valid_tokens(here.valid_B3))

@@ -5,6 +5,7 @@ road, and the test participants are scored once. Writes probe.json and probe.htm
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -17,7 +18,8 @@ from octshard.eval.labels import Chosen
 from octshard.eval.report import Arm, Control, ProbeResult
 from octshard.rng import rng_for, seed_for
 from octshard.train import checkpoint, device, stream
-from octshard.train.stream import Batch, Table
+from octshard.train.stream import Batch, Way
+from octshard.train.table import Table, open_table
 
 PRETRAINED, RANDOM, INTENSITY = "pretrained", "random-init", "raw-intensity"
 FEW = 10  # test participants of a class below which its interval deserves a warning
@@ -31,7 +33,7 @@ def linear_probe(cfg: ProbeConfig, progress: Progress | None = None) -> ProbeRes
     known = labels.read(cfg.participants, cfg.label)
     encoder, trained, digest = checkpoint.load_encoder(cfg.checkpoint)
     trained = dataclasses.replace(trained, data=dataclasses.replace(trained.data, shards=list(cfg.shards)))
-    tables = tuple(stream.open_table(trained, split, 0) for split in labels.SPLITS)
+    tables = tuple(open_table(trained, split, 0) for split in labels.SPLITS)
     rows = [entry.row for table in tables for entry in table.entries]
     chosen = labels.choose(known, rows)
 
@@ -45,12 +47,13 @@ def linear_probe(cfg: ProbeConfig, progress: Progress | None = None) -> ProbeRes
         features.of_encoder(RANDOM, twin, f"{features.weights_digest(twin)} {run.precision}", backend),
         features.of_intensity(INTENSITY),
     )
+    way = Way(backend.stage, backend.empty, logging.getLogger(__name__).warning)
     stored = f"{trained.model.image_size} {[table.digest for table in tables]}"
     found = features.gather(
         sources,
         features.Wanted(tuple(row.key for row in rows), stored),
         store.join(cfg.out, "features"),
-        lambda: _batches(tables, trained, cfg.batch, backend.stage, tell),
+        lambda: _batches(tables, trained, cfg.batch, way, tell),
     )
     result = compare({name: kept.values_NF for name, kept in found.items()}, chosen, cfg, tell)
     result = dataclasses.replace(result, checkpoint_digest=digest)
@@ -136,14 +139,14 @@ def _batches(
     tables: Sequence[Table],
     trained: TrainConfig,
     batch: int,
-    stage: Callable[[Batch], Batch],
+    way: Way[Batch],
     tell: Progress,
 ) -> Iterator[Batch]:
     """Every scan of the tables once, in order."""
     done, total = 0, sum(len(table.entries) for table in tables)
     tell("features", done, total)
     for table in tables:
-        for got in stream.evaluation(table, trained, stream.Share(batch, 0, 1), 0, stage):
+        for got in stream.evaluation(table, trained, stream.Share(batch, 0, 1), 0, way):
             yield got
             done += got.count
             tell("features", done, total)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard import shard, store
+from octshard import stored
 from octshard.errors import OctshardError
 from octshard.manifest import Row
 from octshard.rng import seed_for
@@ -40,18 +40,9 @@ def chosen(rows: Iterable[Row], seed: int, most: int) -> list[Row]:
 
 def read(folder: str, row: Row) -> Preview:
     """The pictures of a stored row of the dataset in `folder`; an OctshardError names a bad sample."""
-    url = store.join(folder, row.shard)
-    where = f"{url} at {row.offset}, {row.key}"
-    if row.offset is None or row.nbytes is None or row.spacing_out is None:
-        raise OctshardError(f"{where}: the row has no offset, size or spacing; run octshard prep verify")
-    try:
-        data = store.read_range(url, row.offset, row.offset + row.nbytes)
-    except FileNotFoundError:
-        raise OctshardError(f"{where}: the shard is missing; run octshard prep verify") from None
-    except store.StoreError as error:
-        raise OctshardError(f"{where}: {error}") from error
-    voxels_DHW = shard.unpack(data, row.key, row.xxh3, where).voxels_DHW
-    return draw(row, voxels_DHW)
+    if row.spacing_out is None:
+        raise OctshardError(f"{folder}: {row.key} has no spacing_out; run octshard prep verify")
+    return draw(row, stored.read(folder, row).voxels_DHW)
 
 
 def draw(row: Row, voxels_DHW: np.ndarray) -> Preview:

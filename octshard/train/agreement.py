@@ -6,6 +6,7 @@ import torch
 
 from octshard.config import TrainConfig
 from octshard.errors import UsageError
+from octshard.train import device
 from octshard.train.device import Backend
 
 
@@ -28,4 +29,4 @@ def want_same_step(cfg: TrainConfig, backend: Backend, step: int) -> None:
 def _summed(backend: Backend, value: float) -> float:
     """The sum over all devices of what each one's process says. Waits for the device."""
     mine = torch.full((backend.devices // backend.processes,), value)
-    return float(backend.fetch(backend.total(backend.put(mine).sum())))
+    return float(backend.fetch(backend.total(device.put(backend, mine).sum())))

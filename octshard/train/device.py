@@ -9,16 +9,17 @@ A fourth backend (torch_tpu, the successor of torch_xla) is one more class with 
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from octshard.config import RunConfig
 from octshard.errors import OctshardError, UsageError
+from octshard.train.buffers import Buffers
 
 Tree = TypeVar("Tree")
 
@@ -35,14 +36,22 @@ class Backend(Protocol):
     @property
     def devices(self) -> int: ...
 
-    def stage(self, values: Tree) -> Tree:
-        """Host tensors made ready for a fast `put` (pinned); called in the stream's threads."""
+    def empty(self, shape: Sequence[int]) -> Tensor:
+        """A uint8 tensor on the host for a batch, of whatever is in it, fit for a fast `send`."""
         ...
 
-    def put(self, values: Tree) -> Tree:
-        """This process's part of a batch (B first in every tensor) on the device, B spread over its
-        accelerators.
+    def stage(self, values: Tree) -> Tree:
+        """Host tensors made ready for a fast `send` (pinned); called in the stream's threads."""
+        ...
+
+    def send(self, values: Tree) -> "Sent[Tree]":
+        """This process's part of a batch (B first in every tensor) on its way to the device, B spread over
+        its accelerators; called in a thread that does nothing else.
         """
+        ...
+
+    def receive(self, sent: "Sent[Tree]") -> Tree:
+        """What was sent, for use in the calling thread. Does not wait."""
         ...
 
     def replicate(self, tensor: Tensor) -> Tensor:
@@ -78,6 +87,14 @@ class Backend(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True)
+class Sent(Generic[Tree]):
+    """A batch on the device, and what to wait for before it is read."""
+
+    values: Tree
+    event: Any = None
+
+
 def open_backend(run: RunConfig) -> Backend:
     """The backend that run.device names (auto: cuda, else xla on a TPU machine, else cpu), with its threads
     set.
@@ -90,6 +107,11 @@ def open_backend(run: RunConfig) -> Backend:
     if run.cpu_threads and name == "cpu":
         torch.set_num_threads(run.cpu_threads)
     return _KINDS[name](run)
+
+
+def put(backend: Backend, values: Tree) -> Tree:
+    """`values` on the device, for use in this thread."""
+    return backend.receive(backend.send(values))
 
 
 def map_tensors(values: Any, act: Callable[[Tensor], Tensor]) -> Any:
@@ -119,12 +141,19 @@ class Cpu:
     process: int = 0
     processes: int = 1
     devices: int = 1
+    buffers: Buffers = field(default_factory=Buffers)
+
+    def empty(self, shape: Sequence[int]) -> Tensor:
+        return self.buffers.take(shape)
 
     def stage(self, values: Tree) -> Tree:
         return values
 
-    def put(self, values: Tree) -> Tree:
-        return values
+    def send(self, values: Tree) -> Sent[Tree]:
+        return Sent(values)
+
+    def receive(self, sent: Sent[Tree]) -> Tree:
+        return sent.values
 
     def replicate(self, tensor: Tensor) -> Tensor:
         return tensor
@@ -163,16 +192,34 @@ class Cuda:
     device: torch.device
     process: int
     processes: int
+    copying: torch.cuda.Stream  # copies run beside the computation
 
     @property
     def devices(self) -> int:
         return self.processes
 
-    def stage(self, values: Tree) -> Tree:
-        return map_tensors(values, lambda t: t.pin_memory())  # type: ignore[no-any-return]
+    def empty(self, shape: Sequence[int]) -> Tensor:
+        with torch.cuda.device(self.device):  # a new thread would open a context on the first GPU
+            return torch.empty(*shape, dtype=torch.uint8, pin_memory=True)
 
-    def put(self, values: Tree) -> Tree:
-        return map_tensors(values, lambda t: t.to(self.device, non_blocking=True))  # type: ignore[no-any-return]
+    def stage(self, values: Tree) -> Tree:
+        with torch.cuda.device(self.device):
+            return map_tensors(values, _pinned)  # type: ignore[no-any-return]
+
+    def send(self, values: Tree) -> Sent[Tree]:
+        with torch.cuda.device(self.device), torch.cuda.stream(self.copying):
+            there = map_tensors(values, lambda t: t.to(self.device, non_blocking=True))
+            return Sent(there, self.copying.record_event())
+
+    def receive(self, sent: Sent[Tree]) -> Tree:
+        now = torch.cuda.current_stream(self.device)
+        now.wait_event(sent.event)
+
+        def keep(tensor: Tensor) -> Tensor:
+            tensor.record_stream(now)  # else its memory is given to the next copy while it is read
+            return tensor
+
+        return map_tensors(sent.values, keep)  # type: ignore[no-any-return]
 
     def replicate(self, tensor: Tensor) -> Tensor:
         return tensor.pin_memory().to(self.device, non_blocking=True)
@@ -227,12 +274,19 @@ class Xla:
     processes: int
     devices: int
     mesh: Any  # one axis, "batch", over all devices; None with a single device
+    buffers: Buffers = field(default_factory=Buffers)
+
+    def empty(self, shape: Sequence[int]) -> Tensor:
+        return self.buffers.take(shape)
 
     def stage(self, values: Tree) -> Tree:
         return values
 
-    def put(self, values: Tree) -> Tree:
-        return map_tensors(values, self._put)  # type: ignore[no-any-return]
+    def send(self, values: Tree) -> Sent[Tree]:
+        return Sent(map_tensors(values, self._put))
+
+    def receive(self, sent: Sent[Tree]) -> Tree:
+        return sent.values
 
     def _put(self, tensor: Tensor) -> Tensor:
         import torch_xla.core.xla_model as xm
@@ -297,6 +351,10 @@ def _automatic() -> str:
     return "xla" if os.environ.get("PJRT_DEVICE", "").upper() == "TPU" else "cpu"
 
 
+def _pinned(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_pinned() else tensor.pin_memory()
+
+
 def _autocast(device_type: str, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
     return torch.autocast(device_type, dtype) if dtype else contextlib.nullcontext()
 
@@ -313,7 +371,8 @@ def _open_cuda(run: RunConfig) -> Backend:
     torch.cuda.set_device(device)
     if processes > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl")
-    return Cuda(_DTYPES[run.precision], run.compile, device, process, processes)
+    copying = torch.cuda.Stream(device)
+    return Cuda(_DTYPES[run.precision], run.compile, device, process, processes, copying)
 
 
 def _open_xla(run: RunConfig) -> Backend:

@@ -17,13 +17,28 @@ from torch import Tensor, nn
 from octshard import config, lock, store
 from octshard.config import TrainConfig
 from octshard.errors import UsageError
-from octshard.train import agreement, checkpoint, device, jepa, log, masks, optim, plan, stream, views, watch
+from octshard.train import (
+    agreement,
+    checkpoint,
+    device,
+    feed,
+    jepa,
+    log,
+    masks,
+    optim,
+    plan,
+    stream,
+    views,
+    watch,
+)
 from octshard.train.checkpoint import Saver, TrainState
 from octshard.train.device import Backend
+from octshard.train.feed import Fed
 from octshard.train.log import Log
 from octshard.train.order import StreamPosition
 from octshard.train.plan import Plan
-from octshard.train.stream import Batch, Table
+from octshard.train.stream import Batch, Way
+from octshard.train.table import Table, open_table, want_separate
 from octshard.train.watch import Recent, Watch
 
 Say = Callable[[str], None]
@@ -78,9 +93,9 @@ def train(cfg: TrainConfig, say: Say, progress: Progress) -> Outcome:
     with contextlib.closing(device.open_backend(cfg.run)) as backend, _writer(cfg, backend):
         # 1. all that can be wrong is said before anything is allocated
         needed = masks.needed_tokens(cfg)
-        table, val_table = (stream.open_table(cfg, split, needed) for split in ("train", "val"))
+        table, val_table = (open_table(cfg, split, needed) for split in ("train", "val"))
         chosen = plan.make(cfg, table, backend)
-        stream.want_separate(table, val_table)
+        want_separate(table, val_table)
         if backend.process == 0:
             checkpoint.sweep(cfg.run.out)
         found = _resumable(cfg, table, chosen, say)
@@ -102,19 +117,23 @@ def train(cfg: TrainConfig, say: Say, progress: Progress) -> Outcome:
             _log_of(run, state.step) as lines,
             checkpoint.saving(cfg.run.out, cfg.run.keep_last) as saver,
             _sigterm() as told_to_stop,
-            contextlib.closing(
-                stream.training(table, cfg, chosen.share, state.position, _prepare_for(run))
+            feed.feeding(
+                stream.training(table, cfg, chosen.share, state.position, _way(run, say)), backend
             ) as batches,
         ):
             return _loop(run, state, batches, Outlets(lines, saver, say, progress), told_to_stop)
 
 
 def _loop(
-    run: Run, state: TrainState, batches: Iterator[Prepared], outlets: Outlets, told_to_stop: threading.Event
+    run: Run,
+    state: TrainState,
+    batches: Iterator[Fed[Prepared]],
+    outlets: Outlets,
+    told_to_stop: threading.Event,
 ) -> Outcome:
     cfg, steps = run.cfg, run.plan.steps
     metrics: dict[str, Any] = {}
-    val_loss = None
+    val_loss, substituted = None, 0
     sums_2, recent = watch.fresh(run.backend), Recent(cfg.run.log_every_steps)
     stopped = False
     while state.step < steps and not stopped:
@@ -126,13 +145,17 @@ def _loop(
         seen = _step(run, state, taken, sums_2)
         sums_2, before = seen.sums_2, state.samples_seen
         state.step, state.samples_seen = state.step + 1, before + cfg.run.global_batch
-        state.position = taken[-1].batch.position
-        recent.add(state.step, tuple(key for one in taken for key in one.batch.keys))
+        state.position = taken[-1].host.batch.position
+        recent.add(state.step, tuple(key for one in taken for key in one.host.batch.keys))
+        bad = [line for one in taken for line in one.host.batch.substituted]
+        for line in bad:
+            outlets.say(f"WARNING step {state.step}: {line}")
+        substituted += len(bad)
         # 3. log
         logs = state.step in (1, steps) or state.step % cfg.run.log_every_steps == 0
         if logs:
             watch.raise_if_bad(seen, state.step, recent, run.backend)  # waits
-            metrics = _metrics(run, state, seen, recent)  # waits
+            metrics = {**_metrics(run, state, seen, recent), "substituted": substituted}  # waits
             outlets.lines.write(metrics)
             if warning := watch.collapse_line(metrics):
                 outlets.say(warning)
@@ -142,7 +165,7 @@ def _loop(
         stopped = state.step < steps and agreement.told(run.backend, told_to_stop, waits=logs)
         if due or stopped:
             watch.raise_if_bad(seen._replace(sums_2=sums_2), state.step, recent, run.backend)  # waits
-            val_loss = _validate(run) if due else None  # waits
+            val_loss = _validate(run, outlets.say) if due else None  # waits
             if val_loss is not None:
                 found = {"step": state.step, "samples_seen": state.samples_seen, "val_loss": val_loss}
                 outlets.lines.write(found)
@@ -157,16 +180,16 @@ def _loop(
     return Outcome(state.step, state.samples_seen, val_loss, stopped)
 
 
-def _step(run: Run, state: TrainState, taken: list[Prepared], sums_2: Tensor) -> Watch:
+def _step(run: Run, state: TrainState, taken: list[Fed[Prepared]], sums_2: Tensor) -> Watch:
     """One optimizer step over the micro-batches of one global batch. Waits for nothing."""
     cfg, backend = run.cfg, run.backend
     run.model.train()
     scalars = _scalars(run, state.step, state.samples_seen)
     scalars_4 = backend.replicate(scalars.host_tensor())
     mean_loss = torch.zeros((), device=backend.device)
-    for number, prepared in enumerate(taken, start=1):
+    for number, fed in enumerate(taken, start=1):
         last = number == len(taken)
-        batch, params, chosen = backend.put(prepared)
+        batch, params, chosen = fed.device
         context, target = views.apply(batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params)
         with backend.accumulating(run.wrapped, last=last):
             with backend.autocast():
@@ -212,7 +235,7 @@ def _metrics(run: Run, state: TrainState, seen: Watch, recent: Recent) -> dict[s
     }
 
 
-def _validate(run: Run) -> float | None:
+def _validate(run: Run, say: Say) -> float | None:
     """Mean loss over the validation volumes: centre crops, no flips, no noise, the same masks every time.
 
     Full batches only (all shapes are fixed); fewer volumes than one batch are filled up with the last one.
@@ -224,10 +247,10 @@ def _validate(run: Run) -> float | None:
     limit = samples // batch * batch if samples >= batch else samples
     run.model.eval()
     total_2 = watch.fresh(backend)
-    batches = stream.evaluation(run.val_table, run.cfg, run.plan.share, limit, _prepare_for(run))
-    with torch.no_grad(), contextlib.closing(batches):
-        for prepared in batches:
-            values, _, chosen = backend.put(prepared)
+    found = stream.evaluation(run.val_table, run.cfg, run.plan.share, limit, _way(run, say))
+    with torch.no_grad(), feed.feeding(found, backend) as batches:
+        for fed in batches:
+            values, _, chosen = fed.device
             x = views.plain(values.voxels_BDHW, values.mean_B, values.std_B, values.valid_B3)
             with backend.autocast():
                 loss = run.model(x, x, chosen, values.valid_B3).loss
@@ -249,7 +272,7 @@ def _save(run: Run, state: TrainState, before: int, val_loss: float | None, outl
     outlets.saver.save(payload, val_loss, milestone=milestone)
 
 
-def _prepare_for(run: Run) -> Callable[[Batch], Prepared]:
+def _way(run: Run, say: Say) -> Way[Prepared]:
     """Draws views and masks for a batch, in the stream's threads: small host tensors, seeded per sample."""
     cfg, counts = run.cfg, masks.plan(run.cfg)
 
@@ -258,7 +281,7 @@ def _prepare_for(run: Run) -> Callable[[Batch], Prepared]:
         chosen = masks.draw(cfg, counts, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.keys)
         return run.backend.stage(Prepared(batch, params, chosen))
 
-    return prepare
+    return Way(prepare, run.backend.empty, say)
 
 
 def _resumable(cfg: TrainConfig, table: Table, chosen: Plan, say: Say) -> Mapping[str, Any] | None:

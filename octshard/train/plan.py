@@ -9,11 +9,12 @@ from octshard.config import TrainConfig
 from octshard.errors import UsageError
 from octshard.train import masks, optim, order, stream
 from octshard.train.device import Backend
-from octshard.train.stream import Share, Table
+from octshard.train.stream import Share
+from octshard.train.table import Table, order_of
 
 LEAST = {  # what whole numbers may not fall below
     "run": {"global_batch": 1, "per_device_batch": 1, "log_every_steps": 1, "keep_last": 0, "val_samples": 0},
-    "data": {"lanes": 1, "shuffle_window": 1, "threads": 1, "prefetch_batches": 1},
+    "data": {"lanes": 1, "shuffle_window": 1, "threads": 1, "connections": 1, "max_substitutes": 0},
 }
 MILESTONES = 4  # checkpoints kept for good: one at each quarter of the run
 
@@ -45,7 +46,8 @@ def make(cfg: TrainConfig, table: Table, backend: Backend) -> Plan:
             f"with fewer than {masks.needed_tokens(cfg)} valid tokens); lower context and target of "
             f"objective.masks, or add shards"
         )
-    stream_order = stream.order_of(table, cfg)
+    stream.check(cfg)
+    stream_order = order_of(table, cfg)
     order.check_readers(stream_order, micro, backend.processes)
     epoch = order.epoch_length(stream_order)
     wanted = run.samples_budget if run.samples_budget is not None else round((run.epochs or 0.0) * epoch)

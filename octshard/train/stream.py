@@ -1,38 +1,44 @@
-"""Shards -> batches: the order of `order.py`, read by ranges, verified, cropped and padded, ordered and
-bounded.
+"""Shards -> batches: the order of `order`, the bytes of `reading`, verified, unpacked straight into batches.
 
 Every sample is checked against the tables on every read; nothing is skipped, and an error reaches the
 consumer with shard, offset and key. The position travels with the batch: it is all that a resume needs.
 """
 
-import hashlib
+import contextlib
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
-from typing import Generic, TypeVar, cast
+from itertools import count
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from octshard import manifest, shard, store
+from octshard import shard
 from octshard.config import TrainConfig
-from octshard.errors import OctshardError, UsageError
-from octshard.manifest import Row
+from octshard.errors import UsageError
 from octshard.rng import rng_for
-from octshard.train.order import Order, StreamPosition, draws, table_draws
-from octshard.volume import Shape, product, valid_tokens
+from octshard.shard import BadSample
+from octshard.train import order, reading
+from octshard.train.cache import Cache
+from octshard.train.order import StreamPosition
+from octshard.train.reading import Reading, Scratch
+from octshard.train.table import Table, order_of
+from octshard.volume import Shape, product
 
+NO_PASS = -1  # of a sample in evaluation
 Prepared = TypeVar("Prepared")
+Say = Callable[[str], None]
+Empty = Callable[[Sequence[int]], Tensor]  # a uint8 tensor of that shape for a batch, of whatever is in it
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
     """What one reader takes of one batch. voxels_BDHW uint8, padding 0 at the high end; valid_B3 voxels
-    along D, H, W.
+    along D, H, W. pass_B: which pass over its domain each sample belongs to; without mixing, the epoch.
 
     The first `count` samples are real; only evaluation's last batch has repeats behind them.
     """
@@ -45,31 +51,7 @@ class Batch:
     epoch_B: tuple[int, ...]
     count: int
     position: StreamPosition
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One stored sample and where its shard stands."""
-
-    url: str
-    row: Row
-
-
-@dataclass(frozen=True)
-class Table:
-    """The samples of one split over all datasets, in table order: dataset, shard, offset."""
-
-    split: str
-    entries: tuple[Entry, ...]
-    samples_per_shard: tuple[int, ...]
-    left_out: tuple[str, ...]  # keys of volumes with fewer valid tokens than the masks need
-    refused: int  # input files that never became samples (skipped_files), all splits together
-
-    @property
-    def digest(self) -> str:
-        """Changes when the samples or their order in the table do, not when a folder moves."""
-        text = "\n".join(f"{entry.row.key} {entry.row.sha256}" for entry in self.entries)
-        return hashlib.sha256(f"{self.samples_per_shard}\n{text}".encode()).hexdigest()[:16]
+    substituted: tuple[str, ...]  # what was wrong with each sample that another stands in for
 
 
 @dataclass(frozen=True)
@@ -81,102 +63,51 @@ class Share:
     readers: int
 
 
-def open_table(cfg: TrainConfig, split: str, needed_tokens: int) -> Table:
-    """The table of `split` over data.shards in config order, without volumes of fewer valid tokens."""
-    if not cfg.data.shards:
-        raise UsageError(
-            "data.shards: empty, want at least one dataset folder, for example data.shards=[SHARDS/DEVICE]"
-        )
-    entries: list[Entry] = []
-    per_shard: list[int] = []
-    left_out: list[str] = []
-    refused = 0
-    for url in cfg.data.shards:
-        dataset = manifest.open_dataset(url)
-        refused += len(dataset.refused)
-        counts: dict[str, int] = {}
-        for row in dataset.samples(split):
-            if tokens(row, cfg) < needed_tokens:
-                left_out.append(row.key)
-                continue
-            entries.append(Entry(store.join(url, row.shard), row))
-            counts[row.shard] = counts.get(row.shard, 0) + 1
-        per_shard += counts.values()
-    repeated = [key for key, n in Counter(entry.row.key for entry in entries).items() if n > 1]
-    if repeated:
-        raise UsageError(
-            f"data.shards={list(cfg.data.shards)}: {len(repeated)} volumes stand in more than one of them, "
-            f"want each once; the first is {repeated[0]}"
-        )
-    return Table(split, tuple(entries), tuple(per_shard), tuple(left_out), refused)
+@dataclass(frozen=True)
+class Way(Generic[Prepared]):
+    """How batches reach their consumer; all three are called in the stream's threads."""
 
-
-def want_separate(train: Table, val: Table) -> None:
-    """UsageError if a participant stands on both sides, as where folders were built at different times."""
-    left, right = ({entry.row.participant for entry in one.entries} for one in (train, val))
-    if both := sorted(left & right):
-        raise UsageError(
-            f"data.shards: {len(both)} participants stand in train and in val, want none; the first is "
-            f"{both[0]}; build all folders with the same participants.tsv"
-        )
-
-
-def order_of(table: Table, cfg: TrainConfig) -> Order:
-    """What decides the order of `table` under `cfg`."""
-    return Order(cfg.run.seed, table.samples_per_shard, cfg.data.lanes, cfg.data.shuffle_window)
-
-
-def tokens(row: Row, cfg: TrainConfig) -> int:
-    """Valid tokens of a stored volume at this model's image_size and patch."""
-    shape = _stored_shape(row)
-    return product(valid_tokens(shape, _triple(cfg.model.image_size), _triple(cfg.model.patch)))
+    prepare: Callable[[Batch], Prepared]
+    empty: Empty
+    say: Say  # gets a line where the cache has trouble
 
 
 def training(
-    table: Table, cfg: TrainConfig, share: Share, start: StreamPosition, prepare: Callable[[Batch], Prepared]
+    table: Table, cfg: TrainConfig, share: Share, start: StreamPosition, way: Way[Prepared]
 ) -> Generator[Prepared, None, None]:
-    """Without end: this process's part of each batch from `start` on, seeded crops, through `prepare`.
+    """Without end: this process's part of each batch from `start` on, seeded crops, through way.prepare.
 
-    `prepare` runs in the threads; close the iterator to stop them.
+    Close the iterator to stop the threads.
     """
-    slots = (
-        _Job(table, cfg, draw.samples_B, draw.epochs_B, len(draw.samples_B), draw.position, prepare)
-        for draw in draws(order_of(table, cfg), start, share.batch, share.reader, share.readers)
+    drawn = order.draws(order_of(table, cfg), start, share.batch, share.reader, share.readers)
+    wanted = (
+        _Wanted(draw.samples_B.tolist(), draw.passes_B.tolist(), len(draw.samples_B), draw.position)
+        for draw in drawn
     )
-    return _run(slots, cfg)
+    return _run(wanted, table, cfg, way)
 
 
 def evaluation(
-    table: Table, cfg: TrainConfig, share: Share, limit: int, prepare: Callable[[Batch], Prepared]
+    table: Table, cfg: TrainConfig, share: Share, limit: int, way: Way[Prepared]
 ) -> Generator[Prepared, None, None]:
     """`limit` samples (0: all), evenly spread over the table, once, in its order; centre crops.
 
-    Every batch is full, and `count` of it real.
+    Every batch is full, and `count` of it real. A bad sample is always an error.
     """
     samples = min(limit, len(table.entries)) if limit else len(table.entries)
     taken = np.arange(samples) * len(table.entries) // max(1, samples)  # all datasets have their share
     batch = share.batch // share.readers
-    nowhere = StreamPosition(0, 0)
-    slots = (
-        _Job(table, cfg, taken[numbers_B], np.full(batch, -1), count, nowhere, prepare)
-        for numbers_B, count in table_draws(samples, batch, share.reader, share.readers)
+    wanted = (
+        _Wanted(taken[numbers_B].tolist(), [NO_PASS] * batch, real, StreamPosition(0, 0))
+        for numbers_B, real in order.table_draws(samples, batch, share.reader, share.readers)
     )
-    return _run(slots, cfg)
+    return _run(wanted, table, cfg, way)
 
 
-def read_sample(entry: Entry) -> shard.Sample:
-    """One sample, verified (size, xxh3, key, frame checksum); BadSample names shard, offset and key."""
-    row = entry.row
-    if row.offset is None or row.nbytes is None:
-        raise OctshardError(f"{row.key}: no offset in samples.parquet, want one; build {entry.url} again")
-    where = f"{entry.url} at {row.offset} ({row.key})"
-    try:
-        data = store.read_range(entry.url, row.offset, row.offset + row.nbytes)
-    except store.StoreError as error:
-        raise OctshardError(f"{where}: {error}") from error
-    except FileNotFoundError:
-        raise OctshardError(f"{where}: the shard is missing, want it beside its samples.parquet") from None
-    return shard.unpack(data, row.key, row.xxh3, where)
+def check(cfg: TrainConfig) -> None:
+    """UsageError for a word that the stream does not know."""
+    if cfg.data.on_bad_sample not in ("raise", "substitute"):
+        raise UsageError(f"data.on_bad_sample={cfg.data.on_bad_sample}: unknown, want raise or substitute")
 
 
 def window(stored: Shape, image_size: Shape, rng: np.random.Generator | None) -> tuple[slice, slice, slice]:
@@ -187,32 +118,34 @@ def window(stored: Shape, image_size: Shape, rng: np.random.Generator | None) ->
     return d, h, w
 
 
+class _Wanted(NamedTuple):
+    """One batch as numbers of samples in the table."""
+
+    samples_B: list[int]
+    passes_B: list[int]  # NO_PASS: centre crops
+    real: int
+    position: StreamPosition
+
+
 class _Job(Generic[Prepared]):
     """One batch in the making: its slots are filled by any threads in any order, the last one prepares it."""
 
-    def __init__(
-        self,
-        table: Table,
-        cfg: TrainConfig,
-        samples_B: np.ndarray,
-        epochs_B: np.ndarray,
-        count: int,
-        position: StreamPosition,
-        prepare: Callable[[Batch], Prepared],
-    ) -> None:
-        self._entries = [table.entries[int(sample)] for sample in samples_B]
-        self._epochs = [int(epoch) for epoch in epochs_B]
-        self._seed, self._image_size = cfg.run.seed, _triple(cfg.model.image_size)
-        self._count, self._position, self._prepare = count, position, prepare
-        self._missing, self._lock = len(self._entries), threading.Lock()
-        self._voxels_BDHW = torch.zeros((len(self._entries), *self._image_size), dtype=torch.uint8)
-        self._mean_B, self._std_B = torch.zeros(len(self._entries)), torch.ones(len(self._entries))
-        self._valid_B3 = torch.zeros((len(self._entries), 3), dtype=torch.int64)
-        self._prepared: Prepared | None = None
+    def __init__(self, wanted: _Wanted, table: Table, reading_: Reading) -> None:
+        self.wanted = wanted
+        self.keys = [table.entries[sample].row.key for sample in wanted.samples_B]
+        self.asked = [reading_.ask(table.entries[sample]) for sample in wanted.samples_B]
+        self.substituted: dict[int, str] = {}
+        self._missing, self._lock = len(self.keys), threading.Lock()
         self._fills: list[Future[None]] = []
+        self._prepared: Prepared | None = None
 
-    def start(self, pool: ThreadPoolExecutor) -> None:
-        self._fills = [pool.submit(self._fill, slot) for slot in range(len(self._entries))]
+    def start(self, pool: ThreadPoolExecutor, filler: "_Filler", way: Way[Prepared]) -> None:
+        """Takes memory for the batch and lets the threads fill it."""
+        size = len(self.keys)
+        self.voxels_BDHW = way.empty((size, *filler.image_size))
+        self.mean_B, self.std_B = torch.zeros(size), torch.ones(size)
+        self.valid_B3 = torch.zeros((size, 3), dtype=torch.int64)
+        self._fills = [pool.submit(self._fill, slot, filler, way) for slot in range(size)]
 
     def result(self) -> Prepared:
         """Waits; raises what any slot raised."""
@@ -220,67 +153,169 @@ class _Job(Generic[Prepared]):
             fill.result()
         return cast(Prepared, self._prepared)
 
-    def _fill(self, slot: int) -> None:
-        self._take(slot)
+    def _fill(self, slot: int, filler: "_Filler", way: Way[Prepared]) -> None:
+        filler.fill(self, slot)
         with self._lock:
             self._missing -= 1
             last = self._missing == 0
         if last:
-            self._prepared = self._prepare(self._batch())
-
-    def _take(self, slot: int) -> None:
-        entry, epoch = self._entries[slot], self._epochs[slot]
-        sample = read_sample(entry)
-        if sample.voxels_DHW.dtype != np.uint8 or sample.voxels_DHW.shape != entry.row.shape_out:
-            raise OctshardError(
-                f"{entry.url} ({sample.key}): {sample.voxels_DHW.dtype}{sample.voxels_DHW.shape}, "
-                f"want uint8{entry.row.shape_out} as samples.parquet says"
-            )
-        rng = rng_for(self._seed, epoch, sample.key, "crop") if epoch >= 0 else None
-        part_DHW = sample.voxels_DHW[window(_stored_shape(entry.row), self._image_size, rng)]
-        d, h, w = part_DHW.shape
-        self._voxels_BDHW[slot].numpy()[:d, :h, :w] = part_DHW
-        self._mean_B[slot] = float(sample.meta["mean"])
-        self._std_B[slot] = float(sample.meta["std"])
-        self._valid_B3[slot] = torch.tensor([d, h, w])
+            self._prepared = way.prepare(self._batch())
 
     def _batch(self) -> Batch:
-        keys = tuple(entry.row.key for entry in self._entries)
         return Batch(
-            self._voxels_BDHW,
-            self._mean_B,
-            self._std_B,
-            self._valid_B3,
-            keys,
-            tuple(max(0, epoch) for epoch in self._epochs),
-            self._count,
-            self._position,
+            self.voxels_BDHW,
+            self.mean_B,
+            self.std_B,
+            self.valid_B3,
+            tuple(self.keys),
+            tuple(max(0, which) for which in self.wanted.passes_B),
+            self.wanted.real,
+            self.wanted.position,
+            tuple(self.substituted[slot] for slot in sorted(self.substituted)),
         )
 
 
-def _run(jobs: Iterator["_Job[Prepared]"], cfg: TrainConfig) -> Generator[Prepared, None, None]:
-    """Results in order, with data.prefetch_batches of them in the making while the consumer works."""
-    pool = ThreadPoolExecutor(cfg.data.threads, "stream")
-    try:
-        pending = deque(islice(jobs, cfg.data.prefetch_batches + 1))
-        for job in pending:
-            job.start(pool)
-        while pending:
+class _Own(threading.local):
+    """A thread's own memory: for a slice that is read, and for a volume of which only a part is taken."""
+
+    def __init__(self) -> None:
+        self.slice, self.volume = Scratch(), Scratch()
+
+
+class _Filler:
+    """Puts samples into the slots of batches, and others in their place where that is allowed."""
+
+    def __init__(self, table: Table, cfg: TrainConfig, reading_: Reading) -> None:
+        d, h, w = cfg.model.image_size
+        self.image_size: Shape = (d, h, w)
+        self._table, self._cfg, self._reading = table, cfg, reading_
+        self._own = _Own()
+        self._bad: Counter[int] = Counter()  # of each epoch
+        self._lock = threading.Lock()
+
+    def fill(self, job: _Job[Prepared], slot: int) -> None:
+        """Fills one slot; BadSample if its sample is bad and none may stand in."""
+        sample = job.wanted.samples_B[slot]
+        try:
+            data = self._reading.take(job.asked[slot], self._own.slice)
+            self._put(job, slot, sample, data)
+        except BadSample as error:
+            self._substitute(job, slot, error)
+        finally:
+            self._reading.done(job.asked[slot])
+
+    def _substitute(self, job: _Job[Prepared], slot: int, error: BadSample) -> None:
+        sample, which = job.wanted.samples_B[slot], job.wanted.passes_B[slot]
+        epoch = job.wanted.position.epoch
+        first = error
+        for attempt in count():
+            if self._cfg.data.on_bad_sample != "substitute" or which == NO_PASS:
+                raise error
+            self._want_budget(epoch, error)
+            other = order.substitute(order_of(self._table, self._cfg), sample, which, attempt)
+            try:
+                data = reading.read_now(self._table.entries[other], self._own.slice)
+                self._put(job, slot, other, data)
+            except BadSample as again:
+                error = again
+                continue
+            job.substituted[slot] = f"{first}; {job.keys[slot]} stands in for it"
+            return
+
+    def _want_budget(self, epoch: int, error: BadSample) -> None:
+        most = self._cfg.data.max_substitutes
+        with self._lock:
+            self._bad[epoch] += 1
+            if self._bad[epoch] > most:
+                raise BadSample(
+                    f"{error}; it is bad sample {self._bad[epoch]} of epoch {epoch}, want at most "
+                    f"data.max_substitutes={most}"
+                ) from error
+
+    def _put(self, job: _Job[Prepared], slot: int, sample: int, data: memoryview) -> None:
+        """Verifies one slice and unpacks it, or the part of it that is taken, into a slot."""
+        entry, which = self._table.entries[sample], job.wanted.passes_B[slot]
+        packed = shard.open_slice(data, entry.row.key, entry.row.xxh3, entry.where)
+        if (packed.dtype, packed.shape) != (np.uint8, entry.shape):
+            raise BadSample(
+                f"{entry.where}: {packed.dtype}{packed.shape}, want uint8{entry.shape} as samples.parquet "
+                f"says"
+            )
+        slot_DHW = job.voxels_BDHW[slot].numpy()
+        if packed.shape == self.image_size:
+            packed.unpack_into(slot_DHW)
+            part = packed.shape
+        else:
+            part = self._put_part(packed, slot_DHW, which)
+        job.keys[slot] = packed.key
+        job.mean_B[slot], job.std_B[slot] = float(packed.meta["mean"]), float(packed.meta["std"])
+        job.valid_B3[slot] = torch.tensor(part)
+
+    def _put_part(self, packed: shard.Packed, slot_DHW: np.ndarray, which: int) -> Shape:
+        """The part that is taken, seeded by (seed, pass, key), padded with 0 at the high end; its shape."""
+        rng = rng_for(self._cfg.run.seed, which, packed.key, "crop") if which != NO_PASS else None
+        room = self._own.volume.room(product(packed.shape))
+        whole_DHW = np.frombuffer(room, np.uint8).reshape(packed.shape)
+        packed.unpack_into(whole_DHW)
+        part_DHW = whole_DHW[window(packed.shape, self.image_size, rng)]
+        d, h, w = part_DHW.shape
+        if (d, h, w) != self.image_size:
+            slot_DHW.fill(0)
+        slot_DHW[:d, :h, :w] = part_DHW
+        return d, h, w
+
+
+def _run(
+    wanted: Iterator[_Wanted], table: Table, cfg: TrainConfig, way: Way[Prepared]
+) -> Generator[Prepared, None, None]:
+    """Results in order; meanwhile batches are filled up to data.prefetch_bytes, and bytes of samples further
+    on are read up to data.read_ahead_bytes.
+    """
+    check(cfg)
+    data = cfg.data
+    jobs: Iterator[_Job[Prepared]]
+    with contextlib.ExitStack() as stack:
+        cache = _cache_of(cfg, way, stack)
+        reading_ = Reading(data.connections, cache)
+        filler = _Filler(table, cfg, reading_)
+        pool = ThreadPoolExecutor(data.threads, "stream")
+        stack.callback(pool.shutdown, wait=True)
+        stack.callback(reading_.close)  # before it: threads of the pool may be waiting for bytes
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        jobs = (_Job(one, table, reading_) for one in wanted)
+        planned, pending = deque[_Job[Prepared]](), deque[_Job[Prepared]]()
+        while True:
+            _plan(jobs, planned, reading_, cfg)
+            while planned and len(pending) < _batches_ahead(planned[0], cfg):
+                planned[0].start(pool, filler, way)
+                pending.append(planned.popleft())
+            if not pending:
+                return
             result = pending.popleft().result()
-            for job in islice(jobs, 1):
-                job.start(pool)
-                pending.append(job)
             yield result
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+            del result
 
 
-def _stored_shape(row: Row) -> Shape:
-    if row.shape_out is None:
-        raise OctshardError(f"{row.key}: no shape_out in samples.parquet, want three numbers; build it again")
-    return row.shape_out
+def _plan(
+    jobs: Iterator[_Job[Prepared]], planned: deque[_Job[Prepared]], reading_: Reading, cfg: TrainConfig
+) -> None:
+    """Asks for samples further on: for as many as may be held, within two blocks of every lane."""
+    most = 2 * cfg.data.lanes * cfg.data.shuffle_window
+    while not planned or (
+        reading_.held < cfg.data.read_ahead_bytes and len(planned) * len(planned[0].keys) < most
+    ):
+        job = next(jobs, None)
+        if job is None:
+            return
+        planned.append(job)
 
 
-def _triple(values: Sequence[int]) -> Shape:
-    d, h, w = values
-    return d, h, w
+def _batches_ahead(job: _Job[Prepared], cfg: TrainConfig) -> int:
+    """Batches that are filled at once: the one that is waited for, and what data.prefetch_bytes allows."""
+    return 1 + max(1, cfg.data.prefetch_bytes // (len(job.keys) * product(cfg.model.image_size)))
+
+
+def _cache_of(cfg: TrainConfig, way: Way[Prepared], stack: contextlib.ExitStack) -> Cache | None:
+    if not cfg.data.cache_dir:
+        return None
+    return stack.enter_context(Cache(cfg.data.cache_dir, cfg.data.cache_bytes, way.say))

@@ -1,4 +1,4 @@
-"""From stored uint8 voxels to what the encoders read, on the device: flips, gamma, noise, padding 0.
+"""From stored uint8 voxels to what the encoders read, on the device: geometry, gamma, noise, padding 0.
 
 Context and target share geometry; only the context view is changed in intensity, so that targets stay clean.
 Parameters come from (seed, epoch, key), noise from an integer hash: the same on every backend.
@@ -12,15 +12,19 @@ import torch
 from torch import Tensor
 
 from octshard.config import ViewConfig
+from octshard.errors import UsageError
 from octshard.rng import rng_for
+from octshard.train import warp
+from octshard.train.device import map_tensors
+from octshard.train.warp import Affine
 from octshard.volume import product
 
 STD_FLOOR = 1.0  # grey levels: a volume with less contrast than that is blank and is not blown up
 _LEVELS = 255.0
-_BITS32 = 0xFFFFFFFF
 # The sum of the four bytes of a 32-bit hash (Irwin-Hall): near normal, and an integer on every backend.
 _BYTES_MEAN = 4 * 255 / 2
 _BYTES_STD = (4 * (256**2 - 1) / 12) ** 0.5
+_MOST = {"flip_d": 1.0, "flip_w": 1.0, "zoom": 0.5, "shift": 0.5, "tilt": 0.5}  # the others: any from 0 up
 
 
 class ViewParams(NamedTuple):
@@ -30,31 +34,60 @@ class ViewParams(NamedTuple):
     flip_w_B: Tensor  # bool
     gamma_B: Tensor  # float32, exponent
     noise_B: Tensor  # float32, std in units of the volume's std
+    speckle_B: Tensor  # float32, std as a share of the grey level
     hash_B: Tensor  # int64 in [0, 2**32): seeds the noise
+    affine: Affine | None  # None: the config asks for none, and its cost is saved
 
     def to(self, device: torch.device | str) -> "ViewParams":
         """The same on `device`."""
-        return ViewParams(*(field.to(device, non_blocking=True) for field in self))
+        moved: ViewParams = map_tensors(self, lambda t: t.to(device, non_blocking=True))
+        return moved
+
+
+def check(cfg: ViewConfig) -> None:
+    """UsageError names the first value of `views` that is out of its range."""
+    for name, value in vars(cfg).items():
+        most = _MOST.get(name, float("inf"))
+        if not 0 <= value <= most:
+            raise UsageError(f"views.{name}={value}: want a number from 0 to {most}")
 
 
 def draw(cfg: ViewConfig, seed: int, epochs: Sequence[int], keys: Sequence[str]) -> ViewParams:
-    """Parameters on the host; those of a sample depend on (seed, epoch, key) alone."""
-    rows = []
-    for epoch, key in zip(epochs, keys, strict=True):
+    """Parameters on the host; those of a sample depend on (seed, epoch, key) alone.
+
+    Everything is drawn, whether the config uses it or not, and what is new is drawn last: no knob changes
+    what another draws.
+    """
+    size = len(keys)
+    uniform_BX, hash_B = np.empty((size, 11)), np.empty(size, np.int64)
+    for i, (epoch, key) in enumerate(zip(epochs, keys, strict=True)):
         rng = rng_for("views", seed, epoch, key)
-        flip_d, flip_w, gamma = rng.random(3)
-        exponent = float(np.exp(cfg.gamma * (2 * gamma - 1)))
-        rows.append(
-            (flip_d < cfg.flip_d, flip_w < cfg.flip_w, exponent, cfg.noise, int(rng.integers(_BITS32 + 1)))
-        )
-    flip_d_B, flip_w_B, gamma_B, noise_B, hash_B = zip(*rows, strict=True)
+        uniform_BX[i, :3] = rng.random(3)
+        hash_B[i] = rng.integers(2**32)
+        uniform_BX[i, 3:] = rng.random(8)
+    signed_BX = torch.from_numpy(2 * uniform_BX - 1)
     return ViewParams(
-        torch.tensor(flip_d_B, dtype=torch.bool),
-        torch.tensor(flip_w_B, dtype=torch.bool),
-        torch.tensor(gamma_B, dtype=torch.float32),
-        torch.tensor(noise_B, dtype=torch.float32),
-        torch.tensor(hash_B, dtype=torch.int64),
+        torch.from_numpy(uniform_BX[:, 0] < cfg.flip_d),
+        torch.from_numpy(uniform_BX[:, 1] < cfg.flip_w),
+        _exp(cfg.gamma * signed_BX[:, 2]),
+        torch.full((size,), cfg.noise),
+        torch.full((size,), cfg.speckle),
+        torch.from_numpy(hash_B),
+        _affine(cfg, signed_BX[:, 3:]),
     )
+
+
+def _affine(cfg: ViewConfig, signed_B8: Tensor) -> Affine | None:
+    if cfg.zoom == cfg.shift == cfg.tilt == 0:
+        return None
+    zoom_B3, shift_B3, tilt_B2 = signed_B8.split([3, 3, 2], 1)
+    shift_B3, tilt_B2 = (cfg.shift * shift_B3).float(), (cfg.tilt * tilt_B2).float()
+    return Affine(_exp(cfg.zoom * zoom_B3), shift_B3, tilt_B2, cfg.tilt)
+
+
+def _exp(x: Tensor) -> Tensor:
+    """float32 of a float64 `x`, so that a value does not depend on its place among the others."""
+    return x.exp().float()
 
 
 def apply(
@@ -62,67 +95,66 @@ def apply(
 ) -> tuple[Tensor, Tensor]:
     """(context, target), each float32 (B, 1, D, H, W): normalised by the volume's mean and std, padding 0.
 
-    Both are flipped alike within the valid extent, so padding stays at the high end. The context view then
-    gets gamma (on intensities / 255) and noise; the target view neither.
+    Both are moved alike within the valid extent, which stays as it is. The context view then gets gamma (on
+    intensities / 255), speckle (in proportion to the grey level) and noise; the target view none of them.
     """
-    voxels_BDHW = _flip(voxels_BDHW, 1, valid_B3[:, 0], params.flip_d_B)
-    voxels_BDHW = _flip(voxels_BDHW, 3, valid_B3[:, 2], params.flip_w_B)
-    target = plain(voxels_BDHW, mean_B, std_B, valid_B3)
-    bent = (voxels_BDHW.float() / _LEVELS) ** _column(params.gamma_B) * _LEVELS
-    noise = _column(params.noise_B) * hash_noise(params.hash_B, voxels_BDHW.shape[1:])
-    context = (_normalise(bent, mean_B, std_B) + noise) * _inside(voxels_BDHW, valid_B3)
-    return context.unsqueeze(1), target
+    grey_BDHW = warp.moved(voxels_BDHW, valid_B3, params.flip_d_B, params.flip_w_B, params.affine)
+    noise_BDHW = hash_noise(params.hash_B, voxels_BDHW.shape[1:])
+    target = plain(grey_BDHW, mean_B, std_B, valid_B3)
+    # From here on in place: a volume is large, and fresh pages cost more than the arithmetic.
+    bent_BDHW = grey_BDHW.div_(_LEVELS).pow_(_column(params.gamma_B)).mul_(_LEVELS)
+    # Speckle and noise are independent and normal, so their sum is one normal of the summed variance.
+    speckle_B = params.speckle_B / std_B.clamp(min=STD_FLOOR)
+    spread_BDHW = (bent_BDHW * _column(speckle_B)).square_().add_(_column(params.noise_B.square())).sqrt_()
+    context = _normalise(bent_BDHW, mean_B, std_B).add_(noise_BDHW.mul_(spread_BDHW))
+    return context.masked_fill_(_padding(voxels_BDHW, valid_B3), 0).unsqueeze(1), target
 
 
 def plain(voxels_BDHW: Tensor, mean_B: Tensor, std_B: Tensor, valid_B3: Tensor) -> Tensor:
     """float32 (B, 1, D, H, W): normalised, padding exactly 0, nothing else. What evaluation reads."""
-    x_BDHW = _normalise(voxels_BDHW.float(), mean_B, std_B) * _inside(voxels_BDHW, valid_B3)
-    return x_BDHW.unsqueeze(1)
+    x_BDHW = _normalise(voxels_BDHW.float(), mean_B, std_B)
+    return x_BDHW.masked_fill_(_padding(voxels_BDHW, valid_B3), 0).unsqueeze(1)
 
 
 def hash_noise(hash_B: Tensor, shape: Sequence[int]) -> Tensor:
-    """float32 (B, *shape): mean 0, std 1, near normal, cut at 3.45 std; equal on every backend."""
-    index = torch.arange(product(shape), dtype=torch.int64, device=hash_B.device).reshape(*shape)
-    bits = _mix(_mix(index) ^ hash_B.reshape(-1, *(1 for _ in shape)))
-    pairs = (bits & 0x00FF00FF) + ((bits >> 8) & 0x00FF00FF)
-    total = (pairs & 0xFFFF) + (pairs >> 16)
-    return (total.float() - _BYTES_MEAN) / _BYTES_STD
+    """float32 (B, *shape): mean 0, std 1, near normal, cut at 3.45 std; equal on every backend.
+
+    32-bit integers that wrap round: native everywhere, where 64 bits are emulated on a TPU.
+    """
+    index = torch.arange(product(shape), dtype=torch.int32, device=hash_B.device).reshape(*shape)
+    signed_B = torch.where(hash_B < 2**31, hash_B, hash_B - 2**32).to(torch.int32)
+    bits = _mix(_mix(index) ^ signed_B.reshape(-1, *(1 for _ in shape)))
+    for width, mask in ((8, 0x00FF00FF), (16, 0xFFFF)):  # bytes to pairs to one sum
+        upper = _shifted(bits, width).bitwise_and_(mask)
+        bits.bitwise_and_(mask).add_(upper)
+    return bits.float().sub_(_BYTES_MEAN).div_(_BYTES_STD)
 
 
 def _mix(x: Tensor) -> Tensor:
-    """Scrambles integers in [0, 2**32); products stay below 2**63, so no shift meets a negative number."""
+    """Scrambles 32-bit integers in place."""
     for _ in range(2):
-        x = ((x ^ (x >> 16)) * 0x45D9F3B) & _BITS32
-    return x ^ (x >> 16)
+        x.bitwise_xor_(_shifted(x, 16)).mul_(0x45D9F3B)
+    return x.bitwise_xor_(_shifted(x, 16))
 
 
-def _flip(x_BDHW: Tensor, axis: int, valid_B: Tensor, flip_B: Tensor) -> Tensor:
-    """Reverses the first valid_B planes along `axis` where flip_B."""
-    place = torch.arange(x_BDHW.shape[axis], device=x_BDHW.device).unsqueeze(0)
-    last_B1 = valid_B.unsqueeze(1) - 1
-    source = torch.where(flip_B.unsqueeze(1) & (place <= last_B1), last_B1 - place, place)
-    return x_BDHW.gather(axis, _along(source, axis).expand_as(x_BDHW))
+def _shifted(x: Tensor, width: int) -> Tensor:
+    """int32 x >> width with zeros coming in. XLA divides instead, so that nothing may be left to round."""
+    kept = x & -(1 << width)
+    kept >>= width
+    return kept.bitwise_and_((1 << (32 - width)) - 1)
 
 
-def _along(index_BX: Tensor, axis: int) -> Tensor:
-    shape = [1, 1, 1, 1]
-    shape[0], shape[axis] = index_BX.shape
-    return index_BX.reshape(shape)
-
-
-def _inside(voxels_BDHW: Tensor, valid_B3: Tensor) -> Tensor:
-    """(B, D, H, W) bool: not padding."""
-    inside = [
-        _along(
-            torch.arange(voxels_BDHW.shape[axis], device=valid_B3.device) < valid_B3[:, axis - 1 : axis], axis
-        )
-        for axis in (1, 2, 3)
-    ]
-    return inside[0] & inside[1] & inside[2]
+def _padding(voxels_BDHW: Tensor, valid_B3: Tensor) -> Tensor:
+    """(B, D, H, W) bool: outside the valid extent."""
+    d_BD, h_BH, w_BW = (
+        torch.arange(size, device=valid_B3.device) >= valid_B3[:, axis].unsqueeze(1)
+        for axis, size in enumerate(voxels_BDHW.shape[1:])
+    )
+    return d_BD[:, :, None, None] | h_BH[:, None, :, None] | w_BW[:, None, None, :]
 
 
 def _normalise(x_BDHW: Tensor, mean_B: Tensor, std_B: Tensor) -> Tensor:
-    return (x_BDHW - _column(mean_B)) / _column(std_B.clamp(min=STD_FLOOR))
+    return (x_BDHW - _column(mean_B)).div_(_column(std_B.clamp(min=STD_FLOOR)))
 
 
 def _column(value_B: Tensor) -> Tensor:

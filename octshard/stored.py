@@ -1,0 +1,20 @@
+"""One stored sample by its row, from wherever its shard is: for pictures and reports, not for training."""
+
+from octshard import manifest, shard, store
+from octshard.errors import OctshardError
+from octshard.manifest import Row
+
+
+def read(folder: str, row: Row) -> shard.Sample:
+    """The sample of `row` in the dataset `folder`, verified; an OctshardError names shard, offset and key."""
+    url = store.join(folder, row.shard)
+    where = f"{url} at {row.offset} ({row.key})"
+    if row.offset is None or row.nbytes is None:
+        raise OctshardError(f"{where}: the row has no offset or size; {manifest.AGAIN}")
+    try:
+        data = store.read_range(url, row.offset, row.offset + row.nbytes)
+    except FileNotFoundError:
+        raise OctshardError(f"{where}: the shard is missing; run octshard prep verify") from None
+    except store.StoreError as error:
+        raise OctshardError(f"{where}: {error}") from error
+    return shard.unpack(data, row.key, row.xxh3, where)

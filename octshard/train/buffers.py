@@ -1,0 +1,33 @@
+"""Memory for batches that is used again: fresh pages for every batch would cost as much as reading it.
+
+A buffer comes back when nothing looks at it any more, no tensor, view or transfer under way; nobody gives
+it back by hand, so nobody can be early.
+"""
+
+import math
+import threading
+import weakref
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Buffers:
+    """uint8 tensors on the host, of whatever was in them before; safe to call from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._free: dict[int, list[np.ndarray]] = {}
+
+    def take(self, shape: Sequence[int]) -> Tensor:
+        """A tensor whose memory returns here when its last user lets go of it."""
+        size = math.prod(shape)
+        with self._lock:
+            free = self._free.setdefault(size, [])
+            raw = free.pop() if free else np.empty(size, np.uint8)
+        # torch holds the view for as long as it holds the memory, through every tensor that shares it
+        view = raw[:]
+        weakref.finalize(view, self._free[size].append, raw).atexit = False
+        return torch.from_numpy(view).reshape(*shape)

@@ -1,0 +1,296 @@
+"""The bytes of samples, asked for in the order in which they will be used, read ahead within a bound.
+
+Neighbours in a shard that are asked for together come in one request. Local shards and cached ones are read
+where they lie, by whoever uses them; of them only the system is told in advance.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import cast
+
+from octshard import store
+from octshard.disk import local_path, one_line_errors
+from octshard.errors import OctshardError
+from octshard.fault import PastTheEnd
+from octshard.shard import BadSample
+from octshard.train.cache import Cache
+from octshard.train.table import Entry
+
+REQUEST = 12 * 2**20  # a request ends with the sample that makes it so long: 12 to 16 MB for most volumes
+
+
+class Scratch:
+    """A thread's own memory for what it reads."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def room(self, size: int) -> memoryview:
+        """So many bytes; what it gave before is overwritten."""
+        if len(self._bytes) < size:
+            self._bytes = bytearray(size)
+        return memoryview(self._bytes)[:size]
+
+
+@dataclass(eq=False)
+class Asked:
+    """One sample that was asked for. Its bytes are a view of a reply, or an open file to read from."""
+
+    entry: Entry
+    number: int  # it is so manieth
+    reply: Future["memoryview | None"] = field(default_factory=Future)  # None: read it where it lies
+    held: "_Held | None" = None  # what its bytes keep in memory
+
+    @property
+    def bytes(self) -> int:
+        """Of its slice."""
+        return self.entry.stop - self.entry.start
+
+
+@dataclass(eq=False)
+class _Held:
+    """One reply in memory, until the last of its samples is used."""
+
+    bytes: int
+    users: int
+
+
+class Reading:
+    """Reads what is asked for, `connections` requests at once; threads end with `close`."""
+
+    def __init__(self, connections: int, cache: Cache | None) -> None:
+        self._cache = cache
+        self._changed = threading.Condition()  # guards what follows
+        self._waiting: dict[int, Asked] = {}  # by number, so in order
+        self._at: dict[tuple[str, int], Asked] = {}  # those by shard and first byte
+        self._until: dict[tuple[str, int], Asked] = {}  # and by the byte behind them
+        self._asked = self._used = self._held = 0
+        self._least = 2 * connections  # samples that may always be on their way
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"stream-read-{i}", daemon=True)
+            for i in range(connections)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def held(self) -> int:
+        """Bytes that are held, on their way, or asked for."""
+        with self._changed:
+            return self._held
+
+    def ask(self, entry: Entry) -> Asked:
+        """Asks for the bytes of a sample; to be called in the order in which they will be used."""
+        with self._changed:
+            asked = Asked(entry, self._asked)
+            self._asked += 1
+            self._held += asked.bytes
+            asked.held = _Held(asked.bytes, 1)
+            self._waiting[asked.number] = asked
+            self._at.setdefault((entry.shard.url, entry.start), asked)
+            self._until.setdefault((entry.shard.url, entry.stop), asked)
+            self._changed.notify()
+        return asked
+
+    def take(self, asked: Asked, scratch: Scratch) -> memoryview:
+        """Its bytes, waited for; good until `done`, or until `scratch` is used again.
+
+        BadSample and PastTheEnd are the sample's own fault, any other OctshardError is the store's.
+        """
+        if store.is_remote(asked.entry.shard.url):
+            reply = asked.reply.result()
+            return reply if reply is not None else self._cached(asked.entry, scratch)
+        with self._changed:
+            self._forget(asked)
+        return read_local(asked.entry, str(local_path(asked.entry.shard.url)), scratch)
+
+    def done(self, asked: Asked) -> None:
+        """Its bytes are no longer looked at."""
+        with self._changed:
+            self._used += 1
+            held = cast(_Held, asked.held)
+            held.users -= 1
+            if held.users == 0:
+                self._held -= held.bytes
+            asked.reply, asked.held = Future(), None  # the reply may go, even while the batch waits
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Ends the threads, after the requests that are under way."""
+        with self._changed:
+            self._closed = True
+            for asked in self._waiting.values():
+                asked.reply.cancel()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self) -> None:
+        while group := self._next_group():
+            try:
+                self._read(group)
+            except BaseException as error:  # whatever it is, it belongs to those who wait for the bytes
+                for asked in group:
+                    if not asked.reply.done():
+                        asked.reply.set_exception(error)
+
+    def _next_group(self) -> list[Asked]:
+        """What the next request reads; waits until there is something. Empty at the end."""
+        with self._changed:
+            while not self._closed:
+                head = next(iter(self._waiting.values()), None)
+                # the far half of what is asked for is left to grow together with its neighbours
+                if head and head.number < self._used + max(self._least, (self._asked - self._used + 1) // 2):
+                    return self._group(head)
+                self._changed.wait()
+            return []
+
+    def _group(self, head: Asked) -> list[Asked]:
+        """The head and its neighbours in the shard, behind and before, as far as one request goes."""
+        group, size = [head], head.bytes
+        self._forget(head)
+        url = head.entry.shard.url
+        while size < REQUEST and (after := self._at.get((url, group[-1].entry.stop))):
+            group.append(after)
+            size += after.bytes
+            self._forget(after)
+        while size < REQUEST and (before := self._until.get((url, group[0].entry.start))):
+            group.insert(0, before)
+            size += before.bytes
+            self._forget(before)
+        return group
+
+    def _forget(self, asked: Asked) -> None:
+        """It waits no longer."""
+        self._waiting.pop(asked.number, None)
+        url = asked.entry.shard.url
+        if self._at.get((url, asked.entry.start)) is asked:
+            del self._at[url, asked.entry.start]
+        if self._until.get((url, asked.entry.stop)) is asked:
+            del self._until[url, asked.entry.stop]
+
+    def _read(self, group: list[Asked]) -> None:
+        first, last = group[0].entry, group[-1].entry
+        if not store.is_remote(first.shard.url):
+            _advise(str(local_path(first.shard.url)), first.start, last.stop - first.start)
+            return
+        if self._in_cache(first):
+            for asked in group:
+                asked.reply.set_result(None)
+            return
+        for part, data in _fetched(group):
+            self._hand_over(part, data)
+
+    def _hand_over(self, group: list[Asked], data: bytes) -> None:
+        base, held = group[0].entry.start, _Held(len(data), len(group))
+        with self._changed:
+            for asked in group:
+                asked.held = held
+        view = memoryview(data)
+        for asked in group:
+            asked.reply.set_result(view[asked.entry.start - base : asked.entry.stop - base])
+
+    def _in_cache(self, entry: Entry) -> bool:
+        """True if the shard is in the cache; if not, the cache begins to fetch it."""
+        if self._cache is None:
+            return False
+        copy = self._cache.open(entry.shard)
+        if copy is None:
+            self._cache.fill(entry.shard)
+            return False
+        copy.close()
+        return True
+
+    def _cached(self, entry: Entry, scratch: Scratch) -> memoryview:
+        """From the copy in the cache, or from the store if it has gone meanwhile."""
+        copy = cast(Cache, self._cache).open(entry.shard)
+        if copy is None:
+            return memoryview(_request(entry, entry.start, entry.stop))
+        with copy:
+            return _read_into(copy.fileno(), entry, scratch)
+
+
+def read_now(entry: Entry, scratch: Scratch) -> memoryview:
+    """The bytes of one sample, at once and without asking for them before."""
+    if store.is_remote(entry.shard.url):
+        return memoryview(_request(entry, entry.start, entry.stop))
+    return read_local(entry, str(local_path(entry.shard.url)), scratch)
+
+
+def read_local(entry: Entry, path: str, scratch: Scratch) -> memoryview:
+    """The bytes of a sample in a local shard, into `scratch`."""
+    try:
+        with one_line_errors(path):
+            file = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise _missing(entry) from None
+    try:
+        return _read_into(file, entry, scratch)
+    finally:
+        os.close(file)
+
+
+def _read_into(file: int, entry: Entry, scratch: Scratch) -> memoryview:
+    room = scratch.room(entry.stop - entry.start)
+    with one_line_errors(entry.shard.url):
+        _want_size(entry, os.fstat(file).st_size)
+        got = 0
+        while got < len(room) and (more := os.preadv(file, [room[got:]], entry.start + got)):
+            got += more
+    if got != len(room):
+        raise BadSample(f"{entry.where}: the shard was cut while it was read; run octshard prep verify")
+    return room
+
+
+def _fetched(group: list[Asked]) -> Iterator[tuple[list[Asked], bytes]]:
+    """The replies for a group: one, or where the shard ends within it, one for each that is whole."""
+    first, last = group[0].entry, group[-1].entry
+    try:
+        yield group, _request(first, first.start, last.stop)
+    except BadSample as error:
+        if len(group) == 1:
+            group[0].reply.set_exception(error)
+            return
+        for asked in group:
+            yield from _fetched([asked])
+
+
+def _request(entry: Entry, start: int, stop: int) -> bytes:
+    """Bytes [start, stop) of the shard of `entry`, which is named if it fails."""
+    try:
+        piece = store.read_piece(entry.shard.url, start, stop)
+    except FileNotFoundError:
+        raise _missing(entry) from None
+    except PastTheEnd as error:
+        raise BadSample(f"{entry.where}: {error}") from error
+    except store.StoreError as error:
+        raise OctshardError(f"{entry.where}: {error}") from error
+    _want_size(entry, piece.size)
+    return piece.data
+
+
+def _want_size(entry: Entry, found: int) -> None:
+    if found != entry.shard.bytes:
+        raise BadSample(
+            f"{entry.where}: the shard has {found} bytes, want {entry.shard.bytes}: it was cut or replaced; "
+            f"run octshard prep verify"
+        )
+
+
+def _missing(entry: Entry) -> OctshardError:
+    return OctshardError(f"{entry.where}: the shard is missing, want it beside its samples.parquet")
+
+
+def _advise(path: str, start: int, size: int) -> None:
+    """Tells the system what will be read, so that it begins. Only a hint: the reader meets any error."""
+    with suppress(OSError):
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(file, start, size, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(file)

@@ -1,0 +1,159 @@
+"""The samples of one split over all dataset folders of a run, and what stands in their way.
+
+Order, batches and resume hang on the table alone; its digest goes into every checkpoint.
+"""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+
+from octshard import manifest, store
+from octshard.config import TrainConfig
+from octshard.errors import OctshardError, UsageError
+from octshard.manifest import Row
+from octshard.train.copies import Shard
+from octshard.train.order import Domain, Order, unmixed
+from octshard.volume import Shape, product, valid_tokens
+
+NO_SHARDS = "data.shards: empty, want at least one dataset folder, for example data.shards=[SHARDS/DEVICE]"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored sample and where it stands. folder: its place in data.shards."""
+
+    shard: Shard
+    folder: int
+    row: Row
+
+    @property
+    def start(self) -> int:
+        """First byte of its slice."""
+        return self._known(self.row.offset, "offset")
+
+    @property
+    def stop(self) -> int:
+        """The byte behind its slice."""
+        return self.start + self._known(self.row.nbytes, "nbytes")
+
+    @property
+    def shape(self) -> Shape:
+        """(D, H, W) voxels stored."""
+        if self.row.shape_out is None:
+            raise OctshardError(f"{self.where}: no shape_out in {manifest.SAMPLES}; {manifest.AGAIN}")
+        return self.row.shape_out
+
+    @property
+    def where(self) -> str:
+        """Shard, offset and key, as errors name them."""
+        return f"{self.shard.url} at {self.row.offset} ({self.row.key})"
+
+    def _known(self, value: int | None, name: str) -> int:
+        if value is None:
+            raise OctshardError(f"{self.where}: no {name} in {manifest.SAMPLES}; {manifest.AGAIN}")
+        return value
+
+
+@dataclass(frozen=True)
+class Table:
+    """The samples in table order: dataset folder, shard, offset."""
+
+    split: str
+    entries: tuple[Entry, ...]
+    left_out: tuple[str, ...]  # keys of volumes with fewer valid tokens than the masks need
+    refused: int  # input files that never became samples (skipped_files), all splits together
+
+    @property
+    def samples_per_shard(self) -> tuple[int, ...]:
+        """In table order."""
+        return tuple(Counter(entry.shard.url for entry in self.entries).values())
+
+    @property
+    def digest(self) -> str:
+        """Changes when the samples or their order in the table do, not when a folder moves."""
+        text = "\n".join(f"{entry.row.key} {entry.row.sha256}" for entry in self.entries)
+        return hashlib.sha256(f"{self.samples_per_shard}\n{text}".encode()).hexdigest()[:16]
+
+
+def open_table(cfg: TrainConfig, split: str, needed_tokens: int) -> Table:
+    """The table of `split` over data.shards in config order, without volumes of fewer valid tokens."""
+    if not cfg.data.shards:
+        raise UsageError(NO_SHARDS)
+    entries: list[Entry] = []
+    left_out: list[str] = []
+    refused = 0
+    for folder, url in enumerate(cfg.data.shards):
+        dataset = manifest.open_dataset(url)
+        refused += len(dataset.refused)
+        shards = {
+            info.name: Shard(store.join(url, info.name), info.bytes, info.sha256) for info in dataset.shards
+        }
+        for row in dataset.samples(split):
+            if row.shard not in shards:
+                raise OctshardError(
+                    f"{url}: {row.key} lies in {row.shard}, which {manifest.SHARDS} does not list; "
+                    f"{manifest.AGAIN}"
+                )
+            entry = Entry(shards[row.shard], folder, row)
+            if tokens(entry.shape, cfg) < needed_tokens:
+                left_out.append(row.key)
+            else:
+                entries.append(entry)
+    repeated = [key for key, n in Counter(entry.row.key for entry in entries).items() if n > 1]
+    if repeated:
+        raise UsageError(
+            f"data.shards={list(cfg.data.shards)}: {len(repeated)} volumes stand in more than one of them, "
+            f"want each once; the first is {repeated[0]}"
+        )
+    return Table(split, tuple(entries), tuple(left_out), refused)
+
+
+def want_separate(train: Table, val: Table) -> None:
+    """UsageError if a participant stands on both sides, as where folders were built at different times."""
+    left, right = ({entry.row.participant for entry in one.entries} for one in (train, val))
+    if both := sorted(left & right):
+        raise UsageError(
+            f"data.shards: {len(both)} participants stand in train and in val, want none; the first is "
+            f"{both[0]}; build all folders with the same participants.tsv"
+        )
+
+
+def order_of(table: Table, cfg: TrainConfig) -> Order:
+    """What decides the order of `table` under `cfg`: data.weights and data.balance make its domains."""
+    data = cfg.data
+    return Order(cfg.run.seed, _domains(table, cfg), data.lanes, data.shuffle_window)
+
+
+def tokens(stored: Shape, cfg: TrainConfig) -> int:
+    """Valid tokens of a stored volume at this model's image_size and patch."""
+    d, h, w = cfg.model.image_size
+    pd, ph, pw = cfg.model.patch
+    return product(valid_tokens(stored, (d, h, w), (pd, ph, pw)))
+
+
+def _domains(table: Table, cfg: TrainConfig) -> tuple[Domain, ...]:
+    data = cfg.data
+    if data.balance not in ("none", "device"):
+        raise UsageError(f"data.balance={data.balance}: unknown, want none or device")
+    if not data.weights and data.balance == "none":
+        return unmixed(table.samples_per_shard)
+    if data.weights and data.balance != "none":
+        raise UsageError(
+            f"data.weights={list(data.weights)} and data.balance={data.balance}: want one of the two"
+        )
+    if data.weights and len(data.weights) != len(data.shards):
+        raise UsageError(
+            f"data.weights={list(data.weights)}: {len(data.weights)} numbers, want one for each of the "
+            f"{len(data.shards)} data.shards"
+        )
+    # names are part of the order: they must not change when a folder moves
+    weights = {f"data.shards[{at}]": weight for at, weight in enumerate(data.weights)}
+    found: dict[str, list[tuple[int, int]]] = {name: [] for name in weights}
+    first = 0
+    for count in table.samples_per_shard:
+        entry = table.entries[first]
+        name = f"data.shards[{entry.folder}]" if weights else entry.row.device
+        found.setdefault(name, []).append((first, count))
+        first += count
+    domains = (Domain(name, tuple(shards), weights.get(name, 1.0)) for name, shards in found.items())
+    return tuple(domains)
