@@ -313,6 +313,30 @@ def train(config: Sequence[str], overrides: Sequence[str]) -> None:
         click.echo(f"{cfg.run.out}: {outcome.step} steps, {outcome.samples_seen} samples")
 
 
+@cli.command("stream-check")
+@click.option("--config", multiple=True, required=True, type=click.Path(), help="YAML file; may repeat.")
+@click.option("--readers", default=1, show_default=True, help="Processes (hosts) that share the stream.")
+@click.option("--devices", default=0, help="Accelerators of all of them together; 0 = as many as here.")
+@click.option("--seconds", default=5.0, show_default=True, help="For each stage; 0 = simulate only.")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+def stream_check(
+    config: Sequence[str], readers: int, devices: int, seconds: float, overrides: Sequence[str]
+) -> None:
+    """Order and balance of a run's stream, then how fast each stage is and which one limits it.
+
+    \b
+    Example:
+      octshard stream-check --config configs/pretrain_vjepa_multi_domain.yaml --readers 4 --devices 16 \\
+        data.shards='[shards/topcon_triton,shards/zeiss_cirrus]'
+    """
+    from octshard.config import TrainConfig, load
+    from octshard.train import rehearsal
+
+    cfg = load(TrainConfig, config, overrides)
+    for line in rehearsal.lines(cfg, readers, devices, seconds):
+        click.echo(line)
+
+
 @cli.group(name="eval")
 def evaluate() -> None:
     """Turn frozen weights into numbers."""

@@ -2,26 +2,32 @@
 
 import contextlib
 import dataclasses
+import json
+import subprocess
+import sys
 import threading
+import uuid
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import faulty_store
 import numpy as np
 import pytest
 from tiny_run import SHAPE, config_for, voxels_of, write_dataset
 
-from octshard import manifest
+from octshard import manifest, store
 from octshard.config import TrainConfig
 from octshard.errors import OctshardError, UsageError
+from octshard.manifest import Row
 from octshard.shard import BadSample
 from octshard.train import order, reading, stream
 from octshard.train.buffers import Buffers
 from octshard.train.order import StreamPosition
 from octshard.train.reading import Scratch
 from octshard.train.stream import Batch, Share, Way
-from octshard.train.table import Entry, Table, open_table, order_of, want_separate
+from octshard.train.table import Entry, Table, open_table, order_of
 
 WHOLE = Share(4, 0, 1)
 START = StreamPosition(0, 0)
@@ -46,30 +52,6 @@ def config_of(shards: str, *more: str) -> TrainConfig:
 def take(table: Table, cfg: TrainConfig, share: Share, start: StreamPosition, batches: int) -> list[Batch]:
     with contextlib.closing(stream.training(table, cfg, share, start, WAY)) as found:
         return list(islice(found, batches))
-
-
-def test_the_table_lists_what_is_there(shards: str) -> None:
-    table = open_table(config_of(shards), "train", 0)
-    assert table.samples_per_shard == (5, 5, 5, 2)
-    assert [entry.row.key[:8] for entry in table.entries] == [f"train{i:03d}" for i in range(17)]
-    assert (table.left_out, table.refused) == ((), 1)
-
-
-def test_datasets_are_joined_in_config_order(shards: str, tmp_path: Path) -> None:
-    second = write_dataset(tmp_path / "other", {"train": 3}, device="other")
-    table = open_table(config_of(f"{second},{shards}"), "train", 0)
-    assert table.samples_per_shard == (3, 5, 5, 5, 2)
-    assert table.entries[0].shard.url.startswith(second)
-    assert table.digest != open_table(config_of(f"{shards},{second}"), "train", 0).digest
-
-
-def test_volumes_with_too_few_tokens_are_left_out_and_named(shards: str, tmp_path: Path) -> None:
-    """(6, 20, 24) in (8, 32, 16) with patches (2, 8, 8) fills 3 x 3 x 2 = 18 tokens."""
-    small = write_dataset(tmp_path / "small", {"train": 2}, (2, 8, 8))
-    table = open_table(config_of(f"{shards},{small}"), "train", 18)
-    assert len(table.entries) == 17
-    assert len(table.left_out) == 2
-    assert len(open_table(config_of(shards), "train", 19).entries) == 0
 
 
 def test_batches_follow_the_order_and_hold_the_stored_voxels(shards: str) -> None:
@@ -137,19 +119,6 @@ def test_a_limited_evaluation_takes_its_share_of_every_dataset(tmp_path: Path) -
     assert devices == ["one"] * 4 + ["two"] * 4 + ["three"] * 4
 
 
-def test_a_volume_in_two_datasets_is_refused(shards: str) -> None:
-    with pytest.raises(UsageError, match=r"17 volumes stand in more than one of them, want each once"):
-        open_table(config_of(f"{shards},{shards}"), "train", 0)
-
-
-def test_a_participant_in_train_and_val_is_refused(shards: str, tmp_path: Path) -> None:
-    train = open_table(config_of(shards), "train", 0)
-    val = open_table(config_of(shards), "val", 0)
-    want_separate(train, val)
-    with pytest.raises(UsageError, match=r"participants stand in train and in val, want none"):
-        want_separate(train, train)
-
-
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone"])
 def test_a_bad_shard_names_shard_offset_and_key(tmp_path: Path, damage: str) -> None:
     cfg = config_of(write_dataset(tmp_path / "data", {"train": 8}))
@@ -212,8 +181,212 @@ def test_voxels_that_the_table_denies_are_an_error(shards: str) -> None:
         take(dataclasses.replace(table, entries=(wrong,) * 17), cfg, WHOLE, START, 1)
 
 
-def test_no_shards_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"data\.shards: empty"):
-        open_table(config_for("", tmp_path), "train", 0)
-    with pytest.raises(UsageError, match=manifest.INFO):
-        open_table(config_of(str(tmp_path)), "train", 0)
+def remote_copy(shards: str, to: str) -> str:
+    """The dataset folder, on another store."""
+    for name in store.list_names(shards):
+        store.write(store.join(to, name), store.read(store.join(shards, name)))
+    return to
+
+
+def same(one: list[Batch], other: list[Batch]) -> bool:
+    return len(one) == len(other) and all(
+        (a.keys, a.position) == (b.keys, b.position) and np.array_equal(a.voxels_BDHW, b.voxels_BDHW)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "data.read_ahead_bytes=1",
+        "data.connections=4",
+        "data.shuffle_window=256",
+        "data.cache_bytes=100000",  # two shards of four: some come and go
+        "data.cache_bytes=10000000",
+    ],
+)
+def test_a_remote_store_gives_the_batches_of_a_local_one(shards: str, how: str, tmp_path: Path) -> None:
+    far = remote_copy(shards, f"memory://{uuid.uuid4().hex}")
+    cache = [f"data.cache_dir={tmp_path}"] if "cache" in how else []
+    near_cfg, far_cfg = config_of(shards, how), config_of(far, how, *cache)
+    near, there = (open_table(cfg, "train", 0) for cfg in (near_cfg, far_cfg))
+    way = Way(lambda batch: batch, Buffers().take, lambda line: None)  # a full cache says that it is
+    with contextlib.closing(stream.training(there, far_cfg, WHOLE, START, way)) as found:
+        batches = list(islice(found, 13))
+    assert same(take(near, near_cfg, WHOLE, START, 13), batches)
+
+
+def test_one_request_in_twenty_fails_and_nothing_changes(
+    shards: str, faulty: faulty_store.FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.random, "uniform", lambda low, high: 0.0)
+    far = remote_copy(shards, f"gs://{faulty_store.BUCKET}/{uuid.uuid4().hex}")
+    near_cfg, cfg = config_of(shards), config_of(far, "data.connections=3", "data.read_ahead_bytes=1")
+    table = open_table(cfg, "train", 0)
+    begun = len(faulty.asked)
+    rng = np.random.default_rng(0)
+    kinds: list[str | int] = [429, 500, 503, faulty_store.RESET, faulty_store.SHORT]
+    script: list[Any] = [kinds[rng.integers(5)] if rng.random() < 0.05 else None for _ in range(200)]
+    faulty.fail(*script)
+    batches = take(table, cfg, WHOLE, START, 60)
+    assert len(faulty.asked) - begun > 60
+    assert same(take(open_table(near_cfg, "train", 0), near_cfg, WHOLE, START, 60), batches)
+
+
+def damaged(shards: str, folder: Path, change: Callable[[bytearray, Row], bytearray]) -> tuple[str, Row]:
+    """A copy of the dataset in which the third train sample is changed; and its row."""
+    copy = remote_copy(shards, str(folder))
+    row = manifest.open_dataset(copy).samples("train")[2]
+    path = store.join(copy, row.shard)
+    store.write(path, bytes(change(bytearray(store.read(path)), row)))
+    return copy, row
+
+
+def flipped(data: bytearray, row: Row) -> bytearray:
+    data[(row.offset or 0) + 900] ^= 4
+    return data
+
+
+def test_another_of_its_lane_stands_in_for_a_bad_sample(shards: str, tmp_path: Path) -> None:
+    copy, row = damaged(shards, tmp_path, flipped)
+    cfg = config_of(copy, "data.on_bad_sample=substitute")
+    whole = take(open_table(config_of(shards), "train", 0), config_of(shards), WHOLE, START, 12)
+    batches = take(open_table(cfg, "train", 0), cfg, WHOLE, START, 12)
+    bad = [line for batch in batches for line in batch.substituted]
+    assert len(bad) == 3  # one in each of the epochs of 16 samples
+    for a, b in zip(whole, batches, strict=True):
+        assert (a.position, a.epoch_B) == (b.position, b.epoch_B)
+        differ = [(old, new) for old, new in zip(a.keys, b.keys, strict=True) if old != new]
+        assert len(differ) == len(b.substituted)
+        for (old, new), line in zip(differ, b.substituted, strict=True):
+            assert old == row.key
+            assert f"({old}): xxh3 " in line
+            assert line.endswith(f"{new} stands in for it")
+            assert new in voxels_found(b)
+    tails = [take(open_table(cfg, "train", 0), cfg, Share(4, r, 2), batches[1].position, 10) for r in (0, 1)]
+    for k, batch in enumerate(batches[2:]):  # the same one stands in, whoever reads and from wherever
+        assert tuple(np.ravel([[tails[0][k].keys[i], tails[1][k].keys[i]] for i in (0, 1)])) == batch.keys
+
+
+def voxels_found(batch: Batch) -> list[str]:
+    """The keys whose voxels are indeed in the batch."""
+    return [
+        key
+        for slot, key in enumerate(batch.keys)
+        if any(
+            np.array_equal(batch.voxels_BDHW[slot, :6, :20].numpy(), voxels_of(key, SHAPE)[:, :, i : i + 16])
+            for i in range(9)
+        )
+    ]
+
+
+def test_substitutes_are_few_or_the_run_stops(shards: str, tmp_path: Path) -> None:
+    copy, _ = damaged(shards, tmp_path, flipped)
+    cfg = config_of(copy, "data.on_bad_sample=substitute", "data.max_substitutes=0")
+    with pytest.raises(BadSample, match=r"bad sample 1 of epoch \d, want at most data\.max_substitutes=0"):
+        take(open_table(cfg, "train", 0), cfg, WHOLE, START, 5)
+    with pytest.raises(UsageError, match=r"data\.on_bad_sample=skip: unknown, want raise or substitute"):
+        stream.check(config_of(copy, "data.on_bad_sample=skip"))
+
+
+def test_evaluation_takes_no_substitutes(shards: str, tmp_path: Path) -> None:
+    copy, _ = damaged(shards, tmp_path, flipped)
+    cfg = config_of(copy, "data.on_bad_sample=substitute")
+    with pytest.raises(BadSample, match="xxh3"):
+        list(stream.evaluation(open_table(cfg, "train", 0), cfg, WHOLE, 0, WAY))
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut"])
+def test_damage_at_every_block_is_an_error_or_changes_nothing(
+    shards: str, tmp_path: Path, damage: str
+) -> None:
+    """A byte of each 512 flipped, or the shard cut there: what is given is right, and whole, or an error."""
+    copy = remote_copy(shards, str(tmp_path))
+    cfg = config_of(copy)
+    table = open_table(cfg, "train", 0)
+    path = Path(table.entries[0].shard.url)
+    intact = path.read_bytes()
+
+    def everything() -> list[Batch]:
+        return list(stream.evaluation(table, cfg, WHOLE, 0, WAY))
+
+    whole = everything()
+    for at in range(0, len(intact), 512):
+        data = bytearray(intact)
+        data[at + at // 512 % 512] ^= 1 << at // 512 % 8
+        path.write_bytes(intact[:at] if damage == "cut" else bytes(data))
+        if damage == "flip" and at >= table.entries[4].stop:  # the end of archive, which holds no sample
+            assert same(everything(), whole)
+            continue
+        with pytest.raises(BadSample, match=rf"{path} at \d+ \(train00\d-device-proto-l-\w+\): "):
+            everything()
+
+
+KILLED = """
+import contextlib, json, os, random, signal, sys, time
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+import numpy as np
+from tiny_run import config_for
+from octshard.train import stream
+from octshard.train.buffers import Buffers
+from octshard.train.order import StreamPosition
+from octshard.train.stream import Share, Way
+from octshard.train.table import open_table
+
+cfg = config_for({shards!r}, "nowhere", "data.threads=2")
+log = Path({log!r})
+
+def read(readers, until):
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    start = StreamPosition(*lines[-1][1]) if lines else StreamPosition(0, 0)
+    table = open_table(cfg, "train", 0)
+    way = Way(lambda batch: batch, Buffers().take, print)
+    with contextlib.ExitStack() as stack, open(log, "a") as file:
+        streams = [stack.enter_context(contextlib.closing(
+            stream.training(table, cfg, Share(8, r, readers), start, way))) for r in range(readers)]
+        for _ in range(until - len(lines)):
+            parts = [next(one) for one in streams]
+            assert len({{part.position for part in parts}}) == 1
+            keys = np.array([part.keys for part in parts]).T.ravel().tolist()
+            file.write(json.dumps([keys, parts[0].position]) + "\\n")
+            file.flush()  # one write: a line is whole or is not there
+
+def written():
+    return log.stat().st_size if log.exists() else 0
+
+rng = random.Random(0)
+kills = 0
+while True:
+    child = os.fork()
+    if child == 0:
+        read(rng.choice([1, 2, 4]), {batches})
+        os._exit(0)
+    if kills < {kills}:
+        until = written() + rng.randrange(1, 4000)  # bytes
+        while os.waitpid(child, os.WNOHANG) == (0, 0) and written() < until:
+            time.sleep(0.0005)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        kills += 1
+        rng.random()
+        continue
+    assert os.waitpid(child, 0)[1] == 0
+    break
+"""
+
+
+def test_killed_twenty_times_with_other_readers_each_time_it_is_the_undisturbed_run(tmp_path: Path) -> None:
+    shards = write_dataset(tmp_path / "data", {"train": 133})
+    logs = []
+    for kills in (0, 20):
+        log = tmp_path / f"{kills}.jsonl"
+        script = KILLED.format(
+            tests=str(Path(__file__).parent), shards=shards, log=str(log), batches=150, kills=kills
+        )
+        subprocess.run([sys.executable, "-c", script], timeout=150, check=True)
+        logs.append([json.loads(line) for line in log.read_text().splitlines()])
+    assert logs[0] == logs[1]
+    assert len(logs[1]) == 150
+    assert logs[1][-1][1][0] > 5  # epochs

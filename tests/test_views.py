@@ -1,16 +1,23 @@
-"""Views against NumPy: flips inside the valid extent, shared geometry, gamma, hash noise, padding 0."""
+"""Views against NumPy and MONAI: shared geometry, gamma, speckle, hash noise, padding 0; the same on XLA."""
+
+import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.transforms import AdjustContrast, NormalizeIntensity
 
 from octshard.config import ViewConfig
-from octshard.train import views
+from octshard.errors import UsageError
+from octshard.train import views, warp
 
 SHAPE = (4, 5, 6)
-STILL = ViewConfig(flip_d=0.0, flip_w=0.0, gamma=0.0, noise=0.0)
+STILL = ViewConfig(flip_d=0.0, flip_w=0.0, zoom=0.0, shift=0.0, tilt=0.0, gamma=0.0, speckle=0.0, noise=0.0)
 
 
 def batch(
@@ -29,12 +36,12 @@ def batch(
 
 
 def params(
-    flip_d: list[bool], flip_w: list[bool], gamma: float = 1.0, noise: float = 0.0
+    flip_d: list[bool], flip_w: list[bool], gamma: float = 1.0, noise: float = 0.0, speckle: float = 0.0
 ) -> views.ViewParams:
     size = len(flip_d)
     return views.ViewParams(
         torch.tensor(flip_d), torch.tensor(flip_w), torch.full((size,), gamma), torch.full((size,), noise),
-        torch.arange(size) + 12345,
+        torch.full((size,), speckle), torch.arange(size) + 12345, None,
     )  # fmt: skip
 
 
@@ -76,19 +83,61 @@ def test_gamma_bends_the_context_and_leaves_the_target() -> None:
     assert (context[1, 0, :, :, 5:] == 0).all()
 
 
+def test_gamma_and_normalisation_are_monais() -> None:
+    """AdjustContrast bends between the least and the largest value: the same where those are 0 and 255."""
+    voxels, mean, std, valid = batch([SHAPE])
+    voxels[0, 0, 0, :2] = torch.tensor([0, 255])
+    context, target = views.apply(voxels, mean, std, valid, params([False], [False], gamma=0.7))
+    normalise = NormalizeIntensity(float(mean[0]), float(std[0]))
+    volume = voxels[0][None].double()
+    np.testing.assert_allclose(target[0], normalise(volume), atol=1e-5)
+    np.testing.assert_allclose(context[0], normalise(AdjustContrast(0.7)(volume)), atol=1e-5)
+
+
 def test_both_views_of_a_drawn_sample_share_their_geometry() -> None:
-    voxels = torch.arange(4 * 5 * 6, dtype=torch.uint8).reshape(1, *SHAPE).expand(8, -1, -1, -1)
+    voxels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (8, *SHAPE)).astype(np.uint8))
     valid = torch.tensor([SHAPE]).expand(8, -1)
-    drawn = views.draw(ViewConfig(noise=0.0), 0, [0] * 8, [f"k{i}" for i in range(8)])
-    assert len({(bool(d), bool(w)) for d, w in zip(drawn.flip_d_B, drawn.flip_w_B, strict=True)}) > 1
-    context, target = views.apply(voxels, torch.full((8,), 60.0), torch.full((8,), 30.0), valid, drawn)
-    assert not torch.equal(context, target)
-    assert torch.equal(context.flatten(1).argsort(1), target.flatten(1).argsort(1))
+    for cfg in (ViewConfig(zoom=0, tilt=0), ViewConfig(zoom=0.3, shift=0.1, tilt=0.2)):
+        cfg.noise = cfg.speckle = 0.0
+        drawn = views.draw(cfg, 0, [0] * 8, [f"k{i}" for i in range(8)])
+        assert len({(bool(d), bool(w)) for d, w in zip(drawn.flip_d_B, drawn.flip_w_B, strict=True)}) > 1
+        context, target = views.apply(voxels, torch.full((8,), 60.0), torch.full((8,), 30.0), valid, drawn)
+        bent = ((target.double() * 30 + 60) / 255) ** drawn.gamma_B.double().reshape(-1, 1, 1, 1, 1)
+        torch.testing.assert_close(context.double(), (bent * 255 - 60) / 30, atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(context, target, atol=0.1)
+
+
+def test_geometry_sees_no_padding_and_leaves_it_zero() -> None:
+    """Grey levels of 100 and more: a voxel that took from the padding would be darker."""
+    voxels, mean, std, valid = batch([SHAPE, (3, 4, 5), (1, 1, 2)])
+    voxels = torch.where(voxels > 0, voxels // 2 + 100, 0).byte()
+    drawn = views.draw(ViewConfig(zoom=0.4, shift=0.3, tilt=0.3), 0, [0] * 3, ["a", "b", "c"])
+    context, target = views.apply(voxels, mean, std, valid, drawn)
+    inside = voxels > 0
+    grey = target[:, 0] * std.reshape(-1, 1, 1, 1) + mean.reshape(-1, 1, 1, 1)
+    for i, one in enumerate(inside):
+        assert grey[i][one].min() >= voxels[i][one].min() - 1e-3
+        assert grey[i][one].max() <= voxels[i][one].max() + 1e-3
+    assert (target[:, 0][~inside] == 0).all()
+    assert (context[:, 0][~inside] == 0).all()
+
+
+@pytest.mark.parametrize(("speckle", "noise"), [(0.1, 0.0), (0.0, 0.2), (0.1, 0.2)])
+def test_noise_has_the_variance_of_its_two_parts(speckle: float, noise: float) -> None:
+    """Added noise is counted in std of the volume (40), speckle in shares of the grey level."""
+    slabs = torch.tensor([0, 50, 100, 200], dtype=torch.uint8)
+    voxels = slabs.reshape(1, 4, 1, 1).expand(1, 4, 96, 96)
+    given = voxels, torch.tensor([60.0]), torch.tensor([40.0]), torch.tensor([[4, 96, 96]])
+    context, target = views.apply(*given, params([False], [False], noise=noise, speckle=speckle))
+    left = ((context - target)[0, 0] * 40).double().reshape(4, -1)
+    wanted = ((speckle * slabs.double()) ** 2 + (40 * noise) ** 2) ** 0.5
+    assert ((left.std(1) - wanted).abs() <= 5 * wanted / (2 * left.shape[1]) ** 0.5 + 1e-4).all()
+    assert (left.mean(1).abs() <= 5 * wanted / left.shape[1] ** 0.5 + 1e-4).all()
 
 
 def test_plain_is_the_target_view_without_flips() -> None:
     voxels, mean, std, valid = batch([SHAPE, (3, 4, 5)])
-    drawn = views.draw(ViewConfig(flip_d=0.0, flip_w=0.0), 0, [0, 0], ["a", "b"])
+    drawn = views.draw(ViewConfig(flip_d=0, flip_w=0, zoom=0, shift=0, tilt=0), 0, [0, 0], ["a", "b"])
     assert torch.equal(views.plain(voxels, mean, std, valid), views.apply(voxels, mean, std, valid, drawn)[1])
 
 
@@ -136,29 +185,123 @@ def test_the_noise_looks_normal_and_unrelated() -> None:
         assert abs(np.corrcoef(noise[0, :-lag], noise[0, lag:])[0, 1]) < 5 / size**0.5
 
 
+def tensors(params: views.ViewParams) -> list[torch.Tensor]:
+    """One list of all that is drawn for a batch."""
+    assert params.affine is not None
+    return [*params[:-1], *params.affine[:-1]]
+
+
 def test_a_samples_parameters_do_not_depend_on_its_batch() -> None:
-    cfg, keys = ViewConfig(), ["a", "b", "c"]
+    cfg, keys = ViewConfig(shift=0.1), ["a", "b", "c"]
     together = views.draw(cfg, 5, [1, 1, 2], keys)
     for i, key in enumerate(keys):
         alone = views.draw(cfg, 5, [[1, 1, 2][i]], [key])
-        assert all(torch.equal(one[i : i + 1], other) for one, other in zip(together, alone, strict=True))
+        assert all(
+            torch.equal(one[i : i + 1], two)
+            for one, two in zip(*map(tensors, (together, alone)), strict=True)
+        )
     other_epoch = views.draw(cfg, 5, [2, 2, 1], keys)
     assert not torch.equal(together.hash_B, other_epoch.hash_B)
+    drawn = torch.cat([together.affine.zoom_B3.log(), together.affine.shift_B3, together.affine.tilt_B2], 1)
+    assert len(drawn.unique()) == 3 * 8  # each from its own number
+
+
+@pytest.mark.parametrize("name", ["flip_d", "flip_w", "zoom", "shift", "tilt", "gamma", "speckle", "noise"])
+def test_one_knob_moves_no_others_draws(name: str) -> None:
+    before = ViewConfig(shift=0.1)
+    after = dataclasses.replace(before, **{name: 0.0})
+    one, two = (views.draw(cfg, 0, [0] * 9, list("abcdefghi")) for cfg in (before, after))
+    changed = [not torch.equal(x, y) for x, y in zip(*map(tensors, (one, two)), strict=True)]
+    names = ["flip_d", "flip_w", "gamma", "noise", "speckle", "hash", "zoom", "shift", "tilt"]
+    assert [n for n, yes in zip(names, changed, strict=True) if yes] == [name]
 
 
 def test_probabilities_and_ranges_are_those_of_the_config() -> None:
     keys = [str(i) for i in range(400)]
-    always = views.draw(ViewConfig(flip_d=1.0, flip_w=0.0, gamma=0.3, noise=0.07), 0, [0] * 400, keys)
+    cfg = ViewConfig(flip_d=1, flip_w=0, zoom=0.2, shift=0.1, tilt=0.3, gamma=0.3, speckle=0.02, noise=0.07)
+    always = views.draw(cfg, 0, [0] * 400, keys)
     assert always.flip_d_B.all()
     assert not always.flip_w_B.any()
-    assert float(always.gamma_B.log().abs().max()) == pytest.approx(0.3, abs=0.01)
-    assert abs(float(always.gamma_B.log().mean())) < 0.03
+    assert always.affine.most_tilt == 0.3
+    for found, most in (
+        (always.gamma_B.log(), 0.3),
+        (always.affine.zoom_B3.log(), 0.2),
+        (always.affine.shift_B3, 0.1),
+        (always.affine.tilt_B2, 0.3),
+    ):
+        assert float(found.abs().max()) == pytest.approx(most, rel=0.03)
+        assert abs(float(found.mean())) < 0.1 * most
     assert torch.equal(always.noise_B, torch.full((400,), 0.07))
+    assert torch.equal(always.speckle_B, torch.full((400,), 0.02))
     assert abs(float(views.draw(ViewConfig(), 0, [0] * 400, keys).flip_d_B.float().mean()) - 0.5) < 0.1
-    still = views.draw(STILL, 0, [0], ["a"])
-    assert (bool(still.flip_d_B), bool(still.flip_w_B), float(still.gamma_B), float(still.noise_B)) == (
-        False,
-        False,
-        1,
-        0,
+
+
+def test_nothing_asked_for_is_nothing_done() -> None:
+    still = views.draw(STILL, 0, [0, 0], ["a", "b"])
+    assert still.affine is None
+    voxels, mean, std, valid = batch([SHAPE, (3, 4, 5)])
+    context, target = views.apply(voxels, mean, std, valid, still)
+    assert torch.equal(target, views.plain(voxels, mean, std, valid))
+    torch.testing.assert_close(context, target, atol=1e-5, rtol=1e-5)
+
+
+def test_apply_leaves_its_inputs_alone() -> None:
+    voxels, mean, std, valid = batch([SHAPE, (3, 4, 5)])
+    drawn = views.draw(ViewConfig(), 0, [0, 0], ["a", "b"])
+    for either in (voxels, voxels.float()):
+        values = [either, mean, std, valid, *tensors(drawn)]
+        before = [value.clone() for value in values]
+        views.apply(either, mean, std, valid, drawn)
+        views.plain(either, mean, std, valid)
+        assert all(torch.equal(one, two) for one, two in zip(before, values, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("flip_d", 1.1), ("tilt", 0.6), ("zoom", -0.1), ("gamma", float("nan"))]
+)
+def test_values_out_of_range_are_refused(name: str, value: float) -> None:
+    views.check(ViewConfig())
+    views.check(STILL)
+    with pytest.raises(UsageError, match=f"views.{name}={value}: want a number from 0 to"):
+        views.check(ViewConfig(**{name: value}))
+
+
+def on_xla() -> None:
+    """Runs in its own process: batches of other parameters and extents on XLA's CPU device and on the CPU."""
+    import torch_xla
+    import torch_xla.debug.metrics as metrics
+
+    at = torch_xla.device()
+    for cfg in (ViewConfig(zoom=0.2, shift=0.1, tilt=0.1), ViewConfig(), STILL):
+        compiles = []
+        for step in range(3):
+            voxels, mean, std, valid = batch([SHAPE, (3, 4 - step, 5), (1 + step, 5, 6)], step)
+            drawn = views.draw(cfg, 0, [step] * 3, ["a", "b", "c"])
+            wanted = views.apply(voxels, mean, std, valid, drawn)
+            found = views.apply(voxels.to(at), mean.to(at), std.to(at), valid.to(at), drawn.to(at))
+            torch_xla.sync()
+            for one, two in zip(found, wanted, strict=True):
+                torch.testing.assert_close(one.cpu(), two, atol=1e-3, rtol=0)
+            compiles.append(metrics.counter_value("UncachedCompile"))
+        assert compiles[0] == compiles[2], (cfg, compiles)
+    flips = torch.tensor([True, True, False]), torch.tensor([False, True, True])
+    turned = warp.moved(voxels.to(at), valid.to(at), flips[0].to(at), flips[1].to(at), None)
+    assert torch.equal(turned.cpu(), warp.moved(voxels, valid, *flips, None))
+    hash_B = torch.tensor([0, 3, 2**31, 2**32 - 1])
+    assert torch.equal(views.hash_noise(hash_B.to(at), SHAPE).cpu(), views.hash_noise(hash_B, SHAPE))
+    fallen = [name for name in metrics.counter_names() if name.startswith("aten::")]
+    assert not fallen, fallen
+
+
+@pytest.mark.xla
+def test_xla_agrees_sends_nothing_back_and_compiles_once() -> None:
+    pytest.importorskip("torch_xla")
+    environment = os.environ | {"PJRT_DEVICE": "CPU"}
+    ran = subprocess.run(
+        [sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=300
     )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+
+
+if __name__ == "__main__":
+    on_xla()

@@ -378,6 +378,7 @@ def _open_cuda(run: RunConfig) -> Backend:
 def _open_xla(run: RunConfig) -> Backend:
     try:
         import torch_xla
+        import torch_xla.backends as xla_backends
         import torch_xla.distributed.spmd as xs
         import torch_xla.runtime as xr
     except ImportError as error:
@@ -392,6 +393,8 @@ def _open_xla(run: RunConfig) -> Backend:
     if devices > 1:
         xr.use_spmd()
         mesh = xs.Mesh(list(range(devices)), (devices,), ("batch",))
+    # float32 products (the views' geometry) would be bf16 on a TPU; those under autocast stay as they are
+    xla_backends.set_mat_mul_precision("highest")
     device = torch_xla.device()
     return Xla(_DTYPES[run.precision], device, xr.process_index(), xr.process_count(), devices, mesh)
 

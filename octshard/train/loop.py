@@ -90,6 +90,7 @@ def train(cfg: TrainConfig, say: Say, progress: Progress) -> Outcome:
     `say` takes lines for people; `progress(step, steps, last metrics)` is called after every step.
     """
     jepa.check(cfg)
+    views.check(cfg.views)
     with contextlib.closing(device.open_backend(cfg.run)) as backend, _writer(cfg, backend):
         # 1. all that can be wrong is said before anything is allocated
         needed = masks.needed_tokens(cfg)

@@ -154,7 +154,7 @@ def check_readers(order: Order, batch: int, readers: int) -> None:
     if batch % readers or lanes % readers:
         least = min(order.domains, key=lambda domain: domain.samples)
         raise UsageError(
-            f"stream: {readers} readers, want a number that divides the batch of {batch} and the {lanes} "
+            f"stream: {readers} readers, want a power of two that divides batch {batch} and the {lanes} "
             f"lanes of {least.samples} samples; give data.lanes >= {readers} and at least {8 * readers} "
             f"samples{' in every domain' if len(order.domains) > 1 else ''}"
         )

@@ -29,6 +29,7 @@ from octshard.train.reading import Reading, Scratch
 from octshard.train.table import Table, order_of
 from octshard.volume import Shape, product
 
+MOST_AHEAD = 32  # batches held ready, however small they are
 NO_PASS = -1  # of a sample in evaluation
 Prepared = TypeVar("Prepared")
 Say = Callable[[str], None]
@@ -108,6 +109,11 @@ def check(cfg: TrainConfig) -> None:
     """UsageError for a word that the stream does not know."""
     if cfg.data.on_bad_sample not in ("raise", "substitute"):
         raise UsageError(f"data.on_bad_sample={cfg.data.on_bad_sample}: unknown, want raise or substitute")
+
+
+def most_planned(cfg: TrainConfig) -> int:
+    """Samples that are asked for in advance, whatever their size: two blocks of every lane."""
+    return 2 * cfg.data.lanes * cfg.data.shuffle_window
 
 
 def window(stored: Shape, image_size: Shape, rng: np.random.Generator | None) -> tuple[slice, slice, slice]:
@@ -300,7 +306,7 @@ def _plan(
     jobs: Iterator[_Job[Prepared]], planned: deque[_Job[Prepared]], reading_: Reading, cfg: TrainConfig
 ) -> None:
     """Asks for samples further on: for as many as may be held, within two blocks of every lane."""
-    most = 2 * cfg.data.lanes * cfg.data.shuffle_window
+    most = most_planned(cfg)
     while not planned or (
         reading_.held < cfg.data.read_ahead_bytes and len(planned) * len(planned[0].keys) < most
     ):
@@ -312,7 +318,8 @@ def _plan(
 
 def _batches_ahead(job: _Job[Prepared], cfg: TrainConfig) -> int:
     """Batches that are filled at once: the one that is waited for, and what data.prefetch_bytes allows."""
-    return 1 + max(1, cfg.data.prefetch_bytes // (len(job.keys) * product(cfg.model.image_size)))
+    fit = cfg.data.prefetch_bytes // (len(job.keys) * product(cfg.model.image_size))
+    return 1 + min(MOST_AHEAD, max(1, fit))
 
 
 def _cache_of(cfg: TrainConfig, way: Way[Prepared], stack: contextlib.ExitStack) -> Cache | None:

@@ -1,0 +1,307 @@
+"""The stream without a model: what its order and balance will be, how fast each stage is, which one limits.
+
+The simulation is exact, because the order is a pure function; the rates are of this machine and this moment.
+"""
+
+import contextlib
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from octshard import shard, store
+from octshard.config import TrainConfig
+from octshard.errors import UsageError
+from octshard.train import device, feed, masks, order, reading, stream
+from octshard.train.device import Backend
+from octshard.train.order import Order, StreamPosition
+from octshard.train.reading import Reading, Scratch
+from octshard.train.stream import Batch, Share, Way
+from octshard.train.table import Entry, Table, open_table, order_of
+from octshard.volume import product
+from octshard.wording import counted
+
+HELD = 16  # slices that are unpacked again and again
+
+
+class Part(NamedTuple):
+    """A domain in an epoch. passes: how often each of its samples comes, on average."""
+
+    name: str
+    samples: int
+    taken: int
+    passes: float
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """One epoch on `readers` readers, before anything is read."""
+
+    lanes: int
+    epoch: int  # samples of it, over all readers
+    left_out: int  # samples that this epoch does not see; others the next time
+    batches: int  # whole ones
+    fitting: tuple[int, ...]  # numbers of readers that divide lanes and batch
+    parts: tuple[Part, ...]
+    rank_correlation: float  # of the order of storage and that of the epoch
+    spread: float  # std of a device's count per batch / that of independent draws; 0 with one device
+    together: float  # pairs of one participant in a batch / those of a uniform draw
+    reader_bytes: int  # that one reader reads in an epoch
+    block_bytes: int  # of one shuffled block of every lane of a reader
+
+
+class Rate(NamedTuple):
+    """A stage alone, or all of them together. cpu_ms: of this process, per volume."""
+
+    stage: str
+    volumes_per_s: float
+    megabytes_per_s: float
+    cpu_ms: float
+
+
+def lines(cfg: TrainConfig, readers: int, devices: int, seconds: float) -> Iterator[str]:
+    """What `octshard stream-check` prints. devices: accelerators over all readers; 0: those of this machine
+    for each reader. seconds: for each stage; 0: nothing is measured.
+    """
+    stream.check(cfg)
+    with contextlib.closing(device.open_backend(cfg.run)) as backend:
+        batch = cfg.run.per_device_batch * (devices or backend.devices * readers)
+        table = open_table(cfg, "train", masks.needed_tokens(cfg))
+        if not table.entries:
+            raise UsageError(f"data.shards={list(cfg.data.shards)}: 0 usable train samples, want some")
+        simulated = simulate(table, cfg, batch, readers)
+        yield from _told(simulated, table, cfg, readers)
+        if seconds <= 0:
+            return
+        rates: list[Rate] = []
+        for rate in measure(table, cfg, Share(batch, 0, readers), backend, seconds):
+            rates.append(rate)
+            yield (
+                f"{rate.stage:<8}{rate.volumes_per_s:>10.1f} volumes/s{rate.megabytes_per_s:>10.0f} MB/s"
+                f"{rate.cpu_ms:>9.1f} ms of CPU per volume"
+            )
+        slowest = bottleneck(rates)
+        yield (
+            f"bottleneck of one reader: {slowest.stage}, {slowest.volumes_per_s:.1f} volumes/s; "
+            f"{advice(slowest, simulated, table, cfg)}"
+        )
+
+
+def simulate(table: Table, cfg: TrainConfig, batch: int, readers: int) -> Simulated:
+    """The first epoch of `table`; UsageError if `readers` do not fit it."""
+    given = order_of(table, cfg)
+    order.check_readers(given, batch, readers)
+    samples, _ = order.epoch_samples(given, 0)
+    nbytes = np.asarray([entry.stop - entry.start for entry in table.entries], np.int64)
+    lanes = order.lanes_of(given)
+    return Simulated(
+        lanes,
+        len(samples),
+        given.samples - len(set(samples.tolist())),
+        len(samples) // batch,
+        tuple(n for n in (2**i for i in range(lanes.bit_length())) if lanes % n == 0 and batch % n == 0),
+        _parts(given, samples),
+        _correlation(samples),
+        _spread(table, samples, batch),
+        _together(table, samples, batch),
+        int(nbytes[samples].sum()) // readers,
+        int(nbytes.mean() * min(cfg.data.shuffle_window, len(samples) // lanes) * lanes) // readers,
+    )
+
+
+def measure(table: Table, cfg: TrainConfig, share: Share, backend: Backend, seconds: float) -> Iterator[Rate]:
+    """The stages one by one, each for about so many seconds, then the whole stream."""
+    drawn = order.draws(order_of(table, cfg), StreamPosition(0, 0), share.batch, share.reader, share.readers)
+    entries = [
+        table.entries[sample]
+        for one in itertools.islice(drawn, -(-HELD * share.readers // share.batch) + 1)
+        for sample in one.samples_B.tolist()
+    ]
+    yield _reading(table, cfg, share, seconds)
+    yield _unpacking(entries[:HELD], cfg, seconds)
+    if (sending := _sending(cfg, share, backend, seconds)) is not None:
+        yield sending
+    yield _whole(table, cfg, share, backend, seconds)
+
+
+def bottleneck(rates: Sequence[Rate]) -> Rate:
+    """The slowest stage; the last of `rates`, which is all together, does not count."""
+    return min(rates[:-1], key=lambda rate: rate.volumes_per_s)
+
+
+def advice(slowest: Rate, simulated: Simulated, table: Table, cfg: TrainConfig) -> str:
+    """What to change first."""
+    remote = any(store.is_remote(entry.shard.url) for entry in table.entries[:1])
+    if slowest.stage == "unpack":
+        return f"raise data.threads={cfg.data.threads}, up to the cores of a host"
+    if slowest.stage == "send":
+        return "batches go to the device no faster; larger model.patch or fewer volumes per second will do"
+    if remote and simulated.block_bytes > cfg.data.read_ahead_bytes:
+        return (
+            f"a shuffled block of every lane is {simulated.block_bytes / 1e9:.1f} GB, more than "
+            f"data.read_ahead_bytes={cfg.data.read_ahead_bytes / 1e9:.1f} GB: raise it, set data.cache_dir, "
+            f"or lower data.shuffle_window or data.lanes, so that requests grow to 12-16 MB"
+        )
+    return f"raise data.connections={cfg.data.connections}" if remote else "use a faster disk"
+
+
+def _told(found: Simulated, table: Table, cfg: TrainConfig, readers: int) -> Iterator[str]:
+    yield (
+        f"{counted(len(table.entries), 'volume')} in {counted(len(table.samples_per_shard), 'shard')}"
+        f"{f', {len(table.left_out)} too small and left out' if table.left_out else ''}; "
+        f"{counted(found.lanes, 'lane')}; an epoch has {counted(found.epoch, 'sample')} in "
+        f"{counted(found.batches, 'whole batch', 'whole batches')}"
+    )
+    yield f"seen by no reader in the first epoch, others in the next: {found.left_out}"
+    yield f"numbers of readers that give this same order: {', '.join(map(str, found.fitting))}"
+    for part in found.parts:
+        yield (
+            f"  {part.name}: {part.samples} volumes, {part.taken} of the epoch "
+            f"({100 * part.taken / found.epoch:.1f} %), {part.passes:.2f} passes"
+        )
+    yield f"rank correlation with the order of storage: {found.rank_correlation:+.3f} (0: none)"
+    if found.spread:
+        yield f"devices per batch spread {found.spread:.2f} times as in a uniform draw"
+    yield f"pairs of one participant in a batch: {found.together:.2f} times as in a uniform draw"
+    held = cfg.data.read_ahead_bytes + cfg.data.prefetch_bytes
+    yield (
+        f"each of {counted(readers, 'reader')} reads {found.reader_bytes / 1e9:.1f} GB per epoch and holds "
+        f"up to {held / 1e9:.1f} GB; a shuffled block of all its lanes is {found.block_bytes / 1e9:.1f} GB"
+    )
+
+
+def _parts(given: Order, samples: np.ndarray) -> tuple[Part, ...]:
+    parts = []
+    for domain in given.domains:
+        taken = sum(
+            int(((samples >= first) & (samples < first + count)).sum()) for first, count in domain.shards
+        )
+        parts.append(Part(domain.name or "all", domain.samples, taken, taken / domain.samples))
+    return tuple(parts)
+
+
+def _correlation(samples: np.ndarray) -> float:
+    if len(samples) < 2:
+        return 0.0
+    ranks = np.argsort(np.argsort(samples, kind="stable"))
+    return float(np.corrcoef(np.arange(len(samples)), ranks)[0, 1])
+
+
+def _batched(values: Sequence[str], samples: np.ndarray, batch: int) -> np.ndarray:
+    """(batches, batch) numbers that stand for the values."""
+    _, number = np.unique(np.asarray(values), return_inverse=True)
+    whole = len(samples) // batch * batch
+    return np.asarray(number)[samples[:whole]].reshape(-1, batch)
+
+
+def _spread(table: Table, samples: np.ndarray, batch: int) -> float:
+    device_BX = _batched([entry.row.device for entry in table.entries], samples, batch)
+    found = []
+    for one in np.unique(device_BX):
+        share = float((device_BX == one).mean())
+        if 0 < share < 1:
+            counts = (device_BX == one).sum(axis=1)
+            found.append(float(counts.std()) / float(np.sqrt(batch * share * (1 - share))))
+    return float(np.mean(found)) if found else 0.0
+
+
+def _together(table: Table, samples: np.ndarray, batch: int) -> float:
+    person_BX = _batched([entry.row.participant for entry in table.entries], samples, batch)
+    if not person_BX.size:
+        return 1.0
+    _, totals = np.unique(person_BX, return_counts=True)
+    everyone = person_BX.size
+    uniform = float((totals * (totals - 1)).sum()) / (everyone * (everyone - 1)) if everyone > 1 else 0.0
+    pairs = [float((n * (n - 1)).sum()) for n in (np.unique(row, return_counts=True)[1] for row in person_BX)]
+    return float(np.mean(pairs)) / (batch * (batch - 1)) / uniform if uniform and batch > 1 else 1.0
+
+
+def _reading(table: Table, cfg: TrainConfig, share: Share, seconds: float) -> Rate:
+    """The bytes alone, in the order and with the read-ahead of the stream."""
+    most = stream.most_planned(cfg)
+    drawn = order.draws(order_of(table, cfg), StreamPosition(0, 0), share.batch, share.reader, share.readers)
+    entries = (table.entries[sample] for one in drawn for sample in one.samples_B.tolist())
+    with contextlib.closing(Reading(cfg.data.connections, None)) as open_reading:
+        scratch, asked = Scratch(), deque([open_reading.ask(next(entries))])
+
+        def act() -> int:
+            while len(asked) < most and open_reading.held < cfg.data.read_ahead_bytes:
+                asked.append(open_reading.ask(next(entries)))
+            one = asked.popleft()
+            size = len(open_reading.take(one, scratch))
+            open_reading.done(one)
+            return size
+
+        return _rate("read", act, seconds)
+
+
+def _unpacking(entries: Sequence[Entry], cfg: TrainConfig, seconds: float) -> Rate:
+    """Verification and decompression of slices that are in memory, on all threads."""
+    slices = [bytes(reading.read_now(entry, Scratch())) for entry in entries]
+    turns = itertools.count()
+
+    def unpack(scratch: Scratch) -> int:
+        turn = next(turns) % len(entries)
+        row, data = entries[turn].row, slices[turn]
+        packed = shard.open_slice(data, row.key, row.xxh3, entries[turn].where)
+        room = scratch.room(product(packed.shape))
+        packed.unpack_into(np.frombuffer(room, np.uint8).reshape(packed.shape))
+        return len(data)
+
+    scratches = [Scratch() for _ in range(cfg.data.threads)]
+    with ThreadPoolExecutor(cfg.data.threads) as pool:
+        found = _rate("unpack", lambda: sum(pool.map(unpack, scratches)), seconds)
+    return found._replace(
+        volumes_per_s=found.volumes_per_s * cfg.data.threads, cpu_ms=found.cpu_ms / cfg.data.threads
+    )
+
+
+def _sending(cfg: TrainConfig, share: Share, backend: Backend, seconds: float) -> Rate | None:
+    """Batches to the device; None where the host is the device."""
+    if backend.device.type == "cpu":
+        return None
+    size = share.batch // share.readers
+    batch = backend.empty((size, *cfg.model.image_size))
+
+    def act() -> int:
+        there = device.put(backend, batch)
+        backend.fetch(there[:, 0, 0, 0])  # waits
+        return batch.nbytes
+
+    found = _rate("send", act, seconds)
+    return found._replace(volumes_per_s=found.volumes_per_s * size, cpu_ms=found.cpu_ms / size)
+
+
+def _whole(table: Table, cfg: TrainConfig, share: Share, backend: Backend, seconds: float) -> Rate:
+    """The stream as training has it, through the feeder, for a device that takes what it gets."""
+    said: list[str] = []
+    way: Way[Batch] = Way(backend.stage, backend.empty, said.append)
+    batches = stream.training(table, cfg, share, StreamPosition(0, 0), way)
+    size = share.batch // share.readers
+    with feed.feeding(batches, backend) as fed:
+
+        def act() -> int:
+            values = next(fed).device.voxels_BDHW
+            if values.device.type != "cpu":
+                backend.fetch(values[:, 0, 0, 0])  # waits
+            return values.nbytes
+
+        act()
+        found = _rate("stream", act, seconds)
+    return found._replace(volumes_per_s=found.volumes_per_s * size, cpu_ms=found.cpu_ms / size)
+
+
+def _rate(stage: str, act: Callable[[], int], seconds: float) -> Rate:
+    """`act` again and again, at least twice; it returns bytes."""
+    done, total = 0, 0
+    wall, cpu = time.perf_counter(), time.process_time()
+    while done < 2 or time.perf_counter() - wall < seconds:
+        total += act()
+        done += 1
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return Rate(stage, done / wall, total / wall / 1e6, cpu / done * 1e3)

@@ -1,0 +1,591 @@
+"""Whole shards are kept, checked and evicted; nothing half, wrong or too much ever stands in the folder."""
+
+import errno
+import hashlib
+import io
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from octshard import store
+from octshard.fault import StoreError
+from octshard.train import cache, copies
+from octshard.train.cache import Cache
+from octshard.train.copies import Shard
+
+SIZE = 10_000  # of a made shard: three ranges, the last a short one
+
+
+@pytest.fixture(autouse=True)
+def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "RANGE", 4096)
+    monkeypatch.setattr(copies, "PIECE", 1024)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def opened(tmp_path: Path, said: list[str]) -> Iterator[Callable[..., Cache]]:
+    """Caches of one folder, as of as many processes; they are closed at last."""
+    made: list[Cache] = []
+
+    def make(limit: int = 10 * SIZE, downloaders: int = 1) -> Cache:
+        made.append(Cache(str(tmp_path / "cache"), limit, said.append, downloaders))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def content(number: int, size: int = SIZE) -> bytes:
+    return np.random.default_rng(number).bytes(size)
+
+
+def put(number: int, size: int = SIZE, root: str = "") -> Shard:
+    """A shard in a store, and what the table says of it."""
+    data = content(number, size)
+    url = store.join(root or f"memory://{uuid.uuid4().hex}", f"{number}.tar")
+    store.write(url, data)
+    return Shard(url, len(data), hashlib.sha256(data).hexdigest())
+
+
+def filled(one: Cache, *shards: Shard) -> None:
+    for shard in shards:
+        one.fill(shard)
+        one.drain()
+
+
+def has(one: Cache, shard: Shard) -> bool:
+    copy = one.open(shard)
+    if copy is None:
+        return False
+    copy.close()
+    return True
+
+
+def files(folder: Path) -> list[Path]:
+    """What a cache holds, whole or not."""
+    return sorted(path for path in (folder / "cache").iterdir() if path.name != "lock")
+
+
+def the_copy(folder: Path) -> Path:
+    (path,) = files(folder)
+    return path
+
+
+def held_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in files(folder))
+
+
+class Gate:
+    """Stands before the store's ranges: counts them, and holds those after the first `free` ones."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+        self.asked: list[tuple[str, int, int]] = []
+        self.reached, self.let_go = threading.Event(), threading.Event()
+        read_range = store.read_range
+
+        def gated(url: str, start: int, stop: int) -> bytes:
+            self.asked.append((url, start, stop))
+            if len(self.asked) > free:
+                self.reached.set()
+                assert self.let_go.wait(30)
+            return read_range(url, start, stop)
+
+        monkeypatch.setattr(store, "read_range", gated)
+
+
+def test_a_filled_shard_is_a_hit_with_the_same_bytes(opened: Callable[..., Cache], tmp_path: Path) -> None:
+    one, shard = opened(), put(1)
+    assert one.open(shard) is None
+    filled(one, shard)
+    with one.open(shard) as copy:
+        assert os.pread(copy.fileno(), 2 * SIZE, 0) == content(1)
+        with pytest.raises(OSError, match="not open for writing"):
+            copy.write(b"x")
+    assert one.counts() == cache.Counts(1, 1, 1, SIZE, 0, 0, 0)
+    assert the_copy(tmp_path).name.startswith(shard.sha256[:32] + "-")
+
+
+def test_ranges_are_asked_for_one_after_another(
+    opened: Callable[..., Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, shard = Gate(monkeypatch, 99), put(1)
+    filled(opened(), shard)
+    assert gate.asked == [(shard.url, 0, 4096), (shard.url, 4096, 8192), (shard.url, 8192, SIZE)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 1024, 4096, 4097])
+def test_any_size_goes_round(opened: Callable[..., Cache], size: int) -> None:
+    shard = put(3, size)
+    filled(opened(), shard)
+    with opened().open(shard) as copy:
+        assert copy.read() == content(3, size)
+
+
+def test_another_cache_of_the_folder_finds_what_one_filled(opened: Callable[..., Cache]) -> None:
+    first, second, shard = opened(), opened(), put(1)
+    filled(first, shard)
+    filled(second, shard)
+    assert has(second, shard)
+    assert (first.counts().filled, second.counts().filled) == (1, 0)
+
+
+def test_a_shard_that_is_not_the_tables_never_gets_a_name(
+    opened: Callable[..., Cache], tmp_path: Path, said: list[str]
+) -> None:
+    one, shard = opened(), put(1)
+    wrong = Shard(shard.url, shard.bytes, hashlib.sha256(b"another").hexdigest())
+    filled(one, wrong, wrong)
+    assert files(tmp_path) == []
+    assert not has(one, wrong)
+    assert one.counts().damaged == 1  # and was not fetched a second time
+    (line,) = said
+    assert shard.url in line
+    assert f"found sha256 {shard.sha256}, want {wrong.sha256}" in line
+
+
+@pytest.mark.parametrize("where", [0, 4095, SIZE - 1])
+def test_a_flipped_byte_is_found_on_open_and_the_shard_fetched_again(
+    opened: Callable[..., Cache], tmp_path: Path, said: list[str], where: int
+) -> None:
+    shard = put(1)
+    filled(opened(), shard)
+    data = bytearray(content(1))
+    data[where] ^= 1
+    the_copy(tmp_path).write_bytes(data)
+    fresh = opened()
+    assert fresh.open(shard) is None
+    assert files(tmp_path) == []
+    assert fresh.counts().damaged == 1
+    (line,) = said
+    assert "damaged copy" in line
+    assert shard.url in line
+    filled(fresh, shard)
+    with fresh.open(shard) as copy:
+        assert copy.read() == content(1)
+
+
+@pytest.mark.parametrize("size", [0, 512, SIZE - 1, SIZE + 1])
+def test_a_copy_of_another_size_is_found_on_any_open(
+    opened: Callable[..., Cache], tmp_path: Path, said: list[str], size: int
+) -> None:
+    one, shard = opened(), put(1)
+    filled(one, shard)
+    assert has(one, shard)
+    os.truncate(the_copy(tmp_path), size)
+    assert not has(one, shard)
+    assert files(tmp_path) == []
+    assert len(said) == 1
+    assert f"found {size} bytes, want {SIZE}" in said[0]
+    filled(one, shard)
+    assert has(one, shard)
+
+
+def test_a_copy_is_read_through_only_once(
+    opened: Callable[..., Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = put(1)
+    filled(opened(), shard)
+    read, flaw, all_ask = [], copies.flaw, threading.Event()
+
+    def counted(path: Path, copy: io.FileIO, shard: Shard) -> str | None:
+        read.append(path)
+        assert all_ask.wait(30)
+        return flaw(path, copy, shard)
+
+    monkeypatch.setattr(copies, "flaw", counted)
+    fresh = opened()
+    threads = [threading.Thread(target=has, args=(fresh, shard)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    all_ask.set()
+    for thread in threads:
+        thread.join()
+    assert fresh.counts().hits == 8
+    assert len(read) == 1
+
+
+def test_the_longest_unused_goes_first(opened: Callable[..., Cache], tmp_path: Path) -> None:
+    one = opened(3 * SIZE)
+    a, b, c, d, e = (put(number) for number in range(5))
+    filled(one, a, b, c)
+    assert has(one, a)
+    filled(one, d)  # b is the longest unused
+    assert not has(one, b)
+    filled(one, e)  # then c
+    assert [has(one, shard) for shard in (a, b, c, d, e)] == [True, False, False, True, True]
+    assert held_bytes(tmp_path) == 3 * SIZE
+    assert one.counts().evicted == 2
+
+
+def test_what_was_never_used_goes_in_the_order_in_which_it_came(opened: Callable[..., Cache]) -> None:
+    one, shards = opened(5 * SIZE), [put(number) for number in range(12)]
+    filled(one, *shards)
+    assert [has(one, shard) for shard in shards] == [False] * 7 + [True] * 5
+
+
+def test_an_open_copy_is_evicted_last_and_stays_readable(opened: Callable[..., Cache]) -> None:
+    one, other = opened(2 * SIZE), opened(2 * SIZE)
+    a, b, c, d, e = (put(number) for number in range(5))
+    filled(one, a, b)
+    with one.open(a) as copy_a:
+        with one.open(b) as copy_b:
+            assert has(one, a)  # b is now the longest unused, but both are open
+            filled(other, c)
+            assert not has(one, b)
+            assert copy_b.read() == content(1)
+        filled(other, d)  # c is not open: it goes, though a is unused for longer
+        assert not has(one, c)
+        assert has(one, a)
+        filled(other, e)
+        assert has(one, a)
+        assert copy_a.read() == content(0)
+    assert has(other, e)
+
+
+def test_a_shard_larger_than_the_limit_is_never_cached(
+    opened: Callable[..., Cache], tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch, 99)
+    one, fits = opened(SIZE), put(3)
+    filled(one, fits, put(1, SIZE + 1), put(2, SIZE + 2))
+    assert has(one, fits)
+    assert one.counts().evicted == 0
+    assert {url for url, _, _ in gate.asked} == {fits.url}
+    (line,) = said
+    assert f"{SIZE + 1} bytes, want at most the {SIZE}" in line
+
+
+def test_a_smaller_limit_holds_from_the_start(opened: Callable[..., Cache], tmp_path: Path) -> None:
+    shards = [put(number) for number in range(4)]
+    filled(opened(), *shards)
+    smaller = opened(2 * SIZE + 1)
+    assert held_bytes(tmp_path) == 2 * SIZE
+    assert smaller.counts().evicted == 2
+    assert [has(smaller, shard) for shard in shards] == [False, False, True, True]
+
+
+def test_other_peoples_files_are_left_alone(opened: Callable[..., Cache], tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    for name in ("train-000000.tar", "x.partial", ".y.partial", "notes"):
+        (tmp_path / "cache" / name).write_bytes(bytes(5 * SIZE))
+    one, a, b = opened(SIZE), put(1), put(2)
+    filled(one, a, b)
+    assert has(one, b)
+    assert len(files(tmp_path)) == 5
+
+
+def test_two_threads_that_ask_for_a_shard_download_it_once(
+    opened: Callable[..., Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, shard = Gate(monkeypatch, 0), put(1)
+    one = opened(downloaders=2)
+    threads = [threading.Thread(target=one.fill, args=(shard,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert gate.reached.wait(30)
+    one.fill(shard)  # while it is under way
+    gate.let_go.set()
+    one.drain()
+    one.fill(shard)  # and when it is there
+    one.drain()
+    assert len(gate.asked) == 3
+    assert one.counts().filled == 1
+
+
+def test_a_shard_under_way_elsewhere_is_neither_downloaded_nor_swept(
+    opened: Callable[..., Cache], tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, shard = Gate(monkeypatch, 1), put(1)
+    first, second = opened(), opened()
+    first.fill(shard)
+    assert gate.reached.wait(30)
+    partial = the_copy(tmp_path)
+    assert partial.name.endswith(store.LEFTOVER)
+    assert not has(second, shard)
+    filled(second, shard)
+    opened()
+    assert the_copy(tmp_path) == partial
+    gate.let_go.set()
+    first.drain()
+    assert has(second, shard)
+    assert second.counts() == cache.Counts(1, 1, 0, 0, 0, 0, 0)
+    assert said == []
+
+
+def test_a_download_counts_in_full_from_its_beginning(
+    opened: Callable[..., Cache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, first, second = Gate(monkeypatch, 0), opened(2 * SIZE - 1), opened(2 * SIZE - 1)
+    a, b = put(1), put(2)
+    first.fill(a)
+    assert gate.reached.wait(30)
+    assert held_bytes(tmp_path) == SIZE
+    filled(second, b)  # no room beside it: dropped, not waited for
+    gate.let_go.set()
+    first.drain()
+    assert (has(first, a), has(first, b)) == (True, False)
+
+
+def test_close_ends_a_download_and_leaves_nothing_of_it(
+    opened: Callable[..., Cache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut, queued = put(1), put(2), put(3)
+    gate = Gate(monkeypatch, 4)
+    one = opened()
+    filled(one, whole)
+    one.fill(cut)
+    one.fill(queued)
+    assert gate.reached.wait(30)  # before its second range
+    closing = threading.Thread(target=one.close)
+    closing.start()
+    with one._changed:
+        assert one._changed.wait_for(lambda: one._closed, 30)
+    gate.let_go.set()
+    closing.join(30)
+    assert not closing.is_alive()
+    assert len(gate.asked) == 5
+    assert the_copy(tmp_path).name.startswith(whole.sha256[:32])
+    one.fill(queued)
+    assert len(gate.asked) == 5
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("shard cache")]
+
+
+@pytest.mark.parametrize("error", [StoreError("planted"), FileNotFoundError("planted")])
+def test_what_the_store_refuses_is_dropped_quietly_and_may_be_asked_for_again(
+    opened: Callable[..., Cache],
+    tmp_path: Path,
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    one, shard, read_range = opened(), put(1), store.read_range
+
+    def failing(url: str, start: int, stop: int) -> bytes:
+        if start and one.counts().failed == 0:
+            raise error
+        return read_range(url, start, stop)
+
+    monkeypatch.setattr(store, "read_range", failing)
+    filled(one, shard)
+    assert files(tmp_path) == []
+    assert (one.counts().failed, one.counts().filled, said) == (1, 0, [])
+    filled(one, shard)
+    assert has(one, shard)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("call", ["write", "fsync", "replace", "truncate"])
+def test_trouble_with_the_disk_is_one_line_and_the_end_of_caching(
+    opened: Callable[..., Cache],
+    tmp_path: Path,
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    call: str,
+) -> None:
+    one, before, shards = opened(downloaders=2), put(0), [put(number) for number in range(1, 5)]
+    filled(one, before)
+
+    def failing(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copies.os, call, failing)
+        for shard in shards:
+            one.fill(shard)
+        one.drain()
+    filled(one, *shards)
+    assert len(files(tmp_path)) == 1
+    (line,) = said
+    assert line.startswith(f"{tmp_path / 'cache'}: ")
+    reason = "the disk is full" if code in (errno.ENOSPC, errno.EDQUOT) else os.strerror(code)
+    assert reason in line
+    assert "nothing more is cached" in line
+    assert has(one, before)  # what is there is still of use
+    assert [has(one, shard) for shard in shards] == [False] * 4
+
+
+def test_a_full_disk_evicts_nothing_for_what_is_not_made_any_more(
+    opened: Callable[..., Cache], said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, before, large = opened(2 * SIZE), put(0), put(2, 2 * SIZE)
+    filled(one, before)
+    both = threading.Event()
+
+    def failing(*_: object) -> int:
+        assert both.wait(30)
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copies.os, "write", failing)
+        one.fill(put(1))
+        one.fill(large)
+        both.set()
+        one.drain()
+    assert has(one, before)
+    assert len(said) == 1
+
+
+def test_a_place_that_cannot_be_is_one_line(
+    opened: Callable[..., Cache], tmp_path: Path, said: list[str]
+) -> None:
+    (tmp_path / "cache").write_bytes(b"a file")
+    one, shard = opened(), put(1)
+    filled(one, shard)
+    assert not has(one, shard)
+    assert len({line for line in said if "nothing more is cached" in line}) == 1
+
+
+def test_a_damaged_copy_that_cannot_be_removed_is_a_miss(
+    opened: Callable[..., Cache], tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = put(1)
+    filled(opened(), shard)
+    the_copy(tmp_path).write_bytes(bytes(SIZE))
+    one = opened()
+
+    def failing(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", failing)
+        assert [has(one, shard) for _ in range(3)] == [False] * 3
+    assert one.counts().damaged == 1
+    assert len(said) == 2  # that it is damaged, and that it stays
+
+
+KILLED = """
+import hashlib, sys, threading
+from octshard import store
+from octshard.train import cache
+url, folder, size, sha256 = sys.argv[1:]
+cache.RANGE = 4096
+read_range = store.read_range
+def blocking(url, start, stop):
+    if start:
+        print('first range written', flush=True)
+        threading.Event().wait()
+    return read_range(url, start, stop)
+store.read_range = blocking
+one = cache.Cache(folder, 10**6, print)
+one.fill(cache.Shard(url, int(size), sha256))
+one.drain()
+"""
+
+
+def test_a_killed_download_leaves_a_partial_that_the_next_cache_sweeps(
+    opened: Callable[..., Cache], tmp_path: Path
+) -> None:
+    shard = put(1, root=str(tmp_path / "slow"))
+    words = [shard.url, str(tmp_path / "cache"), str(shard.bytes), shard.sha256]
+    child = subprocess.Popen([sys.executable, "-c", KILLED, *words], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "first range written\n"
+    living = opened(SIZE)
+    assert the_copy(tmp_path).name.endswith(store.LEFTOVER)  # not swept while its owner lives
+    os.kill(child.pid, signal.SIGKILL)
+    child.communicate()
+    assert the_copy(tmp_path).read_bytes()[:4096] == content(1)[:4096]
+    assert not has(living, shard)
+    opened()
+    assert files(tmp_path) == []
+    filled(living, shard)
+    assert has(living, shard)
+
+
+def test_a_claim_sweeps_too(opened: Callable[..., Cache], tmp_path: Path) -> None:
+    one, a, b = opened(SIZE), put(1), put(2)
+    leftover = tmp_path / "cache" / f"{a.sha256[:32]}.partial"
+    leftover.write_bytes(bytes(SIZE))
+    filled(one, b)
+    assert has(one, b)
+    assert not leftover.exists()
+
+
+def fill_all(folder: str, limit: int, shards: list[Shard], start: object) -> None:
+    """One of two processes; ends with 1 if it sees other bytes than there are, or any trouble."""
+    cache.RANGE, copies.PIECE = 4096, 1024
+    said: list[str] = []
+    start.wait()  # type: ignore[attr-defined]
+    with Cache(folder, limit, said.append) as one:
+        for shard in shards:
+            one.fill(shard)
+            copy = one.open(shard)
+            if copy is not None:
+                with copy:
+                    assert hashlib.sha256(copy.read()).hexdigest() == shard.sha256
+        one.drain()
+        counts = one.counts()
+    assert not said
+    assert counts.damaged == counts.failed == 0
+
+
+def test_two_processes_that_fill_one_folder_keep_the_limit(tmp_path: Path) -> None:
+    shards = [put(number, 2000 + 700 * number, str(tmp_path / "slow")) for number in range(12)]
+    limit = 25_000
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(3)
+    folder = tmp_path / "cache"
+    parts = [shards * 3, shards[::-1] * 3]
+    children = [context.Process(target=fill_all, args=(str(folder), limit, part, start)) for part in parts]
+    for child in children:
+        child.start()
+    start.wait()
+    most = 0
+    watching = copies.Folder(folder, limit)
+    folder.mkdir(exist_ok=True)
+    while any(child.is_alive() for child in children):
+        with watching._locked():
+            most = max(most, held_bytes(tmp_path))
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+    assert most <= limit
+    assert held_bytes(tmp_path) > limit - 2000 - 700 * 11  # and the room is used
+    assert not [path for path in files(tmp_path) if path.name.endswith(store.LEFTOVER)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_sequence_of_acts_breaks_the_limit(
+    opened: Callable[..., Cache], tmp_path: Path, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    limit = int(rng.integers(3000, 30_000))
+    shards = [put(100 * seed + number, int(rng.integers(1, 12_000))) for number in range(8)]
+    caches = [opened(limit, 2), opened(limit, 2)]
+    held = []
+    for act in rng.integers(0, 5, 120):
+        one, shard = caches[rng.integers(2)], shards[rng.integers(len(shards))]
+        if act < 2:
+            one.fill(shard)
+        elif act == 2:
+            one.drain()
+        elif (copy := one.open(shard)) is not None:
+            assert copy.read() == store.read(shard.url)
+            held.append(copy)
+        if act == 4 and held:
+            held.pop(int(rng.integers(len(held)))).close()
+        with copies.Folder(tmp_path / "cache", limit)._locked():
+            assert held_bytes(tmp_path) <= limit
+    for one in caches:
+        one.drain()
+        assert one.counts().damaged == 0
+    for copy in held:
+        copy.close()

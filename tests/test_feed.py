@@ -1,0 +1,65 @@
+"""Batches reach the consumer in order, a bounded number ahead, and errors where their batch would be."""
+
+import threading
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+import torch
+
+from octshard.config import RunConfig
+from octshard.train import device, feed
+
+CPU = device.open_backend(RunConfig(device="cpu"))
+
+
+def counting(until: int, made: list[int], ended: threading.Event) -> Generator[torch.Tensor, None, None]:
+    try:
+        for number in range(until):
+            made.append(number)
+            yield torch.tensor(number)
+    finally:
+        ended.set()
+
+
+def test_all_come_in_order_on_the_host_and_on_the_device() -> None:
+    ended = threading.Event()
+    with feed.feeding(counting(20, [], ended), CPU) as fed:
+        assert [(int(one.host), int(one.device)) for one in fed] == [(n, n) for n in range(20)]
+    assert ended.is_set()
+
+
+def test_it_is_never_more_than_its_bound_ahead_and_closing_ends_it() -> None:
+    made: list[int] = []
+    ended = threading.Event()
+    with feed.feeding(counting(10**9, made, ended), CPU) as fed:
+        for number in range(5):
+            assert int(next(fed).device) == number
+            assert len(made) <= number + 1 + feed.AHEAD
+    assert ended.is_set()
+    assert len(made) <= 5 + feed.AHEAD
+    assert not [thread for thread in threading.enumerate() if thread.name == "feed"]
+
+
+@pytest.mark.parametrize("where", ["stream", "send"])
+def test_an_error_comes_out_at_its_turn(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def batches() -> Generator[int, None, None]:
+        yield from (0, 1)
+        if where == "stream":
+            raise ZeroDivisionError("third")
+        yield 2
+
+    class Failing:
+        def send(self, value: int) -> device.Sent[int]:
+            if value == 2:
+                raise ZeroDivisionError("third")
+            return device.Sent(value)
+
+        def receive(self, sent: device.Sent[int]) -> int:
+            return sent.values
+
+    backend: Any = Failing()
+    with feed.feeding(batches(), backend) as fed:
+        assert [next(fed).device, next(fed).device] == [0, 1]
+        with pytest.raises(ZeroDivisionError, match="third"):
+            next(fed)
