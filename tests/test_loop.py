@@ -178,6 +178,25 @@ def test_a_bad_sample_stops_the_run_by_name(tmp_path: Path) -> None:
         run(config_for(shards, tmp_path / "run", *LENGTH))
 
 
+def test_a_substitute_is_said_and_counted_and_the_run_goes_on(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "data", {"train": 21})
+    path = tmp_path / "data" / "train-000002.tar"
+    data = bytearray(path.read_bytes())
+    data[900] ^= 4  # of its first sample
+    path.write_bytes(data)
+    cfg = config_for(
+        folder, tmp_path / "run", *LENGTH, "data.on_bad_sample=substitute", "run.log_every_steps=1"
+    )
+    heard = Listener()
+    assert run(cfg, heard).step == 8
+    said = [line for line in heard.lines if "stands in for it" in line]
+    assert 1 <= len(said) <= 2  # once in each epoch of 20 samples, of which 32 are seen
+    assert said[0].startswith("WARNING step ")
+    assert "train-000002.tar at 0 (train010-" in said[0]
+    assert heard.metrics[-1]["substituted"] == len(said)
+    assert [line["substituted"] for line in log.read(cfg.run.out)][-1] == len(said)
+
+
 def test_a_loss_that_is_not_finite_names_its_step_and_is_never_saved(shards: str, tmp_path: Path) -> None:
     cfg = config_for(shards, tmp_path, *LENGTH, "optim.base_lr=1e30", "run.log_every_steps=100")
     with pytest.raises(OctshardError, match=r"step [23]: loss or gradient is not finite.*train0\d\d-"):

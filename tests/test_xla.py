@@ -38,6 +38,7 @@ import json, sys
 sys.path.insert(0, {tests!r})
 import torch
 from tiny_run import config_for
+from octshard.shard import BadSample
 from octshard.train import device, loop
 
 found = {{}}
@@ -47,6 +48,10 @@ for name, more in {runs!r}.items():
     cfg = config_for({shards!r}, {out!r} + "/" + name, *settings)
     loop.train(cfg, lambda line: None, lambda step, total, metrics: steps.append(dict(metrics)))
     found[name] = steps
+try:
+    loop.train(config_for({bad!r}, {out!r} + "/bad", *settings), lambda line: None, lambda *_: None)
+except BadSample as error:
+    found["bad"] = str(error)
 backend = device.open_backend(cfg.run)
 found["devices"] = backend.devices
 import torch_xla
@@ -65,11 +70,15 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
 def found(shards: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
     """Number of virtual devices -> name of the run -> metrics of each step."""
     processes = {}
+    bad = write_dataset(tmp_path_factory.mktemp("bad") / "device", {"train": 21})
+    data = bytearray(Path(bad, "train-000002.tar").read_bytes())
+    data[900] ^= 4
+    Path(bad, "train-000002.tar").write_bytes(data)
     for devices in (1, 4):
         out = tmp_path_factory.mktemp(f"xla{devices}")
         script = SCRIPT.format(
             tests=str(Path(__file__).parent), runs=RUNS, settings=SETTINGS, devices=devices, shards=shards,
-            out=str(out),
+            out=str(out), bad=bad,
         )  # fmt: skip
         environment = {
             **os.environ,
@@ -125,3 +134,8 @@ def test_xla_has_the_loss_of_the_cpu(found: dict[int, dict[str, Any]], shards: s
     cfg = config_for(shards, tmp_path, *SETTINGS, *RUNS["vjepa2-fp32"])
     loop.train(cfg, lambda line: None, lambda step, total, metrics: losses.append(metrics["loss"]))
     assert [step["loss"] for step in found[1]["vjepa2-fp32"]] == pytest.approx(losses, rel=1e-4)
+
+
+def test_an_error_of_the_stream_reaches_the_loop(found: dict[int, dict[str, Any]]) -> None:
+    for devices in (1, 4):
+        assert "train-000002.tar at 0 (train010-" in found[devices]["bad"]
