@@ -51,6 +51,7 @@ class Folder:
     def __init__(self, path: Path, limit_bytes: int) -> None:
         self.path = path
         self.limit_bytes = limit_bytes
+        self._known: dict[str, Path] = {}  # by stem: copies are opened far more often than they come and go
 
     def prepare(self) -> int:
         """Makes the folder, sweeps it, brings it below the limit; how many copies that cost."""
@@ -61,11 +62,18 @@ class Folder:
 
     def find(self, shard: Shard) -> Path | None:
         """The shard's copy, whatever it holds."""
+        known = self._known.get(shard.stem)
+        if known is not None and known.exists():
+            return known
         try:
-            copies = self._names(COPY)
+            names = os.listdir(self.path)
         except FileNotFoundError:
             return None
-        return next((path for path in copies if path.name.startswith(shard.stem)), None)
+        name = next((name for name in names if name.startswith(shard.stem) and COPY.fullmatch(name)), None)
+        if name is None:
+            return None
+        self._known[shard.stem] = found = self.path / name
+        return found
 
     def claim(self, shard: Shard) -> Claim | None:
         """Makes room for a copy; None if there is one, or somebody makes it, or others fill the room now."""
@@ -164,7 +172,7 @@ def flaw(path: Path, copy: io.FileIO, shard: Shard) -> str | None:
     return None if found == wanted else f"found checksum {found}, want {wanted}"
 
 
-def checksums(data: bytes | memoryview) -> list[str]:
+def checksums(data: checksum.Buffer) -> list[str]:
     """Those of the pieces of a part that begins where a piece does."""
     whole = memoryview(data)
     return [checksum.xxh3(whole[start : start + PIECE]) for start in range(0, len(whole), PIECE)]
