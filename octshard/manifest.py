@@ -4,6 +4,7 @@ One `Row` per input file, always. The only pyarrow import. Parquet bytes depend 
 """
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ FORMAT_VERSION = 2
 AGAIN = "build it again with octshard prep shard"
 SAMPLES, SHARDS, INFO, PLAN = "samples.parquet", "shards.parquet", "dataset.json", "plan.json"
 RUN = "run.json"  # how fast the last run was; no part of the dataset
+SUMS = "sha256"  # in dataset.json: table -> the digest of its bytes
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,9 @@ def write_rows(url: str, rows: Sequence[Row]) -> None:
     _write(url, rows, Row)
 
 
-def read_rows(url: str) -> list[Row]:
-    """The rows of such a table."""
-    return _read(url, Row)
+def read_rows(url: str, sha256: str = "") -> list[Row]:
+    """The rows of such a table; OctshardError if its bytes are damaged, or of another digest."""
+    return _read(url, Row, sha256)
 
 
 def write_shards(url: str, shards: Sequence[ShardInfo]) -> None:
@@ -130,9 +132,9 @@ def write_shards(url: str, shards: Sequence[ShardInfo]) -> None:
     _write(url, shards, ShardInfo)
 
 
-def read_shards(url: str) -> list[ShardInfo]:
-    """The rows of shards.parquet."""
-    return _read(url, ShardInfo)
+def read_shards(url: str, sha256: str = "") -> list[ShardInfo]:
+    """The rows of shards.parquet, with the same promise."""
+    return _read(url, ShardInfo, sha256)
 
 
 def write_table(url: str, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -142,12 +144,17 @@ def write_table(url: str, columns: Mapping[str, Sequence[Any]]) -> None:
 
 def read_table(url: str) -> dict[str, list[Any]]:
     """Column name -> values of any Parquet table."""
-    return _get(url).to_pydict()
+    return _get(url)[1]
 
 
 def write_info(url: str, info: Mapping[str, Any]) -> None:
-    """dataset.json: format version, config, config digest, counts, code version."""
-    text = json.dumps({"format": FORMAT_VERSION, **info}, indent=1, sort_keys=True)
+    """dataset.json: format version, config, config digest, counts, code version.
+
+    It closes the folder: the digests of the tables that stand beside it go in as well.
+    """
+    folder = url.removesuffix(INFO)
+    sums = {name: digest for name in (SAMPLES, SHARDS) if (digest := _digest(store.join(folder, name)))}
+    text = json.dumps({"format": FORMAT_VERSION, **info, SUMS: sums}, indent=1, sort_keys=True)
     store.write(url, text.encode() + b"\n")
 
 
@@ -165,17 +172,33 @@ def read_info(url: str) -> dict[str, Any]:
     return cast(dict[str, Any], info)
 
 
-def open_dataset(url: str) -> Dataset:
-    """The tables of the dataset folder `url`; a UsageError says in one line why it cannot be used."""
+def sums(info: Mapping[str, Any]) -> dict[str, str]:
+    """Table -> its digest by dataset.json; older ones have none."""
+    told = info.get(SUMS)
+    return {str(name): str(digest) for name, digest in told.items()} if isinstance(told, dict) else {}
+
+
+def read_tables(url: str) -> Dataset:
+    """The tables of the dataset folder `url`, each as it was when dataset.json was written.
+
+    A UsageError says in one line why there are none; OctshardError if one is missing or has changed.
+    """
     info = read_info(url)
-    rows, shards = read_rows(store.join(url, SAMPLES)), read_shards(store.join(url, SHARDS))
-    for shard in shards:
-        stored = sum(row.shard == shard.name and row.status == "ok" for row in rows)
+    told = sums(info)
+    rows = read_rows(store.join(url, SAMPLES), told.get(SAMPLES, ""))
+    return Dataset(url, info, tuple(rows), tuple(read_shards(store.join(url, SHARDS), told.get(SHARDS, ""))))
+
+
+def open_dataset(url: str) -> Dataset:
+    """The same, held against each other; a UsageError says in one line why the folder cannot be used."""
+    found = read_tables(url)
+    for shard in found.shards:
+        stored = sum(row.shard == shard.name and row.status == "ok" for row in found.rows)
         if stored != shard.samples:
             raise OctshardError(
                 f"{url}: {shard.name} holds {shard.samples} samples, but {SAMPLES} lists {stored}"
             )
-    return Dataset(url, info, tuple(rows), tuple(shards))
+    return found
 
 
 def _why_no_dataset(url: str) -> str:
@@ -191,18 +214,24 @@ def _why_no_dataset(url: str) -> str:
 
 def _write(url: str, values: Sequence[Any], kind: type) -> None:
     fields = dataclasses.fields(kind)
-    schema = pa.schema([(name, _TYPES[hint]) for name, hint in get_type_hints(kind).items()])
     columns = {f.name: [_plain(getattr(value, f.name)) for value in values] for f in fields}
-    _put(url, pa.table(columns, schema=schema))
+    _put(url, pa.table(columns, schema=pa.schema(_schema(kind))))
 
 
-def _read(url: str, kind: type) -> list[Any]:
-    table = _get(url)
-    wanted = [f.name for f in dataclasses.fields(kind)]
-    if missing := sorted(set(wanted) - set(table.column_names)):
+def _read(url: str, kind: type, sha256: str) -> list[Any]:
+    types, columns = _get(url, sha256)
+    wanted = _schema(kind)
+    if missing := sorted({*wanted} - {*columns}):
         raise OctshardError(f"{url}: columns {missing} are missing; {AGAIN}")
-    columns = [[_frozen(value) for value in table.column(name).to_pylist()] for name in wanted]
-    return [kind(*values) for values in zip(*columns, strict=True)]
+    if other := [name for name in wanted if types[name] != wanted[name]]:
+        found = ", ".join(f"{name} is {types[name]}, want {wanted[name]}" for name in other)
+        raise OctshardError(f"{url}: {found}; {AGAIN}")
+    frozen = [[_frozen(value) for value in columns[name]] for name in wanted]
+    return [kind(*values) for values in zip(*frozen, strict=True)]
+
+
+def _schema(kind: type) -> dict[str, pa.DataType]:
+    return {name: _TYPES[hint] for name, hint in get_type_hints(kind).items()}
 
 
 def _put(url: str, table: pa.Table) -> None:
@@ -211,16 +240,28 @@ def _put(url: str, table: pa.Table) -> None:
     store.write(url, sink.getvalue())
 
 
-def _get(url: str) -> pa.Table:
+def _get(url: str, sha256: str = "") -> tuple[dict[str, pa.DataType], dict[str, list[Any]]]:
+    """(types, values) by column name of a table whose bytes, if a digest is given, have that one."""
     try:
         data = store.read(url)
     except FileNotFoundError:
         raise OctshardError(f"{url}: no such table; {AGAIN}") from None
+    if sha256 and (found := hashlib.sha256(data).hexdigest()) != sha256:
+        raise OctshardError(f"{url}: sha256 {found}, want {sha256} as in {INFO}; {AGAIN}")
     try:
-        return pq.read_table(BytesIO(data), page_checksum_verification=True)
+        table = pq.read_table(BytesIO(data), page_checksum_verification=True)
+        return {field.name: field.type for field in table.schema}, table.to_pydict()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # what Arrow raises on damaged bytes
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise OctshardError(f"{url}: not a whole Parquet file ({said}); {AGAIN}") from error
+
+
+def _digest(url: str) -> str:
+    """Of an object's bytes; nothing if there is none."""
+    try:
+        return hashlib.sha256(store.read(url)).hexdigest()
+    except FileNotFoundError:
+        return ""
 
 
 def _plain(value: Any) -> Any:

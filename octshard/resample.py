@@ -136,7 +136,7 @@ def _narrow(frames_HW: Iterator[np.ndarray], grid: Regrid, out_DHW: np.ndarray) 
     shape = (grid.shape_out[1], grid.shape_frame[1])
     active: deque[tuple[int, np.ndarray]] = deque()
     spare: list[np.ndarray] = []
-    row, begun = np.empty(grid.shape_out[2], np.float32), 0
+    row, begun, top = np.empty(grid.shape_out[2], np.float32), 0, _top(out_DHW)
     for i, frame in enumerate(frames_HW):
         plane_HW = axial(frame)
         while begun < len(ends) and along_d.start[begun] <= i:
@@ -149,7 +149,7 @@ def _narrow(frames_HW: Iterator[np.ndarray], grid: Regrid, out_DHW: np.ndarray) 
             _add(total, weight_d[at][j], plane_HW)
         while active and ends[active[0][0]] == i:
             j, total = active.popleft()
-            _across(total, index, weight, row, out_DHW[j])
+            _across(total, index, weight, row, top, out_DHW[j])
             spare.append(total)
 
 
@@ -159,12 +159,12 @@ def _widen(frames_HW: Iterator[np.ndarray], grid: Regrid, out_DHW: np.ndarray) -
     index, weight = _lateral(grid)
     first, last = along_d.first.astype(np.float32), along_d.last.astype(np.float32)
     planes = np.empty((2, *grid.shape_out[1:]), np.float32)
-    j = 0
+    j, top = 0, _top(out_DHW)
     for i, frame in enumerate(frames_HW):
         _along(axial(frame), index, weight, planes[i % 2])
         while j < len(first) and along_d.start[j] + along_d.reach[j] - 1 <= i:
             left = along_d.start[j]
-            _blend(planes[left % 2], first[j], planes[(left + 1) % 2], last[j], out_DHW[j])
+            _blend(planes[left % 2], first[j], planes[(left + 1) % 2], last[j], top, out_DHW[j])
             j += 1
 
 
@@ -244,8 +244,8 @@ def _along(plane_HW, index, weight, out_HW):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _across(plane_HW, index, weight, row, out_HW):  # type: ignore[no-untyped-def]
-    """Along W, then to integers: a weighted mean of integers lies in their range, so nothing is clipped."""
+def _across(plane_HW, index, weight, row, top, out_HW):  # type: ignore[no-untyped-def]
+    """Along W, then to integers of at most `top`: rounding errors of 16 bits may add up to more."""
     for h in range(plane_HW.shape[0]):
         for w in range(index.shape[1]):
             row[w] = weight[0, w] * plane_HW[h, index[0, w]]
@@ -253,16 +253,21 @@ def _across(plane_HW, index, weight, row, out_HW):  # type: ignore[no-untyped-de
             for w in range(index.shape[1]):
                 row[w] += weight[t, w] * plane_HW[h, index[t, w]]
         for w in range(index.shape[1]):
-            out_HW[h, w] = np.int32(row[w] + np.float32(0.5))
+            out_HW[h, w] = min(np.int32(row[w] + np.float32(0.5)), top)
 
 
 @compiled
-def _blend(left_HW, first, right_HW, last, out_HW):  # type: ignore[no-untyped-def]
+def _blend(left_HW, first, right_HW, last, top, out_HW):  # type: ignore[no-untyped-def]
     for h in range(out_HW.shape[0]):
         for w in range(out_HW.shape[1]):
             # with a weight of 0 the right plane may be none yet: 0 * nan is no 0
             value = left_HW[h, w] if last == 0 else first * left_HW[h, w] + last * right_HW[h, w]
-            out_HW[h, w] = np.int32(value + np.float32(0.5))
+            out_HW[h, w] = min(np.int32(value + np.float32(0.5)), top)
+
+
+def _top(voxels_DHW: np.ndarray) -> np.int32:
+    """The greatest value of the type."""
+    return np.int32(np.iinfo(voxels_DHW.dtype).max)
 
 
 def _shape(volume: Volume) -> Shape:

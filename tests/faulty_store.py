@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 BUCKET = "faulty"
 RESET = "reset"  # the connection is reset before the request is heeded
@@ -327,9 +328,12 @@ def _s3(store: FaultyStore, ask: Asked, body: bytes, *, halve: bool) -> Reply:
 def _s3_list(store: FaultyStore, query: dict[str, str]) -> Reply:
     keys, prefixes = _children(store, query)
     files = "".join(
-        f"<Contents><Key>{key}</Key><Size>{len(store.objects[key][0])}</Size></Contents>" for key in keys
+        f"<Contents><Key>{escape(key)}</Key><Size>{len(store.objects[key][0])}</Size></Contents>"
+        for key in keys
     )
-    folders = "".join(f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>" for name in prefixes)
+    folders = "".join(
+        f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>" for name in prefixes
+    )
     inside = f"<KeyCount>{len(keys) + len(prefixes)}</KeyCount>{files}{folders}"
     return Reply(200, f"<ListBucketResult>{inside}</ListBucketResult>".encode())
 
@@ -351,8 +355,8 @@ def _s3_parts(store: FaultyStore, key: str, ask: Asked, body: bytes) -> Reply:
         return Reply(204)
     data = b"".join(session.parts[number] for number in sorted(session.parts))
     store.put(key, data)
-    text = f"<CompleteMultipartUploadResult><Key>{key}</Key><ETag>x</ETag></CompleteMultipartUploadResult>"
-    return Reply(200, text.encode())
+    inside = f"<Key>{escape(key)}</Key><ETag>x</ETag>"
+    return Reply(200, f"<CompleteMultipartUploadResult>{inside}</CompleteMultipartUploadResult>".encode())
 
 
 def serve() -> Iterator[FaultyStore]:

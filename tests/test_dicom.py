@@ -126,6 +126,16 @@ def test_an_absurd_length_counts_as_not_reported(text: str) -> None:
     assert (top.pixel_mm, top.thickness_mm, top.between_mm) == (None, None, None)
 
 
+@pytest.mark.parametrize("text", [b"n/a ", b"0,04", b"1\\2 "])
+def test_words_for_a_length_leave_it_to_other_sources(text: bytes) -> None:
+    """Exporters write them for what they do not know; the manifest or another group may."""
+    said = dicom.write(scan()).replace(b"0.04", text)
+    shared = dicom.read_header(said, LIMIT).measures[1]
+    assert (shared.pixel_mm, shared.thickness_mm) == ((0.01, 0.02), None)
+    spacing = dicom.read_header(dicom.write(scan()).replace(b"0.01\\0.02", b"0,01\\0,02"), LIMIT).measures[1]
+    assert (spacing.pixel_mm, spacing.thickness_mm) == (None, 0.04)
+
+
 def test_circles_are_written_as_nonlinear_paths() -> None:
     turn = np.linspace(0, 2 * np.pi, 60)
     paths = (*RASTER[:5], 500 + 100 * np.stack([np.sin(turn), np.cos(turn)], axis=1))
@@ -154,6 +164,46 @@ def test_rescale_and_monochrome1_come_after_decoding() -> None:
     stored = pydicom.dcmread(io.BytesIO(wide())).pixel_array.astype(int)
     assert (frames(wide(PhotometricInterpretation="MONOCHROME1")) == 4095 - stored).all()
     assert (frames(wide(RescaleSlope=2, RescaleIntercept=5)) == 2 * stored + 5).all()
+
+
+def transformation(intercept: float) -> Any:
+    found = pydicom.Dataset()
+    found.RescaleSlope, found.RescaleIntercept, found.RescaleType = 1, intercept, "US"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("items", "shared", "top", "added"),
+    [
+        ((7, 8, 9), None, None, (7, 8, 9)),
+        ((7, None, 9), None, None, (7, 0, 9)),
+        ((7, None, 9), None, 5, (7, 5, 9)),
+        ((7, None, 9), 4, 5, (7, 4, 9)),
+        ((7,), None, None, (7, 0, 0)),
+        ((7, 8), 4, None, (7, 8, 4)),
+        ((7, 8, 9, 10), None, None, (7, 8, 9)),
+        ((None, 8), None, None, (0, 8, 0)),
+        ((None, None), 4, 5, (4, 4, 4)),
+        ((), None, 5, (5, 5, 5)),
+    ],
+)
+def test_each_frame_has_its_own_rescale_or_the_common_one(
+    items: tuple[int | None, ...], shared: int | None, top: int | None, added: tuple[int, ...]
+) -> None:
+    def change(ds: Any) -> None:
+        groups = [pydicom.Dataset() for _ in items]
+        for group, intercept in zip(groups, items, strict=True):
+            if intercept is not None:
+                group.PixelValueTransformationSequence = [transformation(intercept)]
+        ds.PerFrameFunctionalGroupsSequence = groups
+        if shared is not None:
+            ds.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence = [transformation(shared)]
+        if top is not None:
+            ds.RescaleSlope, ds.RescaleIntercept = 1, top
+
+    stored = pydicom.dcmread(io.BytesIO(wide())).pixel_array.astype(int)
+    found = frames(edited(wide(), change))
+    assert (found == stored + np.array(added)[:, None, None]).all()
 
 
 def test_only_listed_fields_leave_the_file() -> None:
@@ -207,6 +257,9 @@ def test_refusals_by_header() -> None:
     assert refusal(edited(sound, setting(SOPClassUID="1.2.840.10008.5.1.4.1.1.7"))) == "not_oct"
     assert refusal(edited(sound, setting(SamplesPerPixel=3, NumberOfFrames=2))) == "not_oct"
     assert refusal(edited(sound, setting(PhotometricInterpretation="PALETTE COLOR"))) == "not_oct"
+    half = setting(SamplesPerPixel=3, PhotometricInterpretation="YBR_FULL_422", NumberOfFrames=3)
+    assert refusal(edited(sound, half)) == "not_oct"  # two bytes a pixel: three samples would be too many
+    assert refusal(edited(sound, setting(BitsAllocated=12))) == "unreadable"
     assert refusal(edited(sound, setting(Rows=0))) == "empty"
     assert refusal(edited(sound, lambda ds: ds.pop("Rows"))) == "unreadable"
     assert refusal(edited(sound, setting(BitsStored=12))) == "unreadable"
@@ -378,10 +431,14 @@ def test_a_hostile_header_costs_memory_in_line_with_its_bytes(name: str) -> None
         assert peak < 100 * len(data)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 def test_absurd_numbers_of_frames_cost_nothing() -> None:
     for frames_said, reason in (
         ("1000000000", "frame_count"),
         ("9" * 12, "frame_count"),
         ("-3", "frame_count"),
+        ("9" * 12 + "0" * 6, "frame_count"),
+        ("9" * 20, "unreadable"),  # and too much for the table
+        ("-" + "9" * 20, "unreadable"),
     ):
         assert refusal(edited(dicom.write(scan()), setting(NumberOfFrames=frames_said))) == reason

@@ -159,6 +159,14 @@ def test_a_huge_directory_in_a_huge_file_is_not_read(tmp_path: Path) -> None:
     assert f"want at most {directory.MAX_DIRECTORY}" in refused[0].reason
 
 
+def test_an_end_record_of_nothing_inside_a_comment_is_told() -> None:
+    nothing = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, 0, 0, 0)
+    hidden = zip_bytes(PARTS)[:-2] + struct.pack("<H", len(nothing)) + nothing
+    assert "an end record of no members behind" in only_reason(hidden)
+    assert listed(nothing) == ([], [])
+    assert listed(zip_bytes([], wide=True)) == ([], [])
+
+
 def test_too_many_members_are_one_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directory, "MAX_MEMBERS", 3)
     parts = [Part(f"{i}", b"x") for i in range(4)]

@@ -86,6 +86,24 @@ def test_a_sequence_of_unknown_vr_is_implicit_inside() -> None:
     assert found.pixels is not None
 
 
+@pytest.mark.parametrize("length", [None, elements.UNDEFINED])
+def test_items_that_forgot_their_vrs_are_walked_too(length: int | None) -> None:
+    """Old exporters put implicit items into sequences of explicit files, with and without lengths."""
+    inner = struct.pack("<HHL", 0x0029, 0x1011, 4) + b"wxyz"
+    deeper = struct.pack("<HHL", 0x0029, 0x1012, elements.UNDEFINED)
+    deeper += struct.pack("<HHL", 0xFFFE, 0xE000, elements.UNDEFINED) + inner
+    deeper += struct.pack("<HHLHHL", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
+    ends = struct.pack("<HHL", 0xFFFE, 0xE00D, 0) if length else b""
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, length or len(inner + deeper)) + inner + deeper + ends
+    items = item + item + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    private = struct.pack("<HH2sHL", 0x0029, 0x1010, b"SQ", 0, elements.UNDEFINED) + items
+    data = file("native")
+    _, start = elements._meta(data)
+    found = elements.outline(data[:start] + private + data[start:])
+    assert found.pixels is not None
+    assert found.pixels.nbytes == scan().voxels_DHW[:2].size
+
+
 def test_frames_are_counted_by_codestreams_then_offsets_then_fragments() -> None:
     data = file("j2k")
     found = elements.outline(data)
@@ -105,8 +123,10 @@ def test_frames_are_counted_by_codestreams_then_offsets_then_fragments() -> None
     assert counted(unmarked, (0, 99)) == 2
 
 
-def test_zeros_behind_the_last_element_are_padding() -> None:
-    assert elements.outline(file("native") + bytes(512)).pixels is not None
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 8, 512])
+@pytest.mark.parametrize("encoding", ["native", "j2k"])
+def test_zeros_behind_the_last_element_are_padding(count: int, encoding: str) -> None:
+    assert elements.outline(file(encoding) + bytes(count)).pixels is not None
 
 
 def test_a_deflated_dataset_is_inflated_and_its_cut_is_seen() -> None:

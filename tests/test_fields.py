@@ -50,6 +50,10 @@ def test_text_is_without_padding_and_on_one_line(raw: bytes, text: str) -> None:
     assert one("Manufacturer", b"LO", raw).text("Manufacturer") == text
 
 
+def test_endless_text_is_cut() -> None:
+    assert one("Manufacturer", b"UN", b"Topcon" + b"x" * 2**20).text("Manufacturer") == "Topcon" + "x" * 1018
+
+
 @pytest.mark.parametrize("coding", [EXPLICIT, IMPLICIT, BIG])
 def test_numbers_are_read_in_every_coding(coding: Coding) -> None:
     for value in (0, 1, 885, 65535):
@@ -89,8 +93,10 @@ def test_a_blank_is_no_number() -> None:
         ("SliceThickness", b"DS", b"1\\2 ", "2 values, want one"),
         ("NumberOfFrames", b"IS", b"1.5 ", "1.5, want a whole number"),
         ("NumberOfFrames", b"IS", b"1e999 ", "inf, want a whole number"),
+        ("NumberOfFrames", b"IS", b"9223372036854775808", r"9.22\S+, want a whole number of at most 64 bits"),
+        ("BitsStored", b"FD", struct.pack("<d", -1e300), "-1e\\+300, want a whole number of at most 64 bits"),
         ("Rows", b"US", b"\0\0\0", "3 bytes, want whole US"),
-        ("Manufacturer", b"UN", b"x" * 1025, "1025 bytes, want at most 1024"),
+        ("PixelSpacing", b"UN", b"1\\" * 513, "1026 bytes, want at most 1024"),
         ("PixelMeasuresSequence", b"LO", b"none", "LO, want a sequence"),
     ],
 )

@@ -96,6 +96,19 @@ def test_frames_without_coordinates_are_counted_and_do_not_break_the_step() -> N
     assert found.step_px == pytest.approx(7.0)
 
 
+@pytest.mark.parametrize(
+    ("located", "kind"), [(2, "unknown"), (9, "unknown"), (10, "raster"), (19, "raster")]
+)
+def test_a_few_located_frames_do_not_speak_for_all(located: int, kind: str) -> None:
+    paths = [path if i < located else np.empty((0, 2)) for i, path in enumerate(raster(20, 7.0, 0.0))]
+    found = classify(paths, 20)
+    assert (found.kind, found.missing) == (kind, 20 - located)
+    assert found.step_px == (pytest.approx(7.0) if kind == "raster" else None)
+    assert (
+        classify(radial(24)[:6] + [np.empty((0, 2))] * 18, 24).kind == "radial"
+    )  # no volume, whatever the rest
+
+
 # which way the axes run
 
 
@@ -232,11 +245,49 @@ def test_repeats_moved_are_a_line(move: Moved, n: int) -> None:
     assert classify(still.of(raster(1, 1.0, 0.0) * n), n).kind == "line"
 
 
+@pytest.mark.parametrize("step", [2, 3, 4])
+def test_every_place_twice_is_uneven_in_whole_pixels_too(step: int) -> None:
+    twice = [raster(40, step, 0.0)[i // 2] for i in range(40)]
+    assert all((path == np.rint(path)).all() for path in twice)
+    assert classify(twice, 40).kind == "uneven"
+
+
+@given(
+    n=st.integers(20, 120), step=st.floats(0.2, 3), first=st.floats(0, 1), angle=st.sampled_from([0, 17, 45])
+)
+def test_steps_of_less_than_a_pixel_stand_still_now_and_then(
+    n: int, step: float, first: float, angle: float
+) -> None:
+    """Rounding down, and not to even halves, as exporters do."""
+    paths = [np.floor(path + first) for path in raster(n, step, angle)]
+    assume((n - 1) * step > 2)
+    assert classify(paths, n).kind == "raster"
+
+
 def test_frames_that_slide_along_or_differ_in_length_are_no_volume() -> None:
     even = raster(12, 6.0, 0.0)
     slid = [path + np.array([0.0, 80.0 * (i % 2)]) for i, path in enumerate(even)]
     assert classify(slid, 12).kind == "uneven"
     assert classify([*even[:5], even[5] * [1, 0.5], *even[6:]], 12).kind == "uneven"
+
+
+def fan(n: int, sweep_deg: float, centre: float) -> list[np.ndarray]:
+    """Lines of 500 px through one point, which lies at this share of each of them."""
+    angles = np.deg2rad(np.linspace(-sweep_deg / 2, sweep_deg / 2, n))
+    along = 500 * np.stack([np.sin(angles), np.cos(angles)], axis=1)
+    return [np.stack([400 - centre * one, 400 + (1 - centre) * one]) for one in along]
+
+
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize(
+    ("centre", "kind"), [(0.0, "radial"), (1.0, "radial"), (0.2, "radial"), (-0.5, "uneven"), (-20, "raster")]
+)
+def test_a_narrow_fan_is_no_raster(centre: float, kind: str, back: bool) -> None:
+    """No two frames differ by PARALLEL_DEG; but one end of them moves on, and the other stands still."""
+    paths = fan(61, 2.5, centre)
+    if back:
+        paths = [path[::-1] if i % 2 else path for i, path in enumerate(paths)]
+    assert classify(paths, 61).kind == kind
 
 
 def test_two_lines_are_radial_only_where_they_cross() -> None:

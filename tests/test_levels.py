@@ -53,6 +53,15 @@ def test_each_frame_has_its_own_slope_but_one_type() -> None:
     assert (first.item(), second.item()) == (200, 400)
 
 
+def test_the_last_slope_holds_for_all_frames_that_follow() -> None:
+    levels = Levels(8, 8, False, False, ((1.0, 0.0), (2.0, 3.0)))
+    assert [levels.apply(np.array([[50]], np.uint8), i).item() for i in (0, 1, 2, 99)] == [50, 103, 103, 103]
+
+
+def test_the_slope_that_cannot_be_is_the_one_that_is_named() -> None:
+    assert "(0.0, 7.0)" in Levels(8, 8, False, False, ((1.0, 0.0), (0.0, 7.0))).problem()
+
+
 @pytest.mark.parametrize(
     "levels",
     [

@@ -129,6 +129,22 @@ def test_a_constant_stays_itself_at_both_ends_of_the_range() -> None:
             assert np.all(resample_frames(voxels, Regrid((6, 700, 9), after)) == level)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((512, 64, 64), (1, 8, 8)),
+        ((512, 97, 53), (1, 13, 7)),
+        ((512, 31, 17), (1, 40, 60)),
+        ((20, 99, 9), (37, 7, 20)),
+    ],
+)
+def test_the_greatest_level_never_wraps_to_black(before: Shape, after: Shape) -> None:
+    """Sums in float32 may end above the mean that they are of."""
+    white = np.full(before[1:], 65535, np.uint16)
+    found = resample_frames((white for _ in range(before[0])), Regrid(before, after))
+    assert found.min() >= 65534
+
+
 def test_physical_extent_is_kept() -> None:
     volume = Volume(KEY, noise((7, 31, 13)), (0.06, 0.004, 0.012))
     out = resample.resample(volume, (0.05, 0.021, 0.0201))

@@ -1,5 +1,6 @@
 """Device ZIPs -> objects: matched by the manifest, whole or absent, nothing outside DST whatever it says."""
 
+import errno
 import json
 import struct
 import subprocess
@@ -288,6 +289,45 @@ def test_a_damaged_member_takes_the_older_object_with_it(tmp_path: Path) -> None
     assert reasons(report)[0].startswith("damaged")
     assert not (dst / FILES[0].path).exists()
     assert FILES[0].path not in json.loads((dst / unzip.JOURNAL).read_bytes())
+
+
+def renamed(root: Path, path: str) -> None:
+    """The manifest's second row, with another path."""
+    table = root / "manifest.tsv"
+    table.write_text(table.read_text().replace(FILES[1].path, path))
+
+
+@pytest.mark.parametrize("below", ["2.dcm", "deeper/2.dcm"])
+def test_a_row_below_another_file_is_one_refusal(tmp_path: Path, below: str) -> None:
+    path = f"{FILES[0].path}/{below}"
+    root = release(tmp_path, {tail(FILES[0]): None, "/".join(path.split("/")[-2:]): FILES[1].data})
+    renamed(root, path)
+    for threads in (1, 2):  # the first run writes one of them, whichever comes first; the next skips it
+        report = run(root, tmp_path / "dst", threads)
+        assert len({*report.written, *report.skipped}) == 1
+        assert "cannot be written under its manifest path" in reasons(report)[0]
+        assert "\n" not in reasons(report)[0]
+
+
+def test_a_name_that_no_disk_takes_is_one_refusal(tmp_path: Path) -> None:
+    path = f"retinal_oct/structural_oct/topcon_triton/4001/{'a' * 300}.dcm"
+    root = release(tmp_path, {tail(FILES[0]): None, "/".join(path.split("/")[-2:]): FILES[1].data})
+    renamed(root, path)
+    report = run(root, tmp_path / "dst")
+    assert report.written == (FILES[0].path,)
+    assert "cannot be written under its manifest path" in reasons(report)[0]
+    assert report.missing == (FILES[2].path,)
+    assert files_under(tmp_path / "dst") == {"manifest.tsv", "participants.tsv", FILES[0].path}
+
+
+def test_a_full_disk_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(place: object, target: str, block: int) -> None:
+        with disk.one_line_errors(target):
+            raise OSError(errno.ENOSPC, "No space left on device", target)
+
+    monkeypatch.setattr(unzip, "_write", full)
+    with pytest.raises(store.StoreError, match="disk is full"):
+        run(zipped(tmp_path / "src", FILES, SPLITS), tmp_path / "dst")
 
 
 def test_our_own_failing_store_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

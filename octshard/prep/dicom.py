@@ -257,6 +257,7 @@ def check(header: Header, max_voxels: int) -> None:
 def _parse(top: Fields, found: Outline, pixels: Pixels) -> Header:
     shared = top.first("SharedFunctionalGroupsSequence")
     frames = [_Frame.of(frame) for frame in top.items("PerFrameFunctionalGroupsSequence")]
+    count = top.integer("NumberOfFrames") or 1
     rows, cols, allocated = (_wanted(top, name) for name in ("Rows", "Columns", "BitsAllocated"))
     photometric = top.text("PhotometricInterpretation")
     return Header(
@@ -265,7 +266,7 @@ def _parse(top: Fields, found: Outline, pixels: Pixels) -> Header:
         manufacturer=top.text("Manufacturer"),
         model=top.text("ManufacturerModelName"),
         eye=_eye(top),
-        frames=top.integer("NumberOfFrames") or 1,
+        frames=count,
         rows=rows,
         cols=cols,
         levels=Levels(
@@ -273,7 +274,7 @@ def _parse(top: Fields, found: Outline, pixels: Pixels) -> Header:
             bits_stored=_wanted(top, "BitsStored"),
             signed=_signed(top),
             inverted=photometric == "MONOCHROME1",
-            rescale=_rescale(top, shared, [frame.rescale for frame in frames]),
+            rescale=_rescale(top, shared, [frame.rescale for frame in frames], count),
         ),
         measures=(
             _per_frame_measures([frame.measures for frame in frames if frame.measures is not None]),
@@ -281,21 +282,22 @@ def _parse(top: Fields, found: Outline, pixels: Pixels) -> Header:
             _measures_of("top_level", top),
         ),
         locations=tuple(frame.location for frame in frames),
-        declared=_declared(top, photometric, found, rows * cols * allocated),
+        declared=_declared(top, photometric, found, (rows, cols, allocated)),
         pixels=pixels,
         inflated=found.body if isinstance(found.body, bytearray) else None,
     )
 
 
-def _declared(top: Fields, photometric: str, found: Outline, sample_bits: int) -> Declared:
-    """sample_bits: of a frame with one sample per pixel; frames of no bits cannot be counted."""
+def _declared(top: Fields, photometric: str, found: Outline, frame: tuple[int, int, int]) -> Declared:
+    """frame: rows, columns, bits allocated. Native frames are counted where what we read could be in them."""
     samples = _wanted(top, "SamplesPerPixel")
+    rows, cols, allocated = frame
     stored: int | None = None
     assert found.pixels is not None
     if found.pixels.fragments is not None:
         stored = elements.encapsulated_frames(found)
-    elif sample_bits * samples > 0:
-        stored = found.pixels.nbytes * 8 // (sample_bits * samples)
+    elif samples == 1 and allocated in (8, 16) and rows * cols > 0:
+        stored = found.pixels.nbytes // (rows * cols * allocated // 8)
     return Declared(top.text("SOPClassUID"), samples, photometric, stored)
 
 
@@ -335,15 +337,23 @@ def _signed(top: Fields) -> bool:
 def _measures_of(source: str, group: Fields | None) -> Measures:
     if group is None:
         return Measures(source)
-    pair = [length_mm(float(value)) for value in group.numbers("PixelSpacing")]
+    pair = _lengths(group, "PixelSpacing")
     plane = (pair[0], pair[1]) if len(pair) == 2 and pair[0] and pair[1] else None
     return Measures(source, plane, _length(group, "SliceThickness"), _length(group, "SpacingBetweenSlices"))
 
 
 def _length(group: Fields, name: str) -> float | None:
-    """A sensible number of mm, else None: exporters write 0 and blanks for what they do not know."""
-    value = group.number(name)
-    return None if value is None else length_mm(value)
+    """The one length of the value, if there is one."""
+    found = _lengths(group, name)
+    return found[0] if len(found) == 1 else None
+
+
+def _lengths(group: Fields, name: str) -> list[float | None]:
+    """Sensible numbers of mm, None for others: exporters write 0 and blanks, or words, for the unknown."""
+    try:
+        return [length_mm(float(value)) for value in group.numbers(name)]
+    except Refused:  # another source may know it
+        return []
 
 
 def _per_frame_measures(each: Sequence[Measures]) -> Measures:
@@ -371,14 +381,15 @@ def _location_of(where: Fields | None) -> np.ndarray:
 
 
 def _rescale(
-    top: Fields, shared: Fields | None, frames: Sequence[tuple[float, float] | None]
+    top: Fields, shared: Fields | None, items: Sequence[tuple[float, float] | None], count: int
 ) -> tuple[tuple[float, float], ...]:
-    """Per frame -> shared -> top level -> (1, 0)."""
-    own = tuple(pair for pair in frames if pair is not None)
-    if own and len(own) == len(frames):
-        return own
+    """`Levels.rescale` of `count` frames, each its own item's -> shared -> top level -> (1, 0)."""
     group = shared.first("PixelValueTransformationSequence") if shared is not None else None
-    return (_slope_intercept(top if group is None else group),)
+    common = _slope_intercept(top if group is None else group)
+    if not any(items):
+        return (common,)
+    own = [pair or common for pair in items[: max(0, count)]]
+    return (*own, common) if len(own) < count else tuple(own)  # never `count` of them: that is hearsay
 
 
 def _slope_intercept(group: Fields) -> tuple[float, float]:

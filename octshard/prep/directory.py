@@ -138,6 +138,8 @@ def _raw(url: str, size: int) -> _Raw:
         raise _broken(url, f"a directory of {length} bytes at {offset} runs into the end at {base + stop}")
     if length > MAX_DIRECTORY:
         raise _broken(url, f"a directory of {length} bytes, want at most {MAX_DIRECTORY}")
+    if start and not count and not length:  # as one inside the comment of another says
+        raise _broken(url, f"an end record of no members behind {start} bytes")
     if count * _ENTRY.size > length:
         raise _broken(url, f"{count} members promised in a directory of {length} bytes, too few for that")
     whole = start >= base

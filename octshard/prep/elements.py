@@ -92,7 +92,7 @@ def outline(data: Bytes, wanted: Collection[int] = ()) -> Outline:
     tables: dict[int, Element] = {}
     pixels = None
     while at < len(body):
-        if body[at : at + 4] == b"\0\0\0\0":
+        if not any(body[at : at + 4]):
             if any(body[at:]):
                 raise Refused("unreadable", f"element (0000,0000) at byte {at}, want none in a dataset")
             break  # a file padded with zeros behind its last element
@@ -135,6 +135,12 @@ def children(data: Bytes, span: Span, coding: Coding) -> Iterator[Element]:
         if at > stop:
             raise Refused("unreadable", f"{_name(element.tag)} reaches beyond the end of its item")
         yield element
+
+
+def inside(data: Bytes, start: int, coding: Coding) -> Coding:
+    """How the item at `start` is coded: old exporters put implicit items into explicit files."""
+    named = not coding.explicit or bytes(data[start + 4 : start + 6]).isalpha()
+    return coding if named else Coding(False, coding.order)
 
 
 def encapsulated_frames(found: Outline) -> int:
@@ -279,7 +285,7 @@ def _after(data: Bytes, item: Element, coding: Coding, depth: int) -> int:
 
 
 def _item_end(data: Bytes, item: Element, coding: Coding, depth: int) -> int:
-    at = item.start
+    at, coding = item.start, inside(data, item.start, coding)
     while True:
         element = _element(data, at, coding)
         if element.tag == ITEM_END:

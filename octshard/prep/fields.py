@@ -42,6 +42,7 @@ LISTED = {  # name: tag, and the value representation where a file does not say 
 TAGS = frozenset(tag for tag, _ in LISTED.values())
 BINARY = {b"US": "u2", b"SS": "i2", b"UL": "u4", b"SL": "i4", b"FL": "f4", b"FD": "f8"}
 MOST_TEXT = 1024  # bytes; the longest listed text has 64
+WHOLE = 2**63  # whole numbers lie below, and not below its negative: tables hold 64 bits
 
 
 class Fields:
@@ -51,13 +52,16 @@ class Fields:
         self._data, self._coding, self._listed = data, coding, listed
 
     def text(self, name: str) -> str:
-        """The value on one line, without its padding; empty if there is none. Refused if it is too long."""
+        """The value on one line, without its padding, cut at MOST_TEXT bytes; empty if there is none."""
         element = self._listed.get(LISTED[name][0])
-        raw = "" if element is None else self._text(name, element)
+        raw = "" if element is None else self._text(element)
         return "".join(letter if letter.isprintable() else "?" for letter in raw)
 
     def numbers(self, name: str) -> np.ndarray:
-        """All numbers of the value, float64, NaN for a blank; empty if there is none. Refused if text."""
+        """All numbers of the value, float64, NaN for a blank; empty if there is none.
+
+        Refused if it is text, or longer than any number of them can be.
+        """
         element = self._listed.get(LISTED[name][0])
         if element is None:
             return np.empty(0)
@@ -68,7 +72,9 @@ class Fields:
                 raise Refused("unreadable", f"{name} has {element.length} bytes, want whole {vr.decode()}")
             count = element.length // kind.itemsize
             return np.frombuffer(self._data, kind, count, element.start).astype(np.float64)
-        text = self._text(name, element)
+        if element.length > MOST_TEXT:
+            raise Refused("unreadable", f"{name} has {element.length} bytes, want at most {MOST_TEXT}")
+        text = self._text(element)
         try:
             return np.array([_number(part.strip()) for part in text.split("\\")] if text else [], np.float64)
         except ValueError:
@@ -82,10 +88,10 @@ class Fields:
         return None if not len(values) or np.isnan(values[0]) else float(values[0])
 
     def integer(self, name: str) -> int | None:
-        """The same, whole."""
+        """The same, whole, and no greater than a table can hold."""
         value = self.number(name)
-        if value is not None and not value.is_integer():
-            raise Refused("unreadable", f"{name} is {value}, want a whole number")
+        if value is not None and not (value.is_integer() and -WHOLE <= value < WHOLE):
+            raise Refused("unreadable", f"{name} is {value}, want a whole number of at most 64 bits")
         return None if value is None else int(value)
 
     def items(self, name: str) -> Iterator["Fields"]:
@@ -98,9 +104,7 @@ class Fields:
             raise Refused("unreadable", f"{name} is {vr.decode('latin-1')}, want a sequence")
         coding = Coding(self._coding.explicit and element.vr != b"UN", order)
         for start, stop in elements.items(self._data, element, coding):
-            inside = coding
-            if coding.explicit and not bytes(self._data[start + 4 : start + 6]).isalpha():
-                inside = Coding(False, order)  # implicit items in an explicit file: seen from old exporters
+            inside = elements.inside(self._data, start, coding)
             listed = {e.tag: e for e in elements.children(self._data, (start, stop), inside) if e.tag in TAGS}
             yield Fields(self._data, inside, listed)
 
@@ -114,10 +118,8 @@ class Fields:
             return LISTED[name][1], self._coding.order if element.vr == b"" else "<"
         return element.vr, self._coding.order
 
-    def _text(self, name: str, element: Element) -> str:
-        if element.length > MOST_TEXT:
-            raise Refused("unreadable", f"{name} has {element.length} bytes, want at most {MOST_TEXT}")
-        raw = bytes(self._data[element.start : element.start + element.length])
+    def _text(self, element: Element) -> str:
+        raw = bytes(self._data[element.start : element.start + min(element.length, MOST_TEXT)])
         try:
             return raw.decode().strip(" \0")
         except UnicodeDecodeError:

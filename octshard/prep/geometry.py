@@ -69,7 +69,8 @@ def classify(locations: Sequence[np.ndarray], frames: int) -> Geometry:
     """Geometry of a scan from per-frame (n_points, 2) arrays of (row, col) localizer pixels.
 
     Lines with circles (Spectralis ONH: 24 radial lines, 3 circles) are `mixed`, like everything that is more
-    than one pattern. No usable coordinates (none, or every path a point) is `unknown`; one frame is a `line`.
+    than one pattern. No usable coordinates (none, or every path a point) is `unknown`, and so is a raster of
+    which most frames have none; one frame is a `line`.
     Repeats of every place, or passes that interleave, are `uneven`: the frames are no volume as they come.
     """
     kinds: set[str] = set()
@@ -89,7 +90,8 @@ def classify(locations: Sequence[np.ndarray], frames: int) -> Geometry:
     if kinds != {"segment"}:
         return Geometry("circle" if kinds == {"circle"} else "mixed", missing=missing)
     order = np.argsort(np.concatenate(index))
-    return _of_segments(_Segments(np.concatenate(index)[order], np.concatenate(ends)[order]), missing)
+    found = _of_segments(_Segments(np.concatenate(index)[order], np.concatenate(ends)[order]), missing)
+    return Geometry("unknown", missing=missing) if found.kind == "raster" and located < missing else found
 
 
 def _by_length(locations: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -150,6 +152,8 @@ def _of_segments(found: _Segments, missing: int) -> Geometry:
     if np.ptp(place_F) <= max(ONE_PLACE * length, 2 * found.rounded_px):
         return Geometry("line", missing=missing)
     step = float(np.polyfit(found.index_F, place_F, 1)[0])
+    if _fans_out(found, angle, step):
+        return Geometry("radial" if _meet(middle_F2, angle_F, length) else "uneven", missing=missing)
     slide_F = middle_F2 @ np.array([np.sin(angle), np.cos(angle)])
     aligned = np.ptp(slide_F) <= SLID * length + 2 * found.rounded_px
     same_length = bool((np.abs(lengths_F - length) <= SAME_LENGTH * length + 2 * found.rounded_px).all())
@@ -158,12 +162,33 @@ def _of_segments(found: _Segments, missing: int) -> Geometry:
     return _raster(found, angle, step, Geometry("raster", abs(step), length, missing))
 
 
+def _fans_out(found: _Segments, angle: float, step: float) -> bool:
+    """True if one end of the frames moves on faster than the other, in a turn too slow for PARALLEL_DEG."""
+    forward_F = found.along_F2 @ np.array([np.sin(angle), np.cos(angle)]) >= 0
+    ends_F22 = np.where(forward_F[:, None, None], found.ends_F22, found.ends_F22[:, ::-1])
+    place_F2 = ends_F22 @ np.array([np.cos(angle), -np.sin(angle)])
+    first, last = np.polyfit(found.index_F, place_F2, 1)[0]
+    rounded = 4 * found.rounded_px / max(1, int(np.ptp(found.index_F)))
+    return bool(abs(first - last) > 2 * EVEN * abs(step) + rounded)
+
+
 def _even(found: _Segments, place_F: np.ndarray, step: float) -> bool:
     """True if the frames move on by one step each, missing ones counted."""
     allowed = max(EVEN * abs(step), found.rounded_px)
     # a step below the rounding allowance could hide disorder: the frames must also move on, one by one
-    onward = np.diff(place_F) * np.sign(step) > -2 * found.rounded_px - 1e-9
-    return bool(onward.all()) and _deviation(found.index_F, place_F, step) <= allowed
+    onward_F = np.diff(place_F) * np.sign(step)
+    if onward_F.min() <= -2 * found.rounded_px - 1e-9 or _stutters(found, onward_F):
+        return False
+    return _deviation(found.index_F, place_F, step) <= allowed
+
+
+def _stutters(found: _Segments, onward_F: np.ndarray) -> bool:
+    """True if whole pixels show every place twice: rounding makes frames stand still, or jump, never both."""
+    if not found.rounded_px:
+        return False
+    neighbours_F = np.diff(found.index_F) == 1
+    jumps = (onward_F[neighbours_F] > 2 * found.rounded_px).any()
+    return bool(jumps and np.mean(onward_F < 1e-6) > EVEN)
 
 
 def _deviation(index_F: np.ndarray, place_F: np.ndarray, step: float) -> float:

@@ -14,7 +14,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Levels:
-    """What the header says of pixel numbers. rescale: (slope, intercept) of every frame, or one for all."""
+    """What the header says of pixel numbers.
+
+    rescale: (slope, intercept) of frame after frame; the last one holds for all frames that follow.
+    """
 
     bits_allocated: int  # 8 or 16
     bits_stored: int
@@ -26,8 +29,10 @@ class Levels:
         """Why these numbers cannot be read, or nothing."""
         if self.bits_allocated not in (8, 16) or not 1 <= self.bits_stored <= self.bits_allocated:
             return f"{self.bits_stored} of {self.bits_allocated} bits stored, want 8 or 16 allocated"
-        if not all(math.isfinite(a) and math.isfinite(b) and a != 0 for a, b in self.rescale):
-            return f"rescale slope and intercept {self.rescale[0]}, want finite and a slope other than 0"
+        for slope, intercept in self.rescale:
+            if not (math.isfinite(slope) and math.isfinite(intercept) and slope != 0):
+                found = f"rescale slope and intercept {(slope, intercept)}"
+                return f"{found}, want finite and a slope other than 0"
         least, most = self._range()
         if not (math.isfinite(most - least) and most > least):
             return (
@@ -42,7 +47,7 @@ class Levels:
         whole levels than they have (a slope of 1/255), is mapped linearly onto uint16.
         """
         stored = frame_HW.astype(self._stored, copy=False)
-        table = self._tables[self.rescale[index if len(self.rescale) > 1 else 0]]
+        table = self._tables[self.rescale[min(index, len(self.rescale) - 1)]]
         return stored if table is None else np.take(table, stored.view(f"u{self._stored.itemsize}"))
 
     @property

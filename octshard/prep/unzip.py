@@ -4,6 +4,7 @@ Members are written in parallel, within one ZIP too, whole or not at all, size a
 at once are bounded, whatever the ZIPs say. A killed run, run again, goes on where its journal ends.
 """
 
+import errno
 import json
 import threading
 import time
@@ -23,6 +24,8 @@ JOURNAL_EVERY_S = 10.0  # a killed run writes again what it wrote since
 JOURNAL_SHARE = 20  # and saving takes at most this part of the time, however long the journal
 SMALLEST, LARGEST = 2**18, 2**23  # bytes of one request
 BLOCKS = 4  # that a thread holds: two of `zips.chunks`, and the copies that a client or codec makes of them
+# what a disk says of a name that is too long, or where another member stands or must have a folder
+BAD_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 PUT = 2 * cloud.PART  # bytes that putting a large object into a remote store takes: a part, and a copy of it
 
 
@@ -161,18 +164,28 @@ def _extract(path: str, work: _Work) -> None:
         _note(path, work, "skipped", "")
         return
     try:
-        with work.budget.held(_need(place, work)):
-            _write(place, target, work.block)
-    except Damaged as damage:
-        store.remove(target)  # what an earlier run put there is not what this ZIP holds
-        _note(path, work, f"damaged: {damage.args[2]}", "")
-    else:
-        _note(path, work, "written", store.etag(target))
+        outcome = _written(place, target, work)
+    except store.StoreError as error:
+        if getattr(error.__cause__, "errno", None) not in BAD_NAME:
+            raise
+        outcome = f"cannot be written under its manifest path: {error}"
+    _note(path, work, outcome, store.etag(target) if outcome == "written" else "")
     if time.monotonic() > work.save_at and work.saving.acquire(blocking=False):
         try:
             _save_journal(work)
         finally:
             work.saving.release()
+
+
+def _written(place: Place, target: str, work: _Work) -> str:
+    """Writes a member; `written`, or in what way it is damaged."""
+    try:
+        with work.budget.held(_need(place, work)):
+            _write(place, target, work.block)
+    except Damaged as damage:
+        store.remove(target)  # what an earlier run put there is not what this ZIP holds
+        return f"damaged: {damage.args[2]}"
+    return "written"
 
 
 def _need(place: Place, work: _Work) -> int:

@@ -6,9 +6,9 @@ names the shard, the key and what is wrong; a sound folder gives none.
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from octshard import manifest, pool, shard, store
 from octshard.manifest import Row, ShardInfo
@@ -25,29 +25,38 @@ Told = Callable[[int, int, str], None]
 def verify(folder: str, deep: bool, told: Told) -> list[Finding]:
     """Everything wrong with the dataset in `folder`. told(done, total, shard): bytes read, on any thread.
 
-    Always: every byte of every tar by its sha256 and by the xxh3 of the sample it belongs to, and what the
-    tables, the listing and the parts of the build say of each other. deep: every sample is decoded as well,
-    and held against its row. A folder that is no finished dataset is a UsageError, a table that is missing
-    or damaged an OctshardError.
+    Always: every byte of every tar by its sha256 and by the xxh3 of the sample it belongs to, of the tables
+    by theirs, and what the tables, the listing and the parts of the build say of each other. deep: every
+    sample is decoded as well, and held against its row. A folder that is no finished dataset is a UsageError,
+    a table that is missing or damaged an OctshardError.
     """
-    info = manifest.read_info(folder)
-    rows = manifest.read_rows(store.join(folder, manifest.SAMPLES))
-    infos = manifest.read_shards(store.join(folder, manifest.SHARDS))
-    tables = Tables(folder, info, rows, infos, store.list_names(folder))
-    findings = [*crosscheck.tables(tables), *crosscheck.parts(tables)]
+    found = manifest.read_tables(folder)
+    infos = found.shards
+    tables = Tables(folder, found.info, found.rows, infos, store.list_names(folder))
+    findings = [*_unsealed(found.info), *crosscheck.tables(tables), *crosscheck.parts(tables)]
     stored: dict[str, list[Row]] = {one.name: [] for one in infos}
-    for row in rows:
+    for row in found.rows:
         if row.status == "ok" and row.shard in stored:
             stored[row.shard].append(row)
     progress = _Progress(sum(one.bytes for one in infos), told)
     threads = ThreadPoolExecutor(min(AT_ONCE, pool.cores(0)))
     try:
         walks = [_Walk(store.join(folder, one.name), one, stored[one.name], deep, progress) for one in infos]
-        for found in threads.map(lambda walk: list(walk.findings()), walks):
-            findings += found
+        for wrong in threads.map(lambda walk: list(walk.findings()), walks):
+            findings += wrong
     finally:
         threads.shutdown(cancel_futures=True)
     return findings
+
+
+def _unsealed(info: Mapping[str, Any]) -> Iterator[Finding]:
+    """The tables in which a changed byte could hide: datasets of earlier versions have no digests of them."""
+    for name in (manifest.SAMPLES, manifest.SHARDS):
+        if not manifest.sums(info).get(name):
+            text = (
+                f"{manifest.INFO} has no sha256 of {name}; give the same octshard prep shard again to add it"
+            )
+            yield Finding("", "", text)
 
 
 def across(folders: Sequence[str]) -> list[Finding]:

@@ -20,7 +20,7 @@ from octshard.shard import BadSample
 from octshard.train.cache import Cache
 from octshard.train.table import Entry
 
-REQUEST = 12 * 2**20  # a request ends with the sample that makes it so long: 12 to 16 MB for most volumes
+REQUEST = 14_000_000  # a request ends with the sample that makes it so long: 14 to 20 MB for most volumes
 
 
 class Scratch:

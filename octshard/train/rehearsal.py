@@ -145,7 +145,7 @@ def advice(slowest: Rate, simulated: Simulated, table: Table, cfg: TrainConfig) 
         return (
             f"a shuffled block of every lane is {simulated.block_bytes / 1e9:.1f} GB, more than "
             f"data.read_ahead_bytes={cfg.data.read_ahead_bytes / 1e9:.1f} GB: raise it, set data.cache_dir, "
-            f"or lower data.shuffle_window or data.lanes, so that requests grow to 12-16 MB"
+            f"or lower data.shuffle_window or data.lanes, so that requests grow to 14-20 MB"
         )
     return f"raise data.connections={cfg.data.connections}" if remote else "use a faster disk"
 
