@@ -28,7 +28,7 @@ lint: $(READY)
 # Every benchmark, briefly; without --quick they take longer and are what docs/log.md quotes.
 benchmark: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
-	for script in prep resample; do $(BIN)/python benchmarks/$$script.py --quick || exit 1; done
+	for script in prep resample stream; do $(BIN)/python benchmarks/$$script.py --quick || exit 1; done
 
 clean:
 	rm -rf demo runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-SCRIPTS = ("prep.py", "resample.py")
+SCRIPTS = ("prep.py", "resample.py", "stream.py")
 
 
 def run(script: str, *words: str) -> str:

@@ -29,6 +29,7 @@ from octshard.train.reading import Reading, Scratch
 from octshard.train.table import Table, order_of
 from octshard.volume import Shape, product
 
+MOST_ASKED = 4096  # more would only delay the first batch
 MOST_AHEAD = 32  # batches held ready, however small they are
 NO_PASS = -1  # of a sample in evaluation
 Prepared = TypeVar("Prepared")
@@ -112,8 +113,8 @@ def check(cfg: TrainConfig) -> None:
 
 
 def most_planned(cfg: TrainConfig) -> int:
-    """Samples that are asked for in advance, whatever their size: two blocks of every lane."""
-    return 2 * cfg.data.lanes * cfg.data.shuffle_window
+    """Samples that are asked for in advance, whatever their size: at most two blocks of every lane."""
+    return min(MOST_ASKED, 2 * cfg.data.lanes * cfg.data.shuffle_window)
 
 
 def window(stored: Shape, image_size: Shape, rng: np.random.Generator | None) -> tuple[slice, slice, slice]:
