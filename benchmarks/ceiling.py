@@ -1,6 +1,6 @@
 """The stream on a store with latency and slow connections, beside the most that such a store can give.
 
-Of c connections each waits `LATENCY_S` for a reply and then gets `BYTES_PER_S`: with requests of 16 MB that is
+Of c connections each waits `LATENCY_S` for a reply and then gets `BYTES_PER_S`: requests of 16 MB make that
 c x 16 MB / (50 ms + 16 / 60 s).
 """
 

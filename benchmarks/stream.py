@@ -1,4 +1,4 @@
-"""The stream beside its peers, in one run on the same volumes: CPU and wall time, memory, slow stores, faults.
+"""The stream beside its peers, in one run on the same volumes: speed, memory, slow stores, faults.
 
     python benchmarks/stream.py --quick --json stream.json
 

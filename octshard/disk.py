@@ -6,7 +6,9 @@ The local half of `store`. A killed writer leaves at most a file whose name ends
 import contextlib
 import errno
 import os
+import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,9 @@ from typing import BinaryIO
 from octshard.fault import StoreError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+NOWHERE = (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)  # no file can stand at such a path
 LEFTOVER = ".partial"  # ends the name of a file that is being written
+OURS = re.compile(r"\..+\.\d+\.[0-9a-f]+" + re.escape(LEFTOVER))  # as `written` names it
 
 
 def local_path(url: str) -> Path:
@@ -61,9 +65,23 @@ def free_bytes(path: Path) -> int:
         return shutil.disk_usage(next(at for at in (there, *there.parents) if at.exists())).free
 
 
+def file_size(url: str) -> int:
+    """Bytes of a file; FileNotFoundError if none is there, or something else, such as a folder or a pipe."""
+    with one_line_errors(url):
+        found = local_path(url).stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise FileNotFoundError(errno.ENOENT, "no file", url)
+    return found.st_size
+
+
+def is_leftover(name: str) -> bool:
+    """True of the name of a half-written file of ours."""
+    return bool(OURS.fullmatch(name))
+
+
 def sweep(folder: Path) -> int:
-    """Removes what killed writers left half-written."""
-    leftovers = [path for path in folder.iterdir() if path.name.endswith(LEFTOVER)]
+    """Removes what killed writers left half-written, and nothing of anybody else's."""
+    leftovers = [path for path in folder.iterdir() if is_leftover(path.name)]
     for path in leftovers:
         path.unlink(missing_ok=True)
     return len(leftovers)
@@ -77,6 +95,8 @@ def one_line_errors(url: str) -> Iterator[None]:
     except (FileNotFoundError, FileExistsError):
         raise
     except OSError as error:
+        if error.errno in NOWHERE:
+            raise FileNotFoundError(errno.ENOENT, error.strerror, url) from error
         raise StoreError(_os_line(url, error)) from error
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from octshard import store
+from octshard import disk, store
 from octshard.errors import OctshardError
 from octshard.store import StoreError
 
@@ -45,9 +45,10 @@ def _local_lock(url: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise _held(url, file.read()) from None
-        file.truncate(0)
-        file.write(json.dumps(_owner()))
-        file.flush()
+        with disk.one_line_errors(url):
+            file.truncate(0)
+            file.write(json.dumps(_owner()))
+            file.flush()
         yield
 
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from octshard import cloud, disk
 from octshard.cloud import Client, Piece
-from octshard.disk import LEFTOVER, local_path
+from octshard.disk import local_path
 from octshard.fault import PastTheEnd, StoreError, kind_of, one_line
 
 Result = TypeVar("Result")
@@ -212,7 +212,7 @@ def list_names(url: str) -> list[str]:
     if not folder.is_dir():
         return []
     with disk.one_line_errors(url):
-        return sorted(name for name in os.listdir(folder) if not name.endswith(LEFTOVER))
+        return sorted(name for name in os.listdir(folder) if not disk.is_leftover(name))
 
 
 def copy(source: str, target: str) -> None:

@@ -20,6 +20,7 @@ REASONS = (
     "decoder_crash", "decoder_timeout", "unsupported_syntax", "geometry_radial", "geometry_circle",
     "geometry_line", "geometry_uneven", "geometry_mixed", "not_oct", "too_large", "empty", "duplicate",
 )  # fmt: skip
+KEY_LETTERS = 92  # a member's name in a tar holds 100, and ends in .vol.zst
 Spacing = tuple[float, float, float]
 Shape = tuple[int, int, int]
 
@@ -39,7 +40,11 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class SampleKey:
-    """Names one scan. Its text form has no dot, because WebDataset splits a member name at its first dot."""
+    """Names one scan, by its digest alone.
+
+    The text form has no dot, because WebDataset splits a member name at its first dot, and is cut before the
+    digest where it would be too long for a member's name.
+    """
 
     participant: str
     device: str
@@ -55,7 +60,8 @@ class SampleKey:
 
     def __str__(self) -> str:
         parts = (self.participant, self.device, self.protocol[:40], self.eye, self.digest)
-        return "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", part).strip("_") or "x" for part in parts)
+        *names, digest = (re.sub(r"[^A-Za-z0-9_]+", "_", part).strip("_") or "x" for part in parts)
+        return f"{'-'.join(names)[: KEY_LETTERS - 1 - len(digest)]}-{digest}"
 
 
 @dataclass(frozen=True, eq=False)

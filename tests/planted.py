@@ -2,9 +2,12 @@
 
 import ctypes
 import os
+import signal
+import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +17,28 @@ from octshard.prep.aireadi import Entry
 from octshard.prep.elements import Bytes
 from octshard.prep.sample import Unpacked
 
-KINDS = ("crash", "exit", "hang", "swell", "wrong")
+FRAMES = decode.frames
+KINDS = ("crash", "exit", "hang", "swell", "wrong", "cut")
 
 
 @dataclass(frozen=True)
 class Planted(Unpacked):
-    """Unpacked files; what is done to the decoder is named by the UID. once: a folder that remembers."""
+    """Unpacked files; what is done to the decoder is named by the UID or path. once: a folder that remembers.
+
+    `cut` leaves the decoder alone: the process is killed when half of the slice is on the pipe.
+    """
 
     kinds: dict[str, str] = field(default_factory=dict)
     once: str = ""
 
     def read(self, entry: Entry) -> Bytes:
-        kind = self.kinds.get(entry.sop_instance_uid)
+        kind = self.kinds.get(entry.path) or self.kinds.get(entry.sop_instance_uid)
+        decode.frames = FRAMES
         if kind and not self._done(entry):
-            decode.frames = lambda data, header, level=0: _bad(kind)  # type: ignore[assignment]
+            if kind == "cut":
+                Connection.send_bytes = _cut  # type: ignore[assignment, method-assign]
+            else:
+                decode.frames = lambda data, header, level=0: _bad(kind)  # type: ignore[assignment]
         return super().read(entry)
 
     def _done(self, entry: Entry) -> bool:
@@ -38,6 +49,11 @@ class Planted(Unpacked):
         done = mark.exists()
         mark.touch()
         return done
+
+
+def _cut(self: Connection, data: bytes) -> None:
+    os.write(self.fileno(), struct.pack("!i", len(data)) + data[: len(data) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _bad(kind: str) -> Iterator[np.ndarray]:

@@ -166,6 +166,13 @@ def test_the_first_sound_twin_is_kept_wherever_it_lies(tmp_path: Path, second: s
             assert reasons(tmp_path / f"{i}-{size}", twins(*data), splits, cfg) == wanted
 
 
+def test_a_name_too_long_for_a_tar_does_not_end_the_run(tmp_path: Path) -> None:
+    made = dataclasses.replace(scan(), participant="P" * 60)
+    row = only(tmp_path, File(made, dicom.write(made), "heidelberg_spectralis"))
+    assert (row.status, row.participant) == ("ok", "P" * 60)
+    assert voxels(tmp_path, row).shape == row.shape_out
+
+
 def test_absurd_numbers_do_not_end_the_run(tmp_path: Path) -> None:
     def change(ds: Any) -> None:
         measures = ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]

@@ -12,12 +12,41 @@ from octshard.fault import StoreError
 
 
 def test_sweep_removes_what_killed_writers_left(tmp_path: Path) -> None:
-    (tmp_path / ".a.tar.123.abcdef.partial").write_bytes(b"x")
-    (tmp_path / "a.tar").write_bytes(b"x")
-    assert store.list_names(str(tmp_path)) == ["a.tar"]
+    whole = ["Triton-2.zip.partial", "a.tar"]  # a browser's download is none of ours
+    for name in (".a.tar.123.0123abcd.partial", *whole):
+        (tmp_path / name).write_bytes(b"x")
+    assert store.list_names(str(tmp_path)) == whole
     assert store.sweep(str(tmp_path)) == 1
-    assert os.listdir(tmp_path) == ["a.tar"]
+    assert sorted(os.listdir(tmp_path)) == whole
     assert store.sweep(str(tmp_path / "absent")) == 0
+
+
+def test_sweep_knows_what_a_writer_leaves(tmp_path: Path) -> None:
+    with store.create(str(tmp_path / "a.tar")):
+        (name,) = os.listdir(tmp_path)
+        assert disk.is_leftover(name)
+    assert not disk.is_leftover("a.tar")
+
+
+def test_what_is_no_file_has_no_size(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"123")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "link").symlink_to("file")
+    assert disk.file_size(str(tmp_path / "file")) == disk.file_size(f"file://{tmp_path}/link") == 3
+    for name in ("absent", "folder", "pipe", "loop", "file/below", "a" * 300):
+        with pytest.raises(FileNotFoundError):
+            disk.file_size(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["loop", "file/below", "a" * 300])
+def test_no_object_is_where_no_file_can_be(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "loop").symlink_to("loop")
+    for act in (store.read, store.view, store.size, store.open_read):
+        with pytest.raises(FileNotFoundError):
+            act(str(tmp_path / name))  # type: ignore[operator]
 
 
 def full(_: int) -> None:

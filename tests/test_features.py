@@ -32,7 +32,9 @@ def batch(keys: tuple[str, ...], count: int) -> Batch:
         voxels[i, :d, :h, :w] = torch.from_numpy(rng.integers(256, size=(d, h, w), dtype=np.uint8))
         valid[i] = torch.tensor([d, h, w])
     ones = torch.ones(len(keys))
-    return Batch(voxels, 100 * ones, 50 * ones, valid, keys, (0,) * len(keys), count, StreamPosition(0, 0), ())
+    return Batch(
+        voxels, 100 * ones, 50 * ones, valid, keys, (0,) * len(keys), count, StreamPosition(0, 0), ()
+    )
 
 
 def batches() -> Iterator[Batch]:

@@ -29,7 +29,14 @@ DOORS = {  # foreign package -> the modules that may import it
     "wandb": {"train.log"},
 }
 ROOMS = {"prep", "train", "eval"}
-FROM_TRAIN_TO_EVAL = {"train.vit", "train.checkpoint", "train.device", "train.stream", "train.table", "train.views"}
+FROM_TRAIN_TO_EVAL = {
+    "train.vit",
+    "train.checkpoint",
+    "train.device",
+    "train.stream",
+    "train.table",
+    "train.views",
+}
 BANNED = {"utils", "util", "helpers", "common", "base", "core", "manager", "registry", "factory"}
 
 

@@ -50,6 +50,12 @@ with lock.one_writer(sys.argv[1]): print('held', flush=True); sys.stdin.read()""
         pass
 
 
+def test_a_lock_that_cannot_be_written_is_one_clear_line() -> None:
+    with pytest.raises(StoreError, match=r"^/dev/full: ") as caught, lock.one_writer("/dev/full"):
+        pass
+    assert "\n" not in str(caught.value)
+
+
 def test_a_stale_remote_lock_is_taken_over(remote_lock: str) -> None:
     store.write(remote_lock, b'{"token": "x", "host": "elsewhere", "pid": 1, "time": 0}')
     with lock.one_writer(remote_lock):

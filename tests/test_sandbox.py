@@ -1,11 +1,13 @@
 """Children: a decoder that crashes, hangs or swells costs one file, and order, errors and bytes are kept."""
 
+import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from planted import Planted
 
 from octshard.config import PrepConfig
 from octshard.errors import OctshardError
-from octshard.prep import build, sample
+from octshard.prep import build, sample, sandbox
 from octshard.prep.aireadi import read_release
 from octshard.prep.plan import plan
 from octshard.prep.sample import Task
@@ -92,7 +94,7 @@ def test_an_error_of_ours_comes_out_and_ends_the_children(root: str) -> None:
         Sandboxes(Job(CFG, Planted(root, {uid(3): "wrong"})), 2) as children,
     ):
         list(children.in_order(tasks(root)))
-    assert all(not child.alive for child in children._all)
+    assert all(child.ended for child in children._all)
     assert threading.active_count() <= before + 1  # multiprocessing may keep one
 
 
@@ -116,6 +118,77 @@ def test_a_killed_child_is_replaced(root: str) -> None:
         os.kill(child._process.pid or 0, signal.SIGKILL)
         child._process.join()
         assert children.submit(tasks(root)[0]).result() == first
+
+
+def test_a_child_killed_in_the_middle_of_a_message_is_replaced(root: str, tmp_path: Path) -> None:
+    found = reasons(root, Planted(root, {uid(1): "cut"}, str(tmp_path)), workers=1)
+    assert set(found.values()) == {("", "")}
+    reason, detail = reasons(root, Planted(root, {uid(1): "cut"}), workers=1)[uid(1)]
+    assert reason == "decoder_crash"
+    assert "SIGKILL, perhaps out of memory" in detail
+
+
+@pytest.mark.parametrize("kind", ["crash", "swell"])
+def test_a_bad_twin_does_not_take_the_sound_one_with_it(tmp_path: Path, kind: str) -> None:
+    """Of three files with one UID the first kills every child that looks at it; the second is stored."""
+    people = ("1001", "4001", "7001")
+    files = [sound(1, person) for person in people]
+    root = str(unpacked(tmp_path, files, dict.fromkeys(people, "train")))
+    with Sandboxes(Job(CFG, Planted(root, {files[0].path: kind})), 1) as children:
+        rows = [made.row for made in children.in_order(tasks(root))]
+    found = {row.source: (row.reason, row.detail) for row in rows}
+    assert found[files[0].path][0] == "decoder_crash"
+    assert found[files[1].path] == ("", "")
+    assert found[files[2].path] == ("duplicate", f"same SOPInstanceUID or path as {files[1].path}")
+
+
+def test_a_fork_server_that_is_gone_is_asked_again(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "PAUSE_S", 0.0)
+    connect, failures = (
+        forkserver.connect_to_new_process,
+        [EOFError(), ConnectionRefusedError(111, "refused")],
+    )
+
+    def failing(fds: list[int]) -> object:
+        if failures:
+            raise failures.pop()
+        return connect(fds)
+
+    monkeypatch.setattr(forkserver, "connect_to_new_process", failing)
+    assert set(reasons(root, Planted(root), workers=1).values()) == {("", "")}
+    assert not failures
+    failures += [EOFError()] * 100
+    with pytest.raises(OctshardError, match=r"a worker could not be started \(EOFError\)"):
+        reasons(root, Planted(root), workers=1)
+
+
+def test_children_that_ended_leave_nothing_open(root: str) -> None:
+    reader = Planted(root, {uid(1): "exit", uid(3): "crash"})
+    with Sandboxes(Job(CFG, reader), 1) as children:
+        list(children.in_order(tasks(root)))
+        before = len(os.listdir("/proc/self/fd"))
+        list(children.in_order(tasks(root) * 3))  # twelve of them end
+        assert len(children._all) <= 1
+        assert len(os.listdir("/proc/self/fd")) <= before
+    assert not multiprocessing.active_children()
+
+
+def test_children_and_their_server_are_deaf_to_ctrl_c_from_the_first_moment(root: str) -> None:
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    with Sandboxes(Job(CFG, Planted(root)), 1) as children:
+        children.submit(tasks(root)[0]).result()
+        server = Path(f"/proc/{forkserver._forkserver._forkserver_pid}/status").read_text()  # type: ignore[attr-defined]
+        blocked = next(line.split()[1] for line in server.splitlines() if line.startswith("SigBlk"))
+    assert int(blocked, 16) >> (signal.SIGINT - 1) & 1
+
+
+def test_a_child_whose_parent_is_gone_ends_in_silence(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox.pool, "begin", lambda: None)
+    monkeypatch.setattr(sandbox, "_limit_memory", lambda most: None)
+    ours, theirs = multiprocessing.Pipe()
+    ours.send(tasks(root)[0])
+    ours.close()
+    sandbox._serve(theirs, Job(CFG, Planted(root)), {})  # raises nothing
 
 
 def test_only_a_bounded_number_is_ahead(root: str) -> None:

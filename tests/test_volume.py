@@ -29,6 +29,20 @@ def test_key_has_no_dot_and_names_the_scan() -> None:
     assert key != str(SampleKey.of("7001", "topcon_triton", "3d radial.v2", "L", "1.2.3.5"))
 
 
+def test_a_key_fits_into_a_tar_and_is_cut_only_where_it_must() -> None:
+    longest = SampleKey.of("1" * 16, "heidelberg_spectralis", "p" * 50, "L", "1.2.3")
+    assert str(longest) == f"{'1' * 16}-heidelberg_spectralis-{'p' * 40}-L-{longest.digest}"
+    assert len(str(longest)) == 92
+    for participant in ("1" * 17, "1" * 70, "1" * 500):
+        keys = [
+            str(SampleKey.of(participant, "heidelberg_spectralis", "p" * 50, "L", uid))
+            for uid in ("1.2", "1.3")
+        ]
+        assert {len(key) for key in keys} == {92}
+        assert len({key[-10:] for key in keys}) == 2
+        assert all(key.startswith("1" * 17) and "." not in key for key in keys)
+
+
 def test_volumes_are_checked_and_read_only() -> None:
     with pytest.raises(OctshardError, match="want uint8 or uint16"):
         Volume(KEY, np.zeros((2, 2, 2), np.float32), (1, 1, 1))

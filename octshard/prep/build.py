@@ -6,7 +6,7 @@ The same plan gives the same bytes. done.json is written last, so a shard that h
 import dataclasses
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -14,8 +14,8 @@ from typing import Any
 from octshard import manifest, shard, store
 from octshard.errors import OctshardError
 from octshard.manifest import Row, ShardInfo
-from octshard.prep.plan import ShardPlan
-from octshard.prep.sample import SAME_BYTES, Made, Task
+from octshard.prep.plan import Member, ShardPlan
+from octshard.prep.sample import Made, Task
 
 Maker = Callable[[Iterable[Task]], Iterator[Made]]  # rows and slices in the order of the tasks
 Tell = Callable[[Row], None]  # called with every row as it is done, for progress
@@ -25,10 +25,10 @@ ROWS_DIGEST = "rows_sha256"  # stands in done.json beside the ShardInfo
 AUDIT_EVERY = 64  # samples of a shard; of those that are decoded fast so many are decoded exactly as well
 
 
-def tasks(plan: ShardPlan, same_bytes: Mapping[str, str]) -> list[Task]:
-    """What a shard is made of. same_bytes: path -> that of an earlier file with the same bytes."""
+def tasks(plan: ShardPlan, settled: Mapping[Member, str]) -> list[Task]:
+    """What a shard is made of. settled: what the rows of the whole device tell of twins, if known."""
     return [
-        Task(member, plan.name + TAR, plan.split, i % AUDIT_EVERY == 0, same_bytes.get(member.entry.path, ""))
+        Task(member, plan.name + TAR, plan.split, i % AUDIT_EVERY == 0, settled.get(member))
         for i, member in enumerate(plan.members)
     ]
 
@@ -110,28 +110,6 @@ def published(rows: Sequence[Row]) -> list[Row]:
         else row
         for row in rows
     ]
-
-
-def byte_twins(rows: Iterable[Row]) -> dict[str, str]:
-    """Path -> that of the first stored file with the same bytes, for all that come after it."""
-    groups: dict[tuple[int | None, str], list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.status == "ok" or row.reason == "duplicate":
-            groups[row.source_bytes, row.source_xxh3].append(row)
-    found: dict[str, str] = {}
-    for group in groups.values():
-        kept = min((row.source for row in group if row.status == "ok"), default="")
-        found |= {row.source: kept for row in group if kept and row.source > kept}
-    return found
-
-
-def is_twin_wrongly(row: Row, twins: Mapping[str, str]) -> bool:
-    """True if a row is stored but should be a duplicate by its bytes, or the reverse, or of another file."""
-    if row.status == "ok":
-        return row.source in twins
-    if not row.detail.startswith(SAME_BYTES):
-        return False
-    return row.detail != SAME_BYTES + twins.get(row.source, "")
 
 
 def _digest(url: str) -> str:

@@ -1,5 +1,6 @@
 """Rows of a device as they come: how far a run is, how fast, and whether too much is refused."""
 
+import math
 import threading
 import time
 from collections import Counter
@@ -81,6 +82,6 @@ def most_refused(text: str, total: int) -> int | None:
         value = float(text.removesuffix("%")) * (total / 100 if share else 1)
     except ValueError:
         value = -1.0
-    if not value >= 0:
+    if not 0 <= value < math.inf:
         raise UsageError(f"max_refused={text!r}: want a number of files or a share such as 5%")
     return int(value)

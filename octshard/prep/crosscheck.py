@@ -81,6 +81,9 @@ def tables(found: Tables) -> Iterator[Finding]:
     for key, count in Counter(row.key for row in found.rows if row.status == "ok").items():
         if count > 1:
             yield Finding("", key, f"{count} rows store this key")
+    for uid, count in Counter(row.sop_instance_uid for row in found.rows if row.status == "ok").items():
+        if uid and count > 1:
+            yield Finding("", "", f"{count} rows store SOPInstanceUID {uid}")
     for person, splits in crossing(found.rows).items():
         yield Finding("", "", f"participant {person} stands in {' and '.join(splits)}")
     for name in found.names:

@@ -6,6 +6,7 @@ same bytes as an undisturbed run's, whatever the engine and the number of worker
 
 import json
 import logging
+import math
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -17,10 +18,10 @@ from octshard import lock, manifest, pool, store
 from octshard.config import PrepConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.manifest import Row
-from octshard.prep import build, sample, target, zips
+from octshard.prep import build, sample, target, twins, zips
 from octshard.prep.aireadi import Entry, Release, read_release
 from octshard.prep.count import Count, Progress, most_refused
-from octshard.prep.plan import ShardPlan, drawn, plan
+from octshard.prep.plan import Member, ShardPlan, drawn, plan
 from octshard.prep.sample import Reader, Unpacked
 from octshard.prep.sandbox import Job, Sandboxes
 from octshard.prep.spacing import SENSIBLE_MM
@@ -28,13 +29,24 @@ from octshard.volume import GEOMETRIES
 
 SHARDS_AHEAD = 2  # shards per core of a cluster that are handed out before the first is back
 SETTLED_AFTER = 4  # rounds; one is enough unless files change meanwhile
+IN_ZIPS = "octshard prep unzip says what is wrong with the ZIPs; fetch them again, or name another SRC"
 RETRIES = 3  # of a shard whose Ray worker or machine died
+CANCELLED_S = 60.0  # that tasks of a cluster may take to end once they are cancelled
 ENGINES = {"local", "ray"}
+BOUNDS = (  # of numbers of the config: name, least, greatest
+    ("limit", 0, math.inf),
+    ("decode_timeout_s", 0.001, 1_000_000),  # more does not fit into a wait of the system
+    ("worker_memory", 1, 2**62),
+    ("shard_bytes", 1, math.inf),
+    ("max_voxels", 1, math.inf),
+    ("max_output_voxels", 1, math.inf),
+    ("workers", 0, math.inf),
+)
 
 
 @dataclass(frozen=True)
 class DeviceSummary:
-    """What became of one device: counts, refusals by reason, shards kept from an earlier run."""
+    """What became of one device: counts, refusals by reason, shards, how many an earlier run had made."""
 
     device: str
     folder: str
@@ -53,13 +65,27 @@ def shard(
 ) -> tuple[DeviceSummary, ...]:
     """Builds or finishes cfg.dst/<device>/ for every device, or for `all`.
 
+    A device of which no file is there is an OctshardError in the end, when the others are done.
     told: called as rows are done; noted: called with lines about ZIPs and the cluster.
     """
     check(cfg)
     release = read_release(cfg.src)
     chosen = select(release.entries, devices, cfg.src)
     reader = reader_of(cfg, release, noted)
-    return tuple(_device(cfg, release, reader, device, (told, noted)) for device in chosen)
+    found, absent = [], []
+    for device in chosen:
+        try:
+            found.append(_device(cfg, release, reader, device, (told, noted)))
+        except Absent as error:
+            absent.append(str(error))
+    if absent:
+        others = f"; done: {', '.join(one.device for one in found)}" if found else ""
+        advice = "run octshard prep unzip first, or read the ZIPs with --from-zip, or name another SRC"
+        raise OctshardError(
+            f"{release.root}: not one of {' and of '.join(absent)} is there; "
+            f"{IN_ZIPS if cfg.from_zip else advice}{others}"
+        )
+    return tuple(found)
 
 
 def reader_of(cfg: PrepConfig, release: Release, noted: Callable[[str], None]) -> Reader:
@@ -93,6 +119,10 @@ def select(entries: Iterable[Entry], devices: Sequence[str], src: str) -> list[s
     return wanted
 
 
+class Absent(OctshardError):
+    """Of a device's files none is there; its text says of how many."""
+
+
 Listeners = tuple[Callable[[Progress], None], Callable[[str], None]]
 
 
@@ -107,33 +137,31 @@ def _device(
         target.settle(folder, cfg, shards)
         store.sweep(folder)
         built = target.kept(folder, shards, reader)
-        kept = len(built)
+        before = dict(built)
         for _, rows in built.values():
             count.keep(rows)
         work = _Work(Job(cfg, reader), folder, count, listeners[1])
         _finish(shards, built, work)
-        _settle_equal_bytes(shards, built, work)
+        _settle_twins(shards, built, work)
         if all(row.reason == "missing_file" for _, rows in built.values() for row in rows):
-            raise OctshardError(
-                f"{release.root}: not one of the {total} listed files of {device} is there; "
-                "run octshard prep unzip first, or read the ZIPs with --from-zip, or name another SRC"
-            )
+            raise Absent(f"the {total} listed files of {device}")
         rows = target.publish(folder, cfg, [built[one.name] for one in shards])
         _note_run(folder, cfg, count.progress())
     counts, infos = build.counts(rows), [info for info, _ in built.values() if info.samples]
     size = sum(info.bytes for info in infos)
+    kept = sum(built[name] is done and done[0].samples > 0 for name, done in before.items())
     return DeviceSummary(device, folder, counts["stored"], counts["refused"], len(infos), kept, size)
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What making shards takes. same_bytes: path -> that of an earlier file of equal bytes."""
+    """What making shards takes. settled: what the rows of the whole device have told of twins."""
 
     job: Job
     folder: str
     count: Count
     noted: Callable[[str], None]
-    same_bytes: dict[str, str] = field(default_factory=dict)
+    settled: dict[Member, str] = field(default_factory=dict)
 
 
 def _finish(shards: Sequence[ShardPlan], built: dict[str, target.Built], work: _Work) -> None:
@@ -152,18 +180,22 @@ def _finish(shards: Sequence[ShardPlan], built: dict[str, target.Built], work: _
         built[one.name] = done
 
 
-def _settle_equal_bytes(shards: Sequence[ShardPlan], built: dict[str, target.Built], work: _Work) -> None:
-    """Equal bytes under two names show only when all are read; the shards concerned are then made again."""
+def _settle_twins(shards: Sequence[ShardPlan], built: dict[str, target.Built], work: _Work) -> None:
+    """Shards whose rows do not agree with the others' on who is whose duplicate are made again.
+
+    Equal bytes, and UIDs that only headers tell, show when all files are read; and files may have come, gone
+    or changed since an earlier run made some of the shards.
+    """
     for _ in range(SETTLED_AFTER):
-        rows = [row for _, found in built.values() for row in found]
-        twins = build.byte_twins(rows)
-        wrong = {row.source for row in rows if build.is_twin_wrongly(row, twins)}
-        if not wrong:
+        pairs = {one.name: list(zip(one.members, built[one.name][1], strict=True)) for one in shards}
+        wanted = twins.settled(pair for of_shard in pairs.values() for pair in of_shard)
+        names = [name for name, of in pairs.items() if any(twins.is_wrong(*pair, wanted) for pair in of)]
+        if not names:
             return
-        names = [one.name for one in shards if any(m.entry.path in wrong for m in one.members)]
+        settled = {m: wanted[m] for name in names for m, _ in pairs[name] if m in wanted}
         work.count.remake(row for name in names for row in built[name][1])
         target.drop(work.folder, names, built)
-        _finish(shards, built, replace(work, same_bytes=twins))
+        _finish(shards, built, replace(work, settled=settled))
     raise OctshardError(f"{work.folder}: files change while they are read; run again when SRC stands still")
 
 
@@ -172,7 +204,7 @@ def _run_here(shards: Sequence[ShardPlan], work: _Work) -> None:
     cfg = work.job.cfg
     if cfg.src.startswith("memory://"):  # which no other process can see
         for one in shards:
-            todo = build.tasks(one, work.same_bytes)
+            todo = build.tasks(one, work.settled)
             _named(work.folder, one, (sample.make(task, cfg, work.job.reader) for task in todo), work.count)
         return
     workers = min(pool.cores(cfg.workers), sum(len(one.members) for one in shards))
@@ -182,7 +214,7 @@ def _run_here(shards: Sequence[ShardPlan], work: _Work) -> None:
     ):
 
         def conduct(one: ShardPlan) -> None:
-            made = children.in_order(build.tasks(one, work.same_bytes))
+            made = children.in_order(build.tasks(one, work.settled))
             _named(work.folder, one, made, work.count)
 
         futures = [conductors.submit(conduct, one) for one in shards]
@@ -219,36 +251,38 @@ def _restore_sigterm(before: Any) -> None:
 
 
 def _hand_out(shards: Sequence[ShardPlan], work: _Work, ray: Any) -> None:
-    job = ray.put((work.job, work.same_bytes))
+    job = ray.put((work.job, work.settled))
     remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_shard_on_ray)
-    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    ahead = SHARDS_AHEAD * _cores_of(ray)
     waiting, running = list(reversed(shards)), dict[Any, str]()
-    while waiting or running:
-        while waiting and len(running) < SHARDS_AHEAD * cores:
-            one = waiting.pop()
-            running[remote.remote(one, job, work.folder)] = one.name
-        ready, _ = ray.wait(list(running), num_returns=1)
-        for reference in ready:
-            name = running.pop(reference)
-            try:
-                rows = ray.get(reference)
-            except ray.exceptions.RayError as error:
-                for other in running:
-                    ray.cancel(other, force=True)
-                text = str(getattr(error, "cause", None) or error).strip().splitlines()
-                raise OctshardError(f"{work.folder}: {name}: {text[-1] if text else error!r}") from error
-            for row in rows:
-                work.count.tell(row)
+    try:
+        while waiting or running:
+            while waiting and len(running) < ahead:
+                one = waiting.pop()
+                running[remote.remote(one, job, work.folder)] = one.name
+            ready, _ = ray.wait(list(running), num_returns=1)
+            for reference in ready:
+                name = running.pop(reference)
+                try:
+                    rows = ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    text = str(getattr(error, "cause", None) or error).strip().splitlines()
+                    raise OctshardError(f"{work.folder}: {name}: {text[-1] if text else error!r}") from error
+                for row in rows:
+                    work.count.tell(row)
+    finally:  # no task may write beside the next run
+        for reference in running:
+            ray.cancel(reference, force=True)
+        if running:
+            ray.wait(list(running), num_returns=len(running), timeout=CANCELLED_S)
+
+
+def _cores_of(ray: Any) -> int:
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 def _ray(work: _Work) -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise UsageError('engine=ray: Ray is not installed; pip install "octshard[ray]"') from error
-    if not ray.is_initialized():
-        # RAY_ADDRESS or a cluster that runs on this machine is joined, else a small one is started
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    ray = _joined()
     nodes = sum(bool(node["Alive"]) for node in ray.nodes())
     for name, url in (("src", work.job.cfg.src), ("dst", work.job.cfg.dst)):
         if nodes > 1 and not store.is_remote(url):
@@ -256,12 +290,23 @@ def _ray(work: _Work) -> Any:
     return ray
 
 
-def _shard_on_ray(one: ShardPlan, shared: tuple[Job, dict[str, str]], folder: str) -> list[Row]:
+def _joined() -> Any:
+    """Ray, as part of a cluster: that of RAY_ADDRESS, or which runs on this machine, else a small new one."""
+    try:
+        import ray
+    except ImportError as error:
+        raise UsageError('engine=ray: Ray is not installed; pip install "octshard[ray]"') from error
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    return ray
+
+
+def _shard_on_ray(one: ShardPlan, shared: tuple[Job, dict[Member, str]], folder: str) -> list[Row]:
     """Runs in a worker of the cluster, with one child of its own for the decoding."""
-    job, same_bytes = shared
+    job, settled = shared
     rows: list[Row] = []
     with Sandboxes(job, 1) as children:
-        build.build_shard(one, children.in_order(build.tasks(one, same_bytes)), folder, rows.append)
+        build.build_shard(one, children.in_order(build.tasks(one, settled)), folder, rows.append)
     return rows
 
 
@@ -270,7 +315,7 @@ def _note_run(folder: str, cfg: PrepConfig, last: Progress) -> None:
     if last.fresh:
         facts = {
             "engine": cfg.engine,
-            "workers": pool.cores(cfg.workers),
+            "workers": _cores_of(_joined()) if cfg.engine == "ray" else pool.cores(cfg.workers),
             "seconds": round(last.seconds, 1),
             "files": last.fresh,
             "files_per_s": round(last.fresh / last.seconds, 2),
@@ -297,16 +342,8 @@ def check(cfg: PrepConfig) -> None:
         if (value := getattr(cfg, name)) not in allowed:
             raise UsageError(f"{name}={value!r}: want {' or '.join(sorted(allowed))}")
     most_refused(cfg.max_refused, 1)
-    for name, low in (
-        ("limit", 0),
-        ("decode_timeout_s", 0.001),
-        ("worker_memory", 1),
-        ("shard_bytes", 1),
-        ("max_voxels", 1),
-        ("max_output_voxels", 1),
-        ("workers", 0),
-    ):
-        if (value := getattr(cfg, name)) < low:
-            raise UsageError(f"{name}={value}: want {low} or more")
+    for name, low, high in BOUNDS:
+        if not low <= (value := getattr(cfg, name)) <= high:
+            raise UsageError(f"{name}={value}: want {low} {f'to {high:g}' if high < math.inf else 'or more'}")
     if not 1 <= cfg.zstd_level <= 22:
         raise UsageError(f"zstd_level={cfg.zstd_level}: want 1 to 22")

@@ -35,7 +35,7 @@ FLAG_MEANS = {
     "fast_axis_reversed": "The A-scans run from right to left on the retina, as stored too.",
     "frame_locations_missing": "Some frames do not say where they lie; the others form a raster.",
     "frames_mirrored": "Some frames ran against the others, as in a serpentine, and were turned round.",
-    "geometry_unknown": "No frame says where it lies; it is taken for an evenly spaced raster.",
+    "geometry_unknown": "Most frames do not say where they lie; it is taken for an evenly spaced raster.",
     "implausible_axial_spacing": "The depth step lies outside 1 to 20 µm.",
     "implausible_lateral_spacing": "The step between A-scans lies outside 2 to 100 µm.",
     "implausible_slice_spacing": "The step between B-scans lies outside 2 to 500 µm.",

@@ -32,8 +32,8 @@ class Member:
     key: SampleKey
     entry: Entry
     before: int = 0
-    # itself and its twins, in path order: shared by them all, and no part of the text that is digested
-    group: tuple[Entry, ...] = field(default=(), repr=False)
+    # itself and its twins, in path order: shared by them all, no part of the text that is digested
+    group: tuple[Entry, ...] = field(default=(), repr=False, hash=False)
 
     @property
     def twins(self) -> tuple[Entry, ...]:

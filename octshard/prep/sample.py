@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from octshard import checksum, manifest, shard, store
+from octshard import checksum, disk, manifest, shard, store
 from octshard.config import PrepConfig
 from octshard.intensity import histogram, moments, to_uint8
 from octshard.manifest import Row
@@ -21,12 +21,12 @@ from octshard.prep.elements import Bytes
 from octshard.prep.geometry import Geometry
 from octshard.prep.plan import Member, triple
 from octshard.prep.spacing import Measures, Resolved
+from octshard.prep.twins import SAME_SCAN
 from octshard.resample import Regrid, resample_frames
 from octshard.volume import Refused, Shape, Spacing, Volume, product, resampled_shape
 
 VOLUMES = {"raster", "unknown"}  # geometries that are volumes without being asked for; `unknown` is flagged
 PEAK = 255.0  # of PSNR
-SAME_BYTES = "same bytes as "  # begins the detail of such a duplicate
 SAME_DB = 99.0  # PSNR of equal voxels, which is infinite
 
 
@@ -39,6 +39,9 @@ class Reader(Protocol):
     def has(self, path: str) -> bool:
         """True if there is a file for this manifest path."""
 
+    def size(self, path: str) -> int:
+        """Bytes of a file that is there."""
+
 
 @dataclass(frozen=True)
 class Unpacked:
@@ -48,22 +51,34 @@ class Unpacked:
 
     def read(self, entry: Entry) -> Bytes:
         """The whole file, mapped where it is local."""
-        return store.view(store.join(self.root, entry.path))
+        url = store.join(self.root, entry.path)
+        if not store.is_remote(url):
+            disk.file_size(url)  # a folder or a pipe is no file, and a pipe would be waited for
+        return store.view(url)
 
     def has(self, path: str) -> bool:
         """Asks the store."""
-        return store.exists(store.join(self.root, path))
+        try:
+            return self.size(path) >= 0
+        except FileNotFoundError:
+            return False
+
+    def size(self, path: str) -> int:
+        """Asks the store; FileNotFoundError if there is no file."""
+        url = store.join(self.root, path)
+        return store.size(url) if store.is_remote(url) else disk.file_size(url)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be made of one manifest row. same_bytes: the path of an earlier file with the same bytes."""
+    """What is to be made of one manifest row."""
 
     member: Member
     shard: str  # the tar's name
     split: str
     audit: bool = False  # if decoded fast, decode exactly as well and record how far apart they are
-    same_bytes: str = ""
+    settled: str | None = None  # its detail as a duplicate, if sound; "": it is none; None: look at its twins
+    unsound: frozenset[str] = frozenset()  # paths of twins that killed whoever looked at them
 
 
 class Made(NamedTuple):
@@ -77,16 +92,14 @@ def make(task: Task, cfg: PrepConfig, reader: Reader) -> Made:
     """The row of one manifest entry, and its tar slice.
 
     A sound file with a sound twin before it is a duplicate. The twin may lie in another shard or split, so it
-    is read anew: the answer hangs on the files alone, not on workers, shards or what an earlier run left.
+    is read anew, unless the rows of the whole device have settled it.
     """
     known = _known(task)
     try:
         scan = _Scan(task.member.entry, cfg, reader, known)
         voxels = scan.voxels()
-        if twin := _sound_twin(task, cfg, reader):
-            raise Refused("duplicate", f"same SOPInstanceUID or path as {twin}")
-        if task.same_bytes:
-            raise Refused("duplicate", SAME_BYTES + task.same_bytes)
+        if detail := _as_duplicate(task, cfg, reader):
+            raise Refused("duplicate", detail)
         if task.audit and scan.level:
             known["fast_psnr_db"] = _psnr_db(voxels, scan.voxels(exact=True))
         volume = Volume(task.member.key, voxels, scan.spacing_out)
@@ -104,14 +117,18 @@ def _refused(known: dict[str, Any], why: Refused) -> Row:
     return Row(**{**known, "shard": ""}, status="refused", reason=why.reason, detail=why.detail)
 
 
-def _sound_twin(task: Task, cfg: PrepConfig, reader: Reader) -> str:
-    """The path of the first twin before the member that is not refused, or nothing."""
+def _as_duplicate(task: Task, cfg: PrepConfig, reader: Reader) -> str:
+    """The detail of a duplicate, naming the first twin before the member that is not refused; or nothing."""
+    if task.settled is not None:
+        return task.settled
     for entry in task.member.twins:
+        if entry.path in task.unsound:
+            continue
         try:
             _Scan(entry, cfg, reader, {}).voxels()
         except Refused:
             continue
-        return entry.path
+        return SAME_SCAN + entry.path
     return ""
 
 
@@ -199,7 +216,7 @@ def _read(entry: Entry, reader: Reader) -> Bytes:
         raise Refused("missing_file", "the manifest names no file")
     try:
         return reader.read(entry)
-    except FileNotFoundError:
+    except FileNotFoundError:  # the same words whether a ZIP or a folder has it not: rows must be the same
         raise Refused("missing_file", f"no object at {entry.path}") from None
 
 

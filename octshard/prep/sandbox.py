@@ -1,7 +1,8 @@
 """Child processes in which foreign decoders meet foreign bytes: a crash, a hang or a swelling costs one file.
 
 A child makes (Row, tar slice) out of one file after another and writes nothing anywhere, so that it may die
-at any moment. A file whose child died is tried once more, alone, and then refused.
+at any moment. A file whose child died is tried once more, alone, and then refused; a twin that the child
+was reading for it is passed over.
 """
 
 import multiprocessing
@@ -12,11 +13,13 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from octshard import pool
@@ -30,6 +33,11 @@ from octshard.volume import Refused
 
 AHEAD = 4  # files per child that may be made, or wait to be, before their turn to be written
 PRELOADED = ["octshard.prep.sample"]  # imported once; children are forked off it in milliseconds
+STARTS = 6  # of a child: the server it is forked off may have been killed, and is then begun anew
+PAUSE_S = (
+    0.05  # before the second start, twice as long before each that follows: that server takes time to die
+)
+ENDING_S = 10.0  # after its pipe broke; a child that is not gone by then is killed
 
 
 @dataclass(frozen=True)
@@ -41,11 +49,11 @@ class Job:
 
 
 class Died(Exception):
-    """A child did not survive a file; `reason` is a refusal's."""
+    """A child did not survive a file; `reason` is a refusal's, `path` that of what it read last, or empty."""
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, path: str) -> None:
         super().__init__(detail)
-        self.reason, self.detail = reason, detail
+        self.reason, self.detail, self.path = reason, detail, path
 
 
 class Sandboxes:
@@ -57,16 +65,19 @@ class Sandboxes:
         self._mine = threading.local()
         self._all: list[_Child] = []
         self._closed = False
-        self._threads = ThreadPoolExecutor(workers, "sandbox")
+        # what these threads start is deaf to Ctrl-C from its first moment: a mask of signals is inherited
+        self._threads = ThreadPoolExecutor(workers, "sandbox", _block_interrupt)
 
     def __enter__(self) -> "Sandboxes":
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._closed = True
-        self._kill()  # whoever waits for one wakes up
+        for child in list(self._all):
+            child.kill()  # whoever waits for one wakes up
         self._threads.shutdown(cancel_futures=True)
-        self._kill()  # what a thread began meanwhile
+        for child in self._all:
+            child.end()
 
     def submit(self, task: Task) -> "Future[Made]":
         """Makes one file's row and slice in a child that is free."""
@@ -82,31 +93,35 @@ class Sandboxes:
         while waiting:
             yield waiting.popleft().result()
 
-    def _kill(self) -> None:
-        for child in list(self._all):
-            child.kill()
-
     def _make(self, task: Task) -> Made:
         try:
             with self._gate.beside_others():
-                return self._child().make(task)
+                return self._in_child(task)
         except Died:
             self._stop_if_closed()
         try:
             with self._gate.alone():
-                return self._child().make(task)
+                return self._in_child(task)
         except Died as again:
             self._stop_if_closed()
+            if again.path not in ("", task.member.entry.path):  # the twin's own row says what it is like
+                return self._make(replace(task, unsound=task.unsound | {again.path}))
             return sample.refused(task, Refused(again.reason, f"twice: {again.detail}"))
 
-    def _child(self) -> "_Child":
+    def _in_child(self, task: Task) -> Made:
+        """Made by this thread's child, or by a new one."""
         self._stop_if_closed()
         child: _Child | None = getattr(self._mine, "child", None)
-        if child is None or not child.alive:
+        if child is None:
             child = self._mine.child = _Child(self._job)
             self._all.append(child)
-            self._stop_if_closed()  # `_kill` may have looked before this one was there
-        return child
+        try:
+            self._stop_if_closed()  # who kills them all may have looked before this one was there
+            return child.make(task)
+        finally:
+            if child.ended:
+                self._mine.child = None
+                self._all.remove(child)
 
     def _stop_if_closed(self) -> None:
         if self._closed:
@@ -114,59 +129,108 @@ class Sandboxes:
 
 
 class _Child:
-    """One process and the pipe to it."""
+    """One process and the pipe to it, used by one thread; any other may kill it."""
 
     def __init__(self, job: Job) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
         self._limit_s, self._memory = job.cfg.decode_timeout_s, job.cfg.worker_memory
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, job, dict(os.environ)), daemon=True)
-        self._process.start()
-        theirs.close()
-        self.alive = True
+        self._pipe, self._process = _start(job)
+        self._lock = threading.Lock()
+        self.ended = False
 
     def make(self, task: Task) -> Made:
         """The row and slice of one file; Died if the child does not survive it, however that happens."""
-        deadline = None
-        try:
-            self._pipe.send(task)
-            while True:
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if not wait([self._pipe, self._process.sentinel], left):
-                    raise Died("decoder_timeout", f"not done {self._limit_s:g} s after its bytes were read")
-                word, value = self._pipe.recv()
-                if word == "read":  # from here on it is computation, which no slow store can excuse
-                    deadline = time.monotonic() + self._limit_s
-                elif word == "made":
-                    row, last = value
-                    made = Made(row, self._pipe.recv_bytes())
-                    if last:
-                        self.kill()
-                    return made
-                elif word == "memory":
-                    text = f"asked for more than {self._memory / 1e9:g} GB of memory ({value})"
-                    raise Died("decoder_crash", text)
-                else:
-                    raise value
-        except (EOFError, ConnectionError, BrokenPipeError) as error:
-            raise Died("decoder_crash", self._end()) from error
-        except Died:
-            self.kill()
-            raise
+        deadline, path = None, ""
+        self._send(task)
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready = wait([self._pipe, self._process.sentinel], left)
+            if not ready:
+                self.end()
+                raise Died("decoder_timeout", f"not done {self._limit_s:g} s after its bytes were read", path)
+            if self._pipe not in ready:
+                raise self._died(path)
+            word, value = self._receive(self._pipe.recv, path)
+            if word == "reading":
+                deadline, path = None, value
+            elif word == "read":  # from here on it is computation, which no slow store can excuse
+                deadline = time.monotonic() + self._limit_s
+            elif word == "made":
+                row, last = value
+                made = Made(row, self._receive(self._pipe.recv_bytes, path))
+                if last:
+                    self.end()
+                return made
+            elif word == "memory":
+                self.end()
+                text = f"asked for more than {self._memory / 1e9:g} GB of memory ({value})"
+                raise Died("decoder_crash", text, path)
+            else:
+                raise value
 
     def kill(self) -> None:
-        """Ends the process; it has nothing to lose."""
-        self.alive = False
+        """Ends the process, which has nothing to lose; its thread finds out by the pipe."""
+        with self._lock:
+            if not self.ended:
+                self._process.kill()
+
+    def end(self, patience_s: float = 0.0) -> int:
+        """Lets go of the process and the pipe, the exit code. Killed if it does not end by itself before."""
+        self._process.join(patience_s)
         self._process.kill()
         self._process.join()
-
-    def _end(self) -> str:
-        self._process.join()
-        self.alive = False
         code = self._process.exitcode or 0
+        with self._lock:
+            self.ended = True
+            self._process.close()
+            self._pipe.close()
+        return code
+
+    def _send(self, task: Task) -> None:
+        try:
+            self._pipe.send(task)
+        except OSError as error:
+            raise self._died("") from error
+
+    def _receive(self, act: Callable[[], Any], path: str) -> Any:
+        try:
+            return act()
+        except (EOFError, OSError) as error:  # killed between two messages, or within one
+            raise self._died(path) from error
+
+    def _died(self, path: str) -> Died:
+        code = self.end(ENDING_S)
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
-        return f"its process ended by {name}" + (", perhaps out of memory" if -code == signal.SIGKILL else "")
+        memory = ", perhaps out of memory" if -code == signal.SIGKILL else ""
+        return Died("decoder_crash", f"its process ended by {name}{memory}", path)
+
+
+def _start(job: Job) -> tuple[Connection, BaseProcess]:
+    """A new child, and our end of the pipe to it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    for attempt in range(STARTS):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, job, dict(os.environ)), daemon=True)
+        try:
+            process.start()
+        except (EOFError, OSError) as error:
+            ours.close()
+            if attempt == STARTS - 1:
+                text = " ".join(str(error).split()) or type(error).__name__
+                raise OctshardError(
+                    f"a worker could not be started ({text}); run the same command again"
+                ) from error
+        else:
+            return ours, process
+        finally:
+            theirs.close()
+        time.sleep(PAUSE_S * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def _block_interrupt() -> None:
+    resource_tracker.ensure_running()  # its first start would lift the mask again
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 class _Gate:
@@ -209,41 +273,43 @@ def _serve(pipe: Connection, job: Job, environment: dict[str, str]) -> None:
     begun = _own_bytes()
     _limit_memory(begun + job.cfg.worker_memory)
     read = _Telling(job.reader, pipe)
-    while True:
-        try:
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # whoever asked is gone
+        while True:
             task = pipe.recv()
-        except EOFError:
-            return
-        try:
-            row, data = sample.make(task, job.cfg, read)
-        except MemoryError as error:
-            pipe.send(("memory", " ".join(str(error).split())[:200] or "MemoryError"))
-            return
-        except Exception as error:  # the parent raises it: nothing is caught here
-            pipe.send(("failed", _portable(error)))
-        else:
-            # a codec that has leaked would make a sound file fail later: end here, and let another go on
-            last = _own_bytes() > begun + job.cfg.worker_memory // 2
-            pipe.send(("made", (row, last)))
-            pipe.send_bytes(data)
-            if last:
+            try:
+                row, data = sample.make(task, job.cfg, read)
+            except MemoryError as error:
+                pipe.send(("memory", " ".join(str(error).split())[:200] or "MemoryError"))
                 return
+            except Exception as error:  # the parent raises it: nothing is caught here
+                pipe.send(("failed", _portable(error)))
+            else:
+                # a codec that has leaked would make a sound file fail later: end here, and let another go on
+                last = _own_bytes() > begun + job.cfg.worker_memory // 2
+                pipe.send(("made", (row, last)))
+                pipe.send_bytes(data)
+                if last:
+                    return
 
 
 @dataclass(frozen=True)
 class _Telling:
-    """A reader that tells the parent when a file's bytes are there."""
+    """A reader that tells the parent which file it reads, and when its bytes are there."""
 
     reader: Reader
     pipe: Connection
 
     def read(self, entry: Entry) -> Bytes:
+        self.pipe.send(("reading", entry.path))
         data = self.reader.read(entry)
         self.pipe.send(("read", len(data)))
         return data
 
     def has(self, path: str) -> bool:
         return self.reader.has(path)
+
+    def size(self, path: str) -> int:
+        return self.reader.size(path)
 
 
 def _own_bytes() -> int:

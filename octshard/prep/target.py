@@ -13,6 +13,9 @@ from octshard.prep.plan import ShardPlan, digest
 from octshard.prep.sample import Reader
 
 ASKING = 16  # requests at once: a store answers one in tens of milliseconds
+# refusals that may be the machine's doing, and those of files that may be fetched again, whole
+BY_THE_MACHINE = {"decoder_crash", "decoder_timeout"}
+BY_A_COPY = {"not_dicom", "truncated", "no_pixel_data", "frame_count", "decoder_error", "empty"}
 Built = tuple[ShardInfo, list[Row]]
 
 
@@ -54,22 +57,24 @@ def settle(folder: str, cfg: PrepConfig, shards: Sequence[ShardPlan]) -> None:
 
 
 def kept(folder: str, shards: Sequence[ShardPlan], reader: Reader) -> dict[str, Built]:
-    """The finished shards that stay: all but those that a file which came since would change.
+    """The finished shards that stay: all but those with a refusal that may not hold any more.
 
-    It changes its own row, from missing_file, and those of later twins, one of which may be stored instead.
-    Their done.json goes before any is made again, the twins' first: a run killed meanwhile finds the rest.
+    Such are files that came since or have another size now, and what crashed or took too long.
     """
     built = _finished(folder, shards)
-    rows = [row for _, found in built.values() for row in found]
-    missing = sorted({row.source for row in rows if row.reason == "missing_file" and row.source})
+    refused = [(name, row) for name, (_, rows) in built.items() for row in rows if row.status != "ok"]
     with ThreadPoolExecutor(ASKING) as threads:
-        come = {path for path, here in zip(missing, threads.map(reader.has, missing), strict=True) if here}
-    if not come:
-        return built
-    own = [one.name for one in shards if any(m.entry.path in come for m in one.members)]
-    twin = [one.name for one in shards if any(e.path in come for m in one.members for e in m.twins)]
-    drop(folder, [*(name for name in twin if name not in own), *own], built)
+        again = list(threads.map(lambda pair: _may_end_otherwise(pair[1], reader), refused))
+    drop(folder, [name for (name, _), yes in zip(refused, again, strict=True) if yes], built)
     return built
+
+
+def _may_end_otherwise(row: Row, reader: Reader) -> bool:
+    if row.reason == "missing_file":
+        return bool(row.source) and reader.has(row.source)
+    if row.reason in BY_A_COPY:
+        return reader.has(row.source) and reader.size(row.source) != row.source_bytes
+    return row.reason in BY_THE_MACHINE
 
 
 def drop(folder: str, names: Iterable[str], built: dict[str, Built]) -> None:
