@@ -42,11 +42,11 @@ def bin_edges(values: np.ndarray) -> np.ndarray:
     """About BINS equal bins of a round width that hold all (finite) `values`; whole numbers are centred."""
     low, high = float(values.min()), float(values.max())
     whole = bool(np.all(values == np.rint(values)))
-    if high == low:
+    marks = ticks(0.0, high - low, BINS) if high > low else [0.0, 0.0]
+    step = marks[1] - marks[0]
+    if step <= 0:  # one value, or a range too small for numbers to count it
         width = 1.0 if whole else abs(low) * 0.02 or 1.0
         return low + width * (np.arange(ALONE + 1) - ALONE / 2)
-    marks = ticks(0.0, high - low, BINS)
-    step = marks[1] - marks[0]
     if whole and (step := max(1.0, round(step))):
         low -= 0.5  # so that no whole number falls on an edge
     first = math.floor(low / step + 1e-9) * step if not whole else low

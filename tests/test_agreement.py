@@ -11,7 +11,7 @@ from torch import Tensor
 from octshard.config import TrainConfig
 from octshard.errors import UsageError
 from octshard.train import agreement
-from octshard.train.device import Backend
+from octshard.train.device import Backend, Sent
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,11 @@ class Pair:
     processes: int = 2
     devices: int = 2
 
-    def put(self, values: Any) -> Any:
-        return values
+    def send(self, values: Any) -> Sent[Any]:
+        return Sent(values)
+
+    def receive(self, sent: Sent[Any]) -> Any:
+        return sent.values
 
     def fetch(self, values: Any) -> Any:
         return values
@@ -50,3 +53,10 @@ def test_several_begin_at_one_step() -> None:
     agreement.want_same_step(TrainConfig(), pair(7.0), 7)
     with pytest.raises(UsageError, match="2 processes found different checkpoints"):
         agreement.want_same_step(TrainConfig(), pair(0.0), 7)
+
+
+def test_counts_of_several_are_added() -> None:
+    assert agreement.summed(pair(3.0), 4) == 7
+    assert agreement.summed(pair(3.0, processes=1), 4) == 4
+    of_hosts = cast(Backend, Pair(6.0, processes=2, devices=4))  # two devices each, which say the same
+    assert agreement.summed(of_hosts, 4) == 7

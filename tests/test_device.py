@@ -19,7 +19,7 @@ class Pair(NamedTuple):
 
 def test_tensors_are_found_in_nested_values() -> None:
     one = torch.ones(2)
-    batch = Batch(one, one, one, one, ("k",), (0,), 1, StreamPosition(0, 1), ())
+    batch = Batch(one, one, one, one, ("k",), (0,), 1, StreamPosition(0, 1), (), ("k",))
     doubled = device.map_tensors({"a": [Pair(one, "n"), 3], "b": (batch, None)}, lambda t: t * 2)
     assert doubled["a"][0].x.tolist() == [2.0, 2.0]
     assert (doubled["a"][0].name, doubled["a"][1], doubled["b"][1]) == ("n", 3, None)

@@ -33,7 +33,7 @@ def batch(keys: tuple[str, ...], count: int) -> Batch:
         valid[i] = torch.tensor([d, h, w])
     ones = torch.ones(len(keys))
     return Batch(
-        voxels, 100 * ones, 50 * ones, valid, keys, (0,) * len(keys), count, StreamPosition(0, 0), ()
+        voxels, 100 * ones, 50 * ones, valid, keys, (0,) * len(keys), count, StreamPosition(0, 0), (), keys
     )
 
 

@@ -283,8 +283,25 @@ def voxels_found(batch: Batch) -> list[str]:
 def test_substitutes_are_few_or_the_run_stops(shards: str, tmp_path: Path) -> None:
     copy, _ = damaged(shards, tmp_path, flipped)
     cfg = config_of(copy, "data.on_bad_sample=substitute", "data.max_substitutes=0")
-    with pytest.raises(BadSample, match=r"bad sample 1 of epoch \d, want at most data\.max_substitutes=0"):
+    with pytest.raises(BadSample, match=r"none could stand in for it in data\.max_substitutes=0 tries"):
         take(open_table(cfg, "train", 0), cfg, WHOLE, START, 5)
+    text = (
+        r"xxh3 .*stands in for it; that makes 2 substitutes in epoch 0, want at most data\.max_substitutes=1"
+    )
+    two, _ = damaged(
+        copy, tmp_path / "two", lambda data, row: flipped(data, dataclasses.replace(row, offset=0))
+    )
+    lengths = []
+    for threads in (1, 4):  # what is prefetched is not charged before its turn
+        cfg = config_of(
+            two, "data.on_bad_sample=substitute", "data.max_substitutes=1", f"data.threads={threads}"
+        )
+        given = stream.training(open_table(cfg, "train", 0), cfg, WHOLE, START, WAY)
+        with pytest.raises(BadSample, match=text):  # noqa: PT012 (the batches before the error are counted)
+            for lengths_ in range(9):
+                next(given)
+        lengths.append(lengths_)
+    assert lengths[0] == lengths[1] > 0
     with pytest.raises(UsageError, match=r"data\.on_bad_sample=skip: unknown, want raise or substitute"):
         stream.check(config_of(copy, "data.on_bad_sample=skip"))
 

@@ -26,6 +26,13 @@ def want_same_step(cfg: TrainConfig, backend: Backend, step: int) -> None:
         )
 
 
+def summed(backend: Backend, value: float) -> float:
+    """The sum over processes of what each says; all must ask at the same time. Waits for the device."""
+    if backend.processes == 1:
+        return value
+    return _summed(backend, value) * backend.processes / backend.devices
+
+
 def _summed(backend: Backend, value: float) -> float:
     """The sum over all devices of what each one's process says. Waits for the device."""
     mine = torch.full((backend.devices // backend.processes,), value)

@@ -100,6 +100,21 @@ class Cache:
             self._queue.append(shard)
             self._changed.notify_all()
 
+    def drop(self, shard: Shard, why: str) -> None:
+        """Removes a copy that was found damaged after it was opened; the next `fill` fetches it again."""
+        with self._checking:
+            path = self._folder.find(shard)
+            if path is None:
+                return
+            try:
+                with io.FileIO(path) as copy:
+                    self._sound.pop((path.name, os.fstat(copy.fileno()).st_ino), None)
+                    self._folder.remove(path, copy.fileno())
+            except OSError:  # gone, or it stays and is checked anew when it is opened
+                pass
+        self._count("damaged")
+        self._tell(f"{path}: a damaged copy, read from the store instead ({why})")
+
     def drain(self) -> None:
         """Waits until nothing that was asked for is queued or under way, or the cache has ended."""
         with self._changed:

@@ -58,11 +58,11 @@ def _feed(
     with contextlib.closing(batches):
         try:
             while room.acquire() and not closed.is_set():
-                host = next(batches)
-                box.put(_Item(host, backend.send(host), None))
+                host = next(batches, None)
+                box.put(_Item(host, None if host is None else backend.send(host), None))
+                if host is None:
+                    return
                 del host  # its memory is the consumer's from now on
-        except StopIteration:
-            box.put(_Item(None, None, None))
         except BaseException as error:  # whatever it is, it belongs to the consumer
             box.put(_Item(None, None, error))
 

@@ -156,7 +156,8 @@ def _loop(
         logs = state.step in (1, steps) or state.step % cfg.run.log_every_steps == 0
         if logs:
             watch.raise_if_bad(seen, state.step, recent, run.backend)  # waits
-            metrics = {**_metrics(run, state, seen, recent), "substituted": substituted}  # waits
+            everywhere = round(agreement.summed(run.backend, substituted))  # waits
+            metrics = {**_metrics(run, state, seen, recent), "substituted": everywhere}  # waits
             outlets.lines.write(metrics)
             if warning := watch.collapse_line(metrics):
                 outlets.say(warning)
@@ -278,8 +279,8 @@ def _way(run: Run, say: Say) -> Way[Prepared]:
     cfg, counts = run.cfg, masks.plan(run.cfg)
 
     def prepare(batch: Batch) -> Prepared:
-        params = views.draw(cfg.views, cfg.run.seed, batch.epoch_B, batch.keys)
-        chosen = masks.draw(cfg, counts, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.keys)
+        params = views.draw(cfg.views, cfg.run.seed, batch.epoch_B, batch.seeds)
+        chosen = masks.draw(cfg, counts, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.seeds)
         return run.backend.stage(Prepared(batch, params, chosen))
 
     return Way(prepare, run.backend.empty, say)

@@ -13,6 +13,8 @@ import numpy as np
 from octshard.errors import UsageError
 from octshard.rng import rng_for
 
+MOST_WEIGHT = 1e9  # of a domain; only ratios count
+
 
 class StreamPosition(NamedTuple):
     """Where a stream stands: `samples_seen` samples of `epoch` (all readers together) are consumed."""
@@ -148,8 +150,11 @@ def check_readers(order: Order, batch: int, readers: int) -> None:
     for domain in order.domains:
         if domain.samples == 0:
             raise UsageError(f"stream: {_called(domain)} holds 0 samples, want at least 1")
-        if not domain.weight > 0:
-            raise UsageError(f"stream: {_called(domain)} has weight {domain.weight}, want more than 0")
+        if not 0 < domain.weight < MOST_WEIGHT:
+            raise UsageError(
+                f"stream: {_called(domain)} has weight {domain.weight}, want more than 0 and less than "
+                f"{MOST_WEIGHT:g}"
+            )
     lanes = lanes_of(order)
     if batch % readers or lanes % readers:
         least = min(order.domains, key=lambda domain: domain.samples)

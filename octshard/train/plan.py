@@ -79,6 +79,14 @@ def is_milestone(plan: Plan, before: int, after: int) -> bool:
     return is_due(plan, before, after) and quarters[0] != quarters[1]
 
 
+def check_least(cfg: TrainConfig) -> None:
+    """UsageError for a whole number that is too small to mean anything."""
+    for group, least in LEAST.items():
+        for name, low in least.items():
+            if (value := getattr(getattr(cfg, group), name)) < low:
+                raise UsageError(f"{group}.{name}={value}: want at least {low}")
+
+
 def _check(cfg: TrainConfig) -> None:
     run = cfg.run
     if (run.epochs is None) == (run.samples_budget is None):
@@ -87,7 +95,4 @@ def _check(cfg: TrainConfig) -> None:
         )
     if not run.checkpoint_every_epochs > 0:
         raise UsageError(f"run.checkpoint_every_epochs={run.checkpoint_every_epochs}: want more than 0")
-    for group, least in LEAST.items():
-        for name, low in least.items():
-            if (value := getattr(getattr(cfg, group), name)) < low:
-                raise UsageError(f"{group}.{name}={value}: want at least {low}")
+    check_least(cfg)

@@ -4,13 +4,13 @@ Neighbours in a shard that are asked for together come in one request. Local sha
 where they lie, by whoever uses them; of them only the system is told in advance.
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import cast
+from typing import NamedTuple, cast
 
 from octshard import store
 from octshard.disk import local_path, one_line_errors
@@ -36,14 +36,22 @@ class Scratch:
         return memoryview(self._bytes)[:size]
 
 
+class Reply(NamedTuple):
+    """The bytes of one sample, and how many its whole shard has."""
+
+    data: memoryview
+    shard_bytes: int
+
+
 @dataclass(eq=False)
 class Asked:
-    """One sample that was asked for. Its bytes are a view of a reply, or an open file to read from."""
+    """One sample that was asked for."""
 
     entry: Entry
     number: int  # it is so manieth
-    reply: Future["memoryview | None"] = field(default_factory=Future)  # None: read it where it lies
+    reply: Future[Reply | None] = field(default_factory=Future)  # None: read it where it lies
     held: "_Held | None" = None  # what its bytes keep in memory
+    copied: bool = False  # its bytes come from the cache
 
     @property
     def bytes(self) -> int:
@@ -102,12 +110,23 @@ class Reading:
 
         BadSample and PastTheEnd are the sample's own fault, any other OctshardError is the store's.
         """
-        if store.is_remote(asked.entry.shard.url):
-            reply = asked.reply.result()
-            return reply if reply is not None else self._cached(asked.entry, scratch)
+        entry = asked.entry
+        if store.is_remote(entry.shard.url):
+            with _named(entry):
+                reply = asked.reply.result()
+            return self._cached(asked, scratch) if reply is None else _checked(entry, reply)
         with self._changed:
             self._forget(asked)
-        return read_local(asked.entry, str(local_path(asked.entry.shard.url)), scratch)
+        return read_local(entry, str(local_path(entry.shard.url)), scratch)
+
+    def take_again(self, asked: Asked, wrong: BadSample) -> memoryview:
+        """Its bytes from the store, if what was wrong with them was the cache's copy, which is removed; else
+        raises what was wrong.
+        """
+        if not asked.copied:
+            raise wrong
+        cast(Cache, self._cache).drop(asked.entry.shard, str(wrong))
+        return read_remote(asked.entry)
 
     def done(self, asked: Asked) -> None:
         """Its bytes are no longer looked at."""
@@ -183,17 +202,31 @@ class Reading:
             for asked in group:
                 asked.reply.set_result(None)
             return
-        for part, data in _fetched(group):
-            self._hand_over(part, data)
+        try:
+            piece = store.read_piece(first.shard.url, first.start, last.stop)
+        except PastTheEnd:  # a cut shard: each of them learns for itself whether it is still there
+            if len(group) == 1:
+                raise
+            for asked in group:
+                self._read_alone(asked)
+        else:
+            self._hand_over(group, piece)
 
-    def _hand_over(self, group: list[Asked], data: bytes) -> None:
-        base, held = group[0].entry.start, _Held(len(data), len(group))
+    def _read_alone(self, asked: Asked) -> None:
+        try:
+            self._read([asked])
+        except OctshardError as error:
+            asked.reply.set_exception(error)
+
+    def _hand_over(self, group: list[Asked], piece: store.Piece) -> None:
+        base, held = group[0].entry.start, _Held(len(piece.data), len(group))
         with self._changed:
             for asked in group:
                 asked.held = held
-        view = memoryview(data)
+        view = memoryview(piece.data)
         for asked in group:
-            asked.reply.set_result(view[asked.entry.start - base : asked.entry.stop - base])
+            part = view[asked.entry.start - base : asked.entry.stop - base]
+            asked.reply.set_result(Reply(part, piece.size))
 
     def _in_cache(self, entry: Entry) -> bool:
         """True if the shard is in the cache; if not, the cache begins to fetch it."""
@@ -206,29 +239,34 @@ class Reading:
         copy.close()
         return True
 
-    def _cached(self, entry: Entry, scratch: Scratch) -> memoryview:
+    def _cached(self, asked: Asked, scratch: Scratch) -> memoryview:
         """From the copy in the cache, or from the store if it has gone meanwhile."""
-        copy = cast(Cache, self._cache).open(entry.shard)
+        copy = cast(Cache, self._cache).open(asked.entry.shard)
         if copy is None:
-            return memoryview(_request(entry, entry.start, entry.stop))
+            return read_remote(asked.entry)
+        asked.copied = True
         with copy:
-            return _read_into(copy.fileno(), entry, scratch)
+            return _read_into(copy.fileno(), asked.entry, scratch)
 
 
 def read_now(entry: Entry, scratch: Scratch) -> memoryview:
     """The bytes of one sample, at once and without asking for them before."""
     if store.is_remote(entry.shard.url):
-        return memoryview(_request(entry, entry.start, entry.stop))
+        return read_remote(entry)
     return read_local(entry, str(local_path(entry.shard.url)), scratch)
+
+
+def read_remote(entry: Entry) -> memoryview:
+    """The bytes of a sample in a remote shard, by a request of their own."""
+    with _named(entry):
+        piece = store.read_piece(entry.shard.url, entry.start, entry.stop)
+    return _checked(entry, Reply(memoryview(piece.data), piece.size))
 
 
 def read_local(entry: Entry, path: str, scratch: Scratch) -> memoryview:
     """The bytes of a sample in a local shard, into `scratch`."""
-    try:
-        with one_line_errors(path):
-            file = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        raise _missing(entry) from None
+    with _named(entry), one_line_errors(path):
+        file = os.open(path, os.O_RDONLY)
     try:
         return _read_into(file, entry, scratch)
     finally:
@@ -237,7 +275,7 @@ def read_local(entry: Entry, path: str, scratch: Scratch) -> memoryview:
 
 def _read_into(file: int, entry: Entry, scratch: Scratch) -> memoryview:
     room = scratch.room(entry.stop - entry.start)
-    with one_line_errors(entry.shard.url):
+    with _named(entry), one_line_errors(entry.shard.url):
         _want_size(entry, os.fstat(file).st_size)
         got = 0
         while got < len(room) and (more := os.preadv(file, [room[got:]], entry.start + got)):
@@ -247,31 +285,24 @@ def _read_into(file: int, entry: Entry, scratch: Scratch) -> memoryview:
     return room
 
 
-def _fetched(group: list[Asked]) -> Iterator[tuple[list[Asked], bytes]]:
-    """The replies for a group: one, or where the shard ends within it, one for each that is whole."""
-    first, last = group[0].entry, group[-1].entry
+@contextlib.contextmanager
+def _named(entry: Entry) -> Iterator[None]:
+    """What a store says of a request, said of the sample that it was for."""
     try:
-        yield group, _request(first, first.start, last.stop)
-    except BadSample as error:
-        if len(group) == 1:
-            group[0].reply.set_exception(error)
-            return
-        for asked in group:
-            yield from _fetched([asked])
-
-
-def _request(entry: Entry, start: int, stop: int) -> bytes:
-    """Bytes [start, stop) of the shard of `entry`, which is named if it fails."""
-    try:
-        piece = store.read_piece(entry.shard.url, start, stop)
+        yield
     except FileNotFoundError:
-        raise _missing(entry) from None
+        raise OctshardError(
+            f"{entry.where}: the shard is missing, want it beside its samples.parquet"
+        ) from None
     except PastTheEnd as error:
         raise BadSample(f"{entry.where}: {error}") from error
     except store.StoreError as error:
         raise OctshardError(f"{entry.where}: {error}") from error
-    _want_size(entry, piece.size)
-    return piece.data
+
+
+def _checked(entry: Entry, reply: Reply) -> memoryview:
+    _want_size(entry, reply.shard_bytes)
+    return reply.data
 
 
 def _want_size(entry: Entry, found: int) -> None:
@@ -282,13 +313,9 @@ def _want_size(entry: Entry, found: int) -> None:
         )
 
 
-def _missing(entry: Entry) -> OctshardError:
-    return OctshardError(f"{entry.where}: the shard is missing, want it beside its samples.parquet")
-
-
 def _advise(path: str, start: int, size: int) -> None:
     """Tells the system what will be read, so that it begins. Only a hint: the reader meets any error."""
-    with suppress(OSError):
+    with contextlib.suppress(OSError):
         file = os.open(path, os.O_RDONLY)
         try:
             os.posix_fadvise(file, start, size, os.POSIX_FADV_WILLNEED)

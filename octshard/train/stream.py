@@ -10,7 +10,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count
 from typing import Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -54,6 +53,7 @@ class Batch:
     count: int
     position: StreamPosition
     substituted: tuple[str, ...]  # what was wrong with each sample that another stands in for
+    seeds: tuple[str, ...]  # what randomness hangs on: the key; of a stand-in also the missing one's
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ class _Job(Generic[Prepared]):
     def __init__(self, wanted: _Wanted, table: Table, reading_: Reading) -> None:
         self.wanted = wanted
         self.keys = [table.entries[sample].row.key for sample in wanted.samples_B]
+        self.seeds = list(self.keys)
         self.asked = [reading_.ask(table.entries[sample]) for sample in wanted.samples_B]
         self.substituted: dict[int, str] = {}
         self._missing, self._lock = len(self.keys), threading.Lock()
@@ -179,6 +180,7 @@ class _Job(Generic[Prepared]):
             self.wanted.real,
             self.wanted.position,
             tuple(self.substituted[slot] for slot in sorted(self.substituted)),
+            tuple(self.seeds),
         )
 
 
@@ -197,47 +199,40 @@ class _Filler:
         self.image_size: Shape = (d, h, w)
         self._table, self._cfg, self._reading = table, cfg, reading_
         self._own = _Own()
-        self._bad: Counter[int] = Counter()  # of each epoch
-        self._lock = threading.Lock()
 
     def fill(self, job: _Job[Prepared], slot: int) -> None:
         """Fills one slot; BadSample if its sample is bad and none may stand in."""
-        sample = job.wanted.samples_B[slot]
+        sample, asked = job.wanted.samples_B[slot], job.asked[slot]
         try:
-            data = self._reading.take(job.asked[slot], self._own.slice)
-            self._put(job, slot, sample, data)
+            try:
+                self._put(job, slot, sample, self._reading.take(asked, self._own.slice))
+            except BadSample as error:
+                self._put(job, slot, sample, self._reading.take_again(asked, error))
         except BadSample as error:
             self._substitute(job, slot, error)
         finally:
-            self._reading.done(job.asked[slot])
+            self._reading.done(asked)
 
     def _substitute(self, job: _Job[Prepared], slot: int, error: BadSample) -> None:
+        """Another of the lane in its place, if that is allowed; `_Budget` counts them in order."""
         sample, which = job.wanted.samples_B[slot], job.wanted.passes_B[slot]
-        epoch = job.wanted.position.epoch
-        first = error
-        for attempt in count():
-            if self._cfg.data.on_bad_sample != "substitute" or which == NO_PASS:
-                raise error
-            self._want_budget(epoch, error)
+        if self._cfg.data.on_bad_sample != "substitute" or which == NO_PASS:
+            raise error
+        missing = job.keys[slot]
+        for attempt in range(self._cfg.data.max_substitutes):
             other = order.substitute(order_of(self._table, self._cfg), sample, which, attempt)
+            # else a stand-in that is also there itself would be an exact copy
+            job.seeds[slot] = f"{self._table.entries[other].row.key} for {missing}"
             try:
-                data = reading.read_now(self._table.entries[other], self._own.slice)
-                self._put(job, slot, other, data)
-            except BadSample as again:
-                error = again
+                self._put(job, slot, other, reading.read_now(self._table.entries[other], self._own.slice))
+            except BadSample:
                 continue
-            job.substituted[slot] = f"{first}; {job.keys[slot]} stands in for it"
+            job.substituted[slot] = f"{error}; {job.keys[slot]} stands in for it"
             return
-
-    def _want_budget(self, epoch: int, error: BadSample) -> None:
         most = self._cfg.data.max_substitutes
-        with self._lock:
-            self._bad[epoch] += 1
-            if self._bad[epoch] > most:
-                raise BadSample(
-                    f"{error}; it is bad sample {self._bad[epoch]} of epoch {epoch}, want at most "
-                    f"data.max_substitutes={most}"
-                ) from error
+        raise BadSample(
+            f"{error}; and none could stand in for it in data.max_substitutes={most} tries"
+        ) from error
 
     def _put(self, job: _Job[Prepared], slot: int, sample: int, data: memoryview) -> None:
         """Verifies one slice and unpacks it, or the part of it that is taken, into a slot."""
@@ -253,14 +248,14 @@ class _Filler:
             packed.unpack_into(slot_DHW)
             part = packed.shape
         else:
-            part = self._put_part(packed, slot_DHW, which)
+            part = self._put_part(packed, slot_DHW, which, job.seeds[slot])
         job.keys[slot] = packed.key
         job.mean_B[slot], job.std_B[slot] = float(packed.meta["mean"]), float(packed.meta["std"])
         job.valid_B3[slot] = torch.tensor(part)
 
-    def _put_part(self, packed: shard.Packed, slot_DHW: np.ndarray, which: int) -> Shape:
-        """The part that is taken, seeded by (seed, pass, key), padded with 0 at the high end; its shape."""
-        rng = rng_for(self._cfg.run.seed, which, packed.key, "crop") if which != NO_PASS else None
+    def _put_part(self, packed: shard.Packed, slot_DHW: np.ndarray, which: int, seed: str) -> Shape:
+        """The part that is taken, seeded by (run, pass, seed), padded with 0 at the high end; its shape."""
+        rng = rng_for(self._cfg.run.seed, which, seed, "crop") if which != NO_PASS else None
         room = self._own.volume.room(product(packed.shape))
         whole_DHW = np.frombuffer(room, np.uint8).reshape(packed.shape)
         packed.unpack_into(whole_DHW)
@@ -270,6 +265,24 @@ class _Filler:
             slot_DHW.fill(0)
         slot_DHW[:d, :h, :w] = part_DHW
         return d, h, w
+
+
+class _Budget:
+    """Counts the substitutes of each epoch in the order of the stream, so that timing changes nothing."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._used = most, Counter[int]()
+
+    def spend(self, job: _Job[Prepared]) -> None:
+        """BadSample if a batch takes its epoch, that in which it ends, over the budget."""
+        epoch = job.wanted.position.epoch
+        self._used[epoch] += len(job.substituted)
+        if self._used[epoch] > self._most:
+            last = job.substituted[max(job.substituted)]
+            raise BadSample(
+                f"{last}; that makes {self._used[epoch]} substitutes in epoch {epoch}, want at most "
+                f"data.max_substitutes={self._most}"
+            )
 
 
 def _run(
@@ -283,33 +296,41 @@ def _run(
     jobs: Iterator[_Job[Prepared]]
     with contextlib.ExitStack() as stack:
         cache = _cache_of(cfg, way, stack)
-        reading_ = Reading(data.connections, cache)
-        filler = _Filler(table, cfg, reading_)
         pool = ThreadPoolExecutor(data.threads, "stream")
+        reading_ = Reading(data.connections, cache)
+        filler, budget = _Filler(table, cfg, reading_), _Budget(data.max_substitutes)
         stack.callback(pool.shutdown, wait=True)
         stack.callback(reading_.close)  # before it: threads of the pool may be waiting for bytes
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         jobs = (_Job(one, table, reading_) for one in wanted)
         planned, pending = deque[_Job[Prepared]](), deque[_Job[Prepared]]()
         while True:
-            _plan(jobs, planned, reading_, cfg)
+            _plan(jobs, planned, reading_, cfg, idle=not pending)
             while planned and len(pending) < _batches_ahead(planned[0], cfg):
                 planned[0].start(pool, filler, way)
                 pending.append(planned.popleft())
             if not pending:
                 return
-            result = pending.popleft().result()
+            job = pending.popleft()
+            result = job.result()
+            budget.spend(job)
+            del job
             yield result
             del result
 
 
 def _plan(
-    jobs: Iterator[_Job[Prepared]], planned: deque[_Job[Prepared]], reading_: Reading, cfg: TrainConfig
+    jobs: Iterator[_Job[Prepared]],
+    planned: deque[_Job[Prepared]],
+    reading_: Reading,
+    cfg: TrainConfig,
+    *,
+    idle: bool,
 ) -> None:
-    """Asks for samples further on: for as many as may be held, within two blocks of every lane."""
+    """Asks for samples further on: for as many as may be held, and for one batch whenever all are idle."""
     most = most_planned(cfg)
-    while not planned or (
-        reading_.held < cfg.data.read_ahead_bytes and len(planned) * len(planned[0].keys) < most
+    while (idle and not planned) or (
+        reading_.held < cfg.data.read_ahead_bytes and sum(len(job.keys) for job in planned) < most
     ):
         job = next(jobs, None)
         if job is None:
