@@ -16,9 +16,9 @@ from table import Found, Table, Wanted, want_least
 
 from octshard.config import TrainConfig, load
 from octshard.train import stream
+from octshard.train.batch import Batch, Share, Way
 from octshard.train.buffers import Buffers
 from octshard.train.order import StreamPosition
-from octshard.train.stream import Batch, Share, Way
 from octshard.train.table import open_table
 
 LATENCY_S, BYTES_PER_S, REQUEST = 0.05, 60e6, 16e6

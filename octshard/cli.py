@@ -315,8 +315,19 @@ def train(config: Sequence[str], overrides: Sequence[str]) -> None:
 
 @cli.command("stream-check")
 @click.option("--config", multiple=True, required=True, type=click.Path(), help="YAML file; may repeat.")
-@click.option("--readers", default=1, show_default=True, help="Processes (hosts) that share the stream.")
-@click.option("--devices", default=0, help="Accelerators of all of them together; 0 = as many as here.")
+@click.option(
+    "--readers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes (hosts) that share the stream.",
+)
+@click.option(
+    "--devices",
+    type=click.IntRange(0),
+    default=0,
+    help="Accelerators of all of them together; 0 = as many as here.",
+)
 @click.option("--seconds", default=5.0, show_default=True, help="For each stage; 0 = simulate only.")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 def stream_check(

@@ -8,8 +8,8 @@ import torch
 from octshard.config import RunConfig
 from octshard.errors import UsageError
 from octshard.train import device
+from octshard.train.batch import Batch
 from octshard.train.order import StreamPosition
-from octshard.train.stream import Batch
 
 
 class Pair(NamedTuple):

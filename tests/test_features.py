@@ -11,8 +11,8 @@ from octshard.errors import OctshardError
 from octshard.eval import features
 from octshard.rng import rng_for
 from octshard.train import device
+from octshard.train.batch import Batch
 from octshard.train.order import StreamPosition
-from octshard.train.stream import Batch
 from octshard.train.vit import Encoder
 
 KEYS = ("a", "b", "c", "d", "e")

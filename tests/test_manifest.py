@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -159,3 +161,15 @@ def test_the_readme_explains_every_column() -> None:
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| ")]
     explained = {name.strip() for cell in cells for name in cell.split(",")}
     assert {field.name for field in dataclasses.fields(Row)} == explained - {"column"}
+
+
+def test_a_process_that_has_read_tables_ends_with_its_own_exit_code(tmp_path: Path) -> None:
+    """Arrow's threads must not hold Python objects when the interpreter ends: now and then it would abort."""
+    manifest.write_rows(f"{tmp_path}/{manifest.SAMPLES}", [])
+    manifest.write_shards(f"{tmp_path}/{manifest.SHARDS}", [])
+    manifest.write_info(f"{tmp_path}/{manifest.INFO}", {})
+    script = "import sys; from octshard import manifest; manifest.open_dataset(sys.argv[1]); sys.exit(2)"
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    for _ in range(2):
+        together = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(6)]
+        assert [(one.communicate()[1], one.returncode) for one in together] == [(b"", 2)] * 6

@@ -1,12 +1,15 @@
 """Bytes by ranges: neighbours in one request, order kept, memory bounded, faults named."""
 
 import contextlib
+import gc
 import hashlib
 import itertools
 import random
 import threading
 import uuid
+import weakref
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import faulty_store
@@ -118,17 +121,69 @@ def planned(entries: list[Entry]) -> Iterator[tuple[Reading, list[Asked]]]:
         yield one, asked
 
 
-def test_held_counts_a_reply_until_its_last_sample_is_used(remote: str) -> None:
-    entries = entries_of(remote, 4)
-    scratch = Scratch()
-    with opened() as one:
-        asked = [one.ask(entry) for entry in entries]
-        assert one.held == 4 * SIZE
-        take_all(one, asked[:2])
-        for each in asked[2:]:
-            one.take(each, scratch)
+def test_held_counts_a_reply_until_its_last_sample_is_used(
+    remote: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four come in one reply, the fifth by itself."""
+    monkeypatch.setattr(reading, "REQUEST", 4 * SIZE)
+    held = []
+    with opened(connections=0) as one:  # requests are made by hand
+        asked = [one.ask(entry) for entry in entries_of(remote, 5)]
+        for each in asked:
+            if not each.reply.done():
+                one._read(one._next_group())
+            one.take(each, Scratch())
             one.done(each)
-        assert one.held == 0
+            held.append(one.held)
+    assert held == [5 * SIZE] * 3 + [SIZE, 0]
+
+
+def test_a_reply_goes_with_its_last_sample_though_who_asked_remains(
+    remote: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Data(bytearray):
+        """Bytes that can be watched."""
+
+    made = []
+    honest = store.read_piece
+
+    def watched(url: str, start: int, stop: int) -> store.Piece:
+        piece = honest(url, start, stop)
+        data = Data(piece.data)
+        made.append(weakref.ref(data))
+        return piece._replace(data=data)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "read_piece", watched)
+    with opened() as one:
+        asked = [one.ask(entry) for entry in entries_of(remote, 4)]
+        take_all(one, asked)
+        gc.collect()
+        assert made
+        assert [ref() for ref in made] == [None] * len(made)
+        assert len(asked) == 4
+
+
+def test_only_the_near_half_is_read_and_neighbours_on_both_sides_come_along(remote: str) -> None:
+    """Without threads, what the next request would be is asked by hand."""
+    apart = entries_of(remote, 1, shards=16)
+    with opened(connections=0) as one:
+        for entry in apart:
+            one.ask(entry)
+        assert [one._next_group()[0].number for _ in range(8)] == list(range(8))
+        assert one._due() is None
+        one.ask(apart[0])
+        one.ask(apart[1])
+        assert one._due() is not None
+    together = entries_of(f"{remote}/more", 8)
+    with opened(connections=0) as one:
+        for number in (5, 3, 6, 4, 1):
+            one.ask(together[number])
+        assert [asked.entry.row.key for asked in one._next_group()] == [
+            "key0-3",
+            "key0-4",
+            "key0-5",
+            "key0-6",
+        ]
 
 
 def test_a_cut_shard_spoils_only_what_was_cut_and_names_it(remote: str) -> None:
@@ -177,12 +232,36 @@ def test_whatever_goes_wrong_in_a_thread_reaches_who_waits(
         one.take(one.ask(entry), Scratch())
 
 
-def test_closing_lets_go_of_those_who_wait_and_ends_the_threads(remote: str) -> None:
-    entries = entries_of(remote, 9)
-    one = Reading(2, None)
-    for entry in entries:
-        one.ask(entry)
-    one.close()
+def test_closing_lets_go_of_those_who_wait_and_ends_the_threads(
+    remote: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = entries_of(remote, 1, shards=9)
+    gate, reached = threading.Event(), threading.Event()
+
+    def stuck(*_: object) -> store.Piece:
+        reached.set()
+        gate.wait()
+        raise store.StoreError("too late")
+
+    monkeypatch.setattr(store, "read_piece", stuck)
+    one = Reading(1, None)
+    asked = [one.ask(entry) for entry in entries]
+    reached.wait()
+    met: list[BaseException] = []
+
+    def waiting() -> None:
+        try:
+            one.take(asked[8], Scratch())
+        except BaseException as error:
+            met.append(error)
+
+    waiter, closer = threading.Thread(target=waiting), threading.Thread(target=one.close)
+    waiter.start()
+    closer.start()
+    waiter.join(20)  # while the request before its own still hangs
+    assert [type(error) for error in met] == [CancelledError]
+    gate.set()
+    closer.join(20)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("stream-read")]
 
 

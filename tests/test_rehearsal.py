@@ -1,5 +1,6 @@
 """What stream-check says: the simulation by a second count, the stages with rates, the slowest named."""
 
+import re
 import uuid
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_an_order_that_is_not_shuffled_is_told(shards: str) -> None:
 
 
 def test_the_slowest_stage_is_named_with_what_helps(shards: str) -> None:
-    rates = [Rate("read", 50, 1, 1), Rate("unpack", 30, 1, 1), Rate("stream", 20, 1, 1)]
+    rates = [Rate("read", 50, 1), Rate("unpack", 30, 1), Rate("stream", 20, 1)]
     assert rehearsal.bottleneck(rates).stage == "unpack"
     cfg = config_of(shards, "data.read_ahead_bytes=1000")
     table = open_table(cfg, "train", 0)
@@ -99,3 +100,38 @@ def test_readers_that_do_not_fit_and_empty_tables_are_one_line(shards: str, tmp_
     empty = write_dataset(tmp_path / "empty", {"val": 3})
     with pytest.raises(UsageError, match="0 usable train samples"):
         list(rehearsal.lines(config_of(empty), 1, 0, 0))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "data.connections=0",
+        "data.threads=0",
+        "data.lanes=0",
+        "data.shuffle_window=0",
+        "run.per_device_batch=0",
+    ],
+)
+def test_what_train_refuses_is_refused(shards: str, wrong: str) -> None:
+    with pytest.raises(UsageError, match=f"{re.escape(wrong)}: want at least 1"):
+        list(rehearsal.lines(config_of(shards, wrong), 1, 0, 0.01))
+
+
+def test_what_the_cache_says_is_said(shards: str, tmp_path: Path) -> None:
+    far = f"memory://{uuid.uuid4().hex}"
+    first = shards.split(",")[0]
+    for name in store.list_names(first):
+        store.write(f"{far}/{name}", store.read(f"{first}/{name}"))
+    (tmp_path / "file").touch()
+    cfg = config_of(far, f"data.cache_dir={tmp_path}/file/cache", "data.read_ahead_bytes=0")
+    assert any(str(tmp_path / "file") in line for line in rehearsal.lines(cfg, 1, 0, 0.01))
+
+
+def test_blocks_and_bytes_are_those_of_one_reader(shards: str) -> None:
+    """8 lanes of 12 samples, blocks of 3: 24 samples over all readers."""
+    cfg = config_of(shards, "data.lanes=8", "data.shuffle_window=3")
+    table = open_table(cfg, "train", 0)
+    mean = np.mean([entry.stop - entry.start for entry in table.entries])
+    for readers in (1, 4):
+        found = rehearsal.simulate(table, cfg, 8, readers)
+        assert found.block_bytes == pytest.approx(24 * mean / readers, abs=1)

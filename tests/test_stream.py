@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import faulty_store
 import numpy as np
 import pytest
+import torch
 from tiny_run import SHAPE, config_for, voxels_of, write_dataset
 
 from octshard import manifest, store
@@ -23,10 +24,9 @@ from octshard.errors import OctshardError, UsageError
 from octshard.manifest import Row
 from octshard.shard import BadSample
 from octshard.train import order, reading, stream
+from octshard.train.batch import Batch, Share, Way
 from octshard.train.buffers import Buffers
 from octshard.train.order import StreamPosition
-from octshard.train.reading import Scratch
-from octshard.train.stream import Batch, Share, Way
 from octshard.train.table import Entry, Table, open_table, order_of
 
 WHOLE = Share(4, 0, 1)
@@ -82,8 +82,6 @@ def test_crops_follow_seed_epoch_and_key_alone(shards: str) -> None:
     table = open_table(one, "train", 0)
     for a, b in zip(take(table, one, WHOLE, START, 9), take(table, two, WHOLE, START, 9), strict=True):
         assert np.array_equal(a.voxels_BDHW, b.voxels_BDHW)
-    places = {stream.window((6, 20, 24), (8, 32, 16), np.random.default_rng(i))[2].start for i in range(99)}
-    assert places == set(range(9))
 
 
 def test_readers_and_resumes_give_the_tail_of_the_same_batches(shards: str) -> None:
@@ -152,24 +150,56 @@ def test_an_error_in_prepare_reaches_the_consumer_at_its_turn(shards: str) -> No
         next(batches)
 
 
-def test_prefetch_is_bounded_and_closing_stops_the_threads(
-    shards: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cfg = config_of(shards, f"data.prefetch_bytes={2 * 4 * 8 * 32 * 16}", "data.read_ahead_bytes=1")
-    table = open_table(cfg, "train", 0)
-    reads: list[str] = []
-    read_local = reading.read_local
+def test_prefetch_is_bounded_and_closing_stops_the_threads(shards: str) -> None:
+    """Two batches ahead of the one that is waited for."""
+    cfg = config_of(shards, f"data.prefetch_bytes={2 * 4 * 8 * 32 * 16}")
+    made: list[torch.Tensor] = []
+    buffers = Buffers()
 
-    def counted(entry: Entry, path: str, scratch: Scratch) -> memoryview:
-        reads.append(path)
-        return read_local(entry, path, scratch)
+    def counted(size: Sequence[int]) -> torch.Tensor:
+        made.append(buffers.take(size))
+        return made[-1]
 
-    monkeypatch.setattr(reading, "read_local", counted)
-    batches = stream.training(table, cfg, WHOLE, START, WAY)
-    next(batches)
+    way = Way(lambda batch: batch, counted, pytest.fail)
+    batches = stream.training(open_table(cfg, "train", 0), cfg, WHOLE, START, way)
+    for taken in range(4):
+        next(batches)
+        assert len(made) == 3 + taken
     batches.close()
-    assert len(reads) <= 4 * (1 + 2 + 1)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("stream")]
+
+
+@pytest.mark.parametrize("where", ["near", "far"])
+def test_read_ahead_is_bounded_in_bytes(shards: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One batch of four may come on top of the bound, and one batch is always asked for."""
+    near = config_of(shards)
+    size = max(entry.stop - entry.start for entry in open_table(near, "train", 0).entries)
+    there = shards if where == "near" else remote_copy(shards, f"memory://{uuid.uuid4().hex}")
+    held: list[int] = []
+    honest = reading.Reading.ask
+
+    def asked(one: reading.Reading, entry: Entry) -> reading.Asked:
+        found = honest(one, entry)
+        held.append(one.held)
+        return found
+
+    monkeypatch.setattr(reading.Reading, "ask", asked)
+    for bound in (1, 10 * size):
+        held.clear()
+        cfg = config_of(there, f"data.read_ahead_bytes={bound}", "data.prefetch_bytes=100000000")
+        take(open_table(cfg, "train", 0), cfg, WHOLE, START, 30)
+        assert max(held) <= bound + 4 * size
+    assert max(held) > 5 * size
+
+
+def test_crops_differ_from_pass_to_pass(shards: str) -> None:
+    cfg = config_of(shards)
+    seen: dict[str, list[np.ndarray]] = {}
+    for batch in take(open_table(cfg, "train", 0), cfg, WHOLE, START, 12):
+        for key, voxels_DHW in zip(batch.keys, batch.voxels_BDHW, strict=True):
+            seen.setdefault(key, []).append(voxels_DHW.numpy())
+    changed = [not np.array_equal(found[0], found[1]) for found in seen.values() if len(found) > 1]
+    assert sum(changed) > len(changed) / 2  # one of nine places each: 8 of 9 change
 
 
 def test_voxels_that_the_table_denies_are_an_error(shards: str) -> None:
@@ -254,6 +284,10 @@ def test_another_of_its_lane_stands_in_for_a_bad_sample(shards: str, tmp_path: P
     batches = take(open_table(cfg, "train", 0), cfg, WHOLE, START, 12)
     bad = [line for batch in batches for line in batch.substituted]
     assert len(bad) == 3  # one in each of the epochs of 16 samples
+    lanes: dict[tuple[int, int], set[str]] = {}
+    for batch in whole:  # two lanes of an epoch are its even and its odd places
+        for place, key in enumerate(batch.keys):
+            lanes.setdefault((batch.epoch_B[0], place % 2), set()).add(key)
     for a, b in zip(whole, batches, strict=True):
         assert (a.position, a.epoch_B) == (b.position, b.epoch_B)
         differ = [(old, new) for old, new in zip(a.keys, b.keys, strict=True) if old != new]
@@ -263,6 +297,8 @@ def test_another_of_its_lane_stands_in_for_a_bad_sample(shards: str, tmp_path: P
             assert f"({old}): xxh3 " in line
             assert line.endswith(f"{new} stands in for it")
             assert new in voxels_found(b)
+            assert new in lanes[b.epoch_B[0], b.keys.index(new) % 2]
+            assert b.seeds[b.keys.index(new)] == f"{new} for {old}"
     tails = [take(open_table(cfg, "train", 0), cfg, Share(4, r, 2), batches[1].position, 10) for r in (0, 1)]
     for k, batch in enumerate(batches[2:]):  # the same one stands in, whoever reads and from wherever
         assert tuple(np.ravel([[tails[0][k].keys[i], tails[1][k].keys[i]] for i in (0, 1)])) == batch.keys
@@ -298,9 +334,10 @@ def test_substitutes_are_few_or_the_run_stops(shards: str, tmp_path: Path) -> No
         )
         given = stream.training(open_table(cfg, "train", 0), cfg, WHOLE, START, WAY)
         with pytest.raises(BadSample, match=text):  # noqa: PT012 (the batches before the error are counted)
-            for lengths_ in range(9):
+            lengths.append(0)
+            while True:
                 next(given)
-        lengths.append(lengths_)
+                lengths[-1] += 1
     assert lengths[0] == lengths[1] > 0
     with pytest.raises(UsageError, match=r"data\.on_bad_sample=skip: unknown, want raise or substitute"):
         stream.check(config_of(copy, "data.on_bad_sample=skip"))
@@ -348,7 +385,7 @@ from tiny_run import config_for
 from octshard.train import stream
 from octshard.train.buffers import Buffers
 from octshard.train.order import StreamPosition
-from octshard.train.stream import Share, Way
+from octshard.train.batch import Share, Way
 from octshard.train.table import open_table
 
 cfg = config_for({shards!r}, "nowhere", "data.threads=2")
@@ -407,3 +444,33 @@ def test_killed_twenty_times_with_other_readers_each_time_it_is_the_undisturbed_
     assert logs[0] == logs[1]
     assert len(logs[1]) == 150
     assert logs[1][-1][1][0] > 5  # epochs
+
+
+def test_a_copy_that_rots_in_the_cache_is_read_again_from_the_store(shards: str, tmp_path: Path) -> None:
+    """The damage is the cache's, not the sample's: nothing is substituted, nothing stops, a line is said."""
+    far = remote_copy(shards, f"memory://{uuid.uuid4().hex}")
+    cfg = config_of(
+        far, f"data.cache_dir={tmp_path}", "data.on_bad_sample=substitute", "data.read_ahead_bytes=1"
+    )
+    said: list[str] = []
+    way = Way(lambda batch: batch, Buffers().take, said.append)
+    table = open_table(cfg, "train", 0)
+    with contextlib.closing(stream.training(table, cfg, WHOLE, START, way)) as batches:
+        found = list(islice(batches, 8))
+        for _ in range(200):  # epochs, until all four shards are there
+            if len(list(tmp_path.glob("*.tar"))) == 4:
+                break
+            found += list(islice(batches, 4))
+        found += list(islice(batches, 8))  # each is opened
+        for copy in tmp_path.glob("*.tar"):
+            data = bytearray(copy.read_bytes())
+            for entry in table.entries:
+                if entry.start + 900 < len(data):
+                    data[entry.start + 900] ^= 1
+            with open(copy, "r+b") as file:  # the same file, as a failing disk would have it
+                file.write(data)
+        found += list(islice(batches, 12))
+    near = config_of(shards)
+    assert same(take(open_table(near, "train", 0), near, WHOLE, START, len(found)), found)
+    assert not any(batch.substituted for batch in found)
+    assert any("a damaged copy, read from the store instead" in line for line in said)

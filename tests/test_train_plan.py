@@ -9,9 +9,9 @@ from tiny_run import config_for, write_dataset
 
 from octshard.errors import UsageError
 from octshard.train import plan
+from octshard.train.batch import Share
 from octshard.train.optim import Length
 from octshard.train.plan import Plan
-from octshard.train.stream import Share
 from octshard.train.table import open_table
 
 

@@ -18,8 +18,8 @@ from octshard import store
 from octshard.errors import OctshardError
 from octshard.resample import matrix, taps
 from octshard.train import device, views
+from octshard.train.batch import Batch
 from octshard.train.device import Backend
-from octshard.train.stream import Batch
 from octshard.train.vit import Encoder
 
 VERSION = 1  # of what is computed here: a change of a feature's meaning makes kept files stale

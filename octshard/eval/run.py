@@ -18,7 +18,7 @@ from octshard.eval.labels import Chosen
 from octshard.eval.report import Arm, Control, ProbeResult
 from octshard.rng import rng_for, seed_for
 from octshard.train import checkpoint, device, stream
-from octshard.train.stream import Batch, Way
+from octshard.train.batch import Batch, Share, Way
 from octshard.train.table import Table, open_table
 
 PRETRAINED, RANDOM, INTENSITY = "pretrained", "random-init", "raw-intensity"
@@ -146,7 +146,7 @@ def _batches(
     done, total = 0, sum(len(table.entries) for table in tables)
     tell("features", done, total)
     for table in tables:
-        for got in stream.evaluation(table, trained, stream.Share(batch, 0, 1), 0, way):
+        for got in stream.evaluation(table, trained, Share(batch, 0, 1), 0, way):
             yield got
             done += got.count
             tell("features", done, total)

@@ -31,13 +31,13 @@ from octshard.train import (
     views,
     watch,
 )
+from octshard.train.batch import Batch, Way
 from octshard.train.checkpoint import Saver, TrainState
 from octshard.train.device import Backend
 from octshard.train.feed import Fed
 from octshard.train.log import Log
 from octshard.train.order import StreamPosition
 from octshard.train.plan import Plan
-from octshard.train.stream import Batch, Way
 from octshard.train.table import Table, open_table, want_separate
 from octshard.train.watch import Recent, Watch
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from octshard.config import TrainConfig
 from octshard.errors import UsageError
 from octshard.train import masks, optim, order, stream
+from octshard.train.batch import Share
 from octshard.train.device import Backend
-from octshard.train.stream import Share
 from octshard.train.table import Table, order_of
 
 LEAST = {  # what whole numbers may not fall below

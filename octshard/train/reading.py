@@ -162,12 +162,19 @@ class Reading:
         """What the next request reads; waits until there is something. Empty at the end."""
         with self._changed:
             while not self._closed:
-                head = next(iter(self._waiting.values()), None)
-                # the far half of what is asked for is left to grow together with its neighbours
-                if head and head.number < self._used + max(self._least, (self._asked - self._used + 1) // 2):
+                if head := self._due():
                     return self._group(head)
                 self._changed.wait()
             return []
+
+    def _due(self) -> Asked | None:
+        """The first that waits, if it stands in the near half of what is asked for.
+
+        The far half is left to grow together with its neighbours, unless it is short.
+        """
+        head = next(iter(self._waiting.values()), None)
+        near = max(self._least, (self._asked - self._used + 1) // 2)
+        return head if head and head.number < self._used + near else None
 
     def _group(self, head: Asked) -> list[Asked]:
         """The head and its neighbours in the shard, behind and before, as far as one request goes."""

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,11 +17,11 @@ import numpy as np
 from octshard import shard, store
 from octshard.config import TrainConfig
 from octshard.errors import UsageError
-from octshard.train import device, feed, masks, order, reading, stream
+from octshard.train import device, feed, masks, order, plan, reading, stream
+from octshard.train.batch import Batch, Say, Share, Way
 from octshard.train.device import Backend
 from octshard.train.order import Order, StreamPosition
-from octshard.train.reading import Reading, Scratch
-from octshard.train.stream import Batch, Share, Way
+from octshard.train.reading import Asked, Reading, Scratch
 from octshard.train.table import Entry, Table, open_table, order_of
 from octshard.volume import product
 from octshard.wording import counted
@@ -60,7 +60,6 @@ class Rate(NamedTuple):
 
     stage: str
     volumes_per_s: float
-    megabytes_per_s: float
     cpu_ms: float
 
 
@@ -69,6 +68,7 @@ def lines(cfg: TrainConfig, readers: int, devices: int, seconds: float) -> Itera
     for each reader. seconds: for each stage; 0: nothing is measured.
     """
     stream.check(cfg)
+    plan.check_least(cfg)
     with contextlib.closing(device.open_backend(cfg.run)) as backend:
         batch = cfg.run.per_device_batch * (devices or backend.devices * readers)
         table = open_table(cfg, "train", masks.needed_tokens(cfg))
@@ -79,12 +79,16 @@ def lines(cfg: TrainConfig, readers: int, devices: int, seconds: float) -> Itera
         if seconds <= 0:
             return
         rates: list[Rate] = []
-        for rate in measure(table, cfg, Share(batch, 0, readers), backend, seconds):
+        said: list[str] = []
+        megabytes = float(np.mean([entry.stop - entry.start for entry in table.entries])) / 1e6
+        for rate in measure(table, cfg, Share(batch, 0, readers), backend, (seconds, said.append)):
             rates.append(rate)
             yield (
-                f"{rate.stage:<8}{rate.volumes_per_s:>10.1f} volumes/s{rate.megabytes_per_s:>10.0f} MB/s"
+                f"{rate.stage:<8}{rate.volumes_per_s:>10.1f} volumes/s"
+                f"{rate.volumes_per_s * megabytes:>10.1f} MB/s as stored"
                 f"{rate.cpu_ms:>9.1f} ms of CPU per volume"
             )
+        yield from said
         slowest = bottleneck(rates)
         yield (
             f"bottleneck of one reader: {slowest.stage}, {slowest.volumes_per_s:.1f} volumes/s; "
@@ -114,8 +118,11 @@ def simulate(table: Table, cfg: TrainConfig, batch: int, readers: int) -> Simula
     )
 
 
-def measure(table: Table, cfg: TrainConfig, share: Share, backend: Backend, seconds: float) -> Iterator[Rate]:
-    """The stages one by one, each for about so many seconds, then the whole stream."""
+def measure(
+    table: Table, cfg: TrainConfig, share: Share, backend: Backend, how: tuple[float, Say]
+) -> Iterator[Rate]:
+    """The stages one by one, each for about how[0] seconds, then the whole stream; how[1] hears its lines."""
+    seconds, say = how
     drawn = order.draws(order_of(table, cfg), StreamPosition(0, 0), share.batch, share.reader, share.readers)
     entries = [
         table.entries[sample]
@@ -126,7 +133,9 @@ def measure(table: Table, cfg: TrainConfig, share: Share, backend: Backend, seco
     yield _unpacking(entries[:HELD], cfg, seconds)
     if (sending := _sending(cfg, share, backend, seconds)) is not None:
         yield sending
-    yield _whole(table, cfg, share, backend, seconds)
+    way: Way[Batch] = Way(backend.stage, backend.empty, say)
+    batches = stream.training(table, cfg, share, StreamPosition(0, 0), way)
+    yield _whole(batches, share, backend, seconds)
 
 
 def bottleneck(rates: Sequence[Rate]) -> Rate:
@@ -222,20 +231,28 @@ def _together(table: Table, samples: np.ndarray, batch: int) -> float:
 
 
 def _reading(table: Table, cfg: TrainConfig, share: Share, seconds: float) -> Rate:
-    """The bytes alone, in the order and with the read-ahead of the stream."""
+    """The bytes alone, in the order, with the read-ahead and on the threads of the stream."""
     most = stream.most_planned(cfg)
     drawn = order.draws(order_of(table, cfg), StreamPosition(0, 0), share.batch, share.reader, share.readers)
     entries = (table.entries[sample] for one in drawn for sample in one.samples_B.tolist())
-    with contextlib.closing(Reading(cfg.data.connections, None)) as open_reading:
-        scratch, asked = Scratch(), deque([open_reading.ask(next(entries))])
+    scratches = [Scratch() for _ in range(cfg.data.threads)]
+    asked: deque[Asked] = deque()
+    with (
+        ThreadPoolExecutor(cfg.data.threads) as pool,
+        contextlib.closing(Reading(cfg.data.connections, None)) as open_reading,
+    ):
+
+        def take(one: Asked, scratch: Scratch) -> None:
+            open_reading.take(one, scratch)
+            open_reading.done(one)
 
         def act() -> int:
-            while len(asked) < most and open_reading.held < cfg.data.read_ahead_bytes:
+            while len(asked) < len(scratches) or (
+                len(asked) < most and open_reading.held < cfg.data.read_ahead_bytes
+            ):
                 asked.append(open_reading.ask(next(entries)))
-            one = asked.popleft()
-            size = len(open_reading.take(one, scratch))
-            open_reading.done(one)
-            return size
+            list(pool.map(take, [asked.popleft() for _ in scratches], scratches))
+            return len(scratches)
 
         return _rate("read", act, seconds)
 
@@ -251,14 +268,11 @@ def _unpacking(entries: Sequence[Entry], cfg: TrainConfig, seconds: float) -> Ra
         packed = shard.open_slice(data, row.key, row.xxh3, entries[turn].where)
         room = scratch.room(product(packed.shape))
         packed.unpack_into(np.frombuffer(room, np.uint8).reshape(packed.shape))
-        return len(data)
+        return 1
 
     scratches = [Scratch() for _ in range(cfg.data.threads)]
     with ThreadPoolExecutor(cfg.data.threads) as pool:
-        found = _rate("unpack", lambda: sum(pool.map(unpack, scratches)), seconds)
-    return found._replace(
-        volumes_per_s=found.volumes_per_s * cfg.data.threads, cpu_ms=found.cpu_ms / cfg.data.threads
-    )
+        return _rate("unpack", lambda: sum(pool.map(unpack, scratches)), seconds)
 
 
 def _sending(cfg: TrainConfig, share: Share, backend: Backend, seconds: float) -> Rate | None:
@@ -271,37 +285,30 @@ def _sending(cfg: TrainConfig, share: Share, backend: Backend, seconds: float) -
     def act() -> int:
         there = device.put(backend, batch)
         backend.fetch(there[:, 0, 0, 0])  # waits
-        return batch.nbytes
+        return size
 
-    found = _rate("send", act, seconds)
-    return found._replace(volumes_per_s=found.volumes_per_s * size, cpu_ms=found.cpu_ms / size)
+    return _rate("send", act, seconds)
 
 
-def _whole(table: Table, cfg: TrainConfig, share: Share, backend: Backend, seconds: float) -> Rate:
+def _whole(batches: Generator[Batch, None, None], share: Share, backend: Backend, seconds: float) -> Rate:
     """The stream as training has it, through the feeder, for a device that takes what it gets."""
-    said: list[str] = []
-    way: Way[Batch] = Way(backend.stage, backend.empty, said.append)
-    batches = stream.training(table, cfg, share, StreamPosition(0, 0), way)
-    size = share.batch // share.readers
     with feed.feeding(batches, backend) as fed:
 
         def act() -> int:
             values = next(fed).device.voxels_BDHW
             if values.device.type != "cpu":
                 backend.fetch(values[:, 0, 0, 0])  # waits
-            return values.nbytes
+            return share.batch // share.readers
 
         act()
-        found = _rate("stream", act, seconds)
-    return found._replace(volumes_per_s=found.volumes_per_s * size, cpu_ms=found.cpu_ms / size)
+        return _rate("stream", act, seconds)
 
 
 def _rate(stage: str, act: Callable[[], int], seconds: float) -> Rate:
-    """`act` again and again, at least twice; it returns bytes."""
-    done, total = 0, 0
+    """`act` again and again, at least twice; it returns volumes."""
+    acts, done = 0, 0
     wall, cpu = time.perf_counter(), time.process_time()
-    while done < 2 or time.perf_counter() - wall < seconds:
-        total += act()
-        done += 1
+    while acts < 2 or time.perf_counter() - wall < seconds:
+        acts, done = acts + 1, done + act()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return Rate(stage, done / wall, total / wall / 1e6, cpu / done * 1e3)
+    return Rate(stage, done / wall, cpu / done * 1e3)

@@ -24,7 +24,7 @@ _LEVELS = 255.0
 # The sum of the four bytes of a 32-bit hash (Irwin-Hall): near normal, and an integer on every backend.
 _BYTES_MEAN = 4 * 255 / 2
 _BYTES_STD = (4 * (256**2 - 1) / 12) ** 0.5
-_MOST = {"flip_d": 1.0, "flip_w": 1.0, "zoom": 0.5, "shift": 0.5, "tilt": 0.5}  # the others: any from 0 up
+_MOST = {"flip_d": 1.0, "flip_w": 1.0, "zoom": 0.5, "shift": 0.5, "tilt": 0.5}  # the others: 10
 
 
 class ViewParams(NamedTuple):
@@ -47,7 +47,7 @@ class ViewParams(NamedTuple):
 def check(cfg: ViewConfig) -> None:
     """UsageError names the first value of `views` that is out of its range."""
     for name, value in vars(cfg).items():
-        most = _MOST.get(name, float("inf"))
+        most = _MOST.get(name, 10.0)
         if not 0 <= value <= most:
             raise UsageError(f"views.{name}={value}: want a number from 0 to {most}")
 
