@@ -249,8 +249,9 @@ def _get(url: str, sha256: str = "") -> tuple[dict[str, pa.DataType], dict[str, 
     if sha256 and (found := hashlib.sha256(data).hexdigest()) != sha256:
         raise OctshardError(f"{url}: sha256 {found}, want {sha256} as in {INFO}; {AGAIN}")
     try:
-        # not BytesIO: a thread of Arrow's may hold a Python file when the interpreter ends, and abort it
-        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        # in this thread alone: one of Arrow's that lets go of a Python object at the end aborts the process
+        with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True) as file:
+            table = file.read(use_threads=False)
         return {field.name: field.type for field in table.schema}, table.to_pydict()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # what Arrow raises on damaged bytes
         said = (str(error).splitlines() or [type(error).__name__])[0]

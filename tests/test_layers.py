@@ -32,6 +32,7 @@ ROOMS = {"prep", "train", "eval"}
 FROM_TRAIN_TO_EVAL = {
     "train.vit",
     "train.checkpoint",
+    "train.batch",
     "train.device",
     "train.stream",
     "train.table",
