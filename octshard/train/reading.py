@@ -322,7 +322,7 @@ def _want_size(entry: Entry, found: int) -> None:
 
 def _advise(path: str, start: int, size: int) -> None:
     """Tells the system what will be read, so that it begins. Only a hint: the reader meets any error."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):  # not every system takes such hints
         file = os.open(path, os.O_RDONLY)
         try:
             os.posix_fadvise(file, start, size, os.POSIX_FADV_WILLNEED)
