@@ -69,9 +69,10 @@ def octshard(wish: Wish) -> Iterator[Batch]:
     It looks ahead by as many batches as DataLoader does with 2 workers; its default is more.
     """
     from octshard.config import TrainConfig
-    from octshard.train.batch import Share, Way, training
+    from octshard.train.batch import Share, Way
     from octshard.train.buffers import Buffers
     from octshard.train.order import StreamPosition
+    from octshard.train.stream import training
     from octshard.train.table import open_table
 
     cfg, shape = TrainConfig(), _shape(wish.source)

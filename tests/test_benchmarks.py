@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_run import write_dataset
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = ("prep.py", "resample.py", "stream.py")
@@ -60,3 +61,25 @@ def test_what_is_printed_is_markdown_with_wanted_beside_found(ran: tuple[str, di
     assert found["machine"]["cpu"] in text
     assert found["command"].endswith("out.json")
     assert found["command"] in text
+
+
+def test_our_reader_of_the_stream_reads_our_shards(tmp_path: Path) -> None:
+    """In the child process that the benchmark starts; the peers' need environments of their own."""
+    shards = write_dataset(tmp_path / "data", {"train": 9})
+    wish = {
+        "reader": "ours",
+        "source": shards,
+        "folder": "",
+        "workers": 2,
+        "batch": 2,
+        "samples": 8,
+        "per_file": 5,
+    }
+    command = [sys.executable, str(BENCHMARKS / "child.py"), "check", json.dumps(wish)]
+    done = subprocess.run(
+        command, input=json.dumps([shards, 20]) + "\n", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer["word"] == "silent", answer
+    assert len(answer["what"]) == 8
