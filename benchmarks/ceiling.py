@@ -32,7 +32,7 @@ def store(volumes: Volumes, work: Path, *, quick: bool) -> Found:
     rows, wanted = [], list[Wanted]()
     undisturbed = _run(str(folder), 4, volumes)[0]
     for connections, faults in ((1, 0.0), (2, 0.0), (4, 0.0), (4, FAULTS)):
-        if quick and connections == 2:
+        if quick and connections < 4:
             continue
         with slow_store.serving(
             folder, latency_s=LATENCY_S, bytes_per_s=BYTES_PER_S, fault_share=faults, seed=connections

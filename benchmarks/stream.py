@@ -91,7 +91,7 @@ def readers(work: Path, *, quick: bool) -> Found:
 
 def memory(work: Path, *, quick: bool) -> Found:
     """Resident memory of ours over many samples, after a warm-up of a tenth of a quarter."""
-    volumes, samples = _volumes(quick), 600 if quick else 20_000
+    volumes, samples = _volumes(quick), 240 if quick else 20_000
     entrant = Entrant("ours", 2, samples // 4 // BATCH, samples // 40 // BATCH)
     found: list[tuple[int, float]] = []
     with Child.start("read", _wish(entrant, volumes, work, quick), work) as child:
