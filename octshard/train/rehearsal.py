@@ -300,12 +300,12 @@ def _whole(batches: Generator[Batch, None, None], share: Share, backend: Backend
                 backend.fetch(values[:, 0, 0, 0])  # waits
             return share.batch // share.readers
 
-        act()
         return _rate("stream", act, seconds)
 
 
 def _rate(stage: str, act: Callable[[], int], seconds: float) -> Rate:
-    """`act` again and again, at least twice; it returns volumes."""
+    """`act` again and again, at least twice after a first time that does not count; it returns volumes."""
+    act()
     acts, done = 0, 0
     wall, cpu = time.perf_counter(), time.process_time()
     while acts < 2 or time.perf_counter() - wall < seconds:
