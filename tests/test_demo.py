@@ -8,8 +8,9 @@ from octshard import config, manifest
 from octshard.cli import shipped_config
 from octshard.config import PrepConfig, TrainConfig
 from octshard.demo import road
-from octshard.errors import UsageError
+from octshard.errors import OctshardError, UsageError
 from octshard.phantom.release import Wanted
+from octshard.train.loop import Outcome
 
 WANTED = Wanted(participants=24, seed=1, scale=0.06, eyes=("R",), defects=True)
 
@@ -89,3 +90,14 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "demo.json").write_text('{"participants": 3, "seed": 0}')
     with pytest.raises(UsageError, match=r"holds a demo of .* want .*; choose another --out"):
         road.run(str(tmp_path), WANTED, str)
+
+
+def test_a_demo_that_is_told_to_stop_probes_nothing(
+    walked: Path, small_configs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights of half a training would be judged as if they were the whole."""
+    stopped = Outcome(3, 48, None, stopped=True)
+    monkeypatch.setattr(road, "train", lambda *_: stopped)
+    monkeypatch.setattr(road, "linear_probe", lambda *_: pytest.fail("it was probed"))
+    with pytest.raises(OctshardError, match="stopped at step 3 of training; run it again to go on"):
+        road.run(str(walked), WANTED, lambda name: str(small_configs / name))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from octshard import config, manifest, store
 from octshard.config import PrepConfig, ProbeConfig, TrainConfig
 from octshard.demo import report
-from octshard.errors import UsageError
+from octshard.errors import OctshardError, UsageError
 from octshard.eval.run import linear_probe
 from octshard.phantom.release import Wanted, write_release
 from octshard.pool import cores
@@ -70,7 +70,9 @@ def run(out: str, wanted: Wanted, configs: Callable[[str], str]) -> str:
         words = [f"data.shards={json.dumps(folders)}", f"run.out={road.at('run')}"]
         training = config.load(TrainConfig, [configs("demo.yaml")], words)
         said: list[str] = []
-        train(training, said.append, lambda i, n, m: advance(i, n, shown(m)))
+        outcome = train(training, said.append, lambda i, n, m: advance(i, n, shown(m)))
+        if outcome.stopped:  # SIGTERM: half-trained weights are not what the page is about
+            raise OctshardError(f"{out}: stopped at step {outcome.step} of training; run it again to go on")
     with road.station("5/5 linear probe") as advance:
         words = [
             f"checkpoint={road.at('run')}", f"shards={json.dumps(folders)}", f"out={road.at('probe')}",
