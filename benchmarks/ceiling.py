@@ -14,7 +14,8 @@ import slow_store
 from formats import Volumes, shards
 from table import Found, Table, Wanted, want_least
 
-from octshard.config import TrainConfig, load
+from octshard.config.load import load
+from octshard.config.train import TrainConfig
 from octshard.train import stream
 from octshard.train.batch import Batch, Share, Way
 from octshard.train.buffers import Buffers

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from octshard.imaging.volume import Shape, Spacing
 from octshard.rng import rng_for
-from octshard.volume import Shape, Spacing
 
 DEPTHS_MM = (0.70, 0.78, 0.83, 0.90, 1.02, 1.06, 1.11)  # of the boundaries, for a cube 2.6 mm deep
 STEPS = (

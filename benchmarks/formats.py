@@ -18,11 +18,11 @@ import numpy as np
 from cube import edges_at_zero, truth
 from scans import Wish, make
 
-from octshard import manifest, shard
-from octshard.config import PrepConfig
-from octshard.manifest import Row, ShardInfo
+from octshard.config.prep import PrepConfig
+from octshard.dataset import shard, tables
+from octshard.dataset.tables import Row, ShardInfo
+from octshard.imaging.volume import SampleKey, Shape, Spacing, product
 from octshard.rng import rng_for
-from octshard.volume import SampleKey, Shape, Spacing, product
 
 MADE = 1  # part of every cached name: raise it when what is made changes
 EXTENT_MM: Spacing = (6.0, 2.5, 6.0)
@@ -107,9 +107,9 @@ def _write(wanted: Volumes, folder: Path) -> None:
                 for (row, _), offset in zip(made, sums.offsets, strict=True)
             ]
             infos.append(ShardInfo(name, "phantom", "train", len(made), sums.bytes, sums.sha256))
-    manifest.write_rows(str(folder / manifest.SAMPLES), rows)
-    manifest.write_shards(str(folder / manifest.SHARDS), infos)
-    manifest.write_info(str(folder / manifest.INFO), {"device": "phantom"})
+    tables.write_rows(str(folder / tables.SAMPLES), rows)
+    tables.write_shards(str(folder / tables.SHARDS), infos)
+    tables.write_info(str(folder / tables.INFO), {"device": "phantom"})
 
 
 def _sample(wanted: Volumes, clean_DHW: np.ndarray, number: int) -> tuple[Row, bytes]:

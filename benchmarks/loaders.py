@@ -68,7 +68,7 @@ def octshard(wish: Wish) -> Iterator[Batch]:
 
     It looks ahead by as many batches as DataLoader does with 2 workers; its default is more.
     """
-    from octshard.config import TrainConfig
+    from octshard.config.train import TrainConfig
     from octshard.train.batch import Share, Way
     from octshard.train.buffers import Buffers
     from octshard.train.order import StreamPosition

@@ -9,12 +9,14 @@ import numpy as np
 from scans import Input
 from table import Spent, run_alone
 
-from octshard import checksum, pool, shard
-from octshard.config import PrepConfig
-from octshard.manifest import Row
+from octshard import pool
+from octshard.config.prep import PrepConfig
+from octshard.dataset import shard
+from octshard.dataset.tables import Row
+from octshard.imaging.volume import SampleKey
 from octshard.prep import aireadi, decode, dicom, plan, sample
 from octshard.prep.plan import Member
-from octshard.volume import SampleKey
+from octshard.storage import checksum
 
 
 def begin() -> None:
@@ -70,4 +72,4 @@ def command(root: Path, dst: Path, workers: int) -> Spent:
     """What `octshard prep shard` of all devices takes, from nothing, as a process of its own."""
     shutil.rmtree(dst, ignore_errors=True)
     words = ["prep", "shard", str(root), str(dst), "--device", "all", "--workers", str(workers)]
-    return run_alone([sys.executable, "-m", "octshard.cli", *words])
+    return run_alone([sys.executable, "-m", "octshard.cli.main", *words])

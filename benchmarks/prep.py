@@ -20,7 +20,7 @@ from scans import Input, Wish, listing, make, release
 from table import Found, Spent, Table, clock, in_fresh_process, report, want_least, want_most
 from volumes import LOSSLESS, LOSSY, NATIVE, compare, decode_alone, label
 
-from octshard.config import PrepConfig
+from octshard.config.prep import PrepConfig
 
 
 def memory(work: Path, *, quick: bool) -> Found:

@@ -24,11 +24,11 @@ from monai.transforms import Spacing as MonaiSpacing
 from scipy import ndimage
 from table import Found, Table, Wanted, clock, report, want_least, want_most
 
+from octshard.imaging.resample import resample
+from octshard.imaging.volume import SampleKey, Shape, Spacing, Volume, resampled_shape
 from octshard.prep import decode, dicom
 from octshard.prep.aireadi import read_release
 from octshard.prep.plan import triple
-from octshard.resample import resample
-from octshard.volume import SampleKey, Shape, Spacing, Volume, resampled_shape
 
 TARGET_MM: Spacing = (0.05, 0.02, 0.02)
 PLACES = (0.25, 0.5, 0.75)  # shares of the extent at which a spot is looked for

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from octshard.imaging.volume import Shape, Spacing
 from octshard.phantom import cohort, scan
 from octshard.phantom import eye as anatomy
 from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
 from octshard.prep import dicom
 from octshard.prep.aireadi import Entry
 from octshard.rng import rng_for
-from octshard.volume import Shape, Spacing
 
 PERSON = "1001"
 HEAD = (

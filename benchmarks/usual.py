@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, ResizeWithPadOrCropd, Spacingd
 from table import Spent, clock
 
-from octshard.volume import Shape, Spacing
+from octshard.imaging.volume import Shape, Spacing
 
 
 def run(

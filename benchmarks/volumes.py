@@ -17,7 +17,7 @@ from pydicom.encaps import generate_frames
 from scans import Input, Wish, make
 from table import Found, Spent, Table, Wanted, clock, middle, want_least, want_most
 
-from octshard.config import PrepConfig
+from octshard.config.prep import PrepConfig
 from octshard.prep.plan import triple
 
 NATIVE, LOSSLESS, LOSSY = "native", "j2k", "j2k_lossy"

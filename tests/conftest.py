@@ -11,7 +11,7 @@ from pathlib import Path
 import faulty_store
 import pytest
 
-from octshard import cloud
+from octshard.storage import client
 
 BUCKET = "octshard-test"
 
@@ -82,7 +82,7 @@ def faulty(
     """A store that fails on demand behind gs://faulty and s3://faulty; its clients lose patience soon."""
     need("gcsfs")
     need("s3fs")
-    monkeypatch.setattr(cloud, "STALL_S", 0.4)
+    monkeypatch.setattr(client, "STALL_S", 0.4)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", faulty_server.url)
     for name, value in s3_settings(faulty_server.url).items():
         monkeypatch.setenv(name, value)

@@ -75,7 +75,7 @@ def changed(number: int, change: Callable[[bytes], bytes | None], participant: s
     return replace(file, data=change(file.data))
 
 
-def tables(root: Path, files: Sequence[File], splits: dict[str, str]) -> None:
+def write_tables(root: Path, files: Sequence[File], splits: dict[str, str]) -> None:
     """manifest.tsv (with a byte-order mark) and participants.tsv."""
     root.mkdir(parents=True, exist_ok=True)
     lines = ["\t".join(row) for row in [HEAD, *(file.row() for file in files)]]
@@ -89,7 +89,7 @@ def tables(root: Path, files: Sequence[File], splits: dict[str, str]) -> None:
 
 def unpacked(root: Path, files: Sequence[File], splits: dict[str, str]) -> Path:
     """A release with its DICOMs in place."""
-    tables(root, files, splits)
+    write_tables(root, files, splits)
     for file in files:
         if file.data is not None:
             target = root / file.path
@@ -100,7 +100,7 @@ def unpacked(root: Path, files: Sequence[File], splits: dict[str, str]) -> Path:
 
 def zipped(root: Path, files: Sequence[File], splits: dict[str, str]) -> Path:
     """A release with one ZIP per device, its members under PERSON/FILE."""
-    tables(root, files, splits)
+    write_tables(root, files, splits)
     for device in sorted({file.device for file in files}):
         (root / device).mkdir(exist_ok=True)
         with zipfile.ZipFile(root / device / f"{device}.zip", "w", zipfile.ZIP_DEFLATED) as archive:

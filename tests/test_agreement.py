@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from octshard.config import TrainConfig
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.train import agreement
 from octshard.train.device import Backend, Sent

@@ -13,14 +13,15 @@ import pytest
 import webdataset
 from made_release import RASTER, File, changed, scan, sound, unpacked
 
-from octshard import manifest, shard, store
-from octshard.config import PrepConfig
-from octshard.intensity import histogram, moments
-from octshard.manifest import Row, ShardInfo
+from octshard.config.prep import PrepConfig
+from octshard.dataset import shard, tables
+from octshard.dataset.tables import Row, ShardInfo
+from octshard.imaging.intensity import histogram, moments
 from octshard.prep import build, dicom, sample
 from octshard.prep.aireadi import Entry, read_release
 from octshard.prep.plan import ShardPlan, plan
 from octshard.prep.sample import Reader, Task, Unpacked
+from octshard.storage import store
 
 CFG = PrepConfig(target_spacing=[0.08, 0.04, 0.04], image_size=[4, 8, 8])
 
@@ -45,7 +46,7 @@ def built(tmp_path: Path, files: list[File], cfg: PrepConfig = CFG) -> dict[str,
     build_here(made, cfg, reader, tmp_path / "out")
     return {
         row.sop_instance_uid: row
-        for row in manifest.read_rows(str(tmp_path / "out" / f"{made.name}.rows.parquet"))
+        for row in tables.read_rows(str(tmp_path / "out" / f"{made.name}.rows.parquet"))
     }
 
 
@@ -107,10 +108,10 @@ def test_every_kind_of_file_gives_exactly_one_row(tmp_path: Path) -> None:
         sound(5),
     ]
     made, reader = one_plan(tmp_path, files)
-    told: list[manifest.Row] = []
+    told: list[tables.Row] = []
     samples = (sample.make(task, CFG, reader) for task in build.tasks(made, {}))
     info = build.build_shard(made, samples, str(tmp_path / "out"), told.append)
-    rows = manifest.read_rows(str(tmp_path / "out" / "train-000000.rows.parquet"))
+    rows = tables.read_rows(str(tmp_path / "out" / "train-000000.rows.parquet"))
     assert [row.source for row in rows] == [member.entry.path for member in made.members]
     assert sorted(row.reason for row in rows) == [
         "",
@@ -223,7 +224,7 @@ def test_finished_means_done_rows_and_tar_agree(tmp_path: Path) -> None:
     info = build_here(made, CFG, reader, out)
     assert build.finished(made, str(out)) == (
         info,
-        manifest.read_rows(str(out / "train-000000.rows.parquet")),
+        tables.read_rows(str(out / "train-000000.rows.parquet")),
     )
     for suffix in (".tar", ".rows.parquet", ".done.json"):
         file = out / f"train-000000{suffix}"

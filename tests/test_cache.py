@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from octshard import disk, store
-from octshard.fault import StoreError
+from octshard.storage import local, store
+from octshard.storage.errors import StoreError
 from octshard.train import cache, copies
 from octshard.train.cache import Cache
 from octshard.train.copies import Shard
@@ -317,7 +317,7 @@ def test_a_shard_under_way_elsewhere_is_neither_downloaded_nor_swept(
     first.fill(shard)
     assert gate.reached.wait(30)
     partial = the_copy(tmp_path)
-    assert partial.name.endswith(disk.LEFTOVER)
+    assert partial.name.endswith(local.LEFTOVER)
     assert not has(second, shard)
     filled(second, shard)
     opened()
@@ -473,7 +473,7 @@ def test_a_damaged_copy_that_cannot_be_removed_is_a_miss(
 
 KILLED = """
 import hashlib, sys, threading
-from octshard import disk, store
+from octshard.storage import local, store
 from octshard.train import cache
 url, folder, size, sha256 = sys.argv[1:]
 cache.RANGE = 4096
@@ -499,7 +499,7 @@ def test_a_killed_download_leaves_a_partial_that_the_next_cache_sweeps(
     assert child.stdout is not None
     assert child.stdout.readline() == "first range written\n"
     living = opened(SIZE)
-    assert the_copy(tmp_path).name.endswith(disk.LEFTOVER)  # not swept while its owner lives
+    assert the_copy(tmp_path).name.endswith(local.LEFTOVER)  # not swept while its owner lives
     os.kill(child.pid, signal.SIGKILL)
     child.communicate()
     assert the_copy(tmp_path).read_bytes()[:4096] == content(1)[:4096]
@@ -559,7 +559,7 @@ def test_two_processes_that_fill_one_folder_keep_the_limit(tmp_path: Path) -> No
         assert child.exitcode == 0
     assert most <= limit
     assert held_bytes(tmp_path) > limit - 2000 - 700 * 11  # and the room is used
-    assert not [path for path in files(tmp_path) if path.name.endswith(disk.LEFTOVER)]
+    assert not [path for path in files(tmp_path) if path.name.endswith(local.LEFTOVER)]
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny_run import config_for
 
-from octshard import store
-from octshard.config import TrainConfig
+from octshard.config.train import TrainConfig
 from octshard.errors import OctshardError, UsageError
-from octshard.store import StoreError
+from octshard.storage import store
+from octshard.storage.store import StoreError
 from octshard.train import checkpoint, jepa, optim
 from octshard.train.checkpoint import Record, TrainState
 from octshard.train.order import StreamPosition

@@ -5,7 +5,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octshard import checksum
+from octshard.storage import checksum
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))

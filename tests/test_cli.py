@@ -7,7 +7,8 @@ from typing import Any
 import click
 import pytest
 
-from octshard import cli
+from octshard.cli import main
+from octshard.config import load
 from octshard.errors import OctshardError
 
 
@@ -23,13 +24,13 @@ def run(monkeypatch: pytest.MonkeyPatch, words: Sequence[str]) -> int:
     """Exit code of `octshard WORDS`."""
     monkeypatch.setattr(sys, "argv", ["octshard", *words])
     try:
-        cli.main()
+        main.main()
     except SystemExit as leaving:
         return int(leaving.code or 0)
     return 0
 
 
-@pytest.mark.parametrize("path", sorted(walk(cli.cli)), ids=" ".join)
+@pytest.mark.parametrize("path", sorted(walk(main.cli)), ids=" ".join)
 def test_every_command_helps_with_an_example(path: tuple[str, ...], monkeypatch: Any, capsys: Any) -> None:
     assert run(monkeypatch, [*path, "--help"]) == 0
     shown = capsys.readouterr().out
@@ -63,7 +64,7 @@ def test_every_command_helps_with_an_example(path: tuple[str, ...], monkeypatch:
 def test_mistakes_are_one_line_and_exit_2(
     words: list[str], code: int, message: str, tmp_path: Any, monkeypatch: Any, capsys: Any
 ) -> None:
-    places = {"smoke": str(cli.shipped_config("smoke_test.yaml")), "tmp": str(tmp_path)}
+    places = {"smoke": str(load.shipped_config("smoke_test.yaml")), "tmp": str(tmp_path)}
     assert run(monkeypatch, [word.format(**places) for word in words]) == code
     shown = capsys.readouterr().err.strip().splitlines()
     assert message in shown[-1]
@@ -83,7 +84,7 @@ def test_what_nobody_expected_is_one_line_too(monkeypatch: Any, capsys: Any) -> 
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("wires\ncrossed")
 
-    monkeypatch.setattr(cli.cli, "main", fail)
+    monkeypatch.setattr(main.cli, "main", fail)
     assert run(monkeypatch, ["demo"]) == 1
     assert (
         capsys.readouterr().err == "octshard: unexpected RuntimeError: wires crossed (--debug shows where)\n"
@@ -96,6 +97,6 @@ def test_failures_exit_1(monkeypatch: Any, capsys: Any) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OctshardError("shard 3: found a, want b")
 
-    monkeypatch.setattr(cli.cli, "main", fail)
+    monkeypatch.setattr(main.cli, "main", fail)
     assert run(monkeypatch, ["demo"]) == 1
     assert capsys.readouterr().err == "octshard: shard 3: found a, want b\n"

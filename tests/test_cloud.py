@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from faulty_store import HALF, LOST, RESET, SHORT, STALL, FaultyStore
 
-from octshard import cloud, store
-from octshard.store import StoreError
+from octshard.storage import client, remote, store
+from octshard.storage.store import StoreError
 
 DATA = random.Random(0).randbytes(5000)
 READS = [429, 500, 503, RESET, STALL, SHORT]
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("no_wait")
 
 @pytest.fixture
 def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store.random, "uniform", lambda low, high: 0.0)
+    monkeypatch.setattr(remote.random, "uniform", lambda low, high: 0.0)
 
 
 @SCHEMES
@@ -67,7 +67,7 @@ def test_writes_outlive_faults(scheme: str, fault: str | int, faulty: FaultyStor
 def test_a_failed_part_is_sent_again_and_no_other(
     scheme: str, fault: str | int, faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cloud, "PART", 2**18)
+    monkeypatch.setattr(client, "PART", 2**18)
     data = random.Random(1).randbytes(3 * 2**18 + 5)
     faulty.fail(fault, fault, when="PUT")
     store.write(f"{scheme}://faulty/a", data)
@@ -79,7 +79,7 @@ def test_a_failed_part_is_sent_again_and_no_other(
 
 
 def test_a_part_kept_by_half_goes_on_from_there(faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloud, "PART", 2**19)
+    monkeypatch.setattr(client, "PART", 2**19)
     data = random.Random(2).randbytes(2**20)
     faulty.fail(HALF, when="PUT")
     store.write("gs://faulty/a", data)
@@ -93,7 +93,7 @@ def test_a_part_kept_by_half_goes_on_from_there(faulty: FaultyStore, monkeypatch
 
 
 def test_parts_that_are_never_kept_are_given_up(faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloud, "PART", 2**18)
+    monkeypatch.setattr(client, "PART", 2**18)
     faulty.fail(*[HALF] * 100, when="PUT")
     with pytest.raises(
         StoreError, match="gave up after 6 attempts: bytes from 0 on were sent, 0 stand there"
@@ -105,7 +105,7 @@ def test_parts_that_are_never_kept_are_given_up(faulty: FaultyStore, monkeypatch
 def test_the_last_reply_of_an_upload_may_be_lost(
     faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cloud, "PART", 2**18)
+    monkeypatch.setattr(client, "PART", 2**18)
     data = random.Random(3).randbytes(2**18 + 1)
     faulty.fail(LOST, when="POST .*uploadId=")
     store.write("s3://faulty/a", data)
@@ -120,8 +120,8 @@ def test_the_last_reply_of_an_upload_may_be_lost(
 def test_an_upload_that_fails_is_taken_back(
     scheme: str, faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cloud, "PART", 2**18)
-    faulty.fail(*[503] * store.ATTEMPTS, when="PUT")
+    monkeypatch.setattr(client, "PART", 2**18)
+    faulty.fail(*[503] * remote.ATTEMPTS, when="PUT")
     with pytest.raises(StoreError, match="gave up after 6 attempts"):
         store.write(f"{scheme}://faulty/a", bytes(2**18 + 1))
     assert faulty.objects == {}
@@ -198,7 +198,7 @@ class Account:
 
 
 def test_a_refusal_names_the_service_account(faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloud.client("gs://faulty").fs.credentials, "credentials", Account())
+    monkeypatch.setattr(remote.client_for("gs://faulty").fs.credentials, "credentials", Account())
     faulty.fail(403)
     with pytest.raises(StoreError, match=r"does not let prep@lab\.iam\.gserviceaccount\.com do this"):
         store.write("gs://faulty/a", b"x")
@@ -232,7 +232,7 @@ def test_a_missing_bucket_is_one_line(scheme: str, act: Callable[[str], object],
 def test_a_bucket_is_asked_for_once(
     scheme: str, faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_STANDING", set())
+    monkeypatch.setattr(remote, "_STANDING", set())
     for name in ("a", "b", "c"):
         with pytest.raises(FileNotFoundError, match=f"{scheme}://faulty/{name}"):
             store.read(f"{scheme}://faulty/{name}")
@@ -243,7 +243,7 @@ def test_a_bucket_is_asked_for_once(
 def test_a_bucket_that_may_not_be_listed_stands(
     scheme: str, faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_STANDING", set())
+    monkeypatch.setattr(remote, "_STANDING", set())
     faulty.fail(403, when=r"GET /storage/v1/b/faulty/o\?|GET /faulty\?")
     with pytest.raises(FileNotFoundError):
         store.read(f"{scheme}://faulty/absent")
@@ -277,7 +277,7 @@ def test_waits_grow_and_are_drawn(scheme: str, faulty: FaultyStore, monkeypatch:
         drawn.append((low, high))
         return 0.0
 
-    monkeypatch.setattr(store.random, "uniform", draw)
+    monkeypatch.setattr(remote.random, "uniform", draw)
     faulty.fail(STALL, *[503] * 5)
     with pytest.raises(StoreError):
         store.read(f"{scheme}://faulty/a")

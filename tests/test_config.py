@@ -4,21 +4,23 @@ from pathlib import Path
 
 import pytest
 
-from octshard import config
-from octshard.config import PrepConfig, TrainConfig
+from octshard.config import fields
+from octshard.config.load import load, save
+from octshard.config.prep import PrepConfig
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
-def load(*words: str) -> TrainConfig:
-    return config.load(TrainConfig, overrides=words)
+def parse(*words: str) -> TrainConfig:
+    return load(TrainConfig, overrides=words)
 
 
 def test_overrides_win_over_files_and_defaults(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("model: {width: 96}\nrun: {seed: 3}\n")
-    cfg = config.load(TrainConfig, [file], ["run.seed=4"])
+    cfg = load(TrainConfig, [file], ["run.seed=4"])
     assert (cfg.model.width, cfg.run.seed, cfg.model.depth) == (96, 4, TrainConfig().model.depth)
 
 
@@ -36,41 +38,41 @@ def test_overrides_win_over_files_and_defaults(tmp_path: Path) -> None:
 )
 def test_mistakes_are_one_clear_line(word: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        load(word)
+        parse(word)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_or_broken_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
-        config.load(TrainConfig, [tmp_path / "absent.yaml"])
+        load(TrainConfig, [tmp_path / "absent.yaml"])
     (tmp_path / "broken.yaml").write_text("model: [1,\n")
     with pytest.raises(UsageError, match="not YAML"):
-        config.load(TrainConfig, [tmp_path / "broken.yaml"])
+        load(TrainConfig, [tmp_path / "broken.yaml"])
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(UsageError, match="want key: value pairs"):
-        config.load(TrainConfig, [tmp_path / "list.yaml"])
+        load(TrainConfig, [tmp_path / "list.yaml"])
 
 
 def test_the_digest_follows_the_result_only() -> None:
-    assert config.digest(load()) == config.digest(load("data.threads=7", "run.out=elsewhere"))
-    assert config.digest(load()) != config.digest(load("model.depth=11"))
-    assert config.digest(load()) != config.digest(load("objective.masks=[{context: 0.1}]"))
+    assert fields.digest(parse()) == fields.digest(parse("data.threads=7", "run.out=elsewhere"))
+    assert fields.digest(parse()) != fields.digest(parse("model.depth=11"))
+    assert fields.digest(parse()) != fields.digest(parse("objective.masks=[{context: 0.1}]"))
 
 
 def test_differences_name_the_key() -> None:
-    lines = config.differences(config.result_values(load()), config.result_values(load("model.depth=11")))
+    lines = fields.differences(fields.result_values(parse()), fields.result_values(parse("model.depth=11")))
     assert lines == ["model.depth: 12 -> 11"]
 
 
 def test_saved_text_loads_again(tmp_path: Path) -> None:
-    cfg = load("objective.masks=[{kind: cubes, context: 20, target: 30}]", "run.epochs=2")
-    (tmp_path / "c.yaml").write_text(config.save(cfg))
-    assert config.load(TrainConfig, [tmp_path / "c.yaml"]) == cfg
+    cfg = parse("objective.masks=[{kind: cubes, context: 20, target: 30}]", "run.epochs=2")
+    (tmp_path / "c.yaml").write_text(save(cfg))
+    assert load(TrainConfig, [tmp_path / "c.yaml"]) == cfg
 
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda f: f.name)
 def test_shipped_configs_load_and_say_what_they_are(file: Path) -> None:
-    cfg = config.load(TrainConfig, [file])
+    cfg = load(TrainConfig, [file])
     assert (cfg.run.epochs is None) != (cfg.run.samples_budget is None)
     assert cfg.run.global_batch % cfg.run.per_device_batch == 0
     head = file.read_text().split("\n\n")[0].lower()
@@ -79,12 +81,12 @@ def test_shipped_configs_load_and_say_what_they_are(file: Path) -> None:
 
 @pytest.mark.parametrize("file", sorted((CONFIGS / "prep").glob("*.yaml")), ids=lambda f: f.name)
 def test_shipped_prep_configs_load(file: Path) -> None:
-    config.load(PrepConfig, [file])
+    load(PrepConfig, [file])
 
 
 def test_seed_values_of_the_pretraining_configs() -> None:
-    single = config.load(TrainConfig, [CONFIGS / "pretrain_vjepa_single_domain.yaml"])
-    multi = config.load(TrainConfig, [CONFIGS / "pretrain_vjepa_multi_domain.yaml"])
+    single = load(TrainConfig, [CONFIGS / "pretrain_vjepa_single_domain.yaml"])
+    multi = load(TrainConfig, [CONFIGS / "pretrain_vjepa_multi_domain.yaml"])
     for cfg, epochs in ((single, 120), (multi, 150)):
         assert (cfg.model.width, cfg.model.depth, cfg.model.heads) == (768, 12, 12)
         assert (cfg.model.image_size, cfg.model.patch) == ([64, 384, 384], [4, 16, 16])

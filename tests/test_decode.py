@@ -18,8 +18,8 @@ from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.pixels import get_decoder
 from pydicom.uid import RLELossless
 
+from octshard.imaging.volume import Refused
 from octshard.prep import decode, dicom, elements
-from octshard.volume import Refused
 
 LIMIT = 10**9
 LITTLE, IMPLICIT, BIG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from octshard import config, manifest
-from octshard.cli import shipped_config
-from octshard.config import PrepConfig, TrainConfig
+from octshard.config.load import load, save, shipped_config
+from octshard.config.prep import PrepConfig
+from octshard.config.train import TrainConfig
+from octshard.dataset import tables
 from octshard.demo import road
 from octshard.errors import OctshardError, UsageError
 from octshard.phantom.release import Wanted
@@ -20,12 +21,12 @@ def small_configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's own configs with fewer, smaller steps."""
     folder = tmp_path_factory.mktemp("configs")
     (folder / "prep").mkdir()
-    prep = config.load(PrepConfig, [shipped_config("prep/demo.yaml")])
-    (folder / "prep/demo.yaml").write_text(config.save(prep))
+    prep = load(PrepConfig, [shipped_config("prep/demo.yaml")])
+    (folder / "prep/demo.yaml").write_text(save(prep))
     words = ["run.samples_budget=64", "model.depth=1", "model.width=32", "model.heads=1", "predictor.depth=1",
              "run.cpu_threads=2"]  # fmt: skip
-    training = config.load(TrainConfig, [shipped_config("demo.yaml")], words)
-    (folder / "demo.yaml").write_text(config.save(training))
+    training = load(TrainConfig, [shipped_config("demo.yaml")], words)
+    (folder / "demo.yaml").write_text(save(training))
     return folder
 
 
@@ -53,9 +54,9 @@ def test_the_page_tells_the_whole_road(walked: Path) -> None:
 
 @pytest.mark.slow
 def test_every_file_came_to_what_was_planted(walked: Path) -> None:
-    told = manifest.read_table(str(walked / "release/truth.parquet"))
+    told = tables.read_table(str(walked / "release/truth.parquet"))
     truth = {uid: {name: told[name][i] for name in told} for i, uid in enumerate(told["sop_instance_uid"])}
-    rows = [row for one in (walked / "shards").glob("[!.]*") for row in manifest.open_dataset(str(one)).rows]
+    rows = [row for one in (walked / "shards").glob("[!.]*") for row in tables.open_dataset(str(one)).rows]
     assert {row.sop_instance_uid for row in rows} == set(truth)
     for row in rows:
         wanted = truth[row.sop_instance_uid]

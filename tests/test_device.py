@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from octshard.config import RunConfig
+from octshard.config.train import RunConfig
 from octshard.errors import UsageError
 from octshard.train import device
 from octshard.train.batch import Batch

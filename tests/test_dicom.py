@@ -14,8 +14,8 @@ from made_release import RASTER, scan
 from pydicom.encaps import encapsulate, fragment_frame
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
+from octshard.imaging.volume import Refused
 from octshard.prep import decode, dicom, elements
-from octshard.volume import Refused
 
 LIMIT = 10**9
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_release import Part, zip_bytes
 
-from octshard import store
 from octshard.prep import directory
 from octshard.prep.directory import Place, RefusedMember
+from octshard.storage import store
 
 PARTS = [Part("a/one.dcm", b"one " * 100), Part("a/two.dcm", bytes(range(256)), method=0)]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from octshard import disk, store
-from octshard.fault import StoreError
+from octshard.storage import local, store
+from octshard.storage.errors import StoreError
 
 
 def test_sweep_removes_what_killed_writers_left(tmp_path: Path) -> None:
@@ -24,8 +24,8 @@ def test_sweep_removes_what_killed_writers_left(tmp_path: Path) -> None:
 def test_sweep_knows_what_a_writer_leaves(tmp_path: Path) -> None:
     with store.create(str(tmp_path / "a.tar")):
         (name,) = os.listdir(tmp_path)
-        assert disk.is_leftover(name)
-    assert not disk.is_leftover("a.tar")
+        assert local.is_leftover(name)
+    assert not local.is_leftover("a.tar")
 
 
 def test_what_is_no_file_has_no_size(tmp_path: Path) -> None:
@@ -34,10 +34,10 @@ def test_what_is_no_file_has_no_size(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "link").symlink_to("file")
-    assert disk.file_size(str(tmp_path / "file")) == disk.file_size(f"file://{tmp_path}/link") == 3
+    assert local.file_size(str(tmp_path / "file")) == local.file_size(f"file://{tmp_path}/link") == 3
     for name in ("absent", "folder", "pipe", "loop", "file/below", "a" * 300):
         with pytest.raises(FileNotFoundError):
-            disk.file_size(str(tmp_path / name))
+            local.file_size(str(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["loop", "file/below", "a" * 300])
@@ -83,7 +83,7 @@ def test_free_space_is_that_of_the_nearest_folder(tmp_path: Path, monkeypatch: p
         seen.append(Path(path))
         return shutil._ntuple_diskusage(100, 60, 40)  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(disk.shutil, "disk_usage", usage)
+    monkeypatch.setattr(local.shutil, "disk_usage", usage)
     assert store.free_bytes(str(tmp_path / "not" / "yet")) == 40
     assert store.free_bytes(f"file://{tmp_path}") == 40
     assert store.free_bytes("gs://bucket/folder") is None

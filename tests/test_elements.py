@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
+from octshard.imaging.volume import Refused
 from octshard.prep import dicom, elements
-from octshard.volume import Refused
 
 
 def file(encoding: str) -> bytes:

@@ -17,15 +17,16 @@ import pytest
 from made_release import File, changed, sound, unpacked, zipped
 from planted import Planted
 
-from octshard import lock, manifest, store
-from octshard.config import PrepConfig
+from octshard.config.prep import PrepConfig
+from octshard.dataset import tables
+from octshard.dataset.tables import Row
 from octshard.errors import OctshardError, UsageError
-from octshard.manifest import Row
 from octshard.prep import build, dicom, engine, sample
 from octshard.prep.aireadi import read_release
 from octshard.prep.count import Count
 from octshard.prep.sandbox import Job
 from octshard.rng import rng_for
+from octshard.storage import lock, store
 
 SPLITS = {"1001": "train", "4001": "val"}
 DEVICE = "topcon_triton"
@@ -55,7 +56,7 @@ def run(cfg: PrepConfig) -> engine.DeviceSummary:
 
 
 def tree(dst: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in (dst / DEVICE).iterdir() if p.name != manifest.RUN}
+    return {p.name: p.read_bytes() for p in (dst / DEVICE).iterdir() if p.name != tables.RUN}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def undisturbed(release: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 def test_the_tables_are_whole_and_agree(release: Path, tmp_path: Path) -> None:
     summary = run(config(release, tmp_path))
     assert (summary.stored, summary.refused) == (9, {"missing_file": 1, "truncated": 1})
-    dataset = manifest.open_dataset(str(tmp_path / DEVICE))
+    dataset = tables.open_dataset(str(tmp_path / DEVICE))
     assert len(dataset.rows) == 11
     assert len(dataset.samples("train")) == 6
     assert {row.participant for row in dataset.samples("val")} == {"4001"}
@@ -86,7 +87,7 @@ def test_one_and_two_workers_give_the_same_bytes(
     last = seen[-1]
     assert (last.device, last.total, last.stored, last.refused, last.fresh) == (DEVICE, 11, 9, 2, 11)
     assert last.bytes_read == sum(path.stat().st_size for path in release.rglob("*.dcm"))
-    told = json.loads((tmp_path / DEVICE / manifest.RUN).read_text())
+    told = json.loads((tmp_path / DEVICE / tables.RUN).read_text())
     assert (told["files"], told["workers"], told["engine"]) == (11, 2, "local")
 
 
@@ -105,7 +106,7 @@ def test_a_second_run_keeps_every_shard_and_a_damaged_one_is_made_again(
 
 KILLED = """
 import multiprocessing, os, signal, sys
-from octshard.config import PrepConfig
+from octshard.config.prep import PrepConfig
 from octshard.prep import engine
 
 def told(progress):
@@ -338,7 +339,7 @@ def test_a_decoder_that_crashes_every_time_costs_one_row(
         "missing_file": 1,
         "truncated": 1,
     }
-    dataset = manifest.open_dataset(str(tmp_path / DEVICE))
+    dataset = tables.open_dataset(str(tmp_path / DEVICE))
     (row,) = (row for row in dataset.refused if row.reason == "decoder_crash")
     assert row.sop_instance_uid == bad
     assert "SIGSEGV" in row.detail
@@ -361,7 +362,7 @@ def test_the_same_bytes_under_another_uid_are_a_duplicate(tmp_path: Path, shard_
     first = root / files[0].path
 
     def reasons(dst: Path) -> list[str]:
-        rows = manifest.open_dataset(str(dst / DEVICE)).rows
+        rows = tables.open_dataset(str(dst / DEVICE)).rows
         details = {row.source: (row.reason, row.detail) for row in rows}
         found = [details[file.path] for file in files]
         kept = next(i for i, (reason, _) in enumerate(found) if not reason)
@@ -413,14 +414,14 @@ def test_twins_are_settled_anew_when_a_run_goes_on(
     cfg = config(root, tmp_path / "dst")
     run(cfg)
     if in_flight:
-        rows = manifest.open_dataset(str(tmp_path / "dst" / DEVICE)).rows
+        rows = tables.open_dataset(str(tmp_path / "dst" / DEVICE)).rows
         assert {row.split for row in rows if row.source == files[0].path} == {"train"}
         (tmp_path / "dst" / DEVICE / "train-000000.done.json").unlink()
         (tmp_path / "dst" / DEVICE / "dataset.json").unlink()
     put(then)
     again = run(cfg)
     stored = {"whole": files[0], "cut": files[1], "absent": files[1]}[then]
-    rows = [row for row in manifest.open_dataset(str(tmp_path / "dst" / DEVICE)).rows if row.status == "ok"]
+    rows = [row for row in tables.open_dataset(str(tmp_path / "dst" / DEVICE)).rows if row.status == "ok"]
     assert {row.source for row in rows} == {stored.path, files[2].path, files[3].path}
     assert again.kept == 1  # only the test split had nothing to do with it
     run(dataclasses.replace(cfg, dst=str(tmp_path / "anew")))
@@ -443,7 +444,7 @@ def test_a_uid_that_only_the_headers_tell_makes_a_duplicate_too(tmp_path: Path) 
     files = [Nameless(file.scan, file.data) for file in made]
     root = unpacked(tmp_path / "release", files, {"1001": "train", "4001": "val", "7001": "test"})
     run(config(root, tmp_path / "dst"))
-    rows = {row.source: row for row in manifest.open_dataset(str(tmp_path / "dst" / DEVICE)).rows}
+    rows = {row.source: row for row in tables.open_dataset(str(tmp_path / "dst" / DEVICE)).rows}
     assert [rows[file.path].reason for file in files] == ["", "duplicate", ""]
     assert files[0].path in rows[files[1].path].detail
     assert rows[files[1].path].sop_instance_uid == made[0].scan.sop_instance_uid
@@ -484,7 +485,7 @@ def test_all_devices_are_done_though_one_is_absent(tmp_path: Path) -> None:
     with pytest.raises(OctshardError, match=text) as caught:
         engine.shard(config(root, tmp_path / "dst"), ["all"], nothing, nothing)
     assert "\n" not in str(caught.value)
-    assert manifest.open_dataset(str(tmp_path / "dst" / DEVICE)).info["counts"]["stored"] == 1
+    assert tables.open_dataset(str(tmp_path / "dst" / DEVICE)).info["counts"]["stored"] == 1
 
 
 def test_kept_are_shards_that_hold_something_and_were_not_made_again(tmp_path: Path) -> None:
@@ -500,7 +501,7 @@ def test_equal_pixels_in_other_bytes_are_flagged(tmp_path: Path) -> None:
     files = [sound(1), File(other, dicom.write(other)), sound(2)]
     root = unpacked(tmp_path / "release", files, {"1001": "train"})
     run(config(root, tmp_path))
-    rows = {row.source: row for row in manifest.open_dataset(str(tmp_path / DEVICE)).rows}
+    rows = {row.source: row for row in tables.open_dataset(str(tmp_path / DEVICE)).rows}
     assert [rows[file.path].flags for file in files] == [("equal_pixels",), ("equal_pixels",), ()]
     assert {row.status for row in rows.values()} == {"ok"}
 
@@ -534,7 +535,7 @@ def test_a_limit_draws_files_by_the_seed(release: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
         for name in ("a", "b"):
             run(config(release, tmp_path / f"{name}{seed}", limit=4, seed=seed))
-            rows = manifest.open_dataset(str(tmp_path / f"{name}{seed}" / DEVICE)).rows
+            rows = tables.open_dataset(str(tmp_path / f"{name}{seed}" / DEVICE)).rows
             drawn[name, seed] = {row.source for row in rows}
     assert len(drawn["a", 0]) == 4
     assert drawn["a", 0] == drawn["b", 0] != drawn["a", 1]
@@ -646,7 +647,7 @@ def test_tasks_of_a_cluster_do_not_outlive_the_run(release: Path, tmp_path: Path
     cfg = config(release, tmp_path)
     shards = engine.plan_of(cfg, read_release(str(release)), DEVICE)
     run(cfg)
-    rows = manifest.open_dataset(str(tmp_path / DEVICE)).rows
+    rows = tables.open_dataset(str(tmp_path / DEVICE)).rows
 
     def told(_: object) -> None:
         raise KeyboardInterrupt
@@ -663,7 +664,7 @@ def test_tasks_of_a_cluster_do_not_outlive_the_run(release: Path, tmp_path: Path
 def test_the_device_folder_may_lie_in_memory(release: Path) -> None:
     cfg = dataclasses.replace(config(release, Path()), dst="memory://engine-test")
     run(cfg)
-    assert manifest.open_dataset(f"memory://engine-test/{DEVICE}").info["counts"]["stored"] == 9
+    assert tables.open_dataset(f"memory://engine-test/{DEVICE}").info["counts"]["stored"] == 9
     assert build.DONE in "".join(store.list_names(f"memory://engine-test/{DEVICE}"))
 
 

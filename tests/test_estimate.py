@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from made_release import changed, sound, unpacked, zipped
 
-from octshard.config import PrepConfig
+from octshard.config.prep import PrepConfig
 from octshard.errors import UsageError
 from octshard.prep import engine, estimate
 

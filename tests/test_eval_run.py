@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from octshard import config, manifest, shard
-from octshard.config import DataConfig, ModelConfig, ProbeConfig, RunConfig, TrainConfig
+from octshard.config.eval import ProbeConfig
+from octshard.config.load import save
+from octshard.config.train import DataConfig, ModelConfig, RunConfig, TrainConfig
+from octshard.dataset import shard, tables
 from octshard.errors import OctshardError, UsageError
 from octshard.eval import features, labels, run
-from octshard.intensity import histogram, moments
+from octshard.imaging.intensity import histogram, moments
 from octshard.rng import rng_for
 from octshard.train import checkpoint
 from octshard.train.vit import Encoder
@@ -49,7 +51,7 @@ def eyes(tmp_path_factory) -> ProbeConfig:
                 voxels, key = scan(name, state, i), f"{name}-{i}"
                 stats = moments(histogram(voxels))._asdict()
                 data = shard.pack(key, stats, voxels, 1)
-                row = manifest.Row(key, name, "made_up", "", "", "", "", "L", split, f"{key}.dcm")
+                row = tables.Row(key, name, "made_up", "", "", "", "", "L", split, f"{key}.dcm")
                 mine.append(
                     dataclasses.replace(
                         row,
@@ -69,11 +71,11 @@ def eyes(tmp_path_factory) -> ProbeConfig:
         (root / "shards" / f"{split}-000000.tar").write_bytes(file.getvalue())
         rows += [dataclasses.replace(r, offset=o) for r, o in zip(mine, sums.offsets, strict=True)]
         infos.append(
-            manifest.ShardInfo(f"{split}-000000.tar", "made_up", split, len(mine), sums.bytes, sums.sha256)
+            tables.ShardInfo(f"{split}-000000.tar", "made_up", split, len(mine), sums.bytes, sums.sha256)
         )
-    manifest.write_rows(str(root / "shards" / manifest.SAMPLES), rows)
-    manifest.write_shards(str(root / "shards" / manifest.SHARDS), infos)
-    manifest.write_info(str(root / "shards" / manifest.INFO), {})
+    tables.write_rows(str(root / "shards" / tables.SAMPLES), rows)
+    tables.write_shards(str(root / "shards" / tables.SHARDS), infos)
+    tables.write_info(str(root / "shards" / tables.INFO), {})
     (root / "participants.tsv").write_text("\n".join(table) + "\n")
     write_checkpoint(str(root / "run"), seed=1)
     return ProbeConfig(
@@ -99,7 +101,7 @@ def write_checkpoint(out: str, seed: int) -> None:
     weights = {checkpoint.TARGET_ENCODER + n: t for n, t in Encoder(MODEL).state_dict().items()}
     payload = {
         "format": checkpoint.FORMAT,
-        "config": config.save(cfg),
+        "config": save(cfg),
         "model": weights,
         "step": 1,
         "samples_seen": 8,
@@ -194,7 +196,7 @@ def test_progress_counts_every_scan(eyes, tmp_path):
 def test_a_test_set_without_a_class_is_scored_on_the_others(eyes):
     y = {"train": [0, 1, 2] * 4, "val": [0, 1, 2] * 4, "test": [0, 1] * 6}
     rows = [
-        manifest.Row(f"{split}{i}", f"{split}{i}", "", "", "", "", "", "", split, "")
+        tables.Row(f"{split}{i}", f"{split}{i}", "", "", "", "", "", "", split, "")
         for split, of in y.items()
         for i in range(len(of))
     ]

@@ -4,7 +4,7 @@ import http.client
 
 import pytest
 
-from octshard import fault
+from octshard.storage import errors
 
 
 class HttpError(Exception):
@@ -81,7 +81,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (TimeoutError(), "transient"),
         (caused(ClientPayloadError("short"), HttpError(400, "not enough data")), "transient"),
         (http.client.IncompleteRead(b""), "transient"),
-        (fault.ShortReply("short"), "transient"),
+        (errors.ShortReply("short"), "transient"),
         (ProxyError(), "transient"),
         (ClientConnectorCertificateError(), "wrong"),
         (ValueError("x"), "wrong"),
@@ -90,9 +90,9 @@ def caused(error: Exception, cause: Exception) -> Exception:
     ids=repr,
 )
 def test_kinds(error: Exception, kind: str) -> None:
-    assert fault.kind_of(error) == kind
+    assert errors.kind_of(error) == kind
 
 
 def test_an_error_is_one_line() -> None:
-    assert fault.one_line(ValueError("a\n  b\tc")) == "a b c"
-    assert fault.one_line(TimeoutError()) == "TimeoutError"
+    assert errors.one_line(ValueError("a\n  b\tc")) == "a b c"
+    assert errors.one_line(TimeoutError()) == "TimeoutError"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from octshard.config import ModelConfig, RunConfig
+from octshard.config.train import ModelConfig, RunConfig
 from octshard.errors import OctshardError
 from octshard.eval import features
 from octshard.rng import rng_for

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from octshard.config import RunConfig
+from octshard.config.train import RunConfig
 from octshard.train import device, feed
 
 CPU = device.open_backend(RunConfig(device="cpu"))

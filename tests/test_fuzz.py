@@ -14,11 +14,11 @@ from pathlib import Path
 
 import mutations
 import pytest
-from made_release import File, scan, tables, unpacked
+from made_release import File, scan, unpacked, write_tables
 from mutations import Mutation, uid_of
 
-from octshard import manifest
-from octshard.volume import REASONS
+from octshard.dataset import tables
+from octshard.imaging.volume import REASONS
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # it, too, notices the damage
 SEED = 0
@@ -36,8 +36,8 @@ class Watched:
     def __init__(self, words: Sequence[str]) -> None:
         self.peak, self._done = 0, threading.Event()
         process = subprocess.Popen(
-            [sys.executable, "-m", "octshard.cli", *words],
-            env={**os.environ, "PYTHONPATH": str(Path(manifest.__file__).parents[1])},
+            [sys.executable, "-m", "octshard", *words],
+            env={**os.environ, "PYTHONPATH": str(Path(tables.__file__).parents[1])},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -99,12 +99,12 @@ def _shard(src: Path, dst: Path, decode: str) -> Watched:
     )
 
 
-def _judge_shards(made: Sequence[Mutation], src: Path, dst: Path, decode: str) -> list[manifest.Row]:
+def _judge_shards(made: Sequence[Mutation], src: Path, dst: Path, decode: str) -> list[tables.Row]:
     """What every run of `prep shard` must show, whatever the files are like; its rows."""
     unpacked(src, [_file(one.name, one.data) for one in made], {"1001": "train"})
     run = _shard(src, dst, decode)
     assert run.code == 0, run.output[-3000:]
-    rows = manifest.open_dataset(str(dst / DEVICE)).rows
+    rows = tables.open_dataset(str(dst / DEVICE)).rows
     assert sorted(row.source for row in rows) == sorted(_file(one.name, None).path for one in made)
     assert {row.reason for row in rows if row.status == "refused"} <= set(REASONS)
     assert not [row for row in rows if (row.status == "ok") != (row.reason == "")]
@@ -145,7 +145,7 @@ def test_every_damaged_zip_gives_whole_files_or_none(count: int, tmp_path: Path)
     src, dst = tmp_path / "src", tmp_path / "inner" / "dst"
     members = {name: data for i in range(count) for name, data in mutations.members_of(SEED, i).items()}
     files = [_file(name.rsplit("_", 1)[1].removesuffix(".dcm"), None) for name in members]
-    tables(src, files, {"1001": "train"})
+    write_tables(src, files, {"1001": "train"})
     (src / DEVICE).mkdir()
     made = mutations.zips(count, SEED)
     for i, one in enumerate(made):

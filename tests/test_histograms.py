@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octshard.histograms import BARS, LEFT, RIGHT, bin_edges, histograms, summary
+from octshard.report.histograms import BARS, LEFT, RIGHT, bin_edges, histograms, summary
 
 
 def bars(svg: str) -> list[tuple[float, float, float]]:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from octshard.intensity import histogram, moments, to_uint8
-from octshard.volume import SampleKey, Volume
+from octshard.imaging.intensity import histogram, moments, to_uint8
+from octshard.imaging.volume import SampleKey, Volume
 
 KEY = SampleKey.of("1001", "topcon_triton", "macula_6x6", "L", "1.2.3")
 

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from octshard.config import MaskSet, ModelConfig, ObjectiveConfig, PredictorConfig, RunConfig, TrainConfig
+from octshard.config.train import (
+    MaskSet,
+    ModelConfig,
+    ObjectiveConfig,
+    PredictorConfig,
+    RunConfig,
+    TrainConfig,
+)
 from octshard.errors import UsageError
 from octshard.train import jepa, masks, views
 from octshard.train.vit import patchify

@@ -2,9 +2,9 @@
 
 import pytest
 
+from octshard.dataset.tables import Row
 from octshard.errors import OctshardError, UsageError
 from octshard.eval import labels
-from octshard.manifest import Row
 
 TABLE = (
     "\ufeffparticipant_id\tclinical_site\tstudy_group\tage\n"

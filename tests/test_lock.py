@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from faulty_store import LOST, RESET
 
-from octshard import lock, store
 from octshard.errors import OctshardError
-from octshard.store import StoreError
+from octshard.storage import lock, remote, store
+from octshard.storage.store import StoreError
 
 
 @pytest.fixture(autouse=True)
 def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store.random, "uniform", lambda low, high: 0.0)
+    monkeypatch.setattr(remote.random, "uniform", lambda low, high: 0.0)
 
 
 def test_one_writer_per_target(root: str) -> None:
@@ -35,7 +35,7 @@ def test_one_writer_per_target(root: str) -> None:
 
 def test_a_killed_run_holds_no_lock(tmp_path: Path) -> None:
     url = str(tmp_path / "lock")
-    code = """import sys; from octshard import lock
+    code = """import sys; from octshard.storage import lock
 with lock.one_writer(sys.argv[1]): print('held', flush=True); sys.stdin.read()"""
     holder = subprocess.Popen(
         [sys.executable, "-c", code, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from octshard import store
-from octshard.config import TrainConfig, load
+from octshard.config.load import load
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
+from octshard.storage import store
 from octshard.train import log
 
 

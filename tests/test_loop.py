@@ -10,10 +10,10 @@ import pytest
 import torch
 from tiny_run import config_for, write_dataset
 
-from octshard import lock, store
-from octshard.config import TrainConfig
+from octshard.config.train import TrainConfig
+from octshard.dataset.shard import BadSample
 from octshard.errors import OctshardError, UsageError
-from octshard.shard import BadSample
+from octshard.storage import lock, store
 from octshard.train import checkpoint, log, loop
 from octshard.train.loop import Outcome
 

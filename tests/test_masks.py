@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from octshard.config import MaskSet, ModelConfig, ObjectiveConfig, TrainConfig
+from octshard.config.train import MaskSet, ModelConfig, ObjectiveConfig, TrainConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.train import masks
 

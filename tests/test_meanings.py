@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from octshard.imaging.volume import REASONS
 from octshard.prep import meanings
 from octshard.prep.meanings import FLAG_MEANS, REASON_MEANS
-from octshard.volume import REASONS
 
 FLAG = re.compile(r"constant|saturated|[a-z*]+(_[a-z0-9*]+)+")
 EVERY_WAY = """

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from octshard.config import ObjectiveConfig, OptimConfig
+from octshard.config.train import ObjectiveConfig, OptimConfig
 from octshard.train import optim
 from octshard.train.optim import Length
 

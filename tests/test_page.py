@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from octshard import page
-from octshard.style import SCRIPT
-from octshard.wording import Rounded
+from octshard.report import page, plots
+from octshard.report.numbers import Rounded
+from octshard.report.style import SCRIPT
 
 VOID = {"meta", "img", "br", "wbr"}
 
@@ -52,8 +52,8 @@ def full_page(word: str) -> str:
         word,
         page.table([word, "n"], [[word, 1], [word, None]], word),
         page.side_by_side([page.picture(np.zeros((4, 5), np.uint8), word, word)] * 2),
-        page.line_plot({word: ([0, 1, 2], [3.0, float("nan"), 1.0])}, word, word, word),
-        page.interval_plot({word: (0.5, 0.4, 0.7)}, word, 0.5, word),
+        plots.line_plot({word: ([0, 1, 2], [3.0, float("nan"), 1.0])}, word, word, word),
+        plots.interval_plot({word: (0.5, 0.4, 0.7)}, word, 0.5, word),
         page.heading(word),
         page.details(word, word, [word, word]),
         page.columns([page.group([page.picture(np.zeros((4, 5), np.uint8), word, word, 2.0)], word)]),
@@ -141,7 +141,7 @@ def test_a_picture_of_floats_is_an_error():
 
 
 def test_a_line_runs_through_its_points():
-    text = page.line_plot({"a": ([0, 5, 10], [0, 1, 2])}, "x", "y", "").markup
+    text = plots.line_plot({"a": ([0, 5, 10], [0, 1, 2])}, "x", "y", "").markup
     points = re.search(r'points="([^"]+)"', text)[1]
     xs, ys = np.array([[float(v) for v in p.split(",")] for p in points.split()]).T
     assert xs[1] == pytest.approx((xs[0] + xs[2]) / 2, abs=0.1)
@@ -150,16 +150,16 @@ def test_a_line_runs_through_its_points():
 
 @pytest.mark.parametrize("ys", [[], [float("nan")], [3.0], [2.0, 2.0]])
 def test_empty_and_flat_lines_do_not_crash(ys):
-    read(page.line_plot({"a": (range(len(ys)), ys)}, "x", "y", "note").markup)
+    read(plots.line_plot({"a": (range(len(ys)), ys)}, "x", "y", "note").markup)
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-2, 1e6), st.integers(2, 9))
 def test_ticks_are_round_few_and_inside(low, span, most):
-    found = page.ticks(low, low + span, most)
+    found = plots.ticks(low, low + span, most)
     assert len(found) <= most + 1
     assert all(low - span * 1e-6 <= value <= low + span * (1 + 1e-6) for value in found)
 
 
 def test_ticks_by_hand():
-    assert page.ticks(0.0, 1.0, 5) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert page.ticks(-3, 17, 4) == [0, 5, 10, 15]
+    assert plots.ticks(0.0, 1.0, 5) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert plots.ticks(-3, 17, 4) == [0, 5, 10, 15]

@@ -14,8 +14,10 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from octshard import manifest
+from octshard.dataset import tables
 from octshard.errors import UsageError
+from octshard.imaging.resample import Regrid, resample_frames
+from octshard.imaging.volume import REASONS, Refused
 from octshard.phantom import cohort, display, scan, truth
 from octshard.phantom import eye as anatomy
 from octshard.phantom.defects import DEFECTS, NAMED, Blinks, befall
@@ -23,9 +25,7 @@ from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
 from octshard.phantom.eye import BM, ELM, GCL, ILM, RPE, STATES, SUB, Eye, Person
 from octshard.phantom.release import HEAD, Wanted, jobs, make, write_release
 from octshard.prep import aireadi, decode, dicom, geometry, quality
-from octshard.resample import Regrid, resample_frames
 from octshard.rng import rng_for
-from octshard.volume import REASONS, Refused
 
 MAIN = [protocol for protocol in PROTOCOLS if protocol.share == 1.0]
 NAMES = [f"{protocol.device}-{protocol.name}" for protocol in PROTOCOLS]
@@ -279,7 +279,7 @@ def test_manifest_and_participants_read_like_a_release(release: Path) -> None:
 
 
 def test_files_say_what_the_manifest_says(release: Path) -> None:
-    files, facts = members(release), manifest.read_table(str(release / "truth.parquet"))
+    files, facts = members(release), tables.read_table(str(release / "truth.parquet"))
     defect = dict(zip(facts["sop_instance_uid"], facts["defect"], strict=True))
     encodings: dict[str, set[str]] = {}
     for entry in aireadi.read_release(str(release)).entries:
@@ -304,7 +304,7 @@ def test_files_say_what_the_manifest_says(release: Path) -> None:
 
 def planted(release: Path) -> dict[str, dict]:
     """Defect -> its row of truth.parquet."""
-    facts = manifest.read_table(str(release / "truth.parquet"))
+    facts = tables.read_table(str(release / "truth.parquet"))
     lines = [dict(zip(facts, values, strict=True)) for values in zip(*facts.values(), strict=True)]
     found = {line["defect"]: line for line in lines if line["defect"]}
     assert sum(bool(line["defect"]) for line in lines) == len(found)
@@ -414,7 +414,7 @@ def test_copies_repeat_a_sound_scan_under_another_name(release: Path, name: str)
 
 
 def test_what_is_expected_of_every_scan_is_written_down(release: Path) -> None:
-    facts = manifest.read_table(str(release / "truth.parquet"))
+    facts = tables.read_table(str(release / "truth.parquet"))
     for protocol, defect, reason, flags in zip(
         facts["protocol"], facts["defect"], facts["expected_reason"], facts["expected_flags"], strict=True
     ):
@@ -447,7 +447,7 @@ def test_without_defects_nothing_is_planted() -> None:
 
 
 def test_truth_goes_round(release: Path) -> None:
-    facts = manifest.read_table(str(release / "truth.parquet"))
+    facts = tables.read_table(str(release / "truth.parquet"))
     todo = jobs([one.person for one in cohort.recruit(WANTED.participants, WANTED.seed)], WANTED)
     for i, job in enumerate(todo):
         if job.person.state not in ("fluid", "drusen") or job.protocol is not MAIN[2]:

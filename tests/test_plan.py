@@ -6,10 +6,10 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octshard.config import PrepConfig
+from octshard.config.prep import PrepConfig
+from octshard.imaging.volume import DEVICES
 from octshard.prep.aireadi import Entry
 from octshard.prep.plan import ShardPlan, digest, expected_bytes, plan, split_of
-from octshard.volume import DEVICES
 
 
 def entry(number: int, person: int, uid: str = "", frames: int | None = 64) -> Entry:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from octshard.config import MaskSet, ModelConfig, ObjectiveConfig, PredictorConfig, TrainConfig
+from octshard.config.train import MaskSet, ModelConfig, ObjectiveConfig, PredictorConfig, TrainConfig
 from octshard.train.masks import Masks
 from octshard.train.predictor import MlpPredictor, Predictor
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 import pytest
 
-from octshard.cli import cli
-from octshard.config import PrepConfig, known_keys
+from octshard.cli.main import cli
+from octshard.config.fields import known_keys
+from octshard.config.prep import PrepConfig
 from octshard.prep.meanings import FLAG_MEANS, REASON_MEANS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "prep.md").read_text()

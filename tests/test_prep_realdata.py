@@ -9,10 +9,11 @@ import numpy as np
 import pydicom
 import pytest
 
-from octshard import manifest, shard, store
-from octshard.config import PrepConfig
-from octshard.manifest import Row
+from octshard.config.prep import PrepConfig
+from octshard.dataset import shard, tables
+from octshard.dataset.tables import Row
 from octshard.prep import decode, dicom, engine, unzip, verify
+from octshard.storage import store
 
 pytestmark = [pytest.mark.realdata]
 
@@ -36,7 +37,7 @@ def shards(unpacked: tuple[Path, unzip.Report], tmp_path_factory: pytest.TempPat
 
 
 def rows(shards: Path, device: str) -> list[Row]:
-    return list(manifest.open_dataset(str(shards / device)).rows)
+    return list(tables.open_dataset(str(shards / device)).rows)
 
 
 def test_unzip_reports_the_one_missing_file_and_nothing_else(unpacked: tuple[Path, unzip.Report]) -> None:
@@ -95,7 +96,7 @@ def test_two_workers_give_the_same_bytes(
 ) -> None:
     cfg = PrepConfig(src=str(unpacked[0]), dst=str(tmp_path), workers=2)
     engine.shard(cfg, ["topcon_triton"], lambda progress: None, lambda line: None)
-    for file in (path for path in (shards / "topcon_triton").iterdir() if path.name != manifest.RUN):
+    for file in (path for path in (shards / "topcon_triton").iterdir() if path.name != tables.RUN):
         assert (tmp_path / "topcon_triton" / file.name).read_bytes() == file.read_bytes()
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from octshard.manifest import Row
+from octshard.dataset.tables import Row
 from octshard.prep import preview
 from octshard.rng import rng_for
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from octshard.imaging.volume import Refused
 from octshard.phantom import eye as anatomy
 from octshard.phantom import scan
 from octshard.phantom.device import PROTOCOLS, Protocol
@@ -17,7 +18,6 @@ from octshard.phantom.eye import STATES, Person
 from octshard.prep import decode, dicom
 from octshard.prep.quality import FrameFacts, Quality, frame_facts, judge
 from octshard.rng import rng_for
-from octshard.volume import Refused
 
 RASTERS = [protocol for protocol in PROTOCOLS if protocol.pattern == "raster"]
 FINE = Quality(0, 0, ())

@@ -15,10 +15,11 @@ from pathlib import Path
 import faulty_store
 import pytest
 
-from octshard import store
+from octshard.dataset.shard import BadSample
+from octshard.dataset.tables import Row
 from octshard.errors import OctshardError
-from octshard.manifest import Row
-from octshard.shard import BadSample
+from octshard.storage import remote as requests_module
+from octshard.storage import store
 from octshard.train import reading
 from octshard.train.cache import Cache
 from octshard.train.copies import Shard
@@ -286,7 +287,7 @@ def test_shards_in_the_cache_are_read_from_there(
 def test_a_store_that_fails_one_request_in_five_gives_the_same_bytes(
     faulty: faulty_store.FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store.random, "uniform", lambda low, high: 0.0)
+    monkeypatch.setattr(requests_module.random, "uniform", lambda low, high: 0.0)
     monkeypatch.setattr(reading, "REQUEST", 1)
     entries = entries_of(f"gs://{faulty_store.BUCKET}/{uuid.uuid4().hex}", 25)
     kinds: list[str | int] = [503, faulty_store.RESET, 429, faulty_store.SHORT, 500]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from tiny_run import config_for, write_dataset
 
-from octshard import store
-from octshard.config import TrainConfig
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
+from octshard.storage import store
 from octshard.train import order, rehearsal
 from octshard.train.order import StreamPosition
 from octshard.train.rehearsal import Rate

@@ -17,14 +17,16 @@ import pytest
 from chromium_page import Page, browser
 from PIL import Image
 
-from octshard import manifest, page, shard, store
+from octshard.dataset import shard, tables
+from octshard.dataset.tables import Row, ShardInfo
 from octshard.errors import OctshardError, UsageError
-from octshard.histograms import histograms
-from octshard.manifest import Row, ShardInfo
+from octshard.imaging.volume import REASONS
 from octshard.prep import build, report
 from octshard.prep.meanings import FLAG_MEANS, REASON_MEANS
+from octshard.report import page
+from octshard.report.histograms import histograms
 from octshard.rng import rng_for
-from octshard.volume import REASONS
+from octshard.storage import store
 
 TRITON, CIRRUS = "topcon_triton", "zeiss_cirrus"
 EVIL = '<script>alert("1")</script>'
@@ -73,10 +75,10 @@ def dataset(folder: str, rows: list[Row], device: str = TRITON) -> list[Row]:
         with store.create(store.join(folder, "train-000000.tar")) as file:
             sums = shard.write(file, slices)
         infos = [ShardInfo("train-000000.tar", device, "train", len(slices), sums.bytes, sums.sha256)]
-    manifest.write_rows(store.join(folder, manifest.SAMPLES), made)
-    manifest.write_shards(store.join(folder, manifest.SHARDS), infos)
+    tables.write_rows(store.join(folder, tables.SAMPLES), made)
+    tables.write_shards(store.join(folder, tables.SHARDS), infos)
     info = {"device": device, "config": CONFIG, "config_digest": "d1", "code_version": "9.9"}
-    manifest.write_info(store.join(folder, manifest.INFO), info | {"counts": build.counts(made)})
+    tables.write_info(store.join(folder, tables.INFO), info | {"counts": build.counts(made)})
     return made
 
 
@@ -242,9 +244,9 @@ def test_names_with_markup_are_text(tmp_path: Path) -> None:
     ]
     crossing = scan(4, **evil, split="val")
     dataset(str(tmp_path), [*rows, crossing], device=EVIL)
-    (tmp_path / manifest.RUN).write_text(json.dumps({"engine": EVIL, "seconds": EVIL}))
-    info = json.loads((tmp_path / manifest.INFO).read_text())
-    manifest.write_info(str(tmp_path / manifest.INFO), info | {"config": {EVIL: EVIL}, "code_version": EVIL})
+    (tmp_path / tables.RUN).write_text(json.dumps({"engine": EVIL, "seconds": EVIL}))
+    info = json.loads((tmp_path / tables.INFO).read_text())
+    tables.write_info(str(tmp_path / tables.INFO), info | {"config": {EVIL: EVIL}, "code_version": EVIL})
     text = written(str(tmp_path))
     assert text.count("<script>") == 1  # ours, that sorts
     assert "alert(" not in re.sub(r"&lt;script&gt;alert\(", "", text.replace("_<wbr>", "_"))
@@ -284,19 +286,19 @@ def test_blank_frames_fast_decoding_and_assumed_spacings_are_told(tmp_path: Path
 def test_throughput_is_shown_where_a_run_left_word(tmp_path: Path) -> None:
     dataset(str(tmp_path), [scan(1)])
     assert "Throughput" not in written(str(tmp_path))
-    (tmp_path / manifest.RUN).write_text('{"engine": "local", "workers": 2, "files_per_s": 12.5}')
+    (tmp_path / tables.RUN).write_text('{"engine": "local", "workers": 2, "files_per_s": 12.5}')
     speed = Reading(written(str(tmp_path))).table("device", "engine", "workers", "files/s")
     assert speed == {TRITON: ["local", "2", "12.500"]}
     for text in ("{", "[]"):
-        (tmp_path / manifest.RUN).write_text(text)
+        (tmp_path / tables.RUN).write_text(text)
         assert "Throughput" not in written(str(tmp_path))
 
 
 def test_settings_that_differ_stand_side_by_side(tmp_path: Path) -> None:
     for device in (TRITON, CIRRUS):
         dataset(str(tmp_path / device), [scan(1, device)], device)
-    manifest.write_info(
-        str(tmp_path / CIRRUS / manifest.INFO),
+    tables.write_info(
+        str(tmp_path / CIRRUS / tables.INFO),
         {"device": CIRRUS, "config": CONFIG | {"fit": "resize"}, "config_digest": "d2", "counts": {}},
     )
     table = Reading(written(str(tmp_path))).table("setting", TRITON, CIRRUS)
@@ -309,7 +311,7 @@ def test_what_is_no_dataset_is_a_usage_error_and_an_unfinished_one_is_named(tmp_
     with pytest.raises(UsageError, match="octshard prep shard"):
         written(str(tmp_path))
     (tmp_path / CIRRUS).mkdir()
-    (tmp_path / CIRRUS / manifest.PLAN).write_text("{}")
+    (tmp_path / CIRRUS / tables.PLAN).write_text("{}")
     with pytest.raises(UsageError, match="octshard prep shard"):
         written(str(tmp_path))
     dataset(str(tmp_path / TRITON), [scan(1)])
@@ -362,7 +364,7 @@ def test_many_rows_are_added_up_right() -> None:
     datasets = []
     for device in sorted({row.device for row in rows}):
         those = tuple(row for row in rows if row.device == device)
-        datasets.append(manifest.Dataset("", {"device": device}, those, ()))
+        datasets.append(tables.Dataset("", {"device": device}, those, ()))
     shown = Reading(report.render(report.Shards(tuple(datasets), ({},) * 4, ()), []))
     wanted = Counter(row.reason for row in rows if row.status != "ok")
     found = {name: cells[0] for name, cells in shown.table("reason", "files").items()}
@@ -394,7 +396,7 @@ def full_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows += [scan(8, device, protocol=long, blank_frames=1, assumed_spacing=1, participant=EVIL)]
         rows += [refused(20 + i, REASONS[i % 5], device, source=f"{long}/{i}.dcm") for i in range(12)]
         dataset(str(there / device), rows, device)
-        (there / device / manifest.RUN).write_text('{"engine": "local", "seconds": 12.5}')
+        (there / device / tables.RUN).write_text('{"engine": "local", "seconds": 12.5}')
     return Path(report.write(str(there), "", 0, lambda *_: None))
 
 

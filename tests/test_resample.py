@@ -8,10 +8,10 @@ import SimpleITK as sitk  # noqa: N813 (its own documentation's name)
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octshard import resample
 from octshard.errors import OctshardError
-from octshard.resample import Regrid, matrix, resample_frames, taps
-from octshard.volume import SampleKey, Shape, Volume
+from octshard.imaging import resample
+from octshard.imaging.resample import Regrid, matrix, resample_frames, taps
+from octshard.imaging.volume import SampleKey, Shape, Volume
 
 KEY = SampleKey.of("1001", "topcon_triton", "macula_6x6", "L", "1.2.3")
 SHAPES = [  # in, out: every axis shrinks, stays and grows at least once, alone and with the others

@@ -14,7 +14,7 @@ import pytest
 from made_release import sound, unpacked
 from planted import Planted
 
-from octshard.config import PrepConfig
+from octshard.config.prep import PrepConfig
 from octshard.errors import OctshardError
 from octshard.prep import build, sample, sandbox
 from octshard.prep.aireadi import read_release

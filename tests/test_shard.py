@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import webdataset
 
-from octshard import shard
+from octshard.dataset import shard
+from octshard.dataset.shard import BadSample
 from octshard.errors import OctshardError
-from octshard.shard import BadSample
 
 
 def voxels_of(i: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import need
 
-from octshard import store
+from octshard.storage import remote, store
 
 PATH = Path(__file__).parents[1] / "benchmarks" / "slow_store.py"
 DATA = np.random.default_rng(0).bytes(300_000)
@@ -47,7 +47,7 @@ def test_our_client_reads_it_through_faults(
     slow_store: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need("gcsfs")
-    monkeypatch.setattr(store.random, "uniform", lambda low, high: 0.0)
+    monkeypatch.setattr(remote.random, "uniform", lambda low, high: 0.0)
     url = f"gs://{slow_store.BUCKET}/a/one.bin"
     with slow_store.serving(folder, fault_share=0.3, seed=1) as endpoint:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", endpoint)

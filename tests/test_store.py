@@ -14,8 +14,8 @@ from pathlib import Path
 import faulty_store
 import pytest
 
-from octshard import cloud, store
-from octshard.store import StoreError
+from octshard.storage import client, remote, store
+from octshard.storage.store import StoreError
 
 AWKWARD = bytes(range(256)) * 3 + b"\r\n--edge--\r\n\n\n\r\r--==0==--\n"
 
@@ -35,7 +35,7 @@ def heeding(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store.random, "uniform", lambda low, high: 0.0)
+    monkeypatch.setattr(remote.random, "uniform", lambda low, high: 0.0)
 
 
 def test_what_is_written_is_read(root: str) -> None:
@@ -64,7 +64,7 @@ def test_bytes_stay_bytes(root: str, data: bytes) -> None:
 
 
 def test_a_large_object_goes_up_in_parts(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloud, "PART", 5 * 2**20)  # the least that S3 takes
+    monkeypatch.setattr(client, "PART", 5 * 2**20)  # the least that S3 takes
     data = random.Random(0).randbytes(11 * 2**20 + 3)
     url = store.join(root, "large")
     with store.create(url) as file:
@@ -288,8 +288,8 @@ def test_a_mapped_file_is_not_copied(tmp_path: Path) -> None:
     assert bytes(seen) == b"x123"
 
 
-WRITER = """import sys; from octshard import cloud, store
-cloud.PART = 2**18
+WRITER = """import sys; from octshard.storage import client, store
+client.PART = 2**18
 with store.create(sys.argv[1]) as file: file.write(b'x' * 2**19); print('half', flush=True)"""
 
 

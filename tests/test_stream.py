@@ -18,11 +18,12 @@ import pytest
 import torch
 from tiny_run import SHAPE, config_for, voxels_of, write_dataset
 
-from octshard import manifest, store
-from octshard.config import TrainConfig
+from octshard.config.train import TrainConfig
+from octshard.dataset import tables
+from octshard.dataset.shard import BadSample
+from octshard.dataset.tables import Row
 from octshard.errors import OctshardError, UsageError
-from octshard.manifest import Row
-from octshard.shard import BadSample
+from octshard.storage import remote, store
 from octshard.train import order, reading, stream
 from octshard.train.batch import Batch, Share, Way
 from octshard.train.buffers import Buffers
@@ -249,7 +250,7 @@ def test_a_remote_store_gives_the_batches_of_a_local_one(shards: str, how: str, 
 def test_one_request_in_twenty_fails_and_nothing_changes(
     shards: str, faulty: faulty_store.FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store.random, "uniform", lambda low, high: 0.0)
+    monkeypatch.setattr(remote.random, "uniform", lambda low, high: 0.0)
     far = remote_copy(shards, f"gs://{faulty_store.BUCKET}/{uuid.uuid4().hex}")
     near_cfg, cfg = config_of(shards), config_of(far, "data.connections=3", "data.read_ahead_bytes=1")
     table = open_table(cfg, "train", 0)
@@ -266,7 +267,7 @@ def test_one_request_in_twenty_fails_and_nothing_changes(
 def damaged(shards: str, folder: Path, change: Callable[[bytearray, Row], bytearray]) -> tuple[str, Row]:
     """A copy of the dataset in which the third train sample is changed; and its row."""
     copy = remote_copy(shards, str(folder))
-    row = manifest.open_dataset(copy).samples("train")[2]
+    row = tables.open_dataset(copy).samples("train")[2]
     path = store.join(copy, row.shard)
     store.write(path, bytes(change(bytearray(store.read(path)), row)))
     return copy, row

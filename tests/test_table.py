@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tiny_run import config_for, write_dataset
 
-from octshard import manifest
-from octshard.config import TrainConfig
+from octshard.config.train import TrainConfig
+from octshard.dataset import tables
 from octshard.errors import OctshardError, UsageError
 from octshard.train import order
 from octshard.train.order import StreamPosition
@@ -63,7 +63,7 @@ def test_a_participant_in_train_and_val_is_refused(shards: str, tmp_path: Path) 
 def test_no_shards_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"data\.shards: empty"):
         open_table(config_for("", tmp_path), "train", 0)
-    with pytest.raises(UsageError, match=manifest.INFO):
+    with pytest.raises(UsageError, match=tables.INFO):
         open_table(config_of(str(tmp_path)), "train", 0)
 
 
@@ -95,7 +95,7 @@ def test_devices_can_be_drawn_equally_or_by_weight(tmp_path: Path) -> None:
 
 def test_a_shard_that_the_tables_do_not_list_is_refused(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "data", {"train": 7})
-    manifest.write_shards(f"{folder}/{manifest.SHARDS}", manifest.open_dataset(folder).shards[:1])
-    manifest.write_info(f"{folder}/{manifest.INFO}", {})  # as if the build had made it so
+    tables.write_shards(f"{folder}/{tables.SHARDS}", tables.open_dataset(folder).shards[:1])
+    tables.write_info(f"{folder}/{tables.INFO}", {})  # as if the build had made it so
     with pytest.raises(OctshardError, match=r"lies in train-000001\.tar, which shards\.parquet"):
         open_table(config_of(folder), "train", 0)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from octshard.manifest import Row
+from octshard.dataset.tables import Row
 from octshard.prep.tally import EXAMPLES, Tally, causes, compression, crossing, forms, tally
 
 OK = Row(

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from octshard import config
-from octshard.cli import shipped_config
-from octshard.config import PrepConfig
+from octshard.config.load import load, shipped_config
+from octshard.config.prep import PrepConfig
 from octshard.prep import engine, unzip
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
@@ -24,7 +23,7 @@ def shards(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Triton shards of the real pixels, at the seed spacing."""
     root = tmp_path_factory.mktemp("real")
     unzip.unzip(str(realdata), str(root / "dicom"), unzip.Effort(2, 256_000_000), lambda told: None)
-    cfg = config.load(PrepConfig, overrides=[f"src={root}/dicom", f"dst={root}/shards"])
+    cfg = load(PrepConfig, overrides=[f"src={root}/dicom", f"dst={root}/shards"])
     engine.shard(cfg, ["topcon_triton"], lambda _: None, lambda line: None)
     return root / "shards" / "topcon_triton"
 
@@ -35,7 +34,7 @@ def losses(shards: Path, out: Path, device: str) -> list[float]:
     command = [
         sys.executable,
         "-m",
-        "octshard.cli",
+        "octshard.cli.main",
         "train",
         "--config",
         str(shipped_config("smoke_test.yaml")),

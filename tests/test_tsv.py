@@ -2,8 +2,8 @@
 
 import pytest
 
+from octshard import tsv
 from octshard.errors import UsageError
-from octshard.prep import tsv
 
 
 def cells(text: str) -> list[list[str]]:

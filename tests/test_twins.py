@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_plan import entry
 
-from octshard.config import PrepConfig
-from octshard.manifest import Row
+from octshard.config.prep import PrepConfig
+from octshard.dataset.tables import Row
 from octshard.prep import twins
 from octshard.prep.aireadi import Entry
 from octshard.prep.plan import Member, plan

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 from made_release import HEAD, File, Part, changed, sound, zip_bytes, zipped
 
-from octshard import disk, lock, store
 from octshard.errors import OctshardError, UsageError
 from octshard.prep import unzip
 from octshard.prep.unzip import Effort, Progress, Report
+from octshard.storage import local, lock, store
 
 FILES = [
     sound(1),
@@ -322,7 +322,7 @@ def test_a_name_that_no_disk_takes_is_one_refusal(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(place: object, target: str, block: int) -> None:
-        with disk.one_line_errors(target):
+        with local.one_line_errors(target):
             raise OSError(errno.ENOSPC, "No space left on device", target)
 
     monkeypatch.setattr(unzip, "_write", full)
@@ -408,9 +408,9 @@ def test_leftovers_of_a_killed_run_are_swept_at_the_root_too(tmp_path: Path) -> 
     folder = (dst / FILES[0].path).parent
     folder.mkdir(parents=True)
     for place in (dst, folder):
-        (place / f".x.1.2{disk.LEFTOVER}").write_bytes(b"half")
+        (place / f".x.1.2{local.LEFTOVER}").write_bytes(b"half")
     run(src, dst)
-    assert not list(dst.rglob(f"*{disk.LEFTOVER}"))
+    assert not list(dst.rglob(f"*{local.LEFTOVER}"))
 
 
 # Large releases ------------------------------------------------------------------------------------------
@@ -492,7 +492,7 @@ def test_a_second_run_reads_nothing_but_directories(tmp_path: Path, monkeypatch:
 
 KILLED = """
 import os, sys
-from octshard import store
+from octshard.storage import store
 from octshard.prep import unzip
 
 src, dst, deaths = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -531,7 +531,7 @@ def test_a_run_that_is_killed_goes_on_where_its_journal_ends(tmp_path: Path) -> 
     assert set(stamps) <= set(report.skipped)
     assert {p: (dst / p).read_bytes() for p in files} == files
     assert files_under(dst) == {*files, "manifest.tsv"}
-    assert not list(dst.rglob(f"*{disk.LEFTOVER}"))
+    assert not list(dst.rglob(f"*{local.LEFTOVER}"))
 
 
 def test_a_failing_store_leaves_a_journal_of_what_was_written(

@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 from made_release import changed, sound, unpacked
 
-from octshard import checksum, manifest, shard, store
-from octshard.config import PrepConfig
+from octshard.config.prep import PrepConfig
+from octshard.dataset import shard, tables
+from octshard.dataset.tables import Row, ShardInfo
 from octshard.errors import OctshardError, UsageError
-from octshard.manifest import Row, ShardInfo
 from octshard.prep import engine, verify
 from octshard.prep.crosscheck import Finding
 from octshard.rng import rng_for
+from octshard.storage import checksum, store
 
 TAR, PART = "train-000000.tar", "train-000000.rows.parquet"
 DONE = "train-000000.done.json"
@@ -49,7 +50,7 @@ def findings(folder: Path, deep: bool = False) -> list[Finding]:
 
 
 def rows(folder: Path) -> list[Row]:
-    return manifest.read_rows(str(folder / "samples.parquet"))
+    return tables.read_rows(str(folder / "samples.parquet"))
 
 
 def stored(folder: Path) -> list[Row]:
@@ -151,11 +152,11 @@ def test_of_a_tar_no_more_than_about_a_sample_is_held(tmp_path: Path) -> None:
             xxh3=checksum.xxh3(piece))
         for i, place in enumerate(sums.offsets)
     ]  # fmt: skip
-    manifest.write_rows(str(tmp_path / "samples.parquet"), table)
+    tables.write_rows(str(tmp_path / "samples.parquet"), table)
     info = ShardInfo(TAR, "d", "train", count, sums.bytes, sums.sha256)
-    manifest.write_shards(str(tmp_path / "shards.parquet"), [info])
+    tables.write_shards(str(tmp_path / "shards.parquet"), [info])
     counts = {"rows": count, "stored": count, "refused": {}, "splits": {"train": count}}
-    manifest.write_info(str(tmp_path / "dataset.json"), {"device": "d", "counts": counts})
+    tables.write_info(str(tmp_path / "dataset.json"), {"device": "d", "counts": counts})
     tracemalloc.start()
     try:
         assert findings(tmp_path) == []
@@ -291,8 +292,8 @@ def test_a_key_twice_a_stray_tar_and_a_crossing_participant_are_found(folder: Pa
 
 
 def test_a_shard_listed_twice_is_found(folder: Path) -> None:
-    infos = manifest.read_shards(str(folder / "shards.parquet"))
-    manifest.write_shards(str(folder / "shards.parquet"), [*infos, infos[0]])
+    infos = tables.read_shards(str(folder / "shards.parquet"))
+    tables.write_shards(str(folder / "shards.parquet"), [*infos, infos[0]])
     assert "lists it 2 times" in texts(findings(sealed(folder)))
 
 
@@ -359,9 +360,9 @@ def test_parts_that_say_something_else_are_found(folder: Path) -> None:
 
 
 def test_a_part_with_another_row_under_a_sound_digest_is_found(folder: Path) -> None:
-    part = manifest.read_rows(str(folder / PART))
+    part = tables.read_rows(str(folder / PART))
     key = part[0].key
-    manifest.write_rows(str(folder / PART), [dataclasses.replace(part[0], eye="?"), *part[1:]])
+    tables.write_rows(str(folder / PART), [dataclasses.replace(part[0], eye="?"), *part[1:]])
     redone(folder)
     (found,) = findings(folder)
     assert (found.shard, found.key) == (TAR, key)
@@ -445,13 +446,13 @@ def noticed(folder: Path) -> str:
 
 def with_rows(folder: Path, table: list[Row]) -> Path:
     """The folder with another samples.parquet, which dataset.json vouches for."""
-    manifest.write_rows(str(folder / "samples.parquet"), table)
+    tables.write_rows(str(folder / "samples.parquet"), table)
     return sealed(folder)
 
 
 def sealed(folder: Path) -> Path:
     """The folder, with the digests of its tables as they are."""
-    manifest.write_info(str(folder / "dataset.json"), manifest.read_info(str(folder)))
+    tables.write_info(str(folder / "dataset.json"), tables.read_info(str(folder)))
     return folder
 
 
@@ -486,13 +487,13 @@ def forge(
         for row, data, place in zip((first, *others), slices, sums.offsets, strict=True)
     }
     for name in ("samples.parquet", PART):
-        table = manifest.read_rows(str(folder / name))
-        manifest.write_rows(
+        table = tables.read_rows(str(folder / name))
+        tables.write_rows(
             str(folder / name), [dataclasses.replace(r, **placed.get(r.key, {})) for r in table]
         )
     sizes = {"bytes": sums.bytes, "sha256": sums.sha256}
-    infos = manifest.read_shards(str(folder / "shards.parquet"))
-    manifest.write_shards(
+    infos = tables.read_shards(str(folder / "shards.parquet"))
+    tables.write_shards(
         str(folder / "shards.parquet"),
         [dataclasses.replace(info, **sizes) if info.name == TAR else info for info in infos],
     )

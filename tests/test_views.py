@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.transforms import AdjustContrast, NormalizeIntensity
 
-from octshard.config import ViewConfig
+from octshard.config.train import ViewConfig
 from octshard.errors import UsageError
 from octshard.train import views, warp
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from octshard.config import ModelConfig
+from octshard.config.train import ModelConfig
+from octshard.imaging.volume import valid_tokens
 from octshard.train import vit
-from octshard.volume import valid_tokens
 
 GRID = (2, 3, 4)
 PATCH = (2, 4, 4)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from octshard import volume
 from octshard.errors import OctshardError
-from octshard.volume import Refused, SampleKey, Volume
+from octshard.imaging import volume
+from octshard.imaging.volume import Refused, SampleKey, Volume
 
 KEY = SampleKey.of("1001", "topcon_triton", "macula_6x6", "L", "1.2.3")
 

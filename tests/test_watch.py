@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from octshard.config import RunConfig
+from octshard.config.train import RunConfig
 from octshard.errors import OctshardError
 from octshard.train import device, watch
 from octshard.train.watch import Recent, Watch

@@ -2,7 +2,7 @@
 
 import pytest
 
-from octshard import wording
+from octshard.report import numbers
 
 
 @pytest.mark.parametrize(
@@ -10,7 +10,7 @@ from octshard import wording
     [(0, "0"), (1234567, "1\u202f234\u202f567"), (-1234, "−1\u202f234")],
 )
 def test_integers_are_grouped(value: int, said: str) -> None:
-    assert wording.integer(value) == said
+    assert numbers.integer(value) == said
 
 
 @pytest.mark.parametrize(
@@ -26,19 +26,19 @@ def test_integers_are_grouped(value: int, said: str) -> None:
     ],
 )
 def test_numbers_that_stand_together_have_like_decimals(values: list[float], said: list[str]) -> None:
-    assert wording.alike(values) == said
+    assert numbers.alike(values) == said
 
 
 def test_decimals_are_as_many_as_asked_for_and_nan_is_a_dash() -> None:
-    assert wording.decimal(1234.567, 2) == "1\u202f234.57"
-    assert wording.decimal(-0.5, 1) == "−0.5"
-    assert wording.decimal(float("nan"), 1) == "–"
+    assert numbers.decimal(1234.567, 2) == "1\u202f234.57"
+    assert numbers.decimal(-0.5, 1) == "−0.5"
+    assert numbers.decimal(float("nan"), 1) == "–"
 
 
 def test_plurals() -> None:
-    assert wording.counted(1, "file") == "1 file"
-    assert wording.counted(0, "file") == "0 files"
-    assert wording.counted(2000, "person", "people") == "2\u202f000 people"
+    assert numbers.counted(1, "file") == "1 file"
+    assert numbers.counted(0, "file") == "0 files"
+    assert numbers.counted(2000, "person", "people") == "2\u202f000 people"
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def test_plurals() -> None:
     [(0, (1.0, "bytes")), (999, (1.0, "bytes")), (1000, (1e3, "kB")), (5.4e12, (1e12, "TB"))],
 )
 def test_a_unit_fits(total: float, unit: tuple[float, str]) -> None:
-    assert wording.byte_unit(total) == unit
+    assert numbers.byte_unit(total) == unit
 
 
 def test_products_stay_on_one_line() -> None:
-    assert wording.times((128, 885.5, None)) == "128\u00a0×\u00a0885.5\u00a0×\u00a0–"
-    assert wording.times(None) == "–"
+    assert numbers.times((128, 885.5, None)) == "128\u00a0×\u00a0885.5\u00a0×\u00a0–"
+    assert numbers.times(None) == "–"

@@ -38,7 +38,7 @@ import json, sys
 sys.path.insert(0, {tests!r})
 import torch
 from tiny_run import config_for
-from octshard.shard import BadSample
+from octshard.dataset.shard import BadSample
 from octshard.train import device, loop
 
 found = {{}}

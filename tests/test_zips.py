@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_release import Part, changed, sound, unpacked, zip_bytes, zipped
 
-from octshard import store
 from octshard.errors import UsageError
 from octshard.prep import directory, zips
 from octshard.prep.aireadi import read_release
 from octshard.prep.directory import Damaged, Place
 from octshard.rng import rng_for
+from octshard.storage import store
 
 FILES = [sound(1), sound(2, "4001"), changed(3, lambda data: None, "7001")]  # the third is not shipped
 SPLITS = {"1001": "train", "4001": "val", "7001": "test"}

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from octshard import manifest, shard, store
-from octshard.config import TrainConfig, load
-from octshard.intensity import histogram, moments
-from octshard.manifest import Row, ShardInfo
+from octshard.config.load import load
+from octshard.config.train import TrainConfig
+from octshard.dataset import shard, tables
+from octshard.dataset.tables import Row, ShardInfo
+from octshard.imaging.intensity import histogram, moments
+from octshard.storage import store
 
 SHAPE = (6, 20, 24)  # voxels (D, H, W): smaller than image_size along H, larger along W
 
@@ -51,9 +53,9 @@ def write_dataset(
             infos.append(ShardInfo(name, "device", split, len(keys), sums.bytes, sums.sha256))
     refused = Row("bad", "9", "device", "m", "m", "p", "Macula", "l", "train", "bad.dcm", status="refused",
                   reason="truncated")  # fmt: skip
-    manifest.write_rows(store.join(url, manifest.SAMPLES), [*rows, refused])
-    manifest.write_shards(store.join(url, manifest.SHARDS), infos)
-    manifest.write_info(store.join(url, manifest.INFO), {"counts": counts})
+    tables.write_rows(store.join(url, tables.SAMPLES), [*rows, refused])
+    tables.write_shards(store.join(url, tables.SHARDS), infos)
+    tables.write_info(store.join(url, tables.INFO), {"counts": counts})
     return url
 
 

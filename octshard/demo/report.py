@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from octshard import store, stored
+from octshard.dataset import sample
+from octshard.dataset.tables import Dataset, Row
 from octshard.eval import report as probe_report
 from octshard.eval.report import ProbeResult
-from octshard.manifest import Dataset, Row
-from octshard.page import Cell, Html, Section, line_plot, numeral, page, picture, side_by_side, table
+from octshard.imaging.volume import Refused
 from octshard.prep import decode, dicom
 from octshard.prep.unzip import Report
-from octshard.volume import Refused
+from octshard.report.page import Cell, Html, Section, numeral, page, picture, side_by_side, table
+from octshard.report.plots import line_plot
+from octshard.storage import store
 
 PX_PER_MM = 60  # of the pictures
 DEPTH_MM = 2.4  # shown of each B-scan
@@ -125,7 +127,7 @@ def _pair(seen: Seen, dataset: Dataset) -> Html:
     assert row.spacing_out is not None
     assert row.shape_out is not None
     raw = _raw_frame(seen, row)
-    voxels_DHW = stored.read(dataset.url, row).voxels_DHW
+    voxels_DHW = sample.read(dataset.url, row).voxels_DHW
     before = f"{where}: {row.frames}x{row.rows}x{row.cols} voxels at {_mm(row.spacing_in)} mm"
     after = f"stored: {'x'.join(map(str, row.shape_out))} at {_mm(row.spacing_out)} mm"
     return side_by_side(

@@ -9,8 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from octshard import config, manifest, store
-from octshard.config import PrepConfig, ProbeConfig, TrainConfig
+from octshard.config.eval import ProbeConfig
+from octshard.config.load import load
+from octshard.config.prep import PrepConfig
+from octshard.config.train import TrainConfig
+from octshard.dataset import tables
 from octshard.demo import report
 from octshard.errors import OctshardError, UsageError
 from octshard.eval.run import linear_probe
@@ -18,6 +21,7 @@ from octshard.phantom.release import Wanted, write_release
 from octshard.pool import cores
 from octshard.prep import engine, unzip
 from octshard.progress import Advance, progress, shown
+from octshard.storage import store
 from octshard.train import log
 from octshard.train.loop import train
 
@@ -56,7 +60,7 @@ def run(out: str, wanted: Wanted, configs: Callable[[str], str]) -> str:
         told: Callable[[unzip.Progress], None] = lambda p: advance(p.done, p.total, "")  # noqa: E731
         unzipped = unzip.unzip(road.at("release"), road.at("dicom"), effort, told)
     with road.station("3/5 shard") as advance:
-        prep = config.load(
+        prep = load(
             PrepConfig, [configs("prep/demo.yaml")], [f"src={road.at('dicom')}", f"dst={road.at('shards')}"]
         )
         made = engine.shard(
@@ -68,7 +72,7 @@ def run(out: str, wanted: Wanted, configs: Callable[[str], str]) -> str:
     folders = [summary.folder for summary in made]
     with road.station("4/5 train") as advance:
         words = [f"data.shards={json.dumps(folders)}", f"run.out={road.at('run')}"]
-        training = config.load(TrainConfig, [configs("demo.yaml")], words)
+        training = load(TrainConfig, [configs("demo.yaml")], words)
         said: list[str] = []
         outcome = train(training, said.append, lambda i, n, m: advance(i, n, shown(m)))
         if outcome.stopped:  # SIGTERM: half-trained weights are not what the page is about
@@ -78,9 +82,9 @@ def run(out: str, wanted: Wanted, configs: Callable[[str], str]) -> str:
             f"checkpoint={road.at('run')}", f"shards={json.dumps(folders)}", f"out={road.at('probe')}",
             f"participants={store.join(road.at('release'), 'participants.tsv')}", "batch=16",
         ]  # fmt: skip
-        probed = linear_probe(config.load(ProbeConfig, (), words), lambda stage, i, n: advance(i, n, stage))
+        probed = linear_probe(load(ProbeConfig, (), words), lambda stage, i, n: advance(i, n, stage))
     metrics = log.read(road.at("run"))
-    datasets = [manifest.open_dataset(folder) for folder in folders]
+    datasets = [tables.open_dataset(folder) for folder in folders]
     seen = report.Seen(datasets, road.at("dicom"), unzipped, metrics, probed, road.seconds, tuple(said))
     target = road.at("report.html")
     store.write(target, report.render(seen).encode())

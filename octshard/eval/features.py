@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from octshard import store
 from octshard.errors import OctshardError
-from octshard.resample import matrix, taps
+from octshard.imaging.resample import matrix, taps
+from octshard.storage import store
 from octshard.train import device, views
 from octshard.train.batch import Batch
 from octshard.train.device import Backend

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard import store
+from octshard.dataset.tables import Row
 from octshard.errors import OctshardError, UsageError
-from octshard.manifest import Row
+from octshard.storage import store
 
 ID_COLUMNS = ("participant_id", "person_id", "id")  # AI-READI v2 and v3 differ
 MISSING = ("", "not reported", "not provided", "nan", "na", "n/a")  # casefolded; "none" may be a class

@@ -13,7 +13,8 @@ from typing import Any
 
 from octshard.eval.labels import Count
 from octshard.eval.score import Estimate, Score
-from octshard.page import Cell, Html, Section, grid, interval_plot, line_plot, numeral, page, table
+from octshard.report.page import Cell, Html, Section, grid, numeral, page, table
+from octshard.report.plots import interval_plot, line_plot
 
 TITLES = {
     "macro_auroc": "macro AUROC",

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from octshard import config, store
-from octshard.config import ProbeConfig, TrainConfig
+from octshard.config import fields
+from octshard.config.eval import ProbeConfig
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.eval import features, labels, probe, report, score
 from octshard.eval.labels import Chosen
 from octshard.eval.report import Arm, Control, ProbeResult
 from octshard.rng import rng_for, seed_for
+from octshard.storage import store
 from octshard.train import checkpoint, device, stream
 from octshard.train.batch import Batch, Share, Way
 from octshard.train.table import Table, open_table
@@ -97,7 +99,7 @@ def compare(
         differences=differences,
         verdicts=tuple(report.verdict(name, gain["macro_auroc"]) for name, gain in differences.items()),
         notes=_notes(chosen, arms),
-        config=config.result_values(cfg),
+        config=fields.result_values(cfg),
     )
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from octshard import manifest, pool, store
+from octshard import pool
+from octshard.dataset import tables
 from octshard.errors import UsageError
 from octshard.phantom import cohort, defects, scan, truth
 from octshard.phantom import eye as anatomy
@@ -22,6 +23,7 @@ from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
 from octshard.phantom.eye import Person
 from octshard.prep import dicom
 from octshard.rng import rng_for, seed_for
+from octshard.storage import store
 
 ZIP_DATE = (2024, 11, 8, 0, 0, 0)
 UID_ROOT = "2.25"  # UIDs made from numbers need no registration (DICOM PS3.5 B.2)
@@ -115,7 +117,7 @@ def write_release(out: str, wanted: Wanted, workers: int, told: Told) -> Made:
             for column, value in facts.items():
                 facts_of.setdefault(column, []).append(value)
             told(done, len(todo))
-    manifest.write_table(store.join(out, "truth.parquet"), facts_of)
+    tables.write_table(store.join(out, "truth.parquet"), facts_of)
     text = "\ufeff" + _tsv([HEAD, *(_row(job) for job in todo)])
     store.write(store.join(out, "manifest.tsv"), text.encode())
     rng = rng_for(wanted.seed, "participants.tsv")

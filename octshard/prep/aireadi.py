@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from octshard import store
+from octshard import tsv
 from octshard.errors import UsageError
-from octshard.prep import tsv
+from octshard.imaging.volume import DEVICES
 from octshard.prep.spacing import length_mm
-from octshard.volume import DEVICES
+from octshard.storage import store
 
 SPLITS = {
     "train": "train",

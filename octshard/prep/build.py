@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from octshard import manifest, shard, store
+from octshard.dataset import shard, tables
+from octshard.dataset.tables import Row, ShardInfo
 from octshard.errors import OctshardError
-from octshard.manifest import Row, ShardInfo
 from octshard.prep.plan import Member, ShardPlan
 from octshard.prep.sample import Made, Task
+from octshard.storage import store
 
 Maker = Callable[[Iterable[Task]], Iterator[Made]]  # rows and slices in the order of the tasks
 Tell = Callable[[Row], None]  # called with every row as it is done, for progress
@@ -59,7 +60,7 @@ def build_shard(plan: ShardPlan, made: Iterable[Made], folder: str, tell: Tell) 
             sums = shard.write(file, chain([first], pieces))
     rows = _with_offsets(rows, sums.offsets)
     table = store.join(folder, plan.name + ROWS)
-    manifest.write_rows(table, rows)
+    tables.write_rows(table, rows)
     device = plan.members[0].entry.device
     info = ShardInfo(plan.name + TAR, device, plan.split, len(sums.offsets), sums.bytes, sums.sha256)
     text = json.dumps({**dataclasses.asdict(info), ROWS_DIGEST: _digest(table)}, sort_keys=True)
@@ -74,7 +75,7 @@ def finished(plan: ShardPlan, folder: str) -> tuple[ShardInfo, list[Row]] | None
         table = store.join(folder, plan.name + ROWS)
         if done.pop(ROWS_DIGEST) != _digest(table):
             return None
-        info, rows = ShardInfo(**done), manifest.read_rows(table)
+        info, rows = ShardInfo(**done), tables.read_rows(table)
         size = store.size(store.join(folder, info.name)) if info.samples else 0
     except store.StoreError:
         raise

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from octshard.dataset.tables import Row
 from octshard.errors import OctshardError, UsageError
-from octshard.manifest import Row
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from octshard import intensity, manifest, store
+from octshard.dataset import tables
+from octshard.dataset.shard import Sample
+from octshard.dataset.tables import Row, ShardInfo
 from octshard.errors import OctshardError
-from octshard.manifest import Row, ShardInfo
+from octshard.imaging import intensity
+from octshard.imaging.volume import REASONS
 from octshard.prep import build
 from octshard.prep.tally import crossing
-from octshard.shard import Sample
-from octshard.volume import REASONS
+from octshard.storage import store
 
 ASKING = 16  # requests at once: a store answers one in tens of milliseconds
 SHOWN = 3  # of many wrong rows of one shard so many are named
@@ -68,13 +70,13 @@ class _Part:
     wrong: tuple[str, ...]
 
 
-def tables(found: Tables) -> Iterator[Finding]:
+def compare_tables(found: Tables) -> Iterator[Finding]:
     """What the three tables and the folder's listing say against each other."""
     if (counts := build.counts(found.rows)) != (wanted := found.info.get("counts")):
-        yield Finding("", "", f"{manifest.SAMPLES} counts {counts}, want {wanted} as in {manifest.INFO}")
+        yield Finding("", "", f"{tables.SAMPLES} counts {counts}, want {wanted} as in {tables.INFO}")
     for name, count in Counter(info.name for info in found.shards).items():
         if count > 1:
-            yield Finding(name, "", f"{manifest.SHARDS} lists it {count} times")
+            yield Finding(name, "", f"{tables.SHARDS} lists it {count} times")
     infos = {info.name: info for info in found.shards}
     for row in found.rows:
         yield from _row(row, infos, str(found.info.get("device", row.device)))
@@ -88,19 +90,19 @@ def tables(found: Tables) -> Iterator[Finding]:
         yield Finding("", "", f"participant {person} stands in {' and '.join(splits)}")
     for name in found.names:
         if name.endswith(build.TAR) and name not in infos:
-            yield Finding(name, "", f"a tar that {manifest.SHARDS} does not list")
+            yield Finding(name, "", f"a tar that {tables.SHARDS} does not list")
 
 
-def parts(found: Tables) -> Iterator[Finding]:
+def compare_parts(found: Tables) -> Iterator[Finding]:
     """What plan.json, the shards' rows.parquet and done.json say against the tables.
 
     A folder that holds none of them is a copy for training, and sound.
     """
     ends = (build.ROWS, build.DONE)
     left = {name.removesuffix(end) for end in ends for name in found.names if name.endswith(end)}
-    if manifest.PLAN not in found.names:
+    if tables.PLAN not in found.names:
         if left:
-            yield Finding("", "", f"{manifest.PLAN} is missing, though parts of a build are there")
+            yield Finding("", "", f"{tables.PLAN} is missing, though parts of a build are there")
         return
     planned, wrong = _plan(found)
     yield from (Finding("", "", what) for what in wrong)
@@ -118,7 +120,7 @@ def parts(found: Tables) -> Iterator[Finding]:
         for what in (*part.wrong, *_part(part, planned[part.name], info)):
             yield Finding(part.name + build.TAR, "", what)
     for name in infos:
-        yield Finding(name, "", f"{manifest.SHARDS} lists it, but {manifest.PLAN} does not")
+        yield Finding(name, "", f"{tables.SHARDS} lists it, but {tables.PLAN} does not")
     yield from _same_rows(found.rows, read)
 
 
@@ -135,8 +137,8 @@ def sample(row: Row, stored: Sample) -> Iterator[str]:
         for name, value in found._asdict().items():
             if not _same(value, getattr(row, name)):
                 yield f"{name} of the voxels is {value}, the row says {getattr(row, name)}"
-    if (version := stored.meta.get("format")) != manifest.FORMAT_VERSION:
-        yield f"its JSON is of format {version!r}, want {manifest.FORMAT_VERSION}"
+    if (version := stored.meta.get("format")) != tables.FORMAT_VERSION:
+        yield f"its JSON is of format {version!r}, want {tables.FORMAT_VERSION}"
     yield from (f"its JSON has no {name}" for name in ALWAYS_IN_JSON if name not in stored.meta)
     for name, value in stored.meta.items():
         field = IN_JSON.get(name, name)
@@ -156,7 +158,7 @@ def _row(row: Row, infos: Mapping[str, ShardInfo], device: str) -> Iterator[Find
         return
     info = infos.get(row.shard)
     if info is None:
-        yield Finding(row.shard, row.key, f"the row's shard is not in {manifest.SHARDS}")
+        yield Finding(row.shard, row.key, f"the row's shard is not in {tables.SHARDS}")
     elif (row.split, row.device) != (info.split, info.device):
         wanted = f"{info.device} {info.split}"
         yield Finding(row.shard, row.key, f"a row of {row.device} {row.split} in a shard of {wanted}")
@@ -165,12 +167,12 @@ def _row(row: Row, infos: Mapping[str, ShardInfo], device: str) -> Iterator[Find
 def _plan(found: Tables) -> tuple[dict[str, list[str]] | None, list[str]]:
     """The shards of plan.json with their files in order, and what it says against dataset.json."""
     try:
-        plan = json.loads(store.read(store.join(found.folder, manifest.PLAN)))
+        plan = json.loads(store.read(store.join(found.folder, tables.PLAN)))
         shards = {str(name): list(map(str, paths)) for name, paths in plan["shards"].items()}
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
-        return None, [f"{manifest.PLAN} is not what octshard writes ({type(error).__name__})"]
+        return None, [f"{tables.PLAN} is not what octshard writes ({type(error).__name__})"]
     wrong = [
-        f"{manifest.PLAN} and {manifest.INFO} differ in {name}"
+        f"{tables.PLAN} and {tables.INFO} differ in {name}"
         for name in ("format", "config", "config_digest")
         if plan.get(name) != found.info.get(name)
     ]
@@ -182,7 +184,7 @@ def _read_part(folder: str, name: str) -> _Part:
     rows, digest, done = None, "", None
     try:
         digest = hashlib.sha256(store.read(store.join(folder, name + build.ROWS))).hexdigest()
-        rows = manifest.read_rows(store.join(folder, name + build.ROWS))
+        rows = tables.read_rows(store.join(folder, name + build.ROWS))
     except store.StoreError:
         raise
     except FileNotFoundError:
@@ -200,7 +202,7 @@ def _read_part(folder: str, name: str) -> _Part:
 
 def _part(part: _Part, paths: Sequence[str], info: ShardInfo | None) -> Iterator[str]:
     if part.rows is not None and [row.source for row in part.rows] != list(paths):
-        yield f"{part.name}{build.ROWS} has not the files of {manifest.PLAN} in their order"
+        yield f"{part.name}{build.ROWS} has not the files of {tables.PLAN} in their order"
     if part.done is None:
         return
     done = part.done if isinstance(part.done, dict) else {}
@@ -208,10 +210,10 @@ def _part(part: _Part, paths: Sequence[str], info: ShardInfo | None) -> Iterator
         yield f"{part.name}{build.DONE} is of other bytes of {part.name}{build.ROWS}"
     said = {name: value for name, value in done.items() if name != build.ROWS_DIGEST}
     if info is None and said.get("samples") != 0:
-        yield f"{part.name}{build.DONE} tells of samples, but {manifest.SHARDS} does not list the shard"
+        yield f"{part.name}{build.DONE} tells of samples, but {tables.SHARDS} does not list the shard"
     elif info is not None and said != (wanted := dataclasses.asdict(info)):
         names = ", ".join(name for name in wanted if said.get(name) != wanted[name]) or "its fields"
-        yield f"{part.name}{build.DONE} and {manifest.SHARDS} differ in {names}"
+        yield f"{part.name}{build.DONE} and {tables.SHARDS} differ in {names}"
 
 
 def _same_rows(rows: Sequence[Row], read: Iterable[_Part]) -> Iterator[Finding]:
@@ -232,8 +234,8 @@ def _same_rows(rows: Sequence[Row], read: Iterable[_Part]) -> Iterator[Finding]:
         other = others.pop((row.key, row.source), None)
         told[name] += 1
         if told[name] <= SHOWN:
-            where = f"{name}{build.ROWS} and {manifest.SAMPLES}"
-            what = f"a row of {name}{build.ROWS} that {manifest.SAMPLES} does not have"
+            where = f"{name}{build.ROWS} and {tables.SAMPLES}"
+            what = f"a row of {name}{build.ROWS} that {tables.SAMPLES} does not have"
             yield Finding(
                 name + build.TAR, row.key, f"{where} differ: {_difference(row, other)}" if other else what
             )
@@ -241,7 +243,7 @@ def _same_rows(rows: Sequence[Row], read: Iterable[_Part]) -> Iterator[Finding]:
         if count > SHOWN:
             yield Finding(name + build.TAR, "", f"{count - SHOWN} more of its rows differ so")
     for row in others.values() if whole else ():
-        yield Finding(row.shard, row.key, f"a row of {manifest.SAMPLES} that no part of the build has")
+        yield Finding(row.shard, row.key, f"a row of {tables.SAMPLES} that no part of the build has")
 
 
 def _difference(row: Row, other: Row) -> str:

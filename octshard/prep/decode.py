@@ -17,10 +17,10 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
+from octshard.imaging.volume import Refused, Spacing
 from octshard.prep import codestream, dicom, elements
 from octshard.prep.dicom import Header
 from octshard.prep.elements import Bytes
-from octshard.volume import Refused, Spacing
 
 STRETCH = 1.25  # a level may be left out while its spacing is at most this much of the target's
 

@@ -17,12 +17,12 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 from octshard.errors import OctshardError
+from octshard.imaging.volume import Refused, product
 from octshard.prep import elements
 from octshard.prep.elements import Bytes, Outline, Pixels
 from octshard.prep.fields import TAGS, Fields
 from octshard.prep.levels import Levels
 from octshard.prep.spacing import SAME, Measures, length_mm
-from octshard.volume import Refused, product
 
 OPT_STORAGE = "1.2.840.10008.5.1.4.1.1.77.1.5.4"  # Ophthalmic Tomography Image Storage
 LOCALIZER_STORAGE = (

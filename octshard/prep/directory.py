@@ -9,8 +9,8 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from octshard import store
 from octshard.errors import OctshardError
+from octshard.storage import store
 
 STORED, DEFLATED = 0, 8
 LOCKED, SIZES_FOLLOW, UTF8 = 0x2041, 0x8, 0x800  # flag bits; LOCKED: the three kinds of encryption

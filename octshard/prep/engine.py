@@ -14,10 +14,12 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from octshard import lock, manifest, pool, store
-from octshard.config import PrepConfig
+from octshard import pool
+from octshard.config.prep import PrepConfig
+from octshard.dataset import tables
+from octshard.dataset.tables import Row
 from octshard.errors import OctshardError, UsageError
-from octshard.manifest import Row
+from octshard.imaging.volume import GEOMETRIES
 from octshard.prep import build, sample, target, twins, zips
 from octshard.prep.aireadi import Entry, Release, read_release
 from octshard.prep.count import Count, Progress, most_refused
@@ -25,7 +27,7 @@ from octshard.prep.plan import Member, ShardPlan, drawn, plan
 from octshard.prep.sample import Reader, Unpacked
 from octshard.prep.sandbox import Job, Sandboxes
 from octshard.prep.spacing import SENSIBLE_MM
-from octshard.volume import GEOMETRIES
+from octshard.storage import lock, store
 
 SHARDS_AHEAD = 2  # shards per core of a cluster that are handed out before the first is back
 SETTLED_AFTER = 4  # rounds; one is enough unless files change meanwhile
@@ -169,7 +171,7 @@ def _finish(shards: Sequence[ShardPlan], built: dict[str, target.Built], work: _
     missing = [one for one in shards if one.name not in built]
     if not missing:
         return
-    store.remove(store.join(work.folder, manifest.INFO))  # while it is absent, the folder is unfinished
+    store.remove(store.join(work.folder, tables.INFO))  # while it is absent, the folder is unfinished
     (_run_on_ray if work.job.cfg.engine == "ray" else _run_here)(missing, work)
     for one in missing:
         done = build.finished(one, work.folder)
@@ -321,7 +323,7 @@ def _note_run(folder: str, cfg: PrepConfig, last: Progress) -> None:
             "files_per_s": round(last.fresh / last.seconds, 2),
             "mb_read_per_s": round(last.bytes_read / last.seconds / 1e6, 1),
         }
-        store.write(store.join(folder, manifest.RUN), json.dumps(facts, indent=1).encode())
+        store.write(store.join(folder, tables.RUN), json.dumps(facts, indent=1).encode())
 
 
 def check(cfg: PrepConfig) -> None:

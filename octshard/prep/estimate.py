@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from octshard import pool, store
-from octshard.config import PrepConfig
-from octshard.manifest import Row
+from octshard import pool
+from octshard.config.prep import PrepConfig
+from octshard.dataset.tables import Row
 from octshard.prep import build, engine
 from octshard.prep.aireadi import read_release
 from octshard.prep.plan import ShardPlan, expected_bytes
 from octshard.prep.sample import Reader, Task
 from octshard.prep.sandbox import Job, Sandboxes
 from octshard.rng import seed_for
+from octshard.storage import store
 
 TRIED = 5  # files of each device that are really made, one after another
 ASKED = 4  # times as many may be asked for, because some are missing

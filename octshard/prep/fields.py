@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from octshard.imaging.volume import Refused
 from octshard.prep import elements
 from octshard.prep.elements import Bytes, Coding, Element
-from octshard.volume import Refused
 
 LISTED = {  # name: tag, and the value representation where a file does not say it
     "SOPClassUID": (0x00080016, b"UI"),

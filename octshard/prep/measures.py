@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-from octshard import page
-from octshard.histograms import histograms
-from octshard.manifest import Row
-from octshard.page import Cell, Html, Part, table
+from octshard.dataset.tables import Row
 from octshard.prep.tally import Form, Ranked, compression, forms, tally
-from octshard.wording import byte_unit, integer, times
+from octshard.report import page
+from octshard.report.histograms import histograms
+from octshard.report.numbers import byte_unit, integer, times
+from octshard.report.page import Cell, Html, Part, table
 
 AXES = ("D, B-scans", "H, depth", "W, A-scans")
 STEPS = ("dz, between B-scans", "dy, depth", "dx, between A-scans")

@@ -3,12 +3,12 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
-from octshard import page
-from octshard.manifest import Row
-from octshard.page import Cell, Html, Part, table
+from octshard.dataset.tables import Row
 from octshard.prep.meanings import FLAG_MEANS, REASON_MEANS
 from octshard.prep.tally import Cause, causes
-from octshard.wording import Rounded, counted
+from octshard.report import page
+from octshard.report.numbers import Rounded, counted
+from octshard.report.page import Cell, Html, Part, table
 
 
 def refusals(rows: Sequence[Row]) -> tuple[Part, ...]:

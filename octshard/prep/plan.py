@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from octshard.config import PrepConfig
+from octshard.config.prep import PrepConfig
+from octshard.imaging.volume import SampleKey, product, resampled_shape
 from octshard.prep.aireadi import Entry
 from octshard.rng import seed_for
-from octshard.volume import SampleKey, product, resampled_shape
 
 Number = TypeVar("Number", int, float)
 

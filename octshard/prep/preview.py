@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard import stored
+from octshard.dataset import sample
+from octshard.dataset.tables import Row
 from octshard.errors import OctshardError
-from octshard.manifest import Row
 from octshard.rng import seed_for
 
 LARGEST_PX = 640  # a side of a picture; wider ones are averaged down
@@ -42,7 +42,7 @@ def read(folder: str, row: Row) -> Preview:
     """The pictures of a stored row of the dataset in `folder`; an OctshardError names a bad sample."""
     if row.spacing_out is None:
         raise OctshardError(f"{folder}: {row.key} has no spacing_out; run octshard prep verify")
-    return draw(row, stored.read(folder, row).voxels_DHW)
+    return draw(row, sample.read(folder, row).voxels_DHW)
 
 
 def draw(row: Row, voxels_DHW: np.ndarray) -> Preview:

@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from octshard import manifest, page, store
-from octshard.manifest import Dataset, Row
-from octshard.page import Cell, Html, Part, Section, table
-from octshard.prep import folders, measures, oddities, preview
+from octshard.dataset import folders, tables
+from octshard.dataset.tables import Dataset, Row
+from octshard.prep import measures, oddities, preview
 from octshard.prep.plan import SPLITS
 from octshard.prep.preview import Preview
 from octshard.prep.tally import Tally, crossing, tally
-from octshard.wording import Rounded, byte_unit, counted, times
+from octshard.report import page
+from octshard.report.numbers import Rounded, byte_unit, counted, times
+from octshard.report.page import Cell, Html, Part, Section, table
+from octshard.storage import store
 
 PICTURES = 3  # volumes drawn per device
 PAGE = "report.html"
@@ -76,7 +78,7 @@ def open_shards(url: str) -> Shards:
     """The tables of the dataset folder `url`, or of every one directly below it."""
     found = folders.find(url)
     return Shards(
-        tuple(map(manifest.open_dataset, found.whole)), tuple(map(_run, found.whole)), found.unfinished
+        tuple(map(tables.open_dataset, found.whole)), tuple(map(_run, found.whole)), found.unfinished
     )
 
 
@@ -233,7 +235,7 @@ def _place(split: str) -> int:
 def _run(folder: str) -> Mapping[str, Any]:
     """What the last run left word of; nothing where it did not, or where that is no JSON of ours."""
     try:
-        run = json.loads(store.read(store.join(folder, manifest.RUN)))
+        run = json.loads(store.read(store.join(folder, tables.RUN)))
     except (FileNotFoundError, ValueError):
         return {}
     return run if isinstance(run, dict) else {}

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from octshard import checksum, disk, manifest, shard, store
-from octshard.config import PrepConfig
-from octshard.intensity import histogram, moments, to_uint8
-from octshard.manifest import Row
+from octshard.config.prep import PrepConfig
+from octshard.dataset import shard, tables
+from octshard.dataset.tables import Row
+from octshard.imaging.intensity import histogram, moments, to_uint8
+from octshard.imaging.resample import Regrid, resample_frames
+from octshard.imaging.volume import Refused, Shape, Spacing, Volume, product, resampled_shape
 from octshard.prep import decode, dicom, geometry, quality, spacing
 from octshard.prep.aireadi import Entry
 from octshard.prep.elements import Bytes
@@ -22,8 +24,7 @@ from octshard.prep.geometry import Geometry
 from octshard.prep.plan import Member, triple
 from octshard.prep.spacing import Measures, Resolved
 from octshard.prep.twins import SAME_SCAN
-from octshard.resample import Regrid, resample_frames
-from octshard.volume import Refused, Shape, Spacing, Volume, product, resampled_shape
+from octshard.storage import checksum, local, store
 
 VOLUMES = {"raster", "unknown"}  # geometries that are volumes without being asked for; `unknown` is flagged
 PEAK = 255.0  # of PSNR
@@ -53,7 +54,7 @@ class Unpacked:
         """The whole file, mapped where it is local."""
         url = store.join(self.root, entry.path)
         if not store.is_remote(url):
-            disk.file_size(url)  # a folder or a pipe is no file, and a pipe would be waited for
+            local.file_size(url)  # a folder or a pipe is no file, and a pipe would be waited for
         return store.view(url)
 
     def has(self, path: str) -> bool:
@@ -66,7 +67,7 @@ class Unpacked:
     def size(self, path: str) -> int:
         """Asks the store; FileNotFoundError if there is no file."""
         url = store.join(self.root, path)
-        return store.size(url) if store.is_remote(url) else disk.file_size(url)
+        return store.size(url) if store.is_remote(url) else local.file_size(url)
 
 
 @dataclass(frozen=True)
@@ -302,7 +303,7 @@ def _packed(known: dict[str, Any], wide: Volume, cfg: PrepConfig) -> Made:
         detail = "levels {:g} to {:g} became 0 to 255".format(*source_levels)
     known = {**known, "flags": tuple(sorted(flags))}
     meta = {
-        "format": manifest.FORMAT_VERSION,
+        "format": tables.FORMAT_VERSION,
         "spacing_mm": list(volume.spacing_mm),
         "source_levels": list(source_levels),
         **found._asdict(),

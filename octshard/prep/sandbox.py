@@ -23,13 +23,13 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from octshard import pool
-from octshard.config import PrepConfig
+from octshard.config.prep import PrepConfig
 from octshard.errors import OctshardError
+from octshard.imaging.volume import Refused
 from octshard.prep import sample
 from octshard.prep.aireadi import Entry
 from octshard.prep.elements import Bytes
 from octshard.prep.sample import Made, Reader, Task
-from octshard.volume import Refused
 
 AHEAD = 4  # files per child that may be made, or wait to be, before their turn to be written
 PRELOADED = ["octshard.prep.sample"]  # imported once; children are forked off it in milliseconds

@@ -7,7 +7,7 @@ silence: the row records the source, and every repair or doubt is a flag.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from octshard.volume import Spacing
+from octshard.imaging.volume import Spacing
 
 PLAUSIBLE_UM = {
     "axial": (1.0, 20.0),

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from octshard.manifest import Row
-from octshard.volume import product
+from octshard.dataset.tables import Row
+from octshard.imaging.volume import product
 
 EXAMPLES = 5  # file names that a cause is shown with
 Triple = tuple[float | None, ...]  # along D, H, W

@@ -4,13 +4,16 @@ import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from octshard import __version__, config, manifest, store
-from octshard.config import PrepConfig
+from octshard import __version__
+from octshard.config import fields
+from octshard.config.prep import PrepConfig
+from octshard.dataset import tables
+from octshard.dataset.tables import Row, ShardInfo
 from octshard.errors import UsageError
-from octshard.manifest import Row, ShardInfo
 from octshard.prep import build
 from octshard.prep.plan import ShardPlan, digest
 from octshard.prep.sample import Reader
+from octshard.storage import store
 
 ASKING = 16  # requests at once: a store answers one in tens of milliseconds
 # refusals that may be the machine's doing, and those of files that may be fetched again, whole
@@ -22,21 +25,21 @@ Built = tuple[ShardInfo, list[Row]]
 def settle(folder: str, cfg: PrepConfig, shards: Sequence[ShardPlan]) -> None:
     """Writes plan.json, or holds an existing one to be of the same config, manifest and format."""
     mine = {
-        "format": manifest.FORMAT_VERSION,
-        "config": config.result_values(cfg),
-        "config_digest": config.digest(cfg),
+        "format": tables.FORMAT_VERSION,
+        "config": fields.result_values(cfg),
+        "config_digest": fields.digest(cfg),
         "plan_digest": digest(shards),
         "shards": {one.name: [member.entry.path for member in one.members] for one in shards},
     }
-    url = store.join(folder, manifest.PLAN)
+    url = store.join(folder, tables.PLAN)
     advice = "use another DST, or remove it and build again"
     try:
         theirs = json.loads(store.read(url))
     except FileNotFoundError:
         names = store.list_names(folder)
-        if found := [n for n in names if n == manifest.INFO or n.endswith((build.DONE, build.TAR))]:
+        if found := [n for n in names if n == tables.INFO or n.endswith((build.DONE, build.TAR))]:
             raise UsageError(
-                f"{folder}: {found[0]} without {manifest.PLAN}, so of a config that nobody knows; {advice}"
+                f"{folder}: {found[0]} without {tables.PLAN}, so of a config that nobody knows; {advice}"
             ) from None
         store.write(url, json.dumps(mine, indent=1, sort_keys=True).encode())
         return
@@ -50,7 +53,7 @@ def settle(folder: str, cfg: PrepConfig, shards: Sequence[ShardPlan]) -> None:
         )
     # through JSON, so that what it cannot tell apart (a tuple, a list) is not a difference
     ours = json.loads(json.dumps(mine["config"]))
-    if changed := config.differences(theirs.get("config", {}), ours):
+    if changed := fields.differences(theirs.get("config", {}), ours):
         raise UsageError(f"{folder}: begun with another config ({'; '.join(changed)}); {advice}")
     if theirs.get("plan_digest") != mine["plan_digest"]:
         raise UsageError(f"{folder}: begun from another manifest or version of octshard; {advice}")
@@ -87,14 +90,14 @@ def drop(folder: str, names: Iterable[str], built: dict[str, Built]) -> None:
 def publish(folder: str, cfg: PrepConfig, built: Sequence[Built]) -> list[Row]:
     """The three tables, dataset.json last: its presence says that the folder is whole. Returns the rows."""
     rows = build.published([row for _, shard_rows in built for row in shard_rows])
-    manifest.write_rows(store.join(folder, manifest.SAMPLES), rows)
-    manifest.write_shards(store.join(folder, manifest.SHARDS), [info for info, _ in built if info.samples])
-    manifest.write_info(
-        store.join(folder, manifest.INFO),
+    tables.write_rows(store.join(folder, tables.SAMPLES), rows)
+    tables.write_shards(store.join(folder, tables.SHARDS), [info for info, _ in built if info.samples])
+    tables.write_info(
+        store.join(folder, tables.INFO),
         {
             "device": rows[0].device,
-            "config": config.result_values(cfg),
-            "config_digest": config.digest(cfg),
+            "config": fields.result_values(cfg),
+            "config_digest": fields.digest(cfg),
             "code_version": __version__,
             "counts": build.counts(rows),
         },

@@ -6,7 +6,7 @@ bytes. A row says whether its file is sound; which shard, run or worker made it 
 
 from collections.abc import Iterable
 
-from octshard.manifest import Row
+from octshard.dataset.tables import Row
 from octshard.prep.aireadi import Entry
 from octshard.prep.plan import Member
 

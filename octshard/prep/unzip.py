@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from octshard import cloud, lock, store
 from octshard.errors import UsageError
 from octshard.prep import zips
 from octshard.prep.aireadi import Release, read_release
 from octshard.prep.directory import Damaged, Place, RefusedMember, shown
+from octshard.storage import client, lock, store
 
 JOURNAL, LOCK = ".unzip.journal.json", ".unzip.lock"
 JOURNAL_EVERY_S = 10.0  # a killed run writes again what it wrote since
@@ -26,7 +26,7 @@ SMALLEST, LARGEST = 2**18, 2**23  # bytes of one request
 BLOCKS = 4  # that a thread holds: two of `zips.chunks`, and the copies that a client or codec makes of them
 # what a disk says of a name that is too long, or where another member stands or must have a folder
 BAD_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
-PUT = 2 * cloud.PART  # bytes that putting a large object into a remote store takes: a part, and a copy of it
+PUT = 2 * client.PART  # bytes that putting a large object into a remote store takes: a part, and a copy of it
 
 
 @dataclass(frozen=True)

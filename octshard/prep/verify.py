@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
-from octshard import manifest, pool, shard, store
-from octshard.manifest import Row, ShardInfo
+from octshard import pool
+from octshard.dataset import shard, tables
+from octshard.dataset.tables import Row, ShardInfo
 from octshard.prep import crosscheck
 from octshard.prep.crosscheck import Finding, Tables
 from octshard.prep.tally import crossing
+from octshard.storage import store
 
 CHUNK = 2**22
 AT_ONCE = 4  # tars that are read at the same time, at most one per core: checksums let go of the lock
@@ -30,10 +32,10 @@ def verify(folder: str, deep: bool, told: Told) -> list[Finding]:
     sample is decoded as well, and held against its row. A folder that is no finished dataset is a UsageError,
     a table that is missing or damaged an OctshardError.
     """
-    found = manifest.read_tables(folder)
+    found = tables.read_tables(folder)
     infos = found.shards
-    tables = Tables(folder, found.info, found.rows, infos, store.list_names(folder))
-    findings = [*_unsealed(found.info), *crosscheck.tables(tables), *crosscheck.parts(tables)]
+    read = Tables(folder, found.info, found.rows, infos, store.list_names(folder))
+    findings = [*_unsealed(found.info), *crosscheck.compare_tables(read), *crosscheck.compare_parts(read)]
     stored: dict[str, list[Row]] = {one.name: [] for one in infos}
     for row in found.rows:
         if row.status == "ok" and row.shard in stored:
@@ -51,21 +53,19 @@ def verify(folder: str, deep: bool, told: Told) -> list[Finding]:
 
 def _unsealed(info: Mapping[str, Any]) -> Iterator[Finding]:
     """The tables in which a changed byte could hide: datasets of earlier versions have no digests of them."""
-    for name in (manifest.SAMPLES, manifest.SHARDS):
-        if not manifest.sums(info).get(name):
-            text = (
-                f"{manifest.INFO} has no sha256 of {name}; give the same octshard prep shard again to add it"
-            )
+    for name in (tables.SAMPLES, tables.SHARDS):
+        if not tables.sums(info).get(name):
+            text = f"{tables.INFO} has no sha256 of {name}; give the same octshard prep shard again to add it"
             yield Finding("", "", text)
 
 
 def across(folders: Sequence[str]) -> list[Finding]:
     """The participants that stand in one split in one of these datasets and in another in another."""
-    tables = [manifest.read_rows(store.join(folder, manifest.SAMPLES)) for folder in folders]
-    alone = {person for rows in tables for person in crossing(rows)}
+    rows_by_folder = [tables.read_rows(store.join(folder, tables.SAMPLES)) for folder in folders]
+    alone = {person for rows in rows_by_folder for person in crossing(rows)}
     return [
         Finding("", "", f"participant {person} stands in {' and '.join(splits)} of different folders")
-        for person, splits in crossing(row for rows in tables for row in rows).items()
+        for person, splits in crossing(row for rows in rows_by_folder for row in rows).items()
         if person not in alone  # `verify` of the one folder says so
     ]
 

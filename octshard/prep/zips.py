@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from isal import isal_zlib
 
-from octshard import checksum, store
 from octshard.errors import UsageError
+from octshard.imaging.volume import DEVICES
 from octshard.prep import directory
 from octshard.prep.aireadi import Entry, Release
 from octshard.prep.directory import Damaged, Place, RefusedMember, shown
-from octshard.volume import DEVICES
+from octshard.storage import checksum, store
 
 READ = 2**23  # a member that is read whole takes one request per so many bytes
 EXTRA = 512  # bytes of a local header's extra fields that the first request reckons with

@@ -4,7 +4,7 @@ import threading
 
 import torch
 
-from octshard.config import TrainConfig
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.train import device
 from octshard.train.device import Backend

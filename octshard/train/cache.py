@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from octshard import disk, store
-from octshard.fault import StoreError
+from octshard.storage import local, store
+from octshard.storage.errors import StoreError
 from octshard.train import copies
 from octshard.train.copies import Folder, Shard
 
@@ -43,7 +43,7 @@ class Cache:
     def __init__(
         self, folder: str, limit_bytes: int, say: Callable[[str], None], downloaders: int = DOWNLOADERS
     ) -> None:
-        self._folder = Folder(disk.local_path(folder), limit_bytes)
+        self._folder = Folder(local.local_path(folder), limit_bytes)
         self._say = say
         self._changed = threading.Condition()  # guards what follows
         self._counted: Counter[str] = Counter()
@@ -239,7 +239,7 @@ class Cache:
             self._queue.clear()
             self._changed.notify_all()
         act = (
-            "free some space or lower the limit" if error.errno in disk.FULL else "name a folder to write to"
+            "free some space or lower the limit" if error.errno in local.FULL else "name a folder to write to"
         )
         then = "nothing more is cached in this run, shards are read from the store"
         self._tell(f"{self._folder.path}: {_reason(error)}; {then}; {act}", once="off")
@@ -257,4 +257,4 @@ class Cache:
 
 
 def _reason(error: OSError) -> str:
-    return "the disk is full" if error.errno in disk.FULL else error.strerror or str(error)
+    return "the disk is full" if error.errno in local.FULL else error.strerror or str(error)

@@ -17,9 +17,12 @@ from typing import Any, BinaryIO, cast
 import torch
 from torch import nn
 
-from octshard import config, store
-from octshard.config import TrainConfig
+from octshard.config import fields
+from octshard.config.load import load as load_config
+from octshard.config.load import save
+from octshard.config.train import TrainConfig
 from octshard.errors import OctshardError, UsageError
+from octshard.storage import store
 from octshard.train.order import StreamPosition
 from octshard.train.vit import Encoder
 
@@ -69,9 +72,9 @@ def payload_of(state: TrainState, cfg: TrainConfig, data: Mapping[str, Any]) -> 
     """What a checkpoint holds: tensors and plain values only. `data` says what was streamed."""
     return {
         "format": FORMAT,
-        "config": config.save(cfg),
-        "result_values": config.result_values(cfg),
-        "digest": config.digest(cfg),
+        "config": save(cfg),
+        "result_values": fields.result_values(cfg),
+        "digest": fields.digest(cfg),
         "data": dict(data),
         "step": state.step,
         "samples_seen": state.samples_seen,
@@ -240,7 +243,7 @@ def load_encoder(path_or_run: str) -> tuple[Encoder, TrainConfig, str]:
                 f"{path_or_run}: no checkpoint here, want a .pt file or the run.out of a training run"
             )
         payload, record = dict(found.payload), found.record
-    cfg = config.load(TrainConfig, [StringIO(payload["config"])])  # type: ignore[list-item]  # OmegaConf reads both
+    cfg = load_config(TrainConfig, [StringIO(payload["config"])])  # type: ignore[list-item]  # OmegaConf reads both
     encoder = Encoder(cfg.model)
     weights = {
         name.removeprefix(TARGET_ENCODER): tensor

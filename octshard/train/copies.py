@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from octshard import checksum
-from octshard.disk import LEFTOVER
+from octshard.storage import checksum
+from octshard.storage.local import LEFTOVER
 
 PIECE = 2**20  # bytes per checksum; the names of copies depend on it
 COPY = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}\.tar")

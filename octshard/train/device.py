@@ -17,7 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from octshard.config import RunConfig
+from octshard.config.train import RunConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.train.buffers import Buffers
 

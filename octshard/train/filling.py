@@ -11,16 +11,16 @@ from typing import Generic, NamedTuple, cast
 import numpy as np
 import torch
 
-from octshard import shard
-from octshard.config import TrainConfig
+from octshard.config.train import TrainConfig
+from octshard.dataset import shard
+from octshard.dataset.shard import BadSample
+from octshard.imaging.volume import Shape, product
 from octshard.rng import rng_for
-from octshard.shard import BadSample
 from octshard.train import order, reading
 from octshard.train.batch import Batch, Prepared, Way
 from octshard.train.order import StreamPosition
 from octshard.train.reading import Reading, Scratch
 from octshard.train.table import Table, order_of
-from octshard.volume import Shape, product
 
 NO_PASS = -1  # of a sample in evaluation
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from octshard.config import TrainConfig
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.rng import seed_for
 from octshard.train import collapse, masks, position

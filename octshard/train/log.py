@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from octshard import config, store
-from octshard.config import TrainConfig
+from octshard.config import fields
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
+from octshard.storage import store
 
 METRICS = "metrics.jsonl"
 WANDB_ID = "wandb-id.txt"
@@ -111,7 +112,7 @@ def _open_wandb(cfg: TrainConfig) -> Any:
         resume="allow",
         mode=cast(Literal["offline", "online"], cfg.run.wandb),
         dir=None if store.is_remote(cfg.run.out) else cfg.run.out.removeprefix("file://"),
-        config=config.result_values(cfg),
+        config=fields.result_values(cfg),
     )
 
 

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from octshard import config, lock, store
-from octshard.config import TrainConfig
+from octshard.config import fields
+from octshard.config.load import save
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
+from octshard.storage import lock, store
 from octshard.train import (
     agreement,
     checkpoint,
@@ -294,7 +296,7 @@ def _resumable(cfg: TrainConfig, table: Table, chosen: Plan, say: Say) -> Mappin
     for line in found.damaged:
         say(f"WARNING {line}; going on from {found.record.name}")
     old = {**found.payload["result_values"], **found.payload["data"]}
-    if changed := config.differences(old, {**config.result_values(cfg), **_tied_to(cfg, table, chosen)}):
+    if changed := fields.differences(old, {**fields.result_values(cfg), **_tied_to(cfg, table, chosen)}):
         raise UsageError(
             f"{cfg.run.out}: its checkpoints were made with other values, want the same to go on: "
             f"{'; '.join(changed)}; set them back, or give run.out another folder"
@@ -326,7 +328,7 @@ def _introduce(run: Run, state: TrainState, say: Say) -> None:
             f"{watch.named(table.left_out)}"
         )
     if run.backend.process == 0:
-        store.write(store.join(cfg.run.out, "config.yaml"), config.save(cfg).encode())
+        store.write(store.join(cfg.run.out, "config.yaml"), save(cfg).encode())
         if table.left_out:
             store.write(store.join(cfg.run.out, "left-out.txt"), "\n".join(table.left_out).encode() + b"\n")
 

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octshard.config import MaskSet, TrainConfig
+from octshard.config.train import MaskSet, TrainConfig
 from octshard.errors import OctshardError, UsageError
+from octshard.imaging.volume import Shape, product, valid_tokens
 from octshard.rng import rng_for
 from octshard.train import position
-from octshard.volume import Shape, product, valid_tokens
 
 KINDS = ("blocks", "cubes")
 _REDRAWS = 16  # draws of a set of blocks before its last blocks are made to fit

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from octshard.config import ObjectiveConfig, OptimConfig
+from octshard.config.train import ObjectiveConfig, OptimConfig
 
 
 class Length(NamedTuple):

@@ -5,7 +5,7 @@ Pure: config, table and device count in, `Plan` out; a UsageError says which of 
 
 from typing import NamedTuple
 
-from octshard.config import TrainConfig
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.train import masks, optim, order, stream
 from octshard.train.batch import Share

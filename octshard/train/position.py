@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from octshard.config import ModelConfig
+from octshard.config.train import ModelConfig
 from octshard.errors import UsageError
-from octshard.volume import Shape
+from octshard.imaging.volume import Shape
 
 POSITIONS = ("rope", "sincos")
 _BASE = 10000.0  # of the frequencies, as in "Attention is all you need", Vaswani et al. 2017

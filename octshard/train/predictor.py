@@ -6,7 +6,7 @@ Both own the learned vector that stands for what is hidden; neither sees a voxel
 import torch
 from torch import Tensor, nn
 
-from octshard.config import TrainConfig
+from octshard.config.train import TrainConfig
 from octshard.train import position
 from octshard.train.masks import Masks
 from octshard.train.vit import INIT_STD, LAYER_NORM_EPS, Block, init_weights

@@ -12,11 +12,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
-from octshard import store
-from octshard.disk import local_path, one_line_errors
+from octshard.dataset.shard import BadSample
 from octshard.errors import OctshardError
-from octshard.fault import PastTheEnd
-from octshard.shard import BadSample
+from octshard.storage import store
+from octshard.storage.errors import PastTheEnd
+from octshard.storage.local import local_path, one_line_errors
 from octshard.train.cache import Cache
 from octshard.train.table import Entry
 

@@ -14,17 +14,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from octshard import shard, store
-from octshard.config import TrainConfig
+from octshard.config.train import TrainConfig
+from octshard.dataset import shard
 from octshard.errors import UsageError
+from octshard.imaging.volume import product
+from octshard.report.numbers import counted
+from octshard.storage import store
 from octshard.train import device, feed, masks, order, plan, reading, stream
 from octshard.train.batch import Batch, Say, Share, Way
 from octshard.train.device import Backend
 from octshard.train.order import Order, StreamPosition
 from octshard.train.reading import Asked, Reading, Scratch
 from octshard.train.table import Entry, Table, open_table, order_of
-from octshard.volume import product
-from octshard.wording import counted
 
 HELD = 16  # slices that are unpacked again and again
 

@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from octshard.config import TrainConfig
+from octshard.config.train import TrainConfig
+from octshard.dataset.shard import BadSample
 from octshard.errors import UsageError
-from octshard.shard import BadSample
+from octshard.imaging.volume import product
 from octshard.train import order
 from octshard.train.batch import Prepared, Share, Way
 from octshard.train.cache import Cache
@@ -21,7 +22,6 @@ from octshard.train.filling import NO_PASS, Filler, Job, Wanted
 from octshard.train.order import StreamPosition
 from octshard.train.reading import Reading
 from octshard.train.table import Table, order_of
-from octshard.volume import product
 
 MOST_ASKED = 4096  # more would only delay the first batch
 MOST_AHEAD = 32  # batches held ready, however small they are

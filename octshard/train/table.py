@@ -7,13 +7,14 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 
-from octshard import manifest, store
-from octshard.config import TrainConfig
+from octshard.config.train import TrainConfig
+from octshard.dataset import tables
+from octshard.dataset.tables import Row
 from octshard.errors import OctshardError, UsageError
-from octshard.manifest import Row
+from octshard.imaging.volume import Shape, product, valid_tokens
+from octshard.storage import store
 from octshard.train.copies import Shard
 from octshard.train.order import Domain, Order, unmixed
-from octshard.volume import Shape, product, valid_tokens
 
 NO_SHARDS = "data.shards: empty, want at least one dataset folder, for example data.shards=[SHARDS/DEVICE]"
 
@@ -40,7 +41,7 @@ class Entry:
     def shape(self) -> Shape:
         """(D, H, W) voxels stored."""
         if self.row.shape_out is None:
-            raise OctshardError(f"{self.where}: no shape_out in {manifest.SAMPLES}; {manifest.AGAIN}")
+            raise OctshardError(f"{self.where}: no shape_out in {tables.SAMPLES}; {tables.AGAIN}")
         return self.row.shape_out
 
     @property
@@ -50,7 +51,7 @@ class Entry:
 
     def _known(self, value: int | None, name: str) -> int:
         if value is None:
-            raise OctshardError(f"{self.where}: no {name} in {manifest.SAMPLES}; {manifest.AGAIN}")
+            raise OctshardError(f"{self.where}: no {name} in {tables.SAMPLES}; {tables.AGAIN}")
         return value
 
 
@@ -83,7 +84,7 @@ def open_table(cfg: TrainConfig, split: str, needed_tokens: int) -> Table:
     left_out: list[str] = []
     refused = 0
     for folder, url in enumerate(cfg.data.shards):
-        dataset = manifest.open_dataset(url)
+        dataset = tables.open_dataset(url)
         refused += len(dataset.refused)
         shards = {
             info.name: Shard(store.join(url, info.name), info.bytes, info.sha256) for info in dataset.shards
@@ -91,8 +92,8 @@ def open_table(cfg: TrainConfig, split: str, needed_tokens: int) -> Table:
         for row in dataset.samples(split):
             if row.shard not in shards:
                 raise OctshardError(
-                    f"{url}: {row.key} lies in {row.shard}, which {manifest.SHARDS} does not list; "
-                    f"{manifest.AGAIN}"
+                    f"{url}: {row.key} lies in {row.shard}, which {tables.SHARDS} does not list; "
+                    f"{tables.AGAIN}"
                 )
             entry = Entry(shards[row.shard], folder, row)
             if tokens(entry.shape, cfg) < needed_tokens:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octshard.config import ViewConfig
+from octshard.config.train import ViewConfig
 from octshard.errors import UsageError
+from octshard.imaging.volume import product
 from octshard.rng import rng_for
 from octshard.train import warp
 from octshard.train.device import map_tensors
 from octshard.train.warp import Affine
-from octshard.volume import product
 
 STD_FLOOR = 1.0  # grey levels: a volume with less contrast than that is blank and is not blown up
 _LEVELS = 255.0

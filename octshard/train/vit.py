@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from octshard.config import ModelConfig
+from octshard.config.train import ModelConfig
+from octshard.imaging.volume import Shape, product
 from octshard.train import position
-from octshard.volume import Shape, product
 
 LAYER_NORM_EPS = 1e-6  # V-JEPA 2, Assran et al. 2025
 INIT_STD = 0.02

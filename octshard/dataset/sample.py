@@ -1,8 +1,9 @@
 """One stored sample by its row, from wherever its shard is: for pictures and reports, not for training."""
 
-from octshard import manifest, shard, store
+from octshard.dataset import shard, tables
+from octshard.dataset.tables import Row
 from octshard.errors import OctshardError
-from octshard.manifest import Row
+from octshard.storage import store
 
 
 def read(folder: str, row: Row) -> shard.Sample:
@@ -10,7 +11,7 @@ def read(folder: str, row: Row) -> shard.Sample:
     url = store.join(folder, row.shard)
     where = f"{url} at {row.offset} ({row.key})"
     if row.offset is None or row.nbytes is None:
-        raise OctshardError(f"{where}: the row has no offset or size; {manifest.AGAIN}")
+        raise OctshardError(f"{where}: the row has no offset or size; {tables.AGAIN}")
     try:
         data = store.read_range(url, row.offset, row.offset + row.nbytes)
     except FileNotFoundError:

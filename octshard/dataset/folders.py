@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from octshard import manifest, store
+from octshard.dataset import tables
+from octshard.storage import store
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,11 @@ class Folders:
 def find(url: str) -> Folders:
     """`url` itself if it is a dataset, else all that lie directly below it; none at all is a UsageError."""
     names = store.list_names(url)
-    if manifest.INFO in names:
+    if tables.INFO in names:
         return Folders((url,), ())
     inner = {name: store.list_names(store.join(url, name)) for name in names if not name.startswith(".")}
-    whole = [name for name, files in inner.items() if manifest.INFO in files]
+    whole = [name for name, files in inner.items() if tables.INFO in files]
     if not whole:
-        manifest.read_info(url)  # says in one line what is there instead
-    begun = tuple(name for name, files in inner.items() if manifest.PLAN in files and name not in whole)
+        tables.read_info(url)  # says in one line what is there instead
+    begun = tuple(name for name, files in inner.items() if tables.PLAN in files and name not in whole)
     return Folders(tuple(store.join(url, name) for name in whole), begun)

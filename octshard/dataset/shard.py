@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import zstandard
 
-from octshard import checksum
 from octshard.errors import OctshardError
-from octshard.volume import Shape
+from octshard.imaging.volume import Shape
+from octshard.storage import checksum
 
 BLOCK = 512  # tar rounds every header and member up to this
 META, VOXELS = ".json", ".vol.zst"

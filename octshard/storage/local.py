@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from octshard.fault import StoreError
+from octshard.storage.errors import StoreError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NOWHERE = (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)  # no file can stand at such a path

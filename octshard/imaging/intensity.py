@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from octshard.compiled import compiled
-from octshard.volume import Volume
+from octshard.imaging.jit import compiled
+from octshard.imaging.volume import Volume
 
 LEVELS = 2**16
 DARK, BRIGHT = 0.001, 0.999  # shares of the voxels whose levels become 0 and 255

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from octshard.compiled import compiled
 from octshard.errors import OctshardError
-from octshard.volume import Shape, Spacing, Volume, resampled_shape
+from octshard.imaging.jit import compiled
+from octshard.imaging.volume import Shape, Spacing, Volume, resampled_shape
 
 SAME = 1e-9  # of a voxel: an overlap below this is rounding
 

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from octshard import disk, store
 from octshard.errors import OctshardError
-from octshard.store import StoreError
+from octshard.storage import local, store
+from octshard.storage.store import StoreError
 
 LEASE_S = 90.0  # a remote lock whose heartbeat is older belongs to a dead run
 HEARTBEAT_S = 20.0
@@ -45,7 +45,7 @@ def _local_lock(url: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise _held(url, file.read()) from None
-        with disk.one_line_errors(url):
+        with local.one_line_errors(url):
             file.truncate(0)
             file.write(json.dumps(_owner()))
             file.flush()

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from octshard.page import COLOURS, Html, escaped, figure, ticks
-from octshard.wording import alike, integer
+from octshard.report.numbers import alike, integer
+from octshard.report.page import Html, escaped, figure
+from octshard.report.plots import COLOURS, ticks
 
 WIDTH, LEFT, RIGHT = 340, 8, 332  # pixels of the drawing, and between which of them the axis runs
 TITLE, LABEL, BARS, GAP, AXIS = 20, 18, 26, 6, 22  # pixels: title, a row's text, bars and gap, the axis

@@ -14,9 +14,9 @@ from typing import Any, cast, get_type_hints
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from octshard import store
 from octshard.errors import OctshardError, UsageError
-from octshard.volume import Shape, Spacing
+from octshard.imaging.volume import Shape, Spacing
+from octshard.storage import store
 
 FORMAT_VERSION = 2
 AGAIN = "build it again with octshard prep shard"

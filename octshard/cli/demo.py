@@ -1,0 +1,61 @@
+"""`octshard demo` and `octshard phantom`: the whole road on made-up eyes."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from octshard.config.load import shipped_config
+from octshard.pool import cores
+from octshard.progress import progress
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command()
+@click.option("--out", default="demo", show_default=True, help="Folder for everything the demo makes.")
+@click.option("--participants", default=144, show_default=True, help="Made-up people.")
+@click.option("--seed", default=0, show_default=True)
+def demo(out: str, participants: int, seed: int) -> None:
+    """The whole road on made-up eyes: ZIPs, shards, pretraining, probe, OUT/report.html.
+
+    \b
+    Example:
+      octshard demo --out demo
+    """
+    from octshard.demo import road
+    from octshard.phantom.release import Wanted
+
+    wanted = Wanted(participants=participants, seed=seed, scale=road.SCALE, defects=True)
+    report = road.run(out, wanted, lambda name: str(shipped_config(name)))
+    click.echo(f"report: {report}")
+
+
+@click.command()
+@click.argument("out")
+@click.option(
+    "--participants", default=24, show_default=True, help="People; each is scanned on several devices."
+)
+@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--scale", default=1.0, show_default=True, help="Voxels per axis, as a share of the real shapes."
+)
+@click.option(
+    "--defects/--no-defects", default=True, show_default=True, help="Plant files that must be refused."
+)
+@click.option("--workers", default=0, help="Processes; 0 = one per core.  [default: 0]")
+def phantom(out: str, participants: int, seed: int, scale: float, defects: bool, workers: int) -> None:
+    """Write an AI-READI-shaped release of made-up eyes with known layers, lesions and labels.
+
+    \b
+    Example:
+      octshard phantom release --participants 24 --scale 0.25
+    """
+    from octshard.phantom.release import Wanted, write_release
+
+    wanted = Wanted(participants=participants, seed=seed, scale=scale, defects=defects)
+    with progress("made-up eyes") as advance:
+        made = write_release(out, wanted, cores(workers), lambda done, total: advance(done, total, ""))
+    click.echo(
+        f"{out}: {made.volumes} scans of {made.participants} people, {made.bytes / 1e6:.1f} MB in ZIPs"
+    )

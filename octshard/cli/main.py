@@ -1,0 +1,60 @@
+"""The commands; each is one call into its room. Exit 0 done, 1 failed, 2 wrong usage; errors are one line.
+
+Rooms are imported inside their command, so that `octshard --help` answers in a blink.
+"""
+
+import sys
+
+import click
+
+from octshard import __version__
+from octshard.cli.demo import demo, phantom
+from octshard.cli.eval import evaluate
+from octshard.cli.prep import prep
+from octshard.cli.train import stream_check, train
+from octshard.errors import OctshardError, UsageError
+
+DEBUG = "--debug"
+
+
+def main() -> None:
+    """The console script: runs a command and turns what it raises into one line and an exit code."""
+    arguments = [word for word in sys.argv[1:] if word != DEBUG]
+    try:
+        cli.main(arguments, prog_name="octshard", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit("octshard: interrupted")
+    except click.exceptions.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except Exception as error:  # the outermost edge: whatever comes here is shown as one line
+        if DEBUG in sys.argv:
+            raise
+        sys.exit(_report(error))
+
+
+def _report(error: Exception) -> int:
+    if isinstance(error, OctshardError):
+        click.echo(f"octshard: {error}", err=True)
+        return 2 if isinstance(error, UsageError) else 1
+    text = " ".join(str(error).split())
+    click.echo(f"octshard: unexpected {type(error).__name__}: {text} ({DEBUG} shows where)", err=True)
+    return 1
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="octshard")
+@click.option(DEBUG, is_flag=True, help="Show the traceback of an error; may stand anywhere on the line.")
+def cli(debug: bool) -> None:
+    """OCT volumes -> shards once -> V-JEPA 2 pretraining -> linear probes.
+
+    \b
+    Example, the whole road on made-up eyes:
+      octshard demo --out demo
+    """
+
+
+for command in (demo, phantom, prep, train, stream_check, evaluate):
+    cli.add_command(command)

@@ -1,0 +1,1 @@
+"""Every setting, its unit, bounds and default."""

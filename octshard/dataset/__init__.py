@@ -1,0 +1,1 @@
+"""The dataset folder: tar shards and Parquet tables, both directions."""

@@ -1,0 +1,1 @@
+"""Volumes and what is done to their voxels, without I/O."""

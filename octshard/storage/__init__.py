@@ -1,0 +1,1 @@
+"""Bytes at URLs: local disks, gs://, s3://, memory://."""

@@ -1,0 +1,179 @@
+"""Requests to remote stores: the only retry, and what a failed request means."""
+
+import errno
+import io
+import logging
+import os
+import random
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any, BinaryIO, TypeVar
+
+from octshard.storage import client as clients
+from octshard.storage.client import Client, Piece, split_url
+from octshard.storage.errors import PastTheEnd, StoreError, kind_of, one_line
+from octshard.storage.gcs import Gcs, gcs_filesystem
+from octshard.storage.memory import Plain
+from octshard.storage.s3 import S3, s3_filesystem
+
+Result = TypeVar("Result")
+_STANDING: set[str] = set()  # buckets known to exist
+ATTEMPTS = 6  # a transient fault is tried so often: with full jitter up to 0.5, 1, 2, 4, 8 s between
+ADVICE = {
+    "gs": "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS, or ask its owner",
+    "s3": "set AWS_PROFILE or AWS_ACCESS_KEY_ID, or ask its owner",
+}
+
+
+def read_range(url: str, start: int, stop: int) -> Piece:
+    if stop <= start:
+        return Piece(b"", 0, "")
+    try:
+        return request(url, lambda client: client.get(url, start, stop, ""))
+    except PastTheEnd:
+        return Piece(b"", 0, "")
+
+
+class RemoteFile(io.RawIOBase):
+    """One remote object as a raw file: every read is one range, of the version that was found at first."""
+
+    def __init__(self, url: str) -> None:
+        head = request(url, lambda client: client.head(url))
+        self._url, self._size, self._version, self._at = url, head.size, head.version, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        at = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence] + offset
+        if at < 0:
+            raise OSError(errno.EINVAL, f"{self._url}: byte {at} is before the beginning")  # as a file does
+        self._at = at
+        return at
+
+    def readinto(self, buffer: Any) -> int:
+        into = memoryview(buffer).cast("B")
+        data = self._read(min(self._at + len(into), self._size))
+        into[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return self._read(self._size)
+
+    def _read(self, stop: int) -> bytes:
+        start, url = self._at, self._url
+        if stop <= start:
+            return b""
+        try:
+            piece = request(url, lambda client: client.get(url, start, stop, self._version))
+        except (FileNotFoundError, FileExistsError, PastTheEnd):
+            piece = None
+        if piece is None or piece.size != self._size:
+            raise StoreError(f"{url}: the object changed while it was read; run again when it is at rest")
+        self._at += len(piece.data)
+        return piece.data
+
+
+def upload(url: str, file: BinaryIO, size: int) -> None:
+    """Puts a file's bytes, in parts if they are many."""
+    file.seek(0)
+    try:
+        if size > clients.PART:
+            client_for(url).upload(url, file, size, lambda act: request(url, lambda _: act()))
+        else:
+            data = file.read()
+            request(url, lambda client: client.put(url, data, None))
+    except FileNotFoundError as error:
+        raise StoreError(_no_bucket(url)) from error
+
+
+def request(url: str, act: Callable[[Client], Result]) -> Result:
+    """`act(client)` with bounded, jittered retries of transient faults; the only retry in octshard."""
+    try:
+        return _tried(url, act)
+    except FileNotFoundError as error:
+        if not _bucket_stands(url):
+            raise StoreError(_no_bucket(url)) from error
+        raise
+
+
+def _tried(url: str, act: Callable[[Client], Result]) -> Result:
+    client = client_for(url)
+    for attempt in range(ATTEMPTS):
+        try:
+            return act(client)
+        except Exception as error:  # cloud libraries raise kinds of their own; `kind_of` sorts them
+            if (kind := kind_of(error)) != "transient":
+                raise _verdict(url, kind, error) from error
+            if attempt == ATTEMPTS - 1:
+                raise StoreError(f"{url}: gave up after {ATTEMPTS} attempts: {one_line(error)}") from error
+        time.sleep(random.uniform(0, 0.5 * 2**attempt))
+    raise AssertionError("unreachable")
+
+
+def _verdict(url: str, kind: str, error: Exception) -> Exception:
+    """What a caller is told of a failure that no other attempt would mend."""
+    if kind == "absent":
+        return FileNotFoundError(errno.ENOENT, "no such object", url)
+    if kind == "taken":
+        return FileExistsError(errno.EEXIST, "another version stands there", url)
+    if kind == "past the end":
+        return PastTheEnd(f"{url}: bytes asked for that lie behind its end")
+    if kind == "refused":
+        scheme, bucket = url.split("://", 1)[0].replace("gcs", "gs"), split_url(url)[0]
+        who = f"{scheme}://{bucket} does not let {client_for(url).account()} do this"
+        return StoreError(f"{url}: {who} ({one_line(error)}); {ADVICE.get(scheme, 'ask its owner')}")
+    return StoreError(f"{url}: {type(error).__name__}: {one_line(error)}")
+
+
+def _bucket_stands(url: str) -> bool:
+    """False only if the store says that there is no such bucket; asked once for each that stands."""
+    place = "/".join(url.split("/", 3)[:3])
+    if place in _STANDING:
+        return True
+    try:
+        _tried(url, lambda client: client.bucket(url))
+    except FileNotFoundError:
+        return False
+    except StoreError:
+        return True  # who may not list a bucket may still read what is in it
+    _STANDING.add(place)
+    return True
+
+
+def _no_bucket(url: str) -> str:
+    return f"{url}: no bucket {split_url(url)[0]}, want one that exists and that you may use"
+
+
+def client_for(url: str) -> Client:
+    """The client for a URL, one per scheme and endpoint; StoreError for a scheme that none speaks."""
+    scheme = url.split("://", 1)[0].replace("gcs", "gs")
+    names = {"gs": ["STORAGE_EMULATOR_HOST"], "s3": ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]}
+    found = (os.environ.get(name) for name in names.get(scheme, []))
+    return _open_client(scheme, next((name for name in found if name), ""))
+
+
+@cache
+def _open_client(scheme: str, endpoint: str) -> Client:
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # it would import gRPC, for nothing
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs a traceback for what we say in one line
+    try:
+        import fsspec
+
+        if scheme == "gs":
+            return Gcs(gcs_filesystem(endpoint))
+        return S3(s3_filesystem(endpoint)) if scheme == "s3" else Plain(fsspec.filesystem(scheme))
+    except ImportError as error:
+        extra = {"gs": "gcs", "s3": "s3"}.get(scheme)
+        advice = f'; pip install "octshard[{extra}]"' if extra else ""
+        raise StoreError(f"{scheme}://: {one_line(error)}{advice}") from error
+    except ValueError as error:
+        wanted = "want a local path, gs://, s3:// or memory://"
+        raise StoreError(f"{scheme}://: {one_line(error)}, {wanted}") from error
