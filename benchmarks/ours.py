@@ -14,8 +14,12 @@ from octshard.config.prep import PrepConfig
 from octshard.dataset import shard
 from octshard.dataset.tables import Row
 from octshard.imaging.volume import SampleKey
-from octshard.prep import aireadi, decode, dicom, plan, sample
+from octshard.prep import plan
+from octshard.prep.convert import sample
+from octshard.prep.dicom import decode
+from octshard.prep.dicom import header as dicom
 from octshard.prep.plan import Member
+from octshard.prep.release import aireadi, source
 from octshard.storage import checksum
 
 
@@ -29,7 +33,7 @@ def make(one: Input, cfg: PrepConfig) -> tuple[Row, bytes]:
     entry = one.entry
     key = SampleKey.of(entry.participant, entry.device, entry.protocol, entry.eye, entry.sop_instance_uid)
     row, data = sample.make(
-        sample.Task(Member(key, entry), "train-000000.tar", "train"), cfg, sample.Unpacked("/")
+        sample.Task(Member(key, entry), "train-000000.tar", "train"), cfg, source.Unpacked("/")
     )
     if row.status != "ok":
         raise SystemExit(f"{one.path}: {row.reason}: {row.detail}")

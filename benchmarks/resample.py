@@ -25,10 +25,10 @@ from scipy import ndimage
 from table import Found, Table, Wanted, clock, report, want_least, want_most
 
 from octshard.imaging.resample import resample
-from octshard.imaging.volume import SampleKey, Shape, Spacing, Volume, resampled_shape
-from octshard.prep import decode, dicom
-from octshard.prep.aireadi import read_release
-from octshard.prep.plan import triple
+from octshard.imaging.volume import SampleKey, Shape, Spacing, Volume, resampled_shape, triple
+from octshard.prep.dicom import decode
+from octshard.prep.dicom import header as dicom
+from octshard.prep.release.aireadi import read_release
 
 TARGET_MM: Spacing = (0.05, 0.02, 0.02)
 PLACES = (0.25, 0.5, 0.75)  # shares of the extent at which a spot is looked for

@@ -16,8 +16,8 @@ from octshard.imaging.volume import Shape, Spacing
 from octshard.phantom import cohort, scan
 from octshard.phantom import eye as anatomy
 from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
-from octshard.prep import dicom
-from octshard.prep.aireadi import Entry
+from octshard.prep.dicom import writer
+from octshard.prep.release.aireadi import Entry
 from octshard.rng import rng_for
 
 PERSON = "1001"
@@ -96,7 +96,7 @@ def make(wish: Wish, work: Path) -> Input:
     """The scan's file below `work`, made if it is not there yet."""
     path, uid = work / wish.name, "2.25.1000000000"
     if not path.exists():
-        _put(path, dicom.write(_scan(wish, uid)))
+        _put(path, writer.write(_scan(wish, uid)))
     return Input(wish, path, uid)
 
 
@@ -133,7 +133,7 @@ def listing(rows: int, work: Path) -> Path:
     return root
 
 
-def _scan(wish: Wish, uid: str) -> dicom.Scan:
+def _scan(wish: Wish, uid: str) -> writer.Scan:
     device, pattern = DEVICES[wish.device], wish.pattern
     person = cohort.recruit(4, 0)[1].person
     rng = rng_for(0, "benchmark", wish.device, wish.protocol)
@@ -147,7 +147,7 @@ def _scan(wish: Wish, uid: str) -> dicom.Scan:
         picture = scan.take(eye, pattern, wish.scale, rng)
         voxels, locations = picture.voxels_DHW, picture.grid.locations
     step, dy, dx = wish.spacing_mm
-    return dicom.Scan(
+    return writer.Scan(
         voxels_DHW=np.ascontiguousarray(voxels),
         sop_instance_uid=uid,
         participant=PERSON,

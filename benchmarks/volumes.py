@@ -18,7 +18,7 @@ from scans import Input, Wish, make
 from table import Found, Spent, Table, Wanted, clock, middle, want_least, want_most
 
 from octshard.config.prep import PrepConfig
-from octshard.prep.plan import triple
+from octshard.imaging.volume import triple
 
 NATIVE, LOSSLESS, LOSSY = "native", "j2k", "j2k_lossy"
 MAIN = {  # device -> its main protocol, or the one that its users wait longest for

@@ -1,6 +1,6 @@
 """The two ways in which we stop: the work failed (exit 1), or it was asked for wrongly (exit 2).
 
-Bad input is neither: it is `octshard.imaging.volume.Refused` and becomes a row.
+Bad input is neither: it is `octshard.prep.refusals.Refused` and becomes a row.
 """
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from octshard.prep import dicom
+from octshard.prep.dicom import writer
 from octshard.rng import rng_for
 
 HEAD = [
@@ -19,10 +19,10 @@ HEAD = [
 RASTER = tuple(np.array([[840.0 + 10 * i, 128.0], [840.0 + 10 * i, 640.0]]) for i in range(6))
 
 
-def scan(number: int = 1, participant: str = "1001") -> dicom.Scan:
+def scan(number: int = 1, participant: str = "1001") -> writer.Scan:
     """A native 6 x 20 x 24 raster, 0.04 x 0.01 x 0.02 mm, of smooth seeded noise."""
     voxels = rng_for("scan", number).integers(0, 256, (6, 20, 24), dtype=np.uint8)
-    return dicom.Scan(
+    return writer.Scan(
         voxels_DHW=np.sort(voxels, axis=1),
         sop_instance_uid=f"2.25.7000{number}",
         participant=participant,
@@ -42,7 +42,7 @@ def scan(number: int = 1, participant: str = "1001") -> dicom.Scan:
 class File:
     """One manifest row and its file; data None: listed, but not there."""
 
-    scan: dicom.Scan
+    scan: writer.Scan
     data: bytes | None
     device: str = "topcon_triton"
 
@@ -65,7 +65,7 @@ class File:
 def sound(number: int, participant: str = "1001") -> File:
     """A file that becomes a volume."""
     made = scan(number, participant)
-    return File(made, dicom.write(made))
+    return File(made, writer.write(made))
 
 
 def changed(number: int, change: Callable[[bytes], bytes | None], participant: str = "1001") -> File:

@@ -34,7 +34,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from octshard.prep import dicom
+from octshard.prep.dicom import writer
 from octshard.rng import rng_for
 
 HTJ2K_LOSSLESS = "1.2.840.10008.1.2.4.201"
@@ -112,24 +112,24 @@ def _first(encoding: str) -> bytes:
     return ENCODINGS[encoding](made)
 
 
-def _written(encoding: str) -> Callable[[dicom.Scan], bytes]:
-    return lambda made: dicom.write(dataclasses.replace(made, encoding=encoding))
+def _written(encoding: str) -> Callable[[writer.Scan], bytes]:
+    return lambda made: writer.write(dataclasses.replace(made, encoding=encoding))
 
 
-def _saved(syntax: str) -> Callable[[dicom.Scan], bytes]:
+def _saved(syntax: str) -> Callable[[writer.Scan], bytes]:
     """The native file in another transfer syntax without a codec."""
 
-    def save(made: dicom.Scan) -> bytes:
-        ds = pydicom.dcmread(io.BytesIO(dicom.write(made)))
+    def save(made: writer.Scan) -> bytes:
+        ds = pydicom.dcmread(io.BytesIO(writer.write(made)))
         ds.file_meta.TransferSyntaxUID = UID(syntax)
         return _bytes(ds)
 
     return save
 
 
-def _wide(made: dicom.Scan) -> bytes:
+def _wide(made: writer.Scan) -> bytes:
     """12 bits in 16, MONOCHROME1, with a rescale."""
-    ds = pydicom.dcmread(io.BytesIO(dicom.write(made)))
+    ds = pydicom.dcmread(io.BytesIO(writer.write(made)))
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
     ds.PhotometricInterpretation, ds.RescaleSlope, ds.RescaleIntercept = "MONOCHROME1", "0.5", "-3"
     ds.PixelData = (made.voxels_DHW.astype("<u2") * 16).tobytes()
@@ -139,8 +139,8 @@ def _wide(made: dicom.Scan) -> bytes:
 def _coded(syntax: str, encode: Callable[[np.ndarray], bytes], *, table: bool = False) -> Any:
     """Frames encoded one by one; table: with an extended offset table."""
 
-    def save(made: dicom.Scan) -> bytes:
-        ds = pydicom.dcmread(io.BytesIO(dicom.write(made)))
+    def save(made: writer.Scan) -> bytes:
+        ds = pydicom.dcmread(io.BytesIO(writer.write(made)))
         frames = [encode(frame) for frame in made.voxels_DHW]
         if table:
             ds.PixelData, ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths = encapsulate_extended(frames)
@@ -153,13 +153,13 @@ def _coded(syntax: str, encode: Callable[[np.ndarray], bytes], *, table: bool = 
     return save
 
 
-def _rle(made: dicom.Scan) -> bytes:
-    ds = pydicom.dcmread(io.BytesIO(dicom.write(made)))
+def _rle(made: writer.Scan) -> bytes:
+    ds = pydicom.dcmread(io.BytesIO(writer.write(made)))
     ds.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
     return _bytes(ds)
 
 
-ENCODINGS: dict[str, Callable[[dicom.Scan], bytes]] = {
+ENCODINGS: dict[str, Callable[[writer.Scan], bytes]] = {
     "native": _written("native"),
     "j2k": _written("j2k"),
     "j2k_lossy": _written("j2k_lossy"),

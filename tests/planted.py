@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from octshard.prep import decode
-from octshard.prep.aireadi import Entry
-from octshard.prep.elements import Bytes
-from octshard.prep.sample import Unpacked
+from octshard.prep.dicom import decode
+from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.source import Unpacked
+from octshard.storage.checksum import Buffer
 
 FRAMES = decode.frames
 KINDS = ("crash", "exit", "hang", "swell", "wrong", "cut")
@@ -31,7 +31,7 @@ class Planted(Unpacked):
     kinds: dict[str, str] = field(default_factory=dict)
     once: str = ""
 
-    def read(self, entry: Entry) -> Bytes:
+    def read(self, entry: Entry) -> Buffer:
         kind = self.kinds.get(entry.path) or self.kinds.get(entry.sop_instance_uid)
         decode.frames = FRAMES
         if kind and not self._done(entry):

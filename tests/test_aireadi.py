@@ -6,8 +6,8 @@ import pytest
 from made_release import HEAD, sound, unpacked
 
 from octshard.errors import UsageError
-from octshard.prep import aireadi
-from octshard.prep.aireadi import Entry
+from octshard.prep.release import aireadi
+from octshard.prep.release.aireadi import Entry
 
 PATH = "/retinal_oct/structural_oct/zeiss_cirrus/7001/7001_cirrus_mac_oct_r_1.2.276.0.75.3.dcm"
 VALUES = dict(

@@ -17,10 +17,13 @@ from octshard.config.prep import PrepConfig
 from octshard.dataset import shard, tables
 from octshard.dataset.tables import Row, ShardInfo
 from octshard.imaging.intensity import histogram, moments
-from octshard.prep import build, dicom, sample
-from octshard.prep.aireadi import Entry, read_release
+from octshard.prep.build import shard_writer
+from octshard.prep.convert import sample
+from octshard.prep.convert.sample import Task
+from octshard.prep.dicom import writer
 from octshard.prep.plan import ShardPlan, plan
-from octshard.prep.sample import Reader, Task, Unpacked
+from octshard.prep.release.aireadi import Entry, read_release
+from octshard.prep.release.source import Reader, Unpacked
 from octshard.storage import store
 
 CFG = PrepConfig(target_spacing=[0.08, 0.04, 0.04], image_size=[4, 8, 8])
@@ -36,8 +39,8 @@ def one_plan(tmp_path: Path, files: list[File]) -> tuple[ShardPlan, Reader]:
 
 def build_here(one: ShardPlan, cfg: PrepConfig, reader: Reader, out: Path) -> ShardInfo:
     """In this process."""
-    made = (sample.make(task, cfg, reader) for task in build.tasks(one, {}))
-    return build.build_shard(one, made, str(out), lambda row: None)
+    made = (sample.make(task, cfg, reader) for task in shard_writer.tasks(one, {}))
+    return shard_writer.build_shard(one, made, str(out), lambda row: None)
 
 
 def built(tmp_path: Path, files: list[File], cfg: PrepConfig = CFG) -> dict[str, Row]:
@@ -64,7 +67,7 @@ def voxels(tmp_path: Path, row: Row) -> np.ndarray:
 
 def variant(**values: Any) -> File:
     made = dataclasses.replace(scan(), **values)
-    return File(made, dicom.write(made))
+    return File(made, writer.write(made))
 
 
 def edit(change: Callable[[Any], None]) -> File:
@@ -109,8 +112,8 @@ def test_every_kind_of_file_gives_exactly_one_row(tmp_path: Path) -> None:
     ]
     made, reader = one_plan(tmp_path, files)
     told: list[tables.Row] = []
-    samples = (sample.make(task, CFG, reader) for task in build.tasks(made, {}))
-    info = build.build_shard(made, samples, str(tmp_path / "out"), told.append)
+    samples = (sample.make(task, CFG, reader) for task in shard_writer.tasks(made, {}))
+    info = shard_writer.build_shard(made, samples, str(tmp_path / "out"), told.append)
     rows = tables.read_rows(str(tmp_path / "out" / "train-000000.rows.parquet"))
     assert [row.source for row in rows] == [member.entry.path for member in made.members]
     assert sorted(row.reason for row in rows) == [
@@ -143,7 +146,7 @@ def reasons(tmp_path: Path, files: list[File], splits: dict[str, str], cfg: Prep
     release = read_release(str(root))
     shards = plan(release.entries, release.splits, cfg)
     reader = Unpacked(str(root))
-    rows = [sample.make(task, cfg, reader).row for one in shards for task in build.tasks(one, {})]
+    rows = [sample.make(task, cfg, reader).row for one in shards for task in shard_writer.tasks(one, {})]
     found = {row.source: row.reason for row in rows}
     assert len(found) == len(files)
     return [found[file.path] for file in files]
@@ -169,7 +172,7 @@ def test_the_first_sound_twin_is_kept_wherever_it_lies(tmp_path: Path, second: s
 
 def test_a_name_too_long_for_a_tar_does_not_end_the_run(tmp_path: Path) -> None:
     made = dataclasses.replace(scan(), participant="P" * 60)
-    row = only(tmp_path, File(made, dicom.write(made), "heidelberg_spectralis"))
+    row = only(tmp_path, File(made, writer.write(made), "heidelberg_spectralis"))
     assert (row.status, row.participant) == ("ok", "P" * 60)
     assert voxels(tmp_path, row).shape == row.shape_out
 
@@ -214,15 +217,15 @@ def test_a_plan_of_refusals_alone_makes_rows_but_no_tar(tmp_path: Path) -> None:
     info = build_here(made, CFG, reader, tmp_path / "out")
     assert (info.samples, info.bytes) == (0, 0)
     assert not (tmp_path / "out" / "train-000000.tar").exists()
-    assert build.finished(made, str(tmp_path / "out")) is not None
+    assert shard_writer.finished(made, str(tmp_path / "out")) is not None
 
 
 def test_finished_means_done_rows_and_tar_agree(tmp_path: Path) -> None:
     made, reader = one_plan(tmp_path, [sound(1), sound(2)])
     out = tmp_path / "out"
-    assert build.finished(made, str(out)) is None
+    assert shard_writer.finished(made, str(out)) is None
     info = build_here(made, CFG, reader, out)
-    assert build.finished(made, str(out)) == (
+    assert shard_writer.finished(made, str(out)) == (
         info,
         tables.read_rows(str(out / "train-000000.rows.parquet")),
     )
@@ -230,25 +233,25 @@ def test_finished_means_done_rows_and_tar_agree(tmp_path: Path) -> None:
         file = out / f"train-000000{suffix}"
         whole = file.read_bytes()
         file.write_bytes(whole[:-1])
-        assert build.finished(made, str(out)) is None, suffix
+        assert shard_writer.finished(made, str(out)) is None, suffix
         file.unlink()
-        assert build.finished(made, str(out)) is None, suffix
+        assert shard_writer.finished(made, str(out)) is None, suffix
         file.write_bytes(whole)
     table = out / "train-000000.rows.parquet"
     whole = table.read_bytes()
     for place in range(0, len(whole), 211):  # the same size, one byte changed
         table.write_bytes(whole[:place] + bytes([whole[place] ^ 0x40]) + whole[place + 1 :])
-        assert build.finished(made, str(out)) is None, place
+        assert shard_writer.finished(made, str(out)) is None, place
     table.write_bytes(whole)
     done = out / "train-000000.done.json"
     said = done.read_bytes()
     for text in ("[]", "null", "{}", '{"rows_sha256": 1}'):
         done.write_text(text)
-        assert build.finished(made, str(out)) is None, text
+        assert shard_writer.finished(made, str(out)) is None, text
     done.write_bytes(said)
-    assert build.finished(made, str(out)) is not None
+    assert shard_writer.finished(made, str(out)) is not None
     other = dataclasses.replace(made, members=made.members[:1])
-    assert build.finished(other, str(out)) is None
+    assert shard_writer.finished(other, str(out)) is None
 
 
 def test_without_spacing_the_volume_is_stretched_to_image_size(tmp_path: Path) -> None:
@@ -261,7 +264,7 @@ def test_without_spacing_the_volume_is_stretched_to_image_size(tmp_path: Path) -
 
 def test_the_manifest_gives_what_the_file_lacks(tmp_path: Path) -> None:
     made = scan()
-    bare = File(made, dicom.write(dataclasses.replace(made, measures="none")))
+    bare = File(made, writer.write(dataclasses.replace(made, measures="none")))
     row = only(tmp_path, bare)
     assert (row.spacing_in, row.spacing_source) == ((0.04, 0.01, 0.02), "manifest")
 
@@ -304,7 +307,7 @@ def test_where_file_and_manifest_disagree_is_flagged(tmp_path: Path) -> None:
     row = only(tmp_path, edit(change))
     assert row.flags == ("eye_differs_from_manifest", "uid_differs_from_manifest")
     assert (row.eye, row.sop_instance_uid) == ("L", scan().sop_instance_uid)
-    smaller = File(scan(), dicom.write(dataclasses.replace(scan(), voxels_DHW=scan().voxels_DHW[:, :16])))
+    smaller = File(scan(), writer.write(dataclasses.replace(scan(), voxels_DHW=scan().voxels_DHW[:, :16])))
     assert only(tmp_path / "b", smaller).flags == ("shape_differs_from_manifest",)
 
 

@@ -4,8 +4,8 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from octshard.prep import codestream
-from octshard.prep.codestream import BadCodestream, Frame
+from octshard.prep.dicom import codestream
+from octshard.prep.dicom.codestream import BadCodestream, Frame
 
 
 def picture(bits: int = 8, *, signed: bool = False) -> np.ndarray:

@@ -18,8 +18,9 @@ from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.pixels import get_decoder
 from pydicom.uid import RLELossless
 
-from octshard.imaging.volume import Refused
-from octshard.prep import decode, dicom, elements
+from octshard.prep.dicom import decode, elements, writer
+from octshard.prep.dicom import header as dicom
+from octshard.prep.refusals import Refused
 
 LIMIT = 10**9
 LITTLE, IMPLICIT, BIG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
@@ -58,7 +59,7 @@ def file(
     made = dataclasses.replace(
         scan(), voxels_DHW=np.zeros(voxels.shape, np.uint8), locations=RASTER[: len(voxels)]
     )
-    ds = pydicom.dcmread(io.BytesIO(dicom.write(made)))
+    ds = pydicom.dcmread(io.BytesIO(writer.write(made)))
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = depth.allocated, depth.stored, depth.stored - 1
     ds.PixelRepresentation = int(depth.signed)
     ds.file_meta.TransferSyntaxUID = syntax
@@ -140,7 +141,7 @@ def test_native_frames_are_views_of_any_bytes() -> None:
 
 
 def test_a_deflated_dataset_equals_pixel_array() -> None:
-    ds = pydicom.dcmread(io.BytesIO(dicom.write(scan())))
+    ds = pydicom.dcmread(io.BytesIO(writer.write(scan())))
     ds.file_meta.TransferSyntaxUID = elements.DEFLATED
     out = io.BytesIO()
     ds.save_as(out, enforce_file_format=True)
@@ -149,7 +150,7 @@ def test_a_deflated_dataset_equals_pixel_array() -> None:
 
 def test_a_deflate_bomb_is_refused_before_it_fills_memory() -> None:
     """A mebibyte of zeros deflates to a kilobyte, which may stand as often as one likes."""
-    head = dicom.write(scan())
+    head = writer.write(scan())
     _, start = elements._meta(head)
     head = head[:start].replace(b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x16\x001.2.840.10008.1.2.1.99")
     engine = zlib.compressobj(wbits=-15)
@@ -386,7 +387,7 @@ def test_a_level_needs_a_codestream_that_has_it() -> None:
     assert fast((1.0, 1.0), resolutions=2) == 1  # two resolutions are one level
     assert fast((1.0, 1.0), resolutions=1) == 0
     assert fast((1.0, 1.0), depth=Depth(8, 8, True)) == 0
-    native = dicom.write(scan())
+    native = writer.write(scan())
     assert decode.level_for(native, dicom.read_header(native, LIMIT), (1, 1, 1), (9, 9, 9)) == 0
 
 

@@ -14,8 +14,9 @@ from made_release import RASTER, scan
 from pydicom.encaps import encapsulate, fragment_frame
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from octshard.imaging.volume import Refused
-from octshard.prep import decode, dicom, elements
+from octshard.prep.dicom import decode, elements, writer
+from octshard.prep.dicom import header as dicom
+from octshard.prep.refusals import Refused
 
 LIMIT = 10**9
 
@@ -53,7 +54,7 @@ def wide(**values: Any) -> bytes:
     voxels = np.arange(3 * 20 * 24, dtype="<u2").reshape(3, 20, 24) * 2
     made = dataclasses.replace(scan(), voxels_DHW=scan().voxels_DHW[:3], locations=RASTER[:3])
     return edited(
-        dicom.write(made),
+        writer.write(made),
         setting(
             BitsAllocated=16,
             BitsStored=12,
@@ -68,8 +69,8 @@ def wide(**values: Any) -> bytes:
 @pytest.mark.parametrize("encoding", ["native", "j2k", "j2k_lossy"])
 def test_what_is_written_is_read_and_twice_the_same(encoding: str) -> None:
     made = dataclasses.replace(scan(), encoding=encoding)
-    data = dicom.write(made)
-    assert dicom.write(made) == data
+    data = writer.write(made)
+    assert writer.write(made) == data
     difference = np.abs(frames(data).astype(int) - made.voxels_DHW)
     assert difference.mean() <= (0 if encoding != "j2k_lossy" else 20)  # sorted noise: hard to compress
     header = dicom.read_header(data, LIMIT)
@@ -83,12 +84,12 @@ def test_the_lossy_encoding_is_about_five_to_one() -> None:
     noise = np.random.default_rng(0).integers(0, 60, (3, 256, 256))
     voxels = np.clip(ramp + noise, 0, 255).astype(np.uint8)
     made = dataclasses.replace(scan(), voxels_DHW=voxels, locations=(), encoding="j2k_lossy")
-    assert 4 < voxels.nbytes / len(dicom.write(made)) < 6
+    assert 4 < voxels.nbytes / len(writer.write(made)) < 6
 
 
 @pytest.mark.parametrize("measures", ["shared", "per_frame", "none"])
 def test_spacing_is_found_where_it_stands(measures: str) -> None:
-    header = dicom.read_header(dicom.write(dataclasses.replace(scan(), measures=measures)), LIMIT)
+    header = dicom.read_header(writer.write(dataclasses.replace(scan(), measures=measures)), LIMIT)
     told = {m.source: (m.pixel_mm, m.thickness_mm) for m in header.measures}
     nothing = (None, None)
     assert list(told) == ["per_frame", "shared", "top_level"]
@@ -101,7 +102,7 @@ def test_spacing_that_differs_between_frames_is_the_median_and_marked() -> None:
         for i, group in enumerate(ds.PerFrameFunctionalGroupsSequence):
             group.PixelMeasuresSequence[0].PixelSpacing = [0.01, 0.02 + 0.001 * i]
 
-    data = edited(dicom.write(dataclasses.replace(scan(), measures="per_frame")), spread)
+    data = edited(writer.write(dataclasses.replace(scan(), measures="per_frame")), spread)
     measures = dicom.read_header(data, LIMIT).measures[0]
     assert measures.pixel_mm == pytest.approx((0.01, 0.022))
     assert measures.varies
@@ -109,7 +110,7 @@ def test_spacing_that_differs_between_frames_is_the_median_and_marked() -> None:
 
 def test_top_level_spacing_and_blanks() -> None:
     data = edited(
-        dicom.write(dataclasses.replace(scan(), measures="none")),
+        writer.write(dataclasses.replace(scan(), measures="none")),
         setting(PixelSpacing=[0.003, 0.012], SliceThickness=None, SpacingBetweenSlices=0.05),
     )
     top = dicom.read_header(data, LIMIT).measures[2]
@@ -119,7 +120,7 @@ def test_top_level_spacing_and_blanks() -> None:
 @pytest.mark.parametrize("text", ["1e308", "1e999", "1e-300", "-1"])
 def test_an_absurd_length_counts_as_not_reported(text: str) -> None:
     data = edited(
-        dicom.write(dataclasses.replace(scan(), measures="none")),
+        writer.write(dataclasses.replace(scan(), measures="none")),
         setting(PixelSpacing=[text, text], SliceThickness=text, SpacingBetweenSlices=text),
     )
     top = dicom.read_header(data, LIMIT).measures[2]
@@ -129,17 +130,17 @@ def test_an_absurd_length_counts_as_not_reported(text: str) -> None:
 @pytest.mark.parametrize("text", [b"n/a ", b"0,04", b"1\\2 "])
 def test_words_for_a_length_leave_it_to_other_sources(text: bytes) -> None:
     """Exporters write them for what they do not know; the manifest or another group may."""
-    said = dicom.write(scan()).replace(b"0.04", text)
+    said = writer.write(scan()).replace(b"0.04", text)
     shared = dicom.read_header(said, LIMIT).measures[1]
     assert (shared.pixel_mm, shared.thickness_mm) == ((0.01, 0.02), None)
-    spacing = dicom.read_header(dicom.write(scan()).replace(b"0.01\\0.02", b"0,01\\0,02"), LIMIT).measures[1]
+    spacing = dicom.read_header(writer.write(scan()).replace(b"0.01\\0.02", b"0,01\\0,02"), LIMIT).measures[1]
     assert (spacing.pixel_mm, spacing.thickness_mm) == (None, 0.04)
 
 
 def test_circles_are_written_as_nonlinear_paths() -> None:
     turn = np.linspace(0, 2 * np.pi, 60)
     paths = (*RASTER[:5], 500 + 100 * np.stack([np.sin(turn), np.cos(turn)], axis=1))
-    data = dicom.write(dataclasses.replace(scan(), locations=paths))
+    data = writer.write(dataclasses.replace(scan(), locations=paths))
     kinds = [
         group.OphthalmicFrameLocationSequence[0].OphthalmicImageOrientation
         for group in pydicom.dcmread(io.BytesIO(data)).PerFrameFunctionalGroupsSequence
@@ -150,9 +151,9 @@ def test_circles_are_written_as_nonlinear_paths() -> None:
 
 def test_a_missing_or_empty_location_is_an_empty_path() -> None:
     paths = (np.empty((0, 2)), *RASTER[1:])
-    header = dicom.read_header(dicom.write(dataclasses.replace(scan(), locations=paths)), LIMIT)
+    header = dicom.read_header(writer.write(dataclasses.replace(scan(), locations=paths)), LIMIT)
     assert [len(path) for path in header.locations] == [0, 2, 2, 2, 2, 2]
-    bare = dicom.read_header(dicom.write(dataclasses.replace(scan(), locations=())), LIMIT)
+    bare = dicom.read_header(writer.write(dataclasses.replace(scan(), locations=())), LIMIT)
     assert [len(path) for path in bare.locations] == [0] * 6
 
 
@@ -216,7 +217,7 @@ def test_only_listed_fields_leave_the_file() -> None:
         secret(ds)
         ds.add_new(0x00091001, "LO", "secret private")
 
-    text = repr(dicom.read_header(edited(dicom.write(scan()), change), LIMIT))
+    text = repr(dicom.read_header(edited(writer.write(scan()), change), LIMIT))
     for word in ("Doe", "1960", "secret", "2024", "Hospital", "Smith", "1001"):
         assert word not in text
 
@@ -224,13 +225,13 @@ def test_only_listed_fields_leave_the_file() -> None:
 @pytest.mark.parametrize("wrong", [1, 5, 7, 4000])
 @pytest.mark.parametrize("encode", ["native", "j2k", "rle"])
 def test_a_wrong_number_of_frames_is_refused(wrong: int, encode: str) -> None:
-    data = dicom.write(dataclasses.replace(scan(), encoding="native" if encode == "rle" else encode))
+    data = writer.write(dataclasses.replace(scan(), encoding="native" if encode == "rle" else encode))
     data = rle(data) if encode == "rle" else data
     assert refusal(edited(data, setting(NumberOfFrames=wrong))) == "frame_count"
 
 
 def test_an_absent_number_of_frames_is_one() -> None:
-    assert refusal(edited(dicom.write(scan()), lambda ds: ds.pop("NumberOfFrames"))) == "frame_count"
+    assert refusal(edited(writer.write(scan()), lambda ds: ds.pop("NumberOfFrames"))) == "frame_count"
 
 
 def test_a_frame_that_the_decoder_cannot_find_is_refused_not_dropped() -> None:
@@ -247,11 +248,11 @@ def test_a_frame_that_the_decoder_cannot_find_is_refused_not_dropped() -> None:
         )  # 6 offsets, 5 fragments
         ds["PixelData"].is_undefined_length = True
 
-    assert refusal(edited(rle(dicom.write(scan())), shorten)) in ("decoder_error", "frame_count")
+    assert refusal(edited(rle(writer.write(scan())), shorten)) in ("decoder_error", "frame_count")
 
 
 def test_refusals_by_header() -> None:
-    sound = dicom.write(scan())
+    sound = writer.write(scan())
     assert refusal(edited(sound, lambda ds: ds.pop("PixelData"))) == "no_pixel_data"
     assert refusal(edited(sound, setting(PixelData=b""))) == "no_pixel_data"
     assert refusal(edited(sound, setting(SOPClassUID="1.2.840.10008.5.1.4.1.1.7"))) == "not_oct"
@@ -270,14 +271,14 @@ def test_refusals_by_header() -> None:
 
 def test_a_syntax_without_decoder_is_named() -> None:
     mpeg = edited(
-        dicom.write(dataclasses.replace(scan(), encoding="j2k")),
+        writer.write(dataclasses.replace(scan(), encoding="j2k")),
         lambda ds: setattr(ds.file_meta, "TransferSyntaxUID", "1.2.840.10008.1.2.4.100"),
     )
     assert refusal(mpeg) == "unsupported_syntax"
 
 
 def test_a_broken_codestream_is_a_decoder_error_and_says_which_frame() -> None:
-    data = bytearray(dicom.write(dataclasses.replace(scan(), encoding="j2k")))
+    data = bytearray(writer.write(dataclasses.replace(scan(), encoding="j2k")))
     second = data.index(b"\xff\x4f\xff\x51", data.index(b"\xff\x4f\xff\x51") + 4)
     data[second + 4 : second + 60] = bytes(56)
     header = dicom.read_header(bytes(data), LIMIT)
@@ -288,7 +289,7 @@ def test_a_broken_codestream_is_a_decoder_error_and_says_which_frame() -> None:
 
 def test_encapsulated_pixels_under_a_native_syntax_are_not_relabelled() -> None:
     data = edited(
-        dicom.write(dataclasses.replace(scan(), encoding="j2k")),
+        writer.write(dataclasses.replace(scan(), encoding="j2k")),
         lambda ds: setattr(ds.file_meta, "TransferSyntaxUID", JPEG2000Lossless),
     )
     native = data.replace(b"1.2.840.10008.1.2.4.90", b"1.2.840.10008.1.2.1\0\0\0")
@@ -321,7 +322,7 @@ def recoded(ds: Any, syntax: str, *, undefined: bool) -> bytes:
 
 @pytest.mark.parametrize(("syntax", "undefined"), CODINGS)
 def test_the_header_is_the_same_however_it_is_coded(syntax: str, undefined: bool) -> None:
-    ds = pydicom.dcmread(io.BytesIO(dicom.write(dataclasses.replace(scan(), measures="per_frame"))))
+    ds = pydicom.dcmread(io.BytesIO(writer.write(dataclasses.replace(scan(), measures="per_frame"))))
     for i, group in enumerate(ds.PerFrameFunctionalGroupsSequence):
         transform = pydicom.Dataset()
         transform.RescaleSlope, transform.RescaleIntercept, transform.RescaleType = 2, i, "US"
@@ -339,7 +340,7 @@ def test_the_header_is_the_same_however_it_is_coded(syntax: str, undefined: bool
 
 def test_sequences_of_unknown_vr_are_implicit_inside() -> None:
     """As a gateway writes them that does not know functional groups: PS3.5 §6.2.2."""
-    sound = dicom.write(scan())
+    sound = writer.write(scan())
     plain = recoded(pydicom.dcmread(io.BytesIO(sound)), "1.2.840.10008.1.2", undefined=False)
     at = sound.index(struct.pack("<HH2s", 0x5200, 0x9229, b"SQ"))
     inside = plain.index(struct.pack("<HH", 0x5200, 0x9229))
@@ -358,7 +359,7 @@ def test_sequences_of_unknown_vr_are_implicit_inside() -> None:
 
 
 def test_what_a_refused_file_says_of_itself_is_known() -> None:
-    data = edited(dicom.write(scan()), setting(SOPClassUID="1.2.840.10008.5.1.4.1.1.7", NumberOfFrames=7))
+    data = edited(writer.write(scan()), setting(SOPClassUID="1.2.840.10008.5.1.4.1.1.7", NumberOfFrames=7))
     header = dicom.parse(data)
     assert (header.shape, header.model, header.transfer_syntax) == (
         (7, 20, 24),
@@ -372,11 +373,11 @@ def test_what_a_refused_file_says_of_itself_is_known() -> None:
 @pytest.mark.parametrize("name", ["Rows", "BitsStored", "PixelRepresentation", "SamplesPerPixel"])
 def test_a_field_that_decides_over_pixels_is_never_guessed(name: str) -> None:
     with pytest.raises(Refused, match=f"unreadable: header: {name} is missing"):
-        dicom.parse(edited(dicom.write(scan()), lambda ds: ds.pop(name)))
+        dicom.parse(edited(writer.write(scan()), lambda ds: ds.pop(name)))
 
 
 def test_text_that_would_break_a_line_or_a_table_is_marked() -> None:
-    header = dicom.parse(dicom.write(scan()).replace(b"Triton", b"Tri\nto\x1b"[:6]))
+    header = dicom.parse(writer.write(scan()).replace(b"Triton", b"Tri\nto\x1b"[:6]))
     assert header.model == "Tri?to"
 
 
@@ -414,7 +415,7 @@ HOSTILE = {  # a megabyte or less in front of the dataset's own elements, or in 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_header_costs_memory_in_line_with_its_bytes(name: str) -> None:
-    sound = dicom.write(scan())
+    sound = writer.write(scan())
     _, start = elements._meta(sound)
     groups = sound.index(struct.pack("<HH2s", 0x5200, 0x9230, b"SQ"))
     pixels = sound.index(struct.pack("<HH2s", 0x7FE0, 0x0010, b"OB"))
@@ -441,4 +442,4 @@ def test_absurd_numbers_of_frames_cost_nothing() -> None:
         ("9" * 20, "unreadable"),  # and too much for the table
         ("-" + "9" * 20, "unreadable"),
     ):
-        assert refusal(edited(dicom.write(scan()), setting(NumberOfFrames=frames_said))) == reason
+        assert refusal(edited(writer.write(scan()), setting(NumberOfFrames=frames_said))) == reason

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_release import Part, zip_bytes
 
-from octshard.prep import directory
-from octshard.prep.directory import Place, RefusedMember
+from octshard.prep.release import zip_directory
+from octshard.prep.release.zip_directory import Place, RefusedMember
 from octshard.storage import store
 
 PARTS = [Part("a/one.dcm", b"one " * 100), Part("a/two.dcm", bytes(range(256)), method=0)]
@@ -24,7 +24,7 @@ def listed(data: bytes) -> tuple[list[Place], list[RefusedMember]]:
     url = f"memory://{uuid.uuid4().hex}/x.zip"
     store.write(url, data)
     try:
-        return directory.read(url)
+        return zip_directory.read(url)
     finally:
         store.remove(url)
 
@@ -86,7 +86,7 @@ def test_a_member_beyond_four_gibibytes_is_found(tmp_path: Path) -> None:
     with open(tmp_path / "big.zip", "wb") as file:
         file.seek(hole)
         file.write(whole)
-    members, refused = directory.read(str(tmp_path / "big.zip"))
+    members, refused = zip_directory.read(str(tmp_path / "big.zip"))
     assert refused == []
     assert [m.offset for m in members] == [hole + o for _, o, *_ in facts(whole)]
 
@@ -103,11 +103,11 @@ def test_only_the_tail_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     big = Part("big", bytes(2**20), method=0)
     few, many = zip_bytes([big, *PARTS]), zip_bytes([big, *(Part(f"{i:0100}", b"x") for i in range(3000))])
     assert len(listed(few)[0]) == 3
-    assert asked == [(len(few) - directory.TAIL, len(few))]
+    assert asked == [(len(few) - zip_directory.TAIL, len(few))]
     asked.clear()
     assert len(listed(many)[0]) == 3001
     assert len(asked) == 2
-    assert sum(stop - start for start, stop in asked) < directory.TAIL + 3001 * 150
+    assert sum(stop - start for start, stop in asked) < zip_directory.TAIL + 3001 * 150
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -154,9 +154,9 @@ def test_a_huge_directory_in_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with open(tmp_path / "huge.zip", "wb") as file:
         file.seek(2**40 + 5)
         file.write(end)
-    members, refused = directory.read(str(tmp_path / "huge.zip"))
+    members, refused = zip_directory.read(str(tmp_path / "huge.zip"))
     assert members == []
-    assert f"want at most {directory.MAX_DIRECTORY}" in refused[0].reason
+    assert f"want at most {zip_directory.MAX_DIRECTORY}" in refused[0].reason
 
 
 def test_an_end_record_of_nothing_inside_a_comment_is_told() -> None:
@@ -168,7 +168,7 @@ def test_an_end_record_of_nothing_inside_a_comment_is_told() -> None:
 
 
 def test_too_many_members_are_one_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory, "MAX_MEMBERS", 3)
+    monkeypatch.setattr(zip_directory, "MAX_MEMBERS", 3)
     parts = [Part(f"{i}", b"x") for i in range(4)]
     assert len(listed(zip_bytes(parts[:3]))[0]) == 3
     assert "more than 3 members" in only_reason(zip_bytes(parts))
@@ -193,7 +193,7 @@ def test_too_many_members_are_one_refusal(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_what_is_wrong_with_a_member(changes: dict[str, Any], reason: str) -> None:
-    assert reason in directory.problem_of(place(**changes), 0, 0)
+    assert reason in zip_directory.problem_of(place(**changes), 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -207,13 +207,13 @@ def test_what_is_wrong_with_a_member(changes: dict[str, Any], reason: str) -> No
     ],
 )
 def test_what_is_right_with_a_member(changes: dict[str, Any]) -> None:
-    assert directory.problem_of(place(**changes), 0x808, (stat.S_IFREG | 0o644) << 16) == ""
+    assert zip_directory.problem_of(place(**changes), 0x808, (stat.S_IFREG | 0o644) << 16) == ""
 
 
 def test_links_and_locked_members_are_refused() -> None:
-    assert directory.problem_of(place(), 0, (stat.S_IFLNK | 0o777) << 16) == "symbolic link"
+    assert zip_directory.problem_of(place(), 0, (stat.S_IFLNK | 0o777) << 16) == "symbolic link"
     for flags in (0x1, 0x40, 0x2000):
-        assert directory.problem_of(place(), flags, 0) == "encrypted"
+        assert zip_directory.problem_of(place(), flags, 0) == "encrypted"
 
 
 def test_one_bad_member_leaves_the_others() -> None:
@@ -271,7 +271,7 @@ def test_a_bomb_of_overlapping_members_is_one_refusal() -> None:
 
 
 def test_a_zip_that_would_become_too_much_is_one_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory, "MAX_TOTAL", 655)
+    monkeypatch.setattr(zip_directory, "MAX_TOTAL", 655)
     assert only_reason(zip_bytes(PARTS)) == "656 bytes inside, want at most 655"
 
 
@@ -285,4 +285,4 @@ def test_overlaps_are_those_that_every_pair_shows(spans: list[tuple[int, int]]) 
         for j, (b, _) in enumerate(spans)
         if i != j and a < ends[j] and b < ends[i]
     }
-    assert set(directory._overlaps(places)) == want
+    assert set(zip_directory._overlaps(places)) == want

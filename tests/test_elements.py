@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
-from octshard.imaging.volume import Refused
-from octshard.prep import dicom, elements
+from octshard.prep.dicom import elements, encapsulation, writer
+from octshard.prep.refusals import Refused
 
 
 def file(encoding: str) -> bytes:
@@ -21,7 +21,7 @@ def file(encoding: str) -> bytes:
     small = dataclasses.replace(
         made, voxels_DHW=made.voxels_DHW[:2], locations=made.locations[:2], encoding=encoding
     )
-    return dicom.write(small)
+    return writer.write(small)
 
 
 def rewritten(data: bytes, syntax: str, *, undefined: bool = False) -> bytes:
@@ -107,7 +107,7 @@ def test_items_that_forgot_their_vrs_are_walked_too(length: int | None) -> None:
 def test_frames_are_counted_by_codestreams_then_offsets_then_fragments() -> None:
     data = file("j2k")
     found = elements.outline(data)
-    assert elements.encapsulated_frames(found) == 2
+    assert encapsulation.encapsulated_frames(found) == 2
     assert found.pixels is not None
     assert found.pixels.fragments is not None
     (start, stop), second = found.pixels.fragments
@@ -115,7 +115,7 @@ def test_frames_are_counted_by_codestreams_then_offsets_then_fragments() -> None
 
     def counted(fragments: tuple[elements.Span, ...], offsets: tuple[int, ...] = ()) -> int:
         pixels = dataclasses.replace(found.pixels, fragments=fragments, offsets=offsets)
-        return elements.encapsulated_frames(dataclasses.replace(found, pixels=pixels))
+        return encapsulation.encapsulated_frames(dataclasses.replace(found, pixels=pixels))
 
     assert counted(((start, middle), (middle, stop), second), (0, 99)) == 2
     unmarked = ((start + 4, middle), (middle, stop), (middle, stop))
@@ -220,9 +220,9 @@ def test_frames_are_told_from_tables_and_fragments(
     pixels = elements.Pixels(b"OB", 92, 34, SPANS, offsets, lengths)
     if told is None:
         with pytest.raises(Refused, match="decoder_error"):
-            elements.frame_spans(bytes(200), pixels, frames)
+            encapsulation.frame_spans(bytes(200), pixels, frames)
     else:
-        assert elements.frame_spans(bytes(200), pixels, frames) == told
+        assert encapsulation.frame_spans(bytes(200), pixels, frames) == told
 
 
 def test_group_zero_has_no_place_in_a_dataset() -> None:

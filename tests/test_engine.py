@@ -21,10 +21,13 @@ from octshard.config.prep import PrepConfig
 from octshard.dataset import tables
 from octshard.dataset.tables import Row
 from octshard.errors import OctshardError, UsageError
-from octshard.prep import build, dicom, engine, sample
-from octshard.prep.aireadi import read_release
-from octshard.prep.count import Count
-from octshard.prep.sandbox import Job
+from octshard.prep.build import ray_cluster, run, shard_writer
+from octshard.prep.build.progress import Count
+from octshard.prep.build.work import Work
+from octshard.prep.convert.worker import Job
+from octshard.prep.dicom import writer
+from octshard.prep.release import source
+from octshard.prep.release.aireadi import read_release
 from octshard.rng import rng_for
 from octshard.storage import lock, store
 
@@ -50,8 +53,8 @@ def nothing(told: object) -> None:
     """Listens to nothing."""
 
 
-def run(cfg: PrepConfig) -> engine.DeviceSummary:
-    (summary,) = engine.shard(cfg, [DEVICE], nothing, nothing)
+def build(cfg: PrepConfig) -> run.DeviceSummary:
+    (summary,) = run.shard(cfg, [DEVICE], nothing, nothing)
     return summary
 
 
@@ -62,12 +65,12 @@ def tree(dst: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def undisturbed(release: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     dst = tmp_path_factory.mktemp("undisturbed")
-    run(config(release, dst))
+    build(config(release, dst))
     return tree(dst)
 
 
 def test_the_tables_are_whole_and_agree(release: Path, tmp_path: Path) -> None:
-    summary = run(config(release, tmp_path))
+    summary = build(config(release, tmp_path))
     assert (summary.stored, summary.refused) == (9, {"missing_file": 1, "truncated": 1})
     dataset = tables.open_dataset(str(tmp_path / DEVICE))
     assert len(dataset.rows) == 11
@@ -81,8 +84,8 @@ def test_the_tables_are_whole_and_agree(release: Path, tmp_path: Path) -> None:
 def test_one_and_two_workers_give_the_same_bytes(
     release: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    seen: list[engine.Progress] = []
-    engine.shard(config(release, tmp_path, workers=2), ["all"], seen.append, nothing)
+    seen: list[run.Progress] = []
+    run.shard(config(release, tmp_path, workers=2), ["all"], seen.append, nothing)
     assert tree(tmp_path) == undisturbed
     last = seen[-1]
     assert (last.device, last.total, last.stored, last.refused, last.fresh) == (DEVICE, 11, 9, 2, 11)
@@ -95,19 +98,19 @@ def test_a_second_run_keeps_every_shard_and_a_damaged_one_is_made_again(
     release: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     cfg = config(release, tmp_path)
-    shards = run(cfg).shards
-    assert run(cfg).kept >= shards
+    shards = build(cfg).shards
+    assert build(cfg).kept >= shards
     for name in ("train-000000.tar", "val-000000.done.json", "train-000001.rows.parquet", "dataset.json"):
         (tmp_path / DEVICE / name).unlink()
     (tmp_path / DEVICE / ".train-000000.tar.1.0123abcd.partial").write_bytes(b"half")
-    assert run(cfg).kept == shards - 3
+    assert build(cfg).kept == shards - 3
     assert tree(tmp_path) == undisturbed
 
 
 KILLED = """
 import multiprocessing, os, signal, sys
 from octshard.config.prep import PrepConfig
-from octshard.prep import engine
+from octshard.prep.build import run as engine
 
 def told(progress):
     if progress.stored + progress.refused == {after}:
@@ -119,10 +122,10 @@ if __name__ == "__main__":
 """
 
 
-def kill_run(cfg: PrepConfig, after: int, script: Path) -> list[int]:
+def kill_build(cfg: PrepConfig, after: int, script: Path) -> list[int]:
     """Runs the build in a process that kills itself after so many rows; the pids of its workers."""
     script.write_text(KILLED.format(after=after, values=dataclasses.asdict(cfg)))
-    root = str(Path(engine.__file__).parents[2])
+    root = str(Path(run.__file__).parents[3])
     result = subprocess.run(
         [sys.executable, script],
         env={**os.environ, "PYTHONPATH": root},
@@ -156,9 +159,9 @@ def test_kill_9_then_the_same_command_gives_the_undisturbed_bytes(
     release: Path, undisturbed: dict[str, bytes], tmp_path: Path, after: int
 ) -> None:
     cfg = config(release, tmp_path / "dst")
-    kill_run(cfg, after, tmp_path / "run.py")
+    kill_build(cfg, after, tmp_path / "run.py")
     assert not (tmp_path / "dst" / DEVICE / "dataset.json").exists()
-    run(cfg)  # the dead run's lock does not block
+    build(cfg)  # the dead run's lock does not block
     assert tree(tmp_path / "dst") == undisturbed
 
 
@@ -166,10 +169,10 @@ def test_workers_die_with_a_killed_parent(
     release: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     cfg = config(release, tmp_path / "dst", workers=2)
-    pids = kill_run(cfg, 3, tmp_path / "run.py")
+    pids = kill_build(cfg, 3, tmp_path / "run.py")
     assert pids
     wait_until_dead(pids)
-    run(cfg)
+    build(cfg)
     assert tree(tmp_path / "dst") == undisturbed
 
 
@@ -178,9 +181,9 @@ def test_a_second_run_while_one_is_writing_is_one_clear_line(release: Path, tmp_
         lock.one_writer(f"{tmp_path}/.{DEVICE}.lock"),
         pytest.raises(OctshardError, match="is writing here") as caught,
     ):
-        run(config(release, tmp_path))
+        build(config(release, tmp_path))
     assert "\n" not in str(caught.value)
-    run(config(release, tmp_path))
+    build(config(release, tmp_path))
 
 
 def test_a_release_that_is_not_unzipped_stops_and_a_rerun_after_unzip_is_whole(
@@ -193,10 +196,10 @@ def test_a_release_that_is_not_unzipped_stops_and_a_rerun_after_unzip_is_whole(
     cfg = config(bare, tmp_path / "dst")
     for _ in range(2):
         with pytest.raises(OctshardError, match=r"not one of the 11 listed files .* octshard prep unzip"):
-            run(cfg)
+            build(cfg)
         assert not {"samples.parquet", "shards.parquet", "dataset.json"} & set(tree(tmp_path / "dst"))
     shutil.copytree(release / "retinal_oct", bare / "retinal_oct")
-    run(cfg)
+    build(cfg)
     assert tree(tmp_path / "dst") == undisturbed
 
 
@@ -209,64 +212,64 @@ def test_files_that_come_late_change_their_shards_and_their_twins_alone(tmp_path
     for late in files[:3]:
         (root / late.path).unlink()
     cfg = config(root, tmp_path / "dst", shard_bytes=1)
-    assert run(cfg).refused == {"missing_file": 3}
-    assert run(cfg).kept == 2  # the others hold nothing
+    assert build(cfg).refused == {"missing_file": 3}
+    assert build(cfg).kept == 2  # the others hold nothing
     for late in files[:3]:
         (root / late.path).write_bytes(late.data or b"")
-    kill_run(cfg, after, tmp_path / "run.py")  # one kept, the others made again
-    again = run(cfg)
+    kill_build(cfg, after, tmp_path / "run.py")  # one kept, the others made again
+    again = build(cfg)
     assert (again.stored, again.refused) == (4, {"duplicate": 1})
     assert again.kept >= 1
-    run(dataclasses.replace(cfg, dst=str(tmp_path / "anew")))
+    build(dataclasses.replace(cfg, dst=str(tmp_path / "anew")))
     assert tree(tmp_path / "dst") == tree(tmp_path / "anew")
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "7", '{"config": []}', "{"])
 def test_a_plan_that_is_not_ours_is_one_line(release: Path, tmp_path: Path, text: str) -> None:
     cfg = config(release, tmp_path)
-    run(cfg)
+    build(cfg)
     (tmp_path / DEVICE / "plan.json").write_text(text)
     with pytest.raises(UsageError, match=r"plan\.json: not .* build it again"):
-        run(cfg)
+        build(cfg)
 
 
 def test_shards_without_their_plan_are_of_a_config_that_nobody_knows(release: Path, tmp_path: Path) -> None:
-    run(config(release, tmp_path))
+    build(config(release, tmp_path))
     for name in ("plan.json", "dataset.json"):
         (tmp_path / DEVICE / name).unlink()
     with pytest.raises(UsageError, match=r"without plan\.json"):
-        run(config(release, tmp_path, zstd_level=9))
+        build(config(release, tmp_path, zstd_level=9))
 
 
 def test_all_among_the_devices_means_all(release: Path) -> None:
     entries = read_release(str(release)).entries
     for wanted in (["all"], ["all", DEVICE], [DEVICE, "all"]):
-        assert engine.select(entries, wanted, "src") == [DEVICE]
+        assert run.select(entries, wanted, "src") == [DEVICE]
 
 
 def test_a_changed_config_names_what_changed(release: Path, tmp_path: Path) -> None:
-    run(config(release, tmp_path))
+    build(config(release, tmp_path))
     with pytest.raises(UsageError, match=r"zstd_level: 3 -> 9") as caught:
-        run(config(release, tmp_path, zstd_level=9))
+        build(config(release, tmp_path, zstd_level=9))
     assert "\n" not in str(caught.value)
-    run(config(release, tmp_path, workers=2))  # speed may change
+    build(config(release, tmp_path, workers=2))  # speed may change
 
 
 def test_a_changed_manifest_and_another_format_stop_too(release: Path, tmp_path: Path) -> None:
     cfg = config(release, tmp_path / "dst")
-    run(cfg)
+    build(cfg)
     other = unpacked(tmp_path / "other", [sound(1)], SPLITS)
     with pytest.raises(UsageError, match="another manifest"):
-        run(dataclasses.replace(cfg, src=str(other)))
+        build(dataclasses.replace(cfg, src=str(other)))
     plan = tmp_path / "dst" / DEVICE / "plan.json"
     plan.write_text(json.dumps({**json.loads(plan.read_text()), "format": 0}))
     with pytest.raises(UsageError, match="format 0, want 2"):
-        run(cfg)
+        build(cfg)
 
 
 def test_a_device_that_the_manifest_does_not_list(release: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="its manifest lists topcon_triton"):
-        engine.shard(config(release, tmp_path), ["zeiss_cirrus"], nothing, nothing)
+        run.shard(config(release, tmp_path), ["zeiss_cirrus"], nothing, nothing)
 
 
 @pytest.mark.parametrize(
@@ -294,14 +297,14 @@ def test_a_device_that_the_manifest_does_not_list(release: Path, tmp_path: Path)
 def test_a_wrong_value_is_named(release: Path, tmp_path: Path, key: str, value: object) -> None:
     cfg = dataclasses.replace(config(release, tmp_path), **{key: value})  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=key) as caught:
-        run(cfg)
+        build(cfg)
     assert "want" in str(caught.value)
     assert key == "include_geometry" or repr(value)[:4] in str(caught.value)
 
 
 def test_a_missing_place_is_named(release: Path) -> None:
     with pytest.raises(UsageError, match="want both"):
-        run(PrepConfig(src=str(release)))
+        build(PrepConfig(src=str(release)))
 
 
 def test_a_failing_store_is_one_line_naming_the_shard(
@@ -310,17 +313,17 @@ def test_a_failing_store_is_one_line_naming_the_shard(
     create = store.create
 
     def full(url: str) -> object:
-        if url.endswith(build.TAR):
+        if url.endswith(shard_writer.TAR):
             raise store.StoreError(f"{url}: the disk is full")
         return create(url)
 
     monkeypatch.setattr(store, "create", full)
     with pytest.raises(OctshardError, match="the disk is full") as caught:
-        run(config(release, tmp_path, workers=2))
+        build(config(release, tmp_path, workers=2))
     assert re.search(r": (train|val)-00000\d: ", str(caught.value))
     assert "\n" not in str(caught.value)
     monkeypatch.undo()
-    run(config(release, tmp_path))
+    build(config(release, tmp_path))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -333,8 +336,8 @@ def test_a_decoder_that_crashes_every_time_costs_one_row(
 ) -> None:
     bad = sound(4, "1001").scan.sop_instance_uid
     planted = Planted(str(release), {bad: "crash"})
-    monkeypatch.setattr(engine, "reader_of", lambda *_: planted)
-    assert run(config(release, tmp_path, workers=workers)).refused == {
+    monkeypatch.setattr(run, "reader_of", lambda *_: planted)
+    assert build(config(release, tmp_path, workers=workers)).refused == {
         "decoder_crash": 1,
         "missing_file": 1,
         "truncated": 1,
@@ -344,7 +347,7 @@ def test_a_decoder_that_crashes_every_time_costs_one_row(
     assert row.sop_instance_uid == bad
     assert "SIGSEGV" in row.detail
     monkeypatch.undo()  # it was the machine's doing: the same command tries that file again
-    run(config(release, tmp_path, workers=workers))
+    build(config(release, tmp_path, workers=workers))
     assert tree(tmp_path) == undisturbed
 
 
@@ -370,19 +373,19 @@ def test_the_same_bytes_under_another_uid_are_a_duplicate(tmp_path: Path, shard_
         return [reason for reason, _ in found]
 
     cfg = config(root, tmp_path / "at once", shard_bytes=shard_bytes)
-    run(cfg)
+    build(cfg)
     assert reasons(tmp_path / "at once") == ["", "duplicate", "duplicate", ""]
 
     data = first.read_bytes()
     first.unlink()
     late = config(root, tmp_path / "late", shard_bytes=shard_bytes)
-    run(late)
+    build(late)
     assert reasons(tmp_path / "late") == ["missing_file", "", "duplicate", ""]
     first.write_bytes(data)
-    run(late)
+    build(late)
     assert tree(tmp_path / "late") == tree(tmp_path / "at once")
-    seen: list[engine.Progress] = []
-    engine.shard(config(root, tmp_path / "told", shard_bytes=shard_bytes), ["all"], seen.append, nothing)
+    seen: list[run.Progress] = []
+    run.shard(config(root, tmp_path / "told", shard_bytes=shard_bytes), ["all"], seen.append, nothing)
     assert (seen[-1].stored, seen[-1].refused) == (2, 2)
 
 
@@ -412,19 +415,19 @@ def test_twins_are_settled_anew_when_a_run_goes_on(
 
     put(first)
     cfg = config(root, tmp_path / "dst")
-    run(cfg)
+    build(cfg)
     if in_flight:
         rows = tables.open_dataset(str(tmp_path / "dst" / DEVICE)).rows
         assert {row.split for row in rows if row.source == files[0].path} == {"train"}
         (tmp_path / "dst" / DEVICE / "train-000000.done.json").unlink()
         (tmp_path / "dst" / DEVICE / "dataset.json").unlink()
     put(then)
-    again = run(cfg)
+    again = build(cfg)
     stored = {"whole": files[0], "cut": files[1], "absent": files[1]}[then]
     rows = [row for row in tables.open_dataset(str(tmp_path / "dst" / DEVICE)).rows if row.status == "ok"]
     assert {row.source for row in rows} == {stored.path, files[2].path, files[3].path}
     assert again.kept == 1  # only the test split had nothing to do with it
-    run(dataclasses.replace(cfg, dst=str(tmp_path / "anew")))
+    build(dataclasses.replace(cfg, dst=str(tmp_path / "anew")))
     assert tree(tmp_path / "dst") == tree(tmp_path / "anew")
 
 
@@ -443,7 +446,7 @@ def test_a_uid_that_only_the_headers_tell_makes_a_duplicate_too(tmp_path: Path) 
     made = [sound(1, "1001"), sound(1, "4001"), sound(2, "7001")]
     files = [Nameless(file.scan, file.data) for file in made]
     root = unpacked(tmp_path / "release", files, {"1001": "train", "4001": "val", "7001": "test"})
-    run(config(root, tmp_path / "dst"))
+    build(config(root, tmp_path / "dst"))
     rows = {row.source: row for row in tables.open_dataset(str(tmp_path / "dst" / DEVICE)).rows}
     assert [rows[file.path].reason for file in files] == ["", "duplicate", ""]
     assert files[0].path in rows[files[1].path].detail
@@ -469,8 +472,8 @@ def test_a_path_at_which_no_file_can_be_is_a_missing_file(tmp_path: Path, from_z
     (root / files[3].path).with_name("below.dcm").write_bytes(b"a file, where a folder is wanted")
     cfg = config(root, tmp_path / "dst", from_zip=from_zip)
     wanted = {"missing_file": 2 if from_zip else 5}
-    assert run(cfg).refused == wanted
-    again = run(cfg)
+    assert build(cfg).refused == wanted
+    again = build(cfg)
     assert (again.refused, again.kept) == (wanted, again.shards)
 
 
@@ -483,7 +486,7 @@ def test_all_devices_are_done_though_one_is_absent(tmp_path: Path) -> None:
     one, other = (rf"the 1 listed files of {file.device}" for file in absent)
     text = rf"not one of {one} and of {other} is there; .*; done: topcon_triton$"
     with pytest.raises(OctshardError, match=text) as caught:
-        engine.shard(config(root, tmp_path / "dst"), ["all"], nothing, nothing)
+        run.shard(config(root, tmp_path / "dst"), ["all"], nothing, nothing)
     assert "\n" not in str(caught.value)
     assert tables.open_dataset(str(tmp_path / "dst" / DEVICE)).info["counts"]["stored"] == 1
 
@@ -492,15 +495,15 @@ def test_kept_are_shards_that_hold_something_and_were_not_made_again(tmp_path: P
     files = [sound(1), changed(2, lambda data: data[:-100], "4001")]
     root = unpacked(tmp_path / "release", files, SPLITS)
     cfg = config(root, tmp_path / "dst")
-    assert [run(cfg).kept for _ in range(2)] == [0, 1]  # of two, one holds nothing
-    assert run(cfg).shards == 1
+    assert [build(cfg).kept for _ in range(2)] == [0, 1]  # of two, one holds nothing
+    assert build(cfg).shards == 1
 
 
 def test_equal_pixels_in_other_bytes_are_flagged(tmp_path: Path) -> None:
     other = dataclasses.replace(sound(1).scan, sop_instance_uid="2.25.9", region="Optic Disc")
-    files = [sound(1), File(other, dicom.write(other)), sound(2)]
+    files = [sound(1), File(other, writer.write(other)), sound(2)]
     root = unpacked(tmp_path / "release", files, {"1001": "train"})
-    run(config(root, tmp_path))
+    build(config(root, tmp_path))
     rows = {row.source: row for row in tables.open_dataset(str(tmp_path / DEVICE)).rows}
     assert [rows[file.path].flags for file in files] == [("equal_pixels",), ("equal_pixels",), ()]
     assert {row.status for row in rows.values()} == {"ok"}
@@ -516,31 +519,31 @@ def test_too_many_refusals_fail_the_run_and_lose_nothing(
     cfg = config(release, tmp_path, max_refused=limit, workers=2)
     if stops:
         with pytest.raises(OctshardError, match=r"2 of .* files are refused so far, want at most 1"):
-            run(cfg)
+            build(cfg)
         assert not (tmp_path / DEVICE / "dataset.json").exists()
-        run(dataclasses.replace(cfg, max_refused="2"))
+        build(dataclasses.replace(cfg, max_refused="2"))
     else:
-        run(cfg)
+        build(cfg)
     assert tree(tmp_path) == undisturbed
 
 
 @pytest.mark.parametrize("text", ["-1", "few", "5 %%", "nan", "inf", "1e400", "inf%"])
 def test_a_limit_of_refusals_that_is_no_number_is_named(release: Path, tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError, match="max_refused"):
-        run(config(release, tmp_path, max_refused=text))
+        build(config(release, tmp_path, max_refused=text))
 
 
 def test_a_limit_draws_files_by_the_seed(release: Path, tmp_path: Path) -> None:
     drawn = {}
     for seed in (0, 1):
         for name in ("a", "b"):
-            run(config(release, tmp_path / f"{name}{seed}", limit=4, seed=seed))
+            build(config(release, tmp_path / f"{name}{seed}", limit=4, seed=seed))
             rows = tables.open_dataset(str(tmp_path / f"{name}{seed}" / DEVICE)).rows
             drawn[name, seed] = {row.source for row in rows}
     assert len(drawn["a", 0]) == 4
     assert drawn["a", 0] == drawn["b", 0] != drawn["a", 1]
     with pytest.raises(UsageError, match="limit"):
-        run(config(release, tmp_path / "a0", limit=5))
+        build(config(release, tmp_path / "a0", limit=5))
 
 
 def test_shards_from_zips_are_those_from_unpacked_files(
@@ -551,12 +554,12 @@ def test_shards_from_zips_are_those_from_unpacked_files(
     root = zipped(tmp_path / "zips", files, SPLITS)
     notes: list[str] = []
     cfg = config(root, tmp_path, from_zip=True, workers=2)
-    engine.shard(cfg, [DEVICE], nothing, notes.append)
+    run.shard(cfg, [DEVICE], nothing, notes.append)
     assert tree(tmp_path) == undisturbed
     assert notes == []
     # and a run that was begun from one may be finished from the other
     (tmp_path / DEVICE / "train-000001.done.json").unlink()
-    run(config(release, tmp_path))
+    build(config(release, tmp_path))
     assert tree(tmp_path) == undisturbed
 
 
@@ -569,10 +572,10 @@ def test_a_ray_cluster_gives_the_same_bytes(
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     before = signal.getsignal(signal.SIGTERM)
     try:
-        run(config(release, tmp_path, engine="ray"))  # which starts a small cluster, as there is none
+        build(config(release, tmp_path, engine="ray"))  # which starts a small cluster, as there is none
         assert tree(tmp_path) == undisturbed
         assert signal.getsignal(signal.SIGTERM) == before  # Ray takes it over
-        assert run(config(release, tmp_path, engine="ray")).kept > 3
+        assert build(config(release, tmp_path, engine="ray")).kept > 3
     finally:
         ray.shutdown()
 
@@ -589,7 +592,7 @@ def test_a_run_killed_20_times_at_random_moments_ends_with_the_undisturbed_bytes
     while killed < 20:
         cfg.workers = int(rng.integers(1, 3))
         script.write_text(KILLED.format(after=-1, values=dataclasses.asdict(cfg)))
-        env = {**os.environ, "PYTHONPATH": str(Path(engine.__file__).parents[2])}
+        env = {**os.environ, "PYTHONPATH": str(Path(run.__file__).parents[3])}
         begun = time.monotonic()
         process = subprocess.Popen([sys.executable, script], env=env)
         try:
@@ -602,7 +605,7 @@ def test_a_run_killed_20_times_at_random_moments_ends_with_the_undisturbed_bytes
             assert tree(tmp_path / "dst") == undisturbed
             shutil.rmtree(tmp_path / "dst" / DEVICE)
         process.wait()
-    run(config(release, tmp_path / "dst"))
+    build(config(release, tmp_path / "dst"))
     assert tree(tmp_path / "dst") == undisturbed
 
 
@@ -643,10 +646,10 @@ class Held:
 
 
 @pytest.mark.parametrize("why", ["failed", "interrupted"])
-def test_tasks_of_a_cluster_do_not_outlive_the_run(release: Path, tmp_path: Path, why: str) -> None:
+def test_tasks_of_a_cluster_do_not_outlive_the_build(release: Path, tmp_path: Path, why: str) -> None:
     cfg = config(release, tmp_path)
-    shards = engine.plan_of(cfg, read_release(str(release)), DEVICE)
-    run(cfg)
+    shards = run.plan_of(cfg, read_release(str(release)), DEVICE)
+    build(cfg)
     rows = tables.open_dataset(str(tmp_path / DEVICE)).rows
 
     def told(_: object) -> None:
@@ -654,18 +657,18 @@ def test_tasks_of_a_cluster_do_not_outlive_the_run(release: Path, tmp_path: Path
 
     ray = Held(None if why == "failed" else rows[:1])
     count = Count(DEVICE, 11, told, None)
-    work = engine._Work(Job(cfg, sample.Unpacked(str(release))), str(tmp_path / DEVICE), count, nothing)
+    work = Work(Job(cfg, source.Unpacked(str(release))), str(tmp_path / DEVICE), count, nothing)
     with pytest.raises(OctshardError if why == "failed" else KeyboardInterrupt):
-        engine._hand_out(shards, work, ray)
+        ray_cluster._hand_out(shards, work, ray)
     assert ray.tasks == [0, 1, 2, 3]  # two for each core
     assert ray.cancelled == ray.waited_for[-1] == [1, 2, 3]
 
 
 def test_the_device_folder_may_lie_in_memory(release: Path) -> None:
     cfg = dataclasses.replace(config(release, Path()), dst="memory://engine-test")
-    run(cfg)
+    build(cfg)
     assert tables.open_dataset(f"memory://engine-test/{DEVICE}").info["counts"]["stored"] == 9
-    assert build.DONE in "".join(store.list_names(f"memory://engine-test/{DEVICE}"))
+    assert shard_writer.DONE in "".join(store.list_names(f"memory://engine-test/{DEVICE}"))
 
 
 @pytest.mark.gcs
@@ -673,10 +676,10 @@ def test_the_device_folder_may_lie_in_cloud_storage(
     release: Path, undisturbed: dict[str, bytes], gcs: str
 ) -> None:
     cfg = dataclasses.replace(config(release, Path()), dst=f"{gcs}/shards")
-    run(cfg)
+    build(cfg)
     for name, data in undisturbed.items():
         assert store.read(f"{gcs}/shards/{DEVICE}/{name}") == data
-    assert run(cfg).kept >= 4
+    assert build(cfg).kept >= 4
 
 
 def test_zips_that_hold_nothing_whole_are_not_advised(tmp_path: Path) -> None:
@@ -687,5 +690,5 @@ def test_zips_that_hold_nothing_whole_are_not_advised(tmp_path: Path) -> None:
     data[len(data) // 2] ^= 1  # the CRC no longer holds
     path.write_bytes(data)
     with pytest.raises(OctshardError, match=r"not one of the 1 listed files .*; fetch them again") as raised:
-        run(config(root, tmp_path / "dst", from_zip=True))
+        build(config(root, tmp_path / "dst", from_zip=True))
     assert "--from-zip" not in str(raised.value)

@@ -8,7 +8,7 @@ from made_release import changed, sound, unpacked, zipped
 
 from octshard.config.prep import PrepConfig
 from octshard.errors import UsageError
-from octshard.prep import engine, estimate
+from octshard.prep.build import estimate, run
 
 SPLITS = {"1001": "train", "4001": "val"}
 FILES = [*(sound(i, "1001" if i % 3 else "4001") for i in range(9)), changed(20, lambda data: None)]
@@ -34,7 +34,7 @@ def test_an_estimate_is_near_what_the_run_then_does(tmp_path: Path, from_zip: bo
     assert len(found.tried) == estimate.TRIED
     assert all(row.status == "ok" for row in found.tried)  # the missing one is not tried
 
-    (made,) = engine.shard(cfg, ["all"], nothing, nothing)
+    (made,) = run.shard(cfg, ["all"], nothing, nothing)
     size = sum(len(file.data or b"") for file in FILES)
     assert found.bytes_in == pytest.approx(size * 10 / 9, rel=0.1)  # the missing file counts as another
     assert made.bytes * 0.5 < found.bytes_out < made.bytes * 2

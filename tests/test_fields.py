@@ -5,10 +5,10 @@ import struct
 import numpy as np
 import pytest
 
-from octshard.imaging.volume import Refused
-from octshard.prep import elements
-from octshard.prep.elements import Coding
-from octshard.prep.fields import LISTED, Fields
+from octshard.prep.dicom import elements
+from octshard.prep.dicom.attributes import LISTED, Fields
+from octshard.prep.dicom.elements import Coding
+from octshard.prep.refusals import Refused
 
 EXPLICIT, IMPLICIT, BIG = Coding(True, "<"), Coding(False, "<"), Coding(True, ">")
 

@@ -18,7 +18,7 @@ from made_release import File, scan, unpacked, write_tables
 from mutations import Mutation, uid_of
 
 from octshard.dataset import tables
-from octshard.imaging.volume import REASONS
+from octshard.prep.refusals import REASONS
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # it, too, notices the damage
 SEED = 0
@@ -37,7 +37,7 @@ class Watched:
         self.peak, self._done = 0, threading.Event()
         process = subprocess.Popen(
             [sys.executable, "-m", "octshard", *words],
-            env={**os.environ, "PYTHONPATH": str(Path(tables.__file__).parents[1])},
+            env={**os.environ, "PYTHONPATH": str(Path(tables.__file__).parents[2])},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

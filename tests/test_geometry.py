@@ -8,7 +8,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from octshard.prep.geometry import UPRIGHT_DEG, Geometry, classify
+from octshard.prep.convert.geometry import UPRIGHT_DEG, Geometry, classify
 
 
 def lines(centres: np.ndarray, angles_deg: np.ndarray, length: float) -> list[np.ndarray]:

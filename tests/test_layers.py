@@ -11,21 +11,21 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "octshard"
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
 DOORS = {  # foreign package -> the modules that may import it
-    "pydicom": {"prep.dicom", "prep.decode"},
-    "pylibjpeg": {"prep.decode"},
-    "openjpeg": {"prep.decode"},
+    "pydicom": {"prep.dicom.header", "prep.dicom.writer", "prep.dicom.decode"},
+    "pylibjpeg": {"prep.dicom.decode"},
+    "openjpeg": {"prep.dicom.decode"},
     "pyarrow": {"dataset.tables"},
     "tarfile": {"dataset.shard"},
     "webdataset": {"dataset.shard"},
     "zstandard": {"dataset.shard"},
     "xxhash": {"storage.checksum"},
-    "isal": {"storage.checksum", "prep.zips"},
+    "isal": {"storage.checksum", "prep.release.zip_source"},
     "numba": {"imaging.jit"},
     "torch_xla": {"train.device"},
     "fsspec": {"storage.remote", "storage.s3"},
     "gcsfs": {"storage.gcs"},
     "s3fs": {"storage.s3"},
-    "ray": {"prep.engine"},
+    "ray": {"prep.build.ray_cluster"},
     "wandb": {"train.log"},
 }
 ROOMS = {"prep", "train", "eval"}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from octshard.prep.levels import Levels
+from octshard.prep.dicom.pixel_values import Levels
 
 PLAIN = ((1.0, 0.0),)
 

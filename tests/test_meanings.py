@@ -5,9 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from octshard.imaging.volume import REASONS
-from octshard.prep import meanings
-from octshard.prep.meanings import FLAG_MEANS, REASON_MEANS
+from octshard.prep import refusals
+from octshard.prep.refusals import FLAG_MEANS, REASON_MEANS, REASONS
 
 FLAG = re.compile(r"constant|saturated|[a-z*]+(_[a-z0-9*]+)+")
 EVERY_WAY = """
@@ -27,7 +26,7 @@ print(flags, known["flags_of"], "no_flag")
 
 def test_every_reason_has_a_meaning_and_every_flag_of_the_code_too() -> None:
     assert set(REASON_MEANS) == set(REASONS)
-    files = [path for path in Path(meanings.__file__).parent.glob("*.py") if path.stem != "meanings"]
+    files = [path for path in Path(refusals.__file__).parent.rglob("*.py") if path.stem != "refusals"]
     found = {flag for path in files for flag in flags_in(path.read_text())}
     assert {"constant", "geometry_unknown", "slice_step_unknown", "implausible_*_spacing"} <= found
     for flag in found:

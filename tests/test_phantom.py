@@ -17,14 +17,17 @@ from sklearn.preprocessing import StandardScaler
 from octshard.dataset import tables
 from octshard.errors import UsageError
 from octshard.imaging.resample import Regrid, resample_frames
-from octshard.imaging.volume import REASONS, Refused
 from octshard.phantom import cohort, display, scan, truth
 from octshard.phantom import eye as anatomy
 from octshard.phantom.defects import DEFECTS, NAMED, Blinks, befall
 from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
 from octshard.phantom.eye import BM, ELM, GCL, ILM, RPE, STATES, SUB, Eye, Person
 from octshard.phantom.release import HEAD, Wanted, jobs, make, write_release
-from octshard.prep import aireadi, decode, dicom, geometry, quality
+from octshard.prep.convert import geometry, quality
+from octshard.prep.dicom import decode
+from octshard.prep.dicom import header as dicom
+from octshard.prep.refusals import REASONS, Refused
+from octshard.prep.release import aireadi
 from octshard.rng import rng_for
 
 MAIN = [protocol for protocol in PROTOCOLS if protocol.share == 1.0]

@@ -10,7 +10,7 @@ import pytest
 from octshard.cli.main import cli
 from octshard.config.fields import known_keys
 from octshard.config.prep import PrepConfig
-from octshard.prep.meanings import FLAG_MEANS, REASON_MEANS
+from octshard.prep.refusals import FLAG_MEANS, REASON_MEANS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "prep.md").read_text()
 COMMANDS = [

@@ -12,7 +12,11 @@ import pytest
 from octshard.config.prep import PrepConfig
 from octshard.dataset import shard, tables
 from octshard.dataset.tables import Row
-from octshard.prep import decode, dicom, engine, unzip, verify
+from octshard.prep import verify
+from octshard.prep.build import run
+from octshard.prep.dicom import decode
+from octshard.prep.dicom import header as dicom
+from octshard.prep.release import unzip
 from octshard.storage import store
 
 pytestmark = [pytest.mark.realdata]
@@ -27,7 +31,7 @@ def unpacked(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 @pytest.fixture(scope="module")
 def shards(unpacked: tuple[Path, unzip.Report], tmp_path_factory: pytest.TempPathFactory) -> Path:
     dst = tmp_path_factory.mktemp("shards")
-    engine.shard(
+    run.shard(
         PrepConfig(src=str(unpacked[0]), dst=str(dst), workers=1),
         ["all"],
         lambda progress: None,
@@ -95,7 +99,7 @@ def test_two_workers_give_the_same_bytes(
     unpacked: tuple[Path, unzip.Report], shards: Path, tmp_path: Path
 ) -> None:
     cfg = PrepConfig(src=str(unpacked[0]), dst=str(tmp_path), workers=2)
-    engine.shard(cfg, ["topcon_triton"], lambda progress: None, lambda line: None)
+    run.shard(cfg, ["topcon_triton"], lambda progress: None, lambda line: None)
     for file in (path for path in (shards / "topcon_triton").iterdir() if path.name != tables.RUN):
         assert (tmp_path / "topcon_triton" / file.name).read_bytes() == file.read_bytes()
 

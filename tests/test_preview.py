@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from octshard.dataset.tables import Row
-from octshard.prep import preview
+from octshard.prep.report import thumbnails
 from octshard.rng import rng_for
 
 
@@ -20,19 +20,19 @@ def row(number: int, **changes: object) -> Row:
 
 def test_protocols_are_taken_in_turn_by_seed_and_keys_alone() -> None:
     rows = [row(i) for i in range(50)] + [row(99, protocol="rare"), row(100, status="refused", protocol="no")]
-    chosen = preview.chosen(rows, 3, 3)
+    chosen = thumbnails.chosen(rows, 3, 3)
     assert len({one.key for one in chosen}) == 3
     assert {one.protocol for one in chosen[:2]} == {"often", "rare"}
-    assert preview.chosen(rows[::-1], 3, 3) == chosen
-    assert any(preview.chosen(rows, seed, 3) != chosen for seed in range(5))
-    assert preview.chosen(rows, 3, 100) != rows  # all of them, in the seeded order
-    assert {one.key for one in preview.chosen(rows, 3, 100)} == {one.key for one in rows[:-1]}
-    assert preview.chosen(rows[-1:], 3, 3) == []
+    assert thumbnails.chosen(rows[::-1], 3, 3) == chosen
+    assert any(thumbnails.chosen(rows, seed, 3) != chosen for seed in range(5))
+    assert thumbnails.chosen(rows, 3, 100) != rows  # all of them, in the seeded order
+    assert {one.key for one in thumbnails.chosen(rows, 3, 100)} == {one.key for one in rows[:-1]}
+    assert thumbnails.chosen(rows[-1:], 3, 3) == []
 
 
 def test_the_central_bscan_is_as_stored_and_en_face_is_the_stretched_mean() -> None:
     voxels = rng_for("preview").integers(0, 100, (6, 8, 10), dtype=np.uint8)
-    seen = preview.draw(row(1), voxels)
+    seen = thumbnails.draw(row(1), voxels)
     np.testing.assert_array_equal(seen.bscan_HW, voxels[3])
     mean = np.array([[voxels[d, :, w].astype(float).sum() / 8 for w in range(10)] for d in range(6)])
     low, high = np.percentile(mean, [1, 99])
@@ -42,24 +42,24 @@ def test_the_central_bscan_is_as_stored_and_en_face_is_the_stretched_mean() -> N
 
 def test_aspects_are_of_millimetres_or_of_pixels_where_those_are_unknown() -> None:
     voxels = np.zeros((6, 8, 10), np.uint8)
-    seen = preview.draw(row(1), voxels)  # 3 x 2 x 1 mm
+    seen = thumbnails.draw(row(1), voxels)  # 3 x 2 x 1 mm
     assert (seen.bscan_aspect, seen.en_face_aspect) == (pytest.approx(1 / 2), pytest.approx(1 / 3))
-    seen = preview.draw(row(1, assumed_spacing=1), voxels)
+    seen = thumbnails.draw(row(1, assumed_spacing=1), voxels)
     assert (seen.bscan_aspect, seen.en_face_aspect) == (pytest.approx(10 / 8), pytest.approx(10 / 6))
 
 
 def test_an_even_volume_one_frame_and_sixteen_bits_are_drawn() -> None:
-    assert np.unique(preview.draw(row(1), np.full((1, 8, 10), 7, np.uint8)).en_face_DW) == [128]
+    assert np.unique(thumbnails.draw(row(1), np.full((1, 8, 10), 7, np.uint8)).en_face_DW) == [128]
     wide = np.linspace(0, 60_000, 480).reshape(6, 8, 10).astype(np.uint16)
-    seen = preview.draw(row(1), wide)
+    seen = thumbnails.draw(row(1), wide)
     assert seen.bscan_HW.dtype == np.uint8
     assert (seen.bscan_HW.min(), seen.bscan_HW.max()) == (0, 255)
 
 
 def test_a_wide_picture_is_averaged_down_and_keeps_its_aspect() -> None:
-    voxels = np.zeros((2, 4, 3 * preview.LARGEST_PX), np.uint8)
+    voxels = np.zeros((2, 4, 3 * thumbnails.LARGEST_PX), np.uint8)
     voxels[:, :, ::3] = 90
-    seen = preview.draw(row(1, spacing_out=(1.0, 1.0, 0.01)), voxels)
-    assert seen.bscan_HW.shape == (4, preview.LARGEST_PX)
+    seen = thumbnails.draw(row(1, spacing_out=(1.0, 1.0, 0.01)), voxels)
+    assert seen.bscan_HW.shape == (4, thumbnails.LARGEST_PX)
     assert np.unique(seen.bscan_HW) == [30]
-    assert seen.bscan_aspect == pytest.approx(3 * preview.LARGEST_PX * 0.01 / 4)
+    assert seen.bscan_aspect == pytest.approx(3 * thumbnails.LARGEST_PX * 0.01 / 4)

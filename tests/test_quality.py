@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octshard.imaging.volume import Refused
 from octshard.phantom import eye as anatomy
 from octshard.phantom import scan
 from octshard.phantom.device import PROTOCOLS, Protocol
 from octshard.phantom.eye import STATES, Person
-from octshard.prep import decode, dicom
-from octshard.prep.quality import FrameFacts, Quality, frame_facts, judge
+from octshard.prep.convert.quality import FrameFacts, Quality, frame_facts, judge
+from octshard.prep.dicom import decode
+from octshard.prep.dicom import header as dicom
+from octshard.prep.refusals import Refused
 from octshard.rng import rng_for
 
 RASTERS = [protocol for protocol in PROTOCOLS if protocol.pattern == "raster"]

@@ -20,10 +20,10 @@ from PIL import Image
 from octshard.dataset import shard, tables
 from octshard.dataset.tables import Row, ShardInfo
 from octshard.errors import OctshardError, UsageError
-from octshard.imaging.volume import REASONS
-from octshard.prep import build, report
-from octshard.prep.meanings import FLAG_MEANS, REASON_MEANS
-from octshard.report import page
+from octshard.prep.build import shard_writer
+from octshard.prep.refusals import FLAG_MEANS, REASON_MEANS, REASONS
+from octshard.prep.report import page
+from octshard.report import page as markup
 from octshard.report.histograms import histograms
 from octshard.rng import rng_for
 from octshard.storage import store
@@ -78,13 +78,13 @@ def dataset(folder: str, rows: list[Row], device: str = TRITON) -> list[Row]:
     tables.write_rows(store.join(folder, tables.SAMPLES), made)
     tables.write_shards(store.join(folder, tables.SHARDS), infos)
     info = {"device": device, "config": CONFIG, "config_digest": "d1", "code_version": "9.9"}
-    tables.write_info(store.join(folder, tables.INFO), info | {"counts": build.counts(made)})
+    tables.write_info(store.join(folder, tables.INFO), info | {"counts": shard_writer.counts(made)})
     return made
 
 
 def written(shards: str, seed: int = 0) -> str:
     """The page as text."""
-    return store.read(report.write(shards, "", seed, lambda *_: None)).decode()
+    return store.read(page.write(shards, "", seed, lambda *_: None)).decode()
 
 
 class Reading(HTMLParser):
@@ -201,7 +201,7 @@ def test_one_folder_alone_and_any_store_will_do(tmp_path: Path) -> None:
     assert "1 file listed, 1 volume of 1 person stored, 0 files refused" in Reading(text).text
     assert written(there) == text
     out = store.join(there, "pages", "mine.html")
-    assert report.write(store.join(there, TRITON), out, 0, lambda *_: None) == out
+    assert page.write(store.join(there, TRITON), out, 0, lambda *_: None) == out
     assert store.read(out).decode() == text
 
 
@@ -333,14 +333,14 @@ def test_a_bad_sample_is_named(tmp_path: Path) -> None:
     tar.unlink()
     with pytest.raises(OctshardError, match=rf"{row.key}\): the shard is missing"):
         written(str(tmp_path))
-    assert not (tmp_path / report.PAGE).exists()
+    assert not (tmp_path / page.PAGE).exists()
 
 
 def test_progress_counts_the_volumes_drawn(tmp_path: Path) -> None:
     for device in (TRITON, CIRRUS):
         dataset(str(tmp_path / device), [scan(i, device) for i in range(5)], device)
     told: list[tuple[int, int, str]] = []
-    report.write(str(tmp_path), "", 0, lambda *said: told.append(said))
+    page.write(str(tmp_path), "", 0, lambda *said: told.append(said))
     assert [said[:2] for said in told] == [(i, 6) for i in range(1, 7)]
 
 
@@ -365,7 +365,7 @@ def test_many_rows_are_added_up_right() -> None:
     for device in sorted({row.device for row in rows}):
         those = tuple(row for row in rows if row.device == device)
         datasets.append(tables.Dataset("", {"device": device}, those, ()))
-    shown = Reading(report.render(report.Shards(tuple(datasets), ({},) * 4, ()), []))
+    shown = Reading(page.render(page.Shards(tuple(datasets), ({},) * 4, ()), []))
     wanted = Counter(row.reason for row in rows if row.status != "ok")
     found = {name: cells[0] for name, cells in shown.table("reason", "files").items()}
     assert found == {name: f"{count:,}".replace(",", "\u202f") for name, count in wanted.items()}
@@ -397,7 +397,7 @@ def full_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows += [refused(20 + i, REASONS[i % 5], device, source=f"{long}/{i}.dcm") for i in range(12)]
         dataset(str(there / device), rows, device)
         (there / device / tables.RUN).write_text('{"engine": "local", "seconds": 12.5}')
-    return Path(report.write(str(there), "", 0, lambda *_: None))
+    return Path(page.write(str(there), "", 0, lambda *_: None))
 
 
 @pytest.mark.chromium
@@ -439,7 +439,7 @@ def test_in_a_browser_the_words_of_a_plot_stand_apart(chromium: Page, tmp_path: 
         histograms({"heidelberg_spectralis": values * scale, "b" * 40: []}, "x") for scale in (1, 1e-2, 1e4)
     ]
     there = tmp_path / "plots.html"
-    there.write_text(page.page("t", "l", [page.Section("s", (page.columns(plots),))]))
+    there.write_text(markup.page("t", "l", [html.Section("s", (html.columns(plots),))]))
     chromium.open(there, 390)
     overlaps = """[...document.querySelectorAll("svg")].flatMap(svg => {
       const boxes = [...svg.querySelectorAll("text")].map(t => [t.textContent, t.getBoundingClientRect()]);

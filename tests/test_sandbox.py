@@ -16,11 +16,13 @@ from planted import Planted
 
 from octshard.config.prep import PrepConfig
 from octshard.errors import OctshardError
-from octshard.prep import build, sample, sandbox
-from octshard.prep.aireadi import read_release
+from octshard.prep.build import shard_writer
+from octshard.prep.convert import sample, worker, worker_pool
+from octshard.prep.convert.sample import Task
+from octshard.prep.convert.worker import Job
+from octshard.prep.convert.worker_pool import Sandboxes, _Gate
 from octshard.prep.plan import plan
-from octshard.prep.sample import Task
-from octshard.prep.sandbox import Job, Sandboxes, _Gate
+from octshard.prep.release.aireadi import read_release
 
 CFG = PrepConfig(
     target_spacing=[0.08, 0.04, 0.04],
@@ -40,7 +42,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
 def tasks(root: str) -> list[Task]:
     release = read_release(root)
     (one,) = plan(release.entries, release.splits, CFG)
-    return build.tasks(one, {})
+    return shard_writer.tasks(one, {})
 
 
 def uid(number: int) -> str:
@@ -143,7 +145,7 @@ def test_a_bad_twin_does_not_take_the_sound_one_with_it(tmp_path: Path, kind: st
 
 
 def test_a_fork_server_that_is_gone_is_asked_again(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "PAUSE_S", 0.0)
+    monkeypatch.setattr(worker_pool, "PAUSE_S", 0.0)
     connect, failures = (
         forkserver.connect_to_new_process,
         [EOFError(), ConnectionRefusedError(111, "refused")],
@@ -183,12 +185,12 @@ def test_children_and_their_server_are_deaf_to_ctrl_c_from_the_first_moment(root
 
 
 def test_a_child_whose_parent_is_gone_ends_in_silence(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox.pool, "begin", lambda: None)
-    monkeypatch.setattr(sandbox, "_limit_memory", lambda most: None)
+    monkeypatch.setattr(worker_pool.pool, "begin", lambda: None)
+    monkeypatch.setattr(worker, "_limit_memory", lambda most: None)
     ours, theirs = multiprocessing.Pipe()
     ours.send(tasks(root)[0])
     ours.close()
-    sandbox._serve(theirs, Job(CFG, Planted(root)), {})  # raises nothing
+    worker._serve(theirs, Job(CFG, Planted(root)), {})  # raises nothing
 
 
 def test_only_a_bounded_number_is_ahead(root: str) -> None:

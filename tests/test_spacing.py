@@ -2,7 +2,9 @@
 
 import pytest
 
-from octshard.prep.spacing import Measures, Resolved, length_mm, resolve
+from octshard.imaging.volume import length_mm
+from octshard.prep.convert.spacing import Resolved, resolve
+from octshard.prep.dicom.pixel_measures import Measures
 
 NOTHING = (Measures("per_frame"), Measures("shared"), Measures("top_level"))
 

@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
+from octshard.dataset.splits import crossing
 from octshard.dataset.tables import Row
-from octshard.prep.tally import EXAMPLES, Tally, causes, compression, crossing, forms, tally
+from octshard.prep.report.statistics import EXAMPLES, Tally, causes, compression, forms, tally
 
 OK = Row(
     "k1", "p1", "d1", "", "", "cube", "Macula", "L", "train", "b.dcm", source_bytes=100,

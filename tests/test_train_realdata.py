@@ -13,7 +13,8 @@ import pytest
 
 from octshard.config.load import load, shipped_config
 from octshard.config.prep import PrepConfig
-from octshard.prep import engine, unzip
+from octshard.prep.build import run
+from octshard.prep.release import unzip
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 
@@ -24,7 +25,7 @@ def shards(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("real")
     unzip.unzip(str(realdata), str(root / "dicom"), unzip.Effort(2, 256_000_000), lambda told: None)
     cfg = load(PrepConfig, overrides=[f"src={root}/dicom", f"dst={root}/shards"])
-    engine.shard(cfg, ["topcon_triton"], lambda _: None, lambda line: None)
+    run.shard(cfg, ["topcon_triton"], lambda _: None, lambda line: None)
     return root / "shards" / "topcon_triton"
 
 

@@ -9,9 +9,9 @@ from test_plan import entry
 
 from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import Row
-from octshard.prep import twins
-from octshard.prep.aireadi import Entry
+from octshard.prep import duplicates
 from octshard.prep.plan import Member, plan
+from octshard.prep.release.aireadi import Entry
 
 
 def members(entries: list[Entry]) -> list[Member]:
@@ -33,52 +33,52 @@ def row(member: Member, content: str = "", reason: str = "", detail: str = "", u
 
 def settled(pairs: list[tuple[Member, Row]]) -> list[str]:
     """By member, in their order; `?` for what is not sound."""
-    found = twins.settled(pairs)
+    found = duplicates.settled(pairs)
     return [found.get(member, "?") for member, _ in pairs]
 
 
 def test_a_uid_of_the_manifest() -> None:
     a, b, c, d = members([entry(1, 1001, "u"), entry(2, 1001, "u"), entry(3, 1001), entry(4, 1001, "u")])
-    same_a, same_b = (twins.SAME_SCAN + one.entry.path for one in (a, b))
+    same_a, same_b = (duplicates.SAME_SCAN + one.entry.path for one in (a, b))
     assert settled([(m, row(m)) for m in (a, b, c, d)]) == ["", same_a, "", same_a]
     for reason in ("truncated", "missing_file", "decoder_crash"):
         cut = (a, row(a, reason=reason))
         assert settled([cut, *((m, row(m)) for m in (b, c, d))]) == ["?", "", "", same_b]
     # a row that an earlier run made, when another twin was sound, tells all the same that its file is sound
     stale = row(b, reason="duplicate", detail=same_a)
-    wanted = twins.settled([(a, row(a, reason="missing_file")), (b, stale), (d, row(d))])
+    wanted = duplicates.settled([(a, row(a, reason="missing_file")), (b, stale), (d, row(d))])
     assert wanted == {b: "", d: same_b}
-    assert twins.is_wrong(b, stale, wanted)
-    assert twins.is_wrong(d, row(d), wanted)
-    assert not twins.is_wrong(a, row(a, reason="missing_file"), wanted)
-    assert not twins.is_wrong(d, row(d, reason="duplicate", detail=same_b), wanted)
-    assert twins.is_wrong(d, row(d, reason="duplicate", detail=same_a), wanted)
+    assert duplicates.is_wrong(b, stale, wanted)
+    assert duplicates.is_wrong(d, row(d), wanted)
+    assert not duplicates.is_wrong(a, row(a, reason="missing_file"), wanted)
+    assert not duplicates.is_wrong(d, row(d, reason="duplicate", detail=same_b), wanted)
+    assert duplicates.is_wrong(d, row(d, reason="duplicate", detail=same_a), wanted)
 
 
 def test_a_uid_that_only_the_headers_tell() -> None:
     bare = [replace(entry(i, 1001), sop_instance_uid="") for i in (1, 2, 3, 4)]
     a, b, c, d = members([*bare[:3], entry(4, 1001, "u")])
     pairs = [(a, row(a, uid="v")), (b, row(b, uid="u")), (c, row(c, uid="u")), (d, row(d))]
-    assert settled(pairs) == ["", "", *[twins.SAME_SCAN + b.entry.path] * 2]
+    assert settled(pairs) == ["", "", *[duplicates.SAME_SCAN + b.entry.path] * 2]
     assert settled([(m, row(m)) for m in (a, b, c, d)]) == ["", "", "", ""]  # no UID is not one UID
 
 
 def test_equal_bytes() -> None:
     a, b, c, d = members([entry(1, 1001, "u"), entry(2, 1001, "u"), entry(3, 1001), entry(4, 1001)])
-    same_a = twins.SAME_SCAN + a.entry.path
+    same_a = duplicates.SAME_SCAN + a.entry.path
     pairs = [(a, row(a)), (b, row(b, "x")), (c, row(c, "x")), (d, row(d, "x"))]
     # b is not stored, so that c is the first of those bytes that is
-    assert settled(pairs) == ["", same_a, "", twins.SAME_BYTES + c.entry.path]
+    assert settled(pairs) == ["", same_a, "", duplicates.SAME_BYTES + c.entry.path]
     pairs = [(a, row(a, "x")), (c, row(c, "x")), (d, row(d, reason="truncated"))]
-    assert settled(pairs) == ["", twins.SAME_BYTES + a.entry.path, "?"]
+    assert settled(pairs) == ["", duplicates.SAME_BYTES + a.entry.path, "?"]
 
 
 def test_one_path_in_two_rows_of_the_manifest() -> None:
     first = entry(1, 1001, "u")
     a, b = members([first, replace(first, sop_instance_uid="v")])
-    assert settled([(a, row(a, "x")), (b, row(b, "x"))]) == ["", twins.SAME_SCAN + first.path]
+    assert settled([(a, row(a, "x")), (b, row(b, "x"))]) == ["", duplicates.SAME_SCAN + first.path]
     a, b = members([first, first])  # even where the rows are alike
-    assert settled([(a, row(a, "x")), (b, row(b, "x"))]) == ["", twins.SAME_SCAN + first.path]
+    assert settled([(a, row(a, "x")), (b, row(b, "x"))]) == ["", duplicates.SAME_SCAN + first.path]
 
 
 @given(
@@ -93,7 +93,7 @@ def test_one_of_each_scan_is_stored_and_the_others_name_an_earlier_sound_file(
         (m, row(m, content.strip(), "" if sound else "truncated"))
         for m, (_, content, sound) in zip(made, kinds, strict=True)
     ]
-    found = twins.settled(pairs)
+    found = duplicates.settled(pairs)
     places = {m.entry.path: i for i, m in enumerate(made)}
     assert set(found) == {m for m, r in pairs if r.status == "ok"}
     stored = [r for m, r in pairs if found.get(m) == ""]
@@ -104,8 +104,8 @@ def test_one_of_each_scan_is_stored_and_the_others_name_an_earlier_sound_file(
             other_member, other = pairs[places[path]]
             assert places[path] < i
             assert other_member in found
-            same = "source_xxh3" if kind + " " == twins.SAME_BYTES else "sop_instance_uid"
+            same = "source_xxh3" if kind + " " == duplicates.SAME_BYTES else "sop_instance_uid"
             assert getattr(r, same) == getattr(other, same)
     shuffled = pairs.copy()
     rng.shuffle(shuffled)
-    assert twins.settled(shuffled) == found
+    assert duplicates.settled(shuffled) == found

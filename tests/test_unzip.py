@@ -19,8 +19,8 @@ import pytest
 from made_release import HEAD, File, Part, changed, sound, zip_bytes, zipped
 
 from octshard.errors import OctshardError, UsageError
-from octshard.prep import unzip
-from octshard.prep.unzip import Effort, Progress, Report
+from octshard.prep.release import unzip
+from octshard.prep.release.unzip import Effort, Progress, Report
 from octshard.storage import local, lock, store
 
 FILES = [
@@ -493,7 +493,7 @@ def test_a_second_run_reads_nothing_but_directories(tmp_path: Path, monkeypatch:
 KILLED = """
 import os, sys
 from octshard.storage import store
-from octshard.prep import unzip
+from octshard.prep.release import unzip
 
 src, dst, deaths = sys.argv[1], sys.argv[2], int(sys.argv[3])
 unzip.JOURNAL_EVERY_S = unzip.JOURNAL_SHARE = 0  # saved after every member

@@ -19,7 +19,8 @@ from octshard.config.prep import PrepConfig
 from octshard.dataset import shard, tables
 from octshard.dataset.tables import Row, ShardInfo
 from octshard.errors import OctshardError, UsageError
-from octshard.prep import engine, verify
+from octshard.prep import verify
+from octshard.prep.build import run
 from octshard.prep.crosscheck import Finding
 from octshard.rng import rng_for
 from octshard.storage import checksum, store
@@ -35,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = [sound(1), sound(2), sound(3, "4001"), changed(4, lambda data: None)]
     root = unpacked(there / "release", files, {"1001": "train", "4001": "val"})
     cfg = PrepConfig(src=str(root), dst=str(there / "shards"), target_spacing=[0.08, 0.04, 0.04], workers=1)
-    engine.shard(cfg, ["topcon_triton"], lambda progress: None, lambda line: None)
+    run.shard(cfg, ["topcon_triton"], lambda progress: None, lambda line: None)
     return there / "shards" / "topcon_triton"
 
 

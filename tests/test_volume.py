@@ -5,7 +5,8 @@ import pytest
 
 from octshard.errors import OctshardError
 from octshard.imaging import volume
-from octshard.imaging.volume import Refused, SampleKey, Volume
+from octshard.imaging.volume import SampleKey, Volume
+from octshard.prep.refusals import Refused
 
 KEY = SampleKey.of("1001", "topcon_triton", "macula_6x6", "L", "1.2.3")
 

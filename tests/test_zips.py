@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from made_release import Part, changed, sound, unpacked, zip_bytes, zipped
 
 from octshard.errors import UsageError
-from octshard.prep import directory, zips
-from octshard.prep.aireadi import read_release
-from octshard.prep.directory import Damaged, Place
+from octshard.prep.release import zip_directory, zip_source
+from octshard.prep.release.aireadi import read_release
+from octshard.prep.release.zip_directory import Damaged, Place
 from octshard.rng import rng_for
 from octshard.storage import store
 
@@ -44,7 +44,7 @@ def put() -> Iterator[Callable[[bytes], list[Place]]]:
     def put_(data: bytes) -> list[Place]:
         urls.append(f"memory://{uuid.uuid4().hex}/x.zip")
         store.write(urls[-1], data)
-        return directory.read(urls[-1])[0]
+        return zip_directory.read(urls[-1])[0]
 
     yield put_
     for url in urls:
@@ -71,9 +71,9 @@ Put = Callable[[bytes], list[Place]]
 def reason(place: Place) -> str:
     """Why a member is damaged, read whole and read in small pieces."""
     found = []
-    for block in (zips.READ, 1000):
+    for block in (zip_source.READ, 1000):
         with pytest.raises(Damaged) as caught:
-            for _ in zips.chunks(place, block):
+            for _ in zip_source.chunks(place, block):
                 pass
         found.append(str(caught.value.args[2]))
         assert "\n" not in str(caught.value)
@@ -89,18 +89,18 @@ def test_a_member_comes_out_as_it_went_in(put: Put, method: int, wide: bool, dat
     places = put(
         zip_bytes([Part("ü", b"first"), Part("a/b.dcm", data, method), Part("c", b"last")], wide=wide)
     )
-    assert [zips.read(place) for place in places] == [b"first", data, b"last"]
+    assert [zip_source.read(place) for place in places] == [b"first", data, b"last"]
     for block in (4096, 99_999, 2**20):
-        pieces = list(zips.chunks(places[1], block))
+        pieces = list(zip_source.chunks(places[1], block))
         assert b"".join(pieces) == data
-        assert max(map(len, pieces), default=0) <= max(block, zips.PIECE)
+        assert max(map(len, pieces), default=0) <= max(block, zip_source.PIECE)
 
 
 @given(st.binary(max_size=300), st.sampled_from([0, 8]), st.integers(1, 200), st.binary(max_size=100))
 def test_requests_of_any_size_give_the_same_bytes(data: bytes, method: int, block: int, extra: bytes) -> None:
     url = "memory://zips-any.zip"
     store.write(url, zip_bytes([Part("name", data, method, extra=extra)]))
-    assert b"".join(zips.chunks(directory.read(url)[0][0], block)) == data
+    assert b"".join(zip_source.chunks(zip_directory.read(url)[0][0], block)) == data
 
 
 def test_a_zip_that_was_streamed_has_its_sizes_behind_the_data(put: Put) -> None:
@@ -120,23 +120,23 @@ def test_a_zip_that_was_streamed_has_its_sizes_behind_the_data(put: Put) -> None
         archive.writestr("a", NOISE[:5000])
         archive.writestr("b", b"second")
     assert pipe.data[6] & 8  # the flag that says so
-    assert [zips.read(place) for place in put(pipe.data)] == [NOISE[:5000], b"second"]
+    assert [zip_source.read(place) for place in put(pipe.data)] == [NOISE[:5000], b"second"]
 
 
 def test_one_member_is_one_request(put: Put, asked: list[tuple[int, int]]) -> None:
     places = put(zip_bytes([Part(f"{i}", NOISE[: 100_000 * i], extra=bytes(40)) for i in range(1, 6)]))
     asked.clear()
     for place in places:
-        zips.read(place)
+        zip_source.read(place)
     assert len(asked) == len(places)
     slack = sum(stop - start for start, stop in asked) - sum(place.compressed for place in places)
-    assert slack <= len(places) * (30 + 1 + zips.EXTRA)
+    assert slack <= len(places) * (30 + 1 + zip_source.EXTRA)
 
 
 def test_requests_stay_within_their_block_and_the_member(put: Put, asked: list[tuple[int, int]]) -> None:
     place = put(zip_bytes([Part("a", NOISE), Part("b", NOISE)]))[0]
     asked.clear()
-    for _ in zips.chunks(place, 100_000):
+    for _ in zip_source.chunks(place, 100_000):
         pass
     assert {stop - start for start, stop in asked[:-1]} == {100_000}
     assert asked[-1][1] == 30 + len("a") + place.compressed
@@ -148,7 +148,7 @@ def test_extra_fields_that_outgrow_the_first_request_cost_a_second(
 ) -> None:
     place = put(zip_bytes([Part("a", b"x" * 50, method=0, extra=bytes(60_000)), Part("b", NOISE)]))[0]
     asked.clear()
-    assert zips.read(place) == b"x" * 50
+    assert zip_source.read(place) == b"x" * 50
     assert len(asked) == 2
     assert sum(stop - start for start, stop in asked) < 1000
 
@@ -173,7 +173,7 @@ def test_little_is_held_at_once(put: Put, monkeypatch: pytest.MonkeyPatch, metho
     honest = store.read_range
     place = put(zip_bytes([Part("a", NOISE, method)]))[0]
     monkeypatch.setattr(store, "read_range", read_range)
-    for piece in zips.chunks(place, 100_000):
+    for piece in zip_source.chunks(place, 100_000):
         del piece
     assert (live, most) == (0, 100_000)
 
@@ -213,7 +213,7 @@ def test_two_members_whose_entries_were_swapped_are_damaged(put: Put) -> None:
     a, b, c = put(zip_bytes(parts))
     assert reason(a) == "its local header is of b"
     assert reason(b) == "its local header is of a"
-    assert zips.read(c) == b"x"
+    assert zip_source.read(c) == b"x"
 
 
 def test_a_bomb_that_lies_about_its_size_stops_at_once(put: Put, asked: list[tuple[int, int]]) -> None:
@@ -221,7 +221,7 @@ def test_a_bomb_that_lies_about_its_size_stops_at_once(put: Put, asked: list[tup
     engine = zlib.compressobj(9, wbits=-15)
     packed = engine.compress(bytes(10_000_000)) + engine.flush()
     place = put(zip_bytes([Part("a", bytes(100), packed=packed)]))[0]
-    pieces = zips.chunks(place, 2**20)
+    pieces = zip_source.chunks(place, 2**20)
     with pytest.raises(Damaged, match="more than the 100 bytes"):
         next(pieces)
 
@@ -249,9 +249,9 @@ def test_whatever_bytes_flip_a_member_is_right_or_refused(seed: int) -> None:
             data[start:stop] = data[start:stop] * 2 if i % 5 == 3 else b""
         url = "memory://zips-fuzz.zip"
         store.write(url, bytes(data))
-        for place in directory.read(url)[0]:
+        for place in zip_directory.read(url)[0]:
             try:
-                got = zips.read(place)
+                got = zip_source.read(place)
             except Damaged:
                 continue
             assert zlib.crc32(got) == place.crc32
@@ -268,7 +268,7 @@ def test_a_release_reads_from_its_zips_as_it_reads_unpacked(tmp_path: Path) -> N
     root = zipped(tmp_path / "zipped", FILES, SPLITS)
     bare = unpacked(tmp_path / "bare", FILES, SPLITS)
     release = read_release(str(root))
-    found, refused, unlisted = zips.open_release(release)
+    found, refused, unlisted = zip_source.open_release(release)
     found = pickle.loads(pickle.dumps(found))
     assert (refused, unlisted) == ([], [])
     first, second, missing = release.entries
@@ -288,7 +288,7 @@ def test_a_damaged_member_of_a_release_says_so(tmp_path: Path) -> None:
     data[300] ^= 0x55
     path.write_bytes(bytes(data))
     release = read_release(str(root))
-    found, refused, _ = zips.open_release(release)
+    found, refused, _ = zip_source.open_release(release)
     assert refused == []
     with pytest.raises(FileNotFoundError, match=r"damaged in its ZIP: .*topcon_triton.zip:1001/"):
         found.read(release.entries[0])
@@ -302,7 +302,7 @@ def test_a_row_whose_only_member_is_refused_says_why(tmp_path: Path) -> None:
     locked = [Part(name, b"x", central={"flags": 1}) for name in names[:2]]
     (root / "topcon_triton" / "b.zip").write_bytes(zip_bytes(locked))
     release = read_release(str(zipped(tmp_path / "all", FILES, SPLITS)))
-    found, refused, _ = zips.open_release(replace(release, root=str(root)))
+    found, refused, _ = zip_source.open_release(replace(release, root=str(root)))
     assert [r.reason for r in refused] == ["encrypted", "encrypted"]
     first, second, missing = release.entries
     assert found.read(first) == FILES[0].data
@@ -317,7 +317,7 @@ def test_a_zip_within_a_zip_is_an_unlisted_member(tmp_path: Path) -> None:
     inner = (root / "topcon_triton" / "topcon_triton.zip").read_bytes()
     with zipfile.ZipFile(root / "topcon_triton" / "outer.zip", "w") as archive:
         archive.writestr("topcon_triton/topcon_triton.zip", inner)
-    found, refused, unlisted = zips.open_release(read_release(str(root)))
+    found, refused, unlisted = zip_source.open_release(read_release(str(root)))
     assert (len(found.places), refused) == (1, [])
     assert [name.rsplit(":", 1)[1] for name in unlisted] == ["topcon_triton/topcon_triton.zip"]
 
@@ -328,7 +328,7 @@ def test_names_with_backslashes_match_too(tmp_path: Path) -> None:
     data = zip_bytes([Part("1001\\", b""), Part(name, FILES[0].data or b"")])
     (root / "topcon_triton" / "topcon_triton.zip").write_bytes(data)
     release = read_release(str(root))
-    found, refused, unlisted = zips.open_release(release)
+    found, refused, unlisted = zip_source.open_release(release)
     assert (refused, unlisted) == ([], [])
     assert found.read(release.entries[0]) == FILES[0].data
 
@@ -341,8 +341,8 @@ def test_names_that_two_rows_could_want_are_decided_by_their_folders(tmp_path: P
     (root / "manifest.tsv").write_text("participant_id\tfilepath\n" + rows)
     data = zip_bytes([Part("4001/same.dcm", b"four"), Part("1001/same.dcm", b"one"), Part("same.dcm", b"?")])
     (root / "topcon_triton" / "topcon_triton.zip").write_bytes(data)
-    found, _, unlisted = zips.open_release(read_release(str(root)))
-    assert {path: zips.read(place) for path, place in found.places.items()} == {
+    found, _, unlisted = zip_source.open_release(read_release(str(root)))
+    assert {path: zip_source.read(place) for path, place in found.places.items()} == {
         paths[0]: b"one",
         paths[1]: b"four",
     }
@@ -352,7 +352,7 @@ def test_names_that_two_rows_could_want_are_decided_by_their_folders(tmp_path: P
 def test_a_release_without_zips_is_asked_for_wrongly(tmp_path: Path) -> None:
     root = unpacked(tmp_path, FILES, SPLITS)
     with pytest.raises(UsageError, match="no ZIP in"):
-        zips.open_release(read_release(str(root)))
+        zip_source.open_release(read_release(str(root)))
 
 
 @pytest.mark.gcs
@@ -361,15 +361,15 @@ def test_a_release_reads_from_cloud_storage(tmp_path: Path, gcs: str) -> None:
     for name in ("manifest.tsv", "participants.tsv", "topcon_triton/topcon_triton.zip"):
         store.copy(str(root / name), f"{cloud}/{name}")
     release = read_release(cloud)
-    found, _, _ = zips.open_release(release)
+    found, _, _ = zip_source.open_release(release)
     assert [found.read(entry) for entry in release.entries[:2]] == [file.data for file in FILES[:2]]
 
 
 @pytest.mark.realdata
 def test_real_zips_say_what_zipfile_says(realdata: Path) -> None:
     release = read_release(str(realdata))
-    found, refused, unlisted = zips.open_release(release)
+    found, refused, unlisted = zip_source.open_release(release)
     assert (len(found.places), refused, unlisted) == (12, [], [])
     for place in found.places.values():
         with zipfile.ZipFile(place.zip) as opened:
-            assert zips.read(place) == opened.read(place.name)
+            assert zip_source.read(place) == opened.read(place.name)

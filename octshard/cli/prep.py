@@ -62,8 +62,8 @@ def unzip(**given: Any) -> None:
     Example:
       octshard prep unzip release dicom
     """
-    from octshard.prep.unzip import Effort, Progress
-    from octshard.prep.unzip import unzip as run
+    from octshard.prep.release.unzip import Effort, Progress
+    from octshard.prep.release.unzip import unzip as run
 
     cfg = _prep_config(given)
     if given["memory"]:
@@ -115,7 +115,7 @@ def shard(devices: Sequence[str], dry_run: bool, **given: Any) -> None:
     """
     import dataclasses
 
-    from octshard.prep import engine, estimate
+    from octshard.prep.build import estimate, run
 
     names = ("engine", "decode", "limit", "max_refused")
     words = {name: given[name] for name in names if given[name] is not None}
@@ -129,14 +129,14 @@ def shard(devices: Sequence[str], dry_run: bool, **given: Any) -> None:
         return
     with progress("shard") as advance:
 
-        def told(p: engine.Progress) -> None:
+        def told(p: run.Progress) -> None:
             rate = p.fresh / max(p.seconds, 1e-3)
             note = f"{p.device}, {p.refused} refused, {rate:.1f} files/s"
             advance(
                 p.stored + p.refused, p.total, f"{note}, {p.bytes_read / max(p.seconds, 1e-3) / 1e6:.0f} MB/s"
             )
 
-        summaries = engine.shard(cfg, devices, told, noted)
+        summaries = run.shard(cfg, devices, told, noted)
     for made in summaries:
         refused = ", ".join(f"{n} {reason}" for reason, n in sorted(made.refused.items())) or "none"
         kept = f" ({made.kept} kept from an earlier run)" if made.kept else ""
@@ -192,7 +192,7 @@ def report(shards: str, out: str, seed: int) -> None:
     Example:
       octshard prep report shards --out report.html
     """
-    from octshard.prep.report import write
+    from octshard.prep.report.page import write
 
     with progress("report") as advance:
         page = write(shards, out, seed, advance)

@@ -12,9 +12,10 @@ from octshard.dataset import sample
 from octshard.dataset.tables import Dataset, Row
 from octshard.eval import report as probe_report
 from octshard.eval.report import ProbeResult
-from octshard.imaging.volume import Refused
-from octshard.prep import decode, dicom
-from octshard.prep.unzip import Report
+from octshard.prep.dicom import decode
+from octshard.prep.dicom import header as dicom
+from octshard.prep.refusals import Refused
+from octshard.prep.release.unzip import Report
 from octshard.report.page import Cell, Html, Section, numeral, page, picture, side_by_side, table
 from octshard.report.plots import line_plot
 from octshard.storage import store

@@ -19,7 +19,8 @@ from octshard.errors import OctshardError, UsageError
 from octshard.eval.run import linear_probe
 from octshard.phantom.release import Wanted, write_release
 from octshard.pool import cores
-from octshard.prep import engine, unzip
+from octshard.prep.build import run as prep_run
+from octshard.prep.release import unzip
 from octshard.progress import Advance, progress, shown
 from octshard.storage import store
 from octshard.train import log
@@ -63,7 +64,7 @@ def run(out: str, wanted: Wanted, configs: Callable[[str], str]) -> str:
         prep = load(
             PrepConfig, [configs("prep/demo.yaml")], [f"src={road.at('dicom')}", f"dst={road.at('shards')}"]
         )
-        made = engine.shard(
+        made = prep_run.shard(
             prep,
             ["all"],
             lambda p: advance(p.stored + p.refused, p.total, f"{p.device}, {p.refused} refused"),

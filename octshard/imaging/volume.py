@@ -6,8 +6,9 @@ Letters that arrays wear, everywhere in octshard: B batch, C channels, D B-scans
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,27 +16,11 @@ from octshard.errors import OctshardError
 
 DEVICES = ("heidelberg_spectralis", "topcon_maestro2", "topcon_triton", "zeiss_cirrus")
 GEOMETRIES = ("raster", "radial", "circle", "line", "uneven", "mixed", "unknown")
-REASONS = (
-    "missing_file", "not_dicom", "truncated", "no_pixel_data", "frame_count", "unreadable", "decoder_error",
-    "decoder_crash", "decoder_timeout", "unsupported_syntax", "geometry_radial", "geometry_circle",
-    "geometry_line", "geometry_uneven", "geometry_mixed", "not_oct", "too_large", "empty", "duplicate",
-)  # fmt: skip
 KEY_LETTERS = 92  # a member's name in a tar holds 100, and ends in .vol.zst
+SENSIBLE_MM = (1e-9, 1e6)  # what lies outside is no length; arithmetic on it would overflow
+Number = TypeVar("Number", int, float)
 Spacing = tuple[float, float, float]
 Shape = tuple[int, int, int]
-
-
-class Refused(Exception):
-    """An input file that cannot become a sample: becomes a row with status `refused`, never a crash."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        if reason not in REASONS:
-            raise ValueError(f"refusal reason {reason!r} is not one of {REASONS}")
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
-
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.reason, self.detail)
 
 
 @dataclass(frozen=True)
@@ -104,3 +89,15 @@ def product(shape: Iterable[int]) -> int:
     for n in shape:
         total *= int(n)
     return total
+
+
+def triple(values: Sequence[Number]) -> tuple[Number, Number, Number]:
+    """A config's list along (D, H, W) as a tuple."""
+    d, h, w = values
+    return d, h, w
+
+
+def length_mm(value: float) -> float | None:
+    """`value` if it can be a length in mm, else None: zero, negative, absurd or no number is unknown."""
+    low, high = SENSIBLE_MM
+    return value if low <= value <= high else None

@@ -21,7 +21,7 @@ from octshard.phantom import eye as anatomy
 from octshard.phantom.defects import NAMED, Blinks
 from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
 from octshard.phantom.eye import Person
-from octshard.prep import dicom
+from octshard.prep.dicom import writer
 from octshard.rng import rng_for, seed_for
 from octshard.storage import store
 
@@ -147,7 +147,7 @@ def make(job: Job) -> tuple[bytes, dict[str, Any]]:
     picture = scan.take(eye, job.protocol, job.scale, rng, closed_DW)
     picture = defects.spoil_picture(picture, job.defect)
     lossless = rng.random() < DEVICES[job.protocol.device].lossless_share
-    data = dicom.write(_scan(job, picture, lossless=lossless))
+    data = writer.write(_scan(job, picture, lossless=lossless))
     return defects.spoil_file(data, job.defect), _facts(job, eye, picture)
 
 
@@ -195,12 +195,12 @@ def _with_defects(found: list[Job]) -> Iterator[Job]:
             yield replace(job, defect=planted[i].name)
 
 
-def _scan(job: Job, picture: scan.Picture, *, lossless: bool) -> dicom.Scan:
+def _scan(job: Job, picture: scan.Picture, *, lossless: bool) -> writer.Scan:
     device = DEVICES[job.protocol.device]
     step, dy, dx = _spacing(job)
     thickness = {"step": step, "column": dx, "none": None}[job.protocol.thickness]
     unknown = job.defect == "no_spacing"
-    return dicom.Scan(
+    return writer.Scan(
         voxels_DHW=picture.voxels_DHW,
         sop_instance_uid=job.uid_in_file,
         participant=job.person.participant,

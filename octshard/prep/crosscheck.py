@@ -17,12 +17,12 @@ import numpy as np
 
 from octshard.dataset import tables
 from octshard.dataset.shard import Sample
+from octshard.dataset.splits import crossing
 from octshard.dataset.tables import Row, ShardInfo
 from octshard.errors import OctshardError
 from octshard.imaging import intensity
-from octshard.imaging.volume import REASONS
-from octshard.prep import build
-from octshard.prep.tally import crossing
+from octshard.prep.build import shard_writer
+from octshard.prep.refusals import REASONS
 from octshard.storage import store
 
 ASKING = 16  # requests at once: a store answers one in tens of milliseconds
@@ -72,7 +72,7 @@ class _Part:
 
 def compare_tables(found: Tables) -> Iterator[Finding]:
     """What the three tables and the folder's listing say against each other."""
-    if (counts := build.counts(found.rows)) != (wanted := found.info.get("counts")):
+    if (counts := shard_writer.counts(found.rows)) != (wanted := found.info.get("counts")):
         yield Finding("", "", f"{tables.SAMPLES} counts {counts}, want {wanted} as in {tables.INFO}")
     for name, count in Counter(info.name for info in found.shards).items():
         if count > 1:
@@ -89,7 +89,7 @@ def compare_tables(found: Tables) -> Iterator[Finding]:
     for person, splits in crossing(found.rows).items():
         yield Finding("", "", f"participant {person} stands in {' and '.join(splits)}")
     for name in found.names:
-        if name.endswith(build.TAR) and name not in infos:
+        if name.endswith(shard_writer.TAR) and name not in infos:
             yield Finding(name, "", f"a tar that {tables.SHARDS} does not list")
 
 
@@ -98,7 +98,7 @@ def compare_parts(found: Tables) -> Iterator[Finding]:
 
     A folder that holds none of them is a copy for training, and sound.
     """
-    ends = (build.ROWS, build.DONE)
+    ends = (shard_writer.ROWS, shard_writer.DONE)
     left = {name.removesuffix(end) for end in ends for name in found.names if name.endswith(end)}
     if tables.PLAN not in found.names:
         if left:
@@ -109,16 +109,16 @@ def compare_parts(found: Tables) -> Iterator[Finding]:
     if planned is None:
         return
     yield from (
-        Finding(name + build.TAR, "", "parts of it are there, but no plan")
+        Finding(name + shard_writer.TAR, "", "parts of it are there, but no plan")
         for name in sorted(left - {*planned})
     )
     with ThreadPoolExecutor(ASKING) as threads:
         read = list(threads.map(lambda name: _read_part(found.folder, name), sorted(planned)))
     infos = {info.name: info for info in found.shards}
     for part in read:
-        info = infos.pop(part.name + build.TAR, None)
+        info = infos.pop(part.name + shard_writer.TAR, None)
         for what in (*part.wrong, *_part(part, planned[part.name], info)):
-            yield Finding(part.name + build.TAR, "", what)
+            yield Finding(part.name + shard_writer.TAR, "", what)
     for name in infos:
         yield Finding(name, "", f"{tables.SHARDS} lists it, but {tables.PLAN} does not")
     yield from _same_rows(found.rows, read)
@@ -183,37 +183,37 @@ def _read_part(folder: str, name: str) -> _Part:
     wrong = []
     rows, digest, done = None, "", None
     try:
-        digest = hashlib.sha256(store.read(store.join(folder, name + build.ROWS))).hexdigest()
-        rows = tables.read_rows(store.join(folder, name + build.ROWS))
+        digest = hashlib.sha256(store.read(store.join(folder, name + shard_writer.ROWS))).hexdigest()
+        rows = tables.read_rows(store.join(folder, name + shard_writer.ROWS))
     except store.StoreError:
         raise
     except FileNotFoundError:
-        wrong.append(f"{name}{build.ROWS} is missing")
+        wrong.append(f"{name}{shard_writer.ROWS} is missing")
     except OctshardError as error:
         wrong.append(str(error))
     try:
-        done = json.loads(store.read(store.join(folder, name + build.DONE)))
+        done = json.loads(store.read(store.join(folder, name + shard_writer.DONE)))
     except FileNotFoundError:
-        wrong.append(f"{name}{build.DONE} is missing")
+        wrong.append(f"{name}{shard_writer.DONE} is missing")
     except ValueError as error:
-        wrong.append(f"{name}{build.DONE} is not JSON ({error})")
+        wrong.append(f"{name}{shard_writer.DONE} is not JSON ({error})")
     return _Part(name, rows, digest, done, tuple(wrong))
 
 
 def _part(part: _Part, paths: Sequence[str], info: ShardInfo | None) -> Iterator[str]:
     if part.rows is not None and [row.source for row in part.rows] != list(paths):
-        yield f"{part.name}{build.ROWS} has not the files of {tables.PLAN} in their order"
+        yield f"{part.name}{shard_writer.ROWS} has not the files of {tables.PLAN} in their order"
     if part.done is None:
         return
     done = part.done if isinstance(part.done, dict) else {}
-    if part.rows is not None and done.get(build.ROWS_DIGEST) != part.rows_sha256:
-        yield f"{part.name}{build.DONE} is of other bytes of {part.name}{build.ROWS}"
-    said = {name: value for name, value in done.items() if name != build.ROWS_DIGEST}
+    if part.rows is not None and done.get(shard_writer.ROWS_DIGEST) != part.rows_sha256:
+        yield f"{part.name}{shard_writer.DONE} is of other bytes of {part.name}{shard_writer.ROWS}"
+    said = {name: value for name, value in done.items() if name != shard_writer.ROWS_DIGEST}
     if info is None and said.get("samples") != 0:
-        yield f"{part.name}{build.DONE} tells of samples, but {tables.SHARDS} does not list the shard"
+        yield f"{part.name}{shard_writer.DONE} tells of samples, but {tables.SHARDS} does not list the shard"
     elif info is not None and said != (wanted := dataclasses.asdict(info)):
         names = ", ".join(name for name in wanted if said.get(name) != wanted[name]) or "its fields"
-        yield f"{part.name}{build.DONE} and {tables.SHARDS} differ in {names}"
+        yield f"{part.name}{shard_writer.DONE} and {tables.SHARDS} differ in {names}"
 
 
 def _same_rows(rows: Sequence[Row], read: Iterable[_Part]) -> Iterator[Finding]:
@@ -234,14 +234,16 @@ def _same_rows(rows: Sequence[Row], read: Iterable[_Part]) -> Iterator[Finding]:
         other = others.pop((row.key, row.source), None)
         told[name] += 1
         if told[name] <= SHOWN:
-            where = f"{name}{build.ROWS} and {tables.SAMPLES}"
-            what = f"a row of {name}{build.ROWS} that {tables.SAMPLES} does not have"
+            where = f"{name}{shard_writer.ROWS} and {tables.SAMPLES}"
+            what = f"a row of {name}{shard_writer.ROWS} that {tables.SAMPLES} does not have"
             yield Finding(
-                name + build.TAR, row.key, f"{where} differ: {_difference(row, other)}" if other else what
+                name + shard_writer.TAR,
+                row.key,
+                f"{where} differ: {_difference(row, other)}" if other else what,
             )
     for name, count in told.items():
         if count > SHOWN:
-            yield Finding(name + build.TAR, "", f"{count - SHOWN} more of its rows differ so")
+            yield Finding(name + shard_writer.TAR, "", f"{count - SHOWN} more of its rows differ so")
     for row in others.values() if whole else ():
         yield Finding(row.shard, row.key, f"a row of {tables.SAMPLES} that no part of the build has")
 

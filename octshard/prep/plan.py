@@ -8,16 +8,13 @@ sake is kept. Only their bytes can tell which one that is, so a member carries i
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from octshard.config.prep import PrepConfig
-from octshard.imaging.volume import SampleKey, product, resampled_shape
-from octshard.prep.aireadi import Entry
+from octshard.dataset.splits import SPLITS
+from octshard.imaging.volume import SampleKey, product, resampled_shape, triple
+from octshard.prep.release.aireadi import Entry
 from octshard.rng import seed_for
 
-Number = TypeVar("Number", int, float)
-
-SPLITS = ("train", "val", "test")
 SHARES = (
     0.70,
     0.85,
@@ -92,12 +89,6 @@ def expected_bytes(member: Member, cfg: PrepConfig) -> int:
         target = triple(cfg.target_spacing)
         shape = resampled_shape((entry.frames, entry.rows, entry.cols), (dz, dy, dx), target)
     return int(min(product(shape), cfg.max_output_voxels) * PACKED)
-
-
-def triple(values: Sequence[Number]) -> tuple[Number, Number, Number]:
-    """A config's list along (D, H, W) as a tuple."""
-    d, h, w = values
-    return d, h, w
 
 
 def digest(shards: Sequence[ShardPlan]) -> str:

@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 
 from octshard import pool
 from octshard.dataset import shard, tables
+from octshard.dataset.splits import crossing
 from octshard.dataset.tables import Row, ShardInfo
 from octshard.prep import crosscheck
 from octshard.prep.crosscheck import Finding, Tables
-from octshard.prep.tally import crossing
 from octshard.storage import store
 
 CHUNK = 2**22

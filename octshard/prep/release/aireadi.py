@@ -11,8 +11,7 @@ from functools import lru_cache
 
 from octshard import tsv
 from octshard.errors import UsageError
-from octshard.imaging.volume import DEVICES
-from octshard.prep.spacing import length_mm
+from octshard.imaging.volume import DEVICES, length_mm
 from octshard.storage import store
 
 SPLITS = {

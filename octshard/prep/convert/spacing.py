@@ -8,25 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from octshard.imaging.volume import Spacing
+from octshard.prep.dicom.pixel_measures import SAME, Measures
 
 PLAUSIBLE_UM = {
     "axial": (1.0, 20.0),
     "lateral": (2.0, 100.0),
     "slice": (2.0, 500.0),
 }  # the devices of AI-READI span 2-4, 6-30 and 12-128
-SAME = 0.01  # two spacings closer than this share are one
-SENSIBLE_MM = (1e-9, 1e6)  # what lies outside is no length; arithmetic on it would overflow
-
-
-@dataclass(frozen=True)
-class Measures:
-    """What one source says, mm; None where it says nothing. `varies`: frames disagree by more than 1 %."""
-
-    source: str  # per_frame | shared | top_level | manifest
-    pixel_mm: tuple[float, float] | None = None  # (row, col) = (axial, lateral)
-    thickness_mm: float | None = None
-    between_mm: float | None = None
-    varies: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,12 +25,6 @@ class Resolved:
     source: str
     assumed: bool
     flags: tuple[str, ...]
-
-
-def length_mm(value: float) -> float | None:
-    """`value` if it can be a length in mm, else None: zero, negative, absurd or no number is unknown."""
-    low, high = SENSIBLE_MM
-    return value if low <= value <= high else None
 
 
 def resolve(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from octshard.dataset.tables import Row
-from octshard.prep.tally import Form, Ranked, compression, forms, tally
+from octshard.prep.report.statistics import Form, Ranked, compression, forms, tally
 from octshard.report import page
 from octshard.report.histograms import histograms
 from octshard.report.numbers import byte_unit, integer, times

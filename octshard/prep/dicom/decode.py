@@ -17,15 +17,17 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
-from octshard.imaging.volume import Refused, Spacing
-from octshard.prep import codestream, dicom, elements
-from octshard.prep.dicom import Header
-from octshard.prep.elements import Bytes
+from octshard.imaging.volume import Spacing
+from octshard.prep.dicom import codestream, elements, encapsulation
+from octshard.prep.dicom import header as dicom
+from octshard.prep.dicom.header import Header
+from octshard.prep.refusals import Refused
+from octshard.storage.checksum import Buffer
 
 STRETCH = 1.25  # a level may be left out while its spacing is at most this much of the target's
 
 
-def level_for(data: Bytes, header: Header, spacing_mm: Spacing, target_mm: Spacing) -> int:
+def level_for(data: Buffer, header: Header, spacing_mm: Spacing, target_mm: Spacing) -> int:
     """How many JPEG 2000 resolution levels may be left out: those that every frame has and both axes allow.
 
     A level halves rows and columns, so level r is allowed while in-plane spacing * 2^r <= 1.25 * target.
@@ -48,7 +50,7 @@ def level_for(data: Bytes, header: Header, spacing_mm: Spacing, target_mm: Spaci
     return level
 
 
-def frames(data: Bytes, header: Header, level: int = 0) -> Iterator[np.ndarray]:
+def frames(data: Buffer, header: Header, level: int = 0) -> Iterator[np.ndarray]:
     """Grey levels (H, W), uint8 or uint16, of exactly header.frames frames, or Refused.
 
     With a `level` of `level_for`: (ceil(H / 2^level), ceil(W / 2^level)), and sample k of an axis lies at the
@@ -62,7 +64,7 @@ def frames(data: Bytes, header: Header, level: int = 0) -> Iterator[np.ndarray]:
         yield header.levels.apply(frame_HW, index)
 
 
-def stored(data: Bytes, header: Header, level: int = 0) -> Iterator[np.ndarray]:
+def stored(data: Buffer, header: Header, level: int = 0) -> Iterator[np.ndarray]:
     """The stored numbers: what pydicom's `pixel_array` is before RescaleSlope and MONOCHROME1."""
     if header.pixels.fragments is None:
         yield from _native(_body(data, header), header)
@@ -76,7 +78,7 @@ def stored(data: Bytes, header: Header, level: int = 0) -> Iterator[np.ndarray]:
         yield frame_HW
 
 
-def _native(data: Bytes, header: Header) -> Iterator[np.ndarray]:
+def _native(data: Buffer, header: Header) -> Iterator[np.ndarray]:
     """Views of the bytes, unless byte order or unused bits ask for a copy."""
     levels, pixels = header.levels, header.pixels
     order = ">" if header.transfer_syntax == elements.EXPLICIT_BIG else "<"
@@ -180,13 +182,13 @@ def _want_declared(frame: codestream.Frame, header: Header) -> None:
         raise codestream.BadCodestream(f"declares {frame.bits} bits, want at most {allocated}")
 
 
-def _codestreams(data: Bytes, header: Header) -> Iterator[bytes]:
+def _codestreams(data: Buffer, header: Header) -> Iterator[bytes]:
     """The compressed bytes of frame after frame."""
-    for spans in elements.frame_spans(data, header.pixels, header.frames):
+    for spans in encapsulation.frame_spans(data, header.pixels, header.frames):
         yield b"".join(data[start:stop] for start, stop in spans)
 
 
-def _body(data: Bytes, header: Header) -> Bytes:
+def _body(data: Buffer, header: Header) -> Buffer:
     return data if header.inflated is None else header.inflated
 
 

@@ -7,45 +7,32 @@ was reading for it is passed over.
 
 import multiprocessing
 import os
-import pickle
-import resource
 import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from octshard import pool
-from octshard.config.prep import PrepConfig
 from octshard.errors import OctshardError
-from octshard.imaging.volume import Refused
-from octshard.prep import sample
-from octshard.prep.aireadi import Entry
-from octshard.prep.elements import Bytes
-from octshard.prep.sample import Made, Reader, Task
+from octshard.prep.convert import sample
+from octshard.prep.convert.sample import Made, Task
+from octshard.prep.convert.worker import Job, _serve
+from octshard.prep.refusals import Refused
 
 AHEAD = 4  # files per child that may be made, or wait to be, before their turn to be written
-PRELOADED = ["octshard.prep.sample"]  # imported once; children are forked off it in milliseconds
+PRELOADED = ["octshard.prep.convert.sample"]  # imported once; children are forked off it in milliseconds
 STARTS = 6  # of a child: the server it is forked off may have been killed, and is then begun anew
 PAUSE_S = (
     0.05  # before the second start, twice as long before each that follows: that server takes time to die
 )
 ENDING_S = 10.0  # after its pipe broke; a child that is not gone by then is killed
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every file of a run shares."""
-
-    cfg: PrepConfig
-    reader: Reader
 
 
 class Died(Exception):
@@ -264,72 +251,3 @@ class _Gate:
             with self._changed:
                 self._lonely = 0
                 self._changed.notify_all()
-
-
-def _serve(pipe: Connection, job: Job, environment: dict[str, str]) -> None:
-    """The child: makes what is asked for until the pipe ends."""
-    pool.begin()
-    os.environ.update(environment)  # the server that children are forked from may be older
-    begun = _own_bytes()
-    _limit_memory(begun + job.cfg.worker_memory)
-    read = _Telling(job.reader, pipe)
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # whoever asked is gone
-        while True:
-            task = pipe.recv()
-            try:
-                row, data = sample.make(task, job.cfg, read)
-            except MemoryError as error:
-                pipe.send(("memory", " ".join(str(error).split())[:200] or "MemoryError"))
-                return
-            except Exception as error:  # the parent raises it: nothing is caught here
-                pipe.send(("failed", _portable(error)))
-            else:
-                # a codec that has leaked would make a sound file fail later: end here, and let another go on
-                last = _own_bytes() > begun + job.cfg.worker_memory // 2
-                pipe.send(("made", (row, last)))
-                pipe.send_bytes(data)
-                if last:
-                    return
-
-
-@dataclass(frozen=True)
-class _Telling:
-    """A reader that tells the parent which file it reads, and when its bytes are there."""
-
-    reader: Reader
-    pipe: Connection
-
-    def read(self, entry: Entry) -> Bytes:
-        self.pipe.send(("reading", entry.path))
-        data = self.reader.read(entry)
-        self.pipe.send(("read", len(data)))
-        return data
-
-    def has(self, path: str) -> bool:
-        return self.reader.has(path)
-
-    def size(self, path: str) -> int:
-        return self.reader.size(path)
-
-
-def _own_bytes() -> int:
-    """The process's own memory, heap and anonymous mappings, in bytes; 0 where the system does not say."""
-    try:
-        with open("/proc/self/status") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmData"))
-    except (OSError, StopIteration):
-        return 0
-
-
-def _limit_memory(most: int) -> None:
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-
-
-def _portable(error: Exception) -> Exception:
-    """`error`, or its text where it does not survive being sent."""
-    try:
-        copy = pickle.loads(pickle.dumps(error))
-    except Exception:  # any constructor may want what pickle does not know
-        copy = None
-    return error if type(copy) is type(error) else RuntimeError(f"{type(error).__name__}: {error}")

@@ -107,14 +107,6 @@ def forms(rows: Iterable[Row]) -> list[Form]:
     ]
 
 
-def crossing(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
-    """The participants that stand in more than one split, and in which: there must be none."""
-    splits: dict[str, set[str]] = {}
-    for row in rows:
-        splits.setdefault(row.participant, set()).add(row.split)
-    return {person: tuple(sorted(found)) for person, found in sorted(splits.items()) if len(found) > 1}
-
-
 def compression(row: Row) -> float:
     """Voxel bytes of a stored volume by the bytes that it takes in its tar; nan where they are not known."""
     if not row.nbytes or not row.shape_out:

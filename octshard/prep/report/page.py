@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from octshard.dataset import folders, tables
+from octshard.dataset.splits import SPLITS, crossing
 from octshard.dataset.tables import Dataset, Row
-from octshard.prep import measures, oddities, preview
-from octshard.prep.plan import SPLITS
-from octshard.prep.preview import Preview
-from octshard.prep.tally import Tally, crossing, tally
+from octshard.prep.report import distributions, reasons, thumbnails
+from octshard.prep.report.statistics import Tally, tally
+from octshard.prep.report.thumbnails import Preview
 from octshard.report import page
 from octshard.report.numbers import Rounded, byte_unit, counted, times
 from octshard.report.page import Cell, Html, Part, Section, table
@@ -64,10 +64,10 @@ def write(shards: str, out: str, seed: int, told: Told) -> str:
     A folder that is neither is a UsageError; a damaged table or sample an OctshardError that names it.
     """
     found = open_shards(shards)
-    wanted = [(one.url, row) for one in found.datasets for row in preview.chosen(one.rows, seed, PICTURES)]
+    wanted = [(one.url, row) for one in found.datasets for row in thumbnails.chosen(one.rows, seed, PICTURES)]
     previews = []
     for done, (folder, row) in enumerate(wanted, start=1):
-        previews.append(preview.read(folder, row))
+        previews.append(thumbnails.read(folder, row))
         told(done, len(wanted), row.key)
     out = out or store.join(shards, PAGE)
     store.write(out, render(found, previews).encode())
@@ -94,12 +94,12 @@ def render(shards: Shards, previews: Sequence[Preview]) -> str:
     )
     sections = [
         Section("What is here", _overview(shards, rows)),
-        Section("What was refused, and why", oddities.refusals(rows)),
-        Section("What is odd", oddities.flags(rows)),
+        Section("What was refused, and why", reasons.refusals(rows)),
+        Section("What is odd", reasons.flags(rows)),
         Section("How it looks", _pictures(previews)),
         Section("Counts", _counts(rows)),
-        Section("Shapes and spacings", measures.shapes(rows, devices)),
-        Section("Intensities and sizes", measures.sizes(rows, devices)),
+        Section("Shapes and spacings", distributions.shapes(rows, devices)),
+        Section("Intensities and sizes", distributions.sizes(rows, devices)),
         *_throughput(shards),
         Section("How it was made", _config(shards)),
     ]

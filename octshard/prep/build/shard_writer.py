@@ -14,8 +14,8 @@ from typing import Any
 from octshard.dataset import shard, tables
 from octshard.dataset.tables import Row, ShardInfo
 from octshard.errors import OctshardError
+from octshard.prep.convert.sample import Made, Task
 from octshard.prep.plan import Member, ShardPlan
-from octshard.prep.sample import Made, Task
 from octshard.storage import store
 
 Maker = Callable[[Iterable[Task]], Iterator[Made]]  # rows and slices in the order of the tasks

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from octshard import pool
 from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import Row
-from octshard.prep import build, engine
-from octshard.prep.aireadi import read_release
+from octshard.prep.build import run, shard_writer
+from octshard.prep.convert.sample import Task
+from octshard.prep.convert.worker import Job
+from octshard.prep.convert.worker_pool import Sandboxes
 from octshard.prep.plan import ShardPlan, expected_bytes
-from octshard.prep.sample import Reader, Task
-from octshard.prep.sandbox import Job, Sandboxes
+from octshard.prep.release.aireadi import read_release
+from octshard.prep.release.source import Reader
 from octshard.rng import seed_for
 from octshard.storage import store
 
@@ -43,15 +45,15 @@ def estimates(
     noted: Callable[[str], None],
 ) -> list[Estimate]:
     """One Estimate per device. told(done, total, device): called as files are tried."""
-    engine.check(cfg)
+    run.check(cfg)
     release = read_release(cfg.src)
-    chosen = engine.select(release.entries, devices, cfg.src)
-    reader = engine.reader_of(cfg, release, noted)
+    chosen = run.select(release.entries, devices, cfg.src)
+    reader = run.reader_of(cfg, release, noted)
     found = []
     with Sandboxes(Job(cfg, reader), 1) as child:
         for i, device in enumerate(chosen):
             told(i, len(chosen), device)
-            shards = engine.plan_of(cfg, release, device)
+            shards = run.plan_of(cfg, release, device)
             found.append(_scaled(device, shards, _trial(shards, reader, cfg.seed), child, cfg))
         told(len(chosen), len(chosen), "")
     return found
@@ -90,7 +92,7 @@ def text(found: Sequence[Estimate], cfg: PrepConfig) -> str:
 
 def _trial(shards: Sequence[ShardPlan], reader: Reader, seed: int) -> list[Task]:
     """A seeded draw of files that are there; few are asked for, so that a bucket answers at once."""
-    tasks = [task for one in shards for task in build.tasks(one, {})]
+    tasks = [task for one in shards for task in shard_writer.tasks(one, {})]
     tasks.sort(key=lambda task: seed_for(seed, "trial", task.member.entry.path))
     found = [task for task in tasks[: ASKED * TRIED] if reader.has(task.member.entry.path)]
     return [replace(task, audit=False) for task in found[:TRIED]]

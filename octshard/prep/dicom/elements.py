@@ -6,12 +6,12 @@ inside one, and tells where the pixels lie. Work and memory are linear in the by
 
 import struct
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import NamedTuple
 
-from octshard.imaging.volume import Refused
+from octshard.prep.refusals import Refused
+from octshard.storage.checksum import Buffer
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -26,14 +26,8 @@ MAX_DEPTH = 32  # nested sequences; real files have five
 INFLATED_FREELY = 2**27  # bytes of a deflated dataset; one of more bytes must not swell by more than
 INFLATED_RATIO = 100  # this: OCT deflates 2:1, a bomb 1,000:1
 INFLATED_STEP = 2**14  # bytes read at once
-CODESTREAM_STARTS = (
-    b"\xff\x4f\xff\x51",  # JPEG 2000 and HTJ2K: SOC, SIZ
-    b"\0\0\0\x0cjP  ",  # the same in a JP2 box, which some exporters leave on
-    b"\xff\xd8\xff",  # JPEG and JPEG-LS: SOI and the next marker
-)
 
 
-Bytes = bytes | bytearray | memoryview
 Span = tuple[int, int]  # [start, stop) in bytes
 
 
@@ -72,19 +66,19 @@ class Outline:
     """What the walk found. Positions count in `body`: the file, or its inflated form if it is deflated."""
 
     transfer_syntax: str
-    body: Bytes
+    body: Buffer
     coding: Coding
     listed: Mapping[int, Element]  # the wanted elements of the dataset that stand before its pixels
     pixels: Pixels | None
 
 
-def outline(data: Bytes, wanted: Collection[int] = ()) -> Outline:
+def outline(data: Buffer, wanted: Collection[int] = ()) -> Outline:
     """Walks a part-10 file; Refused `not_dicom`, `truncated`, or `unreadable` where no walk is possible."""
     if data[128:132] != b"DICM":
         hint = ", it looks like a Git-LFS pointer" if data[:18] == b"version https://gi" else ""
         raise Refused("not_dicom", f"{len(data)} bytes without DICM at byte 128{hint}")
     syntax, at = _meta(data)
-    body: Bytes = data
+    body: Buffer = data
     if syntax == DEFLATED:
         body, at = _inflate(data, at), 0
     coding = Coding(syntax != IMPLICIT_LITTLE, ">" if syntax == EXPLICIT_BIG else "<")
@@ -108,7 +102,7 @@ def outline(data: Bytes, wanted: Collection[int] = ()) -> Outline:
     return Outline(syntax, body, coding, listed, _with_extended(body, pixels, tables, coding))
 
 
-def items(data: Bytes, sequence: Element, coding: Coding) -> Iterator[Span]:
+def items(data: Buffer, sequence: Element, coding: Coding) -> Iterator[Span]:
     """Where the items of a sequence begin and end; Refused `unreadable` if one reaches beyond it."""
     at = sequence.start
     stop = len(data) if sequence.length == UNDEFINED else at + sequence.length
@@ -124,7 +118,7 @@ def items(data: Bytes, sequence: Element, coding: Coding) -> Iterator[Span]:
         yield item.start, at
 
 
-def children(data: Bytes, span: Span, coding: Coding) -> Iterator[Element]:
+def children(data: Buffer, span: Span, coding: Coding) -> Iterator[Element]:
     """The elements of an item; Refused `unreadable` if one reaches beyond it."""
     at, stop = span
     while at < stop:
@@ -137,59 +131,14 @@ def children(data: Bytes, span: Span, coding: Coding) -> Iterator[Element]:
         yield element
 
 
-def inside(data: Bytes, start: int, coding: Coding) -> Coding:
+def inside(data: Buffer, start: int, coding: Coding) -> Coding:
     """How the item at `start` is coded: old exporters put implicit items into explicit files."""
     named = not coding.explicit or bytes(data[start + 4 : start + 6]).isalpha()
     return coding if named else Coding(False, coding.order)
 
 
-def encapsulated_frames(found: Outline) -> int:
-    """Frames in the fragments: codestream starts where the codec has them, else offsets, else fragments."""
-    if found.pixels is None or found.pixels.fragments is None:
-        return 0
-    marked = _marked(found.body, found.pixels.fragments)
-    return len(marked) or len(found.pixels.offsets) or len(found.pixels.fragments)
-
-
-def frame_spans(body: Bytes, pixels: Pixels, frames: int) -> tuple[tuple[Span, ...], ...]:
-    """The fragments of every frame; Refused `decoder_error` if it cannot be told where frames begin.
-
-    The first that fits tells: extended offset table, codestream starts, basic offset table, one each.
-    """
-    fragments = pixels.fragments or ()
-    whole = [(pixels.start + at + 8, pixels.start + at + 8 + n) for at, n in _extended(pixels)]
-    ends = dict(fragments)
-    if len(whole) == frames and all(start < stop <= ends.get(start, 0) for start, stop in whole):
-        return tuple((span,) for span in whole)
-    place = {start - 8 - pixels.start: i for i, (start, _) in enumerate(fragments)}
-    for firsts in (
-        _marked(body, fragments),
-        [place.get(offset, -1) for offset in pixels.offsets],
-        range(len(fragments)),
-    ):
-        if len(firsts) == frames and firsts[0] == 0 and all(a < b for a, b in pairwise(firsts)):
-            return tuple(fragments[a:b] for a, b in pairwise([*firsts, len(fragments)]))
-    raise Refused(
-        "decoder_error",
-        f"{len(fragments)} fragments, {len(pixels.offsets)} offsets that do not lead to {frames} frames",
-    )
-
-
-def _marked(body: Bytes, fragments: Sequence[Span]) -> list[int]:
-    """The fragments that begin with a codestream's first bytes."""
-    return [
-        i
-        for i, (start, stop) in enumerate(fragments)
-        if bytes(body[start : min(stop, start + 12)]).startswith(CODESTREAM_STARTS)
-    ]
-
-
-def _extended(pixels: Pixels) -> Iterator[tuple[int, int]]:
-    return zip(pixels.offsets, pixels.lengths, strict=False)
-
-
 def _with_extended(
-    body: Bytes, pixels: Pixels | None, tables: Mapping[int, Element], coding: Coding
+    body: Buffer, pixels: Pixels | None, tables: Mapping[int, Element], coding: Coding
 ) -> Pixels | None:
     """The pixels with the extended offset table, if both halves of one stand there."""
     if pixels is None or pixels.fragments is None or len(tables) < 2:
@@ -203,7 +152,7 @@ def _with_extended(
     return replace(pixels, offsets=offsets, lengths=lengths)
 
 
-def _meta(data: Bytes) -> tuple[str, int]:
+def _meta(data: Buffer) -> tuple[str, int]:
     """The transfer syntax and where the dataset begins: group 2 is always explicit little endian."""
     at, syntax, coding = 132, "", Coding(True, "<")
     while at < len(data) and data[at : at + 2] == b"\x02\x00":
@@ -220,7 +169,7 @@ def _meta(data: Bytes) -> tuple[str, int]:
     return syntax, at
 
 
-def _inflate(data: Bytes, at: int) -> bytearray:
+def _inflate(data: Buffer, at: int) -> bytearray:
     """The deflated rest of the file; grown in place, so that little more memory is used than that."""
     engine, body = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
     most = max(INFLATED_FREELY, INFLATED_RATIO * len(data))
@@ -237,7 +186,7 @@ def _inflate(data: Bytes, at: int) -> bytearray:
     return body
 
 
-def _element(data: Bytes, at: int, coding: Coding) -> Element:
+def _element(data: Buffer, at: int, coding: Coding) -> Element:
     if at + 8 > len(data):
         raise Refused("truncated", f"ends at byte {len(data)}, inside the header of the element at byte {at}")
     order = coding.order
@@ -254,7 +203,7 @@ def _element(data: Bytes, at: int, coding: Coding) -> Element:
     return Element(tag, vr, LENGTHS[order].unpack_from(data, at + 8)[0], at + 12)
 
 
-def _end(data: Bytes, element: Element, coding: Coding, depth: int) -> int:
+def _end(data: Buffer, element: Element, coding: Coding, depth: int) -> int:
     """Where the element's value ends; an undefined length is walked item by item."""
     if element.length != UNDEFINED:
         stop = element.start + element.length
@@ -279,12 +228,12 @@ def _end(data: Bytes, element: Element, coding: Coding, depth: int) -> int:
         at = _after(data, item, coding, depth)
 
 
-def _after(data: Bytes, item: Element, coding: Coding, depth: int) -> int:
+def _after(data: Buffer, item: Element, coding: Coding, depth: int) -> int:
     """Where the item's end, or its end mark, is past."""
     return (_item_end if item.length == UNDEFINED else _end)(data, item, coding, depth)
 
 
-def _item_end(data: Bytes, item: Element, coding: Coding, depth: int) -> int:
+def _item_end(data: Buffer, item: Element, coding: Coding, depth: int) -> int:
     at, coding = item.start, inside(data, item.start, coding)
     while True:
         element = _element(data, at, coding)
@@ -293,7 +242,7 @@ def _item_end(data: Bytes, item: Element, coding: Coding, depth: int) -> int:
         at = _end(data, element, coding, depth - 1)
 
 
-def _pixels(data: Bytes, element: Element, coding: Coding) -> tuple[Pixels, int]:
+def _pixels(data: Buffer, element: Element, coding: Coding) -> tuple[Pixels, int]:
     if element.length != UNDEFINED:
         end = _end(data, element, coding, MAX_DEPTH)
         return Pixels(element.vr, element.start, element.length), end

@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from octshard.dataset.tables import Row
-from octshard.prep.meanings import FLAG_MEANS, REASON_MEANS
-from octshard.prep.tally import Cause, causes
+from octshard.prep.refusals import FLAG_MEANS, REASON_MEANS
+from octshard.prep.report.statistics import Cause, causes
 from octshard.report import page
 from octshard.report.numbers import Rounded, counted
 from octshard.report.page import Cell, Html, Part, table

@@ -12,9 +12,9 @@ from isal import isal_zlib
 
 from octshard.errors import UsageError
 from octshard.imaging.volume import DEVICES
-from octshard.prep import directory
-from octshard.prep.aireadi import Entry, Release
-from octshard.prep.directory import Damaged, Place, RefusedMember, shown
+from octshard.prep.release import zip_directory
+from octshard.prep.release.aireadi import Entry, Release
+from octshard.prep.release.zip_directory import Damaged, Place, RefusedMember, shown
 from octshard.storage import checksum, store
 
 READ = 2**23  # a member that is read whole takes one request per so many bytes
@@ -76,7 +76,7 @@ def match(release: Release, zips: Sequence[str]) -> tuple[dict[str, Place], list
     taken: dict[str, Place] = {}
     refused, unlisted = [], []
     for url in zips:
-        members, problems = directory.read(url)
+        members, problems = zip_directory.read(url)
         refused += problems
         for place in members:
             path = _path_of(place.zip, place.name, by_place)
@@ -104,7 +104,7 @@ def chunks(place: Place, block: int) -> Iterator[bytes]:
     the end.
     """
     got = crc = 0
-    for piece in (_stored if place.method == directory.STORED else _inflated)(place, block):
+    for piece in (_stored if place.method == zip_directory.STORED else _inflated)(place, block):
         got, crc = got + len(piece), checksum.crc32(piece, crc)
         if got > place.size:
             raise _damage(place, f"becomes more than the {place.size} bytes that the directory says")
@@ -118,7 +118,7 @@ def chunks(place: Place, block: int) -> Iterator[bytes]:
 
 def _stored(place: Place, block: int) -> Iterator[bytes]:
     """A member's bytes as they stand in the ZIP; the first request brings the local header too."""
-    header = directory.LOCAL.size + len(place.name.encode())
+    header = zip_directory.LOCAL.size + len(place.name.encode())
     first = max(header, min(block, header + EXTRA + place.compressed))
     at = min(place.offset + first, place.limit)
     piece = store.read_range(place.zip, place.offset, at)
@@ -163,20 +163,20 @@ def _header_bytes(place: Place, head: bytes) -> int:
     """Bytes of the local header at the front of `head`; Damaged unless it is of this very member."""
     if not head.startswith(b"PK\3\4"):
         raise _damage(place, f"no local header at byte {place.offset}")
-    _, _, flags, method, _, _, crc32, packed, size, names, extras = directory.LOCAL.unpack_from(head)
-    raw = head[directory.LOCAL.size : directory.LOCAL.size + names]
+    _, _, flags, method, _, _, crc32, packed, size, names, extras = zip_directory.LOCAL.unpack_from(head)
+    raw = head[zip_directory.LOCAL.size : zip_directory.LOCAL.size + names]
     if raw not in (place.name.encode(), place.name.encode("cp437", "replace")):
         raise _damage(place, f"its local header is of {shown(raw.decode('utf-8', 'replace'))}")
-    if method != place.method or flags & directory.LOCKED:
+    if method != place.method or flags & zip_directory.LOCKED:
         text = f"method {method}, flags {flags:#x}; the directory says {place.method}, not encrypted"
         raise _damage(place, f"its local header says {text}")
     told, want = (crc32, packed, size), (place.crc32, place.compressed, place.size)
     differ = told[0] != want[0] or any(
-        t not in (w, directory.WIDE) for t, w in zip(told[1:], want[1:], strict=True)
+        t not in (w, zip_directory.WIDE) for t, w in zip(told[1:], want[1:], strict=True)
     )
-    if differ and any(told) and not flags & directory.SIZES_FOLLOW:
+    if differ and any(told) and not flags & zip_directory.SIZES_FOLLOW:
         raise _damage(place, f"its local header says (CRC, packed, size) {told}, the directory {want}")
-    return directory.LOCAL.size + names + extras
+    return zip_directory.LOCAL.size + names + extras
 
 
 def _damage(place: Place, reason: str) -> Damaged:

@@ -4,32 +4,22 @@ Writing is deterministic and by pydicom; reading costs milliseconds and takes li
 wrong with the bytes is a `Refused` with a reason of the closed list, in the order of DESIGN §4.
 """
 
-import io
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.sequence import Sequence as Items
-from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
-from octshard.errors import OctshardError
-from octshard.imaging.volume import Refused, product
-from octshard.prep import elements
-from octshard.prep.elements import Bytes, Outline, Pixels
-from octshard.prep.fields import TAGS, Fields
-from octshard.prep.levels import Levels
-from octshard.prep.spacing import SAME, Measures, length_mm
+from octshard.imaging.volume import length_mm, product
+from octshard.prep.dicom import elements, encapsulation
+from octshard.prep.dicom.attributes import TAGS, Fields
+from octshard.prep.dicom.elements import Outline, Pixels
+from octshard.prep.dicom.pixel_measures import SAME, Measures
+from octshard.prep.dicom.pixel_values import Levels
+from octshard.prep.refusals import Refused
+from octshard.storage.checksum import Buffer
 
 OPT_STORAGE = "1.2.840.10008.5.1.4.1.1.77.1.5.4"  # Ophthalmic Tomography Image Storage
-LOCALIZER_STORAGE = (
-    "1.2.840.10008.5.1.4.1.1.77.1.5.1"  # Ophthalmic Photography 8 Bit: what frame locations point at
-)
-REGION_CODES = {"Macula": ("5665001", "Retina"), "Optic Disc": ("81016008", "Optic nerve head")}  # SNOMED CT
-LOSSY_RATIO = 5  # about what Topcon ships, by file size
 NATIVE = frozenset(
     ("1.2.840.10008.1.2.1", elements.IMPLICIT_LITTLE, elements.EXPLICIT_BIG, elements.DEFLATED)
 )
@@ -37,141 +27,6 @@ RLE = "1.2.840.10008.1.2.5"
 JPEG = frozenset(f"1.2.840.10008.1.2.4.{tail}" for tail in (50, 51, 57, 70, 80, 81))  # JPEG-LS from 80
 JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{tail}" for tail in (90, 91, 201, 202, 203))  # HTJ2K from 201
 COMPRESSED = JPEG | JPEG_2000 | {RLE}
-
-
-@dataclass(frozen=True, eq=False)
-class Scan:
-    """What `write` puts into a file. locations: per frame (n_points, 2) of (row, col) localizer pixels."""
-
-    voxels_DHW: np.ndarray  # uint8
-    sop_instance_uid: str
-    participant: str
-    eye: str  # L or R
-    manufacturer: str
-    model: str
-    region: str  # a key of REGION_CODES
-    pixel_spacing_mm: tuple[float, float] | None  # (dy, dx)
-    slice_thickness_mm: float | None
-    locations: tuple[np.ndarray, ...]
-    measures: str  # shared | per_frame | none
-    encoding: str  # native | j2k | j2k_lossy
-
-
-def write(scan: Scan) -> bytes:
-    """A multi-frame Ophthalmic Tomography part-10 file: the same scan gives the same bytes.
-
-    Like real exporters: spacing only in functional groups, never at top level; plane positions are empty.
-    """
-    voxels = scan.voxels_DHW
-    if voxels.dtype != np.uint8 or voxels.ndim != 3 or 0 in voxels.shape:
-        raise OctshardError(
-            f"{scan.sop_instance_uid}: voxels {voxels.dtype}{voxels.shape}, want uint8 (D, H, W)"
-        )
-    if scan.locations and len(scan.locations) != len(voxels):
-        raise OctshardError(
-            f"{scan.sop_instance_uid}: {len(scan.locations)} locations for {len(voxels)} frames"
-        )
-    ds = _header(scan)
-    ds.SharedFunctionalGroupsSequence = Items([_shared_groups(scan)])
-    ds.PerFrameFunctionalGroupsSequence = Items([_frame_groups(scan, i) for i in range(len(voxels))])
-    _put_pixels(ds, voxels, scan.encoding)
-    out = io.BytesIO()
-    ds.save_as(out, enforce_file_format=True)
-    return out.getvalue()
-
-
-def _header(scan: Scan) -> FileDataset:
-    uid = UID(scan.sop_instance_uid)
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(OPT_STORAGE), uid
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID, meta.ImplementationVersionName = _derived_uid("octshard", "code"), "OCTSHARD"
-    ds = FileDataset(io.BytesIO(), {}, file_meta=meta, preamble=b"\0" * 128)
-    ds.SOPClassUID, ds.SOPInstanceUID, ds.Modality = UID(OPT_STORAGE), uid, "OPT"
-    ds.ImageType = ["ORIGINAL", "PRIMARY"]
-    ds.StudyInstanceUID, ds.SeriesInstanceUID = _derived_uid(uid, "study"), _derived_uid(uid, "series")
-    ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = _derived_uid(uid, "frame of reference"), ""
-    ds.PatientID, ds.PatientName, ds.PatientBirthDate, ds.PatientSex = scan.participant, "", "", "M"
-    ds.StudyDate, ds.StudyTime, ds.ContentDate, ds.ContentTime = "20230718", "000000", "20230718", "000000"
-    ds.AccessionNumber = ds.ReferringPhysicianName = ds.StudyID = ""
-    ds.SeriesNumber = ds.InstanceNumber = 1
-    ds.Manufacturer, ds.ManufacturerModelName = scan.manufacturer, scan.model
-    ds.ImageLaterality = scan.eye
-    region = Dataset()
-    region.CodeValue, region.CodeMeaning = REGION_CODES[scan.region]
-    region.CodingSchemeDesignator = "SCT"
-    ds.AnatomicRegionSequence = Items([region])
-    ds.NumberOfFrames, ds.Rows, ds.Columns = scan.voxels_DHW.shape
-    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PresentationLUTShape = 1, "MONOCHROME2", "IDENTITY"
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
-    ds.BurnedInAnnotation, ds.LossyImageCompression = "NO", "01" if scan.encoding == "j2k_lossy" else "00"
-    return ds
-
-
-def _shared_groups(scan: Scan) -> Dataset:
-    shared = Dataset()
-    if scan.measures == "shared":
-        shared.PixelMeasuresSequence = Items([_measures(scan)])
-    shared.PlaneOrientationSequence = Items([Dataset()])
-    return shared
-
-
-def _frame_groups(scan: Scan, i: int) -> Dataset:
-    frame, content = Dataset(), Dataset()
-    content.StackID, content.InStackPositionNumber, content.DimensionIndexValues = "1", i + 1, [1, i + 1]
-    frame.FrameContentSequence = Items([content])
-    if scan.measures == "per_frame":
-        frame.PixelMeasuresSequence = Items([_measures(scan)])
-    if scan.locations:
-        frame.OphthalmicFrameLocationSequence = Items([_location(scan, scan.locations[i])])
-    frame.PlanePositionSequence = Items([Dataset()])
-    return frame
-
-
-def _measures(scan: Scan) -> Dataset:
-    measures = Dataset()
-    if scan.pixel_spacing_mm is not None:
-        measures.PixelSpacing = [f"{mm:.6g}" for mm in scan.pixel_spacing_mm]
-    if scan.slice_thickness_mm is not None:
-        measures.SliceThickness = f"{scan.slice_thickness_mm:.6g}"
-    return measures
-
-
-def _location(scan: Scan, points: np.ndarray) -> Dataset:
-    where = Dataset()
-    where.ReferencedSOPClassUID = UID(LOCALIZER_STORAGE)
-    where.ReferencedSOPInstanceUID = _derived_uid(scan.sop_instance_uid, "localizer")
-    if len(points):
-        where.ReferenceCoordinates = [float(value) for value in np.asarray(points, np.float32).ravel()]
-    where.OphthalmicImageOrientation = "NONLINEAR" if len(points) > 2 else "LINEAR"
-    return where
-
-
-def _put_pixels(ds: FileDataset, voxels_DHW: np.ndarray, encoding: str) -> None:
-    if encoding == "native":
-        data = voxels_DHW.tobytes()
-        ds.PixelData = data + b"\0" * (len(data) % 2)
-        ds["PixelData"].VR = "OB"
-        return
-    if encoding not in ("j2k", "j2k_lossy"):
-        raise OctshardError(f"{ds.SOPInstanceUID}: encoding {encoding!r}, want native, j2k or j2k_lossy")
-    lossy = encoding == "j2k_lossy"
-    ds.PixelData = encapsulate([_j2k(frame, lossy=lossy) for frame in voxels_DHW])
-    ds["PixelData"].VR = "OB"
-    ds["PixelData"].is_undefined_length = True
-    ds.file_meta.TransferSyntaxUID = JPEG2000 if lossy else JPEG2000Lossless
-
-
-def _j2k(frame_HW: np.ndarray, *, lossy: bool) -> bytes:
-    """One JPEG 2000 codestream; Pillow's encoder is single-threaded and repeats its bytes."""
-    out = io.BytesIO()
-    rate: dict[str, object] = {"quality_mode": "rates", "quality_layers": [LOSSY_RATIO]} if lossy else {}
-    Image.fromarray(frame_HW).save(out, "JPEG2000", irreversible=lossy, no_jp2=True, **rate)
-    return out.getvalue()
-
-
-def _derived_uid(uid: str, what: str) -> UID:
-    return generate_uid(prefix="2.25.", entropy_srcs=[str(uid), what])
 
 
 @dataclass(frozen=True)
@@ -209,14 +64,14 @@ class Header:
         return self.frames, self.rows, self.cols
 
 
-def read_header(data: Bytes, max_voxels: int) -> Header:
+def read_header(data: Buffer, max_voxels: int) -> Header:
     """The listed fields of a part-10 file, or Refused by a check that needs no decoding (DESIGN §4 order)."""
     header = parse(data)
     check(header, max_voxels)
     return header
 
 
-def parse(data: Bytes) -> Header:
+def parse(data: Buffer) -> Header:
     """The listed fields, unchecked. Refused `not_dicom`, `truncated`, `no_pixel_data`, or `unreadable`."""
     found = elements.outline(data, TAGS)
     if found.pixels is None or found.pixels.nbytes == 0:
@@ -295,7 +150,7 @@ def _declared(top: Fields, photometric: str, found: Outline, frame: tuple[int, i
     stored: int | None = None
     assert found.pixels is not None
     if found.pixels.fragments is not None:
-        stored = elements.encapsulated_frames(found)
+        stored = encapsulation.encapsulated_frames(found)
     elif samples == 1 and allocated in (8, 16) and rows * cols > 0:
         stored = found.pixels.nbytes // (rows * cols * allocated // 8)
     return Declared(top.text("SOPClassUID"), samples, photometric, stored)

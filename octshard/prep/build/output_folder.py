@@ -10,9 +10,9 @@ from octshard.config.prep import PrepConfig
 from octshard.dataset import tables
 from octshard.dataset.tables import Row, ShardInfo
 from octshard.errors import UsageError
-from octshard.prep import build
+from octshard.prep.build import shard_writer
 from octshard.prep.plan import ShardPlan, digest
-from octshard.prep.sample import Reader
+from octshard.prep.release.source import Reader
 from octshard.storage import store
 
 ASKING = 16  # requests at once: a store answers one in tens of milliseconds
@@ -37,7 +37,9 @@ def settle(folder: str, cfg: PrepConfig, shards: Sequence[ShardPlan]) -> None:
         theirs = json.loads(store.read(url))
     except FileNotFoundError:
         names = store.list_names(folder)
-        if found := [n for n in names if n == tables.INFO or n.endswith((build.DONE, build.TAR))]:
+        if found := [
+            n for n in names if n == tables.INFO or n.endswith((shard_writer.DONE, shard_writer.TAR))
+        ]:
             raise UsageError(
                 f"{folder}: {found[0]} without {tables.PLAN}, so of a config that nobody knows; {advice}"
             ) from None
@@ -83,13 +85,13 @@ def _may_end_otherwise(row: Row, reader: Reader) -> bool:
 def drop(folder: str, names: Iterable[str], built: dict[str, Built]) -> None:
     """Forgets finished shards, so that they are made again."""
     for name in dict.fromkeys(names):
-        store.remove(store.join(folder, name + build.DONE))
+        store.remove(store.join(folder, name + shard_writer.DONE))
         built.pop(name, None)
 
 
 def publish(folder: str, cfg: PrepConfig, built: Sequence[Built]) -> list[Row]:
     """The three tables, dataset.json last: its presence says that the folder is whole. Returns the rows."""
-    rows = build.published([row for _, shard_rows in built for row in shard_rows])
+    rows = shard_writer.published([row for _, shard_rows in built for row in shard_rows])
     tables.write_rows(store.join(folder, tables.SAMPLES), rows)
     tables.write_shards(store.join(folder, tables.SHARDS), [info for info, _ in built if info.samples])
     tables.write_info(
@@ -99,7 +101,7 @@ def publish(folder: str, cfg: PrepConfig, built: Sequence[Built]) -> list[Row]:
             "config": fields.result_values(cfg),
             "config_digest": fields.digest(cfg),
             "code_version": __version__,
-            "counts": build.counts(rows),
+            "counts": shard_writer.counts(rows),
         },
     )
     return rows
@@ -107,7 +109,7 @@ def publish(folder: str, cfg: PrepConfig, built: Sequence[Built]) -> list[Row]:
 
 def _finished(folder: str, shards: Sequence[ShardPlan]) -> dict[str, Built]:
     names = set(store.list_names(folder))
-    begun = [one for one in shards if one.name + build.DONE in names]
+    begun = [one for one in shards if one.name + shard_writer.DONE in names]
     with ThreadPoolExecutor(ASKING) as threads:
-        found = threads.map(lambda one: build.finished(one, folder), begun)
+        found = threads.map(lambda one: shard_writer.finished(one, folder), begun)
         return {one.name: done for one, done in zip(begun, found, strict=True) if done is not None}

@@ -7,7 +7,7 @@ same file, config and twins give the same bytes on every machine.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,58 +16,24 @@ from octshard.dataset import shard, tables
 from octshard.dataset.tables import Row
 from octshard.imaging.intensity import histogram, moments, to_uint8
 from octshard.imaging.resample import Regrid, resample_frames
-from octshard.imaging.volume import Refused, Shape, Spacing, Volume, product, resampled_shape
-from octshard.prep import decode, dicom, geometry, quality, spacing
-from octshard.prep.aireadi import Entry
-from octshard.prep.elements import Bytes
-from octshard.prep.geometry import Geometry
-from octshard.prep.plan import Member, triple
-from octshard.prep.spacing import Measures, Resolved
-from octshard.prep.twins import SAME_SCAN
-from octshard.storage import checksum, local, store
+from octshard.imaging.volume import Shape, Spacing, Volume, length_mm, product, resampled_shape, triple
+from octshard.prep.convert import geometry, quality, spacing
+from octshard.prep.convert.geometry import Geometry
+from octshard.prep.convert.spacing import Resolved
+from octshard.prep.dicom import decode
+from octshard.prep.dicom import header as dicom
+from octshard.prep.dicom.pixel_measures import Measures
+from octshard.prep.duplicates import SAME_SCAN
+from octshard.prep.plan import Member
+from octshard.prep.refusals import Refused
+from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.source import Reader
+from octshard.storage import checksum
+from octshard.storage.checksum import Buffer
 
 VOLUMES = {"raster", "unknown"}  # geometries that are volumes without being asked for; `unknown` is flagged
 PEAK = 255.0  # of PSNR
 SAME_DB = 99.0  # PSNR of equal voxels, which is infinite
-
-
-class Reader(Protocol):
-    """Where the bytes of a release's files come from."""
-
-    def read(self, entry: Entry) -> Bytes:
-        """The bytes of an entry's file; FileNotFoundError if there is none."""
-
-    def has(self, path: str) -> bool:
-        """True if there is a file for this manifest path."""
-
-    def size(self, path: str) -> int:
-        """Bytes of a file that is there."""
-
-
-@dataclass(frozen=True)
-class Unpacked:
-    """Files that stand below the release's root at their manifest paths."""
-
-    root: str
-
-    def read(self, entry: Entry) -> Bytes:
-        """The whole file, mapped where it is local."""
-        url = store.join(self.root, entry.path)
-        if not store.is_remote(url):
-            local.file_size(url)  # a folder or a pipe is no file, and a pipe would be waited for
-        return store.view(url)
-
-    def has(self, path: str) -> bool:
-        """Asks the store."""
-        try:
-            return self.size(path) >= 0
-        except FileNotFoundError:
-            return False
-
-    def size(self, path: str) -> int:
-        """Asks the store; FileNotFoundError if there is no file."""
-        url = store.join(self.root, path)
-        return store.size(url) if store.is_remote(url) else local.file_size(url)
 
 
 @dataclass(frozen=True)
@@ -212,7 +178,7 @@ def _known(task: Task) -> dict[str, Any]:
     }
 
 
-def _read(entry: Entry, reader: Reader) -> Bytes:
+def _read(entry: Entry, reader: Reader) -> Buffer:
     if not entry.path:
         raise Refused("missing_file", "the manifest names no file")
     try:
@@ -266,7 +232,7 @@ def _spacing(header: dicom.Header, entry: Entry, found: Geometry) -> Resolved:
     listed = Measures("manifest", entry.pixel_mm, entry.slice_mm)
     plane = next((m.pixel_mm for m in (*header.measures, listed) if m.pixel_mm is not None), None)
     located = found.step_mm(header.cols * plane[1]) if plane else None
-    located = None if located is None else spacing.length_mm(located)
+    located = None if located is None else length_mm(located)
     return spacing.resolve((*header.measures, listed), header.frames, header.cols, entry.device, located)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from octshard.imaging.volume import Refused
-from octshard.prep import elements
-from octshard.prep.elements import Bytes, Coding, Element
+from octshard.prep.dicom import elements
+from octshard.prep.dicom.elements import Coding, Element
+from octshard.prep.refusals import Refused
+from octshard.storage.checksum import Buffer
 
 LISTED = {  # name: tag, and the value representation where a file does not say it
     "SOPClassUID": (0x00080016, b"UI"),
@@ -48,7 +49,7 @@ WHOLE = 2**63  # whole numbers lie below, and not below its negative: tables hol
 class Fields:
     """The listed elements of one dataset or item."""
 
-    def __init__(self, data: Bytes, coding: Coding, listed: Mapping[int, Element]) -> None:
+    def __init__(self, data: Buffer, coding: Coding, listed: Mapping[int, Element]) -> None:
         self._data, self._coding, self._listed = data, coding, listed
 
     def text(self, name: str) -> str:

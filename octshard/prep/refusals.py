@@ -1,4 +1,4 @@
-"""What every refusal and every flag means, one sentence each: the report page and the docs say the same.
+"""Refusals and flags, and what each means in one sentence: the report page and the docs say the same.
 
 A refused file is in no shard; a flagged volume is in one, and the flag says what is odd about it.
 """
@@ -24,6 +24,7 @@ REASON_MEANS = {
     "empty": "The file, or the volume in it, has no content.",
     "duplicate": "The same scan or the same bytes as another file, which is stored; the detail names it.",
 }
+REASONS = tuple(REASON_MEANS)
 
 FLAG_MEANS = {
     "blank_frames": "Some frames hold nothing: one grey level or next to it.",
@@ -57,3 +58,16 @@ FLAG_MEANS = {
     "spacing_varies_by_frame": "The frames disagree on the in-plane spacing by more than 1 %.",
     "uid_differs_from_manifest": "The file's SOPInstanceUID is not the manifest's; the manifest is believed.",
 }
+
+
+class Refused(Exception):
+    """An input file that cannot become a sample: becomes a row with status `refused`, never a crash."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        if reason not in REASONS:
+            raise ValueError(f"refusal reason {reason!r} is not one of {REASONS}")
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.reason, self.detail)

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from octshard.errors import UsageError
-from octshard.prep import zips
-from octshard.prep.aireadi import Release, read_release
-from octshard.prep.directory import Damaged, Place, RefusedMember, shown
+from octshard.prep.release import zip_source
+from octshard.prep.release.aireadi import Release, read_release
+from octshard.prep.release.zip_directory import Damaged, Place, RefusedMember, shown
 from octshard.storage import client, lock, store
 
 JOURNAL, LOCK = ".unzip.journal.json", ".unzip.lock"
@@ -109,7 +109,7 @@ def unzip(src: str, dst: str, effort: Effort, told: Callable[[Progress], None]) 
     """
     threads, block = _share(effort, remote=store.is_remote(dst))
     release = read_release(src)
-    zipped, refused, unlisted = zips.open_release(release)
+    zipped, refused, unlisted = zip_source.open_release(release)
     places = dict(sorted(zipped.places.items(), key=lambda item: (item[1].zip, item[1].offset)))
     with lock.one_writer(store.join(dst, LOCK)):
         budget = _Budget(effort.memory)
@@ -196,7 +196,7 @@ def _need(place: Place, work: _Work) -> int:
 
 def _write(place: Place, target: str, block: int) -> None:
     with store.create(target) as file:
-        for piece in zips.chunks(place, block):
+        for piece in zip_source.chunks(place, block):
             file.write(piece)
             del piece  # before the next is read
 

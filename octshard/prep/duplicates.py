@@ -7,8 +7,8 @@ bytes. A row says whether its file is sound; which shard, run or worker made it 
 from collections.abc import Iterable
 
 from octshard.dataset.tables import Row
-from octshard.prep.aireadi import Entry
 from octshard.prep.plan import Member
+from octshard.prep.release.aireadi import Entry
 
 SAME_SCAN = "same SOPInstanceUID or path as "  # these begin the detail of a duplicate
 SAME_BYTES = "same bytes as "

@@ -1,0 +1,101 @@
+"""Shards made by the workers of a Ray cluster; the only ray import."""
+
+import logging
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from octshard.dataset.tables import Row
+from octshard.errors import OctshardError, UsageError
+from octshard.prep.build import shard_writer
+from octshard.prep.build.work import Work
+from octshard.prep.convert.worker import Job
+from octshard.prep.convert.worker_pool import Sandboxes
+from octshard.prep.plan import Member, ShardPlan
+from octshard.storage import store
+
+SHARDS_AHEAD = 2  # shards per core of a cluster that are handed out before the first is back
+RETRIES = 3  # of a shard whose Ray worker or machine died
+CANCELLED_S = 60.0  # that tasks of a cluster may take to end once they are cancelled
+
+
+def make_shards(shards: Sequence[ShardPlan], work: Work) -> None:
+    """One task per shard, a bounded number handed out; only plans and rows travel, never a volume."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        _hand_out(shards, work, _ray(work))
+    finally:
+        _restore_sigterm(before)
+
+
+def _restore_sigterm(before: Any) -> None:
+    """Undoes Ray's taking of SIGTERM, which it does in the main thread only and for good."""
+    if before is not None and signal.getsignal(signal.SIGTERM) is not before:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _hand_out(shards: Sequence[ShardPlan], work: Work, ray: Any) -> None:
+    job = ray.put((work.job, work.settled))
+    remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_shard_on_ray)
+    ahead = SHARDS_AHEAD * _cores_of(ray)
+    waiting, running = list(reversed(shards)), dict[Any, str]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < ahead:
+                one = waiting.pop()
+                running[remote.remote(one, job, work.folder)] = one.name
+            ready, _ = ray.wait(list(running), num_returns=1)
+            for reference in ready:
+                name = running.pop(reference)
+                try:
+                    rows = ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    text = str(getattr(error, "cause", None) or error).strip().splitlines()
+                    raise OctshardError(f"{work.folder}: {name}: {text[-1] if text else error!r}") from error
+                for row in rows:
+                    work.count.tell(row)
+    finally:  # no task may write beside the next run
+        for reference in running:
+            ray.cancel(reference, force=True)
+        if running:
+            ray.wait(list(running), num_returns=len(running), timeout=CANCELLED_S)
+
+
+def cores() -> int:
+    """The cores of the whole cluster."""
+    return _cores_of(_joined())
+
+
+def _cores_of(ray: Any) -> int:
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _ray(work: Work) -> Any:
+    ray = _joined()
+    nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+    for name, url in (("src", work.job.cfg.src), ("dst", work.job.cfg.dst)):
+        if nodes > 1 and not store.is_remote(url):
+            work.noted(f"{name}={url}: a local path, which all {nodes} machines of the cluster must share")
+    return ray
+
+
+def _joined() -> Any:
+    """Ray, as part of a cluster: that of RAY_ADDRESS, or which runs on this machine, else a small new one."""
+    try:
+        import ray
+    except ImportError as error:
+        raise UsageError('engine=ray: Ray is not installed; pip install "octshard[ray]"') from error
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    return ray
+
+
+def _shard_on_ray(one: ShardPlan, shared: tuple[Job, dict[Member, str]], folder: str) -> list[Row]:
+    """Runs in a worker of the cluster, with one child of its own for the decoding."""
+    job, settled = shared
+    rows: list[Row] = []
+    with Sandboxes(job, 1) as children:
+        shard_writer.build_shard(
+            one, children.in_order(shard_writer.tasks(one, settled)), folder, rows.append
+        )
+    return rows

@@ -1,0 +1,1 @@
+"""One file to one sample: geometry, spacing, quality, resampling, in processes of their own."""

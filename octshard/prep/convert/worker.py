@@ -1,0 +1,92 @@
+"""What runs in a child process: one file after another becomes a row and a tar slice."""
+
+import os
+import pickle
+import resource
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from octshard import pool
+from octshard.config.prep import PrepConfig
+from octshard.prep.convert import sample
+from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.source import Reader
+from octshard.storage.checksum import Buffer
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every file of a run shares."""
+
+    cfg: PrepConfig
+    reader: Reader
+
+
+def _serve(pipe: Connection, job: Job, environment: dict[str, str]) -> None:
+    """The child: makes what is asked for until the pipe ends."""
+    pool.begin()
+    os.environ.update(environment)  # the server that children are forked from may be older
+    begun = _own_bytes()
+    _limit_memory(begun + job.cfg.worker_memory)
+    read = _Telling(job.reader, pipe)
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # whoever asked is gone
+        while True:
+            task = pipe.recv()
+            try:
+                row, data = sample.make(task, job.cfg, read)
+            except MemoryError as error:
+                pipe.send(("memory", " ".join(str(error).split())[:200] or "MemoryError"))
+                return
+            except Exception as error:  # the parent raises it: nothing is caught here
+                pipe.send(("failed", _portable(error)))
+            else:
+                # a codec that has leaked would make a sound file fail later: end here, and let another go on
+                last = _own_bytes() > begun + job.cfg.worker_memory // 2
+                pipe.send(("made", (row, last)))
+                pipe.send_bytes(data)
+                if last:
+                    return
+
+
+@dataclass(frozen=True)
+class _Telling:
+    """A reader that tells the parent which file it reads, and when its bytes are there."""
+
+    reader: Reader
+    pipe: Connection
+
+    def read(self, entry: Entry) -> Buffer:
+        self.pipe.send(("reading", entry.path))
+        data = self.reader.read(entry)
+        self.pipe.send(("read", len(data)))
+        return data
+
+    def has(self, path: str) -> bool:
+        return self.reader.has(path)
+
+    def size(self, path: str) -> int:
+        return self.reader.size(path)
+
+
+def _own_bytes() -> int:
+    """The process's own memory, heap and anonymous mappings, in bytes; 0 where the system does not say."""
+    try:
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmData"))
+    except (OSError, StopIteration):
+        return 0
+
+
+def _limit_memory(most: int) -> None:
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def _portable(error: Exception) -> Exception:
+    """`error`, or its text where it does not survive being sent."""
+    try:
+        copy = pickle.loads(pickle.dumps(error))
+    except Exception:  # any constructor may want what pickle does not know
+        copy = None
+    return error if type(copy) is type(error) else RuntimeError(f"{type(error).__name__}: {error}")

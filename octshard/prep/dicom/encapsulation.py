@@ -1,0 +1,59 @@
+"""Frames of encapsulated pixel data: which fragments make which frame (PS3.5 A.4)."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from octshard.prep.dicom.elements import Outline, Pixels, Span
+from octshard.prep.refusals import Refused
+from octshard.storage.checksum import Buffer
+
+CODESTREAM_STARTS = (
+    b"\xff\x4f\xff\x51",  # JPEG 2000 and HTJ2K: SOC, SIZ
+    b"\0\0\0\x0cjP  ",  # the same in a JP2 box, which some exporters leave on
+    b"\xff\xd8\xff",  # JPEG and JPEG-LS: SOI and the next marker
+)
+
+
+def encapsulated_frames(found: Outline) -> int:
+    """Frames in the fragments: codestream starts where the codec has them, else offsets, else fragments."""
+    if found.pixels is None or found.pixels.fragments is None:
+        return 0
+    marked = _marked(found.body, found.pixels.fragments)
+    return len(marked) or len(found.pixels.offsets) or len(found.pixels.fragments)
+
+
+def frame_spans(body: Buffer, pixels: Pixels, frames: int) -> tuple[tuple[Span, ...], ...]:
+    """The fragments of every frame; Refused `decoder_error` if it cannot be told where frames begin.
+
+    The first that fits tells: extended offset table, codestream starts, basic offset table, one each.
+    """
+    fragments = pixels.fragments or ()
+    whole = [(pixels.start + at + 8, pixels.start + at + 8 + n) for at, n in _extended(pixels)]
+    ends = dict(fragments)
+    if len(whole) == frames and all(start < stop <= ends.get(start, 0) for start, stop in whole):
+        return tuple((span,) for span in whole)
+    place = {start - 8 - pixels.start: i for i, (start, _) in enumerate(fragments)}
+    for firsts in (
+        _marked(body, fragments),
+        [place.get(offset, -1) for offset in pixels.offsets],
+        range(len(fragments)),
+    ):
+        if len(firsts) == frames and firsts[0] == 0 and all(a < b for a, b in pairwise(firsts)):
+            return tuple(fragments[a:b] for a, b in pairwise([*firsts, len(fragments)]))
+    raise Refused(
+        "decoder_error",
+        f"{len(fragments)} fragments, {len(pixels.offsets)} offsets that do not lead to {frames} frames",
+    )
+
+
+def _marked(body: Buffer, fragments: Sequence[Span]) -> list[int]:
+    """The fragments that begin with a codestream's first bytes."""
+    return [
+        i
+        for i, (start, stop) in enumerate(fragments)
+        if bytes(body[start : min(stop, start + 12)]).startswith(CODESTREAM_STARTS)
+    ]
+
+
+def _extended(pixels: Pixels) -> Iterator[tuple[int, int]]:
+    return zip(pixels.offsets, pixels.lengths, strict=False)

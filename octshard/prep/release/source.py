@@ -1,0 +1,47 @@
+"""Where the bytes of a release's files come from."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from octshard.prep.release.aireadi import Entry
+from octshard.storage import local, store
+from octshard.storage.checksum import Buffer
+
+
+class Reader(Protocol):
+    """Where the bytes of a release's files come from."""
+
+    def read(self, entry: Entry) -> Buffer:
+        """The bytes of an entry's file; FileNotFoundError if there is none."""
+
+    def has(self, path: str) -> bool:
+        """True if there is a file for this manifest path."""
+
+    def size(self, path: str) -> int:
+        """Buffer of a file that is there."""
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """Files that stand below the release's root at their manifest paths."""
+
+    root: str
+
+    def read(self, entry: Entry) -> Buffer:
+        """The whole file, mapped where it is local."""
+        url = store.join(self.root, entry.path)
+        if not store.is_remote(url):
+            local.file_size(url)  # a folder or a pipe is no file, and a pipe would be waited for
+        return store.view(url)
+
+    def has(self, path: str) -> bool:
+        """Asks the store."""
+        try:
+            return self.size(path) >= 0
+        except FileNotFoundError:
+            return False
+
+    def size(self, path: str) -> int:
+        """Asks the store; FileNotFoundError if there is no file."""
+        url = store.join(self.root, path)
+        return store.size(url) if store.is_remote(url) else local.file_size(url)

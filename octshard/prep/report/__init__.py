@@ -1,0 +1,1 @@
+"""One HTML page on what a dataset holds, what was refused and why."""
