@@ -16,11 +16,11 @@ from table import Found, Table, Wanted, want_least
 
 from octshard.config.load import load
 from octshard.config.train import TrainConfig
-from octshard.train import stream
-from octshard.train.batch import Batch, Share, Way
-from octshard.train.buffers import Buffers
-from octshard.train.order import StreamPosition
-from octshard.train.table import open_table
+from octshard.devices.buffers import Buffers
+from octshard.stream import loader
+from octshard.stream.batch import Batch, Share, Way
+from octshard.stream.index import open_table
+from octshard.stream.sampler import StreamPosition
 
 LATENCY_S, BYTES_PER_S, REQUEST = 0.05, 60e6, 16e6
 FAULTS = 0.05
@@ -71,7 +71,7 @@ def _run(url: str, connections: int, volumes: Volumes) -> tuple[list[str], float
     table = open_table(cfg, "train", 0)
     size = {entry.row.key: entry.stop - entry.start for entry in table.entries}
     way: Way[Batch] = Way(lambda batch: batch, Buffers().take, lambda line: None)
-    batches = stream.training(table, cfg, Share(BATCH, 0, 1), StreamPosition(0, 0), way)
+    batches = loader.training(table, cfg, Share(BATCH, 0, 1), StreamPosition(0, 0), way)
     keys: list[str] = []
     with contextlib.closing(batches):
         for batch in itertools.islice(batches, volumes.count // BATCH // 8):

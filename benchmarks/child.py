@@ -27,7 +27,7 @@ from loaders import READERS, Batch, Unpack, Wish, samples
 
 QUIET_S, PATIENCE_S = 0.1, 5.0  # a reader that fetches ahead is left to finish before the next one's turn
 MODULES = {
-    "ours": "octshard.train.stream", "webdataset": "webdataset", "mds": "streaming", "litdata": "litdata",
+    "ours": "octshard.stream.loader", "webdataset": "webdataset", "mds": "streaming", "litdata": "litdata",
     "npz": "torch.utils.data",
 }  # fmt: skip
 

@@ -69,11 +69,11 @@ def octshard(wish: Wish) -> Iterator[Batch]:
     It looks ahead by as many batches as DataLoader does with 2 workers; its default is more.
     """
     from octshard.config.train import TrainConfig
-    from octshard.train.batch import Share, Way
-    from octshard.train.buffers import Buffers
-    from octshard.train.order import StreamPosition
-    from octshard.train.stream import training
-    from octshard.train.table import open_table
+    from octshard.devices.buffers import Buffers
+    from octshard.stream.batch import Share, Way
+    from octshard.stream.index import open_table
+    from octshard.stream.loader import training
+    from octshard.stream.sampler import StreamPosition
 
     cfg, shape = TrainConfig(), _shape(wish.source)
     cfg.data.shards, cfg.data.threads = [wish.source], wish.workers or 1

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from octshard.config.train import TrainConfig
+from octshard.devices import collectives
+from octshard.devices.backend import Backend, Sent
 from octshard.errors import UsageError
-from octshard.train import agreement
-from octshard.train.device import Backend, Sent
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,21 @@ def pair(other: float, processes: int = 2) -> Backend:
 def test_several_stop_together_and_at_log_time_only() -> None:
     told, untold = threading.Event(), threading.Event()
     told.set()
-    assert agreement.told(pair(0.0, processes=1), told, waits=False)
-    assert not agreement.told(pair(0.0), told, waits=False)
-    assert agreement.told(pair(0.0), told, waits=True)
-    assert agreement.told(pair(1.0), untold, waits=True)
-    assert not agreement.told(pair(0.0), untold, waits=True)
+    assert collectives.told(pair(0.0, processes=1), told, waits=False)
+    assert not collectives.told(pair(0.0), told, waits=False)
+    assert collectives.told(pair(0.0), told, waits=True)
+    assert collectives.told(pair(1.0), untold, waits=True)
+    assert not collectives.told(pair(0.0), untold, waits=True)
 
 
 def test_several_begin_at_one_step() -> None:
-    agreement.want_same_step(TrainConfig(), pair(7.0), 7)
+    collectives.want_same_step(TrainConfig(), pair(7.0), 7)
     with pytest.raises(UsageError, match="2 processes found different checkpoints"):
-        agreement.want_same_step(TrainConfig(), pair(0.0), 7)
+        collectives.want_same_step(TrainConfig(), pair(0.0), 7)
 
 
 def test_counts_of_several_are_added() -> None:
-    assert agreement.summed(pair(3.0), 4) == 7
-    assert agreement.summed(pair(3.0, processes=1), 4) == 4
+    assert collectives.summed(pair(3.0), 4) == 7
+    assert collectives.summed(pair(3.0, processes=1), 4) == 4
     of_hosts = cast(Backend, Pair(6.0, processes=2, devices=4))  # two devices each, which say the same
-    assert agreement.summed(of_hosts, 4) == 7
+    assert collectives.summed(of_hosts, 4) == 7

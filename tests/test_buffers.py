@@ -5,7 +5,7 @@ import threading
 
 import torch
 
-from octshard.train.buffers import Buffers
+from octshard.devices.buffers import Buffers
 
 
 def test_memory_is_used_again_once_nobody_holds_it() -> None:

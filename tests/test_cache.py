@@ -18,9 +18,9 @@ import pytest
 
 from octshard.storage import local, store
 from octshard.storage.errors import StoreError
-from octshard.train import cache, copies
-from octshard.train.cache import Cache
-from octshard.train.copies import Shard
+from octshard.stream import cache, cache_folder
+from octshard.stream.cache import Cache
+from octshard.stream.cache_folder import Shard
 
 SIZE = 10_000  # of a made shard: three ranges, the last a short one
 
@@ -28,7 +28,7 @@ SIZE = 10_000  # of a made shard: three ranges, the last a short one
 @pytest.fixture(autouse=True)
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "RANGE", 4096)
-    monkeypatch.setattr(copies, "PIECE", 1024)
+    monkeypatch.setattr(cache_folder, "PIECE", 1024)
 
 
 @pytest.fixture
@@ -200,14 +200,14 @@ def test_a_copy_is_read_through_only_once(
 ) -> None:
     shard = put(1)
     filled(opened(), shard)
-    read, flaw, all_ask = [], copies.flaw, threading.Event()
+    read, flaw, all_ask = [], cache_folder.flaw, threading.Event()
 
     def counted(path: Path, copy: io.FileIO, shard: Shard) -> str | None:
         read.append(path)
         assert all_ask.wait(30)
         return flaw(path, copy, shard)
 
-    monkeypatch.setattr(copies, "flaw", counted)
+    monkeypatch.setattr(cache_folder, "flaw", counted)
     fresh = opened()
     threads = [threading.Thread(target=has, args=(fresh, shard)) for _ in range(8)]
     for thread in threads:
@@ -407,7 +407,7 @@ def test_trouble_with_the_disk_is_one_line_and_the_end_of_caching(
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
-        patch.setattr(copies.os, call, failing)
+        patch.setattr(cache_folder.os, call, failing)
         for shard in shards:
             one.fill(shard)
         one.drain()
@@ -434,7 +434,7 @@ def test_a_full_disk_evicts_nothing_for_what_is_not_made_any_more(
         raise OSError(errno.ENOSPC, "full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(copies.os, "write", failing)
+        patch.setattr(cache_folder.os, "write", failing)
         one.fill(put(1))
         one.fill(large)
         both.set()
@@ -474,7 +474,7 @@ def test_a_damaged_copy_that_cannot_be_removed_is_a_miss(
 KILLED = """
 import hashlib, sys, threading
 from octshard.storage import local, store
-from octshard.train import cache
+from octshard.stream import cache
 url, folder, size, sha256 = sys.argv[1:]
 cache.RANGE = 4096
 read_range = store.read_range
@@ -521,7 +521,7 @@ def test_a_claim_sweeps_too(opened: Callable[..., Cache], tmp_path: Path) -> Non
 
 def fill_all(folder: str, limit: int, shards: list[Shard], start: object) -> None:
     """One of two processes; ends with 1 if it sees other bytes than there are, or any trouble."""
-    cache.RANGE, copies.PIECE = 4096, 1024
+    cache.RANGE, cache_folder.PIECE = 4096, 1024
     said: list[str] = []
     start.wait()  # type: ignore[attr-defined]
     with Cache(folder, limit, said.append) as one:
@@ -549,7 +549,7 @@ def test_two_processes_that_fill_one_folder_keep_the_limit(tmp_path: Path) -> No
         child.start()
     start.wait()
     most = 0
-    watching = copies.Folder(folder, limit)
+    watching = cache_folder.Folder(folder, limit)
     folder.mkdir(exist_ok=True)
     while any(child.is_alive() for child in children):
         with watching._locked():
@@ -582,7 +582,7 @@ def test_no_sequence_of_acts_breaks_the_limit(
             held.append(copy)
         if act == 4 and held:
             held.pop(int(rng.integers(len(held)))).close()
-        with copies.Folder(tmp_path / "cache", limit)._locked():
+        with cache_folder.Folder(tmp_path / "cache", limit)._locked():
             assert held_bytes(tmp_path) <= limit
     for one in caches:
         one.drain()

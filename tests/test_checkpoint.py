@@ -11,11 +11,14 @@ from tiny_run import config_for
 
 from octshard.config.train import TrainConfig
 from octshard.errors import OctshardError, UsageError
+from octshard.models import checkpoint
+from octshard.models.checkpoint import Record
+from octshard.models.encoder import load_encoder, random_encoder
 from octshard.storage import store
 from octshard.storage.store import StoreError
-from octshard.train import checkpoint, jepa, optim
-from octshard.train.checkpoint import Record, TrainState
-from octshard.train.order import StreamPosition
+from octshard.stream.sampler import StreamPosition
+from octshard.train import checkpointer, jepa, optim
+from octshard.train.checkpointer import TrainState
 
 
 def state_of(cfg: TrainConfig, step: int) -> TrainState:
@@ -38,7 +41,7 @@ def cfg(tmp_path: Path) -> TrainConfig:
 
 
 def put(cfg: TrainConfig, step: int, val_loss: float | None = None) -> Record:
-    payload = checkpoint.payload_of(state_of(cfg, step), cfg, {"data.samples": 7})
+    payload = checkpointer.payload_of(state_of(cfg, step), cfg, {"data.samples": 7})
     return checkpoint.write(cfg.run.out, payload, val_loss, milestone=False)
 
 
@@ -48,12 +51,12 @@ def path_of(cfg: TrainConfig, step: int) -> Path:
 
 def test_a_state_comes_back_bit_for_bit(cfg: TrainConfig) -> None:
     before = state_of(cfg, 3)
-    checkpoint.write(cfg.run.out, checkpoint.payload_of(before, cfg, {}), None, milestone=False)
+    checkpoint.write(cfg.run.out, checkpointer.payload_of(before, cfg, {}), None, milestone=False)
     found = checkpoint.newest(cfg.run.out)
     assert found is not None
     model = jepa.build(cfg)
     after = TrainState(0, 0, StreamPosition(0, 0), model, optim.build(model, cfg.optim))
-    checkpoint.restore(found.payload, after)
+    checkpointer.restore(found.payload, after)
     assert (after.step, after.samples_seen, after.position) == (3, 12, StreamPosition(1, 3))
     for name, tensor in before.model.state_dict().items():
         assert torch.equal(tensor, after.model.state_dict()[name]), name
@@ -63,10 +66,10 @@ def test_a_state_comes_back_bit_for_bit(cfg: TrainConfig) -> None:
 
 def test_a_checkpoint_of_another_device_does_not_bring_its_fused_adamw(cfg: TrainConfig) -> None:
     state = state_of(cfg, 1)
-    payload = checkpoint.payload_of(state, cfg, {})
+    payload = checkpointer.payload_of(state, cfg, {})
     for group in payload["optimizer"]["param_groups"]:
         group["fused"] = True
-    checkpoint.restore(payload, state)
+    checkpointer.restore(payload, state)
     assert [group["fused"] for group in state.optimizer.param_groups] == [False, False]
 
 
@@ -136,7 +139,7 @@ def test_sweep_removes_what_no_record_names(cfg: TrainConfig) -> None:
     put(cfg, 2)
     path_of(cfg, 2).with_suffix(".json").unlink()
     (path_of(cfg, 1).parent / ".step-00000003.pt.12.ab.partial").write_bytes(b"x")
-    checkpoint.sweep(cfg.run.out)
+    checkpointer.sweep(cfg.run.out)
     assert sorted(path.name for path in path_of(cfg, 1).parent.iterdir()) == [
         "step-00000001.json", "step-00000001.pt",
     ]  # fmt: skip
@@ -145,15 +148,15 @@ def test_sweep_removes_what_no_record_names(cfg: TrainConfig) -> None:
 def test_last_best_and_milestones_are_kept() -> None:
     losses = [5.0, 1.0, 4.0, None, 3.0, 2.0]
     found = [Record(str(i), i, i, "", 0, loss, i == 2) for i, loss in enumerate(losses)]
-    assert checkpoint.kept(found, 1) == {"1", "2", "4", "5"}
-    assert checkpoint.kept(found, 0) == {"1", "2", "5"}
-    assert checkpoint.kept(found[:1], 2) == {"0"}
+    assert checkpointer.kept(found, 1) == {"1", "2", "4", "5"}
+    assert checkpointer.kept(found, 0) == {"1", "2", "5"}
+    assert checkpointer.kept(found[:1], 2) == {"0"}
 
 
 def test_the_saver_prunes_and_leaves_the_last(cfg: TrainConfig) -> None:
-    with checkpoint.saving(cfg.run.out, 0) as saver:
+    with checkpointer.saving(cfg.run.out, 0) as saver:
         for step in (1, 2, 3):
-            saver.save(checkpoint.payload_of(state_of(cfg, step), cfg, {}), 1.0 / step, milestone=step == 1)
+            saver.save(checkpointer.payload_of(state_of(cfg, step), cfg, {}), 1.0 / step, milestone=step == 1)
     assert [record.step for record in checkpoint.records(cfg.run.out)] == [1, 3]
     assert not path_of(cfg, 2).exists()
 
@@ -168,7 +171,7 @@ def test_saving_does_not_stop_the_loop_and_its_error_surfaces(
         raise store.StoreError("the disk is full")
 
     monkeypatch.setattr(checkpoint, "write", full_disk)
-    with pytest.raises(OctshardError, match="disk is full"), checkpoint.saving(cfg.run.out, 1) as saver:  # noqa: PT012
+    with pytest.raises(OctshardError, match="disk is full"), checkpointer.saving(cfg.run.out, 1) as saver:  # noqa: PT012
         saver.save({"step": 1}, None, milestone=False)  # comes back while the write still waits
         may_write.set()
         saver.save({"step": 2}, None, milestone=False)
@@ -179,17 +182,17 @@ def test_an_encoder_is_loaded_from_a_file_or_a_run(cfg: TrainConfig) -> None:
     record = put(cfg, 2)
     weights = state_of(cfg, 2).model.target_encoder.state_dict()  # type: ignore[union-attr, operator]
     for place in (cfg.run.out, str(path_of(cfg, 2))):
-        encoder, loaded, digest = checkpoint.load_encoder(place)
+        encoder, loaded, digest = load_encoder(place)
         assert (loaded.model, digest) == (cfg.model, record.sha256)
         assert all(torch.equal(tensor, weights[name]) for name, tensor in encoder.state_dict().items())
         assert not encoder.training
     with pytest.raises(UsageError, match="no checkpoint here"):
-        checkpoint.load_encoder(os.path.join(cfg.run.out, "nothing"))
+        load_encoder(os.path.join(cfg.run.out, "nothing"))
 
 
 def test_a_random_encoder_follows_from_its_seed_and_leaves_torchs_alone(cfg: TrainConfig) -> None:
     before = torch.random.get_rng_state()
-    one, same, other = (checkpoint.random_encoder(cfg, seed).embed.weight for seed in (1, 1, 2))
+    one, same, other = (random_encoder(cfg, seed).embed.weight for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert torch.equal(before, torch.random.get_rng_state())

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from octshard.config.train import RunConfig
+from octshard.devices import select
+from octshard.devices.backend import map_tensors
 from octshard.errors import UsageError
-from octshard.train import device
-from octshard.train.batch import Batch
-from octshard.train.order import StreamPosition
+from octshard.stream.batch import Batch
+from octshard.stream.sampler import StreamPosition
 
 
 class Pair(NamedTuple):
@@ -20,7 +21,7 @@ class Pair(NamedTuple):
 def test_tensors_are_found_in_nested_values() -> None:
     one = torch.ones(2)
     batch = Batch(one, one, one, one, ("k",), (0,), 1, StreamPosition(0, 1), (), ("k",))
-    doubled = device.map_tensors({"a": [Pair(one, "n"), 3], "b": (batch, None)}, lambda t: t * 2)
+    doubled = map_tensors({"a": [Pair(one, "n"), 3], "b": (batch, None)}, lambda t: t * 2)
     assert doubled["a"][0].x.tolist() == [2.0, 2.0]
     assert (doubled["a"][0].name, doubled["a"][1], doubled["b"][1]) == ("n", 3, None)
     assert doubled["b"][0].mean_B.tolist() == [2.0, 2.0]
@@ -28,7 +29,7 @@ def test_tensors_are_found_in_nested_values() -> None:
 
 
 def test_fetched_tensors_are_nobody_elses() -> None:
-    backend = device.open_backend(RunConfig(device="cpu"))
+    backend = select.open_backend(RunConfig(device="cpu"))
     weight = torch.zeros(3, requires_grad=True)
     copy = backend.fetch({"w": weight})["w"]
     with torch.no_grad():
@@ -40,33 +41,33 @@ def test_fetched_tensors_are_nobody_elses() -> None:
 def test_precision_is_autocast() -> None:
     x = torch.ones(2, 2)
     for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
-        with device.open_backend(RunConfig(device="cpu", precision=precision)).autocast():
+        with select.open_backend(RunConfig(device="cpu", precision=precision)).autocast():
             assert (x @ x).dtype == dtype
 
 
 def test_threads_are_set_when_the_config_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    device.open_backend(RunConfig(device="cpu", cpu_threads=0))
-    device.open_backend(RunConfig(device="cpu", cpu_threads=3))
+    select.open_backend(RunConfig(device="cpu", cpu_threads=0))
+    select.open_backend(RunConfig(device="cpu", cpu_threads=3))
     assert asked == [3]
 
 
 def test_what_is_not_there_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="torch sees no GPU here"):
-        device.open_backend(RunConfig(device="cuda"))
+        select.open_backend(RunConfig(device="cuda"))
     with pytest.raises(UsageError, match="want auto, cpu, cuda, xla"):
-        device.open_backend(RunConfig(device="tpu"))
+        select.open_backend(RunConfig(device="tpu"))
     with pytest.raises(UsageError, match="want bf16 or fp32"):
-        device.open_backend(RunConfig(device="cpu", precision="fp16"))
+        select.open_backend(RunConfig(device="cpu", precision="fp16"))
 
 
 def test_auto_is_cuda_then_a_tpu_then_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("PJRT_DEVICE", "TPU")
-    assert device._automatic() == "xla"
+    assert select._automatic() == "xla"
     monkeypatch.setenv("PJRT_DEVICE", "CPU")
-    assert device._automatic() == "cpu"
+    assert select._automatic() == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert device._automatic() == "cuda"
+    assert select._automatic() == "cuda"

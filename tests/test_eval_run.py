@@ -18,9 +18,9 @@ from octshard.dataset import shard, tables
 from octshard.errors import OctshardError, UsageError
 from octshard.eval import features, labels, run
 from octshard.imaging.intensity import histogram, moments
+from octshard.models import checkpoint
+from octshard.models.vit import Encoder
 from octshard.rng import rng_for
-from octshard.train import checkpoint
-from octshard.train.vit import Encoder
 
 MODEL = ModelConfig([8, 32, 32], [4, 16, 16], width=24, depth=1, heads=2)
 GRID = [1e-3, 1e-1, 10.0]
@@ -159,7 +159,7 @@ def test_both_files_are_written_and_agree(result, eyes):
 
 
 def test_a_second_run_reads_no_shard_and_says_the_same(result, eyes, monkeypatch):
-    monkeypatch.setattr(run.stream, "evaluation", lambda *_: pytest.fail("shards were read again"))
+    monkeypatch.setattr(run.loader, "evaluation", lambda *_: pytest.fail("shards were read again"))
     assert run.linear_probe(eyes) == result
 
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from octshard.config.train import ModelConfig, RunConfig
+from octshard.devices import select
 from octshard.errors import OctshardError
 from octshard.eval import features
+from octshard.models.vit import Encoder
 from octshard.rng import rng_for
-from octshard.train import device
-from octshard.train.batch import Batch
-from octshard.train.order import StreamPosition
-from octshard.train.vit import Encoder
+from octshard.stream.batch import Batch
+from octshard.stream.sampler import StreamPosition
 
 KEYS = ("a", "b", "c", "d", "e")
 WANTED = features.Wanted(KEYS, "tables")
@@ -148,7 +148,7 @@ def test_encoder_features_are_the_mean_over_tokens_that_hold_the_volume():
     torch.manual_seed(0)
     encoder = Encoder(MODEL)
     given = batch(("a", "b"), 2)
-    backend = device.open_backend(RunConfig(device="cpu", precision="fp32"))
+    backend = select.open_backend(RunConfig(device="cpu", precision="fp32"))
     found = features.of_encoder("x", encoder, "1", backend).values_of(given)
     for i in range(2):
         d, h, w = given.valid_B3[i].tolist()

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from octshard.config.train import RunConfig
-from octshard.train import device, feed
+from octshard.devices import prefetch, select
+from octshard.devices.backend import Sent
 
-CPU = device.open_backend(RunConfig(device="cpu"))
+CPU = select.open_backend(RunConfig(device="cpu"))
 
 
 def counting(until: int, made: list[int], ended: threading.Event) -> Generator[torch.Tensor, None, None]:
@@ -24,7 +25,7 @@ def counting(until: int, made: list[int], ended: threading.Event) -> Generator[t
 
 def test_all_come_in_order_on_the_host_and_on_the_device() -> None:
     ended = threading.Event()
-    with feed.feeding(counting(20, [], ended), CPU) as fed:
+    with prefetch.feeding(counting(20, [], ended), CPU) as fed:
         assert [(int(one.host), int(one.device)) for one in fed] == [(n, n) for n in range(20)]
     assert ended.is_set()
 
@@ -33,7 +34,7 @@ def test_it_is_never_more_than_its_bound_ahead_and_closing_ends_it() -> None:
     made: list[int] = []
     ended = threading.Event()
     batches = counting(10**9, made, ended)  # held, so that nobody closes it but the feeder
-    with feed.feeding(batches, CPU) as fed:
+    with prefetch.feeding(batches, CPU) as fed:
         for number in range(5):
             assert int(next(fed).device) == number
             assert len(made) <= number + 3  # two ahead
@@ -51,16 +52,16 @@ def test_an_error_comes_out_at_its_turn(where: str, monkeypatch: pytest.MonkeyPa
         yield 2
 
     class Failing:
-        def send(self, value: int) -> device.Sent[int]:
+        def send(self, value: int) -> Sent[int]:
             if value == 2:
                 raise ZeroDivisionError("third")
-            return device.Sent(value)
+            return Sent(value)
 
-        def receive(self, sent: device.Sent[int]) -> int:
+        def receive(self, sent: Sent[int]) -> int:
             return sent.values
 
     backend: Any = Failing()
-    with feed.feeding(batches(), backend) as fed:
+    with prefetch.feeding(batches(), backend) as fed:
         assert [next(fed).device, next(fed).device] == [0, 1]
         with pytest.raises(ZeroDivisionError, match="third"):
             next(fed)

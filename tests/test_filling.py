@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octshard.train.filling import window
+from octshard.stream.collate import window
 
 sizes = st.tuples(*[st.integers(1, 30)] * 3)
 

@@ -19,8 +19,8 @@ from octshard.config.train import (
     TrainConfig,
 )
 from octshard.errors import UsageError
+from octshard.models.vit import patchify
 from octshard.train import jepa, masks, views
-from octshard.train.vit import patchify
 
 GOLDEN = Path(__file__).parent / "golden" / "jepa_step.json"
 SIZE, PATCH = (4, 12, 16), (2, 4, 4)

@@ -13,8 +13,9 @@ from tiny_run import config_for, write_dataset
 from octshard.config.train import TrainConfig
 from octshard.dataset.shard import BadSample
 from octshard.errors import OctshardError, UsageError
+from octshard.models import checkpoint
 from octshard.storage import lock, store
-from octshard.train import checkpoint, log, loop
+from octshard.train import log, loop
 from octshard.train.loop import Outcome
 
 LENGTH = ("run.samples_budget=32", "run.checkpoint_every_epochs=1")  # 8 steps, passes of 20 samples

@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from octshard.errors import UsageError
-from octshard.train import order
-from octshard.train.order import Domain, Order, StreamPosition
+from octshard.stream import sampler
+from octshard.stream.sampler import Domain, Order, StreamPosition
 
 counts = st.lists(st.integers(0, 40), min_size=1, max_size=9).filter(sum).map(tuple)
 orders = st.builds(
     Order,
     seed=st.integers(0, 3),
-    domains=counts.map(order.unmixed),
+    domains=counts.map(sampler.unmixed),
     lanes=st.sampled_from([1, 2, 8, 64]),
     shuffle_window=st.sampled_from([1, 2, 7, 256]),
 )
 
 
 def plain(seed: int, counts: tuple[int, ...], lanes: int, window: int) -> Order:
-    return Order(seed, order.unmixed(counts), lanes, window)
+    return Order(seed, sampler.unmixed(counts), lanes, window)
 
 
 def mixed(sizes: tuple[tuple[int, ...], ...], weights: tuple[float, ...], lanes: int = 64) -> Order:
@@ -48,11 +48,11 @@ def domain_of(given: Order, sample: int) -> int:
 
 @given(orders, st.integers(0, 5))
 def test_an_epoch_has_no_sample_twice_and_leaves_out_fewer_than_lanes(given: Order, epoch: int) -> None:
-    samples, passes = order.epoch_samples(given, epoch)
-    assert len(samples) == len(set(samples.tolist())) == order.epoch_length(given)
+    samples, passes = sampler.epoch_samples(given, epoch)
+    assert len(samples) == len(set(samples.tolist())) == sampler.epoch_length(given)
     assert 0 <= samples.min() <= samples.max() < given.samples
-    assert given.samples - len(samples) < order.lane_count(given.samples, given.lanes)
-    assert np.array_equal(samples, order.epoch_samples(given, epoch)[0])
+    assert given.samples - len(samples) < sampler.lane_count(given.samples, given.lanes)
+    assert np.array_equal(samples, sampler.epoch_samples(given, epoch)[0])
     assert set(passes.tolist()) == {epoch}
 
 
@@ -61,7 +61,7 @@ def test_an_epoch_has_no_sample_twice_and_leaves_out_fewer_than_lanes(given: Ord
     [(1, 64, 1), (15, 64, 1), (16, 64, 2), (511, 64, 32), (512, 64, 64), (9999, 6, 4)],
 )
 def test_lane_count_is_the_power_of_two_of_the_contract(samples: int, wanted: int, lanes: int) -> None:
-    assert order.lane_count(samples, wanted) == lanes
+    assert sampler.lane_count(samples, wanted) == lanes
 
 
 @given(
@@ -77,11 +77,11 @@ def test_batches_are_the_same_for_any_number_of_readers_and_from_any_point(
     given = plain(seed, counts, 64, 5)
     if len(counts) > 1 and min(sum(counts[::2]), sum(counts[1::2])) >= 64:  # mixed orders promise the same
         given = mixed((counts[::2], counts[1::2]), (1.0, 2.5))
-    whole = list(islice(order.draws(given, StreamPosition(0, 0), batch, 0, 1), cut + 3))
+    whole = list(islice(sampler.draws(given, StreamPosition(0, 0), batch, 0, 1), cut + 3))
     for readers in (1, 2, 4, 8):
         start = whole[cut - 1].position if cut else StreamPosition(0, 0)
         parts = [
-            list(islice(order.draws(given, start, batch, reader, readers), 3)) for reader in range(readers)
+            list(islice(sampler.draws(given, start, batch, reader, readers), 3)) for reader in range(readers)
         ]
         for k, expected in enumerate(whole[cut:]):
             together, epochs = np.empty(batch, np.int64), np.empty(batch, np.int64)
@@ -95,15 +95,15 @@ def test_batches_are_the_same_for_any_number_of_readers_and_from_any_point(
 
 def test_batches_laid_end_to_end_are_the_epochs_laid_end_to_end() -> None:
     given = plain(3, (10, 7, 9), 4, 4)
-    drawn = list(islice(order.draws(given, StreamPosition(0, 0), 7, 0, 1), 20))
+    drawn = list(islice(sampler.draws(given, StreamPosition(0, 0), 7, 0, 1), 20))
     seen = np.concatenate([one.samples_B for one in drawn])
-    epochs = np.concatenate([order.epoch_samples(given, epoch)[0] for epoch in range(7)])
+    epochs = np.concatenate([sampler.epoch_samples(given, epoch)[0] for epoch in range(7)])
     assert np.array_equal(seen, epochs[: len(seen)])
 
 
 def test_shuffling_stays_in_its_lane_and_block() -> None:
     given = plain(0, (64,), 8, 4)  # one shard: laid end to end, sample numbers are run coordinates
-    lanes_PL = order.epoch_samples(given, 0)[0].reshape(8, 8)
+    lanes_PL = sampler.epoch_samples(given, 0)[0].reshape(8, 8)
     for lane in range(8):
         run = lanes_PL[:, lane]
         assert sorted(run[:4]) == list(range(8 * lane, 8 * lane + 4))
@@ -113,20 +113,20 @@ def test_shuffling_stays_in_its_lane_and_block() -> None:
 def test_epochs_and_seeds_differ() -> None:
     given = plain(0, (30, 30, 30), 4, 16)
     other = plain(1, (30, 30, 30), 4, 16)
-    first = order.epoch_samples(given, 0)[0]
-    assert not np.array_equal(first, order.epoch_samples(given, 1)[0])
-    assert not np.array_equal(first, order.epoch_samples(other, 0)[0])
+    first = sampler.epoch_samples(given, 0)[0]
+    assert not np.array_equal(first, sampler.epoch_samples(given, 1)[0])
+    assert not np.array_equal(first, sampler.epoch_samples(other, 0)[0])
 
 
 def test_readers_that_divide_neither_batch_nor_lanes_are_refused() -> None:
     with pytest.raises(UsageError, match="3 readers"):
-        order.check_readers(plain(0, (640,), 64, 8), 12, 3)
+        sampler.check_readers(plain(0, (640,), 64, 8), 12, 3)
     with pytest.raises(UsageError, match="4 readers"):
-        order.check_readers(plain(0, (20,), 64, 8), 8, 4)
+        sampler.check_readers(plain(0, (20,), 64, 8), 8, 4)
     with pytest.raises(UsageError, match="0 samples"):
-        order.check_readers(plain(0, (0,), 64, 8), 8, 1)
+        sampler.check_readers(plain(0, (0,), 64, 8), 8, 1)
     with pytest.raises(UsageError, match="another data set"):
-        next(order.draws(plain(0, (20,), 64, 8), StreamPosition(0, 21), 2, 0, 1))
+        next(sampler.draws(plain(0, (20,), 64, 8), StreamPosition(0, 21), 2, 0, 1))
 
 
 weighted = st.builds(
@@ -134,19 +134,19 @@ weighted = st.builds(
     st.tuples(*[st.lists(st.integers(1, 30), min_size=1, max_size=4).map(tuple)] * 3),
     st.tuples(*[st.sampled_from([1.0, 2.0, 3.0])] * 3),
     st.sampled_from([1, 4, 64]),
-).filter(lambda one: 0 not in order.shares(one).sum(axis=0))
+).filter(lambda one: 0 not in sampler.shares(one).sum(axis=0))
 
 
 @given(weighted)
 @settings(max_examples=60, deadline=None)
 def test_domains_come_at_their_weights_and_every_pass_is_whole(given: Order) -> None:
     """Over many epochs laid end to end, every lane goes through its run of a domain again and again."""
-    lanes = order.lanes_of(given)
+    lanes = sampler.lanes_of(given)
     weights = [domain.weight for domain in given.domains]
     seen: dict[tuple[int, int, int], list[int]] = {}
     for epoch in range(4):
-        samples, passes = order.epoch_samples(given, epoch)
-        assert len(samples) == order.epoch_length(given)
+        samples, passes = sampler.epoch_samples(given, epoch)
+        assert len(samples) == sampler.epoch_length(given)
         drawn = [domain_of(given, sample) for sample in samples.tolist()]
         for at, weight in enumerate(weights):
             assert abs(drawn.count(at) - len(samples) * weight / sum(weights)) < 1
@@ -172,7 +172,7 @@ def test_domains_come_at_their_weights_and_every_pass_is_whole(given: Order) -> 
 def test_devices_drawn_equally_mix_in_every_batch() -> None:
     """4 devices of 4,000, 1,000, 600 and 520 samples: each is a quarter, spread as independent draws are."""
     given = mixed(((500,) * 8, (500, 500), (600,), (520,)), (1.0,) * 4)
-    samples, _ = order.epoch_samples(given, 0)
+    samples, _ = sampler.epoch_samples(given, 0)
     drawn = np.asarray([domain_of(given, sample) for sample in samples])
     assert np.bincount(drawn).tolist() == [len(samples) // 4] * 4
     batches = drawn[: len(drawn) // 128 * 128].reshape(-1, 128)
@@ -186,7 +186,7 @@ def test_devices_drawn_equally_mix_in_every_batch() -> None:
 def test_shuffling_leaves_no_trace_of_the_order_of_storage(epoch: int) -> None:
     """Samples of a participant lie together; 40 shards of 50 samples, 4 of each participant."""
     given = plain(0, (50,) * 40, 64, 256)
-    samples, _ = order.epoch_samples(given, epoch)
+    samples, _ = sampler.epoch_samples(given, epoch)
     rank = spearmanr(np.arange(len(samples)), samples).statistic
     assert abs(rank) < 4 / np.sqrt(len(samples))  # 4 standard deviations of unrelated orders
     participants = samples[: len(samples) // 64 * 64].reshape(-1, 64) // 4
@@ -196,23 +196,23 @@ def test_shuffling_leaves_no_trace_of_the_order_of_storage(epoch: int) -> None:
 
 def test_a_substitute_is_another_sample_of_the_same_lane() -> None:
     given = plain(0, (50,) * 8, 4, 16)
-    lanes_PL = order.epoch_samples(given, 2)[0].reshape(-1, 4)
+    lanes_PL = sampler.epoch_samples(given, 2)[0].reshape(-1, 4)
     sample = int(lanes_PL[7, 3])
-    found = {order.substitute(given, sample, 2, attempt) for attempt in range(40)}
+    found = {sampler.substitute(given, sample, 2, attempt) for attempt in range(40)}
     assert len(found) > 20
     assert found <= set(lanes_PL[:, 3].tolist()) - {sample}
-    assert order.substitute(given, sample, 2, 0) == order.substitute(given, sample, 2, 0)
+    assert sampler.substitute(given, sample, 2, 0) == sampler.substitute(given, sample, 2, 0)
     with pytest.raises(UsageError, match="no other sample in the lane"):
-        order.substitute(plain(0, (1,), 1, 1), 0, 0, 0)
+        sampler.substitute(plain(0, (1,), 1, 1), 0, 0, 0)
 
 
 def test_domains_without_samples_or_weight_are_refused() -> None:
     with pytest.raises(UsageError, match="the domain d1 has weight 0"):
-        order.check_readers(mixed(((64,), (64,)), (1.0, 0.0)), 8, 1)
+        sampler.check_readers(mixed(((64,), (64,)), (1.0, 0.0)), 8, 1)
     with pytest.raises(UsageError, match="the domain d1 holds 0 samples"):
-        order.check_readers(mixed(((64,), (0,)), (1.0, 1.0)), 8, 1)
+        sampler.check_readers(mixed(((64,), (0,)), (1.0, 1.0)), 8, 1)
     with pytest.raises(UsageError, match=r"the domain d1 with weight 0\.001 would never be seen"):
-        order.check_readers(mixed(((64,), (64,)), (1.0, 0.001)), 8, 1)
+        sampler.check_readers(mixed(((64,), (64,)), (1.0, 0.001)), 8, 1)
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.sampled_from([1, 2, 3]))
@@ -220,7 +220,7 @@ def test_evaluation_sees_every_sample_once(samples: int, batch: int, readers: in
     seen: list[int] = []
     lengths = set()
     for reader in range(readers):
-        found = list(order.table_draws(samples, batch, reader, readers))
+        found = list(sampler.table_draws(samples, batch, reader, readers))
         lengths.add(len(found))
         for numbers, count in found:
             assert len(numbers) == batch
@@ -234,6 +234,6 @@ def test_an_epoch_of_50_000_samples_is_drawn_quickly() -> None:
     took = []
     for epoch in range(3):
         start = time.process_time()
-        order.epoch_samples(given, epoch)
+        sampler.epoch_samples(given, epoch)
         took.append(time.process_time() - start)
     assert min(took) < 0.1

@@ -8,7 +8,7 @@ import torch
 
 from octshard.config.train import ModelConfig
 from octshard.errors import UsageError
-from octshard.train import position
+from octshard.models import position
 
 GRID = (3, 4, 5)
 

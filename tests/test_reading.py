@@ -20,11 +20,12 @@ from octshard.dataset.tables import Row
 from octshard.errors import OctshardError
 from octshard.storage import remote as requests_module
 from octshard.storage import store
-from octshard.train import reading
-from octshard.train.cache import Cache
-from octshard.train.copies import Shard
-from octshard.train.reading import Asked, Reading, Scratch
-from octshard.train.table import Entry
+from octshard.stream import read, read_ahead
+from octshard.stream.cache import Cache
+from octshard.stream.cache_folder import Shard
+from octshard.stream.index import Entry
+from octshard.stream.read import Scratch
+from octshard.stream.read_ahead import Asked, Reading
 
 SIZE = 512
 
@@ -95,7 +96,7 @@ def test_neighbours_that_are_asked_for_together_come_in_one_request(
     remote: str, requests: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A block of 16 samples in any order is 4 requests of 4 samples; 16 without read-ahead."""
-    monkeypatch.setattr(reading, "REQUEST", 4 * SIZE)
+    monkeypatch.setattr(read_ahead, "REQUEST", 4 * SIZE)
     entries = entries_of(remote, 16)
     random.Random(1).shuffle(entries)
     with planned(entries) as (one, asked):
@@ -126,7 +127,7 @@ def test_held_counts_a_reply_until_its_last_sample_is_used(
     remote: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four come in one reply, the fifth by itself."""
-    monkeypatch.setattr(reading, "REQUEST", 4 * SIZE)
+    monkeypatch.setattr(read_ahead, "REQUEST", 4 * SIZE)
     held = []
     with opened(connections=0) as one:  # requests are made by hand
         asked = [one.ask(entry) for entry in entries_of(remote, 5)]
@@ -216,7 +217,7 @@ def test_a_shard_that_is_not_the_tables_is_an_error(
         with pytest.raises(wanted, match=r"0\.tar at 0 \(key0-0\): the shard") as raised:
             one.take(asked, Scratch())
     with pytest.raises(wanted, match=r"0\.tar at 0 \(key0-0\): the shard"):
-        reading.read_now(entry, Scratch())
+        read.read_now(entry, Scratch())
     assert "\n" not in str(raised.value)
 
 
@@ -288,7 +289,7 @@ def test_a_store_that_fails_one_request_in_five_gives_the_same_bytes(
     faulty: faulty_store.FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requests_module.random, "uniform", lambda low, high: 0.0)
-    monkeypatch.setattr(reading, "REQUEST", 1)
+    monkeypatch.setattr(read_ahead, "REQUEST", 1)
     entries = entries_of(f"gs://{faulty_store.BUCKET}/{uuid.uuid4().hex}", 25)
     kinds: list[str | int] = [503, faulty_store.RESET, 429, faulty_store.SHORT, 500]
     asked_before = len(faulty.asked)

@@ -11,10 +11,11 @@ from tiny_run import config_for, write_dataset
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.storage import store
-from octshard.train import order, rehearsal
-from octshard.train.order import StreamPosition
+from octshard.stream import sampler, simulate
+from octshard.stream.index import open_table, order_of
+from octshard.stream.sampler import StreamPosition
+from octshard.train import rehearsal
 from octshard.train.rehearsal import Rate
-from octshard.train.table import open_table, order_of
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +34,10 @@ def config_of(shards: str, *more: str) -> TrainConfig:
 def test_the_simulation_is_what_the_readers_get(shards: str) -> None:
     cfg = config_of(shards, "data.balance=device", "data.lanes=4")
     table = open_table(cfg, "train", 0)
-    found = rehearsal.simulate(table, cfg, 8, 2)
+    found = simulate.simulate(table, cfg, 8, 2)
     seen = []
     for reader in range(2):
-        drawn = order.draws(order_of(table, cfg), StreamPosition(0, 0), 8, reader, 2)
+        drawn = sampler.draws(order_of(table, cfg), StreamPosition(0, 0), 8, reader, 2)
         mine = [next(drawn).samples_B for _ in range(found.batches)]
         seen.append(np.concatenate(mine))
         nbytes = sum(table.entries[i].stop - table.entries[i].start for i in seen[-1])
@@ -57,12 +58,12 @@ def test_an_order_that_is_not_shuffled_is_told(shards: str) -> None:
     """One lane and blocks of one: shard by shard, so that a batch holds one device and one participant."""
     cfg = config_of(shards.split(",")[0], "data.lanes=1", "data.shuffle_window=1")
     table = open_table(cfg, "train", 0)
-    samples, _ = order.epoch_samples(order_of(table, cfg), 0)
-    assert rehearsal.simulate(table, cfg, 5, 1).rank_correlation == pytest.approx(
+    samples, _ = sampler.epoch_samples(order_of(table, cfg), 0)
+    assert simulate.simulate(table, cfg, 5, 1).rank_correlation == pytest.approx(
         np.corrcoef(np.arange(64), samples)[0, 1]
     )
     mixed = config_of(shards, "data.lanes=1", "data.shuffle_window=1")
-    assert rehearsal.simulate(open_table(mixed, "train", 0), mixed, 4, 1).spread > 1.7
+    assert simulate.simulate(open_table(mixed, "train", 0), mixed, 4, 1).spread > 1.7
 
 
 def test_the_slowest_stage_is_named_with_what_helps(shards: str) -> None:
@@ -70,7 +71,7 @@ def test_the_slowest_stage_is_named_with_what_helps(shards: str) -> None:
     assert rehearsal.bottleneck(rates).stage == "unpack"
     cfg = config_of(shards, "data.read_ahead_bytes=1000")
     table = open_table(cfg, "train", 0)
-    simulated = rehearsal.simulate(table, cfg, 4, 1)
+    simulated = simulate.simulate(table, cfg, 4, 1)
     assert "data.threads=2" in rehearsal.advice(rates[1], simulated, table, cfg)
     assert "faster disk" in rehearsal.advice(rates[0], simulated, table, cfg)
     far = f"memory://{uuid.uuid4().hex}"
@@ -133,5 +134,5 @@ def test_blocks_and_bytes_are_those_of_one_reader(shards: str) -> None:
     table = open_table(cfg, "train", 0)
     mean = np.mean([entry.stop - entry.start for entry in table.entries])
     for readers in (1, 4):
-        found = rehearsal.simulate(table, cfg, 8, readers)
+        found = simulate.simulate(table, cfg, 8, readers)
         assert found.block_bytes == pytest.approx(24 * mean / readers, abs=1)

@@ -22,13 +22,13 @@ from octshard.config.train import TrainConfig
 from octshard.dataset import tables
 from octshard.dataset.shard import BadSample
 from octshard.dataset.tables import Row
+from octshard.devices.buffers import Buffers
 from octshard.errors import OctshardError, UsageError
 from octshard.storage import remote, store
-from octshard.train import order, reading, stream
-from octshard.train.batch import Batch, Share, Way
-from octshard.train.buffers import Buffers
-from octshard.train.order import StreamPosition
-from octshard.train.table import Entry, Table, open_table, order_of
+from octshard.stream import loader, read_ahead, sampler
+from octshard.stream.batch import Batch, Share, Way
+from octshard.stream.index import Entry, Table, open_table, order_of
+from octshard.stream.sampler import StreamPosition
 
 WHOLE = Share(4, 0, 1)
 START = StreamPosition(0, 0)
@@ -51,14 +51,14 @@ def config_of(shards: str, *more: str) -> TrainConfig:
 
 
 def take(table: Table, cfg: TrainConfig, share: Share, start: StreamPosition, batches: int) -> list[Batch]:
-    with contextlib.closing(stream.training(table, cfg, share, start, WAY)) as found:
+    with contextlib.closing(loader.training(table, cfg, share, start, WAY)) as found:
         return list(islice(found, batches))
 
 
 def test_batches_follow_the_order_and_hold_the_stored_voxels(shards: str) -> None:
     cfg = config_of(shards, "data.threads=3")
     table = open_table(cfg, "train", 0)
-    expected = order.draws(order_of(table, cfg), START, 4, 0, 1)
+    expected = sampler.draws(order_of(table, cfg), START, 4, 0, 1)
     for batch, draw in zip(take(table, cfg, WHOLE, START, 9), expected, strict=False):
         assert batch.keys == tuple(table.entries[i].row.key for i in draw.samples_B)
         assert batch.epoch_B == tuple(draw.passes_B)
@@ -99,13 +99,13 @@ def test_readers_and_resumes_give_the_tail_of_the_same_batches(shards: str) -> N
 def test_evaluation_sees_all_once_in_table_order_with_centre_crops(shards: str) -> None:
     cfg = config_of(shards)
     table = open_table(cfg, "val", 0)
-    batches = list(stream.evaluation(table, cfg, WHOLE, 0, WAY))
+    batches = list(loader.evaluation(table, cfg, WHOLE, 0, WAY))
     assert [(batch.count, len(batch.keys)) for batch in batches] == [(4, 4), (2, 4)]
     seen = [key for batch in batches for key in batch.keys[: batch.count]]
     assert seen == [entry.row.key for entry in table.entries]
     centre = voxels_of(batches[1].keys[0], SHAPE)[:, :, 4:20]
     assert np.array_equal(batches[1].voxels_BDHW[0, :6, :20].numpy(), centre)
-    assert len(list(stream.evaluation(table, cfg, WHOLE, 3, WAY))) == 1
+    assert len(list(loader.evaluation(table, cfg, WHOLE, 3, WAY))) == 1
 
 
 def test_a_limited_evaluation_takes_its_share_of_every_dataset(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_limited_evaluation_takes_its_share_of_every_dataset(tmp_path: Path) -
     folders = [write_dataset(tmp_path / name, {"val": 8}, device=name) for name in ("one", "two", "three")]
     cfg = config_of(",".join(folders))
     table = open_table(cfg, "val", 0)
-    batches = list(stream.evaluation(table, cfg, WHOLE, 12, WAY))
+    batches = list(loader.evaluation(table, cfg, WHOLE, 12, WAY))
     devices = [key.split("-")[1] for batch in batches for key in batch.keys[: batch.count]]
     assert devices == ["one"] * 4 + ["two"] * 4 + ["three"] * 4
 
@@ -145,7 +145,7 @@ def test_an_error_in_prepare_reaches_the_consumer_at_its_turn(shards: str) -> No
             raise ZeroDivisionError("third batch")
         return batch
 
-    batches = stream.training(table, cfg, WHOLE, START, way_of(prepare))
+    batches = loader.training(table, cfg, WHOLE, START, way_of(prepare))
     assert [next(batches).position.samples_seen for _ in range(2)] == [4, 8]
     with pytest.raises(ZeroDivisionError, match="third batch"):
         next(batches)
@@ -162,7 +162,7 @@ def test_prefetch_is_bounded_and_closing_stops_the_threads(shards: str) -> None:
         return made[-1]
 
     way = Way(lambda batch: batch, counted, pytest.fail)
-    batches = stream.training(open_table(cfg, "train", 0), cfg, WHOLE, START, way)
+    batches = loader.training(open_table(cfg, "train", 0), cfg, WHOLE, START, way)
     for taken in range(4):
         next(batches)
         assert len(made) == 3 + taken
@@ -177,14 +177,14 @@ def test_read_ahead_is_bounded_in_bytes(shards: str, where: str, monkeypatch: py
     size = max(entry.stop - entry.start for entry in open_table(near, "train", 0).entries)
     there = shards if where == "near" else remote_copy(shards, f"memory://{uuid.uuid4().hex}")
     held: list[int] = []
-    honest = reading.Reading.ask
+    honest = read_ahead.Reading.ask
 
-    def asked(one: reading.Reading, entry: Entry) -> reading.Asked:
+    def asked(one: read_ahead.Reading, entry: Entry) -> read_ahead.Asked:
         found = honest(one, entry)
         held.append(one.held)
         return found
 
-    monkeypatch.setattr(reading.Reading, "ask", asked)
+    monkeypatch.setattr(read_ahead.Reading, "ask", asked)
     for bound in (1, 10 * size):
         held.clear()
         cfg = config_of(there, f"data.read_ahead_bytes={bound}", "data.prefetch_bytes=100000000")
@@ -242,7 +242,7 @@ def test_a_remote_store_gives_the_batches_of_a_local_one(shards: str, how: str, 
     near_cfg, far_cfg = config_of(shards, how), config_of(far, how, *cache)
     near, there = (open_table(cfg, "train", 0) for cfg in (near_cfg, far_cfg))
     way = Way(lambda batch: batch, Buffers().take, lambda line: None)  # a full cache says that it is
-    with contextlib.closing(stream.training(there, far_cfg, WHOLE, START, way)) as found:
+    with contextlib.closing(loader.training(there, far_cfg, WHOLE, START, way)) as found:
         batches = list(islice(found, 13))
     assert same(take(near, near_cfg, WHOLE, START, 13), batches)
 
@@ -333,7 +333,7 @@ def test_substitutes_are_few_or_the_run_stops(shards: str, tmp_path: Path) -> No
         cfg = config_of(
             two, "data.on_bad_sample=substitute", "data.max_substitutes=1", f"data.threads={threads}"
         )
-        given = stream.training(open_table(cfg, "train", 0), cfg, WHOLE, START, WAY)
+        given = loader.training(open_table(cfg, "train", 0), cfg, WHOLE, START, WAY)
         with pytest.raises(BadSample, match=text):  # noqa: PT012 (the batches before the error are counted)
             lengths.append(0)
             while True:
@@ -341,14 +341,14 @@ def test_substitutes_are_few_or_the_run_stops(shards: str, tmp_path: Path) -> No
                 lengths[-1] += 1
     assert lengths[0] == lengths[1] > 0
     with pytest.raises(UsageError, match=r"data\.on_bad_sample=skip: unknown, want raise or substitute"):
-        stream.check(config_of(copy, "data.on_bad_sample=skip"))
+        loader.check(config_of(copy, "data.on_bad_sample=skip"))
 
 
 def test_evaluation_takes_no_substitutes(shards: str, tmp_path: Path) -> None:
     copy, _ = damaged(shards, tmp_path, flipped)
     cfg = config_of(copy, "data.on_bad_sample=substitute")
     with pytest.raises(BadSample, match="xxh3"):
-        list(stream.evaluation(open_table(cfg, "train", 0), cfg, WHOLE, 0, WAY))
+        list(loader.evaluation(open_table(cfg, "train", 0), cfg, WHOLE, 0, WAY))
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut"])
@@ -363,7 +363,7 @@ def test_damage_at_every_block_is_an_error_or_changes_nothing(
     intact = path.read_bytes()
 
     def everything() -> list[Batch]:
-        return list(stream.evaluation(table, cfg, WHOLE, 0, WAY))
+        return list(loader.evaluation(table, cfg, WHOLE, 0, WAY))
 
     whole = everything()
     for at in range(0, len(intact), 512):
@@ -383,11 +383,11 @@ sys.path.insert(0, {tests!r})
 from pathlib import Path
 import numpy as np
 from tiny_run import config_for
-from octshard.train import stream
-from octshard.train.buffers import Buffers
-from octshard.train.order import StreamPosition
-from octshard.train.batch import Share, Way
-from octshard.train.table import open_table
+from octshard.stream import loader
+from octshard.devices.buffers import Buffers
+from octshard.stream.sampler import StreamPosition
+from octshard.stream.batch import Share, Way
+from octshard.stream.index import open_table
 
 cfg = config_for({shards!r}, "nowhere", "data.threads=2")
 log = Path({log!r})
@@ -399,7 +399,7 @@ def read(readers, until):
     way = Way(lambda batch: batch, Buffers().take, print)
     with contextlib.ExitStack() as stack, open(log, "a") as file:
         streams = [stack.enter_context(contextlib.closing(
-            stream.training(table, cfg, Share(8, r, readers), start, way))) for r in range(readers)]
+            loader.training(table, cfg, Share(8, r, readers), start, way))) for r in range(readers)]
         for _ in range(until - len(lines)):
             parts = [next(one) for one in streams]
             assert len({{part.position for part in parts}}) == 1
@@ -456,7 +456,7 @@ def test_a_copy_that_rots_in_the_cache_is_read_again_from_the_store(shards: str,
     said: list[str] = []
     way = Way(lambda batch: batch, Buffers().take, said.append)
     table = open_table(cfg, "train", 0)
-    with contextlib.closing(stream.training(table, cfg, WHOLE, START, way)) as batches:
+    with contextlib.closing(loader.training(table, cfg, WHOLE, START, way)) as batches:
         found = list(islice(batches, 8))
         for _ in range(200):  # epochs, until all four shards are there
             if len(list(tmp_path.glob("*.tar"))) == 4:

@@ -9,9 +9,9 @@ from tiny_run import config_for, write_dataset
 from octshard.config.train import TrainConfig
 from octshard.dataset import tables
 from octshard.errors import OctshardError, UsageError
-from octshard.train import order
-from octshard.train.order import StreamPosition
-from octshard.train.table import open_table, order_of, want_separate
+from octshard.stream import sampler
+from octshard.stream.index import open_table, order_of, want_separate
+from octshard.stream.sampler import StreamPosition
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +75,8 @@ def test_devices_can_be_drawn_equally_or_by_weight(tmp_path: Path) -> None:
     for more, share in (("data.balance=device", 0.5), ("data.weights=[1,3]", 0.75)):
         cfg = config_of(both, more)
         table = open_table(cfg, "train", 0)
-        assert order.epoch_length(order_of(table, cfg)) == 56
-        draw = next(order.draws(order_of(table, cfg), StreamPosition(0, 0), 56, 0, 1))
+        assert sampler.epoch_length(order_of(table, cfg)) == 56
+        draw = next(sampler.draws(order_of(table, cfg), StreamPosition(0, 0), 56, 0, 1))
         devices = [table.entries[sample].row.device for sample in draw.samples_B]
         assert devices.count("two") == share * 56
     assert draw.passes_B.max() == 2  # 42 samples of 16: a third pass
@@ -87,7 +87,7 @@ def test_devices_can_be_drawn_equally_or_by_weight(tmp_path: Path) -> None:
     ):
         cfg = config_of(both, more)
         with pytest.raises(UsageError, match=re.escape(text)):
-            order.check_readers(order_of(open_table(cfg, "train", 0), cfg), 4, 1)
+            sampler.check_readers(order_of(open_table(cfg, "train", 0), cfg), 4, 1)
     cfg = config_of(both, "data.weights=[1,1]", "data.balance=device")
     with pytest.raises(UsageError, match="want one of the two"):
         order_of(open_table(cfg, "train", 0), cfg)

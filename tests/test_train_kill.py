@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from tiny_run import config_for, write_dataset
 
-from octshard.train import checkpoint, log
+from octshard.models import checkpoint
+from octshard.train import log
 
 SCRIPT = """
 import os, signal, sys

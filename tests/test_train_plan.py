@@ -8,11 +8,11 @@ import pytest
 from tiny_run import config_for, write_dataset
 
 from octshard.errors import UsageError
+from octshard.stream.batch import Share
+from octshard.stream.index import open_table
 from octshard.train import plan
-from octshard.train.batch import Share
 from octshard.train.optim import Length
 from octshard.train.plan import Plan
-from octshard.train.table import open_table
 
 
 @pytest.fixture(scope="module")

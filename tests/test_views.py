@@ -14,6 +14,7 @@ from monai.transforms import AdjustContrast, NormalizeIntensity
 
 from octshard.config.train import ViewConfig
 from octshard.errors import UsageError
+from octshard.models import normalize
 from octshard.train import views, warp
 
 SHAPE = (4, 5, 6)
@@ -138,7 +139,9 @@ def test_noise_has_the_variance_of_its_two_parts(speckle: float, noise: float) -
 def test_plain_is_the_target_view_without_flips() -> None:
     voxels, mean, std, valid = batch([SHAPE, (3, 4, 5)])
     drawn = views.draw(ViewConfig(flip_d=0, flip_w=0, zoom=0, shift=0, tilt=0), 0, [0, 0], ["a", "b"])
-    assert torch.equal(views.plain(voxels, mean, std, valid), views.apply(voxels, mean, std, valid, drawn)[1])
+    assert torch.equal(
+        normalize.plain(voxels, mean, std, valid), views.apply(voxels, mean, std, valid, drawn)[1]
+    )
 
 
 def test_a_blank_volume_stays_finite_and_padding_zero_under_noise() -> None:
@@ -241,7 +244,7 @@ def test_nothing_asked_for_is_nothing_done() -> None:
     assert still.affine is None
     voxels, mean, std, valid = batch([SHAPE, (3, 4, 5)])
     context, target = views.apply(voxels, mean, std, valid, still)
-    assert torch.equal(target, views.plain(voxels, mean, std, valid))
+    assert torch.equal(target, normalize.plain(voxels, mean, std, valid))
     torch.testing.assert_close(context, target, atol=1e-5, rtol=1e-5)
 
 
@@ -252,7 +255,7 @@ def test_apply_leaves_its_inputs_alone() -> None:
         values = [either, mean, std, valid, *tensors(drawn)]
         before = [value.clone() for value in values]
         views.apply(either, mean, std, valid, drawn)
-        views.plain(either, mean, std, valid)
+        normalize.plain(either, mean, std, valid)
         assert all(torch.equal(one, two) for one, two in zip(before, values, strict=True))
 
 

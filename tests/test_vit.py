@@ -7,7 +7,7 @@ from torch import nn
 
 from octshard.config.train import ModelConfig
 from octshard.imaging.volume import valid_tokens
-from octshard.train import vit
+from octshard.models import vit
 
 GRID = (2, 3, 4)
 PATCH = (2, 4, 4)

@@ -5,11 +5,12 @@ import torch
 from torch import Tensor
 
 from octshard.config.train import RunConfig
+from octshard.devices import select
 from octshard.errors import OctshardError
-from octshard.train import device, watch
+from octshard.train import watch
 from octshard.train.watch import Recent, Watch
 
-CPU = device.open_backend(RunConfig(device="cpu"))
+CPU = select.open_backend(RunConfig(device="cpu"))
 
 
 def seen_with(sums: list[float], tokens_RF: Tensor) -> Watch:

@@ -39,7 +39,8 @@ sys.path.insert(0, {tests!r})
 import torch
 from tiny_run import config_for
 from octshard.dataset.shard import BadSample
-from octshard.train import device, loop
+from octshard.devices import select
+from octshard.train import loop
 
 found = {{}}
 for name, more in {runs!r}.items():
@@ -52,7 +53,7 @@ try:
     loop.train(config_for({bad!r}, {out!r} + "/bad", *settings), lambda line: None, lambda *_: None)
 except BadSample as error:
     found["bad"] = str(error)
-backend = device.open_backend(cfg.run)
+backend = select.open_backend(cfg.run)
 found["devices"] = backend.devices
 import torch_xla
 found["sharding"] = torch_xla._XLAC._get_xla_sharding_spec(backend.receive(backend.send(torch.zeros(4, 2))))

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from octshard.devices.backend import Backend, put
 from octshard.errors import OctshardError
 from octshard.imaging.resample import matrix, taps
+from octshard.models import normalize
+from octshard.models.vit import Encoder
 from octshard.storage import store
-from octshard.train import device, views
-from octshard.train.batch import Batch
-from octshard.train.device import Backend
-from octshard.train.vit import Encoder
+from octshard.stream.batch import Batch
 
 VERSION = 1  # of what is computed here: a change of a feature's meaning makes kept files stale
 EN_FACE = (8, 8)  # cells along D, W of the raw en face picture
@@ -60,9 +60,9 @@ def of_encoder(name: str, encoder: Encoder, digest: str, backend: Backend) -> So
     encoder = encoder.to(backend.device).eval()
 
     def values_of(batch: Batch) -> np.ndarray:
-        here = device.put(backend, batch)
+        here = put(backend, batch)
         with torch.no_grad(), backend.autocast():
-            x_BCDHW = views.plain(here.voxels_BDHW, here.mean_B, here.std_B, here.valid_B3)
+            x_BCDHW = normalize.plain(here.voxels_BDHW, here.mean_B, here.std_B, here.valid_B3)
             values_BF = encoder.pool(encoder(x_BCDHW), encoder.valid_tokens(here.valid_B3))
         backend.sync()
         return backend.fetch(values_BF).float().numpy()  # waits for the device

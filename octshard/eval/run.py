@@ -13,15 +13,17 @@ import numpy as np
 from octshard.config import fields
 from octshard.config.eval import ProbeConfig
 from octshard.config.train import TrainConfig
+from octshard.devices import select
 from octshard.errors import UsageError
 from octshard.eval import features, labels, probe, report, score
 from octshard.eval.labels import Chosen
 from octshard.eval.report import Arm, Control, ProbeResult
+from octshard.models.encoder import load_encoder, random_encoder
 from octshard.rng import rng_for, seed_for
 from octshard.storage import store
-from octshard.train import checkpoint, device, stream
-from octshard.train.batch import Batch, Share, Way
-from octshard.train.table import Table, open_table
+from octshard.stream import loader
+from octshard.stream.batch import Batch, Share, Way
+from octshard.stream.index import Table, open_table
 
 PRETRAINED, RANDOM, INTENSITY = "pretrained", "random-init", "raw-intensity"
 FEW = 10  # test participants of a class below which its interval deserves a warning
@@ -33,17 +35,17 @@ def linear_probe(cfg: ProbeConfig, progress: Progress | None = None) -> ProbeRes
     tell = progress or (lambda stage, done, total: None)
     _check(cfg)
     known = labels.read(cfg.participants, cfg.label)
-    encoder, trained, digest = checkpoint.load_encoder(cfg.checkpoint)
+    encoder, trained, digest = load_encoder(cfg.checkpoint)
     trained = dataclasses.replace(trained, data=dataclasses.replace(trained.data, shards=list(cfg.shards)))
     tables = tuple(open_table(trained, split, 0) for split in labels.SPLITS)
     rows = [entry.row for table in tables for entry in table.entries]
     chosen = labels.choose(known, rows)
 
     run = dataclasses.replace(trained.run, device=cfg.device, compile=False, cpu_threads=0)
-    backend = device.open_backend(run)
+    backend = select.open_backend(run)
     if cfg.batch % backend.devices:
         raise UsageError(f"batch {cfg.batch}: want a multiple of the {backend.devices} devices")
-    twin = checkpoint.random_encoder(trained, seed_for(cfg.seed, RANDOM))
+    twin = random_encoder(trained, seed_for(cfg.seed, RANDOM))
     sources = (
         features.of_encoder(PRETRAINED, encoder, f"{digest} {run.precision}", backend),
         features.of_encoder(RANDOM, twin, f"{features.weights_digest(twin)} {run.precision}", backend),
@@ -148,7 +150,7 @@ def _batches(
     done, total = 0, sum(len(table.entries) for table in tables)
     tell("features", done, total)
     for table in tables:
-        for got in stream.evaluation(table, trained, Share(batch, 0, 1), 0, way):
+        for got in loader.evaluation(table, trained, Share(batch, 0, 1), 0, way):
             yield got
             done += got.count
             tell("features", done, total)

@@ -14,11 +14,12 @@ from torch.nn import functional
 
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
+from octshard.models import position
+from octshard.models.vit import LAYER_NORM_EPS, Encoder, Hidden
 from octshard.rng import seed_for
-from octshard.train import collapse, masks, position
+from octshard.train import collapse, masks
 from octshard.train.masks import Masks
 from octshard.train.predictor import MlpPredictor, Predictor
-from octshard.train.vit import LAYER_NORM_EPS, Encoder, Hidden
 
 OBJECTIVES = ("vjepa2", "seed")
 

@@ -17,30 +17,20 @@ from torch import Tensor, nn
 from octshard.config import fields
 from octshard.config.load import save
 from octshard.config.train import TrainConfig
+from octshard.devices import collectives, prefetch, select
+from octshard.devices.backend import Backend
+from octshard.devices.prefetch import Fed
 from octshard.errors import UsageError
+from octshard.models import checkpoint, normalize
 from octshard.storage import lock, store
-from octshard.train import (
-    agreement,
-    checkpoint,
-    device,
-    feed,
-    jepa,
-    log,
-    masks,
-    optim,
-    plan,
-    stream,
-    views,
-    watch,
-)
-from octshard.train.batch import Batch, Way
-from octshard.train.checkpoint import Saver, TrainState
-from octshard.train.device import Backend
-from octshard.train.feed import Fed
+from octshard.stream import loader
+from octshard.stream.batch import Batch, Way
+from octshard.stream.index import Table, open_table, want_separate
+from octshard.stream.sampler import StreamPosition
+from octshard.train import checkpointer, jepa, log, masks, optim, plan, views, watch
+from octshard.train.checkpointer import Saver, TrainState
 from octshard.train.log import Log
-from octshard.train.order import StreamPosition
 from octshard.train.plan import Plan
-from octshard.train.table import Table, open_table, want_separate
 from octshard.train.watch import Recent, Watch
 
 Say = Callable[[str], None]
@@ -93,14 +83,14 @@ def train(cfg: TrainConfig, say: Say, progress: Progress) -> Outcome:
     """
     jepa.check(cfg)
     views.check(cfg.views)
-    with contextlib.closing(device.open_backend(cfg.run)) as backend, _writer(cfg, backend):
+    with contextlib.closing(select.open_backend(cfg.run)) as backend, _writer(cfg, backend):
         # 1. all that can be wrong is said before anything is allocated
         needed = masks.needed_tokens(cfg)
         table, val_table = (open_table(cfg, split, needed) for split in ("train", "val"))
         chosen = plan.make(cfg, table, backend)
         want_separate(table, val_table)
         if backend.process == 0:
-            checkpoint.sweep(cfg.run.out)
+            checkpointer.sweep(cfg.run.out)
         found = _resumable(cfg, table, chosen, say)
         if found and found["step"] >= chosen.steps:
             say(f"{cfg.run.out}: already complete at step {found['step']} of {chosen.steps}; nothing to do")
@@ -109,19 +99,19 @@ def train(cfg: TrainConfig, say: Say, progress: Progress) -> Outcome:
         model = jepa.build(cfg).to(backend.device)
         state = TrainState(0, 0, StreamPosition(0, 0), model, optim.build(model, cfg.optim))
         if found:
-            checkpoint.restore(found, state)
+            checkpointer.restore(found, state)
             found = None  # its tensors are no longer needed
         backend.sync()
-        agreement.want_same_step(cfg, backend, state.step)
+        collectives.want_same_step(cfg, backend, state.step)
         run = Run(cfg, chosen, backend, table, val_table, model, backend.wrap(model))
         _introduce(run, state, say)
         # 3. the loop
         with (
             _log_of(run, state.step) as lines,
-            checkpoint.saving(cfg.run.out, cfg.run.keep_last) as saver,
+            checkpointer.saving(cfg.run.out, cfg.run.keep_last) as saver,
             _sigterm() as told_to_stop,
-            feed.feeding(
-                stream.training(table, cfg, chosen.share, state.position, _way(run, say)), backend
+            prefetch.feeding(
+                loader.training(table, cfg, chosen.share, state.position, _way(run, say)), backend
             ) as batches,
         ):
             return _loop(run, state, batches, Outlets(lines, saver, say, progress), told_to_stop)
@@ -158,7 +148,7 @@ def _loop(
         logs = state.step in (1, steps) or state.step % cfg.run.log_every_steps == 0
         if logs:
             watch.raise_if_bad(seen, state.step, recent, run.backend)  # waits
-            everywhere = round(agreement.summed(run.backend, substituted))  # waits
+            everywhere = round(collectives.summed(run.backend, substituted))  # waits
             metrics = {**_metrics(run, state, seen, recent), "substituted": everywhere}  # waits
             outlets.lines.write(metrics)
             if warning := watch.collapse_line(metrics):
@@ -166,7 +156,7 @@ def _loop(
             sums_2, recent = watch.fresh(run.backend), Recent(cfg.run.log_every_steps)
         # 4. validate and save, at thresholds of samples seen
         due = plan.is_due(run.plan, before, state.samples_seen)
-        stopped = state.step < steps and agreement.told(run.backend, told_to_stop, waits=logs)
+        stopped = state.step < steps and collectives.told(run.backend, told_to_stop, waits=logs)
         if due or stopped:
             watch.raise_if_bad(seen._replace(sums_2=sums_2), state.step, recent, run.backend)  # waits
             val_loss = _validate(run, outlets.say) if due else None  # waits
@@ -251,11 +241,11 @@ def _validate(run: Run, say: Say) -> float | None:
     limit = samples // batch * batch if samples >= batch else samples
     run.model.eval()
     total_2 = watch.fresh(backend)
-    found = stream.evaluation(run.val_table, run.cfg, run.plan.share, limit, _way(run, say))
-    with torch.no_grad(), feed.feeding(found, backend) as batches:
+    found = loader.evaluation(run.val_table, run.cfg, run.plan.share, limit, _way(run, say))
+    with torch.no_grad(), prefetch.feeding(found, backend) as batches:
         for fed in batches:
             values, _, chosen = fed.device
-            x = views.plain(values.voxels_BDHW, values.mean_B, values.std_B, values.valid_B3)
+            x = normalize.plain(values.voxels_BDHW, values.mean_B, values.std_B, values.valid_B3)
             with backend.autocast():
                 loss = run.model(x, x, chosen, values.valid_B3).loss
             total_2 = total_2 + torch.stack([loss, torch.ones_like(loss)])
@@ -270,7 +260,7 @@ def _save(run: Run, state: TrainState, before: int, val_loss: float | None, outl
         return
     outlets.lines.flush()
     payload = run.backend.fetch(
-        checkpoint.payload_of(state, run.cfg, _tied_to(run.cfg, run.table, run.plan))
+        checkpointer.payload_of(state, run.cfg, _tied_to(run.cfg, run.table, run.plan))
     )  # waits
     milestone = plan.is_milestone(run.plan, before, state.samples_seen)
     outlets.saver.save(payload, val_loss, milestone=milestone)

@@ -15,8 +15,8 @@ from torch import Tensor
 from octshard.config.train import MaskSet, TrainConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.imaging.volume import Shape, product, valid_tokens
+from octshard.models import position
 from octshard.rng import rng_for
-from octshard.train import position
 
 KINDS = ("blocks", "cubes")
 _REDRAWS = 16  # draws of a set of blocks before its last blocks are made to fit

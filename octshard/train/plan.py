@@ -6,11 +6,12 @@ Pure: config, table and device count in, `Plan` out; a UsageError says which of 
 from typing import NamedTuple
 
 from octshard.config.train import TrainConfig
+from octshard.devices.backend import Backend
 from octshard.errors import UsageError
-from octshard.train import masks, optim, order, stream
-from octshard.train.batch import Share
-from octshard.train.device import Backend
-from octshard.train.table import Table, order_of
+from octshard.stream import loader, sampler
+from octshard.stream.batch import Share
+from octshard.stream.index import Table, order_of
+from octshard.train import masks, optim
 
 LEAST = {  # what whole numbers may not fall below
     "run": {"global_batch": 1, "per_device_batch": 1, "log_every_steps": 1, "keep_last": 0, "val_samples": 0},
@@ -46,10 +47,10 @@ def make(cfg: TrainConfig, table: Table, backend: Backend) -> Plan:
             f"with fewer than {masks.needed_tokens(cfg)} valid tokens); lower context and target of "
             f"objective.masks, or add shards"
         )
-    stream.check(cfg)
+    loader.check(cfg)
     stream_order = order_of(table, cfg)
-    order.check_readers(stream_order, micro, backend.processes)
-    epoch = order.epoch_length(stream_order)
+    sampler.check_readers(stream_order, micro, backend.processes)
+    epoch = sampler.epoch_length(stream_order)
     wanted = run.samples_budget if run.samples_budget is not None else round((run.epochs or 0.0) * epoch)
     steps = -(-wanted // run.global_batch)
     if steps < 1:

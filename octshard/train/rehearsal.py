@@ -9,51 +9,28 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from octshard.config.train import TrainConfig
 from octshard.dataset import shard
+from octshard.devices import prefetch, select
+from octshard.devices.backend import Backend, put
 from octshard.errors import UsageError
 from octshard.imaging.volume import product
 from octshard.report.numbers import counted
 from octshard.storage import store
-from octshard.train import device, feed, masks, order, plan, reading, stream
-from octshard.train.batch import Batch, Say, Share, Way
-from octshard.train.device import Backend
-from octshard.train.order import Order, StreamPosition
-from octshard.train.reading import Asked, Reading, Scratch
-from octshard.train.table import Entry, Table, open_table, order_of
+from octshard.stream import loader, read, sampler
+from octshard.stream.batch import Batch, Say, Share, Way
+from octshard.stream.index import Entry, Table, open_table, order_of
+from octshard.stream.read import Scratch
+from octshard.stream.read_ahead import Asked, Reading
+from octshard.stream.sampler import StreamPosition
+from octshard.stream.simulate import Simulated, simulate
+from octshard.train import masks, plan
 
 HELD = 16  # slices that are unpacked again and again
-
-
-class Part(NamedTuple):
-    """A domain in an epoch. passes: how often each of its samples comes, on average."""
-
-    name: str
-    samples: int
-    taken: int
-    passes: float
-
-
-@dataclass(frozen=True)
-class Simulated:
-    """One epoch on `readers` readers, before anything is read."""
-
-    lanes: int
-    epoch: int  # samples of it, over all readers
-    left_out: int  # samples that this epoch does not see; others the next time
-    batches: int  # whole ones
-    fitting: tuple[int, ...]  # numbers of readers that divide lanes and batch
-    parts: tuple[Part, ...]
-    rank_correlation: float  # of the order of storage and that of the epoch
-    spread: float  # std of a device's count per batch / that of independent draws; 0 with one device
-    together: float  # pairs of one participant in a batch / those of a uniform draw
-    reader_bytes: int  # that one reader reads in an epoch
-    block_bytes: int  # of one shuffled block of every lane of a reader
 
 
 class Rate(NamedTuple):
@@ -68,9 +45,9 @@ def lines(cfg: TrainConfig, readers: int, devices: int, seconds: float) -> Itera
     """What `octshard stream-check` prints. devices: accelerators over all readers; 0: those of this machine
     for each reader. seconds: for each stage; 0: nothing is measured.
     """
-    stream.check(cfg)
+    loader.check(cfg)
     plan.check_least(cfg)
-    with contextlib.closing(device.open_backend(cfg.run)) as backend:
+    with contextlib.closing(select.open_backend(cfg.run)) as backend:
         batch = cfg.run.per_device_batch * (devices or backend.devices * readers)
         table = open_table(cfg, "train", masks.needed_tokens(cfg))
         if not table.entries:
@@ -97,34 +74,14 @@ def lines(cfg: TrainConfig, readers: int, devices: int, seconds: float) -> Itera
         )
 
 
-def simulate(table: Table, cfg: TrainConfig, batch: int, readers: int) -> Simulated:
-    """The first epoch of `table`; UsageError if `readers` do not fit it."""
-    given = order_of(table, cfg)
-    order.check_readers(given, batch, readers)
-    samples, _ = order.epoch_samples(given, 0)
-    nbytes = np.asarray([entry.stop - entry.start for entry in table.entries], np.int64)
-    lanes = order.lanes_of(given)
-    return Simulated(
-        lanes,
-        len(samples),
-        given.samples - len(set(samples.tolist())),
-        len(samples) // batch,
-        tuple(n for n in (2**i for i in range(lanes.bit_length())) if lanes % n == 0 and batch % n == 0),
-        _parts(given, samples),
-        _correlation(samples),
-        _spread(table, samples, batch),
-        _together(table, samples, batch),
-        int(nbytes[samples].sum()) // readers,
-        int(nbytes.mean() * min(cfg.data.shuffle_window, len(samples) // lanes) * lanes) // readers,
-    )
-
-
 def measure(
     table: Table, cfg: TrainConfig, share: Share, backend: Backend, how: tuple[float, Say]
 ) -> Iterator[Rate]:
     """The stages one by one, each for about how[0] seconds, then the whole stream; how[1] hears its lines."""
     seconds, say = how
-    drawn = order.draws(order_of(table, cfg), StreamPosition(0, 0), share.batch, share.reader, share.readers)
+    drawn = sampler.draws(
+        order_of(table, cfg), StreamPosition(0, 0), share.batch, share.reader, share.readers
+    )
     entries = [
         table.entries[sample]
         for one in itertools.islice(drawn, -(-HELD * share.readers // share.batch) + 1)
@@ -135,7 +92,7 @@ def measure(
     if (sending := _sending(cfg, share, backend, seconds)) is not None:
         yield sending
     way: Way[Batch] = Way(backend.stage, backend.empty, say)
-    batches = stream.training(table, cfg, share, StreamPosition(0, 0), way)
+    batches = loader.training(table, cfg, share, StreamPosition(0, 0), way)
     yield _whole(batches, share, backend, seconds)
 
 
@@ -185,56 +142,12 @@ def _told(found: Simulated, table: Table, cfg: TrainConfig, readers: int) -> Ite
     )
 
 
-def _parts(given: Order, samples: np.ndarray) -> tuple[Part, ...]:
-    parts = []
-    for domain in given.domains:
-        taken = sum(
-            int(((samples >= first) & (samples < first + count)).sum()) for first, count in domain.shards
-        )
-        parts.append(Part(domain.name or "all", domain.samples, taken, taken / domain.samples))
-    return tuple(parts)
-
-
-def _correlation(samples: np.ndarray) -> float:
-    if len(samples) < 2:
-        return 0.0
-    ranks = np.argsort(np.argsort(samples, kind="stable"))
-    return float(np.corrcoef(np.arange(len(samples)), ranks)[0, 1])
-
-
-def _batched(values: Sequence[str], samples: np.ndarray, batch: int) -> np.ndarray:
-    """(batches, batch) numbers that stand for the values."""
-    _, number = np.unique(np.asarray(values), return_inverse=True)
-    whole = len(samples) // batch * batch
-    return np.asarray(number)[samples[:whole]].reshape(-1, batch)
-
-
-def _spread(table: Table, samples: np.ndarray, batch: int) -> float:
-    device_BX = _batched([entry.row.device for entry in table.entries], samples, batch)
-    found = []
-    for one in np.unique(device_BX):
-        share = float((device_BX == one).mean())
-        if 0 < share < 1:
-            counts = (device_BX == one).sum(axis=1)
-            found.append(float(counts.std()) / float(np.sqrt(batch * share * (1 - share))))
-    return float(np.mean(found)) if found else 0.0
-
-
-def _together(table: Table, samples: np.ndarray, batch: int) -> float:
-    person_BX = _batched([entry.row.participant for entry in table.entries], samples, batch)
-    if not person_BX.size:
-        return 1.0
-    _, totals = np.unique(person_BX, return_counts=True)
-    everyone = person_BX.size
-    uniform = float((totals * (totals - 1)).sum()) / (everyone * (everyone - 1)) if everyone > 1 else 0.0
-    pairs = [float((n * (n - 1)).sum()) for n in (np.unique(row, return_counts=True)[1] for row in person_BX)]
-    return float(np.mean(pairs)) / (batch * (batch - 1)) / uniform if uniform and batch > 1 else 1.0
-
-
 def _reading(table: Table, cfg: TrainConfig, share: Share, seconds: float) -> Rate:
     """The bytes alone, in the order, with the read-ahead and on the threads of the stream."""
-    most = stream.most_planned(cfg)
-    drawn = order.draws(order_of(table, cfg), StreamPosition(0, 0), share.batch, share.reader, share.readers)
+    most = loader.most_planned(cfg)
+    drawn = sampler.draws(
+        order_of(table, cfg), StreamPosition(0, 0), share.batch, share.reader, share.readers
+    )
     entries = (table.entries[sample] for one in drawn for sample in one.samples_B.tolist())
     scratches = [Scratch() for _ in range(cfg.data.threads)]
     asked: deque[Asked] = deque()
@@ -260,7 +173,7 @@ def _reading(table: Table, cfg: TrainConfig, share: Share, seconds: float) -> Ra
 
 def _unpacking(entries: Sequence[Entry], cfg: TrainConfig, seconds: float) -> Rate:
     """Verification and decompression of slices that are in memory, on all threads."""
-    slices = [bytes(reading.read_now(entry, Scratch())) for entry in entries]
+    slices = [bytes(read.read_now(entry, Scratch())) for entry in entries]
     turns = itertools.count()
 
     def unpack(scratch: Scratch) -> int:
@@ -284,7 +197,7 @@ def _sending(cfg: TrainConfig, share: Share, backend: Backend, seconds: float) -
     batch = backend.empty((size, *cfg.model.image_size))
 
     def act() -> int:
-        there = device.put(backend, batch)
+        there = put(backend, batch)
         backend.fetch(there[:, 0, 0, 0])  # waits
         return size
 
@@ -293,7 +206,7 @@ def _sending(cfg: TrainConfig, share: Share, backend: Backend, seconds: float) -
 
 def _whole(batches: Generator[Batch, None, None], share: Share, backend: Backend, seconds: float) -> Rate:
     """The stream as training has it, through the feeder, for a device that takes what it gets."""
-    with feed.feeding(batches, backend) as fed:
+    with prefetch.feeding(batches, backend) as fed:
 
         def act() -> int:
             values = next(fed).device.voxels_BDHW

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from octshard.config.train import ViewConfig
+from octshard.devices.backend import map_tensors
 from octshard.errors import UsageError
 from octshard.imaging.volume import product
+from octshard.models.normalize import STD_FLOOR, padding_mask, per_sample, plain, standardize
 from octshard.rng import rng_for
 from octshard.train import warp
-from octshard.train.device import map_tensors
 from octshard.train.warp import Affine
 
-STD_FLOOR = 1.0  # grey levels: a volume with less contrast than that is blank and is not blown up
 _LEVELS = 255.0
 # The sum of the four bytes of a 32-bit hash (Irwin-Hall): near normal, and an integer on every backend.
 _BYTES_MEAN = 4 * 255 / 2
@@ -102,18 +102,14 @@ def apply(
     noise_BDHW = hash_noise(params.hash_B, voxels_BDHW.shape[1:])
     target = plain(grey_BDHW, mean_B, std_B, valid_B3)
     # From here on in place: a volume is large, and fresh pages cost more than the arithmetic.
-    bent_BDHW = grey_BDHW.div_(_LEVELS).pow_(_column(params.gamma_B)).mul_(_LEVELS)
+    bent_BDHW = grey_BDHW.div_(_LEVELS).pow_(per_sample(params.gamma_B)).mul_(_LEVELS)
     # Speckle and noise are independent and normal, so their sum is one normal of the summed variance.
     speckle_B = params.speckle_B / std_B.clamp(min=STD_FLOOR)
-    spread_BDHW = (bent_BDHW * _column(speckle_B)).square_().add_(_column(params.noise_B.square())).sqrt_()
-    context = _normalise(bent_BDHW, mean_B, std_B).add_(noise_BDHW.mul_(spread_BDHW))
-    return context.masked_fill_(_padding(voxels_BDHW, valid_B3), 0).unsqueeze(1), target
-
-
-def plain(voxels_BDHW: Tensor, mean_B: Tensor, std_B: Tensor, valid_B3: Tensor) -> Tensor:
-    """float32 (B, 1, D, H, W): normalised, padding exactly 0, nothing else. What evaluation reads."""
-    x_BDHW = _normalise(voxels_BDHW.float(), mean_B, std_B)
-    return x_BDHW.masked_fill_(_padding(voxels_BDHW, valid_B3), 0).unsqueeze(1)
+    spread_BDHW = (
+        (bent_BDHW * per_sample(speckle_B)).square_().add_(per_sample(params.noise_B.square())).sqrt_()
+    )
+    context = standardize(bent_BDHW, mean_B, std_B).add_(noise_BDHW.mul_(spread_BDHW))
+    return context.masked_fill_(padding_mask(voxels_BDHW, valid_B3), 0).unsqueeze(1), target
 
 
 def hash_noise(hash_B: Tensor, shape: Sequence[int]) -> Tensor:
@@ -142,20 +138,3 @@ def _shifted(x: Tensor, width: int) -> Tensor:
     kept = x & -(1 << width)
     kept >>= width
     return kept.bitwise_and_((1 << (32 - width)) - 1)
-
-
-def _padding(voxels_BDHW: Tensor, valid_B3: Tensor) -> Tensor:
-    """(B, D, H, W) bool: outside the valid extent."""
-    d_BD, h_BH, w_BW = (
-        torch.arange(size, device=valid_B3.device) >= valid_B3[:, axis].unsqueeze(1)
-        for axis, size in enumerate(voxels_BDHW.shape[1:])
-    )
-    return d_BD[:, :, None, None] | h_BH[:, None, :, None] | w_BW[:, None, None, :]
-
-
-def _normalise(x_BDHW: Tensor, mean_B: Tensor, std_B: Tensor) -> Tensor:
-    return (x_BDHW - _column(mean_B)).div_(_column(std_B.clamp(min=STD_FLOOR)))
-
-
-def _column(value_B: Tensor) -> Tensor:
-    return value_B.reshape(-1, 1, 1, 1)

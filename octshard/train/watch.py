@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from octshard.devices.backend import Backend
 from octshard.errors import OctshardError
 from octshard.train import collapse
-from octshard.train.device import Backend
 
 NAMED_KEYS = 8  # at most so many keys in one line
 COLLAPSED_RANK = 2.0  # effective; features along one line have rank 1 whatever their std

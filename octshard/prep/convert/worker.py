@@ -23,7 +23,7 @@ class Job:
     reader: Reader
 
 
-def _serve(pipe: Connection, job: Job, environment: dict[str, str]) -> None:
+def serve(pipe: Connection, job: Job, environment: dict[str, str]) -> None:
     """The child: makes what is asked for until the pipe ends."""
     pool.begin()
     os.environ.update(environment)  # the server that children are forked from may be older

@@ -23,7 +23,7 @@ from typing import Any
 from octshard.errors import OctshardError
 from octshard.prep.convert import sample
 from octshard.prep.convert.sample import Made, Task
-from octshard.prep.convert.worker import Job, _serve
+from octshard.prep.convert.worker import Job, serve
 from octshard.prep.refusals import Refused
 
 AHEAD = 4  # files per child that may be made, or wait to be, before their turn to be written
@@ -197,7 +197,7 @@ def _start(job: Job) -> tuple[Connection, BaseProcess]:
     context.set_forkserver_preload(PRELOADED)
     for attempt in range(STARTS):
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, job, dict(os.environ)), daemon=True)
+        process = context.Process(target=serve, args=(theirs, job, dict(os.environ)), daemon=True)
         try:
             process.start()
         except (EOFError, OSError) as error:

@@ -15,13 +15,13 @@ from octshard.config.train import TrainConfig
 from octshard.dataset.shard import BadSample
 from octshard.errors import UsageError
 from octshard.imaging.volume import product
-from octshard.train import order
-from octshard.train.batch import Prepared, Share, Way
-from octshard.train.cache import Cache
-from octshard.train.filling import NO_PASS, Filler, Job, Wanted
-from octshard.train.order import StreamPosition
-from octshard.train.reading import Reading
-from octshard.train.table import Table, order_of
+from octshard.stream import sampler
+from octshard.stream.batch import Prepared, Share, Way
+from octshard.stream.cache import Cache
+from octshard.stream.collate import NO_PASS, Filler, Job, Wanted
+from octshard.stream.index import Table, order_of
+from octshard.stream.read_ahead import Reading
+from octshard.stream.sampler import StreamPosition
 
 MOST_ASKED = 4096  # more would only delay the first batch
 MOST_AHEAD = 32  # batches held ready, however small they are
@@ -34,7 +34,7 @@ def training(
 
     Close the iterator to stop the threads.
     """
-    drawn = order.draws(order_of(table, cfg), start, share.batch, share.reader, share.readers)
+    drawn = sampler.draws(order_of(table, cfg), start, share.batch, share.reader, share.readers)
     wanted = (
         Wanted(draw.samples_B.tolist(), draw.passes_B.tolist(), len(draw.samples_B), draw.position)
         for draw in drawn
@@ -54,7 +54,7 @@ def evaluation(
     batch = share.batch // share.readers
     wanted = (
         Wanted(taken[numbers_B].tolist(), [NO_PASS] * batch, real, StreamPosition(0, 0))
-        for numbers_B, real in order.table_draws(samples, batch, share.reader, share.readers)
+        for numbers_B, real in sampler.table_draws(samples, batch, share.reader, share.readers)
     )
     return _run(wanted, table, cfg, way)
 

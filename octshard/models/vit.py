@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from octshard.config.train import ModelConfig
 from octshard.imaging.volume import Shape, product
-from octshard.train import position
+from octshard.models import position
 
 LAYER_NORM_EPS = 1e-6  # V-JEPA 2, Assran et al. 2025
 INIT_STD = 0.02

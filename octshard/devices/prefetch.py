@@ -9,7 +9,7 @@ import threading
 from collections.abc import Generator, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
-from octshard.train.device import Backend, Sent
+from octshard.devices.backend import Backend, Sent
 
 Tree = TypeVar("Tree")
 

@@ -16,11 +16,12 @@ from octshard.dataset import shard
 from octshard.dataset.shard import BadSample
 from octshard.imaging.volume import Shape, product
 from octshard.rng import rng_for
-from octshard.train import order, reading
-from octshard.train.batch import Batch, Prepared, Way
-from octshard.train.order import StreamPosition
-from octshard.train.reading import Reading, Scratch
-from octshard.train.table import Table, order_of
+from octshard.stream import read, sampler
+from octshard.stream.batch import Batch, Prepared, Way
+from octshard.stream.index import Table, order_of
+from octshard.stream.read import Scratch
+from octshard.stream.read_ahead import Reading
+from octshard.stream.sampler import StreamPosition
 
 NO_PASS = -1  # of a sample in evaluation
 
@@ -120,11 +121,11 @@ class Filler:
             raise error
         missing = job.keys[slot]
         for attempt in range(self._cfg.data.max_substitutes):
-            other = order.substitute(order_of(self._table, self._cfg), sample, which, attempt)
+            other = sampler.substitute(order_of(self._table, self._cfg), sample, which, attempt)
             # else a stand-in that is also there itself would be an exact copy
             job.seeds[slot] = f"{self._table.entries[other].row.key} for {missing}"
             try:
-                self._put(job, slot, other, reading.read_now(self._table.entries[other], self._own.slice))
+                self._put(job, slot, other, read.read_now(self._table.entries[other], self._own.slice))
             except BadSample:
                 continue
             job.substituted[slot] = f"{error}; {job.keys[slot]} stands in for it"

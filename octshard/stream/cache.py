@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from octshard.storage import local, store
 from octshard.storage.errors import StoreError
-from octshard.train import copies
-from octshard.train.copies import Folder, Shard
+from octshard.stream import cache_folder
+from octshard.stream.cache_folder import Folder, Shard
 
 RANGE = 2**24  # bytes asked of the store at once; whole copies.PIECEs
 DOWNLOADERS = 2
@@ -149,7 +149,7 @@ class Cache:
                 copy.close()
         if not sound:
             return None
-        copies.hold(copy)
+        cache_folder.hold(copy)
         return copy
 
     def _is_sound(self, path: Path, copy: io.FileIO, shard: Shard) -> bool:
@@ -161,7 +161,7 @@ class Cache:
         with self._checking:
             if mark in self._sound and stat.st_size == shard.bytes:
                 return self._sound[mark]
-            wrong = copies.flaw(path, copy, shard)
+            wrong = cache_folder.flaw(path, copy, shard)
             self._sound[mark] = wrong is None
             if wrong is None:
                 return True
@@ -219,12 +219,12 @@ class Cache:
                 self._count("failed")  # whoever reads the shard meets the same, and says it
                 return None
             sha256.update(data)
-            sums += copies.checksums(data)
+            sums += cache_folder.checksums(data)
             left = memoryview(data)
             while left:
                 left = left[os.write(handle, left) :]
         if sha256.hexdigest() == shard.sha256:
-            return copies.together(sums)
+            return cache_folder.together(sums)
         with self._changed:
             self._never.add(shard)
         self._count("damaged")

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from torch import Tensor
 
-from octshard.train.order import StreamPosition
+from octshard.stream.sampler import StreamPosition
 
 Prepared = TypeVar("Prepared")
 Say = Callable[[str], None]

@@ -5,9 +5,8 @@ import threading
 import torch
 
 from octshard.config.train import TrainConfig
+from octshard.devices.backend import Backend, put
 from octshard.errors import UsageError
-from octshard.train import device
-from octshard.train.device import Backend
 
 
 def told(backend: Backend, told_to_stop: threading.Event, *, waits: bool) -> bool:
@@ -36,4 +35,4 @@ def summed(backend: Backend, value: float) -> float:
 def _summed(backend: Backend, value: float) -> float:
     """The sum over all devices of what each one's process says. Waits for the device."""
     mine = torch.full((backend.devices // backend.processes,), value)
-    return float(backend.fetch(backend.total(device.put(backend, mine).sum())))
+    return float(backend.fetch(backend.total(put(backend, mine).sum())))

@@ -13,8 +13,8 @@ from octshard.dataset.tables import Row
 from octshard.errors import OctshardError, UsageError
 from octshard.imaging.volume import Shape, product, valid_tokens
 from octshard.storage import store
-from octshard.train.copies import Shard
-from octshard.train.order import Domain, Order, unmixed
+from octshard.stream.cache_folder import Shard
+from octshard.stream.sampler import Domain, Order, unmixed
 
 NO_SHARDS = "data.shards: empty, want at least one dataset folder, for example data.shards=[SHARDS/DEVICE]"
 

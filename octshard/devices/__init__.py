@@ -1,0 +1,1 @@
+"""Where the arithmetic happens: cpu, cuda, xla, and what differs between them."""

@@ -1,0 +1,120 @@
+"""Where the arithmetic happens: cpu, cuda (one process per GPU, torchrun) or xla (one process per host,
+SPMD).
+
+The only torch_xla import. What differs between backends stands here and nowhere else; the loop is the same.
+A fourth backend (torch_tpu, the successor of torch_xla) is one more class with these methods and a line in
+`_KINDS`.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Tree = TypeVar("Tree")
+
+
+class Backend(Protocol):
+    """What the loop asks of a device. `devices`: accelerators of all processes together."""
+
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def process(self) -> int: ...
+    @property
+    def processes(self) -> int: ...
+    @property
+    def devices(self) -> int: ...
+
+    def empty(self, shape: Sequence[int]) -> Tensor:
+        """A uint8 tensor on the host for a batch, of whatever is in it, fit for a fast `send`."""
+        ...
+
+    def stage(self, values: Tree) -> Tree:
+        """Host tensors made ready for a fast `send` (pinned); called in the stream's threads."""
+        ...
+
+    def send(self, values: Tree) -> "Sent[Tree]":
+        """This process's part of a batch (B first in every tensor) on its way to the device, B spread over
+        its accelerators; called in a thread that does nothing else.
+        """
+        ...
+
+    def receive(self, sent: "Sent[Tree]") -> Tree:
+        """What was sent, for use in the calling thread. Does not wait."""
+        ...
+
+    def replicate(self, tensor: Tensor) -> Tensor:
+        """A host tensor on the device, the same on every accelerator."""
+        ...
+
+    def fetch(self, values: Tree) -> Tree:
+        """Copies on the host, in one transfer. Waits for the device."""
+        ...
+
+    def autocast(self) -> AbstractContextManager[Any]: ...
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model whose forward and backward act on the global batch; parameters stay those of `model`."""
+        ...
+
+    def accumulating(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
+        """Around a micro-batch: gradients are exchanged between processes in the last one only."""
+        ...
+
+    def sync(self) -> None:
+        """Ends a micro-step: XLA cuts its graph here and starts it. Does not wait."""
+        ...
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """Sum over processes."""
+        ...
+
+    def counters(self) -> dict[str, int]:
+        """`compiles` so far, and operators that fell back to the host with their counts."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Sent(Generic[Tree]):
+    """A batch on the device, and what to wait for before it is read."""
+
+    values: Tree
+    event: Any = None
+
+
+def put(backend: Backend, values: Tree) -> Tree:
+    """`values` on the device, for use in this thread."""
+    return backend.receive(backend.send(values))
+
+
+def map_tensors(values: Any, act: Callable[[Tensor], Tensor]) -> Any:
+    """`values` with `act` done to every tensor in its dataclasses, tuples, lists and dicts."""
+    if isinstance(values, Tensor):
+        return act(values)
+    if dataclasses.is_dataclass(values) and not isinstance(values, type):
+        changed = {
+            f.name: map_tensors(getattr(values, f.name), act) for f in dataclasses.fields(values) if f.init
+        }
+        return dataclasses.replace(values, **changed)
+    if isinstance(values, tuple) and hasattr(values, "_fields"):
+        return type(values)(*(map_tensors(value, act) for value in values))
+    if isinstance(values, tuple | list):
+        return type(values)(map_tensors(value, act) for value in values)
+    if isinstance(values, dict):
+        return {name: map_tensors(value, act) for name, value in values.items()}
+    return values
+
+
+def autocast_for(device_type: str, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+    return torch.autocast(device_type, dtype) if dtype else contextlib.nullcontext()
+
+
+DTYPES: dict[str, torch.dtype | None] = {"bf16": torch.bfloat16, "fp32": None}

@@ -1,0 +1,108 @@
+"""One process per GPU; DistributedDataParallel when torchrun started several."""
+
+import contextlib
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from octshard.config.train import RunConfig
+from octshard.devices.backend import DTYPES, Backend, Sent, Tree, autocast_for, map_tensors
+from octshard.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Cuda:
+    """One process per GPU; DistributedDataParallel when torchrun started several."""
+
+    dtype: torch.dtype | None
+    compile: bool
+    device: torch.device
+    process: int
+    processes: int
+    copying: torch.cuda.Stream  # copies run beside the computation
+
+    @property
+    def devices(self) -> int:
+        return self.processes
+
+    def empty(self, shape: Sequence[int]) -> Tensor:
+        with torch.cuda.device(self.device):  # a new thread would open a context on the first GPU
+            return torch.empty(*shape, dtype=torch.uint8, pin_memory=True)
+
+    def stage(self, values: Tree) -> Tree:
+        with torch.cuda.device(self.device):
+            return map_tensors(values, _pinned)  # type: ignore[no-any-return]
+
+    def send(self, values: Tree) -> Sent[Tree]:
+        with torch.cuda.device(self.device), torch.cuda.stream(self.copying):
+            there = map_tensors(values, lambda t: t.to(self.device, non_blocking=True))
+            return Sent(there, self.copying.record_event())
+
+    def receive(self, sent: Sent[Tree]) -> Tree:
+        now = torch.cuda.current_stream(self.device)
+        now.wait_event(sent.event)
+
+        def keep(tensor: Tensor) -> Tensor:
+            tensor.record_stream(now)  # else its memory is given to the next copy while it is read
+            return tensor
+
+        return map_tensors(sent.values, keep)  # type: ignore[no-any-return]
+
+    def replicate(self, tensor: Tensor) -> Tensor:
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
+    def fetch(self, values: Tree) -> Tree:
+        return map_tensors(values, lambda t: t.detach().to("cpu", copy=True))  # type: ignore[no-any-return]
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return autocast_for("cuda", self.dtype)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        wrapped = model
+        if self.processes > 1:
+            wrapped = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            wrapped = nn.parallel.DistributedDataParallel(wrapped, device_ids=[self.device.index])
+        return torch.compile(wrapped) if self.compile else wrapped  # type: ignore[return-value]
+
+    def accumulating(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
+        inner = getattr(wrapped, "_orig_mod", wrapped)
+        if last or not isinstance(inner, nn.parallel.DistributedDataParallel):
+            return contextlib.nullcontext()
+        return inner.no_sync()
+
+    def sync(self) -> None:
+        pass
+
+    def total(self, tensor: Tensor) -> Tensor:
+        if self.processes > 1:
+            tensor = tensor.clone()
+            torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def counters(self) -> dict[str, int]:
+        return {}
+
+    def close(self) -> None:
+        if self.processes > 1:
+            torch.distributed.destroy_process_group()
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_pinned() else tensor.pin_memory()
+
+
+def open_cuda(run: RunConfig) -> Backend:
+    if not torch.cuda.is_available():
+        raise UsageError("run.device=cuda: torch sees no GPU here, want one; or run.device=cpu")
+    processes, process = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    torch.cuda.set_device(device)
+    if processes > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl")
+    copying = torch.cuda.Stream(device)
+    return Cuda(DTYPES[run.precision], run.compile, device, process, processes, copying)

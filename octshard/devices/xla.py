@@ -1,0 +1,124 @@
+"""TPU through torch_xla 2.9: one process per host, SPMD over its accelerators. The only torch_xla import."""
+
+import contextlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from octshard.config.train import RunConfig
+from octshard.devices.backend import DTYPES, Backend, Sent, Tree, autocast_for, map_tensors
+from octshard.devices.buffers import Buffers
+from octshard.errors import OctshardError, UsageError
+
+
+@dataclass(frozen=True)
+class Xla:
+    """torch_xla 2.9: one process per host drives all its accelerators; GSPMD splits the batch, replicates
+    the rest.
+
+    A persistent compile cache is kept where the variable XLA_PERSISTENT_CACHE_PATH points.
+    """
+
+    dtype: torch.dtype | None
+    device: torch.device
+    process: int
+    processes: int
+    devices: int
+    mesh: Any  # one axis, "batch", over all devices; None with a single device
+    buffers: Buffers = field(default_factory=Buffers)
+
+    def empty(self, shape: Sequence[int]) -> Tensor:
+        return self.buffers.take(shape)
+
+    def stage(self, values: Tree) -> Tree:
+        return values
+
+    def send(self, values: Tree) -> Sent[Tree]:
+        return Sent(map_tensors(values, self._put))
+
+    def receive(self, sent: Sent[Tree]) -> Tree:
+        return sent.values
+
+    def _put(self, tensor: Tensor) -> Tensor:
+        import torch_xla.core.xla_model as xm
+        import torch_xla.distributed.spmd as xs
+
+        spec = None
+        if self.mesh is not None:
+            axes = ("batch", *(None for _ in tensor.shape[1:]))
+            spec = xs.ShardingSpec(self.mesh, axes, minibatch=self.processes > 1)
+        sent: Any = xm.send_cpu_data_to_device([tensor], self.device, input_sharding=spec)
+        return cast(Tensor, sent[0])
+
+    def replicate(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device)
+
+    def fetch(self, values: Tree) -> Tree:
+        import torch_xla
+
+        found: list[Tensor] = []
+
+        def collect(tensor: Tensor) -> Tensor:
+            found.append(tensor.detach())
+            return tensor
+
+        map_tensors(values, collect)
+        remote = [t for t in found if t.device.type == "xla"]
+        hosts = iter(torch_xla._XLAC._xla_get_cpu_tensors(remote))
+        copies = iter([next(hosts) if t.device.type == "xla" else t.clone() for t in found])
+        return map_tensors(values, lambda t: next(copies))  # type: ignore[no-any-return]
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return autocast_for("xla", self.dtype)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        return model
+
+    def accumulating(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
+        return contextlib.nullcontext()
+
+    def sync(self) -> None:
+        import torch_xla
+
+        torch_xla.sync()
+
+    def total(self, tensor: Tensor) -> Tensor:
+        return tensor  # SPMD: every value is already the global one
+
+    def counters(self) -> dict[str, int]:
+        import torch_xla.debug.metrics as met
+
+        names = [name for name in met.counter_names() if name.startswith("aten::")]
+        compiles = met.counter_value("UncachedCompile") or 0
+        return {"compiles": int(compiles), **{name: int(met.counter_value(name) or 0) for name in names}}
+
+    def close(self) -> None:
+        pass
+
+
+def open_xla(run: RunConfig) -> Backend:
+    try:
+        import torch_xla
+        import torch_xla.backends as xla_backends
+        import torch_xla.distributed.spmd as xs
+        import torch_xla.runtime as xr
+    except ImportError as error:
+        raise UsageError(
+            f'run.device=xla: torch_xla is not here ({error}); pip install "octshard[xla]"'
+        ) from None
+    try:
+        devices, mesh = xr.global_runtime_device_count(), None
+    except RuntimeError as error:
+        line = str(error).splitlines()[0]
+        raise OctshardError(f"run.device=xla: no device ({line}); PJRT_DEVICE=TPU or CPU?") from error
+    if devices > 1:
+        xr.use_spmd()
+        mesh = xs.Mesh(list(range(devices)), (devices,), ("batch",))
+    # float32 products (the views' geometry) would be bf16 on a TPU; those under autocast stay as they are
+    xla_backends.set_mat_mul_precision("highest")
+    device = torch_xla.device()
+    return Xla(DTYPES[run.precision], device, xr.process_index(), xr.process_count(), devices, mesh)

@@ -1,0 +1,1 @@
+"""The encoder, its positions, and its checkpoints, without the trainer."""

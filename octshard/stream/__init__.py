@@ -1,0 +1,1 @@
+"""Shards to batches: in order, ahead of their use, verified, resumable."""
