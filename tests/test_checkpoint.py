@@ -17,8 +17,9 @@ from octshard.models.encoder import load_encoder, random_encoder
 from octshard.storage import store
 from octshard.storage.store import StoreError
 from octshard.stream.sampler import StreamPosition
-from octshard.train import checkpointer, jepa, optim
+from octshard.train import checkpointer, optim
 from octshard.train.checkpointer import TrainState
+from octshard.train.objectives import jepa
 
 
 def state_of(cfg: TrainConfig, step: int) -> TrainState:

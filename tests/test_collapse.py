@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from octshard.train import collapse
+from octshard.train.objectives import collapse
 
 
 def test_rank_of_orthogonal_rows_is_their_number() -> None:

@@ -20,7 +20,8 @@ from octshard.config.train import (
 )
 from octshard.errors import UsageError
 from octshard.models.vit import patchify
-from octshard.train import jepa, masks, views
+from octshard.train.augment import views
+from octshard.train.objectives import jepa, masks
 
 GOLDEN = Path(__file__).parent / "golden" / "jepa_step.json"
 SIZE, PATCH = (4, 12, 16), (2, 4, 4)

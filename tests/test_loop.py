@@ -15,7 +15,7 @@ from octshard.dataset.shard import BadSample
 from octshard.errors import OctshardError, UsageError
 from octshard.models import checkpoint
 from octshard.storage import lock, store
-from octshard.train import log, loop
+from octshard.train import loop, metrics_log
 from octshard.train.loop import Outcome
 
 LENGTH = ("run.samples_budget=32", "run.checkpoint_every_epochs=1")  # 8 steps, passes of 20 samples
@@ -71,7 +71,7 @@ def same_state(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 def untimed(out: str) -> list[dict[str, Any]]:
     """The metrics lines without what the clock decides."""
     clocks = {"volumes_per_s_per_device", "data_wait"}
-    return [{k: v for k, v in line.items() if k not in clocks} for line in log.read(out)]
+    return [{k: v for k, v in line.items() if k not in clocks} for line in metrics_log.read(out)]
 
 
 def test_a_run_logs_validates_saves_and_is_complete(shards: str, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_run_logs_validates_saves_and_is_complete(shards: str, tmp_path: Path)
     assert (outcome.step, outcome.samples_seen, outcome.stopped) == (8, 32, False)
     assert listener.steps == list(range(1, 9))
     assert "32 samples = 1.6 passes over 21 volumes; global batch 4 = 4 x 1 cpu x 1" in listener.lines[0]
-    lines = log.read(str(tmp_path))
+    lines = metrics_log.read(str(tmp_path))
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 4, 6, 8]
     assert [line["step"] for line in lines if "val_loss" in line] == [5, 8]
     last = [line for line in lines if "loss" in line][-1]
@@ -195,7 +195,7 @@ def test_a_substitute_is_said_and_counted_and_the_run_goes_on(tmp_path: Path) ->
     assert said[0].startswith("WARNING step ")
     assert "train-000002.tar at 0 (train010-" in said[0]
     assert heard.metrics[-1]["substituted"] == len(said)
-    assert [line["substituted"] for line in log.read(cfg.run.out)][-1] == len(said)
+    assert [line["substituted"] for line in metrics_log.read(cfg.run.out)][-1] == len(said)
 
 
 def test_a_loss_that_is_not_finite_names_its_step_and_is_never_saved(shards: str, tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_remote_run_folder_works_alike(shards: str) -> None:
     cfg = config_for(shards, "memory://loop/run", *LENGTH)
     assert run(cfg, Listener({2: signal.SIGTERM})).stopped
     assert run(cfg).step == 8
-    assert [line["step"] for line in log.read(cfg.run.out) if "val_loss" in line] == [5, 8]
+    assert [line["step"] for line in metrics_log.read(cfg.run.out) if "val_loss" in line] == [5, 8]
 
 
 def test_validation_sees_neither_flips_nor_noise(shards: str, tmp_path: Path) -> None:

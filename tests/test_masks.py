@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from octshard.config.train import MaskSet, ModelConfig, ObjectiveConfig, TrainConfig
 from octshard.errors import OctshardError, UsageError
-from octshard.train import masks
+from octshard.train.objectives import masks
 
 GRID = (4, 6, 8)
 PATCH = (2, 4, 4)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from octshard.config.train import MaskSet, ModelConfig, ObjectiveConfig, PredictorConfig, TrainConfig
-from octshard.train.masks import Masks
-from octshard.train.predictor import MlpPredictor, Predictor
+from octshard.train.objectives.masks import Masks
+from octshard.train.objectives.predictor import MlpPredictor, Predictor
 
 CONTEXT = torch.tensor([[0, 5, 9, 17], [3, 4, 8, 23]])
 TARGET = torch.tensor([[1, 2, 20], [0, 10, 11]])

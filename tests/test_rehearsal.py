@@ -14,8 +14,8 @@ from octshard.storage import store
 from octshard.stream import sampler, simulate
 from octshard.stream.index import open_table, order_of
 from octshard.stream.sampler import StreamPosition
-from octshard.train import rehearsal
-from octshard.train.rehearsal import Rate
+from octshard.train import stream_check
+from octshard.train.stream_check import Rate
 
 
 @pytest.fixture(scope="module")
@@ -68,39 +68,39 @@ def test_an_order_that_is_not_shuffled_is_told(shards: str) -> None:
 
 def test_the_slowest_stage_is_named_with_what_helps(shards: str) -> None:
     rates = [Rate("read", 50, 1), Rate("unpack", 30, 1), Rate("stream", 20, 1)]
-    assert rehearsal.bottleneck(rates).stage == "unpack"
+    assert stream_check.bottleneck(rates).stage == "unpack"
     cfg = config_of(shards, "data.read_ahead_bytes=1000")
     table = open_table(cfg, "train", 0)
     simulated = simulate.simulate(table, cfg, 4, 1)
-    assert "data.threads=2" in rehearsal.advice(rates[1], simulated, table, cfg)
-    assert "faster disk" in rehearsal.advice(rates[0], simulated, table, cfg)
+    assert "data.threads=2" in stream_check.advice(rates[1], simulated, table, cfg)
+    assert "faster disk" in stream_check.advice(rates[0], simulated, table, cfg)
     far = f"memory://{uuid.uuid4().hex}"
     for name in store.list_names(shards.split(",")[0]):
         store.write(f"{far}/{name}", store.read(f"{shards.split(',')[0]}/{name}"))
     remote = config_of(far, "data.read_ahead_bytes=1000")
     there = open_table(remote, "train", 0)
-    assert "more than data.read_ahead_bytes" in rehearsal.advice(rates[0], simulated, there, remote)
+    assert "more than data.read_ahead_bytes" in stream_check.advice(rates[0], simulated, there, remote)
     roomy = config_of(far)
-    assert "data.connections=4" in rehearsal.advice(rates[0], simulated, there, roomy)
+    assert "data.connections=4" in stream_check.advice(rates[0], simulated, there, roomy)
 
 
 def test_every_stage_is_measured_and_said(shards: str) -> None:
-    lines = list(rehearsal.lines(config_of(shards), 2, 4, 0.01))
+    lines = list(stream_check.lines(config_of(shards), 2, 4, 0.01))
     stages = [line.split()[0] for line in lines if "volumes/s" in line and "MB/s" in line]
     assert stages == ["read", "unpack", "stream"]
     assert lines[-1].startswith("bottleneck of one reader: ")
     assert "numbers of readers that give this same order: 1, 2, 4" in lines
-    short = list(rehearsal.lines(config_of(shards), 2, 4, 0))
+    short = list(stream_check.lines(config_of(shards), 2, 4, 0))
     assert short == lines[: len(short)]
     assert not any("bottleneck" in line for line in short)
 
 
 def test_readers_that_do_not_fit_and_empty_tables_are_one_line(shards: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="3 readers, want a power of two"):
-        list(rehearsal.lines(config_of(shards), 3, 4, 0))
+        list(stream_check.lines(config_of(shards), 3, 4, 0))
     empty = write_dataset(tmp_path / "empty", {"val": 3})
     with pytest.raises(UsageError, match="0 usable train samples"):
-        list(rehearsal.lines(config_of(empty), 1, 0, 0))
+        list(stream_check.lines(config_of(empty), 1, 0, 0))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_readers_that_do_not_fit_and_empty_tables_are_one_line(shards: str, tmp_
 )
 def test_what_train_refuses_is_refused(shards: str, wrong: str) -> None:
     with pytest.raises(UsageError, match=f"{re.escape(wrong)}: want at least 1"):
-        list(rehearsal.lines(config_of(shards, wrong), 1, 0, 0.01))
+        list(stream_check.lines(config_of(shards, wrong), 1, 0, 0.01))
 
 
 def test_what_the_cache_says_is_said(shards: str, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_what_the_cache_says_is_said(shards: str, tmp_path: Path) -> None:
         store.write(f"{far}/{name}", store.read(f"{first}/{name}"))
     (tmp_path / "file").touch()
     cfg = config_of(far, f"data.cache_dir={tmp_path}/file/cache", "data.read_ahead_bytes=0")
-    assert any(str(tmp_path / "file") in line for line in rehearsal.lines(cfg, 1, 0, 0.01))
+    assert any(str(tmp_path / "file") in line for line in stream_check.lines(cfg, 1, 0, 0.01))
 
 
 def test_blocks_and_bytes_are_those_of_one_reader(shards: str) -> None:

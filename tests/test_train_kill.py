@@ -10,7 +10,7 @@ import torch
 from tiny_run import config_for, write_dataset
 
 from octshard.models import checkpoint
-from octshard.train import log
+from octshard.train import metrics_log
 
 SCRIPT = """
 import os, signal, sys
@@ -57,4 +57,4 @@ def payload_of(shards: str, out: Path) -> dict[str, Any]:
 
 def untimed(out: Path) -> list[dict[str, Any]]:
     clocks = {"volumes_per_s_per_device", "data_wait"}
-    return [{k: v for k, v in line.items() if k not in clocks} for line in log.read(str(out))]
+    return [{k: v for k, v in line.items() if k not in clocks} for line in metrics_log.read(str(out))]

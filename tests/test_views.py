@@ -15,7 +15,7 @@ from monai.transforms import AdjustContrast, NormalizeIntensity
 from octshard.config.train import ViewConfig
 from octshard.errors import UsageError
 from octshard.models import normalize
-from octshard.train import views, warp
+from octshard.train.augment import affine, views
 
 SHAPE = (4, 5, 6)
 STILL = ViewConfig(flip_d=0.0, flip_w=0.0, zoom=0.0, shift=0.0, tilt=0.0, gamma=0.0, speckle=0.0, noise=0.0)
@@ -288,8 +288,8 @@ def on_xla() -> None:
             compiles.append(metrics.counter_value("UncachedCompile"))
         assert compiles[0] == compiles[2], (cfg, compiles)
     flips = torch.tensor([True, True, False]), torch.tensor([False, True, True])
-    turned = warp.moved(voxels.to(at), valid.to(at), flips[0].to(at), flips[1].to(at), None)
-    assert torch.equal(turned.cpu(), warp.moved(voxels, valid, *flips, None))
+    turned = affine.apply_affine(voxels.to(at), valid.to(at), flips[0].to(at), flips[1].to(at), None)
+    assert torch.equal(turned.cpu(), affine.apply_affine(voxels, valid, *flips, None))
     hash_B = torch.tensor([0, 3, 2**31, 2**32 - 1])
     assert torch.equal(views.hash_noise(hash_B.to(at), SHAPE).cpu(), views.hash_noise(hash_B, SHAPE))
     fallen = [name for name in metrics.counter_names() if name.startswith("aten::")]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from monai.transforms import Affine as MonaiAffine
 from monai.transforms import Flip
 
-from octshard.train import warp
+from octshard.train.augment.affine import Affine, apply_affine
 
 SLOT = (6, 14, 11)
 EXTENTS = [SLOT, (5, 9, 8), (1, 14, 2)]
@@ -37,20 +37,20 @@ def affine(
     zoom: tuple[float, float, float] = (1, 1, 1),
     shift: tuple[float, float, float] = (0, 0, 0),
     tilt: tuple[float, float] = (0, 0),
-) -> warp.Affine:
+) -> Affine:
     """The same map for `size` samples."""
     values = (torch.tensor([one] * size, dtype=torch.float32) for one in (zoom, shift, tilt))
-    return warp.Affine(*values, max(abs(t) for t in tilt))
+    return Affine(*values, max(abs(t) for t in tilt))
 
 
 def moved(
     voxels: torch.Tensor,
     valid: torch.Tensor,
-    how: warp.Affine | None,
+    how: Affine | None,
     over: tuple[bool, bool] = (False, False),
 ) -> np.ndarray:
     over_d, over_w = (torch.full((len(voxels),), one) for one in over)
-    found = warp.moved(voxels, valid, over_d, over_w, how)
+    found = apply_affine(voxels, valid, over_d, over_w, how)
     assert found.shape == voxels.shape
     assert found.dtype == torch.float32
     return found.numpy()
@@ -67,7 +67,7 @@ def by_monai(volume: np.ndarray, linear: np.ndarray, offset: tuple[float, ...] =
 
 @pytest.mark.parametrize("over", [(True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("how", [None, affine(3), affine(3)._replace(most_tilt=0.3)])
-def test_flips_are_monais_and_exact(over: tuple[bool, bool], how: warp.Affine | None) -> None:
+def test_flips_are_monais_and_exact(over: tuple[bool, bool], how: Affine | None) -> None:
     voxels, valid = slots(EXTENTS)
     found = moved(voxels, valid, how, over)
     for i, extent in enumerate(EXTENTS):
@@ -112,7 +112,7 @@ def test_tilt_is_monais_shear(tilt: tuple[float, float]) -> None:
         np.testing.assert_allclose(found[i, :d, :h, :w], wanted, atol=TOLERANCE)
 
 
-def by_interp(volume: np.ndarray, how: warp.Affine, over: tuple[bool, bool]) -> np.ndarray:
+def by_interp(volume: np.ndarray, how: Affine, over: tuple[bool, bool]) -> np.ndarray:
     """One voxel after the other, in float64: np.interp along D, W and H, and along H for the tilt."""
     zoom, shift, tilt = (value[0].double().numpy() for value in how[:3])
     centre = (np.array(volume.shape) - 1) / 2
@@ -178,11 +178,9 @@ def test_the_identity_is_exact_whatever_tilt_the_config_allows(
 def test_each_sample_has_its_own_map() -> None:
     voxels, valid = slots(EXTENTS)
     hows = [affine(1, (1.1, 0.9, 1.2), (0.1, 0, -0.1), (0.1, -0.2)), affine(1), affine(1, tilt=(0.0, 0.2))]
-    together = warp.Affine(
-        *(torch.cat(values) for values in zip(*(how[:3] for how in hows), strict=True)), 0.2
-    )
+    together = Affine(*(torch.cat(values) for values in zip(*(how[:3] for how in hows), strict=True)), 0.2)
     over_d, over_w = torch.tensor([True, False, True]), torch.tensor([False, True, True])
-    found = warp.moved(voxels, valid, over_d, over_w, together)
+    found = apply_affine(voxels, valid, over_d, over_w, together)
     for i, how in enumerate(hows):
         alone = moved(
             voxels[i : i + 1],

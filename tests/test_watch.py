@@ -7,8 +7,8 @@ from torch import Tensor
 from octshard.config.train import RunConfig
 from octshard.devices import select
 from octshard.errors import OctshardError
-from octshard.train import watch
-from octshard.train.watch import Recent, Watch
+from octshard.train import step_stats
+from octshard.train.step_stats import Recent, Watch
 
 CPU = select.open_backend(RunConfig(device="cpu"))
 
@@ -19,32 +19,31 @@ def seen_with(sums: list[float], tokens_RF: Tensor) -> Watch:
 
 def test_a_number_that_is_not_finite_counts_once() -> None:
     nan, inf, one = (torch.tensor(x) for x in (float("nan"), float("inf"), 1.0))
-    assert [float(watch.bad_number(a, b)) for a, b in ((one, one), (nan, one), (one, inf), (nan, inf))] == [
-        0.0, 1.0, 1.0, 1.0,
-    ]  # fmt: skip
+    pairs = ((one, one), (nan, one), (one, inf), (nan, inf))
+    assert [float(step_stats.bad_number(a, b)) for a, b in pairs] == [0.0, 1.0, 1.0, 1.0]
 
 
 def test_the_first_bad_step_and_its_volumes_are_named() -> None:
     recent = Recent(5)
     for step in range(1, 6):
         recent.add(step, tuple(f"eye-{step}-{i}" for i in range(10)))
-    watch.raise_if_bad(seen_with([0.0, 0.0], torch.eye(3)), 5, recent, CPU)
+    step_stats.raise_if_bad(seen_with([0.0, 0.0], torch.eye(3)), 5, recent, CPU)
     with pytest.raises(OctshardError, match=r"step 4: .* not finite.*eye-4-0, .*eye-4-7 and 2 more"):
-        watch.raise_if_bad(seen_with([float("nan"), 2.0], torch.eye(3)), 5, recent, CPU)
+        step_stats.raise_if_bad(seen_with([float("nan"), 2.0], torch.eye(3)), 5, recent, CPU)
 
 
 def test_the_loss_is_the_mean_of_the_window() -> None:
-    found = watch.read(seen_with([6.0, 0.0], torch.eye(4)), 3, CPU)
+    found = step_stats.read(seen_with([6.0, 0.0], torch.eye(4)), 3, CPU)
     assert found["loss"] == 2.0
     assert found["grad_norm"] == 2.0
     assert found["rank"] == pytest.approx(4.0, rel=1e-4)
 
 
 def test_collapsed_features_are_said_aloud() -> None:
-    spread = {"step": 7, **watch.read(seen_with([1.0, 0.0], torch.randn(64, 8)), 1, CPU)}
-    equal = {"step": 7, **watch.read(seen_with([1.0, 0.0], torch.ones(64, 8)), 1, CPU)}
-    assert watch.collapse_line(spread) is None
-    assert "WARNING step 7: target features have collapsed" in str(watch.collapse_line(equal))
+    spread = {"step": 7, **step_stats.read(seen_with([1.0, 0.0], torch.randn(64, 8)), 1, CPU)}
+    equal = {"step": 7, **step_stats.read(seen_with([1.0, 0.0], torch.ones(64, 8)), 1, CPU)}
+    assert step_stats.collapse_line(spread) is None
+    assert "WARNING step 7: target features have collapsed" in str(step_stats.collapse_line(equal))
     line = torch.linspace(-1, 1, 64)[:, None] * torch.ones(64, 8)  # spread, but along one direction only
-    flat = {"step": 7, **watch.read(seen_with([1.0, 0.0], line), 1, CPU)}
-    assert "effective rank 1.0" in str(watch.collapse_line(flat))
+    flat = {"step": 7, **step_stats.read(seen_with([1.0, 0.0], line), 1, CPU)}
+    assert "effective rank 1.0" in str(step_stats.collapse_line(flat))

@@ -61,8 +61,8 @@ def stream_check(
     """
     from octshard.config.load import load
     from octshard.config.train import TrainConfig
-    from octshard.train import rehearsal
+    from octshard.train.stream_check import lines
 
     cfg = load(TrainConfig, config, overrides)
-    for line in rehearsal.lines(cfg, readers, devices, seconds):
+    for line in lines(cfg, readers, devices, seconds):
         click.echo(line)

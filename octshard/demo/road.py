@@ -23,7 +23,7 @@ from octshard.prep.build import run as prep_run
 from octshard.prep.release import unzip
 from octshard.progress import Advance, progress, shown
 from octshard.storage import store
-from octshard.train import log
+from octshard.train import metrics_log
 from octshard.train.loop import train
 
 SCALE = 0.2  # voxels per axis, as a share of what the real devices write
@@ -84,7 +84,7 @@ def run(out: str, wanted: Wanted, configs: Callable[[str], str]) -> str:
             f"participants={store.join(road.at('release'), 'participants.tsv')}", "batch=16",
         ]  # fmt: skip
         probed = linear_probe(load(ProbeConfig, (), words), lambda stage, i, n: advance(i, n, stage))
-    metrics = log.read(road.at("run"))
+    metrics = metrics_log.read(road.at("run"))
     datasets = [tables.open_dataset(folder) for folder in folders]
     seen = report.Seen(datasets, road.at("dicom"), unzipped, metrics, probed, road.seconds, tuple(said))
     target = road.at("report.html")

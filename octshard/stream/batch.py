@@ -8,7 +8,7 @@ from torch import Tensor
 
 from octshard.stream.sampler import StreamPosition
 
-Prepared = TypeVar("Prepared")
+T = TypeVar("T")
 Say = Callable[[str], None]
 Empty = Callable[[Sequence[int]], Tensor]  # a uint8 tensor of that shape for a batch, of whatever is in it
 
@@ -43,9 +43,9 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Way(Generic[Prepared]):
+class Way(Generic[T]):
     """How batches reach their consumer; all three are called in the stream's threads."""
 
-    prepare: Callable[[Batch], Prepared]
+    prepare: Callable[[Batch], T]
     empty: Empty
     say: Say  # gets a line where the cache has trouble

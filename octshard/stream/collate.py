@@ -17,7 +17,7 @@ from octshard.dataset.shard import BadSample
 from octshard.imaging.volume import Shape, product
 from octshard.rng import rng_for
 from octshard.stream import read, sampler
-from octshard.stream.batch import Batch, Prepared, Way
+from octshard.stream.batch import Batch, T, Way
 from octshard.stream.index import Table, order_of
 from octshard.stream.read import Scratch
 from octshard.stream.read_ahead import Reading
@@ -35,7 +35,7 @@ class Wanted(NamedTuple):
     position: StreamPosition
 
 
-class Job(Generic[Prepared]):
+class Job(Generic[T]):
     """One batch in the making: its slots are filled by any threads in any order, the last one prepares it."""
 
     def __init__(self, wanted: Wanted, table: Table, reading_: Reading) -> None:
@@ -46,9 +46,9 @@ class Job(Generic[Prepared]):
         self.substituted: dict[int, str] = {}
         self._missing, self._lock = len(self.keys), threading.Lock()
         self._fills: list[Future[None]] = []
-        self._prepared: Prepared | None = None
+        self._prepared: T | None = None
 
-    def start(self, pool: ThreadPoolExecutor, filler: "Filler", way: Way[Prepared]) -> None:
+    def start(self, pool: ThreadPoolExecutor, filler: "Filler", way: Way[T]) -> None:
         """Takes memory for the batch and lets the threads fill it."""
         size = len(self.keys)
         self.voxels_BDHW = way.empty((size, *filler.image_size))
@@ -56,13 +56,13 @@ class Job(Generic[Prepared]):
         self.valid_B3 = torch.zeros((size, 3), dtype=torch.int64)
         self._fills = [pool.submit(self._fill, slot, filler, way) for slot in range(size)]
 
-    def result(self) -> Prepared:
+    def result(self) -> T:
         """Waits; raises what any slot raised."""
         for fill in self._fills:
             fill.result()
-        return cast(Prepared, self._prepared)
+        return cast(T, self._prepared)
 
-    def _fill(self, slot: int, filler: "Filler", way: Way[Prepared]) -> None:
+    def _fill(self, slot: int, filler: "Filler", way: Way[T]) -> None:
         filler.fill(self, slot)
         with self._lock:
             self._missing -= 1
@@ -101,7 +101,7 @@ class Filler:
         self._table, self._cfg, self._reading = table, cfg, reading_
         self._own = _Own()
 
-    def fill(self, job: Job[Prepared], slot: int) -> None:
+    def fill(self, job: Job[T], slot: int) -> None:
         """Fills one slot; BadSample if its sample is bad and none may stand in."""
         sample, asked = job.wanted.samples_B[slot], job.asked[slot]
         try:
@@ -114,7 +114,7 @@ class Filler:
         finally:
             self._reading.done(asked)
 
-    def _substitute(self, job: Job[Prepared], slot: int, error: BadSample) -> None:
+    def _substitute(self, job: Job[T], slot: int, error: BadSample) -> None:
         """Another of the lane in its place, if that is allowed; the stream counts them in order."""
         sample, which = job.wanted.samples_B[slot], job.wanted.passes_B[slot]
         if self._cfg.data.on_bad_sample != "substitute" or which == NO_PASS:
@@ -135,7 +135,7 @@ class Filler:
             f"{error}; and none could stand in for it in data.max_substitutes={most} tries"
         ) from error
 
-    def _put(self, job: Job[Prepared], slot: int, sample: int, data: memoryview) -> None:
+    def _put(self, job: Job[T], slot: int, sample: int, data: memoryview) -> None:
         """Verifies one slice and unpacks it, or the part of it that is taken, into a slot."""
         entry, which = self._table.entries[sample], job.wanted.passes_B[slot]
         packed = shard.open_slice(data, entry.row.key, entry.row.xxh3, entry.where)

@@ -16,7 +16,7 @@ from octshard.dataset.shard import BadSample
 from octshard.errors import UsageError
 from octshard.imaging.volume import product
 from octshard.stream import sampler
-from octshard.stream.batch import Prepared, Share, Way
+from octshard.stream.batch import Share, T, Way
 from octshard.stream.cache import Cache
 from octshard.stream.collate import NO_PASS, Filler, Job, Wanted
 from octshard.stream.index import Table, order_of
@@ -28,8 +28,8 @@ MOST_AHEAD = 32  # batches held ready, however small they are
 
 
 def training(
-    table: Table, cfg: TrainConfig, share: Share, start: StreamPosition, way: Way[Prepared]
-) -> Generator[Prepared, None, None]:
+    table: Table, cfg: TrainConfig, share: Share, start: StreamPosition, way: Way[T]
+) -> Generator[T, None, None]:
     """Without end: this process's part of each batch from `start` on, seeded crops, through way.prepare.
 
     Close the iterator to stop the threads.
@@ -43,8 +43,8 @@ def training(
 
 
 def evaluation(
-    table: Table, cfg: TrainConfig, share: Share, limit: int, way: Way[Prepared]
-) -> Generator[Prepared, None, None]:
+    table: Table, cfg: TrainConfig, share: Share, limit: int, way: Way[T]
+) -> Generator[T, None, None]:
     """`limit` samples (0: all), evenly spread over the table, once, in its order; centre crops.
 
     Every batch is full, and `count` of it real. A bad sample is always an error.
@@ -76,7 +76,7 @@ class _Budget:
     def __init__(self, most: int) -> None:
         self._most, self._used = most, Counter[int]()
 
-    def spend(self, job: Job[Prepared]) -> None:
+    def spend(self, job: Job[T]) -> None:
         """BadSample if a batch takes its epoch, that in which it ends, over the budget."""
         epoch = job.wanted.position.epoch
         self._used[epoch] += len(job.substituted)
@@ -88,15 +88,13 @@ class _Budget:
             )
 
 
-def _run(
-    wanted: Iterator[Wanted], table: Table, cfg: TrainConfig, way: Way[Prepared]
-) -> Generator[Prepared, None, None]:
+def _run(wanted: Iterator[Wanted], table: Table, cfg: TrainConfig, way: Way[T]) -> Generator[T, None, None]:
     """Results in order; meanwhile batches are filled up to data.prefetch_bytes, and bytes of samples further
     on are read up to data.read_ahead_bytes.
     """
     check(cfg)
     data = cfg.data
-    jobs: Iterator[Job[Prepared]]
+    jobs: Iterator[Job[T]]
     with contextlib.ExitStack() as stack:
         cache = _cache_of(cfg, way, stack)
         pool = ThreadPoolExecutor(data.threads, "stream")
@@ -106,7 +104,7 @@ def _run(
         stack.callback(reading_.close)  # before it: threads of the pool may be waiting for bytes
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         jobs = (Job(one, table, reading_) for one in wanted)
-        planned, pending = deque[Job[Prepared]](), deque[Job[Prepared]]()
+        planned, pending = deque[Job[T]](), deque[Job[T]]()
         while True:
             _plan(jobs, planned, reading_, cfg, idle=not pending)
             while planned and len(pending) < _batches_ahead(planned[0], cfg):
@@ -123,8 +121,8 @@ def _run(
 
 
 def _plan(
-    jobs: Iterator[Job[Prepared]],
-    planned: deque[Job[Prepared]],
+    jobs: Iterator[Job[T]],
+    planned: deque[Job[T]],
     reading_: Reading,
     cfg: TrainConfig,
     *,
@@ -141,13 +139,13 @@ def _plan(
         planned.append(job)
 
 
-def _batches_ahead(job: Job[Prepared], cfg: TrainConfig) -> int:
+def _batches_ahead(job: Job[T], cfg: TrainConfig) -> int:
     """Batches that are filled at once: the one that is waited for, and what data.prefetch_bytes allows."""
     fit = cfg.data.prefetch_bytes // (len(job.keys) * product(cfg.model.image_size))
     return 1 + min(MOST_AHEAD, max(1, fit))
 
 
-def _cache_of(cfg: TrainConfig, way: Way[Prepared], stack: contextlib.ExitStack) -> Cache | None:
+def _cache_of(cfg: TrainConfig, way: Way[T], stack: contextlib.ExitStack) -> Cache | None:
     if not cfg.data.cache_dir:
         return None
     return stack.enter_context(Cache(cfg.data.cache_dir, cfg.data.cache_bytes, way.say))

@@ -5,35 +5,28 @@ plan; the host waits for the device only where a comment says `waits`.
 """
 
 import contextlib
-import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from octshard.config import fields
-from octshard.config.load import save
 from octshard.config.train import TrainConfig
 from octshard.devices import collectives, prefetch, select
-from octshard.devices.backend import Backend
 from octshard.devices.prefetch import Fed
-from octshard.errors import UsageError
-from octshard.models import checkpoint, normalize
-from octshard.storage import lock, store
+from octshard.models import normalize
 from octshard.stream import loader
-from octshard.stream.batch import Batch, Way
-from octshard.stream.index import Table, open_table, want_separate
+from octshard.stream.index import open_table, want_separate
 from octshard.stream.sampler import StreamPosition
-from octshard.train import checkpointer, jepa, log, masks, optim, plan, views, watch
+from octshard.train import checkpointer, optim, plan, setup, step_stats
+from octshard.train.augment import views
 from octshard.train.checkpointer import Saver, TrainState
-from octshard.train.log import Log
-from octshard.train.plan import Plan
-from octshard.train.watch import Recent, Watch
+from octshard.train.metrics_log import Log
+from octshard.train.objectives import jepa, masks
+from octshard.train.setup import Run, Say, TrainInputs
+from octshard.train.step_stats import Recent, Watch
 
-Say = Callable[[str], None]
 Progress = Callable[[int, int, Mapping[str, Any]], None]
 
 
@@ -44,27 +37,6 @@ class Outcome(NamedTuple):
     samples_seen: int
     val_loss: float | None
     stopped: bool
-
-
-class Prepared(NamedTuple):
-    """A batch with what is drawn for it on the host."""
-
-    batch: Batch
-    params: views.ViewParams
-    masks: list[masks.Masks]
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What stays the same from step to step."""
-
-    cfg: TrainConfig
-    plan: Plan
-    backend: Backend
-    table: Table
-    val_table: Table
-    model: jepa.Jepa
-    wrapped: nn.Module  # `model`, exchanging gradients between processes
 
 
 class Outlets(NamedTuple):
@@ -83,7 +55,7 @@ def train(cfg: TrainConfig, say: Say, progress: Progress) -> Outcome:
     """
     jepa.check(cfg)
     views.check(cfg.views)
-    with contextlib.closing(select.open_backend(cfg.run)) as backend, _writer(cfg, backend):
+    with contextlib.closing(select.open_backend(cfg.run)) as backend, setup.run_lock(cfg, backend):
         # 1. all that can be wrong is said before anything is allocated
         needed = masks.needed_tokens(cfg)
         table, val_table = (open_table(cfg, split, needed) for split in ("train", "val"))
@@ -91,7 +63,7 @@ def train(cfg: TrainConfig, say: Say, progress: Progress) -> Outcome:
         want_separate(table, val_table)
         if backend.process == 0:
             checkpointer.sweep(cfg.run.out)
-        found = _resumable(cfg, table, chosen, say)
+        found = setup.payload_to_resume(cfg, table, chosen, say)
         if found and found["step"] >= chosen.steps:
             say(f"{cfg.run.out}: already complete at step {found['step']} of {chosen.steps}; nothing to do")
             return Outcome(found["step"], found["samples_seen"], None, stopped=False)
@@ -104,14 +76,15 @@ def train(cfg: TrainConfig, say: Say, progress: Progress) -> Outcome:
         backend.sync()
         collectives.want_same_step(cfg, backend, state.step)
         run = Run(cfg, chosen, backend, table, val_table, model, backend.wrap(model))
-        _introduce(run, state, say)
+        setup.log_start(run, state, say)
         # 3. the loop
         with (
-            _log_of(run, state.step) as lines,
+            setup.run_log(run, state.step) as lines,
             checkpointer.saving(cfg.run.out, cfg.run.keep_last) as saver,
-            _sigterm() as told_to_stop,
+            setup.stop_on_sigterm() as told_to_stop,
             prefetch.feeding(
-                loader.training(table, cfg, chosen.share, state.position, _way(run, say)), backend
+                loader.training(table, cfg, chosen.share, state.position, setup.batch_transform(run, say)),
+                backend,
             ) as batches,
         ):
             return _loop(run, state, batches, Outlets(lines, saver, say, progress), told_to_stop)
@@ -120,14 +93,14 @@ def train(cfg: TrainConfig, say: Say, progress: Progress) -> Outcome:
 def _loop(
     run: Run,
     state: TrainState,
-    batches: Iterator[Fed[Prepared]],
+    batches: Iterator[Fed[TrainInputs]],
     outlets: Outlets,
     told_to_stop: threading.Event,
 ) -> Outcome:
     cfg, steps = run.cfg, run.plan.steps
     metrics: dict[str, Any] = {}
     val_loss, substituted = None, 0
-    sums_2, recent = watch.fresh(run.backend), Recent(cfg.run.log_every_steps)
+    sums_2, recent = step_stats.fresh(run.backend), Recent(cfg.run.log_every_steps)
     stopped = False
     while state.step < steps and not stopped:
         # 1. take the batch of this step
@@ -147,25 +120,25 @@ def _loop(
         # 3. log
         logs = state.step in (1, steps) or state.step % cfg.run.log_every_steps == 0
         if logs:
-            watch.raise_if_bad(seen, state.step, recent, run.backend)  # waits
+            step_stats.raise_if_bad(seen, state.step, recent, run.backend)  # waits
             everywhere = round(collectives.summed(run.backend, substituted))  # waits
             metrics = {**_metrics(run, state, seen, recent), "substituted": everywhere}  # waits
             outlets.lines.write(metrics)
-            if warning := watch.collapse_line(metrics):
+            if warning := step_stats.collapse_line(metrics):
                 outlets.say(warning)
-            sums_2, recent = watch.fresh(run.backend), Recent(cfg.run.log_every_steps)
+            sums_2, recent = step_stats.fresh(run.backend), Recent(cfg.run.log_every_steps)
         # 4. validate and save, at thresholds of samples seen
         due = plan.is_due(run.plan, before, state.samples_seen)
         stopped = state.step < steps and collectives.told(run.backend, told_to_stop, waits=logs)
         if due or stopped:
-            watch.raise_if_bad(seen._replace(sums_2=sums_2), state.step, recent, run.backend)  # waits
+            step_stats.raise_if_bad(seen._replace(sums_2=sums_2), state.step, recent, run.backend)  # waits
             val_loss = _validate(run, outlets.say) if due else None  # waits
             if val_loss is not None:
                 found = {"step": state.step, "samples_seen": state.samples_seen, "val_loss": val_loss}
                 outlets.lines.write(found)
                 metrics = {**metrics, **found}
             _save(run, state, before, val_loss, outlets)  # waits for the device, and for the save before
-            sums_2, recent = watch.fresh(run.backend), Recent(cfg.run.log_every_steps)
+            sums_2, recent = step_stats.fresh(run.backend), Recent(cfg.run.log_every_steps)
         outlets.progress(state.step, steps, metrics)
     if stopped:
         outlets.say(
@@ -174,7 +147,7 @@ def _loop(
     return Outcome(state.step, state.samples_seen, val_loss, stopped)
 
 
-def _step(run: Run, state: TrainState, taken: list[Fed[Prepared]], sums_2: Tensor) -> Watch:
+def _step(run: Run, state: TrainState, taken: list[Fed[TrainInputs]], sums_2: Tensor) -> Watch:
     """One optimizer step over the micro-batches of one global batch. Waits for nothing."""
     cfg, backend = run.cfg, run.backend
     run.model.train()
@@ -196,7 +169,7 @@ def _step(run: Run, state: TrainState, taken: list[Fed[Prepared]], sums_2: Tenso
     optim.step(state.optimizer, scalars, scalars_4)
     jepa.update_target(run.model, scalars_4[1:2])
     state.optimizer.zero_grad(set_to_none=True)
-    sums_2 = sums_2 + torch.stack([mean_loss, watch.bad_number(mean_loss, norm)])
+    sums_2 = sums_2 + torch.stack([mean_loss, step_stats.bad_number(mean_loss, norm)])
     backend.sync()
     return Watch(sums_2, norm, out.tokens_RF, out.pooled_BF)
 
@@ -213,7 +186,7 @@ def _metrics(run: Run, state: TrainState, seen: Watch, recent: Recent) -> dict[s
     """One line of metrics. Waits for the device."""
     batch = run.cfg.run.global_batch
     scalars = _scalars(run, state.step - 1, state.samples_seen - batch)
-    values = watch.read(seen, recent.steps, run.backend)  # waits
+    values = step_stats.read(seen, recent.steps, run.backend)  # waits
     return {
         "step": state.step,
         "samples_seen": state.samples_seen,
@@ -225,7 +198,7 @@ def _metrics(run: Run, state: TrainState, seen: Watch, recent: Recent) -> dict[s
         "skipped_files": run.table.refused,
         "left_out": len(run.table.left_out),
         **recent.speed(batch, run.backend.devices),
-        **watch.counted(run.backend),
+        **step_stats.counted(run.backend),
     }
 
 
@@ -240,8 +213,8 @@ def _validate(run: Run, say: Say) -> float | None:
         return None
     limit = samples // batch * batch if samples >= batch else samples
     run.model.eval()
-    total_2 = watch.fresh(backend)
-    found = loader.evaluation(run.val_table, run.cfg, run.plan.share, limit, _way(run, say))
+    total_2 = step_stats.fresh(backend)
+    found = loader.evaluation(run.val_table, run.cfg, run.plan.share, limit, setup.batch_transform(run, say))
     with torch.no_grad(), prefetch.feeding(found, backend) as batches:
         for fed in batches:
             values, _, chosen = fed.device
@@ -260,98 +233,7 @@ def _save(run: Run, state: TrainState, before: int, val_loss: float | None, outl
         return
     outlets.lines.flush()
     payload = run.backend.fetch(
-        checkpointer.payload_of(state, run.cfg, _tied_to(run.cfg, run.table, run.plan))
+        checkpointer.payload_of(state, run.cfg, setup.data_fingerprint(run.cfg, run.table, run.plan))
     )  # waits
     milestone = plan.is_milestone(run.plan, before, state.samples_seen)
     outlets.saver.save(payload, val_loss, milestone=milestone)
-
-
-def _way(run: Run, say: Say) -> Way[Prepared]:
-    """Draws views and masks for a batch, in the stream's threads: small host tensors, seeded per sample."""
-    cfg, counts = run.cfg, masks.plan(run.cfg)
-
-    def prepare(batch: Batch) -> Prepared:
-        params = views.draw(cfg.views, cfg.run.seed, batch.epoch_B, batch.seeds)
-        chosen = masks.draw(cfg, counts, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.seeds)
-        return run.backend.stage(Prepared(batch, params, chosen))
-
-    return Way(prepare, run.backend.empty, say)
-
-
-def _resumable(cfg: TrainConfig, table: Table, chosen: Plan, say: Say) -> Mapping[str, Any] | None:
-    """The payload to go on from; None for a new run; UsageError if config or data were others then."""
-    found = checkpoint.newest(cfg.run.out)
-    if found is None:
-        return None
-    for line in found.damaged:
-        say(f"WARNING {line}; going on from {found.record.name}")
-    old = {**found.payload["result_values"], **found.payload["data"]}
-    if changed := fields.differences(old, {**fields.result_values(cfg), **_tied_to(cfg, table, chosen)}):
-        raise UsageError(
-            f"{cfg.run.out}: its checkpoints were made with other values, want the same to go on: "
-            f"{'; '.join(changed)}; set them back, or give run.out another folder"
-        )
-    return found.payload
-
-
-def _tied_to(cfg: TrainConfig, table: Table, chosen: Plan) -> dict[str, Any]:
-    """What decides the result besides the config: the data, and for `seed` what one BatchNorm sees."""
-    tied = {"data.samples": len(table.entries), "data.digest": table.digest}
-    return {**tied, "micro_batch": chosen.share.batch} if cfg.objective.name == "seed" else tied
-
-
-def _introduce(run: Run, state: TrainState, say: Say) -> None:
-    """Says what will be done; the config and the full list of left-out volumes go to run.out."""
-    cfg, chosen, table = run.cfg, run.plan, run.table
-    say(
-        f"{cfg.run.out}: {'goes on' if state.step else 'begins'} at step {state.step} of {chosen.steps}: "
-        f"{chosen.length.total} samples = {chosen.length.total / chosen.epoch:.1f} passes over "
-        f"{len(table.entries)} volumes; global batch {cfg.run.global_batch} = {cfg.run.per_device_batch} x "
-        f"{run.backend.devices} {run.backend.device.type} x {chosen.accumulation}"
-    )
-    if chosen.length.warmup > chosen.length.total:
-        say(f"warm-up of {chosen.length.warmup} samples is longer than the run: base_lr is never reached")
-    if table.left_out:
-        say(
-            f"{len(table.left_out)} of {len(table.left_out) + len(table.entries)} train volumes have fewer "
-            f"than {masks.needed_tokens(cfg)} valid tokens and are left out (all in left-out.txt): "
-            f"{watch.named(table.left_out)}"
-        )
-    if run.backend.process == 0:
-        store.write(store.join(cfg.run.out, "config.yaml"), save(cfg).encode())
-        if table.left_out:
-            store.write(store.join(cfg.run.out, "left-out.txt"), "\n".join(table.left_out).encode() + b"\n")
-
-
-@contextlib.contextmanager
-def _writer(cfg: TrainConfig, backend: Backend) -> Iterator[None]:
-    """Holds run.out: one run at a time writes there, by its first process."""
-    if backend.process != 0:
-        yield
-        return
-    with lock.one_writer(store.join(cfg.run.out, "lock")):
-        yield
-
-
-@contextlib.contextmanager
-def _log_of(run: Run, step: int) -> Iterator[Log]:
-    """The run's log; a silent one in all but the first process."""
-    if run.backend.process != 0:
-        yield log.silent()
-        return
-    with log.logging(run.cfg, step) as lines:
-        yield lines
-
-
-@contextlib.contextmanager
-def _sigterm() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, so that the loop can save and leave. Only a main thread may listen."""
-    told = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield told
-        return
-    previous = signal.signal(signal.SIGTERM, lambda *_: told.set())
-    try:
-        yield told
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -11,7 +11,8 @@ from octshard.errors import UsageError
 from octshard.stream import loader, sampler
 from octshard.stream.batch import Share
 from octshard.stream.index import Table, order_of
-from octshard.train import masks, optim
+from octshard.train import optim
+from octshard.train.objectives import masks
 
 LEAST = {  # what whole numbers may not fall below
     "run": {"global_batch": 1, "per_device_batch": 1, "log_every_steps": 1, "keep_last": 0, "val_samples": 0},

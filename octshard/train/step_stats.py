@@ -13,7 +13,7 @@ from torch import Tensor
 
 from octshard.devices.backend import Backend
 from octshard.errors import OctshardError
-from octshard.train import collapse
+from octshard.train.objectives import collapse
 
 NAMED_KEYS = 8  # at most so many keys in one line
 COLLAPSED_RANK = 2.0  # effective; features along one line have rank 1 whatever their std

@@ -17,8 +17,7 @@ from octshard.errors import UsageError
 from octshard.imaging.volume import product
 from octshard.models.normalize import STD_FLOOR, padding_mask, per_sample, plain, standardize
 from octshard.rng import rng_for
-from octshard.train import warp
-from octshard.train.warp import Affine
+from octshard.train.augment.affine import Affine, apply_affine
 
 _LEVELS = 255.0
 # The sum of the four bytes of a 32-bit hash (Irwin-Hall): near normal, and an integer on every backend.
@@ -98,7 +97,7 @@ def apply(
     Both are moved alike within the valid extent, which stays as it is. The context view then gets gamma (on
     intensities / 255), speckle (in proportion to the grey level) and noise; the target view none of them.
     """
-    grey_BDHW = warp.moved(voxels_BDHW, valid_B3, params.flip_d_B, params.flip_w_B, params.affine)
+    grey_BDHW = apply_affine(voxels_BDHW, valid_B3, params.flip_d_B, params.flip_w_B, params.affine)
     noise_BDHW = hash_noise(params.hash_B, voxels_BDHW.shape[1:])
     target = plain(grey_BDHW, mean_B, std_B, valid_B3)
     # From here on in place: a volume is large, and fresh pages cost more than the arithmetic.

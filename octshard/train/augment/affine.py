@@ -20,7 +20,7 @@ class Affine(NamedTuple):
     most_tilt: float  # no |tilt_B2| is larger. A Python number, because a shape depends on it
 
 
-def moved(
+def apply_affine(
     voxels_BDHW: Tensor, valid_B3: Tensor, flip_d_B: Tensor, flip_w_B: Tensor, affine: Affine | None
 ) -> Tensor:
     """float32 (B, D, H, W): flipped, then zoomed, shifted and tilted; with `affine` None flipped only.

@@ -17,9 +17,9 @@ from octshard.errors import UsageError
 from octshard.models import position
 from octshard.models.vit import LAYER_NORM_EPS, Encoder, Hidden
 from octshard.rng import seed_for
-from octshard.train import collapse, masks
-from octshard.train.masks import Masks
-from octshard.train.predictor import MlpPredictor, Predictor
+from octshard.train.objectives import collapse, masks
+from octshard.train.objectives.masks import Masks
+from octshard.train.objectives.predictor import MlpPredictor, Predictor
 
 OBJECTIVES = ("vjepa2", "seed")
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from octshard.config.train import TrainConfig
 from octshard.models import position
 from octshard.models.vit import INIT_STD, LAYER_NORM_EPS, Block, init_weights
-from octshard.train.masks import Masks
+from octshard.train.objectives.masks import Masks
 
 
 class Predictor(nn.Module):

@@ -28,7 +28,8 @@ from octshard.stream.read import Scratch
 from octshard.stream.read_ahead import Asked, Reading
 from octshard.stream.sampler import StreamPosition
 from octshard.stream.simulate import Simulated, simulate
-from octshard.train import masks, plan
+from octshard.train import plan
+from octshard.train.objectives import masks
 
 HELD = 16  # slices that are unpacked again and again
 
