@@ -1,6 +1,5 @@
 """What several test files share: emulators of cloud stores on loopback and the place of real OCT pixels."""
 
-import importlib.util
 import os
 import socket
 import urllib.request
@@ -8,12 +7,11 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import faulty_store
 import pytest
 
 from octshard.storage import client
-
-BUCKET = "octshard-test"
+from tests.support import faulty_store
+from tests.support.emulators import BUCKET, need, s3_settings
 
 
 @pytest.fixture(scope="session")
@@ -48,25 +46,6 @@ def s3() -> Iterator[str]:
         urllib.request.urlopen(made).close()
         yield f"s3://{BUCKET}"
     server.stop()
-
-
-def need(package: str) -> None:
-    """Skips where a package lacks, without the time that its import takes."""
-    if importlib.util.find_spec(package) is None:
-        pytest.skip(f"no {package} here")
-
-
-def s3_settings(endpoint: str) -> dict[str, str]:
-    """The environment in which S3 is at `endpoint`, whatever account the machine has."""
-    return {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "AKIATESTKEY",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "NO_PROXY": "127.0.0.1",
-    }
 
 
 @pytest.fixture(scope="session")

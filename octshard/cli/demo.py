@@ -23,11 +23,11 @@ def demo(out: str, participants: int, seed: int) -> None:
     Example:
       octshard demo --out demo
     """
-    from octshard.demo import road
+    from octshard.demo import run
     from octshard.phantom.release import Wanted
 
-    wanted = Wanted(participants=participants, seed=seed, scale=road.SCALE, defects=True)
-    report = road.run(out, wanted, lambda name: str(shipped_config(name)))
+    wanted = Wanted(participants=participants, seed=seed, scale=run.SCALE, defects=True)
+    report = run.run(out, wanted, lambda name: str(shipped_config(name)))
     click.echo(f"report: {report}")
 
 

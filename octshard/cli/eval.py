@@ -29,7 +29,7 @@ def linear_probe(config: Sequence[str], overrides: Sequence[str]) -> None:
     """
     from octshard.config.eval import ProbeConfig
     from octshard.config.load import load
-    from octshard.eval.run import linear_probe as run
+    from octshard.eval.linear_probe import linear_probe as run
 
     cfg = load(ProbeConfig, config, overrides)
     with progress("linear probe") as advance:

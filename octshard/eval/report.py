@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from octshard.eval.labels import Count
-from octshard.eval.score import Estimate, Score
+from octshard.eval.scores import Estimate, Score
 from octshard.report.page import Cell, Html, Section, grid, numeral, page, table
 from octshard.report.plots import interval_plot, line_plot
 

@@ -1,0 +1,186 @@
+"""`octshard eval linear-probe`: checkpoint, shards and labels -> numbers with intervals, beside controls.
+
+The pretrained encoder, the same one at random, raw intensities, and labels dealt at random all take the same
+road, and the test participants are scored once. Writes probe.json and probe.html.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from octshard.config import fields
+from octshard.config.eval import ProbeConfig
+from octshard.config.train import TrainConfig
+from octshard.devices import select
+from octshard.errors import UsageError
+from octshard.eval import features, labels, report, scores
+from octshard.eval.labels import Chosen
+from octshard.eval.probes import linear
+from octshard.eval.report import Arm, Control, ProbeResult
+from octshard.models.encoder import load_encoder, random_encoder
+from octshard.rng import rng_for, seed_for
+from octshard.storage import store
+from octshard.stream import loader
+from octshard.stream.batch import Batch, Share, Way
+from octshard.stream.index import Table, open_table
+
+PRETRAINED, RANDOM, INTENSITY = "pretrained", "random-init", "raw-intensity"
+FEW = 10  # test participants of a class below which its interval deserves a warning
+Progress = Callable[[str, int, int], None]  # (what is done, how many, of how many)
+
+
+def linear_probe(cfg: ProbeConfig, progress: Progress | None = None) -> ProbeResult:
+    """Runs the probe and writes its files under cfg.out; labels are checked before anything is encoded."""
+    tell = progress or (lambda stage, done, total: None)
+    _check(cfg)
+    known = labels.read(cfg.participants, cfg.label)
+    encoder, trained, digest = load_encoder(cfg.checkpoint)
+    trained = dataclasses.replace(trained, data=dataclasses.replace(trained.data, shards=list(cfg.shards)))
+    tables = tuple(open_table(trained, split, 0) for split in labels.SPLITS)
+    rows = [entry.row for table in tables for entry in table.entries]
+    chosen = labels.choose(known, rows)
+
+    run = dataclasses.replace(trained.run, device=cfg.device, compile=False, cpu_threads=0)
+    backend = select.open_backend(run)
+    if cfg.batch % backend.devices:
+        raise UsageError(f"batch {cfg.batch}: want a multiple of the {backend.devices} devices")
+    twin = random_encoder(trained, seed_for(cfg.seed, RANDOM))
+    sources = (
+        features.of_encoder(PRETRAINED, encoder, f"{digest} {run.precision}", backend),
+        features.of_encoder(RANDOM, twin, f"{features.weights_digest(twin)} {run.precision}", backend),
+        features.of_intensity(INTENSITY),
+    )
+    way = Way(backend.stage, backend.empty, logging.getLogger(__name__).warning)
+    stored = f"{trained.model.image_size} {[table.digest for table in tables]}"
+    found = features.gather(
+        sources,
+        features.Wanted(tuple(row.key for row in rows), stored),
+        store.join(cfg.out, "features"),
+        lambda: _batches(tables, trained, cfg.batch, way, tell),
+    )
+    result = compare({name: kept.values_NF for name, kept in found.items()}, chosen, cfg, tell)
+    result = dataclasses.replace(result, checkpoint_digest=digest)
+    store.write(store.join(cfg.out, "probe.json"), report.as_json(result).encode())
+    store.write(store.join(cfg.out, "probe.html"), report.render(result).encode())
+    return result
+
+
+def compare(
+    values: Mapping[str, np.ndarray], chosen: Chosen, cfg: ProbeConfig, tell: Progress
+) -> ProbeResult:
+    """Probes every set of features (values_NF by name) on the same participants and the same resamples."""
+    heads, verdicts = {}, {}
+    for i, (name, values_NF) in enumerate(values.items()):
+        tell("probes", i, len(values))
+        train, val, test = (_examples(chosen, split, values_NF) for split in labels.SPLITS)
+        heads[name] = linear.fit(train, val, cfg.regularisation)
+        verdicts[name] = _verdicts(heads[name], test)
+    tell("probes", len(values), len(values))
+    first = verdicts[PRETRAINED]
+    weight_RP = scores.draw_resamples(first.y_P, cfg.bootstrap, rng_for(cfg.seed, "bootstrap"))
+    arms = []
+    for name, head in heads.items():
+        scored = scores.evaluate(verdicts[name], chosen.classes, weight_RP)
+        width = len(head.mean_F)
+        arms.append(Arm(name, width, head.regularisation, head.trials, head.converged, scored))
+    differences = {
+        name: scores.difference(first, other, weight_RP)
+        for name, other in verdicts.items()
+        if name != PRETRAINED
+    }
+    return ProbeResult(
+        label=cfg.label,
+        classes=chosen.classes,
+        counts=chosen.counts,
+        dropped=chosen.dropped,
+        checkpoint=cfg.checkpoint,
+        checkpoint_digest="",
+        arms=tuple(arms),
+        shuffled=_shuffled(chosen, values[PRETRAINED], scores.macro_auroc(first), cfg, tell),
+        differences=differences,
+        verdicts=tuple(report.verdict(name, gain["macro_auroc"]) for name, gain in differences.items()),
+        notes=_notes(chosen, arms),
+        config=fields.result_values(cfg),
+    )
+
+
+def _shuffled(
+    chosen: Chosen, values_NF: np.ndarray, true: float, cfg: ProbeConfig, tell: Progress
+) -> Control:
+    """Deals the classes of train and val participants at random, cfg.shuffles times; test keeps its own.
+
+    One deal says little: features that fall into few clusters send it far from chance, to either side.
+    """
+    found: dict[str, list[float]] = {name: [] for name in scores.METRICS}
+    test = _examples(chosen, "test", values_NF)
+    for deal in range(cfg.shuffles):
+        tell("shuffled labels", deal, cfg.shuffles)
+        train, val = (
+            linear.shuffled(_examples(chosen, split, values_NF), rng_for(cfg.seed, "shuffle", deal, split))
+            for split in ("train", "val")
+        )
+        verdicts = _verdicts(linear.fit(train, val, cfg.regularisation), test)
+        measured = scores.measure(verdicts, np.ones((1, len(verdicts.y_P)), np.int64))
+        for name in scores.METRICS:
+            found[name].append(float(measured[name][0]))
+    tell("shuffled labels", cfg.shuffles, cfg.shuffles)
+    reached = sum(value >= true for value in found["macro_auroc"])
+    metrics = {name: scores.estimate(float(np.mean(of)), np.array(of)) for name, of in found.items()}
+    return Control(cfg.shuffles, metrics, reached, (1 + reached) / (1 + cfg.shuffles))
+
+
+def _examples(chosen: Chosen, split: str, values_NF: np.ndarray) -> linear.Examples:
+    subset = chosen.subsets[split]
+    return linear.Examples(values_NF[subset.places_N], subset.y_N, subset.participants)
+
+
+def _verdicts(head: linear.Probe, test: linear.Examples) -> scores.Verdicts:
+    return scores.by_participant(linear.predict(head, test.x_NF), test.y_N, test.participants)
+
+
+def _batches(
+    tables: Sequence[Table],
+    trained: TrainConfig,
+    batch: int,
+    way: Way[Batch],
+    tell: Progress,
+) -> Iterator[Batch]:
+    """Every scan of the tables once, in order."""
+    done, total = 0, sum(len(table.entries) for table in tables)
+    tell("features", done, total)
+    for table in tables:
+        for got in loader.evaluation(table, trained, Share(batch, 0, 1), 0, way):
+            yield got
+            done += got.count
+            tell("features", done, total)
+
+
+def _check(cfg: ProbeConfig) -> None:
+    if not cfg.checkpoint:
+        raise UsageError(
+            "checkpoint: not set, want checkpoint=RUN, a training run's folder or one of its .pt"
+        )
+    if not cfg.shards:
+        raise UsageError("shards: not set, want at least one dataset folder: shards=[SHARDS/DEVICE]")
+    for name in ("bootstrap", "shuffles", "batch"):
+        if getattr(cfg, name) < 1:
+            raise UsageError(f"{name} {getattr(cfg, name)}: want at least 1")
+    if not cfg.regularisation or min(cfg.regularisation) <= 0:
+        raise UsageError(f"regularisation {list(cfg.regularisation)}: want at least one C, all > 0")
+
+
+def _notes(chosen: Chosen, arms: Sequence[Arm]) -> tuple[str, ...]:
+    """What a reader must know before believing the intervals."""
+    notes = []
+    people = chosen.counts[labels.SPLITS.index("test")].of_class
+    if unscored := [name for name in chosen.classes if name not in arms[0].score.scored]:
+        notes.append(f"Not scored, because no test participant has it: {', '.join(unscored)}.")
+    if small := [f"{name} ({n})" for name, n in people.items() if 0 < n < FEW]:
+        notes.append(f"So few test participants that intervals may be too narrow: {', '.join(small)}.")
+    if slow := [arm.name for arm in arms if not arm.converged]:
+        notes.append(f"The fit stopped at {linear.ITERATIONS} iterations: {', '.join(slow)}.")
+    if dropped := sum(chosen.dropped.values()):
+        notes.append(f"Scans left out, because their participant has no label: {dropped}.")
+    return tuple(notes)

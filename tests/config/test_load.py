@@ -1,0 +1,97 @@
+"""Strict loading, digests, and every shipped config."""
+
+from pathlib import Path
+
+import pytest
+
+from octshard.config import fields
+from octshard.config.load import load, save
+from octshard.config.prep import PrepConfig
+from octshard.config.train import TrainConfig
+from octshard.errors import UsageError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def parse(*words: str) -> TrainConfig:
+    return load(TrainConfig, overrides=words)
+
+
+def test_overrides_win_over_files_and_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("model: {width: 96}\nrun: {seed: 3}\n")
+    cfg = load(TrainConfig, [file], ["run.seed=4"])
+    assert (cfg.model.width, cfg.run.seed, cfg.model.depth) == (96, 4, TrainConfig().model.depth)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("depht=8", "unknown key depht; did you mean model.depth?"),
+        ("model.depht=8", "unknown key model.depht; did you mean model.depth?"),
+        ("objective.masks=[{ratoi: 1}]", r"unknown key objective.masks\[0\].ratoi; did you mean ratio?"),
+        ("run.seed=many", "run.seed=many: .* could not be converted to Integer"),
+        ("run.seed", "want KEY=VALUE"),
+        ("model.patch=[1,", "not YAML"),
+        ("run.out=${nowhere}", "nowhere"),
+    ],
+)
+def test_mistakes_are_one_clear_line(word: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        parse(word)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_or_broken_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        load(TrainConfig, [tmp_path / "absent.yaml"])
+    (tmp_path / "broken.yaml").write_text("model: [1,\n")
+    with pytest.raises(UsageError, match="not YAML"):
+        load(TrainConfig, [tmp_path / "broken.yaml"])
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(UsageError, match="want key: value pairs"):
+        load(TrainConfig, [tmp_path / "list.yaml"])
+
+
+def test_the_digest_follows_the_result_only() -> None:
+    assert fields.digest(parse()) == fields.digest(parse("data.threads=7", "run.out=elsewhere"))
+    assert fields.digest(parse()) != fields.digest(parse("model.depth=11"))
+    assert fields.digest(parse()) != fields.digest(parse("objective.masks=[{context: 0.1}]"))
+
+
+def test_differences_name_the_key() -> None:
+    lines = fields.differences(fields.result_values(parse()), fields.result_values(parse("model.depth=11")))
+    assert lines == ["model.depth: 12 -> 11"]
+
+
+def test_saved_text_loads_again(tmp_path: Path) -> None:
+    cfg = parse("objective.masks=[{kind: cubes, context: 20, target: 30}]", "run.epochs=2")
+    (tmp_path / "c.yaml").write_text(save(cfg))
+    assert load(TrainConfig, [tmp_path / "c.yaml"]) == cfg
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda f: f.name)
+def test_shipped_configs_load_and_say_what_they_are(file: Path) -> None:
+    cfg = load(TrainConfig, [file])
+    assert (cfg.run.epochs is None) != (cfg.run.samples_budget is None)
+    assert cfg.run.global_batch % cfg.run.per_device_batch == 0
+    head = file.read_text().split("\n\n")[0].lower()
+    assert all(word in head for word in ("command:", "cost:", "expect:"))
+
+
+@pytest.mark.parametrize("file", sorted((CONFIGS / "prep").glob("*.yaml")), ids=lambda f: f.name)
+def test_shipped_prep_configs_load(file: Path) -> None:
+    load(PrepConfig, [file])
+
+
+def test_seed_values_of_the_pretraining_configs() -> None:
+    single = load(TrainConfig, [CONFIGS / "pretrain_vjepa_single_domain.yaml"])
+    multi = load(TrainConfig, [CONFIGS / "pretrain_vjepa_multi_domain.yaml"])
+    for cfg, epochs in ((single, 120), (multi, 150)):
+        assert (cfg.model.width, cfg.model.depth, cfg.model.heads) == (768, 12, 12)
+        assert (cfg.model.image_size, cfg.model.patch) == ([64, 384, 384], [4, 16, 16])
+        assert (cfg.run.global_batch, cfg.run.per_device_batch, cfg.run.epochs) == (128, 2, epochs)
+        assert (cfg.optim.base_lr, cfg.optim.weight_decay, cfg.optim.warmup_epochs) == (1.5e-3, 0.05, 10)
+        assert (cfg.objective.ema_start, cfg.objective.ema_end) == (0.996, 1.0)
+        assert (cfg.run.checkpoint_every_epochs, cfg.run.log_every_steps) == (5, 50)
+        assert [m.ratio for m in cfg.objective.masks] == [0.6]

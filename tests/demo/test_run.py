@@ -1,0 +1,104 @@
+"""The demo's road at its smallest: every station, the page, and running it again."""
+
+from pathlib import Path
+
+import pytest
+
+from octshard.config.load import load, save, shipped_config
+from octshard.config.prep import PrepConfig
+from octshard.config.train import TrainConfig
+from octshard.dataset import tables
+from octshard.demo import run
+from octshard.errors import OctshardError, UsageError
+from octshard.phantom.release import Wanted
+from octshard.train.loop import Outcome
+
+WANTED = Wanted(participants=24, seed=1, scale=0.06, eyes=("R",), defects=True)
+
+
+@pytest.fixture(scope="module")
+def small_configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's own configs with fewer, smaller steps."""
+    folder = tmp_path_factory.mktemp("configs")
+    (folder / "prep").mkdir()
+    prep = load(PrepConfig, [shipped_config("prep/demo.yaml")])
+    (folder / "prep/demo.yaml").write_text(save(prep))
+    words = ["run.samples_budget=64", "model.depth=1", "model.width=32", "model.heads=1", "predictor.depth=1",
+             "run.cpu_threads=2"]  # fmt: skip
+    training = load(TrainConfig, [shipped_config("demo.yaml")], words)
+    (folder / "demo.yaml").write_text(save(training))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory, small_configs: Path) -> Path:
+    out = tmp_path_factory.mktemp("demo") / "out"
+    report = run.run(str(out), WANTED, lambda name: str(small_configs / name))
+    assert report == f"{out}/report.html"
+    return out
+
+
+@pytest.mark.slow
+def test_the_page_tells_the_whole_road(walked: Path) -> None:
+    text = (walked / "report.html").read_text()
+    for word in (
+        "What was stored and what was refused", "B-scans before and after", "Training", "effective rank",
+        "pretrained", "random-init", "raw-intensity", "shuffled labels",
+        "truncated", "missing_file", "geometry_mixed",
+    ):  # fmt: skip
+        assert word in text
+    assert text.count("data:image/png;base64,") == 8  # before and after on four devices
+    assert "http://" not in text.replace("http://www.w3.org", "")
+    assert "https://" not in text
+
+
+@pytest.mark.slow
+def test_every_file_came_to_what_was_planted(walked: Path) -> None:
+    told = tables.read_table(str(walked / "release/truth.parquet"))
+    truth = {uid: {name: told[name][i] for name in told} for i, uid in enumerate(told["sop_instance_uid"])}
+    rows = [row for one in (walked / "shards").glob("[!.]*") for row in tables.open_dataset(str(one)).rows]
+    assert {row.sop_instance_uid for row in rows} == set(truth)
+    for row in rows:
+        wanted = truth[row.sop_instance_uid]
+        assert row.reason == wanted["expected_reason"], row.source
+        assert {*filter(None, wanted["expected_flags"].split(","))} <= {*row.flags}, row.source
+        if row.status == "ok":
+            found = (row.blank_frames, row.no_retina_frames)
+            assert found == (wanted["blank_frames"], wanted["no_retina_frames"]), row.source
+    reasons = {row.reason for row in rows}
+    assert {"", "duplicate", "missing_file", "truncated", "geometry_mixed"} <= reasons
+    flags = {flag for row in rows for flag in row.flags}
+    assert {"slow_axis_flipped", "blank_frames", "no_retina_frames", "equal_pixels"} <= flags
+
+
+@pytest.mark.slow
+def test_the_demo_again_goes_on_where_it_was(walked: Path, small_configs: Path) -> None:
+    tars = {path: path.stat().st_mtime_ns for path in walked.rglob("*.tar")}
+    assert tars
+    (walked / "report.html").unlink()
+    run.run(str(walked), WANTED, lambda name: str(small_configs / name))
+    assert (walked / "report.html").exists()
+    assert {path: path.stat().st_mtime_ns for path in walked.rglob("*.tar")} == tars
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(UsageError, match=r"holds thesis.tex and no demo"):
+        run.run(str(tmp_path), WANTED, str)
+
+
+def test_other_settings_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "demo.json").write_text('{"participants": 3, "seed": 0}')
+    with pytest.raises(UsageError, match=r"holds a demo of .* want .*; choose another --out"):
+        run.run(str(tmp_path), WANTED, str)
+
+
+def test_a_demo_that_is_told_to_stop_probes_nothing(
+    walked: Path, small_configs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights of half a training would be judged as if they were the whole."""
+    stopped = Outcome(3, 48, None, stopped=True)
+    monkeypatch.setattr(run, "train", lambda *_: stopped)
+    monkeypatch.setattr(run, "linear_probe", lambda *_: pytest.fail("it was probed"))
+    with pytest.raises(OctshardError, match="stopped at step 3 of training; run it again to go on"):
+        run.run(str(walked), WANTED, lambda name: str(small_configs / name))

@@ -1,0 +1,47 @@
+"""The README's own commands, run as a newcomer would, and the map's file names."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def commands(heading: str) -> list[str]:
+    """The lines of the first code block below a heading."""
+    section = README.split(f"## {heading}\n", 1)[1]
+    return section.split("```")[1].strip().splitlines()
+
+
+@pytest.mark.slow
+def test_the_road_by_hand(tmp_path: Path) -> None:
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for line in commands("The road, by hand"):
+        done = subprocess.run(
+            shlex.split(line), cwd=tmp_path, env={**os.environ, "PATH": tools}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    assert "pretrained" in (tmp_path / "runs/probe/probe.json").read_text()
+    assert (tmp_path / "runs/probe/probe.html").exists()
+
+
+def test_the_map_names_files_that_are_there() -> None:
+    section = README.split("## The map\n", 1)[1].split("\n## ", 1)[0]
+    rows = re.findall(r"^\| (\d) \| `([\w/]+\.py)` \| (\d+) \|", section, re.MULTILINE)
+    assert [int(number) for number, _, _ in rows] == list(range(1, 9))
+    for _, name, lines in rows:
+        true = len((ROOT / "octshard" / name).read_text().splitlines())
+        assert abs(true - int(lines)) <= 15, f"{name}: {true} lines, the map says {lines}"
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for line in commands("Two commands"):
+        assert re.search(rf"^{line.split()[1]}:", makefile, re.MULTILINE)

@@ -1,0 +1,245 @@
+"""The whole probe on made-up shards and a made-up checkpoint; one line for what cannot be probed."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from octshard.config.eval import ProbeConfig
+from octshard.config.load import save
+from octshard.config.train import DataConfig, ModelConfig, RunConfig, TrainConfig
+from octshard.dataset import shard, tables
+from octshard.errors import OctshardError, UsageError
+from octshard.eval import features, labels, linear_probe
+from octshard.imaging.intensity import histogram, moments
+from octshard.models import checkpoint
+from octshard.models.vit import Encoder
+from octshard.rng import rng_for
+
+MODEL = ModelConfig([8, 32, 32], [4, 16, 16], width=24, depth=1, heads=2)
+GRID = [1e-3, 1e-1, 10.0]
+SPLIT_PEOPLE = {"train": 24, "val": 12, "test": 24}
+
+
+def scan(name: str, state: int, i: int) -> np.ndarray:
+    """Noise with a band whose height tells the state; sizes differ from scan to scan."""
+    rng = rng_for("scan", name, i)
+    d, h, w = int(rng.integers(5, 9)), int(rng.integers(28, 33)), int(rng.integers(20, 33))
+    voxels = rng.integers(60, 120, size=(d, h, w))
+    voxels[:, 4 + 8 * state : 10 + 8 * state] += 90
+    return voxels.astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory) -> ProbeConfig:
+    """A dataset folder of 60 people x 2 scans, their table, and a run folder with one checkpoint."""
+    root = tmp_path_factory.mktemp("eyes")
+    rows, infos, table = [], [], ["participant_id\tstate\tcoin\tage"]
+    for split, people in SPLIT_PEOPLE.items():
+        slices, mine = [], []
+        for person in range(people):
+            name, state = f"{split}{person}", person % 3
+            coin = "TRUE" if rng_for("coin", name).random() < 0.5 else "FALSE"
+            table.append(f"{name}\t{('low', 'middle', 'high')[state]}\t{coin}\t{20 + person + len(table)}")
+            for i in range(2):
+                voxels, key = scan(name, state, i), f"{name}-{i}"
+                stats = moments(histogram(voxels))._asdict()
+                data = shard.pack(key, stats, voxels, 1)
+                row = tables.Row(key, name, "made_up", "", "", "", "", "L", split, f"{key}.dcm")
+                mine.append(
+                    dataclasses.replace(
+                        row,
+                        shape_out=voxels.shape,
+                        dtype="uint8",
+                        shard=f"{split}-000000.tar",
+                        nbytes=len(data),
+                        xxh3=shard.slice_digest(data),
+                        sha256=hashlib.sha256(voxels.tobytes()).hexdigest(),
+                        **stats,
+                    )
+                )
+                slices.append(data)
+        file = BytesIO()
+        sums = shard.write(file, slices)
+        (root / "shards").mkdir(exist_ok=True)
+        (root / "shards" / f"{split}-000000.tar").write_bytes(file.getvalue())
+        rows += [dataclasses.replace(r, offset=o) for r, o in zip(mine, sums.offsets, strict=True)]
+        infos.append(
+            tables.ShardInfo(f"{split}-000000.tar", "made_up", split, len(mine), sums.bytes, sums.sha256)
+        )
+    tables.write_rows(str(root / "shards" / tables.SAMPLES), rows)
+    tables.write_shards(str(root / "shards" / tables.SHARDS), infos)
+    tables.write_info(str(root / "shards" / tables.INFO), {})
+    (root / "participants.tsv").write_text("\n".join(table) + "\n")
+    write_checkpoint(str(root / "run"), seed=1)
+    return ProbeConfig(
+        checkpoint=str(root / "run"),
+        shards=[str(root / "shards")],
+        participants=str(root / "participants.tsv"),
+        label="state",
+        out=str(root / "probe"),
+        regularisation=GRID,
+        bootstrap=100,
+        shuffles=4,
+        batch=7,
+        device="cpu",
+    )
+
+
+def write_checkpoint(out: str, seed: int) -> None:
+    """A run folder whose target encoder was never trained."""
+    cfg = TrainConfig(
+        data=DataConfig(threads=1), model=MODEL, run=RunConfig(samples_budget=8, precision="fp32", out=out)
+    )
+    torch.manual_seed(seed)
+    weights = {checkpoint.TARGET_ENCODER + n: t for n, t in Encoder(MODEL).state_dict().items()}
+    payload = {
+        "format": checkpoint.FORMAT,
+        "config": save(cfg),
+        "model": weights,
+        "step": 1,
+        "samples_seen": 8,
+    }
+    checkpoint.write(out, payload, None, milestone=False)
+
+
+@pytest.fixture(scope="module")
+def result(eyes) -> linear_probe.ProbeResult:
+    return linear_probe.linear_probe(eyes)
+
+
+def test_all_arms_stand_beside_each_other(result, eyes):
+    assert [arm.name for arm in result.arms] == ["pretrained", "random-init", "raw-intensity"]
+    assert set(result.differences) == {"random-init", "raw-intensity"}
+    assert len(result.verdicts) == 2
+    assert result.classes == ("high", "low", "middle")
+    assert [(c.scans, c.participants) for c in result.counts] == [(48, 24), (24, 12), (48, 24)]
+    for arm in result.arms:
+        assert [strength for strength, _ in arm.trials] == sorted(GRID)
+        assert arm.score.participants == 24
+        assert arm.score.metrics["macro_auroc"].value > 0.9  # the height of the band is easy to read
+    assert sum(map(sum, result.arms[0].score.confusion)) == 24
+
+
+def test_labels_that_mean_nothing_score_like_nothing(eyes, tmp_path):
+    found = linear_probe.linear_probe(dataclasses.replace(eyes, label="coin", out=str(tmp_path)))
+    for arm in found.arms:
+        auroc = arm.score.metrics["macro_auroc"]
+        assert auroc.low < 0.6
+    assert found.shuffled.metrics["macro_auroc"].value == pytest.approx(0.5, abs=0.2)
+
+
+def test_shuffled_labels_fall_behind(result):
+    control = result.shuffled
+    assert control.metrics["macro_auroc"].value < 0.8
+    assert control.reached == 0
+    assert control.p_value == pytest.approx(1 / 5)
+
+
+def test_the_difference_is_that_of_the_scores(result):
+    auroc = {arm.name: arm.score.metrics["macro_auroc"].value for arm in result.arms}
+    for name, gains in result.differences.items():
+        assert gains["macro_auroc"].value == pytest.approx(auroc["pretrained"] - auroc[name])
+
+
+def test_both_files_are_written_and_agree(result, eyes):
+    data = json.loads(Path(eyes.out, "probe.json").read_text())
+    assert data["arms"][0]["score"]["metrics"]["macro_auroc"]["value"] == pytest.approx(
+        result.arms[0].score.metrics["macro_auroc"].value
+    )
+    assert data["verdicts"] == list(result.verdicts)
+    page = Path(eyes.out, "probe.html").read_text()
+    assert all(sentence in page for sentence in result.verdicts)
+
+
+def test_a_second_run_reads_no_shard_and_says_the_same(result, eyes, monkeypatch):
+    monkeypatch.setattr(linear_probe.loader, "evaluation", lambda *_: pytest.fail("shards were read again"))
+    assert linear_probe.linear_probe(eyes) == result
+
+
+def test_another_checkpoint_is_encoded_but_baselines_are_not(result, eyes, tmp_path, monkeypatch):
+    made = []
+    real = features.write
+    monkeypatch.setattr(
+        features, "write", lambda url, found: (made.append(url.rsplit("/", 1)[1]), real(url, found))
+    )
+    write_checkpoint(str(tmp_path / "run"), seed=2)
+    shutil.copytree(Path(eyes.out, "features"), tmp_path / "probe" / "features")
+    other = dataclasses.replace(eyes, checkpoint=str(tmp_path / "run"), out=str(tmp_path / "probe"))
+    linear_probe.linear_probe(dataclasses.replace(other, bootstrap=10, shuffles=1))
+    assert [name.split("-")[0] for name in made] == ["pretrained"]
+
+
+def test_batch_size_does_not_change_the_answer(result, eyes, tmp_path):
+    other = linear_probe.linear_probe(dataclasses.replace(eyes, batch=16, out=str(tmp_path)))
+    for one, two in zip(result.arms, other.arms, strict=True):
+        assert one.score.metrics["macro_auroc"].value == pytest.approx(
+            two.score.metrics["macro_auroc"].value, abs=0.02
+        )
+
+
+def test_progress_counts_every_scan(eyes, tmp_path):
+    told = []
+    quick = dataclasses.replace(eyes, out=str(tmp_path), bootstrap=10, shuffles=1)
+    linear_probe.linear_probe(quick, lambda stage, done, total: told.append((stage, done, total)))
+    assert [t for t in told if t[0] == "features"][-1] == ("features", 120, 120)
+    assert ("shuffled labels", 1, 1) in told
+    assert all(0 <= done <= total for _, done, total in told)
+
+
+def test_a_test_set_without_a_class_is_scored_on_the_others(eyes):
+    y = {"train": [0, 1, 2] * 4, "val": [0, 1, 2] * 4, "test": [0, 1] * 6}
+    rows = [
+        tables.Row(f"{split}{i}", f"{split}{i}", "", "", "", "", "", "", split, "")
+        for split, of in y.items()
+        for i in range(len(of))
+    ]
+    class_of = {f"{split}{i}": c for split, of in y.items() for i, c in enumerate(of)}
+    chosen = labels.choose(labels.Labels("x", ("a", "b", "c"), class_of, frozenset()), rows)
+    values = {
+        name: rng_for("values", name).normal(size=(len(rows), 5)) for name in ("pretrained", "random-init")
+    }
+    found = linear_probe.compare(values, chosen, eyes, lambda *_: None)
+    assert found.arms[0].score.scored == ("a", "b")
+    assert any("Not scored, because no test participant has it: c" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"checkpoint": ""}, UsageError, "checkpoint: not set"),
+        ({"shards": []}, UsageError, "shards: not set"),
+        ({"participants": ""}, UsageError, "participants: not set"),
+        ({"label": "stat"}, UsageError, "did you mean state"),
+        ({"label": "age"}, UsageError, "looks like a number"),
+        ({"regularisation": [0.0]}, UsageError, "want at least one C, all > 0"),
+        ({"bootstrap": 0}, UsageError, "bootstrap 0: want at least 1"),
+        ({"checkpoint": "/nowhere"}, UsageError, "/nowhere: no checkpoint"),
+        ({"shards": ["/nowhere"]}, UsageError, "/nowhere: found nothing"),
+    ],
+)
+def test_wrong_usage_gives_one_line(eyes, change, kind, message):
+    with pytest.raises(kind, match=message) as caught:
+        linear_probe.linear_probe(dataclasses.replace(eyes, **change))
+    assert "\n" not in str(caught.value)
+
+
+def test_too_few_people_give_one_line_before_anything_is_encoded(eyes, tmp_path):
+    table = tmp_path / "participants.tsv"
+    table.write_text("participant_id\tstate\ntrain0\ta\ntrain1\tb\nval0\ta\ntest0\tb\n")
+    cfg = dataclasses.replace(eyes, participants=str(table), out=str(tmp_path / "probe"))
+    with pytest.raises(OctshardError, match=r"train 2, val 1, test 1.*val holds 1 classes") as caught:
+        linear_probe.linear_probe(cfg)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "probe").exists()
+
+
+def test_a_dataset_named_twice_is_an_error(eyes, tmp_path):
+    with pytest.raises(OctshardError, match="stand in more than one of them"):
+        linear_probe.linear_probe(dataclasses.replace(eyes, shards=eyes.shards * 2, out=str(tmp_path)))

@@ -1,0 +1,231 @@
+"""Children: a decoder that crashes, hangs or swells costs one file, and order, errors and bytes are kept."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing import forkserver
+from pathlib import Path
+
+import pytest
+
+from octshard.config.prep import PrepConfig
+from octshard.errors import OctshardError
+from octshard.prep.build import shard_writer
+from octshard.prep.convert import sample, worker, worker_pool
+from octshard.prep.convert.sample import Task
+from octshard.prep.convert.worker import Job
+from octshard.prep.convert.worker_pool import Sandboxes, _Gate
+from octshard.prep.plan import plan
+from octshard.prep.release.aireadi import read_release
+from tests.support.made_release import sound, unpacked
+from tests.support.planted import Planted
+
+CFG = PrepConfig(
+    target_spacing=[0.08, 0.04, 0.04],
+    image_size=[4, 8, 8],
+    decode_timeout_s=2.0,
+    worker_memory=500_000_000,
+)
+COUNT = 6
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> str:
+    files = [sound(i) for i in range(COUNT)]
+    return str(unpacked(tmp_path_factory.mktemp("release"), files, {"1001": "train"}))
+
+
+def tasks(root: str) -> list[Task]:
+    release = read_release(root)
+    (one,) = plan(release.entries, release.splits, CFG)
+    return shard_writer.tasks(one, {})
+
+
+def uid(number: int) -> str:
+    return sound(number).scan.sop_instance_uid
+
+
+def reasons(root: str, reader: Planted, workers: int) -> dict[str, tuple[str, str]]:
+    with Sandboxes(Job(CFG, reader), workers) as children:
+        made = list(children.in_order(tasks(root)))
+    assert [one.row.source for one in made] == [task.member.entry.path for task in tasks(root)]
+    assert all(bool(one.data) == (one.row.status == "ok") for one in made)
+    return {one.row.sop_instance_uid: (one.row.reason, one.row.detail) for one in made}
+
+
+def test_children_make_what_this_process_makes(root: str) -> None:
+    reader = Planted(root)
+    with Sandboxes(Job(CFG, reader), 2) as children:
+        made = list(children.in_order(tasks(root)))
+    assert made == [sample.make(task, CFG, reader) for task in tasks(root)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "text"),
+    [
+        ("crash", "decoder_crash", "SIGSEGV"),
+        ("exit", "decoder_crash", "exit code 7"),
+        ("hang", "decoder_timeout", "not done 2 s after"),
+        ("swell", "decoder_crash", "more than 0.5 GB"),
+    ],
+)
+def test_a_bad_decoder_costs_one_file(root: str, kind: str, reason: str, text: str) -> None:
+    found = reasons(root, Planted(root, {uid(2): kind}), workers=2)
+    assert found.pop(uid(2))[0] == reason
+    assert set(found.values()) == {("", "")}
+    detail = reasons(root, Planted(root, {uid(2): kind}), workers=1)[uid(2)][1]
+    assert text in detail
+    assert detail.startswith("twice")
+
+
+def test_a_file_that_only_once_killed_its_child_is_stored(root: str, tmp_path: Path) -> None:
+    kinds = {uid(1): "crash", uid(4): "exit"}
+    found = reasons(root, Planted(root, kinds, str(tmp_path)), workers=2)
+    assert set(found.values()) == {("", "")}
+    assert {path.name for path in tmp_path.iterdir()} == {uid(1), uid(4)}  # the decoder was planted
+
+
+def test_an_error_of_ours_comes_out_and_ends_the_children(root: str) -> None:
+    before = threading.active_count()
+    with (
+        pytest.raises(ZeroDivisionError, match="a bug of ours"),
+        Sandboxes(Job(CFG, Planted(root, {uid(3): "wrong"})), 2) as children,
+    ):
+        list(children.in_order(tasks(root)))
+    assert all(child.ended for child in children._all)
+    assert threading.active_count() <= before + 1  # multiprocessing may keep one
+
+
+def test_leaving_early_does_not_wait_for_a_hanging_decoder(root: str) -> None:
+    cfg = replace(CFG, decode_timeout_s=3600.0)
+    begun = time.monotonic()
+    kinds = {uid(number): "hang" for number in range(COUNT)}
+    with Sandboxes(Job(cfg, Planted(root, kinds)), 2) as children:
+        futures = [children.submit(task) for task in tasks(root)]
+        while not any(future.running() for future in futures):
+            time.sleep(0.01)
+    assert time.monotonic() - begun < 600  # and not an hour
+    for future in futures:
+        assert future.cancelled() or isinstance(future.exception(), OctshardError)
+
+
+def test_a_killed_child_is_replaced(root: str) -> None:
+    with Sandboxes(Job(CFG, Planted(root)), 1) as children:
+        first = children.submit(tasks(root)[0]).result()
+        (child,) = children._all
+        os.kill(child._process.pid or 0, signal.SIGKILL)
+        child._process.join()
+        assert children.submit(tasks(root)[0]).result() == first
+
+
+def test_a_child_killed_in_the_middle_of_a_message_is_replaced(root: str, tmp_path: Path) -> None:
+    found = reasons(root, Planted(root, {uid(1): "cut"}, str(tmp_path)), workers=1)
+    assert set(found.values()) == {("", "")}
+    reason, detail = reasons(root, Planted(root, {uid(1): "cut"}), workers=1)[uid(1)]
+    assert reason == "decoder_crash"
+    assert "SIGKILL, perhaps out of memory" in detail
+
+
+@pytest.mark.parametrize("kind", ["crash", "swell"])
+def test_a_bad_twin_does_not_take_the_sound_one_with_it(tmp_path: Path, kind: str) -> None:
+    """Of three files with one UID the first kills every child that looks at it; the second is stored."""
+    people = ("1001", "4001", "7001")
+    files = [sound(1, person) for person in people]
+    root = str(unpacked(tmp_path, files, dict.fromkeys(people, "train")))
+    with Sandboxes(Job(CFG, Planted(root, {files[0].path: kind})), 1) as children:
+        rows = [made.row for made in children.in_order(tasks(root))]
+    found = {row.source: (row.reason, row.detail) for row in rows}
+    assert found[files[0].path][0] == "decoder_crash"
+    assert found[files[1].path] == ("", "")
+    assert found[files[2].path] == ("duplicate", f"same SOPInstanceUID or path as {files[1].path}")
+
+
+def test_a_fork_server_that_is_gone_is_asked_again(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_pool, "PAUSE_S", 0.0)
+    connect, failures = (
+        forkserver.connect_to_new_process,
+        [EOFError(), ConnectionRefusedError(111, "refused")],
+    )
+
+    def failing(fds: list[int]) -> object:
+        if failures:
+            raise failures.pop()
+        return connect(fds)
+
+    monkeypatch.setattr(forkserver, "connect_to_new_process", failing)
+    assert set(reasons(root, Planted(root), workers=1).values()) == {("", "")}
+    assert not failures
+    failures += [EOFError()] * 100
+    with pytest.raises(OctshardError, match=r"a worker could not be started \(EOFError\)"):
+        reasons(root, Planted(root), workers=1)
+
+
+def test_children_that_ended_leave_nothing_open(root: str) -> None:
+    reader = Planted(root, {uid(1): "exit", uid(3): "crash"})
+    with Sandboxes(Job(CFG, reader), 1) as children:
+        list(children.in_order(tasks(root)))
+        before = len(os.listdir("/proc/self/fd"))
+        list(children.in_order(tasks(root) * 3))  # twelve of them end
+        assert len(children._all) <= 1
+        assert len(os.listdir("/proc/self/fd")) <= before
+    assert not multiprocessing.active_children()
+
+
+def test_children_and_their_server_are_deaf_to_ctrl_c_from_the_first_moment(root: str) -> None:
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    with Sandboxes(Job(CFG, Planted(root)), 1) as children:
+        children.submit(tasks(root)[0]).result()
+        server = Path(f"/proc/{forkserver._forkserver._forkserver_pid}/status").read_text()  # type: ignore[attr-defined]
+        blocked = next(line.split()[1] for line in server.splitlines() if line.startswith("SigBlk"))
+    assert int(blocked, 16) >> (signal.SIGINT - 1) & 1
+
+
+def test_a_child_whose_parent_is_gone_ends_in_silence(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker.pool, "begin", lambda: None)
+    monkeypatch.setattr(worker, "_limit_memory", lambda most: None)
+    ours, theirs = multiprocessing.Pipe()
+    ours.send(tasks(root)[0])
+    ours.close()
+    worker.serve(theirs, Job(CFG, Planted(root)), {})  # raises nothing
+
+
+def test_only_a_bounded_number_is_ahead(root: str) -> None:
+    asked = []
+
+    def counted() -> Iterator[Task]:
+        for task in tasks(root) * 5:
+            asked.append(task)
+            yield task
+
+    with Sandboxes(Job(CFG, Planted(root)), 1) as children:
+        made = children.in_order(counted())
+        next(made)
+        assert len(asked) == 5  # four per child, and the one that came out
+
+
+def test_alone_means_that_no_one_else_is_inside() -> None:
+    gate, inside, worst = _Gate(), [0], [0]
+    lonely: list[int] = []
+
+    def beside() -> None:
+        for _ in range(200):
+            with gate.beside_others():
+                inside[0] += 1
+                worst[0] = max(worst[0], inside[0])
+                inside[0] -= 1
+
+    def alone() -> None:
+        for _ in range(50):
+            with gate.alone():
+                lonely.append(inside[0])
+
+    threads = [threading.Thread(target=act) for act in (beside, beside, alone, alone)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert lonely == [0] * 100

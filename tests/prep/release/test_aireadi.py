@@ -1,0 +1,246 @@
+"""The manifest in every spelling that releases and copies use."""
+
+from pathlib import Path
+
+import pytest
+
+from octshard.errors import UsageError
+from octshard.prep.release import aireadi
+from octshard.prep.release.aireadi import Entry
+from tests.support.made_release import HEAD, sound, unpacked
+
+PATH = "/retinal_oct/structural_oct/zeiss_cirrus/7001/7001_cirrus_mac_oct_r_1.2.276.0.75.3.dcm"
+VALUES = dict(
+    zip(
+        HEAD,
+        [
+            "7001", "Zeiss", "Cirrus", "Macula", "OCT", "R", "1024", "512", "128", "[0.00195, 0.0117]",
+            "0.0117", "1.2.276.0.75.3", PATH,
+        ],
+        strict=True,
+    )
+)  # fmt: skip
+
+
+def table(*rows: dict[str, str], heads: list[str] | None = None) -> str:
+    heads = heads or HEAD
+    return "\n".join(["\t".join(heads), *("\t".join(row.get(h, "") for h in heads) for row in rows)]) + "\n"
+
+
+def only(text: str) -> Entry:
+    (entry,) = aireadi.parse_manifest(text, "manifest.tsv")
+    return entry
+
+
+def test_a_row_is_read_whole() -> None:
+    assert only("\ufeff" + table(VALUES)) == Entry(
+        participant="7001", device="zeiss_cirrus", manufacturer="Zeiss", model="Cirrus",
+        protocol="cirrus_mac", region="Macula", eye="R", frames=128, rows=1024, cols=512,
+        pixel_mm=(0.00195, 0.0117), slice_mm=0.0117, sop_instance_uid="1.2.276.0.75.3", path=PATH[1:],
+        eye_in_name="R",
+    )  # fmt: skip
+
+
+def test_columns_may_be_reordered_renamed_or_missing() -> None:
+    renamed = {**VALUES, "person_id": VALUES["participant_id"]}
+    heads = ["person_id", *reversed(HEAD[1:])]
+    assert only(table(renamed, heads=heads)) == only(table(VALUES))
+    bare = only(table(VALUES, heads=["filepath", "participant_id"]))
+    assert (bare.device, bare.sop_instance_uid, bare.eye, bare.frames) == (
+        "zeiss_cirrus",
+        "1.2.276.0.75.3",
+        "",
+        None,
+    )
+
+
+@pytest.mark.parametrize("head", ["participant_id", "filepath"])
+def test_without_person_or_file_the_table_is_refused(head: str) -> None:
+    with pytest.raises(UsageError, match=r"manifest\.tsv: no column"):
+        aireadi.parse_manifest(table(VALUES, heads=[h for h in HEAD if h != head]), "manifest.tsv")
+
+
+@pytest.mark.parametrize("word", ["Not reported", "Not Reported", "Not Provided", "", "Varies by frame"])
+def test_every_spelling_of_missing(word: str) -> None:
+    entry = only(
+        table({**VALUES, "pixel_spacing": word, "slice_thickness": word, "laterality": word, "height": word})
+    )
+    assert (entry.pixel_mm, entry.slice_mm, entry.eye, entry.rows) == (None, None, "", None)
+
+
+@pytest.mark.parametrize("text", ["[0.0, 0.0117]", "[0.1]", "[-0.1, 0.2]", "0.1,0.2,0.3", "abc"])
+def test_spacing_that_is_no_pair_of_lengths_is_missing(text: str) -> None:
+    assert only(table({**VALUES, "pixel_spacing": text})).pixel_mm is None
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "dataset/", "/dataset/", "./", "//"])
+def test_paths_are_relative_to_the_root_whatever_their_prefix(prefix: str) -> None:
+    assert only(table({**VALUES, "filepath": prefix + PATH[1:]})).path == PATH[1:]
+
+
+@pytest.mark.parametrize(
+    "path", ["../x.dcm", "/a/../../x.dcm", "C:/x.dcm", "a\\..\\..\\x.dcm", "s3://b/x.dcm"]
+)
+def test_a_path_that_leaves_the_release_is_an_error(path: str) -> None:
+    with pytest.raises(UsageError, match="leaves the release"):
+        only(table({**VALUES, "filepath": path}))
+
+
+def test_the_device_comes_from_folder_then_model() -> None:
+    assert aireadi.device_of("a/topcon_maestro2/1/x.dcm", "Triton") == "topcon_maestro2"
+    assert aireadi.device_of("scans/1/x.dcm", "Maestro 2") == "topcon_maestro2"
+    assert aireadi.device_of("scans/new_maker/1/x.dcm", "Other") == "new_maker"
+
+
+@pytest.mark.parametrize(
+    ("path", "protocol"),
+    [
+        ("7001/7001_triton_3d_radial_oct_l_2.25.999.dcm", "triton_3d_radial"),
+        ("1/1_spectralis_ppol_mac_hr_oct_r_1.2.3.4.dcm", "spectralis_ppol_mac_hr"),
+        ("1/1_spectralis_onh_rc_hr_oct_opt_r_1.2.3.4.dcm", "spectralis_onh_rc_hr_oct"),
+        ("1/odd.dcm", "odd"),
+        ("1/1_oct_l_1.2.3.4.dcm", "unknown"),
+        ("1/1_cirrus_mac_oct_l_1.2.3.4.DCM", "cirrus_mac"),
+    ],
+)
+def test_the_protocol_is_what_is_left_of_the_file_name(path: str, protocol: str) -> None:
+    assert aireadi.protocol_of(path, path.split("/")[0]) == protocol
+
+
+@pytest.mark.parametrize(
+    ("path", "eye"),
+    [
+        ("7001/7001_triton_3d_radial_oct_l_2.25.999.dcm", "L"),
+        ("7001/7001_triton_3d_radial_oct_R_2.25.999.DCM", "R"),
+        ("1/1_onh_rc_hr_r_oct_1.2.3.4.dcm", "R"),  # another version's order of words
+        ("1/1_macula-oct-os_1.2.3.4.dcm", "L"),
+        ("1/1_right_macula.dcm", "R"),
+        ("1/1_l_to_r_oct_1.2.3.4.dcm", ""),  # both: unsure
+        ("r/r_macula_oct_1.2.3.4.dcm", ""),  # the person's name is no eye
+        ("l/1_model_oct_1.2.3.4.dcm", ""),  # nor is the folder
+        ("1/1_models_oct_1.2.3.4.dcm", ""),
+        ("x.dcm", ""),
+        ("", ""),
+    ],
+)
+def test_the_eye_in_a_name_is_one_word_wherever_it_stands(path: str, eye: str) -> None:
+    assert aireadi.eye_in_name(path, path.split("/")[0]) == eye
+
+
+def test_the_eye_is_the_manifests_whatever_the_name_says() -> None:
+    entry = only(table({**VALUES, "laterality": "L"}))
+    assert (entry.eye, entry.eye_in_name) == ("L", "R")
+    entry = only(table({**VALUES, "laterality": "Not reported"}))
+    assert (entry.eye, entry.eye_in_name) == ("", "R")
+
+
+def test_angiography_rows_are_not_structural_oct() -> None:
+    kinds = ["OCT", "OCTA", "OCT Angiography", "Optical Coherence Tomography", "CFP", ""]
+    entries = aireadi.parse_manifest(
+        table(*({**VALUES, "imaging": k, "participant_id": k or "-"} for k in kinds)), "m"
+    )
+    assert [entry.participant for entry in entries] == ["OCT", "Optical Coherence Tomography", "-"]
+
+
+def test_quotes_in_a_cell_do_not_swallow_rows() -> None:
+    entries = aireadi.parse_manifest(table({**VALUES, "anatomic_region": '"Macula'}, VALUES), "m")
+    assert [entry.region for entry in entries] == ['"Macula', "Macula"]
+
+
+def test_a_quoted_table_is_the_same_table() -> None:
+    quoted = "".join("\t".join(f'"{cell}"' for cell in (*row,)) + "\r\n" for row in (HEAD, VALUES.values()))
+    assert only(quoted) == only(table(VALUES))
+
+
+def test_splits_are_taken_where_they_are_splits() -> None:
+    text = "person_id\trecommended_split\n1\ttrain\n2\tVal\n3\tNot reported\n4\tvalidation\n"
+    assert aireadi.parse_participants(text) == {"1": "train", "2": "val", "4": "val"}
+
+
+def test_a_person_in_two_splits_is_an_error() -> None:
+    text = "person_id\trecommended_split\n1\ttrain\n1\ttraining\n2\tval\n1\ttest\n"
+    with pytest.raises(UsageError, match=r"p\.tsv line 5: 1 is in test, above in train"):
+        aireadi.parse_participants(text, "p.tsv")
+
+
+def test_the_manifest_is_found_at_the_root_or_in_retinal_oct(tmp_path: Path) -> None:
+    root = unpacked(tmp_path / "release", [sound(1)], {"1001": "test"})
+    old = aireadi.read_release(str(root))
+    (root / "manifest.tsv").rename(root / "retinal_oct" / "manifest.tsv")
+    for src in (root, root / "retinal_oct"):
+        new = aireadi.read_release(str(src))
+        assert (new.root, new.entries, new.splits) == (str(root), old.entries, {"1001": "test"})
+        assert new.tables == ("retinal_oct/manifest.tsv", "participants.tsv")
+
+
+def test_a_folder_without_manifest_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no manifest\.tsv"):
+        aireadi.read_release(str(tmp_path))
+
+
+def test_absurd_numbers_count_as_not_reported() -> None:
+    absurd = {"pixel_spacing": "[1e308, 1e308]", "slice_thickness": "1e999"}
+    sizes = dict.fromkeys(("number_of_frames", "height", "width"), "1e999")
+    entry = only(table({**VALUES, **absurd, **sizes}))
+    assert (entry.pixel_mm, entry.slice_mm) == (None, None)
+    assert (entry.frames, entry.rows, entry.cols) == (None, None, None)
+
+
+@pytest.mark.parametrize("name", ["manifest.tsv", "participants.tsv"])
+@pytest.mark.parametrize(
+    ("encoding", "byte"), [("latin-1", "0xe9"), ("utf-16", "0xff"), ("utf-16-le", "0x00")]
+)
+def test_a_table_that_is_not_utf8_is_one_line_with_place_and_byte(
+    tmp_path: Path, name: str, encoding: str, byte: str
+) -> None:
+    root = unpacked(tmp_path, [sound(1)], {"1001": "train"})
+    text = (root / name).read_text("utf-8-sig") + ("# \u00e9\n" if encoding == "latin-1" else "")
+    (root / name).write_bytes(text.encode(encoding))
+    with pytest.raises(UsageError, match="UTF-8") as caught:
+        aireadi.read_release(str(root))
+    assert f"{root / name}: byte " in str(caught.value)
+    assert byte in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["", "Not reported", "unknown"])
+def test_a_missing_person_is_the_folder_of_the_file(word: str) -> None:
+    entry = only(table({**VALUES, "participant_id": word}))
+    assert (entry.participant, entry.protocol) == ("7001", "cirrus_mac")
+
+
+@pytest.mark.parametrize("path", ["", "x.dcm", "a/zeiss_cirrus/x.dcm", "retinal_oct/x.dcm", "unknown/x.dcm"])
+def test_without_any_person_the_line_is_named(path: str) -> None:
+    nobody = {**VALUES, "participant_id": "Not reported", "filepath": path}
+    with pytest.raises(UsageError, match=r"manifest\.tsv line 3: no participant"):
+        aireadi.parse_manifest(table(VALUES, nobody), "manifest.tsv")
+
+
+@pytest.mark.parametrize(("inside", "src"), [("", "retinal_oct"), ("", "."), ("retinal_oct", ".")])
+def test_a_relative_source_finds_the_same_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str, src: str
+) -> None:
+    root = unpacked(tmp_path / "release", [sound(1)], {"1001": "test"})
+    (root / "manifest.tsv").rename(root / "retinal_oct" / "manifest.tsv")
+    monkeypatch.chdir(root / inside)
+    release = aireadi.read_release(src)
+    assert (release.root, release.splits) == (str(root), {"1001": "test"})
+    assert (root / release.entries[0].path).is_file()
+
+
+def test_paths_below_retinal_oct_itself_are_found_from_the_root(tmp_path: Path) -> None:
+    """A copy whose manifest names files from its own folder, with the people one folder up."""
+    root = unpacked(tmp_path / "release", [sound(1), sound(2)], {"1001": "test"})
+    old = aireadi.read_release(str(root))
+    text = (root / "manifest.tsv").read_text("utf-8-sig").replace("/retinal_oct/", "/")
+    (root / "retinal_oct" / "manifest.tsv").write_text(text)
+    (root / "manifest.tsv").unlink()
+    for src in (root, root / "retinal_oct"):
+        assert aireadi.read_release(str(src)) == aireadi.Release(
+            str(root), old.entries, {"1001": "test"}, ("retinal_oct/manifest.tsv", "participants.tsv")
+        )
+    (root / "participants.tsv").rename(root / "retinal_oct" / "participants.tsv")
+    alone = aireadi.read_release(str(root))
+    assert (alone.root, alone.splits) == (str(root / "retinal_oct"), {"1001": "test"})
+    assert all((root / "retinal_oct" / entry.path).is_file() for entry in alone.entries)
+    assert alone.tables == ("manifest.tsv", "participants.tsv")

@@ -1,0 +1,207 @@
+"""Checkpoints: whole or not there, checked on load, kept by rule, written in the background."""
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from octshard.config.train import TrainConfig
+from octshard.errors import OctshardError, UsageError
+from octshard.models import checkpoint
+from octshard.models.checkpoint import Record
+from octshard.models.encoder import load_encoder, random_encoder
+from octshard.storage import store
+from octshard.storage.store import StoreError
+from octshard.stream.sampler import StreamPosition
+from octshard.train import checkpointer, optim
+from octshard.train.checkpointer import TrainState
+from octshard.train.objectives import jepa
+from tests.support.tiny_run import config_for
+
+
+def state_of(cfg: TrainConfig, step: int) -> TrainState:
+    model = jepa.build(cfg)
+    optimizer = optim.build(model, cfg.optim)
+    torch.manual_seed(step)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    with torch.no_grad():
+        for parameter in model.target_encoder.parameters():
+            parameter += step
+    return TrainState(step, 4 * step, StreamPosition(1, step), model, optimizer)
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> TrainConfig:
+    return config_for("nowhere", tmp_path / "run", "run.epochs=1")
+
+
+def put(cfg: TrainConfig, step: int, val_loss: float | None = None) -> Record:
+    payload = checkpointer.payload_of(state_of(cfg, step), cfg, {"data.samples": 7})
+    return checkpoint.write(cfg.run.out, payload, val_loss, milestone=False)
+
+
+def path_of(cfg: TrainConfig, step: int) -> Path:
+    return Path(cfg.run.out) / "checkpoints" / f"step-{step:08d}.pt"
+
+
+def test_a_state_comes_back_bit_for_bit(cfg: TrainConfig) -> None:
+    before = state_of(cfg, 3)
+    checkpoint.write(cfg.run.out, checkpointer.payload_of(before, cfg, {}), None, milestone=False)
+    found = checkpoint.newest(cfg.run.out)
+    assert found is not None
+    model = jepa.build(cfg)
+    after = TrainState(0, 0, StreamPosition(0, 0), model, optim.build(model, cfg.optim))
+    checkpointer.restore(found.payload, after)
+    assert (after.step, after.samples_seen, after.position) == (3, 12, StreamPosition(1, 3))
+    for name, tensor in before.model.state_dict().items():
+        assert torch.equal(tensor, after.model.state_dict()[name]), name
+    old, new = before.optimizer.state_dict()["state"], after.optimizer.state_dict()["state"]
+    assert all(torch.equal(old[i][name], new[i][name]) for i in old for name in old[i])
+
+
+def test_a_checkpoint_of_another_device_does_not_bring_its_fused_adamw(cfg: TrainConfig) -> None:
+    state = state_of(cfg, 1)
+    payload = checkpointer.payload_of(state, cfg, {})
+    for group in payload["optimizer"]["param_groups"]:
+        group["fused"] = True
+    checkpointer.restore(payload, state)
+    assert [group["fused"] for group in state.optimizer.param_groups] == [False, False]
+
+
+def test_the_file_loads_with_weights_only(cfg: TrainConfig) -> None:
+    put(cfg, 1)
+    assert torch.load(path_of(cfg, 1), weights_only=True)["position"] == [1, 1]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
+def test_a_damaged_file_is_never_loaded_and_the_one_before_stands(cfg: TrainConfig, damage: str) -> None:
+    put(cfg, 1)
+    put(cfg, 2)
+    path = path_of(cfg, 2)
+    data = bytearray(path.read_bytes())
+    if damage == "cut":
+        path.write_bytes(data[:-1])
+    elif damage == "flip":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    else:
+        path.unlink()
+    with pytest.raises(
+        OctshardError, match=r"step-00000002.*(step-00000001|no finished checkpoint)"
+    ) as raised:
+        checkpoint.load(str(path))
+    assert "\n" not in str(raised.value)
+    found = checkpoint.newest(cfg.run.out)
+    assert found is not None
+    assert found.record.step == 1
+    assert len(found.damaged) == 1
+
+
+def test_when_all_are_damaged_nothing_starts_afresh(cfg: TrainConfig) -> None:
+    put(cfg, 1)
+    path_of(cfg, 1).write_bytes(b"")
+    with pytest.raises(OctshardError, match="all 1 checkpoints are damaged"):
+        checkpoint.newest(cfg.run.out)
+
+
+def test_a_file_without_its_record_does_not_exist(cfg: TrainConfig) -> None:
+    put(cfg, 1)
+    put(cfg, 2)
+    path_of(cfg, 2).with_suffix(".json").unlink()
+    found = checkpoint.newest(cfg.run.out)
+    assert found is not None
+    assert found.record.step == 1
+    assert checkpoint.newest(str(Path(cfg.run.out) / "elsewhere")) is None
+
+
+def test_an_unreachable_store_is_no_damage(cfg: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(cfg, 1)
+    put(cfg, 2)
+    whole = store.read
+
+    def unreachable(url: str) -> bytes:
+        if url.endswith("2.pt"):
+            raise StoreError(f"{url}: gave up after 6 attempts: 503")
+        return whole(url)
+
+    monkeypatch.setattr(store, "read", unreachable)
+    with pytest.raises(StoreError, match="gave up"):
+        checkpoint.newest(cfg.run.out)
+
+
+def test_sweep_removes_what_no_record_names(cfg: TrainConfig) -> None:
+    put(cfg, 1)
+    put(cfg, 2)
+    path_of(cfg, 2).with_suffix(".json").unlink()
+    (path_of(cfg, 1).parent / ".step-00000003.pt.12.ab.partial").write_bytes(b"x")
+    checkpointer.sweep(cfg.run.out)
+    assert sorted(path.name for path in path_of(cfg, 1).parent.iterdir()) == [
+        "step-00000001.json", "step-00000001.pt",
+    ]  # fmt: skip
+
+
+def test_last_best_and_milestones_are_kept() -> None:
+    losses = [5.0, 1.0, 4.0, None, 3.0, 2.0]
+    found = [Record(str(i), i, i, "", 0, loss, i == 2) for i, loss in enumerate(losses)]
+    assert checkpointer.kept(found, 1) == {"1", "2", "4", "5"}
+    assert checkpointer.kept(found, 0) == {"1", "2", "5"}
+    assert checkpointer.kept(found[:1], 2) == {"0"}
+
+
+def test_the_saver_prunes_and_leaves_the_last(cfg: TrainConfig) -> None:
+    with checkpointer.saving(cfg.run.out, 0) as saver:
+        for step in (1, 2, 3):
+            saver.save(checkpointer.payload_of(state_of(cfg, step), cfg, {}), 1.0 / step, milestone=step == 1)
+    assert [record.step for record in checkpoint.records(cfg.run.out)] == [1, 3]
+    assert not path_of(cfg, 2).exists()
+
+
+def test_saving_does_not_stop_the_loop_and_its_error_surfaces(
+    cfg: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_write = threading.Event()
+
+    def full_disk(*_: Any, **__: Any) -> Record:
+        may_write.wait(10)
+        raise store.StoreError("the disk is full")
+
+    monkeypatch.setattr(checkpoint, "write", full_disk)
+    with pytest.raises(OctshardError, match="disk is full"), checkpointer.saving(cfg.run.out, 1) as saver:  # noqa: PT012
+        saver.save({"step": 1}, None, milestone=False)  # comes back while the write still waits
+        may_write.set()
+        saver.save({"step": 2}, None, milestone=False)
+        pytest.fail("the second save must raise what the first met")
+
+
+def test_an_encoder_is_loaded_from_a_file_or_a_run(cfg: TrainConfig) -> None:
+    record = put(cfg, 2)
+    weights = state_of(cfg, 2).model.target_encoder.state_dict()  # type: ignore[union-attr, operator]
+    for place in (cfg.run.out, str(path_of(cfg, 2))):
+        encoder, loaded, digest = load_encoder(place)
+        assert (loaded.model, digest) == (cfg.model, record.sha256)
+        assert all(torch.equal(tensor, weights[name]) for name, tensor in encoder.state_dict().items())
+        assert not encoder.training
+    with pytest.raises(UsageError, match="no checkpoint here"):
+        load_encoder(os.path.join(cfg.run.out, "nothing"))
+
+
+def test_a_random_encoder_follows_from_its_seed_and_leaves_torchs_alone(cfg: TrainConfig) -> None:
+    before = torch.random.get_rng_state()
+    one, same, other = (random_encoder(cfg, seed).embed.weight for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_checkpoints_live_in_remote_stores_too(cfg: TrainConfig) -> None:
+    cfg.run.out = "memory://checkpoints/run"
+    record = put(cfg, 1)
+    found = checkpoint.newest(cfg.run.out)
+    assert found is not None
+    assert found.record == record

@@ -1,0 +1,245 @@
+"""The training loop on tiny shards: resume, accumulation, SIGTERM, and one clear line for each failure."""
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from octshard.config.train import TrainConfig
+from octshard.dataset.shard import BadSample
+from octshard.errors import OctshardError, UsageError
+from octshard.models import checkpoint
+from octshard.storage import lock, store
+from octshard.train import loop, metrics_log
+from octshard.train.loop import Outcome
+from tests.support.tiny_run import config_for, write_dataset
+
+LENGTH = ("run.samples_budget=32", "run.checkpoint_every_epochs=1")  # 8 steps, passes of 20 samples
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 21, "val": 6})
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+class Listener:
+    """Collects what a run says; `at_step` is called after every step."""
+
+    def __init__(self, at_step: dict[int, int] | None = None) -> None:
+        self.lines: list[str] = []
+        self.steps: list[int] = []
+        self.metrics: list[dict[str, Any]] = []
+        self._signals = at_step or {}
+
+    def progress(self, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
+        self.steps.append(step)
+        self.metrics.append(dict(metrics))
+        if step in self._signals:
+            os.kill(os.getpid(), self._signals[step])
+
+
+def run(cfg: TrainConfig, listener: Listener | None = None) -> Outcome:
+    heard = listener or Listener()
+    return loop.train(cfg, heard.lines.append, heard.progress)
+
+
+def final_of(cfg: TrainConfig) -> Mapping[str, Any]:
+    found = checkpoint.newest(cfg.run.out)
+    assert found is not None
+    return found.payload
+
+
+def same_state(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Model, optimizer and positions, bit for bit."""
+    model = all(torch.equal(a["model"][name], b["model"][name]) for name in a["model"])
+    old, new = a["optimizer"]["state"], b["optimizer"]["state"]
+    moments = all(torch.equal(old[i][name], new[i][name]) for i in old for name in old[i])
+    return model and moments and all(a[name] == b[name] for name in ("step", "samples_seen", "position"))
+
+
+def untimed(out: str) -> list[dict[str, Any]]:
+    """The metrics lines without what the clock decides."""
+    clocks = {"volumes_per_s_per_device", "data_wait"}
+    return [{k: v for k, v in line.items() if k not in clocks} for line in metrics_log.read(out)]
+
+
+def test_a_run_logs_validates_saves_and_is_complete(shards: str, tmp_path: Path) -> None:
+    cfg, listener = config_for(shards, tmp_path, *LENGTH), Listener()
+    outcome = run(cfg, listener)
+    assert (outcome.step, outcome.samples_seen, outcome.stopped) == (8, 32, False)
+    assert listener.steps == list(range(1, 9))
+    assert "32 samples = 1.6 passes over 21 volumes; global batch 4 = 4 x 1 cpu x 1" in listener.lines[0]
+    lines = metrics_log.read(str(tmp_path))
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 4, 6, 8]
+    assert [line["step"] for line in lines if "val_loss" in line] == [5, 8]
+    last = [line for line in lines if "loss" in line][-1]
+    assert (last["lr"], last["ema"]) == (pytest.approx(cfg.optim.final_lr), 1.0)
+    assert (last["skipped_files"], last["left_out"], last["passes"]) == (1, 0, 1.6)
+    for name in ("grad_norm", "feature_std", "pooled_std", "rank", "weight_decay", "data_wait"):
+        assert last[name] > 0, name
+    assert final_of(cfg)["position"] == [1, 12]
+    assert checkpoint.records(str(tmp_path))[-1].val_loss == outcome.val_loss
+    again = Listener()
+    assert run(cfg, again).step == 8
+    assert (again.steps, len(again.lines)) == ([], 1)
+    assert "already complete" in again.lines[0]
+
+
+@pytest.mark.parametrize("objective", ["vjepa2", "seed"])
+def test_sigterm_saves_and_a_restart_is_the_run_that_was_never_stopped(
+    shards: str, tmp_path: Path, objective: str
+) -> None:
+    more = (*LENGTH, f"objective.name={objective}", "run.log_every_steps=1")
+    whole, cut = (config_for(shards, tmp_path / name, *more) for name in ("whole", "cut"))
+    run(whole)
+    listener = Listener({2: signal.SIGTERM})
+    outcome = run(cut, listener)
+    assert (outcome.stopped, outcome.step) == (True, 3)
+    assert "stopped and saved at step 3 of 8" in listener.lines[-1]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    resumed = Listener()
+    assert run(cut, resumed).stopped is False
+    assert resumed.steps == [4, 5, 6, 7, 8]
+    assert same_state(final_of(whole), final_of(cut))
+    assert untimed(whole.run.out) == untimed(cut.run.out)
+
+
+def test_a_damaged_checkpoint_is_warned_of_and_made_up_for(shards: str, tmp_path: Path) -> None:
+    whole, hurt = (config_for(shards, tmp_path / name, *LENGTH) for name in ("whole", "hurt"))
+    run(whole)
+    run(hurt)
+    (tmp_path / "hurt" / "checkpoints" / "step-00000008.pt").write_bytes(b"half")
+    listener = Listener()
+    run(hurt, listener)
+    assert listener.lines[0].startswith("WARNING")
+    assert "going on from step-00000005" in listener.lines[0]
+    assert listener.steps == [6, 7, 8]
+    assert same_state(final_of(whole), final_of(hurt))
+
+
+def test_accumulation_gives_the_step_of_the_whole_batch(shards: str, tmp_path: Path) -> None:
+    length = ("run.samples_budget=32", "run.global_batch=8", "run.val_samples=0")
+    runs = [
+        config_for(shards, tmp_path / str(each), *length, f"run.per_device_batch={each}") for each in (8, 2)
+    ]
+    for cfg in runs:
+        run(cfg)
+    one, four = (untimed(cfg.run.out) for cfg in runs)
+    for a, b in zip(one, four, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3)
+    for name, tensor in final_of(runs[0])["model"].items():
+        torch.testing.assert_close(tensor, final_of(runs[1])["model"][name], rtol=1e-3, atol=1e-4)
+
+
+def test_only_keys_of_speed_may_change_on_resume(shards: str, tmp_path: Path) -> None:
+    run(config_for(shards, tmp_path, *LENGTH), Listener({2: signal.SIGTERM}))
+    with pytest.raises(
+        UsageError, match=r"model\.width: 24 -> 48; optim\.base_lr: 0\.0015 -> 0\.1"
+    ) as raised:
+        run(config_for(shards, tmp_path, *LENGTH, "model.width=48", "optim.base_lr=0.1"))
+    assert "\n" not in str(raised.value)
+    faster = ("data.threads=3", "run.per_device_batch=2", "run.log_every_steps=3", "data.prefetch_bytes=1")
+    assert run(config_for(shards, tmp_path, *LENGTH, *faster)).step == 8
+
+
+def test_the_batch_of_seeds_batchnorm_may_not_change_on_resume(shards: str, tmp_path: Path) -> None:
+    """BatchNorm sees a micro-batch, so that with `seed` its size is part of the result."""
+    seed = (*LENGTH, "objective.name=seed")
+    run(config_for(shards, tmp_path, *seed), Listener({2: signal.SIGTERM}))
+    with pytest.raises(UsageError, match=r"micro_batch: 4 -> 2"):
+        run(config_for(shards, tmp_path, *seed, "run.per_device_batch=2"))
+
+
+def test_other_data_is_not_resumed_on(shards: str, tmp_path: Path) -> None:
+    run(config_for(shards, tmp_path / "run", *LENGTH), Listener({2: signal.SIGTERM}))
+    other = write_dataset(tmp_path / "other", {"train": 22})
+    with pytest.raises(UsageError, match=r"data\.digest: .*data\.samples: 21 -> 22"):
+        run(config_for(other, tmp_path / "run", *LENGTH))
+
+
+def test_a_bad_sample_stops_the_run_by_name(tmp_path: Path) -> None:
+    shards = write_dataset(tmp_path / "data", {"train": 8})
+    path = tmp_path / "data" / "train-000001.tar"
+    data = bytearray(path.read_bytes())
+    data[600] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(BadSample, match=r"train-000001.tar at 0 \(train005"):
+        run(config_for(shards, tmp_path / "run", *LENGTH))
+
+
+def test_a_substitute_is_said_and_counted_and_the_run_goes_on(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "data", {"train": 21})
+    path = tmp_path / "data" / "train-000002.tar"
+    data = bytearray(path.read_bytes())
+    data[900] ^= 4  # of its first sample
+    path.write_bytes(data)
+    cfg = config_for(
+        folder, tmp_path / "run", *LENGTH, "data.on_bad_sample=substitute", "run.log_every_steps=1"
+    )
+    heard = Listener()
+    assert run(cfg, heard).step == 8
+    said = [line for line in heard.lines if "stands in for it" in line]
+    assert 1 <= len(said) <= 2  # once in each epoch of 20 samples, of which 32 are seen
+    assert said[0].startswith("WARNING step ")
+    assert "train-000002.tar at 0 (train010-" in said[0]
+    assert heard.metrics[-1]["substituted"] == len(said)
+    assert [line["substituted"] for line in metrics_log.read(cfg.run.out)][-1] == len(said)
+
+
+def test_a_loss_that_is_not_finite_names_its_step_and_is_never_saved(shards: str, tmp_path: Path) -> None:
+    cfg = config_for(shards, tmp_path, *LENGTH, "optim.base_lr=1e30", "run.log_every_steps=100")
+    with pytest.raises(OctshardError, match=r"step [23]: loss or gradient is not finite.*train0\d\d-"):
+        run(cfg)
+    assert checkpoint.records(str(tmp_path)) == []
+
+
+def test_a_second_run_in_the_same_folder_is_refused(shards: str, tmp_path: Path) -> None:
+    with (
+        lock.one_writer(store.join(str(tmp_path), "lock")),
+        pytest.raises(OctshardError, match="one writer per target"),
+    ):
+        run(config_for(shards, tmp_path, *LENGTH))
+
+
+def test_a_remote_run_folder_works_alike(shards: str) -> None:
+    cfg = config_for(shards, "memory://loop/run", *LENGTH)
+    assert run(cfg, Listener({2: signal.SIGTERM})).stopped
+    assert run(cfg).step == 8
+    assert [line["step"] for line in metrics_log.read(cfg.run.out) if "val_loss" in line] == [5, 8]
+
+
+def test_validation_sees_neither_flips_nor_noise(shards: str, tmp_path: Path) -> None:
+    """Before anything is learned (base_lr 0, target = encoder) only views could make a difference."""
+    still = (*LENGTH, "optim.base_lr=0", "optim.final_lr=0")
+    losses = [
+        run(config_for(shards, tmp_path / str(noise), *still, f"views.noise={noise}", f"views.flip_w={flip}"))
+        for noise, flip in ((0.0, 0.0), (0.9, 1.0))
+    ]
+    assert losses[0].val_loss == losses[1].val_loss
+
+
+def test_left_out_volumes_are_said_and_listed(shards: str, tmp_path: Path) -> None:
+    small = write_dataset(tmp_path / "small", {"train": 2}, (2, 8, 8))
+    listener = Listener()
+    cfg = config_for(f"{shards},{small}", tmp_path / "run", *LENGTH)
+    run(cfg, listener)
+    assert any("2 of 23 train volumes" in line and "left-out.txt" in line for line in listener.lines)
+    assert len((tmp_path / "run" / "left-out.txt").read_text().splitlines()) == 2
+
+
+def test_bf16_and_sets_of_masks_run(shards: str, tmp_path: Path) -> None:
+    sets = "objective.masks=[{kind: blocks, blocks: 2, scale: 0.2, context: 6, target: 3}, {kind: cubes, context: 4, target: 5}]"  # noqa: E501
+    outcome = run(config_for(shards, tmp_path, "run.samples_budget=8", "run.precision=bf16", sets))
+    assert outcome.step == 2

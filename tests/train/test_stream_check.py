@@ -1,0 +1,138 @@
+"""What stream-check says: the simulation by a second count, the stages with rates, the slowest named."""
+
+import re
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from octshard.config.train import TrainConfig
+from octshard.errors import UsageError
+from octshard.storage import store
+from octshard.stream import sampler, simulate
+from octshard.stream.index import open_table, order_of
+from octshard.stream.sampler import StreamPosition
+from octshard.train import stream_check
+from octshard.train.stream_check import Rate
+from tests.support.tiny_run import config_for, write_dataset
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("data")
+    names = [
+        write_dataset(folder / name, {"train": n}, device=name) for name, n in (("one", 64), ("two", 32))
+    ]
+    return ",".join(names)
+
+
+def config_of(shards: str, *more: str) -> TrainConfig:
+    return config_for(shards, "nowhere", "run.epochs=1", *more)
+
+
+def test_the_simulation_is_what_the_readers_get(shards: str) -> None:
+    cfg = config_of(shards, "data.balance=device", "data.lanes=4")
+    table = open_table(cfg, "train", 0)
+    found = simulate.simulate(table, cfg, 8, 2)
+    seen = []
+    for reader in range(2):
+        drawn = sampler.draws(order_of(table, cfg), StreamPosition(0, 0), 8, reader, 2)
+        mine = [next(drawn).samples_B for _ in range(found.batches)]
+        seen.append(np.concatenate(mine))
+        nbytes = sum(table.entries[i].stop - table.entries[i].start for i in seen[-1])
+        assert abs(nbytes - found.reader_bytes) < 0.1 * nbytes
+    assert (found.lanes, found.epoch, found.batches, found.fitting) == (4, 96, 12, (1, 2, 4))
+    everything = np.concatenate(seen)
+    assert found.left_out == 96 - len(set(everything.tolist()))
+    assert [(part.name, part.samples, part.taken) for part in found.parts] == [
+        ("one", 64, 48),
+        ("two", 32, 48),
+    ]
+    assert [part.passes for part in found.parts] == [0.75, 1.5]
+    assert abs(found.rank_correlation) < 0.4
+    assert 0.5 < found.spread < 1.5
+
+
+def test_an_order_that_is_not_shuffled_is_told(shards: str) -> None:
+    """One lane and blocks of one: shard by shard, so that a batch holds one device and one participant."""
+    cfg = config_of(shards.split(",")[0], "data.lanes=1", "data.shuffle_window=1")
+    table = open_table(cfg, "train", 0)
+    samples, _ = sampler.epoch_samples(order_of(table, cfg), 0)
+    assert simulate.simulate(table, cfg, 5, 1).rank_correlation == pytest.approx(
+        np.corrcoef(np.arange(64), samples)[0, 1]
+    )
+    mixed = config_of(shards, "data.lanes=1", "data.shuffle_window=1")
+    assert simulate.simulate(open_table(mixed, "train", 0), mixed, 4, 1).spread > 1.7
+
+
+def test_the_slowest_stage_is_named_with_what_helps(shards: str) -> None:
+    rates = [Rate("read", 50, 1), Rate("unpack", 30, 1), Rate("stream", 20, 1)]
+    assert stream_check.bottleneck(rates).stage == "unpack"
+    cfg = config_of(shards, "data.read_ahead_bytes=1000")
+    table = open_table(cfg, "train", 0)
+    simulated = simulate.simulate(table, cfg, 4, 1)
+    assert "data.threads=2" in stream_check.advice(rates[1], simulated, table, cfg)
+    assert "faster disk" in stream_check.advice(rates[0], simulated, table, cfg)
+    far = f"memory://{uuid.uuid4().hex}"
+    for name in store.list_names(shards.split(",")[0]):
+        store.write(f"{far}/{name}", store.read(f"{shards.split(',')[0]}/{name}"))
+    remote = config_of(far, "data.read_ahead_bytes=1000")
+    there = open_table(remote, "train", 0)
+    assert "more than data.read_ahead_bytes" in stream_check.advice(rates[0], simulated, there, remote)
+    roomy = config_of(far)
+    assert "data.connections=4" in stream_check.advice(rates[0], simulated, there, roomy)
+
+
+def test_every_stage_is_measured_and_said(shards: str) -> None:
+    lines = list(stream_check.lines(config_of(shards), 2, 4, 0.01))
+    stages = [line.split()[0] for line in lines if "volumes/s" in line and "MB/s" in line]
+    assert stages == ["read", "unpack", "stream"]
+    assert lines[-1].startswith("bottleneck of one reader: ")
+    assert "numbers of readers that give this same order: 1, 2, 4" in lines
+    short = list(stream_check.lines(config_of(shards), 2, 4, 0))
+    assert short == lines[: len(short)]
+    assert not any("bottleneck" in line for line in short)
+
+
+def test_readers_that_do_not_fit_and_empty_tables_are_one_line(shards: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="3 readers, want a power of two"):
+        list(stream_check.lines(config_of(shards), 3, 4, 0))
+    empty = write_dataset(tmp_path / "empty", {"val": 3})
+    with pytest.raises(UsageError, match="0 usable train samples"):
+        list(stream_check.lines(config_of(empty), 1, 0, 0))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "data.connections=0",
+        "data.threads=0",
+        "data.lanes=0",
+        "data.shuffle_window=0",
+        "run.per_device_batch=0",
+    ],
+)
+def test_what_train_refuses_is_refused(shards: str, wrong: str) -> None:
+    with pytest.raises(UsageError, match=f"{re.escape(wrong)}: want at least 1"):
+        list(stream_check.lines(config_of(shards, wrong), 1, 0, 0.01))
+
+
+def test_what_the_cache_says_is_said(shards: str, tmp_path: Path) -> None:
+    far = f"memory://{uuid.uuid4().hex}"
+    first = shards.split(",")[0]
+    for name in store.list_names(first):
+        store.write(f"{far}/{name}", store.read(f"{first}/{name}"))
+    (tmp_path / "file").touch()
+    cfg = config_of(far, f"data.cache_dir={tmp_path}/file/cache", "data.read_ahead_bytes=0")
+    assert any(str(tmp_path / "file") in line for line in stream_check.lines(cfg, 1, 0, 0.01))
+
+
+def test_blocks_and_bytes_are_those_of_one_reader(shards: str) -> None:
+    """8 lanes of 12 samples, blocks of 3: 24 samples over all readers."""
+    cfg = config_of(shards, "data.lanes=8", "data.shuffle_window=3")
+    table = open_table(cfg, "train", 0)
+    mean = np.mean([entry.stop - entry.start for entry in table.entries])
+    for readers in (1, 4):
+        found = simulate.simulate(table, cfg, 8, readers)
+        assert found.block_bytes == pytest.approx(24 * mean / readers, abs=1)

@@ -1,0 +1,142 @@
+"""The same loop on torch_xla's CPU device: no compile after step 2, no fallback, 1 device = 4 devices.
+
+Every process opens XLA once with its number of devices, so that each number has one subprocess for all runs.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from octshard.train import loop
+from tests.support.tiny_run import config_for, write_dataset
+
+pytestmark = [
+    pytest.mark.xla,
+    pytest.mark.skipif(find_spec("torch_xla") is None, reason="torch_xla is not installed"),
+]
+RUNS = {
+    "vjepa2-fp32": ("objective.name=vjepa2", "run.precision=fp32"),
+    "vjepa2-bf16": ("objective.name=vjepa2", "run.precision=bf16"),
+    "seed-fp32": ("objective.name=seed", "run.precision=fp32"),
+}
+SETTINGS = (
+    "run.samples_budget=40",  # ten steps
+    "run.log_every_steps=1",
+    "run.checkpoint_every_epochs=9",
+    "run.val_samples=0",
+    "model.depth=1",
+    "optim.final_lr=0",  # the last step is at lr 0 and EMA 1
+)
+SCRIPT = """
+import json, sys
+sys.path.insert(0, {root!r})
+import torch
+from tests.support.tiny_run import config_for
+from octshard.dataset.shard import BadSample
+from octshard.devices import select
+from octshard.train import loop
+
+found = {{}}
+for name, more in {runs!r}.items():
+    steps = []
+    settings = [*{settings!r}, *more, "run.device=xla", "run.per_device_batch=" + str(4 // {devices})]
+    cfg = config_for({shards!r}, {out!r} + "/" + name, *settings)
+    loop.train(cfg, lambda line: None, lambda step, total, metrics: steps.append(dict(metrics)))
+    found[name] = steps
+try:
+    loop.train(config_for({bad!r}, {out!r} + "/bad", *settings), lambda line: None, lambda *_: None)
+except BadSample as error:
+    found["bad"] = str(error)
+backend = select.open_backend(cfg.run)
+found["devices"] = backend.devices
+import torch_xla
+found["sharding"] = torch_xla._XLAC._get_xla_sharding_spec(backend.receive(backend.send(torch.zeros(4, 2))))
+found["counters"] = backend.counters()
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 21})
+
+
+@pytest.fixture(scope="module")
+def found(shards: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
+    """Number of virtual devices -> name of the run -> metrics of each step."""
+    processes = {}
+    bad = write_dataset(tmp_path_factory.mktemp("bad") / "device", {"train": 21})
+    data = bytearray(Path(bad, "train-000002.tar").read_bytes())
+    data[900] ^= 4
+    Path(bad, "train-000002.tar").write_bytes(data)
+    for devices in (1, 4):
+        out = tmp_path_factory.mktemp(f"xla{devices}")
+        script = SCRIPT.format(
+            root=str(Path(__file__).parents[2]), runs=RUNS, settings=SETTINGS, devices=devices, shards=shards,
+            out=str(out), bad=bad,
+        )  # fmt: skip
+        environment = {
+            **os.environ,
+            "PJRT_DEVICE": "CPU",
+            "CPU_NUM_DEVICES": str(devices),
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # the same graphs, compiled twice as fast
+        }
+        processes[devices] = subprocess.Popen(
+            [sys.executable, "-c", script], env=environment, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+    results = {}
+    for devices, process in processes.items():
+        stdout, stderr = process.communicate(timeout=400)
+        assert process.returncode == 0, stderr[-3000:]
+        results[devices] = json.loads(stdout.splitlines()[-1])
+    return results
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+@pytest.mark.parametrize("name", RUNS)
+def test_from_the_third_step_on_nothing_compiles_and_nothing_falls_back(
+    found: dict[int, dict[str, Any]], devices: int, name: str
+) -> None:
+    steps = found[devices][name]
+    assert [step["step"] for step in steps] == list(range(1, 11))
+    assert {step["compiles"] for step in steps[2:]} == {steps[1]["compiles"]}
+    assert {step["fallbacks"] for step in steps} == {0}
+    assert (steps[-1]["lr"], steps[-1]["ema"]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerance", "later"),
+    [("vjepa2-fp32", 1e-5, 1e-5), ("vjepa2-bf16", 1e-3, 1e-3), ("seed-fp32", 1e-5, 1e-4)],
+)
+def test_four_virtual_devices_have_the_loss_of_one(
+    found: dict[int, dict[str, Any]], name: str, tolerance: float, later: float
+) -> None:
+    """At the same weights, and after one update with exchanged gradients, within `tolerance`.
+
+    Later steps carry the rounding of every update before them; small BatchNorms and Adam magnify it.
+    """
+    assert (found[1]["devices"], found[4]["devices"]) == (1, 4)
+    assert "devices=[4,1]" in found[4]["sharding"]
+    one, four = ([step["loss"] for step in found[devices][name]] for devices in (1, 4))
+    assert four[:2] == pytest.approx(one[:2], rel=tolerance)
+    assert four == pytest.approx(one, rel=later)
+
+
+def test_xla_has_the_loss_of_the_cpu(found: dict[int, dict[str, Any]], shards: str, tmp_path: Path) -> None:
+    """Same weights, same views, same masks: in fp32 the first steps agree to rounding."""
+    losses: list[float] = []
+    cfg = config_for(shards, tmp_path, *SETTINGS, *RUNS["vjepa2-fp32"])
+    loop.train(cfg, lambda line: None, lambda step, total, metrics: losses.append(metrics["loss"]))
+    assert [step["loss"] for step in found[1]["vjepa2-fp32"]] == pytest.approx(losses, rel=1e-4)
+
+
+def test_an_error_of_the_stream_reaches_the_loop(found: dict[int, dict[str, Any]]) -> None:
+    for devices in (1, 4):
+        assert "train-000002.tar at 0 (train010-" in found[devices]["bad"]
