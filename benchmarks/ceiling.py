@@ -16,10 +16,10 @@ from table import Found, Table, Wanted, want_least
 
 from octshard.config.load import load
 from octshard.config.train import TrainConfig
-from octshard.devices.buffers import Buffers
+from octshard.devices.buffers import BufferPool
 from octshard.stream import loader
-from octshard.stream.batch import Batch, Share, Way
-from octshard.stream.index import open_table
+from octshard.stream.batch import Batch, BatchTransform, RankSlice
+from octshard.stream.index import load_index
 from octshard.stream.sampler import StreamPosition
 
 LATENCY_S, BYTES_PER_S, REQUEST = 0.05, 60e6, 16e6
@@ -68,10 +68,10 @@ def _from(endpoint: str, connections: int, volumes: Volumes) -> tuple[list[str],
 def _run(url: str, connections: int, volumes: Volumes) -> tuple[list[str], float, float]:
     """(keys in order, stored bytes a second, CPU s per GB of them), after an eighth of the volumes."""
     cfg = load(TrainConfig, [], [f"data.shards=[{url}]", "run.epochs=1", f"data.connections={connections}"])
-    table = open_table(cfg, "train", 0)
+    table = load_index(cfg, "train", 0)
     size = {entry.row.key: entry.stop - entry.start for entry in table.entries}
-    way: Way[Batch] = Way(lambda batch: batch, Buffers().take, lambda line: None)
-    batches = loader.training(table, cfg, Share(BATCH, 0, 1), StreamPosition(0, 0), way)
+    way: BatchTransform[Batch] = BatchTransform(lambda batch: batch, BufferPool().empty, lambda line: None)
+    batches = loader.train_batches(table, cfg, RankSlice(BATCH, 0, 1), StreamPosition(0, 0), way)
     keys: list[str] = []
     with contextlib.closing(batches):
         for batch in itertools.islice(batches, volumes.count // BATCH // 8):

@@ -20,7 +20,7 @@ from scans import Wish, make
 
 from octshard.config.prep import PrepConfig
 from octshard.dataset import shard, tables
-from octshard.dataset.tables import Row, ShardInfo
+from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.imaging.volume import SampleKey, Shape, Spacing, product
 from octshard.rng import rng_for
 
@@ -93,7 +93,7 @@ def ratio(folder: Path, wanted: Volumes) -> float:
 def _write(wanted: Volumes, folder: Path) -> None:
     step = tuple(mm / n for mm, n in zip(EXTENT_MM, wanted.shape, strict=True))
     clean_DHW = np.clip(truth(edges_at_zero(step, wanted.shape), EXTENT_MM, 1) - DARK, 0, None)  # type: ignore[arg-type]
-    rows: list[Row] = []
+    rows: list[SampleRow] = []
     infos: list[ShardInfo] = []
     with ThreadPoolExecutor(2) as pool:
         for first in range(0, wanted.count, wanted.per_file):
@@ -112,7 +112,7 @@ def _write(wanted: Volumes, folder: Path) -> None:
     tables.write_info(str(folder / tables.INFO), {"device": "phantom"})
 
 
-def _sample(wanted: Volumes, clean_DHW: np.ndarray, number: int) -> tuple[Row, bytes]:
+def _sample(wanted: Volumes, clean_DHW: np.ndarray, number: int) -> tuple[SampleRow, bytes]:
     """One eye: the layers moved sideways, under speckle of its own."""
     rng = rng_for("benchmark stream", number)
     clean_DHW = np.roll(clean_DHW, int(rng.integers(wanted.shape[2])), axis=2)
@@ -124,7 +124,7 @@ def _sample(wanted: Volumes, clean_DHW: np.ndarray, number: int) -> tuple[Row, b
     person = f"1{number // 2:03d}"
     key = str(SampleKey.of(person, "phantom", "cube", "LR"[number % 2], f"2.25.{number}"))
     data = shard.pack(key, {"mean": mean, "std": std}, voxels_DHW, PrepConfig().zstd_level)
-    row = Row(
+    row = SampleRow(
         key, person, "phantom", "", "", "cube", "Macula", "LR"[number % 2], "train", f"{number}.dcm",
         shape_out=wanted.shape, dtype="uint8", mean=mean, std=std, nbytes=len(data),
         sha256=hashlib.sha256(voxels_DHW.data).hexdigest(), xxh3=shard.slice_digest(data),

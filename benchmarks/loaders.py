@@ -69,19 +69,19 @@ def octshard(wish: Wish) -> Iterator[Batch]:
     It looks ahead by as many batches as DataLoader does with 2 workers; its default is more.
     """
     from octshard.config.train import TrainConfig
-    from octshard.devices.buffers import Buffers
-    from octshard.stream.batch import Share, Way
-    from octshard.stream.index import open_table
-    from octshard.stream.loader import training
+    from octshard.devices.buffers import BufferPool
+    from octshard.stream.batch import BatchTransform, RankSlice
+    from octshard.stream.index import load_index
+    from octshard.stream.loader import train_batches
     from octshard.stream.sampler import StreamPosition
 
     cfg, shape = TrainConfig(), _shape(wish.source)
     cfg.data.shards, cfg.data.threads = [wish.source], wish.workers or 1
     cfg.data.prefetch_bytes = AHEAD * wish.batch * math.prod(shape)
     cfg.model.image_size = shape
-    way = Way(lambda batch: batch, Buffers().take, warnings.warn)
-    table = open_table(cfg, "train", 0)
-    for batch in training(table, cfg, Share(wish.batch, 0, 1), StreamPosition(0, 0), way):
+    way = BatchTransform(lambda batch: batch, BufferPool().empty, warnings.warn)
+    table = load_index(cfg, "train", 0)
+    for batch in train_batches(table, cfg, RankSlice(wish.batch, 0, 1), StreamPosition(0, 0), way):
         yield {"voxels": batch.voxels_BDHW, "key": batch.keys, "mean": batch.mean_B, "std": batch.std_B}
 
 

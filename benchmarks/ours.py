@@ -12,7 +12,7 @@ from table import Spent, run_alone
 from octshard import pool
 from octshard.config.prep import PrepConfig
 from octshard.dataset import shard
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.imaging.volume import SampleKey
 from octshard.prep import plan
 from octshard.prep.convert import sample
@@ -25,15 +25,15 @@ from octshard.storage import checksum
 
 def begin() -> None:
     """What a worker's process does before its first file."""
-    pool.begin()
+    pool.init_worker()
 
 
-def make(one: Input, cfg: PrepConfig) -> tuple[Row, bytes]:
+def make(one: Input, cfg: PrepConfig) -> tuple[SampleRow, bytes]:
     """One file to its row and tar slice, in this process."""
     entry = one.entry
     key = SampleKey.of(entry.participant, entry.device, entry.protocol, entry.eye, entry.sop_instance_uid)
-    row, data = sample.make(
-        sample.Task(Member(key, entry), "train-000000.tar", "train"), cfg, source.Unpacked("/")
+    row, data = sample.convert(
+        sample.Task(Member(key, entry), "train-000000.tar", "train"), cfg, source.FolderSource("/")
     )
     if row.status != "ok":
         raise SystemExit(f"{one.path}: {row.reason}: {row.detail}")

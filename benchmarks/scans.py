@@ -135,16 +135,16 @@ def listing(rows: int, work: Path) -> Path:
 
 def _scan(wish: Wish, uid: str) -> writer.Scan:
     device, pattern = DEVICES[wish.device], wish.pattern
-    person = cohort.recruit(4, 0)[1].person
+    person = cohort.sample_cohort(4, 0)[1].person
     rng = rng_for(0, "benchmark", wish.device, wish.protocol)
-    eye = anatomy.grow(person, "L", 0)
+    eye = anatomy.generate(person, "L", 0)
     if wish.distinct:
         made = dataclasses.replace(pattern, frames=wish.distinct)
-        voxels = scan.take(eye, made, wish.scale, rng).voxels_DHW
+        voxels = scan.acquire(eye, made, wish.scale, rng).voxels_DHW
         voxels = voxels[np.arange(wish.shape[0]) % len(voxels)]
-        locations = scan.lay(eye, pattern, (wish.shape[0], wish.shape[2]), rng).locations
+        locations = scan.scan_grid(eye, pattern, (wish.shape[0], wish.shape[2]), rng).locations
     else:
-        picture = scan.take(eye, pattern, wish.scale, rng)
+        picture = scan.acquire(eye, pattern, wish.scale, rng)
         voxels, locations = picture.voxels_DHW, picture.grid.locations
     step, dy, dx = wish.spacing_mm
     return writer.Scan(

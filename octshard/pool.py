@@ -15,7 +15,7 @@ KEPT_BYTES = 2**30
 
 
 @contextmanager
-def spawned(workers: int, enter: Callable[..., None], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
+def process_pool(workers: int, enter: Callable[..., None], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
     """A pool whose processes first call enter(*arguments); on an error in the block they are killed at once.
 
     Spawned, because clients of stores and threads do not survive a fork.
@@ -33,16 +33,16 @@ def spawned(workers: int, enter: Callable[..., None], *arguments: Any) -> Iterat
         raise
 
 
-def cores(wanted: int) -> int:
+def worker_count(wanted: int) -> int:
     """`wanted` workers, or for 0 as many as this process has CPUs to run on."""
     return wanted or len(os.sched_getaffinity(0))
 
 
-def nothing() -> None:
+def no_setup() -> None:
     """What a worker does first when it has nothing to prepare."""
 
 
-def begin() -> None:
+def init_worker() -> None:
     """What every worker does first: be deaf to Ctrl-C, which is the parent's to answer, and end with it."""
     _keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -58,7 +58,7 @@ def _keep_freed_memory() -> None:
 
 
 def _begin(enter: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    begin()
+    init_worker()
     enter(*arguments)
 
 

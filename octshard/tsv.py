@@ -17,9 +17,9 @@ Line = tuple[int, list[str]]  # its number in the file, its cells
 class Table:
     """Heads in lower case, and lines of as many cells. where: its name in errors."""
 
-    where: str
-    heads: tuple[str, ...]
-    lines: tuple[Line, ...]
+    source: str
+    columns: tuple[str, ...]
+    rows: tuple[Line, ...]
 
     def column(self, names: tuple[str, ...]) -> list[str]:
         """Each line's value: from the first of the columns `names` that has one, else empty.
@@ -27,21 +27,21 @@ class Table:
         A column may stand twice if it says one thing; a line on which it does not is a UsageError.
         """
         places = [
-            same for name in names if (same := [i for i, head in enumerate(self.heads) if head == name])
+            same for name in names if (same := [i for i, head in enumerate(self.columns) if head == name])
         ]
         if len(places) == 1 and len(places[0]) == 1:
             (place,) = places[0]
-            return [cells[place] for _, cells in self.lines]
-        return [self._value(line, places) for line in self.lines]
+            return [cells[place] for _, cells in self.rows]
+        return [self._value(line, places) for line in self.rows]
 
     def _value(self, line: Line, places: list[list[int]]) -> str:
         number, cells = line
         for same in places:
             said = {cells[i] for i in same if cells[i]}
             if len(said) > 1:
-                head, values = self.heads[same[0]], " and ".join(sorted(said))
+                head, values = self.columns[same[0]], " and ".join(sorted(said))
                 raise UsageError(
-                    f"{self.where} line {number}: columns called {head} say {values}, want one value"
+                    f"{self.source} line {number}: columns called {head} say {values}, want one value"
                 )
             if said:
                 return said.pop()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from octshard.config.load import shipped_config
-from octshard.pool import cores
+from octshard.pool import worker_count
 from octshard.progress import progress
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ def demo(out: str, participants: int, seed: int) -> None:
       octshard demo --out demo
     """
     from octshard.demo import run
-    from octshard.phantom.release import Wanted
+    from octshard.phantom.release import ReleaseSpec
 
-    wanted = Wanted(participants=participants, seed=seed, scale=run.SCALE, defects=True)
+    wanted = ReleaseSpec(participants=participants, seed=seed, scale=run.SCALE, defects=True)
     report = run.run(out, wanted, lambda name: str(shipped_config(name)))
     click.echo(f"report: {report}")
 
@@ -51,11 +51,11 @@ def phantom(out: str, participants: int, seed: int, scale: float, defects: bool,
     Example:
       octshard phantom release --participants 24 --scale 0.25
     """
-    from octshard.phantom.release import Wanted, write_release
+    from octshard.phantom.release import ReleaseSpec, write_release
 
-    wanted = Wanted(participants=participants, seed=seed, scale=scale, defects=defects)
+    wanted = ReleaseSpec(participants=participants, seed=seed, scale=scale, defects=defects)
     with progress("made-up eyes") as advance:
-        made = write_release(out, wanted, cores(workers), lambda done, total: advance(done, total, ""))
+        made = write_release(out, wanted, worker_count(workers), lambda done, total: advance(done, total, ""))
     click.echo(
         f"{out}: {made.volumes} scans of {made.participants} people, {made.bytes / 1e6:.1f} MB in ZIPs"
     )

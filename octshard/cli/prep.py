@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from octshard.errors import OctshardError, UsageError
-from octshard.pool import cores
+from octshard.pool import worker_count
 from octshard.progress import Advance, progress
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def unzip(**given: Any) -> None:
     Example:
       octshard prep unzip release dicom
     """
-    from octshard.prep.release.unzip import Effort, Progress
+    from octshard.prep.release.unzip import Limits, Progress
     from octshard.prep.release.unzip import unzip as run
 
     cfg = _prep_config(given)
@@ -75,7 +75,7 @@ def unzip(**given: Any) -> None:
         def told(p: Progress) -> None:
             advance(p.done, p.total, f"{p.bytes_done / 1e6:,.0f} of {p.bytes_total / 1e6:,.0f} MB")
 
-        report = run(cfg.src, cfg.dst, Effort(cores(cfg.workers), cfg.unzip_memory), told)
+        report = run(cfg.src, cfg.dst, Limits(worker_count(cfg.workers), cfg.unzip_memory), told)
     counts = {
         "written": report.written,
         "skipped, already there": report.skipped,

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 Config = TypeVar("Config")
 
 
+# what octshard 0.1 called otherwise: an error says the new name, an old checkpoint is read in the new words
+RENAMED_KEYS = {"data.shuffle_window": "data.shuffle_block_size"}
+RENAMED_VALUES = {("objective.name", "seed"): "byol"}
+
+
 def load(kind: type[Config], files: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> Config:
     """Defaults < files in order < KEY=VALUE overrides; unknown keys and wrong types are UsageErrors."""
     merged = OmegaConf.structured(kind)
@@ -48,6 +53,7 @@ def load(kind: type[Config], files: Sequence[str | Path] = (), overrides: Sequen
         if not isinstance(layer, DictConfig):
             raise UsageError(f"config {origin}: found a {type(layer).__name__}, want key: value pairs")
         _reject_unknown(kind, layer, origin)
+        _reject_renamed_values(layer, origin)
         try:
             merged = OmegaConf.merge(merged, layer)
         except OmegaConfBaseException as error:
@@ -63,12 +69,34 @@ def save(cfg: Any) -> str:
     return OmegaConf.to_yaml(OmegaConf.structured(cfg))
 
 
+def upgrade(text: str) -> str:
+    """The YAML text of a config that octshard 0.1 saved, in today's keys and values."""
+    values = OmegaConf.create(text)
+    for old, new in RENAMED_KEYS.items():
+        if (value := OmegaConf.select(values, old)) is not None:
+            parent, _, name = old.rpartition(".")
+            OmegaConf.select(values, parent).pop(name)
+            OmegaConf.update(values, new, value)
+    for (key, old), new in RENAMED_VALUES.items():
+        if OmegaConf.select(values, key) == old:
+            OmegaConf.update(values, key, new)
+    return OmegaConf.to_yaml(values)
+
+
+def _reject_renamed_values(layer: DictConfig, origin: str) -> None:
+    for (key, old), new in RENAMED_VALUES.items():
+        if OmegaConf.select(layer, key) == old:
+            raise UsageError(f"config {origin}: {key}={old} is called {key}={new} now")
+
+
 def _reject_unknown(
     kind: type, layer: DictConfig, origin: str, prefix: str = "", root: type | None = None
 ) -> None:
     hints, root = get_type_hints(kind), root or kind
     for name in layer:
         key = f"{prefix}{name!s}"
+        if key in RENAMED_KEYS:
+            raise UsageError(f"config {origin}: {key} is called {RENAMED_KEYS[key]} now")
         if name not in hints:
             everything = known_keys(root)
             last = {known.rsplit(".", 1)[-1]: known for known in reversed(everything)}

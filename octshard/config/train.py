@@ -13,7 +13,7 @@ class DataConfig:
     weights: list[float] = several()  # one per entry of shards: its share of what is seen; empty = by size
     balance: str = "none"  # none | device: every device is drawn equally, whatever its number of volumes
     lanes: int = 64  # sequential readers that make up the order (DESIGN §6)
-    shuffle_window: int = 256  # samples permuted together within a lane
+    shuffle_block_size: int = 256  # samples permuted together within a lane
     threads: int = speed(2)  # that verify and decompress
     prefetch_bytes: int = speed(512_000_000)  # of batches held ready (at least one batch)
     connections: int = speed(4)  # requests to a remote store at once
@@ -39,7 +39,7 @@ class ModelConfig:
 
 @dataclass
 class PredictorConfig:
-    """The transformer predictor of `vjepa2`; the MLP of `seed` takes `width` as its hidden width."""
+    """The transformer predictor of `vjepa2`; the MLP of `byol` takes `width` as its hidden width."""
 
     width: int = 384
     depth: int = 12

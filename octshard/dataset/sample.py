@@ -1,12 +1,12 @@
 """One stored sample by its row, from wherever its shard is: for pictures and reports, not for training."""
 
 from octshard.dataset import shard, tables
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError
 from octshard.storage import store
 
 
-def read(folder: str, row: Row) -> shard.Sample:
+def read(folder: str, row: SampleRow) -> shard.Sample:
     """The sample of `row` in the dataset `folder`, verified; an OctshardError names shard, offset and key."""
     url = store.join(folder, row.shard)
     where = f"{url} at {row.offset} ({row.key})"

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 
 SPLITS = ("train", "val", "test")
 
 
-def crossing(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
+def split_overlaps(rows: Iterable[SampleRow]) -> dict[str, tuple[str, ...]]:
     """The participants that stand in more than one split, and in which: there must be none."""
     splits: dict[str, set[str]] = {}
     for row in rows:

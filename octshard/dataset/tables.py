@@ -1,6 +1,6 @@
 """The tables of a dataset folder, both directions: samples.parquet, shards.parquet, dataset.json (DESIGN §5).
 
-One `Row` per input file, always. The only pyarrow import. Parquet bytes depend on the rows alone.
+One `SampleRow` per input file, always. The only pyarrow import. Parquet bytes depend on the rows alone.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ SUMS = "sha256"  # in dataset.json: table -> the digest of its bytes
 
 
 @dataclass(frozen=True)
-class Row:
+class SampleRow:
     """What became of one input file. Units: mm, bytes, voxels; None where it never became known."""
 
     key: str
@@ -92,16 +92,16 @@ class Dataset:
 
     url: str
     info: Mapping[str, Any]
-    rows: tuple[Row, ...]
+    rows: tuple[SampleRow, ...]
     shards: tuple[ShardInfo, ...]
 
-    def samples(self, split: str) -> list[Row]:
+    def samples(self, split: str) -> list[SampleRow]:
         """The stored samples of a split in the order in which they lie: by shard, then offset."""
         found = [row for row in self.rows if row.status == "ok" and row.split == split]
         return sorted(found, key=lambda row: (row.shard, row.offset))
 
     @property
-    def refused(self) -> list[Row]:
+    def refused(self) -> list[SampleRow]:
         """The input files that are not in any shard."""
         return [row for row in self.rows if row.status != "ok"]
 
@@ -117,14 +117,14 @@ _TYPES: dict[Any, pa.DataType] = {
 }
 
 
-def write_rows(url: str, rows: Sequence[Row]) -> None:
+def write_rows(url: str, rows: Sequence[SampleRow]) -> None:
     """samples.parquet or one shard's rows, atomically."""
-    _write(url, rows, Row)
+    _write(url, rows, SampleRow)
 
 
-def read_rows(url: str, sha256: str = "") -> list[Row]:
+def read_rows(url: str, sha256: str = "") -> list[SampleRow]:
     """The rows of such a table; OctshardError if its bytes are damaged, or of another digest."""
-    return _read(url, Row, sha256)
+    return _read(url, SampleRow, sha256)
 
 
 def write_shards(url: str, shards: Sequence[ShardInfo]) -> None:

@@ -9,13 +9,13 @@ import numpy as np
 from PIL import Image
 
 from octshard.dataset import sample
-from octshard.dataset.tables import Dataset, Row
+from octshard.dataset.tables import Dataset, SampleRow
 from octshard.eval import report as probe_report
 from octshard.eval.report import ProbeResult
 from octshard.prep.dicom import decode
 from octshard.prep.dicom import header as dicom
 from octshard.prep.refusals import Refused
-from octshard.prep.release.unzip import Report
+from octshard.prep.release.unzip import UnzipReport
 from octshard.report.page import Cell, Html, Section, numeral, page, picture, side_by_side, table
 from octshard.report.plots import line_plot
 from octshard.storage import store
@@ -25,19 +25,19 @@ DEPTH_MM = 2.4  # shown of each B-scan
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class DemoResults:
     """What the road left behind."""
 
     datasets: Sequence[Dataset]
     dicoms: str  # folder that the rows' sources are below
-    unzipped: Report
+    unzipped: UnzipReport
     metrics: Sequence[Mapping[str, Any]]
     probed: ProbeResult
     seconds: Mapping[str, float]
     said: Sequence[str]
 
 
-def render(seen: Seen) -> str:
+def render(seen: DemoResults) -> str:
     """The whole page, self-contained."""
     stored = sum(len(d.rows) - len(d.refused) for d in seen.datasets)
     refused = sum(len(d.refused) for d in seen.datasets)
@@ -54,7 +54,7 @@ def render(seen: Seen) -> str:
             "The frozen encoder, probed",
             (
                 *seen.probed.verdicts,
-                probe_report.dots(seen.probed),
+                probe_report.auroc_plot(seen.probed),
                 probe_report.scores(seen.probed),
                 *map(probe_report.readable, seen.probed.notes),
                 *probe_report.METHOD,
@@ -70,17 +70,17 @@ BEFORE_AFTER = (
 )
 
 
-def _people(seen: Seen) -> int:
+def _people(seen: DemoResults) -> int:
     return len({row.participant for d in seen.datasets for row in d.rows})
 
 
-def _stations(seen: Seen) -> Html:
+def _stations(seen: DemoResults) -> Html:
     rows: list[list[Cell]] = [[name, numeral(f"{s:.1f}")] for name, s in seen.seconds.items()]
     rows.append(["all", numeral(f"{sum(seen.seconds.values()):.1f}")])
     return table(["station", "seconds"], rows, "")
 
 
-def _flow(seen: Seen) -> str:
+def _flow(seen: DemoResults) -> str:
     report = seen.unzipped
     return (
         f"Unzip: {len(report.written)} objects written, {len(report.skipped)} already there, "
@@ -89,7 +89,7 @@ def _flow(seen: Seen) -> str:
     )
 
 
-def _counts(seen: Seen) -> Html:
+def _counts(seen: DemoResults) -> Html:
     rows = []
     for d in seen.datasets:
         splits = Counter(row.split for row in d.rows if row.status == "ok")
@@ -107,8 +107,8 @@ def _counts(seen: Seen) -> Html:
     return table(headers, rows, "Volumes by split; a participant stands in one split only.")
 
 
-def _refusals(seen: Seen) -> Html:
-    groups: dict[tuple[str, str, str], list[Row]] = {}
+def _refusals(seen: DemoResults) -> Html:
+    groups: dict[tuple[str, str, str], list[SampleRow]] = {}
     for row in (row for d in seen.datasets for row in d.refused):
         groups.setdefault((row.reason, row.device, row.protocol), []).append(row)
     if not groups:
@@ -120,7 +120,7 @@ def _refusals(seen: Seen) -> Html:
     return table(headers, lines, "Input files that are in no shard. Each has its own row in samples.parquet.")
 
 
-def _pair(seen: Seen, dataset: Dataset) -> Html:
+def _pair(seen: DemoResults, dataset: Dataset) -> Html:
     """Central B-scan of one stored scan, raw and stored."""
     row = _example(dataset)
     where = f"{row.device}, {row.protocol}, {row.region}"
@@ -143,13 +143,13 @@ def _pair(seen: Seen, dataset: Dataset) -> Html:
     )
 
 
-def _example(dataset: Dataset) -> Row:
+def _example(dataset: Dataset) -> SampleRow:
     """The first stored macular scan, else the first stored one."""
     stored = [row for row in dataset.rows if row.status == "ok"]
     return next((row for row in stored if "acula" in row.region), stored[0])
 
 
-def _raw_frame(seen: Seen, row: Row) -> np.ndarray:
+def _raw_frame(seen: DemoResults, row: SampleRow) -> np.ndarray:
     data = store.read(store.join(seen.dicoms, row.source))
     header = dicom.read_header(data, max_voxels=2**31)
     for i, frame in enumerate(decode.frames(data, header)):
@@ -170,7 +170,7 @@ def _mm(spacing: Sequence[float]) -> str:
     return " / ".join(f"{s:.4g}" for s in spacing)
 
 
-def _curve(seen: Seen) -> Html:
+def _curve(seen: DemoResults) -> Html:
     caption = (
         "Loss against samples seen: mean of each log interval on train, all of the val sample at checkpoints."
     )
@@ -179,11 +179,11 @@ def _curve(seen: Seen) -> Html:
     )
 
 
-def _rank(seen: Seen) -> Html:
+def _rank(seen: DemoResults) -> Html:
     caption = "Effective rank (RankMe) of the target encoder's features. Near 1 they have collapsed."
     return line_plot({"effective rank": _line(seen, "rank")}, "samples seen", "rank", caption)
 
 
-def _line(seen: Seen, name: str) -> tuple[list[float], list[float]]:
+def _line(seen: DemoResults, name: str) -> tuple[list[float], list[float]]:
     found = [(float(m["samples_seen"]), float(m[name])) for m in seen.metrics if name in m]
     return [x for x, _ in found], [y for _, y in found]

@@ -20,32 +20,32 @@ Tree = TypeVar("Tree")
 
 
 class Backend(Protocol):
-    """What the loop asks of a device. `devices`: accelerators of all processes together."""
+    """What the loop asks of a device. `device_count`: accelerators of all processes together."""
 
     @property
     def device(self) -> torch.device: ...
     @property
-    def process(self) -> int: ...
+    def process_index(self) -> int: ...
     @property
-    def processes(self) -> int: ...
+    def process_count(self) -> int: ...
     @property
-    def devices(self) -> int: ...
+    def device_count(self) -> int: ...
 
     def empty(self, shape: Sequence[int]) -> Tensor:
-        """A uint8 tensor on the host for a batch, of whatever is in it, fit for a fast `send`."""
+        """A uint8 tensor on the host for a batch, of whatever is in it, fit for a fast `to_device`."""
         ...
 
-    def stage(self, values: Tree) -> Tree:
-        """Host tensors made ready for a fast `send` (pinned); called in the stream's threads."""
+    def pin(self, values: Tree) -> Tree:
+        """Host tensors made ready for a fast `to_device` (pinned); called in the stream's threads."""
         ...
 
-    def send(self, values: Tree) -> "Sent[Tree]":
+    def to_device(self, values: Tree) -> "Transfer[Tree]":
         """This process's part of a batch (B first in every tensor) on its way to the device, B spread over
         its accelerators; called in a thread that does nothing else.
         """
         ...
 
-    def receive(self, sent: "Sent[Tree]") -> Tree:
+    def ready(self, sent: "Transfer[Tree]") -> Tree:
         """What was sent, for use in the calling thread. Does not wait."""
         ...
 
@@ -53,7 +53,7 @@ class Backend(Protocol):
         """A host tensor on the device, the same on every accelerator."""
         ...
 
-    def fetch(self, values: Tree) -> Tree:
+    def to_host(self, values: Tree) -> Tree:
         """Copies on the host, in one transfer. Waits for the device."""
         ...
 
@@ -63,15 +63,15 @@ class Backend(Protocol):
         """The model whose forward and backward act on the global batch; parameters stay those of `model`."""
         ...
 
-    def accumulating(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
+    def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
         """Around a micro-batch: gradients are exchanged between processes in the last one only."""
         ...
 
-    def sync(self) -> None:
+    def mark_step(self) -> None:
         """Ends a micro-step: XLA cuts its graph here and starts it. Does not wait."""
         ...
 
-    def total(self, tensor: Tensor) -> Tensor:
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """Sum over processes."""
         ...
 
@@ -83,7 +83,7 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True)
-class Sent(Generic[Tree]):
+class Transfer(Generic[Tree]):
     """A batch on the device, and what to wait for before it is read."""
 
     values: Tree
@@ -92,7 +92,7 @@ class Sent(Generic[Tree]):
 
 def put(backend: Backend, values: Tree) -> Tree:
     """`values` on the device, for use in this thread."""
-    return backend.receive(backend.send(values))
+    return backend.ready(backend.to_device(values))
 
 
 def map_tensors(values: Any, act: Callable[[Tensor], Tensor]) -> Any:

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 
-class Buffers:
+class BufferPool:
     """uint8 tensors on the host, of whatever was in them before; safe to call from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._free: dict[int, list[np.ndarray]] = {}
 
-    def take(self, shape: Sequence[int]) -> Tensor:
+    def empty(self, shape: Sequence[int]) -> Tensor:
         """A tensor whose memory returns here when its last user lets go of it."""
         size = math.prod(shape)
         with self._lock:

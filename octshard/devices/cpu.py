@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from octshard.config.train import RunConfig
-from octshard.devices.backend import DTYPES, Backend, Sent, Tree, autocast_for, map_tensors
-from octshard.devices.buffers import Buffers
+from octshard.devices.backend import DTYPES, Backend, Transfer, Tree, autocast_for, map_tensors
+from octshard.devices.buffers import BufferPool
 
 
 @dataclass(frozen=True)
@@ -20,27 +20,27 @@ class Cpu:
 
     dtype: torch.dtype | None  # of autocast; None = fp32
     device: torch.device = torch.device("cpu")
-    process: int = 0
-    processes: int = 1
-    devices: int = 1
-    buffers: Buffers = field(default_factory=Buffers)
+    process_index: int = 0
+    process_count: int = 1
+    device_count: int = 1
+    buffers: BufferPool = field(default_factory=BufferPool)
 
     def empty(self, shape: Sequence[int]) -> Tensor:
-        return self.buffers.take(shape)
+        return self.buffers.empty(shape)
 
-    def stage(self, values: Tree) -> Tree:
+    def pin(self, values: Tree) -> Tree:
         return values
 
-    def send(self, values: Tree) -> Sent[Tree]:
-        return Sent(values)
+    def to_device(self, values: Tree) -> Transfer[Tree]:
+        return Transfer(values)
 
-    def receive(self, sent: Sent[Tree]) -> Tree:
+    def ready(self, sent: Transfer[Tree]) -> Tree:
         return sent.values
 
     def replicate(self, tensor: Tensor) -> Tensor:
         return tensor
 
-    def fetch(self, values: Tree) -> Tree:
+    def to_host(self, values: Tree) -> Tree:
         return map_tensors(values, lambda t: t.detach().clone())  # type: ignore[no-any-return]
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -49,13 +49,13 @@ class Cpu:
     def wrap(self, model: nn.Module) -> nn.Module:
         return model
 
-    def accumulating(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
+    def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
         return contextlib.nullcontext()
 
-    def sync(self) -> None:
+    def mark_step(self) -> None:
         pass
 
-    def total(self, tensor: Tensor) -> Tensor:
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         return tensor
 
     def counters(self) -> dict[str, int]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from octshard.config.train import RunConfig
-from octshard.devices.backend import DTYPES, Backend, Sent, Tree, autocast_for, map_tensors
+from octshard.devices.backend import DTYPES, Backend, Transfer, Tree, autocast_for, map_tensors
 from octshard.errors import UsageError
 
 
@@ -22,28 +22,28 @@ class Cuda:
     dtype: torch.dtype | None
     compile: bool
     device: torch.device
-    process: int
-    processes: int
+    process_index: int
+    process_count: int
     copying: torch.cuda.Stream  # copies run beside the computation
 
     @property
-    def devices(self) -> int:
-        return self.processes
+    def device_count(self) -> int:
+        return self.process_count
 
     def empty(self, shape: Sequence[int]) -> Tensor:
         with torch.cuda.device(self.device):  # a new thread would open a context on the first GPU
             return torch.empty(*shape, dtype=torch.uint8, pin_memory=True)
 
-    def stage(self, values: Tree) -> Tree:
+    def pin(self, values: Tree) -> Tree:
         with torch.cuda.device(self.device):
             return map_tensors(values, _pinned)  # type: ignore[no-any-return]
 
-    def send(self, values: Tree) -> Sent[Tree]:
+    def to_device(self, values: Tree) -> Transfer[Tree]:
         with torch.cuda.device(self.device), torch.cuda.stream(self.copying):
             there = map_tensors(values, lambda t: t.to(self.device, non_blocking=True))
-            return Sent(there, self.copying.record_event())
+            return Transfer(there, self.copying.record_event())
 
-    def receive(self, sent: Sent[Tree]) -> Tree:
+    def ready(self, sent: Transfer[Tree]) -> Tree:
         now = torch.cuda.current_stream(self.device)
         now.wait_event(sent.event)
 
@@ -56,7 +56,7 @@ class Cuda:
     def replicate(self, tensor: Tensor) -> Tensor:
         return tensor.pin_memory().to(self.device, non_blocking=True)
 
-    def fetch(self, values: Tree) -> Tree:
+    def to_host(self, values: Tree) -> Tree:
         return map_tensors(values, lambda t: t.detach().to("cpu", copy=True))  # type: ignore[no-any-return]
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -64,22 +64,22 @@ class Cuda:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         wrapped = model
-        if self.processes > 1:
+        if self.process_count > 1:
             wrapped = nn.SyncBatchNorm.convert_sync_batchnorm(model)
             wrapped = nn.parallel.DistributedDataParallel(wrapped, device_ids=[self.device.index])
         return torch.compile(wrapped) if self.compile else wrapped  # type: ignore[return-value]
 
-    def accumulating(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
+    def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
         inner = getattr(wrapped, "_orig_mod", wrapped)
         if last or not isinstance(inner, nn.parallel.DistributedDataParallel):
             return contextlib.nullcontext()
         return inner.no_sync()
 
-    def sync(self) -> None:
+    def mark_step(self) -> None:
         pass
 
-    def total(self, tensor: Tensor) -> Tensor:
-        if self.processes > 1:
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
+        if self.process_count > 1:
             tensor = tensor.clone()
             torch.distributed.all_reduce(tensor)
         return tensor
@@ -88,7 +88,7 @@ class Cuda:
         return {}
 
     def close(self) -> None:
-        if self.processes > 1:
+        if self.process_count > 1:
             torch.distributed.destroy_process_group()
 
 

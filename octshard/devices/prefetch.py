@@ -9,14 +9,14 @@ import threading
 from collections.abc import Generator, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
-from octshard.devices.backend import Backend, Sent
+from octshard.devices.backend import Backend, Transfer
 
 Tree = TypeVar("Tree")
 
 AHEAD = 2  # batches on the device besides the one in use
 
 
-class Fed(NamedTuple, Generic[Tree]):
+class DeviceBatch(NamedTuple, Generic[Tree]):
     """A batch as it was on the host, and as it is on the device."""
 
     host: Tree
@@ -24,7 +24,9 @@ class Fed(NamedTuple, Generic[Tree]):
 
 
 @contextlib.contextmanager
-def feeding(batches: Generator[Tree, None, None], backend: Backend) -> Iterator[Iterator[Fed[Tree]]]:
+def prefetch_to_device(
+    batches: Generator[Tree, None, None], backend: Backend
+) -> Iterator[Iterator[DeviceBatch[Tree]]]:
     """What `batches` yields, on the device; closes `batches` and ends the thread at the end of the block."""
     room, box = threading.Semaphore(AHEAD), queue.SimpleQueue[_Item[Tree]]()
     closed = threading.Event()
@@ -44,7 +46,7 @@ class _Item(NamedTuple, Generic[Tree]):
     """A batch, or how they end: an error, or neither."""
 
     host: Tree | None
-    sent: Sent[Tree] | None
+    sent: Transfer[Tree] | None
     error: BaseException | None
 
 
@@ -59,7 +61,7 @@ def _feed(
         try:
             while room.acquire() and not closed.is_set():
                 host = next(batches, None)
-                box.put(_Item(host, None if host is None else backend.send(host), None))
+                box.put(_Item(host, None if host is None else backend.to_device(host), None))
                 if host is None:
                     return
                 del host  # its memory is the consumer's from now on
@@ -69,7 +71,7 @@ def _feed(
 
 def _taken(
     backend: Backend, room: threading.Semaphore, box: "queue.SimpleQueue[_Item[Tree]]"
-) -> Iterator[Fed[Tree]]:
+) -> Iterator[DeviceBatch[Tree]]:
     while True:
         host, sent, error = box.get()
         room.release()
@@ -77,5 +79,5 @@ def _taken(
             raise error
         if host is None or sent is None:
             return
-        yield Fed(host, backend.receive(sent))
+        yield DeviceBatch(host, backend.ready(sent))
         del host, sent

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from octshard.config.train import RunConfig
-from octshard.devices.backend import DTYPES, Backend, Sent, Tree, autocast_for, map_tensors
-from octshard.devices.buffers import Buffers
+from octshard.devices.backend import DTYPES, Backend, Transfer, Tree, autocast_for, map_tensors
+from octshard.devices.buffers import BufferPool
 from octshard.errors import OctshardError, UsageError
 
 
@@ -25,22 +25,22 @@ class Xla:
 
     dtype: torch.dtype | None
     device: torch.device
-    process: int
-    processes: int
-    devices: int
+    process_index: int
+    process_count: int
+    device_count: int
     mesh: Any  # one axis, "batch", over all devices; None with a single device
-    buffers: Buffers = field(default_factory=Buffers)
+    buffers: BufferPool = field(default_factory=BufferPool)
 
     def empty(self, shape: Sequence[int]) -> Tensor:
-        return self.buffers.take(shape)
+        return self.buffers.empty(shape)
 
-    def stage(self, values: Tree) -> Tree:
+    def pin(self, values: Tree) -> Tree:
         return values
 
-    def send(self, values: Tree) -> Sent[Tree]:
-        return Sent(map_tensors(values, self._put))
+    def to_device(self, values: Tree) -> Transfer[Tree]:
+        return Transfer(map_tensors(values, self._put))
 
-    def receive(self, sent: Sent[Tree]) -> Tree:
+    def ready(self, sent: Transfer[Tree]) -> Tree:
         return sent.values
 
     def _put(self, tensor: Tensor) -> Tensor:
@@ -50,14 +50,14 @@ class Xla:
         spec = None
         if self.mesh is not None:
             axes = ("batch", *(None for _ in tensor.shape[1:]))
-            spec = xs.ShardingSpec(self.mesh, axes, minibatch=self.processes > 1)
+            spec = xs.ShardingSpec(self.mesh, axes, minibatch=self.process_count > 1)
         sent: Any = xm.send_cpu_data_to_device([tensor], self.device, input_sharding=spec)
         return cast(Tensor, sent[0])
 
     def replicate(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device)
 
-    def fetch(self, values: Tree) -> Tree:
+    def to_host(self, values: Tree) -> Tree:
         import torch_xla
 
         found: list[Tensor] = []
@@ -78,15 +78,15 @@ class Xla:
     def wrap(self, model: nn.Module) -> nn.Module:
         return model
 
-    def accumulating(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
+    def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
         return contextlib.nullcontext()
 
-    def sync(self) -> None:
+    def mark_step(self) -> None:
         import torch_xla
 
         torch_xla.sync()
 
-    def total(self, tensor: Tensor) -> Tensor:
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         return tensor  # SPMD: every value is already the global one
 
     def counters(self) -> dict[str, int]:

@@ -39,7 +39,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Source:
+class FeatureSource:
     """What turns a batch into values_BF. `digest` changes when the values would."""
 
     name: str
@@ -48,36 +48,36 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FeatureRequest:
     """Which scans: their keys in order, and a digest of the stored voxels behind them."""
 
     keys: tuple[str, ...]
     digest: str
 
 
-def of_encoder(name: str, encoder: Encoder, digest: str, backend: Backend) -> Source:
+def encoder_source(name: str, encoder: Encoder, digest: str, backend: Backend) -> FeatureSource:
     """All N tokens of the plain view through the frozen encoder, pooled over the valid ones."""
     encoder = encoder.to(backend.device).eval()
 
     def values_of(batch: Batch) -> np.ndarray:
         here = put(backend, batch)
         with torch.no_grad(), backend.autocast():
-            x_BCDHW = normalize.plain(here.voxels_BDHW, here.mean_B, here.std_B, here.valid_B3)
+            x_BCDHW = normalize.normalize(here.voxels_BDHW, here.mean_B, here.std_B, here.valid_B3)
             values_BF = encoder.pool(encoder(x_BCDHW), encoder.valid_tokens(here.valid_B3))
-        backend.sync()
-        return backend.fetch(values_BF).float().numpy()  # waits for the device
+        backend.mark_step()
+        return backend.to_host(values_BF).float().numpy()  # waits for the device
 
-    return Source(name, digest, values_of)
+    return FeatureSource(name, digest, values_of)
 
 
-def of_intensity(name: str) -> Source:
+def intensity_source(name: str) -> FeatureSource:
     """The baseline without any network: `intensity_features` of what the encoder is given."""
 
     def values_of(batch: Batch) -> np.ndarray:
         pairs = zip(batch.voxels_BDHW.numpy(), batch.valid_B3.tolist(), strict=True)
         return np.stack([intensity_features(voxels[:d, :h, :w]) for voxels, (d, h, w) in pairs])
 
-    return Source(name, "intensity", values_of)
+    return FeatureSource(name, "intensity", values_of)
 
 
 def intensity_features(voxels_DHW: np.ndarray) -> np.ndarray:
@@ -99,8 +99,11 @@ def intensity_features(voxels_DHW: np.ndarray) -> np.ndarray:
     return np.concatenate(parts).astype(np.float32)
 
 
-def gather(
-    sources: Sequence[Source], wanted: Wanted, folder: str, batches: Callable[[], Iterable[Batch]]
+def extract(
+    sources: Sequence[FeatureSource],
+    wanted: FeatureRequest,
+    folder: str,
+    batches: Callable[[], Iterable[Batch]],
 ) -> dict[str, Features]:
     """Source name -> its features of the wanted scans, from `folder` where they are kept.
 
@@ -123,7 +126,7 @@ def gather(
     return found
 
 
-def digest_of(source: Source, wanted: Wanted) -> str:
+def digest_of(source: FeatureSource, wanted: FeatureRequest) -> str:
     """16 hex digits that name one source's features of these scans."""
     text = json.dumps([VERSION, source.name, source.digest, wanted.digest])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -140,7 +143,7 @@ def weights_digest(encoder: Encoder) -> str:
 
 def write(url: str, features: Features) -> None:
     """Keeps features as one .npz, whole or not at all."""
-    with store.create(url) as file:
+    with store.open_write(url) as file:
         np.savez(
             file, keys=np.array(features.keys), values_NF=features.values_NF, digest=np.array(features.digest)
         )
@@ -159,7 +162,9 @@ def read(url: str, keys: tuple[str, ...], digest: str) -> Features | None:
     return Features(keys, values_NF, digest)
 
 
-def _compute(sources: Sequence[Source], wanted: Wanted, batches: Iterable[Batch]) -> Mapping[str, np.ndarray]:
+def _compute(
+    sources: Sequence[FeatureSource], wanted: FeatureRequest, batches: Iterable[Batch]
+) -> Mapping[str, np.ndarray]:
     place = {key: n for n, key in enumerate(wanted.keys)}
     rows: dict[str, list[np.ndarray | None]] = {source.name: [None] * len(place) for source in sources}
     for batch in batches:

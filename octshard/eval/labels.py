@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
 from octshard.storage import store
 
@@ -43,7 +43,7 @@ class Subset:
 
 
 @dataclass(frozen=True)
-class Count:
+class SplitCounts:
     """Labelled scans and participants of a split; `of_class` counts participants."""
 
     split: str
@@ -53,12 +53,12 @@ class Count:
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class LabelledScans:
     """What is probed: the classes that scans have, the scans of each split, and why others were dropped."""
 
     classes: tuple[str, ...]
     subsets: Mapping[str, Subset]
-    counts: tuple[Count, ...]
+    counts: tuple[SplitCounts, ...]
     dropped: Mapping[str, int]
 
 
@@ -110,7 +110,7 @@ def parse(text: str, column: str, where: str) -> Labels:
     return Labels(column, classes, class_of, frozenset(value_of) - frozenset(given))
 
 
-def choose(known: Labels, rows: Sequence[Row]) -> Chosen:
+def join(known: Labels, rows: Sequence[SampleRow]) -> LabelledScans:
     """Joins the stored scans with their classes; OctshardError if they cannot be fitted and scored on."""
     _check_splits(rows)
     present = sorted({known.class_of[row.participant] for row in rows if row.participant in known.class_of})
@@ -130,10 +130,10 @@ def choose(known: Labels, rows: Sequence[Row]) -> Chosen:
             row.participant not in known.missing and row.participant not in known.class_of for row in rows
         ),
     }
-    return Chosen(classes, subsets, counts, dropped)
+    return LabelledScans(classes, subsets, counts, dropped)
 
 
-def _check_splits(rows: Sequence[Row]) -> None:
+def _check_splits(rows: Sequence[SampleRow]) -> None:
     split_of: dict[str, str] = {}
     for row in rows:
         if split_of.setdefault(row.participant, row.split) != row.split:
@@ -143,13 +143,13 @@ def _check_splits(rows: Sequence[Row]) -> None:
             )
 
 
-def _count(split: str, subset: Subset, classes: tuple[str, ...]) -> Count:
+def _count(split: str, subset: Subset, classes: tuple[str, ...]) -> SplitCounts:
     class_of = dict(zip(subset.participants, subset.y_N.tolist(), strict=True))
     of_class = {name: sum(c == i for c in class_of.values()) for i, name in enumerate(classes)}
-    return Count(split, len(subset.participants), len(class_of), of_class)
+    return SplitCounts(split, len(subset.participants), len(class_of), of_class)
 
 
-def _check_counts(counts: tuple[Count, ...], column: str) -> None:
+def _check_counts(counts: tuple[SplitCounts, ...], column: str) -> None:
     found = ", ".join(f"{count.split} {count.participants}" for count in counts)
     who = f"label {column} (labelled participants: {found})"
     for count, use in zip(counts, ("fit", "choose the regularisation", "score"), strict=True):

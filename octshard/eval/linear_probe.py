@@ -16,15 +16,15 @@ from octshard.config.train import TrainConfig
 from octshard.devices import select
 from octshard.errors import UsageError
 from octshard.eval import features, labels, report, scores
-from octshard.eval.labels import Chosen
+from octshard.eval.labels import LabelledScans
 from octshard.eval.probes import linear
 from octshard.eval.report import Arm, Control, ProbeResult
 from octshard.models.encoder import load_encoder, random_encoder
 from octshard.rng import rng_for, seed_for
 from octshard.storage import store
 from octshard.stream import loader
-from octshard.stream.batch import Batch, Share, Way
-from octshard.stream.index import Table, open_table
+from octshard.stream.batch import Batch, BatchTransform, RankSlice
+from octshard.stream.index import SampleIndex, load_index
 
 PRETRAINED, RANDOM, INTENSITY = "pretrained", "random-init", "raw-intensity"
 FEW = 10  # test participants of a class below which its interval deserves a warning
@@ -38,25 +38,25 @@ def linear_probe(cfg: ProbeConfig, progress: Progress | None = None) -> ProbeRes
     known = labels.read(cfg.participants, cfg.label)
     encoder, trained, digest = load_encoder(cfg.checkpoint)
     trained = dataclasses.replace(trained, data=dataclasses.replace(trained.data, shards=list(cfg.shards)))
-    tables = tuple(open_table(trained, split, 0) for split in labels.SPLITS)
+    tables = tuple(load_index(trained, split, 0) for split in labels.SPLITS)
     rows = [entry.row for table in tables for entry in table.entries]
-    chosen = labels.choose(known, rows)
+    chosen = labels.join(known, rows)
 
     run = dataclasses.replace(trained.run, device=cfg.device, compile=False, cpu_threads=0)
     backend = select.open_backend(run)
-    if cfg.batch % backend.devices:
-        raise UsageError(f"batch {cfg.batch}: want a multiple of the {backend.devices} devices")
+    if cfg.batch % backend.device_count:
+        raise UsageError(f"batch {cfg.batch}: want a multiple of the {backend.device_count} devices")
     twin = random_encoder(trained, seed_for(cfg.seed, RANDOM))
     sources = (
-        features.of_encoder(PRETRAINED, encoder, f"{digest} {run.precision}", backend),
-        features.of_encoder(RANDOM, twin, f"{features.weights_digest(twin)} {run.precision}", backend),
-        features.of_intensity(INTENSITY),
+        features.encoder_source(PRETRAINED, encoder, f"{digest} {run.precision}", backend),
+        features.encoder_source(RANDOM, twin, f"{features.weights_digest(twin)} {run.precision}", backend),
+        features.intensity_source(INTENSITY),
     )
-    way = Way(backend.stage, backend.empty, logging.getLogger(__name__).warning)
+    way = BatchTransform(backend.pin, backend.empty, logging.getLogger(__name__).warning)
     stored = f"{trained.model.image_size} {[table.digest for table in tables]}"
-    found = features.gather(
+    found = features.extract(
         sources,
-        features.Wanted(tuple(row.key for row in rows), stored),
+        features.FeatureRequest(tuple(row.key for row in rows), stored),
         store.join(cfg.out, "features"),
         lambda: _batches(tables, trained, cfg.batch, way, tell),
     )
@@ -68,7 +68,7 @@ def linear_probe(cfg: ProbeConfig, progress: Progress | None = None) -> ProbeRes
 
 
 def compare(
-    values: Mapping[str, np.ndarray], chosen: Chosen, cfg: ProbeConfig, tell: Progress
+    values: Mapping[str, np.ndarray], chosen: LabelledScans, cfg: ProbeConfig, tell: Progress
 ) -> ProbeResult:
     """Probes every set of features (values_NF by name) on the same participants and the same resamples."""
     heads, verdicts = {}, {}
@@ -107,7 +107,7 @@ def compare(
 
 
 def _shuffled(
-    chosen: Chosen, values_NF: np.ndarray, true: float, cfg: ProbeConfig, tell: Progress
+    chosen: LabelledScans, values_NF: np.ndarray, true: float, cfg: ProbeConfig, tell: Progress
 ) -> Control:
     """Deals the classes of train and val participants at random, cfg.shuffles times; test keeps its own.
 
@@ -131,27 +131,27 @@ def _shuffled(
     return Control(cfg.shuffles, metrics, reached, (1 + reached) / (1 + cfg.shuffles))
 
 
-def _examples(chosen: Chosen, split: str, values_NF: np.ndarray) -> linear.Examples:
+def _examples(chosen: LabelledScans, split: str, values_NF: np.ndarray) -> linear.Examples:
     subset = chosen.subsets[split]
     return linear.Examples(values_NF[subset.places_N], subset.y_N, subset.participants)
 
 
-def _verdicts(head: linear.Probe, test: linear.Examples) -> scores.Verdicts:
+def _verdicts(head: linear.Probe, test: linear.Examples) -> scores.Predictions:
     return scores.by_participant(linear.predict(head, test.x_NF), test.y_N, test.participants)
 
 
 def _batches(
-    tables: Sequence[Table],
+    tables: Sequence[SampleIndex],
     trained: TrainConfig,
     batch: int,
-    way: Way[Batch],
+    way: BatchTransform[Batch],
     tell: Progress,
 ) -> Iterator[Batch]:
     """Every scan of the tables once, in order."""
     done, total = 0, sum(len(table.entries) for table in tables)
     tell("features", done, total)
     for table in tables:
-        for got in loader.evaluation(table, trained, Share(batch, 0, 1), 0, way):
+        for got in loader.eval_batches(table, trained, RankSlice(batch, 0, 1), 0, way):
             yield got
             done += got.count
             tell("features", done, total)
@@ -171,7 +171,7 @@ def _check(cfg: ProbeConfig) -> None:
         raise UsageError(f"regularisation {list(cfg.regularisation)}: want at least one C, all > 0")
 
 
-def _notes(chosen: Chosen, arms: Sequence[Arm]) -> tuple[str, ...]:
+def _notes(chosen: LabelledScans, arms: Sequence[Arm]) -> tuple[str, ...]:
     """What a reader must know before believing the intervals."""
     notes = []
     people = chosen.counts[labels.SPLITS.index("test")].of_class

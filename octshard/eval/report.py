@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from octshard.eval.labels import Count
+from octshard.eval.labels import SplitCounts
 from octshard.eval.scores import Estimate, Score
 from octshard.report.page import Cell, Html, Section, grid, numeral, page, table
 from octshard.report.plots import interval_plot, line_plot
@@ -70,7 +70,7 @@ class ProbeResult:
 
     label: str
     classes: tuple[str, ...]
-    counts: tuple[Count, ...]
+    counts: tuple[SplitCounts, ...]
     dropped: Mapping[str, int]  # scans without a label, by why
     checkpoint: str
     checkpoint_digest: str
@@ -118,7 +118,7 @@ def render(result: ProbeResult) -> str:
         *result.verdicts,
         _permutation(result),
         *map(readable, result.notes),
-        dots(result),
+        auroc_plot(result),
     )
     sections = [
         Section("Who wins", winner),
@@ -132,7 +132,7 @@ def render(result: ProbeResult) -> str:
     return page(f"Linear probe: {readable(result.label)}", lead, sections)
 
 
-def dots(result: ProbeResult) -> Html:
+def auroc_plot(result: ProbeResult) -> Html:
     """Macro AUROC of every arm as a dot with its interval."""
     found = {arm.name: arm.score.metrics["macro_auroc"] for arm in result.arms}
     found["shuffled labels"] = result.shuffled.metrics["macro_auroc"]

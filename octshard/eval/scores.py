@@ -26,7 +26,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, eq=False)
-class Verdicts:
+class Predictions:
     """Mean probabilities of each participant (p_PC, rows sum to 1) and their true classes (y_P)."""
 
     participants: tuple[str, ...]
@@ -45,7 +45,7 @@ class Score:
     confusion: tuple[tuple[int, ...], ...]  # participants, [true class][predicted class]
 
 
-def by_participant(p_NC: np.ndarray, y_N: np.ndarray, participants: Sequence[str]) -> Verdicts:
+def by_participant(p_NC: np.ndarray, y_N: np.ndarray, participants: Sequence[str]) -> Predictions:
     """Averages the probabilities of each participant's scans; participants come out in text order."""
     names, first, owner_N = np.unique(np.asarray(participants), return_index=True, return_inverse=True)
     total_PC = np.zeros((len(names), p_NC.shape[1]))
@@ -56,7 +56,7 @@ def by_participant(p_NC: np.ndarray, y_N: np.ndarray, participants: Sequence[str
         raise OctshardError(
             f"participant {name}: scans with different classes, want one class per participant"
         )
-    return Verdicts(tuple(map(str, names)), total_PC / np.bincount(owner_N)[:, None], y_P)
+    return Predictions(tuple(map(str, names)), total_PC / np.bincount(owner_N)[:, None], y_P)
 
 
 def draw_resamples(y_P: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -74,7 +74,7 @@ def draw_resamples(y_P: np.ndarray, resamples: int, rng: np.random.Generator) ->
     return weight_RP
 
 
-def evaluate(verdicts: Verdicts, classes: Sequence[str], weight_RP: np.ndarray) -> Score:
+def evaluate(verdicts: Predictions, classes: Sequence[str], weight_RP: np.ndarray) -> Score:
     """Every metric of `verdicts`, with intervals from the resamples `weight_RP` (`draw_resamples`)."""
     y_P, p_PC = verdicts.y_P, verdicts.p_PC
     count_C = np.bincount(y_P, minlength=len(classes))
@@ -95,7 +95,7 @@ def evaluate(verdicts: Verdicts, classes: Sequence[str], weight_RP: np.ndarray) 
     )
 
 
-def difference(first: Verdicts, second: Verdicts, weight_RP: np.ndarray) -> dict[str, Estimate]:
+def difference(first: Predictions, second: Predictions, weight_RP: np.ndarray) -> dict[str, Estimate]:
     """first - second for each metric over the same participants and the same resamples (paired bootstrap)."""
     if first.participants != second.participants or not np.array_equal(first.y_P, second.y_P):
         raise OctshardError("paired difference: the two sets of participants differ, want the same in both")
@@ -108,12 +108,12 @@ def difference(first: Verdicts, second: Verdicts, weight_RP: np.ndarray) -> dict
     }
 
 
-def macro_auroc(verdicts: Verdicts) -> float:
+def macro_auroc(verdicts: Predictions) -> float:
     """Mean one-vs-rest AUROC over the classes that some, but not all, participants have; nan without any."""
     return float(measure(verdicts, np.ones((1, len(verdicts.y_P)), np.int64))["macro_auroc"][0])
 
 
-def measure(verdicts: Verdicts, weight_RP: np.ndarray) -> dict[str, np.ndarray]:
+def measure(verdicts: Predictions, weight_RP: np.ndarray) -> dict[str, np.ndarray]:
     """Metric -> its value in each resample (R,). A class that a resample lacks leaves that resample's mean.
 
     balanced accuracy: mean recall; macro F1: mean of 2 TP / (2 TP + FP + FN), both over the classes present;
@@ -151,7 +151,7 @@ def auroc(positive_P: np.ndarray, score_P: np.ndarray, weight_RP: np.ndarray) ->
     return _ratio(won_R, up_RG.sum(axis=1) * down_RG.sum(axis=1))
 
 
-def confusion(verdicts: Verdicts, weight_RP: np.ndarray) -> np.ndarray:
+def confusion(verdicts: Predictions, weight_RP: np.ndarray) -> np.ndarray:
     """(R, C, C) counts of participants, [true class, most probable class]; a tie goes to the first class."""
     classes = verdicts.p_PC.shape[1]
     cell_P = verdicts.y_P * classes + verdicts.p_PC.argmax(axis=1)
@@ -159,7 +159,7 @@ def confusion(verdicts: Verdicts, weight_RP: np.ndarray) -> np.ndarray:
     return (weight_RP @ onehot_PX).reshape(-1, classes, classes)
 
 
-def _calibration_error(verdicts: Verdicts, weight_RP: np.ndarray) -> np.ndarray:
+def _calibration_error(verdicts: Predictions, weight_RP: np.ndarray) -> np.ndarray:
     sure_P, right_P = verdicts.p_PC.max(axis=1), verdicts.p_PC.argmax(axis=1) == verdicts.y_P
     bin_P = np.minimum((sure_P * ECE_BINS).astype(int), ECE_BINS - 1)
     gap_RX = weight_RP @ ((right_P - sure_P)[:, None] * np.eye(ECE_BINS)[bin_P])

@@ -7,7 +7,7 @@ import torch
 from octshard.config.load import load as load_config
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
-from octshard.models.checkpoint import TARGET_ENCODER, load, newest, read_record
+from octshard.models.checkpoint import TARGET_ENCODER, latest, load, read_info
 from octshard.models.vit import Encoder
 
 
@@ -16,9 +16,9 @@ def load_encoder(path_or_run: str) -> tuple[Encoder, TrainConfig, str]:
     file).
     """
     if path_or_run.endswith(".pt"):
-        payload, record = load(path_or_run), read_record(path_or_run.removesuffix(".pt") + ".json")
+        payload, record = load(path_or_run), read_info(path_or_run.removesuffix(".pt") + ".json")
     else:
-        found = newest(path_or_run)
+        found = latest(path_or_run)
         if found is None:
             raise UsageError(
                 f"{path_or_run}: no checkpoint here, want a .pt file or the run.out of a training run"

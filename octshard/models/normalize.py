@@ -6,7 +6,7 @@ from torch import Tensor
 STD_FLOOR = 1.0  # grey levels: a volume with less contrast than that is blank and is not blown up
 
 
-def plain(voxels_BDHW: Tensor, mean_B: Tensor, std_B: Tensor, valid_B3: Tensor) -> Tensor:
+def normalize(voxels_BDHW: Tensor, mean_B: Tensor, std_B: Tensor, valid_B3: Tensor) -> Tensor:
     """float32 (B, 1, D, H, W): normalised, padding exactly 0, nothing else. What evaluation reads."""
     x_BDHW = standardize(voxels_BDHW.float(), mean_B, std_B)
     return x_BDHW.masked_fill_(padding_mask(voxels_BDHW, valid_B3), 0).unsqueeze(1)

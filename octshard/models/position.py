@@ -77,15 +77,15 @@ def rope_angles(grid: Shape, head_dim: int) -> np.ndarray:
     return np.pad(angle_NP, ((0, 0), (0, head_dim // 2 - 3 * pairs)))
 
 
-def rotate(x_BHNF: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Turns each pair (2k, 2k+1) of features by its angle; `turn`: (cos, sin), each (B or 1, 1, N, F / 2)."""
-    cos, sin = turn
+def apply_rotary(x_BHNF: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """Turns each pair (2k, 2k+1) by its angle; `rotary`: (cos, sin), (B or 1, 1, N, F / 2) each."""
+    cos, sin = rotary
     even, odd = x_BHNF.unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1).flatten(-2).to(x_BHNF.dtype)
 
 
 class Position(nn.Module):
-    """Hands each token its place: `added` before the blocks (sincos), `turn` inside attention (rope).
+    """Hands each token its place: `add_sincos` before the blocks (sincos), `rotary` inside attention (rope).
 
     The tables are fixed, so they are no part of a checkpoint.
     """
@@ -108,25 +108,25 @@ class Position(nn.Module):
         else:
             self.register_buffer("table_NF", sincos(grid, width), persistent=False)
 
-    def added(self, z_BKF: Tensor, at_BK: Tensor | None) -> Tensor:
-        """z with the position vectors of its tokens added (rope adds none); `at_BK` None: all N in order."""
+    def add_sincos(self, z_BKF: Tensor, index_BK: Tensor | None) -> Tensor:
+        """z with the position vectors of its tokens added (rope: none); `index_BK` None: all N in order."""
         if self.kind == "rope":
             return z_BKF
-        return z_BKF + _rows(self.table_NF, at_BK).to(z_BKF.dtype)
+        return z_BKF + _rows(self.table_NF, index_BK).to(z_BKF.dtype)
 
-    def turn(self, at_BK: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    def rotary(self, index_BK: Tensor | None) -> tuple[Tensor, Tensor] | None:
         """(cos, sin) of the tokens, float32 (B or 1, 1 for the heads, K, head_dim / 2); None for sincos."""
         if self.kind != "rope":
             return None
-        return _rows(self.cos_NP, at_BK).unsqueeze(1), _rows(self.sin_NP, at_BK).unsqueeze(1)
+        return _rows(self.cos_NP, index_BK).unsqueeze(1), _rows(self.sin_NP, index_BK).unsqueeze(1)
 
 
-def take(z_BNF: Tensor, at_BK: Tensor) -> Tensor:
-    """Tokens `at_BK` of each sample: (B, K, F)."""
-    return z_BNF.gather(1, at_BK.unsqueeze(-1).expand(-1, -1, z_BNF.shape[-1]))
+def gather_tokens(z_BNF: Tensor, index_BK: Tensor) -> Tensor:
+    """Tokens `index_BK` of each sample: (B, K, F)."""
+    return z_BNF.gather(1, index_BK.unsqueeze(-1).expand(-1, -1, z_BNF.shape[-1]))
 
 
-def _rows(table_NF: Tensor, at_BK: Tensor | None) -> Tensor:
-    if at_BK is None:
+def _rows(table_NF: Tensor, index_BK: Tensor | None) -> Tensor:
+    if index_BK is None:
         return table_NF.unsqueeze(0)
-    return table_NF.index_select(0, at_BK.flatten()).unflatten(0, tuple(at_BK.shape))
+    return table_NF.index_select(0, index_BK.flatten()).unflatten(0, tuple(index_BK.shape))

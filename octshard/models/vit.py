@@ -18,7 +18,7 @@ LAYER_NORM_EPS = 1e-6  # V-JEPA 2, Assran et al. 2025
 INIT_STD = 0.02
 
 
-class Hidden(NamedTuple):
+class MaskToken(NamedTuple):
     """Tokens that enter as one learned vector instead of their voxels: token_F, where where_BN is true."""
 
     where_BN: Tensor
@@ -26,7 +26,7 @@ class Hidden(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; `turn` rotates queries and keys (see `position.rotate`)."""
+    """Multi-head self-attention; `rotary` rotates queries and keys (see `position.apply_rotary`)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -34,13 +34,13 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, z_BNF: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(self, z_BNF: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
         """(B, N, F) -> (B, N, F)."""
         query, key, value = (
             self.qkv(z_BNF).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         )
-        if turn is not None:
-            query, key = position.rotate(query, turn), position.rotate(key, turn)
+        if rotary is not None:
+            query, key = position.apply_rotary(query, rotary), position.apply_rotary(key, rotary)
         mixed_BHNF = functional.scaled_dot_product_attention(query, key, value)
         return self.out(mixed_BHNF.transpose(1, 2).flatten(2))
 
@@ -56,9 +56,9 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-    def forward(self, z_BNF: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(self, z_BNF: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
         """(B, N, F) -> (B, N, F)."""
-        z_BNF = z_BNF + self.attention(self.norm1(z_BNF), turn)
+        z_BNF = z_BNF + self.attention(self.norm1(z_BNF), rotary)
         return z_BNF + self.mlp(self.norm2(z_BNF))
 
 
@@ -78,21 +78,23 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(model.width, eps=LAYER_NORM_EPS)
         init_weights(self, self.blocks)
 
-    def forward(self, x_BCDHW: Tensor, keep_BK: Tensor | None = None, hidden: Hidden | None = None) -> Tensor:
+    def forward(
+        self, x_BCDHW: Tensor, keep_BK: Tensor | None = None, hidden: MaskToken | None = None
+    ) -> Tensor:
         """Features (B, N, F) of all tokens, or (B, K, F) of `keep_BK` alone: the others never enter.
 
         With `hidden`, all N enter and the hidden ones as the learned token.
         """
         patches = patchify(x_BCDHW, self.patch)
         if keep_BK is not None:
-            patches = position.take(patches, keep_BK)
+            patches = position.gather_tokens(patches, keep_BK)
         z_BKF = self.embed(patches)
         if hidden is not None:
             z_BKF = torch.where(hidden.where_BN.unsqueeze(-1), hidden.token_F.to(z_BKF.dtype), z_BKF)
-        z_BKF = self.position.added(z_BKF, keep_BK)
-        turn = self.position.turn(keep_BK)
+        z_BKF = self.position.add_sincos(z_BKF, keep_BK)
+        rotary = self.position.rotary(keep_BK)
         for block in self.blocks:
-            z_BKF = block(z_BKF, turn)
+            z_BKF = block(z_BKF, rotary)
         return self.norm(z_BKF)
 
     def valid_tokens(self, valid_B3: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class Participant:
         return (person.participant, site, group, str(person.age), date, self.split, "TRUE", ecg)
 
 
-def recruit(number: int, seed: int) -> tuple[Participant, ...]:
+def sample_cohort(number: int, seed: int) -> tuple[Participant, ...]:
     """`number` participants, states in equal numbers, every state in every split from 12 people on.
 
     Severity is uniform, so that some disease is barely visible; age rises a little with disease.

@@ -67,7 +67,7 @@ class Blinks:
         return closed_DW
 
 
-def befall(scans: Mapping[str, Sequence[int]]) -> dict[int, Defect]:
+def assign_defects(scans: Mapping[str, Sequence[int]]) -> dict[int, Defect]:
     """Which scan gets which defect, from each device's scans of different people; the first stays sound.
 
     A device with fewer scans than defects does without the last ones.
@@ -80,7 +80,7 @@ def befall(scans: Mapping[str, Sequence[int]]) -> dict[int, Defect]:
     return found
 
 
-def spoil_picture(picture: Picture, defect: str) -> Picture:
+def corrupt_picture(picture: Picture, defect: str) -> Picture:
     """The scan as a device with this defect would give it; truth and voxels keep belonging together."""
     if defect == "upside_down":
         grid = picture.grid
@@ -103,7 +103,7 @@ def spoil_picture(picture: Picture, defect: str) -> Picture:
     return picture
 
 
-def spoil_file(data: bytes, defect: str) -> bytes:
+def corrupt_file(data: bytes, defect: str) -> bytes:
     """The file as its copy came to lie there."""
     if defect == "truncated":
         return data[: int(0.6 * len(data))]

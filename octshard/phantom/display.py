@@ -33,7 +33,7 @@ class Grain:
     looks: float
 
 
-def settle(device: Device, site: str, rng: np.random.Generator) -> Settings:
+def draw_settings(device: Device, site: str, rng: np.random.Generator) -> Settings:
     """Signal strength and display vary from scan to scan, and a little from site to site."""
     offset = rng_for("site", site, device.name).normal(0, 0.4)
     return Settings(
@@ -54,7 +54,7 @@ def grain_of(device: Device, protocol: Protocol, shape_HW: tuple[int, int]) -> G
     return Grain(axial, lateral, device.looks * coarser**0.6)
 
 
-def show(power_DWH: np.ndarray, settings: Settings, grain: Grain, rng: np.random.Generator) -> np.ndarray:
+def render(power_DWH: np.ndarray, settings: Settings, grain: Grain, rng: np.random.Generator) -> np.ndarray:
     """The grey values (D, H, W) of power (D, W, H).
 
     Averaged speckle is gamma distributed with `looks` as its shape; its logarithm is drawn as a correlated

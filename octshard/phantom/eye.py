@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard.phantom import lattice, vessels
+from octshard.phantom import noise_field, vessels
 from octshard.rng import rng_for
 
 STATES = ("healthy", "drusen", "fluid", "thinning")
@@ -57,12 +57,12 @@ class Eye:
     swelling_N4: np.ndarray  # x, y, thickening, radius (mm)
     cysts_N6: np.ndarray  # x, y, place between INL (0) and ELM (1), half-axes x, y, z (mm)
     choroid_mm: float
-    uneven: lattice.Lattice  # slow variation of each layer's thickness
+    uneven: noise_field.Lattice  # slow variation of each layer's thickness
     tree: vessels.Tree
     texture_seed: int
 
 
-def grow(person: Person, side: str, seed: int) -> Eye:
+def generate(person: Person, side: str, seed: int) -> Eye:
     """The eye of a person: both eyes share state and build, and differ in detail."""
     build = rng_for(seed, "phantom", person.participant)
     rng = rng_for(seed, "phantom", person.participant, side)
@@ -88,8 +88,8 @@ def grow(person: Person, side: str, seed: int) -> Eye:
         swelling_N4=swelling,
         cysts_N6=_cysts(swelling, severity, rng),
         choroid_mm=float(np.clip(choroid, 0.13, 0.45)),
-        uneven=lattice.grow(rng, LAYERS, 1.2, (0, 0)),
-        tree=vessels.grow((disc.x_mm, disc.y_mm), rng),
+        uneven=noise_field.generate(rng, LAYERS, 1.2, (0, 0)),
+        tree=vessels.generate((disc.x_mm, disc.y_mm), rng),
         texture_seed=int(rng.integers(2**62)),
     )  # fmt: skip
 

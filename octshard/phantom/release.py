@@ -36,7 +36,7 @@ Told = Callable[[int, int], None]  # (scans done, scans in all)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReleaseSpec:
     """What a release is a function of. scale: voxels per axis, as a share of the real shapes."""
 
     participants: int
@@ -47,7 +47,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Made:
+class ReleaseSummary:
     """What was written."""
 
     participants: int
@@ -56,7 +56,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Job:
+class ScanJob:
     """One scan to make."""
 
     person: Person
@@ -98,7 +98,7 @@ class Job:
         return f"{person}/{person}_{model}_{self.protocol.name}_oct_{eye}_{self.uid}.dcm"
 
 
-def write_release(out: str, wanted: Wanted, workers: int, told: Told) -> Made:
+def write_release(out: str, wanted: ReleaseSpec, workers: int, told: Told) -> ReleaseSummary:
     """Writes the release below `out` (a path or URL); `told` is called after every scan."""
     if not 1 <= wanted.participants <= cohort.MOST or not 0.02 <= wanted.scale <= 1.0:
         raise UsageError(
@@ -106,7 +106,7 @@ def write_release(out: str, wanted: Wanted, workers: int, told: Told) -> Made:
         )
     if not wanted.eyes or not set(wanted.eyes) <= {"L", "R"}:
         raise UsageError(f"eyes={wanted.eyes}: want L, R or both")
-    recruits = cohort.recruit(wanted.participants, wanted.seed)
+    recruits = cohort.sample_cohort(wanted.participants, wanted.seed)
     todo = jobs([one.person for one in recruits], wanted)
     facts_of: dict[str, list[Any]] = {}
     with ExitStack() as stack:
@@ -124,10 +124,10 @@ def write_release(out: str, wanted: Wanted, workers: int, told: Told) -> Made:
     text = _tsv([cohort.COLUMNS, *(one.record(rng) for one in recruits)])
     store.write(store.join(out, "participants.tsv"), text.encode())
     size = sum(store.size(_zip_url(out, name)) for name in DEVICES)
-    return Made(len(recruits), len(todo), size)
+    return ReleaseSummary(len(recruits), len(todo), size)
 
 
-def jobs(persons: Iterable[Person], wanted: Wanted) -> tuple[Job, ...]:
+def jobs(persons: Iterable[Person], wanted: ReleaseSpec) -> tuple[ScanJob, ...]:
     """Every scan: each device scans one eye of each person by its main protocol, and some by its others."""
     found = []
     for person in persons:
@@ -135,42 +135,42 @@ def jobs(persons: Iterable[Person], wanted: Wanted) -> tuple[Job, ...]:
         side = {name: wanted.eyes[int(rng.integers(len(wanted.eyes)))] for name in DEVICES}
         for protocol in PROTOCOLS:
             if rng.random() < protocol.share:
-                found.append(Job(person, side[protocol.device], protocol, wanted.scale, wanted.seed, ""))
+                found.append(ScanJob(person, side[protocol.device], protocol, wanted.scale, wanted.seed, ""))
     return tuple(_with_defects(found) if wanted.defects else found)
 
 
-def make(job: Job) -> tuple[bytes, dict[str, Any]]:
+def make(job: ScanJob) -> tuple[bytes, dict[str, Any]]:
     """The DICOM file of a scan (defect and all) and its row of truth.parquet."""
     eye = _grown(job.person, job.side, job.seed)
     rng = rng_for(job.seed, "scan", *job.place, job.protocol.name)
     closed_DW = _blinks(job).lid(*_shape(job)[::2]) if job.defect == "blinks" else None
-    picture = scan.take(eye, job.protocol, job.scale, rng, closed_DW)
-    picture = defects.spoil_picture(picture, job.defect)
+    picture = scan.acquire(eye, job.protocol, job.scale, rng, closed_DW)
+    picture = defects.corrupt_picture(picture, job.defect)
     lossless = rng.random() < DEVICES[job.protocol.device].lossless_share
     data = writer.write(_scan(job, picture, lossless=lossless))
-    return defects.spoil_file(data, job.defect), _facts(job, eye, picture)
+    return defects.corrupt_file(data, job.defect), _facts(job, eye, picture)
 
 
-def _shape(job: Job) -> tuple[int, int, int]:
+def _shape(job: ScanJob) -> tuple[int, int, int]:
     return scan.shape_of(job.protocol, job.scale)
 
 
-def _blinks(job: Job) -> Blinks:
+def _blinks(job: ScanJob) -> Blinks:
     return Blinks.of(_shape(job)[0])
 
 
 @lru_cache(maxsize=4)
 def _grown(person: Person, side: str, seed: int) -> anatomy.Eye:
     """The eyes of whoever is being scanned."""
-    return anatomy.grow(person, side, seed)
+    return anatomy.generate(person, side, seed)
 
 
-def _made(todo: tuple[Job, ...], workers: int) -> Iterator[tuple[bytes, dict[str, Any]]]:
+def _made(todo: tuple[ScanJob, ...], workers: int) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """`make` of every job, in order; a few are under way at once, so memory does not grow."""
     if workers == 1:
         yield from map(make, todo)
         return
-    with pool.spawned(workers, pool.nothing) as executor:
+    with pool.process_pool(workers, pool.no_setup) as executor:
         waiting: deque[Future[tuple[bytes, dict[str, Any]]]] = deque()
         for job in todo:
             waiting.append(executor.submit(make, job))
@@ -180,14 +180,14 @@ def _made(todo: tuple[Job, ...], workers: int) -> Iterator[tuple[bytes, dict[str
             yield waiting.popleft().result()
 
 
-def _with_defects(found: list[Job]) -> Iterator[Job]:
+def _with_defects(found: list[ScanJob]) -> Iterator[ScanJob]:
     """One scan of a device's main protocol gets each of its defects; copies follow what they repeat."""
     main = {protocol.device: protocol for protocol in reversed(PROTOCOLS) if protocol.share == 1.0}
     scans = {
         device: [i for i, job in enumerate(found) if job.protocol is protocol]
         for device, protocol in main.items()
     }
-    planted = defects.befall(scans)
+    planted = defects.assign_defects(scans)
     for i, job in enumerate(found):
         if i not in planted or planted[i].copies:
             yield job
@@ -195,7 +195,7 @@ def _with_defects(found: list[Job]) -> Iterator[Job]:
             yield replace(job, defect=planted[i].name)
 
 
-def _scan(job: Job, picture: scan.Picture, *, lossless: bool) -> writer.Scan:
+def _scan(job: ScanJob, picture: scan.Picture, *, lossless: bool) -> writer.Scan:
     device = DEVICES[job.protocol.device]
     step, dy, dx = _spacing(job)
     thickness = {"step": step, "column": dx, "none": None}[job.protocol.thickness]
@@ -216,13 +216,13 @@ def _scan(job: Job, picture: scan.Picture, *, lossless: bool) -> writer.Scan:
     )
 
 
-def _spacing(job: Job) -> tuple[float, float, float]:
+def _spacing(job: ScanJob) -> tuple[float, float, float]:
     """(step, axial, lateral) mm of a scan; the step of a radial pattern is 0."""
     step, dy, dx = (mm / n for mm, n in zip(job.protocol.extent_mm, _shape(job), strict=True))
     return step, dy, dx
 
 
-def _facts(job: Job, eye: anatomy.Eye, picture: scan.Picture) -> dict[str, Any]:
+def _facts(job: ScanJob, eye: anatomy.Eye, picture: scan.Picture) -> dict[str, Any]:
     """The scan's row of truth.parquet. expected: what prep must say of it; flags are the least it has."""
     defect, blinks = NAMED.get(job.defect), _blinks(job) if job.defect == "blinks" else None
     no_volume = "" if job.protocol.pattern == "raster" else "geometry_mixed"
@@ -246,7 +246,7 @@ def _facts(job: Job, eye: anatomy.Eye, picture: scan.Picture) -> dict[str, Any]:
     }
 
 
-def _row(job: Job) -> tuple[str, ...]:
+def _row(job: ScanJob) -> tuple[str, ...]:
     """The scan's row of manifest.tsv; a missing value is spelt in the release's several ways."""
     device, (step, dy, dx) = DEVICES[job.protocol.device], _spacing(job)
     frames, height, width = _shape(job)
@@ -274,11 +274,11 @@ def _zip_url(out: str, device: str) -> str:
 
 
 def _open_zip(stack: ExitStack, out: str, device: str) -> zipfile.ZipFile:
-    file = stack.enter_context(store.create(_zip_url(out, device)))
+    file = stack.enter_context(store.open_write(_zip_url(out, device)))
     return stack.enter_context(zipfile.ZipFile(file, "w"))
 
 
-def _add(archive: zipfile.ZipFile, job: Job, data: bytes) -> None:
+def _add(archive: zipfile.ZipFile, job: ScanJob, data: bytes) -> None:
     """Native pixels are deflated, JPEG 2000 is stored: a release holds both."""
     how = zipfile.ZIP_DEFLATED if DEVICES[job.protocol.device].encoding == "native" else zipfile.ZIP_STORED
     info = zipfile.ZipInfo(job.member, ZIP_DATE)

@@ -54,7 +54,7 @@ def shape_of(protocol: Protocol, scale: float) -> tuple[int, int, int]:
     return frames, max(8, round(protocol.rows * scale)), max(8, round(protocol.cols * scale))
 
 
-def take(
+def acquire(
     eye: Eye,
     protocol: Protocol,
     scale: float,
@@ -63,8 +63,8 @@ def take(
 ) -> Picture:
     """One scan of an eye. closed_DW: A-scans that a blink leaves with nothing but noise."""
     device, (frames, height, width) = DEVICES[protocol.device], shape_of(protocol, scale)
-    grid = lay(eye, protocol, (frames, width), rng)
-    settings = display.settle(device, eye.person.participant[:1], rng)
+    grid = scan_grid(eye, protocol, (frames, width), rng)
+    settings = display.draw_settings(device, eye.person.participant[:1], rng)
     grain = display.grain_of(device, protocol, (height, width))
     dy = protocol.extent_mm[1] / height
     depth_KDW = anatomy.boundaries(eye, grid.x_DW, grid.y_DW)
@@ -78,13 +78,13 @@ def take(
         power_DWH, fluid_DWH = part.power(depth_KDW[:, block], surface_DW[block], shade_DW[block])
         if closed_DW is not None:
             power_DWH[closed_DW[block]] = 0
-        voxels[block] = display.show(power_DWH, settings, grain, rng)
+        voxels[block] = display.render(power_DWH, settings, grain, rng)
         fluid[block], drusen[block] = _pack(fluid_DWH), _pack(part.drusen())
     extent = (protocol.extent_mm[0], protocol.extent_mm[1], protocol.extent_mm[2])
     return Picture(voxels, rows_KDW.astype(np.float32), drusen, fluid, extent, grid)
 
 
-def lay(eye: Eye, protocol: Protocol, shape_DW: tuple[int, int], rng: np.random.Generator) -> Grid:
+def scan_grid(eye: Eye, protocol: Protocol, shape_DW: tuple[int, int], rng: np.random.Generator) -> Grid:
     """Lays the pattern on the fundus: the right of the display is nasal in a right eye only."""
     device, nasal = DEVICES[protocol.device], 1.0 if eye.side == "R" else -1.0
     u, v, ends = (

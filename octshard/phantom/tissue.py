@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from octshard.phantom import lattice
+from octshard.phantom import noise_field
 from octshard.phantom.eye import BM, CSI, ELM, EZ, GCL, ILM, INL, IPL, ONL, OPL, RPE, SUB, Eye
 from octshard.rng import rng_for
 
@@ -49,9 +49,9 @@ class Slabs:
 
 @dataclass(frozen=True, eq=False)
 class _Texture:
-    layers: lattice.Lattice  # slow change of each retinal layer's brightness
-    fine: lattice.Lattice  # capillaries and granularity
-    choroid: lattice.Lattice  # vessels of the choroid, level by level
+    layers: noise_field.Lattice  # slow change of each retinal layer's brightness
+    fine: noise_field.Lattice  # capillaries and granularity
+    choroid: noise_field.Lattice  # vessels of the choroid, level by level
 
 
 def slabs(eye: Eye, depth_KDW: np.ndarray, x_mm: np.ndarray, y_mm: np.ndarray) -> Slabs:
@@ -122,7 +122,7 @@ def _texture(seed: int) -> _Texture:
     """The irregular tissue of an eye; both eyes of the scans being made are kept."""
     rng = rng_for(seed, "texture")
     return _Texture(
-        layers=lattice.grow(rng, 6, 0.9, (0, 0)),
-        fine=lattice.grow(rng, 4, 0.045, (0, 0)),
-        choroid=lattice.grow(rng, CHOROID_SLABS, 0.07, (1.1, 1.3)),
+        layers=noise_field.generate(rng, 6, 0.9, (0, 0)),
+        fine=noise_field.generate(rng, 4, 0.045, (0, 0)),
+        choroid=noise_field.generate(rng, CHOROID_SLABS, 0.07, (1.1, 1.3)),
     )

@@ -29,7 +29,7 @@ class Tree:
         return (2 * radius * np.sqrt(inside) * (distance < radius)).reshape(x_mm.shape).astype(np.float32)
 
 
-def grow(disc_mm: tuple[float, float], rng: np.random.Generator) -> Tree:
+def generate(disc_mm: tuple[float, float], rng: np.random.Generator) -> Tree:
     """Four temporal arcades and four nasal trunks (an artery and a vein each way), branching twice."""
     points: list[np.ndarray] = []
     for towards, bend in ((-1.0, 1.3), (1.0, 0.9)):

@@ -17,8 +17,8 @@ import numpy as np
 
 from octshard.dataset import tables
 from octshard.dataset.shard import Sample
-from octshard.dataset.splits import crossing
-from octshard.dataset.tables import Row, ShardInfo
+from octshard.dataset.splits import split_overlaps
+from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.errors import OctshardError
 from octshard.imaging import intensity
 from octshard.prep.build import shard_writer
@@ -36,7 +36,7 @@ ALWAYS_IN_JSON = (
     "spacing_mm", "mean", "std", "p01", "p99", "participant", "device", "protocol", "region", "eye", "split",
     "geometry", "assumed_spacing", "flags",
 )  # fmt: skip
-FIELDS = {field.name for field in dataclasses.fields(Row)}
+FIELDS = {field.name for field in dataclasses.fields(SampleRow)}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Tables:
 
     folder: str
     info: Mapping[str, Any]
-    rows: Sequence[Row]
+    rows: Sequence[SampleRow]
     shards: Sequence[ShardInfo]
     names: Sequence[str]
 
@@ -64,7 +64,7 @@ class _Part:
     """What a build left of one shard; None or a message where it is not there or not what we write."""
 
     name: str
-    rows: list[Row] | None
+    rows: list[SampleRow] | None
     rows_sha256: str
     done: dict[str, Any] | None
     wrong: tuple[str, ...]
@@ -86,7 +86,7 @@ def compare_tables(found: Tables) -> Iterator[Finding]:
     for uid, count in Counter(row.sop_instance_uid for row in found.rows if row.status == "ok").items():
         if uid and count > 1:
             yield Finding("", "", f"{count} rows store SOPInstanceUID {uid}")
-    for person, splits in crossing(found.rows).items():
+    for person, splits in split_overlaps(found.rows).items():
         yield Finding("", "", f"participant {person} stands in {' and '.join(splits)}")
     for name in found.names:
         if name.endswith(shard_writer.TAR) and name not in infos:
@@ -124,7 +124,7 @@ def compare_parts(found: Tables) -> Iterator[Finding]:
     yield from _same_rows(found.rows, read)
 
 
-def sample(row: Row, stored: Sample) -> Iterator[str]:
+def sample(row: SampleRow, stored: Sample) -> Iterator[str]:
     """How a decoded sample differs from its row: voxels, shape, dtype, moments, every field of its JSON."""
     voxels = stored.voxels_DHW
     digest = hashlib.sha256(voxels.data).hexdigest()
@@ -146,7 +146,7 @@ def sample(row: Row, stored: Sample) -> Iterator[str]:
             yield f"its JSON says {name} = {value!r}, the row {wanted!r}"
 
 
-def _row(row: Row, infos: Mapping[str, ShardInfo], device: str) -> Iterator[Finding]:
+def _row(row: SampleRow, infos: Mapping[str, ShardInfo], device: str) -> Iterator[Finding]:
     if row.device != device:
         yield Finding(row.shard, row.key, f"a row of {row.device} among those of {device}")
     if row.status == "refused":
@@ -216,10 +216,10 @@ def _part(part: _Part, paths: Sequence[str], info: ShardInfo | None) -> Iterator
         yield f"{part.name}{shard_writer.DONE} and {tables.SHARDS} differ in {names}"
 
 
-def _same_rows(rows: Sequence[Row], read: Iterable[_Part]) -> Iterator[Finding]:
+def _same_rows(rows: Sequence[SampleRow], read: Iterable[_Part]) -> Iterator[Finding]:
     """Every row of the parts stands in samples.parquet as it is, and no other."""
     open_rows = Counter(map(_without_late_flags, rows))
-    missing: list[tuple[str, Row]] = []
+    missing: list[tuple[str, SampleRow]] = []
     whole = True
     for part in read:
         whole &= part.rows is not None
@@ -248,19 +248,19 @@ def _same_rows(rows: Sequence[Row], read: Iterable[_Part]) -> Iterator[Finding]:
         yield Finding(row.shard, row.key, f"a row of {tables.SAMPLES} that no part of the build has")
 
 
-def _difference(row: Row, other: Row) -> str:
+def _difference(row: SampleRow, other: SampleRow) -> str:
     """The fields in which two rows differ."""
     names = [name for name in FIELDS if getattr(row, name) != getattr(other, name)]
     return ", ".join(f"{name} {getattr(row, name)!r}, {getattr(other, name)!r}" for name in sorted(names))
 
 
-def _without_late_flags(row: Row) -> Row:
+def _without_late_flags(row: SampleRow) -> SampleRow:
     if LATE_FLAGS.isdisjoint(row.flags):
         return row
     return dataclasses.replace(row, flags=tuple(flag for flag in row.flags if flag not in LATE_FLAGS))
 
 
-def _as_built(row: Row, field: str) -> Any:
+def _as_built(row: SampleRow, field: str) -> Any:
     """A row's value as its sample was written with it."""
     return getattr(_without_late_flags(row) if field == "flags" else row, field)
 

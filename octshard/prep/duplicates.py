@@ -6,7 +6,7 @@ bytes. A row says whether its file is sound; which shard, run or worker made it 
 
 from collections.abc import Iterable
 
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.prep.plan import Member
 from octshard.prep.release.aireadi import Entry
 
@@ -14,14 +14,14 @@ SAME_SCAN = "same SOPInstanceUID or path as "  # these begin the detail of a dup
 SAME_BYTES = "same bytes as "
 
 
-def settled(pairs: Iterable[tuple[Member, Row]]) -> dict[Member, str]:
+def resolve(pairs: Iterable[tuple[Member, SampleRow]]) -> dict[Member, str]:
     """For every sound file of a device the detail that makes it a duplicate, or '' if it is to be stored."""
     sound = [(member, row) for member, row in pairs if row.status == "ok" or row.reason == "duplicate"]
-    standing = {(member.entry, member.before) for member, _ in sound}
+    standing = {(member.entry, member.rank) for member, _ in sound}
     uids: dict[str, str] = {}
     contents: dict[tuple[int | None, str], str] = {}
     found = {}
-    for member, row in sorted(sound, key=lambda pair: (pair[0].entry.path, pair[0].before)):
+    for member, row in sorted(sound, key=lambda pair: (pair[0].entry.path, pair[0].rank)):
         path, uid, content = row.source, row.sop_instance_uid, (row.source_bytes, row.source_xxh3)
         if scan := _first(member, standing) or uids.get(uid, ""):
             found[member] = SAME_SCAN + scan
@@ -35,7 +35,7 @@ def settled(pairs: Iterable[tuple[Member, Row]]) -> dict[Member, str]:
     return found
 
 
-def is_wrong(member: Member, row: Row, wanted: dict[Member, str]) -> bool:
+def is_stale(member: Member, row: SampleRow, wanted: dict[Member, str]) -> bool:
     """True if a row is stored but should be a duplicate, or the reverse, or of another file."""
     said = row.detail if row.reason == "duplicate" else ""
     return said != wanted.get(member, said)
@@ -43,4 +43,4 @@ def is_wrong(member: Member, row: Row, wanted: dict[Member, str]) -> bool:
 
 def _first(member: Member, standing: set[tuple[Entry, int]]) -> str:
     """The path of the first sound twin before a member, if there is one."""
-    return next((twin.path for i, twin in enumerate(member.twins) if (twin, i) in standing), "")
+    return next((twin.path for i, twin in enumerate(member.earlier_duplicates) if (twin, i) in standing), "")

@@ -28,14 +28,14 @@ class Member:
 
     key: SampleKey
     entry: Entry
-    before: int = 0
+    rank: int = 0
     # itself and its twins, in path order: shared by them all, no part of the text that is digested
     group: tuple[Entry, ...] = field(default=(), repr=False, hash=False)
 
     @property
-    def twins(self) -> tuple[Entry, ...]:
+    def earlier_duplicates(self) -> tuple[Entry, ...]:
         """Those that go before it."""
-        return self.group[: self.before]
+        return self.group[: self.rank]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def plan(entries: Iterable[Entry], splits: Mapping[str, str], cfg: PrepConfig) -
     return tuple(shards)
 
 
-def drawn(entries: Sequence[Entry], limit: int, seed: int) -> list[Entry]:
+def draw_subset(entries: Sequence[Entry], limit: int, seed: int) -> list[Entry]:
     """`limit` entries, a seeded draw that does not hang on their order; 0: all."""
     if not limit:
         return list(entries)
@@ -80,7 +80,7 @@ def split_of(participant: str, splits: Mapping[str, str], seed: int) -> str:
 def expected_bytes(member: Member, cfg: PrepConfig) -> int:
     """About what the member will take in a tar, from the manifest alone; a later twin takes nothing."""
     entry = member.entry
-    if member.before or not entry.path:
+    if member.rank or not entry.path:
         return 0
     shape = triple(cfg.image_size)
     if cfg.fit == "crop_pad" and entry.frames and entry.rows and entry.cols and entry.pixel_mm:
@@ -93,10 +93,17 @@ def expected_bytes(member: Member, cfg: PrepConfig) -> int:
 
 def digest(shards: Sequence[ShardPlan]) -> str:
     """16 hex digits that change when any member, its manifest row or its place does."""
-    found = hashlib.sha256()
+    total = hashlib.sha256()
     for shard in shards:
-        found.update(repr(shard).encode())  # frozen values all the way down: their text is their value
-    return found.hexdigest()[:16]
+        total.update(_digest_text(shard).encode())
+    return total.hexdigest()[:16]
+
+
+def _digest_text(shard: ShardPlan) -> str:
+    """The text that stands for a shard in the digest. It is part of the format: folders are resumed by it."""
+    members = [f"Member(key={m.key!r}, entry={m.entry!r}, before={m.rank})" for m in shard.members]
+    inside = ", ".join(members) + ("," if len(members) == 1 else "")
+    return f"ShardPlan(name={shard.name!r}, split={shard.split!r}, members=({inside}))"
 
 
 def _members(entries: Iterable[Entry]) -> list[Member]:

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 from octshard import pool
 from octshard.dataset import shard, tables
-from octshard.dataset.splits import crossing
-from octshard.dataset.tables import Row, ShardInfo
+from octshard.dataset.splits import split_overlaps
+from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.prep import crosscheck
 from octshard.prep.crosscheck import Finding, Tables
 from octshard.storage import store
@@ -36,12 +36,12 @@ def verify(folder: str, deep: bool, told: Told) -> list[Finding]:
     infos = found.shards
     read = Tables(folder, found.info, found.rows, infos, store.list_names(folder))
     findings = [*_unsealed(found.info), *crosscheck.compare_tables(read), *crosscheck.compare_parts(read)]
-    stored: dict[str, list[Row]] = {one.name: [] for one in infos}
+    stored: dict[str, list[SampleRow]] = {one.name: [] for one in infos}
     for row in found.rows:
         if row.status == "ok" and row.shard in stored:
             stored[row.shard].append(row)
     progress = _Progress(sum(one.bytes for one in infos), told)
-    threads = ThreadPoolExecutor(min(AT_ONCE, pool.cores(0)))
+    threads = ThreadPoolExecutor(min(AT_ONCE, pool.worker_count(0)))
     try:
         walks = [_Walk(store.join(folder, one.name), one, stored[one.name], deep, progress) for one in infos]
         for wrong in threads.map(lambda walk: list(walk.findings()), walks):
@@ -62,10 +62,10 @@ def _unsealed(info: Mapping[str, Any]) -> Iterator[Finding]:
 def across(folders: Sequence[str]) -> list[Finding]:
     """The participants that stand in one split in one of these datasets and in another in another."""
     rows_by_folder = [tables.read_rows(store.join(folder, tables.SAMPLES)) for folder in folders]
-    alone = {person for rows in rows_by_folder for person in crossing(rows)}
+    alone = {person for rows in rows_by_folder for person in split_overlaps(rows)}
     return [
         Finding("", "", f"participant {person} stands in {' and '.join(splits)} of different folders")
-        for person, splits in crossing(row for rows in rows_by_folder for row in rows).items()
+        for person, splits in split_overlaps(row for rows in rows_by_folder for row in rows).items()
         if person not in alone  # `verify` of the one folder says so
     ]
 
@@ -112,7 +112,7 @@ class _Walk:
     """One tar and the rows that say what is in it."""
 
     def __init__(
-        self, url: str, info: ShardInfo, rows: Sequence[Row], deep: bool, progress: _Progress
+        self, url: str, info: ShardInfo, rows: Sequence[SampleRow], deep: bool, progress: _Progress
     ) -> None:
         self.url, self.info, self.rows, self.deep, self.progress = url, info, rows, deep, progress
 
@@ -174,7 +174,7 @@ class _Walk:
         elif tail != END:
             yield self._finding("", f"bytes {begin} to {tape.at} are not the {len(END)} zeros that end a tar")
 
-    def _sample(self, row: Row, data: bytes) -> Iterator[Finding]:
+    def _sample(self, row: SampleRow, data: bytes) -> Iterator[Finding]:
         where = f"{self.info.name} at {row.offset}"
         if not self.deep:
             if (found := shard.slice_digest(data)) != row.xxh3:

@@ -36,7 +36,7 @@ def alike(values: Sequence[float]) -> list[str]:
     return [word.rstrip("0").removesuffix(".") if decimals else word for word in words]
 
 
-def counted(number: int, one: str, several: str = "") -> str:
+def pluralize(number: int, one: str, several: str = "") -> str:
     """`1 file`, `2 files`; several: the plural where it is not `one` with an s."""
     return f"{integer(number)} {one if number == 1 else several or one + 's'}"
 
@@ -46,7 +46,7 @@ def byte_unit(total: float) -> tuple[float, str]:
     return next(((size, name) for size, name in UNITS if total >= size), (1.0, "bytes"))
 
 
-def times(values: Sequence[float | None] | None) -> str:
+def dimensions(values: Sequence[float | None] | None) -> str:
     """128 × 885 × 512, not to be broken between lines; a dash for what is not known."""
     if values is None:
         return NOTHING

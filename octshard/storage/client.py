@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-from octshard.storage.errors import ShortReply, one_line
+from octshard.storage.errors import IncompleteRead, one_line
 
 Again = Callable[[Callable[[], Any]], Any]  # does one request of several, with retries
 
@@ -18,7 +18,7 @@ STALL_S = 60.0  # a reply that brings no byte for so long is given up
 BYTES = "application/octet-stream"
 
 
-class Piece(NamedTuple):
+class Blob(NamedTuple):
     """Bytes of an object, and of which object: how many it has in all, and its version ('' if not told)."""
 
     data: bytes
@@ -31,10 +31,10 @@ class Client(Protocol):
 
     fs: Any
 
-    def head(self, url: str) -> Piece:
+    def head(self, url: str) -> Blob:
         """Size and version, no bytes."""
 
-    def get(self, url: str, start: int, stop: int | None, version: str) -> Piece:
+    def get(self, url: str, start: int, stop: int | None, version: str) -> Blob:
         """Bytes [start, stop), fewer only where the object ends; only of that version, if one is named."""
 
     def put(self, url: str, data: bytes, over: str | None) -> str:
@@ -65,10 +65,10 @@ def object_size(content_range: str | None, otherwise: int) -> int:
     return int(content_range.rsplit("/", 1)[1]) if content_range else otherwise
 
 
-def check_size(piece: Piece, start: int, stop: int | None) -> Piece:
+def check_size(piece: Blob, start: int, stop: int | None) -> Blob:
     wanted = max(0, min(piece.size, piece.size if stop is None else stop) - start)
     if len(piece.data) != wanted:
-        raise ShortReply(f"{wanted} bytes from {start} on were promised, {len(piece.data)} came")
+        raise IncompleteRead(f"{wanted} bytes from {start} on were promised, {len(piece.data)} came")
     return piece
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from octshard.errors import OctshardError
 
-Kind = Literal["absent", "taken", "past the end", "refused", "transient", "wrong"]
+Kind = Literal["not_found", "failed_precondition", "out_of_range", "permission_denied", "transient", "other"]
 
 TRANSIENT = (408, 409, 429)  # and 5xx; 409 is how S3 answers two writers of one object
 NAMES = (
@@ -26,39 +26,39 @@ class StoreError(OctshardError):
     """A store did not do what was asked, after bounded retries."""
 
 
-class PastTheEnd(StoreError):
+class OutOfRange(StoreError):
     """Bytes were asked for that the object does not have."""
 
 
-class ShortReply(ConnectionError):
+class IncompleteRead(ConnectionError):
     """Fewer bytes came, or were taken, than were promised."""
 
 
-def kind_of(error: BaseException) -> Kind:
-    """What the failure means; `taken`: a condition of the request does not hold; `wrong`: anything else.
+def classify(error: BaseException) -> Kind:
+    """What the failure means, in the words of gRPC; `other`: anything else.
 
     s3fs and google-auth wrap what knows better: where an error says nothing by itself, its cause is asked.
     """
     status = _status(error)
     cause = error.__cause__
     if isinstance(error, FileExistsError) or status == 412:
-        return "taken"
+        return "failed_precondition"
     if isinstance(error, FileNotFoundError) or status == 404:
-        return "absent"
+        return "not_found"
     if status in (401, 403) or _is_refusal(error):
         # gcsfs reports a bad moment of the token server as a 401, and google-auth says that it may pass
-        return "transient" if getattr(cause, "retryable", False) is True else "refused"
+        return "transient" if getattr(cause, "retryable", False) is True else "permission_denied"
     if status == 416:
-        return "past the end"
+        return "out_of_range"
     if status is not None:
-        return "transient" if status in TRANSIENT or status >= 500 else "wrong"
+        return "transient" if status in TRANSIENT or status >= 500 else "other"
     names = [base.__name__ for base in type(error).__mro__]
     if any("Certificate" in name for name in names):
-        return "wrong"
+        return "other"
     known = any(word in name for name in names for word in NAMES)
     if known or isinstance(error, ConnectionError | TimeoutError):
         return "transient"
-    return kind_of(cause) if cause is not None else "wrong"
+    return classify(cause) if cause is not None else "other"
 
 
 def one_line(error: BaseException) -> str:

@@ -11,15 +11,15 @@ from octshard.storage import client
 from octshard.storage.client import (
     BYTES,
     Again,
+    Blob,
     Client,
-    Piece,
     check_size,
     object_size,
     range_header,
     split_url,
     try_to,
 )
-from octshard.storage.errors import ShortReply
+from octshard.storage.errors import IncompleteRead
 
 
 class Gcs(Client):
@@ -28,16 +28,16 @@ class Gcs(Client):
     def __init__(self, fs: Any) -> None:
         self.fs = fs
 
-    def head(self, url: str) -> Piece:
+    def head(self, url: str) -> Blob:
         bucket, key = split_url(url)
         found = self.fs.call("GET", "b/{}/o/{}", bucket, key, json_out=True)
-        return Piece(b"", int(found["size"]), str(found["generation"]))
+        return Blob(b"", int(found["size"]), str(found["generation"]))
 
-    def get(self, url: str, start: int, stop: int | None, version: str) -> Piece:
+    def get(self, url: str, start: int, stop: int | None, version: str) -> Blob:
         link = self.fs.url("/".join(split_url(url)), generation=version or None)
         headers, data = self.fs.call("GET", link, headers=range_header(start, stop))
         size = object_size(headers.get("Content-Range"), len(data))
-        return check_size(Piece(data, size, headers.get("X-Goog-Generation", "")), start, stop)
+        return check_size(Blob(data, size, headers.get("X-Goog-Generation", "")), start, stop)
 
     def put(self, url: str, data: bytes, over: str | None) -> str:
         bucket, key = split_url(url)
@@ -55,7 +55,7 @@ class Gcs(Client):
             json_out=True,
         )
         if int(made["size"]) != len(data):
-            raise ShortReply(f"{len(data)} bytes were sent, {made['size']} stand there")
+            raise IncompleteRead(f"{len(data)} bytes were sent, {made['size']} stand there")
         return str(made["generation"])
 
     def upload(self, url: str, file: BinaryIO, size: int, again: Again) -> None:
@@ -90,7 +90,7 @@ class Gcs(Client):
             return size
         held = int(headers.get("Range", "0--1").split("-", 1)[1]) + 1
         if held <= start:
-            raise ShortReply(f"bytes from {start} on were sent, {held} stand there")
+            raise IncompleteRead(f"bytes from {start} on were sent, {held} stand there")
         return held
 
     def _uploads(self, bucket: str) -> str:

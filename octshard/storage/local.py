@@ -18,8 +18,8 @@ from octshard.storage.errors import StoreError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NOWHERE = (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)  # no file can stand at such a path
-LEFTOVER = ".partial"  # ends the name of a file that is being written
-OURS = re.compile(r"\..+\.\d+\.[0-9a-f]+" + re.escape(LEFTOVER))  # as `written` names it
+PARTIAL_SUFFIX = ".partial"  # ends the name of a file that is being written
+OURS = re.compile(r"\..+\.\d+\.[0-9a-f]+" + re.escape(PARTIAL_SUFFIX))  # as `atomic_write` names it
 
 
 def local_path(url: str) -> Path:
@@ -28,10 +28,10 @@ def local_path(url: str) -> Path:
 
 
 @contextlib.contextmanager
-def written(url: str, *, new: bool) -> Iterator[BinaryIO]:
+def atomic_write(url: str, *, new: bool) -> Iterator[BinaryIO]:
     """A file that appears whole; FileExistsError if it must be `new` and one stands there."""
     target = local_path(url)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}{LEFTOVER}")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}{PARTIAL_SUFFIX}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         opened = open(partial, "wb")  # noqa: SIM115 (closed below, whatever the block does)
@@ -74,14 +74,14 @@ def file_size(url: str) -> int:
     return found.st_size
 
 
-def is_leftover(name: str) -> bool:
+def is_partial(name: str) -> bool:
     """True of the name of a half-written file of ours."""
     return bool(OURS.fullmatch(name))
 
 
-def sweep(folder: Path) -> int:
+def remove_partials(folder: Path) -> int:
     """Removes what killed writers left half-written, and nothing of anybody else's."""
-    leftovers = [path for path in folder.iterdir() if is_leftover(path.name)]
+    leftovers = [path for path in folder.iterdir() if is_partial(path.name)]
     for path in leftovers:
         path.unlink(missing_ok=True)
     return len(leftovers)

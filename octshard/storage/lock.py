@@ -63,7 +63,7 @@ def _remote_lock(url: str) -> Iterator[None]:
         at: str | None = version
         while at is not None and not stop.wait(HEARTBEAT_S):
             try:
-                at = store.replace(url, json.dumps({**mine, "time": time.time()}).encode(), at)
+                at = store.put_if_version(url, json.dumps({**mine, "time": time.time()}).encode(), at)
             except StoreError:
                 at = None
         if at is None:
@@ -89,7 +89,7 @@ def _take_lease(url: str, mine: dict[str, Any]) -> str:
     found, version = _lease(url)
     if found and not _is_dead(found):
         raise _held(url, json.dumps(found))
-    store.replace(url, json.dumps(mine).encode(), version)
+    store.put_if_version(url, json.dumps(mine).encode(), version)
     now, version = _lease(url)  # also where an emulator took no notice of the condition
     if now.get("token") != mine["token"]:
         raise _held(url, json.dumps(now))

@@ -3,23 +3,23 @@
 import threading
 from typing import Any, BinaryIO
 
-from octshard.storage.client import Again, Client, Piece
+from octshard.storage.client import Again, Blob, Client
 
 
-class Plain(Client):
+class FsspecClient(Client):
     """Any other fsspec filesystem, meant for memory://; conditions hold within this process."""
 
     def __init__(self, fs: Any) -> None:
         self.fs = fs
         self._putting = threading.Lock()
 
-    def head(self, url: str) -> Piece:
+    def head(self, url: str) -> Blob:
         info = self.fs.info(url)
         if info["type"] == "directory":
             raise FileNotFoundError(url)
-        return Piece(b"", int(info["size"]), f"{info['size']} {info.get('created', '')}")
+        return Blob(b"", int(info["size"]), f"{info['size']} {info.get('created', '')}")
 
-    def get(self, url: str, start: int, stop: int | None, version: str) -> Piece:
+    def get(self, url: str, start: int, stop: int | None, version: str) -> Blob:
         known = self.head(url)
         if version and version != known.version:
             raise FileExistsError(url)

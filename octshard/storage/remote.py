@@ -11,14 +11,14 @@ from functools import cache
 from typing import Any, BinaryIO, TypeVar
 
 from octshard.storage import client as clients
-from octshard.storage.client import Client, Piece, split_url
-from octshard.storage.errors import PastTheEnd, StoreError, kind_of, one_line
+from octshard.storage.client import Blob, Client, split_url
+from octshard.storage.errors import OutOfRange, StoreError, classify, one_line
 from octshard.storage.gcs import Gcs, gcs_filesystem
-from octshard.storage.memory import Plain
+from octshard.storage.memory import FsspecClient
 from octshard.storage.s3 import S3, s3_filesystem
 
 Result = TypeVar("Result")
-_STANDING: set[str] = set()  # buckets known to exist
+_known_buckets: set[str] = set()  # buckets known to exist
 ATTEMPTS = 6  # a transient fault is tried so often: with full jitter up to 0.5, 1, 2, 4, 8 s between
 ADVICE = {
     "gs": "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS, or ask its owner",
@@ -26,13 +26,13 @@ ADVICE = {
 }
 
 
-def read_range(url: str, start: int, stop: int) -> Piece:
+def read_range(url: str, start: int, stop: int) -> Blob:
     if stop <= start:
-        return Piece(b"", 0, "")
+        return Blob(b"", 0, "")
     try:
         return request(url, lambda client: client.get(url, start, stop, ""))
-    except PastTheEnd:
-        return Piece(b"", 0, "")
+    except OutOfRange:
+        return Blob(b"", 0, "")
 
 
 class RemoteFile(io.RawIOBase):
@@ -73,7 +73,7 @@ class RemoteFile(io.RawIOBase):
             return b""
         try:
             piece = request(url, lambda client: client.get(url, start, stop, self._version))
-        except (FileNotFoundError, FileExistsError, PastTheEnd):
+        except (FileNotFoundError, FileExistsError, OutOfRange):
             piece = None
         if piece is None or piece.size != self._size:
             raise StoreError(f"{url}: the object changed while it was read; run again when it is at rest")
@@ -109,8 +109,8 @@ def _tried(url: str, act: Callable[[Client], Result]) -> Result:
     for attempt in range(ATTEMPTS):
         try:
             return act(client)
-        except Exception as error:  # cloud libraries raise kinds of their own; `kind_of` sorts them
-            if (kind := kind_of(error)) != "transient":
+        except Exception as error:  # cloud libraries raise kinds of their own; `classify` sorts them
+            if (kind := classify(error)) != "transient":
                 raise _verdict(url, kind, error) from error
             if attempt == ATTEMPTS - 1:
                 raise StoreError(f"{url}: gave up after {ATTEMPTS} attempts: {one_line(error)}") from error
@@ -120,13 +120,13 @@ def _tried(url: str, act: Callable[[Client], Result]) -> Result:
 
 def _verdict(url: str, kind: str, error: Exception) -> Exception:
     """What a caller is told of a failure that no other attempt would mend."""
-    if kind == "absent":
+    if kind == "not_found":
         return FileNotFoundError(errno.ENOENT, "no such object", url)
-    if kind == "taken":
+    if kind == "failed_precondition":
         return FileExistsError(errno.EEXIST, "another version stands there", url)
-    if kind == "past the end":
-        return PastTheEnd(f"{url}: bytes asked for that lie behind its end")
-    if kind == "refused":
+    if kind == "out_of_range":
+        return OutOfRange(f"{url}: bytes asked for that lie behind its end")
+    if kind == "permission_denied":
         scheme, bucket = url.split("://", 1)[0].replace("gcs", "gs"), split_url(url)[0]
         who = f"{scheme}://{bucket} does not let {client_for(url).account()} do this"
         return StoreError(f"{url}: {who} ({one_line(error)}); {ADVICE.get(scheme, 'ask its owner')}")
@@ -136,7 +136,7 @@ def _verdict(url: str, kind: str, error: Exception) -> Exception:
 def _bucket_stands(url: str) -> bool:
     """False only if the store says that there is no such bucket; asked once for each that stands."""
     place = "/".join(url.split("/", 3)[:3])
-    if place in _STANDING:
+    if place in _known_buckets:
         return True
     try:
         _tried(url, lambda client: client.bucket(url))
@@ -144,7 +144,7 @@ def _bucket_stands(url: str) -> bool:
         return False
     except StoreError:
         return True  # who may not list a bucket may still read what is in it
-    _STANDING.add(place)
+    _known_buckets.add(place)
     return True
 
 
@@ -169,7 +169,7 @@ def _open_client(scheme: str, endpoint: str) -> Client:
 
         if scheme == "gs":
             return Gcs(gcs_filesystem(endpoint))
-        return S3(s3_filesystem(endpoint)) if scheme == "s3" else Plain(fsspec.filesystem(scheme))
+        return S3(s3_filesystem(endpoint)) if scheme == "s3" else FsspecClient(fsspec.filesystem(scheme))
     except ImportError as error:
         extra = {"gs": "gcs", "s3": "s3"}.get(scheme)
         advice = f'; pip install "octshard[{extra}]"' if extra else ""

@@ -7,15 +7,15 @@ from typing import Any, BinaryIO
 from octshard.storage import client
 from octshard.storage.client import (
     Again,
+    Blob,
     Client,
-    Piece,
     check_size,
     object_size,
     range_header,
     split_url,
     try_to,
 )
-from octshard.storage.errors import kind_of
+from octshard.storage.errors import classify
 
 S3_PARTS = 10_000  # S3 takes no more
 
@@ -26,11 +26,11 @@ class S3(Client):
     def __init__(self, fs: Any) -> None:
         self.fs = fs
 
-    def head(self, url: str) -> Piece:
+    def head(self, url: str) -> Blob:
         found = self._call("head_object", url)
-        return Piece(b"", int(found["ContentLength"]), str(found["ETag"]))
+        return Blob(b"", int(found["ContentLength"]), str(found["ETag"]))
 
-    def get(self, url: str, start: int, stop: int | None, version: str) -> Piece:
+    def get(self, url: str, start: int, stop: int | None, version: str) -> Blob:
         from fsspec.asyn import sync
 
         bucket, key = split_url(url)
@@ -43,7 +43,7 @@ class S3(Client):
 
         reply, data = sync(self.fs.loop, ask)
         size = object_size(reply.get("ContentRange"), int(reply["ContentLength"]))
-        return check_size(Piece(data, size, str(reply["ETag"])), start, stop)
+        return check_size(Blob(data, size, str(reply["ETag"])), start, stop)
 
     def put(self, url: str, data: bytes, over: str | None) -> str:
         if over is None:
@@ -54,7 +54,7 @@ class S3(Client):
             return str(self._call("put_object", url, Body=data, Metadata=mark, **condition)["ETag"])
         except OSError as error:
             # aiohttp sends a PUT again by itself if the connection breaks: our own may be in the way
-            found = self._call("head_object", url) if kind_of(error) == "taken" else {}
+            found = self._call("head_object", url) if classify(error) == "failed_precondition" else {}
             if found.get("Metadata") != mark:
                 raise
             return str(found["ETag"])

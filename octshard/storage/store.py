@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 from octshard.storage import local, remote
-from octshard.storage.client import Client, Piece
-from octshard.storage.errors import PastTheEnd, StoreError
+from octshard.storage.client import Blob, Client
+from octshard.storage.errors import OutOfRange, StoreError
 from octshard.storage.local import local_path
 
 AHEAD = 2**23  # a remote file is read in blocks of so many bytes
@@ -40,7 +40,7 @@ def read(url: str) -> bytes:
         return local_path(url).read_bytes()
 
 
-def view(url: str) -> memoryview:
+def map(url: str) -> memoryview:
     """The whole object, read-only; a local one is mapped, not copied, and must stay as it is meanwhile."""
     if is_remote(url):
         return memoryview(read(url))
@@ -52,20 +52,20 @@ def view(url: str) -> memoryview:
 
 def read_range(url: str, start: int, stop: int) -> bytes:
     """Bytes [start, stop), exactly so many, else StoreError."""
-    return read_piece(url, start, stop).data
+    return get(url, start, stop).data
 
 
-def read_piece(url: str, start: int, stop: int) -> Piece:
+def get(url: str, start: int, stop: int) -> Blob:
     """Bytes [start, stop), exactly so many, else StoreError, and how many the object has in all."""
     if is_remote(url):
         piece = remote.read_range(url, start, stop)
     else:
         with local.one_line_errors(url), open(local_path(url), "rb") as file:
             file.seek(start)
-            piece = Piece(file.read(max(0, stop - start)), os.fstat(file.fileno()).st_size, "")
+            piece = Blob(file.read(max(0, stop - start)), os.fstat(file.fileno()).st_size, "")
     if len(piece.data) != max(0, stop - start):
         found = f"{len(piece.data)} came: the object is shorter"
-        raise PastTheEnd(f"{url}: bytes {start} to {stop} asked for, {found}")
+        raise OutOfRange(f"{url}: bytes {start} to {stop} asked for, {found}")
     return piece
 
 
@@ -85,7 +85,7 @@ def write(url: str, data: bytes) -> None:
     if is_remote(url):
         remote.upload(url, io.BytesIO(data), len(data))
         return
-    with create(url) as file:
+    with open_write(url) as file:
         file.write(data)
 
 
@@ -95,9 +95,9 @@ def write_new(url: str, data: bytes) -> bool:
     Of several writers one wins. Emulators may ignore the condition: read it back to be sure.
     """
     if is_remote(url):
-        return replace(url, data, "") is not None
+        return put_if_version(url, data, "") is not None
     try:
-        with local.written(url, new=True) as file:
+        with local.atomic_write(url, new=True) as file:
             file.write(data)
     except FileExistsError:
         return False
@@ -110,7 +110,7 @@ def read_version(url: str) -> tuple[bytes, str]:
     return piece.data, piece.version or etag(url)
 
 
-def replace(url: str, data: bytes, version: str) -> str | None:
+def put_if_version(url: str, data: bytes, version: str) -> str | None:
     """Puts a remote object over that version only, '' being none at all; its new version.
 
     None, and nothing changed, if another version stands there.
@@ -135,10 +135,10 @@ def replace(url: str, data: bytes, version: str) -> str | None:
 
 
 @contextlib.contextmanager
-def create(url: str) -> Iterator[BinaryIO]:
+def open_write(url: str) -> Iterator[BinaryIO]:
     """A binary file that becomes the object at `url` when the block ends well; else nothing appears."""
     if not is_remote(url):
-        with local.written(url, new=False) as file:
+        with local.atomic_write(url, new=False) as file:
             yield file
         return
     try:
@@ -201,12 +201,12 @@ def list_names(url: str) -> list[str]:
     if not folder.is_dir():
         return []
     with local.one_line_errors(url):
-        return sorted(name for name in os.listdir(folder) if not local.is_leftover(name))
+        return sorted(name for name in os.listdir(folder) if not local.is_partial(name))
 
 
 def copy(source: str, target: str) -> None:
     """Copies one object, streaming, atomically."""
-    with open_read(source) as reading, create(target) as writing:
+    with open_read(source) as reading, open_write(target) as writing:
         shutil.copyfileobj(reading, writing, 2**22)
 
 
@@ -222,8 +222,8 @@ def remove(url: str) -> None:
         pass
 
 
-def sweep(url: str) -> int:
+def remove_partials(url: str) -> int:
     """Removes what killed writers left half-written in a local folder; call it under the folder's lock."""
     if is_remote(url) or not local_path(url).is_dir():
         return 0
-    return local.sweep(local_path(url))
+    return local.remove_partials(local_path(url))

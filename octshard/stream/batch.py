@@ -34,16 +34,16 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Share:
-    """Which part of each batch is this process's: `batch` samples over all, reader `reader` of `readers`."""
+class RankSlice:
+    """Which part of each batch is this process's: `global_batch` samples, dealt to `world_size` ranks."""
 
-    batch: int
-    reader: int
-    readers: int
+    global_batch: int
+    rank: int
+    world_size: int
 
 
 @dataclass(frozen=True)
-class Way(Generic[T]):
+class BatchTransform(Generic[T]):
     """How batches reach their consumer; all three are called in the stream's threads."""
 
     prepare: Callable[[Batch], T]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from octshard.storage import local, store
 from octshard.storage.errors import StoreError
 from octshard.stream import cache_folder
-from octshard.stream.cache_folder import Folder, Shard
+from octshard.stream.cache_folder import CacheFolder, ShardFile
 
 RANGE = 2**24  # bytes asked of the store at once; whole copies.PIECEs
 DOWNLOADERS = 2
@@ -43,14 +43,14 @@ class Cache:
     def __init__(
         self, folder: str, limit_bytes: int, say: Callable[[str], None], downloaders: int = DOWNLOADERS
     ) -> None:
-        self._folder = Folder(local.local_path(folder), limit_bytes)
+        self._folder = CacheFolder(local.local_path(folder), limit_bytes)
         self._say = say
         self._changed = threading.Condition()  # guards what follows
         self._counted: Counter[str] = Counter()
         self._said: set[str] = set()
-        self._queue: deque[Shard] = deque()
-        self._wanted: set[Shard] = set()  # queued or under way
-        self._never: set[Shard] = set()  # not worth another download
+        self._queue: deque[ShardFile] = deque()
+        self._wanted: set[ShardFile] = set()  # queued or under way
+        self._never: set[ShardFile] = set()  # not worth another download
         self._off = self._closed = False
         self._checking = threading.Lock()
         self._sound: dict[tuple[str, int], bool] = {}  # of each (name, inode) that this process opened
@@ -72,7 +72,7 @@ class Cache:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def open(self, shard: Shard) -> io.FileIO | None:
+    def open(self, shard: ShardFile) -> io.FileIO | None:
         """The copy, checked and open for reading, None if there is none (yet); never waits for a download.
 
         The caller closes it. It stays readable if it is evicted meanwhile: open ones are the last to be.
@@ -85,7 +85,7 @@ class Cache:
         self._count("misses" if copy is None else "hits")
         return copy
 
-    def fill(self, shard: Shard) -> None:
+    def request(self, shard: ShardFile) -> None:
         """Asks for a copy, to be made in the background, first asked first; returns at once."""
         if shard.bytes > self._folder.limit_bytes:
             found = (
@@ -100,8 +100,8 @@ class Cache:
             self._queue.append(shard)
             self._changed.notify_all()
 
-    def drop(self, shard: Shard, why: str) -> None:
-        """Removes a copy that was found damaged after it was opened; the next `fill` fetches it again."""
+    def invalidate(self, shard: ShardFile, why: str) -> None:
+        """Removes a copy that was found damaged after it was opened; the next `request` fetches it again."""
         with self._checking:
             path = self._folder.find(shard)
             if path is None:
@@ -115,7 +115,7 @@ class Cache:
         self._count("damaged")
         self._tell(f"{path}: a damaged copy, read from the store instead ({why})")
 
-    def drain(self) -> None:
+    def join(self) -> None:
         """Waits until nothing that was asked for is queued or under way, or the cache has ended."""
         with self._changed:
             self._changed.wait_for(lambda: not self._wanted or not self._working)
@@ -133,7 +133,7 @@ class Cache:
         for thread in self._threads:
             thread.join()
 
-    def _opened(self, shard: Shard) -> io.FileIO | None:
+    def _opened(self, shard: ShardFile) -> io.FileIO | None:
         path = self._folder.find(shard)
         if path is None:
             return None
@@ -149,10 +149,10 @@ class Cache:
                 copy.close()
         if not sound:
             return None
-        cache_folder.hold(copy)
+        cache_folder.pin(copy)
         return copy
 
-    def _is_sound(self, path: Path, copy: io.FileIO, shard: Shard) -> bool:
+    def _is_sound(self, path: Path, copy: io.FileIO, shard: ShardFile) -> bool:
         """False, and the copy is removed, if it is damaged; its bytes are read for that only once."""
         stat = os.fstat(copy.fileno())
         mark = (path.name, stat.st_ino)
@@ -161,7 +161,7 @@ class Cache:
         with self._checking:
             if mark in self._sound and stat.st_size == shard.bytes:
                 return self._sound[mark]
-            wrong = cache_folder.flaw(path, copy, shard)
+            wrong = cache_folder.integrity_error(path, copy, shard)
             self._sound[mark] = wrong is None
             if wrong is None:
                 return True
@@ -188,12 +188,12 @@ class Cache:
                 self._working -= 1
                 self._changed.notify_all()
 
-    def _next(self) -> Shard | None:
+    def _next(self) -> ShardFile | None:
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed)
             return None if self._closed else self._queue.popleft()
 
-    def _fetch(self, shard: Shard) -> None:
+    def _fetch(self, shard: ShardFile) -> None:
         """Makes a copy, unless one is there or being made, or there can be no room for it now."""
         claim = self._folder.claim(shard)
         if claim is None:
@@ -207,7 +207,7 @@ class Cache:
         finally:
             self._folder.release(claim)
 
-    def _download(self, shard: Shard, handle: int) -> str | None:
+    def _download(self, shard: ShardFile, handle: int) -> str | None:
         """Writes the shard; its checksum, or None if it is not to be kept."""
         sha256, sums = hashlib.sha256(), list[str]()
         for start in range(0, shard.bytes, RANGE):
@@ -224,7 +224,7 @@ class Cache:
             while left:
                 left = left[os.write(handle, left) :]
         if sha256.hexdigest() == shard.sha256:
-            return cache_folder.together(sums)
+            return cache_folder.combine_checksums(sums)
         with self._changed:
             self._never.add(shard)
         self._count("damaged")

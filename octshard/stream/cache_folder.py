@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from octshard.storage import checksum
-from octshard.storage.local import LEFTOVER
+from octshard.storage.local import PARTIAL_SUFFIX
 
 PIECE = 2**20  # bytes per checksum; the names of copies depend on it
 COPY = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}\.tar")
-PARTIAL = re.compile(r"[0-9a-f]{32}" + re.escape(LEFTOVER))
+PARTIAL = re.compile(r"[0-9a-f]{32}" + re.escape(PARTIAL_SUFFIX))
 
 
 @dataclass(frozen=True)
-class Shard:
+class ShardFile:
     """A slow or remote shard, as shards.parquet knows it; sha256 is that of the whole tar, in hex."""
 
     url: str
@@ -45,7 +45,7 @@ class Claim(NamedTuple):
     evicted: int  # copies that made room for it
 
 
-class Folder:
+class CacheFolder:
     """At most `limit_bytes` of copies and partial files; what needs a listing is done under one flock."""
 
     def __init__(self, path: Path, limit_bytes: int) -> None:
@@ -60,7 +60,7 @@ class Folder:
             self._sweep()
             return self._make_room(0) or 0
 
-    def find(self, shard: Shard) -> Path | None:
+    def find(self, shard: ShardFile) -> Path | None:
         """The shard's copy, whatever it holds."""
         known = self._known.get(shard.stem)
         if known is not None and known.exists():
@@ -75,9 +75,9 @@ class Folder:
         self._known[shard.stem] = found = self.path / name
         return found
 
-    def claim(self, shard: Shard) -> Claim | None:
+    def claim(self, shard: ShardFile) -> Claim | None:
         """Makes room for a copy; None if there is one, or somebody makes it, or others fill the room now."""
-        partial = self.path / f"{shard.stem}{LEFTOVER}"
+        partial = self.path / f"{shard.stem}{PARTIAL_SUFFIX}"
         with self._locked():
             self._sweep()
             if self.find(shard) or partial.exists():
@@ -95,10 +95,10 @@ class Folder:
                 raise
         return claim
 
-    def finish(self, claim: Claim, shard: Shard, found: str) -> None:
+    def finish(self, claim: Claim, shard: ShardFile, found: str) -> None:
         """Gives a whole, sound partial file its name."""
         os.fsync(claim.handle)
-        used_now(claim.handle)
+        touch(claim.handle)
         with self._locked():  # a listing might miss a file that is renamed under it
             os.replace(claim.partial, self.path / f"{shard.stem}-{found}.tar")
 
@@ -147,20 +147,20 @@ class Folder:
         return [self.path / name for name in os.listdir(self.path) if kind.fullmatch(name)]
 
 
-def hold(copy: io.FileIO) -> None:
+def pin(copy: io.FileIO) -> None:
     """Marks a copy as used now and, as long as it is open, as one to be evicted after all others."""
     with contextlib.suppress(OSError):  # hints: a folder may be read-only, a file somebody else's
         fcntl.flock(copy, fcntl.LOCK_SH | fcntl.LOCK_NB)
     with contextlib.suppress(OSError):
-        used_now(copy.fileno())
+        touch(copy.fileno())
 
 
-def used_now(handle: int) -> None:
+def touch(handle: int) -> None:
     """Sets the time by which copies are evicted; the kernel's own clock is too coarse to tell an order by."""
     os.utime(handle, ns=(time.time_ns(),) * 2)
 
 
-def flaw(path: Path, copy: io.FileIO, shard: Shard) -> str | None:
+def integrity_error(path: Path, copy: io.FileIO, shard: ShardFile) -> str | None:
     """What is wrong with an open copy (`found ..., want ...`), by its size and then its checksum."""
     size = os.fstat(copy.fileno()).st_size
     if size != shard.bytes:
@@ -168,7 +168,7 @@ def flaw(path: Path, copy: io.FileIO, shard: Shard) -> str | None:
     buffer, sums = memoryview(bytearray(PIECE)), list[str]()
     for start in range(0, size, PIECE):  # read, not mapped: a bad disk would end the process, not the read
         sums += checksums(buffer[: os.preadv(copy.fileno(), [buffer], start)])
-    found, wanted = together(sums), path.stem.partition("-")[2]
+    found, wanted = combine_checksums(sums), path.stem.partition("-")[2]
     return None if found == wanted else f"found checksum {found}, want {wanted}"
 
 
@@ -178,7 +178,7 @@ def checksums(data: checksum.Buffer) -> list[str]:
     return [checksum.xxh3(whole[start : start + PIECE]) for start in range(0, len(whole), PIECE)]
 
 
-def together(sums: list[str]) -> str:
+def combine_checksums(sums: list[str]) -> str:
     """The checksum in a copy's name, from those of all its pieces."""
     return checksum.xxh3("".join(sums).encode())
 

@@ -17,16 +17,16 @@ from octshard.dataset.shard import BadSample
 from octshard.imaging.volume import Shape, product
 from octshard.rng import rng_for
 from octshard.stream import read, sampler
-from octshard.stream.batch import Batch, T, Way
-from octshard.stream.index import Table, order_of
+from octshard.stream.batch import Batch, BatchTransform, T
+from octshard.stream.index import SampleIndex, sampler_config
 from octshard.stream.read import Scratch
-from octshard.stream.read_ahead import Reading
+from octshard.stream.read_ahead import ReadAhead
 from octshard.stream.sampler import StreamPosition
 
 NO_PASS = -1  # of a sample in evaluation
 
 
-class Wanted(NamedTuple):
+class BatchSpec(NamedTuple):
     """One batch as numbers of samples in the table."""
 
     samples_B: list[int]
@@ -35,20 +35,20 @@ class Wanted(NamedTuple):
     position: StreamPosition
 
 
-class Job(Generic[T]):
+class BatchBuilder(Generic[T]):
     """One batch in the making: its slots are filled by any threads in any order, the last one prepares it."""
 
-    def __init__(self, wanted: Wanted, table: Table, reading_: Reading) -> None:
+    def __init__(self, wanted: BatchSpec, table: SampleIndex, reading_: ReadAhead) -> None:
         self.wanted = wanted
         self.keys = [table.entries[sample].row.key for sample in wanted.samples_B]
         self.seeds = list(self.keys)
-        self.asked = [reading_.ask(table.entries[sample]) for sample in wanted.samples_B]
+        self.asked = [reading_.submit(table.entries[sample]) for sample in wanted.samples_B]
         self.substituted: dict[int, str] = {}
         self._missing, self._lock = len(self.keys), threading.Lock()
         self._fills: list[Future[None]] = []
         self._prepared: T | None = None
 
-    def start(self, pool: ThreadPoolExecutor, filler: "Filler", way: Way[T]) -> None:
+    def start(self, pool: ThreadPoolExecutor, filler: "Collator", way: BatchTransform[T]) -> None:
         """Takes memory for the batch and lets the threads fill it."""
         size = len(self.keys)
         self.voxels_BDHW = way.empty((size, *filler.image_size))
@@ -62,7 +62,7 @@ class Job(Generic[T]):
             fill.result()
         return cast(T, self._prepared)
 
-    def _fill(self, slot: int, filler: "Filler", way: Way[T]) -> None:
+    def _fill(self, slot: int, filler: "Collator", way: BatchTransform[T]) -> None:
         filler.fill(self, slot)
         with self._lock:
             self._missing -= 1
@@ -92,36 +92,36 @@ class _Own(threading.local):
         self.slice, self.volume = Scratch(), Scratch()
 
 
-class Filler:
+class Collator:
     """Puts samples into the slots of batches, and others in their place where that is allowed."""
 
-    def __init__(self, table: Table, cfg: TrainConfig, reading_: Reading) -> None:
+    def __init__(self, table: SampleIndex, cfg: TrainConfig, reading_: ReadAhead) -> None:
         d, h, w = cfg.model.image_size
         self.image_size: Shape = (d, h, w)
         self._table, self._cfg, self._reading = table, cfg, reading_
         self._own = _Own()
 
-    def fill(self, job: Job[T], slot: int) -> None:
+    def fill(self, job: BatchBuilder[T], slot: int) -> None:
         """Fills one slot; BadSample if its sample is bad and none may stand in."""
         sample, asked = job.wanted.samples_B[slot], job.asked[slot]
         try:
             try:
-                self._put(job, slot, sample, self._reading.take(asked, self._own.slice))
+                self._put(job, slot, sample, self._reading.result(asked, self._own.slice))
             except BadSample as error:
-                self._put(job, slot, sample, self._reading.take_again(asked, error))
+                self._put(job, slot, sample, self._reading.reread(asked, error))
         except BadSample as error:
             self._substitute(job, slot, error)
         finally:
-            self._reading.done(asked)
+            self._reading.release(asked)
 
-    def _substitute(self, job: Job[T], slot: int, error: BadSample) -> None:
+    def _substitute(self, job: BatchBuilder[T], slot: int, error: BadSample) -> None:
         """Another of the lane in its place, if that is allowed; the stream counts them in order."""
         sample, which = job.wanted.samples_B[slot], job.wanted.passes_B[slot]
         if self._cfg.data.on_bad_sample != "substitute" or which == NO_PASS:
             raise error
         missing = job.keys[slot]
         for attempt in range(self._cfg.data.max_substitutes):
-            other = sampler.substitute(order_of(self._table, self._cfg), sample, which, attempt)
+            other = sampler.substitute(sampler_config(self._table, self._cfg), sample, which, attempt)
             # else a stand-in that is also there itself would be an exact copy
             job.seeds[slot] = f"{self._table.entries[other].row.key} for {missing}"
             try:
@@ -135,7 +135,7 @@ class Filler:
             f"{error}; and none could stand in for it in data.max_substitutes={most} tries"
         ) from error
 
-    def _put(self, job: Job[T], slot: int, sample: int, data: memoryview) -> None:
+    def _put(self, job: BatchBuilder[T], slot: int, sample: int, data: memoryview) -> None:
         """Verifies one slice and unpacks it, or the part of it that is taken, into a slot."""
         entry, which = self._table.entries[sample], job.wanted.passes_B[slot]
         packed = shard.open_slice(data, entry.row.key, entry.row.xxh3, entry.where)
@@ -157,10 +157,10 @@ class Filler:
     def _put_part(self, packed: shard.Packed, slot_DHW: np.ndarray, which: int, seed: str) -> Shape:
         """The part that is taken, seeded by (run, pass, seed), padded with 0 at the high end; its shape."""
         rng = rng_for(self._cfg.run.seed, which, seed, "crop") if which != NO_PASS else None
-        room = self._own.volume.room(product(packed.shape))
+        room = self._own.volume.view(product(packed.shape))
         whole_DHW = np.frombuffer(room, np.uint8).reshape(packed.shape)
         packed.unpack_into(whole_DHW)
-        part_DHW = whole_DHW[window(packed.shape, self.image_size, rng)]
+        part_DHW = whole_DHW[crop_window(packed.shape, self.image_size, rng)]
         d, h, w = part_DHW.shape
         if (d, h, w) != self.image_size:
             slot_DHW.fill(0)
@@ -168,7 +168,9 @@ class Filler:
         return d, h, w
 
 
-def window(stored: Shape, image_size: Shape, rng: np.random.Generator | None) -> tuple[slice, slice, slice]:
+def crop_window(
+    stored: Shape, image_size: Shape, rng: np.random.Generator | None
+) -> tuple[slice, slice, slice]:
     """The part of a stored volume that is taken: at most image_size, random by `rng` or centred without."""
     spare = [max(0, n - size) for n, size in zip(stored, image_size, strict=True)]
     first = [n // 2 for n in spare] if rng is None else [int(rng.integers(n + 1)) for n in spare]

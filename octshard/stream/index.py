@@ -9,23 +9,23 @@ from dataclasses import dataclass
 
 from octshard.config.train import TrainConfig
 from octshard.dataset import tables
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
 from octshard.imaging.volume import Shape, product, valid_tokens
 from octshard.storage import store
-from octshard.stream.cache_folder import Shard
-from octshard.stream.sampler import Domain, Order, unmixed
+from octshard.stream.cache_folder import ShardFile
+from octshard.stream.sampler import Domain, SamplerConfig, single_domain
 
 NO_SHARDS = "data.shards: empty, want at least one dataset folder, for example data.shards=[SHARDS/DEVICE]"
 
 
 @dataclass(frozen=True)
-class Entry:
+class SampleRef:
     """One stored sample and where it stands. folder: its place in data.shards."""
 
-    shard: Shard
+    shard: ShardFile
     folder: int
-    row: Row
+    row: SampleRow
 
     @property
     def start(self) -> int:
@@ -46,7 +46,7 @@ class Entry:
 
     @property
     def where(self) -> str:
-        """Shard, offset and key, as errors name them."""
+        """ShardFile, offset and key, as errors name them."""
         return f"{self.shard.url} at {self.row.offset} ({self.row.key})"
 
     def _known(self, value: int | None, name: str) -> int:
@@ -56,11 +56,11 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Table:
+class SampleIndex:
     """The samples in table order: dataset folder, shard, offset."""
 
     split: str
-    entries: tuple[Entry, ...]
+    entries: tuple[SampleRef, ...]
     left_out: tuple[str, ...]  # keys of volumes with fewer valid tokens than the masks need
     refused: int  # input files that never became samples (skipped_files), all splits together
 
@@ -76,18 +76,19 @@ class Table:
         return hashlib.sha256(f"{self.samples_per_shard}\n{text}".encode()).hexdigest()[:16]
 
 
-def open_table(cfg: TrainConfig, split: str, needed_tokens: int) -> Table:
+def load_index(cfg: TrainConfig, split: str, needed_tokens: int) -> SampleIndex:
     """The table of `split` over data.shards in config order, without volumes of fewer valid tokens."""
     if not cfg.data.shards:
         raise UsageError(NO_SHARDS)
-    entries: list[Entry] = []
+    entries: list[SampleRef] = []
     left_out: list[str] = []
     refused = 0
     for folder, url in enumerate(cfg.data.shards):
         dataset = tables.open_dataset(url)
         refused += len(dataset.refused)
         shards = {
-            info.name: Shard(store.join(url, info.name), info.bytes, info.sha256) for info in dataset.shards
+            info.name: ShardFile(store.join(url, info.name), info.bytes, info.sha256)
+            for info in dataset.shards
         }
         for row in dataset.samples(split):
             if row.shard not in shards:
@@ -95,7 +96,7 @@ def open_table(cfg: TrainConfig, split: str, needed_tokens: int) -> Table:
                     f"{url}: {row.key} lies in {row.shard}, which {tables.SHARDS} does not list; "
                     f"{tables.AGAIN}"
                 )
-            entry = Entry(shards[row.shard], folder, row)
+            entry = SampleRef(shards[row.shard], folder, row)
             if tokens(entry.shape, cfg) < needed_tokens:
                 left_out.append(row.key)
             else:
@@ -106,10 +107,10 @@ def open_table(cfg: TrainConfig, split: str, needed_tokens: int) -> Table:
             f"data.shards={list(cfg.data.shards)}: {len(repeated)} volumes stand in more than one of them, "
             f"want each once; the first is {repeated[0]}"
         )
-    return Table(split, tuple(entries), tuple(left_out), refused)
+    return SampleIndex(split, tuple(entries), tuple(left_out), refused)
 
 
-def want_separate(train: Table, val: Table) -> None:
+def check_disjoint(train: SampleIndex, val: SampleIndex) -> None:
     """UsageError if a participant stands on both sides, as where folders were built at different times."""
     left, right = ({entry.row.participant for entry in one.entries} for one in (train, val))
     if both := sorted(left & right):
@@ -119,10 +120,10 @@ def want_separate(train: Table, val: Table) -> None:
         )
 
 
-def order_of(table: Table, cfg: TrainConfig) -> Order:
+def sampler_config(table: SampleIndex, cfg: TrainConfig) -> SamplerConfig:
     """What decides the order of `table` under `cfg`: data.weights and data.balance make its domains."""
     data = cfg.data
-    return Order(cfg.run.seed, _domains(table, cfg), data.lanes, data.shuffle_window)
+    return SamplerConfig(cfg.run.seed, _domains(table, cfg), data.lanes, data.shuffle_block_size)
 
 
 def tokens(stored: Shape, cfg: TrainConfig) -> int:
@@ -132,12 +133,12 @@ def tokens(stored: Shape, cfg: TrainConfig) -> int:
     return product(valid_tokens(stored, (d, h, w), (pd, ph, pw)))
 
 
-def _domains(table: Table, cfg: TrainConfig) -> tuple[Domain, ...]:
+def _domains(table: SampleIndex, cfg: TrainConfig) -> tuple[Domain, ...]:
     data = cfg.data
     if data.balance not in ("none", "device"):
         raise UsageError(f"data.balance={data.balance}: unknown, want none or device")
     if not data.weights and data.balance == "none":
-        return unmixed(table.samples_per_shard)
+        return single_domain(table.samples_per_shard)
     if data.weights and data.balance != "none":
         raise UsageError(
             f"data.weights={list(data.weights)} and data.balance={data.balance}: want one of the two"

@@ -16,34 +16,36 @@ from octshard.dataset.shard import BadSample
 from octshard.errors import UsageError
 from octshard.imaging.volume import product
 from octshard.stream import sampler
-from octshard.stream.batch import Share, T, Way
+from octshard.stream.batch import BatchTransform, RankSlice, T
 from octshard.stream.cache import Cache
-from octshard.stream.collate import NO_PASS, Filler, Job, Wanted
-from octshard.stream.index import Table, order_of
-from octshard.stream.read_ahead import Reading
+from octshard.stream.collate import NO_PASS, BatchBuilder, BatchSpec, Collator
+from octshard.stream.index import SampleIndex, sampler_config
+from octshard.stream.read_ahead import ReadAhead
 from octshard.stream.sampler import StreamPosition
 
 MOST_ASKED = 4096  # more would only delay the first batch
 MOST_AHEAD = 32  # batches held ready, however small they are
 
 
-def training(
-    table: Table, cfg: TrainConfig, share: Share, start: StreamPosition, way: Way[T]
+def train_batches(
+    table: SampleIndex, cfg: TrainConfig, share: RankSlice, start: StreamPosition, way: BatchTransform[T]
 ) -> Generator[T, None, None]:
     """Without end: this process's part of each batch from `start` on, seeded crops, through way.prepare.
 
     Close the iterator to stop the threads.
     """
-    drawn = sampler.draws(order_of(table, cfg), start, share.batch, share.reader, share.readers)
+    drawn = sampler.batch_samples(
+        sampler_config(table, cfg), start, share.global_batch, share.rank, share.world_size
+    )
     wanted = (
-        Wanted(draw.samples_B.tolist(), draw.passes_B.tolist(), len(draw.samples_B), draw.position)
+        BatchSpec(draw.samples_B.tolist(), draw.passes_B.tolist(), len(draw.samples_B), draw.position)
         for draw in drawn
     )
     return _run(wanted, table, cfg, way)
 
 
-def evaluation(
-    table: Table, cfg: TrainConfig, share: Share, limit: int, way: Way[T]
+def eval_batches(
+    table: SampleIndex, cfg: TrainConfig, share: RankSlice, limit: int, way: BatchTransform[T]
 ) -> Generator[T, None, None]:
     """`limit` samples (0: all), evenly spread over the table, once, in its order; centre crops.
 
@@ -51,10 +53,10 @@ def evaluation(
     """
     samples = min(limit, len(table.entries)) if limit else len(table.entries)
     taken = np.arange(samples) * len(table.entries) // max(1, samples)  # all datasets have their share
-    batch = share.batch // share.readers
+    batch = share.global_batch // share.world_size
     wanted = (
-        Wanted(taken[numbers_B].tolist(), [NO_PASS] * batch, real, StreamPosition(0, 0))
-        for numbers_B, real in sampler.table_draws(samples, batch, share.reader, share.readers)
+        BatchSpec(taken[numbers_B].tolist(), [NO_PASS] * batch, real, StreamPosition(0, 0))
+        for numbers_B, real in sampler.sequential_batches(samples, batch, share.rank, share.world_size)
     )
     return _run(wanted, table, cfg, way)
 
@@ -65,9 +67,9 @@ def check(cfg: TrainConfig) -> None:
         raise UsageError(f"data.on_bad_sample={cfg.data.on_bad_sample}: unknown, want raise or substitute")
 
 
-def most_planned(cfg: TrainConfig) -> int:
+def max_requested(cfg: TrainConfig) -> int:
     """Samples that are asked for in advance, whatever their size: at most two blocks of every lane."""
-    return min(MOST_ASKED, 2 * cfg.data.lanes * cfg.data.shuffle_window)
+    return min(MOST_ASKED, 2 * cfg.data.lanes * cfg.data.shuffle_block_size)
 
 
 class _Budget:
@@ -76,7 +78,7 @@ class _Budget:
     def __init__(self, most: int) -> None:
         self._most, self._used = most, Counter[int]()
 
-    def spend(self, job: Job[T]) -> None:
+    def spend(self, job: BatchBuilder[T]) -> None:
         """BadSample if a batch takes its epoch, that in which it ends, over the budget."""
         epoch = job.wanted.position.epoch
         self._used[epoch] += len(job.substituted)
@@ -88,23 +90,25 @@ class _Budget:
             )
 
 
-def _run(wanted: Iterator[Wanted], table: Table, cfg: TrainConfig, way: Way[T]) -> Generator[T, None, None]:
+def _run(
+    wanted: Iterator[BatchSpec], table: SampleIndex, cfg: TrainConfig, way: BatchTransform[T]
+) -> Generator[T, None, None]:
     """Results in order; meanwhile batches are filled up to data.prefetch_bytes, and bytes of samples further
     on are read up to data.read_ahead_bytes.
     """
     check(cfg)
     data = cfg.data
-    jobs: Iterator[Job[T]]
+    jobs: Iterator[BatchBuilder[T]]
     with contextlib.ExitStack() as stack:
         cache = _cache_of(cfg, way, stack)
         pool = ThreadPoolExecutor(data.threads, "stream")
-        reading_ = Reading(data.connections, cache)
-        filler, budget = Filler(table, cfg, reading_), _Budget(data.max_substitutes)
+        reading_ = ReadAhead(data.connections, cache)
+        filler, budget = Collator(table, cfg, reading_), _Budget(data.max_substitutes)
         stack.callback(pool.shutdown, wait=True)
         stack.callback(reading_.close)  # before it: threads of the pool may be waiting for bytes
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-        jobs = (Job(one, table, reading_) for one in wanted)
-        planned, pending = deque[Job[T]](), deque[Job[T]]()
+        jobs = (BatchBuilder(one, table, reading_) for one in wanted)
+        planned, pending = deque[BatchBuilder[T]](), deque[BatchBuilder[T]]()
         while True:
             _plan(jobs, planned, reading_, cfg, idle=not pending)
             while planned and len(pending) < _batches_ahead(planned[0], cfg):
@@ -121,15 +125,15 @@ def _run(wanted: Iterator[Wanted], table: Table, cfg: TrainConfig, way: Way[T]) 
 
 
 def _plan(
-    jobs: Iterator[Job[T]],
-    planned: deque[Job[T]],
-    reading_: Reading,
+    jobs: Iterator[BatchBuilder[T]],
+    planned: deque[BatchBuilder[T]],
+    reading_: ReadAhead,
     cfg: TrainConfig,
     *,
     idle: bool,
 ) -> None:
     """Asks for samples further on: for as many as may be held, and for one batch whenever all are idle."""
-    most = most_planned(cfg)
+    most = max_requested(cfg)
     while (idle and not planned) or (
         reading_.held < cfg.data.read_ahead_bytes and sum(len(job.keys) for job in planned) < most
     ):
@@ -139,13 +143,13 @@ def _plan(
         planned.append(job)
 
 
-def _batches_ahead(job: Job[T], cfg: TrainConfig) -> int:
+def _batches_ahead(job: BatchBuilder[T], cfg: TrainConfig) -> int:
     """Batches that are filled at once: the one that is waited for, and what data.prefetch_bytes allows."""
     fit = cfg.data.prefetch_bytes // (len(job.keys) * product(cfg.model.image_size))
     return 1 + min(MOST_AHEAD, max(1, fit))
 
 
-def _cache_of(cfg: TrainConfig, way: Way[T], stack: contextlib.ExitStack) -> Cache | None:
+def _cache_of(cfg: TrainConfig, way: BatchTransform[T], stack: contextlib.ExitStack) -> Cache | None:
     if not cfg.data.cache_dir:
         return None
     return stack.enter_context(Cache(cfg.data.cache_dir, cfg.data.cache_bytes, way.say))

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from octshard.dataset.shard import BadSample
 from octshard.errors import OctshardError
 from octshard.storage import store
-from octshard.storage.errors import PastTheEnd
+from octshard.storage.errors import OutOfRange
 from octshard.storage.local import local_path, one_line_errors
-from octshard.stream.index import Entry
+from octshard.stream.index import SampleRef
 
 
 class Scratch:
@@ -19,7 +19,7 @@ class Scratch:
     def __init__(self) -> None:
         self._bytes = bytearray()
 
-    def room(self, size: int) -> memoryview:
+    def view(self, size: int) -> memoryview:
         """So many bytes; what it gave before is overwritten."""
         if len(self._bytes) < size:
             self._bytes = bytearray(size)
@@ -33,21 +33,21 @@ class Reply(NamedTuple):
     shard_bytes: int
 
 
-def read_now(entry: Entry, scratch: Scratch) -> memoryview:
+def read_now(entry: SampleRef, scratch: Scratch) -> memoryview:
     """The bytes of one sample, at once and without asking for them before."""
     if store.is_remote(entry.shard.url):
         return read_remote(entry)
     return read_local(entry, str(local_path(entry.shard.url)), scratch)
 
 
-def read_remote(entry: Entry) -> memoryview:
+def read_remote(entry: SampleRef) -> memoryview:
     """The bytes of a sample in a remote shard, by a request of their own."""
     with naming_sample(entry):
-        piece = store.read_piece(entry.shard.url, entry.start, entry.stop)
+        piece = store.get(entry.shard.url, entry.start, entry.stop)
     return check_reply(entry, Reply(memoryview(piece.data), piece.size))
 
 
-def read_local(entry: Entry, path: str, scratch: Scratch) -> memoryview:
+def read_local(entry: SampleRef, path: str, scratch: Scratch) -> memoryview:
     """The bytes of a sample in a local shard, into `scratch`."""
     with naming_sample(entry), one_line_errors(path):
         file = os.open(path, os.O_RDONLY)
@@ -57,8 +57,8 @@ def read_local(entry: Entry, path: str, scratch: Scratch) -> memoryview:
         os.close(file)
 
 
-def _read_into(file: int, entry: Entry, scratch: Scratch) -> memoryview:
-    room = scratch.room(entry.stop - entry.start)
+def _read_into(file: int, entry: SampleRef, scratch: Scratch) -> memoryview:
+    room = scratch.view(entry.stop - entry.start)
     with naming_sample(entry), one_line_errors(entry.shard.url):
         _want_size(entry, os.fstat(file).st_size)
         got = 0
@@ -70,7 +70,7 @@ def _read_into(file: int, entry: Entry, scratch: Scratch) -> memoryview:
 
 
 @contextlib.contextmanager
-def naming_sample(entry: Entry) -> Iterator[None]:
+def naming_sample(entry: SampleRef) -> Iterator[None]:
     """What a store says of a request, said of the sample that it was for."""
     try:
         yield
@@ -78,18 +78,18 @@ def naming_sample(entry: Entry) -> Iterator[None]:
         raise OctshardError(
             f"{entry.where}: the shard is missing, want it beside its samples.parquet"
         ) from None
-    except PastTheEnd as error:
+    except OutOfRange as error:
         raise BadSample(f"{entry.where}: {error}") from error
     except store.StoreError as error:
         raise OctshardError(f"{entry.where}: {error}") from error
 
 
-def check_reply(entry: Entry, reply: Reply) -> memoryview:
+def check_reply(entry: SampleRef, reply: Reply) -> memoryview:
     _want_size(entry, reply.shard_bytes)
     return reply.data
 
 
-def _want_size(entry: Entry, found: int) -> None:
+def _want_size(entry: SampleRef, found: int) -> None:
     if found != entry.shard.bytes:
         raise BadSample(
             f"{entry.where}: the shard has {found} bytes, want {entry.shard.bytes}: it was cut or replaced; "

@@ -12,10 +12,11 @@ from typing import cast
 from octshard.dataset.shard import BadSample
 from octshard.errors import OctshardError
 from octshard.storage import store
-from octshard.storage.errors import PastTheEnd
+from octshard.storage.client import Blob
+from octshard.storage.errors import OutOfRange
 from octshard.storage.local import local_path
 from octshard.stream.cache import Cache
-from octshard.stream.index import Entry
+from octshard.stream.index import SampleRef
 from octshard.stream.read import (
     Reply,
     Scratch,
@@ -31,13 +32,13 @@ REQUEST = 14_000_000  # a request ends with the sample that makes it so long: 14
 
 
 @dataclass(eq=False)
-class Asked:
+class Request:
     """One sample that was asked for."""
 
-    entry: Entry
+    entry: SampleRef
     number: int  # it is so manieth
     reply: Future[Reply | None] = field(default_factory=Future)  # None: read it where it lies
-    held: "_Held | None" = None  # what its bytes keep in memory
+    held: "_SharedBuffer | None" = None  # what its bytes keep in memory
     copied: bool = False  # its bytes come from the cache
 
     @property
@@ -47,22 +48,22 @@ class Asked:
 
 
 @dataclass(eq=False)
-class _Held:
+class _SharedBuffer:
     """One reply in memory, until the last of its samples is used."""
 
     bytes: int
     users: int
 
 
-class Reading:
+class ReadAhead:
     """Reads what is asked for, `connections` requests at once; threads end with `close`."""
 
     def __init__(self, connections: int, cache: Cache | None) -> None:
         self._cache = cache
         self._changed = threading.Condition()  # guards what follows
-        self._waiting: dict[int, Asked] = {}  # by number, so in order
-        self._at: dict[tuple[str, int], Asked] = {}  # those by shard and first byte
-        self._until: dict[tuple[str, int], Asked] = {}  # and by the byte behind them
+        self._waiting: dict[int, Request] = {}  # by number, so in order
+        self._at: dict[tuple[str, int], Request] = {}  # those by shard and first byte
+        self._until: dict[tuple[str, int], Request] = {}  # and by the byte behind them
         self._asked = self._used = self._held = 0
         self._least = 2 * connections  # samples that may always be on their way
         self._closed = False
@@ -79,21 +80,21 @@ class Reading:
         with self._changed:
             return self._held
 
-    def ask(self, entry: Entry) -> Asked:
+    def submit(self, entry: SampleRef) -> Request:
         """Asks for the bytes of a sample; to be called in the order in which they will be used."""
         with self._changed:
-            asked = Asked(entry, self._asked)
+            asked = Request(entry, self._asked)
             self._asked += 1
             self._held += asked.bytes
-            asked.held = _Held(asked.bytes, 1)
+            asked.held = _SharedBuffer(asked.bytes, 1)
             self._waiting[asked.number] = asked
             self._at.setdefault((entry.shard.url, entry.start), asked)
             self._until.setdefault((entry.shard.url, entry.stop), asked)
             self._changed.notify()
         return asked
 
-    def take(self, asked: Asked, scratch: Scratch) -> memoryview:
-        """Its bytes, waited for; good until `done`, or until `scratch` is used again.
+    def result(self, asked: Request, scratch: Scratch) -> memoryview:
+        """Its bytes, waited for; good until `release`, or until `scratch` is used again.
 
         BadSample and PastTheEnd are the sample's own fault, any other OctshardError is the store's.
         """
@@ -106,20 +107,20 @@ class Reading:
             self._forget(asked)
         return read_local(entry, str(local_path(entry.shard.url)), scratch)
 
-    def take_again(self, asked: Asked, wrong: BadSample) -> memoryview:
+    def reread(self, asked: Request, wrong: BadSample) -> memoryview:
         """Its bytes from the store, if what was wrong with them was the cache's copy, which is removed; else
         raises what was wrong.
         """
         if not asked.copied:
             raise wrong
-        cast(Cache, self._cache).drop(asked.entry.shard, str(wrong))
+        cast(Cache, self._cache).invalidate(asked.entry.shard, str(wrong))
         return read_remote(asked.entry)
 
-    def done(self, asked: Asked) -> None:
+    def release(self, asked: Request) -> None:
         """Its bytes are no longer looked at."""
         with self._changed:
             self._used += 1
-            held = cast(_Held, asked.held)
+            held = cast(_SharedBuffer, asked.held)
             held.users -= 1
             if held.users == 0:
                 self._held -= held.bytes
@@ -145,7 +146,7 @@ class Reading:
                     if not asked.reply.done():
                         asked.reply.set_exception(error)
 
-    def _next_group(self) -> list[Asked]:
+    def _next_group(self) -> list[Request]:
         """What the next request reads; waits until there is something. Empty at the end."""
         with self._changed:
             while not self._closed:
@@ -154,7 +155,7 @@ class Reading:
                 self._changed.wait()
             return []
 
-    def _due(self) -> Asked | None:
+    def _due(self) -> Request | None:
         """The first that waits, if it stands in the near half of what is asked for.
 
         The far half is left to grow together with its neighbours, unless it is short.
@@ -163,7 +164,7 @@ class Reading:
         near = max(self._least, (self._asked - self._used + 1) // 2)
         return head if head and head.number < self._used + near else None
 
-    def _group(self, head: Asked) -> list[Asked]:
+    def _group(self, head: Request) -> list[Request]:
         """The head and its neighbours in the shard, behind and before, as far as one request goes."""
         group, size = [head], head.bytes
         self._forget(head)
@@ -178,7 +179,7 @@ class Reading:
             self._forget(before)
         return group
 
-    def _forget(self, asked: Asked) -> None:
+    def _forget(self, asked: Request) -> None:
         """It waits no longer."""
         self._waiting.pop(asked.number, None)
         url = asked.entry.shard.url
@@ -187,7 +188,7 @@ class Reading:
         if self._until.get((url, asked.entry.stop)) is asked:
             del self._until[url, asked.entry.stop]
 
-    def _read(self, group: list[Asked]) -> None:
+    def _read(self, group: list[Request]) -> None:
         first, last = group[0].entry, group[-1].entry
         if not store.is_remote(first.shard.url):
             advise_will_need(str(local_path(first.shard.url)), first.start, last.stop - first.start)
@@ -197,8 +198,8 @@ class Reading:
                 asked.reply.set_result(None)
             return
         try:
-            piece = store.read_piece(first.shard.url, first.start, last.stop)
-        except PastTheEnd:  # a cut shard: each of them learns for itself whether it is still there
+            piece = store.get(first.shard.url, first.start, last.stop)
+        except OutOfRange:  # a cut shard: each of them learns for itself whether it is still there
             if len(group) == 1:
                 raise
             for asked in group:
@@ -206,14 +207,14 @@ class Reading:
         else:
             self._hand_over(group, piece)
 
-    def _read_alone(self, asked: Asked) -> None:
+    def _read_alone(self, asked: Request) -> None:
         try:
             self._read([asked])
         except OctshardError as error:
             asked.reply.set_exception(error)
 
-    def _hand_over(self, group: list[Asked], piece: store.Piece) -> None:
-        base, held = group[0].entry.start, _Held(len(piece.data), len(group))
+    def _hand_over(self, group: list[Request], piece: Blob) -> None:
+        base, held = group[0].entry.start, _SharedBuffer(len(piece.data), len(group))
         with self._changed:
             for asked in group:
                 asked.held = held
@@ -222,18 +223,18 @@ class Reading:
             part = view[asked.entry.start - base : asked.entry.stop - base]
             asked.reply.set_result(Reply(part, piece.size))
 
-    def _in_cache(self, entry: Entry) -> bool:
+    def _in_cache(self, entry: SampleRef) -> bool:
         """True if the shard is in the cache; if not, the cache begins to fetch it."""
         if self._cache is None:
             return False
         copy = self._cache.open(entry.shard)
         if copy is None:
-            self._cache.fill(entry.shard)
+            self._cache.request(entry.shard)
             return False
         copy.close()
         return True
 
-    def _cached(self, asked: Asked, scratch: Scratch) -> memoryview:
+    def _cached(self, asked: Request, scratch: Scratch) -> memoryview:
         """From the copy in the cache, or from the store if it has gone meanwhile."""
         copy = cast(Cache, self._cache).open(asked.entry.shard)
         if copy is None:

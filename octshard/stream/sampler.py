@@ -41,13 +41,13 @@ class Domain:
 
 
 @dataclass(frozen=True)
-class Order:
+class SamplerConfig:
     """What decides the order."""
 
     seed: int
     domains: tuple[Domain, ...]  # one: every sample once per epoch; several: each at its share
     lanes: int  # wanted; `lane_count` says how many there are
-    shuffle_window: int  # samples
+    shuffle_block_size: int  # samples
 
     @property
     def samples(self) -> int:
@@ -55,7 +55,7 @@ class Order:
         return sum(domain.samples for domain in self.domains)
 
 
-class Draw(NamedTuple):
+class BatchSamples(NamedTuple):
     """One reader's part of one batch: its sample numbers, the pass over its domain that each belongs to
     (without mixing: the epoch), and the position after the batch.
     """
@@ -65,7 +65,7 @@ class Draw(NamedTuple):
     position: StreamPosition
 
 
-def unmixed(samples_per_shard: Sequence[int]) -> tuple[Domain, ...]:
+def single_domain(samples_per_shard: Sequence[int]) -> tuple[Domain, ...]:
     """All shards as the one domain of an order in which every sample comes once per epoch."""
     first = np.concatenate([[0], np.cumsum(samples_per_shard)[:-1]]).astype(int).tolist()
     return (Domain("", tuple(zip(first, samples_per_shard, strict=True))),)
@@ -76,17 +76,17 @@ def lane_count(samples: int, lanes: int) -> int:
     return 1 << max(0, min(lanes, samples // 8).bit_length() - 1)
 
 
-def lanes_of(order: Order) -> int:
+def lanes_of(order: SamplerConfig) -> int:
     """Lanes of an order: as many as its smallest domain can fill."""
     return lane_count(min(domain.samples for domain in order.domains), order.lanes)
 
 
-def epoch_length(order: Order) -> int:
+def epoch_length(order: SamplerConfig) -> int:
     """Samples seen in every epoch: as many as there are, but for fewer than the lanes."""
     return order.samples // lanes_of(order) * lanes_of(order)
 
 
-def shares(order: Order) -> np.ndarray:
+def domain_quotas(order: SamplerConfig) -> np.ndarray:
     """(lanes, domains): how many samples of each domain a lane takes in every epoch.
 
     Whole numbers nearest to the weights over all lanes together (largest remainders, Hamilton); what a lane
@@ -103,7 +103,7 @@ def shares(order: Order) -> np.ndarray:
     return found_LK
 
 
-def epoch_samples(order: Order, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+def epoch_samples(order: SamplerConfig, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     """(sample numbers, passes) of one epoch in the order in which they are seen: `epoch_length` of each.
 
     Without mixing no number comes twice and the pass is the epoch. With it every lane goes through its part
@@ -113,7 +113,7 @@ def epoch_samples(order: Order, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     if len(order.domains) == 1:
         samples_LP = _pass_LP(order, 0, epoch)
         return samples_LP.T.ravel(), np.full(samples_LP.size, epoch)
-    shares_LK = shares(order)
+    shares_LK = domain_quotas(order)
     samples_LP = np.empty((lanes, order.samples // lanes), np.int64)
     passes_LP = np.empty_like(samples_LP)
     for at, domain in enumerate(order.domains):
@@ -132,7 +132,7 @@ def epoch_samples(order: Order, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     return samples_LP.T.ravel(), passes_LP.T.ravel()
 
 
-def substitute(order: Order, sample: int, which_pass: int, attempt: int) -> int:
+def substitute(order: SamplerConfig, sample: int, which_pass: int, attempt: int) -> int:
     """Another sample of the same lane and pass, to stand in for one that cannot be read."""
     for at, domain in enumerate(order.domains):
         if any(first <= sample < first + count for first, count in domain.shards):
@@ -145,7 +145,7 @@ def substitute(order: Order, sample: int, which_pass: int, attempt: int) -> int:
     raise UsageError(f"stream: no other sample in the lane of sample {sample} of pass {which_pass}, want one")
 
 
-def check_readers(order: Order, batch: int, readers: int) -> None:
+def check_readers(order: SamplerConfig, batch: int, readers: int) -> None:
     """UsageError unless `readers` divides batch and lanes, and no domain is empty or without a share."""
     for domain in order.domains:
         if domain.samples == 0:
@@ -163,7 +163,7 @@ def check_readers(order: Order, batch: int, readers: int) -> None:
             f"lanes of {least.samples} samples; give data.lanes >= {readers} and at least {8 * readers} "
             f"samples{' in every domain' if len(order.domains) > 1 else ''}"
         )
-    unseen = np.nonzero(shares(order).sum(axis=0) == 0)[0]
+    unseen = np.nonzero(domain_quotas(order).sum(axis=0) == 0)[0]
     if len(unseen):
         domain = order.domains[unseen[0]]
         raise UsageError(
@@ -172,7 +172,9 @@ def check_readers(order: Order, batch: int, readers: int) -> None:
         )
 
 
-def draws(order: Order, start: StreamPosition, batch: int, reader: int, readers: int) -> Iterator[Draw]:
+def batch_samples(
+    order: SamplerConfig, start: StreamPosition, batch: int, reader: int, readers: int
+) -> Iterator[BatchSamples]:
     """Without end: what `reader` of `readers` takes of each global batch of `batch` samples, from `start` on.
 
     A batch may cross from one epoch into the next.
@@ -195,10 +197,12 @@ def draws(order: Order, start: StreamPosition, batch: int, reader: int, readers:
             parts.append(part_2S)
             wanted, seen = wanted - part_2S.shape[1], seen + part_2S.shape[1]
         samples_B, passes_B = np.concatenate(parts, axis=1)[:, reader::readers]
-        yield Draw(samples_B, passes_B, StreamPosition(epoch, seen))
+        yield BatchSamples(samples_B, passes_B, StreamPosition(epoch, seen))
 
 
-def table_draws(samples: int, batch: int, reader: int, readers: int) -> Iterator[tuple[np.ndarray, int]]:
+def sequential_batches(
+    samples: int, batch: int, reader: int, readers: int
+) -> Iterator[tuple[np.ndarray, int]]:
     """Every sample once in table order, for evaluation: (numbers_B, how many of them are real).
 
     All readers yield equally many batches of equal size; what is missing at the end repeats the last sample.
@@ -220,15 +224,15 @@ def _apportioned(places: int, weights: np.ndarray) -> np.ndarray:
     return found
 
 
-def _pattern(order: Order, epoch: int, lane: int, shares_LK: np.ndarray) -> np.ndarray:
+def _pattern(order: SamplerConfig, epoch: int, lane: int, shares_LK: np.ndarray) -> np.ndarray:
     """(P,) which domain each place of a lane takes its sample from."""
     domains = np.repeat(np.arange(shares_LK.shape[1]), shares_LK[lane])
     return rng_for(order.seed, "mix", epoch, lane).permutation(domains)
 
 
-def _pass_LP(order: Order, domain: int, which: int) -> np.ndarray:
+def _pass_LP(order: SamplerConfig, domain: int, which: int) -> np.ndarray:
     """(lanes, run) sample numbers of one pass over a domain: its shards permuted, laid end to end, cut into
-    runs, and permuted within each block of `shuffle_window`.
+    runs, and permuted within each block of `shuffle_block_size`.
     """
     lanes, whole = lanes_of(order), order.domains[domain]
     about = (order.seed, which) if len(order.domains) == 1 else (order.seed, whole.name, which)
@@ -237,8 +241,8 @@ def _pass_LP(order: Order, domain: int, which: int) -> np.ndarray:
     laid = np.concatenate([np.arange(first, first + n) for first, n in (whole.shards[i] for i in shards)])
     lanes_LP = laid[: lanes * run].reshape(lanes, run).copy()
     for lane in range(lanes):
-        for block, start in enumerate(range(0, run, order.shuffle_window)):
-            part = lanes_LP[lane, start : start + order.shuffle_window]
+        for block, start in enumerate(range(0, run, order.shuffle_block_size)):
+            part = lanes_LP[lane, start : start + order.shuffle_block_size]
             if len(part) > 1:
                 rng_for(*about, lane, block).shuffle(part)
     return lanes_LP

@@ -8,11 +8,11 @@ import numpy as np
 
 from octshard.config.train import TrainConfig
 from octshard.stream import sampler
-from octshard.stream.index import Table, order_of
-from octshard.stream.sampler import Order
+from octshard.stream.index import SampleIndex, sampler_config
+from octshard.stream.sampler import SamplerConfig
 
 
-class Part(NamedTuple):
+class DomainShare(NamedTuple):
     """A domain in an epoch. passes: how often each of its samples comes, on average."""
 
     name: str
@@ -22,7 +22,7 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Simulated:
+class EpochSimulation:
     """One epoch on `readers` readers, before anything is read."""
 
     lanes: int
@@ -30,7 +30,7 @@ class Simulated:
     left_out: int  # samples that this epoch does not see; others the next time
     batches: int  # whole ones
     fitting: tuple[int, ...]  # numbers of readers that divide lanes and batch
-    parts: tuple[Part, ...]
+    parts: tuple[DomainShare, ...]
     rank_correlation: float  # of the order of storage and that of the epoch
     spread: float  # std of a device's count per batch / that of independent draws; 0 with one device
     together: float  # pairs of one participant in a batch / those of a uniform draw
@@ -38,14 +38,14 @@ class Simulated:
     block_bytes: int  # of one shuffled block of every lane of a reader
 
 
-def simulate(table: Table, cfg: TrainConfig, batch: int, readers: int) -> Simulated:
+def simulate(table: SampleIndex, cfg: TrainConfig, batch: int, readers: int) -> EpochSimulation:
     """The first epoch of `table`; UsageError if `readers` do not fit it."""
-    given = order_of(table, cfg)
+    given = sampler_config(table, cfg)
     sampler.check_readers(given, batch, readers)
     samples, _ = sampler.epoch_samples(given, 0)
     nbytes = np.asarray([entry.stop - entry.start for entry in table.entries], np.int64)
     lanes = sampler.lanes_of(given)
-    return Simulated(
+    return EpochSimulation(
         lanes,
         len(samples),
         given.samples - len(set(samples.tolist())),
@@ -56,17 +56,17 @@ def simulate(table: Table, cfg: TrainConfig, batch: int, readers: int) -> Simula
         _spread(table, samples, batch),
         _together(table, samples, batch),
         int(nbytes[samples].sum()) // readers,
-        int(nbytes.mean() * min(cfg.data.shuffle_window, len(samples) // lanes) * lanes) // readers,
+        int(nbytes.mean() * min(cfg.data.shuffle_block_size, len(samples) // lanes) * lanes) // readers,
     )
 
 
-def _parts(given: Order, samples: np.ndarray) -> tuple[Part, ...]:
+def _parts(given: SamplerConfig, samples: np.ndarray) -> tuple[DomainShare, ...]:
     parts = []
     for domain in given.domains:
         taken = sum(
             int(((samples >= first) & (samples < first + count)).sum()) for first, count in domain.shards
         )
-        parts.append(Part(domain.name or "all", domain.samples, taken, taken / domain.samples))
+        parts.append(DomainShare(domain.name or "all", domain.samples, taken, taken / domain.samples))
     return tuple(parts)
 
 
@@ -84,7 +84,7 @@ def _batched(values: Sequence[str], samples: np.ndarray, batch: int) -> np.ndarr
     return np.asarray(number)[samples[:whole]].reshape(-1, batch)
 
 
-def _spread(table: Table, samples: np.ndarray, batch: int) -> float:
+def _spread(table: SampleIndex, samples: np.ndarray, batch: int) -> float:
     device_BX = _batched([entry.row.device for entry in table.entries], samples, batch)
     found = []
     for one in np.unique(device_BX):
@@ -95,7 +95,7 @@ def _spread(table: Table, samples: np.ndarray, batch: int) -> float:
     return float(np.mean(found)) if found else 0.0
 
 
-def _together(table: Table, samples: np.ndarray, batch: int) -> float:
+def _together(table: SampleIndex, samples: np.ndarray, batch: int) -> float:
     person_BX = _batched([entry.row.participant for entry in table.entries], samples, batch)
     if not person_BX.size:
         return 1.0

@@ -16,7 +16,7 @@ from torch import nn
 from octshard.config import fields
 from octshard.config.load import save
 from octshard.config.train import TrainConfig
-from octshard.models.checkpoint import FOLDER, FORMAT, Record, records, write
+from octshard.models.checkpoint import FOLDER, FORMAT, CheckpointInfo, records, write
 from octshard.storage import store
 from octshard.stream.sampler import StreamPosition
 
@@ -34,7 +34,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
 
 
-def payload_of(state: TrainState, cfg: TrainConfig, data: Mapping[str, Any]) -> dict[str, Any]:
+def state_payload(state: TrainState, cfg: TrainConfig, data: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint holds: tensors and plain values only. `data` says what was streamed."""
     return {
         "format": FORMAT,
@@ -61,7 +61,7 @@ def restore(payload: Mapping[str, Any], state: TrainState) -> None:
     state.position = StreamPosition(*payload["position"])
 
 
-class Saver:
+class Checkpointer:
     """Writes one payload at a time, in the background; its error comes out of the next `save` or of the
     end.
     """
@@ -69,14 +69,14 @@ class Saver:
     def __init__(self, out: str, keep_last: int) -> None:
         self._out, self._keep_last = out, keep_last
         self._pool = ThreadPoolExecutor(1, "checkpoint")
-        self._running: Future[Record] | None = None
+        self._running: Future[CheckpointInfo] | None = None
 
     def save(self, payload: Mapping[str, Any], val_loss: float | None, *, milestone: bool) -> None:
         """Begins to write `payload`, whose tensors must be nobody else's; waits for the one before."""
         self.wait()
         self._running = self._pool.submit(self._write, payload, val_loss, milestone)
 
-    def wait(self) -> Record | None:
+    def wait(self) -> CheckpointInfo | None:
         """Until what was begun stands; None if nothing was. Raises what its writing raised."""
         running, self._running = self._running, None
         return running.result() if running else None
@@ -85,16 +85,16 @@ class Saver:
         """Lets a write that goes on finish; the error of one is raised by `wait`, not here."""
         self._pool.shutdown()
 
-    def _write(self, payload: Mapping[str, Any], val_loss: float | None, milestone: bool) -> Record:
+    def _write(self, payload: Mapping[str, Any], val_loss: float | None, milestone: bool) -> CheckpointInfo:
         record = write(self._out, payload, val_loss, milestone=milestone)
         prune(self._out, self._keep_last)
         return record
 
 
 @contextmanager
-def saving(out: str, keep_last: int) -> Iterator[Saver]:
+def open_checkpointer(out: str, keep_last: int) -> Iterator[Checkpointer]:
     """A Saver; leaving the block well waits until everything stands."""
-    saver = Saver(out, keep_last)
+    saver = Checkpointer(out, keep_last)
     try:
         yield saver
         saver.wait()
@@ -102,7 +102,7 @@ def saving(out: str, keep_last: int) -> Iterator[Saver]:
         saver.close()
 
 
-def kept(found: Sequence[Record], keep_last: int) -> set[str]:
+def retained(found: Sequence[CheckpointInfo], keep_last: int) -> set[str]:
     """Names to keep: the last one and `keep_last` before it, the best by validation loss, the milestones."""
     keep = {record.name for record in found[-1 - keep_last :]} | {r.name for r in found if r.milestone}
     judged = [record for record in found if record.val_loss is not None]
@@ -112,19 +112,19 @@ def kept(found: Sequence[Record], keep_last: int) -> set[str]:
 
 
 def prune(out: str, keep_last: int) -> None:
-    """Removes what `kept` does not name, the record first, so that a cut never looks like damage."""
+    """Removes what `retained` does not name, the record first, so that a cut never looks like damage."""
     found = records(out)
-    keep = kept(found, keep_last)
+    keep = retained(found, keep_last)
     for record in found:
         if record.name not in keep:
             store.remove(store.join(out, FOLDER, record.name + ".json"))
             store.remove(store.join(out, FOLDER, record.name + ".pt"))
 
 
-def sweep(out: str) -> None:
+def remove_incomplete(out: str) -> None:
     """Under the lock: removes what killed runs left, half-written files and weights without a record."""
     folder = store.join(out, FOLDER)
-    store.sweep(folder)
+    store.remove_partials(folder)
     names = set(store.list_names(folder))
     for name in names:
         if name.endswith(".pt") and name.removesuffix(".pt") + ".json" not in names:

@@ -22,7 +22,7 @@ WANDB_ID = "wandb-id.txt"
 Values = Mapping[str, Any]
 
 
-class Log:
+class MetricsLog:
     """Appends lines; local ones are flushed one by one, a remote file is put whole at every `flush`."""
 
     def __init__(self, url: str, lines: list[str], wandb_run: Any) -> None:
@@ -57,26 +57,26 @@ class Log:
             self._wandb.finish()
 
 
-def silent() -> Log:
+def null_log() -> MetricsLog:
     """A Log that says nothing: for every process but the first."""
-    return Log("", [], None)
+    return MetricsLog("", [], None)
 
 
 @contextmanager
-def logging(cfg: TrainConfig, last_step: int) -> Iterator[Log]:
+def open_log(cfg: TrainConfig, last_step: int) -> Iterator[MetricsLog]:
     """The Log of run.out, cut back to lines of at most `last_step`; the W&B run of the same id is
     continued.
     """
     url = store.join(cfg.run.out, METRICS)
-    lines = cut_back(url, last_step)
-    log = Log(url, lines, _open_wandb(cfg))
+    lines = truncate_after(url, last_step)
+    log = MetricsLog(url, lines, _open_wandb(cfg))
     try:
         yield log
     finally:
         log.close()
 
 
-def cut_back(url: str, last_step: int) -> list[str]:
+def truncate_after(url: str, last_step: int) -> list[str]:
     """Rewrites a metrics file without lines after `last_step` and without a torn last line; returns what
     stays.
     """

@@ -9,14 +9,14 @@ from octshard.config.train import TrainConfig
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
 from octshard.stream import loader, sampler
-from octshard.stream.batch import Share
-from octshard.stream.index import Table, order_of
+from octshard.stream.batch import RankSlice
+from octshard.stream.index import SampleIndex, sampler_config
 from octshard.train import optim
 from octshard.train.objectives import masks
 
 LEAST = {  # what whole numbers may not fall below
     "run": {"global_batch": 1, "per_device_batch": 1, "log_every_steps": 1, "keep_last": 0, "val_samples": 0},
-    "data": {"lanes": 1, "shuffle_window": 1, "threads": 1, "connections": 1, "max_substitutes": 0},
+    "data": {"lanes": 1, "shuffle_block_size": 1, "threads": 1, "connections": 1, "max_substitutes": 0},
 }
 MILESTONES = 4  # checkpoints kept for good: one at each quarter of the run
 
@@ -25,22 +25,22 @@ class Plan(NamedTuple):
     """Samples, but for `steps` and `accumulation`."""
 
     steps: int
-    epoch: int  # samples of one pass
+    samples_per_epoch: int  # samples of one pass
     length: optim.Length
-    share: Share  # of one micro-batch
+    share: RankSlice  # of one micro-batch
     accumulation: int  # micro-batches of one step
     checkpoint_every: int
 
 
-def make(cfg: TrainConfig, table: Table, backend: Backend) -> Plan:
+def make_plan(cfg: TrainConfig, table: SampleIndex, backend: Backend) -> Plan:
     """The plan of `cfg` over `table` on all devices of `backend`."""
     run = cfg.run
     _check(cfg)
-    micro = run.per_device_batch * backend.devices
+    micro = run.per_device_batch * backend.device_count
     if run.global_batch % micro:
         raise UsageError(
             f"run.global_batch={run.global_batch}: not a multiple of run.per_device_batch="
-            f"{run.per_device_batch} x {backend.devices} devices = {micro}"
+            f"{run.per_device_batch} x {backend.device_count} devices = {micro}"
         )
     if not table.entries:
         raise UsageError(
@@ -49,8 +49,8 @@ def make(cfg: TrainConfig, table: Table, backend: Backend) -> Plan:
             f"objective.masks, or add shards"
         )
     loader.check(cfg)
-    stream_order = order_of(table, cfg)
-    sampler.check_readers(stream_order, micro, backend.processes)
+    stream_order = sampler_config(table, cfg)
+    sampler.check_readers(stream_order, micro, backend.process_count)
     epoch = sampler.epoch_length(stream_order)
     wanted = run.samples_budget if run.samples_budget is not None else round((run.epochs or 0.0) * epoch)
     steps = -(-wanted // run.global_batch)
@@ -60,11 +60,11 @@ def make(cfg: TrainConfig, table: Table, backend: Backend) -> Plan:
         )
     length = optim.Length(round(cfg.optim.warmup_epochs * epoch), steps * run.global_batch)
     every = max(1, round(run.checkpoint_every_epochs * epoch))
-    share = Share(micro, backend.process, backend.processes)
+    share = RankSlice(micro, backend.process_index, backend.process_count)
     return Plan(steps, epoch, length, share, run.global_batch // micro, every)
 
 
-def is_due(plan: Plan, before: int, after: int) -> bool:
+def checkpoint_due(plan: Plan, before: int, after: int) -> bool:
     """True if a checkpoint threshold lies between two counts of samples seen, or the run ends at the
     second.
     """
@@ -73,12 +73,12 @@ def is_due(plan: Plan, before: int, after: int) -> bool:
 
 def is_milestone(plan: Plan, before: int, after: int) -> bool:
     """True if a checkpoint is due at `after`, the first at or past a quarter of the run."""
-    step = plan.share.batch * plan.accumulation
+    step = plan.share.global_batch * plan.accumulation
     last = (
         -(-(before // plan.checkpoint_every * plan.checkpoint_every) // step) * step
     )  # where the last one stood
     quarters = [seen * MILESTONES // plan.length.total for seen in (last, after)]
-    return is_due(plan, before, after) and quarters[0] != quarters[1]
+    return checkpoint_due(plan, before, after) and quarters[0] != quarters[1]
 
 
 def check_least(cfg: TrainConfig) -> None:

@@ -20,7 +20,7 @@ COLLAPSED_RANK = 2.0  # effective; features along one line have rank 1 whatever 
 COLLAPSED_STD = 1e-3  # of layer-normed features, whose own scale is 1
 
 
-class Watch(NamedTuple):
+class StepOutputs(NamedTuple):
     """What a step leaves on the device. sums_2: losses and non-finite steps, summed since the last look."""
 
     sums_2: Tensor
@@ -29,7 +29,7 @@ class Watch(NamedTuple):
     pooled_BF: Tensor
 
 
-class Recent:
+class LogWindow:
     """Since the last look: how many steps were made, what was in them, and where the time went."""
 
     def __init__(self, most: int) -> None:
@@ -63,20 +63,20 @@ class Recent:
         }
 
 
-def fresh(backend: Backend) -> Tensor:
+def zero_sums(backend: Backend) -> Tensor:
     """sums_2 of a new window."""
     return backend.replicate(torch.zeros(2))
 
 
-def bad_number(loss: Tensor, norm: Tensor) -> Tensor:
+def nonfinite(loss: Tensor, norm: Tensor) -> Tensor:
     """1.0 if either is not finite, else 0.0; 0-d on the device."""
     return 1.0 - (torch.isfinite(loss) & torch.isfinite(norm)).float()
 
 
-def read(watch: Watch, steps: int, backend: Backend) -> dict[str, float]:
+def read(watch: StepOutputs, steps: int, backend: Backend) -> dict[str, float]:
     """Loss (mean over `steps` steps and all processes) and the collapse watch. Waits for the device."""
     sums_3 = torch.cat([watch.sums_2, torch.ones_like(watch.sums_2[:1])])  # the last counts who was summed
-    total_3, host = backend.fetch((backend.total(sums_3), watch))
+    total_3, host = backend.to_host((backend.all_reduce_sum(sums_3), watch))
     return {
         "loss": float(total_3[0] / total_3[2]) / steps,
         "grad_norm": float(host.norm),
@@ -86,23 +86,23 @@ def read(watch: Watch, steps: int, backend: Backend) -> dict[str, float]:
     }
 
 
-def counted(backend: Backend) -> dict[str, int]:
+def compile_counts(backend: Backend) -> dict[str, int]:
     """XLA's compiles and operators that fell back to the host, since the process began; {} elsewhere."""
     counters = backend.counters()
     fallbacks = sum(n for name, n in counters.items() if name.startswith("aten::"))
     return {"compiles": counters["compiles"], "fallbacks": fallbacks} if counters else {}
 
 
-def raise_if_bad(watch: Watch, step: int, recent: Recent, backend: Backend) -> None:
+def raise_if_nonfinite(watch: StepOutputs, step: int, recent: LogWindow, backend: Backend) -> None:
     """OctshardError if a loss or gradient since the last look was not finite. Waits for the device."""
-    bad = int(backend.fetch(watch.sums_2)[1])
+    bad = int(backend.to_host(watch.sums_2)[1])
     if not bad:
         return
     first = step - bad + 1  # weights that are once not finite stay so, and so does the loss
     raise OctshardError(
         f"step {first}: loss or gradient is not finite, want numbers; its volumes: "
-        f"{named(recent.keys_of(first))}. Nothing was saved since; look at them, lower optim.base_lr, or try "
-        f"run.precision=fp32"
+        f"{shorten_keys(recent.keys_of(first))}. Nothing was saved since; look at them, lower optim.base_lr, "
+        f"or try run.precision=fp32"
     )
 
 
@@ -116,7 +116,7 @@ def collapse_line(metrics: dict[str, Any]) -> str | None:
     )
 
 
-def named(keys: Sequence[str]) -> str:
+def shorten_keys(keys: Sequence[str]) -> str:
     """At most NAMED_KEYS of them, and how many more there are."""
     more = f" and {len(keys) - NAMED_KEYS} more" if len(keys) > NAMED_KEYS else ""
     return ", ".join(keys[:NAMED_KEYS]) + more

@@ -19,15 +19,15 @@ from octshard.devices import prefetch, select
 from octshard.devices.backend import Backend, put
 from octshard.errors import UsageError
 from octshard.imaging.volume import product
-from octshard.report.numbers import counted
+from octshard.report.numbers import pluralize
 from octshard.storage import store
 from octshard.stream import loader, read, sampler
-from octshard.stream.batch import Batch, Say, Share, Way
-from octshard.stream.index import Entry, Table, open_table, order_of
+from octshard.stream.batch import Batch, BatchTransform, RankSlice, Say
+from octshard.stream.index import SampleIndex, SampleRef, load_index, sampler_config
 from octshard.stream.read import Scratch
-from octshard.stream.read_ahead import Asked, Reading
+from octshard.stream.read_ahead import ReadAhead, Request
 from octshard.stream.sampler import StreamPosition
-from octshard.stream.simulate import Simulated, simulate
+from octshard.stream.simulate import EpochSimulation, simulate
 from octshard.train import plan
 from octshard.train.objectives import masks
 
@@ -49,8 +49,8 @@ def lines(cfg: TrainConfig, readers: int, devices: int, seconds: float) -> Itera
     loader.check(cfg)
     plan.check_least(cfg)
     with contextlib.closing(select.open_backend(cfg.run)) as backend:
-        batch = cfg.run.per_device_batch * (devices or backend.devices * readers)
-        table = open_table(cfg, "train", masks.needed_tokens(cfg))
+        batch = cfg.run.per_device_batch * (devices or backend.device_count * readers)
+        table = load_index(cfg, "train", masks.needed_tokens(cfg))
         if not table.entries:
             raise UsageError(f"data.shards={list(cfg.data.shards)}: 0 usable train samples, want some")
         simulated = simulate(table, cfg, batch, readers)
@@ -60,7 +60,7 @@ def lines(cfg: TrainConfig, readers: int, devices: int, seconds: float) -> Itera
         rates: list[Rate] = []
         said: list[str] = []
         megabytes = float(np.mean([entry.stop - entry.start for entry in table.entries])) / 1e6
-        for rate in measure(table, cfg, Share(batch, 0, readers), backend, (seconds, said.append)):
+        for rate in measure(table, cfg, RankSlice(batch, 0, readers), backend, (seconds, said.append)):
             rates.append(rate)
             yield (
                 f"{rate.stage:<8}{rate.volumes_per_s:>10.1f} volumes/s"
@@ -76,24 +76,24 @@ def lines(cfg: TrainConfig, readers: int, devices: int, seconds: float) -> Itera
 
 
 def measure(
-    table: Table, cfg: TrainConfig, share: Share, backend: Backend, how: tuple[float, Say]
+    table: SampleIndex, cfg: TrainConfig, share: RankSlice, backend: Backend, how: tuple[float, Say]
 ) -> Iterator[Rate]:
     """The stages one by one, each for about how[0] seconds, then the whole stream; how[1] hears its lines."""
     seconds, say = how
-    drawn = sampler.draws(
-        order_of(table, cfg), StreamPosition(0, 0), share.batch, share.reader, share.readers
+    drawn = sampler.batch_samples(
+        sampler_config(table, cfg), StreamPosition(0, 0), share.global_batch, share.rank, share.world_size
     )
     entries = [
         table.entries[sample]
-        for one in itertools.islice(drawn, -(-HELD * share.readers // share.batch) + 1)
+        for one in itertools.islice(drawn, -(-HELD * share.world_size // share.global_batch) + 1)
         for sample in one.samples_B.tolist()
     ]
     yield _reading(table, cfg, share, seconds)
     yield _unpacking(entries[:HELD], cfg, seconds)
     if (sending := _sending(cfg, share, backend, seconds)) is not None:
         yield sending
-    way: Way[Batch] = Way(backend.stage, backend.empty, say)
-    batches = loader.training(table, cfg, share, StreamPosition(0, 0), way)
+    way: BatchTransform[Batch] = BatchTransform(backend.pin, backend.empty, say)
+    batches = loader.train_batches(table, cfg, share, StreamPosition(0, 0), way)
     yield _whole(batches, share, backend, seconds)
 
 
@@ -102,7 +102,7 @@ def bottleneck(rates: Sequence[Rate]) -> Rate:
     return min(rates[:-1], key=lambda rate: rate.volumes_per_s)
 
 
-def advice(slowest: Rate, simulated: Simulated, table: Table, cfg: TrainConfig) -> str:
+def advice(slowest: Rate, simulated: EpochSimulation, table: SampleIndex, cfg: TrainConfig) -> str:
     """What to change first."""
     remote = any(store.is_remote(entry.shard.url) for entry in table.entries[:1])
     if slowest.stage == "unpack":
@@ -113,17 +113,17 @@ def advice(slowest: Rate, simulated: Simulated, table: Table, cfg: TrainConfig) 
         return (
             f"a shuffled block of every lane is {simulated.block_bytes / 1e9:.1f} GB, more than "
             f"data.read_ahead_bytes={cfg.data.read_ahead_bytes / 1e9:.1f} GB: raise it, set data.cache_dir, "
-            f"or lower data.shuffle_window or data.lanes, so that requests grow to 14-20 MB"
+            f"or lower data.shuffle_block_size or data.lanes, so that requests grow to 14-20 MB"
         )
     return f"raise data.connections={cfg.data.connections}" if remote else "use a faster disk"
 
 
-def _told(found: Simulated, table: Table, cfg: TrainConfig, readers: int) -> Iterator[str]:
+def _told(found: EpochSimulation, table: SampleIndex, cfg: TrainConfig, readers: int) -> Iterator[str]:
     yield (
-        f"{counted(len(table.entries), 'volume')} in {counted(len(table.samples_per_shard), 'shard')}"
+        f"{pluralize(len(table.entries), 'volume')} in {pluralize(len(table.samples_per_shard), 'shard')}"
         f"{f', {len(table.left_out)} too small and left out' if table.left_out else ''}; "
-        f"{counted(found.lanes, 'lane')}; an epoch has {counted(found.epoch, 'sample')} in "
-        f"{counted(found.batches, 'whole batch', 'whole batches')}"
+        f"{pluralize(found.lanes, 'lane')}; an epoch has {pluralize(found.epoch, 'sample')} in "
+        f"{pluralize(found.batches, 'whole batch', 'whole batches')}"
     )
     yield f"seen by no reader in the first epoch, others in the next: {found.left_out}"
     yield f"numbers of readers that give this same order: {', '.join(map(str, found.fitting))}"
@@ -138,41 +138,41 @@ def _told(found: Simulated, table: Table, cfg: TrainConfig, readers: int) -> Ite
     yield f"pairs of one participant in a batch: {found.together:.2f} times as in a uniform draw"
     held = cfg.data.read_ahead_bytes + cfg.data.prefetch_bytes
     yield (
-        f"each of {counted(readers, 'reader')} reads {found.reader_bytes / 1e9:.1f} GB per epoch and holds "
+        f"each of {pluralize(readers, 'reader')} reads {found.reader_bytes / 1e9:.1f} GB per epoch and holds "
         f"up to {held / 1e9:.1f} GB; a shuffled block of all its lanes is {found.block_bytes / 1e9:.1f} GB"
     )
 
 
-def _reading(table: Table, cfg: TrainConfig, share: Share, seconds: float) -> Rate:
+def _reading(table: SampleIndex, cfg: TrainConfig, share: RankSlice, seconds: float) -> Rate:
     """The bytes alone, in the order, with the read-ahead and on the threads of the stream."""
-    most = loader.most_planned(cfg)
-    drawn = sampler.draws(
-        order_of(table, cfg), StreamPosition(0, 0), share.batch, share.reader, share.readers
+    most = loader.max_requested(cfg)
+    drawn = sampler.batch_samples(
+        sampler_config(table, cfg), StreamPosition(0, 0), share.global_batch, share.rank, share.world_size
     )
     entries = (table.entries[sample] for one in drawn for sample in one.samples_B.tolist())
     scratches = [Scratch() for _ in range(cfg.data.threads)]
-    asked: deque[Asked] = deque()
+    asked: deque[Request] = deque()
     with (
         ThreadPoolExecutor(cfg.data.threads) as pool,
-        contextlib.closing(Reading(cfg.data.connections, None)) as open_reading,
+        contextlib.closing(ReadAhead(cfg.data.connections, None)) as open_reading,
     ):
 
-        def take(one: Asked, scratch: Scratch) -> None:
-            open_reading.take(one, scratch)
-            open_reading.done(one)
+        def take(one: Request, scratch: Scratch) -> None:
+            open_reading.result(one, scratch)
+            open_reading.release(one)
 
         def act() -> int:
             while len(asked) < len(scratches) or (
                 len(asked) < most and open_reading.held < cfg.data.read_ahead_bytes
             ):
-                asked.append(open_reading.ask(next(entries)))
+                asked.append(open_reading.submit(next(entries)))
             list(pool.map(take, [asked.popleft() for _ in scratches], scratches))
             return len(scratches)
 
         return _rate("read", act, seconds)
 
 
-def _unpacking(entries: Sequence[Entry], cfg: TrainConfig, seconds: float) -> Rate:
+def _unpacking(entries: Sequence[SampleRef], cfg: TrainConfig, seconds: float) -> Rate:
     """Verification and decompression of slices that are in memory, on all threads."""
     slices = [bytes(read.read_now(entry, Scratch())) for entry in entries]
     turns = itertools.count()
@@ -181,7 +181,7 @@ def _unpacking(entries: Sequence[Entry], cfg: TrainConfig, seconds: float) -> Ra
         turn = next(turns) % len(entries)
         row, data = entries[turn].row, slices[turn]
         packed = shard.open_slice(data, row.key, row.xxh3, entries[turn].where)
-        room = scratch.room(product(packed.shape))
+        room = scratch.view(product(packed.shape))
         packed.unpack_into(np.frombuffer(room, np.uint8).reshape(packed.shape))
         return 1
 
@@ -190,30 +190,30 @@ def _unpacking(entries: Sequence[Entry], cfg: TrainConfig, seconds: float) -> Ra
         return _rate("unpack", lambda: sum(pool.map(unpack, scratches)), seconds)
 
 
-def _sending(cfg: TrainConfig, share: Share, backend: Backend, seconds: float) -> Rate | None:
+def _sending(cfg: TrainConfig, share: RankSlice, backend: Backend, seconds: float) -> Rate | None:
     """Batches to the device; None where the host is the device."""
     if backend.device.type == "cpu":
         return None
-    size = share.batch // share.readers
+    size = share.global_batch // share.world_size
     batch = backend.empty((size, *cfg.model.image_size))
 
     def act() -> int:
         there = put(backend, batch)
-        backend.fetch(there[:, 0, 0, 0])  # waits
+        backend.to_host(there[:, 0, 0, 0])  # waits
         return size
 
     return _rate("send", act, seconds)
 
 
-def _whole(batches: Generator[Batch, None, None], share: Share, backend: Backend, seconds: float) -> Rate:
+def _whole(batches: Generator[Batch, None, None], share: RankSlice, backend: Backend, seconds: float) -> Rate:
     """The stream as training has it, through the feeder, for a device that takes what it gets."""
-    with prefetch.feeding(batches, backend) as fed:
+    with prefetch.prefetch_to_device(batches, backend) as fed:
 
         def act() -> int:
             values = next(fed).device.voxels_BDHW
             if values.device.type != "cpu":
-                backend.fetch(values[:, 0, 0, 0])  # waits
-            return share.batch // share.readers
+                backend.to_host(values[:, 0, 0, 0])  # waits
+            return share.global_batch // share.world_size
 
         return _rate("stream", act, seconds)
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from octshard.dataset import tables
-from octshard.dataset.tables import Row, ShardInfo
+from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.errors import OctshardError, UsageError
 from octshard.storage import store
 
 
-def row(key: str, **changes: object) -> Row:
+def row(key: str, **changes: object) -> SampleRow:
     values: dict[str, object] = {
         "key": key, "participant": "1001", "device": "topcon_triton", "manufacturer": "Topcon",
         "model": "Triton", "protocol": "macula", "region": "Macula", "eye": "L", "split": "train",
         "source": f"a/{key}.dcm",
     }  # fmt: skip
-    return Row(**{**values, **changes})  # type: ignore[arg-type]
+    return SampleRow(**{**values, **changes})  # type: ignore[arg-type]
 
 
 STORED = row(
@@ -161,7 +161,7 @@ def test_the_readme_explains_every_column() -> None:
     table = text.split("## samples.parquet", 1)[1].split("\n## ", 1)[0]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| ")]
     explained = {name.strip() for cell in cells for name in cell.split(",")}
-    assert {field.name for field in dataclasses.fields(Row)} == explained - {"column"}
+    assert {field.name for field in dataclasses.fields(SampleRow)} == explained - {"column"}
 
 
 def test_a_process_that_has_read_tables_ends_with_its_own_exit_code(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from octshard.config.train import TrainConfig
 from octshard.dataset import tables
 from octshard.demo import run
 from octshard.errors import OctshardError, UsageError
-from octshard.phantom.release import Wanted
+from octshard.phantom.release import ReleaseSpec
 from octshard.train.loop import Outcome
 
-WANTED = Wanted(participants=24, seed=1, scale=0.06, eyes=("R",), defects=True)
+WANTED = ReleaseSpec(participants=24, seed=1, scale=0.06, eyes=("R",), defects=True)
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def test_tensors_are_found_in_nested_values() -> None:
 def test_fetched_tensors_are_nobody_elses() -> None:
     backend = select.open_backend(RunConfig(device="cpu"))
     weight = torch.zeros(3, requires_grad=True)
-    copy = backend.fetch({"w": weight})["w"]
+    copy = backend.to_host({"w": weight})["w"]
     with torch.no_grad():
         weight += 1
     assert copy.tolist() == [0, 0, 0]

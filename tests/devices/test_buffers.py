@@ -1,50 +1,50 @@
-"""Buffers come back when nothing looks at them any more, and never before."""
+"""BufferPool come back when nothing looks at them any more, and never before."""
 
 import gc
 import threading
 
 import torch
 
-from octshard.devices.buffers import Buffers
+from octshard.devices.buffers import BufferPool
 
 
 def test_memory_is_used_again_once_nobody_holds_it() -> None:
-    buffers = Buffers()
-    first = buffers.take((2, 3, 4))
+    buffers = BufferPool()
+    first = buffers.empty((2, 3, 4))
     assert (first.shape, first.dtype) == ((2, 3, 4), torch.uint8)
     place = first.data_ptr()
-    second = buffers.take((2, 3, 4))
+    second = buffers.empty((2, 3, 4))
     assert second.data_ptr() != place
     del first
     gc.collect()
-    assert buffers.take((4, 6)).data_ptr() == place  # 24 bytes, whatever their shape
+    assert buffers.empty((4, 6)).data_ptr() == place  # 24 bytes, whatever their shape
 
 
 def test_a_view_a_numpy_array_or_a_storage_keeps_it() -> None:
-    buffers = Buffers()
+    buffers = BufferPool()
     for hold in (
         lambda t: t[1:],
         lambda t: t.numpy(),
         lambda t: t.untyped_storage(),
         lambda t: t.detach().view(torch.int8),
     ):
-        tensor = buffers.take((8,))
+        tensor = buffers.empty((8,))
         place = tensor.data_ptr()
         held = hold(tensor)
         del tensor
         gc.collect()
-        assert buffers.take((8,)).data_ptr() != place
+        assert buffers.empty((8,)).data_ptr() != place
         del held
         gc.collect()
 
 
 def test_threads_never_share_one() -> None:
-    buffers = Buffers()
+    buffers = BufferPool()
     clashes: list[int] = []
 
     def work(mark: int) -> None:
         for _ in range(300):
-            tensor = buffers.take((64,))
+            tensor = buffers.empty((64,))
             tensor.fill_(mark)
             if not bool((tensor == mark).all()):
                 clashes.append(mark)

@@ -9,7 +9,7 @@ import torch
 
 from octshard.config.train import RunConfig
 from octshard.devices import prefetch, select
-from octshard.devices.backend import Sent
+from octshard.devices.backend import Transfer
 
 CPU = select.open_backend(RunConfig(device="cpu"))
 
@@ -25,7 +25,7 @@ def counting(until: int, made: list[int], ended: threading.Event) -> Generator[t
 
 def test_all_come_in_order_on_the_host_and_on_the_device() -> None:
     ended = threading.Event()
-    with prefetch.feeding(counting(20, [], ended), CPU) as fed:
+    with prefetch.prefetch_to_device(counting(20, [], ended), CPU) as fed:
         assert [(int(one.host), int(one.device)) for one in fed] == [(n, n) for n in range(20)]
     assert ended.is_set()
 
@@ -34,7 +34,7 @@ def test_it_is_never_more_than_its_bound_ahead_and_closing_ends_it() -> None:
     made: list[int] = []
     ended = threading.Event()
     batches = counting(10**9, made, ended)  # held, so that nobody closes it but the feeder
-    with prefetch.feeding(batches, CPU) as fed:
+    with prefetch.prefetch_to_device(batches, CPU) as fed:
         for number in range(5):
             assert int(next(fed).device) == number
             assert len(made) <= number + 3  # two ahead
@@ -52,16 +52,16 @@ def test_an_error_comes_out_at_its_turn(where: str, monkeypatch: pytest.MonkeyPa
         yield 2
 
     class Failing:
-        def send(self, value: int) -> Sent[int]:
+        def to_device(self, value: int) -> Transfer[int]:
             if value == 2:
                 raise ZeroDivisionError("third")
-            return Sent(value)
+            return Transfer(value)
 
-        def receive(self, sent: Sent[int]) -> int:
+        def ready(self, sent: Transfer[int]) -> int:
             return sent.values
 
     backend: Any = Failing()
-    with prefetch.feeding(batches(), backend) as fed:
+    with prefetch.prefetch_to_device(batches(), backend) as fed:
         assert [next(fed).device, next(fed).device] == [0, 1]
         with pytest.raises(ZeroDivisionError, match="third"):
             next(fed)

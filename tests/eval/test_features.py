@@ -16,7 +16,7 @@ from octshard.stream.batch import Batch
 from octshard.stream.sampler import StreamPosition
 
 KEYS = ("a", "b", "c", "d", "e")
-WANTED = features.Wanted(KEYS, "tables")
+WANTED = features.FeatureRequest(KEYS, "tables")
 MODEL = ModelConfig([8, 32, 32], [4, 16, 16], width=24, depth=2, heads=2)
 
 
@@ -49,7 +49,7 @@ class Counting:
 
     def __init__(self, digest: str = "1", name: str = "x") -> None:
         self.calls = 0
-        self.source = features.Source(name, digest, self.values_of)
+        self.source = features.FeatureSource(name, digest, self.values_of)
 
     def values_of(self, given: Batch) -> np.ndarray:
         self.calls += 1
@@ -62,7 +62,7 @@ def never() -> Iterator[Batch]:
 
 def test_features_stand_at_their_keys_whatever_the_order(tmp_path):
     turned = [batch(("e", "a"), 2), batch(("d", "c"), 2), batch(("b", "b"), 1)]
-    found = features.gather([Counting().source], WANTED, str(tmp_path), lambda: turned)["x"]
+    found = features.extract([Counting().source], WANTED, str(tmp_path), lambda: turned)["x"]
     assert found.keys == KEYS
     np.testing.assert_array_equal(found.values_NF[:, 0], [ord(key) for key in KEYS])
     assert found.values_NF.dtype == np.float32
@@ -70,12 +70,12 @@ def test_features_stand_at_their_keys_whatever_the_order(tmp_path):
 
 def test_what_is_kept_is_not_computed_again(tmp_path):
     first, second, other = Counting(), Counting(), Counting(name="y")
-    made = features.gather([first.source], WANTED, str(tmp_path), batches)["x"]
-    kept = features.gather([second.source], WANTED, str(tmp_path), never)["x"]
+    made = features.extract([first.source], WANTED, str(tmp_path), batches)["x"]
+    kept = features.extract([second.source], WANTED, str(tmp_path), never)["x"]
     assert (first.calls, second.calls) == (3, 0)
     np.testing.assert_array_equal(made.values_NF, kept.values_NF)
     assert made.digest == kept.digest
-    features.gather([second.source, other.source], WANTED, str(tmp_path), batches)
+    features.extract([second.source, other.source], WANTED, str(tmp_path), batches)
     assert (second.calls, other.calls) == (0, 3)
 
 
@@ -83,14 +83,14 @@ def test_what_is_kept_is_not_computed_again(tmp_path):
     ("source", "wanted"),
     [
         (Counting("2"), WANTED),
-        (Counting(), features.Wanted(KEYS, "other tables")),
+        (Counting(), features.FeatureRequest(KEYS, "other tables")),
     ],
     ids=["checkpoint", "tables"],
 )
 def test_another_checkpoint_or_other_tables_are_computed(tmp_path, source, wanted):
-    features.gather([Counting().source], WANTED, str(tmp_path), batches)
+    features.extract([Counting().source], WANTED, str(tmp_path), batches)
     source.calls = 0
-    features.gather([source.source], wanted, str(tmp_path), batches)
+    features.extract([source.source], wanted, str(tmp_path), batches)
     assert source.calls == 3
 
 
@@ -98,7 +98,7 @@ def test_another_checkpoint_or_other_tables_are_computed(tmp_path, source, wante
     "damage", ["cut", "flipped", "keys", "shape", "digest", "dtype", "nan", "no npz", "empty"]
 )
 def test_a_stale_or_damaged_file_is_rejected_and_made_again(tmp_path, damage):
-    made = features.gather([Counting().source], WANTED, str(tmp_path), batches)["x"]
+    made = features.extract([Counting().source], WANTED, str(tmp_path), batches)["x"]
     (path,) = tmp_path.iterdir()
     data = path.read_bytes()
     keys, values_NF, digest = list(KEYS), made.values_NF.copy(), made.digest
@@ -121,7 +121,7 @@ def test_a_stale_or_damaged_file_is_rejected_and_made_again(tmp_path, damage):
         np.savez(path, keys=np.array(keys), values_NF=values_NF, digest=np.array(digest))
     assert features.read(str(path), KEYS, made.digest) is None
     again = Counting()
-    found = features.gather([again.source], WANTED, str(tmp_path), batches)["x"]
+    found = features.extract([again.source], WANTED, str(tmp_path), batches)["x"]
     assert again.calls == 3
     np.testing.assert_array_equal(found.values_NF, made.values_NF)
     assert features.read(str(path), KEYS, made.digest) is not None
@@ -129,19 +129,21 @@ def test_a_stale_or_damaged_file_is_rejected_and_made_again(tmp_path, damage):
 
 def test_a_failed_pass_keeps_nothing(tmp_path):
     with pytest.raises(OctshardError, match="1 scans never came, the first is e"):
-        features.gather([Counting().source], WANTED, str(tmp_path), lambda: [batch(("a", "b", "c", "d"), 4)])
+        features.extract([Counting().source], WANTED, str(tmp_path), lambda: [batch(("a", "b", "c", "d"), 4)])
     assert not list(tmp_path.iterdir())
 
 
 def test_numbers_that_are_not_finite_name_the_scan(tmp_path):
-    broken = features.Source("x", "1", lambda given: np.full((len(given.keys), 2), np.nan, np.float32))
+    broken = features.FeatureSource("x", "1", lambda given: np.full((len(given.keys), 2), np.nan, np.float32))
     with pytest.raises(OctshardError, match="scan a gave nan or inf"):
-        features.gather([broken], WANTED, str(tmp_path), batches)
+        features.extract([broken], WANTED, str(tmp_path), batches)
 
 
 def test_a_scan_listed_twice_is_an_error(tmp_path):
     with pytest.raises(OctshardError, match="scan a is listed twice"):
-        features.gather([Counting().source], features.Wanted(("a", "b", "a"), ""), str(tmp_path), batches)
+        features.extract(
+            [Counting().source], features.FeatureRequest(("a", "b", "a"), ""), str(tmp_path), batches
+        )
 
 
 def test_encoder_features_are_the_mean_over_tokens_that_hold_the_volume():
@@ -149,7 +151,7 @@ def test_encoder_features_are_the_mean_over_tokens_that_hold_the_volume():
     encoder = Encoder(MODEL)
     given = batch(("a", "b"), 2)
     backend = select.open_backend(RunConfig(device="cpu", precision="fp32"))
-    found = features.of_encoder("x", encoder, "1", backend).values_of(given)
+    found = features.encoder_source("x", encoder, "1", backend).values_of(given)
     for i in range(2):
         d, h, w = given.valid_B3[i].tolist()
         x = np.zeros((8, 32, 32), np.float32)
@@ -192,7 +194,7 @@ def test_intensity_features_by_a_second_way():
 def test_intensity_features_ignore_padding_and_survive_flat_and_small_volumes():
     given = batch(("a",), 1)
     d, h, w = given.valid_B3[0].tolist()
-    found = features.of_intensity("x").values_of(given)[0]
+    found = features.intensity_source("x").values_of(given)[0]
     np.testing.assert_array_equal(
         found, features.intensity_features(given.voxels_BDHW[0, :d, :h, :w].numpy())
     )

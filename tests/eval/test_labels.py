@@ -2,7 +2,7 @@
 
 import pytest
 
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
 from octshard.eval import labels
 
@@ -86,10 +86,10 @@ def test_a_table_that_is_none_gives_one_line(tmp_path, data, message):
         labels.read("", "x")
 
 
-def stored(people: dict[str, str], scans: int = 1) -> list[Row]:
+def stored(people: dict[str, str], scans: int = 1) -> list[SampleRow]:
     """Rows of `scans` scans for each participant -> split."""
     return [
-        Row(f"{name}-{i}", name, "topcon_triton", "", "", "", "", "L", split, "")
+        SampleRow(f"{name}-{i}", name, "topcon_triton", "", "", "", "", "L", split, "")
         for name, split in people.items()
         for i in range(scans)
     ]
@@ -112,7 +112,7 @@ SPLIT_OF = {
 
 def test_scans_are_joined_with_their_classes_and_the_others_counted():
     rows = stored(SPLIT_OF, scans=2)
-    chosen = labels.choose(KNOWN, rows)
+    chosen = labels.join(KNOWN, rows)
     assert chosen.classes == ("a", "b")
     assert chosen.dropped == {"no value in the column": 2, "participant not in the table": 2}
     for split, subset in chosen.subsets.items():
@@ -134,19 +134,19 @@ def test_scans_are_joined_with_their_classes_and_the_others_counted():
 )
 def test_too_few_people_give_one_line_with_the_counts(moved, message):
     with pytest.raises(OctshardError, match=message) as caught:
-        labels.choose(KNOWN, stored({**SPLIT_OF, **moved}))
+        labels.join(KNOWN, stored({**SPLIT_OF, **moved}))
     assert "labelled participants: train" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_no_scan_at_all_gives_one_line():
     with pytest.raises(OctshardError, match="train holds 0 classes"):
-        labels.choose(KNOWN, [])
+        labels.join(KNOWN, [])
 
 
 def test_a_participant_in_two_splits_is_an_error():
     with pytest.raises(OctshardError, match="participant 1: scans in train and test, want one split"):
-        labels.choose(KNOWN, stored(SPLIT_OF) + stored({"1": "test"}))
+        labels.join(KNOWN, stored(SPLIT_OF) + stored({"1": "test"}))
 
 
 @pytest.mark.realdata
@@ -155,7 +155,7 @@ def test_the_few_real_participants_give_one_line(realdata):
     known = labels.read(str(realdata / "participants.tsv"), "study_group")
     people = {"1001": "train", "4001": "train", "7001": "val", "7002": "test", "7004": "val"}
     with pytest.raises(OctshardError, match=r"labelled participants: train 2, val 2, test 1") as caught:
-        labels.choose(known, stored(people))
+        labels.join(known, stored(people))
     assert "\n" not in str(caught.value)
     with pytest.raises(OctshardError, match=r"want at least|want a categorical"):
-        labels.choose(labels.read(str(realdata / "participants.tsv"), "age"), stored(people))
+        labels.join(labels.read(str(realdata / "participants.tsv"), "age"), stored(people))

@@ -51,7 +51,7 @@ def eyes(tmp_path_factory) -> ProbeConfig:
                 voxels, key = scan(name, state, i), f"{name}-{i}"
                 stats = moments(histogram(voxels))._asdict()
                 data = shard.pack(key, stats, voxels, 1)
-                row = tables.Row(key, name, "made_up", "", "", "", "", "L", split, f"{key}.dcm")
+                row = tables.SampleRow(key, name, "made_up", "", "", "", "", "L", split, f"{key}.dcm")
                 mine.append(
                     dataclasses.replace(
                         row,
@@ -159,7 +159,7 @@ def test_both_files_are_written_and_agree(result, eyes):
 
 
 def test_a_second_run_reads_no_shard_and_says_the_same(result, eyes, monkeypatch):
-    monkeypatch.setattr(linear_probe.loader, "evaluation", lambda *_: pytest.fail("shards were read again"))
+    monkeypatch.setattr(linear_probe.loader, "eval_batches", lambda *_: pytest.fail("shards were read again"))
     assert linear_probe.linear_probe(eyes) == result
 
 
@@ -196,12 +196,12 @@ def test_progress_counts_every_scan(eyes, tmp_path):
 def test_a_test_set_without_a_class_is_scored_on_the_others(eyes):
     y = {"train": [0, 1, 2] * 4, "val": [0, 1, 2] * 4, "test": [0, 1] * 6}
     rows = [
-        tables.Row(f"{split}{i}", f"{split}{i}", "", "", "", "", "", "", split, "")
+        tables.SampleRow(f"{split}{i}", f"{split}{i}", "", "", "", "", "", "", split, "")
         for split, of in y.items()
         for i in range(len(of))
     ]
     class_of = {f"{split}{i}": c for split, of in y.items() for i, c in enumerate(of)}
-    chosen = labels.choose(labels.Labels("x", ("a", "b", "c"), class_of, frozenset()), rows)
+    chosen = labels.join(labels.Labels("x", ("a", "b", "c"), class_of, frozenset()), rows)
     values = {
         name: rng_for("values", name).normal(size=(len(rows), 5)) for name in ("pretrained", "random-init")
     }

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from octshard.eval import report
-from octshard.eval.labels import Count
+from octshard.eval.labels import SplitCounts
 from octshard.eval.report import Arm, Control, ProbeResult
 from octshard.eval.scores import METRICS, Estimate, Score
 
@@ -24,7 +24,7 @@ def made_up(**changes) -> ProbeResult:
         Arm(name, 24, 0.1, ((0.1, 0.7), (1.0, 0.6)), True, scored)
         for name in ("pretrained", "random-init", "raw-intensity")
     )
-    count = Count("test", 12, 9, dict.fromkeys(classes, 4))
+    count = SplitCounts("test", 12, 9, dict.fromkeys(classes, 4))
     result = ProbeResult(
         label="study_group",
         classes=classes,

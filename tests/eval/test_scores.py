@@ -11,12 +11,12 @@ from octshard.eval import scores
 from octshard.rng import rng_for
 
 
-def made_up(people: int, classes: int, seed: int) -> scores.Verdicts:
+def made_up(people: int, classes: int, seed: int) -> scores.Predictions:
     """Probabilities rounded to tenths, so that ties are common."""
     rng = rng_for("verdicts", people, classes, seed)
     p_PC = np.round(rng.dirichlet(np.ones(classes), people), 1) + 1e-3
     y_P = np.r_[np.arange(classes), rng.integers(classes, size=people - classes)]
-    return scores.Verdicts(tuple(map(str, range(people))), p_PC / p_PC.sum(axis=1, keepdims=True), y_P)
+    return scores.Predictions(tuple(map(str, range(people))), p_PC / p_PC.sum(axis=1, keepdims=True), y_P)
 
 
 def test_probabilities_are_averaged_per_participant():
@@ -68,7 +68,7 @@ def test_a_resample_scores_as_scikit_learn_does_on_the_repeated_participants(see
 
 def test_by_hand():
     p_PC = np.array([[0.95, 0.05], [0.65, 0.35], [0.15, 0.85], [0.75, 0.25], [0.35, 0.65]])
-    verdicts = scores.Verdicts(tuple("abcde"), p_PC, np.array([0, 0, 0, 1, 1]))
+    verdicts = scores.Predictions(tuple("abcde"), p_PC, np.array([0, 0, 0, 1, 1]))
     found = scores.evaluate(verdicts, ("x", "y"), np.ones((1, 5), np.int64)).metrics
     # scores for x: x has .95 .65 .15, y has .75 .35: x above y in 2 + 1 + 0 of 6 pairs
     assert found["macro_auroc"].value == pytest.approx(3 / 6)
@@ -84,7 +84,7 @@ def test_by_hand():
 
 def test_a_class_absent_from_the_set_is_left_out_and_said():
     rng = rng_for("absent")
-    verdicts = scores.Verdicts(tuple("abcdef"), rng.dirichlet(np.ones(3), 6), np.array([0, 0, 0, 2, 2, 2]))
+    verdicts = scores.Predictions(tuple("abcdef"), rng.dirichlet(np.ones(3), 6), np.array([0, 0, 0, 2, 2, 2]))
     found = scores.evaluate(verdicts, ("x", "y", "z"), scores.draw_resamples(verdicts.y_P, 20, rng))
     assert found.scored == ("x", "z")
     by_hand = [metrics.roc_auc_score(verdicts.y_P == c, verdicts.p_PC[:, c]) for c in (0, 2)]
@@ -103,7 +103,7 @@ def test_a_resample_that_lacks_a_class_is_scored_on_the_others():
 
 
 def test_one_class_alone_has_no_auroc_and_does_not_crash():
-    verdicts = scores.Verdicts(("a", "b"), np.array([[0.6, 0.4], [0.7, 0.3]]), np.array([0, 0]))
+    verdicts = scores.Predictions(("a", "b"), np.array([[0.6, 0.4], [0.7, 0.3]]), np.array([0, 0]))
     found = scores.evaluate(verdicts, ("x", "y"), scores.draw_resamples(verdicts.y_P, 5, rng_for(0)))
     assert found.scored == ()
     assert np.isnan(found.metrics["macro_auroc"].value)
@@ -124,7 +124,7 @@ def test_resamples_keep_the_size_of_each_class_and_the_seed(labels, seed):
 def test_order_of_participants_does_not_matter_to_the_estimate():
     verdicts = made_up(30, 3, 1)
     order = rng_for("order").permutation(30)
-    turned = scores.Verdicts(
+    turned = scores.Predictions(
         tuple(verdicts.participants[i] for i in order), verdicts.p_PC[order], verdicts.y_P[order]
     )
     once = np.ones((1, 30), np.int64)
@@ -140,7 +140,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         rng = rng_for("coverage", trial)
         y_P = np.repeat([0, 1], 40)
         p_P = 1 / (1 + np.exp(-(rng.normal(size=80) + y_P)))
-        verdicts = scores.Verdicts(tuple(map(str, range(80))), np.stack([1 - p_P, p_P], axis=1), y_P)
+        verdicts = scores.Predictions(tuple(map(str, range(80))), np.stack([1 - p_P, p_P], axis=1), y_P)
         interval = scores.evaluate(verdicts, ("x", "y"), scores.draw_resamples(y_P, 300, rng)).auroc_of["y"]
         covered += interval.low <= 0.7602 <= interval.high
     assert 0.88 <= covered / 200 <= 0.99
@@ -148,7 +148,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 
 def test_the_paired_difference_of_a_set_with_itself_is_zero_and_signs_are_right():
     verdicts = made_up(60, 3, 2)
-    good = scores.Verdicts(verdicts.participants, np.eye(3)[verdicts.y_P] * 0.9 + 0.1 / 3, verdicts.y_P)
+    good = scores.Predictions(verdicts.participants, np.eye(3)[verdicts.y_P] * 0.9 + 0.1 / 3, verdicts.y_P)
     weight_RP = scores.draw_resamples(verdicts.y_P, 200, rng_for("paired"))
     same = scores.difference(verdicts, verdicts, weight_RP)["macro_auroc"]
     assert (same.value, same.low, same.high) == (0, 0, 0)
@@ -160,7 +160,7 @@ def test_the_paired_difference_of_a_set_with_itself_is_zero_and_signs_are_right(
 def test_pairing_is_narrower_than_two_independent_intervals():
     verdicts = made_up(80, 2, 3)
     noise = rng_for("noise").normal(scale=0.01, size=verdicts.p_PC.shape)
-    near = scores.Verdicts(verdicts.participants, np.abs(verdicts.p_PC + noise), verdicts.y_P)
+    near = scores.Predictions(verdicts.participants, np.abs(verdicts.p_PC + noise), verdicts.y_P)
     weight_RP = scores.draw_resamples(verdicts.y_P, 300, rng_for("narrow"))
     paired = scores.difference(near, verdicts, weight_RP)["macro_auroc"]
     alone = scores.evaluate(verdicts, ("x", "y"), weight_RP).metrics["macro_auroc"]

@@ -34,9 +34,9 @@ def turned_by_hand(x: np.ndarray, token: int) -> np.ndarray:
 def test_rope_turns_each_token_as_the_formula_says(head_dim: int) -> None:
     at_BK = torch.tensor([[0, 7, 59], [58, 31, 12]])
     x_BHKF = torch.from_numpy(np.random.default_rng(head_dim).normal(size=(2, 3, 3, head_dim)))
-    turn = position.Position("rope", GRID, 3 * head_dim, 3).turn(at_BK)
+    turn = position.Position("rope", GRID, 3 * head_dim, 3).rotary(at_BK)
     assert turn is not None
-    found = position.rotate(x_BHKF, turn).numpy()
+    found = position.apply_rotary(x_BHKF, turn).numpy()
     for b in range(2):
         for head in range(3):
             for k in range(3):
@@ -56,8 +56,8 @@ def test_rope_products_depend_on_the_offset_alone() -> None:
     query, key = torch.randn(2, 1, 1, 1, 64, generator=torch.Generator().manual_seed(0)).unbind(0)
 
     def product(at: int, other: int) -> float:
-        turns = [table.turn(torch.tensor([[token]])) for token in (at, other)]
-        a, b = (position.rotate(x, turn) for x, turn in zip((query, key), turns, strict=True) if turn)
+        turns = [table.rotary(torch.tensor([[token]])) for token in (at, other)]
+        a, b = (position.apply_rotary(x, turn) for x, turn in zip((query, key), turns, strict=True) if turn)
         return float((a * b).sum())
 
     step = 36 + 2 * 6 - 3  # one B-scan on, two rows down, three columns back
@@ -66,10 +66,10 @@ def test_rope_products_depend_on_the_offset_alone() -> None:
 
 
 def test_rope_keeps_the_dtype_it_is_given() -> None:
-    turn = position.Position("rope", GRID, 8, 1).turn(None)
+    turn = position.Position("rope", GRID, 8, 1).rotary(None)
     assert turn is not None
     assert turn[0].dtype == torch.float32
-    assert position.rotate(torch.ones(1, 1, 60, 8, dtype=torch.bfloat16), turn).dtype == torch.bfloat16
+    assert position.apply_rotary(torch.ones(1, 1, 60, 8, dtype=torch.bfloat16), turn).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("width", [6, 26, 48])
@@ -88,14 +88,16 @@ def test_sincos_is_the_formula_and_zero_in_what_is_left(width: int) -> None:
 def test_picked_tokens_carry_the_position_of_their_index() -> None:
     table = position.Position("sincos", GRID, 12, 2)
     at_BK = torch.tensor([[5, 2], [59, 0]])
-    everywhere = table.added(torch.zeros(2, 60, 12), None)
-    assert torch.equal(table.added(torch.zeros(2, 2, 12), at_BK), position.take(everywhere, at_BK))
+    everywhere = table.add_sincos(torch.zeros(2, 60, 12), None)
+    assert torch.equal(table.add_sincos(torch.zeros(2, 2, 12), at_BK), position.gather_tokens(everywhere, at_BK))
 
 
 def test_take_is_row_by_row_indexing() -> None:
     z_BNF = torch.arange(2 * 5 * 3.0).reshape(2, 5, 3)
     at_BK = torch.tensor([[4, 0], [1, 3]])
-    assert torch.equal(position.take(z_BNF, at_BK), torch.stack([z_BNF[0, [4, 0]], z_BNF[1, [1, 3]]]))
+    assert torch.equal(
+        position.gather_tokens(z_BNF, at_BK), torch.stack([z_BNF[0, [4, 0]], z_BNF[1, [1, 3]]])
+    )
 
 
 def test_tables_are_no_part_of_a_checkpoint() -> None:

@@ -40,7 +40,7 @@ def test_a_patch_holds_the_voxels_of_its_place() -> None:
 def test_blocks_are_pytorchs_pre_norm_layers() -> None:
     mine = encoder("sincos")
     x_BCDHW = voxels()
-    z = mine.position.added(mine.embed(vit.patchify(x_BCDHW, PATCH)), None)
+    z = mine.position.add_sincos(mine.embed(vit.patchify(x_BCDHW, PATCH)), None)
     for block in mine.blocks:
         layer = nn.TransformerEncoderLayer(
             24, 2, 48, dropout=0.0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=True
@@ -126,7 +126,7 @@ def test_hidden_tokens_enter_as_the_learned_vector() -> None:
     where_BN = torch.rand(2, 24, generator=torch.Generator().manual_seed(0)) < 0.5
     token_F = torch.randn(24, generator=torch.Generator().manual_seed(1)).requires_grad_()
     mine = encoder()
-    z_BNF = mine(x_BCDHW, hidden=vit.Hidden(where_BN, token_F))
+    z_BNF = mine(x_BCDHW, hidden=vit.MaskToken(where_BN, token_F))
     assert z_BNF.shape == (2, 24, 24)
     z_BNF.square().sum().backward()
     assert x_BCDHW.grad is not None

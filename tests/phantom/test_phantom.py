@@ -19,10 +19,10 @@ from octshard.errors import UsageError
 from octshard.imaging.resample import Regrid, resample_frames
 from octshard.phantom import cohort, display, scan, truth
 from octshard.phantom import eye as anatomy
-from octshard.phantom.defects import DEFECTS, NAMED, Blinks, befall
+from octshard.phantom.defects import DEFECTS, NAMED, Blinks, assign_defects
 from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
 from octshard.phantom.eye import BM, ELM, GCL, ILM, RPE, STATES, SUB, Eye, Person
-from octshard.phantom.release import HEAD, Wanted, jobs, make, write_release
+from octshard.phantom.release import HEAD, ReleaseSpec, jobs, make, write_release
 from octshard.prep.convert import geometry, quality
 from octshard.prep.dicom import decode
 from octshard.prep.dicom import header as dicom
@@ -35,7 +35,7 @@ NAMES = [f"{protocol.device}-{protocol.name}" for protocol in PROTOCOLS]
 
 
 def grown(state: str, severity: float = 0.6, side: str = "R", name: str = "1203") -> Eye:
-    return anatomy.grow(Person(name, state, 0.0 if state == "healthy" else severity, 60), side, 0)
+    return anatomy.generate(Person(name, state, 0.0 if state == "healthy" else severity, 60), side, 0)
 
 
 def square(half_mm: float, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -85,7 +85,7 @@ def test_left_and_right_are_displayed_as_mirror_images() -> None:
     """The nasal side, where the disc is, lies to the right in a right eye's fundus picture."""
     wide = protocol_named("topcon_triton", "macula_12x12")
     for side, nasal in (("R", 1), ("L", -1)):
-        grid = scan.lay(grown("healthy", side=side), wide, (8, 9), rng_for(0))
+        grid = scan.scan_grid(grown("healthy", side=side), wide, (8, 9), rng_for(0))
         assert np.sign(grid.x_DW[0, -1] - grid.x_DW[0, 0]) == nasal
         assert grid.y_DW[0, 0] > grid.y_DW[-1, 0]  # Topcon: from above to below
 
@@ -118,7 +118,7 @@ def test_scale_keeps_the_physical_extent(protocol: Protocol) -> None:
     """At two scales the retina lies at the same depth in mm: the anatomy knows nothing of pixels."""
     eye, rows = grown("drusen"), []
     for scale in (0.08, 0.16):
-        picture = scan.take(eye, protocol, scale, rng_for(3))
+        picture = scan.acquire(eye, protocol, scale, rng_for(3))
         d, h, w = picture.shape
         assert picture.shape == scan.shape_of(protocol, scale) == picture.voxels_DHW.shape
         assert picture.extent_mm == protocol.extent_mm
@@ -148,9 +148,9 @@ def test_fill_is_the_mean_over_each_voxel() -> None:
 
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     eye, protocol = grown("fluid"), MAIN[2]
-    whole = scan.take(eye, protocol, 0.08, rng_for(1))
+    whole = scan.acquire(eye, protocol, 0.08, rng_for(1))
     monkeypatch.setattr(scan, "BLOCK_VOXELS", 1)  # one frame at a time
-    framewise = scan.take(eye, protocol, 0.08, rng_for(1))
+    framewise = scan.acquire(eye, protocol, 0.08, rng_for(1))
     assert (whole.voxels_DHW == framewise.voxels_DHW).all()
     assert (whole.fluid_DB == framewise.fluid_DB).all()
 
@@ -158,7 +158,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("protocol", MAIN, ids=lambda p: p.device)
 def test_pictures_have_the_greys_of_oct(protocol: Protocol) -> None:
     """Dark vitreous, dim photoreceptor nuclei, bright nerve fibres, brightest RPE."""
-    picture = scan.take(grown("healthy"), dataclasses.replace(protocol, frames=12), 0.5, rng_for(2))
+    picture = scan.acquire(grown("healthy"), dataclasses.replace(protocol, frames=12), 0.5, rng_for(2))
     voxels, rows = picture.voxels_DHW.astype(np.float32), picture.rows_KDW
     z = np.arange(voxels.shape[1])[None, :, None] + 0.5
 
@@ -184,7 +184,7 @@ def test_grain_is_wider_where_voxels_are_finer() -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=NAMES)
 def test_frame_locations_tell_the_pattern(protocol: Protocol) -> None:
-    grid = scan.lay(grown("healthy"), protocol, (scan.shape_of(protocol, 0.2)[0], 16), rng_for(0))
+    grid = scan.scan_grid(grown("healthy"), protocol, (scan.shape_of(protocol, 0.2)[0], 16), rng_for(0))
     kind = geometry.classify(grid.locations, len(grid.locations)).kind
     assert kind == ("raster" if protocol.pattern == "raster" else "mixed")
 
@@ -195,7 +195,9 @@ def test_greys_resemble_a_real_spectralis(realdata: Path) -> None:
         data = archive.read(archive.namelist()[0])
     real = np.stack(list(decode.frames(data, dicom.read_header(data, 10**9))))
     few, names = dataclasses.replace(MAIN[0], frames=5), [f"1{i}00" for i in range(8)]
-    made = np.stack([scan.take(grown("drusen", name=n), few, 1.0, rng_for(4, n)).voxels_DHW for n in names])
+    made = np.stack(
+        [scan.acquire(grown("drusen", name=n), few, 1.0, rng_for(4, n)).voxels_DHW for n in names]
+    )
     assert made.mean() == pytest.approx(real.mean(), abs=12)
     assert made.std() == pytest.approx(real.std(), abs=12)
     for share in (10, 25, 50, 75, 90, 95, 99):
@@ -207,7 +209,7 @@ def test_greys_resemble_a_real_spectralis(realdata: Path) -> None:
 
 @pytest.mark.parametrize("number", [12, 24, 50, 96])
 def test_every_state_is_in_every_split(number: int) -> None:
-    people = cohort.recruit(number, 5)
+    people = cohort.sample_cohort(number, 5)
     names = [one.person.participant for one in people]
     assert names == sorted(set(names))
     assert {name[0] for name in names} <= set(cohort.SITES)
@@ -220,9 +222,9 @@ def test_every_state_is_in_every_split(number: int) -> None:
 def test_states_are_hidden_from_raw_intensities_and_plain_in_the_truth() -> None:
     """Balanced accuracy by participant (one scan each, 5-fold): raw greys stay well below an oracle's."""
     raw, oracle, states = [], [], []
-    for one in cohort.recruit(64, 0):
-        eye = anatomy.grow(one.person, "R", 0)
-        picture = scan.take(eye, MAIN[2], 0.1, rng_for(0, one.person.participant))
+    for one in cohort.sample_cohort(64, 0):
+        eye = anatomy.generate(one.person, "R", 0)
+        picture = scan.acquire(eye, MAIN[2], 0.1, rng_for(0, one.person.participant))
         voxels, facts = picture.voxels_DHW, truth.measure(eye, picture)
         small = resample_frames(voxels, Regrid(voxels.shape, (4, 10, 10)))  # type: ignore[arg-type]
         greys = np.histogram(voxels, 32, (0, 256), density=True)[0] * 255
@@ -252,7 +254,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-WANTED = Wanted(participants=8, seed=3, scale=0.06, defects=True)
+WANTED = ReleaseSpec(participants=8, seed=3, scale=0.06, defects=True)
 
 
 def members(root: Path) -> dict[str, bytes]:
@@ -350,8 +352,8 @@ def test_a_scan_upside_down_runs_against_its_device(release: Path) -> None:
 
 def test_turned_frames_keep_their_truth() -> None:
     """The same scan with and without the defect: everything about a frame moves with it."""
-    people = [one.person for one in cohort.recruit(4, 0)]
-    job = next(job for job in jobs(people, Wanted(4, 0, 0.06, False)) if job.protocol is MAIN[1])
+    people = [one.person for one in cohort.sample_cohort(4, 0)]
+    job = next(job for job in jobs(people, ReleaseSpec(4, 0, 0.06, False)) if job.protocol is MAIN[1])
     (plain, told), (turned, told_turned) = make(job), make(dataclasses.replace(job, defect="upside_down"))
     assert (decoded(plain)[::-1] == decoded(turned)).all()
     shape = told["shape"]
@@ -374,7 +376,7 @@ def test_blinks_are_blank_and_dark_frames_of_known_number(release: Path) -> None
     assert (voxels.max(axis=(1, 2)) == 0).sum() == line["blank_frames"] > 0
     dark = (brightest > 0) & (brightest < 0.5 * usual)
     assert dark.sum() == line["no_retina_frames"] > 0
-    found = quality.judge([quality.frame_facts(frame.astype(np.uint8)) for frame in voxels])
+    found = quality.assess([quality.frame_stats(frame.astype(np.uint8)) for frame in voxels])
     assert found[:2] == (line["blank_frames"], line["no_retina_frames"])
     closing = list(Blinks.of(len(voxels)).closing)
     width = int(0.3 * voxels.shape[2])
@@ -432,16 +434,16 @@ def test_what_is_expected_of_every_scan_is_written_down(release: Path) -> None:
 
 
 def test_defects_befall_as_many_scans_as_there_are() -> None:
-    many = befall({"topcon_triton": range(100, 200), "zeiss_cirrus": range(5)})
+    many = assign_defects({"topcon_triton": range(100, 200), "zeiss_cirrus": range(5)})
     triton = [defect for defect in DEFECTS if defect.device == "topcon_triton"]
     assert [many[i] for i in sorted(many) if i >= 100] == triton
     assert sum(i < 100 for i in many) == 1
-    assert len(befall({"topcon_triton": range(3)})) == 2
-    assert befall({"topcon_triton": range(1), "zeiss_cirrus": []}) == {}
+    assert len(assign_defects({"topcon_triton": range(3)})) == 2
+    assert assign_defects({"topcon_triton": range(1), "zeiss_cirrus": []}) == {}
 
 
 def test_without_defects_nothing_is_planted() -> None:
-    people = [one.person for one in cohort.recruit(12, 3)]
+    people = [one.person for one in cohort.sample_cohort(12, 3)]
     plain, spoilt = (jobs(people, dataclasses.replace(WANTED, defects=d)) for d in (False, True))
     assert not [job for job in plain if job.defect]
     assert len(spoilt) == len(plain) + 2  # the copies
@@ -451,7 +453,7 @@ def test_without_defects_nothing_is_planted() -> None:
 
 def test_truth_goes_round(release: Path) -> None:
     facts = tables.read_table(str(release / "truth.parquet"))
-    todo = jobs([one.person for one in cohort.recruit(WANTED.participants, WANTED.seed)], WANTED)
+    todo = jobs([one.person for one in cohort.sample_cohort(WANTED.participants, WANTED.seed)], WANTED)
     for i, job in enumerate(todo):
         if job.person.state not in ("fluid", "drusen") or job.protocol is not MAIN[2]:
             continue  # at this scale only the Triton's frames are close enough to meet every lesion
@@ -479,13 +481,15 @@ def test_bytes_depend_on_the_seed_alone(release: Path, tmp_path: Path) -> None:
     )
     for name in names:
         assert (release / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
-    people = cohort.recruit(WANTED.participants, 4)
+    people = cohort.sample_cohort(WANTED.participants, 4)
     other = make(jobs([one.person for one in people], dataclasses.replace(WANTED, seed=4))[0])[0]
     assert other not in members(release).values()
 
 
 def test_a_release_lands_at_a_url() -> None:
-    made = write_release("memory://phantom", Wanted(1, 0, 0.05, False, ("R",)), 1, lambda done, total: None)
+    made = write_release(
+        "memory://phantom", ReleaseSpec(1, 0, 0.05, False, ("R",)), 1, lambda done, total: None
+    )
     found = aireadi.read_release("memory://phantom")
     assert made.volumes == len(found.entries) >= len(MAIN)
     assert {entry.eye for entry in found.entries} == {"R"}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octshard.config.prep import PrepConfig
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.prep import duplicates
 from octshard.prep.plan import Member, plan
 from octshard.prep.release.aireadi import Entry
@@ -18,22 +18,22 @@ def members(entries: list[Entry]) -> list[Member]:
     """In path order."""
     shards = plan(entries, {}, PrepConfig())
     found = [member for one in shards for member in one.members]
-    return sorted(found, key=lambda member: (member.entry.path, member.before))
+    return sorted(found, key=lambda member: (member.entry.path, member.rank))
 
 
-def row(member: Member, content: str = "", reason: str = "", detail: str = "", uid: str = "") -> Row:
+def row(member: Member, content: str = "", reason: str = "", detail: str = "", uid: str = "") -> SampleRow:
     """Of a file whose bytes are named by `content`; each has its own if there is no name."""
     e = member.entry
     names = ("participant", "device", "manufacturer", "model", "protocol", "region", "eye")
     known = {name: getattr(e, name) for name in names} | {"key": str(member.key), "split": "train"}
-    known |= {"source": e.path, "source_bytes": 100, "source_xxh3": content or f"{e.path} {member.before}"}
+    known |= {"source": e.path, "source_bytes": 100, "source_xxh3": content or f"{e.path} {member.rank}"}
     known |= {"sop_instance_uid": e.sop_instance_uid or uid}
-    return Row(**known, status="refused" if reason else "ok", reason=reason, detail=detail)
+    return SampleRow(**known, status="refused" if reason else "ok", reason=reason, detail=detail)
 
 
-def settled(pairs: list[tuple[Member, Row]]) -> list[str]:
+def settled(pairs: list[tuple[Member, SampleRow]]) -> list[str]:
     """By member, in their order; `?` for what is not sound."""
-    found = duplicates.settled(pairs)
+    found = duplicates.resolve(pairs)
     return [found.get(member, "?") for member, _ in pairs]
 
 
@@ -46,13 +46,13 @@ def test_a_uid_of_the_manifest() -> None:
         assert settled([cut, *((m, row(m)) for m in (b, c, d))]) == ["?", "", "", same_b]
     # a row that an earlier run made, when another twin was sound, tells all the same that its file is sound
     stale = row(b, reason="duplicate", detail=same_a)
-    wanted = duplicates.settled([(a, row(a, reason="missing_file")), (b, stale), (d, row(d))])
+    wanted = duplicates.resolve([(a, row(a, reason="missing_file")), (b, stale), (d, row(d))])
     assert wanted == {b: "", d: same_b}
-    assert duplicates.is_wrong(b, stale, wanted)
-    assert duplicates.is_wrong(d, row(d), wanted)
-    assert not duplicates.is_wrong(a, row(a, reason="missing_file"), wanted)
-    assert not duplicates.is_wrong(d, row(d, reason="duplicate", detail=same_b), wanted)
-    assert duplicates.is_wrong(d, row(d, reason="duplicate", detail=same_a), wanted)
+    assert duplicates.is_stale(b, stale, wanted)
+    assert duplicates.is_stale(d, row(d), wanted)
+    assert not duplicates.is_stale(a, row(a, reason="missing_file"), wanted)
+    assert not duplicates.is_stale(d, row(d, reason="duplicate", detail=same_b), wanted)
+    assert duplicates.is_stale(d, row(d, reason="duplicate", detail=same_a), wanted)
 
 
 def test_a_uid_that_only_the_headers_tell() -> None:
@@ -93,7 +93,7 @@ def test_one_of_each_scan_is_stored_and_the_others_name_an_earlier_sound_file(
         (m, row(m, content.strip(), "" if sound else "truncated"))
         for m, (_, content, sound) in zip(made, kinds, strict=True)
     ]
-    found = duplicates.settled(pairs)
+    found = duplicates.resolve(pairs)
     places = {m.entry.path: i for i, m in enumerate(made)}
     assert set(found) == {m for m, r in pairs if r.status == "ok"}
     stored = [r for m, r in pairs if found.get(m) == ""]
@@ -108,4 +108,4 @@ def test_one_of_each_scan_is_stored_and_the_others_name_an_earlier_sound_file(
             assert getattr(r, same) == getattr(other, same)
     shuffled = pairs.copy()
     rng.shuffle(shuffled)
-    assert duplicates.settled(shuffled) == found
+    assert duplicates.resolve(shuffled) == found

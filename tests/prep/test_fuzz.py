@@ -99,7 +99,7 @@ def _shard(src: Path, dst: Path, decode: str) -> Watched:
     )
 
 
-def _judge_shards(made: Sequence[Mutation], src: Path, dst: Path, decode: str) -> list[tables.Row]:
+def _judge_shards(made: Sequence[Mutation], src: Path, dst: Path, decode: str) -> list[tables.SampleRow]:
     """What every run of `prep shard` must show, whatever the files are like; its rows."""
     unpacked(src, [_file(one.name, one.data) for one in made], {"1001": "train"})
     run = _shard(src, dst, decode)

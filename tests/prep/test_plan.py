@@ -84,7 +84,7 @@ def test_no_participant_and_no_shard_crosses_a_split(
 def test_a_member_carries_all_rows_that_uids_and_paths_tie_to_it(rows: list[Entry], cfg: PrepConfig) -> None:
     for shard in plan(rows, {}, cfg):
         for member in shard.members:
-            assert member.group[member.before] == member.entry
+            assert member.group[member.rank] == member.entry
             assert [e.path for e in member.group] == sorted(e.path for e in member.group)
             assert set(member.group) == tied(member.entry, rows)
 
@@ -102,7 +102,7 @@ def tied(entry: Entry, rows: list[Entry]) -> set[Entry]:
 
 def test_rows_that_are_wholly_equal_are_twins_too() -> None:
     (shard,) = plan([entry(1, 1000)] * 3, {}, PrepConfig())
-    assert sorted(member.before for member in shard.members) == [0, 1, 2]
+    assert sorted(member.rank for member in shard.members) == [0, 1, 2]
 
 
 def test_many_twins_make_a_plan_no_larger() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from octshard.config.prep import PrepConfig
 from octshard.dataset import shard, tables
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.prep import verify
 from octshard.prep.build import run
 from octshard.prep.dicom import decode
@@ -23,13 +23,13 @@ pytestmark = [pytest.mark.realdata]
 
 
 @pytest.fixture(scope="module")
-def unpacked(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, unzip.Report]:
+def unpacked(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, unzip.UnzipReport]:
     dst = tmp_path_factory.mktemp("dicom")
-    return dst, unzip.unzip(str(realdata), str(dst), unzip.Effort(2, 256_000_000), lambda told: None)
+    return dst, unzip.unzip(str(realdata), str(dst), unzip.Limits(2, 256_000_000), lambda told: None)
 
 
 @pytest.fixture(scope="module")
-def shards(unpacked: tuple[Path, unzip.Report], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shards(unpacked: tuple[Path, unzip.UnzipReport], tmp_path_factory: pytest.TempPathFactory) -> Path:
     dst = tmp_path_factory.mktemp("shards")
     run.shard(
         PrepConfig(src=str(unpacked[0]), dst=str(dst), workers=1),
@@ -40,11 +40,13 @@ def shards(unpacked: tuple[Path, unzip.Report], tmp_path_factory: pytest.TempPat
     return dst
 
 
-def rows(shards: Path, device: str) -> list[Row]:
+def rows(shards: Path, device: str) -> list[SampleRow]:
     return list(tables.open_dataset(str(shards / device)).rows)
 
 
-def test_unzip_reports_the_one_missing_file_and_nothing_else(unpacked: tuple[Path, unzip.Report]) -> None:
+def test_unzip_reports_the_one_missing_file_and_nothing_else(
+    unpacked: tuple[Path, unzip.UnzipReport],
+) -> None:
     dst, report = unpacked
     assert len(report.written) == 12
     assert [path.rsplit("/", 2)[1] for path in report.missing] == ["7005"]
@@ -96,7 +98,7 @@ def test_verify_finds_nothing(shards: Path) -> None:
 
 
 def test_two_workers_give_the_same_bytes(
-    unpacked: tuple[Path, unzip.Report], shards: Path, tmp_path: Path
+    unpacked: tuple[Path, unzip.UnzipReport], shards: Path, tmp_path: Path
 ) -> None:
     cfg = PrepConfig(src=str(unpacked[0]), dst=str(tmp_path), workers=2)
     run.shard(cfg, ["topcon_triton"], lambda progress: None, lambda line: None)
@@ -117,7 +119,7 @@ def test_decoded_frames_equal_pydicoms_pixel_array(realdata: Path) -> None:
 
 
 def test_a_resampled_volume_is_the_box_average_of_its_source(
-    unpacked: tuple[Path, unzip.Report], shards: Path
+    unpacked: tuple[Path, unzip.UnzipReport], shards: Path
 ) -> None:
     """The Cirrus volume by a second method: exact overlap of voxel boxes, axis by axis, in float64."""
     (row,) = rows(shards, "zeiss_cirrus")

@@ -16,7 +16,7 @@ import pytest
 
 from octshard.config.prep import PrepConfig
 from octshard.dataset import shard, tables
-from octshard.dataset.tables import Row, ShardInfo
+from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.errors import OctshardError, UsageError
 from octshard.prep import verify
 from octshard.prep.build import run
@@ -50,11 +50,11 @@ def findings(folder: Path, deep: bool = False) -> list[Finding]:
     return verify.verify(str(folder), deep, lambda done, total, name: None)
 
 
-def rows(folder: Path) -> list[Row]:
+def rows(folder: Path) -> list[SampleRow]:
     return tables.read_rows(str(folder / "samples.parquet"))
 
 
-def stored(folder: Path) -> list[Row]:
+def stored(folder: Path) -> list[SampleRow]:
     return sorted((r for r in rows(folder) if r.shard == TAR), key=lambda r: r.offset or 0)
 
 
@@ -149,8 +149,8 @@ def test_of_a_tar_no_more_than_about_a_sample_is_held(tmp_path: Path) -> None:
     with open(tmp_path / TAR, "wb") as file:
         sums = shard.write(file, (piece for _ in range(count)))
     table = [
-        Row(f"k{i}", "1", "d", "", "", "", "", "L", "train", f"{i}.dcm", shard=TAR, offset=place, nbytes=size,
-            xxh3=checksum.xxh3(piece))
+        SampleRow(f"k{i}", "1", "d", "", "", "", "", "L", "train", f"{i}.dcm",
+                  shard=TAR, offset=place, nbytes=size, xxh3=checksum.xxh3(piece))
         for i, place in enumerate(sums.offsets)
     ]  # fmt: skip
     tables.write_rows(str(tmp_path / "samples.parquet"), table)
@@ -445,7 +445,7 @@ def noticed(folder: Path) -> str:
         return str(error)
 
 
-def with_rows(folder: Path, table: list[Row]) -> Path:
+def with_rows(folder: Path, table: list[SampleRow]) -> Path:
     """The folder with another samples.parquet, which dataset.json vouches for."""
     tables.write_rows(str(folder / "samples.parquet"), table)
     return sealed(folder)

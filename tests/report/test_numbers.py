@@ -36,9 +36,9 @@ def test_decimals_are_as_many_as_asked_for_and_nan_is_a_dash() -> None:
 
 
 def test_plurals() -> None:
-    assert numbers.counted(1, "file") == "1 file"
-    assert numbers.counted(0, "file") == "0 files"
-    assert numbers.counted(2000, "person", "people") == "2\u202f000 people"
+    assert numbers.pluralize(1, "file") == "1 file"
+    assert numbers.pluralize(0, "file") == "0 files"
+    assert numbers.pluralize(2000, "person", "people") == "2\u202f000 people"
 
 
 @pytest.mark.parametrize(
@@ -50,5 +50,5 @@ def test_a_unit_fits(total: float, unit: tuple[float, str]) -> None:
 
 
 def test_products_stay_on_one_line() -> None:
-    assert numbers.times((128, 885.5, None)) == "128\u00a0×\u00a0885.5\u00a0×\u00a0–"
-    assert numbers.times(None) == "–"
+    assert numbers.dimensions((128, 885.5, None)) == "128\u00a0×\u00a0885.5\u00a0×\u00a0–"
+    assert numbers.dimensions(None) == "–"

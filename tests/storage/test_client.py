@@ -55,7 +55,7 @@ def test_writes_outlive_faults(scheme: str, fault: str | int, faulty: FaultyStor
     store.write(f"{scheme}://faulty/a", DATA)
     assert faulty.objects["a"][0] == DATA
     assert len(faulty.asked) == 3
-    with store.create(f"{scheme}://faulty/b") as file:
+    with store.open_write(f"{scheme}://faulty/b") as file:
         file.write(DATA)
         faulty.fail(fault)
     assert faulty.objects["b"][0] == DATA
@@ -232,7 +232,7 @@ def test_a_missing_bucket_is_one_line(scheme: str, act: Callable[[str], object],
 def test_a_bucket_is_asked_for_once(
     scheme: str, faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "_STANDING", set())
+    monkeypatch.setattr(remote, "_known_buckets", set())
     for name in ("a", "b", "c"):
         with pytest.raises(FileNotFoundError, match=f"{scheme}://faulty/{name}"):
             store.read(f"{scheme}://faulty/{name}")
@@ -243,7 +243,7 @@ def test_a_bucket_is_asked_for_once(
 def test_a_bucket_that_may_not_be_listed_stands(
     scheme: str, faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "_STANDING", set())
+    monkeypatch.setattr(remote, "_known_buckets", set())
     faulty.fail(403, when=r"GET /storage/v1/b/faulty/o\?|GET /faulty\?")
     with pytest.raises(FileNotFoundError):
         store.read(f"{scheme}://faulty/absent")

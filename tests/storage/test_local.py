@@ -16,16 +16,16 @@ def test_sweep_removes_what_killed_writers_left(tmp_path: Path) -> None:
     for name in (".a.tar.123.0123abcd.partial", *whole):
         (tmp_path / name).write_bytes(b"x")
     assert store.list_names(str(tmp_path)) == whole
-    assert store.sweep(str(tmp_path)) == 1
+    assert store.remove_partials(str(tmp_path)) == 1
     assert sorted(os.listdir(tmp_path)) == whole
-    assert store.sweep(str(tmp_path / "absent")) == 0
+    assert store.remove_partials(str(tmp_path / "absent")) == 0
 
 
 def test_sweep_knows_what_a_writer_leaves(tmp_path: Path) -> None:
-    with store.create(str(tmp_path / "a.tar")):
+    with store.open_write(str(tmp_path / "a.tar")):
         (name,) = os.listdir(tmp_path)
-        assert local.is_leftover(name)
-    assert not local.is_leftover("a.tar")
+        assert local.is_partial(name)
+    assert not local.is_partial("a.tar")
 
 
 def test_what_is_no_file_has_no_size(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_what_is_no_file_has_no_size(tmp_path: Path) -> None:
 def test_no_object_is_where_no_file_can_be(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "loop").symlink_to("loop")
-    for act in (store.read, store.view, store.size, store.open_read):
+    for act in (store.read, store.map, store.size, store.open_read):
         with pytest.raises(FileNotFoundError):
             act(str(tmp_path / name))  # type: ignore[operator]
 
@@ -65,7 +65,7 @@ def test_a_full_disk_is_one_clear_line(
 
 
 def test_a_disk_that_fills_in_the_block_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="the disk is full"), store.create(str(tmp_path / "a")):
+    with pytest.raises(StoreError, match="the disk is full"), store.open_write(str(tmp_path / "a")):
         full(0)
     assert os.listdir(tmp_path) == []
 

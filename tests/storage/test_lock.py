@@ -66,7 +66,7 @@ def test_a_stale_remote_lock_is_taken_over(remote_lock: str) -> None:
 def test_a_kept_lease_grows_younger(remote_lock: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "HEARTBEAT_S", 0.001)
     beats = threading.Semaphore(0)
-    replace = store.replace
+    replace = store.put_if_version
 
     def counted(url: str, data: bytes, version: str) -> str | None:
         try:
@@ -74,7 +74,7 @@ def test_a_kept_lease_grows_younger(remote_lock: str, monkeypatch: pytest.Monkey
         finally:
             beats.release()
 
-    monkeypatch.setattr(store, "replace", counted)
+    monkeypatch.setattr(store, "put_if_version", counted)
     with lock.one_writer(remote_lock):
         assert beats.acquire(timeout=30)
         first = json.loads(store.read(remote_lock))
@@ -103,7 +103,7 @@ def test_of_two_takers_one_wins(remote_lock: str, stale: bool, monkeypatch: pyte
     if stale:
         store.write(remote_lock, b'{"token": "x", "host": "elsewhere", "pid": 1, "time": 0}')
     meet, end, one_by_one, seen = threading.Barrier(2), threading.Barrier(2), threading.Lock(), set()
-    read, replace = store.read_version, store.replace
+    read, replace = store.read_version, store.put_if_version
 
     def read_then_meet(url: str) -> tuple[bytes, str]:
         me = threading.get_ident()
@@ -119,7 +119,7 @@ def test_of_two_takers_one_wins(remote_lock: str, stale: bool, monkeypatch: pyte
             return replace(url, data, version)
 
     monkeypatch.setattr(store, "read_version", read_then_meet)
-    monkeypatch.setattr(store, "replace", replace_in_turn)
+    monkeypatch.setattr(store, "put_if_version", replace_in_turn)
     outcomes = []
 
     def take() -> None:

@@ -42,7 +42,7 @@ def test_what_is_written_is_read(root: str) -> None:
     url = store.join(root, "a", "b.bin")
     store.write(url, b"0123456789")
     assert store.read(url) == b"0123456789"
-    assert store.view(url) == b"0123456789"
+    assert store.map(url) == b"0123456789"
     assert store.read_range(url, 2, 5) == b"234"
     assert store.read_range(url, 5, 5) == b""
     assert store.size(url) == 10
@@ -55,9 +55,9 @@ def test_bytes_stay_bytes(root: str, data: bytes) -> None:
     name = "name with spaces, ü, #1, <a> & b and %20.bin"
     url = store.join(root, name)
     store.write(url, data)
-    assert store.read(url) == store.view(url) == data
+    assert store.read(url) == store.map(url) == data
     assert store.size(url) == len(data)
-    with store.create(url) as file:
+    with store.open_write(url) as file:
         file.write(data + data)
     assert store.read(url) == data + data
     assert store.list_names(root) == [name]
@@ -67,7 +67,7 @@ def test_a_large_object_goes_up_in_parts(root: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(client, "PART", 5 * 2**20)  # the least that S3 takes
     data = random.Random(0).randbytes(11 * 2**20 + 3)
     url = store.join(root, "large")
-    with store.create(url) as file:
+    with store.open_write(url) as file:
         file.write(data)
         assert not store.exists(url)
     assert store.read(url) == data
@@ -87,7 +87,7 @@ def test_a_short_object_is_an_error(root: str) -> None:
 def test_missing_objects_are_file_not_found(root: str) -> None:
     store.write(store.join(root, "present"), b"x")
     url = store.join(root, "absent")
-    for act in (store.read, store.view, store.size, store.open_read, store.etag):
+    for act in (store.read, store.map, store.size, store.open_read, store.etag):
         with pytest.raises(FileNotFoundError):
             act(url)
     with pytest.raises(FileNotFoundError):
@@ -99,11 +99,11 @@ def test_missing_objects_are_file_not_found(root: str) -> None:
 
 def test_nothing_appears_before_the_block_ends(root: str) -> None:
     url = store.join(root, "new.bin")
-    with store.create(url) as file:
+    with store.open_write(url) as file:
         file.write(b"half")
         assert not store.exists(url)
     assert store.read(url) == b"half"
-    with pytest.raises(ZeroDivisionError), store.create(url) as file:
+    with pytest.raises(ZeroDivisionError), store.open_write(url) as file:
         file.write(b"other" * (1 // 0))
     assert store.read(url) == b"half"
     assert store.list_names(root) == ["new.bin"]
@@ -157,7 +157,7 @@ def test_an_open_file_reads_like_a_local_one(root: str) -> None:
 
 def test_a_zip_is_read_by_ranges(root: str) -> None:
     url = store.join(root, "a.zip")
-    with store.create(url) as file, zipfile.ZipFile(file, "w") as made:
+    with store.open_write(url) as file, zipfile.ZipFile(file, "w") as made:
         for number in range(5):
             made.writestr(f"m{number}", bytes([number]) * 500)
     with store.open_read(url, ahead=128) as file, zipfile.ZipFile(file) as opened:
@@ -240,16 +240,16 @@ def test_a_version_is_replaced_once(heeding: str) -> None:
     if not store.is_remote(heeding):
         pytest.skip("remote objects only")
     url = store.join(heeding, "lease")
-    first = store.replace(url, b"1", "")
+    first = store.put_if_version(url, b"1", "")
     assert first
     assert store.read_version(url) == (b"1", first)
-    second = store.replace(url, b"22", first)
+    second = store.put_if_version(url, b"22", first)
     assert second not in (first, None)
-    assert store.replace(url, b"333", first) is None
-    assert store.replace(url, b"333", "") is None
+    assert store.put_if_version(url, b"333", first) is None
+    assert store.put_if_version(url, b"333", "") is None
     assert store.read_version(url) == (b"22", second)
     store.remove(url)
-    assert store.replace(url, b"333", second or "") is None
+    assert store.put_if_version(url, b"333", second or "") is None
     assert not store.exists(url)
 
 
@@ -257,14 +257,14 @@ def test_a_put_over_a_version_says_so(faulty: faulty_store.FaultyStore) -> None:
     """The emulator of Cloud Storage does not look at the condition: here is that it is asked for."""
     store.write_new("gs://faulty/one", b"1")
     assert faulty.asked[-1].query["ifGenerationMatch"] == "0"
-    store.replace("gs://faulty/one", b"2", "1")
+    store.put_if_version("gs://faulty/one", b"2", "1")
     assert faulty.asked[-1].query["ifGenerationMatch"] == "1"
     store.write("gs://faulty/one", b"3")
     assert "ifGenerationMatch" not in faulty.asked[-1].query
     store.write_new("s3://faulty/two", b"1")
     assert faulty.asked[-1].headers["If-None-Match"] == "*"
     version = store.etag("s3://faulty/two")
-    store.replace("s3://faulty/two", b"2", version)
+    store.put_if_version("s3://faulty/two", b"2", version)
     assert faulty.asked[-1].headers["If-Match"] == version
 
 
@@ -281,7 +281,7 @@ def test_a_lost_reply_does_not_deny_our_own_object(scheme: str, faulty: faulty_s
 def test_a_mapped_file_is_not_copied(tmp_path: Path) -> None:
     url = str(tmp_path / "a")
     store.write(url, b"0123")
-    seen = store.view(url)
+    seen = store.map(url)
     assert seen.readonly
     with open(url, "r+b") as file:
         file.write(b"x")
@@ -290,7 +290,7 @@ def test_a_mapped_file_is_not_copied(tmp_path: Path) -> None:
 
 WRITER = """import sys; from octshard.storage import client, store
 client.PART = 2**18
-with store.create(sys.argv[1]) as file: file.write(b'x' * 2**19); print('half', flush=True)"""
+with store.open_write(sys.argv[1]) as file: file.write(b'x' * 2**19); print('half', flush=True)"""
 
 
 @pytest.mark.parametrize("place", ["local", "gs", "s3"])
@@ -313,14 +313,14 @@ def test_a_killed_writer_leaves_no_object(
     assert not store.exists(url)
     assert store.list_names(store.join(url, "..") if place == "local" else f"{place}://faulty") == []
     assert list(spools.iterdir()) == []
-    assert place != "local" or store.sweep(str(folder)) == 1
+    assert place != "local" or store.remove_partials(str(folder)) == 1
 
 
 def test_a_full_spool_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"memory://{uuid.uuid4().hex}/a"
     with (
         pytest.raises(StoreError, match=f"{tempfile.gettempdir()}.* is full; free some space or set TMPDIR"),
-        store.create(url),
+        store.open_write(url),
     ):
         raise OSError(28, "No space left on device")
     assert not store.exists(url)

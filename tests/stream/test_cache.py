@@ -20,7 +20,7 @@ from octshard.storage import local, store
 from octshard.storage.errors import StoreError
 from octshard.stream import cache, cache_folder
 from octshard.stream.cache import Cache
-from octshard.stream.cache_folder import Shard
+from octshard.stream.cache_folder import ShardFile
 
 SIZE = 10_000  # of a made shard: three ranges, the last a short one
 
@@ -54,21 +54,21 @@ def content(number: int, size: int = SIZE) -> bytes:
     return np.random.default_rng(number).bytes(size)
 
 
-def put(number: int, size: int = SIZE, root: str = "") -> Shard:
+def put(number: int, size: int = SIZE, root: str = "") -> ShardFile:
     """A shard in a store, and what the table says of it."""
     data = content(number, size)
     url = store.join(root or f"memory://{uuid.uuid4().hex}", f"{number}.tar")
     store.write(url, data)
-    return Shard(url, len(data), hashlib.sha256(data).hexdigest())
+    return ShardFile(url, len(data), hashlib.sha256(data).hexdigest())
 
 
-def filled(one: Cache, *shards: Shard) -> None:
+def filled(one: Cache, *shards: ShardFile) -> None:
     for shard in shards:
-        one.fill(shard)
-        one.drain()
+        one.request(shard)
+        one.join()
 
 
-def has(one: Cache, shard: Shard) -> bool:
+def has(one: Cache, shard: ShardFile) -> bool:
     copy = one.open(shard)
     if copy is None:
         return False
@@ -148,7 +148,7 @@ def test_a_shard_that_is_not_the_tables_never_gets_a_name(
     opened: Callable[..., Cache], tmp_path: Path, said: list[str]
 ) -> None:
     one, shard = opened(), put(1)
-    wrong = Shard(shard.url, shard.bytes, hashlib.sha256(b"another").hexdigest())
+    wrong = ShardFile(shard.url, shard.bytes, hashlib.sha256(b"another").hexdigest())
     filled(one, wrong, wrong)
     assert files(tmp_path) == []
     assert not has(one, wrong)
@@ -200,14 +200,14 @@ def test_a_copy_is_read_through_only_once(
 ) -> None:
     shard = put(1)
     filled(opened(), shard)
-    read, flaw, all_ask = [], cache_folder.flaw, threading.Event()
+    read, flaw, all_ask = [], cache_folder.integrity_error, threading.Event()
 
-    def counted(path: Path, copy: io.FileIO, shard: Shard) -> str | None:
+    def counted(path: Path, copy: io.FileIO, shard: ShardFile) -> str | None:
         read.append(path)
         assert all_ask.wait(30)
         return flaw(path, copy, shard)
 
-    monkeypatch.setattr(cache_folder, "flaw", counted)
+    monkeypatch.setattr(cache_folder, "integrity_error", counted)
     fresh = opened()
     threads = [threading.Thread(target=has, args=(fresh, shard)) for _ in range(8)]
     for thread in threads:
@@ -294,17 +294,17 @@ def test_two_threads_that_ask_for_a_shard_download_it_once(
 ) -> None:
     gate, shard = Gate(monkeypatch, 0), put(1)
     one = opened(downloaders=2)
-    threads = [threading.Thread(target=one.fill, args=(shard,)) for _ in range(8)]
+    threads = [threading.Thread(target=one.request, args=(shard,)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert gate.reached.wait(30)
-    one.fill(shard)  # while it is under way
+    one.request(shard)  # while it is under way
     gate.let_go.set()
-    one.drain()
-    one.fill(shard)  # and when it is there
-    one.drain()
+    one.join()
+    one.request(shard)  # and when it is there
+    one.join()
     assert len(gate.asked) == 3
     assert one.counts().filled == 1
 
@@ -314,16 +314,16 @@ def test_a_shard_under_way_elsewhere_is_neither_downloaded_nor_swept(
 ) -> None:
     gate, shard = Gate(monkeypatch, 1), put(1)
     first, second = opened(), opened()
-    first.fill(shard)
+    first.request(shard)
     assert gate.reached.wait(30)
     partial = the_copy(tmp_path)
-    assert partial.name.endswith(local.LEFTOVER)
+    assert partial.name.endswith(local.PARTIAL_SUFFIX)
     assert not has(second, shard)
     filled(second, shard)
     opened()
     assert the_copy(tmp_path) == partial
     gate.let_go.set()
-    first.drain()
+    first.join()
     assert has(second, shard)
     assert second.counts() == cache.Counts(1, 1, 0, 0, 0, 0, 0)
     assert said == []
@@ -334,12 +334,12 @@ def test_a_download_counts_in_full_from_its_beginning(
 ) -> None:
     gate, first, second = Gate(monkeypatch, 0), opened(2 * SIZE - 1), opened(2 * SIZE - 1)
     a, b = put(1), put(2)
-    first.fill(a)
+    first.request(a)
     assert gate.reached.wait(30)
     assert held_bytes(tmp_path) == SIZE
     filled(second, b)  # no room beside it: dropped, not waited for
     gate.let_go.set()
-    first.drain()
+    first.join()
     assert (has(first, a), has(first, b)) == (True, False)
 
 
@@ -350,8 +350,8 @@ def test_close_ends_a_download_and_leaves_nothing_of_it(
     gate = Gate(monkeypatch, 4)
     one = opened()
     filled(one, whole)
-    one.fill(cut)
-    one.fill(queued)
+    one.request(cut)
+    one.request(queued)
     assert gate.reached.wait(30)  # before its second range
     closing = threading.Thread(target=one.close)
     closing.start()
@@ -362,7 +362,7 @@ def test_close_ends_a_download_and_leaves_nothing_of_it(
     assert not closing.is_alive()
     assert len(gate.asked) == 5
     assert the_copy(tmp_path).name.startswith(whole.sha256[:32])
-    one.fill(queued)
+    one.request(queued)
     assert len(gate.asked) == 5
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("shard cache")]
 
@@ -409,8 +409,8 @@ def test_trouble_with_the_disk_is_one_line_and_the_end_of_caching(
     with monkeypatch.context() as patch:
         patch.setattr(cache_folder.os, call, failing)
         for shard in shards:
-            one.fill(shard)
-        one.drain()
+            one.request(shard)
+        one.join()
     filled(one, *shards)
     assert len(files(tmp_path)) == 1
     (line,) = said
@@ -435,10 +435,10 @@ def test_a_full_disk_evicts_nothing_for_what_is_not_made_any_more(
 
     with monkeypatch.context() as patch:
         patch.setattr(cache_folder.os, "write", failing)
-        one.fill(put(1))
-        one.fill(large)
+        one.request(put(1))
+        one.request(large)
         both.set()
-        one.drain()
+        one.join()
     assert has(one, before)
     assert len(said) == 1
 
@@ -485,8 +485,8 @@ def blocking(url, start, stop):
     return read_range(url, start, stop)
 store.read_range = blocking
 one = cache.Cache(folder, 10**6, print)
-one.fill(cache.Shard(url, int(size), sha256))
-one.drain()
+one.request(cache.ShardFile(url, int(size), sha256))
+one.join()
 """
 
 
@@ -499,7 +499,7 @@ def test_a_killed_download_leaves_a_partial_that_the_next_cache_sweeps(
     assert child.stdout is not None
     assert child.stdout.readline() == "first range written\n"
     living = opened(SIZE)
-    assert the_copy(tmp_path).name.endswith(local.LEFTOVER)  # not swept while its owner lives
+    assert the_copy(tmp_path).name.endswith(local.PARTIAL_SUFFIX)  # not swept while its owner lives
     os.kill(child.pid, signal.SIGKILL)
     child.communicate()
     assert the_copy(tmp_path).read_bytes()[:4096] == content(1)[:4096]
@@ -519,19 +519,19 @@ def test_a_claim_sweeps_too(opened: Callable[..., Cache], tmp_path: Path) -> Non
     assert not leftover.exists()
 
 
-def fill_all(folder: str, limit: int, shards: list[Shard], start: object) -> None:
+def fill_all(folder: str, limit: int, shards: list[ShardFile], start: object) -> None:
     """One of two processes; ends with 1 if it sees other bytes than there are, or any trouble."""
     cache.RANGE, cache_folder.PIECE = 4096, 1024
     said: list[str] = []
     start.wait()  # type: ignore[attr-defined]
     with Cache(folder, limit, said.append) as one:
         for shard in shards:
-            one.fill(shard)
+            one.request(shard)
             copy = one.open(shard)
             if copy is not None:
                 with copy:
                     assert hashlib.sha256(copy.read()).hexdigest() == shard.sha256
-        one.drain()
+        one.join()
         counts = one.counts()
     assert not said
     assert counts.damaged == counts.failed == 0
@@ -549,7 +549,7 @@ def test_two_processes_that_fill_one_folder_keep_the_limit(tmp_path: Path) -> No
         child.start()
     start.wait()
     most = 0
-    watching = cache_folder.Folder(folder, limit)
+    watching = cache_folder.CacheFolder(folder, limit)
     folder.mkdir(exist_ok=True)
     while any(child.is_alive() for child in children):
         with watching._locked():
@@ -559,7 +559,7 @@ def test_two_processes_that_fill_one_folder_keep_the_limit(tmp_path: Path) -> No
         assert child.exitcode == 0
     assert most <= limit
     assert held_bytes(tmp_path) > limit - 2000 - 700 * 11  # and the room is used
-    assert not [path for path in files(tmp_path) if path.name.endswith(local.LEFTOVER)]
+    assert not [path for path in files(tmp_path) if path.name.endswith(local.PARTIAL_SUFFIX)]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -574,18 +574,18 @@ def test_no_sequence_of_acts_breaks_the_limit(
     for act in rng.integers(0, 5, 120):
         one, shard = caches[rng.integers(2)], shards[rng.integers(len(shards))]
         if act < 2:
-            one.fill(shard)
+            one.request(shard)
         elif act == 2:
-            one.drain()
+            one.join()
         elif (copy := one.open(shard)) is not None:
             assert copy.read() == store.read(shard.url)
             held.append(copy)
         if act == 4 and held:
             held.pop(int(rng.integers(len(held)))).close()
-        with cache_folder.Folder(tmp_path / "cache", limit)._locked():
+        with cache_folder.CacheFolder(tmp_path / "cache", limit)._locked():
             assert held_bytes(tmp_path) <= limit
     for one in caches:
-        one.drain()
+        one.join()
         assert one.counts().damaged == 0
     for copy in held:
         copy.close()

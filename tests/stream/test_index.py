@@ -9,7 +9,7 @@ from octshard.config.train import TrainConfig
 from octshard.dataset import tables
 from octshard.errors import OctshardError, UsageError
 from octshard.stream import sampler
-from octshard.stream.index import open_table, order_of, want_separate
+from octshard.stream.index import check_disjoint, load_index, sampler_config
 from octshard.stream.sampler import StreamPosition
 from tests.support.tiny_run import config_for, write_dataset
 
@@ -24,7 +24,7 @@ def config_of(shards: str, *more: str) -> TrainConfig:
 
 
 def test_the_table_lists_what_is_there(shards: str) -> None:
-    table = open_table(config_of(shards), "train", 0)
+    table = load_index(config_of(shards), "train", 0)
     assert table.samples_per_shard == (5, 5, 5, 2)
     assert [entry.row.key[:8] for entry in table.entries] == [f"train{i:03d}" for i in range(17)]
     assert (table.left_out, table.refused) == ((), 1)
@@ -32,39 +32,39 @@ def test_the_table_lists_what_is_there(shards: str) -> None:
 
 def test_datasets_are_joined_in_config_order(shards: str, tmp_path: Path) -> None:
     second = write_dataset(tmp_path / "other", {"train": 3}, device="other")
-    table = open_table(config_of(f"{second},{shards}"), "train", 0)
+    table = load_index(config_of(f"{second},{shards}"), "train", 0)
     assert table.samples_per_shard == (3, 5, 5, 5, 2)
     assert table.entries[0].shard.url.startswith(second)
-    assert table.digest != open_table(config_of(f"{shards},{second}"), "train", 0).digest
+    assert table.digest != load_index(config_of(f"{shards},{second}"), "train", 0).digest
 
 
 def test_volumes_with_too_few_tokens_are_left_out_and_named(shards: str, tmp_path: Path) -> None:
     """(6, 20, 24) in (8, 32, 16) with patches (2, 8, 8) fills 3 x 3 x 2 = 18 tokens."""
     small = write_dataset(tmp_path / "small", {"train": 2}, (2, 8, 8))
-    table = open_table(config_of(f"{shards},{small}"), "train", 18)
+    table = load_index(config_of(f"{shards},{small}"), "train", 18)
     assert len(table.entries) == 17
     assert len(table.left_out) == 2
-    assert len(open_table(config_of(shards), "train", 19).entries) == 0
+    assert len(load_index(config_of(shards), "train", 19).entries) == 0
 
 
 def test_a_volume_in_two_datasets_is_refused(shards: str) -> None:
     with pytest.raises(UsageError, match=r"17 volumes stand in more than one of them, want each once"):
-        open_table(config_of(f"{shards},{shards}"), "train", 0)
+        load_index(config_of(f"{shards},{shards}"), "train", 0)
 
 
 def test_a_participant_in_train_and_val_is_refused(shards: str, tmp_path: Path) -> None:
-    train = open_table(config_of(shards), "train", 0)
-    val = open_table(config_of(shards), "val", 0)
-    want_separate(train, val)
+    train = load_index(config_of(shards), "train", 0)
+    val = load_index(config_of(shards), "val", 0)
+    check_disjoint(train, val)
     with pytest.raises(UsageError, match=r"participants stand in train and in val, want none"):
-        want_separate(train, train)
+        check_disjoint(train, train)
 
 
 def test_no_shards_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"data\.shards: empty"):
-        open_table(config_for("", tmp_path), "train", 0)
+        load_index(config_for("", tmp_path), "train", 0)
     with pytest.raises(UsageError, match=tables.INFO):
-        open_table(config_of(str(tmp_path)), "train", 0)
+        load_index(config_of(str(tmp_path)), "train", 0)
 
 
 def test_devices_can_be_drawn_equally_or_by_weight(tmp_path: Path) -> None:
@@ -74,9 +74,9 @@ def test_devices_can_be_drawn_equally_or_by_weight(tmp_path: Path) -> None:
     both = ",".join(folders)
     for more, share in (("data.balance=device", 0.5), ("data.weights=[1,3]", 0.75)):
         cfg = config_of(both, more)
-        table = open_table(cfg, "train", 0)
-        assert sampler.epoch_length(order_of(table, cfg)) == 56
-        draw = next(sampler.draws(order_of(table, cfg), StreamPosition(0, 0), 56, 0, 1))
+        table = load_index(cfg, "train", 0)
+        assert sampler.epoch_length(sampler_config(table, cfg)) == 56
+        draw = next(sampler.batch_samples(sampler_config(table, cfg), StreamPosition(0, 0), 56, 0, 1))
         devices = [table.entries[sample].row.device for sample in draw.samples_B]
         assert devices.count("two") == share * 56
     assert draw.passes_B.max() == 2  # 42 samples of 16: a third pass
@@ -87,10 +87,10 @@ def test_devices_can_be_drawn_equally_or_by_weight(tmp_path: Path) -> None:
     ):
         cfg = config_of(both, more)
         with pytest.raises(UsageError, match=re.escape(text)):
-            sampler.check_readers(order_of(open_table(cfg, "train", 0), cfg), 4, 1)
+            sampler.check_readers(sampler_config(load_index(cfg, "train", 0), cfg), 4, 1)
     cfg = config_of(both, "data.weights=[1,1]", "data.balance=device")
     with pytest.raises(UsageError, match="want one of the two"):
-        order_of(open_table(cfg, "train", 0), cfg)
+        sampler_config(load_index(cfg, "train", 0), cfg)
 
 
 def test_a_shard_that_the_tables_do_not_list_is_refused(tmp_path: Path) -> None:
@@ -98,4 +98,4 @@ def test_a_shard_that_the_tables_do_not_list_is_refused(tmp_path: Path) -> None:
     tables.write_shards(f"{folder}/{tables.SHARDS}", tables.open_dataset(folder).shards[:1])
     tables.write_info(f"{folder}/{tables.INFO}", {})  # as if the build had made it so
     with pytest.raises(OctshardError, match=r"lies in train-000001\.tar, which shards\.parquet"):
-        open_table(config_of(folder), "train", 0)
+        load_index(config_of(folder), "train", 0)

@@ -19,26 +19,26 @@ import torch
 from octshard.config.train import TrainConfig
 from octshard.dataset import tables
 from octshard.dataset.shard import BadSample
-from octshard.dataset.tables import Row
-from octshard.devices.buffers import Buffers
+from octshard.dataset.tables import SampleRow
+from octshard.devices.buffers import BufferPool
 from octshard.errors import OctshardError, UsageError
 from octshard.storage import remote, store
 from octshard.stream import loader, read_ahead, sampler
-from octshard.stream.batch import Batch, Share, Way
-from octshard.stream.index import Entry, Table, open_table, order_of
+from octshard.stream.batch import Batch, BatchTransform, RankSlice
+from octshard.stream.index import SampleIndex, SampleRef, load_index, sampler_config
 from octshard.stream.sampler import StreamPosition
 from tests.support import faulty_store
 from tests.support.tiny_run import SHAPE, config_for, voxels_of, write_dataset
 
-WHOLE = Share(4, 0, 1)
+WHOLE = RankSlice(4, 0, 1)
 START = StreamPosition(0, 0)
 
 
-def way_of(prepare: Callable[[Batch], Any]) -> Way[Any]:
-    return Way(prepare, Buffers().take, pytest.fail)
+def way_of(prepare: Callable[[Batch], Any]) -> BatchTransform[Any]:
+    return BatchTransform(prepare, BufferPool().empty, pytest.fail)
 
 
-WAY: Way[Batch] = way_of(lambda batch: batch)
+WAY: BatchTransform[Batch] = way_of(lambda batch: batch)
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +50,17 @@ def config_of(shards: str, *more: str) -> TrainConfig:
     return config_for(shards, "nowhere", "run.epochs=1", *more)
 
 
-def take(table: Table, cfg: TrainConfig, share: Share, start: StreamPosition, batches: int) -> list[Batch]:
-    with contextlib.closing(loader.training(table, cfg, share, start, WAY)) as found:
+def take(
+    table: SampleIndex, cfg: TrainConfig, share: RankSlice, start: StreamPosition, batches: int
+) -> list[Batch]:
+    with contextlib.closing(loader.train_batches(table, cfg, share, start, WAY)) as found:
         return list(islice(found, batches))
 
 
 def test_batches_follow_the_order_and_hold_the_stored_voxels(shards: str) -> None:
     cfg = config_of(shards, "data.threads=3")
-    table = open_table(cfg, "train", 0)
-    expected = sampler.draws(order_of(table, cfg), START, 4, 0, 1)
+    table = load_index(cfg, "train", 0)
+    expected = sampler.batch_samples(sampler_config(table, cfg), START, 4, 0, 1)
     for batch, draw in zip(take(table, cfg, WHOLE, START, 9), expected, strict=False):
         assert batch.keys == tuple(table.entries[i].row.key for i in draw.samples_B)
         assert batch.epoch_B == tuple(draw.passes_B)
@@ -80,16 +82,16 @@ def test_crops_follow_seed_epoch_and_key_alone(shards: str) -> None:
         config_of(shards, "data.threads=1"),
         config_of(shards, "data.threads=4", "data.prefetch_bytes=1", "data.read_ahead_bytes=1"),
     )
-    table = open_table(one, "train", 0)
+    table = load_index(one, "train", 0)
     for a, b in zip(take(table, one, WHOLE, START, 9), take(table, two, WHOLE, START, 9), strict=True):
         assert np.array_equal(a.voxels_BDHW, b.voxels_BDHW)
 
 
 def test_readers_and_resumes_give_the_tail_of_the_same_batches(shards: str) -> None:
     cfg = config_of(shards)
-    table = open_table(cfg, "train", 0)
+    table = load_index(cfg, "train", 0)
     whole = take(table, cfg, WHOLE, START, 8)
-    tails = [take(table, cfg, Share(4, reader, 2), whole[2].position, 5) for reader in (0, 1)]
+    tails = [take(table, cfg, RankSlice(4, reader, 2), whole[2].position, 5) for reader in (0, 1)]
     for k, batch in enumerate(whole[3:]):
         for reader in (0, 1):
             assert tails[reader][k].keys == batch.keys[reader::2]
@@ -98,22 +100,22 @@ def test_readers_and_resumes_give_the_tail_of_the_same_batches(shards: str) -> N
 
 def test_evaluation_sees_all_once_in_table_order_with_centre_crops(shards: str) -> None:
     cfg = config_of(shards)
-    table = open_table(cfg, "val", 0)
-    batches = list(loader.evaluation(table, cfg, WHOLE, 0, WAY))
+    table = load_index(cfg, "val", 0)
+    batches = list(loader.eval_batches(table, cfg, WHOLE, 0, WAY))
     assert [(batch.count, len(batch.keys)) for batch in batches] == [(4, 4), (2, 4)]
     seen = [key for batch in batches for key in batch.keys[: batch.count]]
     assert seen == [entry.row.key for entry in table.entries]
     centre = voxels_of(batches[1].keys[0], SHAPE)[:, :, 4:20]
     assert np.array_equal(batches[1].voxels_BDHW[0, :6, :20].numpy(), centre)
-    assert len(list(loader.evaluation(table, cfg, WHOLE, 3, WAY))) == 1
+    assert len(list(loader.eval_batches(table, cfg, WHOLE, 3, WAY))) == 1
 
 
 def test_a_limited_evaluation_takes_its_share_of_every_dataset(tmp_path: Path) -> None:
     """Else the validation loss of several devices would be that of the first."""
     folders = [write_dataset(tmp_path / name, {"val": 8}, device=name) for name in ("one", "two", "three")]
     cfg = config_of(",".join(folders))
-    table = open_table(cfg, "val", 0)
-    batches = list(loader.evaluation(table, cfg, WHOLE, 12, WAY))
+    table = load_index(cfg, "val", 0)
+    batches = list(loader.eval_batches(table, cfg, WHOLE, 12, WAY))
     devices = [key.split("-")[1] for batch in batches for key in batch.keys[: batch.count]]
     assert devices == ["one"] * 4 + ["two"] * 4 + ["three"] * 4
 
@@ -121,7 +123,7 @@ def test_a_limited_evaluation_takes_its_share_of_every_dataset(tmp_path: Path) -
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone"])
 def test_a_bad_shard_names_shard_offset_and_key(tmp_path: Path, damage: str) -> None:
     cfg = config_of(write_dataset(tmp_path / "data", {"train": 8}))
-    table = open_table(cfg, "train", 0)
+    table = load_index(cfg, "train", 0)
     last = table.entries[-1]
     path = Path(last.shard.url)
     data = bytearray(path.read_bytes())
@@ -138,14 +140,14 @@ def test_a_bad_shard_names_shard_offset_and_key(tmp_path: Path, damage: str) -> 
 
 def test_an_error_in_prepare_reaches_the_consumer_at_its_turn(shards: str) -> None:
     cfg = config_of(shards)
-    table = open_table(cfg, "train", 0)
+    table = load_index(cfg, "train", 0)
 
     def prepare(batch: Batch) -> Batch:
         if batch.position.samples_seen == 12:
             raise ZeroDivisionError("third batch")
         return batch
 
-    batches = loader.training(table, cfg, WHOLE, START, way_of(prepare))
+    batches = loader.train_batches(table, cfg, WHOLE, START, way_of(prepare))
     assert [next(batches).position.samples_seen for _ in range(2)] == [4, 8]
     with pytest.raises(ZeroDivisionError, match="third batch"):
         next(batches)
@@ -155,14 +157,14 @@ def test_prefetch_is_bounded_and_closing_stops_the_threads(shards: str) -> None:
     """Two batches ahead of the one that is waited for."""
     cfg = config_of(shards, f"data.prefetch_bytes={2 * 4 * 8 * 32 * 16}")
     made: list[torch.Tensor] = []
-    buffers = Buffers()
+    buffers = BufferPool()
 
     def counted(size: Sequence[int]) -> torch.Tensor:
-        made.append(buffers.take(size))
+        made.append(buffers.empty(size))
         return made[-1]
 
-    way = Way(lambda batch: batch, counted, pytest.fail)
-    batches = loader.training(open_table(cfg, "train", 0), cfg, WHOLE, START, way)
+    way = BatchTransform(lambda batch: batch, counted, pytest.fail)
+    batches = loader.train_batches(load_index(cfg, "train", 0), cfg, WHOLE, START, way)
     for taken in range(4):
         next(batches)
         assert len(made) == 3 + taken
@@ -174,21 +176,21 @@ def test_prefetch_is_bounded_and_closing_stops_the_threads(shards: str) -> None:
 def test_read_ahead_is_bounded_in_bytes(shards: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One batch of four may come on top of the bound, and one batch is always asked for."""
     near = config_of(shards)
-    size = max(entry.stop - entry.start for entry in open_table(near, "train", 0).entries)
+    size = max(entry.stop - entry.start for entry in load_index(near, "train", 0).entries)
     there = shards if where == "near" else remote_copy(shards, f"memory://{uuid.uuid4().hex}")
     held: list[int] = []
-    honest = read_ahead.Reading.ask
+    honest = read_ahead.ReadAhead.ask
 
-    def asked(one: read_ahead.Reading, entry: Entry) -> read_ahead.Asked:
+    def asked(one: read_ahead.ReadAhead, entry: SampleRef) -> read_ahead.Request:
         found = honest(one, entry)
         held.append(one.held)
         return found
 
-    monkeypatch.setattr(read_ahead.Reading, "ask", asked)
+    monkeypatch.setattr(read_ahead.ReadAhead, "submit", asked)
     for bound in (1, 10 * size):
         held.clear()
         cfg = config_of(there, f"data.read_ahead_bytes={bound}", "data.prefetch_bytes=100000000")
-        take(open_table(cfg, "train", 0), cfg, WHOLE, START, 30)
+        take(load_index(cfg, "train", 0), cfg, WHOLE, START, 30)
         assert max(held) <= bound + 4 * size
     assert max(held) > 5 * size
 
@@ -196,7 +198,7 @@ def test_read_ahead_is_bounded_in_bytes(shards: str, where: str, monkeypatch: py
 def test_crops_differ_from_pass_to_pass(shards: str) -> None:
     cfg = config_of(shards)
     seen: dict[str, list[np.ndarray]] = {}
-    for batch in take(open_table(cfg, "train", 0), cfg, WHOLE, START, 12):
+    for batch in take(load_index(cfg, "train", 0), cfg, WHOLE, START, 12):
         for key, voxels_DHW in zip(batch.keys, batch.voxels_BDHW, strict=True):
             seen.setdefault(key, []).append(voxels_DHW.numpy())
     changed = [not np.array_equal(found[0], found[1]) for found in seen.values() if len(found) > 1]
@@ -205,7 +207,7 @@ def test_crops_differ_from_pass_to_pass(shards: str) -> None:
 
 def test_voxels_that_the_table_denies_are_an_error(shards: str) -> None:
     cfg = config_of(shards)
-    table = open_table(cfg, "train", 0)
+    table = load_index(cfg, "train", 0)
     entry = table.entries[0]
     wrong = dataclasses.replace(entry, row=dataclasses.replace(entry.row, shape_out=(6, 24, 20)))
     with pytest.raises(OctshardError, match=r"\(6, 20, 24\), want uint8\(6, 24, 20\)"):
@@ -231,7 +233,7 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
     [
         "data.read_ahead_bytes=1",
         "data.connections=4",
-        "data.shuffle_window=256",
+        "data.shuffle_block_size=256",
         "data.cache_bytes=100000",  # two shards of four: some come and go
         "data.cache_bytes=10000000",
     ],
@@ -240,9 +242,11 @@ def test_a_remote_store_gives_the_batches_of_a_local_one(shards: str, how: str, 
     far = remote_copy(shards, f"memory://{uuid.uuid4().hex}")
     cache = [f"data.cache_dir={tmp_path}"] if "cache" in how else []
     near_cfg, far_cfg = config_of(shards, how), config_of(far, how, *cache)
-    near, there = (open_table(cfg, "train", 0) for cfg in (near_cfg, far_cfg))
-    way = Way(lambda batch: batch, Buffers().take, lambda line: None)  # a full cache says that it is
-    with contextlib.closing(loader.training(there, far_cfg, WHOLE, START, way)) as found:
+    near, there = (load_index(cfg, "train", 0) for cfg in (near_cfg, far_cfg))
+    way = BatchTransform(
+        lambda batch: batch, BufferPool().empty, lambda line: None
+    )  # a full cache says that it is
+    with contextlib.closing(loader.train_batches(there, far_cfg, WHOLE, START, way)) as found:
         batches = list(islice(found, 13))
     assert same(take(near, near_cfg, WHOLE, START, 13), batches)
 
@@ -253,7 +257,7 @@ def test_one_request_in_twenty_fails_and_nothing_changes(
     monkeypatch.setattr(remote.random, "uniform", lambda low, high: 0.0)
     far = remote_copy(shards, f"gs://{faulty_store.BUCKET}/{uuid.uuid4().hex}")
     near_cfg, cfg = config_of(shards), config_of(far, "data.connections=3", "data.read_ahead_bytes=1")
-    table = open_table(cfg, "train", 0)
+    table = load_index(cfg, "train", 0)
     begun = len(faulty.asked)
     rng = np.random.default_rng(0)
     kinds: list[str | int] = [429, 500, 503, faulty_store.RESET, faulty_store.SHORT]
@@ -261,10 +265,12 @@ def test_one_request_in_twenty_fails_and_nothing_changes(
     faulty.fail(*script)
     batches = take(table, cfg, WHOLE, START, 60)
     assert len(faulty.asked) - begun > 60
-    assert same(take(open_table(near_cfg, "train", 0), near_cfg, WHOLE, START, 60), batches)
+    assert same(take(load_index(near_cfg, "train", 0), near_cfg, WHOLE, START, 60), batches)
 
 
-def damaged(shards: str, folder: Path, change: Callable[[bytearray, Row], bytearray]) -> tuple[str, Row]:
+def damaged(
+    shards: str, folder: Path, change: Callable[[bytearray, SampleRow], bytearray]
+) -> tuple[str, SampleRow]:
     """A copy of the dataset in which the third train sample is changed; and its row."""
     copy = remote_copy(shards, str(folder))
     row = tables.open_dataset(copy).samples("train")[2]
@@ -273,7 +279,7 @@ def damaged(shards: str, folder: Path, change: Callable[[bytearray, Row], bytear
     return copy, row
 
 
-def flipped(data: bytearray, row: Row) -> bytearray:
+def flipped(data: bytearray, row: SampleRow) -> bytearray:
     data[(row.offset or 0) + 900] ^= 4
     return data
 
@@ -281,8 +287,8 @@ def flipped(data: bytearray, row: Row) -> bytearray:
 def test_another_of_its_lane_stands_in_for_a_bad_sample(shards: str, tmp_path: Path) -> None:
     copy, row = damaged(shards, tmp_path, flipped)
     cfg = config_of(copy, "data.on_bad_sample=substitute")
-    whole = take(open_table(config_of(shards), "train", 0), config_of(shards), WHOLE, START, 12)
-    batches = take(open_table(cfg, "train", 0), cfg, WHOLE, START, 12)
+    whole = take(load_index(config_of(shards), "train", 0), config_of(shards), WHOLE, START, 12)
+    batches = take(load_index(cfg, "train", 0), cfg, WHOLE, START, 12)
     bad = [line for batch in batches for line in batch.substituted]
     assert len(bad) == 3  # one in each of the epochs of 16 samples
     lanes: dict[tuple[int, int], set[str]] = {}
@@ -300,7 +306,9 @@ def test_another_of_its_lane_stands_in_for_a_bad_sample(shards: str, tmp_path: P
             assert new in voxels_found(b)
             assert new in lanes[b.epoch_B[0], b.keys.index(new) % 2]
             assert b.seeds[b.keys.index(new)] == f"{new} for {old}"
-    tails = [take(open_table(cfg, "train", 0), cfg, Share(4, r, 2), batches[1].position, 10) for r in (0, 1)]
+    tails = [
+        take(load_index(cfg, "train", 0), cfg, RankSlice(4, r, 2), batches[1].position, 10) for r in (0, 1)
+    ]
     for k, batch in enumerate(batches[2:]):  # the same one stands in, whoever reads and from wherever
         assert tuple(np.ravel([[tails[0][k].keys[i], tails[1][k].keys[i]] for i in (0, 1)])) == batch.keys
 
@@ -321,7 +329,7 @@ def test_substitutes_are_few_or_the_run_stops(shards: str, tmp_path: Path) -> No
     copy, _ = damaged(shards, tmp_path, flipped)
     cfg = config_of(copy, "data.on_bad_sample=substitute", "data.max_substitutes=0")
     with pytest.raises(BadSample, match=r"none could stand in for it in data\.max_substitutes=0 tries"):
-        take(open_table(cfg, "train", 0), cfg, WHOLE, START, 5)
+        take(load_index(cfg, "train", 0), cfg, WHOLE, START, 5)
     text = (
         r"xxh3 .*stands in for it; that makes 2 substitutes in epoch 0, want at most data\.max_substitutes=1"
     )
@@ -333,7 +341,7 @@ def test_substitutes_are_few_or_the_run_stops(shards: str, tmp_path: Path) -> No
         cfg = config_of(
             two, "data.on_bad_sample=substitute", "data.max_substitutes=1", f"data.threads={threads}"
         )
-        given = loader.training(open_table(cfg, "train", 0), cfg, WHOLE, START, WAY)
+        given = loader.train_batches(load_index(cfg, "train", 0), cfg, WHOLE, START, WAY)
         with pytest.raises(BadSample, match=text):  # noqa: PT012 (the batches before the error are counted)
             lengths.append(0)
             while True:
@@ -348,7 +356,7 @@ def test_evaluation_takes_no_substitutes(shards: str, tmp_path: Path) -> None:
     copy, _ = damaged(shards, tmp_path, flipped)
     cfg = config_of(copy, "data.on_bad_sample=substitute")
     with pytest.raises(BadSample, match="xxh3"):
-        list(loader.evaluation(open_table(cfg, "train", 0), cfg, WHOLE, 0, WAY))
+        list(loader.eval_batches(load_index(cfg, "train", 0), cfg, WHOLE, 0, WAY))
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut"])
@@ -358,12 +366,12 @@ def test_damage_at_every_block_is_an_error_or_changes_nothing(
     """A byte of each 512 flipped, or the shard cut there: what is given is right, and whole, or an error."""
     copy = remote_copy(shards, str(tmp_path))
     cfg = config_of(copy)
-    table = open_table(cfg, "train", 0)
+    table = load_index(cfg, "train", 0)
     path = Path(table.entries[0].shard.url)
     intact = path.read_bytes()
 
     def everything() -> list[Batch]:
-        return list(loader.evaluation(table, cfg, WHOLE, 0, WAY))
+        return list(loader.eval_batches(table, cfg, WHOLE, 0, WAY))
 
     whole = everything()
     for at in range(0, len(intact), 512):
@@ -384,10 +392,10 @@ from pathlib import Path
 import numpy as np
 from tests.support.tiny_run import config_for
 from octshard.stream import loader
-from octshard.devices.buffers import Buffers
+from octshard.devices.buffers import BufferPool
 from octshard.stream.sampler import StreamPosition
-from octshard.stream.batch import Share, Way
-from octshard.stream.index import open_table
+from octshard.stream.batch import BatchTransform, RankSlice
+from octshard.stream.index import load_index
 
 cfg = config_for({shards!r}, "nowhere", "data.threads=2")
 log = Path({log!r})
@@ -395,11 +403,11 @@ log = Path({log!r})
 def read(readers, until):
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     start = StreamPosition(*lines[-1][1]) if lines else StreamPosition(0, 0)
-    table = open_table(cfg, "train", 0)
-    way = Way(lambda batch: batch, Buffers().take, print)
+    table = load_index(cfg, "train", 0)
+    way = BatchTransform(lambda batch: batch, BufferPool().empty, print)
     with contextlib.ExitStack() as stack, open(log, "a") as file:
         streams = [stack.enter_context(contextlib.closing(
-            loader.training(table, cfg, Share(8, r, readers), start, way))) for r in range(readers)]
+            loader.train_batches(table, cfg, RankSlice(8, r, readers), start, way))) for r in range(readers)]
         for _ in range(until - len(lines)):
             parts = [next(one) for one in streams]
             assert len({{part.position for part in parts}}) == 1
@@ -454,9 +462,9 @@ def test_a_copy_that_rots_in_the_cache_is_read_again_from_the_store(shards: str,
         far, f"data.cache_dir={tmp_path}", "data.on_bad_sample=substitute", "data.read_ahead_bytes=1"
     )
     said: list[str] = []
-    way = Way(lambda batch: batch, Buffers().take, said.append)
-    table = open_table(cfg, "train", 0)
-    with contextlib.closing(loader.training(table, cfg, WHOLE, START, way)) as batches:
+    way = BatchTransform(lambda batch: batch, BufferPool().empty, said.append)
+    table = load_index(cfg, "train", 0)
+    with contextlib.closing(loader.train_batches(table, cfg, WHOLE, START, way)) as batches:
         found = list(islice(batches, 8))
         for _ in range(200):  # epochs, until all four shards are there
             if len(list(tmp_path.glob("*.tar"))) == 4:
@@ -472,6 +480,6 @@ def test_a_copy_that_rots_in_the_cache_is_read_again_from_the_store(shards: str,
                 file.write(data)
         found += list(islice(batches, 12))
     near = config_of(shards)
-    assert same(take(open_table(near, "train", 0), near, WHOLE, START, len(found)), found)
+    assert same(take(load_index(near, "train", 0), near, WHOLE, START, len(found)), found)
     assert not any(batch.substituted for batch in found)
     assert any("a damaged copy, read from the store instead" in line for line in said)

@@ -15,31 +15,32 @@ from pathlib import Path
 import pytest
 
 from octshard.dataset.shard import BadSample
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError
 from octshard.storage import remote as requests_module
 from octshard.storage import store
+from octshard.storage.client import Blob
 from octshard.stream import read, read_ahead
 from octshard.stream.cache import Cache
-from octshard.stream.cache_folder import Shard
-from octshard.stream.index import Entry
+from octshard.stream.cache_folder import ShardFile
+from octshard.stream.index import SampleRef
 from octshard.stream.read import Scratch
-from octshard.stream.read_ahead import Asked, Reading
+from octshard.stream.read_ahead import ReadAhead, Request
 from tests.support import faulty_store
 
 SIZE = 512
 
 
-def entries_of(url: str, samples: int, shards: int = 1, size: int = SIZE) -> list[Entry]:
+def entries_of(url: str, samples: int, shards: int = 1, size: int = SIZE) -> list[SampleRef]:
     """Made-up shards of equal samples, written there; byte values tell sample from sample."""
     found = []
     for number in range(shards):
         data = b"".join(content(number, i, size) for i in range(samples)) + bytes(1024)
-        where = Shard(f"{url}/{number}.tar", len(data), hashlib.sha256(data).hexdigest())
+        where = ShardFile(f"{url}/{number}.tar", len(data), hashlib.sha256(data).hexdigest())
         store.write(where.url, data)
         for i in range(samples):
-            row = Row(f"key{number}-{i}", *[""] * 8, source="", offset=i * size, nbytes=size)
-            found.append(Entry(where, 0, row))
+            row = SampleRow(f"key{number}-{i}", *[""] * 8, source="", offset=i * size, nbytes=size)
+            found.append(SampleRef(where, 0, row))
     return found
 
 
@@ -56,27 +57,27 @@ def remote() -> str:
 def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """(start, stop) of every request that is made from now on."""
     found: list[tuple[int, int]] = []
-    honest = store.read_piece
+    honest = store.get
 
-    def counted(url: str, start: int, stop: int) -> store.Piece:
+    def counted(url: str, start: int, stop: int) -> Blob:
         found.append((start, stop))
         return honest(url, start, stop)
 
-    monkeypatch.setattr(store, "read_piece", counted)
+    monkeypatch.setattr(store, "get", counted)
     return found
 
 
 @contextlib.contextmanager
-def opened(connections: int = 1, cache: Cache | None = None) -> Iterator[Reading]:
-    with contextlib.closing(Reading(connections, cache)) as one:
+def opened(connections: int = 1, cache: Cache | None = None) -> Iterator[ReadAhead]:
+    with contextlib.closing(ReadAhead(connections, cache)) as one:
         yield one
 
 
-def take_all(one: Reading, asked: list[Asked]) -> list[bytes]:
+def take_all(one: ReadAhead, asked: list[Request]) -> list[bytes]:
     scratch, found = Scratch(), []
     for each in asked:
-        found.append(bytes(one.take(each, scratch)))
-        one.done(each)
+        found.append(bytes(one.result(each, scratch)))
+        one.release(each)
     return found
 
 
@@ -86,7 +87,7 @@ def test_what_was_asked_for_comes_whatever_the_order(where: str, remote: str, tm
     random.Random(0).shuffle(entries)
     entries += entries[:7]  # the same sample twice, as at the border of two epochs
     with opened(connections=3) as one:
-        found = take_all(one, [one.ask(entry) for entry in entries])
+        found = take_all(one, [one.submit(entry) for entry in entries])
         assert one.held == 0
     numbers = [tuple(map(int, entry.row.key[3:].split("-"))) for entry in entries]
     assert found == [content(*number) for number in numbers]
@@ -107,18 +108,18 @@ def test_neighbours_that_are_asked_for_together_come_in_one_request(
 
 
 @contextlib.contextmanager
-def planned(entries: list[Entry]) -> Iterator[tuple[Reading, list[Asked]]]:
+def planned(entries: list[SampleRef]) -> Iterator[tuple[ReadAhead, list[Request]]]:
     """All are asked for before the first request is made."""
     gate = threading.Event()
-    honest = store.read_piece
+    honest = store.get
 
-    def waiting(url: str, start: int, stop: int) -> store.Piece:
+    def waiting(url: str, start: int, stop: int) -> Blob:
         gate.wait()
         return honest(url, start, stop)
 
     with pytest.MonkeyPatch.context() as patch, opened() as one:
-        patch.setattr(store, "read_piece", waiting)
-        asked = [one.ask(entry) for entry in entries]
+        patch.setattr(store, "get", waiting)
+        asked = [one.submit(entry) for entry in entries]
         gate.set()
         yield one, asked
 
@@ -130,12 +131,12 @@ def test_held_counts_a_reply_until_its_last_sample_is_used(
     monkeypatch.setattr(read_ahead, "REQUEST", 4 * SIZE)
     held = []
     with opened(connections=0) as one:  # requests are made by hand
-        asked = [one.ask(entry) for entry in entries_of(remote, 5)]
+        asked = [one.submit(entry) for entry in entries_of(remote, 5)]
         for each in asked:
             if not each.reply.done():
                 one._read(one._next_group())
-            one.take(each, Scratch())
-            one.done(each)
+            one.result(each, Scratch())
+            one.release(each)
             held.append(one.held)
     assert held == [5 * SIZE] * 3 + [SIZE, 0]
 
@@ -147,17 +148,17 @@ def test_a_reply_goes_with_its_last_sample_though_who_asked_remains(
         """Bytes that can be watched."""
 
     made = []
-    honest = store.read_piece
+    honest = store.get
 
-    def watched(url: str, start: int, stop: int) -> store.Piece:
+    def watched(url: str, start: int, stop: int) -> Blob:
         piece = honest(url, start, stop)
         data = Data(piece.data)
         made.append(weakref.ref(data))
         return piece._replace(data=data)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store, "read_piece", watched)
+    monkeypatch.setattr(store, "get", watched)
     with opened() as one:
-        asked = [one.ask(entry) for entry in entries_of(remote, 4)]
+        asked = [one.submit(entry) for entry in entries_of(remote, 4)]
         take_all(one, asked)
         gc.collect()
         assert made
@@ -170,16 +171,16 @@ def test_only_the_near_half_is_read_and_neighbours_on_both_sides_come_along(remo
     apart = entries_of(remote, 1, shards=16)
     with opened(connections=0) as one:
         for entry in apart:
-            one.ask(entry)
+            one.submit(entry)
         assert [one._next_group()[0].number for _ in range(8)] == list(range(8))
         assert one._due() is None
-        one.ask(apart[0])
-        one.ask(apart[1])
+        one.submit(apart[0])
+        one.submit(apart[1])
         assert one._due() is not None
     together = entries_of(f"{remote}/more", 8)
     with opened(connections=0) as one:
         for number in (5, 3, 6, 4, 1):
-            one.ask(together[number])
+            one.submit(together[number])
         assert [asked.entry.row.key for asked in one._next_group()] == [
             "key0-3",
             "key0-4",
@@ -193,11 +194,13 @@ def test_a_cut_shard_spoils_only_what_was_cut_and_names_it(remote: str) -> None:
     url = entries[0].shard.url
     store.write(url, store.read(url)[: 4 * SIZE + 100])
     with opened() as one:
-        asked = [one.ask(entry) for entry in entries]
+        asked = [one.submit(entry) for entry in entries]
         for entry, each in zip(entries, asked, strict=True):
             with pytest.raises(BadSample, match=rf"{url} at {entry.start} \({entry.row.key}\): "):
-                one.take(each, Scratch())  # a shard of another size is not the table's, whole samples or not
-            one.done(each)
+                one.result(
+                    each, Scratch()
+                )  # a shard of another size is not the table's, whole samples or not
+            one.release(each)
 
 
 @pytest.mark.parametrize("where", ["remote", "local"])
@@ -213,9 +216,9 @@ def test_a_shard_that_is_not_the_tables_is_an_error(
         store.write(entry.shard.url, data[:-512] if damage == "cut" else data + bytes(512))
     wanted: type[OctshardError] = OctshardError if damage == "gone" else BadSample
     with opened() as one:
-        asked = one.ask(entry)
+        asked = one.submit(entry)
         with pytest.raises(wanted, match=r"0\.tar at 0 \(key0-0\): the shard") as raised:
-            one.take(asked, Scratch())
+            one.result(asked, Scratch())
     with pytest.raises(wanted, match=r"0\.tar at 0 \(key0-0\): the shard"):
         read.read_now(entry, Scratch())
     assert "\n" not in str(raised.value)
@@ -226,12 +229,12 @@ def test_whatever_goes_wrong_in_a_thread_reaches_who_waits(
 ) -> None:
     (entry,) = entries_of(remote, 1)
 
-    def broken(*_: object) -> store.Piece:
+    def broken(*_: object) -> Blob:
         raise ZeroDivisionError("a mistake of ours")
 
-    monkeypatch.setattr(store, "read_piece", broken)
+    monkeypatch.setattr(store, "get", broken)
     with opened() as one, pytest.raises(ZeroDivisionError, match="a mistake of ours"):
-        one.take(one.ask(entry), Scratch())
+        one.result(one.submit(entry), Scratch())
 
 
 def test_closing_lets_go_of_those_who_wait_and_ends_the_threads(
@@ -240,20 +243,20 @@ def test_closing_lets_go_of_those_who_wait_and_ends_the_threads(
     entries = entries_of(remote, 1, shards=9)
     gate, reached = threading.Event(), threading.Event()
 
-    def stuck(*_: object) -> store.Piece:
+    def stuck(*_: object) -> Blob:
         reached.set()
         gate.wait()
         raise store.StoreError("too late")
 
-    monkeypatch.setattr(store, "read_piece", stuck)
-    one = Reading(1, None)
-    asked = [one.ask(entry) for entry in entries]
+    monkeypatch.setattr(store, "get", stuck)
+    one = ReadAhead(1, None)
+    asked = [one.submit(entry) for entry in entries]
     reached.wait()
     met: list[BaseException] = []
 
     def waiting() -> None:
         try:
-            one.take(asked[8], Scratch())
+            one.result(asked[8], Scratch())
         except BaseException as error:
             met.append(error)
 
@@ -273,15 +276,15 @@ def test_shards_in_the_cache_are_read_from_there(
     entries = entries_of(remote, 8, shards=2)
     with Cache(str(tmp_path / "cache"), 10**6, pytest.fail) as cache, opened(2, cache) as one:
         for entry in entries:
-            cache.fill(entry.shard)
-        cache.drain()
+            cache.request(entry.shard)
+        cache.join()
         requests.clear()
-        found = take_all(one, [one.ask(entry) for entry in entries])
+        found = take_all(one, [one.submit(entry) for entry in entries])
         assert found == [content(s, i) for s, i in itertools.product(range(2), range(8))]
         assert requests == []
         for copy in (tmp_path / "cache").glob("*.tar"):  # evicted by another process, say
             copy.unlink()
-        assert take_all(one, [one.ask(entry) for entry in entries]) == found
+        assert take_all(one, [one.submit(entry) for entry in entries]) == found
         assert requests
 
 
@@ -295,7 +298,7 @@ def test_a_store_that_fails_one_request_in_five_gives_the_same_bytes(
     asked_before = len(faulty.asked)
     faulty.faults += kinds
     with opened(connections=4) as one:
-        found = take_all(one, [one.ask(entry) for entry in entries])
+        found = take_all(one, [one.submit(entry) for entry in entries])
     assert found == [content(0, i) for i in range(25)]
     assert faulty.faults == []
     assert len(faulty.asked) - asked_before >= 25 + len(kinds)
@@ -303,7 +306,7 @@ def test_a_store_that_fails_one_request_in_five_gives_the_same_bytes(
 
 def test_scratch_grows_and_is_used_again() -> None:
     scratch = Scratch()
-    room = scratch.room(10)
+    room = scratch.view(10)
     room[:] = b"0123456789"
-    assert bytes(scratch.room(4)) == b"0123"
-    assert len(scratch.room(100)) == 100
+    assert bytes(scratch.view(4)) == b"0123"
+    assert len(scratch.view(100)) == 100

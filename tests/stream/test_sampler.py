@@ -11,33 +11,33 @@ from scipy.stats import spearmanr
 
 from octshard.errors import UsageError
 from octshard.stream import sampler
-from octshard.stream.sampler import Domain, Order, StreamPosition
+from octshard.stream.sampler import Domain, SamplerConfig, StreamPosition
 
 counts = st.lists(st.integers(0, 40), min_size=1, max_size=9).filter(sum).map(tuple)
 orders = st.builds(
-    Order,
+    SamplerConfig,
     seed=st.integers(0, 3),
-    domains=counts.map(sampler.unmixed),
+    domains=counts.map(sampler.single_domain),
     lanes=st.sampled_from([1, 2, 8, 64]),
-    shuffle_window=st.sampled_from([1, 2, 7, 256]),
+    shuffle_block_size=st.sampled_from([1, 2, 7, 256]),
 )
 
 
-def plain(seed: int, counts: tuple[int, ...], lanes: int, window: int) -> Order:
-    return Order(seed, sampler.unmixed(counts), lanes, window)
+def plain(seed: int, counts: tuple[int, ...], lanes: int, window: int) -> SamplerConfig:
+    return SamplerConfig(seed, sampler.single_domain(counts), lanes, window)
 
 
-def mixed(sizes: tuple[tuple[int, ...], ...], weights: tuple[float, ...], lanes: int = 64) -> Order:
+def mixed(sizes: tuple[tuple[int, ...], ...], weights: tuple[float, ...], lanes: int = 64) -> SamplerConfig:
     """Domains whose shards have these sizes, numbered end to end."""
     domains, first = [], 0
     for name, (shards, weight) in enumerate(zip(sizes, weights, strict=True)):
         starts = [first + sum(shards[:i]) for i in range(len(shards))]
         domains.append(Domain(f"d{name}", tuple(zip(starts, shards, strict=True)), weight))
         first += sum(shards)
-    return Order(0, tuple(domains), lanes, 5)
+    return SamplerConfig(0, tuple(domains), lanes, 5)
 
 
-def domain_of(given: Order, sample: int) -> int:
+def domain_of(given: SamplerConfig, sample: int) -> int:
     return next(
         at
         for at, domain in enumerate(given.domains)
@@ -47,7 +47,9 @@ def domain_of(given: Order, sample: int) -> int:
 
 
 @given(orders, st.integers(0, 5))
-def test_an_epoch_has_no_sample_twice_and_leaves_out_fewer_than_lanes(given: Order, epoch: int) -> None:
+def test_an_epoch_has_no_sample_twice_and_leaves_out_fewer_than_lanes(
+    given: SamplerConfig, epoch: int
+) -> None:
     samples, passes = sampler.epoch_samples(given, epoch)
     assert len(samples) == len(set(samples.tolist())) == sampler.epoch_length(given)
     assert 0 <= samples.min() <= samples.max() < given.samples
@@ -77,11 +79,12 @@ def test_batches_are_the_same_for_any_number_of_readers_and_from_any_point(
     given = plain(seed, counts, 64, 5)
     if len(counts) > 1 and min(sum(counts[::2]), sum(counts[1::2])) >= 64:  # mixed orders promise the same
         given = mixed((counts[::2], counts[1::2]), (1.0, 2.5))
-    whole = list(islice(sampler.draws(given, StreamPosition(0, 0), batch, 0, 1), cut + 3))
+    whole = list(islice(sampler.batch_samples(given, StreamPosition(0, 0), batch, 0, 1), cut + 3))
     for readers in (1, 2, 4, 8):
         start = whole[cut - 1].position if cut else StreamPosition(0, 0)
         parts = [
-            list(islice(sampler.draws(given, start, batch, reader, readers), 3)) for reader in range(readers)
+            list(islice(sampler.batch_samples(given, start, batch, reader, readers), 3))
+            for reader in range(readers)
         ]
         for k, expected in enumerate(whole[cut:]):
             together, epochs = np.empty(batch, np.int64), np.empty(batch, np.int64)
@@ -95,7 +98,7 @@ def test_batches_are_the_same_for_any_number_of_readers_and_from_any_point(
 
 def test_batches_laid_end_to_end_are_the_epochs_laid_end_to_end() -> None:
     given = plain(3, (10, 7, 9), 4, 4)
-    drawn = list(islice(sampler.draws(given, StreamPosition(0, 0), 7, 0, 1), 20))
+    drawn = list(islice(sampler.batch_samples(given, StreamPosition(0, 0), 7, 0, 1), 20))
     seen = np.concatenate([one.samples_B for one in drawn])
     epochs = np.concatenate([sampler.epoch_samples(given, epoch)[0] for epoch in range(7)])
     assert np.array_equal(seen, epochs[: len(seen)])
@@ -126,7 +129,7 @@ def test_readers_that_divide_neither_batch_nor_lanes_are_refused() -> None:
     with pytest.raises(UsageError, match="0 samples"):
         sampler.check_readers(plain(0, (0,), 64, 8), 8, 1)
     with pytest.raises(UsageError, match="another data set"):
-        next(sampler.draws(plain(0, (20,), 64, 8), StreamPosition(0, 21), 2, 0, 1))
+        next(sampler.batch_samples(plain(0, (20,), 64, 8), StreamPosition(0, 21), 2, 0, 1))
 
 
 weighted = st.builds(
@@ -134,12 +137,12 @@ weighted = st.builds(
     st.tuples(*[st.lists(st.integers(1, 30), min_size=1, max_size=4).map(tuple)] * 3),
     st.tuples(*[st.sampled_from([1.0, 2.0, 3.0])] * 3),
     st.sampled_from([1, 4, 64]),
-).filter(lambda one: 0 not in sampler.shares(one).sum(axis=0))
+).filter(lambda one: 0 not in sampler.domain_quotas(one).sum(axis=0))
 
 
 @given(weighted)
 @settings(max_examples=60, deadline=None)
-def test_domains_come_at_their_weights_and_every_pass_is_whole(given: Order) -> None:
+def test_domains_come_at_their_weights_and_every_pass_is_whole(given: SamplerConfig) -> None:
     """Over many epochs laid end to end, every lane goes through its run of a domain again and again."""
     lanes = sampler.lanes_of(given)
     weights = [domain.weight for domain in given.domains]
@@ -220,7 +223,7 @@ def test_evaluation_sees_every_sample_once(samples: int, batch: int, readers: in
     seen: list[int] = []
     lengths = set()
     for reader in range(readers):
-        found = list(sampler.table_draws(samples, batch, reader, readers))
+        found = list(sampler.sequential_batches(samples, batch, reader, readers))
         lengths.add(len(found))
         for numbers, count in found:
             assert len(numbers) == batch

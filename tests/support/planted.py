@@ -14,7 +14,7 @@ import numpy as np
 
 from octshard.prep.dicom import decode
 from octshard.prep.release.aireadi import Entry
-from octshard.prep.release.source import Unpacked
+from octshard.prep.release.source import FolderSource
 from octshard.storage.checksum import Buffer
 
 FRAMES = decode.frames
@@ -22,7 +22,7 @@ KINDS = ("crash", "exit", "hang", "swell", "wrong", "cut")
 
 
 @dataclass(frozen=True)
-class Planted(Unpacked):
+class Planted(FolderSource):
     """Unpacked files; what is done to the decoder is named by the UID or path. once: a folder that remembers.
 
     `cut` leaves the decoder alone: the process is killed when half of the slice is on the pipe.

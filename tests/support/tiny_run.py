@@ -7,7 +7,7 @@ import numpy as np
 from octshard.config.load import load
 from octshard.config.train import TrainConfig
 from octshard.dataset import shard, tables
-from octshard.dataset.tables import Row, ShardInfo
+from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.imaging.intensity import histogram, moments
 from octshard.storage import store
 
@@ -24,7 +24,7 @@ SETTINGS = (
     "predictor.heads=2",
     "objective.masks=[{kind: cubes, cube: [1,1,1], context: 6, target: 5}]",
     "data.lanes=4",
-    "data.shuffle_window=3",
+    "data.shuffle_block_size=3",
     "optim.warmup_epochs=0.25",
     "run.global_batch=4",
     "run.per_device_batch=4",
@@ -46,13 +46,13 @@ def write_dataset(
             name = f"{split}-{number:06d}.tar"
             keys = [f"{split}{i:03d}-{device}-proto-l-{i:010x}" for i in range(first, min(count, first + 5))]
             packed = [_pack(key, shape) for key in keys]
-            with store.create(store.join(url, name)) as file:
+            with store.open_write(store.join(url, name)) as file:
                 sums = shard.write(file, [data for data, _ in packed])
             for key, offset, (data, meta) in zip(keys, sums.offsets, packed, strict=True):
                 rows.append(_row(key, split, name, offset, data, meta, shape))
             infos.append(ShardInfo(name, "device", split, len(keys), sums.bytes, sums.sha256))
-    refused = Row("bad", "9", "device", "m", "m", "p", "Macula", "l", "train", "bad.dcm", status="refused",
-                  reason="truncated")  # fmt: skip
+    refused = SampleRow("bad", "9", "device", "m", "m", "p", "Macula", "l", "train", "bad.dcm",
+                        status="refused", reason="truncated")  # fmt: skip
     tables.write_rows(store.join(url, tables.SAMPLES), [*rows, refused])
     tables.write_shards(store.join(url, tables.SHARDS), infos)
     tables.write_info(store.join(url, tables.INFO), {"counts": counts})
@@ -87,8 +87,8 @@ def _row(
     data: bytes,
     meta: dict[str, float],
     shape: tuple[int, int, int],
-) -> Row:
-    return Row(
+) -> SampleRow:
+    return SampleRow(
         key, key[:6], key.split("-")[1], "m", "m", "proto", "Macula", "l", split, f"{key}.dcm",
         shape_out=shape, spacing_out=(0.05, 0.02, 0.02), dtype="uint8", mean=meta["mean"], std=meta["std"],
         shard=name, offset=offset, nbytes=len(data), sha256=key, xxh3=shard.slice_digest(data),

@@ -11,7 +11,7 @@ import torch
 from octshard.config.train import TrainConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.models import checkpoint
-from octshard.models.checkpoint import Record
+from octshard.models.checkpoint import CheckpointInfo
 from octshard.models.encoder import load_encoder, random_encoder
 from octshard.storage import store
 from octshard.storage.store import StoreError
@@ -41,8 +41,8 @@ def cfg(tmp_path: Path) -> TrainConfig:
     return config_for("nowhere", tmp_path / "run", "run.epochs=1")
 
 
-def put(cfg: TrainConfig, step: int, val_loss: float | None = None) -> Record:
-    payload = checkpointer.payload_of(state_of(cfg, step), cfg, {"data.samples": 7})
+def put(cfg: TrainConfig, step: int, val_loss: float | None = None) -> CheckpointInfo:
+    payload = checkpointer.state_payload(state_of(cfg, step), cfg, {"data.samples": 7})
     return checkpoint.write(cfg.run.out, payload, val_loss, milestone=False)
 
 
@@ -52,8 +52,8 @@ def path_of(cfg: TrainConfig, step: int) -> Path:
 
 def test_a_state_comes_back_bit_for_bit(cfg: TrainConfig) -> None:
     before = state_of(cfg, 3)
-    checkpoint.write(cfg.run.out, checkpointer.payload_of(before, cfg, {}), None, milestone=False)
-    found = checkpoint.newest(cfg.run.out)
+    checkpoint.write(cfg.run.out, checkpointer.state_payload(before, cfg, {}), None, milestone=False)
+    found = checkpoint.latest(cfg.run.out)
     assert found is not None
     model = jepa.build(cfg)
     after = TrainState(0, 0, StreamPosition(0, 0), model, optim.build(model, cfg.optim))
@@ -67,7 +67,7 @@ def test_a_state_comes_back_bit_for_bit(cfg: TrainConfig) -> None:
 
 def test_a_checkpoint_of_another_device_does_not_bring_its_fused_adamw(cfg: TrainConfig) -> None:
     state = state_of(cfg, 1)
-    payload = checkpointer.payload_of(state, cfg, {})
+    payload = checkpointer.state_payload(state, cfg, {})
     for group in payload["optimizer"]["param_groups"]:
         group["fused"] = True
     checkpointer.restore(payload, state)
@@ -97,7 +97,7 @@ def test_a_damaged_file_is_never_loaded_and_the_one_before_stands(cfg: TrainConf
     ) as raised:
         checkpoint.load(str(path))
     assert "\n" not in str(raised.value)
-    found = checkpoint.newest(cfg.run.out)
+    found = checkpoint.latest(cfg.run.out)
     assert found is not None
     assert found.record.step == 1
     assert len(found.damaged) == 1
@@ -107,17 +107,17 @@ def test_when_all_are_damaged_nothing_starts_afresh(cfg: TrainConfig) -> None:
     put(cfg, 1)
     path_of(cfg, 1).write_bytes(b"")
     with pytest.raises(OctshardError, match="all 1 checkpoints are damaged"):
-        checkpoint.newest(cfg.run.out)
+        checkpoint.latest(cfg.run.out)
 
 
 def test_a_file_without_its_record_does_not_exist(cfg: TrainConfig) -> None:
     put(cfg, 1)
     put(cfg, 2)
     path_of(cfg, 2).with_suffix(".json").unlink()
-    found = checkpoint.newest(cfg.run.out)
+    found = checkpoint.latest(cfg.run.out)
     assert found is not None
     assert found.record.step == 1
-    assert checkpoint.newest(str(Path(cfg.run.out) / "elsewhere")) is None
+    assert checkpoint.latest(str(Path(cfg.run.out) / "elsewhere")) is None
 
 
 def test_an_unreachable_store_is_no_damage(cfg: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_an_unreachable_store_is_no_damage(cfg: TrainConfig, monkeypatch: pytest
 
     monkeypatch.setattr(store, "read", unreachable)
     with pytest.raises(StoreError, match="gave up"):
-        checkpoint.newest(cfg.run.out)
+        checkpoint.latest(cfg.run.out)
 
 
 def test_sweep_removes_what_no_record_names(cfg: TrainConfig) -> None:
@@ -140,7 +140,7 @@ def test_sweep_removes_what_no_record_names(cfg: TrainConfig) -> None:
     put(cfg, 2)
     path_of(cfg, 2).with_suffix(".json").unlink()
     (path_of(cfg, 1).parent / ".step-00000003.pt.12.ab.partial").write_bytes(b"x")
-    checkpointer.sweep(cfg.run.out)
+    checkpointer.remove_incomplete(cfg.run.out)
     assert sorted(path.name for path in path_of(cfg, 1).parent.iterdir()) == [
         "step-00000001.json", "step-00000001.pt",
     ]  # fmt: skip
@@ -148,16 +148,18 @@ def test_sweep_removes_what_no_record_names(cfg: TrainConfig) -> None:
 
 def test_last_best_and_milestones_are_kept() -> None:
     losses = [5.0, 1.0, 4.0, None, 3.0, 2.0]
-    found = [Record(str(i), i, i, "", 0, loss, i == 2) for i, loss in enumerate(losses)]
-    assert checkpointer.kept(found, 1) == {"1", "2", "4", "5"}
-    assert checkpointer.kept(found, 0) == {"1", "2", "5"}
-    assert checkpointer.kept(found[:1], 2) == {"0"}
+    found = [CheckpointInfo(str(i), i, i, "", 0, loss, i == 2) for i, loss in enumerate(losses)]
+    assert checkpointer.retained(found, 1) == {"1", "2", "4", "5"}
+    assert checkpointer.retained(found, 0) == {"1", "2", "5"}
+    assert checkpointer.retained(found[:1], 2) == {"0"}
 
 
 def test_the_saver_prunes_and_leaves_the_last(cfg: TrainConfig) -> None:
-    with checkpointer.saving(cfg.run.out, 0) as saver:
+    with checkpointer.open_checkpointer(cfg.run.out, 0) as saver:
         for step in (1, 2, 3):
-            saver.save(checkpointer.payload_of(state_of(cfg, step), cfg, {}), 1.0 / step, milestone=step == 1)
+            saver.save(
+                checkpointer.state_payload(state_of(cfg, step), cfg, {}), 1.0 / step, milestone=step == 1
+            )
     assert [record.step for record in checkpoint.records(cfg.run.out)] == [1, 3]
     assert not path_of(cfg, 2).exists()
 
@@ -167,12 +169,15 @@ def test_saving_does_not_stop_the_loop_and_its_error_surfaces(
 ) -> None:
     may_write = threading.Event()
 
-    def full_disk(*_: Any, **__: Any) -> Record:
+    def full_disk(*_: Any, **__: Any) -> CheckpointInfo:
         may_write.wait(10)
         raise store.StoreError("the disk is full")
 
-    monkeypatch.setattr(checkpoint, "write", full_disk)
-    with pytest.raises(OctshardError, match="disk is full"), checkpointer.saving(cfg.run.out, 1) as saver:  # noqa: PT012
+    monkeypatch.setattr(checkpointer, "write", full_disk)
+    with (  # noqa: PT012
+        pytest.raises(OctshardError, match="disk is full"),
+        checkpointer.open_checkpointer(cfg.run.out, 1) as saver,
+    ):
         saver.save({"step": 1}, None, milestone=False)  # comes back while the write still waits
         may_write.set()
         saver.save({"step": 2}, None, milestone=False)
@@ -202,6 +207,6 @@ def test_a_random_encoder_follows_from_its_seed_and_leaves_torchs_alone(cfg: Tra
 def test_checkpoints_live_in_remote_stores_too(cfg: TrainConfig) -> None:
     cfg.run.out = "memory://checkpoints/run"
     record = put(cfg, 1)
-    found = checkpoint.newest(cfg.run.out)
+    found = checkpoint.latest(cfg.run.out)
     assert found is not None
     assert found.record == record

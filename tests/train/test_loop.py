@@ -55,7 +55,7 @@ def run(cfg: TrainConfig, listener: Listener | None = None) -> Outcome:
 
 
 def final_of(cfg: TrainConfig) -> Mapping[str, Any]:
-    found = checkpoint.newest(cfg.run.out)
+    found = checkpoint.latest(cfg.run.out)
     assert found is not None
     return found.payload
 
@@ -96,7 +96,7 @@ def test_a_run_logs_validates_saves_and_is_complete(shards: str, tmp_path: Path)
     assert "already complete" in again.lines[0]
 
 
-@pytest.mark.parametrize("objective", ["vjepa2", "seed"])
+@pytest.mark.parametrize("objective", ["vjepa2", "byol"])
 def test_sigterm_saves_and_a_restart_is_the_run_that_was_never_stopped(
     shards: str, tmp_path: Path, objective: str
 ) -> None:
@@ -154,12 +154,12 @@ def test_only_keys_of_speed_may_change_on_resume(shards: str, tmp_path: Path) ->
     assert run(config_for(shards, tmp_path, *LENGTH, *faster)).step == 8
 
 
-def test_the_batch_of_seeds_batchnorm_may_not_change_on_resume(shards: str, tmp_path: Path) -> None:
-    """BatchNorm sees a micro-batch, so that with `seed` its size is part of the result."""
-    seed = (*LENGTH, "objective.name=seed")
-    run(config_for(shards, tmp_path, *seed), Listener({2: signal.SIGTERM}))
+def test_the_batch_of_byols_batchnorm_may_not_change_on_resume(shards: str, tmp_path: Path) -> None:
+    """BatchNorm sees a micro-batch, so that with `byol` its size is part of the result."""
+    byol = (*LENGTH, "objective.name=byol")
+    run(config_for(shards, tmp_path, *byol), Listener({2: signal.SIGTERM}))
     with pytest.raises(UsageError, match=r"micro_batch: 4 -> 2"):
-        run(config_for(shards, tmp_path, *seed, "run.per_device_batch=2"))
+        run(config_for(shards, tmp_path, *byol, "run.per_device_batch=2"))
 
 
 def test_other_data_is_not_resumed_on(shards: str, tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ def config_for(out: str, *more: str) -> TrainConfig:
 @pytest.mark.parametrize("place", ["local", "memory://log"])
 def test_a_resumed_run_has_no_step_twice(tmp_path: Path, place: str) -> None:
     out = str(tmp_path) if place == "local" else place
-    with metrics_log.logging(config_for(out), 0) as lines:
+    with metrics_log.open_log(config_for(out), 0) as lines:
         for step in (1, 2, 3):
             lines.write({"step": step, "loss": step / 2})
         lines.flush()
-    with metrics_log.logging(config_for(out), 2) as lines:
+    with metrics_log.open_log(config_for(out), 2) as lines:
         lines.write({"step": 3, "loss": 9.0})
     assert metrics_log.read(out) == [
         {"step": 1, "loss": 0.5},
@@ -35,7 +35,7 @@ def test_a_resumed_run_has_no_step_twice(tmp_path: Path, place: str) -> None:
 
 
 def test_a_line_stands_as_soon_as_it_is_written(tmp_path: Path) -> None:
-    with metrics_log.logging(config_for(str(tmp_path)), 0) as lines:
+    with metrics_log.open_log(config_for(str(tmp_path)), 0) as lines:
         lines.write({"step": 1, "loss": float("nan")})
         assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1, "loss": None}
 
@@ -43,13 +43,13 @@ def test_a_line_stands_as_soon_as_it_is_written(tmp_path: Path) -> None:
 def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     url = store.join(str(tmp_path), "metrics.jsonl")
     store.write(url, b'{"step": 1}\n{"step": 2}\n{"st')
-    assert metrics_log.cut_back(url, 7) == ['{"step": 1}', '{"step": 2}']
+    assert metrics_log.truncate_after(url, 7) == ['{"step": 1}', '{"step": 2}']
     assert store.read(url) == b'{"step": 1}\n{"step": 2}\n'
 
 
 def test_a_silent_log_writes_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    lines = metrics_log.silent()
+    lines = metrics_log.null_log()
     lines.write({"step": 1})
     lines.close()
     assert list(tmp_path.iterdir()) == []
@@ -61,12 +61,12 @@ def test_a_missing_or_unknown_wandb_is_one_clear_line(
     monkeypatch.setitem(sys.modules, "wandb", None)
     with (
         pytest.raises(UsageError, match=r"octshard\[wandb\]"),
-        metrics_log.logging(config_for(str(tmp_path), "run.wandb=offline"), 0),
+        metrics_log.open_log(config_for(str(tmp_path), "run.wandb=offline"), 0),
     ):
         pass
     with (
         pytest.raises(UsageError, match="want off, offline or online"),
-        metrics_log.logging(config_for(str(tmp_path), "run.wandb=yes"), 0),
+        metrics_log.open_log(config_for(str(tmp_path), "run.wandb=yes"), 0),
     ):
         pass
 
@@ -77,7 +77,7 @@ def test_wandb_gets_the_lines_and_a_resume_continues_its_run(
     fake = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", fake)
     for step in (1, 2):
-        with metrics_log.logging(config_for(str(tmp_path), "run.wandb=offline"), step - 1) as lines:
+        with metrics_log.open_log(config_for(str(tmp_path), "run.wandb=offline"), step - 1) as lines:
             lines.write({"step": step, "loss": 0.5})
     first, second = fake.started
     assert first["id"] == second["id"]

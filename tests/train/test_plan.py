@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from octshard.errors import UsageError
-from octshard.stream.batch import Share
-from octshard.stream.index import open_table
+from octshard.stream.batch import RankSlice
+from octshard.stream.index import load_index
 from octshard.train import plan
 from octshard.train.optim import Length
 from octshard.train.plan import Plan
@@ -22,8 +22,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def made(shards: str, *more: str, needed: int = 0, devices: int = 1) -> Plan:
     cfg = config_for(shards, "nowhere", *more)
-    backend: Any = SimpleNamespace(devices=devices, process=0, processes=1)
-    return plan.make(cfg, open_table(cfg, "train", needed), backend)
+    backend: Any = SimpleNamespace(device_count=devices, process_index=0, process_count=1)
+    return plan.make_plan(cfg, load_index(cfg, "train", needed), backend)
 
 
 def test_a_length_in_epochs_becomes_samples(shards: str) -> None:
@@ -31,7 +31,7 @@ def test_a_length_in_epochs_becomes_samples(shards: str) -> None:
     found = made(
         shards, "run.epochs=2.6", "run.per_device_batch=1", "run.checkpoint_every_epochs=0.5", devices=2
     )
-    assert found == Plan(11, 16, Length(4, 44), Share(2, 0, 1), 2, 8)
+    assert found == Plan(11, 16, Length(4, 44), RankSlice(2, 0, 1), 2, 8)
 
 
 def test_a_budget_in_samples_is_a_length_too(shards: str) -> None:
@@ -47,7 +47,7 @@ def test_a_budget_in_samples_is_a_length_too(shards: str) -> None:
         (("run.epochs=1", "run.global_batch=6"), "not a multiple of run.per_device_batch=4 x 1 devices = 4"),
         (("run.epochs=1", "run.global_batch=0"), "run.global_batch=0: want at least 1"),
         (("run.epochs=1", "run.log_every_steps=0"), "run.log_every_steps=0: want at least 1"),
-        (("run.epochs=1", "data.shuffle_window=0"), "data.shuffle_window=0: want at least 1"),
+        (("run.epochs=1", "data.shuffle_block_size=0"), "data.shuffle_block_size=0: want at least 1"),
         (("run.epochs=1", "data.threads=0"), "data.threads=0: want at least 1"),
         (("run.epochs=1", "run.keep_last=-1"), "run.keep_last=-1: want at least 0"),
         (("run.epochs=1", "run.checkpoint_every_epochs=0"), "checkpoint_every_epochs=0.0: want more than 0"),
@@ -66,21 +66,21 @@ def test_volumes_that_are_all_too_small_are_counted_in_the_error(shards: str) ->
 
 
 def test_checkpoints_fall_due_at_thresholds_and_at_the_end(tmp_path: Path) -> None:
-    chosen = Plan(25, 16, Length(0, 100), Share(4, 0, 1), 1, 24)
-    due = [after for after in range(4, 101, 4) if plan.is_due(chosen, after - 4, after)]
+    chosen = Plan(25, 16, Length(0, 100), RankSlice(4, 0, 1), 1, 24)
+    due = [after for after in range(4, 101, 4) if plan.checkpoint_due(chosen, after - 4, after)]
     assert due == [24, 48, 72, 96, 100]
     kept = [after for after in due if plan.is_milestone(chosen, after - 4, after)]
     assert kept == [48, 72, 96, 100]  # the first at or past 25, 50, 75 and 100
 
 
 def test_every_quarter_has_its_milestone() -> None:
-    chosen = Plan(100, 16, Length(0, 400), Share(4, 0, 1), 1, 20)
-    due = [after for after in range(4, 401, 4) if plan.is_due(chosen, after - 4, after)]
+    chosen = Plan(100, 16, Length(0, 400), RankSlice(4, 0, 1), 1, 20)
+    due = [after for after in range(4, 401, 4) if plan.checkpoint_due(chosen, after - 4, after)]
     assert [n for n in due if plan.is_milestone(chosen, n - 4, n)] == [100, 200, 300, 400]
 
 
 def test_a_quarter_has_one_milestone_though_checkpoints_stand_past_their_thresholds() -> None:
-    chosen = Plan(11, 16, Length(0, 44), Share(4, 0, 1), 1, 10)  # due at 12, 20, 32, 40 and 44
-    due = [after for after in range(4, 45, 4) if plan.is_due(chosen, after - 4, after)]
+    chosen = Plan(11, 16, Length(0, 44), RankSlice(4, 0, 1), 1, 10)  # due at 12, 20, 32, 40 and 44
+    due = [after for after in range(4, 45, 4) if plan.checkpoint_due(chosen, after - 4, after)]
     assert due == [12, 20, 32, 40, 44]
     assert [n for n in due if plan.is_milestone(chosen, n - 4, n)] == [12, 32, 40, 44]  # past 11, 22, 33, 44

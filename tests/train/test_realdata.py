@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 def shards(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Triton shards of the real pixels, at the seed spacing."""
     root = tmp_path_factory.mktemp("real")
-    unzip.unzip(str(realdata), str(root / "dicom"), unzip.Effort(2, 256_000_000), lambda told: None)
+    unzip.unzip(str(realdata), str(root / "dicom"), unzip.Limits(2, 256_000_000), lambda told: None)
     cfg = load(PrepConfig, overrides=[f"src={root}/dicom", f"dst={root}/shards"])
     run.shard(cfg, ["topcon_triton"], lambda _: None, lambda line: None)
     return root / "shards" / "topcon_triton"

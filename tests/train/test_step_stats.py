@@ -8,28 +8,28 @@ from octshard.config.train import RunConfig
 from octshard.devices import select
 from octshard.errors import OctshardError
 from octshard.train import step_stats
-from octshard.train.step_stats import Recent, Watch
+from octshard.train.step_stats import LogWindow, StepOutputs
 
 CPU = select.open_backend(RunConfig(device="cpu"))
 
 
-def seen_with(sums: list[float], tokens_RF: Tensor) -> Watch:
-    return Watch(torch.tensor(sums), torch.tensor(2.0), tokens_RF, tokens_RF)
+def seen_with(sums: list[float], tokens_RF: Tensor) -> StepOutputs:
+    return StepOutputs(torch.tensor(sums), torch.tensor(2.0), tokens_RF, tokens_RF)
 
 
 def test_a_number_that_is_not_finite_counts_once() -> None:
     nan, inf, one = (torch.tensor(x) for x in (float("nan"), float("inf"), 1.0))
     pairs = ((one, one), (nan, one), (one, inf), (nan, inf))
-    assert [float(step_stats.bad_number(a, b)) for a, b in pairs] == [0.0, 1.0, 1.0, 1.0]
+    assert [float(step_stats.nonfinite(a, b)) for a, b in pairs] == [0.0, 1.0, 1.0, 1.0]
 
 
 def test_the_first_bad_step_and_its_volumes_are_named() -> None:
-    recent = Recent(5)
+    recent = LogWindow(5)
     for step in range(1, 6):
         recent.add(step, tuple(f"eye-{step}-{i}" for i in range(10)))
-    step_stats.raise_if_bad(seen_with([0.0, 0.0], torch.eye(3)), 5, recent, CPU)
+    step_stats.raise_if_nonfinite(seen_with([0.0, 0.0], torch.eye(3)), 5, recent, CPU)
     with pytest.raises(OctshardError, match=r"step 4: .* not finite.*eye-4-0, .*eye-4-7 and 2 more"):
-        step_stats.raise_if_bad(seen_with([float("nan"), 2.0], torch.eye(3)), 5, recent, CPU)
+        step_stats.raise_if_nonfinite(seen_with([float("nan"), 2.0], torch.eye(3)), 5, recent, CPU)
 
 
 def test_the_loss_is_the_mean_of_the_window() -> None:

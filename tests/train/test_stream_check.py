@@ -11,7 +11,7 @@ from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.storage import store
 from octshard.stream import sampler, simulate
-from octshard.stream.index import open_table, order_of
+from octshard.stream.index import load_index, sampler_config
 from octshard.stream.sampler import StreamPosition
 from octshard.train import stream_check
 from octshard.train.stream_check import Rate
@@ -33,11 +33,11 @@ def config_of(shards: str, *more: str) -> TrainConfig:
 
 def test_the_simulation_is_what_the_readers_get(shards: str) -> None:
     cfg = config_of(shards, "data.balance=device", "data.lanes=4")
-    table = open_table(cfg, "train", 0)
+    table = load_index(cfg, "train", 0)
     found = simulate.simulate(table, cfg, 8, 2)
     seen = []
     for reader in range(2):
-        drawn = sampler.draws(order_of(table, cfg), StreamPosition(0, 0), 8, reader, 2)
+        drawn = sampler.batch_samples(sampler_config(table, cfg), StreamPosition(0, 0), 8, reader, 2)
         mine = [next(drawn).samples_B for _ in range(found.batches)]
         seen.append(np.concatenate(mine))
         nbytes = sum(table.entries[i].stop - table.entries[i].start for i in seen[-1])
@@ -56,21 +56,21 @@ def test_the_simulation_is_what_the_readers_get(shards: str) -> None:
 
 def test_an_order_that_is_not_shuffled_is_told(shards: str) -> None:
     """One lane and blocks of one: shard by shard, so that a batch holds one device and one participant."""
-    cfg = config_of(shards.split(",")[0], "data.lanes=1", "data.shuffle_window=1")
-    table = open_table(cfg, "train", 0)
-    samples, _ = sampler.epoch_samples(order_of(table, cfg), 0)
+    cfg = config_of(shards.split(",")[0], "data.lanes=1", "data.shuffle_block_size=1")
+    table = load_index(cfg, "train", 0)
+    samples, _ = sampler.epoch_samples(sampler_config(table, cfg), 0)
     assert simulate.simulate(table, cfg, 5, 1).rank_correlation == pytest.approx(
         np.corrcoef(np.arange(64), samples)[0, 1]
     )
-    mixed = config_of(shards, "data.lanes=1", "data.shuffle_window=1")
-    assert simulate.simulate(open_table(mixed, "train", 0), mixed, 4, 1).spread > 1.7
+    mixed = config_of(shards, "data.lanes=1", "data.shuffle_block_size=1")
+    assert simulate.simulate(load_index(mixed, "train", 0), mixed, 4, 1).spread > 1.7
 
 
 def test_the_slowest_stage_is_named_with_what_helps(shards: str) -> None:
     rates = [Rate("read", 50, 1), Rate("unpack", 30, 1), Rate("stream", 20, 1)]
     assert stream_check.bottleneck(rates).stage == "unpack"
     cfg = config_of(shards, "data.read_ahead_bytes=1000")
-    table = open_table(cfg, "train", 0)
+    table = load_index(cfg, "train", 0)
     simulated = simulate.simulate(table, cfg, 4, 1)
     assert "data.threads=2" in stream_check.advice(rates[1], simulated, table, cfg)
     assert "faster disk" in stream_check.advice(rates[0], simulated, table, cfg)
@@ -78,7 +78,7 @@ def test_the_slowest_stage_is_named_with_what_helps(shards: str) -> None:
     for name in store.list_names(shards.split(",")[0]):
         store.write(f"{far}/{name}", store.read(f"{shards.split(',')[0]}/{name}"))
     remote = config_of(far, "data.read_ahead_bytes=1000")
-    there = open_table(remote, "train", 0)
+    there = load_index(remote, "train", 0)
     assert "more than data.read_ahead_bytes" in stream_check.advice(rates[0], simulated, there, remote)
     roomy = config_of(far)
     assert "data.connections=4" in stream_check.advice(rates[0], simulated, there, roomy)
@@ -109,7 +109,7 @@ def test_readers_that_do_not_fit_and_empty_tables_are_one_line(shards: str, tmp_
         "data.connections=0",
         "data.threads=0",
         "data.lanes=0",
-        "data.shuffle_window=0",
+        "data.shuffle_block_size=0",
         "run.per_device_batch=0",
     ],
 )
@@ -130,8 +130,8 @@ def test_what_the_cache_says_is_said(shards: str, tmp_path: Path) -> None:
 
 def test_blocks_and_bytes_are_those_of_one_reader(shards: str) -> None:
     """8 lanes of 12 samples, blocks of 3: 24 samples over all readers."""
-    cfg = config_of(shards, "data.lanes=8", "data.shuffle_window=3")
-    table = open_table(cfg, "train", 0)
+    cfg = config_of(shards, "data.lanes=8", "data.shuffle_block_size=3")
+    table = load_index(cfg, "train", 0)
     mean = np.mean([entry.stop - entry.start for entry in table.entries])
     for readers in (1, 4):
         found = simulate.simulate(table, cfg, 8, readers)

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 
 from octshard import pool
 from octshard.config.prep import PrepConfig
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.prep.build import run, shard_writer
 from octshard.prep.convert.sample import Task
-from octshard.prep.convert.worker import Job
-from octshard.prep.convert.worker_pool import Sandboxes
+from octshard.prep.convert.worker import WorkerJob
+from octshard.prep.convert.worker_pool import WorkerPool
 from octshard.prep.plan import ShardPlan, expected_bytes
 from octshard.prep.release.aireadi import read_release
-from octshard.prep.release.source import Reader
+from octshard.prep.release.source import Source
 from octshard.rng import seed_for
 from octshard.storage import store
 
@@ -35,7 +35,7 @@ class Estimate:
     bytes_in: float
     bytes_out: float
     core_seconds: float
-    tried: tuple[Row, ...]
+    tried: tuple[SampleRow, ...]
 
 
 def estimates(
@@ -50,7 +50,7 @@ def estimates(
     chosen = run.select(release.entries, devices, cfg.src)
     reader = run.reader_of(cfg, release, noted)
     found = []
-    with Sandboxes(Job(cfg, reader), 1) as child:
+    with WorkerPool(WorkerJob(cfg, reader), 1) as child:
         for i, device in enumerate(chosen):
             told(i, len(chosen), device)
             shards = run.plan_of(cfg, release, device)
@@ -69,7 +69,7 @@ def text(found: Sequence[Estimate], cfg: PrepConfig) -> str:
             f"{one.device:<22}{one.files:>9,}{one.shards:>8,}{sizes}{one.core_seconds / 3600:>12.2f}"
         )
     out, hours = sum(one.bytes_out for one in found), sum(one.core_seconds for one in found) / 3600
-    cores = pool.cores(cfg.workers)
+    cores = pool.worker_count(cfg.workers)
     free = store.free_bytes(cfg.dst)
     room = "bounded by the bucket" if free is None else f"{free / 1e9:.1f} GB free"
     lines.append(f"room at {cfg.dst}: {room}, {out / 1e9:.2f} GB wanted")
@@ -90,7 +90,7 @@ def text(found: Sequence[Estimate], cfg: PrepConfig) -> str:
     return "\n".join(lines)
 
 
-def _trial(shards: Sequence[ShardPlan], reader: Reader, seed: int) -> list[Task]:
+def _trial(shards: Sequence[ShardPlan], reader: Source, seed: int) -> list[Task]:
     """A seeded draw of files that are there; few are asked for, so that a bucket answers at once."""
     tasks = [task for one in shards for task in shard_writer.tasks(one, {})]
     tasks.sort(key=lambda task: seed_for(seed, "trial", task.member.entry.path))
@@ -99,7 +99,7 @@ def _trial(shards: Sequence[ShardPlan], reader: Reader, seed: int) -> list[Task]
 
 
 def _scaled(
-    device: str, shards: Sequence[ShardPlan], trial: Sequence[Task], child: Sandboxes, cfg: PrepConfig
+    device: str, shards: Sequence[ShardPlan], trial: Sequence[Task], child: WorkerPool, cfg: PrepConfig
 ) -> Estimate:
     """What the trial's files come to, for all. The first is made twice: once to warm up."""
     rows, seconds = [], []

@@ -6,10 +6,10 @@ from typing import Any
 
 from octshard import pool
 from octshard.prep.build import shard_writer
-from octshard.prep.build.progress import Count
+from octshard.prep.build.progress import ProgressCounter
 from octshard.prep.build.work import Work
 from octshard.prep.convert import sample
-from octshard.prep.convert.worker_pool import Sandboxes
+from octshard.prep.convert.worker_pool import WorkerPool
 from octshard.prep.plan import ShardPlan
 from octshard.storage import store
 
@@ -21,13 +21,13 @@ def make_shards(shards: Sequence[ShardPlan], work: Work) -> None:
         for one in shards:
             todo = shard_writer.tasks(one, work.settled)
             _build_named(
-                work.folder, one, (sample.make(task, cfg, work.job.reader) for task in todo), work.count
+                work.folder, one, (sample.convert(task, cfg, work.job.reader) for task in todo), work.count
             )
         return
-    workers = min(pool.cores(cfg.workers), sum(len(one.members) for one in shards))
+    workers = min(pool.worker_count(cfg.workers), sum(len(one.members) for one in shards))
     with (
         ThreadPoolExecutor(min(len(shards), 2 + workers // 8), "conductor") as conductors,
-        Sandboxes(work.job, workers) as children,
+        WorkerPool(work.job, workers) as children,
     ):
 
         def conduct(one: ShardPlan) -> None:
@@ -44,9 +44,9 @@ def make_shards(shards: Sequence[ShardPlan], work: Work) -> None:
             raise
 
 
-def _build_named(folder: str, one: ShardPlan, made: Any, count: Count) -> None:
+def _build_named(folder: str, one: ShardPlan, made: Any, count: ProgressCounter) -> None:
     """Builds a shard; an error says which one it was."""
     try:
-        shard_writer.build_shard(one, made, folder, count.tell)
+        shard_writer.build_shard(one, made, folder, count.add)
     except store.StoreError as error:
         raise store.StoreError(f"{folder}: {one.name}: {error}") from error

@@ -8,21 +8,21 @@ from octshard import __version__
 from octshard.config import fields
 from octshard.config.prep import PrepConfig
 from octshard.dataset import tables
-from octshard.dataset.tables import Row, ShardInfo
+from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.errors import UsageError
 from octshard.prep.build import shard_writer
 from octshard.prep.plan import ShardPlan, digest
-from octshard.prep.release.source import Reader
+from octshard.prep.release.source import Source
 from octshard.storage import store
 
 ASKING = 16  # requests at once: a store answers one in tens of milliseconds
 # refusals that may be the machine's doing, and those of files that may be fetched again, whole
 BY_THE_MACHINE = {"decoder_crash", "decoder_timeout"}
 BY_A_COPY = {"not_dicom", "truncated", "no_pixel_data", "frame_count", "decoder_error", "empty"}
-Built = tuple[ShardInfo, list[Row]]
+Built = tuple[ShardInfo, list[SampleRow]]
 
 
-def settle(folder: str, cfg: PrepConfig, shards: Sequence[ShardPlan]) -> None:
+def check_or_write_plan(folder: str, cfg: PrepConfig, shards: Sequence[ShardPlan]) -> None:
     """Writes plan.json, or holds an existing one to be of the same config, manifest and format."""
     mine = {
         "format": tables.FORMAT_VERSION,
@@ -61,7 +61,7 @@ def settle(folder: str, cfg: PrepConfig, shards: Sequence[ShardPlan]) -> None:
         raise UsageError(f"{folder}: begun from another manifest or version of octshard; {advice}")
 
 
-def kept(folder: str, shards: Sequence[ShardPlan], reader: Reader) -> dict[str, Built]:
+def reusable(folder: str, shards: Sequence[ShardPlan], reader: Source) -> dict[str, Built]:
     """The finished shards that stay: all but those with a refusal that may not hold any more.
 
     Such are files that came since or have another size now, and what crashed or took too long.
@@ -70,11 +70,11 @@ def kept(folder: str, shards: Sequence[ShardPlan], reader: Reader) -> dict[str, 
     refused = [(name, row) for name, (_, rows) in built.items() for row in rows if row.status != "ok"]
     with ThreadPoolExecutor(ASKING) as threads:
         again = list(threads.map(lambda pair: _may_end_otherwise(pair[1], reader), refused))
-    drop(folder, [name for (name, _), yes in zip(refused, again, strict=True) if yes], built)
+    invalidate(folder, [name for (name, _), yes in zip(refused, again, strict=True) if yes], built)
     return built
 
 
-def _may_end_otherwise(row: Row, reader: Reader) -> bool:
+def _may_end_otherwise(row: SampleRow, reader: Source) -> bool:
     if row.reason == "missing_file":
         return bool(row.source) and reader.has(row.source)
     if row.reason in BY_A_COPY:
@@ -82,16 +82,16 @@ def _may_end_otherwise(row: Row, reader: Reader) -> bool:
     return row.reason in BY_THE_MACHINE
 
 
-def drop(folder: str, names: Iterable[str], built: dict[str, Built]) -> None:
+def invalidate(folder: str, names: Iterable[str], built: dict[str, Built]) -> None:
     """Forgets finished shards, so that they are made again."""
     for name in dict.fromkeys(names):
         store.remove(store.join(folder, name + shard_writer.DONE))
         built.pop(name, None)
 
 
-def publish(folder: str, cfg: PrepConfig, built: Sequence[Built]) -> list[Row]:
+def publish(folder: str, cfg: PrepConfig, built: Sequence[Built]) -> list[SampleRow]:
     """The three tables, dataset.json last: its presence says that the folder is whole. Returns the rows."""
-    rows = shard_writer.published([row for _, shard_rows in built for row in shard_rows])
+    rows = shard_writer.flag_equal_pixels([row for _, shard_rows in built for row in shard_rows])
     tables.write_rows(store.join(folder, tables.SAMPLES), rows)
     tables.write_shards(store.join(folder, tables.SHARDS), [info for info, _ in built if info.samples])
     tables.write_info(

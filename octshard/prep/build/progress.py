@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
 
 
@@ -26,7 +26,7 @@ class Progress:
 
 
 @dataclass
-class Count:
+class ProgressCounter:
     """Rows as they come, and what is said of them."""
 
     device: str
@@ -39,19 +39,19 @@ class Count:
     started: float = field(default_factory=time.monotonic)
     lock: Any = field(default_factory=threading.Lock)  # conductors tell at the same time
 
-    def keep(self, rows: Iterable[Row]) -> None:
+    def add_kept(self, rows: Iterable[SampleRow]) -> None:
         """Rows of an earlier run."""
         self.seen.update(row.status for row in rows)
         self._tell()
 
-    def tell(self, row: Row) -> None:
+    def add(self, row: SampleRow) -> None:
         """A row of this run; OctshardError once more are refused than may be."""
         with self.lock:
             self.fresh, self.bytes_read = self.fresh + 1, self.bytes_read + (row.source_bytes or 0)
             self.seen[row.status] += 1
             self._tell()
 
-    def remake(self, rows: Iterable[Row]) -> None:
+    def subtract(self, rows: Iterable[SampleRow]) -> None:
         """Rows that will come once more."""
         self.seen.subtract(row.status for row in rows)
 

@@ -5,12 +5,12 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
 from octshard.prep.build import shard_writer
 from octshard.prep.build.work import Work
-from octshard.prep.convert.worker import Job
-from octshard.prep.convert.worker_pool import Sandboxes
+from octshard.prep.convert.worker import WorkerJob
+from octshard.prep.convert.worker_pool import WorkerPool
 from octshard.prep.plan import Member, ShardPlan
 from octshard.storage import store
 
@@ -53,7 +53,7 @@ def _hand_out(shards: Sequence[ShardPlan], work: Work, ray: Any) -> None:
                     text = str(getattr(error, "cause", None) or error).strip().splitlines()
                     raise OctshardError(f"{work.folder}: {name}: {text[-1] if text else error!r}") from error
                 for row in rows:
-                    work.count.tell(row)
+                    work.count.add(row)
     finally:  # no task may write beside the next run
         for reference in running:
             ray.cancel(reference, force=True)
@@ -90,11 +90,13 @@ def _joined() -> Any:
     return ray
 
 
-def _shard_on_ray(one: ShardPlan, shared: tuple[Job, dict[Member, str]], folder: str) -> list[Row]:
+def _shard_on_ray(
+    one: ShardPlan, shared: tuple[WorkerJob, dict[Member, str]], folder: str
+) -> list[SampleRow]:
     """Runs in a worker of the cluster, with one child of its own for the decoding."""
     job, settled = shared
-    rows: list[Row] = []
-    with Sandboxes(job, 1) as children:
+    rows: list[SampleRow] = []
+    with WorkerPool(job, 1) as children:
         shard_writer.build_shard(
             one, children.in_order(shard_writer.tasks(one, settled)), folder, rows.append
         )

@@ -17,13 +17,13 @@ from octshard.errors import OctshardError, UsageError
 from octshard.imaging.volume import GEOMETRIES, SENSIBLE_MM
 from octshard.prep import duplicates
 from octshard.prep.build import local, output_folder, ray_cluster, shard_writer
-from octshard.prep.build.progress import Count, Progress, most_refused
+from octshard.prep.build.progress import Progress, ProgressCounter, most_refused
 from octshard.prep.build.work import Work
-from octshard.prep.convert.worker import Job
-from octshard.prep.plan import ShardPlan, drawn, plan
+from octshard.prep.convert.worker import WorkerJob
+from octshard.prep.plan import ShardPlan, draw_subset, plan
 from octshard.prep.release import zip_source
 from octshard.prep.release.aireadi import Entry, Release, read_release
-from octshard.prep.release.source import Reader, Unpacked
+from octshard.prep.release.source import FolderSource, Source
 from octshard.storage import lock, store
 
 SETTLED_AFTER = 4  # rounds; one is enough unless files change meanwhile
@@ -72,7 +72,7 @@ def shard(
     for device in chosen:
         try:
             found.append(_device(cfg, release, reader, device, (told, noted)))
-        except Absent as error:
+        except NoFilesFound as error:
             absent.append(str(error))
     if absent:
         others = f"; done: {', '.join(one.device for one in found)}" if found else ""
@@ -84,10 +84,10 @@ def shard(
     return tuple(found)
 
 
-def reader_of(cfg: PrepConfig, release: Release, noted: Callable[[str], None]) -> Reader:
+def reader_of(cfg: PrepConfig, release: Release, noted: Callable[[str], None]) -> Source:
     """Where files come from: unpacked below the release's root, or its device ZIPs."""
     if not cfg.from_zip:
-        return Unpacked(release.root)
+        return FolderSource(release.root)
     reader, refused, unlisted = zip_source.open_release(release)
     for found in refused:
         noted(f"refused: {found.zip} {found.member}: {found.reason}")
@@ -99,7 +99,7 @@ def reader_of(cfg: PrepConfig, release: Release, noted: Callable[[str], None]) -
 def plan_of(cfg: PrepConfig, release: Release, device: str) -> tuple[ShardPlan, ...]:
     """The shards of one device, of all its files or of cfg.limit drawn ones."""
     mine = [entry for entry in release.entries if entry.device == device]
-    return plan(drawn(mine, cfg.limit, cfg.seed), release.splits, cfg)
+    return plan(draw_subset(mine, cfg.limit, cfg.seed), release.splits, cfg)
 
 
 def select(entries: Iterable[Entry], devices: Sequence[str], src: str) -> list[str]:
@@ -115,7 +115,7 @@ def select(entries: Iterable[Entry], devices: Sequence[str], src: str) -> list[s
     return wanted
 
 
-class Absent(OctshardError):
+class NoFilesFound(OctshardError):
     """Of a device's files none is there; its text says of how many."""
 
 
@@ -123,24 +123,24 @@ Listeners = tuple[Callable[[Progress], None], Callable[[str], None]]
 
 
 def _device(
-    cfg: PrepConfig, release: Release, reader: Reader, device: str, listeners: Listeners
+    cfg: PrepConfig, release: Release, reader: Source, device: str, listeners: Listeners
 ) -> DeviceSummary:
     folder = store.join(cfg.dst, device)
     shards = plan_of(cfg, release, device)
     total = sum(len(one.members) for one in shards)
-    count = Count(device, total, listeners[0], most_refused(cfg.max_refused, total))
+    count = ProgressCounter(device, total, listeners[0], most_refused(cfg.max_refused, total))
     with lock.one_writer(store.join(cfg.dst, f".{device}.lock")):
-        output_folder.settle(folder, cfg, shards)
-        store.sweep(folder)
-        built = output_folder.kept(folder, shards, reader)
+        output_folder.check_or_write_plan(folder, cfg, shards)
+        store.remove_partials(folder)
+        built = output_folder.reusable(folder, shards, reader)
         before = dict(built)
         for _, rows in built.values():
-            count.keep(rows)
-        work = Work(Job(cfg, reader), folder, count, listeners[1])
+            count.add_kept(rows)
+        work = Work(WorkerJob(cfg, reader), folder, count, listeners[1])
         _finish(shards, built, work)
-        _settle_twins(shards, built, work)
+        _resolve_duplicates(shards, built, work)
         if all(row.reason == "missing_file" for _, rows in built.values() for row in rows):
-            raise Absent(f"the {total} listed files of {device}")
+            raise NoFilesFound(f"the {total} listed files of {device}")
         rows = output_folder.publish(folder, cfg, [built[one.name] for one in shards])
         _note_run(folder, cfg, count.progress())
     counts, infos = shard_writer.counts(rows), [info for info, _ in built.values() if info.samples]
@@ -166,7 +166,9 @@ def _finish(shards: Sequence[ShardPlan], built: dict[str, output_folder.Built], 
         built[one.name] = done
 
 
-def _settle_twins(shards: Sequence[ShardPlan], built: dict[str, output_folder.Built], work: Work) -> None:
+def _resolve_duplicates(
+    shards: Sequence[ShardPlan], built: dict[str, output_folder.Built], work: Work
+) -> None:
     """Shards whose rows do not agree with the others' on who is whose duplicate are made again.
 
     Equal bytes, and UIDs that only headers tell, show when all files are read; and files may have come, gone
@@ -174,13 +176,13 @@ def _settle_twins(shards: Sequence[ShardPlan], built: dict[str, output_folder.Bu
     """
     for _ in range(SETTLED_AFTER):
         pairs = {one.name: list(zip(one.members, built[one.name][1], strict=True)) for one in shards}
-        wanted = duplicates.settled(pair for of_shard in pairs.values() for pair in of_shard)
-        names = [name for name, of in pairs.items() if any(duplicates.is_wrong(*pair, wanted) for pair in of)]
+        wanted = duplicates.resolve(pair for of_shard in pairs.values() for pair in of_shard)
+        names = [name for name, of in pairs.items() if any(duplicates.is_stale(*pair, wanted) for pair in of)]
         if not names:
             return
         settled = {m: wanted[m] for name in names for m, _ in pairs[name] if m in wanted}
-        work.count.remake(row for name in names for row in built[name][1])
-        output_folder.drop(work.folder, names, built)
+        work.count.subtract(row for name in names for row in built[name][1])
+        output_folder.invalidate(work.folder, names, built)
         _finish(shards, built, replace(work, settled=settled))
     raise OctshardError(f"{work.folder}: files change while they are read; run again when SRC stands still")
 
@@ -190,7 +192,7 @@ def _note_run(folder: str, cfg: PrepConfig, last: Progress) -> None:
     if last.fresh:
         facts = {
             "engine": cfg.engine,
-            "workers": ray_cluster.cores() if cfg.engine == "ray" else pool.cores(cfg.workers),
+            "workers": ray_cluster.cores() if cfg.engine == "ray" else pool.worker_count(cfg.workers),
             "seconds": round(last.seconds, 1),
             "files": last.fresh,
             "files_per_s": round(last.fresh / last.seconds, 2),

@@ -12,14 +12,14 @@ from itertools import chain
 from typing import Any
 
 from octshard.dataset import shard, tables
-from octshard.dataset.tables import Row, ShardInfo
+from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.errors import OctshardError
-from octshard.prep.convert.sample import Made, Task
+from octshard.prep.convert.sample import Converted, Task
 from octshard.prep.plan import Member, ShardPlan
 from octshard.storage import store
 
-Maker = Callable[[Iterable[Task]], Iterator[Made]]  # rows and slices in the order of the tasks
-Tell = Callable[[Row], None]  # called with every row as it is done, for progress
+Maker = Callable[[Iterable[Task]], Iterator[Converted]]  # rows and slices in the order of the tasks
+Tell = Callable[[SampleRow], None]  # called with every row as it is done, for progress
 
 TAR, ROWS, DONE = ".tar", ".rows.parquet", ".done.json"
 ROWS_DIGEST = "rows_sha256"  # stands in done.json beside the ShardInfo
@@ -34,13 +34,13 @@ def tasks(plan: ShardPlan, settled: Mapping[Member, str]) -> list[Task]:
     ]
 
 
-def build_shard(plan: ShardPlan, made: Iterable[Made], folder: str, tell: Tell) -> ShardInfo:
+def build_shard(plan: ShardPlan, made: Iterable[Converted], folder: str, tell: Tell) -> ShardInfo:
     """Writes folder/<name>.tar, .rows.parquet and then .done.json; a plan of refusals alone makes no tar.
 
     made: rows and slices of `tasks(plan)`, in that order, consumed as they come.
     """
     store.remove(store.join(folder, plan.name + DONE))
-    rows: list[Row] = []
+    rows: list[SampleRow] = []
     tar = store.join(folder, plan.name + TAR)
 
     def slices() -> Iterator[bytes]:
@@ -56,7 +56,7 @@ def build_shard(plan: ShardPlan, made: Iterable[Made], folder: str, tell: Tell) 
         store.remove(tar)
         sums = shard.ShardSums(0, "", ())
     else:
-        with store.create(tar) as file:
+        with store.open_write(tar) as file:
             sums = shard.write(file, chain([first], pieces))
     rows = _with_offsets(rows, sums.offsets)
     table = store.join(folder, plan.name + ROWS)
@@ -68,7 +68,7 @@ def build_shard(plan: ShardPlan, made: Iterable[Made], folder: str, tell: Tell) 
     return info
 
 
-def finished(plan: ShardPlan, folder: str) -> tuple[ShardInfo, list[Row]] | None:
+def finished(plan: ShardPlan, folder: str) -> tuple[ShardInfo, list[SampleRow]] | None:
     """A shard's info and rows if both stand and agree with each other, the plan and the tar; else None."""
     try:
         done = json.loads(store.read(store.join(folder, plan.name + DONE)))
@@ -87,7 +87,7 @@ def finished(plan: ShardPlan, folder: str) -> tuple[ShardInfo, list[Row]] | None
     return (info, rows) if whole and stored == info.samples and size == info.bytes else None
 
 
-def counts(rows: Sequence[Row]) -> dict[str, Any]:
+def counts(rows: Sequence[SampleRow]) -> dict[str, Any]:
     """What dataset.json says of a folder's rows."""
     stored = [row for row in rows if row.status == "ok"]
     refused = Counter(row.reason for row in rows if row.status != "ok")
@@ -99,7 +99,7 @@ def counts(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def published(rows: Sequence[Row]) -> list[Row]:
+def flag_equal_pixels(rows: Sequence[SampleRow]) -> list[SampleRow]:
     """The rows of a whole device as samples.parquet says them: equal stored voxels are flagged there.
 
     Only the whole device can tell, so the flag stands in no tar and in no shard's own rows.
@@ -117,7 +117,7 @@ def _digest(url: str) -> str:
     return hashlib.sha256(store.read(url)).hexdigest()
 
 
-def _with_offsets(rows: list[Row], offsets: tuple[int, ...]) -> list[Row]:
+def _with_offsets(rows: list[SampleRow], offsets: tuple[int, ...]) -> list[SampleRow]:
     places = iter(offsets)
     placed = [dataclasses.replace(row, offset=next(places)) if row.status == "ok" else row for row in rows]
     if next(places, None) is not None:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from octshard.prep.build.progress import Count
-from octshard.prep.convert.worker import Job
+from octshard.prep.build.progress import ProgressCounter
+from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.plan import Member
 
 
@@ -12,8 +12,8 @@ from octshard.prep.plan import Member
 class Work:
     """What making shards takes. settled: what the rows of the whole device have told of twins."""
 
-    job: Job
+    job: WorkerJob
     folder: str
-    count: Count
+    count: ProgressCounter
     noted: Callable[[str], None]
     settled: dict[Member, str] = field(default_factory=dict)

@@ -21,7 +21,7 @@ NO_RETINA_BESIDE = 0.25  # of the volume's median: a frame with less shows somet
 SATURATED = 0.05  # of all voxels at the top level
 
 
-class FrameFacts(NamedTuple):
+class FrameStats(NamedTuple):
     """What a few thousand pixels of a frame say. Grey levels as in the frame."""
 
     spread: float  # standard deviation
@@ -38,7 +38,7 @@ class Quality(NamedTuple):
     flags: tuple[str, ...]
 
 
-def frame_facts(frame_HW: np.ndarray) -> FrameFacts:
+def frame_stats(frame_HW: np.ndarray) -> FrameStats:
     """Facts of one frame of any size, uint8 or uint16, stored or levelled. Costs about 30 us."""
     step_H, step_W, kept_H, across_WB = _grid(*frame_HW.shape)
     picked_HW = frame_HW[::step_H, ::step_W][:kept_H, : len(across_WB)].astype(np.float32, order="C")
@@ -50,10 +50,10 @@ def frame_facts(frame_HW: np.ndarray) -> FrameFacts:
     bins_HB -= bins_HB.sum(axis=0) / len(bins_HB)
     along_B = np.sqrt(np.einsum("hb,hb->b", bins_HB, bins_HB) / len(bins_HB))
     along_B.sort()
-    return FrameFacts(float(flat @ flat / len(flat)) ** 0.5, float(along_B[len(along_B) // 2]), top, at_top)
+    return FrameStats(float(flat @ flat / len(flat)) ** 0.5, float(along_B[len(along_B) // 2]), top, at_top)
 
 
-def judge(facts: Sequence[FrameFacts]) -> Quality:
+def assess(facts: Sequence[FrameStats]) -> Quality:
     """The verdict on a volume from its frames' facts, in any order. No facts, no verdict: all is well."""
     if not facts:
         return Quality(0, 0, ())

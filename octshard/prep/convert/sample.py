@@ -13,21 +13,21 @@ import numpy as np
 
 from octshard.config.prep import PrepConfig
 from octshard.dataset import shard, tables
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.imaging.intensity import histogram, moments, to_uint8
 from octshard.imaging.resample import Regrid, resample_frames
 from octshard.imaging.volume import Shape, Spacing, Volume, length_mm, product, resampled_shape, triple
 from octshard.prep.convert import geometry, quality, spacing
 from octshard.prep.convert.geometry import Geometry
-from octshard.prep.convert.spacing import Resolved
+from octshard.prep.convert.spacing import ResolvedSpacing
 from octshard.prep.dicom import decode
 from octshard.prep.dicom import header as dicom
-from octshard.prep.dicom.pixel_measures import Measures
+from octshard.prep.dicom.pixel_measures import PixelMeasures
 from octshard.prep.duplicates import SAME_SCAN
 from octshard.prep.plan import Member
 from octshard.prep.refusals import Refused
 from octshard.prep.release.aireadi import Entry
-from octshard.prep.release.source import Reader
+from octshard.prep.release.source import Source
 from octshard.storage import checksum
 from octshard.storage.checksum import Buffer
 
@@ -44,18 +44,20 @@ class Task:
     shard: str  # the tar's name
     split: str
     audit: bool = False  # if decoded fast, decode exactly as well and record how far apart they are
-    settled: str | None = None  # its detail as a duplicate, if sound; "": it is none; None: look at its twins
-    unsound: frozenset[str] = frozenset()  # paths of twins that killed whoever looked at them
+    duplicate_of: str | None = (
+        None  # its detail as a duplicate, if sound; "": it is none; None: look at its twins
+    )
+    crashed_paths: frozenset[str] = frozenset()  # paths of twins that killed whoever looked at them
 
 
-class Made(NamedTuple):
+class Converted(NamedTuple):
     """A row, and its tar slice; empty if it is refused."""
 
-    row: Row
+    row: SampleRow
     data: bytes
 
 
-def make(task: Task, cfg: PrepConfig, reader: Reader) -> Made:
+def convert(task: Task, cfg: PrepConfig, reader: Source) -> Converted:
     """The row of one manifest entry, and its tar slice.
 
     A sound file with a sound twin before it is a duplicate. The twin may lie in another shard or split, so it
@@ -71,25 +73,25 @@ def make(task: Task, cfg: PrepConfig, reader: Reader) -> Made:
             known["fast_psnr_db"] = _psnr_db(voxels, scan.voxels(exact=True))
         volume = Volume(task.member.key, voxels, scan.spacing_out)
     except Refused as refused:
-        return Made(_refused(known, refused), b"")
+        return Converted(_refused(known, refused), b"")
     return _packed(known, volume, cfg)
 
 
-def refused(task: Task, why: Refused) -> Made:
+def refused(task: Task, why: Refused) -> Converted:
     """What a file comes to that did not let itself be looked at."""
-    return Made(_refused(_known(task), why), b"")
+    return Converted(_refused(_known(task), why), b"")
 
 
-def _refused(known: dict[str, Any], why: Refused) -> Row:
-    return Row(**{**known, "shard": ""}, status="refused", reason=why.reason, detail=why.detail)
+def _refused(known: dict[str, Any], why: Refused) -> SampleRow:
+    return SampleRow(**{**known, "shard": ""}, status="refused", reason=why.reason, detail=why.detail)
 
 
-def _as_duplicate(task: Task, cfg: PrepConfig, reader: Reader) -> str:
+def _as_duplicate(task: Task, cfg: PrepConfig, reader: Source) -> str:
     """The detail of a duplicate, naming the first twin before the member that is not refused; or nothing."""
-    if task.settled is not None:
-        return task.settled
-    for entry in task.member.twins:
-        if entry.path in task.unsound:
+    if task.duplicate_of is not None:
+        return task.duplicate_of
+    for entry in task.member.earlier_duplicates:
+        if entry.path in task.crashed_paths:
             continue
         try:
             _Scan(entry, cfg, reader, {}).voxels()
@@ -105,7 +107,7 @@ class _Scan:
     known: takes what the row says, as soon as it is known.
     """
 
-    def __init__(self, entry: Entry, cfg: PrepConfig, reader: Reader, known: dict[str, Any]) -> None:
+    def __init__(self, entry: Entry, cfg: PrepConfig, reader: Source, known: dict[str, Any]) -> None:
         self.known = known
         self.data = _read(entry, reader)
         known |= {"source_bytes": len(self.data), "source_crc32": checksum.crc32(self.data)}
@@ -140,10 +142,10 @@ class _Scan:
         """Decoded and resampled frame by frame: neither the raw nor a float volume is ever held whole."""
         level = 0 if exact else self.level
         grid = Regrid(self.header.shape, self.shape_out, level, self.place.flipped)
-        facts: list[quality.FrameFacts] = []
+        facts: list[quality.FrameStats] = []
         voxels = resample_frames(self._frames(level, facts), grid)
         if not exact:
-            found = quality.judge(facts)
+            found = quality.assess(facts)
             flags = (*self.known["flags"], *found.flags, *(["decoded_fast"] if level else []))
             self.known |= {
                 "blank_frames": found.blank_frames,
@@ -153,10 +155,10 @@ class _Scan:
             }
         return voxels
 
-    def _frames(self, level: int, facts: list[quality.FrameFacts]) -> Iterator[np.ndarray]:
+    def _frames(self, level: int, facts: list[quality.FrameStats]) -> Iterator[np.ndarray]:
         mirrored = frozenset(self.place.mirrored)
         for i, frame_HW in enumerate(decode.frames(self.data, self.header, level)):
-            facts.append(quality.frame_facts(frame_HW))
+            facts.append(quality.frame_stats(frame_HW))
             yield frame_HW[:, ::-1] if i in mirrored else frame_HW
 
 
@@ -178,7 +180,7 @@ def _known(task: Task) -> dict[str, Any]:
     }
 
 
-def _read(entry: Entry, reader: Reader) -> Buffer:
+def _read(entry: Entry, reader: Source) -> Buffer:
     if not entry.path:
         raise Refused("missing_file", "the manifest names no file")
     try:
@@ -198,7 +200,7 @@ def _header_facts(header: dicom.Header, entry: Entry) -> dict[str, Any]:
         "frames": header.frames,
         "rows": header.rows,
         "cols": header.cols,
-        "bits": header.levels.bits_stored,
+        "bits": header.pixel_transform.bits_stored,
     }
 
 
@@ -228,8 +230,8 @@ def _geometry_flags(found: Geometry) -> list[str]:
     return [flag for flag, holds in facts.items() if holds]
 
 
-def _spacing(header: dicom.Header, entry: Entry, found: Geometry) -> Resolved:
-    listed = Measures("manifest", entry.pixel_mm, entry.slice_mm)
+def _spacing(header: dicom.Header, entry: Entry, found: Geometry) -> ResolvedSpacing:
+    listed = PixelMeasures("manifest", entry.pixel_mm, entry.slice_mm)
     plane = next((m.pixel_mm for m in (*header.measures, listed) if m.pixel_mm is not None), None)
     located = found.step_mm(header.cols * plane[1]) if plane else None
     located = None if located is None else length_mm(located)
@@ -246,7 +248,7 @@ def _want_volume(found: Geometry, cfg: PrepConfig) -> None:
         raise Refused(f"geometry_{found.kind}", f"frames lie {lie}, want an evenly spaced raster")
 
 
-def _shape_out(shape_in: Shape, resolved: Resolved, cfg: PrepConfig) -> Shape:
+def _shape_out(shape_in: Shape, resolved: ResolvedSpacing, cfg: PrepConfig) -> Shape:
     if resolved.assumed or cfg.fit == "resize":
         return triple(cfg.image_size)
     return resampled_shape(shape_in, resolved.spacing_mm, triple(cfg.target_spacing))
@@ -259,7 +261,7 @@ def _psnr_db(found_DHW: np.ndarray, exact_DHW: np.ndarray) -> float:
     return SAME_DB if error == 0 else float(10 * np.log10(peak**2 / error))
 
 
-def _packed(known: dict[str, Any], wide: Volume, cfg: PrepConfig) -> Made:
+def _packed(known: dict[str, Any], wide: Volume, cfg: PrepConfig) -> Converted:
     volume, source_levels = to_uint8(wide)
     found = moments(histogram(volume.voxels_DHW))
     flags = {*known["flags"], *(["constant"] if found.std == 0 else [])}
@@ -279,7 +281,7 @@ def _packed(known: dict[str, Any], wide: Volume, cfg: PrepConfig) -> Made:
     }
     data = shard.pack(known["key"], meta, volume.voxels_DHW, cfg.zstd_level)
     d, h, w = volume.voxels_DHW.shape
-    row = Row(
+    row = SampleRow(
         **known,
         shape_out=(d, h, w),
         spacing_out=volume.spacing_mm,
@@ -290,4 +292,4 @@ def _packed(known: dict[str, Any], wide: Volume, cfg: PrepConfig) -> Made:
         xxh3=shard.slice_digest(data),
         detail=detail,
     )
-    return Made(row, data)
+    return Converted(row, data)

@@ -11,35 +11,35 @@ from octshard import pool
 from octshard.config.prep import PrepConfig
 from octshard.prep.convert import sample
 from octshard.prep.release.aireadi import Entry
-from octshard.prep.release.source import Reader
+from octshard.prep.release.source import Source
 from octshard.storage.checksum import Buffer
 
 
 @dataclass(frozen=True)
-class Job:
+class WorkerJob:
     """What every file of a run shares."""
 
     cfg: PrepConfig
-    reader: Reader
+    reader: Source
 
 
-def serve(pipe: Connection, job: Job, environment: dict[str, str]) -> None:
+def serve(pipe: Connection, job: WorkerJob, environment: dict[str, str]) -> None:
     """The child: makes what is asked for until the pipe ends."""
-    pool.begin()
+    pool.init_worker()
     os.environ.update(environment)  # the server that children are forked from may be older
     begun = _own_bytes()
     _limit_memory(begun + job.cfg.worker_memory)
-    read = _Telling(job.reader, pipe)
+    read = _ReportingSource(job.reader, pipe)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # whoever asked is gone
         while True:
             task = pipe.recv()
             try:
-                row, data = sample.make(task, job.cfg, read)
+                row, data = sample.convert(task, job.cfg, read)
             except MemoryError as error:
                 pipe.send(("memory", " ".join(str(error).split())[:200] or "MemoryError"))
                 return
             except Exception as error:  # the parent raises it: nothing is caught here
-                pipe.send(("failed", _portable(error)))
+                pipe.send(("failed", _picklable(error)))
             else:
                 # a codec that has leaked would make a sound file fail later: end here, and let another go on
                 last = _own_bytes() > begun + job.cfg.worker_memory // 2
@@ -50,10 +50,10 @@ def serve(pipe: Connection, job: Job, environment: dict[str, str]) -> None:
 
 
 @dataclass(frozen=True)
-class _Telling:
+class _ReportingSource:
     """A reader that tells the parent which file it reads, and when its bytes are there."""
 
-    reader: Reader
+    reader: Source
     pipe: Connection
 
     def read(self, entry: Entry) -> Buffer:
@@ -83,7 +83,7 @@ def _limit_memory(most: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
-def _portable(error: Exception) -> Exception:
+def _picklable(error: Exception) -> Exception:
     """`error`, or its text where it does not survive being sent."""
     try:
         copy = pickle.loads(pickle.dumps(error))

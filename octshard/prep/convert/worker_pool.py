@@ -22,8 +22,8 @@ from typing import Any
 
 from octshard.errors import OctshardError
 from octshard.prep.convert import sample
-from octshard.prep.convert.sample import Made, Task
-from octshard.prep.convert.worker import Job, serve
+from octshard.prep.convert.sample import Converted, Task
+from octshard.prep.convert.worker import WorkerJob, serve
 from octshard.prep.refusals import Refused
 
 AHEAD = 4  # files per child that may be made, or wait to be, before their turn to be written
@@ -35,7 +35,7 @@ PAUSE_S = (
 ENDING_S = 10.0  # after its pipe broke; a child that is not gone by then is killed
 
 
-class Died(Exception):
+class WorkerDied(Exception):
     """A child did not survive a file; `reason` is a refusal's, `path` that of what it read last, or empty."""
 
     def __init__(self, reason: str, detail: str, path: str) -> None:
@@ -43,19 +43,19 @@ class Died(Exception):
         self.reason, self.detail, self.path = reason, detail, path
 
 
-class Sandboxes:
+class WorkerPool:
     """`workers` children; leave the block to end them. Errors of ours or of a store come with the results."""
 
-    def __init__(self, job: Job, workers: int) -> None:
+    def __init__(self, job: WorkerJob, workers: int) -> None:
         self.workers = workers
-        self._job, self._gate = job, _Gate()
+        self._job, self._gate = job, ReadWriteLock()
         self._mine = threading.local()
         self._all: list[_Child] = []
         self._closed = False
         # what these threads start is deaf to Ctrl-C from its first moment: a mask of signals is inherited
         self._threads = ThreadPoolExecutor(workers, "sandbox", _block_interrupt)
 
-    def __enter__(self) -> "Sandboxes":
+    def __enter__(self) -> "WorkerPool":
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
@@ -66,13 +66,13 @@ class Sandboxes:
         for child in self._all:
             child.end()
 
-    def submit(self, task: Task) -> "Future[Made]":
+    def submit(self, task: Task) -> "Future[Converted]":
         """Makes one file's row and slice in a child that is free."""
         return self._threads.submit(self._make, task)
 
-    def in_order(self, tasks: Iterable[Task]) -> Iterator[Made]:
+    def in_order(self, tasks: Iterable[Task]) -> Iterator[Converted]:
         """What the tasks come to, in their order; a bounded number of them is ahead of the one asked for."""
-        waiting: deque[Future[Made]] = deque()
+        waiting: deque[Future[Converted]] = deque()
         for task in tasks:
             waiting.append(self.submit(task))
             if len(waiting) > AHEAD * self.workers:
@@ -80,22 +80,22 @@ class Sandboxes:
         while waiting:
             yield waiting.popleft().result()
 
-    def _make(self, task: Task) -> Made:
+    def _make(self, task: Task) -> Converted:
         try:
-            with self._gate.beside_others():
+            with self._gate.shared():
                 return self._in_child(task)
-        except Died:
+        except WorkerDied:
             self._stop_if_closed()
         try:
-            with self._gate.alone():
+            with self._gate.exclusive():
                 return self._in_child(task)
-        except Died as again:
+        except WorkerDied as again:
             self._stop_if_closed()
             if again.path not in ("", task.member.entry.path):  # the twin's own row says what it is like
-                return self._make(replace(task, unsound=task.unsound | {again.path}))
+                return self._make(replace(task, crashed_paths=task.crashed_paths | {again.path}))
             return sample.refused(task, Refused(again.reason, f"twice: {again.detail}"))
 
-    def _in_child(self, task: Task) -> Made:
+    def _in_child(self, task: Task) -> Converted:
         """Made by this thread's child, or by a new one."""
         self._stop_if_closed()
         child: _Child | None = getattr(self._mine, "child", None)
@@ -118,13 +118,13 @@ class Sandboxes:
 class _Child:
     """One process and the pipe to it, used by one thread; any other may kill it."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: WorkerJob) -> None:
         self._limit_s, self._memory = job.cfg.decode_timeout_s, job.cfg.worker_memory
         self._pipe, self._process = _start(job)
         self._lock = threading.Lock()
         self.ended = False
 
-    def make(self, task: Task) -> Made:
+    def make(self, task: Task) -> Converted:
         """The row and slice of one file; Died if the child does not survive it, however that happens."""
         deadline, path = None, ""
         self._send(task)
@@ -133,7 +133,9 @@ class _Child:
             ready = wait([self._pipe, self._process.sentinel], left)
             if not ready:
                 self.end()
-                raise Died("decoder_timeout", f"not done {self._limit_s:g} s after its bytes were read", path)
+                raise WorkerDied(
+                    "decoder_timeout", f"not done {self._limit_s:g} s after its bytes were read", path
+                )
             if self._pipe not in ready:
                 raise self._died(path)
             word, value = self._receive(self._pipe.recv, path)
@@ -143,14 +145,14 @@ class _Child:
                 deadline = time.monotonic() + self._limit_s
             elif word == "made":
                 row, last = value
-                made = Made(row, self._receive(self._pipe.recv_bytes, path))
+                made = Converted(row, self._receive(self._pipe.recv_bytes, path))
                 if last:
                     self.end()
                 return made
             elif word == "memory":
                 self.end()
                 text = f"asked for more than {self._memory / 1e9:g} GB of memory ({value})"
-                raise Died("decoder_crash", text, path)
+                raise WorkerDied("decoder_crash", text, path)
             else:
                 raise value
 
@@ -184,14 +186,14 @@ class _Child:
         except (EOFError, OSError) as error:  # killed between two messages, or within one
             raise self._died(path) from error
 
-    def _died(self, path: str) -> Died:
+    def _died(self, path: str) -> WorkerDied:
         code = self.end(ENDING_S)
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
         memory = ", perhaps out of memory" if -code == signal.SIGKILL else ""
-        return Died("decoder_crash", f"its process ended by {name}{memory}", path)
+        return WorkerDied("decoder_crash", f"its process ended by {name}{memory}", path)
 
 
-def _start(job: Job) -> tuple[Connection, BaseProcess]:
+def _start(job: WorkerJob) -> tuple[Connection, BaseProcess]:
     """A new child, and our end of the pipe to it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
@@ -220,7 +222,7 @@ def _block_interrupt() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
-class _Gate:
+class ReadWriteLock:
     """Many beside each other, or one alone: whoever wants to be alone waits until the others are out."""
 
     def __init__(self) -> None:
@@ -228,7 +230,7 @@ class _Gate:
         self._inside, self._lonely = 0, 0
 
     @contextmanager
-    def beside_others(self) -> Iterator[None]:
+    def shared(self) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: not self._lonely)
             self._inside += 1
@@ -240,7 +242,7 @@ class _Gate:
                 self._changed.notify_all()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: not self._lonely)
             self._lonely = 1

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from octshard.prep.dicom import elements
-from octshard.prep.dicom.elements import Coding, Element
+from octshard.prep.dicom.elements import Element, Encoding
 from octshard.prep.refusals import Refused
 from octshard.storage.checksum import Buffer
 
@@ -46,10 +46,10 @@ MOST_TEXT = 1024  # bytes; the longest listed text has 64
 WHOLE = 2**63  # whole numbers lie below, and not below its negative: tables hold 64 bits
 
 
-class Fields:
+class Attributes:
     """The listed elements of one dataset or item."""
 
-    def __init__(self, data: Buffer, coding: Coding, listed: Mapping[int, Element]) -> None:
+    def __init__(self, data: Buffer, coding: Encoding, listed: Mapping[int, Element]) -> None:
         self._data, self._coding, self._listed = data, coding, listed
 
     def text(self, name: str) -> str:
@@ -95,7 +95,7 @@ class Fields:
             raise Refused("unreadable", f"{name} is {value}, want a whole number of at most 64 bits")
         return None if value is None else int(value)
 
-    def items(self, name: str) -> Iterator["Fields"]:
+    def items(self, name: str) -> Iterator["Attributes"]:
         """The items of a sequence, read as they are asked for; none if there is no such sequence."""
         element = self._listed.get(LISTED[name][0])
         if element is None:
@@ -103,13 +103,13 @@ class Fields:
         vr, order = self._coded(name, element)
         if vr != b"SQ":
             raise Refused("unreadable", f"{name} is {vr.decode('latin-1')}, want a sequence")
-        coding = Coding(self._coding.explicit and element.vr != b"UN", order)
+        coding = Encoding(self._coding.explicit and element.vr != b"UN", order)
         for start, stop in elements.items(self._data, element, coding):
             inside = elements.inside(self._data, start, coding)
             listed = {e.tag: e for e in elements.children(self._data, (start, stop), inside) if e.tag in TAGS}
-            yield Fields(self._data, inside, listed)
+            yield Attributes(self._data, inside, listed)
 
-    def first(self, name: str) -> "Fields | None":
+    def first(self, name: str) -> "Attributes | None":
         """The first item of a sequence, if there is one."""
         return next(self.items(name), None)
 

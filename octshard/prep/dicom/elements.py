@@ -1,6 +1,6 @@
 """The syntax of a DICOM file: where its elements begin and end, told from the bytes alone.
 
-`outline` walks them once (explicit and implicit VR, undefined lengths, fragments), refuses a file that ends
+`parse` walks them once (explicit and implicit VR, undefined lengths, fragments), refuses a file that ends
 inside one, and tells where the pixels lie. Work and memory are linear in the bytes, whatever these say.
 """
 
@@ -31,7 +31,7 @@ INFLATED_STEP = 2**14  # bytes read at once
 Span = tuple[int, int]  # [start, stop) in bytes
 
 
-class Coding(NamedTuple):
+class Encoding(NamedTuple):
     """How elements are written: VR named or not, byte order as struct spells it."""
 
     explicit: bool
@@ -62,17 +62,17 @@ class Pixels:
 
 
 @dataclass(frozen=True, eq=False)
-class Outline:
+class ParsedFile:
     """What the walk found. Positions count in `body`: the file, or its inflated form if it is deflated."""
 
     transfer_syntax: str
     body: Buffer
-    coding: Coding
+    coding: Encoding
     listed: Mapping[int, Element]  # the wanted elements of the dataset that stand before its pixels
     pixels: Pixels | None
 
 
-def outline(data: Buffer, wanted: Collection[int] = ()) -> Outline:
+def parse(data: Buffer, wanted: Collection[int] = ()) -> ParsedFile:
     """Walks a part-10 file; Refused `not_dicom`, `truncated`, or `unreadable` where no walk is possible."""
     if data[128:132] != b"DICM":
         hint = ", it looks like a Git-LFS pointer" if data[:18] == b"version https://gi" else ""
@@ -81,7 +81,7 @@ def outline(data: Buffer, wanted: Collection[int] = ()) -> Outline:
     body: Buffer = data
     if syntax == DEFLATED:
         body, at = _inflate(data, at), 0
-    coding = Coding(syntax != IMPLICIT_LITTLE, ">" if syntax == EXPLICIT_BIG else "<")
+    coding = Encoding(syntax != IMPLICIT_LITTLE, ">" if syntax == EXPLICIT_BIG else "<")
     listed: dict[int, Element] = {}
     tables: dict[int, Element] = {}
     pixels = None
@@ -99,10 +99,10 @@ def outline(data: Buffer, wanted: Collection[int] = ()) -> Outline:
         elif element.tag in (EXTENDED_OFFSETS, EXTENDED_LENGTHS) and element.length != UNDEFINED:
             tables[element.tag] = element
         at = _end(body, element, coding, MAX_DEPTH)
-    return Outline(syntax, body, coding, listed, _with_extended(body, pixels, tables, coding))
+    return ParsedFile(syntax, body, coding, listed, _with_extended(body, pixels, tables, coding))
 
 
-def items(data: Buffer, sequence: Element, coding: Coding) -> Iterator[Span]:
+def items(data: Buffer, sequence: Element, coding: Encoding) -> Iterator[Span]:
     """Where the items of a sequence begin and end; Refused `unreadable` if one reaches beyond it."""
     at = sequence.start
     stop = len(data) if sequence.length == UNDEFINED else at + sequence.length
@@ -118,7 +118,7 @@ def items(data: Buffer, sequence: Element, coding: Coding) -> Iterator[Span]:
         yield item.start, at
 
 
-def children(data: Buffer, span: Span, coding: Coding) -> Iterator[Element]:
+def children(data: Buffer, span: Span, coding: Encoding) -> Iterator[Element]:
     """The elements of an item; Refused `unreadable` if one reaches beyond it."""
     at, stop = span
     while at < stop:
@@ -131,14 +131,14 @@ def children(data: Buffer, span: Span, coding: Coding) -> Iterator[Element]:
         yield element
 
 
-def inside(data: Buffer, start: int, coding: Coding) -> Coding:
+def inside(data: Buffer, start: int, coding: Encoding) -> Encoding:
     """How the item at `start` is coded: old exporters put implicit items into explicit files."""
     named = not coding.explicit or bytes(data[start + 4 : start + 6]).isalpha()
-    return coding if named else Coding(False, coding.order)
+    return coding if named else Encoding(False, coding.order)
 
 
 def _with_extended(
-    body: Buffer, pixels: Pixels | None, tables: Mapping[int, Element], coding: Coding
+    body: Buffer, pixels: Pixels | None, tables: Mapping[int, Element], coding: Encoding
 ) -> Pixels | None:
     """The pixels with the extended offset table, if both halves of one stand there."""
     if pixels is None or pixels.fragments is None or len(tables) < 2:
@@ -154,7 +154,7 @@ def _with_extended(
 
 def _meta(data: Buffer) -> tuple[str, int]:
     """The transfer syntax and where the dataset begins: group 2 is always explicit little endian."""
-    at, syntax, coding = 132, "", Coding(True, "<")
+    at, syntax, coding = 132, "", Encoding(True, "<")
     while at < len(data) and data[at : at + 2] == b"\x02\x00":
         element = _element(data, at, coding)
         at = _end(data, element, coding, MAX_DEPTH)
@@ -186,7 +186,7 @@ def _inflate(data: Buffer, at: int) -> bytearray:
     return body
 
 
-def _element(data: Buffer, at: int, coding: Coding) -> Element:
+def _element(data: Buffer, at: int, coding: Encoding) -> Element:
     if at + 8 > len(data):
         raise Refused("truncated", f"ends at byte {len(data)}, inside the header of the element at byte {at}")
     order = coding.order
@@ -203,7 +203,7 @@ def _element(data: Buffer, at: int, coding: Coding) -> Element:
     return Element(tag, vr, LENGTHS[order].unpack_from(data, at + 8)[0], at + 12)
 
 
-def _end(data: Buffer, element: Element, coding: Coding, depth: int) -> int:
+def _end(data: Buffer, element: Element, coding: Encoding, depth: int) -> int:
     """Where the element's value ends; an undefined length is walked item by item."""
     if element.length != UNDEFINED:
         stop = element.start + element.length
@@ -215,7 +215,7 @@ def _end(data: Buffer, element: Element, coding: Coding, depth: int) -> int:
     if depth == 0:
         raise Refused("unreadable", f"sequences nested deeper than {MAX_DEPTH} at {_name(element.tag)}")
     if element.vr == b"UN":
-        coding = Coding(False, "<")  # PS3.5 §6.2.2: a sequence of unknown VR is implicit little endian
+        coding = Encoding(False, "<")  # PS3.5 §6.2.2: a sequence of unknown VR is implicit little endian
     at = element.start
     while True:
         item = _element(data, at, coding)
@@ -228,12 +228,12 @@ def _end(data: Buffer, element: Element, coding: Coding, depth: int) -> int:
         at = _after(data, item, coding, depth)
 
 
-def _after(data: Buffer, item: Element, coding: Coding, depth: int) -> int:
+def _after(data: Buffer, item: Element, coding: Encoding, depth: int) -> int:
     """Where the item's end, or its end mark, is past."""
     return (_item_end if item.length == UNDEFINED else _end)(data, item, coding, depth)
 
 
-def _item_end(data: Buffer, item: Element, coding: Coding, depth: int) -> int:
+def _item_end(data: Buffer, item: Element, coding: Encoding, depth: int) -> int:
     at, coding = item.start, inside(data, item.start, coding)
     while True:
         element = _element(data, at, coding)
@@ -242,7 +242,7 @@ def _item_end(data: Buffer, item: Element, coding: Coding, depth: int) -> int:
         at = _end(data, element, coding, depth - 1)
 
 
-def _pixels(data: Buffer, element: Element, coding: Coding) -> tuple[Pixels, int]:
+def _pixels(data: Buffer, element: Element, coding: Encoding) -> tuple[Pixels, int]:
     if element.length != UNDEFINED:
         end = _end(data, element, coding, MAX_DEPTH)
         return Pixels(element.vr, element.start, element.length), end

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from octshard.prep.dicom.elements import Outline, Pixels, Span
+from octshard.prep.dicom.elements import ParsedFile, Pixels, Span
 from octshard.prep.refusals import Refused
 from octshard.storage.checksum import Buffer
 
@@ -14,7 +14,7 @@ CODESTREAM_STARTS = (
 )
 
 
-def encapsulated_frames(found: Outline) -> int:
+def encapsulated_frames(found: ParsedFile) -> int:
     """Frames in the fragments: codestream starts where the codec has them, else offsets, else fragments."""
     if found.pixels is None or found.pixels.fragments is None:
         return 0

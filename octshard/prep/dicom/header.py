@@ -12,10 +12,10 @@ import numpy as np
 
 from octshard.imaging.volume import length_mm, product
 from octshard.prep.dicom import elements, encapsulation
-from octshard.prep.dicom.attributes import TAGS, Fields
-from octshard.prep.dicom.elements import Outline, Pixels
-from octshard.prep.dicom.pixel_measures import SAME, Measures
-from octshard.prep.dicom.pixel_values import Levels
+from octshard.prep.dicom.attributes import TAGS, Attributes
+from octshard.prep.dicom.elements import ParsedFile, Pixels
+from octshard.prep.dicom.pixel_measures import SAME, PixelMeasures
+from octshard.prep.dicom.pixel_values import PixelTransform
 from octshard.prep.refusals import Refused
 from octshard.storage.checksum import Buffer
 
@@ -51,8 +51,8 @@ class Header:
     frames: int
     rows: int
     cols: int
-    levels: Levels  # how stored numbers become grey levels
-    measures: tuple[Measures, ...]  # in search order: per frame, shared, top level
+    pixel_transform: PixelTransform  # how stored numbers become grey levels
+    measures: tuple[PixelMeasures, ...]  # in search order: per frame, shared, top level
     locations: tuple[np.ndarray, ...]  # per frame (n_points, 2) of (row, col) localizer pixels; () if none
     declared: Declared
     pixels: Pixels
@@ -73,13 +73,13 @@ def read_header(data: Buffer, max_voxels: int) -> Header:
 
 def parse(data: Buffer) -> Header:
     """The listed fields, unchecked. Refused `not_dicom`, `truncated`, `no_pixel_data`, or `unreadable`."""
-    found = elements.outline(data, TAGS)
+    found = elements.parse(data, TAGS)
     if found.pixels is None or found.pixels.nbytes == 0:
         raise Refused(
             "no_pixel_data", "the file has no PixelData" if found.pixels is None else "PixelData is empty"
         )
     try:
-        return _parse(Fields(found.body, found.coding, found.listed), found, found.pixels)
+        return _parse(Attributes(found.body, found.coding, found.listed), found, found.pixels)
     except Refused as refused:  # the file is whole: what is cut short in it is an item
         raise Refused("unreadable", f"header: {refused.detail}") from None
 
@@ -105,11 +105,11 @@ def check(header: Header, max_voxels: int) -> None:
     if (syntax in NATIVE) == (header.pixels.fragments is not None):
         form = "a plain value" if syntax in COMPRESSED else "fragments"
         raise Refused("unreadable", f"PixelData is {form}, which {syntax} does not allow")
-    if problem := header.levels.problem():
+    if problem := header.pixel_transform.problem():
         raise Refused("unreadable", problem)
 
 
-def _parse(top: Fields, found: Outline, pixels: Pixels) -> Header:
+def _parse(top: Attributes, found: ParsedFile, pixels: Pixels) -> Header:
     shared = top.first("SharedFunctionalGroupsSequence")
     frames = [_Frame.of(frame) for frame in top.items("PerFrameFunctionalGroupsSequence")]
     count = top.integer("NumberOfFrames") or 1
@@ -124,7 +124,7 @@ def _parse(top: Fields, found: Outline, pixels: Pixels) -> Header:
         frames=count,
         rows=rows,
         cols=cols,
-        levels=Levels(
+        pixel_transform=PixelTransform(
             bits_allocated=allocated,
             bits_stored=_wanted(top, "BitsStored"),
             signed=_signed(top),
@@ -143,7 +143,7 @@ def _parse(top: Fields, found: Outline, pixels: Pixels) -> Header:
     )
 
 
-def _declared(top: Fields, photometric: str, found: Outline, frame: tuple[int, int, int]) -> Declared:
+def _declared(top: Attributes, photometric: str, found: ParsedFile, frame: tuple[int, int, int]) -> Declared:
     """frame: rows, columns, bits allocated. Native frames are counted where what we read could be in them."""
     samples = _wanted(top, "SamplesPerPixel")
     rows, cols, allocated = frame
@@ -160,12 +160,12 @@ def _declared(top: Fields, photometric: str, found: Outline, frame: tuple[int, i
 class _Frame:
     """What the item of one frame says."""
 
-    measures: Measures | None
+    measures: PixelMeasures | None
     rescale: tuple[float, float] | None
     location: np.ndarray  # (n_points, 2)
 
     @staticmethod
-    def of(frame: Fields) -> "_Frame":
+    def of(frame: Attributes) -> "_Frame":
         measures = frame.first("PixelMeasuresSequence")
         rescale = frame.first("PixelValueTransformationSequence")
         return _Frame(
@@ -175,35 +175,37 @@ class _Frame:
         )
 
 
-def _wanted(top: Fields, name: str) -> int:
+def _wanted(top: Attributes, name: str) -> int:
     value = top.integer(name)
     if value is None:
         raise Refused("unreadable", f"{name} is missing")
     return value
 
 
-def _signed(top: Fields) -> bool:
+def _signed(top: Attributes) -> bool:
     value = _wanted(top, "PixelRepresentation")
     if value not in (0, 1):
         raise Refused("unreadable", f"PixelRepresentation is {value}, want 0 or 1")
     return value == 1
 
 
-def _measures_of(source: str, group: Fields | None) -> Measures:
+def _measures_of(source: str, group: Attributes | None) -> PixelMeasures:
     if group is None:
-        return Measures(source)
+        return PixelMeasures(source)
     pair = _lengths(group, "PixelSpacing")
     plane = (pair[0], pair[1]) if len(pair) == 2 and pair[0] and pair[1] else None
-    return Measures(source, plane, _length(group, "SliceThickness"), _length(group, "SpacingBetweenSlices"))
+    return PixelMeasures(
+        source, plane, _length(group, "SliceThickness"), _length(group, "SpacingBetweenSlices")
+    )
 
 
-def _length(group: Fields, name: str) -> float | None:
+def _length(group: Attributes, name: str) -> float | None:
     """The one length of the value, if there is one."""
     found = _lengths(group, name)
     return found[0] if len(found) == 1 else None
 
 
-def _lengths(group: Fields, name: str) -> list[float | None]:
+def _lengths(group: Attributes, name: str) -> list[float | None]:
     """Sensible numbers of mm, None for others: exporters write 0 and blanks, or words, for the unknown."""
     try:
         return [length_mm(float(value)) for value in group.numbers(name)]
@@ -211,16 +213,18 @@ def _lengths(group: Fields, name: str) -> list[float | None]:
         return []
 
 
-def _per_frame_measures(each: Sequence[Measures]) -> Measures:
+def _per_frame_measures(each: Sequence[PixelMeasures]) -> PixelMeasures:
     """The median over frames, marked where frames disagree."""
     planes = [m.pixel_mm for m in each if m.pixel_mm is not None]
     rows, varies_rows = _median([plane[0] for plane in planes])
     cols, varies_cols = _median([plane[1] for plane in planes])
     thickness, varies_thickness = _median([m.thickness_mm for m in each if m.thickness_mm])
-    between, varies_between = _median([m.between_mm for m in each if m.between_mm])
+    between, varies_between = _median(
+        [m.spacing_between_slices_mm for m in each if m.spacing_between_slices_mm]
+    )
     plane = (rows, cols) if rows and cols else None
     varies = varies_rows or varies_cols or varies_thickness or varies_between
-    return Measures("per_frame", plane, thickness, between, varies)
+    return PixelMeasures("per_frame", plane, thickness, between, varies)
 
 
 def _median(values: Sequence[float]) -> tuple[float | None, bool]:
@@ -230,13 +234,13 @@ def _median(values: Sequence[float]) -> tuple[float | None, bool]:
     return middle, max(abs(value - middle) for value in values) > SAME * middle
 
 
-def _location_of(where: Fields | None) -> np.ndarray:
+def _location_of(where: Attributes | None) -> np.ndarray:
     numbers = np.empty(0) if where is None else where.numbers("ReferenceCoordinates")
     return numbers[: len(numbers) // 2 * 2].reshape(-1, 2)
 
 
 def _rescale(
-    top: Fields, shared: Fields | None, items: Sequence[tuple[float, float] | None], count: int
+    top: Attributes, shared: Attributes | None, items: Sequence[tuple[float, float] | None], count: int
 ) -> tuple[tuple[float, float], ...]:
     """`Levels.rescale` of `count` frames, each its own item's -> shared -> top level -> (1, 0)."""
     group = shared.first("PixelValueTransformationSequence") if shared is not None else None
@@ -247,11 +251,11 @@ def _rescale(
     return (*own, common) if len(own) < count else tuple(own)  # never `count` of them: that is hearsay
 
 
-def _slope_intercept(group: Fields) -> tuple[float, float]:
+def _slope_intercept(group: Attributes) -> tuple[float, float]:
     slope, intercept = group.number("RescaleSlope"), group.number("RescaleIntercept")
     return 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
 
 
-def _eye(top: Fields) -> str:
+def _eye(top: Attributes) -> str:
     value = (top.text("ImageLaterality") or top.text("Laterality")).upper()
     return value if value in ("L", "R") else ""

@@ -13,7 +13,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Levels:
+class PixelTransform:
     """What the header says of pixel numbers.
 
     rescale: (slope, intercept) of frame after frame; the last one holds for all frames that follow.

@@ -120,13 +120,13 @@ def parse_manifest(text: str, where: str) -> list[Entry]:
     """Entries in file order. Columns may be missing or reordered, all but the person's and the file's."""
     found = tsv.parse(text, where)
     for needed in ("participant", "path"):
-        if found.lines and not set(found.heads).intersection(COLUMNS[needed]):
+        if found.rows and not set(found.columns).intersection(COLUMNS[needed]):
             raise UsageError(
-                f"{where}: no column {' or '.join(COLUMNS[needed])}, found {sorted(found.heads)}"
+                f"{where}: no column {' or '.join(COLUMNS[needed])}, found {sorted(found.columns)}"
             )
     columns = zip(*(found.column(names) for names in COLUMNS.values()), strict=True)
     entries = []
-    for (line, _), values in zip(found.lines, columns, strict=True):
+    for (line, _), values in zip(found.rows, columns, strict=True):
         field = dict(zip(COLUMNS, values, strict=True))
         if _is_structural(field):
             entries.append(_entry(field, f"{where} line {line}"))
@@ -138,7 +138,7 @@ def parse_participants(text: str, where: str = TABLES[1]) -> dict[str, str]:
     table = tsv.parse(text, where)
     words, people = table.column(("recommended_split",)), table.column(COLUMNS["participant"])
     found: dict[str, str] = {}
-    for (line, _), word, person in zip(table.lines, words, people, strict=True):
+    for (line, _), word, person in zip(table.rows, words, people, strict=True):
         split = SPLITS.get(word.lower())
         if split and person and found.setdefault(person, split) != split:
             raise UsageError(

@@ -8,7 +8,7 @@ from octshard.storage import local, store
 from octshard.storage.checksum import Buffer
 
 
-class Reader(Protocol):
+class Source(Protocol):
     """Where the bytes of a release's files come from."""
 
     def read(self, entry: Entry) -> Buffer:
@@ -22,7 +22,7 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True)
-class Unpacked:
+class FolderSource:
     """Files that stand below the release's root at their manifest paths."""
 
     root: str
@@ -32,7 +32,7 @@ class Unpacked:
         url = store.join(self.root, entry.path)
         if not store.is_remote(url):
             local.file_size(url)  # a folder or a pipe is no file, and a pipe would be waited for
-        return store.view(url)
+        return store.map(url)
 
     def has(self, path: str) -> bool:
         """Asks the store."""

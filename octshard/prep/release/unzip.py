@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from octshard.errors import UsageError
 from octshard.prep.release import zip_source
 from octshard.prep.release.aireadi import Release, read_release
-from octshard.prep.release.zip_directory import Damaged, Place, RefusedMember, shown
+from octshard.prep.release.zip_directory import DamagedZip, RefusedMember, ZipEntry, shown
 from octshard.storage import client, lock, store
 
 JOURNAL, LOCK = ".unzip.journal.json", ".unzip.lock"
@@ -30,7 +30,7 @@ PUT = 2 * client.PART  # bytes that putting a large object into a remote store t
 
 
 @dataclass(frozen=True)
-class Effort:
+class Limits:
     """What unzip may use: threads at once, and bytes of members held at once by all of them together."""
 
     threads: int
@@ -49,7 +49,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Report:
+class UnzipReport:
     """What one run did: manifest paths, except `unlisted`, which names ZIP members that no row wants."""
 
     written: tuple[str, ...]
@@ -86,7 +86,7 @@ class _Work:
     """What the threads share."""
 
     dst: str
-    places: dict[str, Place]
+    places: dict[str, ZipEntry]
     block: int  # bytes of one request
     budget: _Budget
     told: Callable[[Progress], None]
@@ -102,7 +102,7 @@ class _Work:
     save_at: float = field(default_factory=lambda: time.monotonic() + JOURNAL_EVERY_S)
 
 
-def unzip(src: str, dst: str, effort: Effort, told: Callable[[Progress], None]) -> Report:
+def unzip(src: str, dst: str, effort: Limits, told: Callable[[Progress], None]) -> UnzipReport:
     """Unpacks every listed scan of the release at `src` to `dst`; skips what an earlier run wrote there.
 
     A release without ZIPs is a UsageError. told: called after each member, on any thread, one at a time.
@@ -123,7 +123,7 @@ def unzip(src: str, dst: str, effort: Effort, told: Callable[[Progress], None]) 
         finally:
             _save_journal(work)
         _copy_tables(release, dst)
-    return Report(
+    return UnzipReport(
         written=tuple(sorted(work.written)),
         skipped=tuple(sorted(work.skipped)),
         refused=tuple(sorted(work.refused, key=lambda r: (r.zip, r.member, r.reason))),
@@ -133,7 +133,7 @@ def unzip(src: str, dst: str, effort: Effort, told: Callable[[Progress], None]) 
     )
 
 
-def _share(effort: Effort, *, remote: bool) -> tuple[int, int]:
+def _share(effort: Limits, *, remote: bool) -> tuple[int, int]:
     """(threads, bytes of one request), so that all threads together read by no more than `effort.memory`."""
     if effort.threads < 1:
         raise UsageError(f"threads={effort.threads}: want 1 or more")
@@ -146,9 +146,9 @@ def _share(effort: Effort, *, remote: bool) -> tuple[int, int]:
 
 def _sweep(work: _Work) -> None:
     """Removes what a killed run left half-written."""
-    store.sweep(work.dst)
+    store.remove_partials(work.dst)
     for folder in sorted({path.rsplit("/", 1)[0] for path in work.places if "/" in path}):
-        store.sweep(store.join(work.dst, folder))
+        store.remove_partials(store.join(work.dst, folder))
 
 
 def _copy_tables(release: Release, dst: str) -> None:
@@ -160,7 +160,7 @@ def _copy_tables(release: Release, dst: str) -> None:
 
 def _extract(path: str, work: _Work) -> None:
     place, target = work.places[path], store.join(work.dst, path)
-    if _stands(path, work):
+    if _already_written(path, work):
         _note(path, work, "skipped", "")
         return
     try:
@@ -177,31 +177,31 @@ def _extract(path: str, work: _Work) -> None:
             work.saving.release()
 
 
-def _written(place: Place, target: str, work: _Work) -> str:
+def _written(place: ZipEntry, target: str, work: _Work) -> str:
     """Writes a member; `written`, or in what way it is damaged."""
     try:
         with work.budget.held(_need(place, work)):
             _write(place, target, work.block)
-    except Damaged as damage:
+    except DamagedZip as damage:
         store.remove(target)  # what an earlier run put there is not what this ZIP holds
         return f"damaged: {damage.args[2]}"
     return "written"
 
 
-def _need(place: Place, work: _Work) -> int:
+def _need(place: ZipEntry, work: _Work) -> int:
     """Bytes that are held, at most, while a member is read and its object is put."""
     put = min(PUT, 2 * place.size) if store.is_remote(work.dst) else 0
     return max(BLOCKS * work.block, put)
 
 
-def _write(place: Place, target: str, block: int) -> None:
-    with store.create(target) as file:
+def _write(place: ZipEntry, target: str, block: int) -> None:
+    with store.open_write(target) as file:
         for piece in zip_source.chunks(place, block):
             file.write(piece)
             del piece  # before the next is read
 
 
-def _stands(path: str, work: _Work) -> bool:
+def _already_written(path: str, work: _Work) -> bool:
     """True if the journal and the store agree that an earlier run wrote this very member there."""
     known = work.journal.get(path)
     if known is None or any(known.get(name) != value for name, value in _sums(work.places[path]).items()):
@@ -229,7 +229,7 @@ def _note(path: str, work: _Work, outcome: str, etag: str) -> None:
         work.told(Progress(work.done, len(work.places), work.bytes_done, work.bytes_total, path))
 
 
-def _sums(place: Place) -> dict[str, object]:
+def _sums(place: ZipEntry) -> dict[str, object]:
     return {"size": place.size, "crc32": place.crc32}
 
 

@@ -13,8 +13,8 @@ from octshard.errors import OctshardError
 from octshard.storage import store
 
 STORED, DEFLATED = 0, 8
-LOCKED, SIZES_FOLLOW, UTF8 = 0x2041, 0x8, 0x800  # flag bits; LOCKED: the three kinds of encryption
-WIDE = 2**32 - 1  # in a field of 32 bits: see the ZIP64 field
+ENCRYPTED, SIZES_FOLLOW, UTF8 = 0x2041, 0x8, 0x800  # flag bits; LOCKED: the three kinds of encryption
+ZIP64_MARK = 2**32 - 1  # in a field of 32 bits: see the ZIP64 field
 LOCAL = struct.Struct("<4s5H3L2H")  # a local header, up to its name
 
 TAIL = 2**17  # bytes of the first read: the end records and, in a ZIP of some hundred members, the directory
@@ -29,10 +29,12 @@ MAX_SHOWN = 500  # characters of a name in a message
 
 _ENTRY = struct.Struct("<4s6H3L5H2L")
 _END, _END64, _LOCATOR_BYTES = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), 20
-_SEE_END64 = (2**16 - 1,) * 4 + (WIDE,) * 2  # what a field of the end record says when the ZIP64 one knows
+_SEE_END64 = (2**16 - 1,) * 4 + (
+    ZIP64_MARK,
+) * 2  # what a field of the end record says when the ZIP64 one knows
 
 
-class Damaged(OctshardError):
+class DamagedZip(OctshardError):
     """A ZIP or a member is not what it promises. args: (zip, member or nothing, reason)."""
 
     def __str__(self) -> str:
@@ -50,7 +52,7 @@ class RefusedMember:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ZipEntry:
     """Where a member stands, and what its bytes must come to."""
 
     zip: str
@@ -75,7 +77,7 @@ class _Raw:
     modulus: int  # but for a multiple of this
 
 
-def read(url: str) -> tuple[list[Place], list[RefusedMember]]:
+def read(url: str) -> tuple[list[ZipEntry], list[RefusedMember]]:
     """The members of a ZIP that can be had, folders left out, and those that cannot.
 
     A ZIP that cannot be had at all is one refusal without a member's name.
@@ -84,7 +86,7 @@ def read(url: str) -> tuple[list[Place], list[RefusedMember]]:
         members = list(_members(_raw(url, store.size(url))))
         sound = [place for place, problem in members if not problem]
         _want_possible(url, sound)
-    except Damaged as damage:
+    except DamagedZip as damage:
         return [], [RefusedMember(*damage.args)]
     overlap = _overlaps(sound)
     judged = [(place, problem or overlap.get(id(place), "")) for place, problem in members]
@@ -92,7 +94,7 @@ def read(url: str) -> tuple[list[Place], list[RefusedMember]]:
     return [place for place, problem in judged if not problem], refused
 
 
-def problem_of(place: Place, flags: int, attributes: int) -> str:
+def problem_of(place: ZipEntry, flags: int, attributes: int) -> str:
     """Why a member with these flag bits and external attributes must not be read, or nothing."""
     name = place.name.replace("\\", "/")
     if name.startswith("/") or name[1:2] == ":":
@@ -101,7 +103,7 @@ def problem_of(place: Place, flags: int, attributes: int) -> str:
         return "climbing name"
     if stat.S_ISLNK(attributes >> 16):
         return "symbolic link"
-    if flags & LOCKED:
+    if flags & ENCRYPTED:
         return "encrypted"
     if place.method not in (STORED, DEFLATED):
         return f"compression method {place.method}, want stored or deflated"
@@ -161,7 +163,7 @@ def _end(url: str, tail: bytes, at: int) -> tuple[list[int], int, int]:
     return [full if narrow == see else narrow for narrow, full, see in values], at, 2**64
 
 
-def _members(raw: _Raw) -> Iterator[tuple[Place, str]]:
+def _members(raw: _Raw) -> Iterator[tuple[ZipEntry, str]]:
     """Every member that is no folder, and why it must not be read, or nothing."""
     at = seen = 0
     while at < len(raw.data):
@@ -180,7 +182,7 @@ def _members(raw: _Raw) -> Iterator[tuple[Place, str]]:
         raise _broken(raw.zip, f"{seen} members in its directory, {raw.count} by its end record")
 
 
-def _member(raw: _Raw, at: int) -> tuple[Place, str]:
+def _member(raw: _Raw, at: int) -> tuple[ZipEntry, str]:
     """The member of the entry at byte `at` of a directory, and its problem or nothing."""
     entry = _ENTRY.unpack_from(raw.data, at)
     flags, method, crc32, names, extras, attributes = (entry[i] for i in (3, 4, 7, 10, 11, 15))
@@ -188,16 +190,16 @@ def _member(raw: _Raw, at: int) -> tuple[Place, str]:
     wide, problem = _wide_field(raw.data[end : end + extras]), ""
     numbers = []
     for number in (entry[9], entry[8], entry[16]):  # in the order of the ZIP64 field
-        if number == WIDE and len(wide) < 8:
+        if number == ZIP64_MARK and len(wide) < 8:
             problem = "4 GiB or more without a ZIP64 field that says how much"
-        elif number == WIDE:
+        elif number == ZIP64_MARK:
             number, wide = int.from_bytes(wide[:8], "little"), wide[8:]
         numbers.append(number)
     size, compressed, offset = numbers
     name = raw.data[begin:end].decode("utf-8" if flags & UTF8 else "cp437", "surrogateescape")
     if any(0xDC80 <= ord(char) <= 0xDCFF for char in name):
         problem = "a name that is not the UTF-8 it claims to be"
-    place = Place(raw.zip, name, offset + raw.shift, compressed, size, crc32, method, raw.start)
+    place = ZipEntry(raw.zip, name, offset + raw.shift, compressed, size, crc32, method, raw.start)
     return place, problem or problem_of(place, flags, attributes)
 
 
@@ -212,18 +214,18 @@ def _wide_field(extra: bytes) -> bytes:
     return b""
 
 
-def _want_possible(url: str, places: Sequence[Place]) -> None:
-    """Damaged if the members together are more than their ZIP can hold, or than we want out of one."""
+def _want_possible(url: str, places: Sequence[ZipEntry]) -> None:
+    """DamagedZip if the members together are more than their ZIP can hold, or than we want out of one."""
     if places and sum(place.compressed for place in places) > places[0].limit:
-        raise Damaged(url, "", "its members overlap: together they are larger than the ZIP")
+        raise DamagedZip(url, "", "its members overlap: together they are larger than the ZIP")
     if (total := sum(place.size for place in places)) > MAX_TOTAL:
-        raise Damaged(url, "", f"{total} bytes inside, want at most {MAX_TOTAL}")
+        raise DamagedZip(url, "", f"{total} bytes inside, want at most {MAX_TOTAL}")
 
 
-def _overlaps(places: Sequence[Place]) -> dict[int, str]:
+def _overlaps(places: Sequence[ZipEntry]) -> dict[int, str]:
     """id(place) -> what is wrong with it, for every place that shares bytes with another."""
     found: dict[int, str] = {}
-    furthest: Place | None = None
+    furthest: ZipEntry | None = None
     for place in sorted(places, key=lambda p: p.offset):
         if furthest is not None and place.offset < _least_end(furthest):
             found[id(place)] = f"overlaps {shown(furthest.name)}"
@@ -233,10 +235,10 @@ def _overlaps(places: Sequence[Place]) -> dict[int, str]:
     return found
 
 
-def _least_end(place: Place) -> int:
+def _least_end(place: ZipEntry) -> int:
     """A member's end, if its local header has no extra fields."""
     return place.offset + LOCAL.size + len(place.name) + place.compressed
 
 
-def _broken(url: str, reason: str) -> Damaged:
-    return Damaged(url, "", f"not a whole ZIP: {reason}")
+def _broken(url: str, reason: str) -> DamagedZip:
+    return DamagedZip(url, "", f"not a whole ZIP: {reason}")

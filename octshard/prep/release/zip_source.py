@@ -14,7 +14,7 @@ from octshard.errors import UsageError
 from octshard.imaging.volume import DEVICES
 from octshard.prep.release import zip_directory
 from octshard.prep.release.aireadi import Entry, Release
-from octshard.prep.release.zip_directory import Damaged, Place, RefusedMember, shown
+from octshard.prep.release.zip_directory import DamagedZip, RefusedMember, ZipEntry, shown
 from octshard.storage import checksum, store
 
 READ = 2**23  # a member that is read whole takes one request per so many bytes
@@ -23,10 +23,10 @@ FEED, PIECE = 2**16, 2**18  # bytes given to the inflater, and taken from it, at
 
 
 @dataclass(frozen=True)
-class Zipped:
+class ZipSource:
     """The scans of a release, read straight from its ZIPs by manifest path."""
 
-    places: Mapping[str, Place]
+    places: Mapping[str, ZipEntry]
     refused: Mapping[str, str] = field(default_factory=dict)  # paths whose only members cannot be had: why
 
     def has(self, path: str) -> bool:
@@ -45,11 +45,11 @@ class Zipped:
             raise FileNotFoundError(f"{entry.path} is in no ZIP")
         try:
             return read(self.places[entry.path])
-        except Damaged as damage:
+        except DamagedZip as damage:
             raise FileNotFoundError(f"damaged in its ZIP: {damage}") from damage
 
 
-def open_release(release: Release) -> tuple[Zipped, list[RefusedMember], list[str]]:
+def open_release(release: Release) -> tuple[ZipSource, list[RefusedMember], list[str]]:
     """(scans by manifest path, what was refused, `ZIP:member` that no row wants); no ZIP is a UsageError."""
     found = find_zips(release.root)
     if not found:
@@ -58,7 +58,11 @@ def open_release(release: Release) -> tuple[Zipped, list[RefusedMember], list[st
     by_path, refused, unlisted = match(release, found)
     by_place = _places(release.entries)
     why = {_path_of(r.zip, r.member, by_place): f"{r.zip}:{r.member}: {r.reason}" for r in refused}
-    return Zipped(by_path, {p: text for p, text in why.items() if p and p not in by_path}), refused, unlisted
+    return (
+        ZipSource(by_path, {p: text for p, text in why.items() if p and p not in by_path}),
+        refused,
+        unlisted,
+    )
 
 
 def find_zips(root: str) -> list[str]:
@@ -70,10 +74,12 @@ def find_zips(root: str) -> list[str]:
     return sorted(name for name in names if name.lower().endswith(".zip"))
 
 
-def match(release: Release, zips: Sequence[str]) -> tuple[dict[str, Place], list[RefusedMember], list[str]]:
+def match(
+    release: Release, zips: Sequence[str]
+) -> tuple[dict[str, ZipEntry], list[RefusedMember], list[str]]:
     """(manifest path -> member, refused ones, members that no row wants). Of two for a row the first wins."""
     by_place = _places(release.entries)
-    taken: dict[str, Place] = {}
+    taken: dict[str, ZipEntry] = {}
     refused, unlisted = [], []
     for url in zips:
         members, problems = zip_directory.read(url)
@@ -89,7 +95,7 @@ def match(release: Release, zips: Sequence[str]) -> tuple[dict[str, Place], list
     return taken, refused, unlisted
 
 
-def read(place: Place) -> bytes:
+def read(place: ZipEntry) -> bytes:
     """A whole member, checked; Damaged if it is not what its ZIP promises."""
     whole = io.BytesIO()
     for piece in chunks(place, READ):
@@ -97,7 +103,7 @@ def read(place: Place) -> bytes:
     return whole.getvalue()
 
 
-def chunks(place: Place, block: int) -> Iterator[bytes]:
+def chunks(place: ZipEntry, block: int) -> Iterator[bytes]:
     """A member's bytes in order; requests and pieces of at most `block` bytes, two of them held at once.
 
     Damaged as soon as they lie; size and CRC are known to be right only when the last piece was followed by
@@ -116,7 +122,7 @@ def chunks(place: Place, block: int) -> Iterator[bytes]:
         raise _damage(place, f"its CRC-32 is {crc:08x}, the directory says {place.crc32:08x}")
 
 
-def _stored(place: Place, block: int) -> Iterator[bytes]:
+def _stored(place: ZipEntry, block: int) -> Iterator[bytes]:
     """A member's bytes as they stand in the ZIP; the first request brings the local header too."""
     header = zip_directory.LOCAL.size + len(place.name.encode())
     first = max(header, min(block, header + EXTRA + place.compressed))
@@ -135,7 +141,7 @@ def _stored(place: Place, block: int) -> Iterator[bytes]:
         yield piece
 
 
-def _inflated(place: Place, block: int) -> Iterator[bytes]:
+def _inflated(place: ZipEntry, block: int) -> Iterator[bytes]:
     """The bytes of a deflated member, in pieces of at most PIECE."""
     inflater = isal_zlib.decompressobj(-15)
     for packed in _stored(place, block):
@@ -159,7 +165,7 @@ def _inflated(place: Place, block: int) -> Iterator[bytes]:
         raise _damage(place, "its deflated data ends too early")
 
 
-def _header_bytes(place: Place, head: bytes) -> int:
+def _header_bytes(place: ZipEntry, head: bytes) -> int:
     """Bytes of the local header at the front of `head`; Damaged unless it is of this very member."""
     if not head.startswith(b"PK\3\4"):
         raise _damage(place, f"no local header at byte {place.offset}")
@@ -167,20 +173,20 @@ def _header_bytes(place: Place, head: bytes) -> int:
     raw = head[zip_directory.LOCAL.size : zip_directory.LOCAL.size + names]
     if raw not in (place.name.encode(), place.name.encode("cp437", "replace")):
         raise _damage(place, f"its local header is of {shown(raw.decode('utf-8', 'replace'))}")
-    if method != place.method or flags & zip_directory.LOCKED:
+    if method != place.method or flags & zip_directory.ENCRYPTED:
         text = f"method {method}, flags {flags:#x}; the directory says {place.method}, not encrypted"
         raise _damage(place, f"its local header says {text}")
     told, want = (crc32, packed, size), (place.crc32, place.compressed, place.size)
     differ = told[0] != want[0] or any(
-        t not in (w, zip_directory.WIDE) for t, w in zip(told[1:], want[1:], strict=True)
+        t not in (w, zip_directory.ZIP64_MARK) for t, w in zip(told[1:], want[1:], strict=True)
     )
     if differ and any(told) and not flags & zip_directory.SIZES_FOLLOW:
         raise _damage(place, f"its local header says (CRC, packed, size) {told}, the directory {want}")
     return zip_directory.LOCAL.size + names + extras
 
 
-def _damage(place: Place, reason: str) -> Damaged:
-    return Damaged(place.zip, place.name, reason)
+def _damage(place: ZipEntry, reason: str) -> DamagedZip:
+    return DamagedZip(place.zip, place.name, reason)
 
 
 def _places(entries: Sequence[Entry]) -> dict[tuple[str, str, str], str]:
@@ -212,6 +218,6 @@ def _tail(path: str) -> tuple[str, str]:
     return parts[-2], parts[-1]
 
 
-def _twin(place: Place, first: Place) -> str:
+def _twin(place: ZipEntry, first: ZipEntry) -> str:
     same = (place.size, place.crc32) == (first.size, first.crc32)
     return f"duplicate of {shown(first.name)} in {first.zip}, {'same' if same else 'other'} bytes"

@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Sequence
 
-from octshard.dataset.tables import Row
-from octshard.prep.report.statistics import Form, Ranked, compression, forms, tally
+from octshard.dataset.tables import SampleRow
+from octshard.prep.report.statistics import Ranked, ShapeSummary, compression, forms, group_counts
 from octshard.report import page
 from octshard.report.histograms import histograms
-from octshard.report.numbers import byte_unit, integer, times
+from octshard.report.numbers import byte_unit, dimensions, integer
 from octshard.report.page import Cell, Html, Part, table
 
 AXES = ("D, B-scans", "H, depth", "W, A-scans")
 STEPS = ("dz, between B-scans", "dy, depth", "dx, between A-scans")
-Value = Callable[[Row], float | None]
+Value = Callable[[SampleRow], float | None]
 
 
-def shapes(rows: Sequence[Row], devices: Sequence[str]) -> tuple[Part, ...]:
+def shapes(rows: Sequence[SampleRow], devices: Sequence[str]) -> tuple[Part, ...]:
     """Per protocol the most frequent shapes and spacings; per axis their distribution by device."""
     values: dict[str, Value] = {
         f"{AXES[0]}, in": lambda row: row.frames,
@@ -26,7 +26,7 @@ def shapes(rows: Sequence[Row], devices: Sequence[str]) -> tuple[Part, ...]:
     }
     heads = ["device", "protocol", "volumes", "shape in", "stored", "spacing in, µm", "stored, µm"]
     stored = [row for row in rows if row.status == "ok"]
-    sources = tally(stored, lambda row: (row.spacing_source or "not said",))
+    sources = group_counts(stored, lambda row: (row.spacing_source or "not said",))
     said = ", ".join(f"{one.names[0]} ({integer(one.volumes)})" for one in sources) or "no volume"
     return (
         table(heads, [_form(one) for one in forms(rows)], "The most frequent; D × H × W.", sortable=True),
@@ -36,7 +36,7 @@ def shapes(rows: Sequence[Row], devices: Sequence[str]) -> tuple[Part, ...]:
     )
 
 
-def sizes(rows: Sequence[Row], devices: Sequence[str]) -> tuple[Part, ...]:
+def sizes(rows: Sequence[SampleRow], devices: Sequence[str]) -> tuple[Part, ...]:
     """Bytes in and out, compression and grey levels of the stored volumes by device."""
     stored = [row for row in rows if row.status == "ok"]
     out, out_unit = byte_unit(max((row.nbytes or 0 for row in stored), default=0))
@@ -52,9 +52,9 @@ def sizes(rows: Sequence[Row], devices: Sequence[str]) -> tuple[Part, ...]:
     return ("Intensities are over all stored voxels of a volume.", _plots(stored, devices, values))
 
 
-def _plots(stored: Sequence[Row], devices: Sequence[str], values: dict[str, Value]) -> Html:
+def _plots(stored: Sequence[SampleRow], devices: Sequence[str], values: dict[str, Value]) -> Html:
     """One plot per value, every one with the same devices in the same order."""
-    groups: dict[str, list[Row]] = {device: [] for device in devices}
+    groups: dict[str, list[SampleRow]] = {device: [] for device in devices}
     for row in stored:
         groups.setdefault(row.device, []).append(row)
     drawn = []
@@ -74,14 +74,14 @@ def _shape(axis: int) -> Value:
 def _step(name: str, axis: int) -> Value:
     """Micrometres along one axis; nothing where the spacing was assumed."""
 
-    def value(row: Row) -> float | None:
+    def value(row: SampleRow) -> float | None:
         spacing_mm = getattr(row, name)
         return None if row.assumed_spacing or spacing_mm is None else spacing_mm[axis] * 1000
 
     return value
 
 
-def _form(one: Form) -> list[Cell]:
+def _form(one: ShapeSummary) -> list[Cell]:
     ranked = (one.shapes_in, one.shapes_out, one.spacings_in, one.spacings_out)
     names = (page.breakable(one.device), page.breakable(one.protocol))
     return [*names, one.volumes, *(_most(values) for values in ranked)]
@@ -90,6 +90,6 @@ def _form(one: Form) -> list[Cell]:
 def _most(ranked: Ranked) -> str:
     """The most frequent value, and how many others there are."""
     if not ranked:
-        return times(None)
+        return dimensions(None)
     others = f" and {len(ranked) - 1} more" if len(ranked) > 1 else ""
-    return f"{times(ranked[0][0])}{others}"
+    return f"{dimensions(ranked[0][0])}{others}"

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from octshard.dataset import folders, tables
-from octshard.dataset.splits import SPLITS, crossing
-from octshard.dataset.tables import Dataset, Row
+from octshard.dataset.splits import SPLITS, split_overlaps
+from octshard.dataset.tables import Dataset, SampleRow
 from octshard.prep.report import distributions, reasons, thumbnails
-from octshard.prep.report.statistics import Tally, tally
-from octshard.prep.report.thumbnails import Preview
+from octshard.prep.report.statistics import GroupCounts, group_counts
+from octshard.prep.report.thumbnails import Thumbnail
 from octshard.report import page
-from octshard.report.numbers import Rounded, byte_unit, counted, times
+from octshard.report.numbers import Rounded, byte_unit, dimensions, pluralize
 from octshard.report.page import Cell, Html, Part, Section, table
 from octshard.storage import store
 
@@ -47,7 +47,7 @@ class Shards:
     unfinished: tuple[str, ...]
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[SampleRow]:
         """Of all datasets."""
         return [row for dataset in self.datasets for row in dataset.rows]
 
@@ -82,15 +82,15 @@ def open_shards(url: str) -> Shards:
     )
 
 
-def render(shards: Shards, previews: Sequence[Preview]) -> str:
+def render(shards: Shards, previews: Sequence[Thumbnail]) -> str:
     """The whole page."""
     rows, devices = shards.rows, shards.devices
     stored = sum(row.status == "ok" for row in rows)
-    files, volumes, refused = counted(len(rows), "file"), counted(stored, "volume"), len(rows) - stored
-    people = counted(_people(rows), "person", "people")
+    files, volumes, refused = pluralize(len(rows), "file"), pluralize(stored, "volume"), len(rows) - stored
+    people = pluralize(_people(rows), "person", "people")
     lead = (
         f"OCT volumes of {', '.join(devices)}: {files} listed, {volumes} of {people} stored, "
-        f"{counted(refused, 'file')} refused."
+        f"{pluralize(refused, 'file')} refused."
     )
     sections = [
         Section("What is here", _overview(shards, rows)),
@@ -103,20 +103,22 @@ def render(shards: Shards, previews: Sequence[Preview]) -> str:
         *_throughput(shards),
         Section("How it was made", _config(shards)),
     ]
-    title = "Shards of " + (devices[0] if len(devices) == 1 else counted(len(devices), "device"))
+    title = "Shards of " + (devices[0] if len(devices) == 1 else pluralize(len(devices), "device"))
     return page.page(title, lead, sections)
 
 
-def _overview(shards: Shards, rows: Sequence[Row]) -> tuple[Part, ...]:
+def _overview(shards: Shards, rows: Sequence[SampleRow]) -> tuple[Part, ...]:
     tars, numbers = Counter[str](), Counter[str]()
     for device, dataset in zip(shards.devices, shards.datasets, strict=True):
         tars[device] += sum(info.bytes for info in dataset.shards)
         numbers[device] += len(dataset.shards)
-    found = tally(rows, lambda row: (row.device,))
+    found = group_counts(rows, lambda row: (row.device,))
     come, come_unit = byte_unit(sum(one.source_bytes for one in found))
     size, unit = byte_unit(tars.total())
 
-    def line(name: str, those: Sequence[Tally], people: int, shard_count: int, tar_bytes: int) -> list[Cell]:
+    def line(
+        name: str, those: Sequence[GroupCounts], people: int, shard_count: int, tar_bytes: int
+    ) -> list[Cell]:
         files, volumes = sum(one.files for one in those), sum(one.volumes for one in those)
         source = Rounded(sum(one.source_bytes for one in those) / come, 2)
         counts = (files, volumes, files - volumes, people, shard_count)
@@ -135,7 +137,7 @@ def _overview(shards: Shards, rows: Sequence[Row]) -> tuple[Part, ...]:
     return (*begun, table(heads, lines, note))
 
 
-def _pictures(previews: Sequence[Preview]) -> tuple[Part, ...]:
+def _pictures(previews: Sequence[Thumbnail]) -> tuple[Part, ...]:
     if not previews:
         return ("No volume is stored, so there is nothing to see.",)
     devices: dict[str, list[Html]] = {}
@@ -147,28 +149,28 @@ def _pictures(previews: Sequence[Preview]) -> tuple[Part, ...]:
     return (SAMPLE, *boxes)
 
 
-def _card(one: Preview) -> Html:
+def _card(one: Thumbnail) -> Html:
     row, spacing_mm, shape = one.row, one.row.spacing_out or (), one.row.shape_out or ()
     alt = f"of {row.key}, {row.protocol}, eye {row.eye or 'unknown'}"
     images = [
         page.picture(one.bscan_HW, f"Central B-scan {alt}", "", one.bscan_aspect),
         page.picture(one.en_face_DW, f"En-face mean {alt}", "", one.en_face_aspect),
     ]
-    voxel = times([round(mm * 1000, 1) for mm in spacing_mm])
-    extent = times([round(n * mm, 2) for n, mm in zip(shape, spacing_mm, strict=True)])
+    voxel = dimensions([round(mm * 1000, 1) for mm in spacing_mm])
+    extent = dimensions([round(n * mm, 2) for n, mm in zip(shape, spacing_mm, strict=True)])
     told = "spacing assumed, drawn with square pixels" if row.assumed_spacing else f"{voxel} µm, {extent} mm"
-    return page.group(images, f"{row.key}: {times(shape)} voxels (D × H × W), {told}")
+    return page.group(images, f"{row.key}: {dimensions(shape)} voxels (D × H × W), {told}")
 
 
-def _counts(rows: Sequence[Row]) -> tuple[Part, ...]:
+def _counts(rows: Sequence[SampleRow]) -> tuple[Part, ...]:
     said = "No participant stands in more than one split."
-    if crossed := crossing(rows):
+    if crossed := split_overlaps(rows):
         first = ", ".join(f"{person} in {' and '.join(found)}" for person, found in list(crossed.items())[:5])
-        people = counted(len(crossed), "participant")
+        people = pluralize(len(crossed), "participant")
         said = f"{people} in more than one split, which spoils every score: {first}."
 
     def box(heads: Sequence[str], *fields: str) -> Html:
-        found = tally(rows, lambda row: tuple(getattr(row, name) or "not said" for name in fields))
+        found = group_counts(rows, lambda row: tuple(getattr(row, name) or "not said" for name in fields))
         if fields[-1] == "split":
             found.sort(key=lambda one: (one.names[:-1], _place(one.names[-1])))
         return _tallies(heads, found)
@@ -182,7 +184,7 @@ def _counts(rows: Sequence[Row]) -> tuple[Part, ...]:
     )
 
 
-def _tallies(heads: Sequence[str], found: Sequence[Tally]) -> Html:
+def _tallies(heads: Sequence[str], found: Sequence[GroupCounts]) -> Html:
     size, unit = byte_unit(sum(one.stored_bytes for one in found))
     lines: list[list[Cell]] = []
     for one in found:
@@ -224,7 +226,7 @@ def _device(dataset: Dataset) -> str:
     return str(dataset.info.get("device") or (dataset.rows[0].device if dataset.rows else "no device"))
 
 
-def _people(rows: Iterable[Row]) -> int:
+def _people(rows: Iterable[SampleRow]) -> int:
     return len({row.participant for row in rows if row.status == "ok"})
 
 

@@ -3,15 +3,15 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.prep.refusals import FLAG_MEANS, REASON_MEANS
-from octshard.prep.report.statistics import Cause, causes
+from octshard.prep.report.statistics import ReasonCount, causes
 from octshard.report import page
-from octshard.report.numbers import Rounded, counted
+from octshard.report.numbers import Rounded, pluralize
 from octshard.report.page import Cell, Html, Part, table
 
 
-def refusals(rows: Sequence[Row]) -> tuple[Part, ...]:
+def refusals(rows: Sequence[SampleRow]) -> tuple[Part, ...]:
     """The reasons by how often they were met, and of each its meaning and first few files."""
     found = causes((row for row in rows if row.status != "ok"), lambda row: (row.reason,))
     if not found:
@@ -25,7 +25,7 @@ def refusals(rows: Sequence[Row]) -> tuple[Part, ...]:
     return (table(heads, cells, "", sortable=True), "What they mean, and the first few files:", *lists)
 
 
-def flags(rows: Sequence[Row]) -> tuple[Part, ...]:
+def flags(rows: Sequence[SampleRow]) -> tuple[Part, ...]:
     """The flags by how often they were raised; then blank frames, assumed spacings, reduced decoding."""
     found = causes(rows, lambda row: row.flags)
     stored = [row for row in rows if row.status == "ok"]
@@ -43,7 +43,7 @@ def flags(rows: Sequence[Row]) -> tuple[Part, ...]:
     return (*parts, _frames(stored), *_assumed(stored), *_reduced(stored))
 
 
-def _frames(stored: Sequence[Row]) -> Part:
+def _frames(stored: Sequence[SampleRow]) -> Part:
     """Blank frames, and frames without a retina, of the volumes in which they were counted."""
     counts = {
         "blank": [row.blank_frames for row in stored if row.blank_frames is not None],
@@ -60,20 +60,20 @@ def _frames(stored: Sequence[Row]) -> Part:
     return table(heads, lines, "Input frames that are blank or show no retina.")
 
 
-def _assumed(stored: Sequence[Row]) -> list[Part]:
+def _assumed(stored: Sequence[SampleRow]) -> list[Part]:
     count = sum(bool(row.assumed_spacing) for row in stored)
     if not count:
         return []
     text = "without a usable spacing, stretched to the image size; millimetres mean nothing there."
-    return [f"{counted(count, 'volume')} {text}"]
+    return [f"{pluralize(count, 'volume')} {text}"]
 
 
-def _reduced(stored: Sequence[Row]) -> list[Part]:
+def _reduced(stored: Sequence[SampleRow]) -> list[Part]:
     """What decode=fast did."""
     levels = [row for row in stored if row.decoded_level]
     if not levels:
         return []
-    text = f"{counted(len(levels), 'volume')} decoded from JPEG 2000 at reduced resolution."
+    text = f"{pluralize(len(levels), 'volume')} decoded from JPEG 2000 at reduced resolution."
     if known := [row.fast_psnr_db for row in levels if row.fast_psnr_db is not None]:
         middle, least = statistics.median(known), min(known)
         text += f" PSNR against the exact result, on {len(known)} of them: median {middle:.1f} dB, "
@@ -81,13 +81,13 @@ def _reduced(stored: Sequence[Row]) -> list[Part]:
     return [text]
 
 
-def _details(cause: Cause, meanings: Mapping[str, str]) -> Html:
-    total = counted(cause.stored + cause.refused, "file")
+def _details(cause: ReasonCount, meanings: Mapping[str, str]) -> Html:
+    total = pluralize(cause.stored + cause.refused, "file")
     means = meanings.get(cause.name, "Not known to this version of octshard.")
     return page.details(cause.name, f"({total}) {means}", cause.examples)
 
 
-def _devices(cause: Cause) -> Html:
+def _devices(cause: ReasonCount) -> Html:
     return page.breakable(", ".join(cause.devices))
 
 

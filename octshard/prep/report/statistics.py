@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.imaging.volume import product
 
 EXAMPLES = 5  # file names that a cause is shown with
@@ -16,7 +16,7 @@ Ranked = tuple[tuple[Triple, int], ...]  # (value, volumes), the most frequent f
 
 
 @dataclass(frozen=True)
-class Tally:
+class GroupCounts:
     """Of the rows that share `names`: files listed, volumes stored of how many people, bytes in and out."""
 
     names: tuple[str, ...]
@@ -28,7 +28,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Cause:
+class ReasonCount:
     """A refusal's reason or a flag: how many files it was met in, and the first few as `path: detail`."""
 
     name: str
@@ -39,7 +39,7 @@ class Cause:
 
 
 @dataclass(frozen=True)
-class Form:
+class ShapeSummary:
     """The volumes of one protocol: their most frequent shapes and spacings, and how many others there are."""
 
     device: str
@@ -60,7 +60,9 @@ class _Sum:
     stored_bytes: int = 0
 
 
-def tally(rows: Iterable[Row], names: Callable[[Row], tuple[str, ...]]) -> list[Tally]:
+def group_counts(
+    rows: Iterable[SampleRow], names: Callable[[SampleRow], tuple[str, ...]]
+) -> list[GroupCounts]:
     """The rows by names(row), in the order of the names."""
     sums: dict[tuple[str, ...], _Sum] = {}
     for row in rows:
@@ -72,14 +74,14 @@ def tally(rows: Iterable[Row], names: Callable[[Row], tuple[str, ...]]) -> list[
             one.source_bytes += row.source_bytes or 0
             one.stored_bytes += row.nbytes or 0
     return [
-        Tally(name, one.files, one.volumes, len(one.people), one.source_bytes, one.stored_bytes)
+        GroupCounts(name, one.files, one.volumes, len(one.people), one.source_bytes, one.stored_bytes)
         for name, one in sorted(sums.items())
     ]
 
 
-def causes(rows: Iterable[Row], names: Callable[[Row], Sequence[str]]) -> list[Cause]:
+def causes(rows: Iterable[SampleRow], names: Callable[[SampleRow], Sequence[str]]) -> list[ReasonCount]:
     """Reasons or flags, as names(row) gives them, the most frequent first; examples in path order."""
-    met: dict[str, list[Row]] = {}
+    met: dict[str, list[SampleRow]] = {}
     for row in rows:
         for name in names(row):
             met.setdefault(name, []).append(row)
@@ -87,14 +89,14 @@ def causes(rows: Iterable[Row], names: Callable[[Row], Sequence[str]]) -> list[C
     return sorted(found, key=lambda cause: (-cause.stored - cause.refused, cause.name))
 
 
-def forms(rows: Iterable[Row]) -> list[Form]:
+def forms(rows: Iterable[SampleRow]) -> list[ShapeSummary]:
     """Shapes and spacings of the stored volumes by device and protocol."""
-    groups: dict[tuple[str, str], list[Row]] = {}
+    groups: dict[tuple[str, str], list[SampleRow]] = {}
     for row in rows:
         if row.status == "ok":
             groups.setdefault((row.device, row.protocol), []).append(row)
     return [
-        Form(
+        ShapeSummary(
             device,
             protocol,
             len(those),
@@ -107,18 +109,20 @@ def forms(rows: Iterable[Row]) -> list[Form]:
     ]
 
 
-def compression(row: Row) -> float:
+def compression(row: SampleRow) -> float:
     """Voxel bytes of a stored volume by the bytes that it takes in its tar; nan where they are not known."""
     if not row.nbytes or not row.shape_out:
         return float("nan")
     return product(row.shape_out) / row.nbytes  # shards hold one byte per voxel
 
 
-def _cause(name: str, rows: Sequence[Row]) -> Cause:
+def _cause(name: str, rows: Sequence[SampleRow]) -> ReasonCount:
     stored = sum(row.status == "ok" for row in rows)
     first = sorted(rows, key=lambda row: (row.source, row.key))[:EXAMPLES]
     examples = tuple(f"{row.source or row.key}{f': {row.detail}' if row.detail else ''}" for row in first)
-    return Cause(name, stored, len(rows) - stored, tuple(sorted({row.device for row in rows})), examples)
+    return ReasonCount(
+        name, stored, len(rows) - stored, tuple(sorted({row.device for row in rows})), examples
+    )
 
 
 def _ranked(values: Iterable[Triple | None]) -> Ranked:

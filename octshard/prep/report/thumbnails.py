@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from octshard.dataset import sample
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError
 from octshard.rng import seed_for
 
@@ -17,35 +17,35 @@ LARGEST_PX = 640  # a side of a picture; wider ones are averaged down
 
 
 @dataclass(frozen=True, eq=False)
-class Preview:
+class Thumbnail:
     """uint8 pictures of one stored volume, and width / height of each as it is in the eye."""
 
-    row: Row
+    row: SampleRow
     bscan_HW: np.ndarray  # the central one, as it is stored
     bscan_aspect: float
     en_face_DW: np.ndarray  # the mean over depth, stretched to the full range of greys
     en_face_aspect: float
 
 
-def chosen(rows: Iterable[Row], seed: int, most: int) -> list[Row]:
+def chosen(rows: Iterable[SampleRow], seed: int, most: int) -> list[SampleRow]:
     """At most `most` stored rows in a seeded order that hangs on their keys alone; new protocols go first."""
     stored = [row for row in rows if row.status == "ok"]
     ordered = sorted(stored, key=lambda row: (seed_for(seed, "preview", row.key), row.key))
-    first: dict[str, Row] = {}
+    first: dict[str, SampleRow] = {}
     for row in ordered:
         first.setdefault(row.protocol, row)
     taken = {row.key for row in first.values()}
     return [*first.values(), *(row for row in ordered if row.key not in taken)][:most]
 
 
-def read(folder: str, row: Row) -> Preview:
+def read(folder: str, row: SampleRow) -> Thumbnail:
     """The pictures of a stored row of the dataset in `folder`; an OctshardError names a bad sample."""
     if row.spacing_out is None:
         raise OctshardError(f"{folder}: {row.key} has no spacing_out; run octshard prep verify")
     return draw(row, sample.read(folder, row).voxels_DHW)
 
 
-def draw(row: Row, voxels_DHW: np.ndarray) -> Preview:
+def draw(row: SampleRow, voxels_DHW: np.ndarray) -> Thumbnail:
     """The pictures of a volume; where the spacing was assumed, pixels are drawn square."""
     dz, dy, dx = (1.0, 1.0, 1.0) if row.assumed_spacing or not row.spacing_out else row.spacing_out
     d, h, w = voxels_DHW.shape
@@ -53,7 +53,7 @@ def draw(row: Row, voxels_DHW: np.ndarray) -> Preview:
     if bscan_HW.dtype != np.uint8:
         bscan_HW = _stretched(bscan_HW)
     en_face_DW = _stretched(voxels_DHW.mean(axis=1, dtype=np.float32))
-    return Preview(row, _small(bscan_HW), w * dx / (h * dy), _small(en_face_DW), w * dx / (d * dz))
+    return Thumbnail(row, _small(bscan_HW), w * dx / (h * dy), _small(en_face_DW), w * dx / (d * dz))
 
 
 def _stretched(image: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from octshard.config.train import ViewConfig
 from octshard.devices.backend import map_tensors
 from octshard.errors import UsageError
 from octshard.imaging.volume import product
-from octshard.models.normalize import STD_FLOOR, padding_mask, per_sample, plain, standardize
+from octshard.models.normalize import STD_FLOOR, normalize, padding_mask, per_sample, standardize
 from octshard.rng import rng_for
 from octshard.train.augment.affine import Affine, apply_affine
 
@@ -99,7 +99,7 @@ def apply(
     """
     grey_BDHW = apply_affine(voxels_BDHW, valid_B3, params.flip_d_B, params.flip_w_B, params.affine)
     noise_BDHW = hash_noise(params.hash_B, voxels_BDHW.shape[1:])
-    target = plain(grey_BDHW, mean_B, std_B, valid_B3)
+    target = normalize(grey_BDHW, mean_B, std_B, valid_B3)
     # From here on in place: a volume is large, and fresh pages cost more than the arithmetic.
     bent_BDHW = grey_BDHW.div_(_LEVELS).pow_(per_sample(params.gamma_B)).mul_(_LEVELS)
     # Speckle and noise are independent and normal, so their sum is one normal of the summed variance.

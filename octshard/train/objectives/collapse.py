@@ -11,7 +11,7 @@ ROWS = 1024  # tokens of a batch that the rank is measured on: it depends on the
 _EPS = 1e-7  # RankMe, Garrido et al. 2023
 
 
-def sample(z_BTF: Tensor) -> Tensor:
+def subsample_tokens(z_BTF: Tensor) -> Tensor:
     """(R, F) float32: evenly spaced tokens of each sample, about ROWS of them or all there are."""
     batch, tokens, width = z_BTF.shape
     each = min(tokens, max(1, ROWS // batch))

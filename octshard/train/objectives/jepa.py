@@ -1,6 +1,6 @@
 """The method: from the part of a volume that is shown, predict what the target encoder makes of the rest.
 
-`vjepa2`: transformer predictor, L1 on layer-normed targets. `seed`: mask tokens inside the encoder, MLP
+`vjepa2`: transformer predictor, L1 on layer-normed targets. `byol`: mask tokens inside the encoder, MLP
 predictor, normalised MSE. The target encoder is a moving average of the encoder and gets no gradient.
 """
 
@@ -15,13 +15,13 @@ from torch.nn import functional
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.models import position
-from octshard.models.vit import LAYER_NORM_EPS, Encoder, Hidden
+from octshard.models.vit import LAYER_NORM_EPS, Encoder, MaskToken
 from octshard.rng import seed_for
 from octshard.train.objectives import collapse, masks
 from octshard.train.objectives.masks import Masks
 from octshard.train.objectives.predictor import MlpPredictor, Predictor
 
-OBJECTIVES = ("vjepa2", "seed")
+OBJECTIVES = ("vjepa2", "byol")
 
 
 class JepaOut(NamedTuple):
@@ -53,18 +53,20 @@ class Jepa(nn.Module):
             pooled_BF = self.target_encoder.pool(target_BNF, self.target_encoder.valid_tokens(valid_B3))
         losses = []
         for which, one in enumerate(mask_sets):
-            wanted_BTF = position.take(target_BNF, one.target_BT)
+            wanted_BTF = position.gather_tokens(target_BNF, one.target_BT)
             losses.append(self._loss(self.predict(context_BCDHW, one, which), wanted_BTF))
         losses_S = torch.stack(losses)
-        tokens_RF = collapse.sample(position.take(target_BNF, mask_sets[0].target_BT))
+        tokens_RF = collapse.subsample_tokens(position.gather_tokens(target_BNF, mask_sets[0].target_BT))
         return JepaOut(losses_S.mean(), losses_S, tokens_RF, pooled_BF)
 
     def predict(self, context_BCDHW: Tensor, masks: Masks, which: int) -> Tensor:
         """(B, T, F): the features expected at the targets of mask set `which`, from context tokens alone."""
         if isinstance(self.predictor, Predictor):
             return self.predictor(self.encoder(context_BCDHW, masks.context_BK), masks, which)
-        hidden = Hidden(self._not_context(masks.context_BK), self.predictor.token_F)
-        return self.predictor(position.take(self.encoder(context_BCDHW, hidden=hidden), masks.target_BT))
+        hidden = MaskToken(self._not_context(masks.context_BK), self.predictor.token_F)
+        return self.predictor(
+            position.gather_tokens(self.encoder(context_BCDHW, hidden=hidden), masks.target_BT)
+        )
 
     def _not_context(self, context_BK: Tensor) -> Tensor:
         """(B, N) bool: targets, leftovers and padding alike; only context is shown."""
@@ -90,7 +92,7 @@ def check(cfg: TrainConfig) -> None:
     """UsageError for an objective, mask set or model size that cannot be built."""
     if cfg.objective.name not in OBJECTIVES:
         raise UsageError(f"objective.name: found {cfg.objective.name!r}, want one of {', '.join(OBJECTIVES)}")
-    masks.plan(cfg)
+    masks.token_counts(cfg)
     position.check("model", cfg.model.position, cfg.model.width, cfg.model.heads)
     if cfg.objective.name == "vjepa2":
         position.check("predictor", cfg.model.position, cfg.predictor.width, cfg.predictor.heads)

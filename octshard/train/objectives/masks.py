@@ -36,21 +36,21 @@ class Masks(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SetPlan:
+class TokenCounts:
     """How many tokens of a volume are context (K) and target (T) in one mask set."""
 
     K: int
     T: int
 
 
-class Room(NamedTuple):
+class HiddenRange(NamedTuple):
     """How many tokens may be hidden, so that K are left for the context and T are found among the hidden."""
 
     least: int
     most: int
 
 
-def plan(cfg: TrainConfig) -> tuple[SetPlan, ...]:
+def token_counts(cfg: TrainConfig) -> tuple[TokenCounts, ...]:
     """K and T of every mask set, checked before anything is drawn; UsageError names the key that is wrong."""
     tokens = product(position.grid_of(cfg.model))
     if not cfg.objective.masks:
@@ -60,12 +60,12 @@ def plan(cfg: TrainConfig) -> tuple[SetPlan, ...]:
 
 def needed_tokens(cfg: TrainConfig) -> int:
     """Valid tokens a volume needs, the largest K + T of the mask sets; the stream leaves smaller ones out."""
-    return max(one.K + one.T for one in plan(cfg))
+    return max(one.K + one.T for one in token_counts(cfg))
 
 
 def draw(
     cfg: TrainConfig,
-    plan: Sequence[SetPlan],
+    plan: Sequence[TokenCounts],
     valid_B3: Tensor,
     seed: int,
     epochs: Sequence[int],
@@ -94,7 +94,7 @@ def draw(
     return sets
 
 
-def _plan_set(name: str, one: MaskSet, tokens: int) -> SetPlan:
+def _plan_set(name: str, one: MaskSet, tokens: int) -> TokenCounts:
     if one.kind not in KINDS:
         raise UsageError(f"{name}.kind: found {one.kind!r}, want one of {', '.join(KINDS)}")
     if one.kind == "blocks" and (one.blocks < 1 or not 0 < one.scale <= 1):
@@ -107,7 +107,7 @@ def _plan_set(name: str, one: MaskSet, tokens: int) -> SetPlan:
         raise UsageError(
             f"{name}: cube {one.cube}, ratio {one.ratio}; want three counts >= 1 and a ratio in (0, 1)"
         )
-    counts = SetPlan(
+    counts = TokenCounts(
         _tokens(f"{name}.context", one.context, tokens), _tokens(f"{name}.target", one.target, tokens)
     )
     if tokens < counts.K + counts.T:
@@ -126,10 +126,10 @@ def _tokens(name: str, value: float, tokens: int) -> int:
 
 
 def _draw_one(
-    one: MaskSet, counts: SetPlan, ids_DHW: np.ndarray, rng: np.random.Generator
+    one: MaskSet, counts: TokenCounts, ids_DHW: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """(K,) and (T,) sorted indices; which of either side is kept is chosen by seed, never by raster order."""
-    room = Room(counts.T, ids_DHW.size - counts.K)
+    room = HiddenRange(counts.T, ids_DHW.size - counts.K)
     hide = _blocks if one.kind == "blocks" else _cubes
     hidden_DHW = hide(one, room, ids_DHW.shape, rng)  # type: ignore[arg-type]
     context = rng.permutation(ids_DHW[~hidden_DHW])[: counts.K]
@@ -137,7 +137,7 @@ def _draw_one(
     return np.sort(context), np.sort(target)
 
 
-def _blocks(one: MaskSet, room: Room, box: Shape, rng: np.random.Generator) -> np.ndarray:
+def _blocks(one: MaskSet, room: HiddenRange, box: Shape, rng: np.random.Generator) -> np.ndarray:
     """(d, h, w) bool: V-JEPA 2's multi-block set, rectangles of the valid plane through the full depth.
 
     Drawn again until `room` is kept; after that the last draw is made to fit by `_fit`.
@@ -164,7 +164,7 @@ def _rectangles(one: MaskSet, height: int, width: int, rng: np.random.Generator)
     return np.stack([top, top + tall, left, left + wide], axis=1).astype(int)
 
 
-def _fit(edges: np.ndarray, room: Room, box: Shape, rng: np.random.Generator) -> np.ndarray:
+def _fit(edges: np.ndarray, room: HiddenRange, box: Shape, rng: np.random.Generator) -> np.ndarray:
     """Hides columns block by block, each from its centre outwards, as many as `room` allows.
 
     Blocks beyond that are left out; if all of them together hide too little, the last one goes on growing. Of
@@ -193,7 +193,7 @@ def _fit(edges: np.ndarray, room: Room, box: Shape, rng: np.random.Generator) ->
     return hidden_DC.reshape(box)
 
 
-def _cubes(one: MaskSet, room: Room, box: Shape, rng: np.random.Generator) -> np.ndarray:
+def _cubes(one: MaskSet, room: HiddenRange, box: Shape, rng: np.random.Generator) -> np.ndarray:
     """(d, h, w) bool: cubes of a grid at a random offset, in random order until `ratio` of the box is hidden.
 
     Whole cubes, save that the last is cut or further ones are added where `room` asks for it.

@@ -1,4 +1,4 @@
-"""What guesses the target's features from the context's: a transformer (`vjepa2`) or an MLP (`seed`).
+"""What guesses the target's features from the context's: a transformer (`vjepa2`) or an MLP (`byol`).
 
 Both own the learned vector that stands for what is hidden; neither sees a voxel.
 """
@@ -21,7 +21,7 @@ class Predictor(nn.Module):
     def __init__(self, cfg: TrainConfig) -> None:
         super().__init__()
         own = cfg.predictor
-        self.into = nn.Linear(cfg.model.width, own.width)
+        self.proj_in = nn.Linear(cfg.model.width, own.width)
         self.tokens_SF = nn.Parameter(torch.zeros(len(cfg.objective.masks), own.width))
         self.position = position.Position(
             cfg.model.position, position.grid_of(cfg.model), own.width, own.heads
@@ -30,25 +30,25 @@ class Predictor(nn.Module):
             Block(own.width, own.heads, cfg.model.mlp_ratio) for _ in range(own.depth)
         )
         self.norm = nn.LayerNorm(own.width, eps=LAYER_NORM_EPS)
-        self.back = nn.Linear(own.width, cfg.model.width)
+        self.proj_out = nn.Linear(own.width, cfg.model.width)
         init_weights(self, self.blocks)
         nn.init.trunc_normal_(self.tokens_SF, std=INIT_STD)
 
     def forward(self, z_BKF: Tensor, masks: Masks, which: int) -> Tensor:
         """(B, T, F): features expected at masks.target_BT, from those at masks.context_BK of set `which`."""
-        context = self.into(z_BKF)
+        context = self.proj_in(z_BKF)
         batch, targets = masks.target_BT.shape
-        wanted = self.tokens_SF[which].to(context.dtype).expand(batch, targets, -1)
+        mask_tokens = self.tokens_SF[which].to(context.dtype).expand(batch, targets, -1)
         at_BN = torch.cat([masks.context_BK, masks.target_BT], dim=1)
-        z = self.position.added(torch.cat([context, wanted], dim=1), at_BN)
-        turn = self.position.turn(at_BN)
+        z = self.position.add_sincos(torch.cat([context, mask_tokens], dim=1), at_BN)
+        rotary = self.position.rotary(at_BN)
         for block in self.blocks:
-            z = block(z, turn)
-        return self.back(self.norm(z[:, -targets:]))
+            z = block(z, rotary)
+        return self.proj_out(self.norm(z[:, -targets:]))
 
 
 class MlpPredictor(nn.Module):
-    """The predictor of `seed`, as in BYOL (Grill et al. 2020): Linear, BatchNorm, ReLU, Linear on each token.
+    """The predictor of `byol`, as in BYOL (Grill et al. 2020): Linear, BatchNorm, ReLU, Linear on each token.
 
     `token_F` is what the encoder is shown in place of every token that is not context.
     """
@@ -57,13 +57,13 @@ class MlpPredictor(nn.Module):
         super().__init__()
         width, hidden = cfg.model.width, cfg.predictor.width
         self.token_F = nn.Parameter(torch.zeros(width))
-        self.into = nn.Linear(width, hidden)
+        self.proj_in = nn.Linear(width, hidden)
         self.norm = nn.BatchNorm1d(hidden, track_running_stats=False)
-        self.back = nn.Linear(hidden, width)
+        self.proj_out = nn.Linear(hidden, width)
         init_weights(self, nn.ModuleList())
         nn.init.trunc_normal_(self.token_F, std=INIT_STD)
 
     def forward(self, z_BTF: Tensor) -> Tensor:
         """(B, T, F) -> (B, T, F); batch statistics in float32 over all B x T tokens."""
-        hidden = self.norm(self.into(z_BTF).flatten(0, 1).float())
-        return self.back(torch.relu(hidden)).unflatten(0, tuple(z_BTF.shape[:2]))
+        hidden = self.norm(self.proj_in(z_BTF).flatten(0, 1).float())
+        return self.proj_out(torch.relu(hidden)).unflatten(0, tuple(z_BTF.shape[:2]))

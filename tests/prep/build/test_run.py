@@ -17,12 +17,12 @@ import pytest
 
 from octshard.config.prep import PrepConfig
 from octshard.dataset import tables
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
 from octshard.prep.build import ray_cluster, run, shard_writer
-from octshard.prep.build.progress import Count
+from octshard.prep.build.progress import ProgressCounter
 from octshard.prep.build.work import Work
-from octshard.prep.convert.worker import Job
+from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.dicom import writer
 from octshard.prep.release import source
 from octshard.prep.release.aireadi import read_release
@@ -310,14 +310,14 @@ def test_a_missing_place_is_named(release: Path) -> None:
 def test_a_failing_store_is_one_line_naming_the_shard(
     release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create = store.create
+    create = store.open_write
 
     def full(url: str) -> object:
         if url.endswith(shard_writer.TAR):
             raise store.StoreError(f"{url}: the disk is full")
         return create(url)
 
-    monkeypatch.setattr(store, "create", full)
+    monkeypatch.setattr(store, "open_write", full)
     with pytest.raises(OctshardError, match="the disk is full") as caught:
         build(config(release, tmp_path, workers=2))
     assert re.search(r": (train|val)-00000\d: ", str(caught.value))
@@ -614,7 +614,7 @@ class Held:
 
     exceptions = SimpleNamespace(RayError=KeyError)
 
-    def __init__(self, rows: list[Row] | None) -> None:
+    def __init__(self, rows: list[SampleRow] | None) -> None:
         self.rows, self.tasks, self.cancelled = rows, list[int](), list[int]()
         self.waited_for: list[list[int]] = []
 
@@ -635,7 +635,7 @@ class Held:
         self.waited_for.append(running)
         return running[:1], running[1:]
 
-    def get(self, task: int) -> list[Row]:
+    def get(self, task: int) -> list[SampleRow]:
         if self.rows is None:
             raise KeyError("its worker died")
         return self.rows
@@ -656,8 +656,8 @@ def test_tasks_of_a_cluster_do_not_outlive_the_build(release: Path, tmp_path: Pa
         raise KeyboardInterrupt
 
     ray = Held(None if why == "failed" else rows[:1])
-    count = Count(DEVICE, 11, told, None)
-    work = Work(Job(cfg, source.Unpacked(str(release))), str(tmp_path / DEVICE), count, nothing)
+    count = ProgressCounter(DEVICE, 11, told, None)
+    work = Work(WorkerJob(cfg, source.FolderSource(str(release))), str(tmp_path / DEVICE), count, nothing)
     with pytest.raises(OctshardError if why == "failed" else KeyboardInterrupt):
         ray_cluster._hand_out(shards, work, ray)
     assert ray.tasks == [0, 1, 2, 3]  # two for each core

@@ -14,7 +14,7 @@ import webdataset
 
 from octshard.config.prep import PrepConfig
 from octshard.dataset import shard, tables
-from octshard.dataset.tables import Row, ShardInfo
+from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.imaging.intensity import histogram, moments
 from octshard.prep.build import shard_writer
 from octshard.prep.convert import sample
@@ -22,28 +22,28 @@ from octshard.prep.convert.sample import Task
 from octshard.prep.dicom import writer
 from octshard.prep.plan import ShardPlan, plan
 from octshard.prep.release.aireadi import Entry, read_release
-from octshard.prep.release.source import Reader, Unpacked
+from octshard.prep.release.source import FolderSource, Source
 from octshard.storage import store
 from tests.support.made_release import RASTER, File, changed, scan, sound, unpacked
 
 CFG = PrepConfig(target_spacing=[0.08, 0.04, 0.04], image_size=[4, 8, 8])
 
 
-def one_plan(tmp_path: Path, files: list[File]) -> tuple[ShardPlan, Reader]:
+def one_plan(tmp_path: Path, files: list[File]) -> tuple[ShardPlan, Source]:
     """All files in one train shard."""
     root = unpacked(tmp_path / "release", files, {file.scan.participant: "train" for file in files})
     release = read_release(str(root))
     (made,) = plan(release.entries, release.splits, CFG)
-    return made, Unpacked(str(root))
+    return made, FolderSource(str(root))
 
 
-def build_here(one: ShardPlan, cfg: PrepConfig, reader: Reader, out: Path) -> ShardInfo:
+def build_here(one: ShardPlan, cfg: PrepConfig, reader: Source, out: Path) -> ShardInfo:
     """In this process."""
-    made = (sample.make(task, cfg, reader) for task in shard_writer.tasks(one, {}))
+    made = (sample.convert(task, cfg, reader) for task in shard_writer.tasks(one, {}))
     return shard_writer.build_shard(one, made, str(out), lambda row: None)
 
 
-def built(tmp_path: Path, files: list[File], cfg: PrepConfig = CFG) -> dict[str, Row]:
+def built(tmp_path: Path, files: list[File], cfg: PrepConfig = CFG) -> dict[str, SampleRow]:
     """SOPInstanceUID -> row, from the rows on disk."""
     made, reader = one_plan(tmp_path, files)
     build_here(made, cfg, reader, tmp_path / "out")
@@ -53,12 +53,12 @@ def built(tmp_path: Path, files: list[File], cfg: PrepConfig = CFG) -> dict[str,
     }
 
 
-def only(tmp_path: Path, file: File, cfg: PrepConfig = CFG) -> Row:
+def only(tmp_path: Path, file: File, cfg: PrepConfig = CFG) -> SampleRow:
     (row,) = built(tmp_path, [file], cfg).values()
     return row
 
 
-def voxels(tmp_path: Path, row: Row) -> np.ndarray:
+def voxels(tmp_path: Path, row: SampleRow) -> np.ndarray:
     assert row.offset is not None
     assert row.nbytes is not None
     data = store.read_range(str(tmp_path / "out" / row.shard), row.offset, row.offset + row.nbytes)
@@ -111,8 +111,8 @@ def test_every_kind_of_file_gives_exactly_one_row(tmp_path: Path) -> None:
         sound(5),
     ]
     made, reader = one_plan(tmp_path, files)
-    told: list[tables.Row] = []
-    samples = (sample.make(task, CFG, reader) for task in shard_writer.tasks(made, {}))
+    told: list[tables.SampleRow] = []
+    samples = (sample.convert(task, CFG, reader) for task in shard_writer.tasks(made, {}))
     info = shard_writer.build_shard(made, samples, str(tmp_path / "out"), told.append)
     rows = tables.read_rows(str(tmp_path / "out" / "train-000000.rows.parquet"))
     assert [row.source for row in rows] == [member.entry.path for member in made.members]
@@ -145,8 +145,8 @@ def reasons(tmp_path: Path, files: list[File], splits: dict[str, str], cfg: Prep
     root = unpacked(tmp_path, files, splits)
     release = read_release(str(root))
     shards = plan(release.entries, release.splits, cfg)
-    reader = Unpacked(str(root))
-    rows = [sample.make(task, cfg, reader).row for one in shards for task in shard_writer.tasks(one, {})]
+    reader = FolderSource(str(root))
+    rows = [sample.convert(task, cfg, reader).row for one in shards for task in shard_writer.tasks(one, {})]
     found = {row.source: row.reason for row in rows}
     assert len(found) == len(files)
     return [found[file.path] for file in files]
@@ -346,12 +346,12 @@ def test_a_spacing_that_asks_for_terabytes_is_refused(tmp_path: Path) -> None:
 def test_a_row_without_path_is_a_missing_file(tmp_path: Path) -> None:
     made, reader = one_plan(tmp_path, [sound(1)])
     member = dataclasses.replace(made.members[0], entry=dataclasses.replace(made.members[0].entry, path=""))
-    row, data = sample.make(Task(member, "train-000000.tar", "train"), CFG, reader)
+    row, data = sample.convert(Task(member, "train-000000.tar", "train"), CFG, reader)
     assert (row.reason, data) == ("missing_file", b"")
 
 
 def test_a_failing_store_stops_the_run_instead_of_refusing(tmp_path: Path) -> None:
-    class Failing(Unpacked):
+    class Failing(FolderSource):
         def read(self, entry: Entry) -> bytes:
             raise store.StoreError("gs://bucket: gave up")
 

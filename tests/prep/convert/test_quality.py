@@ -14,7 +14,7 @@ from octshard.phantom import eye as anatomy
 from octshard.phantom import scan
 from octshard.phantom.device import PROTOCOLS, Protocol
 from octshard.phantom.eye import STATES, Person
-from octshard.prep.convert.quality import FrameFacts, Quality, frame_facts, judge
+from octshard.prep.convert.quality import FrameStats, Quality, assess, frame_stats
 from octshard.prep.dicom import decode
 from octshard.prep.dicom import header as dicom
 from octshard.prep.refusals import Refused
@@ -25,7 +25,7 @@ FINE = Quality(0, 0, ())
 
 
 def look(voxels_DHW: np.ndarray) -> Quality:
-    return judge([frame_facts(frame) for frame in voxels_DHW])
+    return assess([frame_stats(frame) for frame in voxels_DHW])
 
 
 def eye_scan(protocol: Protocol, scale: float, closed: float = 0.0) -> np.ndarray:
@@ -35,7 +35,7 @@ def eye_scan(protocol: Protocol, scale: float, closed: float = 0.0) -> np.ndarra
     d, _, w = scan.shape_of(few, scale)
     closed_DW = np.broadcast_to(np.arange(w) < closed * w, (d, w))
     rng = rng_for(5, protocol.device, protocol.name)
-    return scan.take(anatomy.grow(person, "R", 0), few, scale, rng, closed_DW).voxels_DHW
+    return scan.acquire(anatomy.generate(person, "R", 0), few, scale, rng, closed_DW).voxels_DHW
 
 
 def noise(shape: tuple[int, int, int], sd: float = 8.0) -> np.ndarray:
@@ -66,7 +66,7 @@ def slow_facts(frame_HW: np.ndarray) -> tuple[float, float]:
 def test_facts_are_what_they_say() -> None:
     for frame in band((1, 64, 64), 0.3)[0], noise((1, 64, 64))[0]:
         spread, structure = slow_facts(frame.astype(np.float64))
-        found = frame_facts(frame)
+        found = frame_stats(frame)
         assert found.spread == pytest.approx(spread, rel=1e-4)
         assert found.structure == pytest.approx(structure, rel=1e-4)
         assert (found.top, found.at_top) == (255, (frame == 255).mean())
@@ -75,8 +75,8 @@ def test_facts_are_what_they_say() -> None:
 def test_facts_of_a_step_by_hand() -> None:
     """Half the depth 10, half 30: every deviation is 10, and all of it lies along depth."""
     frame = np.repeat(np.array([10, 30], np.uint8), 32)[:, None] * np.ones((1, 64), np.uint8)
-    assert frame_facts(frame) == FrameFacts(10.0, 10.0, 255.0, 0.0)
-    assert frame_facts(frame.T) == FrameFacts(
+    assert frame_stats(frame) == FrameStats(10.0, 10.0, 255.0, 0.0)
+    assert frame_stats(frame.T) == FrameStats(
         10.0, 0.0, 255.0, 0.0
     )  # the same along the A-scans is no retina
 
@@ -84,10 +84,10 @@ def test_facts_of_a_step_by_hand() -> None:
 def test_large_frames_are_judged_by_a_few_pixels_of_all_their_parts() -> None:
     for shape in ((1, 992, 512), (1, 1024, 200), (1, 496, 1536), (1, 131, 127)):
         frame = band(shape)[0]
-        assert frame_facts(frame).spread == pytest.approx(frame.std(), rel=0.15)
+        assert frame_stats(frame).spread == pytest.approx(frame.std(), rel=0.15)
         half = frame.copy()
         half[: shape[1] // 2 - shape[1] // 10] = half[shape[1] // 2 + shape[1] // 10 :] = 0
-        assert frame_facts(half).structure == pytest.approx(frame_facts(frame).structure, rel=0.2)
+        assert frame_stats(half).structure == pytest.approx(frame_stats(frame).structure, rel=0.2)
 
 
 @pytest.mark.parametrize("scale", [0.06, 0.1, 0.25])
@@ -168,11 +168,11 @@ def test_wider_integers_get_the_same_verdict() -> None:
 def test_order_does_not_matter_and_nothing_is_fine() -> None:
     voxels = band((8, 60, 60))
     voxels[1], voxels[5] = 0, noise((1, 60, 60))[0]
-    facts = [frame_facts(frame) for frame in voxels]
-    assert {judge(some) for some in itertools.islice(itertools.permutations(facts), 0, 40320, 997)} == {
+    facts = [frame_stats(frame) for frame in voxels]
+    assert {assess(some) for some in itertools.islice(itertools.permutations(facts), 0, 40320, 997)} == {
         Quality(1, 1, ("blank_frames", "no_retina_frames"))
     }
-    assert judge([]) == FINE
+    assert assess([]) == FINE
 
 
 @given(
@@ -186,7 +186,7 @@ def test_frames_of_any_size_get_a_verdict(shape: tuple[int, int, int], wide: boo
     found = look(voxels[:, :, ::-1])
     assert 0 <= found.blank_frames + found.no_retina_frames <= shape[0]
     assert voxels.flags.writeable
-    assert all(np.isfinite(value) for frame in voxels for value in frame_facts(frame))
+    assert all(np.isfinite(value) for frame in voxels for value in frame_stats(frame))
 
 
 @pytest.mark.realdata
@@ -202,6 +202,6 @@ def test_every_real_frame_holds_a_retina(realdata: Path) -> None:
                     continue
                 frames = list(decode.frames(data, header))
                 assert look(np.stack(frames)) == FINE, name
-                assert [judge([frame_facts(frame)]) for frame in frames] == [FINE] * len(frames)
+                assert [assess([frame_stats(frame)]) for frame in frames] == [FINE] * len(frames)
                 judged += len(frames)
     assert judged > 300

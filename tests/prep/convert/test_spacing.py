@@ -3,20 +3,22 @@
 import pytest
 
 from octshard.imaging.volume import length_mm
-from octshard.prep.convert.spacing import Resolved, resolve
-from octshard.prep.dicom.pixel_measures import Measures
+from octshard.prep.convert.spacing import ResolvedSpacing, resolve
+from octshard.prep.dicom.pixel_measures import PixelMeasures
 
-NOTHING = (Measures("per_frame"), Measures("shared"), Measures("top_level"))
+NOTHING = (PixelMeasures("per_frame"), PixelMeasures("shared"), PixelMeasures("top_level"))
 
 
-def found(*measures: Measures, device: str = "topcon_triton", located: float | None = None) -> Resolved:
+def found(
+    *measures: PixelMeasures, device: str = "topcon_triton", located: float | None = None
+) -> ResolvedSpacing:
     order = ["per_frame", "shared", "top_level", "manifest"]
     return resolve(sorted(measures, key=lambda m: order.index(m.source)), 128, 512, device, located)
 
 
 def test_the_first_source_in_order_wins() -> None:
     told = [
-        Measures(source, (0.002 + 0.001 * i, 0.01), 0.05 + 0.01 * i)
+        PixelMeasures(source, (0.002 + 0.001 * i, 0.01), 0.05 + 0.01 * i)
         for i, source in enumerate(["per_frame", "shared", "top_level", "manifest"])
     ]
     for i, measures in enumerate(told):
@@ -26,40 +28,44 @@ def test_the_first_source_in_order_wins() -> None:
 
 
 def test_nothing_known_is_assumed_one_mm() -> None:
-    assert found(*NOTHING, Measures("manifest")) == Resolved((1.0, 1.0, 1.0), "none", True, ())
+    assert found(*NOTHING, PixelMeasures("manifest")) == ResolvedSpacing((1.0, 1.0, 1.0), "none", True, ())
 
 
 def test_the_step_may_come_from_a_later_source_and_is_flagged() -> None:
-    resolved = found(Measures("per_frame", (0.004, 0.01)), Measures("manifest", None, 0.12))
-    assert resolved == Resolved((0.12, 0.004, 0.01), "per_frame", False, ("slice_step_from_manifest",))
+    resolved = found(PixelMeasures("per_frame", (0.004, 0.01)), PixelMeasures("manifest", None, 0.12))
+    assert resolved == ResolvedSpacing((0.12, 0.004, 0.01), "per_frame", False, ("slice_step_from_manifest",))
 
 
 def test_the_step_may_come_from_frame_locations() -> None:
-    resolved = found(Measures("shared", (0.004, 0.01)), located=0.06)
-    assert resolved == Resolved((0.06, 0.004, 0.01), "shared", False, ("slice_step_from_locations",))
+    resolved = found(PixelMeasures("shared", (0.004, 0.01)), located=0.06)
+    assert resolved == ResolvedSpacing((0.06, 0.004, 0.01), "shared", False, ("slice_step_from_locations",))
 
 
 def test_without_any_step_the_proportions_are_unknown_so_all_is_assumed() -> None:
-    resolved = found(Measures("shared", (0.004, 0.01)))
-    assert resolved == Resolved((1.0, 1.0, 1.0), "none", True, ("slice_step_unknown",))
+    resolved = found(PixelMeasures("shared", (0.004, 0.01)))
+    assert resolved == ResolvedSpacing((1.0, 1.0, 1.0), "none", True, ("slice_step_unknown",))
 
 
 def test_spacing_between_slices_is_the_step_where_thickness_differs() -> None:
-    resolved = found(Measures("shared", (0.004, 0.01), 0.02, 0.06))
-    assert resolved == Resolved((0.06, 0.004, 0.01), "shared", False, ("slice_thickness_is_not_step",))
+    resolved = found(PixelMeasures("shared", (0.004, 0.01), 0.02, 0.06))
+    assert resolved == ResolvedSpacing((0.06, 0.004, 0.01), "shared", False, ("slice_thickness_is_not_step",))
 
 
 def test_cirrus_thickness_that_repeats_the_column_spacing_becomes_a_square_scan() -> None:
     dx = 6 / 512
-    resolved = found(Measures("shared", (0.00195, dx), dx), device="zeiss_cirrus")
+    resolved = found(PixelMeasures("shared", (0.00195, dx), dx), device="zeiss_cirrus")
     assert resolved.spacing_mm[0] == pytest.approx(6 / 128)
     assert resolved.flags == ("slice_thickness_is_column_spacing",)
-    other = found(Measures("shared", (0.00195, dx), dx))  # 512 square scans of other makers have such steps
+    other = found(
+        PixelMeasures("shared", (0.00195, dx), dx)
+    )  # 512 square scans of other makers have such steps
     assert (other.spacing_mm[0], other.flags) == (dx, ())
 
 
 def test_a_true_cirrus_step_is_left_alone() -> None:
-    assert found(Measures("shared", (0.002, 0.0117), 0.0469), device="zeiss_cirrus").spacing_mm[0] == 0.0469
+    assert (
+        found(PixelMeasures("shared", (0.002, 0.0117), 0.0469), device="zeiss_cirrus").spacing_mm[0] == 0.0469
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,13 +75,15 @@ def test_a_true_cirrus_step_is_left_alone() -> None:
 def test_implausible_values_are_flagged_and_kept(
     spacing: tuple[float, float], step: float, flag: str
 ) -> None:
-    resolved = found(Measures("shared", spacing, step))
+    resolved = found(PixelMeasures("shared", spacing, step))
     assert resolved.spacing_mm == (step, *spacing)
     assert resolved.flags == (f"implausible_{flag}_spacing",)
 
 
 def test_spacing_that_varies_by_frame_is_flagged() -> None:
-    assert found(Measures("per_frame", (0.004, 0.01), 0.1, varies=True)).flags == ("spacing_varies_by_frame",)
+    assert found(PixelMeasures("per_frame", (0.004, 0.01), 0.1, varies=True)).flags == (
+        "spacing_varies_by_frame",
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, -0.1, 1e-12, 2e6, 1e308, float("inf"), float("nan")])

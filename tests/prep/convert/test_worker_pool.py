@@ -17,8 +17,8 @@ from octshard.errors import OctshardError
 from octshard.prep.build import shard_writer
 from octshard.prep.convert import sample, worker, worker_pool
 from octshard.prep.convert.sample import Task
-from octshard.prep.convert.worker import Job
-from octshard.prep.convert.worker_pool import Sandboxes, _Gate
+from octshard.prep.convert.worker import WorkerJob
+from octshard.prep.convert.worker_pool import ReadWriteLock, WorkerPool
 from octshard.prep.plan import plan
 from octshard.prep.release.aireadi import read_release
 from tests.support.made_release import sound, unpacked
@@ -50,7 +50,7 @@ def uid(number: int) -> str:
 
 
 def reasons(root: str, reader: Planted, workers: int) -> dict[str, tuple[str, str]]:
-    with Sandboxes(Job(CFG, reader), workers) as children:
+    with WorkerPool(WorkerJob(CFG, reader), workers) as children:
         made = list(children.in_order(tasks(root)))
     assert [one.row.source for one in made] == [task.member.entry.path for task in tasks(root)]
     assert all(bool(one.data) == (one.row.status == "ok") for one in made)
@@ -59,9 +59,9 @@ def reasons(root: str, reader: Planted, workers: int) -> dict[str, tuple[str, st
 
 def test_children_make_what_this_process_makes(root: str) -> None:
     reader = Planted(root)
-    with Sandboxes(Job(CFG, reader), 2) as children:
+    with WorkerPool(WorkerJob(CFG, reader), 2) as children:
         made = list(children.in_order(tasks(root)))
-    assert made == [sample.make(task, CFG, reader) for task in tasks(root)]
+    assert made == [sample.convert(task, CFG, reader) for task in tasks(root)]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_an_error_of_ours_comes_out_and_ends_the_children(root: str) -> None:
     before = threading.active_count()
     with (
         pytest.raises(ZeroDivisionError, match="a bug of ours"),
-        Sandboxes(Job(CFG, Planted(root, {uid(3): "wrong"})), 2) as children,
+        WorkerPool(WorkerJob(CFG, Planted(root, {uid(3): "wrong"})), 2) as children,
     ):
         list(children.in_order(tasks(root)))
     assert all(child.ended for child in children._all)
@@ -104,7 +104,7 @@ def test_leaving_early_does_not_wait_for_a_hanging_decoder(root: str) -> None:
     cfg = replace(CFG, decode_timeout_s=3600.0)
     begun = time.monotonic()
     kinds = {uid(number): "hang" for number in range(COUNT)}
-    with Sandboxes(Job(cfg, Planted(root, kinds)), 2) as children:
+    with WorkerPool(WorkerJob(cfg, Planted(root, kinds)), 2) as children:
         futures = [children.submit(task) for task in tasks(root)]
         while not any(future.running() for future in futures):
             time.sleep(0.01)
@@ -114,7 +114,7 @@ def test_leaving_early_does_not_wait_for_a_hanging_decoder(root: str) -> None:
 
 
 def test_a_killed_child_is_replaced(root: str) -> None:
-    with Sandboxes(Job(CFG, Planted(root)), 1) as children:
+    with WorkerPool(WorkerJob(CFG, Planted(root)), 1) as children:
         first = children.submit(tasks(root)[0]).result()
         (child,) = children._all
         os.kill(child._process.pid or 0, signal.SIGKILL)
@@ -136,7 +136,7 @@ def test_a_bad_twin_does_not_take_the_sound_one_with_it(tmp_path: Path, kind: st
     people = ("1001", "4001", "7001")
     files = [sound(1, person) for person in people]
     root = str(unpacked(tmp_path, files, dict.fromkeys(people, "train")))
-    with Sandboxes(Job(CFG, Planted(root, {files[0].path: kind})), 1) as children:
+    with WorkerPool(WorkerJob(CFG, Planted(root, {files[0].path: kind})), 1) as children:
         rows = [made.row for made in children.in_order(tasks(root))]
     found = {row.source: (row.reason, row.detail) for row in rows}
     assert found[files[0].path][0] == "decoder_crash"
@@ -166,7 +166,7 @@ def test_a_fork_server_that_is_gone_is_asked_again(root: str, monkeypatch: pytes
 
 def test_children_that_ended_leave_nothing_open(root: str) -> None:
     reader = Planted(root, {uid(1): "exit", uid(3): "crash"})
-    with Sandboxes(Job(CFG, reader), 1) as children:
+    with WorkerPool(WorkerJob(CFG, reader), 1) as children:
         list(children.in_order(tasks(root)))
         before = len(os.listdir("/proc/self/fd"))
         list(children.in_order(tasks(root) * 3))  # twelve of them end
@@ -177,7 +177,7 @@ def test_children_that_ended_leave_nothing_open(root: str) -> None:
 
 def test_children_and_their_server_are_deaf_to_ctrl_c_from_the_first_moment(root: str) -> None:
     forkserver._forkserver._stop()  # type: ignore[attr-defined]
-    with Sandboxes(Job(CFG, Planted(root)), 1) as children:
+    with WorkerPool(WorkerJob(CFG, Planted(root)), 1) as children:
         children.submit(tasks(root)[0]).result()
         server = Path(f"/proc/{forkserver._forkserver._forkserver_pid}/status").read_text()  # type: ignore[attr-defined]
         blocked = next(line.split()[1] for line in server.splitlines() if line.startswith("SigBlk"))
@@ -190,7 +190,7 @@ def test_a_child_whose_parent_is_gone_ends_in_silence(root: str, monkeypatch: py
     ours, theirs = multiprocessing.Pipe()
     ours.send(tasks(root)[0])
     ours.close()
-    worker.serve(theirs, Job(CFG, Planted(root)), {})  # raises nothing
+    worker.serve(theirs, WorkerJob(CFG, Planted(root)), {})  # raises nothing
 
 
 def test_only_a_bounded_number_is_ahead(root: str) -> None:
@@ -201,26 +201,26 @@ def test_only_a_bounded_number_is_ahead(root: str) -> None:
             asked.append(task)
             yield task
 
-    with Sandboxes(Job(CFG, Planted(root)), 1) as children:
+    with WorkerPool(WorkerJob(CFG, Planted(root)), 1) as children:
         made = children.in_order(counted())
         next(made)
         assert len(asked) == 5  # four per child, and the one that came out
 
 
 def test_alone_means_that_no_one_else_is_inside() -> None:
-    gate, inside, worst = _Gate(), [0], [0]
+    gate, inside, worst = ReadWriteLock(), [0], [0]
     lonely: list[int] = []
 
     def beside() -> None:
         for _ in range(200):
-            with gate.beside_others():
+            with gate.shared():
                 inside[0] += 1
                 worst[0] = max(worst[0], inside[0])
                 inside[0] -= 1
 
     def alone() -> None:
         for _ in range(50):
-            with gate.alone():
+            with gate.exclusive():
                 lonely.append(inside[0])
 
     threads = [threading.Thread(target=act) for act in (beside, beside, alone, alone)]

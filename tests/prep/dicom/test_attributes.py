@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from octshard.prep.dicom import elements
-from octshard.prep.dicom.attributes import LISTED, Fields
-from octshard.prep.dicom.elements import Coding
+from octshard.prep.dicom.attributes import LISTED, Attributes
+from octshard.prep.dicom.elements import Encoding
 from octshard.prep.refusals import Refused
 
-EXPLICIT, IMPLICIT, BIG = Coding(True, "<"), Coding(False, "<"), Coding(True, ">")
+EXPLICIT, IMPLICIT, BIG = Encoding(True, "<"), Encoding(False, "<"), Encoding(True, ">")
 
 
-def written(tag: int, vr: bytes, value: bytes, coding: Coding = EXPLICIT) -> bytes:
+def written(tag: int, vr: bytes, value: bytes, coding: Encoding = EXPLICIT) -> bytes:
     """One element as `coding` writes it."""
     head = struct.pack(coding.order + "HH", tag >> 16, tag & 0xFFFF)
     if not coding.explicit:
@@ -23,12 +23,12 @@ def written(tag: int, vr: bytes, value: bytes, coding: Coding = EXPLICIT) -> byt
     return head + vr + struct.pack(coding.order + "H", len(value)) + value
 
 
-def fields(data: bytes, coding: Coding = EXPLICIT) -> Fields:
+def fields(data: bytes, coding: Encoding = EXPLICIT) -> Attributes:
     found = elements.children(data, (0, len(data)), coding)
-    return Fields(data, coding, {element.tag: element for element in found})
+    return Attributes(data, coding, {element.tag: element for element in found})
 
 
-def one(name: str, vr: bytes, value: bytes, coding: Coding = EXPLICIT) -> Fields:
+def one(name: str, vr: bytes, value: bytes, coding: Encoding = EXPLICIT) -> Attributes:
     return fields(written(LISTED[name][0], vr, value, coding), coding)
 
 
@@ -55,7 +55,7 @@ def test_endless_text_is_cut() -> None:
 
 
 @pytest.mark.parametrize("coding", [EXPLICIT, IMPLICIT, BIG])
-def test_numbers_are_read_in_every_coding(coding: Coding) -> None:
+def test_numbers_are_read_in_every_coding(coding: Encoding) -> None:
     for value in (0, 1, 885, 65535):
         raw = struct.pack(coding.order + "H", value)
         assert one("Rows", b"US", raw, coding).integer("Rows") == value

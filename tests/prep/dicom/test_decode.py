@@ -79,7 +79,7 @@ def compressed(syntax: str, codes: Sequence[bytes], voxels: np.ndarray, depth: D
 
 
 def stored(data: bytes) -> np.ndarray:
-    return np.stack(list(decode.stored(data, dicom.read_header(data, LIMIT))))
+    return np.stack(list(decode.stored_pixels(data, dicom.read_header(data, LIMIT))))
 
 
 def frames(data: bytes, level: int = 0) -> np.ndarray:
@@ -156,7 +156,7 @@ def test_a_deflate_bomb_is_refused_before_it_fills_memory() -> None:
     engine = zlib.compressobj(wbits=-15)
     first, again = (engine.compress(bytes(2**20)) + engine.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
     with pytest.raises(Refused, match="too_large: deflated dataset"):
-        elements.outline(head + first + again * 200)
+        elements.parse(head + first + again * 200)
 
 
 @pytest.mark.parametrize("depth", [Depth(8, 8), Depth(16, 12), Depth(16, 16, True)], ids=str)

@@ -52,26 +52,26 @@ def test_a_cut_at_any_byte_is_refused(encoding: str) -> None:
     reasons = set()
     for cut in range(len(data)):
         try:
-            found = elements.outline(data[:cut])
+            found = elements.parse(data[:cut])
         except Refused as refused:
             reasons.add(refused.reason)
             continue
         assert found.pixels is None, cut  # cut between two elements before PixelData: no_pixel_data
     assert reasons == {"not_dicom", "truncated"}
-    assert elements.outline(data).pixels is not None
+    assert elements.parse(data).pixels is not None
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
 @pytest.mark.parametrize("undefined", [False, True])
 def test_every_coding_of_lengths_is_walked(syntax: str, undefined: bool) -> None:
     data = rewritten(file("native"), syntax, undefined=undefined)
-    found = elements.outline(data)
+    found = elements.parse(data)
     assert found.transfer_syntax == syntax
     assert found.pixels is not None
     assert found.pixels.nbytes == scan().voxels_DHW[:2].size
     for cut in range(132, len(data), 7):
         try:
-            assert elements.outline(data[:cut]).pixels is None
+            assert elements.parse(data[:cut]).pixels is None
         except Refused as refused:
             assert refused.reason == "truncated", refused  # noqa: PT017 (the other outcome is allowed too)
 
@@ -82,7 +82,7 @@ def test_a_sequence_of_unknown_vr_is_implicit_inside() -> None:
     private = struct.pack("<HH2sHL", 0x0009, 0x1001, b"UN", 0, elements.UNDEFINED) + items
     data = file("native")
     _, start = elements._meta(data)
-    found = elements.outline(data[:start] + private + data[start:])
+    found = elements.parse(data[:start] + private + data[start:])
     assert found.pixels is not None
 
 
@@ -99,14 +99,14 @@ def test_items_that_forgot_their_vrs_are_walked_too(length: int | None) -> None:
     private = struct.pack("<HH2sHL", 0x0029, 0x1010, b"SQ", 0, elements.UNDEFINED) + items
     data = file("native")
     _, start = elements._meta(data)
-    found = elements.outline(data[:start] + private + data[start:])
+    found = elements.parse(data[:start] + private + data[start:])
     assert found.pixels is not None
     assert found.pixels.nbytes == scan().voxels_DHW[:2].size
 
 
 def test_frames_are_counted_by_codestreams_then_offsets_then_fragments() -> None:
     data = file("j2k")
-    found = elements.outline(data)
+    found = elements.parse(data)
     assert encapsulation.encapsulated_frames(found) == 2
     assert found.pixels is not None
     assert found.pixels.fragments is not None
@@ -126,7 +126,7 @@ def test_frames_are_counted_by_codestreams_then_offsets_then_fragments() -> None
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 8, 512])
 @pytest.mark.parametrize("encoding", ["native", "j2k"])
 def test_zeros_behind_the_last_element_are_padding(count: int, encoding: str) -> None:
-    assert elements.outline(file(encoding) + bytes(count)).pixels is not None
+    assert elements.parse(file(encoding) + bytes(count)).pixels is not None
 
 
 def test_a_deflated_dataset_is_inflated_and_its_cut_is_seen() -> None:
@@ -135,9 +135,9 @@ def test_a_deflated_dataset_is_inflated_and_its_cut_is_seen() -> None:
     ds.file_meta.TransferSyntaxUID = UID(elements.DEFLATED)
     out = io.BytesIO()
     ds.save_as(out, enforce_file_format=True)
-    assert elements.outline(out.getvalue()).pixels is not None
+    assert elements.parse(out.getvalue()).pixels is not None
     with pytest.raises(Refused, match="truncated"):
-        elements.outline(out.getvalue()[:-40])
+        elements.parse(out.getvalue()[:-40])
 
 
 def test_deep_nesting_is_refused_before_python_runs_out_of_stack() -> None:
@@ -146,13 +146,13 @@ def test_deep_nesting_is_refused_before_python_runs_out_of_stack() -> None:
     level = struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, elements.UNDEFINED)
     level += struct.pack("<HHL", 0xFFFE, 0xE000, elements.UNDEFINED)
     with pytest.raises(Refused, match="nested deeper"):
-        elements.outline(data[:start] + level * 5000)
+        elements.parse(data[:start] + level * 5000)
 
 
 def test_what_is_no_dicom_is_named() -> None:
     for data in (b"", b"version https://git-lfs.example/spec/v1\n", zlib.compress(bytes(4000))):
         with pytest.raises(Refused) as caught:
-            elements.outline(data)
+            elements.parse(data)
         assert caught.value.reason == "not_dicom"
 
 
@@ -160,7 +160,7 @@ def test_an_unknown_representation_is_unreadable() -> None:
     data = file("native")
     _, start = elements._meta(data)
     with pytest.raises(Refused) as caught:
-        elements.outline(data[:start] + b"\x08\x00\x05\x00\x01\x02\x00\x00" + data[start:])
+        elements.parse(data[:start] + b"\x08\x00\x05\x00\x01\x02\x00\x00" + data[start:])
     assert caught.value.reason == "unreadable"
 
 
@@ -171,16 +171,16 @@ def test_a_dataset_of_sequences_only_has_no_pixels() -> None:
     _, start = elements._meta(data)
     out = io.BytesIO()
     pydicom.dcmwrite(out, ds, implicit_vr=False, little_endian=True)
-    assert elements.outline(data[:start] + out.getvalue()).pixels is None
+    assert elements.parse(data[:start] + out.getvalue()).pixels is None
 
 
 def test_pixels_are_found_where_they_lie() -> None:
     data = file("native")
-    pixels = elements.outline(data).pixels
+    pixels = elements.parse(data).pixels
     assert pixels is not None
     assert data[pixels.start : pixels.start + pixels.nbytes] == scan().voxels_DHW[:2].tobytes()
     compressed = file("j2k")
-    pixels = elements.outline(compressed).pixels
+    pixels = elements.parse(compressed).pixels
     assert pixels is not None
     assert pixels.fragments is not None
     places = [compressed.index(b"\xff\x4f\xff\x51"), compressed.rindex(b"\xff\x4f\xff\x51")]
@@ -191,7 +191,7 @@ def test_pixels_are_found_where_they_lie() -> None:
 def test_only_wanted_elements_in_front_of_the_pixels_are_kept() -> None:
     data = file("native")
     behind = struct.pack("<HH2sHH", 0x0028, 0x0010, b"US", 2, 9)
-    found = elements.outline(data + behind, {0x00280010, 0x00280011})
+    found = elements.parse(data + behind, {0x00280010, 0x00280011})
     values = {tag: data[e.start : e.start + e.length] for tag, e in found.listed.items()}
     assert values == {0x00280010: b"\x14\0", 0x00280011: b"\x18\0"}
 
@@ -229,4 +229,4 @@ def test_group_zero_has_no_place_in_a_dataset() -> None:
     """It would be searched for the end of padding again and again."""
     data = file("native")
     with pytest.raises(Refused, match=r"\(0000,0000\)"):
-        elements.outline(data + bytes(64) + b"\1")
+        elements.parse(data + bytes(64) + b"\1")

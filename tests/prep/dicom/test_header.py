@@ -114,7 +114,7 @@ def test_top_level_spacing_and_blanks() -> None:
         setting(PixelSpacing=[0.003, 0.012], SliceThickness=None, SpacingBetweenSlices=0.05),
     )
     top = dicom.read_header(data, LIMIT).measures[2]
-    assert (top.pixel_mm, top.thickness_mm, top.between_mm) == ((0.003, 0.012), None, 0.05)
+    assert (top.pixel_mm, top.thickness_mm, top.spacing_between_slices_mm) == ((0.003, 0.012), None, 0.05)
 
 
 @pytest.mark.parametrize("text", ["1e308", "1e999", "1e-300", "-1"])
@@ -124,7 +124,7 @@ def test_an_absurd_length_counts_as_not_reported(text: str) -> None:
         setting(PixelSpacing=[text, text], SliceThickness=text, SpacingBetweenSlices=text),
     )
     top = dicom.read_header(data, LIMIT).measures[2]
-    assert (top.pixel_mm, top.thickness_mm, top.between_mm) == (None, None, None)
+    assert (top.pixel_mm, top.thickness_mm, top.spacing_between_slices_mm) == (None, None, None)
 
 
 @pytest.mark.parametrize("text", [b"n/a ", b"0,04", b"1\\2 "])
@@ -333,7 +333,7 @@ def test_the_header_is_the_same_however_it_is_coded(syntax: str, undefined: bool
     assert header.sop_instance_uid == scan().sop_instance_uid
     assert header.measures[0].pixel_mm == (0.01, 0.02)
     assert header.measures[0].thickness_mm == 0.04
-    assert header.levels.rescale == tuple((2.0, float(i)) for i in range(6))
+    assert header.pixel_transform.rescale == tuple((2.0, float(i)) for i in range(6))
     assert all(np.array_equal(a, b) for a, b in zip(header.locations, RASTER, strict=True))
     assert header.declared == dicom.Declared(dicom.OPT_STORAGE, 1, "MONOCHROME2", 6)
 

@@ -19,7 +19,7 @@ import pytest
 
 from octshard.errors import OctshardError, UsageError
 from octshard.prep.release import unzip
-from octshard.prep.release.unzip import Effort, Progress, Report
+from octshard.prep.release.unzip import Limits, Progress, UnzipReport
 from octshard.storage import local, lock, store
 from tests.support.made_release import HEAD, File, Part, changed, sound, zip_bytes, zipped
 
@@ -31,8 +31,8 @@ FILES = [
 SPLITS = {"1001": "train", "4001": "val", "7001": "test"}
 
 
-def run(src: Path | str, dst: Path | str, threads: int = 2) -> Report:
-    return unzip.unzip(str(src), str(dst), Effort(threads, 2**27), lambda progress: None)
+def run(src: Path | str, dst: Path | str, threads: int = 2) -> UnzipReport:
+    return unzip.unzip(str(src), str(dst), Limits(threads, 2**27), lambda progress: None)
 
 
 def files_under(folder: Path) -> set[str]:
@@ -52,7 +52,7 @@ def release(tmp_path: Path, members: dict[str, bytes | None], name: str = "topco
     return root
 
 
-def reasons(report: Report) -> list[str]:
+def reasons(report: UnzipReport) -> list[str]:
     return [refused.reason for refused in report.refused]
 
 
@@ -199,7 +199,7 @@ def test_one_writer_per_target(tmp_path: Path) -> None:
 def test_progress_is_told_for_every_member(tmp_path: Path) -> None:
     seen: list[Progress] = []
     src = zipped(tmp_path / "src", FILES, SPLITS)
-    for dst, effort in (("a", Effort(1, 2**24)), ("b", Effort(2, 2**24)), ("b", Effort(2, 2**24))):
+    for dst, effort in (("a", Limits(1, 2**24)), ("b", Limits(2, 2**24)), ("b", Limits(2, 2**24))):
         seen.clear()
         unzip.unzip(str(src), str(tmp_path / dst), effort, seen.append)
         assert [(p.done, p.total) for p in seen] == [(1, 2), (2, 2)]
@@ -334,7 +334,7 @@ def test_our_own_failing_store_is_no_refusal(tmp_path: Path, monkeypatch: pytest
     def fail(url: str) -> None:
         raise store.StoreError(f"{url}: the disk is full")
 
-    monkeypatch.setattr(store, "create", fail)
+    monkeypatch.setattr(store, "open_write", fail)
     with pytest.raises(store.StoreError, match="disk is full"):
         run(zipped(tmp_path / "src", FILES, SPLITS), tmp_path / "dst")
 
@@ -359,11 +359,11 @@ def test_a_release_without_zips_names_where_they_were_looked_for(tmp_path: Path)
 @pytest.mark.parametrize(
     ("effort", "word"),
     [
-        (Effort(0, 2**24), "threads=0: want 1"),
-        (Effort(1, 2**20 - 1), "unzip_memory=1048575: want at least 1048576 bytes"),
+        (Limits(0, 2**24), "threads=0: want 1"),
+        (Limits(1, 2**20 - 1), "unzip_memory=1048575: want at least 1048576 bytes"),
     ],
 )
-def test_effort_must_be_possible(tmp_path: Path, effort: Effort, word: str) -> None:
+def test_effort_must_be_possible(tmp_path: Path, effort: Limits, word: str) -> None:
     with pytest.raises(UsageError, match=word):
         unzip.unzip(str(tmp_path), str(tmp_path), effort, lambda progress: None)
 
@@ -371,23 +371,23 @@ def test_effort_must_be_possible(tmp_path: Path, effort: Effort, word: str) -> N
 @pytest.mark.parametrize(
     ("effort", "share"),
     [
-        (Effort(1, 2**20), (1, 2**18)),
-        (Effort(64, 2**20), (1, 2**18)),
-        (Effort(64, 2**22 - 1), (3, 349_525)),
-        (Effort(4, 2**24), (4, 2**20)),
-        (Effort(2, 2**40), (2, 2**23)),
+        (Limits(1, 2**20), (1, 2**18)),
+        (Limits(64, 2**20), (1, 2**18)),
+        (Limits(64, 2**22 - 1), (3, 349_525)),
+        (Limits(4, 2**24), (4, 2**20)),
+        (Limits(2, 2**40), (2, 2**23)),
     ],
 )
-def test_threads_share_the_memory(effort: Effort, share: tuple[int, int]) -> None:
+def test_threads_share_the_memory(effort: Limits, share: tuple[int, int]) -> None:
     """(2**22 - 1) // (4 * 2**18) = 3 threads of 4 blocks of (2**22 - 1) // 12 bytes."""
     assert unzip._share(effort, remote=False) == share
 
 
 def test_a_remote_target_asks_for_room_to_put_objects(tmp_path: Path) -> None:
     least = unzip.PUT
-    assert unzip._share(Effort(1, least), remote=True) == (1, 2**23)
+    assert unzip._share(Limits(1, least), remote=True) == (1, 2**23)
     with pytest.raises(UsageError, match=f"unzip_memory={least - 1}: want at least {least} bytes"):
-        unzip.unzip(str(tmp_path), "memory://unzip-least", Effort(1, least - 1), lambda progress: None)
+        unzip.unzip(str(tmp_path), "memory://unzip-least", Limits(1, least - 1), lambda progress: None)
 
 
 def test_a_budget_is_never_overdrawn_and_everybody_gets_a_turn() -> None:
@@ -408,9 +408,9 @@ def test_leftovers_of_a_killed_run_are_swept_at_the_root_too(tmp_path: Path) -> 
     folder = (dst / FILES[0].path).parent
     folder.mkdir(parents=True)
     for place in (dst, folder):
-        (place / f".x.1.2{local.LEFTOVER}").write_bytes(b"half")
+        (place / f".x.1.2{local.PARTIAL_SUFFIX}").write_bytes(b"half")
     run(src, dst)
-    assert not list(dst.rglob(f"*{local.LEFTOVER}"))
+    assert not list(dst.rglob(f"*{local.PARTIAL_SUFFIX}"))
 
 
 # Large releases ------------------------------------------------------------------------------------------
@@ -431,9 +431,9 @@ def large(root: Path, members: int, size: int) -> dict[str, bytes]:
     return files
 
 
-@pytest.mark.parametrize("effort", [Effort(1, 2**20), Effort(4, 2**22), Effort(16, 2**22)])
+@pytest.mark.parametrize("effort", [Limits(1, 2**20), Limits(4, 2**22), Limits(16, 2**22)])
 def test_memory_is_bounded_by_a_number_of_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, effort: Effort
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, effort: Limits
 ) -> None:
     """All that Python allocates while 24 MB in members of 4 MB pass through, by Python's own count."""
     files = large(tmp_path / "src", 6, 4_000_000)
@@ -471,7 +471,7 @@ def test_bytes_from_the_store_are_bounded(
 
     honest = store.read_range
     monkeypatch.setattr(store, "read_range", read_range)
-    unzip.unzip(str(tmp_path / "src"), str(tmp_path / "dst"), Effort(threads, 2**21), lambda progress: None)
+    unzip.unzip(str(tmp_path / "src"), str(tmp_path / "dst"), Limits(threads, 2**21), lambda progress: None)
     assert 0 < most <= 2**21
 
 
@@ -507,7 +507,7 @@ def dying(act):
     return step
 for name in ("replace", "fsync"):
     setattr(os, name, dying(getattr(os, name)))
-unzip.unzip(src, dst, unzip.Effort(2, 2**22), lambda progress: None)
+unzip.unzip(src, dst, unzip.Limits(2, 2**22), lambda progress: None)
 """
 
 
@@ -531,14 +531,14 @@ def test_a_run_that_is_killed_goes_on_where_its_journal_ends(tmp_path: Path) -> 
     assert set(stamps) <= set(report.skipped)
     assert {p: (dst / p).read_bytes() for p in files} == files
     assert files_under(dst) == {*files, "manifest.tsv"}
-    assert not list(dst.rglob(f"*{local.LEFTOVER}"))
+    assert not list(dst.rglob(f"*{local.PARTIAL_SUFFIX}"))
 
 
 def test_a_failing_store_leaves_a_journal_of_what_was_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = large(tmp_path / "src", 6, 1000)
-    honest, left = store.create, [3]
+    honest, left = store.open_write, [3]
 
     def create(url: str) -> Iterator[BinaryIO]:
         if url.endswith(".dcm"):
@@ -547,10 +547,10 @@ def test_a_failing_store_leaves_a_journal_of_what_was_written(
                 raise store.StoreError("the network is gone")
         return honest(url)  # type: ignore[return-value]
 
-    monkeypatch.setattr(store, "create", create)
+    monkeypatch.setattr(store, "open_write", create)
     with pytest.raises(store.StoreError, match="network"):
         run(tmp_path / "src", tmp_path / "dst")
-    monkeypatch.setattr(store, "create", honest)
+    monkeypatch.setattr(store, "open_write", honest)
     report = run(tmp_path / "src", tmp_path / "dst")
     assert (len(report.skipped), len(report.written)) == (3, len(files) - 3)
 

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octshard.prep.release import zip_directory
-from octshard.prep.release.zip_directory import Place, RefusedMember
+from octshard.prep.release.zip_directory import RefusedMember, ZipEntry
 from octshard.storage import store
 from tests.support.made_release import Part, zip_bytes
 
 PARTS = [Part("a/one.dcm", b"one " * 100), Part("a/two.dcm", bytes(range(256)), method=0)]
 
 
-def listed(data: bytes) -> tuple[list[Place], list[RefusedMember]]:
+def listed(data: bytes) -> tuple[list[ZipEntry], list[RefusedMember]]:
     url = f"memory://{uuid.uuid4().hex}/x.zip"
     store.write(url, data)
     try:
@@ -48,9 +48,9 @@ def facts(data: bytes) -> list[tuple[Any, ...]]:
         ]
 
 
-def place(**changes: Any) -> Place:
+def place(**changes: Any) -> ZipEntry:
     truth = {"offset": 0, "compressed": 10, "size": 10, "crc32": 0, "method": 8, "limit": 1000}
-    return Place("x.zip", **{"name": "a", **truth, **changes})
+    return ZipEntry("x.zip", **{"name": "a", **truth, **changes})
 
 
 @pytest.mark.parametrize("wide", [False, True])

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from octshard.errors import UsageError
 from octshard.prep.release import zip_directory, zip_source
 from octshard.prep.release.aireadi import read_release
-from octshard.prep.release.zip_directory import Damaged, Place
+from octshard.prep.release.zip_directory import DamagedZip, ZipEntry
 from octshard.rng import rng_for
 from octshard.storage import store
 from tests.support.made_release import Part, changed, sound, unpacked, zip_bytes, zipped
@@ -37,11 +37,11 @@ LONG = {"packed": 4, "size": 4}
 
 
 @pytest.fixture
-def put() -> Iterator[Callable[[bytes], list[Place]]]:
+def put() -> Iterator[Callable[[bytes], list[ZipEntry]]]:
     """Puts a ZIP into a store, gives its members."""
     urls = []
 
-    def put_(data: bytes) -> list[Place]:
+    def put_(data: bytes) -> list[ZipEntry]:
         urls.append(f"memory://{uuid.uuid4().hex}/x.zip")
         store.write(urls[-1], data)
         return zip_directory.read(urls[-1])[0]
@@ -65,14 +65,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return found
 
 
-Put = Callable[[bytes], list[Place]]
+Put = Callable[[bytes], list[ZipEntry]]
 
 
-def reason(place: Place) -> str:
+def reason(place: ZipEntry) -> str:
     """Why a member is damaged, read whole and read in small pieces."""
     found = []
     for block in (zip_source.READ, 1000):
-        with pytest.raises(Damaged) as caught:
+        with pytest.raises(DamagedZip) as caught:
             for _ in zip_source.chunks(place, block):
                 pass
         found.append(str(caught.value.args[2]))
@@ -222,12 +222,12 @@ def test_a_bomb_that_lies_about_its_size_stops_at_once(put: Put, asked: list[tup
     packed = engine.compress(bytes(10_000_000)) + engine.flush()
     place = put(zip_bytes([Part("a", bytes(100), packed=packed)]))[0]
     pieces = zip_source.chunks(place, 2**20)
-    with pytest.raises(Damaged, match="more than the 100 bytes"):
+    with pytest.raises(DamagedZip, match="more than the 100 bytes"):
         next(pieces)
 
 
 def test_damage_travels_between_processes() -> None:
-    damage = Damaged("x.zip", "a\nb", "why")
+    damage = DamagedZip("x.zip", "a\nb", "why")
     assert str(pickle.loads(pickle.dumps(damage))) == str(damage) == "x.zip:a?b: why"
 
 
@@ -252,7 +252,7 @@ def test_whatever_bytes_flip_a_member_is_right_or_refused(seed: int) -> None:
         for place in zip_directory.read(url)[0]:
             try:
                 got = zip_source.read(place)
-            except Damaged:
+            except DamagedZip:
                 continue
             assert zlib.crc32(got) == place.crc32
             assert len(got) == place.size

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from octshard.dataset import shard, tables
-from octshard.dataset.tables import Row, ShardInfo
+from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.errors import OctshardError, UsageError
 from octshard.prep.build import shard_writer
 from octshard.prep.refusals import FLAG_MEANS, REASON_MEANS, REASONS
@@ -39,9 +39,9 @@ def voxels(number: int) -> np.ndarray:
     return np.sort(noise, axis=1)
 
 
-def scan(number: int, device: str = TRITON, **changes: object) -> Row:
+def scan(number: int, device: str = TRITON, **changes: object) -> SampleRow:
     """The row of a stored volume, before it is packed: 2.7 x 0.8 x 0.4 mm of 27 x 200 x 40 voxels."""
-    row = Row(
+    row = SampleRow(
         key=f"{number}-{device}", participant=str(1000 + number), device=device, manufacturer="Topcon",
         model="Triton", protocol="3d_macula", region="Macula", eye="L", split="train",
         source=f"oct/{number}.dcm", source_bytes=216_000, transfer_syntax="1.2", frames=27, rows=200, cols=40,
@@ -50,12 +50,12 @@ def scan(number: int, device: str = TRITON, **changes: object) -> Row:
     return dataclasses.replace(row, **changes)  # type: ignore[arg-type]
 
 
-def refused(number: int, reason: str, device: str = TRITON, **changes: object) -> Row:
+def refused(number: int, reason: str, device: str = TRITON, **changes: object) -> SampleRow:
     row = scan(number, device, status="refused", reason=reason, detail=f"seen {number}")
     return dataclasses.replace(row, **changes)  # type: ignore[arg-type]
 
 
-def dataset(folder: str, rows: list[Row], device: str = TRITON) -> list[Row]:
+def dataset(folder: str, rows: list[SampleRow], device: str = TRITON) -> list[SampleRow]:
     """Writes a dataset folder that holds `rows` in one tar; returns them as its table has them."""
     made, slices, at = [], [], 0
     for number, row in enumerate(rows):
@@ -72,7 +72,7 @@ def dataset(folder: str, rows: list[Row], device: str = TRITON) -> list[Row]:
         made.append(row)
     infos = []
     if slices:
-        with store.create(store.join(folder, "train-000000.tar")) as file:
+        with store.open_write(store.join(folder, "train-000000.tar")) as file:
             sums = shard.write(file, slices)
         infos = [ShardInfo("train-000000.tar", device, "train", len(slices), sums.bytes, sums.sha256)]
     tables.write_rows(store.join(folder, tables.SAMPLES), made)
@@ -226,7 +226,7 @@ def test_pictures_are_of_the_stored_voxels_and_to_scale(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [[refused(1, "truncated")], []], ids=["all refused", "no row"])
-def test_a_dataset_without_a_volume_has_a_page(tmp_path: Path, rows: list[Row]) -> None:
+def test_a_dataset_without_a_volume_has_a_page(tmp_path: Path, rows: list[SampleRow]) -> None:
     dataset(str(tmp_path), rows)
     text = written(str(tmp_path))
     assert "nothing to see" in text

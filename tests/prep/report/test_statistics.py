@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from octshard.dataset.splits import crossing
-from octshard.dataset.tables import Row
-from octshard.prep.report.statistics import EXAMPLES, Tally, causes, compression, forms, tally
+from octshard.dataset.splits import split_overlaps
+from octshard.dataset.tables import SampleRow
+from octshard.prep.report.statistics import EXAMPLES, GroupCounts, causes, compression, forms, group_counts
 
-OK = Row(
+OK = SampleRow(
     "k1", "p1", "d1", "", "", "cube", "Macula", "L", "train", "b.dcm", source_bytes=100,
     frames=4, rows=5, cols=6, spacing_in=(0.1, 0.00399, 0.01), shape_out=(2, 3, 4),
     spacing_out=(0.2, 0.00601, 0.015), nbytes=12,
@@ -23,9 +23,11 @@ def test_a_tally_counts_people_and_bytes_of_what_is_stored_only() -> None:
         dataclasses.replace(OK, participant="p2", source_bytes=None),
         BAD,
     ]
-    assert tally(rows, lambda row: (row.device, row.split)) == [Tally(("d1", "train"), 4, 3, 2, 200, 44)]
-    assert tally(rows[3:], lambda row: (row.split,)) == [Tally(("train",), 1, 0, 0, 0, 0)]
-    assert tally([], lambda row: (row.split,)) == []
+    assert group_counts(rows, lambda row: (row.device, row.split)) == [
+        GroupCounts(("d1", "train"), 4, 3, 2, 200, 44)
+    ]
+    assert group_counts(rows[3:], lambda row: (row.split,)) == [GroupCounts(("train",), 1, 0, 0, 0, 0)]
+    assert group_counts([], lambda row: (row.split,)) == []
 
 
 def test_causes_come_by_frequency_with_the_first_paths() -> None:
@@ -50,8 +52,8 @@ def test_forms_name_the_most_frequent_shape_and_its_rivals() -> None:
 
 
 def test_a_person_in_two_splits_crosses_even_by_a_refused_file() -> None:
-    assert crossing([OK, BAD]) == {}
-    assert crossing([OK, dataclasses.replace(BAD, split="test")]) == {"p1": ("test", "train")}
+    assert split_overlaps([OK, BAD]) == {}
+    assert split_overlaps([OK, dataclasses.replace(BAD, split="test")]) == {"p1": ("test", "train")}
 
 
 def test_compression_is_voxels_by_stored_bytes() -> None:

@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from octshard.dataset.tables import Row
+from octshard.dataset.tables import SampleRow
 from octshard.prep.report import thumbnails
 from octshard.rng import rng_for
 
 
-def row(number: int, **changes: object) -> Row:
-    made = Row(
+def row(number: int, **changes: object) -> SampleRow:
+    made = SampleRow(
         f"k{number}", "p", "d", "", "", "often", "", "L", "train", "s",
         shape_out=(6, 8, 10), spacing_out=(0.5, 0.25, 0.1),
     )  # fmt: skip

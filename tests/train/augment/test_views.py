@@ -140,7 +140,7 @@ def test_plain_is_the_target_view_without_flips() -> None:
     voxels, mean, std, valid = batch([SHAPE, (3, 4, 5)])
     drawn = views.draw(ViewConfig(flip_d=0, flip_w=0, zoom=0, shift=0, tilt=0), 0, [0, 0], ["a", "b"])
     assert torch.equal(
-        normalize.plain(voxels, mean, std, valid), views.apply(voxels, mean, std, valid, drawn)[1]
+        normalize.normalize(voxels, mean, std, valid), views.apply(voxels, mean, std, valid, drawn)[1]
     )
 
 
@@ -244,7 +244,7 @@ def test_nothing_asked_for_is_nothing_done() -> None:
     assert still.affine is None
     voxels, mean, std, valid = batch([SHAPE, (3, 4, 5)])
     context, target = views.apply(voxels, mean, std, valid, still)
-    assert torch.equal(target, normalize.plain(voxels, mean, std, valid))
+    assert torch.equal(target, normalize.normalize(voxels, mean, std, valid))
     torch.testing.assert_close(context, target, atol=1e-5, rtol=1e-5)
 
 
@@ -255,7 +255,7 @@ def test_apply_leaves_its_inputs_alone() -> None:
         values = [either, mean, std, valid, *tensors(drawn)]
         before = [value.clone() for value in values]
         views.apply(either, mean, std, valid, drawn)
-        normalize.plain(either, mean, std, valid)
+        normalize.normalize(either, mean, std, valid)
         assert all(torch.equal(one, two) for one, two in zip(before, values, strict=True))
 
 

@@ -36,7 +36,7 @@ def test_spread_is_the_mean_standard_deviation() -> None:
 @pytest.mark.parametrize(("batch", "tokens", "rows"), [(2, 5, 10), (16, 3686, 1024), (3, 700, 3 * 341)])
 def test_the_sample_takes_tokens_evenly_from_each_volume(batch: int, tokens: int, rows: int) -> None:
     z_BTF = torch.arange(batch * tokens).reshape(batch, tokens, 1).expand(-1, -1, 4)
-    found = collapse.sample(z_BTF)
+    found = collapse.subsample_tokens(z_BTF)
     assert found.shape == (rows, 4)
     assert found.dtype == torch.float32
     assert len(found[:, 0].unique()) == rows

@@ -27,8 +27,8 @@ GOLDEN = Path(__file__).parent / "golden" / "jepa_step.json"
 SIZE, PATCH = (4, 12, 16), (2, 4, 4)
 EXTENTS = [list(SIZE), [4, 8, 16]]
 EITHER = pytest.mark.parametrize("objective", jepa.OBJECTIVES)
-# With rope the hidden tokens of `seed` are all but equal at the start, and BatchNorm blows up their rounding.
-STEADY = {"vjepa2": "rope", "seed": "sincos"}
+# With rope the hidden tokens of `byol` are all but equal at the start, and BatchNorm blows up their rounding.
+STEADY = {"vjepa2": "rope", "byol": "sincos"}
 BOTH_POSITIONS = pytest.mark.parametrize("kind", ["rope", "sincos"])
 
 
@@ -61,7 +61,7 @@ def inputs(
     context, target = views.apply(
         voxels, torch.tensor([127.0, 120.0]), torch.tensor([70.0, 75.0]), valid_B3, drawn
     )
-    chosen = masks.draw(cfg, masks.plan(cfg), valid_B3, cfg.run.seed, [0, 0], keys)
+    chosen = masks.draw(cfg, masks.token_counts(cfg), valid_B3, cfg.run.seed, [0, 0], keys)
     return context, target, chosen, valid_B3
 
 
@@ -161,7 +161,7 @@ def test_the_loss_is_the_mean_over_mask_sets_of_prediction_against_all_token_tar
     model, (context, target, chosen, valid_B3) = jepa.build(cfg), inputs(cfg)
     out = model(context, target, chosen, valid_B3)
     h_BNF = model.target_encoder(target)
-    loss = {"vjepa2": jepa.normed_l1, "seed": jepa.normalised_mse}[objective]
+    loss = {"vjepa2": jepa.normed_l1, "byol": jepa.normalised_mse}[objective]
     for i, one in enumerate(chosen):
         wanted = torch.stack([h_BNF[b, one.target_BT[b]] for b in range(2)])
         torch.testing.assert_close(out.losses_S[i], loss(model.predict(context, one, i), wanted))
@@ -187,7 +187,7 @@ def test_weights_follow_from_the_seed_and_leave_the_global_generator_alone() -> 
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("objective.name", "vjepa3", "objective.name: found 'vjepa3', want one of vjepa2, seed"),
+        ("objective.name", "vjepa3", "objective.name: found 'vjepa3', want one of vjepa2, byol"),
         ("model.position", "learned", "want one of rope, sincos"),
         ("model.heads", 5, "model.width 24: want a multiple of model.heads 5"),
         ("predictor.heads", 3, "predictor.width 16: want a multiple of predictor.heads 3"),
@@ -270,7 +270,7 @@ def on_xla() -> None:
                 np.random.default_rng(step).integers(0, 256, (2, *SIZE)).astype(np.uint8)
             )
             drawn = views.draw(cfg.views, 0, [0, 0], keys)
-            chosen = masks.draw(cfg, masks.plan(cfg), valid_B3, 0, [0, 0], keys)
+            chosen = masks.draw(cfg, masks.token_counts(cfg), valid_B3, 0, [0, 0], keys)
             moments = torch.tensor([127.0, 120.0]), torch.tensor([70.0, 75.0])
             losses = []
             for model in (here, there):

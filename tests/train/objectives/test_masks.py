@@ -23,7 +23,7 @@ def config(*sets: MaskSet) -> TrainConfig:
 
 def drawn(cfg: TrainConfig, extents: list[list[int]], epoch: int = 0, seed: int = 0) -> list[masks.Masks]:
     keys = [f"key-{i}" for i in range(len(extents))]
-    return masks.draw(cfg, masks.plan(cfg), torch.tensor(extents), seed, [epoch] * len(keys), keys)
+    return masks.draw(cfg, masks.token_counts(cfg), torch.tensor(extents), seed, [epoch] * len(keys), keys)
 
 
 def inside(extent: list[int]) -> set[int]:
@@ -59,7 +59,7 @@ def cases(draw: st.DrawFn) -> tuple[MaskSet, list[int], int]:
 def test_every_promise_of_a_mask(case: tuple[MaskSet, list[int], int]) -> None:
     mask_set, extent, seed = case
     cfg = config(mask_set)
-    ((K, T),) = ((one.K, one.T) for one in masks.plan(cfg))
+    ((K, T),) = ((one.K, one.T) for one in masks.token_counts(cfg))
     if len(inside(extent)) < K + T:
         with pytest.raises(OctshardError, match=r"key-0: \d+ valid tokens"):
             drawn(cfg, [extent], seed=seed)
@@ -79,7 +79,7 @@ def test_every_promise_of_a_mask(case: tuple[MaskSet, list[int], int]) -> None:
 def test_a_samples_masks_do_not_depend_on_its_batch(order: list[int], epoch: int) -> None:
     cfg = config(MaskSet(context=30, target=50), MaskSet(kind="cubes", context=30, target=50))
     extents = torch.tensor([FULL, [6, 24, 32], [8, 20, 31], [7, 24, 27]])
-    keys, plan = ["a", "b", "c", "d"], masks.plan(cfg)
+    keys, plan = ["a", "b", "c", "d"], masks.token_counts(cfg)
     together = masks.draw(cfg, plan, extents, 3, [epoch] * 4, keys)
     shuffled = masks.draw(cfg, plan, extents[order], 3, [epoch] * 4, [keys[i] for i in order])
     alone = masks.draw(cfg, plan, extents[:1], 3, [epoch], keys[:1])
@@ -91,7 +91,7 @@ def test_a_samples_masks_do_not_depend_on_its_batch(order: list[int], epoch: int
 
 def test_seed_epoch_key_and_set_each_change_the_masks() -> None:
     cfg = config(MaskSet(), MaskSet())
-    plan, extent = masks.plan(cfg), torch.tensor([FULL])
+    plan, extent = masks.token_counts(cfg), torch.tensor([FULL])
     first, second = masks.draw(cfg, plan, extent, 0, [0], ["a"])
     others = [
         masks.draw(cfg, plan, extent, *named)[0]
@@ -124,7 +124,9 @@ def test_no_depth_is_favoured(mask_set: MaskSet) -> None:
 @pytest.mark.parametrize("aspect", [0.75, 1.5])
 def test_one_block_is_a_rectangle_through_the_depth(aspect: float) -> None:
     one = MaskSet(blocks=1, scale=0.15, aspect=[aspect, aspect])
-    hidden_DHW = masks._blocks(one, masks.Room(1, 16 * 24 * 24 - 1), (16, 24, 24), np.random.default_rng(0))
+    hidden_DHW = masks._blocks(
+        one, masks.HiddenRange(1, 16 * 24 * 24 - 1), (16, 24, 24), np.random.default_rng(0)
+    )
     assert (hidden_DHW == hidden_DHW[0]).all()
     rows, columns = np.nonzero(hidden_DHW[0].any(1))[0], np.nonzero(hidden_DHW[0].any(0))[0]
     tall, wide = np.ptp(rows) + 1, np.ptp(columns) + 1
@@ -145,7 +147,7 @@ def test_a_block_keeps_its_area_where_the_plane_is_low() -> None:
 @pytest.mark.parametrize(("context", "target"), [(150, 42), (2, 189), (96, 96), (97, 95)])
 def test_what_never_fits_is_made_to_fit_by_whole_columns(context: int, target: int) -> None:
     one = MaskSet(blocks=2, scale=0.3)
-    room = masks.Room(target, TOKENS - context)
+    room = masks.HiddenRange(target, TOKENS - context)
     for seed in range(20):
         hidden_DHW = masks._blocks(one, room, GRID, np.random.default_rng(seed))
         assert room.least <= hidden_DHW.sum() <= room.most
@@ -158,7 +160,7 @@ def test_cubes_hide_the_ratio_in_whole_cubes(ratio: float) -> None:
     one = MaskSet(kind="cubes", cube=[2, 3, 2], ratio=ratio)
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        hidden_DHW = masks._cubes(one, masks.Room(1, 12 * 12 * 12 - 1), (12, 12, 12), rng)
+        hidden_DHW = masks._cubes(one, masks.HiddenRange(1, 12 * 12 * 12 - 1), (12, 12, 12), rng)
         assert ratio * 1728 <= hidden_DHW.sum() < ratio * 1728 + 12
         again = np.random.default_rng(seed)
         starts = [int(again.integers(side)) for side in one.cube]
@@ -171,7 +173,7 @@ def test_cubes_hide_the_ratio_in_whole_cubes(ratio: float) -> None:
 
 def test_shares_are_of_the_whole_grid_and_counts_are_counts() -> None:
     cfg = config(MaskSet(context=0.25, target=100), MaskSet(context=1 / TOKENS, target=0.5))
-    assert masks.plan(cfg) == (masks.SetPlan(48, 100), masks.SetPlan(1, 96))
+    assert masks.token_counts(cfg) == (masks.TokenCounts(48, 100), masks.TokenCounts(1, 96))
     assert masks.needed_tokens(cfg) == 148
 
 
@@ -191,10 +193,10 @@ def test_shares_are_of_the_whole_grid_and_counts_are_counts() -> None:
 )
 def test_a_mask_set_that_makes_no_sense_is_refused(wrong: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError) as error:
-        masks.plan(config(MaskSet(**wrong)))  # type: ignore[arg-type]
+        masks.token_counts(config(MaskSet(**wrong)))  # type: ignore[arg-type]
     assert says in str(error.value)
 
 
 def test_no_mask_set_is_refused() -> None:
     with pytest.raises(UsageError, match="at least one mask set"):
-        masks.plan(config())
+        masks.token_counts(config())

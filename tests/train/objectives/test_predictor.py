@@ -71,10 +71,10 @@ def test_the_mlp_is_linear_batch_norm_relu_linear() -> None:
     model = MlpPredictor(config()).double()
     z_BTF = torch.from_numpy(np.random.default_rng(0).normal(3.0, 2.0, size=(2, 5, 24)))
     weights = {name: tensor.detach().numpy() for name, tensor in model.named_parameters()}
-    hidden = z_BTF.numpy().reshape(10, 24) @ weights["into.weight"].T + weights["into.bias"]
+    hidden = z_BTF.numpy().reshape(10, 24) @ weights["proj_in.weight"].T + weights["proj_in.bias"]
     normed = (hidden - hidden.mean(0)) / np.sqrt(hidden.var(0) + 1e-5)
     normed = normed * weights["norm.weight"] + weights["norm.bias"]
-    wanted = np.maximum(normed, 0) @ weights["back.weight"].T + weights["back.bias"]
+    wanted = np.maximum(normed, 0) @ weights["proj_out.weight"].T + weights["proj_out.bias"]
     found = model.float()(z_BTF.float())
     np.testing.assert_allclose(found.detach().numpy().reshape(10, 24), wanted, atol=1e-4)
     assert found.shape == (2, 5, 24)

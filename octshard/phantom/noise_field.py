@@ -30,7 +30,7 @@ class Lattice:
         return near * (1 - v) + far * v
 
 
-def grow(rng: np.random.Generator, fields: int, step_mm: float, smooth: tuple[float, float]) -> Lattice:
+def generate(rng: np.random.Generator, fields: int, step_mm: float, smooth: tuple[float, float]) -> Lattice:
     """K fields of unit variance; smooth: Gaussian widths in nodes laterally and in fields across them."""
     cols, rows = (round((high - low) / step_mm) + 2 for low, high in zip(LOW_MM, HIGH_MM, strict=True))
     values = rng.standard_normal((rows, cols, fields), dtype=np.float32)
