@@ -1,25 +1,21 @@
-"""One way to show progress: a rich bar on a terminal, plain lines elsewhere (logs, CI)."""
+"""Progress and log lines on a terminal: a rich bar with lines above it, plain lines elsewhere (logs, CI)."""
 
 import contextlib
+import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
-PLAIN_EVERY_S = 10.0  # at most one plain line so often
+PLAIN_EVERY_S = 10.0  # at most one plain line in so many seconds
 
-Advance = Callable[[int, int, str], None]  # (done, total, note); the total may become known later
+OnProgress = Callable[[int, int, str], None]  # (done, total, note); the total may become known later
+
+_console: Any = None  # the rich console of the bar that is shown now
 
 
-def shown(metrics: Mapping[str, Any]) -> str:
-    """The few metrics of training that a progress line has room for."""
-    names = {
-        "loss": "loss",
-        "val_loss": "val_loss",
-        "rank": "rank",
-        "volumes_per_s_per_device": "volumes/s/device",
-    }
-    return "  ".join(f"{text} {metrics[name]:.3g}" for name, text in names.items() if name in metrics)
+def no_progress(done: int, total: int, note: str) -> None:
+    """An OnProgress that shows nothing."""
 
 
 def duration(seconds: float) -> str:
@@ -30,14 +26,30 @@ def duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def progress(title: str) -> Iterator[Advance]:
-    """Gives `advance(done, total, note)`; the last state is always shown."""
-    with (_bar if sys.stderr.isatty() else _lines)(title) as advance:
-        yield advance
+def progress(title: str) -> Iterator[OnProgress]:
+    """Gives `on_progress(done, total, note)`; the last state is always shown."""
+    with (_bar if sys.stderr.isatty() else _lines)(title) as on_progress:
+        yield on_progress
+
+
+class StderrHandler(logging.Handler):
+    """Log records as lines on stderr: above the progress bar if one is shown, never into it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        return text if record.levelno <= logging.INFO else f"{record.levelname} {text}"
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record)
+        if _console is not None:
+            _console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
 
 
 @contextlib.contextmanager
-def _bar(title: str) -> Iterator[Advance]:
+def _bar(title: str) -> Iterator[OnProgress]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -48,23 +60,26 @@ def _bar(title: str) -> Iterator[Advance]:
         TimeRemainingColumn,
     )
 
+    global _console
     columns = (
         TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=None, note="")
-        yield lambda done, total, note: bar.update(task, completed=done, total=total, note=note)
+        _console = console
+        try:
+            yield lambda done, total, note: bar.update(task, completed=done, total=total, note=note)
+        finally:
+            _console = None
 
 
 @contextlib.contextmanager
-def _lines(title: str) -> Iterator[Advance]:
+def _lines(title: str) -> Iterator[OnProgress]:
     started, written_at = time.monotonic(), float("-inf")
     written = latest = ""
-    first, began = (
-        0,
-        started,
-    )  # what was done (by an earlier run, perhaps) when a job began, and when that was
+    first, began = 0, started  # done by an earlier run, perhaps, when a job began, and when that was
     now = (0, 0)  # (done, total)
 
     def write() -> None:
@@ -79,7 +94,7 @@ def _lines(title: str) -> Iterator[Advance]:
             return ""
         return f", about {duration(seconds * (total - done) / (done - first))} left"
 
-    def advance(done: int, total: int, note: str) -> None:
+    def on_progress(done: int, total: int, note: str) -> None:
         nonlocal latest, first, began, now
         if now == (0, 0) or done < now[0]:  # the next of several jobs counts anew
             first, began = done, time.monotonic()
@@ -89,7 +104,7 @@ def _lines(title: str) -> Iterator[Advance]:
             write()
 
     try:
-        yield advance
+        yield on_progress
     finally:
         if latest != written:
             write()

@@ -7,18 +7,18 @@ from octshard.errors import UsageError
 
 
 def cells(text: str) -> list[list[str]]:
-    return [cells for _, cells in tsv.parse(text, "t.tsv").lines]
+    return [cells for _, cells in tsv.parse(text, "t.tsv").rows]
 
 
 def test_heads_and_lines_keep_their_numbers() -> None:
     found = tsv.parse("\ufeff A \tb\n\n1\t2\n \t \n3\t4", "t.tsv")
-    assert found.heads == ("a", "b")
-    assert found.lines == ((3, ["1", "2"]), (5, ["3", "4"]))
+    assert found.columns == ("a", "b")
+    assert found.rows == ((3, ["1", "2"]), (5, ["3", "4"]))
 
 
 @pytest.mark.parametrize("text", ["", "\ufeff", "\n\n", '"'])
 def test_nothing_is_no_line(text: str) -> None:
-    assert tsv.parse(text, "t.tsv").lines == ()
+    assert tsv.parse(text, "t.tsv").rows == ()
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -52,7 +52,7 @@ def test_quotes_around_a_cell_go_and_others_stay() -> None:
 def test_a_quoted_tab_or_line_end_belongs_to_its_cell() -> None:
     text = 'a\tb\tc\n1\t"x\ty"\t2\n3\t"p\nq"\t4\n5\t6\t7\n'
     found = tsv.parse(text, "t.tsv")
-    assert found.lines == ((2, ["1", "x\ty", "2"]), (3, ["3", "p\nq", "4"]), (5, ["5", "6", "7"]))
+    assert found.rows == ((2, ["1", "x\ty", "2"]), (3, ["3", "p\nq", "4"]), (5, ["5", "6", "7"]))
 
 
 def test_open_quotes_never_swallow_a_line() -> None:

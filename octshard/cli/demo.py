@@ -1,15 +1,9 @@
 """`octshard demo` and `octshard phantom`: the whole road on made-up eyes."""
 
-from typing import TYPE_CHECKING
-
 import click
 
-from octshard.config.load import shipped_config
 from octshard.pool import worker_count
 from octshard.progress import progress
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()
@@ -26,9 +20,9 @@ def demo(out: str, participants: int, seed: int) -> None:
     from octshard.demo import run
     from octshard.phantom.release import ReleaseSpec
 
-    wanted = ReleaseSpec(participants=participants, seed=seed, scale=run.SCALE, defects=True)
-    report = run.run(out, wanted, lambda name: str(shipped_config(name)))
-    click.echo(f"report: {report}")
+    spec = ReleaseSpec(participants=participants, seed=seed, scale=run.SCALE, defects=True)
+    page = run.run(out, spec)
+    click.echo(f"report: {page}")
 
 
 @click.command()
@@ -53,9 +47,10 @@ def phantom(out: str, participants: int, seed: int, scale: float, defects: bool,
     """
     from octshard.phantom.release import ReleaseSpec, write_release
 
-    wanted = ReleaseSpec(participants=participants, seed=seed, scale=scale, defects=defects)
-    with progress("made-up eyes") as advance:
-        made = write_release(out, wanted, worker_count(workers), lambda done, total: advance(done, total, ""))
+    spec = ReleaseSpec(participants=participants, seed=seed, scale=scale, defects=defects)
+    with progress("made-up eyes") as on_progress:
+        summary = write_release(out, spec, worker_count(workers), on_progress)
     click.echo(
-        f"{out}: {made.volumes} scans of {made.participants} people, {made.bytes / 1e6:.1f} MB in ZIPs"
+        f"{out}: {summary.volumes} scans of {summary.participants} people, "
+        f"{summary.bytes / 1e6:.1f} MB in ZIPs"
     )

@@ -3,16 +3,19 @@
 Rooms are imported inside their command, so that `octshard --help` answers in a blink.
 """
 
+import logging
 import sys
 
 import click
 
 from octshard import __version__
+from octshard.cli.config import config
 from octshard.cli.demo import demo, phantom
 from octshard.cli.eval import evaluate
 from octshard.cli.prep import prep
 from octshard.cli.train import stream_check, train
 from octshard.errors import OctshardError, UsageError
+from octshard.progress import StderrHandler
 
 DEBUG = "--debug"
 
@@ -20,6 +23,7 @@ DEBUG = "--debug"
 def main() -> None:
     """The console script: runs a command and turns what it raises into one line and an exit code."""
     arguments = [word for word in sys.argv[1:] if word != DEBUG]
+    _show_log()
     try:
         cli.main(arguments, prog_name="octshard", standalone_mode=False)
     except click.ClickException as error:
@@ -33,6 +37,14 @@ def main() -> None:
         if DEBUG in sys.argv:
             raise
         sys.exit(_report(error))
+
+
+def _show_log() -> None:
+    """Lines of the logger `octshard` go to stderr, once."""
+    log = logging.getLogger("octshard")
+    log.setLevel(logging.INFO)
+    log.handlers = [handler for handler in log.handlers if not isinstance(handler, StderrHandler)]
+    log.addHandler(StderrHandler())
 
 
 def _report(error: Exception) -> int:
@@ -56,5 +68,5 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (demo, phantom, prep, train, stream_check, evaluate):
+for command in (demo, phantom, prep, train, stream_check, evaluate, config):
     cli.add_command(command)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from octshard.cli.completion import complete_setting, config_option
 from octshard.errors import OctshardError, UsageError
 from octshard.pool import worker_count
-from octshard.progress import Advance, progress
+from octshard.progress import progress
 
 if TYPE_CHECKING:
     from octshard.config.prep import PrepConfig
@@ -42,9 +43,14 @@ def _prep_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--workers", type=int, help="At work at once; 0 = one per core."),
         click.option(
-            "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a config value."
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            shell_complete=complete_setting("prep"),
+            help="Override a config value.",
         ),
-        click.option("--config", multiple=True, type=click.Path(), help="YAML file; may repeat."),
+        config_option("prep"),
         click.argument("dst", required=False),
         click.argument("src", required=False),
     ):
@@ -62,7 +68,7 @@ def unzip(**given: Any) -> None:
     Example:
       octshard prep unzip release dicom
     """
-    from octshard.prep.release.unzip import Limits, Progress
+    from octshard.prep.release.unzip import Limits
     from octshard.prep.release.unzip import unzip as run
 
     cfg = _prep_config(given)
@@ -70,12 +76,8 @@ def unzip(**given: Any) -> None:
         cfg.unzip_memory = given["memory"]
     if not cfg.src or not cfg.dst:
         raise UsageError(f"src={cfg.src!r}, dst={cfg.dst!r}: want both, the release root and where DICOMs go")
-    with progress("unzip") as advance:
-
-        def told(p: Progress) -> None:
-            advance(p.done, p.total, f"{p.bytes_done / 1e6:,.0f} of {p.bytes_total / 1e6:,.0f} MB")
-
-        report = run(cfg.src, cfg.dst, Limits(worker_count(cfg.workers), cfg.unzip_memory), told)
+    with progress("unzip") as on_progress:
+        report = run(cfg.src, cfg.dst, Limits(worker_count(cfg.workers), cfg.unzip_memory), on_progress)
     counts = {
         "written": report.written,
         "skipped, already there": report.skipped,
@@ -85,8 +87,8 @@ def unzip(**given: Any) -> None:
     }
     for name, items in counts.items():
         click.echo(f"{name:<30}{len(items):>9,}")
-    for found in report.refused:
-        click.echo(f"refused: {found.zip} {found.member}: {found.reason}")
+    for member in report.refused:
+        click.echo(f"refused: {member.zip} {member.member}: {member.reason}")
     for name in ("in the manifest, in no ZIP", "in a ZIP, not in the manifest"):
         for item in counts[name][:NAMED]:
             click.echo(f"{name}: {item}")
@@ -121,28 +123,19 @@ def shard(devices: Sequence[str], dry_run: bool, **given: Any) -> None:
     words = {name: given[name] for name in names if given[name] is not None}
     words |= {"from_zip": True} if given["from_zip"] else {}
     cfg = dataclasses.replace(_prep_config(given), **words)
-    noted: Callable[[str], None] = lambda line: click.echo(line, err=True)  # noqa: E731
     if dry_run:
-        with progress("dry run") as advance:
-            found = estimate.estimates(cfg, devices, advance, noted)
-        click.echo(estimate.text(found, cfg))
+        with progress("dry run") as on_progress:
+            estimates = estimate.estimates(cfg, devices, on_progress)
+        click.echo(estimate.text(estimates, cfg))
         return
-    with progress("shard") as advance:
-
-        def told(p: run.Progress) -> None:
-            rate = p.fresh / max(p.seconds, 1e-3)
-            note = f"{p.device}, {p.refused} refused, {rate:.1f} files/s"
-            advance(
-                p.stored + p.refused, p.total, f"{note}, {p.bytes_read / max(p.seconds, 1e-3) / 1e6:.0f} MB/s"
-            )
-
-        summaries = run.shard(cfg, devices, told, noted)
-    for made in summaries:
-        refused = ", ".join(f"{n} {reason}" for reason, n in sorted(made.refused.items())) or "none"
-        kept = f" ({made.kept} kept from an earlier run)" if made.kept else ""
+    with progress("shard") as on_progress:
+        summaries = run.shard(cfg, devices, on_progress)
+    for summary in summaries:
+        refused = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.refused.items())) or "none"
+        kept = f" ({summary.kept} kept from an earlier run)" if summary.kept else ""
         click.echo(
-            f"{made.folder}: {made.stored} volumes in {made.shards} shards{kept}, {made.bytes / 1e6:.1f} MB; "
-            f"refused: {refused}"
+            f"{summary.folder}: {summary.stored} volumes in {summary.shards} shards{kept}, "
+            f"{summary.bytes / 1e6:.1f} MB; refused: {refused}"
         )
 
 
@@ -163,20 +156,16 @@ def verify(shards: Sequence[str], deep: bool) -> None:
     folders = list(dict.fromkeys(folder for url in shards for folder in find(url).whole))
     count = 0
     for folder in folders:
-        with progress(f"verify {folder}") as advance:
-
-            def told(done: int, total: int, name: str, show: Advance = advance) -> None:
-                show(done // 2**20, total // 2**20, f"MiB, {name}")
-
-            findings = run(folder, deep, told)
+        with progress(f"verify {folder}") as on_progress:
+            findings = run(folder, deep, on_progress)
         count += len(findings)
-        for found in findings:
-            click.echo(f"{folder}: {found.shard} {found.key}: {found.what}")
+        for finding in findings:
+            click.echo(f"{folder}: {finding.shard} {finding.key}: {finding.what}")
         if not findings:
             click.echo(f"{folder}: whole")
-    for found in across(folders):
+    for finding in across(folders):
         count += 1
-        click.echo(found.what)
+        click.echo(finding.what)
     if count:
         raise OctshardError(f"{count} findings; build the folders named above again with octshard prep shard")
 
@@ -194,6 +183,6 @@ def report(shards: str, out: str, seed: int) -> None:
     """
     from octshard.prep.report.page import write
 
-    with progress("report") as advance:
-        page = write(shards, out, seed, advance)
+    with progress("report") as on_progress:
+        page = write(shards, out, seed, on_progress)
     click.echo(f"page: {page}")

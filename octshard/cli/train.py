@@ -1,39 +1,37 @@
 """`octshard train` and `octshard stream-check`."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
-from octshard.progress import progress, shown
-
-if TYPE_CHECKING:
-    pass
+from octshard.cli.completion import complete_setting, config_option
+from octshard.progress import progress
 
 
 @click.command()
-@click.option("--config", multiple=True, required=True, type=click.Path(), help="YAML file; may repeat.")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@config_option("train", required=True)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting("train"))
 def train(config: Sequence[str], overrides: Sequence[str]) -> None:
     """V-JEPA 2 pretraining; goes on by itself where run.out was left.
 
     \b
     Example:
-      octshard train --config configs/smoke_test.yaml data.shards='[shards/topcon_triton]' run.out=runs/smoke
+      octshard train --config smoke_test data.shards=shards/topcon_triton run.out=runs/smoke
     """
     from octshard.config.load import load
     from octshard.config.train import TrainConfig
+
+    cfg = load(TrainConfig, config, overrides)  # before torch is imported: a wrong key is told at once
     from octshard.train.loop import train as run
 
-    cfg = load(TrainConfig, config, overrides)
-    with progress("train") as advance:
-        outcome = run(cfg, lambda line: click.echo(line, err=True), lambda i, n, m: advance(i, n, shown(m)))
+    with progress("train") as on_progress:
+        outcome = run(cfg, on_progress)
     if not outcome.stopped:
         click.echo(f"{cfg.run.out}: {outcome.step} steps, {outcome.samples_seen} samples")
 
 
 @click.command("stream-check")
-@click.option("--config", multiple=True, required=True, type=click.Path(), help="YAML file; may repeat.")
+@config_option("train", required=True)
 @click.option(
     "--readers",
     type=click.IntRange(1),
@@ -48,7 +46,7 @@ def train(config: Sequence[str], overrides: Sequence[str]) -> None:
     help="Accelerators of all of them together; 0 = as many as here.",
 )
 @click.option("--seconds", default=5.0, show_default=True, help="For each stage; 0 = simulate only.")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting("train"))
 def stream_check(
     config: Sequence[str], readers: int, devices: int, seconds: float, overrides: Sequence[str]
 ) -> None:
@@ -56,13 +54,13 @@ def stream_check(
 
     \b
     Example:
-      octshard stream-check --config configs/pretrain_vjepa_multi_domain.yaml --readers 4 --devices 16 \\
-        data.shards='[shards/topcon_triton,shards/zeiss_cirrus]'
+      octshard stream-check --config pretrain_vjepa_multi_domain --readers 4 --devices 16 data.shards=shards
     """
     from octshard.config.load import load
     from octshard.config.train import TrainConfig
-    from octshard.train.stream_check import lines
 
     cfg = load(TrainConfig, config, overrides)
+    from octshard.train.stream_check import lines
+
     for line in lines(cfg, readers, devices, seconds):
         click.echo(line)

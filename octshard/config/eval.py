@@ -2,21 +2,28 @@
 
 from dataclasses import dataclass
 
-from octshard.config.fields import several, speed
+from octshard.config.fields import field
 
 
 @dataclass
 class ProbeConfig:
     """`octshard eval linear-probe`."""
 
-    checkpoint: str = ""  # a checkpoint file, or a run folder (its last checkpoint)
-    shards: list[str] = several()  # dataset folders with train, val and test samples
-    participants: str = ""  # participants.tsv: where labels come from
-    label: str = "study_group"  # a column of it
-    out: str = "runs/probe"  # probe.json, probe.html, cached features
-    regularisation: list[float] = several(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # C; chosen on val
-    bootstrap: int = 1000  # resamples of participants behind each interval
-    shuffles: int = 20  # random deals of the labels behind the shuffled-label control
-    seed: int = 0
-    batch: int = speed(8)
-    device: str = speed("auto")
+    checkpoint: str = field("", "a checkpoint file, or a run folder (its last checkpoint)")
+    shards: list[str] = field([], "dataset folders with train, val and test samples, or folders of them")
+    participants: str = field("", "participants.tsv, where labels come from")
+    label: str = field("study_group", "a column of it")
+    out: str = field("runs/probe", "folder of probe.json, probe.html and cached features")
+    regularisation: list[float] = field(
+        [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0],
+        "values of C, the inverse strength; the best on val is chosen",
+        above=0,
+        least_length=1,
+    )
+    bootstrap: int = field(1000, "resamples of participants behind each interval", least=1)
+    shuffles: int = field(20, "random deals of the labels behind the shuffled-label control", least=1)
+    seed: int = field(0, "of resamples, deals and the random encoder")
+    batch: int = field(8, "volumes per forward pass", unit="samples", least=1, speed=True)
+    device: str = field(
+        "auto", "as run.device of octshard train", choices=("auto", "cpu", "cuda", "xla"), speed=True
+    )

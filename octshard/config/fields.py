@@ -1,28 +1,153 @@
-"""FIELDS"""
+"""What a setting is: its default, meaning, unit and bounds beside each other, and what follows from them.
+
+A setting made with `speed=True` changes how fast a run goes or where it lies, never its result: it stays out
+of the digest and may differ on resume.
+"""
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import field
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, get_type_hints
 
+from octshard.errors import UsageError
 
-def speed(default: Any) -> Any:
-    """A field that changes the speed or the place of a run, not its result."""
+INDENT = "."  # joins the names of a dotted key
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value may be. Bounds and choices hold for every element of a list."""
+
+    doc: str
+    unit: str = ""
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf  # as least, but itself not allowed
+    below: float = math.inf
+    choices: tuple[str, ...] = ()
+    length: int | None = None  # of a list
+    least_length: int = 0
+    speed: bool = False
+
+    def problem(self, value: Any) -> str:
+        """What is wanted instead of `value`, or nothing if it may stand."""
+        if value is None:
+            return ""
+        values = value if isinstance(value, list) else [value]
+        few = len(values) != self.length if self.length is not None else len(values) < self.least_length
+        return f"want {self.bounds()}" if few or not all(map(self._allows, values)) else ""
+
+    def _allows(self, value: Any) -> bool:
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return True
+        return self.least <= value <= self.most and self.above < value < self.below
+
+    def bounds(self) -> str:
+        """The rule in words, such as `3 numbers, at least 1`; empty if any value of the type will do."""
+        if self.length is not None:
+            number = {2: "two numbers", 3: "three numbers"}.get(self.length, f"{self.length} numbers")
+            parts = [f"{number}, each {self._range()}" if self._range() else number]
+        elif self.least_length:
+            parts = [f"at least {self.least_length}" + (f", each {self._range()}" if self._range() else "")]
+        else:
+            parts = [self._range()]
+        return parts[0]
+
+    def _range(self) -> str:
+        if self.choices:
+            *others, last = self.choices
+            return f"{', '.join(others)} or {last}" if others else last
+        low = f"at least {self.least:g}" if self.least > -math.inf else ""
+        low = f"more than {self.above:g}" if self.above > -math.inf else low
+        high = f"at most {self.most:g}" if self.most < math.inf else ""
+        high = f"less than {self.below:g}" if self.below < math.inf else high
+        if self.least > -math.inf and self.most < math.inf:
+            return f"{self.least:g} to {self.most:g}"
+        return " and ".join(bound for bound in (low, high) if bound)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One dotted key of a config class, as `octshard config` lists it."""
+
+    key: str
+    type: str
+    default: Any
+    rule: Rule
+
+
+def field(default: Any, doc: str, **rule: Any) -> Any:
+    """A dataclass field with a default, a meaning and a `Rule`; a list default is copied."""
+    metadata = {"rule": Rule(doc, **rule)}
     if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata={"speed": True})
-    return field(default=default, metadata={"speed": True})
+        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
-def several(*values: Any) -> Any:
-    """A list-valued default."""
-    return field(default_factory=lambda: list(values))
+def group(kind: type, doc: str = "") -> Any:
+    """A field that holds another config class."""
+    return dataclasses.field(default_factory=kind, metadata={"rule": Rule(doc)})
+
+
+def check(cfg: Any) -> None:
+    """UsageError names the first value of `cfg` that its rule does not allow: key, value, what is wanted."""
+    for key, value, rule in _ruled(cfg, ""):
+        if problem := rule.problem(value):
+            shown = list(value) if isinstance(value, list) else value
+            raise UsageError(f"{key}={shown}: {problem}")
+
+
+def settings(kind: type, prefix: str = "") -> Iterator[Setting]:
+    """Every setting of a config class, groups flattened; of a list of groups the keys of one element."""
+    hints = get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        hint, key = hints[item.name], prefix + item.name
+        inner = element_class(hint)
+        if dataclasses.is_dataclass(hint):
+            yield from settings(hint, key + INDENT)  # type: ignore[arg-type]
+        elif inner is not None:
+            yield from settings(inner, f"{key}[i]{INDENT}")
+        else:
+            make: Any = item.default_factory
+            default = make() if item.default is dataclasses.MISSING else item.default
+            yield Setting(key, type_name(hint), default, rule_of(item))
+
+
+def type_name(hint: Any) -> str:
+    """A type in words: whole number, number, text, true or false, list of ..."""
+    names = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+    if hint in names:
+        return names[hint]
+    arguments: Sequence[Any] = getattr(hint, "__args__", ())
+    if getattr(hint, "__origin__", None) is list:
+        return f"list of {type_name(arguments[0])}s".replace("texts", "text").replace("falses", "false")
+    if type(None) in arguments:
+        return f"{type_name(next(a for a in arguments if a is not type(None)))} or null"
+    return "group of settings"
+
+
+def element_class(hint: Any) -> type | None:
+    """MaskSet for list[MaskSet]; None for anything else."""
+    for argument in getattr(hint, "__args__", ()):
+        if dataclasses.is_dataclass(argument) and isinstance(argument, type):
+            return argument
+    return None
+
+
+def rule_of(item: "dataclasses.Field[Any]") -> Rule:
+    """The rule of a dataclass field."""
+    rule: Rule = item.metadata["rule"]
+    return rule
 
 
 def result_values(cfg: Any) -> dict[str, Any]:
-    """Dotted key -> value of every field that changes the result (not those made by `speed`)."""
-    return dict(_leaves(cfg, "", with_speed=False))
+    """Dotted key -> value of every field that changes the result (all but those with `speed`)."""
+    return dict(_leaves(cfg, ""))
 
 
 def digest(cfg: Any) -> str:
@@ -37,24 +162,40 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in keys if old.get(key) != new.get(key)]
 
 
-def _leaves(value: Any, prefix: str, *, with_speed: bool) -> Iterator[tuple[str, Any]]:
-    for item in dataclasses.fields(value):
-        if item.metadata.get("speed") and not with_speed:
-            continue
-        child, name = getattr(value, item.name), f"{prefix}{item.name}"
-        if dataclasses.is_dataclass(child):
-            yield from _leaves(child, name + ".", with_speed=with_speed)
-        elif isinstance(child, list) and child and dataclasses.is_dataclass(child[0]):
-            yield name, [dataclasses.asdict(entry) for entry in child]
-        else:
-            yield name, child
-
-
 def known_keys(kind: type, prefix: str = "") -> list[str]:
-    """Every dotted key of a config class."""
+    """Every dotted key of a config class, those of groups too."""
     keys = []
     for name, hint in get_type_hints(kind).items():
         keys.append(prefix + name)
         if dataclasses.is_dataclass(hint):
-            keys += known_keys(hint, prefix + name + ".")  # type: ignore[arg-type]
+            keys += known_keys(hint, prefix + name + INDENT)  # type: ignore[arg-type]
     return keys
+
+
+def _ruled(value: Any, prefix: str) -> Iterator[tuple[str, Any, Rule]]:
+    for item in dataclasses.fields(value):
+        child, key = getattr(value, item.name), prefix + item.name
+        if dataclasses.is_dataclass(child):
+            yield from _ruled(child, key + INDENT)
+            continue
+        yield key, child, rule_of(item)
+        if _is_group_list(child):
+            for i, element in enumerate(child):
+                yield from _ruled(element, f"{key}[{i}]{INDENT}")
+
+
+def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for item in dataclasses.fields(value):
+        child, key = getattr(value, item.name), prefix + item.name
+        if rule_of(item).speed:
+            continue
+        if dataclasses.is_dataclass(child):
+            yield from _leaves(child, key + INDENT)
+        elif _is_group_list(child):
+            yield key, [dataclasses.asdict(element) for element in child]
+        else:
+            yield key, child
+
+
+def _is_group_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and bool(value) and dataclasses.is_dataclass(value[0])

@@ -1,30 +1,25 @@
-"""Every knob, its unit and its default: PrepConfig, TrainConfig, ProbeConfig. A default lives here, once.
+"""YAML files and KEY=VALUE words over the defaults of a config class, strictly.
 
-`load(TrainConfig, files, overrides)` merges YAML files and KEY=VALUE words over the defaults, strictly: an
-unknown key or a wrong type is a UsageError with a suggestion. Fields made by `speed(...)` change how fast
-a run goes, never its result: they stay out of the digest and may differ on resume.
+An unknown key, a wrong type or a value out of bounds is a UsageError that names the key, what was found and
+what is wanted. A default lives in the config classes, once.
 """
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 import octshard
-from octshard.config.fields import known_keys
+from octshard.config.fields import check, element_class, known_keys, type_name
+from octshard.config.prep import PrepConfig
 from octshard.errors import UsageError
 
-if TYPE_CHECKING:
-    pass
-
-
 Config = TypeVar("Config")
-
 
 # what octshard 0.1 called otherwise: an error says the new name, an old checkpoint is read in the new words
 RENAMED_KEYS = {"data.shuffle_window": "data.shuffle_block_size"}
@@ -32,36 +27,26 @@ RENAMED_VALUES = {("objective.name", "seed"): "byol"}
 
 
 def load(kind: type[Config], files: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> Config:
-    """Defaults < files in order < KEY=VALUE overrides; unknown keys and wrong types are UsageErrors."""
+    """Defaults < files in order < KEY=VALUE overrides, then `fields.check`.
+
+    A file is a path, or the name of a shipped config without `.yaml`. One value where a list is wanted is a
+    list of one.
+    """
     merged = OmegaConf.structured(kind)
-    layers: list[tuple[str, Any]] = []
-    for file in files:
-        try:
-            layers.append((str(file), OmegaConf.load(file)))
-        except FileNotFoundError:
-            raise UsageError(f"config {file}: no such file") from None
-        except (YAMLError, UnicodeDecodeError, OSError) as error:
-            raise UsageError(f"config {file}: not YAML: {' '.join(str(error).split())}") from error
-    for word in overrides:
-        if "=" not in word:
-            raise UsageError(f"{word!r}: want KEY=VALUE, for example run.seed=1")
-        try:
-            layers.append((word, OmegaConf.from_dotlist([word])))
-        except YAMLError as error:
-            raise UsageError(f"config {word}: not YAML: {' '.join(str(error).split())}") from error
-    for origin, layer in layers:
+    for origin, layer in _layers(kind, files, overrides):
         if not isinstance(layer, DictConfig):
             raise UsageError(f"config {origin}: found a {type(layer).__name__}, want key: value pairs")
-        _reject_unknown(kind, layer, origin)
-        _reject_renamed_values(layer, origin)
+        _check_layer(kind, layer, origin)
         try:
             merged = OmegaConf.merge(merged, layer)
         except OmegaConfBaseException as error:
             raise UsageError(f"config {origin}: {str(error).splitlines()[0]}") from error
     try:
-        return OmegaConf.to_object(merged)  # type: ignore[return-value]
+        cfg: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
         raise UsageError(f"config: {str(error).splitlines()[0]}") from error
+    check(cfg)
+    return cfg
 
 
 def save(cfg: Any) -> str:
@@ -83,48 +68,133 @@ def upgrade(text: str) -> str:
     return OmegaConf.to_yaml(values)
 
 
-def _reject_renamed_values(layer: DictConfig, origin: str) -> None:
-    for (key, old), new in RENAMED_VALUES.items():
-        if OmegaConf.select(layer, key) == old:
-            raise UsageError(f"config {origin}: {key}={old} is called {key}={new} now")
+def shipped_configs(folder: str = "") -> dict[str, Path]:
+    """Name -> path of the YAML files that come with octshard; folder: `prep`, or empty for those of train."""
+    package = Path(octshard.__file__).parent
+    root = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
+    return {path.stem: path for path in sorted((root / folder).glob("*.yaml"))}
 
 
-def _reject_unknown(
+def _layers(kind: type, files: Sequence[str | Path], overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """(origin, values) of every file and word."""
+    for file in files:
+        yield str(file), _read(kind, file)
+    for word in overrides:
+        if "=" not in word:
+            raise UsageError(f"{word!r}: want KEY=VALUE, for example run.seed=1")
+        try:
+            yield word, OmegaConf.from_dotlist([word])
+        except YAMLError as error:
+            raise UsageError(f"config {word}: not YAML: {' '.join(str(error).split())}") from error
+
+
+def _read(kind: type, file: str | Path) -> Any:
+    try:
+        return OmegaConf.load(file)
+    except FileNotFoundError:
+        shipped = shipped_configs("prep" if kind is PrepConfig else "")
+        if str(file) in shipped:
+            return OmegaConf.load(shipped[str(file)])
+        raise UsageError(f"config {file}: no such file, want a path or one of {', '.join(shipped)}") from None
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"config {file}: not YAML: {' '.join(str(error).split())}") from error
+
+
+def _check_layer(
     kind: type, layer: DictConfig, origin: str, prefix: str = "", root: type | None = None
 ) -> None:
+    """UsageError for the first key that `kind` does not have and the first value of a wrong type."""
     hints, root = get_type_hints(kind), root or kind
-    for name in layer:
+    for name in list(layer):
         key = f"{prefix}{name!s}"
-        if key in RENAMED_KEYS:
-            raise UsageError(f"config {origin}: {key} is called {RENAMED_KEYS[key]} now")
         if name not in hints:
-            everything = known_keys(root)
-            last = {known.rsplit(".", 1)[-1]: known for known in reversed(everything)}
-            close = difflib.get_close_matches(key, everything, 1) or [
-                last[match] for match in difflib.get_close_matches(str(name), list(last), 1)
-            ]
-            advice = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(hints))}"
-            raise UsageError(f"config {origin}: unknown key {key}; {advice}")
-        child = layer._get_node(name)
-        inner = _item_class(hints[name])
-        if isinstance(child, DictConfig) and dataclasses.is_dataclass(hints[name]):
-            _reject_unknown(hints[name], child, origin, key + ".", root)
-        elif isinstance(child, ListConfig) and inner is not None:
-            for i in range(len(child)):
-                if isinstance(child[i], DictConfig):
-                    _reject_unknown(inner, child[i], origin, f"{key}[{i}].", inner)
+            raise UsageError(f"config {origin}: {_unknown(key, str(name), hints, root)}")
+        node, hint = layer._get_node(name), hints[name]
+        if dataclasses.is_dataclass(hint) and isinstance(node, DictConfig):
+            _check_layer(hint, node, origin, key + ".", root)  # type: ignore[arg-type]
+            continue
+        if _is_list(hint) and not isinstance(node, ListConfig) and not _is_interpolation(node):
+            layer[name] = [layer[name]]  # one folder where a list of folders is wanted
+            node = layer._get_node(name)
+        inner = element_class(hint)
+        if inner is not None and isinstance(node, ListConfig):
+            for i in range(len(node)):
+                element = node._get_node(i)
+                if not isinstance(element, DictConfig):
+                    raise UsageError(
+                        f"config {origin}: {key}[{i}] is {_shown(element)}, want key: value pairs"
+                    )
+                _check_layer(inner, element, origin, f"{key}[{i}].", inner)
+            continue
+        _check_type(node, hint, key, origin)
+        value = None if _is_interpolation(node) else layer[name]
+        if isinstance(value, str) and (new := RENAMED_VALUES.get((key, value))):
+            raise UsageError(f"config {origin}: {key}={value} is called {key}={new} now")
 
 
-def _item_class(hint: Any) -> type | None:
-    """MaskSet for list[MaskSet]; None for anything else."""
-    for argument in getattr(hint, "__args__", ()):
-        if dataclasses.is_dataclass(argument) and isinstance(argument, type):
-            return argument
-    return None
+def _unknown(key: str, name: str, hints: dict[str, Any], root: type) -> str:
+    if key in RENAMED_KEYS:
+        return f"{key} is called {RENAMED_KEYS[key]} now"
+    everything = known_keys(root)
+    by_last = {known.rsplit(".", 1)[-1]: known for known in reversed(everything)}
+    close = difflib.get_close_matches(key, everything, 1) or [
+        by_last[match] for match in difflib.get_close_matches(name, list(by_last), 1)
+    ]
+    advice = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(hints))}"
+    return f"unknown key {key}; {advice}"
 
 
-def shipped_config(name: str) -> Path:
-    """A YAML file of configs/, from a checkout or from an installed wheel."""
-    package = Path(octshard.__file__).parent
-    folder = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
-    return folder / name
+def _check_type(node: Any, hint: Any, key: str, origin: str) -> None:
+    """UsageError unless the value of `node` is of type `hint`, or a text that says one."""
+    if _is_interpolation(node):
+        return  # known only when all layers are merged
+    if _is_list(hint) and isinstance(node, ListConfig):
+        for i in range(len(node)):
+            _check_type(node._get_node(i), hint.__args__[0], f"{key}[{i}]", origin)
+        return
+    plain = next((kind for kind in getattr(hint, "__args__", (hint,)) if kind is not type(None)), hint)
+    value = node._value() if isinstance(node, Node) else node
+    optional = type(None) in getattr(hint, "__args__", ())
+    if (value is None and optional) or (value is not None and _fits(value, plain)):
+        return
+    name = type_name(hint)
+    article = "a " if name.startswith(("whole", "number", "list", "group")) else ""
+    raise UsageError(f"config {origin}: {key} is {_shown(node)}, want {article}{name}")
+
+
+def _fits(value: Any, plain: Any) -> bool:
+    if isinstance(value, dict | list) or dataclasses.is_dataclass(plain):
+        return False
+    if plain is str:
+        return True
+    if plain is bool:
+        return isinstance(value, bool) or str(value).lower() in (
+            "true",
+            "false",
+            "yes",
+            "no",
+            "on",
+            "off",
+            "1",
+            "0",
+        )
+    if isinstance(value, bool):
+        return False
+    try:
+        number = plain(value) if not isinstance(value, str) else plain(value.strip())
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return plain is float or float(value) == number
+
+
+def _is_list(hint: Any) -> bool:
+    return getattr(hint, "__origin__", None) is list
+
+
+def _is_interpolation(node: Any) -> bool:
+    return isinstance(node, Node) and node._is_interpolation()
+
+
+def _shown(node: Any) -> str:
+    value = OmegaConf.to_container(node) if isinstance(node, DictConfig | ListConfig) else node._value()
+    return "nothing" if value is None else repr(value)

@@ -2,35 +2,88 @@
 
 from dataclasses import dataclass
 
-from octshard.config.fields import several, speed
+from octshard.config.fields import field
+from octshard.imaging.volume import GEOMETRIES, SENSIBLE_MM
 
 
 @dataclass
 class PrepConfig:
     """`octshard prep shard`: what a shard holds."""
 
-    src: str = speed("")  # release root: the folder that holds manifest.tsv
-    dst: str = speed("")  # where SHARDS/<device>/ is written
-    target_spacing: list[float] = several(0.05, 0.02, 0.02)  # mm (D, H, W)
-    image_size: list[int] = several(64, 384, 384)  # voxels (D, H, W): for fit=resize and for assumed spacing
-    fit: str = "crop_pad"  # crop_pad: the whole field of view is stored | resize: stretched to image_size
-    include_geometry: list[str] = several()  # geometries besides raster that become volumes
-    shard_bytes: int = 256_000_000  # aimed-at size of one tar, bytes
-    zstd_level: int = 3
-    limit: int = 0  # so many files of each device, a seeded draw; 0 = all
-    seed: int = (
-        0  # of the order of samples over shards, of the draw, and of the split where the release names none
+    src: str = field("", "release root: the folder that holds manifest.tsv", speed=True)
+    dst: str = field("", "where SHARDS/<device>/ is written", speed=True)
+    target_spacing: list[float] = field(
+        [0.05, 0.02, 0.02],
+        "spacing of stored volumes along D, H, W",
+        unit="mm",
+        length=3,
+        least=SENSIBLE_MM[0],
+        most=SENSIBLE_MM[1],
     )
-    max_voxels: int = 2_000_000_000  # a file that declares more is refused as too_large
-    max_output_voxels: int = 400_000_000  # so is one whose stored volume would have more
-    decode: str = (
-        "exact"  # exact: as pydicom | fast: JPEG 2000 at reduced resolution where the target allows it
+    image_size: list[int] = field(
+        [64, 384, 384],
+        "shape along D, H, W, for fit=resize and where the spacing is assumed",
+        unit="voxels",
+        length=3,
+        least=1,
     )
-    workers: int = speed(0)  # processes; 0 = one per core
-    from_zip: bool = speed(False)  # read the members of the device ZIPs below src, not unpacked files
-    engine: str = speed("local")  # local: processes of this machine | ray: a Ray cluster
-    decode_timeout_s: float = speed(300.0)  # a file that decodes longer is tried once more, then refused
-    max_refused: str = speed("")  # files, or a share such as 5%: a device with more fails; empty = any number
-    price_per_core_hour: float = speed(0.04)  # USD, for the estimate of a dry run
-    worker_memory: int = speed(4_000_000_000)  # bytes that making one volume may take; beyond: as above
-    unzip_memory: int = speed(256_000_000)  # bytes that unzip holds at once, all threads together
+    fit: str = field(
+        "crop_pad",
+        "crop_pad: the whole field of view is stored; resize: it is stretched to image_size",
+        choices=("crop_pad", "resize"),
+    )
+    include_geometry: list[str] = field(
+        [], "geometries besides raster that become volumes", choices=GEOMETRIES
+    )
+    shard_bytes: int = field(256_000_000, "size of one tar that is aimed at", unit="bytes", least=1)
+    zstd_level: int = field(3, "zstd compression level", least=1, most=22)
+    limit: int = field(0, "files of each device, a seeded draw; 0 = all", least=0)
+    seed: int = field(
+        0, "of the order of samples, of the draw, and of the split where the release names none"
+    )
+    max_voxels: int = field(
+        2_000_000_000, "a file that declares more is refused as too_large", unit="voxels", least=1
+    )
+    max_output_voxels: int = field(
+        400_000_000, "a file whose stored volume would have more is refused", unit="voxels", least=1
+    )
+    decode: str = field(
+        "exact",
+        "exact: as pydicom; fast: JPEG 2000 at reduced resolution where the target allows it",
+        choices=("exact", "fast"),
+    )
+    workers: int = field(0, "processes; 0 = one per core", least=0, speed=True)
+    from_zip: bool = field(
+        False, "read the members of the device ZIPs below src, not unpacked files", speed=True
+    )
+    engine: str = field(
+        "local",
+        "local: processes of this machine; ray: a Ray cluster",
+        choices=("local", "ray"),
+        speed=True,
+    )
+    decode_timeout_s: float = field(
+        300.0,
+        "a file that decodes longer is tried once more, then refused",
+        unit="s",
+        least=0.001,
+        most=1_000_000,  # more does not fit into a wait of the system
+        speed=True,
+    )
+    max_refused: str = field(
+        "",
+        "files, or a share such as 5%: a device with more refusals fails; empty = any number",
+        speed=True,
+    )
+    price_per_core_hour: float = field(0.04, "for the estimate of a dry run", unit="USD", least=0, speed=True)
+    worker_memory: int = field(
+        4_000_000_000,
+        "memory that making one volume may take; a file that takes more is tried once more, then refused",
+        unit="bytes",
+        least=1,
+        most=2**62,
+        speed=True,
+    )
+    unzip_memory: int = field(
+        256_000_000, "memory that unzip holds at once, all threads together", unit="bytes", speed=True
+    )

@@ -1,142 +1,196 @@
 """Settings of `octshard train`: data, model, objective, views, optimizer, run."""
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 
-from octshard.config.fields import several, speed
+from octshard.config.fields import Rule, field, group
 
 
 @dataclass
 class DataConfig:
     """What is streamed."""
 
-    shards: list[str] = speed([])  # dataset folders SHARDS/<device>, in an order that stays
-    weights: list[float] = several()  # one per entry of shards: its share of what is seen; empty = by size
-    balance: str = "none"  # none | device: every device is drawn equally, whatever its number of volumes
-    lanes: int = 64  # sequential readers that make up the order (DESIGN §6)
-    shuffle_block_size: int = 256  # samples permuted together within a lane
-    threads: int = speed(2)  # that verify and decompress
-    prefetch_bytes: int = speed(512_000_000)  # of batches held ready (at least one batch)
-    connections: int = speed(4)  # requests to a remote store at once
-    read_ahead_bytes: int = speed(1_000_000_000)  # of compressed samples held or on their way
-    cache_dir: str = speed("")  # local folder for whole shards of remote stores; empty = none is kept
-    cache_bytes: int = speed(200_000_000_000)  # the longest unused shard goes when there are more
-    on_bad_sample: str = speed("raise")  # raise | substitute: another of the same lane, counted and said
-    max_substitutes: int = speed(10)  # in one epoch, in one process; more stop the run
+    shards: list[str] = field(
+        [], "dataset folders SHARDS/<device>, or folders of them, in an order that stays", speed=True
+    )
+    weights: list[float] = field([], "share of each dataset folder in what is seen; empty = by size")
+    balance: str = field(
+        "none",
+        "device: every device is drawn equally, whatever its number of volumes",
+        choices=("none", "device"),
+    )
+    lanes: int = field(64, "sequential readers that make up the order (DESIGN §6)", least=1)
+    shuffle_block_size: int = field(256, "samples permuted together within a lane", unit="samples", least=1)
+    threads: int = field(2, "threads that verify and decompress", least=1, speed=True)
+    prefetch_bytes: int = field(
+        512_000_000, "batches held ready (at least one batch)", unit="bytes", speed=True
+    )
+    connections: int = field(4, "requests to a remote store at once", least=1, speed=True)
+    read_ahead_bytes: int = field(
+        1_000_000_000, "compressed samples held or on their way", unit="bytes", speed=True
+    )
+    cache_dir: str = field(
+        "", "local folder for whole shards of remote stores; empty = none is kept", speed=True
+    )
+    cache_bytes: int = field(
+        200_000_000_000,
+        "when the cache grows beyond it, the longest unused shard goes",
+        unit="bytes",
+        speed=True,
+    )
+    on_bad_sample: str = field(
+        "raise",
+        "substitute: another sample of the same lane, counted and logged",
+        choices=("raise", "substitute"),
+        speed=True,
+    )
+    max_substitutes: int = field(
+        10, "in one epoch and process; more stop the run", unit="samples", least=0, speed=True
+    )
 
 
 @dataclass
 class ModelConfig:
     """The 3-D ViT encoder."""
 
-    image_size: list[int] = several(64, 384, 384)  # voxels (D, H, W): volumes are cropped and padded to it
-    patch: list[int] = several(4, 16, 16)  # voxels (D, H, W) of one token (tubelet)
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    mlp_ratio: float = 4.0
-    position: str = "rope"  # rope (3-D rotary) | sincos (fixed, added)
+    image_size: list[int] = field(
+        [64, 384, 384], "volumes are cropped and padded to it, D, H, W", unit="voxels", length=3, least=1
+    )
+    patch: list[int] = field([4, 16, 16], "one token (tubelet), D, H, W", unit="voxels", length=3, least=1)
+    width: int = field(768, "features of a token", least=1)
+    depth: int = field(12, "blocks", least=1)
+    heads: int = field(12, "attention heads; they divide width", least=1)
+    mlp_ratio: float = field(4.0, "hidden width of the MLP / width", above=0)
+    position: str = field("rope", "rope: 3-D rotary; sincos: fixed, added", choices=("rope", "sincos"))
 
 
 @dataclass
 class PredictorConfig:
     """The transformer predictor of `vjepa2`; the MLP of `byol` takes `width` as its hidden width."""
 
-    width: int = 384
-    depth: int = 12
-    heads: int = 6  # head_dim 64; V-JEPA 2 takes 12 heads of 32
+    width: int = field(384, "features of a token", least=1)
+    depth: int = field(12, "blocks", least=1)
+    heads: int = field(6, "attention heads: head_dim 64 (V-JEPA 2 takes 12 heads of 32)", least=1)
 
 
 @dataclass
 class MaskSet:
     """One way to choose context and target tokens. Both counts: tokens if > 1, a share of N if <= 1."""
 
-    kind: str = "blocks"  # blocks (V-JEPA 2: full-depth rectangles) | cubes (until `ratio` is hidden)
-    blocks: int = 8  # blocks per volume
-    scale: float = 0.15  # of the valid plane, each block
-    aspect: list[float] = several(0.75, 1.5)  # height / width of a block, drawn log-uniformly
-    ratio: float = 0.6  # share of the valid tokens that cubes hide
-    cube: list[int] = several(2, 2, 2)  # tokens (D, H, W) of one cube
-    context: float = 0.2  # K
-    target: float = 0.4  # T
+    kind: str = field(
+        "blocks",
+        "blocks: V-JEPA 2's full-depth rectangles; cubes: until `ratio` is hidden",
+        choices=("blocks", "cubes"),
+    )
+    blocks: int = field(8, "blocks per volume", least=1)
+    scale: float = field(0.15, "share of the valid plane, each block", above=0, most=1)
+    aspect: list[float] = field(
+        [0.75, 1.5], "least and greatest height / width of a block, drawn log-uniformly", length=2, above=0
+    )
+    ratio: float = field(0.6, "share of the valid tokens that cubes hide", above=0, below=1)
+    cube: list[int] = field([2, 2, 2], "one cube, D, H, W", unit="tokens", length=3, least=1)
+    context: float = field(0.2, "context tokens K: a count > 1, or a share of N", above=0)
+    target: float = field(0.4, "target tokens T: a count > 1, or a share of N", above=0)
 
 
 @dataclass
 class ObjectiveConfig:
     """What is learned."""
 
-    name: str = "vjepa2"  # vjepa2: L1 on layer-normed targets | seed: MLP predictor, normalised MSE
-    masks: list[MaskSet] = field(default_factory=lambda: [MaskSet()])
-    ema_start: float = 0.996
-    ema_end: float = 1.0  # reached by cosine at the end of the budget
+    name: str = field(
+        "vjepa2",
+        "vjepa2: L1 on layer-normed targets; byol: MLP predictor, normalised MSE",
+        choices=("vjepa2", "byol"),
+    )
+    masks: list[MaskSet] = dataclasses.field(
+        default_factory=lambda: [MaskSet()], metadata={"rule": Rule("mask sets", least_length=1)}
+    )
+    ema_start: float = field(0.996, "momentum of the target encoder at the start", least=0, most=1)
+    ema_end: float = field(1.0, "the same at the end of the budget, reached by cosine", least=0, most=1)
 
 
 @dataclass
 class ViewConfig:
     """Geometry is shared by context and target; intensity differs between them. All from 0, which is off."""
 
-    flip_d: float = 0.5  # probability of reversing the B-scan order
-    flip_w: float = 0.5  # probability of a left-right mirror
-    # Each axis is enlarged by exp(uniform(-zoom, zoom)), at most 0.5. The lateral size of a scan is that of a
-    # model eye, and real eyes differ from it by several per cent.
-    zoom: float = 0.05
-    # Each axis is moved by uniform(-shift, shift) of the valid extent, at most 0.5. 0: the seeded crop moves
-    # large volumes already, and a shift brings copies of the border in.
-    shift: float = 0.0
-    # A-scans are moved along H, linearly over D and over W: at each edge by uniform(-tilt, tilt) of the valid
-    # H, at most 0.5. 0.05 of 2 mm over 6 mm is 2 degrees, as from a beam 0.6 mm off the pupil's centre.
-    tilt: float = 0.05
-    gamma: float = 0.2  # intensities ** exp(uniform(-gamma, gamma))
-    # Std of multiplied noise, share of the grey level. 0.05: speckle (contrast 0.52), 100 frames averaged.
-    speckle: float = 0.05
-    noise: float = 0.05  # std of added noise, in units of the volume's std
+    flip_d: float = field(0.5, "probability of reversing the B-scan order", least=0, most=1)
+    flip_w: float = field(0.5, "probability of a left-right mirror", least=0, most=1)
+    # The lateral size of a scan is that of a model eye, and real eyes differ from it by several per cent.
+    zoom: float = field(0.05, "each axis is enlarged by exp(uniform(-zoom, zoom))", least=0, most=0.5)
+    # 0: the seeded crop moves large volumes already, and a shift brings copies of the border in.
+    shift: float = field(
+        0.0, "each axis is moved by uniform(-shift, shift) of the valid extent", least=0, most=0.5
+    )
+    # 0.05 of 2 mm over 6 mm is 2 degrees, as from a beam 0.6 mm off the pupil's centre.
+    tilt: float = field(
+        0.05,
+        "A-scans move along H, linearly over D and W: at each edge by uniform(-tilt, tilt) of the valid H",
+        least=0,
+        most=0.5,
+    )
+    gamma: float = field(0.2, "intensities ** exp(uniform(-gamma, gamma))", least=0, most=10)
+    # 0.05: speckle (contrast 0.52) after averaging 100 frames.
+    speckle: float = field(0.05, "std of multiplied noise, share of the grey level", least=0, most=10)
+    noise: float = field(0.05, "std of added noise, in units of the volume's std", least=0, most=10)
 
 
 @dataclass
 class OptimConfig:
     """AdamW: linear warm-up from 0 to base_lr (absolute, not scaled by batch), then cosine to final_lr."""
 
-    base_lr: float = 1.5e-3
-    final_lr: float = 1e-6
-    weight_decay: float = 0.05
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    warmup_epochs: float = 10.0
-    clip_grad: float = 1.0  # global norm; 0 = never
+    base_lr: float = field(1.5e-3, "learning rate after warm-up", least=0)
+    final_lr: float = field(1e-6, "learning rate at the end", least=0)
+    weight_decay: float = field(0.05, "of weights of two and more dimensions", least=0)
+    beta1: float = field(0.9, "decay of the first moment", least=0, below=1)
+    beta2: float = field(0.999, "decay of the second moment", least=0, below=1)
+    eps: float = field(1e-8, "added to the root of the second moment", above=0)
+    warmup_epochs: float = field(10.0, "length of the warm-up", unit="passes", least=0)
+    clip_grad: float = field(1.0, "global norm of the gradient; 0 = never clipped", least=0)
 
 
 @dataclass
 class RunConfig:
     """Length, batch, cadence, place."""
 
-    out: str = speed("runs/run")  # checkpoints, metrics.jsonl, config.yaml
-    seed: int = 0
-    epochs: float | None = None  # length in passes over the data ...
-    samples_budget: int | None = None  # ... or in samples; exactly one of the two
-    global_batch: int = 128  # = per_device_batch x devices x accumulation
-    per_device_batch: int = speed(2)
-    device: str = speed("auto")  # auto | cpu | cuda | xla
-    precision: str = "bf16"  # bf16 (autocast) | fp32
-    compile: bool = speed(False)  # torch.compile on cuda
-    cpu_threads: int = (
-        0  # torch threads on cpu; 0 = as torch chooses. Part of the result: bit-exact resume needs it
+    out: str = field("runs/run", "folder of checkpoints, metrics.jsonl and config.yaml", speed=True)
+    seed: int = field(0, "of weights, order, crops, views and masks")
+    epochs: float | None = field(None, "length in passes over the data ...", unit="passes", above=0)
+    samples_budget: int | None = field(
+        None, "... or in samples; exactly one of the two", unit="samples", least=1
     )
-    checkpoint_every_epochs: float = speed(5.0)
-    log_every_steps: int = speed(50)
-    keep_last: int = speed(2)  # checkpoints besides the best and the last
-    val_samples: int = 256  # at most so many validation volumes at each checkpoint; 0 = no validation
-    wandb: str = speed("off")  # off | offline | online
-    wandb_project: str = speed("octshard")
+    global_batch: int = field(128, "per_device_batch x devices x accumulation", unit="samples", least=1)
+    per_device_batch: int = field(2, "of one micro-batch on one device", unit="samples", least=1, speed=True)
+    device: str = field(
+        "auto",
+        "auto: cuda, else xla on a TPU machine, else cpu",
+        choices=("auto", "cpu", "cuda", "xla"),
+        speed=True,
+    )
+    precision: str = field("bf16", "bf16: autocast; fp32", choices=("bf16", "fp32"))
+    compile: bool = field(False, "torch.compile on cuda", speed=True)
+    cpu_threads: int = field(
+        0,
+        "torch threads on cpu; 0 = as torch chooses. Part of the result: bit-exact resume needs it",
+        least=0,
+    )
+    checkpoint_every_epochs: float = field(5.0, "between checkpoints", unit="passes", above=0, speed=True)
+    log_every_steps: int = field(50, "between lines of metrics", unit="steps", least=1, speed=True)
+    keep_last: int = field(2, "checkpoints kept besides the best and the last", least=0, speed=True)
+    val_samples: int = field(
+        256, "validation volumes at each checkpoint, at most; 0 = no validation", unit="samples", least=0
+    )
+    wandb: str = field("off", "Weights & Biases", choices=("off", "offline", "online"), speed=True)
+    wandb_project: str = field("octshard", "its project", speed=True)
 
 
 @dataclass
 class TrainConfig:
     """`octshard train`."""
 
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    predictor: PredictorConfig = field(default_factory=PredictorConfig)
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    views: ViewConfig = field(default_factory=ViewConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    run: RunConfig = field(default_factory=RunConfig)
+    data: DataConfig = group(DataConfig)
+    model: ModelConfig = group(ModelConfig)
+    predictor: PredictorConfig = group(PredictorConfig)
+    objective: ObjectiveConfig = group(ObjectiveConfig)
+    views: ViewConfig = group(ViewConfig)
+    optim: OptimConfig = group(OptimConfig)
+    run: RunConfig = group(RunConfig)

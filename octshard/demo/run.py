@@ -1,11 +1,12 @@
 """`octshard demo`: phantom -> unzip -> shard -> train -> probe -> report.html, by the commands' own calls.
 
-Every station resumes, so a demo that was stopped goes on when it is run again.
+Every stage resumes, so a demo that was stopped goes on when it is run again.
 """
 
 import json
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -21,89 +22,104 @@ from octshard.phantom.release import ReleaseSpec, write_release
 from octshard.pool import worker_count
 from octshard.prep.build import run as prep_run
 from octshard.prep.release import unzip
-from octshard.progress import Advance, progress, shown
+from octshard.progress import OnProgress, progress
 from octshard.storage import store
 from octshard.train import metrics_log
 from octshard.train.loop import train
 
 SCALE = 0.2  # voxels per axis, as a share of what the real devices write
+CONFIG = "demo"  # the shipped config of prep and of train
 
 
 @dataclass
 class Demo:
-    """Where the demo's folders are, and how long each station took (seconds)."""
+    """Where the demo's folders are, and how long each stage took (seconds)."""
 
     out: str
     seconds: dict[str, float] = field(default_factory=dict)
 
     def at(self, name: str) -> str:
-        """The folder of one station."""
+        """The folder of one stage."""
         return store.join(self.out, name)
 
     @contextmanager
-    def stage(self, title: str) -> Iterator[Advance]:
-        """Shows the progress of a station and takes its time."""
+    def stage(self, title: str) -> Iterator[OnProgress]:
+        """Shows the progress of a stage and takes its time."""
         started = time.monotonic()
-        with progress(title) as advance:
-            yield advance
+        with progress(title) as on_progress:
+            yield on_progress
         self.seconds[title] = time.monotonic() - started
 
 
-def run(out: str, wanted: ReleaseSpec, configs: Callable[[str], str]) -> str:
-    """Walks the road below `out`; returns the report's path. `configs(name)` finds a shipped YAML file."""
-    road = Demo(out)
-    _settle(road, wanted)
-    with road.stage("1/5 made-up eyes") as advance:
-        if not store.exists(store.join(road.at("release"), "participants.tsv")):
-            write_release(road.at("release"), wanted, worker_count(0), lambda i, n: advance(i, n, ""))
-    with road.stage("2/5 unzip") as advance:
-        effort = unzip.Limits(worker_count(0), PrepConfig().unzip_memory)
-        told: Callable[[unzip.Progress], None] = lambda p: advance(p.done, p.total, "")  # noqa: E731
-        unzipped = unzip.unzip(road.at("release"), road.at("dicom"), effort, told)
-    with road.stage("3/5 shard") as advance:
-        prep = load(
-            PrepConfig, [configs("prep/demo.yaml")], [f"src={road.at('dicom')}", f"dst={road.at('shards')}"]
-        )
-        made = prep_run.shard(
-            prep,
-            ["all"],
-            lambda p: advance(p.stored + p.refused, p.total, f"{p.device}, {p.refused} refused"),
-            lambda line: None,
-        )
-    folders = [summary.folder for summary in made]
-    with road.stage("4/5 train") as advance:
-        words = [f"data.shards={json.dumps(folders)}", f"run.out={road.at('run')}"]
-        training = load(TrainConfig, [configs("demo.yaml")], words)
-        said: list[str] = []
-        outcome = train(training, said.append, lambda i, n, m: advance(i, n, shown(m)))
+class LogLines(logging.Handler):
+    """Keeps what is logged while training, for the page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def run(out: str, spec: ReleaseSpec, prep_config: str = CONFIG, train_config: str = CONFIG) -> str:
+    """Makes everything below `out`; returns the report's path. Configs: files, or shipped ones by name."""
+    demo = Demo(out)
+    _check_settings(demo, spec)
+    with demo.stage("1/5 made-up eyes") as on_progress:
+        if not store.exists(store.join(demo.at("release"), "participants.tsv")):
+            write_release(demo.at("release"), spec, worker_count(0), on_progress)
+    with demo.stage("2/5 unzip") as on_progress:
+        limits = unzip.Limits(worker_count(0), PrepConfig().unzip_memory)
+        unzipped = unzip.unzip(demo.at("release"), demo.at("dicom"), limits, on_progress)
+    with demo.stage("3/5 shard") as on_progress:
+        words = [f"src={demo.at('dicom')}", f"dst={demo.at('shards')}"]
+        summaries = prep_run.shard(load(PrepConfig, [prep_config], words), ["all"], on_progress)
+    folders = [summary.folder for summary in summaries]
+    with demo.stage("4/5 train") as on_progress, _train_log() as log:
+        words = [f"data.shards={json.dumps(folders)}", f"run.out={demo.at('run')}"]
+        outcome = train(load(TrainConfig, [train_config], words), on_progress)
         if outcome.stopped:  # SIGTERM: half-trained weights are not what the page is about
             raise OctshardError(f"{out}: stopped at step {outcome.step} of training; run it again to go on")
-    with road.stage("5/5 linear probe") as advance:
+    with demo.stage("5/5 linear probe") as on_progress:
         words = [
-            f"checkpoint={road.at('run')}", f"shards={json.dumps(folders)}", f"out={road.at('probe')}",
-            f"participants={store.join(road.at('release'), 'participants.tsv')}", "batch=16",
+            f"checkpoint={demo.at('run')}", f"shards={json.dumps(folders)}", f"out={demo.at('probe')}",
+            f"participants={store.join(demo.at('release'), 'participants.tsv')}", "batch=16",
         ]  # fmt: skip
-        probed = linear_probe(load(ProbeConfig, (), words), lambda stage, i, n: advance(i, n, stage))
-    metrics = metrics_log.read(road.at("run"))
+        probe = linear_probe(load(ProbeConfig, (), words), on_progress)
+    metrics = metrics_log.read(demo.at("run"))
     datasets = [tables.open_dataset(folder) for folder in folders]
-    seen = report.DemoResults(
-        datasets, road.at("dicom"), unzipped, metrics, probed, road.seconds, tuple(said)
+    results = report.DemoResults(
+        datasets, demo.at("dicom"), unzipped, metrics, probe, demo.seconds, tuple(log.lines)
     )
-    target = road.at("report.html")
-    store.write(target, report.render(seen).encode())
-    return target
+    page = demo.at("report.html")
+    store.write(page, report.render(results).encode())
+    return page
 
 
-def _settle(road: Demo, wanted: ReleaseSpec) -> None:
-    """The demo in a folder keeps the settings it was begun with."""
-    url = road.at("demo.json")
-    now = {"participants": wanted.participants, "seed": wanted.seed, "scale": wanted.scale}
+@contextmanager
+def _train_log() -> Iterator[LogLines]:
+    log, handler = logging.getLogger("octshard"), LogLines()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield handler
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+def _check_settings(demo: Demo, spec: ReleaseSpec) -> None:
+    """The demo in a folder keeps the settings that it began with."""
+    url = demo.at("demo.json")
+    settings = {"participants": spec.participants, "seed": spec.seed, "scale": spec.scale}
     if store.exists(url):
-        begun = json.loads(store.read(url))
-        if begun != now:
+        before = json.loads(store.read(url))
+        if before != settings:
             raise UsageError(
-                f"{road.out}: holds a demo of {begun}, want {now}; choose another --out or remove it"
+                f"{demo.out}: holds a demo of {before}, want {settings}; choose another --out or remove it"
             )
-    elif names := store.list_names(road.out):
-        raise UsageError(f"{road.out}: holds {names[0]} and no demo, want an empty or a new folder")
-    store.write(url, json.dumps(now).encode())
+    elif names := store.list_names(demo.out):
+        raise UsageError(f"{demo.out}: holds {names[0]} and no demo, want an empty or a new folder")
+    store.write(url, json.dumps(settings).encode())

@@ -5,8 +5,7 @@ road, and the test participants are scored once. Writes probe.json and probe.htm
 """
 
 import dataclasses
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from octshard.eval.labels import LabelledScans
 from octshard.eval.probes import linear
 from octshard.eval.report import Arm, Control, ProbeResult
 from octshard.models.encoder import load_encoder, random_encoder
+from octshard.progress import OnProgress, no_progress
 from octshard.rng import rng_for, seed_for
 from octshard.storage import store
 from octshard.stream import loader
@@ -28,12 +28,10 @@ from octshard.stream.index import SampleIndex, load_index
 
 PRETRAINED, RANDOM, INTENSITY = "pretrained", "random-init", "raw-intensity"
 FEW = 10  # test participants of a class below which its interval deserves a warning
-Progress = Callable[[str, int, int], None]  # (what is done, how many, of how many)
 
 
-def linear_probe(cfg: ProbeConfig, progress: Progress | None = None) -> ProbeResult:
+def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> ProbeResult:
     """Runs the probe and writes its files under cfg.out; labels are checked before anything is encoded."""
-    tell = progress or (lambda stage, done, total: None)
     _check(cfg)
     known = labels.read(cfg.participants, cfg.label)
     encoder, trained, digest = load_encoder(cfg.checkpoint)
@@ -46,21 +44,23 @@ def linear_probe(cfg: ProbeConfig, progress: Progress | None = None) -> ProbeRes
     backend = select.open_backend(run)
     if cfg.batch % backend.device_count:
         raise UsageError(f"batch {cfg.batch}: want a multiple of the {backend.device_count} devices")
-    twin = random_encoder(trained, seed_for(cfg.seed, RANDOM))
+    untrained = random_encoder(trained, seed_for(cfg.seed, RANDOM))
     sources = (
         features.encoder_source(PRETRAINED, encoder, f"{digest} {run.precision}", backend),
-        features.encoder_source(RANDOM, twin, f"{features.weights_digest(twin)} {run.precision}", backend),
+        features.encoder_source(
+            RANDOM, untrained, f"{features.weights_digest(untrained)} {run.precision}", backend
+        ),
         features.intensity_source(INTENSITY),
     )
-    way = BatchTransform(backend.pin, backend.empty, logging.getLogger(__name__).warning)
+    way = BatchTransform(backend.pin, backend.empty)
     stored = f"{trained.model.image_size} {[table.digest for table in tables]}"
     found = features.extract(
         sources,
         features.FeatureRequest(tuple(row.key for row in rows), stored),
         store.join(cfg.out, "features"),
-        lambda: _batches(tables, trained, cfg.batch, way, tell),
+        lambda: _batches(tables, trained, cfg.batch, way, on_progress),
     )
-    result = compare({name: kept.values_NF for name, kept in found.items()}, chosen, cfg, tell)
+    result = compare({name: kept.values_NF for name, kept in found.items()}, chosen, cfg, on_progress)
     result = dataclasses.replace(result, checkpoint_digest=digest)
     store.write(store.join(cfg.out, "probe.json"), report.as_json(result).encode())
     store.write(store.join(cfg.out, "probe.html"), report.render(result).encode())
@@ -68,16 +68,16 @@ def linear_probe(cfg: ProbeConfig, progress: Progress | None = None) -> ProbeRes
 
 
 def compare(
-    values: Mapping[str, np.ndarray], chosen: LabelledScans, cfg: ProbeConfig, tell: Progress
+    values: Mapping[str, np.ndarray], chosen: LabelledScans, cfg: ProbeConfig, on_progress: OnProgress
 ) -> ProbeResult:
     """Probes every set of features (values_NF by name) on the same participants and the same resamples."""
     heads, verdicts = {}, {}
     for i, (name, values_NF) in enumerate(values.items()):
-        tell("probes", i, len(values))
+        on_progress(i, len(values), "probes")
         train, val, test = (_examples(chosen, split, values_NF) for split in labels.SPLITS)
         heads[name] = linear.fit(train, val, cfg.regularisation)
         verdicts[name] = _verdicts(heads[name], test)
-    tell("probes", len(values), len(values))
+    on_progress(len(values), len(values), "probes")
     first = verdicts[PRETRAINED]
     weight_RP = scores.draw_resamples(first.y_P, cfg.bootstrap, rng_for(cfg.seed, "bootstrap"))
     arms = []
@@ -98,7 +98,7 @@ def compare(
         checkpoint=cfg.checkpoint,
         checkpoint_digest="",
         arms=tuple(arms),
-        shuffled=_shuffled(chosen, values[PRETRAINED], scores.macro_auroc(first), cfg, tell),
+        shuffled=_shuffled(chosen, values[PRETRAINED], scores.macro_auroc(first), cfg, on_progress),
         differences=differences,
         verdicts=tuple(report.verdict(name, gain["macro_auroc"]) for name, gain in differences.items()),
         notes=_notes(chosen, arms),
@@ -107,7 +107,7 @@ def compare(
 
 
 def _shuffled(
-    chosen: LabelledScans, values_NF: np.ndarray, true: float, cfg: ProbeConfig, tell: Progress
+    chosen: LabelledScans, values_NF: np.ndarray, true: float, cfg: ProbeConfig, on_progress: OnProgress
 ) -> Control:
     """Deals the classes of train and val participants at random, cfg.shuffles times; test keeps its own.
 
@@ -116,7 +116,7 @@ def _shuffled(
     found: dict[str, list[float]] = {name: [] for name in scores.METRICS}
     test = _examples(chosen, "test", values_NF)
     for deal in range(cfg.shuffles):
-        tell("shuffled labels", deal, cfg.shuffles)
+        on_progress(deal, cfg.shuffles, "shuffled labels")
         train, val = (
             linear.shuffled(_examples(chosen, split, values_NF), rng_for(cfg.seed, "shuffle", deal, split))
             for split in ("train", "val")
@@ -125,7 +125,7 @@ def _shuffled(
         measured = scores.measure(verdicts, np.ones((1, len(verdicts.y_P)), np.int64))
         for name in scores.METRICS:
             found[name].append(float(measured[name][0]))
-    tell("shuffled labels", cfg.shuffles, cfg.shuffles)
+    on_progress(cfg.shuffles, cfg.shuffles, "shuffled labels")
     reached = sum(value >= true for value in found["macro_auroc"])
     metrics = {name: scores.estimate(float(np.mean(of)), np.array(of)) for name, of in found.items()}
     return Control(cfg.shuffles, metrics, reached, (1 + reached) / (1 + cfg.shuffles))
@@ -145,16 +145,16 @@ def _batches(
     trained: TrainConfig,
     batch: int,
     way: BatchTransform[Batch],
-    tell: Progress,
+    on_progress: OnProgress,
 ) -> Iterator[Batch]:
     """Every scan of the tables once, in order."""
     done, total = 0, sum(len(table.entries) for table in tables)
-    tell("features", done, total)
+    on_progress(done, total, "features")
     for table in tables:
         for got in loader.eval_batches(table, trained, RankSlice(batch, 0, 1), 0, way):
             yield got
             done += got.count
-            tell("features", done, total)
+            on_progress(done, total, "features")
 
 
 def _check(cfg: ProbeConfig) -> None:
@@ -164,11 +164,7 @@ def _check(cfg: ProbeConfig) -> None:
         )
     if not cfg.shards:
         raise UsageError("shards: not set, want at least one dataset folder: shards=[SHARDS/DEVICE]")
-    for name in ("bootstrap", "shuffles", "batch"):
-        if getattr(cfg, name) < 1:
-            raise UsageError(f"{name} {getattr(cfg, name)}: want at least 1")
-    if not cfg.regularisation or min(cfg.regularisation) <= 0:
-        raise UsageError(f"regularisation {list(cfg.regularisation)}: want at least one C, all > 0")
+    fields.check(cfg)
 
 
 def _notes(chosen: LabelledScans, arms: Sequence[Arm]) -> tuple[str, ...]:

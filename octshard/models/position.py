@@ -12,7 +12,6 @@ from octshard.config.train import ModelConfig
 from octshard.errors import UsageError
 from octshard.imaging.volume import Shape
 
-POSITIONS = ("rope", "sincos")
 _BASE = 10000.0  # of the frequencies, as in "Attention is all you need", Vaswani et al. 2017
 
 
@@ -37,8 +36,6 @@ def grid_of(model: ModelConfig) -> Shape:
 
 def check(name: str, position: str, width: int, heads: int) -> None:
     """UsageError unless `heads` divide `width` and each head has room for `position`."""
-    if position not in POSITIONS:
-        raise UsageError(f"model.position: found {position!r}, want one of {', '.join(POSITIONS)}")
     if heads < 1 or width < 1 or width % heads:
         raise UsageError(f"{name}.width {width}: want a multiple of {name}.heads {heads}")
     if position == "rope" and (width // heads < 6 or width // heads % 2):

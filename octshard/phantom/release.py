@@ -6,7 +6,7 @@ release that has one is whole. truth.parquet is for judging, never for training.
 
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -22,6 +22,7 @@ from octshard.phantom.defects import NAMED, Blinks
 from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
 from octshard.phantom.eye import Person
 from octshard.prep.dicom import writer
+from octshard.progress import OnProgress, no_progress
 from octshard.rng import rng_for, seed_for
 from octshard.storage import store
 
@@ -32,7 +33,6 @@ HEAD = (
     "height", "width", "number_of_frames", "pixel_spacing", "slice_thickness", "sop_instance_uid", "filepath",
     "reference_instance_uid", "reference_filepath",
 )  # fmt: skip
-Told = Callable[[int, int], None]  # (scans done, scans in all)
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,10 @@ class ScanJob:
         return f"{person}/{person}_{model}_{self.protocol.name}_oct_{eye}_{self.uid}.dcm"
 
 
-def write_release(out: str, wanted: ReleaseSpec, workers: int, told: Told) -> ReleaseSummary:
-    """Writes the release below `out` (a path or URL); `told` is called after every scan."""
+def write_release(
+    out: str, wanted: ReleaseSpec, workers: int, on_progress: OnProgress = no_progress
+) -> ReleaseSummary:
+    """Writes the release below `out` (a path or URL); on_progress counts scans."""
     if not 1 <= wanted.participants <= cohort.MOST or not 0.02 <= wanted.scale <= 1.0:
         raise UsageError(
             f"participants={wanted.participants}, scale={wanted.scale}: want 1 to {cohort.MOST}, 0.02 to 1"
@@ -116,7 +118,7 @@ def write_release(out: str, wanted: ReleaseSpec, workers: int, told: Told) -> Re
                 _add(zips[job.protocol.device], job, data)
             for column, value in facts.items():
                 facts_of.setdefault(column, []).append(value)
-            told(done, len(todo))
+            on_progress(done, len(todo), "")
     tables.write_table(store.join(out, "truth.parquet"), facts_of)
     text = "\ufeff" + _tsv([HEAD, *(_row(job) for job in todo)])
     store.write(store.join(out, "manifest.tsv"), text.encode())

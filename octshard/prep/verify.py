@@ -16,16 +16,16 @@ from octshard.dataset.splits import split_overlaps
 from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.prep import crosscheck
 from octshard.prep.crosscheck import Finding, Tables
+from octshard.progress import OnProgress, no_progress
 from octshard.storage import store
 
 CHUNK = 2**22
 AT_ONCE = 4  # tars that are read at the same time, at most one per core: checksums let go of the lock
 END = bytes(2 * shard.BLOCK)  # closes a tar
-Told = Callable[[int, int, str], None]
 
 
-def verify(folder: str, deep: bool, told: Told) -> list[Finding]:
-    """Everything wrong with the dataset in `folder`. told(done, total, shard): bytes read, on any thread.
+def verify(folder: str, deep: bool, on_progress: OnProgress = no_progress) -> list[Finding]:
+    """Everything wrong with the dataset in `folder`. on_progress counts MiB read, on any thread.
 
     Always: every byte of every tar by its sha256 and by the xxh3 of the sample it belongs to, of the tables
     by theirs, and what the tables, the listing and the parts of the build say of each other. deep: every
@@ -40,7 +40,7 @@ def verify(folder: str, deep: bool, told: Told) -> list[Finding]:
     for row in found.rows:
         if row.status == "ok" and row.shard in stored:
             stored[row.shard].append(row)
-    progress = _Progress(sum(one.bytes for one in infos), told)
+    progress = _Progress(sum(one.bytes for one in infos), on_progress)
     threads = ThreadPoolExecutor(min(AT_ONCE, pool.worker_count(0)))
     try:
         walks = [_Walk(store.join(folder, one.name), one, stored[one.name], deep, progress) for one in infos]
@@ -73,13 +73,13 @@ def across(folders: Sequence[str]) -> list[Finding]:
 class _Progress:
     """Bytes read, by all threads together."""
 
-    def __init__(self, total: int, told: Told) -> None:
-        self.total, self.told, self.done, self.lock = total, told, 0, threading.Lock()
+    def __init__(self, total: int, on_progress: OnProgress) -> None:
+        self.total, self.on_progress, self.done, self.lock = total, on_progress, 0, threading.Lock()
 
     def add(self, count: int, name: str) -> None:
         with self.lock:
             self.done += count
-            self.told(self.done, self.total, name)
+            self.on_progress(self.done // 2**20, self.total // 2**20, f"MiB, {name}")
 
 
 class _Tape:

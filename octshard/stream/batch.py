@@ -9,7 +9,6 @@ from torch import Tensor
 from octshard.stream.sampler import StreamPosition
 
 T = TypeVar("T")
-Say = Callable[[str], None]
 Empty = Callable[[Sequence[int]], Tensor]  # a uint8 tensor of that shape for a batch, of whatever is in it
 
 
@@ -44,8 +43,7 @@ class RankSlice:
 
 @dataclass(frozen=True)
 class BatchTransform(Generic[T]):
-    """How batches reach their consumer; all three are called in the stream's threads."""
+    """How batches reach their consumer; both are called in the stream's threads."""
 
     prepare: Callable[[Batch], T]
     empty: Empty
-    say: Say  # gets a line where the cache has trouble

@@ -6,10 +6,10 @@ Trouble with the store ends a download, with the disk all of them, in one line; 
 
 import hashlib
 import io
+import logging
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,8 @@ from octshard.storage import local, store
 from octshard.storage.errors import StoreError
 from octshard.stream import cache_folder
 from octshard.stream.cache_folder import CacheFolder, ShardFile
+
+logger = logging.getLogger(__name__)
 
 RANGE = 2**24  # bytes asked of the store at once; whole copies.PIECEs
 DOWNLOADERS = 2
@@ -37,17 +39,14 @@ class Counts(NamedTuple):
 class Cache:
     """At most `limit_bytes` of shards in a folder, the longest unused out first.
 
-    `say` gets one line for each trouble, from any thread; the caller gets no exception.
+    Each trouble is one warning in the log, from any thread; the caller gets no exception.
     """
 
-    def __init__(
-        self, folder: str, limit_bytes: int, say: Callable[[str], None], downloaders: int = DOWNLOADERS
-    ) -> None:
+    def __init__(self, folder: str, limit_bytes: int, downloaders: int = DOWNLOADERS) -> None:
         self._folder = CacheFolder(local.local_path(folder), limit_bytes)
-        self._say = say
         self._changed = threading.Condition()  # guards what follows
         self._counted: Counter[str] = Counter()
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
         self._queue: deque[ShardFile] = deque()
         self._wanted: set[ShardFile] = set()  # queued or under way
         self._never: set[ShardFile] = set()  # not worth another download
@@ -80,7 +79,7 @@ class Cache:
         try:
             copy = self._opened(shard)
         except OSError as error:
-            self._tell(f"{self._folder.path}: {_reason(error)}; read from the store instead", once="open")
+            self._warn(f"{self._folder.path}: {_reason(error)}; read from the store instead", once="open")
             copy = None
         self._count("misses" if copy is None else "hits")
         return copy
@@ -91,7 +90,7 @@ class Cache:
             found = (
                 f"{shard.url}: {shard.bytes} bytes, want at most the {self._folder.limit_bytes} of the cache"
             )
-            self._tell(f"{found}; such shards are never cached, raise its limit", once="large")
+            self._warn(f"{found}; such shards are never cached, raise its limit", once="large")
             return
         with self._changed:
             if self._off or self._closed or not self._working or shard in self._wanted | self._never:
@@ -113,7 +112,7 @@ class Cache:
             except OSError:  # gone, or it stays and is checked anew when it is opened
                 pass
         self._count("damaged")
-        self._tell(f"{path}: a damaged copy, read from the store instead ({why})")
+        self._warn(f"{path}: a damaged copy, read from the store instead ({why})")
 
     def join(self) -> None:
         """Waits until nothing that was asked for is queued or under way, or the cache has ended."""
@@ -166,7 +165,7 @@ class Cache:
             if wrong is None:
                 return True
             self._count("damaged")
-            self._tell(f"{path}: {wrong}: a damaged copy of {shard.url}, to be fetched again")
+            self._warn(f"{path}: {wrong}: a damaged copy of {shard.url}, to be fetched again")
             self._folder.remove(path, copy.fileno())
             del self._sound[mark]  # what cannot be removed is not read again and again
             return False
@@ -229,7 +228,7 @@ class Cache:
             self._never.add(shard)
         self._count("damaged")
         what = f"{shard.url}: found sha256 {sha256.hexdigest()}, want {shard.sha256} as in shards.parquet"
-        self._tell(f"{what}; not cached, run `octshard prep verify`")
+        self._warn(f"{what}; not cached, run `octshard prep verify`")
         return None
 
     def _switch_off(self, error: OSError) -> None:
@@ -242,18 +241,18 @@ class Cache:
             "free some space or lower the limit" if error.errno in local.FULL else "name a folder to write to"
         )
         then = "nothing more is cached in this run, shards are read from the store"
-        self._tell(f"{self._folder.path}: {_reason(error)}; {then}; {act}", once="off")
+        self._warn(f"{self._folder.path}: {_reason(error)}; {then}; {act}", once="off")
 
     def _count(self, name: str, by: int = 1) -> None:
         with self._changed:
             self._counted[name] += by
 
-    def _tell(self, line: str, once: str = "") -> None:
+    def _warn(self, line: str, once: str = "") -> None:
         with self._changed:
-            if once in self._said:
+            if once in self._warned:
                 return
-            self._said |= {once} - {""}
-        self._say(line)
+            self._warned |= {once} - {""}
+        logger.warning("%s", line)
 
 
 def _reason(error: OSError) -> str:

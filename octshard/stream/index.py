@@ -135,8 +135,6 @@ def tokens(stored: Shape, cfg: TrainConfig) -> int:
 
 def _domains(table: SampleIndex, cfg: TrainConfig) -> tuple[Domain, ...]:
     data = cfg.data
-    if data.balance not in ("none", "device"):
-        raise UsageError(f"data.balance={data.balance}: unknown, want none or device")
     if not data.weights and data.balance == "none":
         return single_domain(table.samples_per_shard)
     if data.weights and data.balance != "none":

@@ -13,7 +13,6 @@ import numpy as np
 
 from octshard.config.train import TrainConfig
 from octshard.dataset.shard import BadSample
-from octshard.errors import UsageError
 from octshard.imaging.volume import product
 from octshard.stream import sampler
 from octshard.stream.batch import BatchTransform, RankSlice, T
@@ -61,12 +60,6 @@ def eval_batches(
     return _run(wanted, table, cfg, way)
 
 
-def check(cfg: TrainConfig) -> None:
-    """UsageError for a word that the stream does not know."""
-    if cfg.data.on_bad_sample not in ("raise", "substitute"):
-        raise UsageError(f"data.on_bad_sample={cfg.data.on_bad_sample}: unknown, want raise or substitute")
-
-
 def max_requested(cfg: TrainConfig) -> int:
     """Samples that are asked for in advance, whatever their size: at most two blocks of every lane."""
     return min(MOST_ASKED, 2 * cfg.data.lanes * cfg.data.shuffle_block_size)
@@ -96,11 +89,10 @@ def _run(
     """Results in order; meanwhile batches are filled up to data.prefetch_bytes, and bytes of samples further
     on are read up to data.read_ahead_bytes.
     """
-    check(cfg)
     data = cfg.data
     jobs: Iterator[BatchBuilder[T]]
     with contextlib.ExitStack() as stack:
-        cache = _cache_of(cfg, way, stack)
+        cache = _open_cache(cfg, stack)
         pool = ThreadPoolExecutor(data.threads, "stream")
         reading_ = ReadAhead(data.connections, cache)
         filler, budget = Collator(table, cfg, reading_), _Budget(data.max_substitutes)
@@ -149,7 +141,7 @@ def _batches_ahead(job: BatchBuilder[T], cfg: TrainConfig) -> int:
     return 1 + min(MOST_AHEAD, max(1, fit))
 
 
-def _cache_of(cfg: TrainConfig, way: BatchTransform[T], stack: contextlib.ExitStack) -> Cache | None:
+def _open_cache(cfg: TrainConfig, stack: contextlib.ExitStack) -> Cache | None:
     if not cfg.data.cache_dir:
         return None
-    return stack.enter_context(Cache(cfg.data.cache_dir, cfg.data.cache_bytes, way.say))
+    return stack.enter_context(Cache(cfg.data.cache_dir, cfg.data.cache_bytes))

@@ -1,9 +1,10 @@
-"""What a run needs before its first step: inputs of a batch, the checkpoint to go on from, log and lock."""
+"""What a run needs before its first step: inputs, the checkpoint to go on from, state, log and lock."""
 
 import contextlib
+import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,20 +13,23 @@ from torch import nn
 from octshard.config import fields
 from octshard.config.load import save
 from octshard.config.train import TrainConfig
+from octshard.devices import collectives
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
 from octshard.models import checkpoint
 from octshard.storage import lock, store
+from octshard.stream import loader
 from octshard.stream.batch import Batch, BatchTransform
-from octshard.stream.index import SampleIndex
-from octshard.train import metrics_log, step_stats
+from octshard.stream.index import SampleIndex, check_disjoint, load_index
+from octshard.stream.sampler import StreamPosition
+from octshard.train import checkpointer, metrics_log, optim, step_stats
 from octshard.train.augment import views
 from octshard.train.checkpointer import TrainState
 from octshard.train.metrics_log import MetricsLog
 from octshard.train.objectives import jepa, masks
-from octshard.train.plan import Plan
+from octshard.train.plan import Plan, make_plan
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 class TrainInputs(NamedTuple):
@@ -37,77 +41,124 @@ class TrainInputs(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class RunInputs:
+    """What a run reads, and its plan."""
+
+    plan: Plan
+    index: SampleIndex
+    val_index: SampleIndex
+
+
+@dataclass(frozen=True, eq=False)
 class Run:
     """What stays the same from step to step."""
 
     cfg: TrainConfig
     plan: Plan
     backend: Backend
-    table: SampleIndex
-    val_table: SampleIndex
+    index: SampleIndex
+    val_index: SampleIndex
     model: jepa.Jepa
     wrapped: nn.Module  # `model`, exchanging gradients between processes
 
 
-def batch_transform(run: Run, say: Say) -> BatchTransform[TrainInputs]:
+def check(cfg: TrainConfig) -> None:
+    """UsageError for a value that is out of bounds, or for values that do not fit together."""
+    fields.check(cfg)
+    jepa.check(cfg)
+
+
+def load_inputs(cfg: TrainConfig, backend: Backend) -> RunInputs:
+    """The samples of train and val and the plan; what killed runs left half-written in run.out goes."""
+    needed = masks.needed_tokens(cfg)
+    index, val_index = (load_index(cfg, split, needed) for split in ("train", "val"))
+    plan = make_plan(cfg, index, backend)
+    check_disjoint(index, val_index)
+    if backend.process_index == 0:
+        checkpointer.remove_incomplete(cfg.run.out)
+    return RunInputs(plan, index, val_index)
+
+
+def payload_to_resume(cfg: TrainConfig, inputs: RunInputs) -> Mapping[str, Any] | None:
+    """The payload to go on from; None for a new run; UsageError if config or data were others then."""
+    latest = checkpoint.latest(cfg.run.out)
+    if latest is None:
+        return None
+    for line in latest.damaged:
+        logger.warning("%s; going on from %s", line, latest.record.name)
+    before = {**latest.payload["result_values"], **latest.payload["data"]}
+    now = {**fields.result_values(cfg), **data_fingerprint(cfg, inputs.index, inputs.plan)}
+    if changed := fields.differences(before, now):
+        raise UsageError(
+            f"{cfg.run.out}: its checkpoints were made with other values, want the same to go on: "
+            f"{'; '.join(changed)}; set them back, or give run.out another folder"
+        )
+    return latest.payload
+
+
+def start(
+    cfg: TrainConfig, backend: Backend, inputs: RunInputs, payload: Mapping[str, Any] | None
+) -> tuple[Run, TrainState]:
+    """The run on its device, and its state: new, or as `payload` has it."""
+    model = jepa.build(cfg).to(backend.device)
+    state = TrainState(0, 0, StreamPosition(0, 0), model, optim.build(model, cfg.optim))
+    if payload:
+        checkpointer.restore(payload, state)
+    backend.mark_step()
+    collectives.check_same_step(cfg, backend, state.step)
+    run = Run(cfg, inputs.plan, backend, inputs.index, inputs.val_index, model, backend.wrap(model))
+    _log_start(run, state)
+    return run, state
+
+
+def train_batches(run: Run, state: TrainState) -> Generator[TrainInputs, None, None]:
+    """The stream of a run from where its state stands."""
+    return loader.train_batches(run.index, run.cfg, run.plan.rank_slice, state.position, batch_transform(run))
+
+
+def batch_transform(run: Run) -> BatchTransform[TrainInputs]:
     """Draws views and masks for a batch, in the stream's threads: small host tensors, seeded per sample."""
     cfg, counts = run.cfg, masks.token_counts(run.cfg)
 
     def prepare(batch: Batch) -> TrainInputs:
         params = views.draw(cfg.views, cfg.run.seed, batch.epoch_B, batch.seeds)
-        chosen = masks.draw(cfg, counts, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.seeds)
-        return run.backend.pin(TrainInputs(batch, params, chosen))
+        mask_sets = masks.draw(cfg, counts, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.seeds)
+        return run.backend.pin(TrainInputs(batch, params, mask_sets))
 
-    return BatchTransform(prepare, run.backend.empty, say)
-
-
-def payload_to_resume(
-    cfg: TrainConfig, table: SampleIndex, chosen: Plan, say: Say
-) -> Mapping[str, Any] | None:
-    """The payload to go on from; None for a new run; UsageError if config or data were others then."""
-    found = checkpoint.latest(cfg.run.out)
-    if found is None:
-        return None
-    for line in found.damaged:
-        say(f"WARNING {line}; going on from {found.record.name}")
-    old = {**found.payload["result_values"], **found.payload["data"]}
-    if changed := fields.differences(
-        old, {**fields.result_values(cfg), **data_fingerprint(cfg, table, chosen)}
-    ):
-        raise UsageError(
-            f"{cfg.run.out}: its checkpoints were made with other values, want the same to go on: "
-            f"{'; '.join(changed)}; set them back, or give run.out another folder"
-        )
-    return found.payload
+    return BatchTransform(prepare, run.backend.empty)
 
 
-def data_fingerprint(cfg: TrainConfig, table: SampleIndex, chosen: Plan) -> dict[str, Any]:
+def data_fingerprint(cfg: TrainConfig, index: SampleIndex, plan: Plan) -> dict[str, Any]:
     """What decides the result besides the config: the data, and for `byol` what one BatchNorm sees."""
-    tied = {"data.samples": len(table.entries), "data.digest": table.digest}
-    return {**tied, "micro_batch": chosen.share.global_batch} if cfg.objective.name == "byol" else tied
+    fingerprint = {"data.samples": len(index.entries), "data.digest": index.digest}
+    if cfg.objective.name == "byol":
+        return {**fingerprint, "micro_batch": plan.rank_slice.global_batch}
+    return fingerprint
 
 
-def log_start(run: Run, state: TrainState, say: Say) -> None:
-    """Says what will be done; the config and the full list of left-out volumes go to run.out."""
-    cfg, chosen, table = run.cfg, run.plan, run.table
-    say(
-        f"{cfg.run.out}: {'goes on' if state.step else 'begins'} at step {state.step} of {chosen.steps}: "
-        f"{chosen.length.total} samples = {chosen.length.total / chosen.samples_per_epoch:.1f} passes over "
-        f"{len(table.entries)} volumes; global batch {cfg.run.global_batch} = {cfg.run.per_device_batch} x "
-        f"{run.backend.device_count} {run.backend.device.type} x {chosen.accumulation}"
+def _log_start(run: Run, state: TrainState) -> None:
+    """Logs what will be done; the config and the full list of left-out volumes go to run.out."""
+    cfg, plan, index = run.cfg, run.plan, run.index
+    logger.info(
+        f"{cfg.run.out}: {'goes on' if state.step else 'begins'} at step {state.step} of {plan.steps}: "
+        f"{plan.length.total} samples = {plan.length.total / plan.samples_per_epoch:.1f} passes over "
+        f"{len(index.entries)} volumes; global batch {cfg.run.global_batch} = {cfg.run.per_device_batch} x "
+        f"{run.backend.device_count} {run.backend.device.type} x {plan.accumulation}"
     )
-    if chosen.length.warmup > chosen.length.total:
-        say(f"warm-up of {chosen.length.warmup} samples is longer than the run: base_lr is never reached")
-    if table.left_out:
-        say(
-            f"{len(table.left_out)} of {len(table.left_out) + len(table.entries)} train volumes have fewer "
+    if plan.length.warmup > plan.length.total:
+        logger.warning(
+            "warm-up of %d samples is longer than the run: base_lr is never reached", plan.length.warmup
+        )
+    if index.left_out:
+        logger.info(
+            f"{len(index.left_out)} of {len(index.left_out) + len(index.entries)} train volumes have fewer "
             f"than {masks.needed_tokens(cfg)} valid tokens and are left out (all in left-out.txt): "
-            f"{step_stats.shorten_keys(table.left_out)}"
+            f"{step_stats.shorten_keys(index.left_out)}"
         )
     if run.backend.process_index == 0:
         store.write(store.join(cfg.run.out, "config.yaml"), save(cfg).encode())
-        if table.left_out:
-            store.write(store.join(cfg.run.out, "left-out.txt"), "\n".join(table.left_out).encode() + b"\n")
+        if index.left_out:
+            store.write(store.join(cfg.run.out, "left-out.txt"), "\n".join(index.left_out).encode() + b"\n")
 
 
 @contextlib.contextmanager
@@ -122,23 +173,23 @@ def run_lock(cfg: TrainConfig, backend: Backend) -> Iterator[None]:
 
 @contextlib.contextmanager
 def run_log(run: Run, step: int) -> Iterator[MetricsLog]:
-    """The run's log; a silent one in all but the first process."""
+    """The run's metrics log; one that writes nothing in all but the first process."""
     if run.backend.process_index != 0:
         yield metrics_log.null_log()
         return
-    with metrics_log.open_log(run.cfg, step) as lines:
-        yield lines
+    with metrics_log.open_log(run.cfg, step) as metrics:
+        yield metrics
 
 
 @contextlib.contextmanager
 def stop_on_sigterm() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, so that the loop can save and leave. Only a main thread may listen."""
-    told = threading.Event()
+    """An event that SIGTERM sets, so that the loop can save and leave. Only a main thread can listen."""
+    stop_requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield told
+        yield stop_requested
         return
-    previous = signal.signal(signal.SIGTERM, lambda *_: told.set())
+    previous = signal.signal(signal.SIGTERM, lambda *_: stop_requested.set())
     try:
-        yield told
+        yield stop_requested
     finally:
         signal.signal(signal.SIGTERM, previous)

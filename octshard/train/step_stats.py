@@ -5,7 +5,7 @@ Nothing here is read by the host but at log time and before a save; those functi
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -73,10 +73,12 @@ def nonfinite(loss: Tensor, norm: Tensor) -> Tensor:
     return 1.0 - (torch.isfinite(loss) & torch.isfinite(norm)).float()
 
 
-def read(watch: StepOutputs, steps: int, backend: Backend) -> dict[str, float]:
-    """Loss (mean over `steps` steps and all processes) and the collapse watch. Waits for the device."""
-    sums_3 = torch.cat([watch.sums_2, torch.ones_like(watch.sums_2[:1])])  # the last counts who was summed
-    total_3, host = backend.to_host((backend.all_reduce_sum(sums_3), watch))
+def read(outputs: StepOutputs, steps: int, backend: Backend) -> dict[str, float]:
+    """Loss (mean over `steps` steps and all processes) and the collapse statistics. Waits for the device."""
+    sums_3 = torch.cat(
+        [outputs.sums_2, torch.ones_like(outputs.sums_2[:1])]
+    )  # the last counts who was summed
+    total_3, host = backend.to_host((backend.all_reduce_sum(sums_3), outputs))
     return {
         "loss": float(total_3[0] / total_3[2]) / steps,
         "grad_norm": float(host.norm),
@@ -93,15 +95,15 @@ def compile_counts(backend: Backend) -> dict[str, int]:
     return {"compiles": counters["compiles"], "fallbacks": fallbacks} if counters else {}
 
 
-def raise_if_nonfinite(watch: StepOutputs, step: int, recent: LogWindow, backend: Backend) -> None:
+def raise_if_nonfinite(outputs: StepOutputs, step: int, window: LogWindow, backend: Backend) -> None:
     """OctshardError if a loss or gradient since the last look was not finite. Waits for the device."""
-    bad = int(backend.to_host(watch.sums_2)[1])
-    if not bad:
+    failed = int(backend.to_host(outputs.sums_2)[1])
+    if not failed:
         return
-    first = step - bad + 1  # weights that are once not finite stay so, and so does the loss
+    first = step - failed + 1  # weights that are once not finite stay so, and so does the loss
     raise OctshardError(
         f"step {first}: loss or gradient is not finite, want numbers; its volumes: "
-        f"{shorten_keys(recent.keys_of(first))}. Nothing was saved since; look at them, lower optim.base_lr, "
+        f"{shorten_keys(window.keys_of(first))}. Nothing was saved since; look at them, lower optim.base_lr, "
         f"or try run.precision=fp32"
     )
 
@@ -111,9 +113,20 @@ def collapse_line(metrics: dict[str, Any]) -> str | None:
     if metrics["feature_std"] >= COLLAPSED_STD and metrics["rank"] >= COLLAPSED_RANK:
         return None
     return (
-        f"WARNING step {metrics['step']}: target features have collapsed (std {metrics['feature_std']:.2g}, "
+        f"step {metrics['step']}: target features have collapsed (std {metrics['feature_std']:.2g}, "
         f"effective rank {metrics['rank']:.1f}); lower optim.base_lr or raise objective.ema_start"
     )
+
+
+def summary(metrics: Mapping[str, Any]) -> str:
+    """The few metrics that a progress line has room for."""
+    names = {
+        "loss": "loss",
+        "val_loss": "val_loss",
+        "rank": "rank",
+        "volumes_per_s_per_device": "volumes/s/device",
+    }
+    return "  ".join(f"{text} {metrics[name]:.3g}" for name, text in names.items() if name in metrics)
 
 
 def shorten_keys(keys: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from octshard.config import fields
 from octshard.config.train import TrainConfig
 from octshard.dataset import shard
 from octshard.devices import prefetch, select
@@ -22,13 +23,12 @@ from octshard.imaging.volume import product
 from octshard.report.numbers import pluralize
 from octshard.storage import store
 from octshard.stream import loader, read, sampler
-from octshard.stream.batch import Batch, BatchTransform, RankSlice, Say
+from octshard.stream.batch import Batch, BatchTransform, RankSlice
 from octshard.stream.index import SampleIndex, SampleRef, load_index, sampler_config
 from octshard.stream.read import Scratch
 from octshard.stream.read_ahead import ReadAhead, Request
 from octshard.stream.sampler import StreamPosition
 from octshard.stream.simulate import EpochSimulation, simulate
-from octshard.train import plan
 from octshard.train.objectives import masks
 
 HELD = 16  # slices that are unpacked again and again
@@ -46,8 +46,7 @@ def lines(cfg: TrainConfig, readers: int, devices: int, seconds: float) -> Itera
     """What `octshard stream-check` prints. devices: accelerators over all readers; 0: those of this machine
     for each reader. seconds: for each stage; 0: nothing is measured.
     """
-    loader.check(cfg)
-    plan.check_least(cfg)
+    fields.check(cfg)
     with contextlib.closing(select.open_backend(cfg.run)) as backend:
         batch = cfg.run.per_device_batch * (devices or backend.device_count * readers)
         table = load_index(cfg, "train", masks.needed_tokens(cfg))
@@ -58,16 +57,14 @@ def lines(cfg: TrainConfig, readers: int, devices: int, seconds: float) -> Itera
         if seconds <= 0:
             return
         rates: list[Rate] = []
-        said: list[str] = []
         megabytes = float(np.mean([entry.stop - entry.start for entry in table.entries])) / 1e6
-        for rate in measure(table, cfg, RankSlice(batch, 0, readers), backend, (seconds, said.append)):
+        for rate in measure(table, cfg, RankSlice(batch, 0, readers), backend, seconds):
             rates.append(rate)
             yield (
                 f"{rate.stage:<8}{rate.volumes_per_s:>10.1f} volumes/s"
                 f"{rate.volumes_per_s * megabytes:>10.1f} MB/s as stored"
                 f"{rate.cpu_ms:>9.1f} ms of CPU per volume"
             )
-        yield from said
         slowest = bottleneck(rates)
         yield (
             f"bottleneck of one reader: {slowest.stage}, {slowest.volumes_per_s:.1f} volumes/s; "
@@ -76,10 +73,9 @@ def lines(cfg: TrainConfig, readers: int, devices: int, seconds: float) -> Itera
 
 
 def measure(
-    table: SampleIndex, cfg: TrainConfig, share: RankSlice, backend: Backend, how: tuple[float, Say]
+    table: SampleIndex, cfg: TrainConfig, share: RankSlice, backend: Backend, seconds: float
 ) -> Iterator[Rate]:
-    """The stages one by one, each for about how[0] seconds, then the whole stream; how[1] hears its lines."""
-    seconds, say = how
+    """The stages one by one, each for about `seconds`, then the whole stream."""
     drawn = sampler.batch_samples(
         sampler_config(table, cfg), StreamPosition(0, 0), share.global_batch, share.rank, share.world_size
     )
@@ -92,7 +88,7 @@ def measure(
     yield _unpacking(entries[:HELD], cfg, seconds)
     if (sending := _sending(cfg, share, backend, seconds)) is not None:
         yield sending
-    way: BatchTransform[Batch] = BatchTransform(backend.pin, backend.empty, say)
+    way: BatchTransform[Batch] = BatchTransform(backend.pin, backend.empty)
     batches = loader.train_batches(table, cfg, share, StreamPosition(0, 0), way)
     yield _whole(batches, share, backend, seconds)
 

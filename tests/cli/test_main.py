@@ -8,7 +8,6 @@ import click
 import pytest
 
 from octshard.cli import main
-from octshard.config import load
 from octshard.errors import OctshardError
 
 
@@ -64,7 +63,7 @@ def test_every_command_helps_with_an_example(path: tuple[str, ...], monkeypatch:
 def test_mistakes_are_one_line_and_exit_2(
     words: list[str], code: int, message: str, tmp_path: Any, monkeypatch: Any, capsys: Any
 ) -> None:
-    places = {"smoke": str(load.shipped_config("smoke_test.yaml")), "tmp": str(tmp_path)}
+    places = {"smoke": "smoke_test", "tmp": str(tmp_path)}
     assert run(monkeypatch, [word.format(**places) for word in words]) == code
     shown = capsys.readouterr().err.strip().splitlines()
     assert message in shown[-1]

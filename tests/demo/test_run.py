@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from octshard.config.load import load, save, shipped_config
+from octshard.config.load import load, save
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
 from octshard.dataset import tables
@@ -21,19 +21,23 @@ def small_configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's own configs with fewer, smaller steps."""
     folder = tmp_path_factory.mktemp("configs")
     (folder / "prep").mkdir()
-    prep = load(PrepConfig, [shipped_config("prep/demo.yaml")])
+    prep = load(PrepConfig, ["demo"])
     (folder / "prep/demo.yaml").write_text(save(prep))
     words = ["run.samples_budget=64", "model.depth=1", "model.width=32", "model.heads=1", "predictor.depth=1",
              "run.cpu_threads=2"]  # fmt: skip
-    training = load(TrainConfig, [shipped_config("demo.yaml")], words)
+    training = load(TrainConfig, ["demo"], words)
     (folder / "demo.yaml").write_text(save(training))
     return folder
+
+
+def configs_in(folder: Path) -> tuple[str, str]:
+    return str(folder / "prep/demo.yaml"), str(folder / "demo.yaml")
 
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory, small_configs: Path) -> Path:
     out = tmp_path_factory.mktemp("demo") / "out"
-    report = run.run(str(out), WANTED, lambda name: str(small_configs / name))
+    report = run.run(str(out), WANTED, *configs_in(small_configs))
     assert report == f"{out}/report.html"
     return out
 
@@ -76,7 +80,7 @@ def test_the_demo_again_goes_on_where_it_was(walked: Path, small_configs: Path) 
     tars = {path: path.stat().st_mtime_ns for path in walked.rglob("*.tar")}
     assert tars
     (walked / "report.html").unlink()
-    run.run(str(walked), WANTED, lambda name: str(small_configs / name))
+    run.run(str(walked), WANTED, *configs_in(small_configs))
     assert (walked / "report.html").exists()
     assert {path: path.stat().st_mtime_ns for path in walked.rglob("*.tar")} == tars
 
@@ -84,13 +88,13 @@ def test_the_demo_again_goes_on_where_it_was(walked: Path, small_configs: Path) 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(UsageError, match=r"holds thesis.tex and no demo"):
-        run.run(str(tmp_path), WANTED, str)
+        run.run(str(tmp_path), WANTED)
 
 
 def test_other_settings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "demo.json").write_text('{"participants": 3, "seed": 0}')
     with pytest.raises(UsageError, match=r"holds a demo of .* want .*; choose another --out"):
-        run.run(str(tmp_path), WANTED, str)
+        run.run(str(tmp_path), WANTED)
 
 
 def test_a_demo_that_is_told_to_stop_probes_nothing(
@@ -101,4 +105,4 @@ def test_a_demo_that_is_told_to_stop_probes_nothing(
     monkeypatch.setattr(run, "train", lambda *_: stopped)
     monkeypatch.setattr(run, "linear_probe", lambda *_: pytest.fail("it was probed"))
     with pytest.raises(OctshardError, match="stopped at step 3 of training; run it again to go on"):
-        run.run(str(walked), WANTED, lambda name: str(small_configs / name))
+        run.run(str(walked), WANTED, *configs_in(small_configs))

@@ -58,5 +58,7 @@ def test_several_begin_at_one_step() -> None:
 def test_counts_of_several_are_added() -> None:
     assert collectives.all_reduce_sum(pair(3.0), 4) == 7
     assert collectives.all_reduce_sum(pair(3.0, processes=1), 4) == 4
-    of_hosts = cast(Backend, Pair(6.0, process_count=2, device_count=4))  # two devices each, which say the same
+    of_hosts = cast(
+        Backend, Pair(6.0, process_count=2, device_count=4)
+    )  # two devices each, which say the same
     assert collectives.all_reduce_sum(of_hosts, 4) == 7

@@ -187,10 +187,10 @@ def test_batch_size_does_not_change_the_answer(result, eyes, tmp_path):
 def test_progress_counts_every_scan(eyes, tmp_path):
     told = []
     quick = dataclasses.replace(eyes, out=str(tmp_path), bootstrap=10, shuffles=1)
-    linear_probe.linear_probe(quick, lambda stage, done, total: told.append((stage, done, total)))
-    assert [t for t in told if t[0] == "features"][-1] == ("features", 120, 120)
-    assert ("shuffled labels", 1, 1) in told
-    assert all(0 <= done <= total for _, done, total in told)
+    linear_probe.linear_probe(quick, lambda *report: told.append(report))
+    assert [report for report in told if report[2] == "features"][-1] == (120, 120, "features")
+    assert (1, 1, "shuffled labels") in told
+    assert all(0 <= done <= total for done, total, _ in told)
 
 
 def test_a_test_set_without_a_class_is_scored_on_the_others(eyes):

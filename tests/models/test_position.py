@@ -89,7 +89,9 @@ def test_picked_tokens_carry_the_position_of_their_index() -> None:
     table = position.Position("sincos", GRID, 12, 2)
     at_BK = torch.tensor([[5, 2], [59, 0]])
     everywhere = table.add_sincos(torch.zeros(2, 60, 12), None)
-    assert torch.equal(table.add_sincos(torch.zeros(2, 2, 12), at_BK), position.gather_tokens(everywhere, at_BK))
+    assert torch.equal(
+        table.add_sincos(torch.zeros(2, 2, 12), at_BK), position.gather_tokens(everywhere, at_BK)
+    )
 
 
 def test_take_is_row_by_row_indexing() -> None:

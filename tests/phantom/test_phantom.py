@@ -249,7 +249,7 @@ def test_states_are_hidden_from_raw_intensities_and_plain_in_the_truth() -> None
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("release")
     calls: list[tuple[int, int]] = []
-    made = write_release(str(out), WANTED, 1, lambda done, total: calls.append((done, total)))
+    made = write_release(str(out), WANTED, 1, lambda done, total, note: calls.append((done, total)))
     assert calls == [(i + 1, made.volumes) for i in range(made.volumes)]
     return out
 
@@ -474,7 +474,7 @@ def test_truth_goes_round(release: Path) -> None:
 
 
 def test_bytes_depend_on_the_seed_alone(release: Path, tmp_path: Path) -> None:
-    write_release(str(tmp_path / "again"), WANTED, 2, lambda done, total: None)
+    write_release(str(tmp_path / "again"), WANTED, 2)
     names = sorted(path.relative_to(release) for path in release.rglob("*") if path.is_file())
     assert names == sorted(
         path.relative_to(tmp_path / "again") for path in (tmp_path / "again").rglob("*") if path.is_file()
@@ -487,9 +487,7 @@ def test_bytes_depend_on_the_seed_alone(release: Path, tmp_path: Path) -> None:
 
 
 def test_a_release_lands_at_a_url() -> None:
-    made = write_release(
-        "memory://phantom", ReleaseSpec(1, 0, 0.05, False, ("R",)), 1, lambda done, total: None
-    )
+    made = write_release("memory://phantom", ReleaseSpec(1, 0, 0.05, False, ("R",)), 1)
     found = aireadi.read_release("memory://phantom")
     assert made.volumes == len(found.entries) >= len(MAIN)
     assert {entry.eye for entry in found.entries} == {"R"}
@@ -500,5 +498,5 @@ def test_a_release_lands_at_a_url() -> None:
 )
 def test_a_wrong_wish_is_one_clear_line(tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(UsageError, match="want"):
-        write_release(str(tmp_path), dataclasses.replace(WANTED, **wrong), 1, lambda done, total: None)
+        write_release(str(tmp_path), dataclasses.replace(WANTED, **wrong), 1)
     assert not list(tmp_path.iterdir())

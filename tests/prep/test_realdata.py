@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.realdata]
 @pytest.fixture(scope="module")
 def unpacked(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, unzip.UnzipReport]:
     dst = tmp_path_factory.mktemp("dicom")
-    return dst, unzip.unzip(str(realdata), str(dst), unzip.Limits(2, 256_000_000), lambda told: None)
+    return dst, unzip.unzip(str(realdata), str(dst), unzip.Limits(2, 256_000_000))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_two_workers_give_the_same_bytes(
     unpacked: tuple[Path, unzip.UnzipReport], shards: Path, tmp_path: Path
 ) -> None:
     cfg = PrepConfig(src=str(unpacked[0]), dst=str(tmp_path), workers=2)
-    run.shard(cfg, ["topcon_triton"], lambda progress: None, lambda line: None)
+    run.shard(cfg, ["topcon_triton"])
     for file in (path for path in (shards / "topcon_triton").iterdir() if path.name != tables.RUN):
         assert (tmp_path / "topcon_triton" / file.name).read_bytes() == file.read_bytes()
 

@@ -36,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = [sound(1), sound(2), sound(3, "4001"), changed(4, lambda data: None)]
     root = unpacked(there / "release", files, {"1001": "train", "4001": "val"})
     cfg = PrepConfig(src=str(root), dst=str(there / "shards"), target_spacing=[0.08, 0.04, 0.04], workers=1)
-    run.shard(cfg, ["topcon_triton"], lambda progress: None, lambda line: None)
+    run.shard(cfg, ["topcon_triton"])
     return there / "shards" / "topcon_triton"
 
 
@@ -66,10 +66,10 @@ def texts(found: list[Finding]) -> str:
 def test_a_sound_folder_gives_nothing_and_every_byte_is_told(folder: Path, deep: bool) -> None:
     told: list[tuple[int, int, str]] = []
     assert verify.verify(str(folder), deep, lambda *said: told.append(said)) == []
-    total = sum(path.stat().st_size for path in folder.glob("*.tar"))
+    total = sum(path.stat().st_size for path in folder.glob("*.tar")) // 2**20
     assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
     assert told[-1][:2] == (total, total)
-    assert {name for _, _, name in told} == {TAR, "val-000000.tar"}
+    assert {note for _, _, note in told} == {f"MiB, {TAR}", "MiB, val-000000.tar"}
 
 
 @pytest.mark.parametrize("deep", [False, True])

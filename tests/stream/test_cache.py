@@ -21,6 +21,7 @@ from octshard.storage.errors import StoreError
 from octshard.stream import cache, cache_folder
 from octshard.stream.cache import Cache
 from octshard.stream.cache_folder import ShardFile
+from tests.support.log_lines import log_lines
 
 SIZE = 10_000  # of a made shard: three ranges, the last a short one
 
@@ -32,8 +33,9 @@ def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def said() -> list[str]:
-    return []
+def said() -> Iterator[list[str]]:
+    with log_lines() as lines:
+        yield lines
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def opened(tmp_path: Path, said: list[str]) -> Iterator[Callable[..., Cache]]:
     made: list[Cache] = []
 
     def make(limit: int = 10 * SIZE, downloaders: int = 1) -> Cache:
-        made.append(Cache(str(tmp_path / "cache"), limit, said.append, downloaders))
+        made.append(Cache(str(tmp_path / "cache"), limit, downloaders))
         return made[-1]
 
     yield make
@@ -484,7 +486,7 @@ def blocking(url, start, stop):
         threading.Event().wait()
     return read_range(url, start, stop)
 store.read_range = blocking
-one = cache.Cache(folder, 10**6, print)
+one = cache.Cache(folder, 10**6)
 one.request(cache.ShardFile(url, int(size), sha256))
 one.join()
 """
@@ -522,9 +524,8 @@ def test_a_claim_sweeps_too(opened: Callable[..., Cache], tmp_path: Path) -> Non
 def fill_all(folder: str, limit: int, shards: list[ShardFile], start: object) -> None:
     """One of two processes; ends with 1 if it sees other bytes than there are, or any trouble."""
     cache.RANGE, cache_folder.PIECE = 4096, 1024
-    said: list[str] = []
     start.wait()  # type: ignore[attr-defined]
-    with Cache(folder, limit, said.append) as one:
+    with log_lines() as said, Cache(folder, limit) as one:
         for shard in shards:
             one.request(shard)
             copy = one.open(shard)

@@ -28,6 +28,7 @@ from octshard.stream.batch import Batch, BatchTransform, RankSlice
 from octshard.stream.index import SampleIndex, SampleRef, load_index, sampler_config
 from octshard.stream.sampler import StreamPosition
 from tests.support import faulty_store
+from tests.support.log_lines import log_lines
 from tests.support.tiny_run import SHAPE, config_for, voxels_of, write_dataset
 
 WHOLE = RankSlice(4, 0, 1)
@@ -243,9 +244,7 @@ def test_a_remote_store_gives_the_batches_of_a_local_one(shards: str, how: str, 
     cache = [f"data.cache_dir={tmp_path}"] if "cache" in how else []
     near_cfg, far_cfg = config_of(shards, how), config_of(far, how, *cache)
     near, there = (load_index(cfg, "train", 0) for cfg in (near_cfg, far_cfg))
-    way = BatchTransform(
-        lambda batch: batch, BufferPool().empty, lambda line: None
-    )  # a full cache says that it is
+    way = BatchTransform(lambda batch: batch, BufferPool().empty)  # a full cache says that it is
     with contextlib.closing(loader.train_batches(there, far_cfg, WHOLE, START, way)) as found:
         batches = list(islice(found, 13))
     assert same(take(near, near_cfg, WHOLE, START, 13), batches)
@@ -348,8 +347,8 @@ def test_substitutes_are_few_or_the_run_stops(shards: str, tmp_path: Path) -> No
                 next(given)
                 lengths[-1] += 1
     assert lengths[0] == lengths[1] > 0
-    with pytest.raises(UsageError, match=r"data\.on_bad_sample=skip: unknown, want raise or substitute"):
-        loader.check(config_of(copy, "data.on_bad_sample=skip"))
+    with pytest.raises(UsageError, match=r"data\.on_bad_sample=skip: want raise or substitute"):
+        config_of(copy, "data.on_bad_sample=skip")
 
 
 def test_evaluation_takes_no_substitutes(shards: str, tmp_path: Path) -> None:
@@ -404,7 +403,7 @@ def read(readers, until):
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     start = StreamPosition(*lines[-1][1]) if lines else StreamPosition(0, 0)
     table = load_index(cfg, "train", 0)
-    way = BatchTransform(lambda batch: batch, BufferPool().empty, print)
+    way = BatchTransform(lambda batch: batch, BufferPool().empty)
     with contextlib.ExitStack() as stack, open(log, "a") as file:
         streams = [stack.enter_context(contextlib.closing(
             loader.train_batches(table, cfg, RankSlice(8, r, readers), start, way))) for r in range(readers)]
@@ -461,10 +460,12 @@ def test_a_copy_that_rots_in_the_cache_is_read_again_from_the_store(shards: str,
     cfg = config_of(
         far, f"data.cache_dir={tmp_path}", "data.on_bad_sample=substitute", "data.read_ahead_bytes=1"
     )
-    said: list[str] = []
-    way = BatchTransform(lambda batch: batch, BufferPool().empty, said.append)
+    way = BatchTransform(lambda batch: batch, BufferPool().empty)
     table = load_index(cfg, "train", 0)
-    with contextlib.closing(loader.train_batches(table, cfg, WHOLE, START, way)) as batches:
+    with (
+        log_lines() as said,
+        contextlib.closing(loader.train_batches(table, cfg, WHOLE, START, way)) as batches,
+    ):
         found = list(islice(batches, 8))
         for _ in range(200):  # epochs, until all four shards are there
             if len(list(tmp_path.glob("*.tar"))) == 4:

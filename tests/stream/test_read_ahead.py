@@ -274,7 +274,7 @@ def test_shards_in_the_cache_are_read_from_there(
     remote: str, tmp_path: Path, requests: list[tuple[int, int]]
 ) -> None:
     entries = entries_of(remote, 8, shards=2)
-    with Cache(str(tmp_path / "cache"), 10**6, pytest.fail) as cache, opened(2, cache) as one:
+    with Cache(str(tmp_path / "cache"), 10**6) as cache, opened(2, cache) as one:
         for entry in entries:
             cache.request(entry.shard)
         cache.join()

@@ -18,11 +18,11 @@ sys.path.insert(0, {tests!r})
 from tests.support.tiny_run import config_for
 from octshard.train import loop
 
-def progress(step, steps, metrics):
+def on_progress(step, steps, note):
     if step == {kill_at}:
         os.kill(os.getpid(), signal.SIGKILL)
 
-loop.train(config_for({shards!r}, {out!r}, *{settings!r}), lambda line: None, progress)
+loop.train(config_for({shards!r}, {out!r}, *{settings!r}), on_progress)
 """
 SETTINGS = ("run.samples_budget=48", "run.checkpoint_every_epochs=0.4", "run.log_every_steps=1")  # 12 steps
 

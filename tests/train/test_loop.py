@@ -16,6 +16,7 @@ from octshard.models import checkpoint
 from octshard.storage import lock, store
 from octshard.train import loop, metrics_log
 from octshard.train.loop import Outcome
+from tests.support.log_lines import log_lines
 from tests.support.tiny_run import config_for, write_dataset
 
 LENGTH = ("run.samples_budget=32", "run.checkpoint_every_epochs=1")  # 8 steps, passes of 20 samples
@@ -34,24 +35,23 @@ def _threads() -> Iterator[None]:
 
 
 class Listener:
-    """Collects what a run says; `at_step` is called after every step."""
+    """Collects what a run logs and reports; a signal of `at_step` is sent after its step."""
 
     def __init__(self, at_step: dict[int, int] | None = None) -> None:
         self.lines: list[str] = []
         self.steps: list[int] = []
-        self.metrics: list[dict[str, Any]] = []
         self._signals = at_step or {}
 
-    def progress(self, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
+    def on_progress(self, step: int, steps: int, note: str) -> None:
         self.steps.append(step)
-        self.metrics.append(dict(metrics))
         if step in self._signals:
             os.kill(os.getpid(), self._signals[step])
 
 
 def run(cfg: TrainConfig, listener: Listener | None = None) -> Outcome:
-    heard = listener or Listener()
-    return loop.train(cfg, heard.lines.append, heard.progress)
+    listener = listener or Listener()
+    with log_lines() as listener.lines:
+        return loop.train(cfg, listener.on_progress)
 
 
 def final_of(cfg: TrainConfig) -> Mapping[str, Any]:
@@ -194,7 +194,6 @@ def test_a_substitute_is_said_and_counted_and_the_run_goes_on(tmp_path: Path) ->
     assert 1 <= len(said) <= 2  # once in each epoch of 20 samples, of which 32 are seen
     assert said[0].startswith("WARNING step ")
     assert "train-000002.tar at 0 (train010-" in said[0]
-    assert heard.metrics[-1]["substituted"] == len(said)
     assert [line["substituted"] for line in metrics_log.read(cfg.run.out)][-1] == len(said)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from octshard.config.load import load, shipped_config
+from octshard.config.load import load
 from octshard.config.prep import PrepConfig
 from octshard.prep.build import run
 from octshard.prep.release import unzip
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 def shards(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Triton shards of the real pixels, at the seed spacing."""
     root = tmp_path_factory.mktemp("real")
-    unzip.unzip(str(realdata), str(root / "dicom"), unzip.Limits(2, 256_000_000), lambda told: None)
+    unzip.unzip(str(realdata), str(root / "dicom"), unzip.Limits(2, 256_000_000))
     cfg = load(PrepConfig, overrides=[f"src={root}/dicom", f"dst={root}/shards"])
     run.shard(cfg, ["topcon_triton"], lambda _: None, lambda line: None)
     return root / "shards" / "topcon_triton"
@@ -38,7 +38,7 @@ def losses(shards: Path, out: Path, device: str) -> list[float]:
         "octshard.cli.main",
         "train",
         "--config",
-        str(shipped_config("smoke_test.yaml")),
+        "smoke_test",
     ]
     environment = {**os.environ, "PJRT_DEVICE": "CPU"}
     done = subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=580)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from octshard.train import loop
+from octshard.train import loop, metrics_log
 from tests.support.tiny_run import config_for, write_dataset
 
 pytestmark = [
@@ -40,23 +40,23 @@ import torch
 from tests.support.tiny_run import config_for
 from octshard.dataset.shard import BadSample
 from octshard.devices import select
-from octshard.train import loop
+from octshard.train import loop, metrics_log
 
 found = {{}}
 for name, more in {runs!r}.items():
-    steps = []
     settings = [*{settings!r}, *more, "run.device=xla", "run.per_device_batch=" + str(4 // {devices})]
     cfg = config_for({shards!r}, {out!r} + "/" + name, *settings)
-    loop.train(cfg, lambda line: None, lambda step, total, metrics: steps.append(dict(metrics)))
-    found[name] = steps
+    loop.train(cfg)
+    found[name] = metrics_log.read(cfg.run.out)
 try:
-    loop.train(config_for({bad!r}, {out!r} + "/bad", *settings), lambda line: None, lambda *_: None)
+    loop.train(config_for({bad!r}, {out!r} + "/bad", *settings))
 except BadSample as error:
     found["bad"] = str(error)
 backend = select.open_backend(cfg.run)
 found["devices"] = backend.device_count
 import torch_xla
-found["sharding"] = torch_xla._XLAC._get_xla_sharding_spec(backend.ready(backend.to_device(torch.zeros(4, 2))))
+batch = backend.ready(backend.to_device(torch.zeros(4, 2)))
+found["sharding"] = torch_xla._XLAC._get_xla_sharding_spec(batch)
 found["counters"] = backend.counters()
 print(json.dumps(found))
 """
@@ -131,9 +131,9 @@ def test_four_virtual_devices_have_the_loss_of_one(
 
 def test_xla_has_the_loss_of_the_cpu(found: dict[int, dict[str, Any]], shards: str, tmp_path: Path) -> None:
     """Same weights, same views, same masks: in fp32 the first steps agree to rounding."""
-    losses: list[float] = []
     cfg = config_for(shards, tmp_path, *SETTINGS, *RUNS["vjepa2-fp32"])
-    loop.train(cfg, lambda line: None, lambda step, total, metrics: losses.append(metrics["loss"]))
+    loop.train(cfg)
+    losses = [line["loss"] for line in metrics_log.read(cfg.run.out)]
     assert [step["loss"] for step in found[1]["vjepa2-fp32"]] == pytest.approx(losses, rel=1e-4)
 
 

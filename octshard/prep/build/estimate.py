@@ -5,19 +5,20 @@ Sizes and times are measured on a seeded draw of the device's own files, on this
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from octshard import pool
 from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import SampleRow
-from octshard.prep.build import run, shard_writer
+from octshard.prep.build import inputs, shard_writer
 from octshard.prep.convert.sample import Task
 from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.convert.worker_pool import WorkerPool
 from octshard.prep.plan import ShardPlan, expected_bytes
 from octshard.prep.release.aireadi import read_release
 from octshard.prep.release.source import Source
+from octshard.progress import OnProgress, no_progress
 from octshard.rng import seed_for
 from octshard.storage import store
 
@@ -41,21 +42,20 @@ class Estimate:
 def estimates(
     cfg: PrepConfig,
     devices: Sequence[str],
-    told: Callable[[int, int, str], None],
-    noted: Callable[[str], None],
+    on_progress: OnProgress = no_progress,
 ) -> list[Estimate]:
-    """One Estimate per device. told(done, total, device): called as files are tried."""
-    run.check(cfg)
+    """One Estimate per device; on_progress counts devices."""
+    inputs.check(cfg)
     release = read_release(cfg.src)
-    chosen = run.select(release.entries, devices, cfg.src)
-    reader = run.reader_of(cfg, release, noted)
+    chosen = inputs.select_devices(release.entries, devices, cfg.src)
+    reader = inputs.open_source(cfg, release)
     found = []
     with WorkerPool(WorkerJob(cfg, reader), 1) as child:
         for i, device in enumerate(chosen):
-            told(i, len(chosen), device)
-            shards = run.plan_of(cfg, release, device)
+            on_progress(i, len(chosen), device)
+            shards = inputs.device_plan(cfg, release, device)
             found.append(_scaled(device, shards, _trial(shards, reader, cfg.seed), child, cfg))
-        told(len(chosen), len(chosen), "")
+        on_progress(len(chosen), len(chosen), "")
     return found
 
 

@@ -19,7 +19,7 @@ def make_shards(shards: Sequence[ShardPlan], work: Work) -> None:
     cfg = work.job.cfg
     if cfg.src.startswith("memory://"):  # which no other process can see
         for one in shards:
-            todo = shard_writer.tasks(one, work.settled)
+            todo = shard_writer.tasks(one, work.duplicate_of)
             _build_named(
                 work.folder, one, (sample.convert(task, cfg, work.job.reader) for task in todo), work.count
             )
@@ -31,7 +31,7 @@ def make_shards(shards: Sequence[ShardPlan], work: Work) -> None:
     ):
 
         def conduct(one: ShardPlan) -> None:
-            made = children.in_order(shard_writer.tasks(one, work.settled))
+            made = children.in_order(shard_writer.tasks(one, work.duplicate_of))
             _build_named(work.folder, one, made, work.count)
 
         futures = [conductors.submit(conduct, one) for one in shards]

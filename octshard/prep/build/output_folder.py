@@ -8,9 +8,10 @@ from octshard import __version__
 from octshard.config import fields
 from octshard.config.prep import PrepConfig
 from octshard.dataset import tables
-from octshard.dataset.tables import SampleRow, ShardInfo
+from octshard.dataset.tables import SampleRow
 from octshard.errors import UsageError
 from octshard.prep.build import shard_writer
+from octshard.prep.build.shard_writer import BuiltShard
 from octshard.prep.plan import ShardPlan, digest
 from octshard.prep.release.source import Source
 from octshard.storage import store
@@ -19,7 +20,6 @@ ASKING = 16  # requests at once: a store answers one in tens of milliseconds
 # refusals that may be the machine's doing, and those of files that may be fetched again, whole
 BY_THE_MACHINE = {"decoder_crash", "decoder_timeout"}
 BY_A_COPY = {"not_dicom", "truncated", "no_pixel_data", "frame_count", "decoder_error", "empty"}
-Built = tuple[ShardInfo, list[SampleRow]]
 
 
 def check_or_write_plan(folder: str, cfg: PrepConfig, shards: Sequence[ShardPlan]) -> None:
@@ -61,39 +61,41 @@ def check_or_write_plan(folder: str, cfg: PrepConfig, shards: Sequence[ShardPlan
         raise UsageError(f"{folder}: begun from another manifest or version of octshard; {advice}")
 
 
-def reusable(folder: str, shards: Sequence[ShardPlan], reader: Source) -> dict[str, Built]:
+def reusable(folder: str, plans: Sequence[ShardPlan], source: Source) -> dict[str, BuiltShard]:
     """The finished shards that stay: all but those with a refusal that may not hold any more.
 
     Such are files that came since or have another size now, and what crashed or took too long.
     """
-    built = _finished(folder, shards)
-    refused = [(name, row) for name, (_, rows) in built.items() for row in rows if row.status != "ok"]
+    built = _finished(folder, plans)
+    refused = [(name, row) for name, shard in built.items() for row in shard.rows if row.status != "ok"]
     with ThreadPoolExecutor(ASKING) as threads:
-        again = list(threads.map(lambda pair: _may_end_otherwise(pair[1], reader), refused))
-    invalidate(folder, [name for (name, _), yes in zip(refused, again, strict=True) if yes], built)
-    return built
+        outdated = list(threads.map(lambda pair: _may_end_otherwise(pair[1], source), refused))
+    stale = {name for (name, _), yes in zip(refused, outdated, strict=True) if yes}
+    invalidate(folder, sorted(stale))
+    return {name: shard for name, shard in built.items() if name not in stale}
 
 
-def _may_end_otherwise(row: SampleRow, reader: Source) -> bool:
+def _may_end_otherwise(row: SampleRow, source: Source) -> bool:
     if row.reason == "missing_file":
-        return bool(row.source) and reader.has(row.source)
+        return bool(row.source) and source.has(row.source)
     if row.reason in BY_A_COPY:
-        return reader.has(row.source) and reader.size(row.source) != row.source_bytes
+        return source.has(row.source) and source.size(row.source) != row.source_bytes
     return row.reason in BY_THE_MACHINE
 
 
-def invalidate(folder: str, names: Iterable[str], built: dict[str, Built]) -> None:
-    """Forgets finished shards, so that they are made again."""
-    for name in dict.fromkeys(names):
+def invalidate(folder: str, names: Iterable[str]) -> None:
+    """Makes shards unfinished, so that they are made again."""
+    for name in names:
         store.remove(store.join(folder, name + shard_writer.DONE))
-        built.pop(name, None)
 
 
-def publish(folder: str, cfg: PrepConfig, built: Sequence[Built]) -> list[SampleRow]:
+def publish(folder: str, cfg: PrepConfig, shards: Sequence[BuiltShard]) -> list[SampleRow]:
     """The three tables, dataset.json last: its presence says that the folder is whole. Returns the rows."""
-    rows = shard_writer.flag_equal_pixels([row for _, shard_rows in built for row in shard_rows])
+    rows = shard_writer.flag_equal_pixels([row for shard in shards for row in shard.rows])
     tables.write_rows(store.join(folder, tables.SAMPLES), rows)
-    tables.write_shards(store.join(folder, tables.SHARDS), [info for info, _ in built if info.samples])
+    tables.write_shards(
+        store.join(folder, tables.SHARDS), [shard.info for shard in shards if shard.info.samples]
+    )
     tables.write_info(
         store.join(folder, tables.INFO),
         {
@@ -107,9 +109,9 @@ def publish(folder: str, cfg: PrepConfig, built: Sequence[Built]) -> list[Sample
     return rows
 
 
-def _finished(folder: str, shards: Sequence[ShardPlan]) -> dict[str, Built]:
+def _finished(folder: str, plans: Sequence[ShardPlan]) -> dict[str, BuiltShard]:
     names = set(store.list_names(folder))
-    begun = [one for one in shards if one.name + shard_writer.DONE in names]
+    candidates = [plan for plan in plans if plan.name + shard_writer.DONE in names]
     with ThreadPoolExecutor(ASKING) as threads:
-        found = threads.map(lambda one: shard_writer.finished(one, folder), begun)
-        return {one.name: done for one, done in zip(begun, found, strict=True) if done is not None}
+        shards = threads.map(lambda plan: shard_writer.read_built(plan, folder), candidates)
+        return {plan.name: shard for plan, shard in zip(candidates, shards, strict=True) if shard is not None}

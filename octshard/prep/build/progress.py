@@ -4,72 +4,59 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far one device is, in manifest rows; fresh, bytes_read and seconds are of this run alone."""
-
-    device: str
-    total: int
-    stored: int
-    refused: int
-    fresh: int
-    bytes_read: int
-    seconds: float
+from octshard.progress import OnProgress
 
 
 @dataclass
 class ProgressCounter:
-    """Rows as they come, and what is said of them."""
+    """Counts rows by status and reports them; fresh and bytes_read are of this run alone."""
 
     device: str
     total: int
-    told: Callable[[Progress], None]
+    on_progress: OnProgress
     most_refused: int | None
-    seen: Counter[str] = field(default_factory=Counter)
+    by_status: Counter[str] = field(default_factory=Counter)
     fresh: int = 0
     bytes_read: int = 0
     started: float = field(default_factory=time.monotonic)
-    lock: Any = field(default_factory=threading.Lock)  # conductors tell at the same time
+    lock: Any = field(default_factory=threading.Lock)  # conductors add at the same time
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return max(time.monotonic() - self.started, 1e-3)
 
     def add_kept(self, rows: Iterable[SampleRow]) -> None:
         """Rows of an earlier run."""
-        self.seen.update(row.status for row in rows)
-        self._tell()
+        self.by_status.update(row.status for row in rows)
+        self._report()
 
     def add(self, row: SampleRow) -> None:
         """A row of this run; OctshardError once more are refused than may be."""
         with self.lock:
             self.fresh, self.bytes_read = self.fresh + 1, self.bytes_read + (row.source_bytes or 0)
-            self.seen[row.status] += 1
-            self._tell()
+            self.by_status[row.status] += 1
+            self._report()
 
     def subtract(self, rows: Iterable[SampleRow]) -> None:
         """Rows that will come once more."""
-        self.seen.subtract(row.status for row in rows)
+        self.by_status.subtract(row.status for row in rows)
 
-    def progress(self) -> Progress:
-        """Where things stand."""
-        done, refused = self.seen["ok"], self.seen["refused"]
-        seconds = time.monotonic() - self.started
-        return Progress(self.device, self.total, done, refused, self.fresh, self.bytes_read, seconds)
-
-    def _tell(self) -> None:
-        self.told(self.progress())
-        refused = self.seen["refused"]
+    def _report(self) -> None:
+        refused = self.by_status["refused"]
+        rate, megabytes = self.fresh / self.seconds, self.bytes_read / self.seconds / 1e6
+        note = f"{self.device}, {refused} refused, {rate:.1f} files/s, {megabytes:.0f} MB/s"
+        self.on_progress(self.by_status["ok"] + refused, self.total, note)
         if self.most_refused is not None and refused > self.most_refused:
-            text = (
-                f"{refused} of {self.seen.total()} files are refused so far, want at most {self.most_refused}"
-            )
             raise OctshardError(
-                f"{self.device}: {text} (max_refused); what is done is kept, so raise it to go on"
+                f"{self.device}: {refused} of {self.by_status.total()} files are refused so far, want at "
+                f"most {self.most_refused} (max_refused); what is done is kept, so raise it to go on"
             )
 
 

@@ -14,6 +14,8 @@ from octshard.prep.convert.worker_pool import WorkerPool
 from octshard.prep.plan import Member, ShardPlan
 from octshard.storage import store
 
+logger = logging.getLogger(__name__)
+
 SHARDS_AHEAD = 2  # shards per core of a cluster that are handed out before the first is back
 RETRIES = 3  # of a shard whose Ray worker or machine died
 CANCELLED_S = 60.0  # that tasks of a cluster may take to end once they are cancelled
@@ -35,7 +37,7 @@ def _restore_sigterm(before: Any) -> None:
 
 
 def _hand_out(shards: Sequence[ShardPlan], work: Work, ray: Any) -> None:
-    job = ray.put((work.job, work.settled))
+    job = ray.put((work.job, work.duplicate_of))
     remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_shard_on_ray)
     ahead = SHARDS_AHEAD * _cores_of(ray)
     waiting, running = list(reversed(shards)), dict[Any, str]()
@@ -75,7 +77,9 @@ def _ray(work: Work) -> Any:
     nodes = sum(bool(node["Alive"]) for node in ray.nodes())
     for name, url in (("src", work.job.cfg.src), ("dst", work.job.cfg.dst)):
         if nodes > 1 and not store.is_remote(url):
-            work.noted(f"{name}={url}: a local path, which all {nodes} machines of the cluster must share")
+            logger.info(
+                "%s=%s: a local path, which all %d machines of the cluster must share", name, url, nodes
+            )
     return ray
 
 

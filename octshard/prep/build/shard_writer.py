@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from octshard.dataset import shard, tables
 from octshard.dataset.tables import SampleRow, ShardInfo
@@ -18,35 +18,34 @@ from octshard.prep.convert.sample import Converted, Task
 from octshard.prep.plan import Member, ShardPlan
 from octshard.storage import store
 
-Maker = Callable[[Iterable[Task]], Iterator[Converted]]  # rows and slices in the order of the tasks
-Tell = Callable[[SampleRow], None]  # called with every row as it is done, for progress
-
 TAR, ROWS, DONE = ".tar", ".rows.parquet", ".done.json"
 ROWS_DIGEST = "rows_sha256"  # stands in done.json beside the ShardInfo
 AUDIT_EVERY = 64  # samples of a shard; of those that are decoded fast so many are decoded exactly as well
 
 
-def tasks(plan: ShardPlan, settled: Mapping[Member, str]) -> list[Task]:
-    """What a shard is made of. settled: what the rows of the whole device tell of twins, if known."""
+def tasks(plan: ShardPlan, duplicate_of: Mapping[Member, str]) -> list[Task]:
+    """What a shard is made of. duplicate_of: what all rows of the device say, if known."""
     return [
-        Task(member, plan.name + TAR, plan.split, i % AUDIT_EVERY == 0, settled.get(member))
+        Task(member, plan.name + TAR, plan.split, i % AUDIT_EVERY == 0, duplicate_of.get(member))
         for i, member in enumerate(plan.members)
     ]
 
 
-def build_shard(plan: ShardPlan, made: Iterable[Converted], folder: str, tell: Tell) -> ShardInfo:
+def build_shard(
+    plan: ShardPlan, samples: Iterable[Converted], folder: str, on_row: Callable[[SampleRow], None]
+) -> ShardInfo:
     """Writes folder/<name>.tar, .rows.parquet and then .done.json; a plan of refusals alone makes no tar.
 
-    made: rows and slices of `tasks(plan)`, in that order, consumed as they come.
+    samples: rows and slices of `tasks(plan)`, in that order, consumed as they come; on_row gets each row.
     """
     store.remove(store.join(folder, plan.name + DONE))
     rows: list[SampleRow] = []
     tar = store.join(folder, plan.name + TAR)
 
     def slices() -> Iterator[bytes]:
-        for row, data in made:
+        for row, data in samples:
             rows.append(row)
-            tell(row)
+            on_row(row)
             if data:
                 yield data
 
@@ -68,8 +67,15 @@ def build_shard(plan: ShardPlan, made: Iterable[Converted], folder: str, tell: T
     return info
 
 
-def finished(plan: ShardPlan, folder: str) -> tuple[ShardInfo, list[SampleRow]] | None:
-    """A shard's info and rows if both stand and agree with each other, the plan and the tar; else None."""
+class BuiltShard(NamedTuple):
+    """A finished shard: what shards.parquet says of it, and a row for every member of its plan."""
+
+    info: ShardInfo
+    rows: list[SampleRow]
+
+
+def read_built(plan: ShardPlan, folder: str) -> BuiltShard | None:
+    """A finished shard if its files stand and agree with each other, the plan and the tar; else None."""
     try:
         done = json.loads(store.read(store.join(folder, plan.name + DONE)))
         table = store.join(folder, plan.name + ROWS)
@@ -84,7 +90,7 @@ def finished(plan: ShardPlan, folder: str) -> tuple[ShardInfo, list[SampleRow]] 
         return None
     whole = [row.source for row in rows] == [member.entry.path for member in plan.members]
     stored = sum(row.status == "ok" for row in rows)
-    return (info, rows) if whole and stored == info.samples and size == info.bytes else None
+    return BuiltShard(info, rows) if whole and stored == info.samples and size == info.bytes else None
 
 
 def counts(rows: Sequence[SampleRow]) -> dict[str, Any]:

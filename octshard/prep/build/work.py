@@ -1,6 +1,5 @@
 """What making the shards of one device takes."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from octshard.prep.build.progress import ProgressCounter
@@ -10,10 +9,9 @@ from octshard.prep.plan import Member
 
 @dataclass(frozen=True)
 class Work:
-    """What making shards takes. settled: what the rows of the whole device have told of twins."""
+    """What making shards takes. duplicate_of: what all rows of the device say of duplicates."""
 
     job: WorkerJob
     folder: str
     count: ProgressCounter
-    noted: Callable[[str], None]
-    settled: dict[Member, str] = field(default_factory=dict)
+    duplicate_of: dict[Member, str] = field(default_factory=dict)

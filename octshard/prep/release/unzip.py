@@ -8,7 +8,7 @@ import errno
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from octshard.errors import UsageError
 from octshard.prep.release import zip_source
 from octshard.prep.release.aireadi import Release, read_release
 from octshard.prep.release.zip_directory import DamagedZip, RefusedMember, ZipEntry, shown
+from octshard.progress import OnProgress, no_progress
 from octshard.storage import client, lock, store
 
 JOURNAL, LOCK = ".unzip.journal.json", ".unzip.lock"
@@ -35,17 +36,6 @@ class Limits:
 
     threads: int
     memory: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far unzip is, in members and unpacked bytes, skipped and refused ones too; path: the last one's."""
-
-    done: int
-    total: int
-    bytes_done: int
-    bytes_total: int
-    path: str
 
 
 @dataclass(frozen=True)
@@ -89,7 +79,7 @@ class _Work:
     places: dict[str, ZipEntry]
     block: int  # bytes of one request
     budget: _Budget
-    told: Callable[[Progress], None]
+    on_progress: OnProgress
     journal: dict[str, dict[str, object]]
     written: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -102,18 +92,18 @@ class _Work:
     save_at: float = field(default_factory=lambda: time.monotonic() + JOURNAL_EVERY_S)
 
 
-def unzip(src: str, dst: str, effort: Limits, told: Callable[[Progress], None]) -> UnzipReport:
+def unzip(src: str, dst: str, limits: Limits, on_progress: OnProgress = no_progress) -> UnzipReport:
     """Unpacks every listed scan of the release at `src` to `dst`; skips what an earlier run wrote there.
 
-    A release without ZIPs is a UsageError. told: called after each member, on any thread, one at a time.
+    A release without ZIPs is a UsageError. on_progress counts members, on any thread, one at a time.
     """
-    threads, block = _share(effort, remote=store.is_remote(dst))
+    threads, block = _share(limits, remote=store.is_remote(dst))
     release = read_release(src)
     zipped, refused, unlisted = zip_source.open_release(release)
     places = dict(sorted(zipped.places.items(), key=lambda item: (item[1].zip, item[1].offset)))
     with lock.one_writer(store.join(dst, LOCK)):
-        budget = _Budget(effort.memory)
-        work = _Work(dst, places, block, budget, told, _read_journal(dst), refused=list(refused))
+        budget = _Budget(limits.memory)
+        work = _Work(dst, places, block, budget, on_progress, _read_journal(dst), refused=list(refused))
         work.bytes_total = sum(place.size for place in places.values())
         _sweep(work)
         try:
@@ -226,7 +216,8 @@ def _note(path: str, work: _Work, outcome: str, etag: str) -> None:
             work.refused.append(RefusedMember(place.zip, shown(place.name), outcome))
         work.done += 1
         work.bytes_done += place.size
-        work.told(Progress(work.done, len(work.places), work.bytes_done, work.bytes_total, path))
+        note = f"{work.bytes_done / 1e6:,.0f} of {work.bytes_total / 1e6:,.0f} MB"
+        work.on_progress(work.done, len(work.places), note)
 
 
 def _sums(place: ZipEntry) -> dict[str, object]:

@@ -5,7 +5,7 @@ Made from the tables and a seeded sample of the tars alone: the same shards give
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from octshard.dataset.tables import Dataset, SampleRow
 from octshard.prep.report import distributions, reasons, thumbnails
 from octshard.prep.report.statistics import GroupCounts, group_counts
 from octshard.prep.report.thumbnails import Thumbnail
+from octshard.progress import OnProgress, no_progress
 from octshard.report import page
 from octshard.report.numbers import Rounded, byte_unit, dimensions, pluralize
 from octshard.report.page import Cell, Html, Part, Section, table
@@ -35,7 +36,6 @@ SAMPLE = (
     "as it is stored. Below: en face, the mean over depth stretched to the full range of greys, the first "
     "B-scan on top. Both to scale."
 )
-Told = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class Shards:
         return [_device(dataset) for dataset in self.datasets]
 
 
-def write(shards: str, out: str, seed: int, told: Told) -> str:
+def write(shards: str, out: str, seed: int, on_progress: OnProgress = no_progress) -> str:
     """Writes the page on `shards`: a dataset folder, or the parent of several. Returns where it is.
 
-    out: a URL, or empty for report.html beside the tables. told(done, total, key): after each volume drawn.
+    out: a URL, or empty for report.html beside the tables. on_progress counts the volumes drawn.
     A folder that is neither is a UsageError; a damaged table or sample an OctshardError that names it.
     """
     found = open_shards(shards)
@@ -68,7 +68,7 @@ def write(shards: str, out: str, seed: int, told: Told) -> str:
     previews = []
     for done, (folder, row) in enumerate(wanted, start=1):
         previews.append(thumbnails.read(folder, row))
-        told(done, len(wanted), row.key)
+        on_progress(done, len(wanted), row.key)
     out = out or store.join(shards, PAGE)
     store.write(out, render(found, previews).encode())
     return out

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from octshard.config.train import ViewConfig
 from octshard.devices.backend import map_tensors
-from octshard.errors import UsageError
 from octshard.imaging.volume import product
 from octshard.models.normalize import STD_FLOOR, normalize, padding_mask, per_sample, standardize
 from octshard.rng import rng_for
@@ -23,7 +22,6 @@ _LEVELS = 255.0
 # The sum of the four bytes of a 32-bit hash (Irwin-Hall): near normal, and an integer on every backend.
 _BYTES_MEAN = 4 * 255 / 2
 _BYTES_STD = (4 * (256**2 - 1) / 12) ** 0.5
-_MOST = {"flip_d": 1.0, "flip_w": 1.0, "zoom": 0.5, "shift": 0.5, "tilt": 0.5}  # the others: 10
 
 
 class ViewParams(NamedTuple):
@@ -41,14 +39,6 @@ class ViewParams(NamedTuple):
         """The same on `device`."""
         moved: ViewParams = map_tensors(self, lambda t: t.to(device, non_blocking=True))
         return moved
-
-
-def check(cfg: ViewConfig) -> None:
-    """UsageError names the first value of `views` that is out of its range."""
-    for name, value in vars(cfg).items():
-        most = _MOST.get(name, 10.0)
-        if not 0 <= value <= most:
-            raise UsageError(f"views.{name}={value}: want a number from 0 to {most}")
 
 
 def draw(cfg: ViewConfig, seed: int, epochs: Sequence[int], keys: Sequence[str]) -> ViewParams:

@@ -18,7 +18,6 @@ from octshard.imaging.volume import Shape, product, valid_tokens
 from octshard.models import position
 from octshard.rng import rng_for
 
-KINDS = ("blocks", "cubes")
 _REDRAWS = 16  # draws of a set of blocks before its last blocks are made to fit
 
 
@@ -95,18 +94,8 @@ def draw(
 
 
 def _plan_set(name: str, one: MaskSet, tokens: int) -> TokenCounts:
-    if one.kind not in KINDS:
-        raise UsageError(f"{name}.kind: found {one.kind!r}, want one of {', '.join(KINDS)}")
-    if one.kind == "blocks" and (one.blocks < 1 or not 0 < one.scale <= 1):
-        raise UsageError(
-            f"{name}: {one.blocks} blocks of scale {one.scale}, want at least 1 and a scale in (0, 1]"
-        )
-    if one.kind == "blocks" and not (len(one.aspect) == 2 and 0 < one.aspect[0] <= one.aspect[1]):
-        raise UsageError(f"{name}.aspect: found {one.aspect}, want [least, most], both > 0")
-    if one.kind == "cubes" and (len(one.cube) != 3 or min(one.cube) < 1 or not 0 < one.ratio < 1):
-        raise UsageError(
-            f"{name}: cube {one.cube}, ratio {one.ratio}; want three counts >= 1 and a ratio in (0, 1)"
-        )
+    if one.aspect[0] > one.aspect[1]:
+        raise UsageError(f"{name}.aspect={list(one.aspect)}: want [least, greatest]")
     counts = TokenCounts(
         _tokens(f"{name}.context", one.context, tokens), _tokens(f"{name}.target", one.target, tokens)
     )

@@ -20,21 +20,17 @@ def config(root: Path, dst: Path) -> PrepConfig:
     )
 
 
-def nothing(*told: object) -> None:
-    """Listens to nothing."""
-
-
 @pytest.mark.parametrize("from_zip", [False, True])
 def test_an_estimate_is_near_what_the_run_then_does(tmp_path: Path, from_zip: bool) -> None:
     root = (zipped if from_zip else unpacked)(tmp_path / "release", FILES, SPLITS)
     cfg = dataclasses.replace(config(root, tmp_path / "dst"), from_zip=from_zip)
-    (found,) = estimate.estimates(cfg, ["all"], nothing, nothing)
+    (found,) = estimate.estimates(cfg, ["all"])
     assert not (tmp_path / "dst").exists()
     assert (found.device, found.files) == ("topcon_triton", 10)
     assert len(found.tried) == estimate.TRIED
     assert all(row.status == "ok" for row in found.tried)  # the missing one is not tried
 
-    (made,) = run.shard(cfg, ["all"], nothing, nothing)
+    (made,) = run.shard(cfg, ["all"])
     size = sum(len(file.data or b"") for file in FILES)
     assert found.bytes_in == pytest.approx(size * 10 / 9, rel=0.1)  # the missing file counts as another
     assert made.bytes * 0.5 < found.bytes_out < made.bytes * 2
@@ -56,7 +52,7 @@ def test_the_text_says_room_time_and_cost(tmp_path: Path) -> None:
 
 def test_a_release_of_missing_files_and_a_wrong_device_are_told(tmp_path: Path) -> None:
     root = unpacked(tmp_path / "release", [changed(1, lambda data: None)], SPLITS)
-    (found,) = estimate.estimates(config(root, tmp_path), ["all"], nothing, nothing)
+    (found,) = estimate.estimates(config(root, tmp_path), ["all"])
     assert (found.files, found.tried, found.core_seconds) == (1, (), 0.0)
     with pytest.raises(UsageError, match="zeiss_cirrus"):
-        estimate.estimates(config(root, tmp_path), ["zeiss_cirrus"], nothing, nothing)
+        estimate.estimates(config(root, tmp_path), ["zeiss_cirrus"])

@@ -19,7 +19,7 @@ from octshard.config.prep import PrepConfig
 from octshard.dataset import tables
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
-from octshard.prep.build import ray_cluster, run, shard_writer
+from octshard.prep.build import inputs, ray_cluster, run, shard_writer
 from octshard.prep.build.progress import ProgressCounter
 from octshard.prep.build.work import Work
 from octshard.prep.convert.worker import WorkerJob
@@ -28,6 +28,7 @@ from octshard.prep.release import source
 from octshard.prep.release.aireadi import read_release
 from octshard.rng import rng_for
 from octshard.storage import lock, store
+from tests.support.log_lines import log_lines
 from tests.support.made_release import File, changed, sound, unpacked, zipped
 from tests.support.planted import Planted
 
@@ -49,12 +50,8 @@ def config(release: Path, dst: Path, **values: object) -> PrepConfig:
     return dataclasses.replace(made, **{"shard_bytes": 300, **values})  # type: ignore[arg-type]
 
 
-def nothing(told: object) -> None:
-    """Listens to nothing."""
-
-
 def build(cfg: PrepConfig) -> run.DeviceSummary:
-    (summary,) = run.shard(cfg, [DEVICE], nothing, nothing)
+    (summary,) = run.shard(cfg, [DEVICE])
     return summary
 
 
@@ -84,14 +81,16 @@ def test_the_tables_are_whole_and_agree(release: Path, tmp_path: Path) -> None:
 def test_one_and_two_workers_give_the_same_bytes(
     release: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    seen: list[run.Progress] = []
-    run.shard(config(release, tmp_path, workers=2), ["all"], seen.append, nothing)
+    reports: list[tuple[int, int, str]] = []
+    run.shard(config(release, tmp_path, workers=2), ["all"], lambda *report: reports.append(report))
     assert tree(tmp_path) == undisturbed
-    last = seen[-1]
-    assert (last.device, last.total, last.stored, last.refused, last.fresh) == (DEVICE, 11, 9, 2, 11)
-    assert last.bytes_read == sum(path.stat().st_size for path in release.rglob("*.dcm"))
-    told = json.loads((tmp_path / DEVICE / tables.RUN).read_text())
-    assert (told["files"], told["workers"], told["engine"]) == (11, 2, "local")
+    done, total, note = reports[-1]
+    assert (done, total) == (11, 11)
+    assert note.startswith(f"{DEVICE}, 2 refused, ")
+    facts = json.loads((tmp_path / DEVICE / tables.RUN).read_text())
+    assert (facts["files"], facts["workers"], facts["engine"]) == (11, 2, "local")
+    megabytes = sum(path.stat().st_size for path in release.rglob("*.dcm")) / 1e6
+    assert facts["mb_read_per_s"] == pytest.approx(megabytes / facts["seconds"], rel=0.5, abs=0.2)
 
 
 def test_a_second_run_keeps_every_shard_and_a_damaged_one_is_made_again(
@@ -112,13 +111,13 @@ import multiprocessing, os, signal, sys
 from octshard.config.prep import PrepConfig
 from octshard.prep.build import run as engine
 
-def told(progress):
-    if progress.stored + progress.refused == {after}:
+def on_progress(done, total, note):
+    if done == {after}:
         print(*(child.pid for child in multiprocessing.active_children()), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
-    engine.shard(PrepConfig(**{values!r}), ["topcon_triton"], told, lambda line: None)
+    engine.shard(PrepConfig(**{values!r}), ["topcon_triton"], on_progress)
 """
 
 
@@ -244,7 +243,7 @@ def test_shards_without_their_plan_are_of_a_config_that_nobody_knows(release: Pa
 def test_all_among_the_devices_means_all(release: Path) -> None:
     entries = read_release(str(release)).entries
     for wanted in (["all"], ["all", DEVICE], [DEVICE, "all"]):
-        assert run.select(entries, wanted, "src") == [DEVICE]
+        assert inputs.select_devices(entries, wanted, "src") == [DEVICE]
 
 
 def test_a_changed_config_names_what_changed(release: Path, tmp_path: Path) -> None:
@@ -269,7 +268,7 @@ def test_a_changed_manifest_and_another_format_stop_too(release: Path, tmp_path:
 
 def test_a_device_that_the_manifest_does_not_list(release: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="its manifest lists topcon_triton"):
-        run.shard(config(release, tmp_path), ["zeiss_cirrus"], nothing, nothing)
+        run.shard(config(release, tmp_path), ["zeiss_cirrus"])
 
 
 @pytest.mark.parametrize(
@@ -336,7 +335,7 @@ def test_a_decoder_that_crashes_every_time_costs_one_row(
 ) -> None:
     bad = sound(4, "1001").scan.sop_instance_uid
     planted = Planted(str(release), {bad: "crash"})
-    monkeypatch.setattr(run, "reader_of", lambda *_: planted)
+    monkeypatch.setattr(inputs, "open_source", lambda *_: planted)
     assert build(config(release, tmp_path, workers=workers)).refused == {
         "decoder_crash": 1,
         "missing_file": 1,
@@ -384,9 +383,11 @@ def test_the_same_bytes_under_another_uid_are_a_duplicate(tmp_path: Path, shard_
     first.write_bytes(data)
     build(late)
     assert tree(tmp_path / "late") == tree(tmp_path / "at once")
-    seen: list[run.Progress] = []
-    run.shard(config(root, tmp_path / "told", shard_bytes=shard_bytes), ["all"], seen.append, nothing)
-    assert (seen[-1].stored, seen[-1].refused) == (2, 2)
+    reports: list[tuple[int, int, str]] = []
+    cfg = config(root, tmp_path / "told", shard_bytes=shard_bytes)
+    run.shard(cfg, ["all"], lambda *report: reports.append(report))
+    assert reports[-1][:2] == (4, 4)
+    assert ", 2 refused, " in reports[-1][2]
 
 
 STATES = [  # of the first of two twins, for two runs; in flight: its shard was not done when the first ended
@@ -486,7 +487,7 @@ def test_all_devices_are_done_though_one_is_absent(tmp_path: Path) -> None:
     one, other = (rf"the 1 listed files of {file.device}" for file in absent)
     text = rf"not one of {one} and of {other} is there; .*; done: topcon_triton$"
     with pytest.raises(OctshardError, match=text) as caught:
-        run.shard(config(root, tmp_path / "dst"), ["all"], nothing, nothing)
+        run.shard(config(root, tmp_path / "dst"), ["all"])
     assert "\n" not in str(caught.value)
     assert tables.open_dataset(str(tmp_path / "dst" / DEVICE)).info["counts"]["stored"] == 1
 
@@ -552,11 +553,11 @@ def test_shards_from_zips_are_those_from_unpacked_files(
     files = [sound(i, "1001" if i % 3 else "4001") for i in range(9)]
     files += [changed(20, lambda data: None), changed(21, lambda data: data[:-100])]
     root = zipped(tmp_path / "zips", files, SPLITS)
-    notes: list[str] = []
     cfg = config(root, tmp_path, from_zip=True, workers=2)
-    run.shard(cfg, [DEVICE], nothing, notes.append)
+    with log_lines() as lines:
+        run.shard(cfg, [DEVICE])
     assert tree(tmp_path) == undisturbed
-    assert notes == []
+    assert lines == []
     # and a run that was begun from one may be finished from the other
     (tmp_path / DEVICE / "train-000001.done.json").unlink()
     build(config(release, tmp_path))
@@ -648,16 +649,16 @@ class Held:
 @pytest.mark.parametrize("why", ["failed", "interrupted"])
 def test_tasks_of_a_cluster_do_not_outlive_the_build(release: Path, tmp_path: Path, why: str) -> None:
     cfg = config(release, tmp_path)
-    shards = run.plan_of(cfg, read_release(str(release)), DEVICE)
+    shards = inputs.device_plan(cfg, read_release(str(release)), DEVICE)
     build(cfg)
     rows = tables.open_dataset(str(tmp_path / DEVICE)).rows
 
-    def told(_: object) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     ray = Held(None if why == "failed" else rows[:1])
-    count = ProgressCounter(DEVICE, 11, told, None)
-    work = Work(WorkerJob(cfg, source.FolderSource(str(release))), str(tmp_path / DEVICE), count, nothing)
+    count = ProgressCounter(DEVICE, 11, interrupt, None)
+    work = Work(WorkerJob(cfg, source.FolderSource(str(release))), str(tmp_path / DEVICE), count)
     with pytest.raises(OctshardError if why == "failed" else KeyboardInterrupt):
         ray_cluster._hand_out(shards, work, ray)
     assert ray.tasks == [0, 1, 2, 3]  # two for each core

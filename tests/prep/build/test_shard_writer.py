@@ -217,15 +217,15 @@ def test_a_plan_of_refusals_alone_makes_rows_but_no_tar(tmp_path: Path) -> None:
     info = build_here(made, CFG, reader, tmp_path / "out")
     assert (info.samples, info.bytes) == (0, 0)
     assert not (tmp_path / "out" / "train-000000.tar").exists()
-    assert shard_writer.finished(made, str(tmp_path / "out")) is not None
+    assert shard_writer.read_built(made, str(tmp_path / "out")) is not None
 
 
 def test_finished_means_done_rows_and_tar_agree(tmp_path: Path) -> None:
     made, reader = one_plan(tmp_path, [sound(1), sound(2)])
     out = tmp_path / "out"
-    assert shard_writer.finished(made, str(out)) is None
+    assert shard_writer.read_built(made, str(out)) is None
     info = build_here(made, CFG, reader, out)
-    assert shard_writer.finished(made, str(out)) == (
+    assert shard_writer.read_built(made, str(out)) == (
         info,
         tables.read_rows(str(out / "train-000000.rows.parquet")),
     )
@@ -233,25 +233,25 @@ def test_finished_means_done_rows_and_tar_agree(tmp_path: Path) -> None:
         file = out / f"train-000000{suffix}"
         whole = file.read_bytes()
         file.write_bytes(whole[:-1])
-        assert shard_writer.finished(made, str(out)) is None, suffix
+        assert shard_writer.read_built(made, str(out)) is None, suffix
         file.unlink()
-        assert shard_writer.finished(made, str(out)) is None, suffix
+        assert shard_writer.read_built(made, str(out)) is None, suffix
         file.write_bytes(whole)
     table = out / "train-000000.rows.parquet"
     whole = table.read_bytes()
     for place in range(0, len(whole), 211):  # the same size, one byte changed
         table.write_bytes(whole[:place] + bytes([whole[place] ^ 0x40]) + whole[place + 1 :])
-        assert shard_writer.finished(made, str(out)) is None, place
+        assert shard_writer.read_built(made, str(out)) is None, place
     table.write_bytes(whole)
     done = out / "train-000000.done.json"
     said = done.read_bytes()
     for text in ("[]", "null", "{}", '{"rows_sha256": 1}'):
         done.write_text(text)
-        assert shard_writer.finished(made, str(out)) is None, text
+        assert shard_writer.read_built(made, str(out)) is None, text
     done.write_bytes(said)
-    assert shard_writer.finished(made, str(out)) is not None
+    assert shard_writer.read_built(made, str(out)) is not None
     other = dataclasses.replace(made, members=made.members[:1])
-    assert shard_writer.finished(other, str(out)) is None
+    assert shard_writer.read_built(other, str(out)) is None
 
 
 def test_without_spacing_the_volume_is_stretched_to_image_size(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from octshard.errors import OctshardError, UsageError
 from octshard.prep.release import unzip
-from octshard.prep.release.unzip import Limits, Progress, UnzipReport
+from octshard.prep.release.unzip import Limits, UnzipReport
 from octshard.storage import local, lock, store
 from tests.support.made_release import HEAD, File, Part, changed, sound, zip_bytes, zipped
 
@@ -32,7 +32,7 @@ SPLITS = {"1001": "train", "4001": "val", "7001": "test"}
 
 
 def run(src: Path | str, dst: Path | str, threads: int = 2) -> UnzipReport:
-    return unzip.unzip(str(src), str(dst), Limits(threads, 2**27), lambda progress: None)
+    return unzip.unzip(str(src), str(dst), Limits(threads, 2**27))
 
 
 def files_under(folder: Path) -> set[str]:
@@ -197,15 +197,14 @@ def test_one_writer_per_target(tmp_path: Path) -> None:
 
 
 def test_progress_is_told_for_every_member(tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    reports: list[tuple[int, int, str]] = []
     src = zipped(tmp_path / "src", FILES, SPLITS)
-    for dst, effort in (("a", Limits(1, 2**24)), ("b", Limits(2, 2**24)), ("b", Limits(2, 2**24))):
-        seen.clear()
-        unzip.unzip(str(src), str(tmp_path / dst), effort, seen.append)
-        assert [(p.done, p.total) for p in seen] == [(1, 2), (2, 2)]
-        sizes = {file.path: len(file.data or b"") for file in FILES}
-        assert [p.bytes_done for p in seen] == [sizes[seen[0].path], sum(sizes.values())]
-        assert {p.bytes_total for p in seen} == {sum(sizes.values())}
+    for dst, limits in (("a", Limits(1, 2**24)), ("b", Limits(2, 2**24)), ("b", Limits(2, 2**24))):
+        reports.clear()
+        unzip.unzip(str(src), str(tmp_path / dst), limits, lambda *report: reports.append(report))
+        assert [report[:2] for report in reports] == [(1, 2), (2, 2)]
+        megabytes = f"{sum(len(file.data or b'') for file in FILES) / 1e6:,.0f}"
+        assert reports[-1][2] == f"{megabytes} of {megabytes} MB"
 
 
 def test_a_release_goes_into_another_kind_of_store(tmp_path: Path) -> None:
@@ -365,7 +364,7 @@ def test_a_release_without_zips_names_where_they_were_looked_for(tmp_path: Path)
 )
 def test_effort_must_be_possible(tmp_path: Path, effort: Limits, word: str) -> None:
     with pytest.raises(UsageError, match=word):
-        unzip.unzip(str(tmp_path), str(tmp_path), effort, lambda progress: None)
+        unzip.unzip(str(tmp_path), str(tmp_path), effort)
 
 
 @pytest.mark.parametrize(
@@ -387,7 +386,7 @@ def test_a_remote_target_asks_for_room_to_put_objects(tmp_path: Path) -> None:
     least = unzip.PUT
     assert unzip._share(Limits(1, least), remote=True) == (1, 2**23)
     with pytest.raises(UsageError, match=f"unzip_memory={least - 1}: want at least {least} bytes"):
-        unzip.unzip(str(tmp_path), "memory://unzip-least", Limits(1, least - 1), lambda progress: None)
+        unzip.unzip(str(tmp_path), "memory://unzip-least", Limits(1, least - 1))
 
 
 def test_a_budget_is_never_overdrawn_and_everybody_gets_a_turn() -> None:
@@ -441,7 +440,7 @@ def test_memory_is_bounded_by_a_number_of_bytes(
     monkeypatch.setattr(unzip, "_copy_tables", lambda *_: None)  # by 4 MiB, when all members are done
     tracemalloc.start()
     try:
-        report = unzip.unzip(str(tmp_path / "src"), str(tmp_path / "dst"), effort, lambda progress: None)
+        report = unzip.unzip(str(tmp_path / "src"), str(tmp_path / "dst"), effort)
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -471,7 +470,7 @@ def test_bytes_from_the_store_are_bounded(
 
     honest = store.read_range
     monkeypatch.setattr(store, "read_range", read_range)
-    unzip.unzip(str(tmp_path / "src"), str(tmp_path / "dst"), Limits(threads, 2**21), lambda progress: None)
+    unzip.unzip(str(tmp_path / "src"), str(tmp_path / "dst"), Limits(threads, 2**21))
     assert 0 < most <= 2**21
 
 
@@ -507,7 +506,7 @@ def dying(act):
     return step
 for name in ("replace", "fsync"):
     setattr(os, name, dying(getattr(os, name)))
-unzip.unzip(src, dst, unzip.Limits(2, 2**22), lambda progress: None)
+unzip.unzip(src, dst, unzip.Limits(2, 2**22))
 """
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.transforms import AdjustContrast, NormalizeIntensity
 
+from octshard.config import fields
 from octshard.config.train import ViewConfig
 from octshard.errors import UsageError
 from octshard.models import normalize
@@ -263,10 +264,10 @@ def test_apply_leaves_its_inputs_alone() -> None:
     ("name", "value"), [("flip_d", 1.1), ("tilt", 0.6), ("zoom", -0.1), ("gamma", float("nan"))]
 )
 def test_values_out_of_range_are_refused(name: str, value: float) -> None:
-    views.check(ViewConfig())
-    views.check(STILL)
-    with pytest.raises(UsageError, match=f"views.{name}={value}: want a number from 0 to"):
-        views.check(ViewConfig(**{name: value}))
+    fields.check(ViewConfig())
+    fields.check(STILL)
+    with pytest.raises(UsageError, match=f"{name}={value}: want 0 to"):
+        fields.check(ViewConfig(**{name: value}))
 
 
 def on_xla() -> None:

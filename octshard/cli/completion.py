@@ -1,0 +1,75 @@
+"""What the shell completes: KEY=VALUE words from the config classes, and the names of shipped configs.
+
+Click makes the scripts for bash, zsh and fish; `octshard config --help` says how to switch them on.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+from click.shell_completion import BashComplete, CompletionItem, add_completion_class
+
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+@add_completion_class
+class Bash(BashComplete):
+    """As click's, but no space follows a KEY= that waits for its value."""
+
+    source_template = BashComplete.source_template.replace(
+        "    return 0\n", '    [[ "${COMPREPLY[0]-}" == *= ]] && compopt -o nospace\n    return 0\n', 1
+    )
+
+
+def config_class(name: str) -> type:
+    """The config class behind `train`, `prep` or `probe`."""
+    from octshard.config.eval import ProbeConfig
+    from octshard.config.prep import PrepConfig
+    from octshard.config.train import TrainConfig
+
+    classes: dict[str, type] = {"train": TrainConfig, "prep": PrepConfig, "probe": ProbeConfig}
+    return classes[name]
+
+
+def complete_setting(name: str) -> Completer:
+    """KEY= for every setting, and KEY=VALUE where the values can be listed."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from octshard.config.fields import settings
+
+        items = []
+        for setting in settings(config_class(name)):
+            key, rule = setting.key, setting.rule
+            if "[" in key:  # a list of groups is given as one YAML value
+                continue
+            values = rule.choices or (("true", "false") if setting.type == "true or false" else ())
+            if "=" in incomplete:
+                items += [CompletionItem(f"{key}={value}") for value in values]
+            else:
+                items.append(CompletionItem(f"{key}=", help=rule.doc))
+        return [item for item in items if item.value.startswith(incomplete)]
+
+    return complete
+
+
+def config_option(name: str, **more: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option --config: YAML files, or shipped configs by name."""
+    return click.option(
+        "--config",
+        multiple=True,
+        type=click.Path(),
+        metavar="FILE|NAME",
+        shell_complete=_complete_config("prep" if name == "prep" else ""),
+        help="YAML file, or a shipped config by name; may repeat.",
+        **more,
+    )
+
+
+def _complete_config(folder: str) -> Completer:
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from octshard.config.load import shipped_configs
+
+        names = [name for name in shipped_configs(folder) if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
+
+    return complete

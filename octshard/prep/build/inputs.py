@@ -1,0 +1,55 @@
+"""What a run is made from: the devices asked for, where their files come from, and their plans."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from octshard.config import fields
+from octshard.config.prep import PrepConfig
+from octshard.errors import UsageError
+from octshard.prep.build.progress import most_refused
+from octshard.prep.plan import ShardPlan, draw_subset, plan
+from octshard.prep.release import zip_source
+from octshard.prep.release.aireadi import Entry, Release
+from octshard.prep.release.source import FolderSource, Source
+
+logger = logging.getLogger(__name__)
+
+
+def check(cfg: PrepConfig) -> None:
+    """UsageError for a value that is out of bounds, or for a missing src or dst."""
+    if not cfg.src or not cfg.dst:
+        raise UsageError(f"src={cfg.src!r}, dst={cfg.dst!r}: want both, the release root and where shards go")
+    fields.check(cfg)
+    most_refused(cfg.max_refused, 1)
+
+
+def open_source(cfg: PrepConfig, release: Release) -> Source:
+    """Where files come from: unpacked below the release's root, or its device ZIPs."""
+    if not cfg.from_zip:
+        return FolderSource(release.root)
+    source, refused, unlisted = zip_source.open_release(release)
+    for member in refused:
+        logger.info("refused: %s %s: %s", member.zip, member.member, member.reason)
+    if unlisted:
+        logger.info("in a ZIP, not in the manifest: %d members, the first is %s", len(unlisted), unlisted[0])
+    return source
+
+
+def device_plan(cfg: PrepConfig, release: Release, device: str) -> tuple[ShardPlan, ...]:
+    """The shards of one device, of all its files or of cfg.limit drawn ones."""
+    entries = [entry for entry in release.entries if entry.device == device]
+    return plan(draw_subset(entries, cfg.limit, cfg.seed), release.splits, cfg)
+
+
+def select_devices(entries: Iterable[Entry], devices: Sequence[str], src: str) -> list[str]:
+    """The devices in the order asked for, or with `all` every one; an unlisted one is a UsageError."""
+    listed = Counter(entry.device for entry in entries)
+    selected = sorted(listed) if "all" in devices else list(dict.fromkeys(devices))
+    unlisted = [device for device in selected if device not in listed]
+    if unlisted or not selected:
+        names = ", ".join(sorted(listed)) or "no structural OCT at all"
+        raise UsageError(
+            f"{src}: no rows of device {', '.join(unlisted) or 'any'}; its manifest lists {names}"
+        )
+    return selected
