@@ -13,6 +13,7 @@ from octshard.config.train import RunConfig
 from octshard.devices.backend import DTYPES, Backend, Transfer, Tree, autocast_for, map_tensors
 from octshard.devices.buffers import BufferPool
 from octshard.errors import OctshardError, UsageError
+from octshard.extras import install_advice
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def open_xla(run: RunConfig) -> Backend:
         import torch_xla.runtime as xr
     except ImportError as error:
         raise UsageError(
-            f'run.device=xla: torch_xla is not here ({error}); pip install "octshard[xla]"'
+            f"run.device=xla: torch_xla is not here ({error}); {install_advice('xla')}"
         ) from None
     try:
         devices, mesh = xr.global_runtime_device_count(), None

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, BinaryIO, TypeVar
 
+from octshard.extras import install_advice
 from octshard.storage import client as clients
 from octshard.storage.client import Blob, Client, split_url
 from octshard.storage.errors import OutOfRange, StoreError, classify, one_line
@@ -172,7 +173,7 @@ def _open_client(scheme: str, endpoint: str) -> Client:
         return S3(s3_filesystem(endpoint)) if scheme == "s3" else FsspecClient(fsspec.filesystem(scheme))
     except ImportError as error:
         extra = {"gs": "gcs", "s3": "s3"}.get(scheme)
-        advice = f'; pip install "octshard[{extra}]"' if extra else ""
+        advice = f"; {install_advice(extra)}" if extra else ""
         raise StoreError(f"{scheme}://: {one_line(error)}{advice}") from error
     except ValueError as error:
         wanted = "want a local path, gs://, s3:// or memory://"

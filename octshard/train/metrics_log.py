@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 from octshard.config import fields
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
+from octshard.extras import install_advice
 from octshard.storage import store
 
 METRICS = "metrics.jsonl"
@@ -102,7 +103,7 @@ def _open_wandb(cfg: TrainConfig) -> Any:
         import wandb
     except ImportError:
         raise UsageError(
-            f'run.wandb={cfg.run.wandb}: wandb is not here; pip install "octshard[wandb]" or run.wandb=off'
+            f"run.wandb={cfg.run.wandb}: wandb is not here; {install_advice('wandb')} or run.wandb=off"
         ) from None
     return wandb.init(
         project=cfg.run.wandb_project,

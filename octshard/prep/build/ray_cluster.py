@@ -7,6 +7,7 @@ from typing import Any
 
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
+from octshard.extras import install_advice
 from octshard.prep.build import shard_writer
 from octshard.prep.build.work import Work
 from octshard.prep.convert.worker import WorkerJob
@@ -88,7 +89,7 @@ def _joined() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise UsageError('engine=ray: Ray is not installed; pip install "octshard[ray]"') from error
+        raise UsageError(f"engine=ray: Ray is not installed; {install_advice('ray')}") from error
     if not ray.is_initialized():
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     return ray
