@@ -1,20 +1,27 @@
-# Two commands do everything: `make demo` and `make test`. Both create the environment first, once.
+# Two commands do everything: `make demo` and `make test`. Each first installs what it needs into .venv, once.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BASE := $(VENV)/.base
 READY := $(VENV)/.ready
+INSTALL := PYTHON="$(PYTHON)" .ci/environment $(VENV) .
+NEEDS := pyproject.toml setup.py constraints.txt .ci/environment
 
-.PHONY: env demo test lint benchmark clean
+.PHONY: env demo test lint wheel docs benchmark clean
 
 env: $(READY)
 
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[xla,gcs,s3,wandb,ray,test]"
-	touch $(READY)
+# enough for all of octshard on a CPU or a GPU and on local disks
+$(BASE): $(NEEDS)
+	$(INSTALL)
+	touch $@
 
-demo: $(READY)
+# what tests, linters and docs need too: every extra but tpu
+$(READY): $(NEEDS)
+	$(INSTALL) all,docs,test
+	touch $(BASE) $@
+
+demo: $(BASE)
 	$(BIN)/octshard demo --out demo
 
 test: lint
@@ -25,10 +32,18 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The wheel, installed in an environment of its own; the demo from there.
+wheel: $(READY)
+	.ci/wheel
+
+# The site of docs/, into site/.
+docs: $(READY)
+	$(BIN)/mkdocs build --strict
+
 # Every benchmark, briefly; without --quick they take longer and are what docs/log.md quotes.
 benchmark: $(READY)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(INSTALL) bench
 	for script in prep resample stream; do $(BIN)/python benchmarks/$$script.py --quick || exit 1; done
 
 clean:
-	rm -rf demo runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo runs build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
