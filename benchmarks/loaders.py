@@ -9,7 +9,6 @@ import json
 import math
 import os
 import tarfile
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -79,7 +78,7 @@ def octshard(wish: Wish) -> Iterator[Batch]:
     cfg.data.shards, cfg.data.threads = [wish.source], wish.workers or 1
     cfg.data.prefetch_bytes = AHEAD * wish.batch * math.prod(shape)
     cfg.model.image_size = shape
-    way = BatchTransform(lambda batch: batch, BufferPool().empty, warnings.warn)
+    way = BatchTransform(lambda batch: batch, BufferPool().empty)
     table = load_index(cfg, "train", 0)
     for batch in train_batches(table, cfg, RankSlice(wish.batch, 0, 1), StreamPosition(0, 0), way):
         yield {"voxels": batch.voxels_BDHW, "key": batch.keys, "mean": batch.mean_B, "std": batch.std_B}

@@ -5,11 +5,14 @@ Pure. A cell is text without blanks around it; what spells a missing value count
 
 import csv
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from octshard.errors import UsageError
 
-MISSING = {"", "not reported", "not provided", "varies by frame", "none", "nan", "na", "n/a", "unknown"}
+# what spells a missing value, in lower case; "none" and "unknown" may be values, so a table adds them itself
+MISSING = frozenset({"", "not reported", "not provided", "nan", "na", "n/a"})
+PERSON = ("participant_id", "person_id", "id")  # columns that name a person: AI-READI v2 and v3 differ
 Line = tuple[int, list[str]]  # its number in the file, its cells
 
 
@@ -48,8 +51,10 @@ class Table:
         return ""
 
 
-def parse(text: str, where: str) -> Table:
+def parse(text: str, where: str, missing: Collection[str] = MISSING) -> Table:
     """The cells of a table; a line with more cells than heads is a UsageError, blank lines are none.
+
+    missing: the values, in lower case, that count as empty.
 
     Releases quote nothing, so a quote is a character like any other, and a line is a row. Only where that
     gives lines of the wrong width, and quoting explains them, the table is read as one with quotes.
@@ -69,7 +74,8 @@ def parse(text: str, where: str) -> Table:
                 f"{where} line {number}: {len(cells)} cells, want {len(heads)}, one for each column"
             )
         full.append((number, [*cells[: len(heads)], *[""] * (len(heads) - len(cells))]))
-    return Table(where, heads, tuple(full))
+    known = [(number, ["" if cell.lower() in missing else cell for cell in cells]) for number, cells in full]
+    return Table(where, heads, tuple(known))
 
 
 def _plain(text: str) -> list[Line]:
@@ -98,10 +104,10 @@ def _wrong_widths(lines: list[Line]) -> int:
 
 
 def _cells(cells: list[str]) -> list[str]:
-    """Without blanks around them, nor quotes; empty where they say that nothing is known."""
+    """Without blanks around them, nor quotes."""
     found = [cell.strip() for cell in cells]
     found = [
         cell[1:-1].replace('""', '"').strip() if cell[:1] == '"' == cell[-1:] and len(cell) > 1 else cell
         for cell in found
     ]
-    return ["" if cell.lower() in MISSING else cell for cell in found]
+    return found

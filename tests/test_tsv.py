@@ -63,7 +63,7 @@ def test_open_quotes_never_swallow_a_line() -> None:
 
 
 def test_a_column_comes_from_the_first_name_that_has_a_value() -> None:
-    found = tsv.parse("b\ta\n1\t2\n3\t\n\tNone\n", "t.tsv")
+    found = tsv.parse("b\ta\n1\t2\n3\t\n\tN/A\n", "t.tsv")
     assert found.column(("a", "b")) == ["2", "3", ""]
     assert found.column(("b",)) == ["1", "3", ""]
     assert found.column(("c",)) == ["", "", ""]
@@ -73,3 +73,10 @@ def test_a_column_may_stand_twice_if_it_says_one_thing() -> None:
     assert tsv.parse("a\tA\n1\t1\n\t2\n3\t\n", "t.tsv").column(("a",)) == ["1", "2", "3"]
     with pytest.raises(UsageError, match=r"t\.tsv line 3: columns called a say 2 and 4"):
         tsv.parse("a\ta\n1\t1\n4\t2\n", "t.tsv").column(("a",))
+
+
+def test_a_table_says_itself_what_else_counts_as_missing() -> None:
+    """`none` is no spacing in a manifest, but may be a grade in participants.tsv."""
+    text = "id\tgrade\n1\tnone\n2\tunknown\n3\tNot reported\n"
+    assert tsv.parse(text, "t.tsv").column(("grade",)) == ["none", "unknown", ""]
+    assert tsv.parse(text, "t.tsv", {*tsv.MISSING, "none"}).column(("grade",)) == ["", "unknown", ""]

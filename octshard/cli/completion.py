@@ -14,11 +14,26 @@ Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]
 
 @add_completion_class
 class Bash(BashComplete):
-    """As click's, but no space follows a KEY= that waits for its value."""
+    """As click's, but KEY=VALUE is one word, which bash cuts at `=`, and no space follows a KEY=."""
 
     source_template = BashComplete.source_template.replace(
         "    return 0\n", '    [[ "${COMPREPLY[0]-}" == *= ]] && compopt -o nospace\n    return 0\n', 1
     )
+    _replaced = ""  # what stands before the word that bash replaces
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        args, incomplete = super().get_completion_args()
+        if incomplete == "=" and args:
+            incomplete = f"{args.pop()}="
+            self._replaced = incomplete
+        elif len(args) > 1 and args[-1] == "=":
+            self._replaced = f"{args[-2]}="
+            incomplete = self._replaced + incomplete
+            del args[-2:]
+        return args, incomplete
+
+    def format_completion(self, item: CompletionItem) -> str:
+        return f"{item.type},{item.value.removeprefix(self._replaced)}"
 
 
 def config_class(name: str) -> type:

@@ -149,11 +149,11 @@ def verify(shards: Sequence[str], deep: bool) -> None:
     Example:
       octshard prep verify shards/topcon_triton
     """
-    from octshard.dataset.folders import find
+    from octshard.dataset.folders import dataset_folders
     from octshard.prep.verify import across
     from octshard.prep.verify import verify as run
 
-    folders = list(dict.fromkeys(folder for url in shards for folder in find(url).whole))
+    folders = list(dict.fromkeys(dataset_folders(shards)))
     count = 0
     for folder in folders:
         with progress(f"verify {folder}") as on_progress:

@@ -1,5 +1,6 @@
 """The dataset folders below a URL: SHARDS/<device>, or one of them itself."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from octshard.dataset import tables
@@ -25,3 +26,8 @@ def find(url: str) -> Folders:
         tables.read_info(url)  # says in one line what is there instead
     begun = tuple(name for name, files in inner.items() if tables.PLAN in files and name not in whole)
     return Folders(tuple(store.join(url, name) for name in whole), begun)
+
+
+def dataset_folders(urls: Iterable[str]) -> list[str]:
+    """Every dataset folder that `urls` name, themselves or as folders of device folders, in that order."""
+    return [folder for url in urls for folder in find(url).whole]

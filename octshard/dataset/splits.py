@@ -1,8 +1,9 @@
-"""The splits of a dataset: train, val and test, by participant."""
+"""The splits of a dataset: train, val and test, by participant. Nobody stands in two of them."""
 
 from collections.abc import Iterable
 
 from octshard.dataset.tables import SampleRow
+from octshard.errors import UsageError
 
 SPLITS = ("train", "val", "test")
 
@@ -12,4 +13,14 @@ def split_overlaps(rows: Iterable[SampleRow]) -> dict[str, tuple[str, ...]]:
     splits: dict[str, set[str]] = {}
     for row in rows:
         splits.setdefault(row.participant, set()).add(row.split)
-    return {person: tuple(sorted(found)) for person, found in sorted(splits.items()) if len(found) > 1}
+    return {person: tuple(sorted(names)) for person, names in sorted(splits.items()) if len(names) > 1}
+
+
+def check_disjoint(rows: Iterable[SampleRow], source: str) -> None:
+    """UsageError if a participant stands in two splits, as where folders were built at different times."""
+    if overlaps := split_overlaps(rows):
+        person, names = next(iter(overlaps.items()))
+        raise UsageError(
+            f"{source}: {len(overlaps)} participants stand in more than one split, want each in one; the "
+            f"first is {person}, in {' and '.join(names)}; build all folders with the same participants.tsv"
+        )

@@ -4,22 +4,19 @@ Reads any release of the table (byte-order mark, either id column) and promises 
 class or is listed as missing. Columns of numbers are refused: a class has no order and few values.
 """
 
-import csv
 import difflib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from octshard import tsv
+from octshard.dataset.splits import SPLITS, check_disjoint
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
 from octshard.storage import store
 
-ID_COLUMNS = ("participant_id", "person_id", "id")  # AI-READI v2 and v3 differ
-MISSING = ("", "not reported", "not provided", "nan", "na", "n/a")  # casefolded; "none" may be a class
 MOST_CLASSES = 20
-SPLITS = ("train", "val", "test")
 FEWEST = 2  # train participants that each class must have
 
 
@@ -81,28 +78,24 @@ def read(url: str, column: str) -> Labels:
 
 def parse(text: str, column: str, where: str) -> Labels:
     """The labels in the TSV `text`; `where` names it in errors."""
-    table = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), delimiter="\t")
-    names = [name.strip() for name in table.fieldnames or ()]
-    table.fieldnames = names
-    person = next((name for name in ID_COLUMNS if name in names), None)
-    if person is None:
+    table = tsv.parse(text, where)
+    if not set(table.columns).intersection(tsv.PERSON):
         raise UsageError(
-            f"participants {where}: columns {', '.join(names) or 'none'}, want one of {ID_COLUMNS}"
+            f"participants {where}: columns {', '.join(table.columns) or 'none'}, want one of {tsv.PERSON}"
         )
-    if column not in names or column == person:
-        close = difflib.get_close_matches(column, names, 1)
-        advice = f"did you mean {close[0]}?" if close else f"there are: {', '.join(names)}"
+    if column.lower() not in table.columns or column.lower() in tsv.PERSON:
+        close = difflib.get_close_matches(column, table.columns, 1)
+        advice = f"did you mean {close[0]}?" if close else f"there are: {', '.join(table.columns)}"
         raise UsageError(f"participants {where}: no label column {column!r}; {advice}")
     value_of: dict[str, str] = {}
-    for row in table:
-        participant, value = (row[person] or "").strip(), (row[column] or "").strip()
+    for participant, value in zip(table.column(tsv.PERSON), table.column((column.lower(),)), strict=True):
         if value_of.setdefault(participant, value) != value:
             raise OctshardError(
                 f"participants {where}: participant {participant} has {column} "
                 f"{value_of[participant]!r} and {value!r}, want one value"
             )
     value_of.pop("", None)
-    given = {name: value for name, value in value_of.items() if value.casefold() not in MISSING}
+    given = {name: value for name, value in value_of.items() if value}
     classes = tuple(sorted(set(given.values())))
     _check_categorical(classes, column, where)
     index = {name: i for i, name in enumerate(classes)}
@@ -112,7 +105,7 @@ def parse(text: str, column: str, where: str) -> Labels:
 
 def join(known: Labels, rows: Sequence[SampleRow]) -> LabelledScans:
     """Joins the stored scans with their classes; OctshardError if they cannot be fitted and scored on."""
-    _check_splits(rows)
+    check_disjoint(rows, "shards")
     present = sorted({known.class_of[row.participant] for row in rows if row.participant in known.class_of})
     renumbered = {c: i for i, c in enumerate(present)}
     classes = tuple(known.classes[c] for c in present)
@@ -131,16 +124,6 @@ def join(known: Labels, rows: Sequence[SampleRow]) -> LabelledScans:
         ),
     }
     return LabelledScans(classes, subsets, counts, dropped)
-
-
-def _check_splits(rows: Sequence[SampleRow]) -> None:
-    split_of: dict[str, str] = {}
-    for row in rows:
-        if split_of.setdefault(row.participant, row.split) != row.split:
-            raise OctshardError(
-                f"participant {row.participant}: scans in {split_of[row.participant]} and {row.split}, "
-                "want one split; build the dataset folders again with the same participants.tsv"
-            )
 
 
 def _count(split: str, subset: Subset, classes: tuple[str, ...]) -> SplitCounts:

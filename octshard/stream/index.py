@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from octshard.config.train import TrainConfig
 from octshard.dataset import tables
+from octshard.dataset.folders import dataset_folders
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
 from octshard.imaging.volume import Shape, product, valid_tokens
@@ -83,7 +84,8 @@ def load_index(cfg: TrainConfig, split: str, needed_tokens: int) -> SampleIndex:
     entries: list[SampleRef] = []
     left_out: list[str] = []
     refused = 0
-    for folder, url in enumerate(cfg.data.shards):
+    folders = dataset_folders(cfg.data.shards)
+    for folder, url in enumerate(folders):
         dataset = tables.open_dataset(url)
         refused += len(dataset.refused)
         shards = {
@@ -110,16 +112,6 @@ def load_index(cfg: TrainConfig, split: str, needed_tokens: int) -> SampleIndex:
     return SampleIndex(split, tuple(entries), tuple(left_out), refused)
 
 
-def check_disjoint(train: SampleIndex, val: SampleIndex) -> None:
-    """UsageError if a participant stands on both sides, as where folders were built at different times."""
-    left, right = ({entry.row.participant for entry in one.entries} for one in (train, val))
-    if both := sorted(left & right):
-        raise UsageError(
-            f"data.shards: {len(both)} participants stand in train and in val, want none; the first is "
-            f"{both[0]}; build all folders with the same participants.tsv"
-        )
-
-
 def sampler_config(table: SampleIndex, cfg: TrainConfig) -> SamplerConfig:
     """What decides the order of `table` under `cfg`: data.weights and data.balance make its domains."""
     data = cfg.data
@@ -141,10 +133,11 @@ def _domains(table: SampleIndex, cfg: TrainConfig) -> tuple[Domain, ...]:
         raise UsageError(
             f"data.weights={list(data.weights)} and data.balance={data.balance}: want one of the two"
         )
-    if data.weights and len(data.weights) != len(data.shards):
+    folders = len(dataset_folders(data.shards)) if data.weights else 0
+    if data.weights and len(data.weights) != folders:
         raise UsageError(
             f"data.weights={list(data.weights)}: {len(data.weights)} numbers, want one for each of the "
-            f"{len(data.shards)} data.shards"
+            f"{folders} dataset folders of data.shards"
         )
     # names are part of the order: they must not change when a folder moves
     weights = {f"data.shards[{at}]": weight for at, weight in enumerate(data.weights)}

@@ -13,6 +13,7 @@ from torch import nn
 from octshard.config import fields
 from octshard.config.load import save
 from octshard.config.train import TrainConfig
+from octshard.dataset.splits import check_disjoint
 from octshard.devices import collectives
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
@@ -20,7 +21,7 @@ from octshard.models import checkpoint
 from octshard.storage import lock, store
 from octshard.stream import loader
 from octshard.stream.batch import Batch, BatchTransform
-from octshard.stream.index import SampleIndex, check_disjoint, load_index
+from octshard.stream.index import SampleIndex, load_index
 from octshard.stream.sampler import StreamPosition
 from octshard.train import checkpointer, metrics_log, optim, step_stats
 from octshard.train.augment import views
@@ -73,7 +74,7 @@ def load_inputs(cfg: TrainConfig, backend: Backend) -> RunInputs:
     needed = masks.needed_tokens(cfg)
     index, val_index = (load_index(cfg, split, needed) for split in ("train", "val"))
     plan = make_plan(cfg, index, backend)
-    check_disjoint(index, val_index)
+    check_disjoint((entry.row for part in (index, val_index) for entry in part.entries), "data.shards")
     if backend.process_index == 0:
         checkpointer.remove_incomplete(cfg.run.out)
     return RunInputs(plan, index, val_index)

@@ -145,7 +145,7 @@ def test_no_scan_at_all_gives_one_line():
 
 
 def test_a_participant_in_two_splits_is_an_error():
-    with pytest.raises(OctshardError, match="participant 1: scans in train and test, want one split"):
+    with pytest.raises(OctshardError, match="the first is 1, in test and train"):
         labels.join(KNOWN, stored(SPLIT_OF) + stored({"1": "test"}))
 
 

@@ -9,7 +9,7 @@ from octshard.config.train import TrainConfig
 from octshard.dataset import tables
 from octshard.errors import OctshardError, UsageError
 from octshard.stream import sampler
-from octshard.stream.index import check_disjoint, load_index, sampler_config
+from octshard.stream.index import load_index, sampler_config
 from octshard.stream.sampler import StreamPosition
 from tests.support.tiny_run import config_for, write_dataset
 
@@ -52,12 +52,17 @@ def test_a_volume_in_two_datasets_is_refused(shards: str) -> None:
         load_index(config_of(f"{shards},{shards}"), "train", 0)
 
 
-def test_a_participant_in_train_and_val_is_refused(shards: str, tmp_path: Path) -> None:
-    train = load_index(config_of(shards), "train", 0)
-    val = load_index(config_of(shards), "val", 0)
-    check_disjoint(train, val)
-    with pytest.raises(UsageError, match=r"participants stand in train and in val, want none"):
-        check_disjoint(train, train)
+def test_a_folder_of_device_folders_stands_for_them_all(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_dataset(tmp_path / "all" / name, {"train": 9, "val": 3}, device=name)
+    both = load_index(config_of(str(tmp_path / "all")), "train", 0)
+    one_by_one = load_index(config_of(f"{tmp_path}/all/a,{tmp_path}/all/b"), "train", 0)
+    assert both == one_by_one
+    assert [entry.folder for entry in both.entries] == [0] * 9 + [1] * 9
+    weighted = config_of(str(tmp_path / "all"), "data.weights=[3,1]")
+    assert [domain.weight for domain in sampler_config(both, weighted).domains] == [3.0, 1.0]
+    with pytest.raises(UsageError, match="1 numbers, want one for each of the 2 dataset folders"):
+        sampler_config(both, config_of(str(tmp_path / "all"), "data.weights=[3]"))
 
 
 def test_no_shards_is_one_clear_line(tmp_path: Path) -> None:
@@ -81,8 +86,7 @@ def test_devices_can_be_drawn_equally_or_by_weight(tmp_path: Path) -> None:
         assert devices.count("two") == share * 56
     assert draw.passes_B.max() == 2  # 42 samples of 16: a third pass
     for more, text in (
-        ("data.weights=[1]", "1 numbers, want one for each of the 2 data.shards"),
-        ("data.balance=eye", "unknown, want none or device"),
+        ("data.weights=[1]", "1 numbers, want one for each of the 2 dataset folders of data.shards"),
         ("data.weights=[1,0]", "has weight 0.0, want more than 0"),
     ):
         cfg = config_of(both, more)

@@ -28,7 +28,7 @@ MODEL_WORDS = {
     word: device for device in DEVICES for word in device.split("_")[1:]
 }  # "triton" -> topcon_triton
 COLUMNS = {  # our name -> the headings under which releases and copies carry it
-    "participant": ("participant_id", "person_id"),
+    "participant": tsv.PERSON,
     "manufacturer": ("manufacturer",),
     "model": ("manufacturers_model_name", "manufacturer_model_name"),
     "region": ("anatomic_region",),
@@ -42,6 +42,7 @@ COLUMNS = {  # our name -> the headings under which releases and copies carry it
     "uid": ("sop_instance_uid",),
     "path": ("filepath",),
 }
+UNKNOWN = tsv.MISSING | {"varies by frame", "none", "unknown"}  # in the manifest
 HOME = "retinal_oct"
 TABLES = ("manifest.tsv", "participants.tsv")
 
@@ -118,7 +119,7 @@ def _inside(entry: Entry) -> bool:
 
 def parse_manifest(text: str, where: str) -> list[Entry]:
     """Entries in file order. Columns may be missing or reordered, all but the person's and the file's."""
-    found = tsv.parse(text, where)
+    found = tsv.parse(text, where, UNKNOWN)
     for needed in ("participant", "path"):
         if found.rows and not set(found.columns).intersection(COLUMNS[needed]):
             raise UsageError(
@@ -242,7 +243,7 @@ def _is_structural(field: dict[str, str]) -> bool:
 def _person_in(path: str) -> str:
     """The folder above the file, in which releases keep one person's scans; empty if it names no person."""
     above = path.split("/")[-2:-1]
-    named = {*DEVICES, *tsv.MISSING, "structural_oct", HOME}
+    named = {*DEVICES, *UNKNOWN, "structural_oct", HOME}
     return above[0] if above and above[0].lower() not in named else ""
 
 
