@@ -28,6 +28,6 @@ def test_people_in_two_splits_are_counted_and_the_first_is_named() -> None:
         "c": ("test", "train", "val"),
     }
     with pytest.raises(
-        UsageError, match="data.shards: 2 participants .* the first is b, in train and val; build"
+        UsageError, match=r"data\.shards: 2 participants .* the first is b, in train and val; build"
     ):
         check_disjoint(rows(b="tv", a="t", c="tve"), "data.shards")
