@@ -69,7 +69,7 @@ def _run(url: str, connections: int, volumes: Volumes) -> tuple[list[str], float
     """(keys in order, stored bytes a second, CPU s per GB of them), after an eighth of the volumes."""
     cfg = load(TrainConfig, [], [f"data.shards=[{url}]", "run.epochs=1", f"data.connections={connections}"])
     table = load_index(cfg, "train", 0)
-    size = {entry.row.key: entry.stop - entry.start for entry in table.entries}
+    size = {entry.row.key: entry.stop - entry.start for entry in table.samples}
     way: BatchTransform[Batch] = BatchTransform(lambda batch: batch, BufferPool().empty)
     batches = loader.train_batches(table, cfg, RankSlice(BATCH, 0, 1), StreamPosition(0, 0), way)
     keys: list[str] = []

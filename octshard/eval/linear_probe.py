@@ -37,7 +37,7 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
     encoder, trained, digest = load_encoder(cfg.checkpoint)
     trained = dataclasses.replace(trained, data=dataclasses.replace(trained.data, shards=list(cfg.shards)))
     tables = tuple(load_index(trained, split, 0) for split in labels.SPLITS)
-    rows = [entry.row for table in tables for entry in table.entries]
+    rows = [entry.row for table in tables for entry in table.samples]
     chosen = labels.join(known, rows)
 
     run = dataclasses.replace(trained.run, device=cfg.device, compile=False, cpu_threads=0)
@@ -148,7 +148,7 @@ def _batches(
     on_progress: OnProgress,
 ) -> Iterator[Batch]:
     """Every scan of the tables once, in order."""
-    done, total = 0, sum(len(table.entries) for table in tables)
+    done, total = 0, sum(len(table.samples) for table in tables)
     on_progress(done, total, "features")
     for table in tables:
         for got in loader.eval_batches(table, trained, RankSlice(batch, 0, 1), 0, way):

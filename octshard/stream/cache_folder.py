@@ -1,7 +1,7 @@
 """Copies of whole shards in one local folder that several processes fill, read and trim at the same time.
 
-A copy is named after its sha256 and a faster checksum; other files are left alone. A partial file has its
-full size at once and is held by flock: one that nobody holds is a killed process's. It raises OSErrors.
+A copy is named after the shard's sha256 and a faster checksum; other files are left alone. A partial file has
+its full size at once and is held by flock: one without a lock was left by a killed process. Raises OSError.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from octshard.storage import checksum
 from octshard.storage.local import PARTIAL_SUFFIX
 
 PIECE = 2**20  # bytes per checksum; the names of copies depend on it
-COPY = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}\.tar")
-PARTIAL = re.compile(r"[0-9a-f]{32}" + re.escape(PARTIAL_SUFFIX))
+COPY_NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}\.tar")
+PARTIAL_NAME = re.compile(r"[0-9a-f]{32}" + re.escape(PARTIAL_SUFFIX))
 
 
 @dataclass(frozen=True)
 class ShardFile:
-    """A slow or remote shard, as shards.parquet knows it; sha256 is that of the whole tar, in hex."""
+    """A shard as shards.parquet lists it; sha256 is that of the whole tar, in hex."""
 
     url: str
     bytes: int
@@ -33,12 +33,12 @@ class ShardFile:
 
     @property
     def stem(self) -> str:
-        """How the names of its files begin."""
+        """The first part of the names of its files in a cache."""
         return self.sha256[:32]
 
 
 class Claim(NamedTuple):
-    """The right to make a copy, as long as `handle`, open on the partial file, is not released."""
+    """The right to make a copy, from `claim` to `release`. handle: the partial file, open and locked."""
 
     handle: int
     partial: Path
@@ -46,37 +46,40 @@ class Claim(NamedTuple):
 
 
 class CacheFolder:
-    """At most `limit_bytes` of copies and partial files; what needs a listing is done under one flock."""
+    """At most `limit_bytes` of copies and partial files; what depends on a listing runs under one flock."""
 
     def __init__(self, path: Path, limit_bytes: int) -> None:
         self.path = path
         self.limit_bytes = limit_bytes
-        self._known: dict[str, Path] = {}  # by stem: copies are opened far more often than they come and go
+        self._paths_by_stem: dict[
+            str, Path
+        ] = {}  # of copies: they are opened far more often than they change
 
     def prepare(self) -> int:
-        """Makes the folder, sweeps it, brings it below the limit; how many copies that cost."""
+        """Makes the folder, sweeps it, brings it below the limit; how many copies were evicted."""
         self.path.mkdir(parents=True, exist_ok=True)
         with self._locked():
             self._sweep()
             return self._make_room(0) or 0
 
     def find(self, shard: ShardFile) -> Path | None:
-        """The shard's copy, whatever it holds."""
-        known = self._known.get(shard.stem)
-        if known is not None and known.exists():
-            return known
+        """The path of the shard's copy, which is not checked; None if there is none."""
+        path = self._paths_by_stem.get(shard.stem)
+        if path is not None and path.exists():
+            return path
         try:
             names = os.listdir(self.path)
         except FileNotFoundError:
             return None
-        name = next((name for name in names if name.startswith(shard.stem) and COPY.fullmatch(name)), None)
+        copies = (name for name in names if name.startswith(shard.stem) and COPY_NAME.fullmatch(name))
+        name = next(copies, None)
         if name is None:
             return None
-        self._known[shard.stem] = found = self.path / name
-        return found
+        self._paths_by_stem[shard.stem] = path = self.path / name
+        return path
 
     def claim(self, shard: ShardFile) -> Claim | None:
-        """Makes room for a copy; None if there is one, or somebody makes it, or others fill the room now."""
+        """Makes room for a copy; None if there is one, it is being made, or partial files leave no room."""
         partial = self.path / f"{shard.stem}{PARTIAL_SUFFIX}"
         with self._locked():
             self._sweep()
@@ -95,22 +98,22 @@ class CacheFolder:
                 raise
         return claim
 
-    def finish(self, claim: Claim, shard: ShardFile, found: str) -> None:
-        """Gives a whole, sound partial file its name."""
+    def finish(self, claim: Claim, shard: ShardFile, combined: str) -> None:
+        """Gives a whole, sound partial file its name. combined: from `combine_checksums`."""
         os.fsync(claim.handle)
         touch(claim.handle)
         with self._locked():  # a listing might miss a file that is renamed under it
-            os.replace(claim.partial, self.path / f"{shard.stem}-{found}.tar")
+            os.replace(claim.partial, self.path / f"{shard.stem}-{combined}.tar")
 
     def release(self, claim: Claim) -> None:
-        """Ends a claim; the partial file goes, unless it has become the copy."""
+        """Ends a claim and removes the partial file, unless it has become the copy."""
         try:
             self.remove(claim.partial, claim.handle)
         finally:
             os.close(claim.handle)
 
     def remove(self, path: Path, handle: int) -> None:
-        """Removes the file that is open as `handle`, not another that took its name since."""
+        """Removes the file that is open as `handle`, but not another that has taken its name since."""
         with self._locked():
             if _is_at(path, handle):
                 path.unlink()
@@ -122,41 +125,42 @@ class CacheFolder:
             yield
 
     def _sweep(self) -> None:
-        for path in self._names(PARTIAL):
+        """Removes the partial files of killed processes."""
+        for path in self._paths(PARTIAL_NAME):
             if _is_free(path):
                 path.unlink(missing_ok=True)
 
-    def _make_room(self, wanted: int) -> int | None:
-        """Evicts until `wanted` bytes fit; how many copies, or None, and all stay, if that would not do."""
-        sizes = {path: path.stat() for path in self._names(COPY)}
-        partials = sum(path.stat().st_size for path in self._names(PARTIAL))
-        if partials + wanted > self.limit_bytes:
+    def _make_room(self, needed: int) -> int | None:
+        """Evicts copies until `needed` bytes fit; how many, or None if that would not do, and all stay."""
+        stats = {path: path.stat() for path in self._paths(COPY_NAME)}
+        partials = sum(path.stat().st_size for path in self._paths(PARTIAL_NAME))
+        if partials + needed > self.limit_bytes:
             return None
-        excess = partials + wanted + sum(stat.st_size for stat in sizes.values()) - self.limit_bytes
+        excess = partials + needed + sum(stat.st_size for stat in stats.values()) - self.limit_bytes
         if excess <= 0:
             return 0
         evicted = 0
-        for path in sorted(sizes, key=lambda path: (not _is_free(path), sizes[path].st_mtime_ns)):
+        for path in sorted(stats, key=lambda path: (not _is_free(path), stats[path].st_mtime_ns)):
             path.unlink(missing_ok=True)
-            excess, evicted = excess - sizes[path].st_size, evicted + 1
+            excess, evicted = excess - stats[path].st_size, evicted + 1
             if excess <= 0:
                 break
         return evicted
 
-    def _names(self, kind: re.Pattern[str]) -> list[Path]:
-        return [self.path / name for name in os.listdir(self.path) if kind.fullmatch(name)]
+    def _paths(self, pattern: re.Pattern[str]) -> list[Path]:
+        return [self.path / name for name in os.listdir(self.path) if pattern.fullmatch(name)]
 
 
 def pin(copy: io.FileIO) -> None:
     """Marks a copy as used now and, as long as it is open, as one to be evicted after all others."""
-    with contextlib.suppress(OSError):  # hints: a folder may be read-only, a file somebody else's
+    with contextlib.suppress(OSError):  # hints: the folder may be read-only, the file another user's
         fcntl.flock(copy, fcntl.LOCK_SH | fcntl.LOCK_NB)
     with contextlib.suppress(OSError):
         touch(copy.fileno())
 
 
 def touch(handle: int) -> None:
-    """Sets the time by which copies are evicted; the kernel's own clock is too coarse to tell an order by."""
+    """Sets the time by which copies are evicted; the kernel's own timestamps are too coarse to order them."""
     os.utime(handle, ns=(time.time_ns(),) * 2)
 
 
@@ -168,14 +172,14 @@ def integrity_error(path: Path, copy: io.FileIO, shard: ShardFile) -> str | None
     buffer, sums = memoryview(bytearray(PIECE)), list[str]()
     for start in range(0, size, PIECE):  # read, not mapped: a bad disk would end the process, not the read
         sums += checksums(buffer[: os.preadv(copy.fileno(), [buffer], start)])
-    found, wanted = combine_checksums(sums), path.stem.partition("-")[2]
-    return None if found == wanted else f"found checksum {found}, want {wanted}"
+    combined, expected = combine_checksums(sums), path.stem.partition("-")[2]
+    return None if combined == expected else f"found checksum {combined}, want {expected}"
 
 
 def checksums(data: checksum.Buffer) -> list[str]:
-    """Those of the pieces of a part that begins where a piece does."""
-    whole = memoryview(data)
-    return [checksum.xxh3(whole[start : start + PIECE]) for start in range(0, len(whole), PIECE)]
+    """One for each piece of PIECE bytes; `data` begins where a piece of the shard does."""
+    view = memoryview(data)
+    return [checksum.xxh3(view[start : start + PIECE]) for start in range(0, len(view), PIECE)]
 
 
 def combine_checksums(sums: list[str]) -> str:
@@ -196,7 +200,7 @@ def _is_free(path: Path) -> bool:
 
 
 def _is_at(path: Path, handle: int) -> bool:
-    """True if the open file is (still) the one with that name."""
+    """True if `path` still names the open file."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(handle))
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""Slots of a batch, filled by threads: bytes verified and unpacked in place, or another sample's.
+"""Slots of a batch, filled by threads: bytes verified and unpacked in place, or those of another sample.
 
-Nothing is skipped: a slot ends with voxels that the table knows, or with an error that names shard, offset
+Nothing is skipped: a slot ends with voxels that match the tables, or with an error that names shard, offset
 and key.
 """
 
@@ -27,34 +27,34 @@ NO_PASS = -1  # of a sample in evaluation
 
 
 class BatchSpec(NamedTuple):
-    """One batch as numbers of samples in the table."""
+    """One batch as numbers of samples in the index."""
 
     samples_B: list[int]
     passes_B: list[int]  # NO_PASS: centre crops
-    real: int
-    position: StreamPosition
+    real_count: int  # the first so many are real, the others repeats
+    position: StreamPosition  # after the batch
 
 
 class BatchBuilder(Generic[T]):
-    """One batch in the making: its slots are filled by any threads in any order, the last one prepares it."""
+    """One batch that is being filled: threads fill its slots in any order, the last one prepares it."""
 
-    def __init__(self, wanted: BatchSpec, table: SampleIndex, reading_: ReadAhead) -> None:
-        self.wanted = wanted
-        self.keys = [table.entries[sample].row.key for sample in wanted.samples_B]
+    def __init__(self, spec: BatchSpec, index: SampleIndex, read_ahead: ReadAhead) -> None:
+        self.spec = spec
+        self.keys = [index.samples[number].row.key for number in spec.samples_B]
         self.seeds = list(self.keys)
-        self.asked = [reading_.submit(table.entries[sample]) for sample in wanted.samples_B]
+        self.requests = [read_ahead.submit(index.samples[number]) for number in spec.samples_B]
         self.substituted: dict[int, str] = {}
         self._missing, self._lock = len(self.keys), threading.Lock()
         self._fills: list[Future[None]] = []
         self._prepared: T | None = None
 
-    def start(self, pool: ThreadPoolExecutor, filler: "Collator", way: BatchTransform[T]) -> None:
+    def start(self, pool: ThreadPoolExecutor, collator: "Collator", transform: BatchTransform[T]) -> None:
         """Takes memory for the batch and lets the threads fill it."""
         size = len(self.keys)
-        self.voxels_BDHW = way.empty((size, *filler.image_size))
+        self.voxels_BDHW = transform.empty((size, *collator.image_size))
         self.mean_B, self.std_B = torch.zeros(size), torch.ones(size)
         self.valid_B3 = torch.zeros((size, 3), dtype=torch.int64)
-        self._fills = [pool.submit(self._fill, slot, filler, way) for slot in range(size)]
+        self._fills = [pool.submit(self._fill, slot, collator, transform) for slot in range(size)]
 
     def result(self) -> T:
         """Waits; raises what any slot raised."""
@@ -62,13 +62,13 @@ class BatchBuilder(Generic[T]):
             fill.result()
         return cast(T, self._prepared)
 
-    def _fill(self, slot: int, filler: "Collator", way: BatchTransform[T]) -> None:
-        filler.fill(self, slot)
+    def _fill(self, slot: int, collator: "Collator", transform: BatchTransform[T]) -> None:
+        collator.fill(self, slot)
         with self._lock:
             self._missing -= 1
             last = self._missing == 0
         if last:
-            self._prepared = way.prepare(self._batch())
+            self._prepared = transform.prepare(self._batch())
 
     def _batch(self) -> Batch:
         return Batch(
@@ -77,101 +77,102 @@ class BatchBuilder(Generic[T]):
             self.std_B,
             self.valid_B3,
             tuple(self.keys),
-            tuple(max(0, which) for which in self.wanted.passes_B),
-            self.wanted.real,
-            self.wanted.position,
+            tuple(max(0, pass_index) for pass_index in self.spec.passes_B),
+            self.spec.real_count,
+            self.spec.position,
             tuple(self.substituted[slot] for slot in sorted(self.substituted)),
             tuple(self.seeds),
         )
 
 
-class _Own(threading.local):
-    """A thread's own memory: for a slice that is read, and for a volume of which only a part is taken."""
+class _ThreadMemory(threading.local):
+    """Memory of one thread: for a slice that is read, and for a volume of which only a crop is used."""
 
     def __init__(self) -> None:
         self.slice, self.volume = Scratch(), Scratch()
 
 
 class Collator:
-    """Puts samples into the slots of batches, and others in their place where that is allowed."""
+    """Puts samples into the slots of batches, and substitutes where data.on_bad_sample allows them."""
 
-    def __init__(self, table: SampleIndex, cfg: TrainConfig, reading_: ReadAhead) -> None:
+    def __init__(self, index: SampleIndex, cfg: TrainConfig, read_ahead: ReadAhead) -> None:
         d, h, w = cfg.model.image_size
         self.image_size: Shape = (d, h, w)
-        self._table, self._cfg, self._reading = table, cfg, reading_
-        self._own = _Own()
+        self._index, self._cfg, self._read_ahead = index, cfg, read_ahead
+        self._memory = _ThreadMemory()
 
-    def fill(self, job: BatchBuilder[T], slot: int) -> None:
-        """Fills one slot; BadSample if its sample is bad and none may stand in."""
-        sample, asked = job.wanted.samples_B[slot], job.asked[slot]
+    def fill(self, builder: BatchBuilder[T], slot: int) -> None:
+        """Fills one slot; BadSample if its sample is bad and no substitute is allowed or found."""
+        number, request = builder.spec.samples_B[slot], builder.requests[slot]
         try:
             try:
-                self._put(job, slot, sample, self._reading.result(asked, self._own.slice))
+                self._unpack(builder, slot, number, self._read_ahead.result(request, self._memory.slice))
             except BadSample as error:
-                self._put(job, slot, sample, self._reading.reread(asked, error))
+                self._unpack(builder, slot, number, self._read_ahead.reread(request, error))
         except BadSample as error:
-            self._substitute(job, slot, error)
+            self._substitute(builder, slot, error)
         finally:
-            self._reading.release(asked)
+            self._read_ahead.release(request)
 
-    def _substitute(self, job: BatchBuilder[T], slot: int, error: BadSample) -> None:
-        """Another of the lane in its place, if that is allowed; the stream counts them in order."""
-        sample, which = job.wanted.samples_B[slot], job.wanted.passes_B[slot]
-        if self._cfg.data.on_bad_sample != "substitute" or which == NO_PASS:
+    def _substitute(self, builder: BatchBuilder[T], slot: int, error: BadSample) -> None:
+        """Another sample of the lane in this slot, if that is allowed; the loader counts them in order."""
+        number, pass_index = builder.spec.samples_B[slot], builder.spec.passes_B[slot]
+        if self._cfg.data.on_bad_sample != "substitute" or pass_index == NO_PASS:
             raise error
-        missing = job.keys[slot]
-        for attempt in range(self._cfg.data.max_substitutes):
-            other = sampler.substitute(sampler_config(self._table, self._cfg), sample, which, attempt)
-            # else a stand-in that is also there itself would be an exact copy
-            job.seeds[slot] = f"{self._table.entries[other].row.key} for {missing}"
+        bad_key = builder.keys[slot]
+        config, tries = sampler_config(self._index, self._cfg), self._cfg.data.max_substitutes
+        for attempt in range(tries):
+            other = sampler.substitute(config, number, pass_index, attempt)
+            sample = self._index.samples[other]
+            # with its own seed, a substitute that is also in the pass itself would be an exact copy
+            builder.seeds[slot] = f"{sample.row.key} for {bad_key}"
             try:
-                self._put(job, slot, other, read.read_now(self._table.entries[other], self._own.slice))
+                self._unpack(builder, slot, other, read.read_now(sample, self._memory.slice))
             except BadSample:
                 continue
-            job.substituted[slot] = f"{error}; {job.keys[slot]} stands in for it"
+            builder.substituted[slot] = f"{error}; {builder.keys[slot]} stands in for it"
             return
-        most = self._cfg.data.max_substitutes
         raise BadSample(
-            f"{error}; and none could stand in for it in data.max_substitutes={most} tries"
+            f"{error}; and none could stand in for it in data.max_substitutes={tries} tries"
         ) from error
 
-    def _put(self, job: BatchBuilder[T], slot: int, sample: int, data: memoryview) -> None:
-        """Verifies one slice and unpacks it, or the part of it that is taken, into a slot."""
-        entry, which = self._table.entries[sample], job.wanted.passes_B[slot]
-        packed = shard.open_slice(data, entry.row.key, entry.row.xxh3, entry.where)
-        if (packed.dtype, packed.shape) != (np.uint8, entry.shape):
+    def _unpack(self, builder: BatchBuilder[T], slot: int, number: int, data: memoryview) -> None:
+        """Verifies one slice and unpacks it, or a crop of it, into a slot."""
+        sample, pass_index = self._index.samples[number], builder.spec.passes_B[slot]
+        packed = shard.open_slice(data, sample.row.key, sample.row.xxh3, sample.location)
+        if (packed.dtype, packed.shape) != (np.uint8, sample.shape):
             raise BadSample(
-                f"{entry.where}: {packed.dtype}{packed.shape}, want uint8{entry.shape} as samples.parquet "
-                f"says"
+                f"{sample.location}: {packed.dtype}{packed.shape}, want uint8{sample.shape} as "
+                f"samples.parquet says"
             )
-        slot_DHW = job.voxels_BDHW[slot].numpy()
+        slot_DHW = builder.voxels_BDHW[slot].numpy()
         if packed.shape == self.image_size:
             packed.unpack_into(slot_DHW)
-            part = packed.shape
+            valid = packed.shape
         else:
-            part = self._put_part(packed, slot_DHW, which, job.seeds[slot])
-        job.keys[slot] = packed.key
-        job.mean_B[slot], job.std_B[slot] = float(packed.meta["mean"]), float(packed.meta["std"])
-        job.valid_B3[slot] = torch.tensor(part)
+            valid = self._unpack_crop(packed, slot_DHW, pass_index, builder.seeds[slot])
+        builder.keys[slot] = packed.key
+        builder.mean_B[slot], builder.std_B[slot] = float(packed.meta["mean"]), float(packed.meta["std"])
+        builder.valid_B3[slot] = torch.tensor(valid)
 
-    def _put_part(self, packed: shard.Packed, slot_DHW: np.ndarray, which: int, seed: str) -> Shape:
-        """The part that is taken, seeded by (run, pass, seed), padded with 0 at the high end; its shape."""
-        rng = rng_for(self._cfg.run.seed, which, seed, "crop") if which != NO_PASS else None
-        room = self._own.volume.view(product(packed.shape))
-        whole_DHW = np.frombuffer(room, np.uint8).reshape(packed.shape)
-        packed.unpack_into(whole_DHW)
-        part_DHW = whole_DHW[crop_window(packed.shape, self.image_size, rng)]
-        d, h, w = part_DHW.shape
+    def _unpack_crop(self, packed: shard.Packed, slot_DHW: np.ndarray, pass_index: int, seed: str) -> Shape:
+        """A crop, placed by (run seed, pass, seed), padded with 0 at the high end. Its shape (D, H, W)."""
+        rng = rng_for(self._cfg.run.seed, pass_index, seed, "crop") if pass_index != NO_PASS else None
+        buffer = self._memory.volume.view(product(packed.shape))
+        stored_DHW = np.frombuffer(buffer, np.uint8).reshape(packed.shape)
+        packed.unpack_into(stored_DHW)
+        crop_DHW = stored_DHW[crop_window(packed.shape, self.image_size, rng)]
+        d, h, w = crop_DHW.shape
         if (d, h, w) != self.image_size:
             slot_DHW.fill(0)
-        slot_DHW[:d, :h, :w] = part_DHW
+        slot_DHW[:d, :h, :w] = crop_DHW
         return d, h, w
 
 
 def crop_window(
     stored: Shape, image_size: Shape, rng: np.random.Generator | None
 ) -> tuple[slice, slice, slice]:
-    """The part of a stored volume that is taken: at most image_size, random by `rng` or centred without."""
+    """The part of a stored volume to use: at most image_size, placed by `rng`, or centred without one."""
     spare = [max(0, n - size) for n, size in zip(stored, image_size, strict=True)]
     first = [n // 2 for n in spare] if rng is None else [int(rng.integers(n + 1)) for n in spare]
     d, h, w = (slice(f, f + min(n, size)) for f, n, size in zip(first, stored, image_size, strict=True))

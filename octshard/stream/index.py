@@ -1,6 +1,6 @@
-"""The samples of one split over all dataset folders of a run, and what stands in their way.
+"""The samples of one split over all dataset folders of a run, and the errors that keep them from being used.
 
-Order, batches and resume hang on the table alone; its digest goes into every checkpoint.
+Order, batches and resume depend on this index alone; its digest goes into every checkpoint.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ NO_SHARDS = "data.shards: empty, want at least one dataset folder, for example d
 
 @dataclass(frozen=True)
 class SampleRef:
-    """One stored sample and where it stands. folder: its place in data.shards."""
+    """One stored sample and its place. folder: which of data.shards it is in, from 0."""
 
     shard: ShardFile
     folder: int
@@ -30,58 +30,61 @@ class SampleRef:
 
     @property
     def start(self) -> int:
-        """First byte of its slice."""
-        return self._known(self.row.offset, "offset")
+        """First byte of the slice in the shard."""
+        return self._require(self.row.offset, "offset")
 
     @property
     def stop(self) -> int:
-        """The byte behind its slice."""
-        return self.start + self._known(self.row.nbytes, "nbytes")
+        """The byte behind the slice."""
+        return self.start + self._require(self.row.nbytes, "nbytes")
 
     @property
     def shape(self) -> Shape:
         """(D, H, W) voxels stored."""
         if self.row.shape_out is None:
-            raise OctshardError(f"{self.where}: no shape_out in {tables.SAMPLES}; {tables.AGAIN}")
+            raise OctshardError(f"{self.location}: no shape_out in {tables.SAMPLES}; {tables.AGAIN}")
         return self.row.shape_out
 
     @property
-    def where(self) -> str:
-        """ShardFile, offset and key, as errors name them."""
+    def location(self) -> str:
+        """Shard, offset and key, as errors name them."""
         return f"{self.shard.url} at {self.row.offset} ({self.row.key})"
 
-    def _known(self, value: int | None, name: str) -> int:
+    def _require(self, value: int | None, name: str) -> int:
         if value is None:
-            raise OctshardError(f"{self.where}: no {name} in {tables.SAMPLES}; {tables.AGAIN}")
+            raise OctshardError(f"{self.location}: no {name} in {tables.SAMPLES}; {tables.AGAIN}")
         return value
 
 
 @dataclass(frozen=True)
 class SampleIndex:
-    """The samples in table order: dataset folder, shard, offset."""
+    """The samples, ordered by dataset folder, shard and offset."""
 
     split: str
-    entries: tuple[SampleRef, ...]
+    samples: tuple[SampleRef, ...]
     left_out: tuple[str, ...]  # keys of volumes with fewer valid tokens than the masks need
     refused: int  # input files that never became samples (skipped_files), all splits together
 
     @property
     def samples_per_shard(self) -> tuple[int, ...]:
-        """In table order."""
-        return tuple(Counter(entry.shard.url for entry in self.entries).values())
+        """In the order of the index."""
+        return tuple(Counter(sample.shard.url for sample in self.samples).values())
 
     @property
     def digest(self) -> str:
-        """Changes when the samples or their order in the table do, not when a folder moves."""
-        text = "\n".join(f"{entry.row.key} {entry.row.sha256}" for entry in self.entries)
+        """Changes when the samples or their order do, not when a folder moves. 16 hex digits."""
+        text = "\n".join(f"{sample.row.key} {sample.row.sha256}" for sample in self.samples)
         return hashlib.sha256(f"{self.samples_per_shard}\n{text}".encode()).hexdigest()[:16]
 
 
 def load_index(cfg: TrainConfig, split: str, needed_tokens: int) -> SampleIndex:
-    """The table of `split` over data.shards in config order, without volumes of fewer valid tokens."""
+    """The samples of `split` in data.shards, without volumes of fewer than `needed_tokens` valid tokens.
+
+    UsageError if there are no folders or a volume is in two of them, OctshardError if tables are incomplete.
+    """
     if not cfg.data.shards:
         raise UsageError(NO_SHARDS)
-    entries: list[SampleRef] = []
+    samples: list[SampleRef] = []
     left_out: list[str] = []
     refused = 0
     folders = dataset_folders(cfg.data.shards)
@@ -98,24 +101,24 @@ def load_index(cfg: TrainConfig, split: str, needed_tokens: int) -> SampleIndex:
                     f"{url}: {row.key} lies in {row.shard}, which {tables.SHARDS} does not list; "
                     f"{tables.AGAIN}"
                 )
-            entry = SampleRef(shards[row.shard], folder, row)
-            if tokens(entry.shape, cfg) < needed_tokens:
+            sample = SampleRef(shards[row.shard], folder, row)
+            if tokens(sample.shape, cfg) < needed_tokens:
                 left_out.append(row.key)
             else:
-                entries.append(entry)
-    repeated = [key for key, n in Counter(entry.row.key for entry in entries).items() if n > 1]
+                samples.append(sample)
+    repeated = [key for key, n in Counter(sample.row.key for sample in samples).items() if n > 1]
     if repeated:
         raise UsageError(
             f"data.shards={list(cfg.data.shards)}: {len(repeated)} volumes stand in more than one of them, "
             f"want each once; the first is {repeated[0]}"
         )
-    return SampleIndex(split, tuple(entries), tuple(left_out), refused)
+    return SampleIndex(split, tuple(samples), tuple(left_out), refused)
 
 
-def sampler_config(table: SampleIndex, cfg: TrainConfig) -> SamplerConfig:
-    """What decides the order of `table` under `cfg`: data.weights and data.balance make its domains."""
+def sampler_config(index: SampleIndex, cfg: TrainConfig) -> SamplerConfig:
+    """What decides the order of the samples under `cfg`: data.weights and data.balance make its domains."""
     data = cfg.data
-    return SamplerConfig(cfg.run.seed, _domains(table, cfg), data.lanes, data.shuffle_block_size)
+    return SamplerConfig(cfg.run.seed, _domains(index, cfg), data.lanes, data.shuffle_block_size)
 
 
 def tokens(stored: Shape, cfg: TrainConfig) -> int:
@@ -125,10 +128,10 @@ def tokens(stored: Shape, cfg: TrainConfig) -> int:
     return product(valid_tokens(stored, (d, h, w), (pd, ph, pw)))
 
 
-def _domains(table: SampleIndex, cfg: TrainConfig) -> tuple[Domain, ...]:
+def _domains(index: SampleIndex, cfg: TrainConfig) -> tuple[Domain, ...]:
     data = cfg.data
     if not data.weights and data.balance == "none":
-        return single_domain(table.samples_per_shard)
+        return single_domain(index.samples_per_shard)
     if data.weights and data.balance != "none":
         raise UsageError(
             f"data.weights={list(data.weights)} and data.balance={data.balance}: want one of the two"
@@ -140,13 +143,13 @@ def _domains(table: SampleIndex, cfg: TrainConfig) -> tuple[Domain, ...]:
             f"{folders} dataset folders of data.shards"
         )
     # names are part of the order: they must not change when a folder moves
-    weights = {f"data.shards[{at}]": weight for at, weight in enumerate(data.weights)}
-    found: dict[str, list[tuple[int, int]]] = {name: [] for name in weights}
+    weights = {f"data.shards[{folder}]": weight for folder, weight in enumerate(data.weights)}
+    shards_by_name: dict[str, list[tuple[int, int]]] = {name: [] for name in weights}
     first = 0
-    for count in table.samples_per_shard:
-        entry = table.entries[first]
-        name = f"data.shards[{entry.folder}]" if weights else entry.row.device
-        found.setdefault(name, []).append((first, count))
+    for count in index.samples_per_shard:
+        sample = index.samples[first]
+        name = f"data.shards[{sample.folder}]" if weights else sample.row.device
+        shards_by_name.setdefault(name, []).append((first, count))
         first += count
-    domains = (Domain(name, tuple(shards), weights.get(name, 1.0)) for name, shards in found.items())
+    domains = (Domain(name, tuple(shards), weights.get(name, 1.0)) for name, shards in shards_by_name.items())
     return tuple(domains)

@@ -50,8 +50,8 @@ def eval_batches(
 
     Every batch is full, and `count` of it real. A bad sample is always an error.
     """
-    samples = min(limit, len(table.entries)) if limit else len(table.entries)
-    taken = np.arange(samples) * len(table.entries) // max(1, samples)  # all datasets have their share
+    samples = min(limit, len(table.samples)) if limit else len(table.samples)
+    taken = np.arange(samples) * len(table.samples) // max(1, samples)  # all datasets have their share
     batch = share.global_batch // share.world_size
     wanted = (
         BatchSpec(taken[numbers_B].tolist(), [NO_PASS] * batch, real, StreamPosition(0, 0))
@@ -73,7 +73,7 @@ class _Budget:
 
     def spend(self, job: BatchBuilder[T]) -> None:
         """BadSample if a batch takes its epoch, that in which it ends, over the budget."""
-        epoch = job.wanted.position.epoch
+        epoch = job.spec.position.epoch
         self._used[epoch] += len(job.substituted)
         if self._used[epoch] > self._most:
             last = job.substituted[max(job.substituted)]
@@ -127,7 +127,7 @@ def _plan(
     """Asks for samples further on: for as many as may be held, and for one batch whenever all are idle."""
     most = max_requested(cfg)
     while (idle and not planned) or (
-        reading_.held < cfg.data.read_ahead_bytes and sum(len(job.keys) for job in planned) < most
+        reading_.held_bytes < cfg.data.read_ahead_bytes and sum(len(job.keys) for job in planned) < most
     ):
         job = next(jobs, None)
         if job is None:

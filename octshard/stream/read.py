@@ -14,91 +14,96 @@ from octshard.stream.index import SampleRef
 
 
 class Scratch:
-    """A thread's own memory for what it reads."""
+    """Memory of one thread, used again for every read."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
 
     def view(self, size: int) -> memoryview:
-        """So many bytes; what it gave before is overwritten."""
+        """`size` bytes; what an earlier view held is overwritten."""
         if len(self._bytes) < size:
             self._bytes = bytearray(size)
         return memoryview(self._bytes)[:size]
 
 
 class Reply(NamedTuple):
-    """The bytes of one sample, and how many its whole shard has."""
+    """The bytes of one sample, and the size of its whole shard."""
 
     data: memoryview
     shard_bytes: int
 
 
-def read_now(entry: SampleRef, scratch: Scratch) -> memoryview:
-    """The bytes of one sample, at once and without asking for them before."""
-    if store.is_remote(entry.shard.url):
-        return read_remote(entry)
-    return read_local(entry, str(local_path(entry.shard.url)), scratch)
+def read_now(sample: SampleRef, scratch: Scratch) -> memoryview:
+    """The bytes of one sample, at once and without read-ahead."""
+    if store.is_remote(sample.shard.url):
+        return read_remote(sample)
+    return read_local(sample, str(local_path(sample.shard.url)), scratch)
 
 
-def read_remote(entry: SampleRef) -> memoryview:
-    """The bytes of a sample in a remote shard, by a request of their own."""
-    with naming_sample(entry):
-        piece = store.get(entry.shard.url, entry.start, entry.stop)
-    return check_reply(entry, Reply(memoryview(piece.data), piece.size))
+def read_remote(sample: SampleRef) -> memoryview:
+    """The bytes of a sample in a remote shard, by a request of its own."""
+    with naming_sample(sample):
+        blob = store.get(sample.shard.url, sample.start, sample.stop)
+    return check_reply(sample, Reply(memoryview(blob.data), blob.size))
 
 
-def read_local(entry: SampleRef, path: str, scratch: Scratch) -> memoryview:
+def read_local(sample: SampleRef, path: str, scratch: Scratch) -> memoryview:
     """The bytes of a sample in a local shard, into `scratch`."""
-    with naming_sample(entry), one_line_errors(path):
+    with naming_sample(sample), one_line_errors(path):
         file = os.open(path, os.O_RDONLY)
     try:
-        return _read_into(file, entry, scratch)
+        return read_into(file, sample, scratch)
     finally:
         os.close(file)
 
 
-def _read_into(file: int, entry: SampleRef, scratch: Scratch) -> memoryview:
-    room = scratch.view(entry.stop - entry.start)
-    with naming_sample(entry), one_line_errors(entry.shard.url):
-        _want_size(entry, os.fstat(file).st_size)
-        got = 0
-        while got < len(room) and (more := os.preadv(file, [room[got:]], entry.start + got)):
-            got += more
-    if got != len(room):
-        raise BadSample(f"{entry.where}: the shard was cut while it was read; run octshard prep verify")
-    return room
+def read_into(file: int, sample: SampleRef, scratch: Scratch) -> memoryview:
+    """The bytes of a sample from its shard, open as `file`, into `scratch`.
+
+    BadSample if the shard does not have the size that the tables give.
+    """
+    buffer = scratch.view(sample.stop - sample.start)
+    with naming_sample(sample), one_line_errors(sample.shard.url):
+        _check_shard_size(sample, os.fstat(file).st_size)
+        filled = 0
+        while filled < len(buffer) and (count := os.preadv(file, [buffer[filled:]], sample.start + filled)):
+            filled += count
+    if filled != len(buffer):
+        raise BadSample(f"{sample.location}: the shard was cut while it was read; run octshard prep verify")
+    return buffer
 
 
 @contextlib.contextmanager
-def naming_sample(entry: SampleRef) -> Iterator[None]:
-    """What a store says of a request, said of the sample that it was for."""
+def naming_sample(sample: SampleRef) -> Iterator[None]:
+    """Turns errors of the store into errors that name the sample."""
     try:
         yield
     except FileNotFoundError:
         raise OctshardError(
-            f"{entry.where}: the shard is missing, want it beside its samples.parquet"
+            f"{sample.location}: the shard is missing, want it beside its samples.parquet"
         ) from None
     except OutOfRange as error:
-        raise BadSample(f"{entry.where}: {error}") from error
+        raise BadSample(f"{sample.location}: {error}") from error
     except store.StoreError as error:
-        raise OctshardError(f"{entry.where}: {error}") from error
+        raise OctshardError(f"{sample.location}: {error}") from error
 
 
-def check_reply(entry: SampleRef, reply: Reply) -> memoryview:
-    _want_size(entry, reply.shard_bytes)
+def check_reply(sample: SampleRef, reply: Reply) -> memoryview:
+    """The bytes; BadSample if the shard does not have the size that the tables give."""
+    _check_shard_size(sample, reply.shard_bytes)
     return reply.data
 
 
-def _want_size(entry: SampleRef, found: int) -> None:
-    if found != entry.shard.bytes:
+def _check_shard_size(sample: SampleRef, size: int) -> None:
+    if size != sample.shard.bytes:
         raise BadSample(
-            f"{entry.where}: the shard has {found} bytes, want {entry.shard.bytes}: it was cut or replaced; "
-            f"run octshard prep verify"
+            f"{sample.location}: the shard has {size} bytes, want {sample.shard.bytes}: it was cut or "
+            f"replaced; run octshard prep verify"
         )
 
 
 def advise_will_need(path: str, start: int, size: int) -> None:
-    """Tells the system what will be read, so that it begins. Only a hint: the reader meets any error."""
+    """Tells the system what will be read, so that it begins. A hint only: the read itself raises errors."""
     with contextlib.suppress(OSError, AttributeError):  # not every system takes such hints
         file = os.open(path, os.O_RDONLY)
         try:

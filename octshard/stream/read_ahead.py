@@ -1,7 +1,7 @@
-"""The bytes of samples, asked for in the order in which they will be used, read ahead within a bound.
+"""Reads the bytes of samples ahead of their use, in the order of use and within a bound.
 
-Neighbours in a shard that are asked for together come in one request. Local shards and cached ones are read
-where they lie, by whoever uses them; of them only the system is told in advance.
+Neighbours in a shard that are submitted together come in one request (`request_plan`). Samples of local and
+cached shards are read in place by their consumer; for local ones the system gets a hint in advance.
 """
 
 import threading
@@ -20,52 +20,36 @@ from octshard.stream.index import SampleRef
 from octshard.stream.read import (
     Reply,
     Scratch,
-    _read_into,
     advise_will_need,
     check_reply,
     naming_sample,
+    read_into,
     read_local,
     read_remote,
 )
+from octshard.stream.request_plan import ByteRange, RequestPlan
 
-REQUEST = 14_000_000  # a request ends with the sample that makes it so long: 14 to 20 MB for most volumes
+REQUEST_BYTES = 14_000_000  # a request ends with the sample that passes this: 14 to 20 MB for most volumes
 
 
 @dataclass(eq=False)
 class Request:
-    """One sample that was asked for."""
+    """One submitted sample."""
 
-    entry: SampleRef
-    number: int  # it is so manieth
-    reply: Future[Reply | None] = field(default_factory=Future)  # None: read it where it lies
-    held: "_SharedBuffer | None" = None  # what its bytes keep in memory
-    copied: bool = False  # its bytes come from the cache
-
-    @property
-    def bytes(self) -> int:
-        """Of its slice."""
-        return self.entry.stop - self.entry.start
-
-
-@dataclass(eq=False)
-class _SharedBuffer:
-    """One reply in memory, until the last of its samples is used."""
-
-    bytes: int
-    users: int
+    sample: SampleRef
+    span: ByteRange  # the same sample in the plan
+    reply: Future[Reply | None] = field(default_factory=Future)  # None: read it from the cache
+    from_cache: bool = False
 
 
 class ReadAhead:
-    """Reads what is asked for, `connections` requests at once; threads end with `close`."""
+    """Reads submitted samples, `connections` requests at once; the threads end with `close`."""
 
     def __init__(self, connections: int, cache: Cache | None) -> None:
         self._cache = cache
-        self._changed = threading.Condition()  # guards what follows
-        self._waiting: dict[int, Request] = {}  # by number, so in order
-        self._at: dict[tuple[str, int], Request] = {}  # those by shard and first byte
-        self._until: dict[tuple[str, int], Request] = {}  # and by the byte behind them
-        self._asked = self._used = self._held = 0
-        self._least = 2 * connections  # samples that may always be on their way
+        self._changed = threading.Condition()  # guards the next three
+        self._plan = RequestPlan(REQUEST_BYTES, min_near=2 * connections)
+        self._waiting: dict[int, Request] = {}  # by number in the plan: neither in a request nor withdrawn
         self._closed = False
         self._threads = [
             threading.Thread(target=self._serve, name=f"stream-read-{i}", daemon=True)
@@ -75,64 +59,57 @@ class ReadAhead:
             thread.start()
 
     @property
-    def held(self) -> int:
-        """Bytes that are held, on their way, or asked for."""
+    def held_bytes(self) -> int:
+        """Bytes that are in memory, on their way, or waiting to be read."""
         with self._changed:
-            return self._held
+            return self._plan.held_bytes
 
-    def submit(self, entry: SampleRef) -> Request:
-        """Asks for the bytes of a sample; to be called in the order in which they will be used."""
+    def submit(self, sample: SampleRef) -> Request:
+        """Asks for the bytes of a sample. Call it in the order in which they will be used."""
         with self._changed:
-            asked = Request(entry, self._asked)
-            self._asked += 1
-            self._held += asked.bytes
-            asked.held = _SharedBuffer(asked.bytes, 1)
-            self._waiting[asked.number] = asked
-            self._at.setdefault((entry.shard.url, entry.start), asked)
-            self._until.setdefault((entry.shard.url, entry.stop), asked)
+            span = self._plan.submit(sample.shard.url, sample.start, sample.stop)
+            request = self._waiting[span.number] = Request(sample, span)
             self._changed.notify()
-        return asked
+        return request
 
-    def result(self, asked: Request, scratch: Scratch) -> memoryview:
-        """Its bytes, waited for; good until `release`, or until `scratch` is used again.
+    def result(self, request: Request, scratch: Scratch) -> memoryview:
+        """Waits for the bytes; valid until `release`, or until `scratch` is used again.
 
-        BadSample and PastTheEnd are the sample's own fault, any other OctshardError is the store's.
+        Raises BadSample if the shard is not the one of the tables, OctshardError if the store fails.
         """
-        entry = asked.entry
-        if store.is_remote(entry.shard.url):
-            with naming_sample(entry):
-                reply = asked.reply.result()
-            return self._cached(asked, scratch) if reply is None else check_reply(entry, reply)
+        sample = request.sample
+        if store.is_remote(sample.shard.url):
+            with naming_sample(sample):
+                reply = request.reply.result()
+            return self._read_cached(request, scratch) if reply is None else check_reply(sample, reply)
         with self._changed:
-            self._forget(asked)
-        return read_local(entry, str(local_path(entry.shard.url)), scratch)
+            self._plan.withdraw(request.span)
+            self._waiting.pop(request.span.number, None)
+        return read_local(sample, str(local_path(sample.shard.url)), scratch)
 
-    def reread(self, asked: Request, wrong: BadSample) -> memoryview:
-        """Its bytes from the store, if what was wrong with them was the cache's copy, which is removed; else
-        raises what was wrong.
+    def reread(self, request: Request, error: BadSample) -> memoryview:
+        """The bytes from the store, after `error` with bytes from the cache, whose copy is removed.
+
+        Raises `error` if the bytes did not come from the cache.
         """
-        if not asked.copied:
-            raise wrong
-        cast(Cache, self._cache).invalidate(asked.entry.shard, str(wrong))
-        return read_remote(asked.entry)
+        if not request.from_cache:
+            raise error
+        cast(Cache, self._cache).invalidate(request.sample.shard, str(error))
+        return read_remote(request.sample)
 
-    def release(self, asked: Request) -> None:
-        """Its bytes are no longer looked at."""
+    def release(self, request: Request) -> None:
+        """The bytes are not used any more."""
         with self._changed:
-            self._used += 1
-            held = cast(_SharedBuffer, asked.held)
-            held.users -= 1
-            if held.users == 0:
-                self._held -= held.bytes
-            asked.reply, asked.held = Future(), None  # the reply may go, even while the batch waits
+            self._plan.release(request.span)
+            request.reply = Future()  # frees the reply, though the batch still holds the request
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Ends the threads, after the requests that are under way."""
+        """Ends the threads after their current requests; waiting for any later one raises CancelledError."""
         with self._changed:
             self._closed = True
-            for asked in self._waiting.values():
-                asked.reply.cancel()
+            for request in self._waiting.values():
+                request.reply.cancel()
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
@@ -141,104 +118,69 @@ class ReadAhead:
         while group := self._next_group():
             try:
                 self._read(group)
-            except BaseException as error:  # whatever it is, it belongs to those who wait for the bytes
-                for asked in group:
-                    if not asked.reply.done():
-                        asked.reply.set_exception(error)
+            except BaseException as error:  # of any kind: it belongs to those who wait for the bytes
+                for request in group:
+                    if not request.reply.done():
+                        request.reply.set_exception(error)
 
     def _next_group(self) -> list[Request]:
-        """What the next request reads; waits until there is something. Empty at the end."""
+        """What the next request reads; waits until something is due. Empty after `close`."""
         with self._changed:
             while not self._closed:
-                if head := self._due():
-                    return self._group(head)
+                if group := self._plan.next_group():
+                    return [self._waiting.pop(span.number) for span in group]
                 self._changed.wait()
             return []
 
-    def _due(self) -> Request | None:
-        """The first that waits, if it stands in the near half of what is asked for.
-
-        The far half is left to grow together with its neighbours, unless it is short.
-        """
-        head = next(iter(self._waiting.values()), None)
-        near = max(self._least, (self._asked - self._used + 1) // 2)
-        return head if head and head.number < self._used + near else None
-
-    def _group(self, head: Request) -> list[Request]:
-        """The head and its neighbours in the shard, behind and before, as far as one request goes."""
-        group, size = [head], head.bytes
-        self._forget(head)
-        url = head.entry.shard.url
-        while size < REQUEST and (after := self._at.get((url, group[-1].entry.stop))):
-            group.append(after)
-            size += after.bytes
-            self._forget(after)
-        while size < REQUEST and (before := self._until.get((url, group[0].entry.start))):
-            group.insert(0, before)
-            size += before.bytes
-            self._forget(before)
-        return group
-
-    def _forget(self, asked: Request) -> None:
-        """It waits no longer."""
-        self._waiting.pop(asked.number, None)
-        url = asked.entry.shard.url
-        if self._at.get((url, asked.entry.start)) is asked:
-            del self._at[url, asked.entry.start]
-        if self._until.get((url, asked.entry.stop)) is asked:
-            del self._until[url, asked.entry.stop]
-
     def _read(self, group: list[Request]) -> None:
-        first, last = group[0].entry, group[-1].entry
+        first, last = group[0].sample, group[-1].sample
         if not store.is_remote(first.shard.url):
             advise_will_need(str(local_path(first.shard.url)), first.start, last.stop - first.start)
             return
         if self._in_cache(first):
-            for asked in group:
-                asked.reply.set_result(None)
+            for request in group:
+                request.reply.set_result(None)
             return
         try:
-            piece = store.get(first.shard.url, first.start, last.stop)
-        except OutOfRange:  # a cut shard: each of them learns for itself whether it is still there
+            blob = store.get(first.shard.url, first.start, last.stop)
+        except OutOfRange:  # the shard is cut: each sample is tried alone, for some may still be there
             if len(group) == 1:
                 raise
-            for asked in group:
-                self._read_alone(asked)
+            for request in group:
+                self._read_alone(request)
         else:
-            self._hand_over(group, piece)
+            self._hand_over(group, blob)
 
-    def _read_alone(self, asked: Request) -> None:
+    def _read_alone(self, request: Request) -> None:
         try:
-            self._read([asked])
+            self._read([request])
         except OctshardError as error:
-            asked.reply.set_exception(error)
+            request.reply.set_exception(error)
 
-    def _hand_over(self, group: list[Request], piece: Blob) -> None:
-        base, held = group[0].entry.start, _SharedBuffer(len(piece.data), len(group))
+    def _hand_over(self, group: list[Request], blob: Blob) -> None:
         with self._changed:
-            for asked in group:
-                asked.held = held
-        view = memoryview(piece.data)
-        for asked in group:
-            part = view[asked.entry.start - base : asked.entry.stop - base]
-            asked.reply.set_result(Reply(part, piece.size))
+            self._plan.share_buffer([request.span for request in group])
+        base, view = group[0].sample.start, memoryview(blob.data)
+        for request in group:
+            part = view[request.sample.start - base : request.sample.stop - base]
+            request.reply.set_result(Reply(part, blob.size))
 
-    def _in_cache(self, entry: SampleRef) -> bool:
+    def _in_cache(self, sample: SampleRef) -> bool:
         """True if the shard is in the cache; if not, the cache begins to fetch it."""
         if self._cache is None:
             return False
-        copy = self._cache.open(entry.shard)
+        copy = self._cache.open(sample.shard)
         if copy is None:
-            self._cache.request(entry.shard)
+            self._cache.request(sample.shard)
             return False
         copy.close()
         return True
 
-    def _cached(self, asked: Request, scratch: Scratch) -> memoryview:
-        """From the copy in the cache, or from the store if it has gone meanwhile."""
-        copy = cast(Cache, self._cache).open(asked.entry.shard)
+    def _read_cached(self, request: Request, scratch: Scratch) -> memoryview:
+        """The bytes from the copy in the cache, or from the store if the copy has gone since."""
+        copy = cast(Cache, self._cache).open(request.sample.shard)
         if copy is None:
-            return read_remote(asked.entry)
-        asked.copied = True
+            return read_remote(request.sample)
+        request.from_cache = True
         with copy:
-            return _read_into(copy.fileno(), asked.entry, scratch)
+            return read_into(copy.fileno(), request.sample, scratch)

@@ -1,7 +1,10 @@
-"""The order in which samples are seen: a pure function of (seed, epoch, shard table, lanes, window, weights).
+"""The order of samples: a pure function of (seed, epoch, shards, lanes, shuffle_block_size, weights).
 
-It never knows how many machines read: a reader takes every R-th sample of it, so `StreamPosition` is the
-whole state of a stream and may be resumed with another number of readers (DESIGN §6).
+It does not depend on how many processes read: rank r of R takes every R-th sample of it, so `StreamPosition`
+is the whole state of a stream and a run may be resumed with another R (DESIGN §6).
+
+Letters besides those of volume.py: S samples of an epoch, L lanes, P places of a lane, K domains (not context
+tokens).
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,11 +16,11 @@ import numpy as np
 from octshard.errors import UsageError
 from octshard.rng import rng_for
 
-MOST_WEIGHT = 1e9  # of a domain; only ratios count
+MAX_WEIGHT = 1e9  # of a domain; only ratios count
 
 
 class StreamPosition(NamedTuple):
-    """Where a stream stands: `samples_seen` samples of `epoch` (all readers together) are consumed."""
+    """How far a stream is: `samples_seen` samples of `epoch` (over all ranks) are consumed."""
 
     epoch: int
     samples_seen: int
@@ -27,12 +30,12 @@ class StreamPosition(NamedTuple):
 class Domain:
     """Samples that are mixed as one: all of a run without mixing, else a dataset, or all of a device.
 
-    Sample numbers count through the table; a shard is (number of its first sample, its samples).
+    Sample numbers count through the index; a shard is (number of its first sample, its samples).
     """
 
     name: str
     shards: tuple[tuple[int, int], ...]
-    weight: float = 1.0  # its share of what is seen is weight / sum of weights
+    weight: float = 1.0  # the domain is weight / sum of weights of an epoch
 
     @property
     def samples(self) -> int:
@@ -45,8 +48,8 @@ class SamplerConfig:
     """What decides the order."""
 
     seed: int
-    domains: tuple[Domain, ...]  # one: every sample once per epoch; several: each at its share
-    lanes: int  # wanted; `lane_count` says how many there are
+    domains: tuple[Domain, ...]  # one: every sample once per epoch; several: mixed by their weights
+    lanes: int  # at most; `lanes_of` says how many there are
     shuffle_block_size: int  # samples
 
     @property
@@ -56,8 +59,8 @@ class SamplerConfig:
 
 
 class BatchSamples(NamedTuple):
-    """One reader's part of one batch: its sample numbers, the pass over its domain that each belongs to
-    (without mixing: the epoch), and the position after the batch.
+    """The part of a global batch that one rank takes: its sample numbers, the pass over its domain that each
+    belongs to (without mixing: the epoch), and the position after the batch.
     """
 
     samples_B: np.ndarray
@@ -76,177 +79,179 @@ def lane_count(samples: int, lanes: int) -> int:
     return 1 << max(0, min(lanes, samples // 8).bit_length() - 1)
 
 
-def lanes_of(order: SamplerConfig) -> int:
+def lanes_of(config: SamplerConfig) -> int:
     """Lanes of an order: as many as its smallest domain can fill."""
-    return lane_count(min(domain.samples for domain in order.domains), order.lanes)
+    return lane_count(min(domain.samples for domain in config.domains), config.lanes)
 
 
-def epoch_length(order: SamplerConfig) -> int:
-    """Samples seen in every epoch: as many as there are, but for fewer than the lanes."""
-    return order.samples // lanes_of(order) * lanes_of(order)
+def epoch_length(config: SamplerConfig) -> int:
+    """Samples seen in every epoch: the number of samples, rounded down to a multiple of the lanes."""
+    return config.samples // lanes_of(config) * lanes_of(config)
 
 
-def domain_quotas(order: SamplerConfig) -> np.ndarray:
-    """(lanes, domains): how many samples of each domain a lane takes in every epoch.
+def domain_quotas(config: SamplerConfig) -> np.ndarray:
+    """quota_LK: how many samples of each domain a lane takes in every epoch.
 
-    Whole numbers nearest to the weights over all lanes together (largest remainders, Hamilton); what a lane
-    cannot take a fraction of is dealt out lane by lane.
+    Over all lanes together these are the whole numbers nearest to the weights (largest remainders, Hamilton);
+    what does not divide evenly among the lanes is dealt out lane by lane.
     """
-    lanes, weights = lanes_of(order), np.asarray([domain.weight for domain in order.domains], np.float64)
-    places = order.samples // lanes
-    least_K = np.floor(places * weights / weights.sum()).astype(int)
-    total_K = _apportioned(places * lanes, weights)
-    extra_K = np.clip(total_K - lanes * least_K, 0, lanes)
-    found_LK = np.tile(least_K, (lanes, 1))
-    for slot, domain in enumerate(np.repeat(np.arange(len(weights)), extra_K)):
-        found_LK[slot % lanes, domain] += 1
-    return found_LK
+    lanes, weight_K = lanes_of(config), np.asarray([domain.weight for domain in config.domains], np.float64)
+    places = config.samples // lanes
+    base_K = np.floor(places * weight_K / weight_K.sum()).astype(int)
+    total_K = _apportion(places * lanes, weight_K)
+    extra_K = np.clip(total_K - lanes * base_K, 0, lanes)
+    quota_LK = np.tile(base_K, (lanes, 1))
+    for turn, domain in enumerate(np.repeat(np.arange(len(weight_K)), extra_K)):
+        quota_LK[turn % lanes, domain] += 1
+    return quota_LK
 
 
-def epoch_samples(order: SamplerConfig, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """(sample numbers, passes) of one epoch in the order in which they are seen: `epoch_length` of each.
+def epoch_samples(config: SamplerConfig, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """(samples_S, passes_S) of one epoch in the order in which they are seen, S = `epoch_length`.
 
-    Without mixing no number comes twice and the pass is the epoch. With it every lane goes through its part
-    of each domain on its own, as often as the domain's share asks, and on from where it was the epoch before.
+    Without mixing no sample comes twice and the pass is the epoch. With mixing every lane goes through its
+    part of each domain on its own, as often as its quota asks, and continues where the last epoch ended.
     """
-    lanes = lanes_of(order)
-    if len(order.domains) == 1:
-        samples_LP = _pass_LP(order, 0, epoch)
+    lanes = lanes_of(config)
+    if len(config.domains) == 1:
+        samples_LP = _pass_LP(config, 0, epoch)
         return samples_LP.T.ravel(), np.full(samples_LP.size, epoch)
-    shares_LK = domain_quotas(order)
-    samples_LP = np.empty((lanes, order.samples // lanes), np.int64)
+    quota_LK = domain_quotas(config)
+    samples_LP = np.empty((lanes, config.samples // lanes), np.int64)
     passes_LP = np.empty_like(samples_LP)
-    for at, domain in enumerate(order.domains):
-        run, known = domain.samples // lanes, dict[int, np.ndarray]()
+    for k, domain in enumerate(config.domains):
+        run, pass_cache = domain.samples // lanes, dict[int, np.ndarray]()
         for lane in range(lanes):
-            share = shares_LK[lane, at]
-            mine = _pattern(order, epoch, lane, shares_LK) == at
-            passes_P, places_P = np.divmod(epoch * share + np.arange(share), run)
-            for which in np.unique(passes_P).tolist():
-                if which not in known:
-                    known[which] = _pass_LP(order, at, which)
-            samples_LP[lane, mine] = [
-                known[which][lane, place] for which, place in zip(passes_P.tolist(), places_P, strict=True)
+            quota = quota_LK[lane, k]
+            of_domain_P = _domain_P(config, epoch, lane, quota_LK) == k
+            pass_Q, place_Q = np.divmod(epoch * quota + np.arange(quota), run)  # Q: the lane's of this domain
+            for pass_index in np.unique(pass_Q).tolist():
+                if pass_index not in pass_cache:
+                    pass_cache[pass_index] = _pass_LP(config, k, pass_index)
+            samples_LP[lane, of_domain_P] = [
+                pass_cache[pass_index][lane, place]
+                for pass_index, place in zip(pass_Q.tolist(), place_Q, strict=True)
             ]
-            passes_LP[lane, mine] = passes_P
+            passes_LP[lane, of_domain_P] = pass_Q
     return samples_LP.T.ravel(), passes_LP.T.ravel()
 
 
-def substitute(order: SamplerConfig, sample: int, which_pass: int, attempt: int) -> int:
+def substitute(config: SamplerConfig, sample: int, pass_index: int, attempt: int) -> int:
     """Another sample of the same lane and pass, to stand in for one that cannot be read."""
-    for at, domain in enumerate(order.domains):
+    for k, domain in enumerate(config.domains):
         if any(first <= sample < first + count for first, count in domain.shards):
-            lanes_LP = _pass_LP(order, at, which_pass)
-            lane = lanes_LP[np.nonzero(lanes_LP == sample)[0][0]]
-            others = lane[lane != sample]
+            lanes_LP = _pass_LP(config, k, pass_index)
+            lane_P = lanes_LP[np.nonzero(lanes_LP == sample)[0][0]]
+            others = lane_P[lane_P != sample]
             if len(others) == 0:
                 break
-            return int(rng_for(order.seed, "substitute", which_pass, sample, attempt).choice(others))
-    raise UsageError(f"stream: no other sample in the lane of sample {sample} of pass {which_pass}, want one")
+            return int(rng_for(config.seed, "substitute", pass_index, sample, attempt).choice(others))
+    raise UsageError(f"stream: no other sample in the lane of sample {sample} of pass {pass_index}, want one")
 
 
-def check_readers(order: SamplerConfig, batch: int, readers: int) -> None:
-    """UsageError unless `readers` divides batch and lanes, and no domain is empty or without a share."""
-    for domain in order.domains:
+def check(config: SamplerConfig, global_batch: int, world_size: int) -> None:
+    """UsageError unless `world_size` divides batch and lanes, and every domain has samples and a quota."""
+    for domain in config.domains:
         if domain.samples == 0:
-            raise UsageError(f"stream: {_called(domain)} holds 0 samples, want at least 1")
-        if not 0 < domain.weight < MOST_WEIGHT:
+            raise UsageError(f"stream: {_label(domain)} holds 0 samples, want at least 1")
+        if not 0 < domain.weight < MAX_WEIGHT:
             raise UsageError(
-                f"stream: {_called(domain)} has weight {domain.weight}, want more than 0 and less than "
-                f"{MOST_WEIGHT:g}"
+                f"stream: {_label(domain)} has weight {domain.weight}, want more than 0 and less than "
+                f"{MAX_WEIGHT:g}"
             )
-    lanes = lanes_of(order)
-    if batch % readers or lanes % readers:
-        least = min(order.domains, key=lambda domain: domain.samples)
+    lanes = lanes_of(config)
+    if global_batch % world_size or lanes % world_size:
+        smallest = min(config.domains, key=lambda domain: domain.samples)
         raise UsageError(
-            f"stream: {readers} readers, want a power of two that divides batch {batch} and the {lanes} "
-            f"lanes of {least.samples} samples; give data.lanes >= {readers} and at least {8 * readers} "
-            f"samples{' in every domain' if len(order.domains) > 1 else ''}"
+            f"stream: {world_size} readers, want a power of two that divides batch {global_batch} and the "
+            f"{lanes} lanes of {smallest.samples} samples; give data.lanes >= {world_size} and at least "
+            f"{8 * world_size} samples{' in every domain' if len(config.domains) > 1 else ''}"
         )
-    unseen = np.nonzero(domain_quotas(order).sum(axis=0) == 0)[0]
-    if len(unseen):
-        domain = order.domains[unseen[0]]
+    without_quota = np.nonzero(domain_quotas(config).sum(axis=0) == 0)[0]
+    if len(without_quota):
+        domain = config.domains[without_quota[0]]
         raise UsageError(
-            f"stream: {_called(domain)} with weight {domain.weight:g} would never be seen; want more, or "
+            f"stream: {_label(domain)} with weight {domain.weight:g} would never be seen; want more, or "
             f"fewer data.lanes than {lanes}"
         )
 
 
 def batch_samples(
-    order: SamplerConfig, start: StreamPosition, batch: int, reader: int, readers: int
+    config: SamplerConfig, start: StreamPosition, global_batch: int, rank: int, world_size: int
 ) -> Iterator[BatchSamples]:
-    """Without end: what `reader` of `readers` takes of each global batch of `batch` samples, from `start` on.
+    """Without end: the part of `rank` in each global batch of `global_batch` samples, from `start` on.
 
     A batch may cross from one epoch into the next.
     """
-    check_readers(order, batch, readers)
-    length, (epoch, seen) = epoch_length(order), start
-    if not 0 <= seen <= length:
+    check(config, global_batch, world_size)
+    length, (epoch, position) = epoch_length(config), start
+    if not 0 <= position <= length:
         raise UsageError(
-            f"stream: position {seen} of epoch {epoch}, want at most {length}; is this another data set?"
+            f"stream: position {position} of epoch {epoch}, want at most {length}; is this another data set?"
         )
-    both_2S = np.stack(epoch_samples(order, epoch))
+    epoch_2S = np.stack(epoch_samples(config, epoch))  # sample numbers and passes
     while True:
         parts: list[np.ndarray] = []
-        wanted = batch
-        while wanted:
-            if seen == length:
-                epoch, seen = epoch + 1, 0
-                both_2S = np.stack(epoch_samples(order, epoch))
-            part_2S = both_2S[:, seen : seen + wanted]
+        missing = global_batch
+        while missing:
+            if position == length:
+                epoch, position = epoch + 1, 0
+                epoch_2S = np.stack(epoch_samples(config, epoch))
+            part_2S = epoch_2S[:, position : position + missing]
             parts.append(part_2S)
-            wanted, seen = wanted - part_2S.shape[1], seen + part_2S.shape[1]
-        samples_B, passes_B = np.concatenate(parts, axis=1)[:, reader::readers]
-        yield BatchSamples(samples_B, passes_B, StreamPosition(epoch, seen))
+            missing, position = missing - part_2S.shape[1], position + part_2S.shape[1]
+        samples_B, passes_B = np.concatenate(parts, axis=1)[:, rank::world_size]
+        yield BatchSamples(samples_B, passes_B, StreamPosition(epoch, position))
 
 
 def sequential_batches(
-    samples: int, batch: int, reader: int, readers: int
+    samples: int, batch_size: int, rank: int, world_size: int
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Every sample once in table order, for evaluation: (numbers_B, how many of them are real).
+    """Every sample once in the order of the index, for evaluation: (samples_B, how many of them are real).
 
-    All readers yield equally many batches of equal size; what is missing at the end repeats the last sample.
+    All ranks yield equally many batches of equal size; what is missing at the end repeats the last sample.
     """
-    mine = np.arange(reader, samples, readers)
-    share = -(-samples // readers)
-    for start in range(0, share, batch):
-        part = mine[start : start + batch]
-        filled = np.full(batch, samples - 1)
-        filled[: len(part)] = part
-        yield filled, len(part)
+    rank_samples = np.arange(rank, samples, world_size)
+    most_per_rank = -(-samples // world_size)
+    for start in range(0, most_per_rank, batch_size):
+        part = rank_samples[start : start + batch_size]
+        samples_B = np.full(batch_size, samples - 1)
+        samples_B[: len(part)] = part
+        yield samples_B, len(part)
 
 
-def _apportioned(places: int, weights: np.ndarray) -> np.ndarray:
+def _apportion(places: int, weight_K: np.ndarray) -> np.ndarray:
     """Whole numbers of sum `places`, nearest to proportional: largest remainders."""
-    exact = places * weights / weights.sum()
-    found = np.floor(exact).astype(int)
-    found[np.argsort(found - exact, kind="stable")[: places - found.sum()]] += 1
-    return found
+    exact_K = places * weight_K / weight_K.sum()
+    count_K = np.floor(exact_K).astype(int)
+    count_K[np.argsort(count_K - exact_K, kind="stable")[: places - count_K.sum()]] += 1
+    return count_K
 
 
-def _pattern(order: SamplerConfig, epoch: int, lane: int, shares_LK: np.ndarray) -> np.ndarray:
-    """(P,) which domain each place of a lane takes its sample from."""
-    domains = np.repeat(np.arange(shares_LK.shape[1]), shares_LK[lane])
-    return rng_for(order.seed, "mix", epoch, lane).permutation(domains)
+def _domain_P(config: SamplerConfig, epoch: int, lane: int, quota_LK: np.ndarray) -> np.ndarray:
+    """The domain from which each place of a lane takes its sample."""
+    domains = np.repeat(np.arange(quota_LK.shape[1]), quota_LK[lane])
+    return rng_for(config.seed, "mix", epoch, lane).permutation(domains)
 
 
-def _pass_LP(order: SamplerConfig, domain: int, which: int) -> np.ndarray:
-    """(lanes, run) sample numbers of one pass over a domain: its shards permuted, laid end to end, cut into
-    runs, and permuted within each block of `shuffle_block_size`.
+def _pass_LP(config: SamplerConfig, domain_index: int, pass_index: int) -> np.ndarray:
+    """Sample numbers of one pass over a domain: its shards permuted, laid end to end, cut into one run per
+    lane, and permuted within each block of `shuffle_block_size`.
     """
-    lanes, whole = lanes_of(order), order.domains[domain]
-    about = (order.seed, which) if len(order.domains) == 1 else (order.seed, whole.name, which)
-    run = whole.samples // lanes
-    shards = rng_for(*about, "shards").permutation(len(whole.shards))
-    laid = np.concatenate([np.arange(first, first + n) for first, n in (whole.shards[i] for i in shards)])
-    lanes_LP = laid[: lanes * run].reshape(lanes, run).copy()
+    lanes, domain = lanes_of(config), config.domains[domain_index]
+    names = (domain.name, pass_index) if len(config.domains) > 1 else (pass_index,)
+    run = domain.samples // lanes
+    shard_order = rng_for(config.seed, *names, "shards").permutation(len(domain.shards))
+    shards = (domain.shards[i] for i in shard_order)
+    samples = np.concatenate([np.arange(first, first + count) for first, count in shards])
+    lanes_LP = samples[: lanes * run].reshape(lanes, run).copy()
     for lane in range(lanes):
-        for block, start in enumerate(range(0, run, order.shuffle_block_size)):
-            part = lanes_LP[lane, start : start + order.shuffle_block_size]
-            if len(part) > 1:
-                rng_for(*about, lane, block).shuffle(part)
+        for block, start in enumerate(range(0, run, config.shuffle_block_size)):
+            block_P = lanes_LP[lane, start : start + config.shuffle_block_size]
+            if len(block_P) > 1:
+                rng_for(config.seed, *names, lane, block).shuffle(block_P)
     return lanes_LP
 
 
-def _called(domain: Domain) -> str:
+def _label(domain: Domain) -> str:
     return f"the domain {domain.name}" if domain.name else "the table"

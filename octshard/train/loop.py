@@ -197,7 +197,7 @@ def _validate(run: Run) -> float | None:
     Full batches only (all shapes are fixed); fewer volumes than one batch are filled up with the last one.
     """
     backend, batch_size = run.backend, run.plan.rank_slice.global_batch
-    samples = min(run.cfg.run.val_samples, len(run.val_index.entries))
+    samples = min(run.cfg.run.val_samples, len(run.val_index.samples))
     if samples == 0:
         return None
     limit = samples // batch_size * batch_size if samples >= batch_size else samples

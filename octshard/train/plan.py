@@ -38,14 +38,14 @@ def make_plan(cfg: TrainConfig, index: SampleIndex, backend: Backend) -> Plan:
             f"run.global_batch={run.global_batch}: not a multiple of run.per_device_batch="
             f"{run.per_device_batch} x {backend.device_count} devices = {micro}"
         )
-    if not index.entries:
+    if not index.samples:
         raise UsageError(
             f"data.shards={list(cfg.data.shards)}: 0 usable train samples ({len(index.left_out)} left out, "
             f"with fewer than {masks.needed_tokens(cfg)} valid tokens); lower context and target of "
             f"objective.masks, or add shards"
         )
     sampling = sampler_config(index, cfg)
-    sampler.check_readers(sampling, micro, backend.process_count)
+    sampler.check(sampling, micro, backend.process_count)
     epoch = sampler.epoch_length(sampling)
     samples = run.samples_budget if run.samples_budget is not None else round((run.epochs or 0.0) * epoch)
     steps = -(-samples // run.global_batch)

@@ -74,7 +74,7 @@ def load_inputs(cfg: TrainConfig, backend: Backend) -> RunInputs:
     needed = masks.needed_tokens(cfg)
     index, val_index = (load_index(cfg, split, needed) for split in ("train", "val"))
     plan = make_plan(cfg, index, backend)
-    check_disjoint((entry.row for part in (index, val_index) for entry in part.entries), "data.shards")
+    check_disjoint((entry.row for part in (index, val_index) for entry in part.samples), "data.shards")
     if backend.process_index == 0:
         checkpointer.remove_incomplete(cfg.run.out)
     return RunInputs(plan, index, val_index)
@@ -131,7 +131,7 @@ def batch_transform(run: Run) -> BatchTransform[TrainInputs]:
 
 def data_fingerprint(cfg: TrainConfig, index: SampleIndex, plan: Plan) -> dict[str, Any]:
     """What decides the result besides the config: the data, and for `byol` what one BatchNorm sees."""
-    fingerprint = {"data.samples": len(index.entries), "data.digest": index.digest}
+    fingerprint = {"data.samples": len(index.samples), "data.digest": index.digest}
     if cfg.objective.name == "byol":
         return {**fingerprint, "micro_batch": plan.rank_slice.global_batch}
     return fingerprint
@@ -143,7 +143,7 @@ def _log_start(run: Run, state: TrainState) -> None:
     logger.info(
         f"{cfg.run.out}: {'goes on' if state.step else 'begins'} at step {state.step} of {plan.steps}: "
         f"{plan.length.total} samples = {plan.length.total / plan.samples_per_epoch:.1f} passes over "
-        f"{len(index.entries)} volumes; global batch {cfg.run.global_batch} = {cfg.run.per_device_batch} x "
+        f"{len(index.samples)} volumes; global batch {cfg.run.global_batch} = {cfg.run.per_device_batch} x "
         f"{run.backend.device_count} {run.backend.device.type} x {plan.accumulation}"
     )
     if plan.length.warmup > plan.length.total:
@@ -152,7 +152,7 @@ def _log_start(run: Run, state: TrainState) -> None:
         )
     if index.left_out:
         logger.info(
-            f"{len(index.left_out)} of {len(index.left_out) + len(index.entries)} train volumes have fewer "
+            f"{len(index.left_out)} of {len(index.left_out) + len(index.samples)} train volumes have fewer "
             f"than {masks.needed_tokens(cfg)} valid tokens and are left out (all in left-out.txt): "
             f"{step_stats.shorten_keys(index.left_out)}"
         )

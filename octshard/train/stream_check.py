@@ -50,14 +50,14 @@ def lines(cfg: TrainConfig, readers: int, devices: int, seconds: float) -> Itera
     with contextlib.closing(select.open_backend(cfg.run)) as backend:
         batch = cfg.run.per_device_batch * (devices or backend.device_count * readers)
         table = load_index(cfg, "train", masks.needed_tokens(cfg))
-        if not table.entries:
+        if not table.samples:
             raise UsageError(f"data.shards={list(cfg.data.shards)}: 0 usable train samples, want some")
         simulated = simulate(table, cfg, batch, readers)
         yield from _told(simulated, table, cfg, readers)
         if seconds <= 0:
             return
         rates: list[Rate] = []
-        megabytes = float(np.mean([entry.stop - entry.start for entry in table.entries])) / 1e6
+        megabytes = float(np.mean([entry.stop - entry.start for entry in table.samples])) / 1e6
         for rate in measure(table, cfg, RankSlice(batch, 0, readers), backend, seconds):
             rates.append(rate)
             yield (
@@ -80,7 +80,7 @@ def measure(
         sampler_config(table, cfg), StreamPosition(0, 0), share.global_batch, share.rank, share.world_size
     )
     entries = [
-        table.entries[sample]
+        table.samples[sample]
         for one in itertools.islice(drawn, -(-HELD * share.world_size // share.global_batch) + 1)
         for sample in one.samples_B.tolist()
     ]
@@ -100,7 +100,7 @@ def bottleneck(rates: Sequence[Rate]) -> Rate:
 
 def advice(slowest: Rate, simulated: EpochSimulation, table: SampleIndex, cfg: TrainConfig) -> str:
     """What to change first."""
-    remote = any(store.is_remote(entry.shard.url) for entry in table.entries[:1])
+    remote = any(store.is_remote(entry.shard.url) for entry in table.samples[:1])
     if slowest.stage == "unpack":
         return f"raise data.threads={cfg.data.threads}, up to the cores of a host"
     if slowest.stage == "send":
@@ -116,26 +116,27 @@ def advice(slowest: Rate, simulated: EpochSimulation, table: SampleIndex, cfg: T
 
 def _told(found: EpochSimulation, table: SampleIndex, cfg: TrainConfig, readers: int) -> Iterator[str]:
     yield (
-        f"{pluralize(len(table.entries), 'volume')} in {pluralize(len(table.samples_per_shard), 'shard')}"
+        f"{pluralize(len(table.samples), 'volume')} in {pluralize(len(table.samples_per_shard), 'shard')}"
         f"{f', {len(table.left_out)} too small and left out' if table.left_out else ''}; "
-        f"{pluralize(found.lanes, 'lane')}; an epoch has {pluralize(found.epoch, 'sample')} in "
+        f"{pluralize(found.lanes, 'lane')}; an epoch has {pluralize(found.samples_per_epoch, 'sample')} in "
         f"{pluralize(found.batches, 'whole batch', 'whole batches')}"
     )
-    yield f"seen by no reader in the first epoch, others in the next: {found.left_out}"
-    yield f"numbers of readers that give this same order: {', '.join(map(str, found.fitting))}"
-    for part in found.parts:
+    yield f"seen by no reader in the first epoch, others in the next: {found.unseen_samples}"
+    yield f"numbers of readers that give this same order: {', '.join(map(str, found.valid_world_sizes))}"
+    for part in found.domains:
         yield (
-            f"  {part.name}: {part.samples} volumes, {part.taken} of the epoch "
-            f"({100 * part.taken / found.epoch:.1f} %), {part.passes:.2f} passes"
+            f"  {part.name}: {part.samples} volumes, {part.draws} of the epoch "
+            f"({100 * part.draws / found.samples_per_epoch:.1f} %), {part.passes:.2f} passes"
         )
     yield f"rank correlation with the order of storage: {found.rank_correlation:+.3f} (0: none)"
-    if found.spread:
-        yield f"devices per batch spread {found.spread:.2f} times as in a uniform draw"
-    yield f"pairs of one participant in a batch: {found.together:.2f} times as in a uniform draw"
+    if found.device_spread:
+        yield f"devices per batch spread {found.device_spread:.2f} times as in a uniform draw"
+    yield f"pairs of one participant in a batch: {found.participant_pairs:.2f} times as in a uniform draw"
     held = cfg.data.read_ahead_bytes + cfg.data.prefetch_bytes
     yield (
-        f"each of {pluralize(readers, 'reader')} reads {found.reader_bytes / 1e9:.1f} GB per epoch and holds "
-        f"up to {held / 1e9:.1f} GB; a shuffled block of all its lanes is {found.block_bytes / 1e9:.1f} GB"
+        f"each of {pluralize(readers, 'reader')} reads {found.bytes_per_rank / 1e9:.1f} GB per epoch and "
+        f"holds up to {held / 1e9:.1f} GB; a shuffled block of all its lanes is "
+        f"{found.block_bytes / 1e9:.1f} GB"
     )
 
 
@@ -145,7 +146,7 @@ def _reading(table: SampleIndex, cfg: TrainConfig, share: RankSlice, seconds: fl
     drawn = sampler.batch_samples(
         sampler_config(table, cfg), StreamPosition(0, 0), share.global_batch, share.rank, share.world_size
     )
-    entries = (table.entries[sample] for one in drawn for sample in one.samples_B.tolist())
+    entries = (table.samples[sample] for one in drawn for sample in one.samples_B.tolist())
     scratches = [Scratch() for _ in range(cfg.data.threads)]
     asked: deque[Request] = deque()
     with (
@@ -159,7 +160,7 @@ def _reading(table: SampleIndex, cfg: TrainConfig, share: RankSlice, seconds: fl
 
         def act() -> int:
             while len(asked) < len(scratches) or (
-                len(asked) < most and open_reading.held < cfg.data.read_ahead_bytes
+                len(asked) < most and open_reading.held_bytes < cfg.data.read_ahead_bytes
             ):
                 asked.append(open_reading.submit(next(entries)))
             list(pool.map(take, [asked.popleft() for _ in scratches], scratches))
@@ -176,7 +177,7 @@ def _unpacking(entries: Sequence[SampleRef], cfg: TrainConfig, seconds: float) -
     def unpack(scratch: Scratch) -> int:
         turn = next(turns) % len(entries)
         row, data = entries[turn].row, slices[turn]
-        packed = shard.open_slice(data, row.key, row.xxh3, entries[turn].where)
+        packed = shard.open_slice(data, row.key, row.xxh3, entries[turn].location)
         room = scratch.view(product(packed.shape))
         packed.unpack_into(np.frombuffer(room, np.uint8).reshape(packed.shape))
         return 1

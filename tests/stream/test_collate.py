@@ -1,4 +1,4 @@
-"""The part of a volume that is taken: centred without a generator, anywhere with one."""
+"""The crop of a volume: centred without a generator, anywhere with one."""
 
 import numpy as np
 from hypothesis import given
@@ -14,9 +14,9 @@ def test_a_window_lies_within_the_volume_and_the_image(
     stored: tuple[int, int, int], image: tuple[int, int, int], seed: int
 ) -> None:
     for rng in (None, np.random.default_rng(seed)):
-        for part, have, want in zip(crop_window(stored, image, rng), stored, image, strict=True):
-            assert 0 <= part.start < part.stop <= have
-            assert part.stop - part.start == min(have, want)
+        for part, size, most in zip(crop_window(stored, image, rng), stored, image, strict=True):
+            assert 0 <= part.start < part.stop <= size
+            assert part.stop - part.start == min(size, most)
 
 
 def test_without_a_generator_it_is_the_centre_and_with_one_every_place_comes() -> None:

@@ -1,4 +1,4 @@
-"""The table of a run: what is in it, what is left out, what does not fit, and its domains."""
+"""The index of a run: what is in it, what is left out, what does not fit, and its domains."""
 
 import re
 from pathlib import Path
@@ -23,28 +23,28 @@ def config_of(shards: str, *more: str) -> TrainConfig:
     return config_for(shards, "nowhere", "run.epochs=1", *more)
 
 
-def test_the_table_lists_what_is_there(shards: str) -> None:
-    table = load_index(config_of(shards), "train", 0)
-    assert table.samples_per_shard == (5, 5, 5, 2)
-    assert [entry.row.key[:8] for entry in table.entries] == [f"train{i:03d}" for i in range(17)]
-    assert (table.left_out, table.refused) == ((), 1)
+def test_the_index_lists_what_is_there(shards: str) -> None:
+    index = load_index(config_of(shards), "train", 0)
+    assert index.samples_per_shard == (5, 5, 5, 2)
+    assert [sample.row.key[:8] for sample in index.samples] == [f"train{i:03d}" for i in range(17)]
+    assert (index.left_out, index.refused) == ((), 1)
 
 
 def test_datasets_are_joined_in_config_order(shards: str, tmp_path: Path) -> None:
     second = write_dataset(tmp_path / "other", {"train": 3}, device="other")
-    table = load_index(config_of(f"{second},{shards}"), "train", 0)
-    assert table.samples_per_shard == (3, 5, 5, 5, 2)
-    assert table.entries[0].shard.url.startswith(second)
-    assert table.digest != load_index(config_of(f"{shards},{second}"), "train", 0).digest
+    index = load_index(config_of(f"{second},{shards}"), "train", 0)
+    assert index.samples_per_shard == (3, 5, 5, 5, 2)
+    assert index.samples[0].shard.url.startswith(second)
+    assert index.digest != load_index(config_of(f"{shards},{second}"), "train", 0).digest
 
 
 def test_volumes_with_too_few_tokens_are_left_out_and_named(shards: str, tmp_path: Path) -> None:
     """(6, 20, 24) in (8, 32, 16) with patches (2, 8, 8) fills 3 x 3 x 2 = 18 tokens."""
     small = write_dataset(tmp_path / "small", {"train": 2}, (2, 8, 8))
-    table = load_index(config_of(f"{shards},{small}"), "train", 18)
-    assert len(table.entries) == 17
-    assert len(table.left_out) == 2
-    assert len(load_index(config_of(shards), "train", 19).entries) == 0
+    index = load_index(config_of(f"{shards},{small}"), "train", 18)
+    assert len(index.samples) == 17
+    assert len(index.left_out) == 2
+    assert len(load_index(config_of(shards), "train", 19).samples) == 0
 
 
 def test_a_volume_in_two_datasets_is_refused(shards: str) -> None:
@@ -58,7 +58,7 @@ def test_a_folder_of_device_folders_stands_for_them_all(tmp_path: Path) -> None:
     both = load_index(config_of(str(tmp_path / "all")), "train", 0)
     one_by_one = load_index(config_of(f"{tmp_path}/all/a,{tmp_path}/all/b"), "train", 0)
     assert both == one_by_one
-    assert [entry.folder for entry in both.entries] == [0] * 9 + [1] * 9
+    assert [entry.folder for entry in both.samples] == [0] * 9 + [1] * 9
     weighted = config_of(str(tmp_path / "all"), "data.weights=[3,1]")
     assert [domain.weight for domain in sampler_config(both, weighted).domains] == [3.0, 1.0]
     with pytest.raises(UsageError, match="1 numbers, want one for each of the 2 dataset folders"):
@@ -79,19 +79,19 @@ def test_devices_can_be_drawn_equally_or_by_weight(tmp_path: Path) -> None:
     both = ",".join(folders)
     for more, share in (("data.balance=device", 0.5), ("data.weights=[1,3]", 0.75)):
         cfg = config_of(both, more)
-        table = load_index(cfg, "train", 0)
-        assert sampler.epoch_length(sampler_config(table, cfg)) == 56
-        draw = next(sampler.batch_samples(sampler_config(table, cfg), StreamPosition(0, 0), 56, 0, 1))
-        devices = [table.entries[sample].row.device for sample in draw.samples_B]
+        index = load_index(cfg, "train", 0)
+        assert sampler.epoch_length(sampler_config(index, cfg)) == 56
+        batch = next(sampler.batch_samples(sampler_config(index, cfg), StreamPosition(0, 0), 56, 0, 1))
+        devices = [index.samples[number].row.device for number in batch.samples_B]
         assert devices.count("two") == share * 56
-    assert draw.passes_B.max() == 2  # 42 samples of 16: a third pass
+    assert batch.passes_B.max() == 2  # 42 samples of 16: a third pass
     for more, text in (
         ("data.weights=[1]", "1 numbers, want one for each of the 2 dataset folders of data.shards"),
         ("data.weights=[1,0]", "has weight 0.0, want more than 0"),
     ):
         cfg = config_of(both, more)
         with pytest.raises(UsageError, match=re.escape(text)):
-            sampler.check_readers(sampler_config(load_index(cfg, "train", 0), cfg), 4, 1)
+            sampler.check(sampler_config(load_index(cfg, "train", 0), cfg), 4, 1)
     cfg = config_of(both, "data.weights=[1,1]", "data.balance=device")
     with pytest.raises(UsageError, match="want one of the two"):
         sampler_config(load_index(cfg, "train", 0), cfg)

@@ -63,7 +63,7 @@ def test_batches_follow_the_order_and_hold_the_stored_voxels(shards: str) -> Non
     table = load_index(cfg, "train", 0)
     expected = sampler.batch_samples(sampler_config(table, cfg), START, 4, 0, 1)
     for batch, draw in zip(take(table, cfg, WHOLE, START, 9), expected, strict=False):
-        assert batch.keys == tuple(table.entries[i].row.key for i in draw.samples_B)
+        assert batch.keys == tuple(table.samples[i].row.key for i in draw.samples_B)
         assert batch.epoch_B == tuple(draw.passes_B)
         assert (batch.position, batch.count) == (draw.position, 4)
         assert batch.voxels_BDHW.shape == (4, 8, 32, 16)
@@ -105,7 +105,7 @@ def test_evaluation_sees_all_once_in_table_order_with_centre_crops(shards: str) 
     batches = list(loader.eval_batches(table, cfg, WHOLE, 0, WAY))
     assert [(batch.count, len(batch.keys)) for batch in batches] == [(4, 4), (2, 4)]
     seen = [key for batch in batches for key in batch.keys[: batch.count]]
-    assert seen == [entry.row.key for entry in table.entries]
+    assert seen == [entry.row.key for entry in table.samples]
     centre = voxels_of(batches[1].keys[0], SHAPE)[:, :, 4:20]
     assert np.array_equal(batches[1].voxels_BDHW[0, :6, :20].numpy(), centre)
     assert len(list(loader.eval_batches(table, cfg, WHOLE, 3, WAY))) == 1
@@ -125,7 +125,7 @@ def test_a_limited_evaluation_takes_its_share_of_every_dataset(tmp_path: Path) -
 def test_a_bad_shard_names_shard_offset_and_key(tmp_path: Path, damage: str) -> None:
     cfg = config_of(write_dataset(tmp_path / "data", {"train": 8}))
     table = load_index(cfg, "train", 0)
-    last = table.entries[-1]
+    last = table.samples[-1]
     path = Path(last.shard.url)
     data = bytearray(path.read_bytes())
     if damage == "flip":
@@ -177,17 +177,17 @@ def test_prefetch_is_bounded_and_closing_stops_the_threads(shards: str) -> None:
 def test_read_ahead_is_bounded_in_bytes(shards: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One batch of four may come on top of the bound, and one batch is always asked for."""
     near = config_of(shards)
-    size = max(entry.stop - entry.start for entry in load_index(near, "train", 0).entries)
+    size = max(entry.stop - entry.start for entry in load_index(near, "train", 0).samples)
     there = shards if where == "near" else remote_copy(shards, f"memory://{uuid.uuid4().hex}")
     held: list[int] = []
-    honest = read_ahead.ReadAhead.ask
+    submit = read_ahead.ReadAhead.submit
 
-    def asked(one: read_ahead.ReadAhead, entry: SampleRef) -> read_ahead.Request:
-        found = honest(one, entry)
-        held.append(one.held)
-        return found
+    def watched(reader: read_ahead.ReadAhead, sample: SampleRef) -> read_ahead.Request:
+        request = submit(reader, sample)
+        held.append(reader.held_bytes)
+        return request
 
-    monkeypatch.setattr(read_ahead.ReadAhead, "submit", asked)
+    monkeypatch.setattr(read_ahead.ReadAhead, "submit", watched)
     for bound in (1, 10 * size):
         held.clear()
         cfg = config_of(there, f"data.read_ahead_bytes={bound}", "data.prefetch_bytes=100000000")
@@ -209,10 +209,10 @@ def test_crops_differ_from_pass_to_pass(shards: str) -> None:
 def test_voxels_that_the_table_denies_are_an_error(shards: str) -> None:
     cfg = config_of(shards)
     table = load_index(cfg, "train", 0)
-    entry = table.entries[0]
+    entry = table.samples[0]
     wrong = dataclasses.replace(entry, row=dataclasses.replace(entry.row, shape_out=(6, 24, 20)))
     with pytest.raises(OctshardError, match=r"\(6, 20, 24\), want uint8\(6, 24, 20\)"):
-        take(dataclasses.replace(table, entries=(wrong,) * 17), cfg, WHOLE, START, 1)
+        take(dataclasses.replace(table, samples=(wrong,) * 17), cfg, WHOLE, START, 1)
 
 
 def remote_copy(shards: str, to: str) -> str:
@@ -366,7 +366,7 @@ def test_damage_at_every_block_is_an_error_or_changes_nothing(
     copy = remote_copy(shards, str(tmp_path))
     cfg = config_of(copy)
     table = load_index(cfg, "train", 0)
-    path = Path(table.entries[0].shard.url)
+    path = Path(table.samples[0].shard.url)
     intact = path.read_bytes()
 
     def everything() -> list[Batch]:
@@ -377,7 +377,7 @@ def test_damage_at_every_block_is_an_error_or_changes_nothing(
         data = bytearray(intact)
         data[at + at // 512 % 512] ^= 1 << at // 512 % 8
         path.write_bytes(intact[:at] if damage == "cut" else bytes(data))
-        if damage == "flip" and at >= table.entries[4].stop:  # the end of archive, which holds no sample
+        if damage == "flip" and at >= table.samples[4].stop:  # the end of archive, which holds no sample
             assert same(everything(), whole)
             continue
         with pytest.raises(BadSample, match=rf"{path} at \d+ \(train00\d-device-proto-l-\w+\): "):
@@ -474,7 +474,7 @@ def test_a_copy_that_rots_in_the_cache_is_read_again_from_the_store(shards: str,
         found += list(islice(batches, 8))  # each is opened
         for copy in tmp_path.glob("*.tar"):
             data = bytearray(copy.read_bytes())
-            for entry in table.entries:
+            for entry in table.samples:
                 if entry.start + 900 < len(data):
                     data[entry.start + 900] ^= 1
             with open(copy, "r+b") as file:  # the same file, as a failing disk would have it

@@ -1,4 +1,4 @@
-"""The order of samples: once each, the same for any number of readers, resumable anywhere, and quick."""
+"""The order of samples: once each, the same for any number of ranks, resumable anywhere, and quick."""
 
 import time
 from itertools import islice
@@ -14,7 +14,7 @@ from octshard.stream import sampler
 from octshard.stream.sampler import Domain, SamplerConfig, StreamPosition
 
 counts = st.lists(st.integers(0, 40), min_size=1, max_size=9).filter(sum).map(tuple)
-orders = st.builds(
+configs = st.builds(
     SamplerConfig,
     seed=st.integers(0, 3),
     domains=counts.map(sampler.single_domain),
@@ -23,8 +23,8 @@ orders = st.builds(
 )
 
 
-def plain(seed: int, counts: tuple[int, ...], lanes: int, window: int) -> SamplerConfig:
-    return SamplerConfig(seed, sampler.single_domain(counts), lanes, window)
+def plain(seed: int, counts: tuple[int, ...], lanes: int, block: int) -> SamplerConfig:
+    return SamplerConfig(seed, sampler.single_domain(counts), lanes, block)
 
 
 def mixed(sizes: tuple[tuple[int, ...], ...], weights: tuple[float, ...], lanes: int = 64) -> SamplerConfig:
@@ -37,33 +37,33 @@ def mixed(sizes: tuple[tuple[int, ...], ...], weights: tuple[float, ...], lanes:
     return SamplerConfig(0, tuple(domains), lanes, 5)
 
 
-def domain_of(given: SamplerConfig, sample: int) -> int:
+def domain_of(config: SamplerConfig, sample: int) -> int:
     return next(
-        at
-        for at, domain in enumerate(given.domains)
+        k
+        for k, domain in enumerate(config.domains)
         for first, count in domain.shards
         if first <= sample < first + count
     )
 
 
-@given(orders, st.integers(0, 5))
+@given(configs, st.integers(0, 5))
 def test_an_epoch_has_no_sample_twice_and_leaves_out_fewer_than_lanes(
-    given: SamplerConfig, epoch: int
+    config: SamplerConfig, epoch: int
 ) -> None:
-    samples, passes = sampler.epoch_samples(given, epoch)
-    assert len(samples) == len(set(samples.tolist())) == sampler.epoch_length(given)
-    assert 0 <= samples.min() <= samples.max() < given.samples
-    assert given.samples - len(samples) < sampler.lane_count(given.samples, given.lanes)
-    assert np.array_equal(samples, sampler.epoch_samples(given, epoch)[0])
+    samples, passes = sampler.epoch_samples(config, epoch)
+    assert len(samples) == len(set(samples.tolist())) == sampler.epoch_length(config)
+    assert 0 <= samples.min() <= samples.max() < config.samples
+    assert config.samples - len(samples) < sampler.lane_count(config.samples, config.lanes)
+    assert np.array_equal(samples, sampler.epoch_samples(config, epoch)[0])
     assert set(passes.tolist()) == {epoch}
 
 
 @pytest.mark.parametrize(
-    ("samples", "wanted", "lanes"),
+    ("samples", "most", "lanes"),
     [(1, 64, 1), (15, 64, 1), (16, 64, 2), (511, 64, 32), (512, 64, 64), (9999, 6, 4)],
 )
-def test_lane_count_is_the_power_of_two_of_the_contract(samples: int, wanted: int, lanes: int) -> None:
-    assert sampler.lane_count(samples, wanted) == lanes
+def test_lane_count_is_the_power_of_two_of_the_contract(samples: int, most: int, lanes: int) -> None:
+    assert sampler.lane_count(samples, most) == lanes
 
 
 @given(
@@ -73,40 +73,40 @@ def test_lane_count_is_the_power_of_two_of_the_contract(samples: int, wanted: in
     st.integers(0, 40),
 )
 @settings(max_examples=40, deadline=None)
-def test_batches_are_the_same_for_any_number_of_readers_and_from_any_point(
+def test_batches_are_the_same_for_any_world_size_and_from_any_point(
     counts: tuple[int, ...], seed: int, batch: int, cut: int
 ) -> None:
-    given = plain(seed, counts, 64, 5)
+    config = plain(seed, counts, 64, 5)
     if len(counts) > 1 and min(sum(counts[::2]), sum(counts[1::2])) >= 64:  # mixed orders promise the same
-        given = mixed((counts[::2], counts[1::2]), (1.0, 2.5))
-    whole = list(islice(sampler.batch_samples(given, StreamPosition(0, 0), batch, 0, 1), cut + 3))
-    for readers in (1, 2, 4, 8):
+        config = mixed((counts[::2], counts[1::2]), (1.0, 2.5))
+    whole = list(islice(sampler.batch_samples(config, StreamPosition(0, 0), batch, 0, 1), cut + 3))
+    for world_size in (1, 2, 4, 8):
         start = whole[cut - 1].position if cut else StreamPosition(0, 0)
         parts = [
-            list(islice(sampler.batch_samples(given, start, batch, reader, readers), 3))
-            for reader in range(readers)
+            list(islice(sampler.batch_samples(config, start, batch, rank, world_size), 3))
+            for rank in range(world_size)
         ]
         for k, expected in enumerate(whole[cut:]):
-            together, epochs = np.empty(batch, np.int64), np.empty(batch, np.int64)
-            for reader in range(readers):
-                together[reader::readers] = parts[reader][k].samples_B
-                epochs[reader::readers] = parts[reader][k].passes_B
-                assert parts[reader][k].position == expected.position
-            assert np.array_equal(together, expected.samples_B)
-            assert np.array_equal(epochs, expected.passes_B)
+            samples, passes = np.empty(batch, np.int64), np.empty(batch, np.int64)
+            for rank in range(world_size):
+                samples[rank::world_size] = parts[rank][k].samples_B
+                passes[rank::world_size] = parts[rank][k].passes_B
+                assert parts[rank][k].position == expected.position
+            assert np.array_equal(samples, expected.samples_B)
+            assert np.array_equal(passes, expected.passes_B)
 
 
 def test_batches_laid_end_to_end_are_the_epochs_laid_end_to_end() -> None:
-    given = plain(3, (10, 7, 9), 4, 4)
-    drawn = list(islice(sampler.batch_samples(given, StreamPosition(0, 0), 7, 0, 1), 20))
-    seen = np.concatenate([one.samples_B for one in drawn])
-    epochs = np.concatenate([sampler.epoch_samples(given, epoch)[0] for epoch in range(7)])
-    assert np.array_equal(seen, epochs[: len(seen)])
+    config = plain(3, (10, 7, 9), 4, 4)
+    batches = list(islice(sampler.batch_samples(config, StreamPosition(0, 0), 7, 0, 1), 20))
+    samples = np.concatenate([batch.samples_B for batch in batches])
+    epochs = np.concatenate([sampler.epoch_samples(config, epoch)[0] for epoch in range(7)])
+    assert np.array_equal(samples, epochs[: len(samples)])
 
 
 def test_shuffling_stays_in_its_lane_and_block() -> None:
-    given = plain(0, (64,), 8, 4)  # one shard: laid end to end, sample numbers are run coordinates
-    lanes_PL = sampler.epoch_samples(given, 0)[0].reshape(8, 8)
+    config = plain(0, (64,), 8, 4)  # one shard: laid end to end, sample numbers are run coordinates
+    lanes_PL = sampler.epoch_samples(config, 0)[0].reshape(8, 8)
     for lane in range(8):
         run = lanes_PL[:, lane]
         assert sorted(run[:4]) == list(range(8 * lane, 8 * lane + 4))
@@ -114,20 +114,20 @@ def test_shuffling_stays_in_its_lane_and_block() -> None:
 
 
 def test_epochs_and_seeds_differ() -> None:
-    given = plain(0, (30, 30, 30), 4, 16)
+    config = plain(0, (30, 30, 30), 4, 16)
     other = plain(1, (30, 30, 30), 4, 16)
-    first = sampler.epoch_samples(given, 0)[0]
-    assert not np.array_equal(first, sampler.epoch_samples(given, 1)[0])
+    first = sampler.epoch_samples(config, 0)[0]
+    assert not np.array_equal(first, sampler.epoch_samples(config, 1)[0])
     assert not np.array_equal(first, sampler.epoch_samples(other, 0)[0])
 
 
-def test_readers_that_divide_neither_batch_nor_lanes_are_refused() -> None:
+def test_world_sizes_that_divide_neither_batch_nor_lanes_are_refused() -> None:
     with pytest.raises(UsageError, match="3 readers"):
-        sampler.check_readers(plain(0, (640,), 64, 8), 12, 3)
+        sampler.check(plain(0, (640,), 64, 8), 12, 3)
     with pytest.raises(UsageError, match="4 readers"):
-        sampler.check_readers(plain(0, (20,), 64, 8), 8, 4)
+        sampler.check(plain(0, (20,), 64, 8), 8, 4)
     with pytest.raises(UsageError, match="0 samples"):
-        sampler.check_readers(plain(0, (0,), 64, 8), 8, 1)
+        sampler.check(plain(0, (0,), 64, 8), 8, 1)
     with pytest.raises(UsageError, match="another data set"):
         next(sampler.batch_samples(plain(0, (20,), 64, 8), StreamPosition(0, 21), 2, 0, 1))
 
@@ -137,49 +137,46 @@ weighted = st.builds(
     st.tuples(*[st.lists(st.integers(1, 30), min_size=1, max_size=4).map(tuple)] * 3),
     st.tuples(*[st.sampled_from([1.0, 2.0, 3.0])] * 3),
     st.sampled_from([1, 4, 64]),
-).filter(lambda one: 0 not in sampler.domain_quotas(one).sum(axis=0))
+).filter(lambda config: 0 not in sampler.domain_quotas(config).sum(axis=0))
 
 
 @given(weighted)
 @settings(max_examples=60, deadline=None)
-def test_domains_come_at_their_weights_and_every_pass_is_whole(given: SamplerConfig) -> None:
+def test_domains_come_at_their_weights_and_every_pass_is_whole(config: SamplerConfig) -> None:
     """Over many epochs laid end to end, every lane goes through its run of a domain again and again."""
-    lanes = sampler.lanes_of(given)
-    weights = [domain.weight for domain in given.domains]
-    seen: dict[tuple[int, int, int], list[int]] = {}
+    lanes = sampler.lanes_of(config)
+    weights = [domain.weight for domain in config.domains]
+    runs: dict[tuple[int, int, int], list[int]] = {}  # (domain, pass, lane) -> samples
     for epoch in range(4):
-        samples, passes = sampler.epoch_samples(given, epoch)
-        assert len(samples) == sampler.epoch_length(given)
-        drawn = [domain_of(given, sample) for sample in samples.tolist()]
-        for at, weight in enumerate(weights):
-            assert abs(drawn.count(at) - len(samples) * weight / sum(weights)) < 1
-        for place, (at, which, sample) in enumerate(
-            zip(drawn, passes.tolist(), samples.tolist(), strict=True)
-        ):
-            seen.setdefault((at, which, place % lanes), []).append(sample)
-    last: dict[tuple[int, int], int] = {}
-    for at, which, lane in seen:
-        last[at, lane] = max(which, last.get((at, lane), 0))
-    for (at, which, lane), found in seen.items():
-        run = given.domains[at].samples // lanes
-        assert len(found) == len(set(found))
-        assert len(found) == run or which == last[at, lane]
-    for at, domain in enumerate(given.domains):
-        if all(
-            last.get((at, lane), 0) > 0 for lane in range(lanes)
-        ):  # a whole pass misses fewer samples than there are lanes
-            whole = [sample for lane in range(lanes) for sample in seen[at, 0, lane]]
-            assert len(set(whole)) > domain.samples - lanes
+        samples, passes = sampler.epoch_samples(config, epoch)
+        assert len(samples) == sampler.epoch_length(config)
+        domains = [domain_of(config, sample) for sample in samples.tolist()]
+        for k, weight in enumerate(weights):
+            assert abs(domains.count(k) - len(samples) * weight / sum(weights)) < 1
+        rows = zip(domains, passes.tolist(), samples.tolist(), strict=True)
+        for place, (k, pass_index, sample) in enumerate(rows):
+            runs.setdefault((k, pass_index, place % lanes), []).append(sample)
+    last_pass: dict[tuple[int, int], int] = {}
+    for k, pass_index, lane in runs:
+        last_pass[k, lane] = max(pass_index, last_pass.get((k, lane), 0))
+    for (k, pass_index, lane), run in runs.items():
+        assert len(run) == len(set(run))
+        assert len(run) == config.domains[k].samples // lanes or pass_index == last_pass[k, lane]
+    for k, domain in enumerate(config.domains):
+        if all(last_pass.get((k, lane), 0) > 0 for lane in range(lanes)):
+            # a whole pass misses fewer samples than there are lanes
+            first_pass = {sample for lane in range(lanes) for sample in runs[k, 0, lane]}
+            assert len(first_pass) > domain.samples - lanes
 
 
 def test_devices_drawn_equally_mix_in_every_batch() -> None:
     """4 devices of 4,000, 1,000, 600 and 520 samples: each is a quarter, spread as independent draws are."""
-    given = mixed(((500,) * 8, (500, 500), (600,), (520,)), (1.0,) * 4)
-    samples, _ = sampler.epoch_samples(given, 0)
-    drawn = np.asarray([domain_of(given, sample) for sample in samples])
-    assert np.bincount(drawn).tolist() == [len(samples) // 4] * 4
-    batches = drawn[: len(drawn) // 128 * 128].reshape(-1, 128)
-    counts = np.stack([(batches == at).sum(axis=1) for at in range(4)])
+    config = mixed(((500,) * 8, (500, 500), (600,), (520,)), (1.0,) * 4)
+    samples, _ = sampler.epoch_samples(config, 0)
+    domains = np.asarray([domain_of(config, sample) for sample in samples])
+    assert np.bincount(domains).tolist() == [len(samples) // 4] * 4
+    batches = domains[: len(domains) // 128 * 128].reshape(-1, 128)
+    counts = np.stack([(batches == k).sum(axis=1) for k in range(4)])
     assert counts.min() > 8
     spread = counts.std(axis=1) / np.sqrt(128 * 0.25 * 0.75)  # 1 where draws are independent
     assert np.all((spread > 0.6) & (spread < 1.4))
@@ -188,55 +185,55 @@ def test_devices_drawn_equally_mix_in_every_batch() -> None:
 @pytest.mark.parametrize("epoch", [0, 3])
 def test_shuffling_leaves_no_trace_of_the_order_of_storage(epoch: int) -> None:
     """Samples of a participant lie together; 40 shards of 50 samples, 4 of each participant."""
-    given = plain(0, (50,) * 40, 64, 256)
-    samples, _ = sampler.epoch_samples(given, epoch)
+    config = plain(0, (50,) * 40, 64, 256)
+    samples, _ = sampler.epoch_samples(config, epoch)
     rank = spearmanr(np.arange(len(samples)), samples).statistic
     assert abs(rank) < 4 / np.sqrt(len(samples))  # 4 standard deviations of unrelated orders
     participants = samples[: len(samples) // 64 * 64].reshape(-1, 64) // 4
-    together = np.mean([64 - len(set(batch)) for batch in participants.tolist()])
-    assert together < 2 * 64 * 63 / 2 * 3 / (len(samples) - 1)  # twice the pairs of a uniform draw
+    repeats = np.mean([64 - len(set(batch)) for batch in participants.tolist()])
+    assert repeats < 2 * 64 * 63 / 2 * 3 / (len(samples) - 1)  # twice the pairs of a uniform draw
 
 
 def test_a_substitute_is_another_sample_of_the_same_lane() -> None:
-    given = plain(0, (50,) * 8, 4, 16)
-    lanes_PL = sampler.epoch_samples(given, 2)[0].reshape(-1, 4)
+    config = plain(0, (50,) * 8, 4, 16)
+    lanes_PL = sampler.epoch_samples(config, 2)[0].reshape(-1, 4)
     sample = int(lanes_PL[7, 3])
-    found = {sampler.substitute(given, sample, 2, attempt) for attempt in range(40)}
-    assert len(found) > 20
-    assert found <= set(lanes_PL[:, 3].tolist()) - {sample}
-    assert sampler.substitute(given, sample, 2, 0) == sampler.substitute(given, sample, 2, 0)
+    substitutes = {sampler.substitute(config, sample, 2, attempt) for attempt in range(40)}
+    assert len(substitutes) > 20
+    assert substitutes <= set(lanes_PL[:, 3].tolist()) - {sample}
+    assert sampler.substitute(config, sample, 2, 0) == sampler.substitute(config, sample, 2, 0)
     with pytest.raises(UsageError, match="no other sample in the lane"):
         sampler.substitute(plain(0, (1,), 1, 1), 0, 0, 0)
 
 
 def test_domains_without_samples_or_weight_are_refused() -> None:
     with pytest.raises(UsageError, match="the domain d1 has weight 0"):
-        sampler.check_readers(mixed(((64,), (64,)), (1.0, 0.0)), 8, 1)
+        sampler.check(mixed(((64,), (64,)), (1.0, 0.0)), 8, 1)
     with pytest.raises(UsageError, match="the domain d1 holds 0 samples"):
-        sampler.check_readers(mixed(((64,), (0,)), (1.0, 1.0)), 8, 1)
+        sampler.check(mixed(((64,), (0,)), (1.0, 1.0)), 8, 1)
     with pytest.raises(UsageError, match=r"the domain d1 with weight 0\.001 would never be seen"):
-        sampler.check_readers(mixed(((64,), (64,)), (1.0, 0.001)), 8, 1)
+        sampler.check(mixed(((64,), (64,)), (1.0, 0.001)), 8, 1)
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.sampled_from([1, 2, 3]))
-def test_evaluation_sees_every_sample_once(samples: int, batch: int, readers: int) -> None:
-    seen: list[int] = []
+def test_evaluation_sees_every_sample_once(samples: int, batch_size: int, world_size: int) -> None:
+    real: list[int] = []
     lengths = set()
-    for reader in range(readers):
-        found = list(sampler.sequential_batches(samples, batch, reader, readers))
-        lengths.add(len(found))
-        for numbers, count in found:
-            assert len(numbers) == batch
-            seen += numbers[:count].tolist()
-    assert sorted(seen) == list(range(samples))
+    for rank in range(world_size):
+        batches = list(sampler.sequential_batches(samples, batch_size, rank, world_size))
+        lengths.add(len(batches))
+        for samples_B, count in batches:
+            assert len(samples_B) == batch_size
+            real += samples_B[:count].tolist()
+    assert sorted(real) == list(range(samples))
     assert len(lengths) == 1
 
 
 def test_an_epoch_of_50_000_samples_is_drawn_quickly() -> None:
-    given = plain(0, (200,) * 250, 64, 256)
-    took = []
+    config = plain(0, (200,) * 250, 64, 256)
+    seconds = []
     for epoch in range(3):
         start = time.process_time()
-        sampler.epoch_samples(given, epoch)
-        took.append(time.process_time() - start)
-    assert min(took) < 0.1
+        sampler.epoch_samples(config, epoch)
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 0.1

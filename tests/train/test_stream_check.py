@@ -40,18 +40,23 @@ def test_the_simulation_is_what_the_readers_get(shards: str) -> None:
         drawn = sampler.batch_samples(sampler_config(table, cfg), StreamPosition(0, 0), 8, reader, 2)
         mine = [next(drawn).samples_B for _ in range(found.batches)]
         seen.append(np.concatenate(mine))
-        nbytes = sum(table.entries[i].stop - table.entries[i].start for i in seen[-1])
-        assert abs(nbytes - found.reader_bytes) < 0.1 * nbytes
-    assert (found.lanes, found.epoch, found.batches, found.fitting) == (4, 96, 12, (1, 2, 4))
+        nbytes = sum(table.samples[i].stop - table.samples[i].start for i in seen[-1])
+        assert abs(nbytes - found.bytes_per_rank) < 0.1 * nbytes
+    assert (found.lanes, found.samples_per_epoch, found.batches, found.valid_world_sizes) == (
+        4,
+        96,
+        12,
+        (1, 2, 4),
+    )
     everything = np.concatenate(seen)
-    assert found.left_out == 96 - len(set(everything.tolist()))
-    assert [(part.name, part.samples, part.taken) for part in found.parts] == [
+    assert found.unseen_samples == 96 - len(set(everything.tolist()))
+    assert [(part.name, part.samples, part.draws) for part in found.domains] == [
         ("one", 64, 48),
         ("two", 32, 48),
     ]
-    assert [part.passes for part in found.parts] == [0.75, 1.5]
+    assert [part.passes for part in found.domains] == [0.75, 1.5]
     assert abs(found.rank_correlation) < 0.4
-    assert 0.5 < found.spread < 1.5
+    assert 0.5 < found.device_spread < 1.5
 
 
 def test_an_order_that_is_not_shuffled_is_told(shards: str) -> None:
@@ -63,7 +68,7 @@ def test_an_order_that_is_not_shuffled_is_told(shards: str) -> None:
         np.corrcoef(np.arange(64), samples)[0, 1]
     )
     mixed = config_of(shards, "data.lanes=1", "data.shuffle_block_size=1")
-    assert simulate.simulate(load_index(mixed, "train", 0), mixed, 4, 1).spread > 1.7
+    assert simulate.simulate(load_index(mixed, "train", 0), mixed, 4, 1).device_spread > 1.7
 
 
 def test_the_slowest_stage_is_named_with_what_helps(shards: str) -> None:
@@ -132,7 +137,7 @@ def test_blocks_and_bytes_are_those_of_one_reader(shards: str) -> None:
     """8 lanes of 12 samples, blocks of 3: 24 samples over all readers."""
     cfg = config_of(shards, "data.lanes=8", "data.shuffle_block_size=3")
     table = load_index(cfg, "train", 0)
-    mean = np.mean([entry.stop - entry.start for entry in table.entries])
+    mean = np.mean([entry.stop - entry.start for entry in table.samples])
     for readers in (1, 4):
         found = simulate.simulate(table, cfg, 8, readers)
         assert found.block_bytes == pytest.approx(24 * mean / readers, abs=1)
