@@ -416,7 +416,7 @@ def test_trouble_with_the_disk_is_one_line_and_the_end_of_caching(
     filled(one, *shards)
     assert len(files(tmp_path)) == 1
     (line,) = said
-    assert line.startswith(f"{tmp_path / 'cache'}: ")
+    assert line.startswith(f"WARNING {tmp_path / 'cache'}: ")
     reason = "the disk is full" if code in (errno.ENOSPC, errno.EDQUOT) else os.strerror(code)
     assert reason in line
     assert "nothing more is cached" in line

@@ -58,7 +58,7 @@ def test_a_folder_of_device_folders_stands_for_them_all(tmp_path: Path) -> None:
     both = load_index(config_of(str(tmp_path / "all")), "train", 0)
     one_by_one = load_index(config_of(f"{tmp_path}/all/a,{tmp_path}/all/b"), "train", 0)
     assert both == one_by_one
-    assert [entry.folder for entry in both.samples] == [0] * 9 + [1] * 9
+    assert [sample.folder for sample in both.samples] == [0] * 9 + [1] * 9
     weighted = config_of(str(tmp_path / "all"), "data.weights=[3,1]")
     assert [domain.weight for domain in sampler_config(both, weighted).domains] == [3.0, 1.0]
     with pytest.raises(UsageError, match="1 numbers, want one for each of the 2 dataset folders"):

@@ -15,6 +15,7 @@ from octshard.stream.index import load_index, sampler_config
 from octshard.stream.sampler import StreamPosition
 from octshard.train import stream_check
 from octshard.train.stream_check import Rate
+from tests.support.log_lines import log_lines
 from tests.support.tiny_run import config_for, write_dataset
 
 
@@ -123,14 +124,16 @@ def test_what_train_refuses_is_refused(shards: str, wrong: str) -> None:
         list(stream_check.lines(config_of(shards, wrong), 1, 0, 0.01))
 
 
-def test_what_the_cache_says_is_said(shards: str, tmp_path: Path) -> None:
+def test_trouble_of_the_cache_is_logged(shards: str, tmp_path: Path) -> None:
     far = f"memory://{uuid.uuid4().hex}"
     first = shards.split(",")[0]
     for name in store.list_names(first):
         store.write(f"{far}/{name}", store.read(f"{first}/{name}"))
     (tmp_path / "file").touch()
     cfg = config_of(far, f"data.cache_dir={tmp_path}/file/cache", "data.read_ahead_bytes=0")
-    assert any(str(tmp_path / "file") in line for line in stream_check.lines(cfg, 1, 0, 0.01))
+    with log_lines() as logged:
+        list(stream_check.lines(cfg, 1, 0, 0.01))
+    assert any(str(tmp_path / "file") in line for line in logged)
 
 
 def test_blocks_and_bytes_are_those_of_one_reader(shards: str) -> None:
