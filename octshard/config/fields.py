@@ -94,9 +94,12 @@ def group(kind: type, doc: str = "") -> Any:
     return dataclasses.field(default_factory=kind, metadata={"rule": Rule(doc)})
 
 
-def check(cfg: Any) -> None:
-    """UsageError names the first value of `cfg` that its rule does not allow: key, value, what is wanted."""
-    for key, value, rule in _ruled(cfg, ""):
+def check(cfg: Any, prefix: str = "") -> None:
+    """UsageError names the first value of `cfg` that its rule does not allow: key, value, what is wanted.
+
+    prefix: stands before every key, such as `run.` where `cfg` is a group.
+    """
+    for key, value, rule in _ruled(cfg, prefix):
         if problem := rule.problem(value):
             shown = list(value) if isinstance(value, list) else value
             raise UsageError(f"{key}={shown}: {problem}")

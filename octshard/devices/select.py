@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 
+from octshard.config import fields
 from octshard.config.train import RunConfig
 from octshard.devices.backend import Backend
 from octshard.devices.cpu import open_cpu
@@ -18,6 +19,7 @@ def open_backend(run: RunConfig) -> Backend:
     """The backend that run.device names (auto: cuda, else xla on a TPU machine, else cpu), with its threads
     set.
     """
+    fields.check(run, "run.")
     name = run.device if run.device != "auto" else _automatic()
     if run.cpu_threads and name == "cpu":
         torch.set_num_threads(run.cpu_threads)

@@ -52,7 +52,7 @@ def train(cfg: TrainConfig, on_progress: OnProgress = no_progress) -> Outcome:
 
     on_progress is called after every step with the last metrics as its note.
     """
-    setup.check(cfg)
+    jepa.check(cfg)
     with contextlib.closing(select.open_backend(cfg.run)) as backend, setup.run_lock(cfg, backend):
         # 1. all that can be wrong is said before anything is allocated
         inputs = setup.load_inputs(cfg, backend)

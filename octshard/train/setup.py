@@ -63,12 +63,6 @@ class Run:
     wrapped: nn.Module  # `model`, exchanging gradients between processes
 
 
-def check(cfg: TrainConfig) -> None:
-    """UsageError for a value that is out of bounds, or for values that do not fit together."""
-    fields.check(cfg)
-    jepa.check(cfg)
-
-
 def load_inputs(cfg: TrainConfig, backend: Backend) -> RunInputs:
     """The samples of train and val and the plan; what killed runs left half-written in run.out goes."""
     needed = masks.needed_tokens(cfg)

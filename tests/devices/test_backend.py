@@ -57,7 +57,7 @@ def test_what_is_not_there_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="torch sees no GPU here"):
         select.open_backend(RunConfig(device="cuda"))
-    with pytest.raises(UsageError, match="want auto, cpu, cuda, xla"):
+    with pytest.raises(UsageError, match=r"run.device=tpu: want auto, cpu, cuda or xla"):
         select.open_backend(RunConfig(device="tpu"))
     with pytest.raises(UsageError, match="want bf16 or fp32"):
         select.open_backend(RunConfig(device="cpu", precision="fp16"))

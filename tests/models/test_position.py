@@ -127,7 +127,6 @@ def test_a_size_that_does_not_divide_is_refused(image_size: list[int], patch: li
 @pytest.mark.parametrize(
     ("kind", "width", "heads", "says"),
     [
-        ("learned", 12, 2, "'learned', want one of rope, sincos"),
         ("rope", 10, 3, "predictor.width 10: want a multiple of predictor.heads 3"),
         ("rope", 14, 2, "7 features a head"),
         ("rope", 8, 2, "4 features a head"),

@@ -31,12 +31,7 @@ def unpacked(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 @pytest.fixture(scope="module")
 def shards(unpacked: tuple[Path, unzip.UnzipReport], tmp_path_factory: pytest.TempPathFactory) -> Path:
     dst = tmp_path_factory.mktemp("shards")
-    run.shard(
-        PrepConfig(src=str(unpacked[0]), dst=str(dst), workers=1),
-        ["all"],
-        lambda progress: None,
-        lambda line: None,
-    )
+    run.shard(PrepConfig(src=str(unpacked[0]), dst=str(dst), workers=1), ["all"])
     return dst
 
 

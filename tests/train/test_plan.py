@@ -43,7 +43,8 @@ def test_a_budget_in_samples_is_a_length_too(shards: str) -> None:
     [
         ((), "want exactly one of the two"),
         (("run.epochs=1", "run.samples_budget=8"), "want exactly one of the two"),
-        (("run.epochs=0",), "no samples at all"),
+        (("run.epochs=0.01",), "no samples at all"),
+        (("run.epochs=0",), "run.epochs=0.0: want more than 0"),
         (("run.epochs=1", "run.global_batch=6"), "not a multiple of run.per_device_batch=4 x 1 devices = 4"),
         (("run.epochs=1", "run.global_batch=0"), "run.global_batch=0: want at least 1"),
         (("run.epochs=1", "run.log_every_steps=0"), "run.log_every_steps=0: want at least 1"),

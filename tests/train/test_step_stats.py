@@ -43,7 +43,7 @@ def test_collapsed_features_are_said_aloud() -> None:
     spread = {"step": 7, **step_stats.read(seen_with([1.0, 0.0], torch.randn(64, 8)), 1, CPU)}
     equal = {"step": 7, **step_stats.read(seen_with([1.0, 0.0], torch.ones(64, 8)), 1, CPU)}
     assert step_stats.collapse_line(spread) is None
-    assert "WARNING step 7: target features have collapsed" in str(step_stats.collapse_line(equal))
+    assert "step 7: target features have collapsed" in str(step_stats.collapse_line(equal))
     line = torch.linspace(-1, 1, 64)[:, None] * torch.ones(64, 8)  # spread, but along one direction only
     flat = {"step": 7, **step_stats.read(seen_with([1.0, 0.0], line), 1, CPU)}
     assert "effective rank 1.0" in str(step_stats.collapse_line(flat))

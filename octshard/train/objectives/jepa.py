@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from octshard.config import fields
 from octshard.config.train import TrainConfig
 from octshard.models import position
 from octshard.models.vit import LAYER_NORM_EPS, Encoder, MaskToken
@@ -86,7 +87,8 @@ def build(cfg: TrainConfig) -> Jepa:
 
 
 def check(cfg: TrainConfig) -> None:
-    """UsageError for mask sets or model sizes that cannot be built."""
+    """UsageError for values out of bounds, and for mask sets or model sizes that cannot be built."""
+    fields.check(cfg)
     masks.token_counts(cfg)
     position.check("model", cfg.model.position, cfg.model.width, cfg.model.heads)
     if cfg.objective.name == "vjepa2":

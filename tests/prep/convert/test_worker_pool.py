@@ -185,7 +185,7 @@ def test_children_and_their_server_are_deaf_to_ctrl_c_from_the_first_moment(root
 
 
 def test_a_child_whose_parent_is_gone_ends_in_silence(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker.pool, "begin", lambda: None)
+    monkeypatch.setattr(worker.pool, "init_worker", lambda: None)
     monkeypatch.setattr(worker, "_limit_memory", lambda most: None)
     ours, theirs = multiprocessing.Pipe()
     ours.send(tasks(root)[0])

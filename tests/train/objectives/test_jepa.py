@@ -188,14 +188,14 @@ def test_weights_follow_from_the_seed_and_leave_the_global_generator_alone() -> 
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("objective.name", "vjepa3", "objective.name: found 'vjepa3', want one of vjepa2, byol"),
-        ("model.position", "learned", "want one of rope, sincos"),
+        ("objective.name", "vjepa3", "objective.name=vjepa3: want vjepa2 or byol"),
+        ("model.position", "learned", "want rope or sincos"),
         ("model.heads", 5, "model.width 24: want a multiple of model.heads 5"),
         ("predictor.heads", 3, "predictor.width 16: want a multiple of predictor.heads 3"),
         ("predictor.heads", 4, "predictor: 4 features a head"),
         ("model.patch", [3, 4, 4], "want a multiple of model.patch [3, 4, 4]"),
-        ("model.depth", 0, "model.depth: found 0"),
-        ("objective.masks", [MaskSet(kind="tubes")], "want one of blocks, cubes"),
+        ("model.depth", 0, "model.depth=0: want at least 1"),
+        ("objective.masks", [MaskSet(kind="tubes")], "want blocks or cubes"),
     ],
 )
 def test_what_cannot_be_built_is_said_first(key: str, value: object, says: str) -> None:

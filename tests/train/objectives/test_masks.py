@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from octshard.config import fields
 from octshard.config.train import MaskSet, ModelConfig, ObjectiveConfig, TrainConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.train.objectives import masks
@@ -180,20 +181,22 @@ def test_shares_are_of_the_whole_grid_and_counts_are_counts() -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"kind": "tubes"}, "objective.masks[0].kind: found 'tubes', want one of blocks, cubes"),
+        ({"kind": "tubes"}, "objective.masks[0].kind=tubes: want blocks or cubes"),
         ({"context": 0.7, "target": 0.4}, "context 134 + target 77 tokens, want at most the grid's 192"),
-        ({"context": 0.0}, "objective.masks[0].context: found 0.0"),
+        ({"context": 0.0}, "objective.masks[0].context=0.0: want more than 0"),
         ({"target": 10.5}, "objective.masks[0].target: found 10.5"),
-        ({"blocks": 0}, "0 blocks"),
-        ({"scale": 1.5}, "scale 1.5"),
+        ({"blocks": 0}, "blocks=0: want at least 1"),
+        ({"scale": 1.5}, "scale=1.5: want more than 0 and at most 1"),
         ({"aspect": [1.5, 0.75]}, "aspect"),
-        ({"kind": "cubes", "cube": [2, 2]}, "cube [2, 2]"),
-        ({"kind": "cubes", "ratio": 1.0}, "ratio 1.0"),
+        ({"kind": "cubes", "cube": [2, 2]}, "cube=[2, 2]: want three numbers"),
+        ({"kind": "cubes", "ratio": 1.0}, "ratio=1.0: want more than 0 and less than 1"),
     ],
 )
 def test_a_mask_set_that_makes_no_sense_is_refused(wrong: dict[str, object], says: str) -> None:
-    with pytest.raises(UsageError) as error:
-        masks.token_counts(config(MaskSet(**wrong)))  # type: ignore[arg-type]
+    cfg = config(MaskSet(**wrong))  # type: ignore[arg-type]
+    with pytest.raises(UsageError) as error:  # noqa: PT012 (either may find it)
+        fields.check(cfg)
+        masks.token_counts(cfg)
     assert says in str(error.value)
 
 
