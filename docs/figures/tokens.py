@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
-from octshard.config.load import load, shipped_config
+from octshard.config.load import load, shipped_configs
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
 from octshard.imaging.resample import resample
@@ -30,7 +30,7 @@ from octshard.rng import rng_for
 from octshard.stream.collate import crop_window
 from octshard.train.objectives import masks
 
-CONFIG = "pretrain_vjepa_single_domain.yaml"
+CONFIG = "pretrain_vjepa_single_domain"
 PERSON, SIDE, SEED = Person("1000", "fluid", severity=0.9, age=68), "R", 0
 
 # Okabe and Ito's palette (the blue darkened), for every kind of colour vision
@@ -80,7 +80,7 @@ class TokenPicture:
 
 def tokens() -> TokenPicture:
     """The eye, scanned, resampled and masked: the same every time."""
-    cfg = load(TrainConfig, [shipped_config(CONFIG)])
+    cfg = load(TrainConfig, [shipped_configs()[CONFIG]])
     (image_size, patch), grid = position.shape_of(cfg.model), position.grid_of(cfg.model)
     protocol = next(p for p in PROTOCOLS if p.device == "topcon_triton")
     picture = scan.acquire(eye.generate(PERSON, SIDE, SEED), protocol, 1.0, rng_for("tokens.png", SEED))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from octshard.doctor.checks import Check, attempt
+from octshard.extras import install_advice
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +25,6 @@ BF16_CAPABILITY = 8  # compute capability of Ampere, the first with bfloat16 uni
 DRIVER = Path("/proc/driver/nvidia/version")
 TPU_CHIPS = ("/dev/accel0", "/dev/vfio/0")  # how a Cloud TPU machine shows its first chip
 FIT_TORCH = "install a driver and a torch that fit each other: https://pytorch.org/get-started"
-REINSTALL_XLA = 'pip install --force-reinstall "octshard[xla]"'
 
 
 def torch_checks() -> list[Check]:
@@ -109,11 +109,11 @@ def xla_checks() -> list[Check]:
     if importlib.util.find_spec("torch_xla") is None:
         if not chips:
             return [Check("XLA", "pass", "no TPU here, torch_xla not installed")]
-        return [Check("XLA", "warn", "a TPU, torch_xla not installed", 'pip install "octshard[xla]"')]
+        return [Check("XLA", "warn", "a TPU, torch_xla not installed", install_advice("xla"))]
     setting = os.environ.get("PJRT_DEVICE", "")
     if chips and not setting:
         return [Check("XLA", "warn", "a TPU, PJRT_DEVICE is not set", "set PJRT_DEVICE=TPU")]
-    return [attempt("XLA", lambda: check_xla(setting), REINSTALL_XLA)]
+    return [attempt("XLA", lambda: check_xla(setting), f"{install_advice('xla')} --force-reinstall")]
 
 
 def check_xla(setting: str) -> Check:

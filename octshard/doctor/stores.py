@@ -5,6 +5,7 @@ import uuid
 from octshard.doctor import resources
 from octshard.doctor.checks import Check
 from octshard.errors import OctshardError
+from octshard.extras import install_advice
 from octshard.storage import remote, store
 from octshard.storage.errors import one_line
 
@@ -68,10 +69,8 @@ def check_write(url: str) -> Check:
 def refusal(name: str, url: str, error: Exception) -> Check:
     """The store's own line; its advice, where it ends in one, is the check's."""
     text = one_line(error)
-    known = [advice for advice in (*remote.ADVICE.values(), "ask its owner") if text.endswith(f"; {advice}")]
-    head, _, install = text.rpartition("; pip install ")
-    if head:
-        return Check(name, "fail", head, f"pip install {install}")
-    if known:
-        return Check(name, "fail", text.removesuffix(f"; {known[0]}"), known[0])
+    own = (*remote.ADVICE.values(), "ask its owner", install_advice("gcs"), install_advice("s3"))
+    for advice in own:
+        if text.endswith(f"; {advice}"):
+            return Check(name, "fail", text.removesuffix(f"; {advice}"), advice)
     return Check(name, "fail", text, NETWORK if store.is_remote(url) else "choose a folder that you may use")

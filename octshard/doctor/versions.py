@@ -10,6 +10,7 @@ from functools import partial
 
 import octshard
 from octshard.doctor.checks import Check, attempt
+from octshard.extras import install_advice
 
 PYTHON = (3, 11)
 USES = {  # what each extra is for
@@ -65,12 +66,12 @@ def checks() -> list[Check]:
 def check(requirement: Requirement) -> Check:
     """Whether the package is there, and new enough."""
     name, clauses, extra = requirement.name, requirement.clauses, requirement.extra
-    advice = f'pip install "octshard[{extra}]"' if extra else f'pip install "{name}{clauses}"'
+    advice = install_advice(extra) if extra else f'pip install "{name}{clauses}"'
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         if extra:
-            return Check(name, "pass", "not installed, optional", f"{advice}, for {USES[extra]}")
+            return Check(name, "pass", "not installed, optional", f"for {USES[extra]}: {advice}")
         return Check(name, "fail", "not installed", advice)
     if satisfies(version, clauses):
         return Check(name, "pass", version)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from octshard.config.load import load, shipped_config
+from octshard.config.load import load, shipped_configs
 from octshard.config.train import TrainConfig
 from octshard.train.objectives.masks import token_counts
 
@@ -20,7 +20,6 @@ FOLDER = Path(__file__).parents[2] / "docs" / "figures"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    pytest.importorskip("matplotlib")
     spec = importlib.util.spec_from_file_location("tokens_figure", FOLDER / "tokens.py")
     assert spec is not None
     assert spec.loader is not None
@@ -36,7 +35,7 @@ def picture(script: ModuleType) -> Any:
 
 @pytest.mark.slow
 def test_context_and_targets_are_those_of_the_config(picture: Any) -> None:
-    (counts,) = token_counts(load(TrainConfig, [shipped_config("pretrain_vjepa_single_domain.yaml")]))
+    (counts,) = token_counts(load(TrainConfig, [shipped_configs()["pretrain_vjepa_single_domain"]]))
     assert picture.context_dhw.sum() == counts.K
     assert picture.target_dhw.sum() == counts.T
     assert not (picture.context_dhw & picture.target_dhw).any()

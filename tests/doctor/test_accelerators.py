@@ -9,6 +9,7 @@ import torch
 
 from octshard.doctor import accelerators
 from octshard.doctor.checks import Check
+from octshard.extras import install_advice
 
 DRIVER = (
     "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build  (dvs-builder)\nGCC\n"
@@ -100,7 +101,7 @@ def test_the_driver_is_read_from_its_text() -> None:
     ("installed", "chips", "status", "advice"),
     [
         (False, False, "pass", ""),
-        (False, True, "warn", 'pip install "octshard[xla]"'),
+        (False, True, "warn", install_advice("xla")),
         (True, True, "warn", "set PJRT_DEVICE=TPU"),
     ],
 )
@@ -123,4 +124,7 @@ def test_an_xla_that_does_not_open_is_a_line(monkeypatch: Any) -> None:
     monkeypatch.setattr(accelerators.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(accelerators, "check_xla", broken)
     (check,) = accelerators.xla_checks()
-    assert (check.found, check.advice) == ("ImportError: undefined symbol", accelerators.REINSTALL_XLA)
+    assert (check.found, check.advice) == (
+        "ImportError: undefined symbol",
+        f"{install_advice('xla')} --force-reinstall",
+    )

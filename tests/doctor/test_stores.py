@@ -8,6 +8,7 @@ import pytest
 
 from octshard.doctor import stores
 from octshard.doctor.checks import Check
+from octshard.extras import install_advice
 from octshard.storage import remote, store
 from tests.support import faulty_store
 
@@ -83,9 +84,9 @@ def test_a_store_that_does_not_answer_is_one_line(faulty: Any, monkeypatch: Any)
 
 
 def test_a_missing_client_says_what_to_install() -> None:
-    error = store.StoreError('gs://: No module named gcsfs; pip install "octshard[gcs]"')
+    error = store.StoreError(f"gs://: No module named gcsfs; {install_advice('gcs')}")
     assert stores.refusal("list", "gs://b", error) == Check(
-        "list", "fail", "gs://: No module named gcsfs", 'pip install "octshard[gcs]"'
+        "list", "fail", "gs://: No module named gcsfs", install_advice("gcs")
     )
 
 

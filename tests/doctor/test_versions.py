@@ -9,6 +9,7 @@ import pytest
 from octshard.doctor import versions
 from octshard.doctor.checks import Check
 from octshard.doctor.versions import Requirement
+from octshard.extras import install_advice
 from octshard.imaging import jit
 
 
@@ -81,10 +82,10 @@ def test_what_is_missing_or_old_has_its_command(monkeypatch: pytest.MonkeyPatch)
         "zstandard", "fail", "not installed", 'pip install "zstandard>=0.22"'
     )
     assert versions.check(Requirement("s3fs", ">=2024.6", "s3")) == Check(
-        "s3fs", "pass", "not installed, optional", 'pip install "octshard[s3]", for s3:// paths'
+        "s3fs", "pass", "not installed, optional", f"for s3:// paths: {install_advice('s3')}"
     )
     assert versions.check(Requirement("gcsfs", ">=2024.6", "gcs")) == Check(
-        "gcsfs", "warn", "2020.1, want >=2024.6", 'pip install "octshard[gcs]"'
+        "gcsfs", "warn", "2020.1, want >=2024.6", install_advice("gcs")
     )
 
 
