@@ -34,7 +34,7 @@ FLOORS = [  # a package imports from its own and from lower floors alone
     {"stream", "prep"},
     {"train"},
     {"eval"},
-    {"phantom", "demo", "cli"},
+    {"phantom", "demo", "doctor", "cli"},
 ]
 FLOOR = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}
 ROOMS = {"prep", "train", "eval"}

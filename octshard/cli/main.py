@@ -11,6 +11,7 @@ import click
 from octshard import __version__
 from octshard.cli.config import config
 from octshard.cli.demo import demo, phantom
+from octshard.cli.doctor import doctor
 from octshard.cli.eval import evaluate
 from octshard.cli.prep import prep
 from octshard.cli.train import stream_check, train
@@ -68,5 +69,5 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (demo, phantom, prep, train, stream_check, evaluate, config):
+for command in (demo, phantom, prep, train, stream_check, evaluate, config, doctor):
     cli.add_command(command)

@@ -20,13 +20,14 @@ def open_backend(run: RunConfig) -> Backend:
     set.
     """
     fields.check(run, "run.")
-    name = run.device if run.device != "auto" else _automatic()
+    name = run.device if run.device != "auto" else automatic()
     if run.cpu_threads and name == "cpu":
         torch.set_num_threads(run.cpu_threads)
     return _KINDS[name](run)
 
 
-def _automatic() -> str:
+def automatic() -> str:
+    """What run.device=auto takes."""
     if torch.cuda.is_available():
         return "cuda"
     return "xla" if os.environ.get("PJRT_DEVICE", "").upper() == "TPU" else "cpu"

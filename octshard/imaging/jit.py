@@ -12,3 +12,12 @@ def compiled(function: Callable[..., None]) -> Any:
         return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # numba finds no folder that it may write its cache to
         return numba.njit(nogil=True)(function)
+
+
+def cache_folder() -> str:
+    """Where machine code is kept between runs; empty where no folder can be written."""
+    return compiled(_nothing).stats.cache_path or ""
+
+
+def _nothing() -> None:
+    """What `cache_folder` asks about; it is never compiled."""

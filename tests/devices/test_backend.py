@@ -66,8 +66,8 @@ def test_what_is_not_there_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) ->
 def test_auto_is_cuda_then_a_tpu_then_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("PJRT_DEVICE", "TPU")
-    assert select._automatic() == "xla"
+    assert select.automatic() == "xla"
     monkeypatch.setenv("PJRT_DEVICE", "CPU")
-    assert select._automatic() == "cpu"
+    assert select.automatic() == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert select._automatic() == "cuda"
+    assert select.automatic() == "cuda"

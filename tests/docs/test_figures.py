@@ -1,0 +1,105 @@
+"""The README's picture shows what octshard does now: the shipped config's masks, on the committed PNG too."""
+
+import importlib.util
+import io
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from octshard.config.load import load, shipped_configs
+from octshard.config.train import TrainConfig
+from octshard.train.objectives.masks import token_counts
+
+FOLDER = Path(__file__).parents[2] / "docs" / "figures"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tokens_figure", FOLDER / "tokens.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def picture(script: ModuleType) -> Any:
+    return script.tokens()
+
+
+@pytest.mark.slow
+def test_context_and_targets_are_those_of_the_config(picture: Any) -> None:
+    (counts,) = token_counts(load(TrainConfig, [shipped_configs()["pretrain_vjepa_single_domain"]]))
+    assert picture.context_dhw.sum() == counts.K
+    assert picture.target_dhw.sum() == counts.T
+    assert not (picture.context_dhw & picture.target_dhw).any()
+    # 120 slices of 0.05 mm are cropped to 64, 6 mm / 0.02 mm = 300 of 384 columns, 2.5792 / 0.02 = 129 rows
+    assert picture.valid == (64 // 4, -(-129 // 16), -(-300 // 16))
+    d, h, w = picture.valid
+    for flags in (picture.context_dhw, picture.target_dhw):
+        assert flags.shape == (16, 24, 24)
+        assert flags[:d, :h, :w].sum() == flags.sum()  # none in the padding
+
+
+@pytest.mark.slow
+def test_the_scan_and_the_volume_show_one_frame_with_fluid(picture: Any) -> None:
+    assert picture.scan_HW.shape == (992, 320)
+    assert picture.scan_mm == (2.5792, 6.0)
+    assert not picture.volume_DHW[:, 129:].any()
+    assert not picture.volume_DHW[:, :, 300:].any()
+    mean_HW = picture.scan_HW[: 992 // 31 * 31].reshape(32, 31, 32, 10).mean(axis=(1, 3))
+    # the same blocks of the resampled frame, about 4 x 9.4 voxels each
+    rows, cols = np.linspace(0, 129, 33).round().astype(int), np.linspace(0, 300, 33).round().astype(int)
+    frame_HW = picture.volume_DHW[picture.frame]
+    blocks = [[frame_HW[a:b, c:d].mean() for c, d in pairwise(cols)] for a, b in pairwise(rows)]
+    assert np.corrcoef(mean_HW.ravel(), np.ravel(blocks))[0, 1] > 0.99
+
+
+@pytest.mark.slow
+def test_context_is_clear_and_the_rest_is_dimmed(script: ModuleType, picture: Any) -> None:
+    """Black shows the colour itself; white is white in the context and 35 % of the way elsewhere."""
+    grey = np.zeros_like(picture.volume_DHW)
+    grey[:, 8:16] = 255  # the lower half of the first row of tokens
+    split = script.TokenPicture(**(vars(picture) | {"volume_DHW": grey}))
+    shown = script.masked(split, picture.frame)
+    assert shown.shape == (9 * 16, 19 * 16, 3)
+    slice_ = picture.frame // 4
+    for flags, colour, white in (
+        (picture.context_dhw, (0x00, 0x51, 0x7F), 1.0),
+        (picture.target_dhw, (0xE6, 0x9F, 0x00), 0.35),
+    ):
+        x = 16 * int(np.flatnonzero(flags[slice_, 0, :19])[0]) + 5
+        black = np.array(colour) / 255
+        np.testing.assert_allclose(shown[3, x], black, atol=1e-9)
+        np.testing.assert_allclose(shown[12, x], black + white * (1 - black), atol=1e-9)
+
+
+@pytest.mark.slow
+def test_the_committed_picture_is_that_of_the_script(script: ModuleType, picture: Any) -> None:
+    """Its size, and the mean colour of every token on the right; fonts may differ."""
+    assert (FOLDER / "tokens.png").stat().st_size < 300_000
+    with Image.open(FOLDER / "tokens.png") as image:
+        pixels = np.asarray(image.convert("RGB")) / 255
+    assert pixels.shape == (script.HEIGHT_PX, script.WIDTH_PX, 3)
+    shown = script.masked(picture, picture.frame)
+    tall, wide = (mm * px for mm, px in zip(picture.token_mm, (script.Y_PX, script.X_PX), strict=True))
+    left = script.LEFT_PX + (6.0 + picture.extent_mm[2]) * script.X_PX + 2 * script.GAP_PX
+    for y in range(9):
+        for x in range(19):
+            top, side = script.TOP_PX + y * tall, left + x * wide
+            drawn = pixels[int(top) + 4 : int(top + tall) - 3, int(side) + 4 : int(side + wide) - 3]
+            expected = shown[16 * y + 2 : 16 * y + 14, 16 * x + 2 : 16 * x + 14]
+            np.testing.assert_allclose(drawn.mean(axis=(0, 1)), expected.mean(axis=(0, 1)), atol=0.06)
+
+
+@pytest.mark.slow
+def test_the_same_bytes_come_twice(script: ModuleType, picture: Any) -> None:
+    png = script.draw(picture)
+    assert png == script.draw(picture)
+    assert Image.open(io.BytesIO(png)).size == (script.WIDTH_PX, script.HEIGHT_PX)
