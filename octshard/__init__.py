@@ -10,15 +10,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from octshard import webdataset
     from octshard.dataset.torch_dataset import ShardDataset
+    from octshard.errors import OctshardError
     from octshard.frozen_encoder import FrozenEncoder, load_encoder
     from octshard.imaging.volume import Volume
     from octshard.prep.convert.scan_file import open_volume
 
 __version__ = "0.1.0"
-__all__ = ["FrozenEncoder", "ShardDataset", "Volume", "load_encoder", "open_volume", "webdataset"]
+__all__ = [
+    "FrozenEncoder",
+    "OctshardError",
+    "ShardDataset",
+    "Volume",
+    "load_encoder",
+    "open_volume",
+    "webdataset",
+]
 
 _HOMES = {  # name -> the module that holds it
     "FrozenEncoder": "octshard.frozen_encoder",
+    "OctshardError": "octshard.errors",
     "ShardDataset": "octshard.dataset.torch_dataset",
     "Volume": "octshard.imaging.volume",
     "load_encoder": "octshard.frozen_encoder",

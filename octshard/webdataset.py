@@ -13,13 +13,14 @@ from typing import Any, BinaryIO
 
 from octshard.dataset import shard
 from octshard.errors import UsageError
+from octshard.extras import install_advice
 from octshard.storage import store
 
 try:
     from webdataset.gopen import gopen_gsutil, gopen_schemes
 except ImportError as error:
     raise UsageError(
-        f'octshard.webdataset: WebDataset is not here ({error}); pip install "octshard[webdataset]"'
+        f"octshard.webdataset: WebDataset is not here ({error}); {install_advice('webdataset')}"
     ) from error
 
 SCHEMES = ("gs", "s3", "memory")

@@ -64,7 +64,7 @@ def test_a_stored_volume_has_the_features_that_evaluation_has(tmp_path: Path, pr
     run = write_checkpoint(tmp_path / "run", cfg, TARGET)
     backend = select.open_backend(cfg.run)
     source = features.encoder_source("x", read_encoder(run).encoder, "x", backend)
-    way = BatchTransform(backend.pin, backend.empty, pytest.fail)
+    way = BatchTransform(backend.pin, backend.empty)
     expected = {}
     for batch in loader.eval_batches(load_index(cfg, "test", 0), cfg, RankSlice(2, 0, 1), 0, way):
         values_BF = source.values_of(batch)

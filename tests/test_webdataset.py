@@ -133,4 +133,4 @@ def test_without_webdataset_the_error_says_what_to_install() -> None:
     code = "import sys; sys.modules['webdataset'] = None; import octshard; octshard.webdataset"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "octshard.webdataset: WebDataset is not here" in done.stderr
-    assert "pip install" in done.stderr
+    assert "[webdataset]" in done.stderr

@@ -13,9 +13,10 @@ from torch.utils.data import Dataset
 
 from octshard.dataset import folders, sample, tables
 from octshard.dataset.shard import BadSample
-from octshard.dataset.splits import SPLITS, split_overlaps
+from octshard.dataset.splits import SPLITS, check_disjoint
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
+from octshard.extras import install_advice
 from octshard.storage import store
 
 ROW_FACTS = (
@@ -69,7 +70,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
             if row.status == "ok"
         ]
         if split is not None:
-            _check_splits(stored)
+            check_disjoint((entry.row for entry in stored), "ShardDataset")
             stored = [entry for entry in stored if entry.row.split == split]
         _check_distinct(stored)
         self._samples = [entry for entry in stored if filter is None or filter(entry.row)]
@@ -129,22 +130,11 @@ def _check_distinct(stored: Sequence[_StoredRow]) -> None:
         first[row.key] = folder
 
 
-def _check_splits(stored: Sequence[_StoredRow]) -> None:
-    """UsageError for a participant in several splits, as where folders were built at different times."""
-    overlaps = split_overlaps(entry.row for entry in stored)
-    if overlaps:
-        person, splits = next(iter(overlaps.items()))
-        raise UsageError(
-            f"{len(overlaps)} participants stand in more than one split, want each in one; the first is "
-            f"{person}, in {' and '.join(splits)}; build all folders with the same participants.tsv"
-        )
-
-
 def _metatensor_class() -> Any:
     try:
         from monai.data import MetaTensor
     except ImportError as error:
         raise UsageError(
-            f'as_metatensor=True: MONAI is not here ({error}); pip install "octshard[monai]"'
+            f"as_metatensor=True: MONAI is not here ({error}); {install_advice('monai')}"
         ) from error
     return MetaTensor
