@@ -1,4 +1,4 @@
-"""The examples of docs/library.md, run where there are shards, a run and a scan of a made-up release."""
+"""The Python of README.md and docs/library.md, run where there are shards, a run and a scan to look at."""
 
 import re
 import shutil
@@ -11,8 +11,13 @@ import pytest
 from tests.support.made_release import sound, unpacked
 from tests.support.tiny_run import SETTINGS
 
-LIBRARY = (Path(__file__).parents[2] / "docs" / "library.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", LIBRARY, re.DOTALL)
+ROOT = Path(__file__).parents[2]
+PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "docs/library.md")}
+EXAMPLES = [
+    (name, code)
+    for name, page in PAGES.items()
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", BLOCKS, ids=range(len(BLOCKS)))
+@pytest.mark.parametrize("code", [code for _, code in EXAMPLES], ids=[name for name, _ in EXAMPLES])
 def test_every_example_runs(folder: Path, code: str) -> None:
     if "monai" in code:
         pytest.importorskip("monai")
@@ -49,4 +54,4 @@ def test_every_example_runs(folder: Path, code: str) -> None:
 
 def test_the_front_door_has_an_example_of_each_of_its_names() -> None:
     for name in ("load_encoder", "ShardDataset", "webdataset.decoder", "open_volume"):
-        assert any(f"octshard.{name}" in code for code in BLOCKS)
+        assert {page for page, code in EXAMPLES if f"octshard.{name}" in code} == PAGES.keys()
