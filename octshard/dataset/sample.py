@@ -1,9 +1,11 @@
-"""One stored sample by its row, from wherever its shard is: for pictures and reports, not for training."""
+"""One stored sample by its row, from wherever its shard is: for programs and pictures, not for the stream."""
 
 from octshard.dataset import shard, tables
+from octshard.dataset.shard import BadSample
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError
 from octshard.storage import store
+from octshard.storage.errors import OutOfRange
 
 
 def read(folder: str, row: SampleRow) -> shard.Sample:
@@ -16,6 +18,8 @@ def read(folder: str, row: SampleRow) -> shard.Sample:
         data = store.read_range(url, row.offset, row.offset + row.nbytes)
     except FileNotFoundError:
         raise OctshardError(f"{where}: the shard is missing; run octshard prep verify") from None
+    except OutOfRange as error:
+        raise BadSample(f"{where}: {error}; the shard was cut; run octshard prep verify") from error
     except store.StoreError as error:
         raise OctshardError(f"{where}: {error}") from error
     return shard.unpack(data, row.key, row.xxh3, where)

@@ -124,6 +124,16 @@ def unpack(data: bytes | memoryview, key: str, xxh3: str, where: str) -> Sample:
     return _unpacked(open_slice(data, key, xxh3, where))
 
 
+def unpack_members(meta: Mapping[str, Any], frame: bytes, where: str) -> np.ndarray:
+    """Voxels (D, H, W), writable, of the two members of a sample that another reader of the tar took apart.
+
+    Only the size and the checksum of the zstd frame are verified, for there is no table here.
+    """
+    d, h, w = meta["shape"]
+    packed = Packed(meta["key"], meta, (d, h, w), np.dtype(meta["dtype"]), memoryview(frame), where)
+    return _unpacked(packed).voxels_DHW.copy()
+
+
 def scan(file: BinaryIO, where: str) -> Iterator[tuple[int, bytes, Sample]]:
     """(offset, slice, sample) of every sample of a tar, front to back; a cut anywhere raises BadSample."""
     offset = 0

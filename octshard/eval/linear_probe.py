@@ -18,7 +18,7 @@ from octshard.eval import features, labels, report, scores
 from octshard.eval.labels import LabelledScans
 from octshard.eval.probes import linear
 from octshard.eval.report import Arm, Control, ProbeResult
-from octshard.models.encoder import load_encoder, random_encoder
+from octshard.models.encoder import random_encoder, read_encoder
 from octshard.progress import OnProgress, no_progress
 from octshard.rng import rng_for, seed_for
 from octshard.storage import store
@@ -34,7 +34,7 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
     """Runs the probe and writes its files under cfg.out; labels are checked before anything is encoded."""
     _check(cfg)
     known = labels.read(cfg.participants, cfg.label)
-    encoder, trained, digest = load_encoder(cfg.checkpoint)
+    encoder, trained, digest, _ = read_encoder(cfg.checkpoint)
     trained = dataclasses.replace(trained, data=dataclasses.replace(trained.data, shards=list(cfg.shards)))
     tables = tuple(load_index(trained, split, 0) for split in labels.SPLITS)
     rows = [entry.row for table in tables for entry in table.samples]

@@ -1,6 +1,8 @@
-"""An encoder out of a checkpoint, and one that has learned nothing."""
+"""The weights of an encoder: out of a checkpoint, or drawn at random for one that has learned nothing."""
 
+from collections.abc import Mapping
 from io import StringIO
+from typing import Any, NamedTuple
 
 import torch
 
@@ -11,19 +13,29 @@ from octshard.models.checkpoint import TARGET_ENCODER, latest, load, read_info
 from octshard.models.vit import Encoder
 
 
-def load_encoder(path_or_run: str) -> tuple[Encoder, TrainConfig, str]:
-    """The target encoder of a checkpoint file, or of a run folder's newest: (encoder, config, sha256 of the
-    file).
+class TrainedEncoder(NamedTuple):
+    """What a checkpoint says of its encoder. digest: sha256 of the file; preparations: the distinct settings
+    of prep (`dataset.preparation`) behind the shards of the run, empty where the checkpoint is older.
     """
-    if path_or_run.endswith(".pt"):
-        payload, record = load(path_or_run), read_info(path_or_run.removesuffix(".pt") + ".json")
+
+    encoder: Encoder
+    config: TrainConfig
+    digest: str
+    preparations: tuple[Mapping[str, Any], ...]
+
+
+def read_encoder(run_or_checkpoint: str) -> TrainedEncoder:
+    """The target encoder of a checkpoint file, or of a run folder's newest checkpoint, in eval mode."""
+    if run_or_checkpoint.endswith(".pt"):
+        payload = load(run_or_checkpoint)
+        record = read_info(run_or_checkpoint.removesuffix(".pt") + ".json")
     else:
-        found = latest(path_or_run)
-        if found is None:
+        checkpoint = latest(run_or_checkpoint)
+        if checkpoint is None:
             raise UsageError(
-                f"{path_or_run}: no checkpoint here, want a .pt file or the run.out of a training run"
+                f"{run_or_checkpoint}: no checkpoint here, want a .pt file or the run.out of a training run"
             )
-        payload, record = dict(found.payload), found.record
+        payload, record = dict(checkpoint.payload), checkpoint.record
     cfg = load_config(TrainConfig, [StringIO(payload["config"])])  # type: ignore[list-item]  # OmegaConf reads both
     encoder = Encoder(cfg.model)
     weights = {
@@ -32,7 +44,7 @@ def load_encoder(path_or_run: str) -> tuple[Encoder, TrainConfig, str]:
         if name.startswith(TARGET_ENCODER)
     }
     encoder.load_state_dict(weights)
-    return encoder.eval(), cfg, record.sha256
+    return TrainedEncoder(encoder.eval(), cfg, record.sha256, tuple(payload.get("preparations", ())))
 
 
 def random_encoder(cfg: TrainConfig, seed: int) -> Encoder:

@@ -154,15 +154,16 @@ def _no_bucket(url: str) -> str:
 
 
 def client_for(url: str) -> Client:
-    """The client for a URL, one per scheme and endpoint; StoreError for a scheme that none speaks."""
+    """The client for a URL, one per scheme, endpoint and process; StoreError for a scheme none speaks."""
     scheme = url.split("://", 1)[0].replace("gcs", "gs")
     names = {"gs": ["STORAGE_EMULATOR_HOST"], "s3": ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]}
     found = (os.environ.get(name) for name in names.get(scheme, []))
-    return _open_client(scheme, next((name for name in found if name), ""))
+    return _open_client(scheme, next((name for name in found if name), ""), os.getpid())
 
 
 @cache
-def _open_client(scheme: str, endpoint: str) -> Client:
+def _open_client(scheme: str, endpoint: str, process: int) -> Client:
+    """process: clients do not survive a fork, so that a forked worker opens its own."""
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # it would import gRPC, for nothing
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs a traceback for what we say in one line
     try:

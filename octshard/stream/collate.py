@@ -14,6 +14,7 @@ import torch
 from octshard.config.train import TrainConfig
 from octshard.dataset import shard
 from octshard.dataset.shard import BadSample
+from octshard.imaging.crop import crop_pad_into
 from octshard.imaging.volume import Shape, product
 from octshard.rng import rng_for
 from octshard.stream import read, sampler
@@ -161,19 +162,4 @@ class Collator:
         buffer = self._memory.volume.view(product(packed.shape))
         stored_DHW = np.frombuffer(buffer, np.uint8).reshape(packed.shape)
         packed.unpack_into(stored_DHW)
-        crop_DHW = stored_DHW[crop_window(packed.shape, self.image_size, rng)]
-        d, h, w = crop_DHW.shape
-        if (d, h, w) != self.image_size:
-            slot_DHW.fill(0)
-        slot_DHW[:d, :h, :w] = crop_DHW
-        return d, h, w
-
-
-def crop_window(
-    stored: Shape, image_size: Shape, rng: np.random.Generator | None
-) -> tuple[slice, slice, slice]:
-    """The part of a stored volume to use: at most image_size, placed by `rng`, or centred without one."""
-    spare = [max(0, n - size) for n, size in zip(stored, image_size, strict=True)]
-    first = [n // 2 for n in spare] if rng is None else [int(rng.integers(n + 1)) for n in spare]
-    d, h, w = (slice(f, f + min(n, size)) for f, n, size in zip(first, stored, image_size, strict=True))
-    return d, h, w
+        return crop_pad_into(slot_DHW, stored_DHW, rng)

@@ -5,12 +5,15 @@ Order, batches and resume depend on this index alone; its digest goes into every
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from octshard.config.train import TrainConfig
 from octshard.dataset import tables
 from octshard.dataset.folders import dataset_folders
-from octshard.dataset.tables import SampleRow
+from octshard.dataset.preparation import preparations
+from octshard.dataset.tables import Dataset, SampleRow
 from octshard.errors import OctshardError, UsageError
 from octshard.imaging.volume import Shape, product, valid_tokens
 from octshard.storage import store
@@ -64,6 +67,7 @@ class SampleIndex:
     samples: tuple[SampleRef, ...]
     left_out: tuple[str, ...]  # keys of volumes with fewer valid tokens than the masks need
     refused: int  # input files that never became samples (skipped_files), all splits together
+    preparations: tuple[Mapping[str, Any], ...] = ()  # settings of prep behind them; no part of the digest
 
     @property
     def samples_per_shard(self) -> tuple[int, ...]:
@@ -88,8 +92,10 @@ def load_index(cfg: TrainConfig, split: str, needed_tokens: int) -> SampleIndex:
     left_out: list[str] = []
     refused = 0
     folders = dataset_folders(cfg.data.shards)
+    datasets: list[Dataset] = []
     for folder, url in enumerate(folders):
         dataset = tables.open_dataset(url)
+        datasets.append(dataset)
         refused += len(dataset.refused)
         shards = {
             info.name: ShardFile(store.join(url, info.name), info.bytes, info.sha256)
@@ -112,7 +118,7 @@ def load_index(cfg: TrainConfig, split: str, needed_tokens: int) -> SampleIndex:
             f"data.shards={list(cfg.data.shards)}: {len(repeated)} volumes stand in more than one of them, "
             f"want each once; the first is {repeated[0]}"
         )
-    return SampleIndex(split, tuple(samples), tuple(left_out), refused)
+    return SampleIndex(split, tuple(samples), tuple(left_out), refused, preparations(datasets))
 
 
 def sampler_config(index: SampleIndex, cfg: TrainConfig) -> SamplerConfig:

@@ -34,14 +34,22 @@ class TrainState:
     optimizer: torch.optim.Optimizer
 
 
-def state_payload(state: TrainState, cfg: TrainConfig, data: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint holds: tensors and plain values only. `data` says what was streamed."""
+def state_payload(
+    state: TrainState,
+    cfg: TrainConfig,
+    data: Mapping[str, Any],
+    preparations: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """What a checkpoint holds: tensors and plain values only. `data` says what was streamed, `preparations`
+    how it had been stored (`dataset.preparation`).
+    """
     return {
         "format": FORMAT,
         "config": save(cfg),
         "result_values": fields.result_values(cfg),
         "digest": fields.digest(cfg),
         "data": dict(data),
+        "preparations": [dict(settings) for settings in preparations],
         "step": state.step,
         "samples_seen": state.samples_seen,
         "position": list(state.position),

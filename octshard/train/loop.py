@@ -226,6 +226,6 @@ def _save(
         return
     outputs.metrics.flush()
     fingerprint = setup.data_fingerprint(run.cfg, run.index, run.plan)
-    payload = run.backend.to_host(state_payload(state, run.cfg, fingerprint))  # waits
+    payload = run.backend.to_host(state_payload(state, run.cfg, fingerprint, run.index.preparations))  # waits
     milestone = plan.is_milestone(run.plan, samples_before, state.samples_seen)
     outputs.checkpoints.save(payload, val_loss, milestone=milestone)

@@ -12,7 +12,7 @@ from octshard.config.train import TrainConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.models import checkpoint
 from octshard.models.checkpoint import CheckpointInfo
-from octshard.models.encoder import load_encoder, random_encoder
+from octshard.models.encoder import random_encoder, read_encoder
 from octshard.storage import store
 from octshard.storage.store import StoreError
 from octshard.stream.sampler import StreamPosition
@@ -188,12 +188,12 @@ def test_an_encoder_is_loaded_from_a_file_or_a_run(cfg: TrainConfig) -> None:
     record = put(cfg, 2)
     weights = state_of(cfg, 2).model.target_encoder.state_dict()  # type: ignore[union-attr, operator]
     for place in (cfg.run.out, str(path_of(cfg, 2))):
-        encoder, loaded, digest = load_encoder(place)
-        assert (loaded.model, digest) == (cfg.model, record.sha256)
+        encoder, loaded, digest, preparations = read_encoder(place)
+        assert (loaded.model, digest, preparations) == (cfg.model, record.sha256, ())
         assert all(torch.equal(tensor, weights[name]) for name, tensor in encoder.state_dict().items())
         assert not encoder.training
     with pytest.raises(UsageError, match="no checkpoint here"):
-        load_encoder(os.path.join(cfg.run.out, "nothing"))
+        read_encoder(os.path.join(cfg.run.out, "nothing"))
 
 
 def test_a_random_encoder_follows_from_its_seed_and_leaves_torchs_alone(cfg: TrainConfig) -> None:

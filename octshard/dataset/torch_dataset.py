@@ -1,0 +1,140 @@
+"""Dataset folders as a map-style PyTorch dataset: every volume by its number, verified on every read.
+
+Nothing stays open between reads and no lock is held, so it may be pickled, forked and spawned.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import Dataset
+
+from octshard.dataset import folders, sample, tables
+from octshard.dataset.shard import BadSample
+from octshard.dataset.splits import SPLITS, check_disjoint
+from octshard.dataset.tables import SampleRow
+from octshard.errors import OctshardError, UsageError
+from octshard.extras import install_advice
+from octshard.storage import store
+
+ROW_FACTS = (
+    "key", "participant", "device", "manufacturer", "model", "protocol", "region", "eye", "split", "source",
+    "geometry", "shard",
+)  # fmt: skip
+
+log = logging.getLogger(__name__)
+
+
+class _StoredRow(NamedTuple):
+    folder: str
+    row: SampleRow
+
+
+class ShardDataset(Dataset[dict[str, Any]]):
+    """The volumes of one or several dataset folders, in the order in which they lie.
+
+    folder_or_folders: SHARDS/<device>, a folder of such, or a list of either; local, gs:// or s3://. split:
+    train, val, test, or None for all. filter: which rows of samples.parquet to take. as_metatensor: images
+    as MONAI MetaTensors (extra `monai`). UsageError for a volume that stands in two folders, and, where a
+    split is named, for a participant who stands in several.
+
+    An item is a dict:
+    image: uint8 (1, D, H, W), as stored;
+    spacing: float32 (3,), mm along D, H, W;
+    meta: what the sample's JSON says, and of its row key, participant, device, eye, split and the like; flags
+    are one text with commas between, so that the default collate function takes every value.
+
+    As a MetaTensor, `image.affine` is diag(dz, dy, dx, 1), float64: mm from the first voxel along D
+    (B-scans), H (depth), W (A-scans). These are axes of the scan; where it lies in the head is not known.
+    """
+
+    def __init__(
+        self,
+        folder_or_folders: str | Path | Sequence[str | Path],
+        split: str | None = None,
+        filter: Callable[[SampleRow], bool] | None = None,
+        *,
+        as_metatensor: bool = False,
+    ) -> None:
+        if split is not None and split not in SPLITS:
+            raise UsageError(f"split {split!r}: want one of {', '.join(SPLITS)}, or None for all")
+        if as_metatensor:
+            _metatensor_class()
+        self.split, self.as_metatensor = split, as_metatensor
+        stored = [
+            _StoredRow(url, row)
+            for url in _dataset_urls(folder_or_folders)
+            for row in sorted(tables.open_dataset(url).rows, key=lambda row: (row.shard, row.offset or 0))
+            if row.status == "ok"
+        ]
+        if split is not None:
+            check_disjoint((entry.row for entry in stored), "ShardDataset")
+            stored = [entry for entry in stored if entry.row.split == split]
+        _check_distinct(stored)
+        self._samples = [entry for entry in stored if filter is None or filter(entry.row)]
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Reads one volume. BadSample names shard, offset and key if it is not what was written."""
+        folder, row = self._samples[index]
+        stored = sample.read(folder, row)
+        location = f"{store.join(folder, row.shard)} at {row.offset} ({row.key})"
+        if row.spacing_out is None:
+            raise OctshardError(f"{location}: no spacing_out in {tables.SAMPLES}; {tables.AGAIN}")
+        if stored.voxels_DHW.shape != row.shape_out:
+            raise BadSample(
+                f"{location}: shape {stored.voxels_DHW.shape}, want {row.shape_out} as in {tables.SAMPLES}"
+            )
+        facts = {name: getattr(row, name) for name in ROW_FACTS}
+        meta = {**stored.meta, **facts, "flags": ",".join(row.flags)}
+        image = torch.from_numpy(stored.voxels_DHW.copy()).unsqueeze(0)  # what was read is read-only
+        if self.as_metatensor:
+            affine = torch.diag(torch.tensor([*row.spacing_out, 1.0], dtype=torch.float64))
+            image = _metatensor_class()(image, affine=affine, meta={"filename_or_obj": location})
+        return {"image": image, "spacing": torch.tensor(row.spacing_out), "meta": meta}
+
+    @property
+    def rows(self) -> list[SampleRow]:
+        """The row of samples.parquet of each item, in order."""
+        return [stored.row for stored in self._samples]
+
+
+def _dataset_urls(folder_or_folders: str | Path | Sequence[str | Path]) -> list[str]:
+    """The dataset folders that are meant, in order; those that are begun only are left out with a warning."""
+    given = [folder_or_folders] if isinstance(folder_or_folders, str | Path) else folder_or_folders
+    urls: list[str] = []
+    for folder in given:
+        found = folders.find(str(folder))
+        urls += found.whole
+        if found.unfinished:
+            log.warning(
+                "%s: left out, as their build is not finished: %s", folder, ", ".join(found.unfinished)
+            )
+    if not urls:
+        raise UsageError("ShardDataset: no folder, want at least one, for example SHARDS/topcon_triton")
+    return urls
+
+
+def _check_distinct(stored: Sequence[_StoredRow]) -> None:
+    """UsageError for a volume that stands in two folders."""
+    first: dict[str, str] = {}
+    for folder, row in stored:
+        if row.key in first:
+            raise UsageError(
+                f"{row.key}: stands in {first[row.key]} and in {folder}, want each volume in one folder"
+            )
+        first[row.key] = folder
+
+
+def _metatensor_class() -> Any:
+    try:
+        from monai.data import MetaTensor
+    except ImportError as error:
+        raise UsageError(
+            f"as_metatensor=True: MONAI is not here ({error}); {install_advice('monai')}"
+        ) from error
+    return MetaTensor

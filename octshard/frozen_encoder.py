@@ -1,0 +1,172 @@
+"""A trained encoder for programs: scans in, features out, exactly as `octshard eval` makes them.
+
+Part of the front door (`octshard.load_encoder`), so it may use every room of the package; none uses it.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from octshard.config.prep import PrepConfig
+from octshard.config.train import TrainConfig
+from octshard.dataset.preparation import prep_config
+from octshard.devices.backend import DTYPES, autocast_for
+from octshard.errors import UsageError
+from octshard.imaging.crop import crop_pad_into
+from octshard.imaging.intensity import histogram, moments, to_uint8
+from octshard.imaging.resample import resample_to_shape
+from octshard.imaging.volume import SampleKey, Volume, triple
+from octshard.models import normalize
+from octshard.models.encoder import TrainedEncoder, read_encoder
+from octshard.prep.convert import scan_file
+from octshard.prep.convert.spacing import ResolvedSpacing
+
+ARRAY_KEY = SampleKey("", "", "", "", "array")
+HALF_VOXEL = 0.5 + 1e-4  # what a stored volume's extent may miss of its shape, and rounding to float32
+Scan = Volume | np.ndarray | str | Path
+
+log = logging.getLogger(__name__)
+
+
+class EncoderInput(NamedTuple):
+    """A batch for the encoder. x_BCDHW: float32, normalised, 0 behind the volume; valid_B3: voxels of the
+    volume along D, H, W.
+    """
+
+    x_BCDHW: Tensor
+    valid_B3: Tensor
+
+
+class FrozenEncoder(nn.Module):
+    """The target encoder of a run; nothing in it learns. `.to(device)` moves it, and batches follow.
+
+    config: of the run; digest: sha256 of the checkpoint file; prep: how a scan that was never stored is taken
+    to the grid of the training shards, None where that is not known. It computes in config.run.precision, as
+    eval does.
+    """
+
+    def __init__(self, trained: TrainedEncoder, prep: PrepConfig | None) -> None:
+        super().__init__()
+        self.encoder = trained.encoder.eval().requires_grad_(False)
+        self.config: TrainConfig = trained.config
+        self.digest, self.prep = trained.digest, prep
+        self._preparations = trained.preparations
+
+    def preprocess(self, scan: Scan, spacing: Sequence[float] | None = None) -> EncoderInput:
+        """One scan as a batch of one, as prep and the stream would have brought it.
+
+        scan: the path of a DICOM file (local or remote), a Volume, or an array (D, H, W) of uint8 or uint16;
+        spacing: (dz, dy, dx) mm, for an array always, for a path where it is to replace the file's own.
+        """
+        volume, _ = to_uint8(self._resampled(scan, spacing))
+        stored = moments(histogram(volume.voxels_DHW))  # of all that would be stored, not of the crop alone
+        image_DHW = np.empty(triple(self.config.model.image_size), np.uint8)
+        valid_3 = crop_pad_into(image_DHW, volume.voxels_DHW, None)
+        mean_B, std_B = torch.tensor([stored.mean]), torch.tensor([stored.std])
+        valid_B3 = torch.tensor([valid_3])
+        x_BCDHW = normalize.normalize(torch.from_numpy(image_DHW)[None], mean_B, std_B, valid_B3)
+        return EncoderInput(x_BCDHW, valid_B3)
+
+    @staticmethod
+    def collate(batches: Sequence[EncoderInput]) -> EncoderInput:
+        """Several results of `preprocess` as one batch, in order."""
+        return EncoderInput(*(torch.cat(tensors) for tensors in zip(*batches, strict=True)))
+
+    def forward(self, batch: EncoderInput) -> Tensor:
+        """(B, N, F): features of all N tokens, those of padding too (`valid_tokens` tells which)."""
+        with self._autocast():
+            return self.encoder(batch.x_BCDHW.to(self.device))
+
+    def valid_tokens(self, batch: EncoderInput) -> Tensor:
+        """(B, N) bool: the token holds a voxel of the volume."""
+        return self.encoder.valid_tokens(batch.valid_B3.to(self.device))
+
+    def embed_batch(self, batch: EncoderInput) -> Tensor:
+        """(B, F) float32: for each scan the mean over its valid tokens, what eval's probes are given."""
+        with self._autocast():
+            return self.encoder.pool(self(batch), self.valid_tokens(batch))
+
+    def embed(self, scan: Scan, spacing: Sequence[float] | None = None) -> Tensor:
+        """(F,) float32 for one scan, given as to `preprocess`."""
+        return self.embed_batch(self.preprocess(scan, spacing))[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.encoder.parameters()).device
+
+    def train(self, mode: bool = True) -> "FrozenEncoder":
+        """Stays in eval mode, also as a part of a model that trains."""
+        return super().train(False)
+
+    def _autocast(self) -> Any:
+        return autocast_for(self.device.type, DTYPES[self.config.run.precision])
+
+    def _resampled(self, scan: Scan, spacing: Sequence[float] | None) -> Volume:
+        prep = self._known_prep()
+        if isinstance(scan, str | Path):
+            opened = scan_file.open_scan(scan, prep)
+            if spacing is not None:
+                opened = dataclasses.replace(opened, spacing=_given(spacing))
+            elif opened.spacing.assumed:
+                log.warning("%s: no voxel spacing in the file; stretched to %s", scan, prep.image_size)
+            return scan_file.stored_volume(opened, prep)
+        if isinstance(scan, Volume):
+            if spacing is not None:
+                raise UsageError(f"{scan.key}: spacing={spacing} for a Volume, which has its own; want one")
+            return _on_grid(scan, prep)
+        if spacing is None:
+            raise UsageError(f"array {scan.shape}: no spacing, want spacing=(dz, dy, dx) in mm")
+        return _on_grid(Volume(ARRAY_KEY, scan.view(), _given(spacing).spacing_mm), prep)
+
+    def _known_prep(self) -> PrepConfig:
+        if self.prep is not None:
+            return self.prep
+        grids = " and ".join(str(settings.get("target_spacing")) for settings in self._preparations)
+        raise UsageError(
+            f"checkpoint {self.digest[:12]}: the spacing of its training shards is "
+            f"{grids or 'not recorded'}, want one: load_encoder(..., target_spacing=(dz, dy, dx)) in mm"
+        )
+
+
+def load_encoder(
+    run_or_checkpoint: str | Path, target_spacing: Sequence[float] | None = None
+) -> FrozenEncoder:
+    """The encoder of a run folder's newest checkpoint, or of one of its .pt files, local or remote.
+
+    target_spacing: (dz, dy, dx) mm of the training shards, where the checkpoint does not record it: it was
+    written by octshard 0.1, or its shards were prepared in several ways.
+    """
+    trained = read_encoder(str(run_or_checkpoint))
+    if target_spacing is not None:
+        size = list(trained.config.model.image_size)
+        spacing_mm = list(_given(target_spacing).spacing_mm)
+        return FrozenEncoder(trained, PrepConfig(target_spacing=spacing_mm, image_size=size))
+    distinct = trained.preparations
+    return FrozenEncoder(trained, prep_config(distinct[0]) if len(distinct) == 1 else None)
+
+
+def _given(spacing: Sequence[float]) -> ResolvedSpacing:
+    values = [float(mm) for mm in spacing]
+    if len(values) != 3 or not all(0 < mm < float("inf") for mm in values):
+        raise UsageError(f"spacing {values} mm, want three numbers (dz, dy, dx) > 0")
+    return ResolvedSpacing(triple(values), "given", False, ())
+
+
+def _on_grid(volume: Volume, prep: PrepConfig) -> Volume:
+    """`volume` in the shape in which prep stores it.
+
+    An axis stays if it has the target spacing but for half a voxel of extent: a stored volume is not changed.
+    """
+    d, h, w = volume.voxels_DHW.shape
+    shape_out: Sequence[int] = scan_file.stored_shape((d, h, w), _given(volume.spacing_mm), prep)
+    if prep.fit != "resize":
+        axes = zip((d, h, w), volume.spacing_mm, prep.target_spacing, shape_out, strict=True)
+        shape_out = [n if abs(n * mm / target - n) <= HALF_VOXEL else out for n, mm, target, out in axes]
+    return resample_to_shape(volume, triple(shape_out))

@@ -1,0 +1,74 @@
+"""For those who read shards with plain `webdataset`: one line that makes arrays of them.
+
+    samples = webdataset.WebDataset(url, shardshuffle=False).decode(octshard.webdataset.decoder)
+
+Each sample then has `json` (a dict) and `vol.zst` (uint8 voxels (D, H, W)). When this module is imported, in
+worker processes too, WebDataset learns to read gs://, s3:// and memory:// through octshard's own storage,
+with its retries and without `gsutil`. A handler of a scheme that is not WebDataset's own default stays.
+"""
+
+import json
+import threading
+from typing import Any, BinaryIO
+
+from octshard.dataset import shard
+from octshard.errors import UsageError
+from octshard.extras import install_advice
+from octshard.storage import store
+
+try:
+    from webdataset.gopen import gopen_gsutil, gopen_schemes
+except ImportError as error:
+    raise UsageError(
+        f"octshard.webdataset: WebDataset is not here ({error}); {install_advice('webdataset')}"
+    ) from error
+
+SCHEMES = ("gs", "s3", "memory")
+
+
+class _LastJson(threading.local):
+    """The JSON of the sample that this thread is decoding: WebDataset shows one member at a time."""
+
+    meta: dict[str, Any] | None = None
+
+
+_last = _LastJson()
+
+
+def decoder(key: str, data: bytes) -> Any:
+    """A handler for `WebDataset.decode`: `.json` to a dict, `.vol.zst` to voxels (D, H, W); None for others.
+
+    The shape stands in the JSON, which comes first in a sample. UsageError for voxels without it, as where
+    `only=` or `select_files=` left it out; BadSample for voxels that are damaged.
+    """
+    if key == shard.META:
+        meta = json.loads(data)
+        _last.meta = meta if isinstance(meta, dict) and {"key", "shape", "dtype"} <= meta.keys() else None
+        return meta
+    if key != shard.VOXELS:
+        return None
+    meta, _last.meta = _last.meta, None
+    if meta is None:
+        raise UsageError(
+            "octshard.webdataset.decoder: vol.zst came without the json of its sample before it, want both "
+            "still undecoded: no only=, no select_files=, no earlier .decode()"
+        )
+    return shard.unpack_members(meta, data, f"sample {meta['key']}")
+
+
+def open_url(url: str, mode: str = "rb", bufsize: int = 8192, **options: Any) -> BinaryIO:
+    """Opens a remote shard for WebDataset, to read. Writing stays with WebDataset's own handler of gs://."""
+    if mode == "rb":
+        return store.open_read(url)
+    if url.startswith("gs://"):
+        return gopen_gsutil(url, mode, bufsize, **options)  # type: ignore[no-any-return]
+    raise UsageError(f"{url}: mode {mode!r}, want 'rb'; write with octshard.storage.store")
+
+
+def _register() -> None:
+    for scheme in SCHEMES:
+        if gopen_schemes.get(scheme) in (None, gopen_gsutil):
+            gopen_schemes[scheme] = open_url
+
+
+_register()

@@ -1,0 +1,234 @@
+"""The encoder of the front door gives what evaluation gives, whichever way a scan comes in."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+import octshard
+from octshard import frozen_encoder
+from octshard.cli.main import cli
+from octshard.config.load import save
+from octshard.config.prep import PrepConfig
+from octshard.config.train import TrainConfig
+from octshard.devices import select
+from octshard.errors import OctshardError, UsageError
+from octshard.eval import features
+from octshard.imaging.intensity import to_uint8
+from octshard.imaging.volume import SampleKey, Volume, resampled_shape
+from octshard.models import checkpoint
+from octshard.models.encoder import random_encoder, read_encoder
+from octshard.prep.dicom import writer
+from octshard.rng import rng_for
+from octshard.stream import loader
+from octshard.stream.batch import BatchTransform, RankSlice
+from octshard.stream.index import load_index
+from tests.support.made_release import scan, sound, unpacked
+from tests.support.tiny_run import SETTINGS, SHAPE, config_for, write_dataset
+
+KEY = SampleKey("", "", "", "", "x")
+TARGET = {"target_spacing": [0.05, 0.02, 0.02], "image_size": [8, 32, 16], "fit": "crop_pad"}
+ANISOTROPIC = {**TARGET, "target_spacing": [0.08, 0.02, 0.025]}  # of a scan of 0.04 x 0.01 x 0.02 mm
+
+
+def write_checkpoint(out: Path, cfg: TrainConfig, *preparations: dict[str, Any]) -> str:
+    weights = random_encoder(cfg, 5).state_dict()
+    model = {checkpoint.TARGET_ENCODER + name: tensor for name, tensor in weights.items()}
+    payload = {
+        "format": checkpoint.FORMAT,
+        "config": save(cfg),
+        "step": 1,
+        "samples_seen": 4,
+        "model": model,
+        "preparations": list(preparations),
+    }
+    checkpoint.write(str(out), payload, None, milestone=False)
+    return str(out)
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> frozen_encoder.FrozenEncoder:
+    return octshard.load_encoder(write_checkpoint(tmp_path / "run", config_for("none", "none"), ANISOTROPIC))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_stored_volume_has_the_features_that_evaluation_has(tmp_path: Path, precision: str) -> None:
+    folder = write_dataset(tmp_path / "shards", {"test": 5})
+    cfg = config_for(folder, tmp_path / "run", f"run.precision={precision}")
+    run = write_checkpoint(tmp_path / "run", cfg, TARGET)
+    backend = select.open_backend(cfg.run)
+    source = features.encoder_source("x", read_encoder(run).encoder, "x", backend)
+    way = BatchTransform(backend.pin, backend.empty)
+    expected = {}
+    for batch in loader.eval_batches(load_index(cfg, "test", 0), cfg, RankSlice(2, 0, 1), 0, way):
+        values_BF = source.values_of(batch)
+        expected.update(zip(batch.keys, values_BF, strict=True))
+
+    encoder = octshard.load_encoder(run)
+    dataset = octshard.ShardDataset(folder)
+    assert len(dataset) == len(expected) == 5
+    for item in dataset:
+        found = encoder.embed(item["image"][0].numpy(), item["spacing"])
+        assert found.dtype == torch.float32
+        tolerance = 1e-5 if precision == "fp32" else 2e-2  # bf16 depends on the size of the batch
+        np.testing.assert_allclose(found.numpy(), expected[item["meta"]["key"]], atol=tolerance)
+
+
+def test_a_path_an_array_and_a_volume_of_one_scan_are_the_same(
+    encoder: frozen_encoder.FrozenEncoder, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.dcm"
+    path.write_bytes(writer.write(scan()))
+    volume = octshard.open_volume(path)
+    by_path, by_volume = encoder.preprocess(path), encoder.preprocess(volume)
+    by_array = encoder.preprocess(scan().voxels_DHW, spacing=(0.04, 0.01, 0.02))
+    for batch in (by_volume, by_array, encoder.preprocess(str(path))):
+        assert torch.equal(batch.x_BCDHW, by_path.x_BCDHW)
+        assert torch.equal(batch.valid_B3, by_path.valid_B3)
+    # 6 x 20 x 24 voxels of 0.04 x 0.01 x 0.02 mm at 0.08 x 0.02 x 0.025: 3 x 10 x 19, of which W takes 16
+    assert by_path.x_BCDHW.shape == (1, 1, 8, 32, 16)
+    assert by_path.valid_B3.tolist() == [[3, 10, 16]]
+    assert torch.equal(encoder.embed(path), encoder.embed_batch(by_array)[0])
+
+
+def test_values_are_normalised_by_the_whole_volume_and_padding_is_zero(
+    encoder: frozen_encoder.FrozenEncoder,
+) -> None:
+    voxels = rng_for("voxels").integers(0, 256, (10, 20, 21), dtype=np.uint8)
+    x = encoder.preprocess(voxels, ANISOTROPIC["target_spacing"]).x_BCDHW[0, 0].numpy()
+    expected = (voxels[1:9, :, 2:18].astype(np.float64) - voxels.mean()) / voxels.std()
+    np.testing.assert_allclose(x[:, :20], expected, atol=1e-5)
+    assert not x[:, 20:].any()
+    assert voxels.flags.writeable  # the caller's array is left alone
+
+
+def test_wider_voxels_are_mapped_by_the_recorded_rule(encoder: frozen_encoder.FrozenEncoder) -> None:
+    spacing = (0.08, 0.02, 0.025)
+    wide = rng_for("wide").integers(100, 4000, (4, 20, 16), dtype=np.uint16)
+    mapped, _ = to_uint8(Volume(KEY, wide.copy(), spacing))
+    assert torch.equal(
+        encoder.preprocess(wide, spacing).x_BCDHW, encoder.preprocess(mapped.voxels_DHW, spacing).x_BCDHW
+    )
+
+
+def test_tokens_and_the_mean_over_valid_ones(encoder: frozen_encoder.FrozenEncoder) -> None:
+    spacing = ANISOTROPIC["target_spacing"]
+    scans = [rng_for("scan", i).integers(0, 256, (3 + i, 9, 16), dtype=np.uint8) for i in range(3)]
+    batch = encoder.collate([encoder.preprocess(voxels, spacing) for voxels in scans])
+    tokens = encoder(batch)
+    assert tokens.shape == (3, 4 * 4 * 2, 24)  # 8 x 32 x 16 voxels in patches of 2 x 8 x 8
+    for i, voxels in enumerate(scans):
+        grid = tokens[i].reshape(4, 4, 2, 24)[: -(-(3 + i) // 2), :2]  # 9 rows reach into the second patch
+        expected = grid.reshape(-1, 24).mean(0)
+        torch.testing.assert_close(encoder.embed_batch(batch)[i], expected)
+        torch.testing.assert_close(encoder.embed(voxels, spacing), expected)
+
+
+def test_it_is_frozen_also_within_a_model_that_trains(encoder: frozen_encoder.FrozenEncoder) -> None:
+    model = torch.nn.Sequential(encoder).train()
+    assert model.training
+    assert not any(module.training for module in encoder.modules())
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+    assert encoder.embed(np.zeros((3, 9, 16), np.uint8), (0.08, 0.02, 0.025)).grad_fn is None
+
+
+def test_it_knows_where_it_comes_from(tmp_path: Path) -> None:
+    cfg = config_for("none", "none")
+    run = write_checkpoint(tmp_path / "run", cfg, TARGET)
+    file = Path(run) / "checkpoints" / "step-00000001.pt"
+    for place in (run, Path(run), str(file), file):
+        encoder = octshard.load_encoder(place)
+        assert encoder.config.model == cfg.model
+        assert encoder.digest == checkpoint.records(run)[0].sha256
+        assert encoder.prep == dataclasses.replace(PrepConfig(), **TARGET)
+
+
+@pytest.mark.parametrize("preparations", [(), (TARGET, ANISOTROPIC)])
+def test_without_one_known_spacing_it_asks_for_it(
+    tmp_path: Path, preparations: tuple[dict[str, Any], ...]
+) -> None:
+    run = write_checkpoint(tmp_path / "run", config_for("none", "none"), *preparations)
+    voxels = np.zeros(SHAPE, np.uint8)
+    expected = "not recorded" if not preparations else r"\[0.05, 0.02, 0.02\] and \[0.08, 0.02, 0.025\]"
+    with pytest.raises(UsageError, match=rf"training shards is {expected}, want one: load_encoder"):
+        octshard.load_encoder(run).preprocess(voxels, (0.05, 0.02, 0.02))
+    encoder = octshard.load_encoder(run, target_spacing=(0.1, 0.04, 0.04))
+    assert encoder.preprocess(voxels, (0.05, 0.02, 0.02)).valid_B3.tolist() == [[3, 10, 12]]
+    with pytest.raises(UsageError, match=r"spacing \[0.1, 0.0, 0.04\] mm, want three numbers"):
+        octshard.load_encoder(run, target_spacing=(0.1, 0, 0.04))
+
+
+def test_shards_that_were_stretched_have_scans_stretched(tmp_path: Path) -> None:
+    stretched = {**TARGET, "fit": "resize", "image_size": [4, 16, 8]}
+    encoder = octshard.load_encoder(write_checkpoint(tmp_path, config_for("none", "none"), stretched))
+    batch = encoder.preprocess(np.zeros(SHAPE, np.uint8), (0.05, 0.02, 0.02))
+    assert batch.valid_B3.tolist() == [[4, 16, 8]]
+
+
+def test_a_file_without_spacing_is_stretched_with_a_warning_or_given_one(
+    encoder: frozen_encoder.FrozenEncoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = dataclasses.replace(scan(), measures="none", pixel_spacing_mm=None, slice_thickness_mm=None)
+    path = tmp_path / "a.dcm"
+    path.write_bytes(writer.write(made))
+    assert encoder.preprocess(path).valid_B3.tolist() == [[8, 32, 16]]
+    assert "a.dcm: no voxel spacing in the file; stretched to [8, 32, 16]" in caplog.text
+    caplog.clear()
+    assert encoder.preprocess(path, (0.04, 0.01, 0.02)).valid_B3.tolist() == [[3, 10, 16]]
+    assert not caplog.text
+
+
+def test_what_cannot_be_a_scan_is_one_line(encoder: frozen_encoder.FrozenEncoder, tmp_path: Path) -> None:
+    voxels = np.zeros(SHAPE, np.uint8)
+    with pytest.raises(UsageError, match=r"array \(6, 20, 24\): no spacing, want spacing=\(dz, dy, dx\)"):
+        encoder.preprocess(voxels)
+    with pytest.raises(UsageError, match="for a Volume, which has its own"):
+        encoder.preprocess(Volume(KEY, voxels, (1.0, 1.0, 1.0)), (1, 1, 1))
+    with pytest.raises(OctshardError, match=r"float64\(6, 20, 24\), want uint8 or uint16"):
+        encoder.preprocess(voxels.astype(float), (1, 1, 1))
+    with pytest.raises(UsageError, match=r"spacing \[1.0, 1.0\] mm, want three numbers"):
+        encoder.preprocess(voxels, (1, 1))
+    with pytest.raises(OctshardError, match=r"nothing.dcm: no such file"):
+        encoder.preprocess(tmp_path / "nothing.dcm")
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 40)] * 3),
+    spacing=st.tuples(*[st.sampled_from([0.0125, 0.025, 0.05, 0.0351, 0.1, 0.2])] * 3),
+)
+def test_a_stored_volume_is_not_resampled_again(
+    shape: tuple[int, int, int], spacing: tuple[float, float, float]
+) -> None:
+    """Its spacing is extent / n, rounded to float32 by ShardDataset: n must come out again, at halves too."""
+    prep = PrepConfig(target_spacing=[0.05, 0.05, 0.05])
+    stored = resampled_shape(shape, spacing, (0.05, 0.05, 0.05))
+    spacing_out = [n * mm / m for n, mm, m in zip(shape, spacing, stored, strict=True)]
+    for values in (spacing_out, torch.tensor(spacing_out).tolist()):
+        d, h, w = values
+        volume = Volume(KEY, np.zeros(stored, np.uint8), (d, h, w))
+        assert frozen_encoder._on_grid(volume, prep) is volume
+
+
+def test_a_run_records_how_its_shards_were_prepared(tmp_path: Path) -> None:
+    """From a release by the commands, so that `load_encoder(run)` alone is enough."""
+    root = unpacked(
+        tmp_path / "release", [sound(i, str(i)) for i in range(1, 6)], dict.fromkeys("12345", "train")
+    )
+    config, empty = tmp_path / "prep.yaml", tmp_path / "train.yaml"
+    empty.write_text("{}\n")
+    config.write_text("target_spacing: [0.05, 0.02, 0.02]\nimage_size: [8, 32, 16]\nworkers: 1\n")
+    shards = str(tmp_path / "shards")
+    prep = ["prep", "shard", str(root), shards, "--device", "all", "--config", str(config)]
+    values = [*SETTINGS, f"data.shards=[{shards}/topcon_triton]", f"run.out={tmp_path / 'run'}"]
+    for command in (prep, ["train", "--config", str(empty), *values, "run.samples_budget=4"]):
+        assert CliRunner().invoke(cli, command, catch_exceptions=False).exit_code == 0
+    encoder = octshard.load_encoder(tmp_path / "run")
+    assert encoder.prep == PrepConfig(target_spacing=[0.05, 0.02, 0.02], image_size=[8, 32, 16])
+    (source, *_) = (row.source for row in octshard.ShardDataset(shards).rows)
+    assert encoder.embed(root / source).shape == (24,)
