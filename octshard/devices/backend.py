@@ -1,9 +1,9 @@
 """Where the arithmetic happens: cpu, cuda (one process per GPU, torchrun) or xla (one process per host,
 SPMD).
 
-The only torch_xla import. What differs between backends stands here and nowhere else; the loop is the same.
-A fourth backend (torch_tpu, the successor of torch_xla) is one more class with these methods and a line in
-`_KINDS`.
+What differs between backends stands in this folder and nowhere else; the loop is the same. The only torch_xla
+import is in `xla`. A fourth backend (torch_tpu, the successor of torch_xla) is one more class with these
+methods and a line in `select`.
 """
 
 import contextlib

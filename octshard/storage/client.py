@@ -1,7 +1,8 @@
-"""What a remote store is asked: one client per scheme. The only cloud import.
+"""The requests that every remote store answers: one client per scheme. No cloud library is imported here:
+gcsfs enters in `gcs`, s3fs in `s3`, and fsspec for the other schemes in `remote`.
 
-A client asks, once, or fails with whatever its library raises; to try again, and to say what went wrong, is
-`store`'s business. A version is an opaque text that changes whenever the object is replaced.
+A client sends each request once and raises whatever its library raises. Retries and error texts are in
+`remote`. A version is an opaque text that changes whenever the object is replaced.
 """
 
 import logging
@@ -10,16 +11,16 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from octshard.storage.errors import IncompleteRead, one_line
 
-Again = Callable[[Callable[[], Any]], Any]  # does one request of several, with retries
+Retry = Callable[[Callable[[], Any]], Any]  # does one request of several, with retries
 
-PART = 2**25  # a larger object goes up in parts of so many bytes, each tried again by itself
+PART = 2**25  # bytes of each part of a larger object, which is retried alone
 CONNECT_S = 20.0
 STALL_S = 60.0  # a reply that brings no byte for so long is given up
 BYTES = "application/octet-stream"
 
 
 class Blob(NamedTuple):
-    """Bytes of an object, and of which object: how many it has in all, and its version ('' if not told)."""
+    """Bytes of an object, with the size of the whole object and its version ('' if the store gives none)."""
 
     data: bytes
     size: int
@@ -27,7 +28,7 @@ class Blob(NamedTuple):
 
 
 class Client(Protocol):
-    """One remote store; `fs` is its fsspec filesystem, for what all of them do alike."""
+    """One remote store; `fs` is its fsspec filesystem, for requests that are the same in all of them."""
 
     fs: Any
 
@@ -37,17 +38,20 @@ class Client(Protocol):
     def get(self, url: str, start: int, stop: int | None, version: str) -> Blob:
         """Bytes [start, stop), fewer only where the object ends; only of that version, if one is named."""
 
-    def put(self, url: str, data: bytes, over: str | None) -> str:
-        """Puts an object, over anything (None), over nothing ('') or over that version; its new version."""
+    def put(self, url: str, data: bytes, if_version: str | None) -> str:
+        """Puts an object and returns its new version.
 
-    def upload(self, url: str, file: BinaryIO, size: int, again: Again) -> None:
-        """Puts a large object in parts; it appears with the last, and a failed upload is taken back."""
+        if_version: None replaces any object, '' only creates, else only that version is replaced.
+        """
+
+    def upload(self, url: str, file: BinaryIO, size: int, retry: Retry) -> None:
+        """Puts a large object in parts; it appears with the last part, and a failed upload is aborted."""
 
     def bucket(self, url: str) -> None:
         """FileNotFoundError if there is no such bucket."""
 
     def account(self) -> str:
-        """As whom the store is asked, said without asking anybody."""
+        """The account that requests are made with, for error lines; sends no request."""
 
 
 def split_url(url: str) -> tuple[str, str]:
@@ -61,20 +65,21 @@ def range_header(start: int, stop: int | None) -> dict[str, str]:
 
 
 def object_size(content_range: str | None, otherwise: int) -> int:
-    """How many bytes the object has: `bytes 0-4/10` says 10."""
+    """Bytes of the whole object, from a Content-Range header: 10 for `bytes 0-4/10`."""
     return int(content_range.rsplit("/", 1)[1]) if content_range else otherwise
 
 
-def check_size(piece: Blob, start: int, stop: int | None) -> Blob:
-    wanted = max(0, min(piece.size, piece.size if stop is None else stop) - start)
-    if len(piece.data) != wanted:
-        raise IncompleteRead(f"{wanted} bytes from {start} on were promised, {len(piece.data)} came")
-    return piece
+def check_size(blob: Blob, start: int, stop: int | None) -> Blob:
+    """`blob` if it holds all bytes of [start, stop) that the object has, else IncompleteRead."""
+    expected = max(0, min(blob.size, blob.size if stop is None else stop) - start)
+    if len(blob.data) != expected:
+        raise IncompleteRead(f"{expected} bytes from {start} on were promised, {len(blob.data)} came")
+    return blob
 
 
-def try_to(act: Callable[[], Any]) -> None:
-    """Tidies up after a failure, without hiding it behind another."""
+def best_effort(operation: Callable[[], Any]) -> None:
+    """Runs a clean-up after a failure; an error of its own is logged and does not hide the first."""
     try:
-        act()
-    except Exception as error:  # cloud clients raise kinds of their own
+        operation()
+    except Exception as error:  # each cloud library raises classes of its own
         logging.getLogger(__name__).debug("an unfinished upload stays: %s", one_line(error))

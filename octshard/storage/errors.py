@@ -1,7 +1,7 @@
-"""What a failed request to a store means, whatever library it came from: worth another try, or what else.
+"""What a failed request to a store means, whatever library raised it, and whether to retry.
 
-gcsfs, aiohttp, requests, google-auth, s3fs and botocore each raise kinds of their own; here they are sorted,
-by status first and by name where there is none, so that none of them need be imported.
+gcsfs, aiohttp, requests, google-auth, s3fs and botocore each raise classes of their own. They are sorted here
+by HTTP status, or by class name where there is no status, so that none of them is imported.
 """
 
 from typing import Literal
@@ -10,8 +10,8 @@ from octshard.errors import OctshardError
 
 Kind = Literal["not_found", "failed_precondition", "out_of_range", "permission_denied", "transient", "other"]
 
-TRANSIENT = (408, 409, 429)  # and 5xx; 409 is how S3 answers two writers of one object
-NAMES = (
+TRANSIENT_STATUS = (408, 409, 429)  # and 5xx; 409 is how S3 answers two writers of one object
+TRANSIENT_NAMES = (
     "Timeout",
     "Connect",
     "Transport",
@@ -23,21 +23,22 @@ NAMES = (
 
 
 class StoreError(OctshardError):
-    """A store did not do what was asked, after bounded retries."""
+    """A request to a store failed, after bounded retries."""
 
 
 class OutOfRange(StoreError):
-    """Bytes were asked for that the object does not have."""
+    """The range lies outside the object."""
 
 
 class IncompleteRead(ConnectionError):
-    """Fewer bytes came, or were taken, than were promised."""
+    """Fewer bytes were received, or stored, than announced."""
 
 
 def classify(error: BaseException) -> Kind:
-    """What the failure means, in the words of gRPC; `other`: anything else.
+    """The kind of a failure, in the words of gRPC status codes; `other`: anything else.
 
-    s3fs and google-auth wrap what knows better: where an error says nothing by itself, its cause is asked.
+    s3fs and google-auth wrap the original error: an error without a status or a known name is classified
+    by its cause.
     """
     status = _status(error)
     cause = error.__cause__
@@ -51,12 +52,12 @@ def classify(error: BaseException) -> Kind:
     if status == 416:
         return "out_of_range"
     if status is not None:
-        return "transient" if status in TRANSIENT or status >= 500 else "other"
+        return "transient" if status in TRANSIENT_STATUS or status >= 500 else "other"
     names = [base.__name__ for base in type(error).__mro__]
     if any("Certificate" in name for name in names):
         return "other"
-    known = any(word in name for name in names for word in NAMES)
-    if known or isinstance(error, ConnectionError | TimeoutError):
+    is_transient = any(word in name for name in names for word in TRANSIENT_NAMES)
+    if is_transient or isinstance(error, ConnectionError | TimeoutError):
         return "transient"
     return classify(cause) if cause is not None else "other"
 
@@ -67,7 +68,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """True for the refusals without a status: s3fs's, botocore's, and gcsfs's 403, told by its first word."""
+    """True for denied requests without a status: s3fs's, botocore's, and gcsfs's 403 (by its first word)."""
     forbidden = type(error) is OSError and str(error).startswith("Forbidden")
     return forbidden or isinstance(error, PermissionError) or "Credentials" in type(error).__name__
 
@@ -76,7 +77,7 @@ def _status(error: BaseException) -> int | None:
     """The HTTP status of a cloud client's exception: gcsfs `code`, aiohttp `status`, botocore `response`."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
-        found = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     else:
-        found = getattr(error, "code", None) or getattr(error, "status", None)
-    return int(str(found)) if str(found).isdigit() else None
+        status = getattr(error, "code", None) or getattr(error, "status", None)
+    return int(str(status)) if str(status).isdigit() else None

@@ -10,14 +10,14 @@ from urllib.parse import quote
 from octshard.storage import client
 from octshard.storage.client import (
     BYTES,
-    Again,
     Blob,
     Client,
+    Retry,
+    best_effort,
     check_size,
     object_size,
     range_header,
     split_url,
-    try_to,
 )
 from octshard.storage.errors import IncompleteRead
 
@@ -30,8 +30,8 @@ class Gcs(Client):
 
     def head(self, url: str) -> Blob:
         bucket, key = split_url(url)
-        found = self.fs.call("GET", "b/{}/o/{}", bucket, key, json_out=True)
-        return Blob(b"", int(found["size"]), str(found["generation"]))
+        metadata = self.fs.call("GET", "b/{}/o/{}", bucket, key, json_out=True)
+        return Blob(b"", int(metadata["size"]), str(metadata["generation"]))
 
     def get(self, url: str, start: int, stop: int | None, version: str) -> Blob:
         link = self.fs.url("/".join(split_url(url)), generation=version or None)
@@ -39,39 +39,42 @@ class Gcs(Client):
         size = object_size(headers.get("Content-Range"), len(data))
         return check_size(Blob(data, size, headers.get("X-Goog-Generation", "")), start, stop)
 
-    def put(self, url: str, data: bytes, over: str | None) -> str:
+    def put(self, url: str, data: bytes, if_version: str | None) -> str:
         bucket, key = split_url(url)
-        edge = f"octshard-{uuid.uuid4().hex}"
-        meta = f"--{edge}\r\nContent-Type: application/json\r\n\r\n{{}}\r\n--{edge}\r\nContent-Type: {BYTES}"
-        body = b"".join([meta.encode(), b"\r\n\r\n", data, f"\r\n--{edge}--".encode()])
-        made = self.fs.call(
+        boundary = f"octshard-{uuid.uuid4().hex}"
+        preamble = (
+            f"--{boundary}\r\nContent-Type: application/json\r\n\r\n{{}}\r\n"
+            f"--{boundary}\r\nContent-Type: {BYTES}\r\n\r\n"
+        )
+        body = b"".join([preamble.encode(), data, f"\r\n--{boundary}--".encode()])
+        metadata = self.fs.call(
             "POST",
             self._uploads(bucket),
             uploadType="multipart",
             name=key,
-            ifGenerationMatch=None if over is None else over or "0",
-            headers={"Content-Type": f"multipart/related; boundary={edge}"},
+            ifGenerationMatch=None if if_version is None else if_version or "0",
+            headers={"Content-Type": f"multipart/related; boundary={boundary}"},
             data=io.BytesIO(body),
             json_out=True,
         )
-        if int(made["size"]) != len(data):
-            raise IncompleteRead(f"{len(data)} bytes were sent, {made['size']} stand there")
-        return str(made["generation"])
+        if int(metadata["size"]) != len(data):
+            raise IncompleteRead(f"{len(data)} bytes were sent, {metadata['size']} stand there")
+        return str(metadata["generation"])
 
-    def upload(self, url: str, file: BinaryIO, size: int, again: Again) -> None:
+    def upload(self, url: str, file: BinaryIO, size: int, retry: Retry) -> None:
         bucket, key = split_url(url)
-        session = str(again(lambda: self._begin(bucket, key, size)))
+        session = str(retry(lambda: self._start_upload(bucket, key, size)))
         start = 0
         try:
             while start < size:
                 file.seek(start)
                 data = file.read(client.PART)
-                start = again(partial(self._part, session, data, start, size))
+                start = retry(partial(self._put_part, session, data, start, size))
         except BaseException:
-            try_to(lambda: self.fs.call("DELETE", session))  # it would end by itself in a week
+            best_effort(lambda: self.fs.call("DELETE", session))  # it would expire in a week
             raise
 
-    def _begin(self, bucket: str, key: str, size: int) -> str:
+    def _start_upload(self, bucket: str, key: str, size: int) -> str:
         headers, _ = self.fs.call(
             "POST",
             self._uploads(bucket),
@@ -82,16 +85,16 @@ class Gcs(Client):
         )
         return str(headers["Location"])
 
-    def _part(self, session: str, data: bytes, start: int, size: int) -> int:
-        """How many bytes stand there now; sending some of them twice does no harm."""
+    def _put_part(self, session: str, data: bytes, start: int, size: int) -> int:
+        """Sends one part and returns how many bytes are stored now; repeated bytes do no harm."""
         span = f"bytes {start}-{start + len(data) - 1}/{size}"
         headers, reply = self.fs.call("PUT", session, headers={"Content-Range": span}, data=io.BytesIO(data))
-        if reply:  # the finished object is described; until then there is nothing to say
+        if reply:  # only the last part is answered with the finished object
             return size
-        held = int(headers.get("Range", "0--1").split("-", 1)[1]) + 1
-        if held <= start:
-            raise IncompleteRead(f"bytes from {start} on were sent, {held} stand there")
-        return held
+        stored = int(headers.get("Range", "0--1").split("-", 1)[1]) + 1
+        if stored <= start:
+            raise IncompleteRead(f"bytes from {start} on were sent, {stored} stand there")
+        return stored
 
     def _uploads(self, bucket: str) -> str:
         root = str(self.fs.base).removesuffix("/storage/v1/")
@@ -101,24 +104,27 @@ class Gcs(Client):
         self.fs.call("GET", "b/{}/o", split_url(url)[0], maxResults=1, json_out=True)
 
     def account(self) -> str:
-        known = self.fs.credentials.credentials
-        if known is None:
+        credentials = self.fs.credentials.credentials
+        if credentials is None:
             return "anonymous (no credentials found)"
-        names = (getattr(known, name, None) for name in ("service_account_email", "signer_email", "account"))
+        names = (
+            getattr(credentials, name, None) for name in ("service_account_email", "signer_email", "account")
+        )
         return next((str(name) for name in names if name), "the owner of the credentials found")
 
 
 def gcs_filesystem(endpoint: str) -> Any:
+    """The gcsfs filesystem, with timeouts and without retries; `endpoint`: an emulator's URL, or empty."""
     import aiohttp
-    from gcsfs.core import GCSFileSystem  # the plain one: another asks each bucket for its layout, by gRPC
+    from gcsfs.core import GCSFileSystem  # the other class asks each bucket for its layout, by gRPC
 
     options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
     if endpoint:
         options |= {"token": "anon", "endpoint_url": endpoint}
-    # left alone, gcsfs waits for a stalled reply for ever
-    patience = aiohttp.ClientTimeout(total=None, sock_connect=client.CONNECT_S, sock_read=client.STALL_S)
-    made = GCSFileSystem(requests_timeout=patience, **options)
-    # its own six tries within each of ours would make 36, up to half a minute apart
-    if once := getattr(type(made)._request, "__wrapped__", None):
-        made._request = MethodType(once, made)
-    return made
+    # by default gcsfs waits for a stalled reply for ever
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=client.CONNECT_S, sock_read=client.STALL_S)
+    filesystem = GCSFileSystem(requests_timeout=timeout, **options)
+    # gcsfs retries six times by itself: within our six attempts that would make 36
+    if unretried := getattr(type(filesystem)._request, "__wrapped__", None):
+        filesystem._request = MethodType(unretried, filesystem)
+    return filesystem

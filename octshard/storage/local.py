@@ -1,6 +1,6 @@
-"""Bytes on a local disk: whole files or none, and one line when the disk says no.
+"""Bytes on a local disk: whole files or none, and errors of one line.
 
-The local half of `store`. A killed writer leaves at most a file whose name ends in LEFTOVER.
+The local half of `store`. A killed writer leaves at most a file whose name ends in PARTIAL_SUFFIX.
 """
 
 import contextlib
@@ -17,9 +17,9 @@ from typing import BinaryIO
 from octshard.storage.errors import StoreError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-NOWHERE = (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)  # no file can stand at such a path
+IMPOSSIBLE_PATH = (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)  # no file can have such a path
 PARTIAL_SUFFIX = ".partial"  # ends the name of a file that is being written
-OURS = re.compile(r"\..+\.\d+\.[0-9a-f]+" + re.escape(PARTIAL_SUFFIX))  # as `atomic_write` names it
+PARTIAL_NAME = re.compile(r"\..+\.\d+\.[0-9a-f]+" + re.escape(PARTIAL_SUFFIX))  # as `atomic_write` names it
 
 
 def local_path(url: str) -> Path:
@@ -28,29 +28,26 @@ def local_path(url: str) -> Path:
 
 
 @contextlib.contextmanager
-def atomic_write(url: str, *, new: bool) -> Iterator[BinaryIO]:
-    """A file that appears whole; FileExistsError if it must be `new` and one stands there."""
+def atomic_write(url: str) -> Iterator[BinaryIO]:
+    """A binary file that replaces the one at `url` when the block ends without error."""
     target = local_path(url)
     partial = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}{PARTIAL_SUFFIX}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        opened = open(partial, "wb")  # noqa: SIM115 (closed below, whatever the block does)
+        file = open(partial, "wb")  # noqa: SIM115 (closed below, whatever the block does)
     except OSError as error:
         raise StoreError(_os_line(url, error)) from error
     try:
-        with opened:
-            yield opened
+        with file:
+            yield file
             with one_line_errors(url):
-                opened.flush()
-                os.fsync(opened.fileno())
+                file.flush()
+                os.fsync(file.fileno())
         with one_line_errors(url):
-            if new:
-                os.link(partial, target)  # unlike a rename, it refuses
-            else:
-                os.replace(partial, target)
+            os.replace(partial, target)
             _sync_folder(target.parent)
     except OSError as error:
-        # the block's own errors are the caller's, but for a disk that filled up under it
+        # errors of the block pass unchanged, except a full disk
         if error.errno in FULL:
             raise StoreError(_os_line(url, error)) from error
         raise
@@ -59,43 +56,45 @@ def atomic_write(url: str, *, new: bool) -> Iterator[BinaryIO]:
 
 
 def free_bytes(path: Path) -> int:
-    """Free space where a file or folder is or would be."""
-    there = path.absolute()
+    """Free bytes on the disk of a file or folder that exists or will be made."""
+    full_path = path.absolute()
     with one_line_errors(str(path)):
-        return shutil.disk_usage(next(at for at in (there, *there.parents) if at.exists())).free
+        return shutil.disk_usage(
+            next(folder for folder in (full_path, *full_path.parents) if folder.exists())
+        ).free
 
 
 def file_size(url: str) -> int:
-    """Bytes of a file; FileNotFoundError if none is there, or something else, such as a folder or a pipe."""
+    """Bytes of a file; FileNotFoundError if there is none, or if it is a folder, a pipe or the like."""
     with one_line_errors(url):
-        found = local_path(url).stat()
-        if not stat.S_ISREG(found.st_mode):
+        status = local_path(url).stat()
+        if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(errno.ENOENT, "no file", url)
-    return found.st_size
+    return status.st_size
 
 
 def is_partial(name: str) -> bool:
-    """True of the name of a half-written file of ours."""
-    return bool(OURS.fullmatch(name))
+    """True for the name of a half-written file of `atomic_write`."""
+    return bool(PARTIAL_NAME.fullmatch(name))
 
 
 def remove_partials(folder: Path) -> int:
-    """Removes what killed writers left half-written, and nothing of anybody else's."""
-    leftovers = [path for path in folder.iterdir() if is_partial(path.name)]
-    for path in leftovers:
+    """Removes half-written files that killed writers left, and no other file; returns how many."""
+    partials = [path for path in folder.iterdir() if is_partial(path.name)]
+    for path in partials:
         path.unlink(missing_ok=True)
-    return len(leftovers)
+    return len(partials)
 
 
 @contextlib.contextmanager
 def one_line_errors(url: str) -> Iterator[None]:
-    """Turns an OSError into one line; FileNotFoundError and FileExistsError pass: callers decide by them."""
+    """Turns an OSError into a StoreError of one line; FileNotFoundError passes unchanged."""
     try:
         yield
-    except (FileNotFoundError, FileExistsError):
+    except FileNotFoundError:
         raise
     except OSError as error:
-        if error.errno in NOWHERE:
+        if error.errno in IMPOSSIBLE_PATH:
             raise FileNotFoundError(errno.ENOENT, error.strerror, url) from error
         raise StoreError(_os_line(url, error)) from error
 

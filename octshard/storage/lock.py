@@ -1,7 +1,7 @@
-"""One writer per target, on every store; a run that died holds nothing.
+"""One writer per target, on every store; a run that died holds no lock.
 
-Local: flock, which ends with the process. Remote: an object with a heartbeat, taken over when it is stale;
-every write of it replaces the very version that was read, so that of two takers one loses.
+Local: flock, which ends with the process. Remote: a lease, an object with a heartbeat that another run takes
+over when it is stale. Every write replaces only the version that was read, so that of two runs one loses.
 """
 
 import contextlib
@@ -44,39 +44,40 @@ def _local_lock(url: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise _held(url, file.read()) from None
+            raise _held_error(url, file.read()) from None
         with local.one_line_errors(url):
             file.truncate(0)
-            file.write(json.dumps(_owner()))
+            file.write(json.dumps(_new_lease()))
             file.flush()
         yield
 
 
 @contextlib.contextmanager
 def _remote_lock(url: str) -> Iterator[None]:
-    mine = _owner()
-    version = _take_lease(url, mine)
+    lease = _new_lease()
+    version = _take_lease(url, lease)
     stop, lost = threading.Event(), threading.Event()
 
-    def beat() -> None:
-        """Keeps the lease fresh; a lease that cannot be kept is lost, and the block must not end well."""
-        at: str | None = version
-        while at is not None and not stop.wait(HEARTBEAT_S):
+    def heartbeat() -> None:
+        """Renews the lease; if that fails the lease is lost, and the block ends with an error."""
+        current: str | None = version
+        while current is not None and not stop.wait(HEARTBEAT_S):
             try:
-                at = store.put_if_version(url, json.dumps({**mine, "time": time.time()}).encode(), at)
+                renewed = json.dumps({**lease, "time": time.time()}).encode()
+                current = store.put_if_version(url, renewed, current)
             except StoreError:
-                at = None
-        if at is None:
+                current = None
+        if current is None:
             lost.set()
 
-    thread = threading.Thread(target=beat, name=f"lease of {url}", daemon=True)
+    thread = threading.Thread(target=heartbeat, name=f"lease of {url}", daemon=True)
     thread.start()
     try:
         yield
     finally:
         stop.set()
         thread.join()
-        if _lease(url)[0].get("token") == mine["token"]:
+        if _read_lease(url)[0].get("token") == lease["token"]:
             store.remove(url)
     if lost.is_set():
         raise StoreError(
@@ -84,48 +85,48 @@ def _remote_lock(url: str) -> Iterator[None]:
         )
 
 
-def _take_lease(url: str, mine: dict[str, Any]) -> str:
-    """Puts our lease where there is none, or over the dead one that was read; the lease's version."""
-    found, version = _lease(url)
-    if found and not _is_dead(found):
-        raise _held(url, json.dumps(found))
-    store.put_if_version(url, json.dumps(mine).encode(), version)
-    now, version = _lease(url)  # also where an emulator took no notice of the condition
-    if now.get("token") != mine["token"]:
-        raise _held(url, json.dumps(now))
+def _take_lease(url: str, lease: dict[str, Any]) -> str:
+    """Puts our lease where there is none or a dead one; its version, or OctshardError if a run holds one."""
+    holder, version = _read_lease(url)
+    if holder and not _is_dead(holder):
+        raise _held_error(url, json.dumps(holder))
+    store.put_if_version(url, json.dumps(lease).encode(), version)
+    stored, version = _read_lease(url)  # an emulator may ignore the condition
+    if stored.get("token") != lease["token"]:
+        raise _held_error(url, json.dumps(stored))
     return version
 
 
-def _lease(url: str) -> tuple[dict[str, Any], str]:
-    """Who holds a remote lock, and the version that says so; ({}, '') if nobody does.
+def _read_lease(url: str) -> tuple[dict[str, Any], str]:
+    """The lease of a remote lock and the object's version; ({}, '') if there is none.
 
-    An object that makes no sense is a lease of one long dead.
+    An object that is no lease counts as an expired one.
     """
     try:
         data, version = store.read_version(url)
     except FileNotFoundError:
         return {}, ""
     try:
-        found = json.loads(data)
+        lease = json.loads(data)
     except ValueError:
-        found = None
-    sound = isinstance(found, dict) and isinstance(found.get("time"), int | float)
-    return found if sound else {"token": "", "time": 0.0}, version
+        lease = None
+    sound = isinstance(lease, dict) and isinstance(lease.get("time"), int | float)
+    return lease if sound else {"token": "", "time": 0.0}, version
 
 
-def _is_dead(owner: dict[str, Any]) -> bool:
-    if time.time() - float(owner.get("time", 0.0)) > LEASE_S:
+def _is_dead(lease: dict[str, Any]) -> bool:
+    if time.time() - float(lease.get("time", 0.0)) > LEASE_S:
         return True
-    return owner.get("place") == _place() and not Path(f"/proc/{owner.get('pid')}").exists()
+    return lease.get("place") == _process_namespace() and not Path(f"/proc/{lease.get('pid')}").exists()
 
 
-def _owner() -> dict[str, Any]:
-    me = {"host": socket.gethostname(), "place": _place(), "pid": os.getpid()}
-    return {"token": uuid.uuid4().hex, "time": time.time(), **me}
+def _new_lease() -> dict[str, Any]:
+    process = {"host": socket.gethostname(), "place": _process_namespace(), "pid": os.getpid()}
+    return {"token": uuid.uuid4().hex, "time": time.time(), **process}
 
 
-def _place() -> str:
-    """Where process ids mean the same: one boot of a kernel and one process namespace."""
+def _process_namespace() -> str:
+    """Identifies one boot of a kernel and one PID namespace, in which process ids are comparable."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -133,10 +134,12 @@ def _place() -> str:
         return f"unknown {uuid.uuid4().hex}"
 
 
-def _held(url: str, owner: str) -> OctshardError:
+def _held_error(url: str, text: str) -> OctshardError:
     try:
-        who = json.loads(owner)
-        text = f"process {who['pid']} on {who['host']}"
+        lease = json.loads(text)
+        holder = f"process {lease['pid']} on {lease['host']}"
     except (ValueError, KeyError):
-        text = "another process"
-    return OctshardError(f"{url}: {text} is writing here, want one writer per target; wait for it or stop it")
+        holder = "another process"
+    return OctshardError(
+        f"{url}: {holder} is writing here, want one writer per target; wait for it or stop it"
+    )

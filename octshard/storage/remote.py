@@ -1,4 +1,4 @@
-"""Requests to remote stores: the only retry, and what a failed request means."""
+"""Requests to remote stores: the only retry, and the error that a failed request becomes."""
 
 import errno
 import io
@@ -20,7 +20,7 @@ from octshard.storage.s3 import S3, s3_filesystem
 
 Result = TypeVar("Result")
 _known_buckets: set[str] = set()  # buckets known to exist
-ATTEMPTS = 6  # a transient fault is tried so often: with full jitter up to 0.5, 1, 2, 4, 8 s between
+ATTEMPTS = 6  # at a request with transient faults; waits with full jitter up to 0.5, 1, 2, 4, 8 s between
 ADVICE = {
     "gs": "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS, or ask its owner",
     "s3": "set AWS_PROFILE or AWS_ACCESS_KEY_ID, or ask its owner",
@@ -28,6 +28,7 @@ ADVICE = {
 
 
 def read_range(url: str, start: int, stop: int) -> Blob:
+    """Bytes [start, stop), fewer where the object ends; none for an empty range."""
     if stop <= start:
         return Blob(b"", 0, "")
     try:
@@ -37,7 +38,7 @@ def read_range(url: str, start: int, stop: int) -> Blob:
 
 
 class RemoteFile(io.RawIOBase):
-    """One remote object as a raw file: every read is one range, of the version that was found at first."""
+    """One remote object as a raw file: every read is one ranged request for the version at opening."""
 
     def __init__(self, url: str) -> None:
         head = request(url, lambda client: client.head(url))
@@ -55,14 +56,16 @@ class RemoteFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         at = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence] + offset
         if at < 0:
-            raise OSError(errno.EINVAL, f"{self._url}: byte {at} is before the beginning")  # as a file does
+            raise OSError(
+                errno.EINVAL, f"{self._url}: byte {at} is before the beginning"
+            )  # as for a local file
         self._at = at
         return at
 
     def readinto(self, buffer: Any) -> int:
-        into = memoryview(buffer).cast("B")
-        data = self._read(min(self._at + len(into), self._size))
-        into[: len(data)] = data
+        view = memoryview(buffer).cast("B")
+        data = self._read(min(self._at + len(view), self._size))
+        view[: len(data)] = data
         return len(data)
 
     def readall(self) -> bytes:
@@ -73,54 +76,54 @@ class RemoteFile(io.RawIOBase):
         if stop <= start:
             return b""
         try:
-            piece = request(url, lambda client: client.get(url, start, stop, self._version))
+            blob = request(url, lambda client: client.get(url, start, stop, self._version))
         except (FileNotFoundError, FileExistsError, OutOfRange):
-            piece = None
-        if piece is None or piece.size != self._size:
+            blob = None
+        if blob is None or blob.size != self._size:
             raise StoreError(f"{url}: the object changed while it was read; run again when it is at rest")
-        self._at += len(piece.data)
-        return piece.data
+        self._at += len(blob.data)
+        return blob.data
 
 
 def upload(url: str, file: BinaryIO, size: int) -> None:
-    """Puts a file's bytes, in parts if they are many."""
+    """Puts a file's `size` bytes, in parts if there are more than PART."""
     file.seek(0)
     try:
         if size > clients.PART:
-            client_for(url).upload(url, file, size, lambda act: request(url, lambda _: act()))
+            client_for(url).upload(url, file, size, lambda operation: request(url, lambda _: operation()))
         else:
             data = file.read()
             request(url, lambda client: client.put(url, data, None))
     except FileNotFoundError as error:
-        raise StoreError(_no_bucket(url)) from error
+        raise StoreError(_no_bucket_line(url)) from error
 
 
-def request(url: str, act: Callable[[Client], Result]) -> Result:
-    """`act(client)` with bounded, jittered retries of transient faults; the only retry in octshard."""
+def request(url: str, operation: Callable[[Client], Result]) -> Result:
+    """`operation(client)` with bounded, jittered retries of transient faults; the only retry in octshard."""
     try:
-        return _tried(url, act)
+        return _with_retries(url, operation)
     except FileNotFoundError as error:
-        if not _bucket_stands(url):
-            raise StoreError(_no_bucket(url)) from error
+        if not _bucket_exists(url):
+            raise StoreError(_no_bucket_line(url)) from error
         raise
 
 
-def _tried(url: str, act: Callable[[Client], Result]) -> Result:
+def _with_retries(url: str, operation: Callable[[Client], Result]) -> Result:
     client = client_for(url)
     for attempt in range(ATTEMPTS):
         try:
-            return act(client)
-        except Exception as error:  # cloud libraries raise kinds of their own; `classify` sorts them
+            return operation(client)
+        except Exception as error:  # each cloud library raises classes of its own; `classify` sorts them
             if (kind := classify(error)) != "transient":
-                raise _verdict(url, kind, error) from error
+                raise _permanent_error(url, kind, error) from error
             if attempt == ATTEMPTS - 1:
                 raise StoreError(f"{url}: gave up after {ATTEMPTS} attempts: {one_line(error)}") from error
         time.sleep(random.uniform(0, 0.5 * 2**attempt))
     raise AssertionError("unreachable")
 
 
-def _verdict(url: str, kind: str, error: Exception) -> Exception:
-    """What a caller is told of a failure that no other attempt would mend."""
+def _permanent_error(url: str, kind: str, error: Exception) -> Exception:
+    """The exception for a failure that a retry does not mend."""
     if kind == "not_found":
         return FileNotFoundError(errno.ENOENT, "no such object", url)
     if kind == "failed_precondition":
@@ -129,43 +132,44 @@ def _verdict(url: str, kind: str, error: Exception) -> Exception:
         return OutOfRange(f"{url}: bytes asked for that lie behind its end")
     if kind == "permission_denied":
         scheme, bucket = url.split("://", 1)[0].replace("gcs", "gs"), split_url(url)[0]
-        who = f"{scheme}://{bucket} does not let {client_for(url).account()} do this"
-        return StoreError(f"{url}: {who} ({one_line(error)}); {ADVICE.get(scheme, 'ask its owner')}")
+        refusal = f"{scheme}://{bucket} does not let {client_for(url).account()} do this"
+        return StoreError(f"{url}: {refusal} ({one_line(error)}); {ADVICE.get(scheme, 'ask its owner')}")
     return StoreError(f"{url}: {type(error).__name__}: {one_line(error)}")
 
 
-def _bucket_stands(url: str) -> bool:
-    """False only if the store says that there is no such bucket; asked once for each that stands."""
-    place = "/".join(url.split("/", 3)[:3])
-    if place in _known_buckets:
+def _bucket_exists(url: str) -> bool:
+    """False only if the store says that there is no such bucket; one request for each that exists."""
+    root = "/".join(url.split("/", 3)[:3])
+    if root in _known_buckets:
         return True
     try:
-        _tried(url, lambda client: client.bucket(url))
+        _with_retries(url, lambda client: client.bucket(url))
     except FileNotFoundError:
         return False
     except StoreError:
-        return True  # who may not list a bucket may still read what is in it
-    _known_buckets.add(place)
+        return True  # an account that may not list a bucket may still read its objects
+    _known_buckets.add(root)
     return True
 
 
-def _no_bucket(url: str) -> str:
+def _no_bucket_line(url: str) -> str:
     return f"{url}: no bucket {split_url(url)[0]}, want one that exists and that you may use"
 
 
 def client_for(url: str) -> Client:
-    """The client for a URL, one per scheme, endpoint and process; StoreError for a scheme none speaks."""
+    """The client for a URL, one per scheme, endpoint and process; StoreError for an unknown scheme."""
     scheme = url.split("://", 1)[0].replace("gcs", "gs")
-    names = {"gs": ["STORAGE_EMULATOR_HOST"], "s3": ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]}
-    found = (os.environ.get(name) for name in names.get(scheme, []))
-    return _open_client(scheme, next((name for name in found if name), ""), os.getpid())
+    variables = {"gs": ["STORAGE_EMULATOR_HOST"], "s3": ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]}
+    endpoints = (os.environ.get(name) for name in variables.get(scheme, []))
+    return _open_client(scheme, next((name for name in endpoints if name), ""), os.getpid())
 
 
 @cache
 def _open_client(scheme: str, endpoint: str, process: int) -> Client:
     """process: clients do not survive a fork, so that a forked worker opens its own."""
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # it would import gRPC, for nothing
-    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs a traceback for what we say in one line
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # it would import gRPC without need
+    # it logs a traceback for errors that we put in one line
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     try:
         import fsspec
 
@@ -177,5 +181,5 @@ def _open_client(scheme: str, endpoint: str, process: int) -> Client:
         advice = f"; {install_advice(extra)}" if extra else ""
         raise StoreError(f"{scheme}://: {one_line(error)}{advice}") from error
     except ValueError as error:
-        wanted = "want a local path, gs://, s3:// or memory://"
-        raise StoreError(f"{scheme}://: {one_line(error)}, {wanted}") from error
+        schemes = "want a local path, gs://, s3:// or memory://"
+        raise StoreError(f"{scheme}://: {one_line(error)}, {schemes}") from error

@@ -18,7 +18,7 @@ from octshard.storage.client import Blob, Client
 from octshard.storage.errors import OutOfRange, StoreError
 from octshard.storage.local import local_path
 
-AHEAD = 2**23  # a remote file is read in blocks of so many bytes
+BLOCK_BYTES = 2**23  # of each read of a remote file
 
 
 def is_remote(url: str) -> bool:
@@ -27,7 +27,7 @@ def is_remote(url: str) -> bool:
 
 
 def join(url: str, *parts: str) -> str:
-    """`url` and the parts behind it, one slash between."""
+    """`url` and the parts, with one slash between them."""
     root = url.rstrip("/")
     return "/".join([root, *(part.strip("/") for part in parts)]) if root or url else "/".join(parts)
 
@@ -41,7 +41,7 @@ def read(url: str) -> bytes:
 
 
 def map(url: str) -> memoryview:
-    """The whole object, read-only; a local one is mapped, not copied, and must stay as it is meanwhile."""
+    """The whole object, read-only; a local file is mapped, not copied, and must not change while in use."""
     if is_remote(url):
         return memoryview(read(url))
     with local.one_line_errors(url), open(local_path(url), "rb") as file:
@@ -51,37 +51,38 @@ def map(url: str) -> memoryview:
 
 
 def read_range(url: str, start: int, stop: int) -> bytes:
-    """Bytes [start, stop), exactly so many, else StoreError."""
+    """Bytes [start, stop), exactly stop - start of them, else StoreError."""
     return get(url, start, stop).data
 
 
 def get(url: str, start: int, stop: int) -> Blob:
-    """Bytes [start, stop), exactly so many, else StoreError, and how many the object has in all."""
+    """Bytes [start, stop), exactly stop - start of them, else StoreError, and the size of the object."""
     if is_remote(url):
-        piece = remote.read_range(url, start, stop)
+        blob = remote.read_range(url, start, stop)
     else:
         with local.one_line_errors(url), open(local_path(url), "rb") as file:
             file.seek(start)
-            piece = Blob(file.read(max(0, stop - start)), os.fstat(file.fileno()).st_size, "")
-    if len(piece.data) != max(0, stop - start):
-        found = f"{len(piece.data)} came: the object is shorter"
-        raise OutOfRange(f"{url}: bytes {start} to {stop} asked for, {found}")
-    return piece
+            blob = Blob(file.read(max(0, stop - start)), os.fstat(file.fileno()).st_size, "")
+    if len(blob.data) != max(0, stop - start):
+        raise OutOfRange(
+            f"{url}: bytes {start} to {stop} asked for, {len(blob.data)} came: the object is shorter"
+        )
+    return blob
 
 
-def open_read(url: str, ahead: int = AHEAD) -> BinaryIO:
-    """A seekable binary file; a remote one is read in blocks of `ahead` bytes, so a big object is never held.
+def open_read(url: str, block_bytes: int = BLOCK_BYTES) -> BinaryIO:
+    """A seekable binary file; a remote one is read in blocks, so that a large object is never in memory.
 
-    Every block is of the object that stood there at the beginning, else StoreError.
+    All blocks are of the version that existed at opening; if it changes, StoreError.
     """
     if is_remote(url):
-        return cast(BinaryIO, io.BufferedReader(remote.RemoteFile(url), ahead))
+        return cast(BinaryIO, io.BufferedReader(remote.RemoteFile(url), block_bytes))
     with local.one_line_errors(url):
         return open(local_path(url), "rb")
 
 
 def write(url: str, data: bytes) -> None:
-    """Puts an object, atomically, over whatever was there."""
+    """Puts an object, atomically, and replaces any that was there."""
     if is_remote(url):
         remote.upload(url, io.BytesIO(data), len(data))
         return
@@ -89,46 +90,31 @@ def write(url: str, data: bytes) -> None:
         file.write(data)
 
 
-def write_new(url: str, data: bytes) -> bool:
-    """Puts an object only if none stands there; False, and nothing changed, if one does.
-
-    Of several writers one wins. Emulators may ignore the condition: read it back to be sure.
-    """
-    if is_remote(url):
-        return put_if_version(url, data, "") is not None
-    try:
-        with local.atomic_write(url, new=True) as file:
-            file.write(data)
-    except FileExistsError:
-        return False
-    return True
-
-
 def read_version(url: str) -> tuple[bytes, str]:
-    """A remote object and the version that it is."""
-    piece = remote.request(url, lambda client: client.get(url, 0, None, ""))
-    return piece.data, piece.version or etag(url)
+    """A remote object and its version."""
+    blob = remote.request(url, lambda client: client.get(url, 0, None, ""))
+    return blob.data, blob.version or etag(url)
 
 
 def put_if_version(url: str, data: bytes, version: str) -> str | None:
-    """Puts a remote object over that version only, '' being none at all; its new version.
+    """Puts a remote object only over that version ('': only if there is no object), and returns the new one.
 
-    None, and nothing changed, if another version stands there.
+    None, and nothing is changed, if another version is there. Emulators may ignore the condition.
     """
-    tries = 0
+    attempts = 0
 
     def put(client: Client) -> str:
-        nonlocal tries
-        tries += 1
+        nonlocal attempts
+        attempts += 1
         return client.put(url, data, version)
 
     try:
         return remote.request(url, put)
     except FileExistsError:
-        if tries > 1:  # the reply to our own put may have been lost
+        if attempts > 1:  # the reply to an earlier attempt may have been lost
             with contextlib.suppress(FileNotFoundError):
-                found, now = read_version(url)
-                return now if found == data else None
+                data_now, version_now = read_version(url)
+                return version_now if data_now == data else None
     except FileNotFoundError:
         pass  # gone since it was read
     return None
@@ -136,26 +122,26 @@ def put_if_version(url: str, data: bytes, version: str) -> str | None:
 
 @contextlib.contextmanager
 def open_write(url: str) -> Iterator[BinaryIO]:
-    """A binary file that becomes the object at `url` when the block ends well; else nothing appears."""
+    """A binary file that becomes the object at `url` if the block ends without error, else it is dropped."""
     if not is_remote(url):
-        with local.atomic_write(url, new=False) as file:
+        with local.atomic_write(url) as file:
             yield file
         return
     try:
-        with tempfile.TemporaryFile(prefix="octshard-") as spool:  # nameless: a kill leaves nothing
+        with tempfile.TemporaryFile(prefix="octshard-") as spool:  # without a name: a kill leaves nothing
             yield cast(BinaryIO, spool)
             remote.upload(url, cast(BinaryIO, spool), spool.seek(0, os.SEEK_END))
     except OSError as error:
         if error.errno in local.FULL:
-            where = tempfile.gettempdir()
+            folder = tempfile.gettempdir()
             raise StoreError(
-                f"{url}: {where}, where it is put together, is full; free some space or set TMPDIR"
+                f"{url}: {folder}, where it is put together, is full; free some space or set TMPDIR"
             ) from error
         raise
 
 
 def exists(url: str) -> bool:
-    """True if an object or a folder stands there."""
+    """True if there is an object or a folder."""
     if not is_remote(url):
         return local_path(url).exists()
     try:
@@ -182,20 +168,20 @@ def etag(url: str) -> str:
 
 
 def free_bytes(url: str) -> int | None:
-    """Free space where a local target is or would be; None for a remote one, which has no end."""
+    """Free bytes on the disk of a local target that exists or will be made; None for a remote one."""
     if is_remote(url):
         return None
     return local.free_bytes(local_path(url))
 
 
 def list_names(url: str) -> list[str]:
-    """Sorted names of a folder's direct children, half-written files left out; [] where there is none."""
+    """Sorted names of a folder's direct children, without half-written files; [] if there is no folder."""
     if is_remote(url):
         try:
-            found = remote.request(url, lambda client: client.fs.ls(url, detail=False, refresh=True))
+            entries = remote.request(url, lambda client: client.fs.ls(url, detail=False, refresh=True))
         except FileNotFoundError:
             return []
-        paths = {str(name).strip("/") for name in found} - {url.split("://", 1)[1].strip("/")}
+        paths = {str(name).strip("/") for name in entries} - {url.split("://", 1)[1].strip("/")}
         return sorted({path.rsplit("/", 1)[-1] for path in paths})
     folder = local_path(url)
     if not folder.is_dir():
@@ -206,12 +192,12 @@ def list_names(url: str) -> list[str]:
 
 def copy(source: str, target: str) -> None:
     """Copies one object, streaming, atomically."""
-    with open_read(source) as reading, open_write(target) as writing:
-        shutil.copyfileobj(reading, writing, 2**22)
+    with open_read(source) as source_file, open_write(target) as target_file:
+        shutil.copyfileobj(source_file, target_file, 2**22)
 
 
 def remove(url: str) -> None:
-    """Removes one object; none there is fine."""
+    """Removes one object, if there is one."""
     try:
         if is_remote(url):
             remote.request(url, lambda client: client.fs.rm_file(url))
@@ -223,7 +209,10 @@ def remove(url: str) -> None:
 
 
 def remove_partials(url: str) -> int:
-    """Removes what killed writers left half-written in a local folder; call it under the folder's lock."""
+    """Removes half-written files that killed writers left in a local folder, under the folder's lock.
+
+    Returns how many; always 0 for a remote folder.
+    """
     if is_remote(url) or not local_path(url).is_dir():
         return 0
     return local.remove_partials(local_path(url))

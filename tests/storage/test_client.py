@@ -40,7 +40,7 @@ def test_reads_outlive_faults(scheme: str, fault: str | int, faulty: FaultyStore
 @SCHEMES
 def test_an_open_file_outlives_faults(scheme: str, faulty: FaultyStore) -> None:
     faulty.put("a", DATA)
-    with store.open_read(f"{scheme}://faulty/a", ahead=1000) as file:
+    with store.open_read(f"{scheme}://faulty/a", block_bytes=1000) as file:
         faulty.fail(503, RESET, SHORT, 429)
         assert file.read(1000) == DATA[:1000]
         faulty.fail(SHORT, STALL)
@@ -84,7 +84,7 @@ def test_a_part_kept_by_half_goes_on_from_there(faulty: FaultyStore, monkeypatch
     faulty.fail(HALF, when="PUT")
     store.write("gs://faulty/a", data)
     assert faulty.objects["a"][0] == data
-    spans = [one.headers["Content-Range"] for one in faulty.asked if one.method == "PUT"]
+    spans = [request.headers["Content-Range"] for request in faulty.asked if request.method == "PUT"]
     assert spans == [
         "bytes 0-524287/1048576",
         "bytes 262144-786431/1048576",
@@ -142,7 +142,7 @@ def test_faults_without_end_are_one_line(scheme: str, fault: str | int, faulty: 
     assert len(faulty.asked) == 6 * (2 if fault == RESET else 1)
 
 
-ACTS: list[tuple[str, Callable[[str], object]]] = [
+OPERATIONS: list[tuple[str, Callable[[str], object]]] = [
     ("size", store.size),
     ("etag", store.etag),
     ("exists", store.exists),
@@ -153,31 +153,31 @@ ACTS: list[tuple[str, Callable[[str], object]]] = [
 
 
 @SCHEMES
-@pytest.mark.parametrize(("name", "act"), ACTS, ids=[name for name, _ in ACTS])
+@pytest.mark.parametrize(("name", "operation"), OPERATIONS, ids=[name for name, _ in OPERATIONS])
 def test_everything_else_outlives_faults(
-    scheme: str, name: str, act: Callable[[str], object], faulty: FaultyStore
+    scheme: str, name: str, operation: Callable[[str], object], faulty: FaultyStore
 ) -> None:
     faulty.put("folder/a", DATA)
     url = f"{scheme}://faulty/folder/a"
-    wanted = act(url)
+    expected = operation(url)
     faulty.put("folder/a", DATA)
-    wanted = wanted if name != "etag" else store.etag(url)
+    expected = expected if name != "etag" else store.etag(url)
     faulty.fail(503, RESET, 429)
-    assert act(url) == wanted
+    assert operation(url) == expected
     assert not faulty.faults
     assert name != "remove" or faulty.objects == {}
 
 
 @SCHEMES
 @pytest.mark.parametrize("status", [401, 403])
-@pytest.mark.parametrize("act", [store.read, store.list_names, lambda url: store.write(url, b"x")])
+@pytest.mark.parametrize("operation", [store.read, store.list_names, lambda url: store.write(url, b"x")])
 def test_a_refusal_is_one_line_and_final(
-    scheme: str, status: int, act: Callable[[str], object], faulty: FaultyStore
+    scheme: str, status: int, operation: Callable[[str], object], faulty: FaultyStore
 ) -> None:
     faulty.put("a", DATA)
     faulty.fail(*[status] * 100)
     with pytest.raises(StoreError) as caught:
-        act(f"{scheme}://faulty/a")
+        operation(f"{scheme}://faulty/a")
     line = str(caught.value)
     assert line.startswith(f"{scheme}://faulty/a: {scheme}://faulty does not let ")
     assert {"gs": "anonymous", "s3": "access key AKIATESTKEY"}[scheme] in line
@@ -219,12 +219,15 @@ def test_no_account_at_all_is_one_line(faulty: FaultyStore, monkeypatch: pytest.
 
 @SCHEMES
 @pytest.mark.parametrize(
-    "act", [store.read, store.size, store.open_read, store.list_names, lambda url: store.write(url, b"x")]
+    "operation",
+    [store.read, store.size, store.open_read, store.list_names, lambda url: store.write(url, b"x")],
 )
-def test_a_missing_bucket_is_one_line(scheme: str, act: Callable[[str], object], faulty: FaultyStore) -> None:
-    wanted = re.escape(f"{scheme}://nowhere/a: no bucket nowhere, want one that exists")
-    with pytest.raises(StoreError, match=f"^{wanted}[^\n]*$"):
-        act(f"{scheme}://nowhere/a")
+def test_a_missing_bucket_is_one_line(
+    scheme: str, operation: Callable[[str], object], faulty: FaultyStore
+) -> None:
+    expected = re.escape(f"{scheme}://nowhere/a: no bucket nowhere, want one that exists")
+    with pytest.raises(StoreError, match=f"^{expected}[^\n]*$"):
+        operation(f"{scheme}://nowhere/a")
     assert len(faulty.asked) <= 4
 
 

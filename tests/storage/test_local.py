@@ -53,13 +53,10 @@ def full(_: int) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("write", [store.write, store.write_new])
-def test_a_full_disk_is_one_clear_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: object
-) -> None:
+def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match=r"/a: the disk is full; free some space") as caught:
-        write(str(tmp_path / "a"), b"x")  # type: ignore[operator]
+        store.write(str(tmp_path / "a"), b"x")
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == []
 
@@ -70,24 +67,18 @@ def test_a_disk_that_fills_in_the_block_is_one_clear_line(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == []
 
 
-def test_a_new_file_leaves_no_second_name(tmp_path: Path) -> None:
-    assert store.write_new(str(tmp_path / "a"), b"1")
-    assert not store.write_new(str(tmp_path / "a"), b"2")
-    assert os.listdir(tmp_path) == ["a"]
-
-
 def test_free_space_is_that_of_the_nearest_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+    paths = []
 
     def usage(path: Path) -> object:
-        seen.append(Path(path))
+        paths.append(Path(path))
         return shutil._ntuple_diskusage(100, 60, 40)  # type: ignore[attr-defined]
 
     monkeypatch.setattr(local.shutil, "disk_usage", usage)
     assert store.free_bytes(str(tmp_path / "not" / "yet")) == 40
     assert store.free_bytes(f"file://{tmp_path}") == 40
     assert store.free_bytes("gs://bucket/folder") is None
-    assert seen == [tmp_path, tmp_path]
+    assert paths == [tmp_path, tmp_path]
 
 
 def test_a_place_that_cannot_be_is_one_clear_line(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_of_two_takers_one_wins(remote_lock: str, stale: bool, monkeypatch: pyte
     """Both see that nobody living holds it before either writes."""
     if stale:
         store.write(remote_lock, b'{"token": "x", "host": "elsewhere", "pid": 1, "time": 0}')
-    meet, end, one_by_one, seen = threading.Barrier(2), threading.Barrier(2), threading.Lock(), set()
+    meet, end, one_by_one, readers = threading.Barrier(2), threading.Barrier(2), threading.Lock(), set()
     read, replace = store.read_version, store.put_if_version
 
     def read_then_meet(url: str) -> tuple[bytes, str]:
@@ -110,8 +110,8 @@ def test_of_two_takers_one_wins(remote_lock: str, stale: bool, monkeypatch: pyte
         try:
             return read(url)
         finally:
-            if me not in seen:
-                seen.add(me)
+            if me not in readers:
+                readers.add(me)
                 meet.wait(30)
 
     def replace_in_turn(url: str, data: bytes, version: str) -> str | None:

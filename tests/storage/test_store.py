@@ -21,16 +21,16 @@ AWKWARD = bytes(range(256)) * 3 + b"\r\n--edge--\r\n\n\n\r\r--==0==--\n"
 
 
 @pytest.fixture(
-    params=["local", "memory", "gs", "s3", pytest.param("moto", marks=pytest.mark.s3)],
+    params=["memory", "gs", "s3", pytest.param("moto", marks=pytest.mark.s3)],
 )
-def heeding(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A fresh folder on each store that heeds a put's condition, which Cloud Storage's emulator does not."""
+def conditional(request: pytest.FixtureRequest) -> str:
+    """A fresh folder on each remote store that checks a put's condition, unlike Cloud Storage's emulator."""
     if request.param in ("gs", "s3"):
         request.getfixturevalue("faulty")
         return f"{request.param}://{faulty_store.BUCKET}/{uuid.uuid4().hex}"
     if request.param == "moto":
         return f"{request.getfixturevalue('s3')}/{uuid.uuid4().hex}"
-    return str(tmp_path) if request.param == "local" else f"memory://{uuid.uuid4().hex}"
+    return f"memory://{uuid.uuid4().hex}"
 
 
 @pytest.fixture
@@ -120,14 +120,14 @@ def test_names_are_direct_children(root: str) -> None:
 
 
 def test_copy_and_etag(root: str) -> None:
-    one, two = store.join(root, "one"), store.join(root, "two")
-    store.write(one, b"abc")
-    store.copy(one, two)
-    assert store.read(two) == b"abc"
-    before = store.etag(two)
-    assert before == store.etag(two)
-    store.write(two, b"abcd")
-    assert store.etag(two) != before
+    source, copy = store.join(root, "one"), store.join(root, "two")
+    store.write(source, b"abc")
+    store.copy(source, copy)
+    assert store.read(copy) == b"abc"
+    before = store.etag(copy)
+    assert before == store.etag(copy)
+    store.write(copy, b"abcd")
+    assert store.etag(copy) != before
 
 
 def test_an_open_file_reads_like_a_local_one(root: str) -> None:
@@ -135,7 +135,7 @@ def test_an_open_file_reads_like_a_local_one(root: str) -> None:
     url = store.join(root, "file")
     store.write(url, data)
     rng = random.Random(2)
-    with store.open_read(url, ahead=64) as file:
+    with store.open_read(url, block_bytes=64) as file:
         for _ in range(60):
             at, count = rng.randrange(1100), rng.choice((0, 1, 7, 64, 200, 2000))
             assert file.seek(at) == at
@@ -157,34 +157,32 @@ def test_an_open_file_reads_like_a_local_one(root: str) -> None:
 
 def test_a_zip_is_read_by_ranges(root: str) -> None:
     url = store.join(root, "a.zip")
-    with store.open_write(url) as file, zipfile.ZipFile(file, "w") as made:
+    with store.open_write(url) as file, zipfile.ZipFile(file, "w") as archive:
         for number in range(5):
-            made.writestr(f"m{number}", bytes([number]) * 500)
-    with store.open_read(url, ahead=128) as file, zipfile.ZipFile(file) as opened:
-        assert opened.testzip() is None
-        assert opened.read("m3") == b"\3" * 500
+            archive.writestr(f"m{number}", bytes([number]) * 500)
+    with store.open_read(url, block_bytes=128) as file, zipfile.ZipFile(file) as archive:
+        assert archive.testzip() is None
+        assert archive.read("m3") == b"\3" * 500
 
 
 def test_a_remote_file_is_asked_for_in_blocks(faulty: faulty_store.FaultyStore) -> None:
     data = random.Random(3).randbytes(20_000)
     faulty.put("file", data)
-    with store.open_read("gs://faulty/file", ahead=400) as file:
+    with store.open_read("gs://faulty/file", block_bytes=400) as file:
         assert file.read(10) + file.read(20) == data[:30]
         file.seek(300)
         assert file.read(90) == data[300:390]
-        ranges = [one.headers["Range"] for one in faulty.asked if one.headers["Range"]]
+        ranges = [request.headers["Range"] for request in faulty.asked if request.headers["Range"]]
         assert ranges == ["bytes=0-399"]
         assert file.read() == data[390:]
-    ranges = [one.headers["Range"] for one in faulty.asked if one.headers["Range"]]
+    ranges = [request.headers["Range"] for request in faulty.asked if request.headers["Range"]]
     assert ranges == ["bytes=0-399", "bytes=400-19999"]
 
 
-def test_an_object_that_changes_under_a_reader_is_an_error(heeding: str) -> None:
-    if not store.is_remote(heeding):
-        pytest.skip("a local file stays what was opened, for a write puts another in its place")
-    url = store.join(heeding, "file")
+def test_an_object_that_changes_under_a_reader_is_an_error(conditional: str) -> None:
+    url = store.join(conditional, "file")
     store.write(url, b"a" * 100)
-    with store.open_read(url, ahead=10) as file:
+    with store.open_read(url, block_bytes=10) as file:
         assert file.read(10) == b"a" * 10
         store.write(url, b"b" * 100)
         with pytest.raises(StoreError, match="the object changed while it was read"):
@@ -200,31 +198,31 @@ def test_an_object_that_shrinks_under_a_reader_is_an_error(root: str) -> None:
         pytest.skip("a local file stays what was opened, for a write puts another in its place")
     url = store.join(root, "file")
     store.write(url, b"a" * 100)
-    with store.open_read(url, ahead=10) as file:
+    with store.open_read(url, block_bytes=10) as file:
         store.write(url, b"b" * 50)
         with pytest.raises(StoreError, match="the object changed while it was read"):
             file.read(10)
 
 
-def test_write_new_never_replaces(heeding: str) -> None:
-    url = store.join(heeding, "new")
-    assert store.write_new(url, b"first")
-    assert not store.write_new(url, b"second")
-    assert not store.write_new(url, b"first")
+def test_an_object_is_created_once(conditional: str) -> None:
+    url = store.join(conditional, "new")
+    assert store.put_if_version(url, b"first", "") is not None
+    assert store.put_if_version(url, b"second", "") is None
+    assert store.put_if_version(url, b"first", "") is None
     assert store.read(url) == b"first"
-    assert store.list_names(heeding) == ["new"]
+    assert store.list_names(conditional) == ["new"]
 
 
-@pytest.mark.parametrize("scheme", ["local", "memory", "gs", "s3"])
-def test_of_many_new_writers_one_wins(scheme: str, tmp_path: Path, faulty: faulty_store.FaultyStore) -> None:
-    start = {"local": str(tmp_path), "memory": f"memory://{uuid.uuid4().hex}"}
-    urls = [store.join(start.get(scheme, f"{scheme}://faulty"), f"new{at}") for at in range(5)]
+@pytest.mark.parametrize("scheme", ["memory", "gs", "s3"])
+def test_of_many_new_writers_one_wins(scheme: str, faulty: faulty_store.FaultyStore) -> None:
+    start = f"memory://{uuid.uuid4().hex}" if scheme == "memory" else f"{scheme}://faulty"
+    urls = [store.join(start, f"new{number}") for number in range(5)]
     together, won = threading.Barrier(4), []
 
     def race(me: bytes) -> None:
         for url in urls:
             together.wait(30)
-            if store.write_new(url, me):
+            if store.put_if_version(url, me, "") is not None:
                 won.append((url, me))
 
     racers = [threading.Thread(target=race, args=(bytes([65 + number]),)) for number in range(4)]
@@ -236,10 +234,8 @@ def test_of_many_new_writers_one_wins(scheme: str, tmp_path: Path, faulty: fault
     assert all(store.read(url) == me for url, me in won)
 
 
-def test_a_version_is_replaced_once(heeding: str) -> None:
-    if not store.is_remote(heeding):
-        pytest.skip("remote objects only")
-    url = store.join(heeding, "lease")
+def test_a_version_is_replaced_once(conditional: str) -> None:
+    url = store.join(conditional, "lease")
     first = store.put_if_version(url, b"1", "")
     assert first
     assert store.read_version(url) == (b"1", first)
@@ -255,13 +251,13 @@ def test_a_version_is_replaced_once(heeding: str) -> None:
 
 def test_a_put_over_a_version_says_so(faulty: faulty_store.FaultyStore) -> None:
     """The emulator of Cloud Storage does not look at the condition: here is that it is asked for."""
-    store.write_new("gs://faulty/one", b"1")
+    store.put_if_version("gs://faulty/one", b"1", "")
     assert faulty.asked[-1].query["ifGenerationMatch"] == "0"
     store.put_if_version("gs://faulty/one", b"2", "1")
     assert faulty.asked[-1].query["ifGenerationMatch"] == "1"
     store.write("gs://faulty/one", b"3")
     assert "ifGenerationMatch" not in faulty.asked[-1].query
-    store.write_new("s3://faulty/two", b"1")
+    store.put_if_version("s3://faulty/two", b"1", "")
     assert faulty.asked[-1].headers["If-None-Match"] == "*"
     version = store.etag("s3://faulty/two")
     store.put_if_version("s3://faulty/two", b"2", version)
@@ -272,20 +268,20 @@ def test_a_put_over_a_version_says_so(faulty: faulty_store.FaultyStore) -> None:
 @pytest.mark.parametrize("scheme", ["gs", "s3"])
 def test_a_lost_reply_does_not_deny_our_own_object(scheme: str, faulty: faulty_store.FaultyStore) -> None:
     faulty.fail(faulty_store.LOST, when="POST|PUT")
-    assert store.write_new(f"{scheme}://faulty/new", b"mine")
+    assert store.put_if_version(f"{scheme}://faulty/new", b"mine", "") is not None
     faulty.fail(503, when="POST|PUT")
-    assert not store.write_new(f"{scheme}://faulty/new", b"theirs")
+    assert store.put_if_version(f"{scheme}://faulty/new", b"theirs", "") is None
     assert faulty.objects["new"][0] == b"mine"
 
 
 def test_a_mapped_file_is_not_copied(tmp_path: Path) -> None:
     url = str(tmp_path / "a")
     store.write(url, b"0123")
-    seen = store.map(url)
-    assert seen.readonly
+    view = store.map(url)
+    assert view.readonly
     with open(url, "r+b") as file:
         file.write(b"x")
-    assert bytes(seen) == b"x123"
+    assert bytes(view) == b"x123"
 
 
 WRITER = """import sys; from octshard.storage import client, store
