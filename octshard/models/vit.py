@@ -1,12 +1,13 @@
 """The 3-D vision transformer over patches of an OCT volume: pre-norm, no CLS token, one channel.
 
-Tokens that are not wanted are dropped before anything looks at them, so that a hidden patch cannot reach the
-output. Shapes follow from the config; the voxels come normalised, padding 0.
+Tokens that are not kept are dropped before the embedding, so that a hidden patch cannot reach the output.
+Shapes follow from the config. Voxels are normalised, padding is 0.
 """
 
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,9 +20,9 @@ INIT_STD = 0.02
 
 
 class MaskToken(NamedTuple):
-    """Tokens that enter as one learned vector instead of their voxels: token_F, where where_BN is true."""
+    """Tokens that enter as one learned vector instead of their voxels: token_F, if mask_BN is true."""
 
-    where_BN: Tensor
+    mask_BN: Tensor
     token_F: Tensor
 
 
@@ -36,13 +37,12 @@ class Attention(nn.Module):
 
     def forward(self, z_BNF: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
         """(B, N, F) -> (B, N, F)."""
-        query, key, value = (
-            self.qkv(z_BNF).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        )
+        qkv = rearrange(self.qkv(z_BNF), "b n (qkv h f) -> qkv b h n f", qkv=3, h=self.heads)
+        query, key, value = qkv.unbind(0)
         if rotary is not None:
             query, key = position.apply_rotary(query, rotary), position.apply_rotary(key, rotary)
         mixed_BHNF = functional.scaled_dot_product_attention(query, key, value)
-        return self.out(mixed_BHNF.transpose(1, 2).flatten(2))
+        return self.out(rearrange(mixed_BHNF, "b h n f -> b n (h f)"))
 
 
 class Block(nn.Module):
@@ -63,7 +63,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Voxels to token features. The weights follow from `torch.manual_seed`; build it on the CPU."""
+    """Voxels to token features. `torch.manual_seed` determines the weights; build it on the CPU."""
 
     def __init__(self, model: ModelConfig) -> None:
         super().__init__()
@@ -81,16 +81,16 @@ class Encoder(nn.Module):
     def forward(
         self, x_BCDHW: Tensor, keep_BK: Tensor | None = None, hidden: MaskToken | None = None
     ) -> Tensor:
-        """Features (B, N, F) of all tokens, or (B, K, F) of `keep_BK` alone: the others never enter.
+        """Features (B, N, F) of all tokens, or (B, K, F) of the tokens `keep_BK`: the others do not enter.
 
-        With `hidden`, all N enter and the hidden ones as the learned token.
+        With `hidden`, all N enter, the hidden ones as the learned token.
         """
         patches = patchify(x_BCDHW, self.patch)
         if keep_BK is not None:
             patches = position.gather_tokens(patches, keep_BK)
         z_BKF = self.embed(patches)
         if hidden is not None:
-            z_BKF = torch.where(hidden.where_BN.unsqueeze(-1), hidden.token_F.to(z_BKF.dtype), z_BKF)
+            z_BKF = torch.where(hidden.mask_BN.unsqueeze(-1), hidden.token_F.to(z_BKF.dtype), z_BKF)
         z_BKF = self.position.add_sincos(z_BKF, keep_BK)
         rotary = self.position.rotary(keep_BK)
         for block in self.blocks:
@@ -98,7 +98,7 @@ class Encoder(nn.Module):
         return self.norm(z_BKF)
 
     def valid_tokens(self, valid_B3: Tensor) -> Tensor:
-        """(B, N) bool: the token holds a voxel of the volume, whose extent along D, H, W is valid_B3."""
+        """(B, N) bool: the token holds a voxel of the volume. valid_B3: its extent (D, H, W) in voxels."""
         first = [
             torch.arange(n, device=valid_B3.device) * p for n, p in zip(self.grid, self.patch, strict=True)
         ]
@@ -106,7 +106,7 @@ class Encoder(nn.Module):
         return (d_BD[:, :, None, None] & h_BH[:, None, :, None] & w_BW[:, None, None, :]).flatten(1)
 
     def pool(self, z_BNF: Tensor, valid_BN: Tensor) -> Tensor:
-        """(B, F) float32: the mean over valid tokens, what the probes eat."""
+        """(B, F) float32: the mean over valid tokens, the input of the probes."""
         weight_BN = valid_BN.float()
         total_BF = (z_BNF.float() * weight_BN.unsqueeze(-1)).sum(1)
         return total_BF / weight_BN.sum(1, keepdim=True).clamp(min=1)
@@ -114,14 +114,12 @@ class Encoder(nn.Module):
 
 def patchify(x_BCDHW: Tensor, patch: Shape) -> Tensor:
     """(B, N, voxels of a patch): a reshape, so that the embedding is one matrix product on every backend."""
-    batch, channels, *size = x_BCDHW.shape
-    (d, h, w), (pd, ph, pw) = (n // p for n, p in zip(size, patch, strict=True)), patch
-    x = x_BCDHW.reshape(batch, channels, d, pd, h, ph, w, pw)
-    return x.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(batch, d * h * w, channels * pd * ph * pw)
+    pd, ph, pw = patch
+    return rearrange(x_BCDHW, "b c (d pd) (h ph) (w pw) -> b (d h w) (c pd ph pw)", pd=pd, ph=ph, pw=pw)
 
 
 def init_weights(module: nn.Module, blocks: nn.ModuleList) -> None:
-    """trunc_normal 0.02, biases 0; what block i (from 1) adds is divided by sqrt(2 i). V-JEPA 2."""
+    """trunc_normal 0.02, biases 0; output layers of block i (from 1) are divided by sqrt(2 i). V-JEPA 2."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=INIT_STD)

@@ -33,15 +33,15 @@ def test_a_patch_holds_the_voxels_of_its_place() -> None:
     patches = vit.patchify(x_BCDHW, PATCH)
     assert patches.shape == (2, 24, 32)
     d, h, w = 1, 2, 3
-    wanted = x_BCDHW[1, 0, 2 * d : 2 * d + 2, 4 * h : 4 * h + 4, 4 * w : 4 * w + 4].flatten()
-    assert torch.equal(patches[1, (d * 3 + h) * 4 + w], wanted)
+    expected = x_BCDHW[1, 0, 2 * d : 2 * d + 2, 4 * h : 4 * h + 4, 4 * w : 4 * w + 4].flatten()
+    assert torch.equal(patches[1, (d * 3 + h) * 4 + w], expected)
 
 
 def test_blocks_are_pytorchs_pre_norm_layers() -> None:
-    mine = encoder("sincos")
+    model = encoder("sincos")
     x_BCDHW = voxels()
-    z = mine.position.add_sincos(mine.embed(vit.patchify(x_BCDHW, PATCH)), None)
-    for block in mine.blocks:
+    z = model.position.add_sincos(model.embed(vit.patchify(x_BCDHW, PATCH)), None)
+    for block in model.blocks:
         layer = nn.TransformerEncoderLayer(
             24, 2, 48, dropout=0.0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=True
         )
@@ -60,7 +60,7 @@ def test_blocks_are_pytorchs_pre_norm_layers() -> None:
         }
         layer.load_state_dict({name: tensor.detach() for name, tensor in names.items()})
         z = layer(z)
-    torch.testing.assert_close(mine(x_BCDHW), mine.norm(z), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model(x_BCDHW), model.norm(z), atol=1e-5, rtol=1e-5)
 
 
 def test_vit_b_has_the_parameters_that_its_layers_add_up_to() -> None:
@@ -73,12 +73,12 @@ def test_vit_b_has_the_parameters_that_its_layers_add_up_to() -> None:
 
 def test_what_block_i_adds_starts_smaller_by_sqrt_2i() -> None:
     torch.manual_seed(0)
-    made = vit.Encoder(ModelConfig(image_size=[4, 16, 16], width=96, depth=4, heads=4))
-    for i, block in enumerate(made.blocks, start=1):
+    model = vit.Encoder(ModelConfig(image_size=[4, 16, 16], width=96, depth=4, heads=4))
+    for i, block in enumerate(model.blocks, start=1):
         for weight in (block.attention.out.weight, block.mlp[2].weight):
             assert float(weight.detach().std()) == pytest.approx(0.02 / (2 * i) ** 0.5, rel=0.05)
         assert float(block.attention.qkv.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
-    assert all(not p.any() for name, p in made.named_parameters() if name.endswith("bias"))
+    assert all(not p.any() for name, p in model.named_parameters() if name.endswith("bias"))
 
 
 @pytest.mark.parametrize("kind", ["rope", "sincos"])
@@ -93,9 +93,18 @@ def test_keeping_every_token_is_keeping_none(kind: str) -> None:
 def test_the_order_of_kept_tokens_does_not_matter(kind: str) -> None:
     keep_BK = torch.tensor([[3, 9, 11, 20], [0, 1, 2, 23]])
     order = torch.tensor([2, 0, 3, 1])
-    mine = encoder(kind)
-    found = mine(voxels(), keep_BK[:, order])
-    torch.testing.assert_close(found, mine(voxels(), keep_BK)[:, order], atol=1e-5, rtol=1e-5)
+    model = encoder(kind)
+    reordered = model(voxels(), keep_BK[:, order])
+    torch.testing.assert_close(reordered, model(voxels(), keep_BK)[:, order], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["rope", "sincos"])
+@pytest.mark.parametrize("keep", [None, [[3, 9, 11, 20], [0, 1, 2, 23]]])
+def test_dynamo_traces_one_graph(kind: str, keep: list[list[int]] | None) -> None:
+    keep_BK = None if keep is None else torch.tensor(keep)
+    torch._dynamo.reset()
+    explained = torch._dynamo.explain(encoder(kind))(voxels(), keep_BK)
+    assert (explained.graph_count, explained.graph_break_count) == (1, 0), explained.break_reasons
 
 
 def test_a_token_knows_where_it_stands() -> None:
@@ -116,21 +125,21 @@ def test_only_kept_tokens_have_a_gradient(kind: str) -> None:
     keep_BK = torch.tensor([[3, 9, 11, 20], [0, 1, 2, 23]])
     encoder(kind)(x_BCDHW, keep_BK).square().sum().backward()
     assert x_BCDHW.grad is not None
-    moved_BN = vit.patchify(x_BCDHW.grad, PATCH).abs().amax(-1) > 0
-    wanted = torch.zeros(2, 24, dtype=torch.bool).scatter(1, keep_BK, True)
-    assert torch.equal(moved_BN, wanted)
+    changed_BN = vit.patchify(x_BCDHW.grad, PATCH).abs().amax(-1) > 0
+    expected_BN = torch.zeros(2, 24, dtype=torch.bool).scatter(1, keep_BK, True)
+    assert torch.equal(changed_BN, expected_BN)
 
 
 def test_hidden_tokens_enter_as_the_learned_vector() -> None:
     x_BCDHW = voxels().requires_grad_()
-    where_BN = torch.rand(2, 24, generator=torch.Generator().manual_seed(0)) < 0.5
+    mask_BN = torch.rand(2, 24, generator=torch.Generator().manual_seed(0)) < 0.5
     token_F = torch.randn(24, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    mine = encoder()
-    z_BNF = mine(x_BCDHW, hidden=vit.MaskToken(where_BN, token_F))
+    model = encoder()
+    z_BNF = model(x_BCDHW, hidden=vit.MaskToken(mask_BN, token_F))
     assert z_BNF.shape == (2, 24, 24)
     z_BNF.square().sum().backward()
     assert x_BCDHW.grad is not None
-    assert torch.equal(vit.patchify(x_BCDHW.grad, PATCH).abs().amax(-1) > 0, ~where_BN)
+    assert torch.equal(vit.patchify(x_BCDHW.grad, PATCH).abs().amax(-1) > 0, ~mask_BN)
     assert token_F.grad is not None
     assert float(token_F.grad.abs().min()) > 0
 
@@ -138,11 +147,11 @@ def test_hidden_tokens_enter_as_the_learned_vector() -> None:
 @pytest.mark.parametrize("extent", [(4, 12, 16), (3, 5, 16), (1, 1, 1), (2, 4, 8)])
 def test_valid_tokens_are_those_that_hold_a_voxel(extent: tuple[int, int, int]) -> None:
     box = valid_tokens(extent, (4, 12, 16), PATCH)
-    wanted = np.zeros(GRID, bool)
-    wanted[: box[0], : box[1], : box[2]] = True
-    found_BN = encoder().valid_tokens(torch.tensor([[4, 12, 16], list(extent)]))
-    assert found_BN[0].all()
-    assert found_BN[1].tolist() == wanted.ravel().tolist()
+    expected = np.zeros(GRID, bool)
+    expected[: box[0], : box[1], : box[2]] = True
+    valid_BN = encoder().valid_tokens(torch.tensor([[4, 12, 16], list(extent)]))
+    assert valid_BN[0].all()
+    assert valid_BN[1].tolist() == expected.ravel().tolist()
 
 
 def test_pooling_is_the_mean_over_valid_tokens() -> None:
@@ -157,8 +166,8 @@ def test_pooling_is_the_mean_over_valid_tokens() -> None:
 
 @pytest.mark.parametrize("kind", ["rope", "sincos"])
 def test_bf16_autocast_stays_near_fp32(kind: str) -> None:
-    mine = encoder(kind)
+    model = encoder(kind)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        rough = mine(voxels(), torch.tensor([[3, 9, 11, 20], [0, 1, 2, 23]]))
-    exact = mine(voxels(), torch.tensor([[3, 9, 11, 20], [0, 1, 2, 23]]))
+        rough = model(voxels(), torch.tensor([[3, 9, 11, 20], [0, 1, 2, 23]]))
+    exact = model(voxels(), torch.tensor([[3, 9, 11, 20], [0, 1, 2, 23]]))
     torch.testing.assert_close(rough.float(), exact, atol=0.05, rtol=0.05)
