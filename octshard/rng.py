@@ -1,4 +1,4 @@
-"""Random generators named by what they are about: `rng_for(seed, epoch, key)`."""
+"""Random generators seeded by names and numbers: `rng_for(seed, epoch, key)`."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def seed_for(*parts: object) -> int:
-    """A 64-bit seed from the text of `parts`: the same on every machine, version and process."""
+    """A 64-bit seed from the text of `parts`: the same on every machine and in every version and process."""
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 

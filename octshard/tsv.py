@@ -1,6 +1,6 @@
-"""A release's tab-separated tables: text -> cells, in every way that real copies are written.
+"""A release's tab-separated tables: text -> cells, for all the variants that real copies use.
 
-Pure. A cell is text without blanks around it; what spells a missing value counts as empty.
+Pure. Cells are stripped of blanks; a cell that spells a missing value counts as empty.
 """
 
 import csv
@@ -13,24 +13,26 @@ from octshard.errors import UsageError
 # what spells a missing value, in lower case; "none" and "unknown" may be values, so a table adds them itself
 MISSING = frozenset({"", "not reported", "not provided", "nan", "na", "n/a"})
 PERSON = ("participant_id", "person_id", "id")  # columns that name a person: AI-READI v2 and v3 differ
-Line = tuple[int, list[str]]  # its number in the file, its cells
+Line = tuple[int, list[str]]  # (line number in the file, cells)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Heads in lower case, and lines of as many cells. where: its name in errors."""
+    """Column names in lower case, and rows of as many cells. source: the table's name in errors."""
 
     source: str
     columns: tuple[str, ...]
     rows: tuple[Line, ...]
 
     def column(self, names: tuple[str, ...]) -> list[str]:
-        """Each line's value: from the first of the columns `names` that has one, else empty.
+        """Each row's value: from the first of the columns `names` that is not empty, else empty.
 
-        A column may stand twice if it says one thing; a line on which it does not is a UsageError.
+        A column may occur twice; UsageError if its cells differ in a row.
         """
         places = [
-            same for name in names if (same := [i for i, head in enumerate(self.columns) if head == name])
+            indices
+            for name in names
+            if (indices := [i for i, head in enumerate(self.columns) if head == name])
         ]
         if len(places) == 1 and len(places[0]) == 1:
             (place,) = places[0]
@@ -39,75 +41,74 @@ class Table:
 
     def _value(self, line: Line, places: list[list[int]]) -> str:
         number, cells = line
-        for same in places:
-            said = {cells[i] for i in same if cells[i]}
-            if len(said) > 1:
-                head, values = self.columns[same[0]], " and ".join(sorted(said))
+        for indices in places:
+            values = {cells[i] for i in indices if cells[i]}
+            if len(values) > 1:
+                column, text = self.columns[indices[0]], " and ".join(sorted(values))
                 raise UsageError(
-                    f"{self.source} line {number}: columns called {head} say {values}, want one value"
+                    f"{self.source} line {number}: columns called {column} say {text}, want one value"
                 )
-            if said:
-                return said.pop()
+            if values:
+                return values.pop()
         return ""
 
 
-def parse(text: str, where: str, missing: Collection[str] = MISSING) -> Table:
-    """The cells of a table; a line with more cells than heads is a UsageError, blank lines are none.
+def parse(text: str, source: str, missing: Collection[str] = MISSING) -> Table:
+    """The cells of a table without its blank lines; UsageError for a line with more cells than columns.
 
     missing: the values, in lower case, that count as empty.
 
-    Releases quote nothing, so a quote is a character like any other, and a line is a row. Only where that
-    gives lines of the wrong width, and quoting explains them, the table is read as one with quotes.
+    Releases do not quote cells, so a quote is an ordinary character, and a line is a row. Only if that gives
+    lines of the wrong width, and fewer of them with quoting, the table is read with quoting.
     """
     text = text.removeprefix("\ufeff")
-    lines = _plain(text)
-    if '"' in text and (wrong := _wrong_widths(lines)):
-        quoted = _quoted(text)
-        lines = quoted if quoted and _wrong_widths(quoted) < wrong else lines
+    lines = _unquoted_lines(text)
+    if '"' in text and (wrong_widths := _wrong_width_count(lines)):
+        quoted = _quoted_lines(text)
+        lines = quoted if quoted and _wrong_width_count(quoted) < wrong_widths else lines
     if not lines:
-        return Table(where, (), ())
-    heads = tuple(head.lower() for head in lines[0][1])
-    full = []
+        return Table(source, (), ())
+    columns = tuple(column.lower() for column in lines[0][1])
+    rows = []
     for number, cells in lines[1:]:
-        if any(cells[len(heads) :]):
+        if any(cells[len(columns) :]):
             raise UsageError(
-                f"{where} line {number}: {len(cells)} cells, want {len(heads)}, one for each column"
+                f"{source} line {number}: {len(cells)} cells, want {len(columns)}, one for each column"
             )
-        full.append((number, [*cells[: len(heads)], *[""] * (len(heads) - len(cells))]))
-    known = [(number, ["" if cell.lower() in missing else cell for cell in cells]) for number, cells in full]
-    return Table(where, heads, tuple(known))
+        filled = [*cells[: len(columns)], *[""] * (len(columns) - len(cells))]
+        rows.append((number, ["" if cell.lower() in missing else cell for cell in filled]))
+    return Table(source, columns, tuple(rows))
 
 
-def _plain(text: str) -> list[Line]:
-    """Every line that is not blank. str.splitlines would end lines at ten characters, some also in cells."""
+def _unquoted_lines(text: str) -> list[Line]:
+    """Every line that is not blank. str.splitlines splits at ten characters, some of which occur in cells."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return [(i, _cells(line.split("\t"))) for i, line in enumerate(lines, start=1) if line.strip()]
 
 
-def _quoted(text: str) -> list[Line]:
-    """The same of a table whose quoted cells may hold tabs and line ends; nothing if it is none."""
+def _quoted_lines(text: str) -> list[Line]:
+    """The same for a table whose quoted cells may hold tabs and line ends; [] if the quoting is broken."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
-    found, number = [], 1
+    lines, number = [], 1
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                found.append((number, _cells(cells)))
+                lines.append((number, _cells(cells)))
             number = reader.line_num + 1
     except csv.Error:
         return []
-    return found
+    return lines
 
 
-def _wrong_widths(lines: list[Line]) -> int:
-    """How many lines have not as many cells as the first."""
+def _wrong_width_count(lines: list[Line]) -> int:
+    """The number of lines whose width differs from the first line's."""
     return sum(len(cells) != len(lines[0][1]) for _, cells in lines)
 
 
-def _cells(cells: list[str]) -> list[str]:
-    """Without blanks around them, nor quotes."""
-    found = [cell.strip() for cell in cells]
-    found = [
+def _cells(raw_cells: list[str]) -> list[str]:
+    """Stripped of blanks and quotes."""
+    cells = [cell.strip() for cell in raw_cells]
+    return [
         cell[1:-1].replace('""', '"').strip() if cell[:1] == '"' == cell[-1:] and len(cell) > 1 else cell
-        for cell in found
+        for cell in cells
     ]
-    return found

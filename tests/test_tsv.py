@@ -11,9 +11,9 @@ def cells(text: str) -> list[list[str]]:
 
 
 def test_heads_and_lines_keep_their_numbers() -> None:
-    found = tsv.parse("\ufeff A \tb\n\n1\t2\n \t \n3\t4", "t.tsv")
-    assert found.columns == ("a", "b")
-    assert found.rows == ((3, ["1", "2"]), (5, ["3", "4"]))
+    table = tsv.parse("\ufeff A \tb\n\n1\t2\n \t \n3\t4", "t.tsv")
+    assert table.columns == ("a", "b")
+    assert table.rows == ((3, ["1", "2"]), (5, ["3", "4"]))
 
 
 @pytest.mark.parametrize("text", ["", "\ufeff", "\n\n", '"'])
@@ -51,8 +51,8 @@ def test_quotes_around_a_cell_go_and_others_stay() -> None:
 
 def test_a_quoted_tab_or_line_end_belongs_to_its_cell() -> None:
     text = 'a\tb\tc\n1\t"x\ty"\t2\n3\t"p\nq"\t4\n5\t6\t7\n'
-    found = tsv.parse(text, "t.tsv")
-    assert found.rows == ((2, ["1", "x\ty", "2"]), (3, ["3", "p\nq", "4"]), (5, ["5", "6", "7"]))
+    table = tsv.parse(text, "t.tsv")
+    assert table.rows == ((2, ["1", "x\ty", "2"]), (3, ["3", "p\nq", "4"]), (5, ["5", "6", "7"]))
 
 
 def test_open_quotes_never_swallow_a_line() -> None:
@@ -63,10 +63,10 @@ def test_open_quotes_never_swallow_a_line() -> None:
 
 
 def test_a_column_comes_from_the_first_name_that_has_a_value() -> None:
-    found = tsv.parse("b\ta\n1\t2\n3\t\n\tN/A\n", "t.tsv")
-    assert found.column(("a", "b")) == ["2", "3", ""]
-    assert found.column(("b",)) == ["1", "3", ""]
-    assert found.column(("c",)) == ["", "", ""]
+    table = tsv.parse("b\ta\n1\t2\n3\t\n\tN/A\n", "t.tsv")
+    assert table.column(("a", "b")) == ["2", "3", ""]
+    assert table.column(("b",)) == ["1", "3", ""]
+    assert table.column(("c",)) == ["", "", ""]
 
 
 def test_a_column_may_stand_twice_if_it_says_one_thing() -> None:

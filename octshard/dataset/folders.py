@@ -9,25 +9,25 @@ from octshard.storage import store
 
 @dataclass(frozen=True)
 class Folders:
-    """URLs of finished dataset folders, and the names of those beside them that are begun only."""
+    """URLs of finished dataset folders, and names of unfinished ones beside them."""
 
     whole: tuple[str, ...]
     unfinished: tuple[str, ...]
 
 
 def find(url: str) -> Folders:
-    """`url` itself if it is a dataset, else all that lie directly below it; none at all is a UsageError."""
+    """`url` itself if it is a dataset, else all datasets directly below it; UsageError if there is none."""
     names = store.list_names(url)
     if tables.INFO in names:
         return Folders((url,), ())
-    inner = {name: store.list_names(store.join(url, name)) for name in names if not name.startswith(".")}
-    whole = [name for name, files in inner.items() if tables.INFO in files]
+    names_in = {name: store.list_names(store.join(url, name)) for name in names if not name.startswith(".")}
+    whole = [name for name, files in names_in.items() if tables.INFO in files]
     if not whole:
-        tables.read_info(url)  # says in one line what is there instead
-    begun = tuple(name for name, files in inner.items() if tables.PLAN in files and name not in whole)
-    return Folders(tuple(store.join(url, name) for name in whole), begun)
+        tables.read_info(url)  # raises, and says in one line what is there instead
+    unfinished = tuple(name for name, files in names_in.items() if tables.PLAN in files and name not in whole)
+    return Folders(tuple(store.join(url, name) for name in whole), unfinished)
 
 
 def dataset_folders(urls: Iterable[str]) -> list[str]:
-    """Every dataset folder that `urls` name, themselves or as folders of device folders, in that order."""
+    """Every dataset folder of `urls`, which are datasets or folders of device folders, in that order."""
     return [folder for url in urls for folder in find(url).whole]

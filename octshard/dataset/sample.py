@@ -11,15 +11,15 @@ from octshard.storage.errors import OutOfRange
 def read(folder: str, row: SampleRow) -> shard.Sample:
     """The sample of `row` in the dataset `folder`, verified; an OctshardError names shard, offset and key."""
     url = store.join(folder, row.shard)
-    where = f"{url} at {row.offset} ({row.key})"
+    location = f"{url} at {row.offset} ({row.key})"
     if row.offset is None or row.nbytes is None:
-        raise OctshardError(f"{where}: the row has no offset or size; {tables.AGAIN}")
+        raise OctshardError(f"{location}: the row has no offset or size; {tables.REBUILD}")
     try:
         data = store.read_range(url, row.offset, row.offset + row.nbytes)
     except FileNotFoundError:
-        raise OctshardError(f"{where}: the shard is missing; run octshard prep verify") from None
+        raise OctshardError(f"{location}: the shard is missing; run octshard prep verify") from None
     except OutOfRange as error:
-        raise BadSample(f"{where}: {error}; the shard was cut; run octshard prep verify") from error
+        raise BadSample(f"{location}: {error}; the shard was cut; run octshard prep verify") from error
     except store.StoreError as error:
-        raise OctshardError(f"{where}: {error}") from error
-    return shard.unpack(data, row.key, row.xxh3, where)
+        raise OctshardError(f"{location}: {error}") from error
+    return shard.unpack(data, row.key, row.xxh3, location)

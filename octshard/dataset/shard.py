@@ -1,7 +1,7 @@
-"""The shard: a plain tar of samples, `<key>.json` then `<key>.vol.zst`; nobody else knows the format.
+"""The shard, both directions: a plain tar of samples, `<key>.json` then `<key>.vol.zst`.
 
-The same samples give the same bytes: mtime 0, no owner, fixed member order, one zstd level. What is read is
-verified: xxh3 of the slice, both names, sizes, the zstd frame checksum. No end of file is ever trusted.
+The same samples give the same bytes: mtime 0, no owner, fixed member order, one zstd level. Every read is
+verified: xxh3 of the slice, both names, sizes, the zstd frame checksum. The end of a file is not trusted.
 """
 
 import hashlib
@@ -20,18 +20,18 @@ from octshard.storage import checksum
 
 BLOCK = 512  # tar rounds every header and member up to this
 META, VOXELS = ".json", ".vol.zst"
-# Speckle seldom repeats: matches shorter than 7 voxels cost more than they save, and far ones are rare.
-# On real OCT level 3 so tuned packs 1 % smaller and three times as fast, and unpacks 1.3 times as fast.
+# Speckle rarely repeats: matches shorter than 7 voxels cost more than they save, and distant ones are rare.
+# On real OCT, level 3 with these values packs 1 % smaller and 3 times as fast, and unpacks 1.3 times as fast.
 SPECKLE = {"min_match": 7, "window_log": 17, "hash_log": 14, "chain_log": 14}
 
 
 class BadSample(OctshardError):
-    """A stored sample is not what was written; the message names shard, offset and key."""
+    """A stored sample is damaged; the message names shard, offset and key."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One stored scan: voxels_DHW (uint8, read-only) and what its JSON says."""
+    """One stored scan: voxels_DHW (uint8, read-only) and the content of its JSON."""
 
     key: str
     meta: Mapping[str, Any]
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class ShardSums:
-    """Of a written tar: its size, its sha256 (hex) and where each sample begins."""
+    """The size of a written tar, its sha256 (hex) and the offset of each sample."""
 
     bytes: int
     sha256: str
@@ -62,11 +62,11 @@ def pack(key: str, meta: Mapping[str, Any], voxels_DHW: np.ndarray, zstd_level: 
 def write(file: BinaryIO, slices: Iterable[bytes]) -> ShardSums:
     """Writes a whole tar: the slices in order, then the end of archive (two zero blocks)."""
     digest, offset, offsets = hashlib.sha256(), 0, []
-    for piece in slices:
+    for sample_slice in slices:
         offsets.append(offset)
-        file.write(piece)
-        digest.update(piece)
-        offset += len(piece)
+        file.write(sample_slice)
+        digest.update(sample_slice)
+        offset += len(sample_slice)
     end = bytes(2 * BLOCK)
     file.write(end)
     digest.update(end)
@@ -74,138 +74,140 @@ def write(file: BinaryIO, slices: Iterable[bytes]) -> ShardSums:
 
 
 def slice_digest(data: bytes | memoryview) -> str:
-    """xxh3 (64 bit, hex) of a sample's tar slice: what samples.parquet records and every read checks."""
+    """xxh3 (64 bit, hex) of a sample's tar slice, as samples.parquet records it and every read checks it."""
     return checksum.xxh3(data)
 
 
 @dataclass(frozen=True, eq=False)
-class Packed:
-    """One tar slice, verified but for its zstd frame, which is what takes time."""
+class PackedSample:
+    """One tar slice, verified except for its zstd frame, which takes the time. location: for error texts."""
 
     key: str
     meta: Mapping[str, Any]
     shape: Shape
     dtype: np.dtype[Any]
     frame: memoryview
-    where: str
+    location: str
 
     def unpack_into(self, voxels_DHW: np.ndarray) -> None:
-        """Writes the voxels there, without a copy between; shape and dtype must be this slice's."""
-        wanted = voxels_DHW.data.cast("B")
+        """Decompresses into `voxels_DHW` without another copy; ValueError if its shape or dtype differs."""
+        target = voxels_DHW.data.cast("B")
         if (voxels_DHW.shape, voxels_DHW.dtype) != (self.shape, self.dtype):
             raise ValueError(f"{voxels_DHW.dtype}{voxels_DHW.shape}, want {self.dtype}{self.shape}")
         try:
-            size = zstandard.get_frame_parameters(self.frame).content_size
-            # one call per object: they must not be shared between threads
-            got = zstandard.ZstdDecompressor().stream_reader(self.frame).readinto(wanted)
+            content_size = zstandard.get_frame_parameters(self.frame).content_size
+            # a new object for each call: they must not be shared between threads
+            unpacked = zstandard.ZstdDecompressor().stream_reader(self.frame).readinto(target)
         except zstandard.ZstdError as error:
-            raise BadSample(f"{self.where}: {self.key} does not decode: {error}") from error
-        if size != len(wanted) or got != size:
+            raise BadSample(f"{self.location}: {self.key} does not decode: {error}") from error
+        if content_size != len(target) or unpacked != content_size:
             raise BadSample(
-                f"{self.where}: {self.key} holds {size} bytes, want {len(wanted)} for {self.shape}"
+                f"{self.location}: {self.key} holds {content_size} bytes, want {len(target)} for {self.shape}"
             )
 
 
-def open_slice(data: bytes | memoryview, key: str, xxh3: str, where: str) -> Packed:
-    """The sample in one tar slice, verified against the table's `key` and `xxh3`; BadSample names `where`."""
-    found = slice_digest(data)
-    if found != xxh3:
+def open_slice(data: bytes | memoryview, key: str, xxh3: str, location: str) -> PackedSample:
+    """The sample in one tar slice, verified against `key` and `xxh3`; BadSample names `location`."""
+    digest = slice_digest(data)
+    if digest != xxh3:
         raise BadSample(
-            f"{where}: xxh3 {found}, want {xxh3}: the stored bytes have changed; run octshard prep verify"
+            f"{location}: xxh3 {digest}, want {xxh3}: the stored bytes have changed; run octshard prep verify"
         )
-    packed, used = _parse(data, where)
-    if packed.key != key or used != len(data):
-        raise BadSample(f"{where}: holds {packed.key} in {used} bytes, want {key} in {len(data)}")
+    packed, size = _parse(data, location)
+    if packed.key != key or size != len(data):
+        raise BadSample(f"{location}: holds {packed.key} in {size} bytes, want {key} in {len(data)}")
     return packed
 
 
-def unpack(data: bytes | memoryview, key: str, xxh3: str, where: str) -> Sample:
-    """As `open_slice`, and its voxels."""
-    return _unpacked(open_slice(data, key, xxh3, where))
+def unpack(data: bytes | memoryview, key: str, xxh3: str, location: str) -> Sample:
+    """As `open_slice`, with the voxels decompressed."""
+    return _unpack(open_slice(data, key, xxh3, location))
 
 
-def unpack_members(meta: Mapping[str, Any], frame: bytes, where: str) -> np.ndarray:
+def unpack_members(meta: Mapping[str, Any], frame: bytes, location: str) -> np.ndarray:
     """Voxels (D, H, W), writable, of the two members of a sample that another reader of the tar took apart.
 
     Only the size and the checksum of the zstd frame are verified, for there is no table here.
     """
     d, h, w = meta["shape"]
-    packed = Packed(meta["key"], meta, (d, h, w), np.dtype(meta["dtype"]), memoryview(frame), where)
-    return _unpacked(packed).voxels_DHW.copy()
+    packed = PackedSample(meta["key"], meta, (d, h, w), np.dtype(meta["dtype"]), memoryview(frame), location)
+    return _unpack(packed).voxels_DHW.copy()
 
 
-def scan(file: BinaryIO, where: str) -> Iterator[tuple[int, bytes, Sample]]:
-    """(offset, slice, sample) of every sample of a tar, front to back; a cut anywhere raises BadSample."""
+def scan(file: BinaryIO, location: str) -> Iterator[tuple[int, bytes, Sample]]:
+    """(offset, slice, sample) of every sample of a tar, in order; BadSample if it is cut anywhere."""
     offset = 0
     while True:
-        head = file.read(BLOCK)
-        if head == bytes(BLOCK):
+        header = file.read(BLOCK)
+        if header == bytes(BLOCK):
             if file.read(BLOCK) != bytes(BLOCK) or file.read(1):
                 raise BadSample(
-                    f"{where} at {offset}: end of archive is not two zero blocks and then nothing"
+                    f"{location} at {offset}: end of archive is not two zero blocks and then nothing"
                 )
             return
-        place = f"{where} at {offset}"
-        json_size = _header(head, place).size
-        rest = file.read(_round_up(json_size) + BLOCK)
-        if len(rest) < _round_up(json_size) + BLOCK:
-            raise BadSample(f"{place}: the tar ends inside a sample")
-        voxel_size = _header(rest[-BLOCK:], place).size
-        data = head + rest + file.read(_round_up(voxel_size))
-        packed, used = _parse(data, place)
-        yield offset, data, _unpacked(packed)
-        offset += used
+        position = f"{location} at {offset}"
+        json_size = _header(header, position).size
+        remainder = file.read(_round_up(json_size) + BLOCK)
+        if len(remainder) < _round_up(json_size) + BLOCK:
+            raise BadSample(f"{position}: the tar ends inside a sample")
+        voxel_size = _header(remainder[-BLOCK:], position).size
+        data = header + remainder + file.read(_round_up(voxel_size))
+        packed, size = _parse(data, position)
+        yield offset, data, _unpack(packed)
+        offset += size
 
 
 def _member(name: str, data: bytes) -> bytes:
     info = tarfile.TarInfo(name)
     info.size, info.mode = len(data), 0o644
     try:
-        head = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+        header = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
     except ValueError as error:
         raise OctshardError(f"{name}: {error}, want at most 100 ASCII characters") from error
-    return head + data + bytes(_round_up(len(data)) - len(data))
+    return header + data + bytes(_round_up(len(data)) - len(data))
 
 
-def _parse(data: bytes | memoryview, where: str) -> tuple[Packed, int]:
-    """The sample at the start of `data` and the bytes it takes."""
-    view = memoryview(data)
-    meta_name, meta_data, middle = _read_member(view, 0, where)
-    voxel_name, frame, end = _read_member(view, middle, where)
+def _parse(data: bytes | memoryview, location: str) -> tuple[PackedSample, int]:
+    """The sample at the start of `data`, and the size of its slice in bytes."""
+    slice_view = memoryview(data)
+    meta_name, meta_data, voxels_at = _read_member(slice_view, 0, location)
+    voxel_name, frame, stop = _read_member(slice_view, voxels_at, location)
     key = meta_name.removesuffix(META)
     if meta_name != key + META or voxel_name != key + VOXELS:
-        raise BadSample(f"{where}: members {meta_name!r}, {voxel_name!r}, want KEY{META} and KEY{VOXELS}")
+        raise BadSample(f"{location}: members {meta_name!r}, {voxel_name!r}, want KEY{META} and KEY{VOXELS}")
     try:
         meta = json.loads(bytes(meta_data))
         d, h, w = meta["shape"]
-        return Packed(key, meta, (int(d), int(h), int(w)), np.dtype(meta["dtype"]), frame, where), end
+        return PackedSample(
+            key, meta, (int(d), int(h), int(w)), np.dtype(meta["dtype"]), frame, location
+        ), stop
     except (ValueError, KeyError, TypeError) as error:
-        raise BadSample(f"{where}: {key} does not decode: {error}") from error
+        raise BadSample(f"{location}: {key} does not decode: {error}") from error
 
 
-def _unpacked(packed: Packed) -> Sample:
-    """Whole frames only: what is cut is an error here even where there is no xxh3 to tell."""
+def _unpack(packed: PackedSample) -> Sample:
+    """Decompresses a whole frame; BadSample if it is cut, also where no xxh3 was checked."""
     try:
         raw = zstandard.ZstdDecompressor().decompress(packed.frame)
         voxels_DHW = np.frombuffer(raw, packed.dtype).reshape(packed.shape)
     except (ValueError, zstandard.ZstdError) as error:
-        raise BadSample(f"{packed.where}: {packed.key} does not decode: {error}") from error
+        raise BadSample(f"{packed.location}: {packed.key} does not decode: {error}") from error
     return Sample(packed.key, packed.meta, voxels_DHW)
 
 
-def _read_member(data: memoryview, start: int, where: str) -> tuple[str, memoryview, int]:
-    info = _header(bytes(data[start : start + BLOCK]), where)
+def _read_member(data: memoryview, start: int, location: str) -> tuple[str, memoryview, int]:
+    info = _header(bytes(data[start : start + BLOCK]), location)
     begin, end = start + BLOCK, start + BLOCK + info.size
     if _round_up(end) > len(data):
-        raise BadSample(f"{where}: {info.name} ends at {end}, but only {len(data)} bytes are there")
+        raise BadSample(f"{location}: {info.name} ends at {end}, but only {len(data)} bytes are there")
     return info.name, data[begin:end], _round_up(end)
 
 
-def _header(block: bytes, where: str) -> tarfile.TarInfo:
+def _header(block: bytes, location: str) -> tarfile.TarInfo:
     try:
         return tarfile.TarInfo.frombuf(block, "ascii", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
-        raise BadSample(f"{where}: no tar header there ({error})") from error
+        raise BadSample(f"{location}: no tar header there ({error})") from error
 
 
 def _round_up(size: int) -> int:

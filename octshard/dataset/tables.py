@@ -1,6 +1,6 @@
 """The tables of a dataset folder, both directions: samples.parquet, shards.parquet, dataset.json (DESIGN §5).
 
-One `SampleRow` per input file, always. The only pyarrow import. Parquet bytes depend on the rows alone.
+Every input file has one `SampleRow`. The only pyarrow import. Parquet bytes depend on the rows alone.
 """
 
 import dataclasses
@@ -19,15 +19,15 @@ from octshard.imaging.volume import Shape, Spacing
 from octshard.storage import store
 
 FORMAT_VERSION = 2
-AGAIN = "build it again with octshard prep shard"
+REBUILD = "build it again with octshard prep shard"
 SAMPLES, SHARDS, INFO, PLAN = "samples.parquet", "shards.parquet", "dataset.json", "plan.json"
-RUN = "run.json"  # how fast the last run was; no part of the dataset
-SUMS = "sha256"  # in dataset.json: table -> the digest of its bytes
+RUN_INFO = "run.json"  # how fast the last run was; no part of the dataset
+DIGESTS = "sha256"  # in dataset.json: table -> the digest of its bytes
 
 
 @dataclass(frozen=True)
 class SampleRow:
-    """What became of one input file. Units: mm, bytes, voxels; None where it never became known."""
+    """The result for one input file, stored or refused. Units: mm, bytes, voxels; None: not known."""
 
     key: str
     participant: str
@@ -76,7 +76,7 @@ class SampleRow:
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """One finished tar; written last, so its presence means done."""
+    """One finished tar. It is written last, so its presence means that the shard is complete."""
 
     name: str
     device: str
@@ -96,13 +96,13 @@ class Dataset:
     shards: tuple[ShardInfo, ...]
 
     def samples(self, split: str) -> list[SampleRow]:
-        """The stored samples of a split in the order in which they lie: by shard, then offset."""
-        found = [row for row in self.rows if row.status == "ok" and row.split == split]
-        return sorted(found, key=lambda row: (row.shard, row.offset))
+        """The stored samples of a split, ordered by shard, then offset."""
+        stored = [row for row in self.rows if row.status == "ok" and row.split == split]
+        return sorted(stored, key=lambda row: (row.shard, row.offset))
 
     @property
     def refused(self) -> list[SampleRow]:
-        """The input files that are not in any shard."""
+        """The rows of input files that are in no shard."""
         return [row for row in self.rows if row.status != "ok"]
 
 
@@ -123,7 +123,7 @@ def write_rows(url: str, rows: Sequence[SampleRow]) -> None:
 
 
 def read_rows(url: str, sha256: str = "") -> list[SampleRow]:
-    """The rows of such a table; OctshardError if its bytes are damaged, or of another digest."""
+    """The rows of such a table; OctshardError if it is damaged, or if `sha256` is given and differs."""
     return _read(url, SampleRow, sha256)
 
 
@@ -133,7 +133,7 @@ def write_shards(url: str, shards: Sequence[ShardInfo]) -> None:
 
 
 def read_shards(url: str, sha256: str = "") -> list[ShardInfo]:
-    """The rows of shards.parquet, with the same promise."""
+    """The rows of shards.parquet; OctshardError as for `read_rows`."""
     return _read(url, ShardInfo, sha256)
 
 
@@ -150,66 +150,68 @@ def read_table(url: str) -> dict[str, list[Any]]:
 def write_info(url: str, info: Mapping[str, Any]) -> None:
     """dataset.json: format version, config, config digest, counts, code version.
 
-    It closes the folder: the digests of the tables that stand beside it go in as well.
+    Written last: the digests of the two tables beside it are added.
     """
     folder = url.removesuffix(INFO)
-    sums = {name: digest for name in (SAMPLES, SHARDS) if (digest := _digest(store.join(folder, name)))}
-    text = json.dumps({"format": FORMAT_VERSION, **info, SUMS: sums}, indent=1, sort_keys=True)
+    digests = {name: digest for name in (SAMPLES, SHARDS) if (digest := _digest(store.join(folder, name)))}
+    text = json.dumps({"format": FORMAT_VERSION, **info, DIGESTS: digests}, indent=1, sort_keys=True)
     store.write(url, text.encode() + b"\n")
 
 
 def read_info(url: str) -> dict[str, Any]:
-    """dataset.json of the folder `url`, of our format version; else one line that says why not."""
+    """dataset.json of the folder `url`; an error of one line if there is none or its format differs."""
     try:
         info = json.loads(store.read(store.join(url, INFO)))
     except FileNotFoundError:
         raise UsageError(_why_no_dataset(url)) from None
     except ValueError as error:
-        raise OctshardError(f"{store.join(url, INFO)}: not JSON ({error}); {AGAIN}") from error
-    found = info.get("format") if isinstance(info, dict) else info
-    if found != FORMAT_VERSION:
-        raise UsageError(f"{url}: shards of format {found!r}, want {FORMAT_VERSION}; {AGAIN}")
+        raise OctshardError(f"{store.join(url, INFO)}: not JSON ({error}); {REBUILD}") from error
+    version = info.get("format") if isinstance(info, dict) else info
+    if version != FORMAT_VERSION:
+        raise UsageError(f"{url}: shards of format {version!r}, want {FORMAT_VERSION}; {REBUILD}")
     return cast(dict[str, Any], info)
 
 
-def sums(info: Mapping[str, Any]) -> dict[str, str]:
-    """Table -> its digest by dataset.json; older ones have none."""
-    told = info.get(SUMS)
-    return {str(name): str(digest) for name, digest in told.items()} if isinstance(told, dict) else {}
+def table_digests(info: Mapping[str, Any]) -> dict[str, str]:
+    """Table -> its sha256 as dataset.json records it; empty for dataset.json of older versions."""
+    digests = info.get(DIGESTS)
+    return {str(name): str(digest) for name, digest in digests.items()} if isinstance(digests, dict) else {}
 
 
 def read_tables(url: str) -> Dataset:
-    """The tables of the dataset folder `url`, each as it was when dataset.json was written.
+    """The tables of the dataset folder `url`, each with the digest that dataset.json records.
 
-    A UsageError says in one line why there are none; OctshardError if one is missing or has changed.
+    UsageError of one line if the folder is no dataset; OctshardError if a table is missing or has changed.
     """
     info = read_info(url)
-    told = sums(info)
-    rows = read_rows(store.join(url, SAMPLES), told.get(SAMPLES, ""))
-    return Dataset(url, info, tuple(rows), tuple(read_shards(store.join(url, SHARDS), told.get(SHARDS, ""))))
+    digests = table_digests(info)
+    rows = read_rows(store.join(url, SAMPLES), digests.get(SAMPLES, ""))
+    return Dataset(
+        url, info, tuple(rows), tuple(read_shards(store.join(url, SHARDS), digests.get(SHARDS, "")))
+    )
 
 
 def open_dataset(url: str) -> Dataset:
-    """The same, held against each other; a UsageError says in one line why the folder cannot be used."""
-    found = read_tables(url)
-    for shard in found.shards:
-        stored = sum(row.shard == shard.name and row.status == "ok" for row in found.rows)
+    """As `read_tables`; also OctshardError if the two tables disagree on the samples of a shard."""
+    dataset = read_tables(url)
+    for shard in dataset.shards:
+        stored = sum(row.shard == shard.name and row.status == "ok" for row in dataset.rows)
         if stored != shard.samples:
             raise OctshardError(
                 f"{url}: {shard.name} holds {shard.samples} samples, but {SAMPLES} lists {stored}"
             )
-    return found
+    return dataset
 
 
 def _why_no_dataset(url: str) -> str:
     names = store.list_names(url)
-    inner = [name for name in names if store.exists(store.join(url, name, INFO))]
-    if inner:
-        return f"{url}: no {INFO} here, want one dataset folder, for example {store.join(url, inner[0])}"
+    datasets = [name for name in names if store.exists(store.join(url, name, INFO))]
+    if datasets:
+        return f"{url}: no {INFO} here, want one dataset folder, for example {store.join(url, datasets[0])}"
     if PLAN in names:
         return f"{url}: its build is not finished; run the same octshard prep shard again"
-    found = f"{len(names)} other files" if names else "nothing"
-    return f"{url}: found {found}, want a folder made by octshard prep shard (with {INFO})"
+    content = f"{len(names)} other files" if names else "nothing"
+    return f"{url}: found {content}, want a folder made by octshard prep shard (with {INFO})"
 
 
 def _write(url: str, values: Sequence[Any], kind: type) -> None:
@@ -220,13 +222,13 @@ def _write(url: str, values: Sequence[Any], kind: type) -> None:
 
 def _read(url: str, kind: type, sha256: str) -> list[Any]:
     types, columns = _get(url, sha256)
-    wanted = _schema(kind)
-    if missing := sorted({*wanted} - {*columns}):
-        raise OctshardError(f"{url}: columns {missing} are missing; {AGAIN}")
-    if other := [name for name in wanted if types[name] != wanted[name]]:
-        found = ", ".join(f"{name} is {types[name]}, want {wanted[name]}" for name in other)
-        raise OctshardError(f"{url}: {found}; {AGAIN}")
-    frozen = [[_frozen(value) for value in columns[name]] for name in wanted]
+    schema = _schema(kind)
+    if missing := sorted({*schema} - {*columns}):
+        raise OctshardError(f"{url}: columns {missing} are missing; {REBUILD}")
+    if mistyped := [name for name in schema if types[name] != schema[name]]:
+        mismatches = ", ".join(f"{name} is {types[name]}, want {schema[name]}" for name in mistyped)
+        raise OctshardError(f"{url}: {mismatches}; {REBUILD}")
+    frozen = [[_frozen(value) for value in columns[name]] for name in schema]
     return [kind(*values) for values in zip(*frozen, strict=True)]
 
 
@@ -241,25 +243,25 @@ def _put(url: str, table: pa.Table) -> None:
 
 
 def _get(url: str, sha256: str = "") -> tuple[dict[str, pa.DataType], dict[str, list[Any]]]:
-    """(types, values) by column name of a table whose bytes, if a digest is given, have that one."""
+    """(types, values) of a table by column name; OctshardError if a digest is given and differs."""
     try:
         data = store.read(url)
     except FileNotFoundError:
-        raise OctshardError(f"{url}: no such table; {AGAIN}") from None
-    if sha256 and (found := hashlib.sha256(data).hexdigest()) != sha256:
-        raise OctshardError(f"{url}: sha256 {found}, want {sha256} as in {INFO}; {AGAIN}")
+        raise OctshardError(f"{url}: no such table; {REBUILD}") from None
+    if sha256 and (digest := hashlib.sha256(data).hexdigest()) != sha256:
+        raise OctshardError(f"{url}: sha256 {digest}, want {sha256} as in {INFO}; {REBUILD}")
     try:
-        # in this thread alone: one of Arrow's that lets go of a Python object at the end aborts the process
+        # without Arrow's threads: one that releases a Python object at shutdown aborts the process
         with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True) as file:
             table = file.read(use_threads=False)
         return {field.name: field.type for field in table.schema}, table.to_pydict()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # what Arrow raises on damaged bytes
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise OctshardError(f"{url}: not a whole Parquet file ({said}); {AGAIN}") from error
+        message = (str(error).splitlines() or [type(error).__name__])[0]
+        raise OctshardError(f"{url}: not a whole Parquet file ({message}); {REBUILD}") from error
 
 
 def _digest(url: str) -> str:
-    """Of an object's bytes; nothing if there is none."""
+    """sha256 of an object; empty if there is no such object."""
     try:
         return hashlib.sha256(store.read(url)).hexdigest()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The demo's page: refusals with reasons, B-scans before and after, loss, rank, the probe with baselines."""
+"""The demo's page: refusals with reasons, B-scans before and after, loss, rank, probe and controls."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,37 +26,40 @@ DEPTH_MM = 2.4  # shown of each B-scan
 
 @dataclass(frozen=True, eq=False)
 class DemoResults:
-    """What the road left behind."""
+    """The results of all stages of the demo. seconds: per stage; log_lines: of training."""
 
     datasets: Sequence[Dataset]
-    dicoms: str  # folder that the rows' sources are below
-    unzipped: UnzipReport
+    dicom_folder: str  # the rows' sources are paths below it
+    unzip_report: UnzipReport
     metrics: Sequence[Mapping[str, Any]]
-    probed: ProbeResult
+    probe: ProbeResult
     seconds: Mapping[str, float]
-    said: Sequence[str]
+    log_lines: Sequence[str]
 
 
-def render(seen: DemoResults) -> str:
+def render(results: DemoResults) -> str:
     """The whole page, self-contained."""
-    stored = sum(len(d.rows) - len(d.refused) for d in seen.datasets)
-    refused = sum(len(d.refused) for d in seen.datasets)
+    stored = sum(len(d.rows) - len(d.refused) for d in results.datasets)
+    refused = sum(len(d.refused) for d in results.datasets)
     lead = (
-        f"{_people(seen)} made-up people on {len(seen.datasets)} devices: {stored} volumes in shards, "
+        f"{_people(results)} made-up people on {len(results.datasets)} devices: {stored} volumes in shards, "
         f"{refused} files refused, one small V-JEPA 2 encoder, one honest probe."
     )
     sections = [
-        Section("The road", (_stations(seen), _flow(seen))),
-        Section("What was stored and what was refused", (_counts(seen), _refusals(seen))),
-        Section("B-scans before and after", (BEFORE_AFTER, *(_pair(seen, d) for d in seen.datasets))),
-        Section("Training", (*seen.said, _curve(seen), _rank(seen))),
+        Section("The road", (_stage_seconds(results), _unzip_summary(results))),
+        Section("What was stored and what was refused", (_counts(results), _refusals(results))),
+        Section(
+            "B-scans before and after",
+            (BEFORE_AFTER, *(_before_and_after(results, d) for d in results.datasets)),
+        ),
+        Section("Training", (*results.log_lines, _loss_plot(results), _rank_plot(results))),
         Section(
             "The frozen encoder, probed",
             (
-                *seen.probed.verdicts,
-                probe_report.auroc_plot(seen.probed),
-                probe_report.scores(seen.probed),
-                *map(probe_report.readable, seen.probed.notes),
+                *results.probe.verdicts,
+                probe_report.auroc_plot(results.probe),
+                probe_report.scores(results.probe),
+                *map(probe_report.readable, results.probe.notes),
                 *probe_report.METHOD,
             ),
         ),
@@ -70,18 +73,18 @@ BEFORE_AFTER = (
 )
 
 
-def _people(seen: DemoResults) -> int:
-    return len({row.participant for d in seen.datasets for row in d.rows})
+def _people(results: DemoResults) -> int:
+    return len({row.participant for d in results.datasets for row in d.rows})
 
 
-def _stations(seen: DemoResults) -> Html:
-    rows: list[list[Cell]] = [[name, numeral(f"{s:.1f}")] for name, s in seen.seconds.items()]
-    rows.append(["all", numeral(f"{sum(seen.seconds.values()):.1f}")])
+def _stage_seconds(results: DemoResults) -> Html:
+    rows: list[list[Cell]] = [[name, numeral(f"{s:.1f}")] for name, s in results.seconds.items()]
+    rows.append(["all", numeral(f"{sum(results.seconds.values()):.1f}")])
     return table(["station", "seconds"], rows, "")
 
 
-def _flow(seen: DemoResults) -> str:
-    report = seen.unzipped
+def _unzip_summary(results: DemoResults) -> str:
+    report = results.unzip_report
     return (
         f"Unzip: {len(report.written)} objects written, {len(report.skipped)} already there, "
         f"{len(report.refused)} refused, {len(report.missing)} in the manifest but in no ZIP, "
@@ -89,9 +92,9 @@ def _flow(seen: DemoResults) -> str:
     )
 
 
-def _counts(seen: DemoResults) -> Html:
+def _counts(results: DemoResults) -> Html:
     rows = []
-    for d in seen.datasets:
+    for d in results.datasets:
         splits = Counter(row.split for row in d.rows if row.status == "ok")
         megabytes = sum(s.bytes for s in d.shards) / 1e6
         rows.append(
@@ -107,29 +110,31 @@ def _counts(seen: DemoResults) -> Html:
     return table(headers, rows, "Volumes by split; a participant stands in one split only.")
 
 
-def _refusals(seen: DemoResults) -> Html:
+def _refusals(results: DemoResults) -> Html:
     groups: dict[tuple[str, str, str], list[SampleRow]] = {}
-    for row in (row for d in seen.datasets for row in d.refused):
+    for row in (row for d in results.datasets for row in d.refused):
         groups.setdefault((row.reason, row.device, row.protocol), []).append(row)
     if not groups:
         return Html("<p>Nothing was refused.</p>")
-    lines: list[list[Cell]] = [
-        [*of, len(rows), f"{rows[0].key}: {rows[0].detail}"] for of, rows in sorted(groups.items())
+    table_rows: list[list[Cell]] = [
+        [*group, len(rows), f"{rows[0].key}: {rows[0].detail}"] for group, rows in sorted(groups.items())
     ]
     headers = ["reason", "device", "protocol", "files", "the first of them"]
-    return table(headers, lines, "Input files that are in no shard. Each has its own row in samples.parquet.")
+    return table(
+        headers, table_rows, "Input files that are in no shard. Each has its own row in samples.parquet."
+    )
 
 
-def _pair(seen: DemoResults, dataset: Dataset) -> Html:
-    """Central B-scan of one stored scan, raw and stored."""
+def _before_and_after(results: DemoResults, dataset: Dataset) -> Html:
+    """The central B-scan of one stored scan, as written by the device and as stored."""
     row = _example(dataset)
-    where = f"{row.device}, {row.protocol}, {row.region}"
+    scan_name = f"{row.device}, {row.protocol}, {row.region}"
     assert row.spacing_in is not None  # every stored row has both spacings and its shape
     assert row.spacing_out is not None
     assert row.shape_out is not None
-    raw = _raw_frame(seen, row)
+    raw = _raw_frame(results, row)
     voxels_DHW = sample.read(dataset.url, row).voxels_DHW
-    before = f"{where}: {row.frames}x{row.rows}x{row.cols} voxels at {_mm(row.spacing_in)} mm"
+    before = f"{scan_name}: {row.frames}x{row.rows}x{row.cols} voxels at {_mm(row.spacing_in)} mm"
     after = f"stored: {'x'.join(map(str, row.shape_out))} at {_mm(row.spacing_out)} mm"
     return side_by_side(
         [
@@ -149,8 +154,8 @@ def _example(dataset: Dataset) -> SampleRow:
     return next((row for row in stored if "acula" in row.region), stored[0])
 
 
-def _raw_frame(seen: DemoResults, row: SampleRow) -> np.ndarray:
-    data = store.read(store.join(seen.dicoms, row.source))
+def _raw_frame(results: DemoResults, row: SampleRow) -> np.ndarray:
+    data = store.read(store.join(results.dicom_folder, row.source))
     header = dicom.read_header(data, max_voxels=2**31)
     for i, frame in enumerate(decode.frames(data, header)):
         if i == header.frames // 2:
@@ -170,20 +175,20 @@ def _mm(spacing: Sequence[float]) -> str:
     return " / ".join(f"{s:.4g}" for s in spacing)
 
 
-def _curve(seen: DemoResults) -> Html:
+def _loss_plot(results: DemoResults) -> Html:
     caption = (
         "Loss against samples seen: mean of each log interval on train, all of the val sample at checkpoints."
     )
     return line_plot(
-        {"train": _line(seen, "loss"), "val": _line(seen, "val_loss")}, "samples seen", "loss", caption
+        {"train": _line(results, "loss"), "val": _line(results, "val_loss")}, "samples seen", "loss", caption
     )
 
 
-def _rank(seen: DemoResults) -> Html:
+def _rank_plot(results: DemoResults) -> Html:
     caption = "Effective rank (RankMe) of the target encoder's features. Near 1 they have collapsed."
-    return line_plot({"effective rank": _line(seen, "rank")}, "samples seen", "rank", caption)
+    return line_plot({"effective rank": _line(results, "rank")}, "samples seen", "rank", caption)
 
 
-def _line(seen: DemoResults, name: str) -> tuple[list[float], list[float]]:
-    found = [(float(m["samples_seen"]), float(m[name])) for m in seen.metrics if name in m]
-    return [x for x, _ in found], [y for _, y in found]
+def _line(results: DemoResults, name: str) -> tuple[list[float], list[float]]:
+    points = [(float(m["samples_seen"]), float(m[name])) for m in results.metrics if name in m]
+    return [x for x, _ in points], [y for _, y in points]

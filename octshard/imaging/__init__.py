@@ -1,1 +1,1 @@
-"""Volumes and what is done to their voxels, without I/O."""
+"""Volumes and operations on their voxels, without I/O."""

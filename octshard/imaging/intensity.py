@@ -1,4 +1,4 @@
-"""Grey levels of a volume: its histogram, the moments that a shard records, and the way to 8 bits."""
+"""Grey levels of a volume: its histogram, the moments that a shard records, and the mapping to 8 bits."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ DARK, BRIGHT = 0.001, 0.999  # shares of the voxels whose levels become 0 and 25
 
 
 class Moments(NamedTuple):
-    """What a shard records of a volume's intensities: over all stored voxels, population std."""
+    """Intensity statistics that a shard records: over all stored voxels; std is the population's."""
 
     mean: float
     std: float
@@ -21,7 +21,7 @@ class Moments(NamedTuple):
 
 
 def histogram(voxels: np.ndarray) -> np.ndarray:
-    """How many voxels (uint8 or uint16) have each level: int64 (256,) or (65536,)."""
+    """The number of voxels (uint8 or uint16) at each level: int64 (256,) or (65536,)."""
     counts = np.zeros(256 if voxels.dtype == np.uint8 else LEVELS, np.int64)
     _count(np.ascontiguousarray(voxels).reshape(-1), counts)
     return counts
@@ -51,14 +51,14 @@ def to_uint8(volume: Volume) -> tuple[Volume, tuple[float, float]]:
 
 
 def _level_at(counts: np.ndarray, share: float) -> float:
-    """The least level that at least `share` of the voxels do not exceed."""
+    """The lowest level that at least `share` of the voxels do not exceed."""
     below = np.cumsum(counts)
     return float(np.searchsorted(below, share * float(below[-1])))
 
 
 @compiled
 def _count(voxels, counts):  # type: ignore[no-untyped-def]
-    """Four histograms at once: equal neighbours then do not wait for each other's count."""
+    """Four histograms in turn: an increment then does not wait for the one of an equal neighbour."""
     lanes = np.zeros((4, counts.size), np.int64)
     whole = voxels.size // 4 * 4
     for i in range(0, whole, 4):

@@ -1,4 +1,4 @@
-"""Loops compiled by numba: on first use, kept on disk where a cache can be written."""
+"""Loops compiled by numba: on first use, and cached on disk if a cache folder is writable."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,10 +7,10 @@ import numba
 
 
 def compiled(function: Callable[..., None]) -> Any:
-    """`function` as machine code that lets go of the GIL. No fast-math: IEEE results everywhere."""
+    """`function` as machine code that releases the GIL. Without fast-math: IEEE results everywhere."""
     try:
         return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # numba finds no folder that it may write its cache to
+    except RuntimeError:  # numba finds no writable cache folder
         return numba.njit(nogil=True)(function)
 
 

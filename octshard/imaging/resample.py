@@ -36,8 +36,8 @@ class Taps(NamedTuple):
 class Regrid:
     """From a scan of shape_in voxels to shape_out, both (D, H, W).
 
-    level: frames come with so many JPEG 2000 resolution levels left out: ceil(n / 2^level) samples along H
-    and W, sample k at the centre of voxel k * 2^level. reverse: the slow axis is turned round.
+    level: JPEG 2000 resolution levels left out of the frames, which then have ceil(n / 2^level) samples along
+    H and W, sample k at the centre of voxel k * 2^level. reverse: the slow axis is reversed.
     """
 
     shape_in: Shape
@@ -47,7 +47,7 @@ class Regrid:
 
     @property
     def shape_frame(self) -> tuple[int, int]:
-        """(H, W) in which frames come."""
+        """(H, W) of the frames."""
         step = 2**self.level
         return -(-self.shape_in[1] // step), -(-self.shape_in[2] // step)
 
@@ -101,11 +101,11 @@ def resample_to_shape(volume: Volume, shape: Shape) -> Volume:
 
 
 def resample_frames(frames_HW: Iterable[np.ndarray], grid: Regrid) -> np.ndarray:
-    """Voxels (D, H, W) of grid.shape_out from frames (uint8 or uint16) as they come; the type stays.
+    """Voxels (D, H, W) of grid.shape_out from frames (uint8 or uint16) one after another; the type stays.
 
-    Holds the output and a few planes, never the input. Sums in float32 in a fixed order, so that every
-    machine gives the same integers; at most one level from a float64 computation. OctshardError if frames
-    are too few, too many, or of another shape.
+    Keeps the output and a few planes in memory, never the input. Sums in float32 in a fixed order, so that
+    every machine gives the same integers, at most one level from a float64 computation. OctshardError if
+    there are too few or too many frames, or one of another shape.
     """
     checked = _checked(frames_HW, grid)
     first = next(checked)
@@ -128,7 +128,7 @@ def _checked(frames_HW: Iterable[np.ndarray], grid: Regrid) -> Iterator[np.ndarr
 
 
 def _narrow(frames_HW: Iterator[np.ndarray], grid: Regrid, out_DHW: np.ndarray) -> None:
-    """Fewer planes come out than went in: reduce H, gather along D, and only then go along W."""
+    """For fewer planes out than in: reduce H, sum along D, and only then resample W."""
     along_d, axial = taps(grid.shape_in[0], grid.shape_out[0]), _Axial(grid)
     index, weight = _lateral(grid)
     ends = along_d.start + along_d.reach - 1
@@ -136,14 +136,14 @@ def _narrow(frames_HW: Iterator[np.ndarray], grid: Regrid, out_DHW: np.ndarray) 
     shape = (grid.shape_out[1], grid.shape_frame[1])
     active: deque[tuple[int, np.ndarray]] = deque()
     spare: list[np.ndarray] = []
-    row, begun, top = np.empty(grid.shape_out[2], np.float32), 0, _top(out_DHW)
+    row, started, top = np.empty(grid.shape_out[2], np.float32), 0, _top(out_DHW)
     for i, frame in enumerate(frames_HW):
         plane_HW = axial(frame)
-        while begun < len(ends) and along_d.start[begun] <= i:
+        while started < len(ends) and along_d.start[started] <= i:
             total = spare.pop() if spare else np.empty(shape, np.float32)
             total.fill(0)
-            active.append((begun, total))
-            begun += 1
+            active.append((started, total))
+            started += 1
         for j, total in active:
             at = 0 if i == along_d.start[j] else 2 if i == ends[j] else 1
             _add(total, weight_d[at][j], plane_HW)
@@ -154,7 +154,7 @@ def _narrow(frames_HW: Iterator[np.ndarray], grid: Regrid, out_DHW: np.ndarray) 
 
 
 def _widen(frames_HW: Iterator[np.ndarray], grid: Regrid, out_DHW: np.ndarray) -> None:
-    """More planes come out than went in: each frame goes along H and W once, then neighbours are blended."""
+    """For more planes out than in: resample H and W once per frame, then blend neighbours."""
     along_d, axial = taps(grid.shape_in[0], grid.shape_out[0]), _Axial(grid)
     index, weight = _lateral(grid)
     first, last = along_d.first.astype(np.float32), along_d.last.astype(np.float32)
@@ -169,7 +169,7 @@ def _widen(frames_HW: Iterator[np.ndarray], grid: Regrid, out_DHW: np.ndarray) -
 
 
 class _Axial:
-    """Takes a frame to (H_out, W_in) float32, in a buffer that the next call overwrites."""
+    """Resamples a frame to (H_out, W_in) float32, in a buffer that the next call overwrites."""
 
     def __init__(self, grid: Regrid) -> None:
         kernel = taps(grid.shape_in[1], grid.shape_out[1], grid.level)
@@ -186,13 +186,13 @@ class _Axial:
 
 
 def _lateral(grid: Regrid) -> tuple[np.ndarray, np.ndarray]:
-    """The lateral kernel as a table of taps: uint32 and float32, as the loops want them."""
+    """The lateral kernel as a table of taps: uint32 and float32, for the compiled loops."""
     index, weight = _table(taps(grid.shape_in[2], grid.shape_out[2], grid.level))
     return index.astype(np.uint32), weight.astype(np.float32)
 
 
 def _table(kernel: Taps) -> tuple[np.ndarray, np.ndarray]:
-    """(index, weight), both (taps, n_out): as many taps for all as the widest has, spare ones weigh 0."""
+    """(index, weight), both (taps, n_out): every output has as many taps as the widest, with weight 0."""
     place = np.arange(kernel.reach.max())[:, None]
     final = kernel.reach - 1
     index = kernel.start + np.minimum(place, final)
@@ -202,7 +202,7 @@ def _table(kernel: Taps) -> tuple[np.ndarray, np.ndarray]:
 
 @compiled
 def _down(frame_HW, start, count, first, middle, last, sums, out_HW):  # type: ignore[no-untyped-def]
-    """Along H. Whole rows are added as integers, exact and fast; only the two at the ends are scaled."""
+    """Along H. Inner rows are added as integers, exact and fast; only the first and last row are scaled."""
     width = frame_HW.shape[1]
     for j in range(start.size):
         top, end = start[j], start[j] + count[j] - 1
@@ -260,7 +260,7 @@ def _across(plane_HW, index, weight, row, top, out_HW):  # type: ignore[no-untyp
 def _blend(left_HW, first, right_HW, last, top, out_HW):  # type: ignore[no-untyped-def]
     for h in range(out_HW.shape[0]):
         for w in range(out_HW.shape[1]):
-            # with a weight of 0 the right plane may be none yet: 0 * nan is no 0
+            # with weight 0 the right plane may be uninitialised, and 0 * nan is not 0
             value = left_HW[h, w] if last == 0 else first * left_HW[h, w] + last * right_HW[h, w]
             out_HW[h, w] = min(np.int32(value + np.float32(0.5)), top)
 

@@ -1,6 +1,6 @@
-"""What an OCT volume is, and what can be done to one without I/O.
+"""An OCT volume, its key, and shapes of volumes, without I/O.
 
-Letters that arrays wear, everywhere in octshard: B batch, C channels, D B-scans (slow axis), H axial depth
+Axis suffixes of array names in all of octshard: B batch, C channels, D B-scans (slow axis), H axial depth
 (rows), W A-scans (columns, fast axis), N tokens, K context tokens, T target tokens, F features.
 """
 
@@ -17,7 +17,7 @@ from octshard.errors import OctshardError
 DEVICES = ("heidelberg_spectralis", "topcon_maestro2", "topcon_triton", "zeiss_cirrus")
 GEOMETRIES = ("raster", "radial", "circle", "line", "uneven", "mixed", "unknown")
 KEY_LETTERS = 92  # a member's name in a tar holds 100, and ends in .vol.zst
-SENSIBLE_MM = (1e-9, 1e6)  # what lies outside is no length; arithmetic on it would overflow
+SENSIBLE_MM = (1e-9, 1e6)  # values outside are no lengths; arithmetic on them could overflow
 Number = TypeVar("Number", int, float)
 Spacing = tuple[float, float, float]
 Shape = tuple[int, int, int]
@@ -25,10 +25,10 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class SampleKey:
-    """Names one scan, by its digest alone.
+    """The name of one scan; the digest alone is unique.
 
     The text form has no dot, because WebDataset splits a member name at its first dot, and is cut before the
-    digest where it would be too long for a member's name.
+    digest if it would be too long for the name of a tar member.
     """
 
     participant: str
@@ -98,6 +98,6 @@ def triple(values: Sequence[Number]) -> tuple[Number, Number, Number]:
 
 
 def length_mm(value: float) -> float | None:
-    """`value` if it can be a length in mm, else None: zero, negative, absurd or no number is unknown."""
+    """`value` if it can be a length in mm; None if it is zero, negative, nan or out of SENSIBLE_MM."""
     low, high = SENSIBLE_MM
     return value if low <= value <= high else None

@@ -15,17 +15,15 @@ from octshard.errors import OctshardError, UsageError
 from octshard.storage import store
 
 FORMAT = 2
-# parameters that format 1 called otherwise
+# parameters whose names differ in format 1: old -> new prefix
 RENAMED_PARAMETERS = {"predictor.into.": "predictor.proj_in.", "predictor.back.": "predictor.proj_out."}
 FOLDER = "checkpoints"
-TARGET_ENCODER = "target_encoder."  # where its weights stand in the model's state
+TARGET_ENCODER = "target_encoder."  # prefix of its weights in the model's state
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """The .json beside a checkpoint. `milestone`: the first one at or past a quarter of the run; kept for
-    good.
-    """
+    """The .json beside a checkpoint. milestone: the first at or past a quarter of the run, never deleted."""
 
     name: str
     step: int
@@ -40,53 +38,56 @@ class CheckpointInfo:
 class LatestCheckpoint:
     """The newest whole checkpoint of a run, and one line on each newer one that is damaged."""
 
-    record: CheckpointInfo
+    info: CheckpointInfo
     payload: Mapping[str, Any]
     damaged: tuple[str, ...]
 
 
 class DamagedCheckpoint(OctshardError):
-    """A checkpoint is not what was written; an older one may do."""
+    """A checkpoint differs from what was written; an older one may be whole."""
 
 
 def write(out: str, payload: Mapping[str, Any], val_loss: float | None, *, milestone: bool) -> CheckpointInfo:
-    """Writes one checkpoint of the run folder `out`: the file, whole or not at all, then its record."""
+    """Writes one checkpoint of the run folder `out`: the file, atomically, then its .json."""
     name = f"step-{payload['step']:08d}"
     with store.open_write(store.join(out, FOLDER, name + ".pt")) as file:
-        hashing = _Hashing(file)
-        torch.save(dict(payload), hashing)  # type: ignore[arg-type]
-    record = CheckpointInfo(
+        hashed_file = _HashingFile(file)
+        torch.save(dict(payload), hashed_file)  # type: ignore[arg-type]
+    info = CheckpointInfo(
         name,
         payload["step"],
         payload["samples_seen"],
-        hashing.digest.hexdigest(),
-        hashing.bytes,
+        hashed_file.digest.hexdigest(),
+        hashed_file.bytes,
         val_loss,
         milestone,
     )
-    text = json.dumps(dataclasses.asdict(record), indent=1)
+    text = json.dumps(dataclasses.asdict(info), indent=1)
     store.write(store.join(out, FOLDER, name + ".json"), text.encode() + b"\n")
-    return record
+    return info
 
 
-def records(out: str) -> list[CheckpointInfo]:
+def list_checkpoints(out: str) -> list[CheckpointInfo]:
     """Every finished checkpoint of a run folder, oldest first."""
     names = [name for name in store.list_names(store.join(out, FOLDER)) if name.endswith(".json")]
     return [read_info(store.join(out, FOLDER, name)) for name in names]
 
 
 def load(path: str) -> dict[str, Any]:
-    """The payload of a checkpoint file, on the host; DamagedCheckpoint if its sha256 is another."""
-    out, name = path.rsplit("/", 1) if "/" in path else (".", path)
+    """The payload of a checkpoint file, on the host; DamagedCheckpoint if its sha256 differs.
+
+    UsageError if the file or its .json is missing, or its format is unknown.
+    """
+    folder, name = path.rsplit("/", 1) if "/" in path else (".", path)
     try:
-        record = read_info(store.join(out, name.removesuffix(".pt") + ".json"))
+        info = read_info(store.join(folder, name.removesuffix(".pt") + ".json"))
         data = store.read(path)
     except FileNotFoundError:
         raise UsageError(f"{path}: no finished checkpoint here, want a .pt and its .json") from None
-    if (digest := hashlib.sha256(data).hexdigest()) != record.sha256:
+    if (digest := hashlib.sha256(data).hexdigest()) != info.sha256:
         raise DamagedCheckpoint(
-            f"{path}: {len(data)} bytes with sha256 {digest[:12]}, want {record.bytes} with "
-            f"{record.sha256[:12]}: the file is damaged; {_others(out, record)}"
+            f"{path}: {len(data)} bytes with sha256 {digest[:12]}, want {info.bytes} with "
+            f"{info.sha256[:12]}: the file is damaged; {_older_line(folder, info)}"
         )
     payload = cast(dict[str, Any], torch.load(BytesIO(data), map_location="cpu", weights_only=True))
     if payload["format"] == 1:
@@ -97,17 +98,15 @@ def load(path: str) -> dict[str, Any]:
 
 
 def latest(out: str) -> LatestCheckpoint | None:
-    """The newest whole checkpoint of a run folder; None if it has none yet; Damaged if all are."""
+    """The newest whole checkpoint of a run folder; None if it has none yet; DamagedCheckpoint if all are."""
     damaged: list[str] = []
-    for record in reversed(records(out)):
-        path = store.join(out, FOLDER, record.name + ".pt")
+    for info in reversed(list_checkpoints(out)):
+        path = store.join(out, FOLDER, info.name + ".pt")
         try:
             if not store.exists(path):
                 raise DamagedCheckpoint(f"{path}: gone, want it beside its .json; remove the .json too")
-            return LatestCheckpoint(record, load(path), tuple(damaged))
-        except (
-            DamagedCheckpoint
-        ) as error:  # an unreachable store or another format is no damage: those are raised
+            return LatestCheckpoint(info, load(path), tuple(damaged))
+        except DamagedCheckpoint as error:  # an unreachable store or another format raises other errors
             damaged.append(str(error))
     if damaged:
         raise DamagedCheckpoint(
@@ -117,6 +116,7 @@ def latest(out: str) -> LatestCheckpoint | None:
 
 
 def read_info(url: str) -> CheckpointInfo:
+    """The .json at `url`; OctshardError if it is not one of a checkpoint."""
     try:
         return CheckpointInfo(**json.loads(store.read(url)))
     except (ValueError, TypeError) as error:
@@ -124,7 +124,7 @@ def read_info(url: str) -> CheckpointInfo:
 
 
 def _upgrade(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """A payload of format 1, which octshard 0.1 wrote, in today's names; the numbers are the same."""
+    """A payload of format 1 (octshard 0.1) with the names of format 2; the numbers are the same."""
     values = {RENAMED_KEYS.get(key, key): value for key, value in payload["result_values"].items()}
     values = {
         key: RENAMED_VALUES.get((key, value), value) if isinstance(value, str) else value
@@ -143,15 +143,15 @@ def _upgrade(payload: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _others(folder: str, damaged: CheckpointInfo) -> str:
-    """What else stands, for the error line."""
+def _older_line(folder: str, damaged: CheckpointInfo) -> str:
+    """The older checkpoints of the folder, for an error line."""
     names = [name for name in store.list_names(folder) if name.endswith(".pt")]
     older = [name for name in names if name < damaged.name]
     return f"older ones that stand: {', '.join(older)}" if older else "no older one stands"
 
 
-class _Hashing:
-    """Passes bytes on to a file, counting and digesting them."""
+class _HashingFile:
+    """Writes to a file and counts and hashes the bytes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.digest, self.bytes = file, hashlib.sha256(), 0

@@ -35,7 +35,7 @@ def read_encoder(run_or_checkpoint: str) -> TrainedEncoder:
             raise UsageError(
                 f"{run_or_checkpoint}: no checkpoint here, want a .pt file or the run.out of a training run"
             )
-        payload, record = dict(checkpoint.payload), checkpoint.record
+        payload, record = dict(checkpoint.payload), checkpoint.info
     cfg = load_config(TrainConfig, [StringIO(payload["config"])])  # type: ignore[list-item]  # OmegaConf reads both
     encoder = Encoder(cfg.model)
     weights = {

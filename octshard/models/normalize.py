@@ -1,19 +1,22 @@
-"""From stored uint8 voxels to what the encoder reads: normalised by the volume's mean and std, padding 0."""
+"""From stored uint8 voxels to the encoder's input: normalised by the volume's mean and std, padding 0."""
 
 import torch
 from torch import Tensor
 
-STD_FLOOR = 1.0  # grey levels: a volume with less contrast than that is blank and is not blown up
+STD_FLOOR = 1.0  # grey levels: a volume with less contrast is blank and is not amplified
 
 
 def normalize(voxels_BDHW: Tensor, mean_B: Tensor, std_B: Tensor, valid_B3: Tensor) -> Tensor:
-    """float32 (B, 1, D, H, W): normalised, padding exactly 0, nothing else. What evaluation reads."""
+    """float32 (B, 1, D, H, W): normalised, padding exactly 0, no augmentation. The input of evaluation.
+
+    mean_B, std_B: of each stored volume, grey levels; valid_B3: its extent along D, H, W in voxels.
+    """
     x_BDHW = standardize(voxels_BDHW.float(), mean_B, std_B)
     return x_BDHW.masked_fill_(padding_mask(voxels_BDHW, valid_B3), 0).unsqueeze(1)
 
 
 def padding_mask(voxels_BDHW: Tensor, valid_B3: Tensor) -> Tensor:
-    """(B, D, H, W) bool: outside the valid extent."""
+    """(B, D, H, W) bool: the voxel lies outside the valid extent."""
     d_BD, h_BH, w_BW = (
         torch.arange(size, device=valid_B3.device) >= valid_B3[:, axis].unsqueeze(1)
         for axis, size in enumerate(voxels_BDHW.shape[1:])
@@ -22,8 +25,10 @@ def padding_mask(voxels_BDHW: Tensor, valid_B3: Tensor) -> Tensor:
 
 
 def standardize(x_BDHW: Tensor, mean_B: Tensor, std_B: Tensor) -> Tensor:
+    """(x - mean) / max(std, STD_FLOOR) for each sample."""
     return (x_BDHW - per_sample(mean_B)).div_(per_sample(std_B.clamp(min=STD_FLOOR)))
 
 
 def per_sample(value_B: Tensor) -> Tensor:
+    """(B, 1, 1, 1), to broadcast over (B, D, H, W)."""
     return value_B.reshape(-1, 1, 1, 1)

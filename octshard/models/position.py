@@ -1,7 +1,7 @@
-"""Where a token stands: its grid, fixed 3-D sin-cos vectors, 3-D rotary angles, and picking tokens by index.
+"""Token positions: the grid, fixed 3-D sin-cos vectors, 3-D rotary angles, and gathering tokens by index.
 
-Tables are computed once in float64, kept in float32; token n stands at (n // (h * w), n // w % h, n % w) of
-the grid (d, h, w). Nothing here has a shape that depends on data.
+Tables are computed once in float64 and kept in float32; token n is at (n // (h * w), n // w % h, n % w) of
+the grid (d, h, w). No shape here depends on data.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ def grid_of(model: ModelConfig) -> Shape:
 
 
 def check(name: str, position: str, width: int, heads: int) -> None:
-    """UsageError unless `heads` divide `width` and each head has room for `position`."""
+    """UsageError unless `heads` divides `width` and a head is wide enough for `position`."""
     if heads < 1 or width < 1 or width % heads:
         raise UsageError(f"{name}.width {width}: want a multiple of {name}.heads {heads}")
     if position == "rope" and (width // heads < 6 or width // heads % 2):
@@ -45,7 +45,7 @@ def check(name: str, position: str, width: int, heads: int) -> None:
 
 
 def coordinates(grid: Shape) -> np.ndarray:
-    """(N, 3) float64: the place of each token along D, H, W."""
+    """(N, 3) float64: the grid index of each token along D, H, W."""
     return (
         np.stack(np.meshgrid(*(np.arange(n) for n in grid), indexing="ij"), axis=-1)
         .reshape(-1, 3)
@@ -54,7 +54,7 @@ def coordinates(grid: Shape) -> np.ndarray:
 
 
 def sincos(grid: Shape, width: int) -> Tensor:
-    """(N, width) float32: for each axis sin then cos at width // 6 frequencies, zeros in what is left."""
+    """(N, width) float32: for each axis sin then cos at width // 6 frequencies, then columns of 0."""
     pairs = width // 6
     omega = _BASE ** (-np.arange(pairs) / pairs)
     angle_N3P = coordinates(grid)[:, :, None] * omega
@@ -65,8 +65,8 @@ def sincos(grid: Shape, width: int) -> Tensor:
 def rope_angles(grid: Shape, head_dim: int) -> np.ndarray:
     """(N, head_dim / 2) float64: the angle of each pair of features (2k, 2k+1), V-JEPA 2, Assran et al. 2025.
 
-    Each axis turns the same even number of features D, the largest that fits three times (64 = 20|20|20 + 4
-    that never turn), at omega_k = 10000 ** (-k / (D / 2)).
+    Each axis rotates the same even number of features D, the largest that fits three times (64 = 20|20|20
+    and 4 that are never rotated), at omega_k = 10000 ** (-k / (D / 2)).
     """
     pairs = head_dim // 6
     omega = _BASE ** (-np.arange(pairs) / pairs)
@@ -75,16 +75,16 @@ def rope_angles(grid: Shape, head_dim: int) -> np.ndarray:
 
 
 def apply_rotary(x_BHNF: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Turns each pair (2k, 2k+1) by its angle; `rotary`: (cos, sin), (B or 1, 1, N, F / 2) each."""
+    """Rotates each pair (2k, 2k+1) by its angle; `rotary`: (cos, sin), (B or 1, 1, N, F / 2) each."""
     cos, sin = rotary
     even, odd = x_BHNF.unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1).flatten(-2).to(x_BHNF.dtype)
 
 
 class Position(nn.Module):
-    """Hands each token its place: `add_sincos` before the blocks (sincos), `rotary` inside attention (rope).
+    """Position of the tokens: `add_sincos` before the blocks (sincos), `rotary` inside attention (rope).
 
-    The tables are fixed, so they are no part of a checkpoint.
+    The tables are fixed, so they are not stored in a checkpoint.
     """
 
     cos_NP: Tensor

@@ -1,1 +1,1 @@
-"""Made-up eyes with known layers, lesions and labels, and what four devices make of them."""
+"""Made-up eyes with known layers, lesions and labels, and their scans by four devices."""

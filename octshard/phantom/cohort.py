@@ -1,4 +1,4 @@
-"""Who is scanned: made-up participants, their state, site, age and split. A function of number and seed."""
+"""The participants: made-up people with state, site, age and split. A function of number and seed."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ STUDY_GROUPS = {  # state -> study_group, one to one
     "fluid": "oral_medication_and_or_non_insulin_injectable_medication_controlled",
     "thinning": "insulin_dependent",
 }
-MOST = 900  # people: ids are a site's digit and three more
+MAX_PARTICIPANTS = 900  # an id is a site's digit and three more
 VAL_SHARE = TEST_SHARE = 0.16  # of each state; AI-READI v3 has 352 and 352 of 2,280
 COLUMNS = (
     "participant_id", "clinical_site", "study_group", "age", "study_visit_date", "recommended_split",
@@ -24,12 +24,12 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Participant:
-    """A person and what participants.tsv says of them."""
+    """A person and their split in participants.tsv."""
 
     person: Person
     split: str
 
-    def record(self, rng: np.random.Generator) -> tuple[str, ...]:
+    def row(self, rng: np.random.Generator) -> tuple[str, ...]:
         """The row of participants.tsv."""
         person = self.person
         date = f"2023-{rng.integers(1, 13):02d}-{rng.integers(1, 29):02d}"
@@ -40,31 +40,31 @@ class Participant:
 
 
 def sample_cohort(number: int, seed: int) -> tuple[Participant, ...]:
-    """`number` participants, states in equal numbers, every state in every split from 12 people on.
+    """`number` participants, states in equal numbers; with 12 or more, every state is in every split.
 
-    Severity is uniform, so that some disease is barely visible; age rises a little with disease.
+    Severity is uniform, so that some disease is barely visible; mean age rises a little with severity.
     """
     rng = rng_for(seed, "people", number)
-    found = []
-    for i, code in enumerate(rng.permutation(MOST)[:number]):
+    persons = []
+    for i, code in enumerate(rng.permutation(MAX_PARTICIPANTS)[:number]):
         state = STATES[i % len(STATES)]
         site = "147"[int(rng.integers(3))]
         severity = 0.0 if state == "healthy" else float(rng.uniform(0.1, 1.0))
         age = int(np.clip(rng.normal(59 + 4 * severity, 9), 40, 85))
-        found.append(Person(f"{site}{100 + code}", state, severity, age))
+        persons.append(Person(f"{site}{100 + code}", state, severity, age))
     splits = _splits(number)
-    people = [Participant(person, splits[i]) for i, person in enumerate(found)]
-    return tuple(sorted(people, key=lambda one: one.person.participant))
+    participants = [Participant(person, splits[i]) for i, person in enumerate(persons)]
+    return tuple(sorted(participants, key=lambda participant: participant.person.participant))
 
 
 def _splits(number: int) -> list[str]:
-    """Split of the i-th recruit: the same shares within each state (recruits take states in turn)."""
+    """Split of the i-th participant: the same shares within each state (states go round in order)."""
     splits = []
     for i in range(number):
-        of_state = len(range(i % len(STATES), number, len(STATES)))
-        place = i // len(STATES)
+        state_size = len(range(i % len(STATES), number, len(STATES)))
+        rank = i // len(STATES)
         val, test = (
-            max(1, round(share * of_state)) if of_state > 2 else 0 for share in (VAL_SHARE, TEST_SHARE)
+            max(1, round(share * state_size)) if state_size > 2 else 0 for share in (VAL_SHARE, TEST_SHARE)
         )
-        splits.append("val" if place < val else "test" if place < val + test else "train")
+        splits.append("val" if rank < val else "test" if rank < val + test else "train")
     return splits

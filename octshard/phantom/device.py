@@ -1,7 +1,7 @@
-"""The four OCT devices of AI-READI and their protocols: shapes and extents as released, optics as plausible.
+"""The four OCT devices of AI-READI and their protocols: shapes and extents as released, plausible optics.
 
-Shapes, extents and encodings are those of the public data dictionary; noise, blur and display are ours,
-chosen so that pictures resemble each device's and every device needs its own normalisation.
+Shapes, extents and encodings are those of the public data dictionary. Noise, blur and display are our choice:
+pictures resemble each device's, and every device needs its own normalisation.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ class Device:
     choroid_db_per_mm: float  # attenuation below the RPE
     black_db: float  # shown as 0
     white_db: float  # shown as 255
-    toe: float  # exponent of the display curve: above 1 it darkens the dark
+    toe: float  # exponent of the display curve: above 1 it darkens low levels
     localizer_px: int
-    bottom_up: bool  # frames run from below to above
+    bottom_up: bool  # frames run from inferior to superior
 
 
 @dataclass(frozen=True)

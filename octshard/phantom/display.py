@@ -1,6 +1,6 @@
-"""From backscattered power to grey: point spread, noise floor, speckle, logarithm, display curve.
+"""From backscattered power to grey levels: point spread, noise floor, speckle, logarithm, display curve.
 
-Every scan deviates a little from its device, so that grey levels alone say little about the eye.
+Every scan deviates a little from its device, so that grey levels alone tell little about the eye.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _DB_LOW, _DB_STEP, _DB_LEVELS = -70.0, 0.02, 5000  # the table from decibels to 
 
 @dataclass(frozen=True)
 class Settings:
-    """This scan's own deviations from its device."""
+    """Display and noise of one scan, which deviate from its device's."""
 
     gain_db: float
     noise_db: float
@@ -46,7 +46,7 @@ def draw_settings(device: Device, site: str, rng: np.random.Generator) -> Settin
 
 
 def grain_of(device: Device, protocol: Protocol, shape_HW: tuple[int, int]) -> Grain:
-    """Coarser voxels average more speckle, but less than physics has it: pictures should keep their grain."""
+    """Coarser voxels average more speckle, but less than in reality, so that pictures keep their grain."""
     height, width = shape_HW
     axial = device.axial_um / 2355 / (protocol.extent_mm[1] / height)
     lateral = device.lateral_um / 2355 / (protocol.extent_mm[2] / width)

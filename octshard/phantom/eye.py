@@ -23,7 +23,7 @@ MIN_MM = 0.0015  # no layer is thinner, so that the order of boundaries is stric
 
 @dataclass(frozen=True)
 class Person:
-    """What is true of a participant. severity is in (0, 1]; 0 for a healthy one."""
+    """The properties of a participant that the eyes depend on. severity: in (0, 1], 0 if healthy."""
 
     participant: str
     state: str  # one of STATES
@@ -44,13 +44,13 @@ class Disc:
 
 @dataclass(frozen=True, eq=False)
 class Eye:
-    """One eye: all numbers that its anatomy is made of."""
+    """One eye: all parameters of its anatomy."""
 
     person: Person
     side: str  # L or R
     severity: float
     thickness_K: np.ndarray  # factor of each layer
-    pit_mm: float  # how wide the inner layers give way around the fovea
+    pit_mm: float  # radius of the foveal pit, in which the inner layers thin out
     disc: Disc
     loss: tuple[float, float]  # share of nerve fibres lost above and below the raphe
     drusen_N4: np.ndarray  # x, y, height, radius (mm)
@@ -63,7 +63,7 @@ class Eye:
 
 
 def generate(person: Person, side: str, seed: int) -> Eye:
-    """The eye of a person: both eyes share state and build, and differ in detail."""
+    """One eye of a person: both eyes share state and build, and differ in detail."""
     build = rng_for(seed, "phantom", person.participant)
     rng = rng_for(seed, "phantom", person.participant, side)
     years = person.age - 60
@@ -131,7 +131,9 @@ def _thickness(eye: Eye, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     r = np.hypot(x, y)
     s, pit = eye.pit_mm, np.exp(-((r / (1.25 * eye.pit_mm)) ** 2))
     near, far = np.exp(-((r / 2.6) ** 2)), np.exp(-((r / 3.4) ** 2))
-    clear = 1 - np.exp(-((r / (1.5 * s)) ** 2.2))  # how far the inner layers have come out of the pit
+    clear = 1 - np.exp(
+        -((r / (1.5 * s)) ** 2.2)
+    )  # 0 in the pit, 1 where the inner layers have their full thickness
     fibres, lost = _nerve_fibres(eye, x, y, r)
     lift = drusen_height(eye, x, y)
     swell = _bumps(eye.swelling_N4, x, y)
@@ -149,7 +151,7 @@ def _thickness(eye: Eye, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         lift,
         eye.choroid_mm * (1 - 0.035 * np.maximum(x, 0) - 0.010 * r) * np.ones_like(r),
     ])  # fmt: skip
-    thick[5] -= np.minimum(0.75 * lift, 0.6 * thick[5])  # photoreceptors give way over a druse
+    thick[5] -= np.minimum(0.75 * lift, 0.6 * thick[5])  # photoreceptors are thinner over a druse
     thick[7] *= 1 - 0.45 * np.minimum(lift / 0.06, 1)
     vary = np.moveaxis(eye.uneven.at(x, y), -1, 0) * _UNEVEN[:, None, None]
     factor = eye.thickness_K.reshape(-1, 1, 1) * (1 + vary)
@@ -185,7 +187,7 @@ def _fibre_loss(state: str, severity: float, rng: np.random.Generator) -> tuple[
 
 
 def _drusen(state: str, severity: float, age: int, rng: np.random.Generator) -> np.ndarray:
-    """Few tiny ones in any ageing eye; many and large ones where they are the disease."""
+    """(n, 4) x, y, height, radius in mm: few and tiny in any ageing eye, many and large in state drusen."""
     n = rng.poisson(0.05 * max(age - 45, 0)) if state != "drusen" else 10 + rng.poisson(10 + 50 * severity)
     place = rng.normal(0, 1.25, (n, 2))
     if state != "drusen":
@@ -206,7 +208,7 @@ def _swelling(state: str, severity: float, rng: np.random.Generator) -> np.ndarr
 
 
 def _cysts(swelling_N4: np.ndarray, severity: float, rng: np.random.Generator) -> np.ndarray:
-    """Fluid-filled spaces inside the swellings, larger in the middle of them."""
+    """(n, 6) as `Eye.cysts_N6`: fluid-filled spaces inside the swellings, larger at their centre."""
     if len(swelling_N4) == 0:
         return np.empty((0, 6))
     n = 14 + rng.poisson(20 + 60 * severity)

@@ -1,6 +1,6 @@
 """Smooth noise over the fundus: the irregularity of living tissue as a function of position.
 
-A lattice belongs to an eye, not to a scan: two devices that look at one place find the same texture.
+A lattice belongs to an eye, not to a scan: two devices that scan one place show the same texture.
 """
 
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-LOW_MM, HIGH_MM = (-9.0, -9.0), (11.0, 9.0)  # the fundus we know, (x nasal, y superior) from the fovea
+LOW_MM, HIGH_MM = (-9.0, -9.0), (11.0, 9.0)  # extent of the lattice, (x nasal, y superior) from the fovea
 
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
-    """values_YXK: K standard normal fields at nodes step_mm apart; positions outside are held at the edge."""
+    """values_YXK: K standard normal fields at nodes step_mm apart; positions outside are clipped."""
 
     values_YXK: np.ndarray
     step_mm: float
@@ -31,7 +31,7 @@ class Lattice:
 
 
 def generate(rng: np.random.Generator, fields: int, step_mm: float, smooth: tuple[float, float]) -> Lattice:
-    """K fields of unit variance; smooth: Gaussian widths in nodes laterally and in fields across them."""
+    """K fields of unit variance; smooth: Gaussian widths, in nodes along x and y, and in fields along K."""
     cols, rows = (round((high - low) / step_mm) + 2 for low, high in zip(LOW_MM, HIGH_MM, strict=True))
     values = rng.standard_normal((rows, cols, fields), dtype=np.float32)
     if any(smooth):

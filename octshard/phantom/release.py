@@ -1,7 +1,7 @@
 """An AI-READI-shaped release of made-up eyes: device ZIPs, manifest.tsv, participants.tsv, and truth.parquet.
 
-Bytes depend on what is wanted alone, not on the number of workers. participants.tsv is written last: a
-release that has one is whole. truth.parquet is for judging, never for training.
+Bytes depend on the `ReleaseSpec` alone, not on the number of workers. participants.tsv is written last: a
+release that has one is complete. truth.parquet is for evaluation, never for training.
 """
 
 import zipfile
@@ -18,7 +18,7 @@ from octshard.dataset import tables
 from octshard.errors import UsageError
 from octshard.phantom import cohort, defects, scan, truth
 from octshard.phantom import eye as anatomy
-from octshard.phantom.defects import NAMED, Blinks
+from octshard.phantom.defects import BY_NAME, Blinks
 from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
 from octshard.phantom.eye import Person
 from octshard.prep.dicom import writer
@@ -28,7 +28,7 @@ from octshard.storage import store
 
 ZIP_DATE = (2024, 11, 8, 0, 0, 0)
 UID_ROOT = "2.25"  # UIDs made from numbers need no registration (DICOM PS3.5 B.2)
-HEAD = (
+COLUMNS = (
     "participant_id", "manufacturer", "manufacturers_model_name", "anatomic_region", "imaging", "laterality",
     "height", "width", "number_of_frames", "pixel_spacing", "slice_thickness", "sop_instance_uid", "filepath",
     "reference_instance_uid", "reference_filepath",
@@ -37,7 +37,7 @@ HEAD = (
 
 @dataclass(frozen=True)
 class ReleaseSpec:
-    """What a release is a function of. scale: voxels per axis, as a share of the real shapes."""
+    """All that a release depends on. scale: voxels per axis, as a share of the real shapes."""
 
     participants: int
     seed: int
@@ -48,7 +48,7 @@ class ReleaseSpec:
 
 @dataclass(frozen=True)
 class ReleaseSummary:
-    """What was written."""
+    """Counts of a written release; bytes: size of the ZIPs."""
 
     participants: int
     volumes: int
@@ -57,7 +57,7 @@ class ReleaseSummary:
 
 @dataclass(frozen=True)
 class ScanJob:
-    """One scan to make."""
+    """One scan to generate."""
 
     person: Person
     side: str
@@ -68,17 +68,17 @@ class ScanJob:
 
     @property
     def copies(self) -> str:
-        """What of a sound scan it repeats: file, pixels or nothing."""
-        return NAMED[self.defect].copies if self.defect else ""
+        """The part of an intact scan that it repeats: file, pixels or nothing."""
+        return BY_NAME[self.defect].copies if self.defect else ""
 
     @property
     def uid(self) -> str:
-        """The scan's SOPInstanceUID in the manifest: a copy's comes right after that of what it repeats."""
+        """The scan's SOPInstanceUID in the manifest; a copy has the UID of its original plus one."""
         return f"{UID_ROOT}.{self._number + bool(self.copies)}"
 
     @property
     def uid_in_file(self) -> str:
-        """The SOPInstanceUID that its file tells."""
+        """The SOPInstanceUID in its file."""
         return f"{UID_ROOT}.{self._number + (self.copies == 'pixels')}"
 
     @property
@@ -99,58 +99,61 @@ class ScanJob:
 
 
 def write_release(
-    out: str, wanted: ReleaseSpec, workers: int, on_progress: OnProgress = no_progress
+    out: str, spec: ReleaseSpec, workers: int, on_progress: OnProgress = no_progress
 ) -> ReleaseSummary:
-    """Writes the release below `out` (a path or URL); on_progress counts scans."""
-    if not 1 <= wanted.participants <= cohort.MOST or not 0.02 <= wanted.scale <= 1.0:
-        raise UsageError(
-            f"participants={wanted.participants}, scale={wanted.scale}: want 1 to {cohort.MOST}, 0.02 to 1"
-        )
-    if not wanted.eyes or not set(wanted.eyes) <= {"L", "R"}:
-        raise UsageError(f"eyes={wanted.eyes}: want L, R or both")
-    recruits = cohort.sample_cohort(wanted.participants, wanted.seed)
-    todo = jobs([one.person for one in recruits], wanted)
-    facts_of: dict[str, list[Any]] = {}
+    """Writes the release below `out` (a path or URL); on_progress counts scans.
+
+    UsageError if `spec` is out of range.
+    """
+    most = cohort.MAX_PARTICIPANTS
+    if not 1 <= spec.participants <= most or not 0.02 <= spec.scale <= 1.0:
+        raise UsageError(f"participants={spec.participants}, scale={spec.scale}: want 1 to {most}, 0.02 to 1")
+    if not spec.eyes or not set(spec.eyes) <= {"L", "R"}:
+        raise UsageError(f"eyes={spec.eyes}: want L, R or both")
+    participants = cohort.sample_cohort(spec.participants, spec.seed)
+    scan_jobs = jobs([participant.person for participant in participants], spec)
+    truth_columns: dict[str, list[Any]] = {}
     with ExitStack() as stack:
         zips = {name: _open_zip(stack, out, name) for name in DEVICES}
-        for done, (job, (data, facts)) in enumerate(zip(todo, _made(todo, workers), strict=True), start=1):
+        results = zip(scan_jobs, _make_all(scan_jobs, workers), strict=True)
+        for count, (job, (data, truth_row)) in enumerate(results, start=1):
             if job.defect != "missing_file":
                 _add(zips[job.protocol.device], job, data)
-            for column, value in facts.items():
-                facts_of.setdefault(column, []).append(value)
-            on_progress(done, len(todo), "")
-    tables.write_table(store.join(out, "truth.parquet"), facts_of)
-    text = "\ufeff" + _tsv([HEAD, *(_row(job) for job in todo)])
+            for column, value in truth_row.items():
+                truth_columns.setdefault(column, []).append(value)
+            on_progress(count, len(scan_jobs), "")
+    tables.write_table(store.join(out, "truth.parquet"), truth_columns)
+    text = "\ufeff" + _tsv([COLUMNS, *(_row(job) for job in scan_jobs)])
     store.write(store.join(out, "manifest.tsv"), text.encode())
-    rng = rng_for(wanted.seed, "participants.tsv")
-    text = _tsv([cohort.COLUMNS, *(one.record(rng) for one in recruits)])
+    rng = rng_for(spec.seed, "participants.tsv")
+    text = _tsv([cohort.COLUMNS, *(participant.row(rng) for participant in participants)])
     store.write(store.join(out, "participants.tsv"), text.encode())
     size = sum(store.size(_zip_url(out, name)) for name in DEVICES)
-    return ReleaseSummary(len(recruits), len(todo), size)
+    return ReleaseSummary(len(participants), len(scan_jobs), size)
 
 
-def jobs(persons: Iterable[Person], wanted: ReleaseSpec) -> tuple[ScanJob, ...]:
+def jobs(persons: Iterable[Person], spec: ReleaseSpec) -> tuple[ScanJob, ...]:
     """Every scan: each device scans one eye of each person by its main protocol, and some by its others."""
-    found = []
+    scan_jobs = []
     for person in persons:
-        rng = rng_for(wanted.seed, "visit", person.participant)
-        side = {name: wanted.eyes[int(rng.integers(len(wanted.eyes)))] for name in DEVICES}
+        rng = rng_for(spec.seed, "visit", person.participant)
+        side = {name: spec.eyes[int(rng.integers(len(spec.eyes)))] for name in DEVICES}
         for protocol in PROTOCOLS:
             if rng.random() < protocol.share:
-                found.append(ScanJob(person, side[protocol.device], protocol, wanted.scale, wanted.seed, ""))
-    return tuple(_with_defects(found) if wanted.defects else found)
+                scan_jobs.append(ScanJob(person, side[protocol.device], protocol, spec.scale, spec.seed, ""))
+    return tuple(_with_defects(scan_jobs) if spec.defects else scan_jobs)
 
 
 def make(job: ScanJob) -> tuple[bytes, dict[str, Any]]:
-    """The DICOM file of a scan (defect and all) and its row of truth.parquet."""
-    eye = _grown(job.person, job.side, job.seed)
+    """The DICOM file of a scan, with its defect, and its row of truth.parquet."""
+    eye = _cached_eye(job.person, job.side, job.seed)
     rng = rng_for(job.seed, "scan", *job.place, job.protocol.name)
     closed_DW = _blinks(job).lid(*_shape(job)[::2]) if job.defect == "blinks" else None
     picture = scan.acquire(eye, job.protocol, job.scale, rng, closed_DW)
     picture = defects.corrupt_picture(picture, job.defect)
     lossless = rng.random() < DEVICES[job.protocol.device].lossless_share
     data = writer.write(_scan(job, picture, lossless=lossless))
-    return defects.corrupt_file(data, job.defect), _facts(job, eye, picture)
+    return defects.corrupt_file(data, job.defect), _truth_row(job, eye, picture)
 
 
 def _shape(job: ScanJob) -> tuple[int, int, int]:
@@ -162,39 +165,39 @@ def _blinks(job: ScanJob) -> Blinks:
 
 
 @lru_cache(maxsize=4)
-def _grown(person: Person, side: str, seed: int) -> anatomy.Eye:
-    """The eyes of whoever is being scanned."""
+def _cached_eye(person: Person, side: str, seed: int) -> anatomy.Eye:
+    """The eyes of the current participants, which several devices scan."""
     return anatomy.generate(person, side, seed)
 
 
-def _made(todo: tuple[ScanJob, ...], workers: int) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """`make` of every job, in order; a few are under way at once, so memory does not grow."""
+def _make_all(scan_jobs: tuple[ScanJob, ...], workers: int) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """`make` of every job, in order; at most 2 * workers + 1 are in flight, so memory stays bounded."""
     if workers == 1:
-        yield from map(make, todo)
+        yield from map(make, scan_jobs)
         return
     with pool.process_pool(workers, pool.no_setup) as executor:
-        waiting: deque[Future[tuple[bytes, dict[str, Any]]]] = deque()
-        for job in todo:
-            waiting.append(executor.submit(make, job))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        futures: deque[Future[tuple[bytes, dict[str, Any]]]] = deque()
+        for job in scan_jobs:
+            futures.append(executor.submit(make, job))
+            if len(futures) > 2 * workers:
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
 
 
-def _with_defects(found: list[ScanJob]) -> Iterator[ScanJob]:
-    """One scan of a device's main protocol gets each of its defects; copies follow what they repeat."""
+def _with_defects(scan_jobs: list[ScanJob]) -> Iterator[ScanJob]:
+    """Gives each defect of a device to one scan of its main protocol; copies follow their original."""
     main = {protocol.device: protocol for protocol in reversed(PROTOCOLS) if protocol.share == 1.0}
     scans = {
-        device: [i for i, job in enumerate(found) if job.protocol is protocol]
+        device: [i for i, job in enumerate(scan_jobs) if job.protocol is protocol]
         for device, protocol in main.items()
     }
-    planted = defects.assign_defects(scans)
-    for i, job in enumerate(found):
-        if i not in planted or planted[i].copies:
+    defect_of = defects.assign_defects(scans)
+    for i, job in enumerate(scan_jobs):
+        if i not in defect_of or defect_of[i].copies:
             yield job
-        if i in planted:
-            yield replace(job, defect=planted[i].name)
+        if i in defect_of:
+            yield replace(job, defect=defect_of[i].name)
 
 
 def _scan(job: ScanJob, picture: scan.Picture, *, lossless: bool) -> writer.Scan:
@@ -224,10 +227,10 @@ def _spacing(job: ScanJob) -> tuple[float, float, float]:
     return step, dy, dx
 
 
-def _facts(job: ScanJob, eye: anatomy.Eye, picture: scan.Picture) -> dict[str, Any]:
-    """The scan's row of truth.parquet. expected: what prep must say of it; flags are the least it has."""
-    defect, blinks = NAMED.get(job.defect), _blinks(job) if job.defect == "blinks" else None
-    no_volume = "" if job.protocol.pattern == "raster" else "geometry_mixed"
+def _truth_row(job: ScanJob, eye: anatomy.Eye, picture: scan.Picture) -> dict[str, Any]:
+    """The scan's row of truth.parquet. expected_*: the reason and flags that prep must give at least."""
+    defect, blinks = BY_NAME.get(job.defect), _blinks(job) if job.defect == "blinks" else None
+    no_raster = "" if job.protocol.pattern == "raster" else "geometry_mixed"
     return {
         "participant": job.person.participant,
         "device": job.protocol.device,
@@ -238,7 +241,7 @@ def _facts(job: ScanJob, eye: anatomy.Eye, picture: scan.Picture) -> dict[str, A
         "severity": eye.severity,
         "age": job.person.age,
         "defect": job.defect,
-        "expected_reason": defect.reason if defect else no_volume,
+        "expected_reason": defect.reason if defect else no_raster,
         "expected_flags": ",".join(defect.flags) if defect else "",
         "blank_frames": len(blinks.blank) if blinks else 0,
         "no_retina_frames": len(blinks.closed) if blinks else 0,
@@ -249,7 +252,7 @@ def _facts(job: ScanJob, eye: anatomy.Eye, picture: scan.Picture) -> dict[str, A
 
 
 def _row(job: ScanJob) -> tuple[str, ...]:
-    """The scan's row of manifest.tsv; a missing value is spelt in the release's several ways."""
+    """The scan's row of manifest.tsv; missing values are spelt in the several ways of AI-READI."""
     device, (step, dy, dx) = DEVICES[job.protocol.device], _spacing(job)
     frames, height, width = _shape(job)
     pixel = (
@@ -281,7 +284,9 @@ def _open_zip(stack: ExitStack, out: str, device: str) -> zipfile.ZipFile:
 
 
 def _add(archive: zipfile.ZipFile, job: ScanJob, data: bytes) -> None:
-    """Native pixels are deflated, JPEG 2000 is stored: a release holds both."""
-    how = zipfile.ZIP_DEFLATED if DEVICES[job.protocol.device].encoding == "native" else zipfile.ZIP_STORED
+    """Native pixels are deflated, JPEG 2000 is stored, so that a release holds both kinds of members."""
+    compression = (
+        zipfile.ZIP_DEFLATED if DEVICES[job.protocol.device].encoding == "native" else zipfile.ZIP_STORED
+    )
     info = zipfile.ZipInfo(job.member, ZIP_DATE)
-    archive.writestr(info, data, compress_type=how)
+    archive.writestr(info, data, compress_type=compression)

@@ -1,7 +1,7 @@
-"""What a device makes of an eye: where its A-scans fall, and the voxels it shows for them.
+"""A scan of an eye by a device: the positions of its A-scans, and their voxels.
 
 A scan is a function of its eye, protocol, scale and generator. `scale` multiplies frames, rows and columns
-and divides the spacing, so that the same piece of eye is seen. Frames are made in blocks, so memory is flat.
+and divides the spacing, so that the extent stays. Frames are rendered in blocks, so memory is bounded.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from octshard.phantom import eye as anatomy
 from octshard.phantom.device import DEVICES, Device, Protocol
 from octshard.phantom.eye import BM, ELM, ILM, INL, SUB, Eye
 
-BLOCK_VOXELS = 2**19  # worked on at once: a few arrays of this size stay in the cache
-DRUSE_MM = 0.004  # an RPE lifted by more is a druse in the truth
+BLOCK_VOXELS = 2**19  # rendered at once: a few arrays of this size fit the CPU cache
+DRUSE_MM = 0.004  # where the RPE is lifted by more, the truth has a druse
 _LINES, _CIRCLES = 24, (3.5, 4.1, 4.7)  # radial lines; diameters in mm
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where A-scans fall: x, y mm on the fundus (nasal, up); u, v mm from the centre as displayed."""
+    """Positions of A-scans: x, y mm on the fundus (nasal, superior); u, v mm from the display centre."""
 
     x_DW: np.ndarray
     y_DW: np.ndarray
@@ -32,7 +32,7 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A scan and the truth about it. A row coordinate r means depth r * dy; voxel j covers [j, j + 1)."""
+    """A scan and its ground truth. A row coordinate r means depth r * dy; voxel j covers [j, j + 1)."""
 
     voxels_DHW: np.ndarray  # uint8
     rows_KDW: np.ndarray  # float32 row of each of eye.BOUNDARIES
@@ -49,7 +49,7 @@ class Picture:
 
 
 def shape_of(protocol: Protocol, scale: float) -> tuple[int, int, int]:
-    """(D, H, W) at a scale. Lines and circles are counted, not sampled: their number stays."""
+    """(D, H, W) at a scale. The number of radial lines and circles does not scale."""
     frames = protocol.frames if protocol.pattern != "raster" else max(4, round(protocol.frames * scale))
     return frames, max(8, round(protocol.rows * scale)), max(8, round(protocol.cols * scale))
 
@@ -61,7 +61,7 @@ def acquire(
     rng: np.random.Generator,
     closed_DW: np.ndarray | None = None,
 ) -> Picture:
-    """One scan of an eye. closed_DW: A-scans that a blink leaves with nothing but noise."""
+    """One scan of an eye. closed_DW: A-scans under a closed lid, which hold only noise."""
     device, (frames, height, width) = DEVICES[protocol.device], shape_of(protocol, scale)
     grid = scan_grid(eye, protocol, (frames, width), rng)
     settings = display.draw_settings(device, eye.person.participant[:1], rng)
@@ -74,18 +74,20 @@ def acquire(
     voxels = np.empty((frames, height, width), np.uint8)
     drusen, fluid = (np.empty((frames, -(-height * width // 8)), np.uint8) for _ in range(2))
     for block in _blocks(frames, height * width):
-        part = _Part(eye, device, grid.x_DW[block], grid.y_DW[block], rows_KDW[:, block], dy, height)
-        power_DWH, fluid_DWH = part.power(depth_KDW[:, block], surface_DW[block], shade_DW[block])
+        frame_block = _FrameBlock(
+            eye, device, grid.x_DW[block], grid.y_DW[block], rows_KDW[:, block], dy, height
+        )
+        power_DWH, fluid_DWH = frame_block.power(depth_KDW[:, block], surface_DW[block], shade_DW[block])
         if closed_DW is not None:
             power_DWH[closed_DW[block]] = 0
         voxels[block] = display.render(power_DWH, settings, grain, rng)
-        fluid[block], drusen[block] = _pack(fluid_DWH), _pack(part.drusen())
+        fluid[block], drusen[block] = _pack(fluid_DWH), _pack(frame_block.drusen())
     extent = (protocol.extent_mm[0], protocol.extent_mm[1], protocol.extent_mm[2])
     return Picture(voxels, rows_KDW.astype(np.float32), drusen, fluid, extent, grid)
 
 
 def scan_grid(eye: Eye, protocol: Protocol, shape_DW: tuple[int, int], rng: np.random.Generator) -> Grid:
-    """Lays the pattern on the fundus: the right of the display is nasal in a right eye only."""
+    """The scan pattern on the fundus: the right of the display is nasal in a right eye only."""
     device, nasal = DEVICES[protocol.device], 1.0 if eye.side == "R" else -1.0
     u, v, ends = (
         _raster(protocol, shape_DW) if protocol.pattern == "raster" else _radial_circle(protocol, shape_DW)
@@ -106,7 +108,7 @@ def scan_grid(eye: Eye, protocol: Protocol, shape_DW: tuple[int, int], rng: np.r
 
 
 def _raster(protocol: Protocol, shape_DW: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """u_DW, v_DW of voxel centres from above to below, and the two ends (u, v) of every frame."""
+    """u_DW, v_DW of voxel centres from top to bottom, and the two ends (u, v) of every frame."""
     (d, w), (slow_mm, _, fast_mm) = shape_DW, protocol.extent_mm
     across = (np.arange(w) + 0.5) / w * fast_mm - fast_mm / 2
     down = (np.arange(d) + 0.5) / d * slow_mm - slow_mm / 2
@@ -121,7 +123,7 @@ def _raster(protocol: Protocol, shape_DW: tuple[int, int]) -> tuple[np.ndarray, 
 def _radial_circle(
     protocol: Protocol, shape_DW: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """24 diameters and 3 circles, first the lines."""
+    """u_DW, v_DW and locations (u, v) of 24 radial lines, then 3 circles."""
     w, length = shape_DW[1], protocol.extent_mm[2]
     along = (np.arange(w) + 0.5) / w * length - length / 2
     angles = np.arange(_LINES) * np.pi / _LINES
@@ -136,7 +138,7 @@ def _radial_circle(
 
 
 def _surface(protocol: Protocol, grid: Grid, depth_KDW: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Depth (mm) of Bruch's plane in the frame: bowl, tilt, breathing, and where the operator put it."""
+    """Depth (mm) of Bruch's plane in the frame: curvature, tilt, axial motion, and the operator's offset."""
     u, v = grid.u_DW, grid.v_DW
     reach = max(float(np.abs(u).max()), float(np.abs(v).max()), 3.0) / 3.0
     tilt_u, tilt_v = np.tan(np.radians(rng.normal(0, 1.8, 2) / reach))
@@ -165,8 +167,8 @@ def _shading(grid: Grid, rng: np.random.Generator) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
-    """A block of frames of one scan, as the tissue sees it."""
+class _FrameBlock:
+    """A block of frames of one scan."""
 
     eye: Eye
     device: Device
@@ -179,7 +181,7 @@ class _Part:
     def power(
         self, depth_KDW: np.ndarray, surface_DW: np.ndarray, shade_DW: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean backscattered power (D, W, H) of every voxel, 1 = the brightest RPE; and where it is fluid."""
+        """Mean backscattered power (D, W, H) of every voxel, 1 = the brightest RPE, and the mask of fluid."""
         slabs = tissue.slabs(self.eye, depth_KDW, self.x_DW, self.y_DW)
         below_mm = np.maximum(slabs.edges_SDW - depth_KDW[BM], 0)
         edges_mm = slabs.edges_SDW + surface_DW
@@ -199,7 +201,7 @@ class _Part:
         return mask
 
     def _fluid(self, power_DWH: np.ndarray) -> np.ndarray:
-        """Empties the cysts in `power_DWH` and returns their voxels."""
+        """Darkens the cysts in `power_DWH` and returns their mask (D, W, H)."""
         fluid = np.zeros(power_DWH.shape, bool)
         dark = np.float32(10 ** (tissue.FLUID_DB / 10))
         for x, y, level, rx, ry, rz in self.eye.cysts_N6:

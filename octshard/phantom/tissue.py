@@ -1,7 +1,7 @@
-"""How strongly each place of an eye scatters light back: slabs of tissue between surfaces, in decibels.
+"""Backscattering of the tissue of an eye: slabs between surfaces, with levels in decibels.
 
-0 dB is the brightest RPE. A slab is thinner than a layer where a layer is not uniform; vessels, deposits and
-uneven tissue change the slabs column by column. Devices add attenuation, blur, speckle and noise to this.
+0 dB is the brightest RPE. Layers that are not uniform consist of several slabs; vessels, deposits and uneven
+tissue change the slabs column by column. Devices add attenuation, blur, speckle and noise.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from octshard.rng import rng_for
 
 CHOROID_SLABS = 16
 FLUID_DB = -36.0
-SHADOW_DB_PER_MM = 62.0  # a 0.12 mm vessel takes 7 dB from what lies below it
+SHADOW_DB_PER_MM = 62.0  # a 0.12 mm vessel takes 7 dB from the tissue below it
 FIBRE_DB_PER_MM = 38.0
 LAMINA_DB = 7.0
 
-# boundary above, share of the way to the next boundary where the slab begins, its level in dB;
-# the picture of a foveal B-scan in the display of a spectral-domain device
+# boundary above, share of the way to the next boundary at which the slab begins, its level in dB;
+# chosen after a foveal B-scan on the display of a spectral-domain device
 _RETINA = (
     (ILM, 0.0, -7.0), (ILM, 0.12, -6.5), (ILM, 0.25, -6.0), (ILM, 0.37, -6.2), (ILM, 0.5, -6.5),
     (ILM, 0.62, -7.0), (ILM, 0.75, -7.5), (ILM, 0.87, -8.0), (GCL, 0.0, -14.0), (GCL, 0.5, -15.0),
@@ -29,7 +29,7 @@ _RETINA = (
     (ELM, 0.0, -17.5), (ELM, 0.25, -21.5), (ELM, 0.8, -16.0), (EZ, 0.0, -3.0), (EZ, 0.40, -11.5),
     (EZ, 0.75, -8.0), (RPE, 0.0, -1.0), (SUB, 0.0, -6.5),
 )  # fmt: skip
-# slabs of the sclera begin so far below the choroid
+# mm below the choroid at which the slabs of the sclera begin
 _DEEP_MM = (0.0, 0.05, 0.1, 0.16, 0.23, 0.31, 0.4, 0.5, 0.65, 0.85, 1.1)
 _DEEP_DB = -18.0, -17.0  # at its top; per mm
 _FIRST_CHOROID = len(_RETINA)
@@ -60,7 +60,7 @@ def slabs(eye: Eye, depth_KDW: np.ndarray, x_mm: np.ndarray, y_mm: np.ndarray) -
     edges = [_between(depth_KDW, boundary, share) for boundary, share, _ in _RETINA]
     thick = depth_KDW[CSI] - depth_KDW[BM]
     ragged = texture.fine.at(x_mm, y_mm)
-    # levels of the choroid crowd towards the top, and are not flat: else slabs would show as lines
+    # slabs of the choroid are thinner at the top, and not flat: else they would show as lines
     share = np.linspace(0, 1, CHOROID_SLABS) ** 1.25
     sag = 0.035 * ragged[..., 0]
     edges += [depth_KDW[BM] + thick * np.clip(f + sag * f * (1 - f) * 4, 0, 1) for f in share[:-1]]
@@ -93,22 +93,22 @@ def _choroid_levels(level: np.ndarray, noise_DWL: np.ndarray, share: np.ndarray)
 
 
 def _vary(level: np.ndarray, texture: _Texture, ragged: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-    """Slow and fine irregularity; columns under denser capillaries are darker throughout."""
+    """Slow and fine irregularity; columns under denser capillaries are darker."""
     slow = np.moveaxis(texture.layers.at(x, y), -1, 0)
     level[:_FIRST_CHOROID] += 0.9 * slow[_LAYER % slow.shape[0]]
     level[:_FIRST_CHOROID] += 1.1 * np.moveaxis(ragged, -1, 0)[_LAYER % ragged.shape[-1]]
-    level[_FIRST[INL] :] += 0.9 * ragged[..., 1]  # capillaries of the inner retina shade what lies below them
+    level[_FIRST[INL] :] += 0.9 * ragged[..., 1]  # capillaries of the inner retina cast shadows
 
 
 def _vessels(level: np.ndarray, chord_mm: np.ndarray) -> None:
-    """A vessel is bright in the inner retina and takes light from everything below it."""
+    """A vessel is bright in the inner retina and casts a shadow on all tissue below it."""
     inner, below = slice(_FIRST[ILM] + 1, _FIRST[INL]), slice(_FIRST[INL], None)
     level[inner] += np.minimum(60 * chord_mm, 5.0)
     level[below] -= np.minimum(SHADOW_DB_PER_MM * chord_mm, 11)
 
 
 def _fibre_thinness(level: np.ndarray, depth_KDW: np.ndarray) -> None:
-    """Thin nerve fibre layers are dimmer, being half filled; thick ones, as in the disc, attenuate."""
+    """A thin nerve fibre layer is dimmer: it is half filled; a thick one, as in the disc, attenuates."""
     thick = depth_KDW[GCL] - depth_KDW[ILM]
     level[: _FIRST[GCL]] -= 4.5 * np.exp(-thick / 0.012)
     deep = np.maximum(thick - 0.06, 0)
@@ -119,7 +119,7 @@ def _fibre_thinness(level: np.ndarray, depth_KDW: np.ndarray) -> None:
 
 @lru_cache(maxsize=2)
 def _texture(seed: int) -> _Texture:
-    """The irregular tissue of an eye; both eyes of the scans being made are kept."""
+    """The irregular tissue of an eye; cached for the two eyes of the current participant."""
     rng = rng_for(seed, "texture")
     return _Texture(
         layers=noise_field.generate(rng, 6, 0.9, (0, 0)),

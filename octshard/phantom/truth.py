@@ -1,6 +1,6 @@
 """The columns of truth.parquet, both directions: measures, layer boundaries and lesion masks of one scan.
 
-It lies beside manifest.tsv for tests and figures; nothing that trains reads it.
+The file is beside manifest.tsv, for tests and figures; training and evaluation do not read it.
 """
 
 import zlib
@@ -14,11 +14,11 @@ from octshard.phantom.scan import Picture
 
 SIXTEENTHS = 16  # boundary rows are kept in sixteenths of a voxel
 ROWS = (-512.0, 1535.0)  # rows are cut to these: frames have at most 1024, and differences must fit int16
-CLEAR_OF_DISC = 1.5  # disc radii: nearer, nerve fibres are the disc itself
+CLEAR_OF_DISC = 1.5  # disc radii: closer, nerve fibres belong to the disc
 
 
 def measure(eye: Eye, picture: Picture) -> dict[str, Any]:
-    """What the picture holds, as columns. Lesion volumes of a pattern without a slice step are 0."""
+    """The truth of a picture, as columns. Lesion volumes of a pattern without a slice step are 0."""
     rows, grid = picture.rows_KDW, picture.grid
     step, dy, dx = (mm / n for mm, n in zip(picture.extent_mm, picture.voxels_DHW.shape, strict=True))
     away = np.hypot(grid.x_DW - eye.disc.x_mm, grid.y_DW - eye.disc.y_mm)
@@ -50,6 +50,6 @@ def mask_of(packed: bytes, shape: Iterable[int]) -> np.ndarray:
 
 
 def _pack_rows(rows_KDW: np.ndarray) -> bytes:
-    """Differences along A-scans of int16 sixteenths: neighbours are nearly level, so they pack well."""
+    """Differences between neighbouring A-scans as int16 sixteenths: small, so they compress well."""
     rows = np.rint(np.clip(rows_KDW, *ROWS) * SIXTEENTHS).astype(np.int32)
     return zlib.compress(np.diff(rows, axis=2, prepend=0).astype("<i2").tobytes(), 6)

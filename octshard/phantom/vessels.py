@@ -20,10 +20,10 @@ class Tree:
     radius_N: np.ndarray  # mm
 
     def chord(self, x_mm: np.ndarray, y_mm: np.ndarray) -> np.ndarray:
-        """Height in mm of the vessel lumen over each position (0 where there is none), float32."""
-        where = np.stack([x_mm.ravel(), y_mm.ravel()], axis=1)
+        """Height in mm of the vessel lumen over each position (0: no vessel), float32."""
+        positions = np.stack([x_mm.ravel(), y_mm.ravel()], axis=1)
         reach = float(self.radius_N.max())
-        distance, nearest = self.points.query(where, distance_upper_bound=reach)
+        distance, nearest = self.points.query(positions, distance_upper_bound=reach)
         radius = self.radius_N[np.minimum(nearest, len(self.radius_N) - 1)]
         inside = np.clip(1 - (np.minimum(distance, reach) / radius) ** 2, 0, 1)
         return (2 * radius * np.sqrt(inside) * (distance < radius)).reshape(x_mm.shape).astype(np.float32)
@@ -57,9 +57,9 @@ def _arcade(
 def _branch(path: np.ndarray, radius: float, depth: int, rng: np.random.Generator) -> list[np.ndarray]:
     """`path` with a tapering radius as (n, 3), and its side branches."""
     taper = radius * (1 - 0.6 * np.linspace(0, 1, len(path)))
-    grown = [np.column_stack([path, taper])]
+    branches = [np.column_stack([path, taper])]
     if depth == 0 or len(path) < 40:
-        return grown
+        return branches
     length_mm = len(path) * STEP_MM
     for start in rng.integers(15, len(path) - 5, max(1, rng.poisson(length_mm * 1.1))):
         heading = np.arctan2(*(path[start + 4] - path[start])[::-1])
@@ -69,8 +69,8 @@ def _branch(path: np.ndarray, radius: float, depth: int, rng: np.random.Generato
         angles = heading + turn * np.exp(-np.arange(n) / 60) + np.cumsum(rng.normal(0, 0.06, n))
         steps = STEP_MM * np.column_stack([np.cos(angles), np.sin(angles)])
         side = path[start] + np.cumsum(steps, axis=0)
-        grown += _branch(side, taper[start] * rng.uniform(0.4, 0.7), depth - 1, rng)
-    return grown
+        branches += _branch(side, taper[start] * rng.uniform(0.4, 0.7), depth - 1, rng)
+    return branches
 
 
 def _even(path: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ def verify(folder: str, deep: bool, on_progress: OnProgress = no_progress) -> li
 def _unsealed(info: Mapping[str, Any]) -> Iterator[Finding]:
     """The tables in which a changed byte could hide: datasets of earlier versions have no digests of them."""
     for name in (tables.SAMPLES, tables.SHARDS):
-        if not tables.sums(info).get(name):
+        if not tables.table_digests(info).get(name):
             text = f"{tables.INFO} has no sha256 of {name}; give the same octshard prep shard again to add it"
             yield Finding("", "", text)
 

@@ -1,6 +1,6 @@
 """Small histograms as inline SVG, one row per name over one axis, so that groups can be compared.
 
-Drawn narrow, so that the text stays readable at phone width; a reader of text gets the same numbers in words.
+Narrow, so that the text is readable at phone width; the aria-label gives the same numbers in words.
 """
 
 import math
@@ -12,16 +12,16 @@ from octshard.report.numbers import alike, integer
 from octshard.report.page import Html, escaped, figure
 from octshard.report.plots import COLOURS, ticks
 
-WIDTH, LEFT, RIGHT = 340, 8, 332  # pixels of the drawing, and between which of them the axis runs
+WIDTH, LEFT, RIGHT = 340, 8, 332  # pixels: width of the drawing, both ends of the axis
 TITLE, LABEL, BARS, GAP, AXIS = 20, 18, 26, 6, 22  # pixels: title, a row's text, bars and gap, the axis
-BINS, ALONE = 40, 5  # about so many; around a single value, so that it stands between neighbours
-LONGEST = 22  # characters of a name that there is room for
+BINS, SINGLE_VALUE_BINS = 40, 5  # approximate number; bins around a single value
+MAX_NAME = 22  # characters of a name that fit
 
 
 def histograms(series: Mapping[str, Sequence[float]], title: str) -> Html:
-    """Name -> values, each as bars relative to its own fullest bin; what is not finite is left out.
+    """Name -> values, each as bars relative to its own fullest bin; values that are not finite are left out.
 
-    A name keeps its place and colour when it has no values, so that plots of the same names match.
+    A name without values keeps its row and colour, so that plots of the same names match.
     """
     finite = {name: np.array([v for v in values if math.isfinite(v)]) for name, values in series.items()}
     everything = np.concatenate([np.zeros(0), *finite.values()])
@@ -40,16 +40,16 @@ def histograms(series: Mapping[str, Sequence[float]], title: str) -> Html:
 
 
 def bin_edges(values: np.ndarray) -> np.ndarray:
-    """About BINS equal bins of a round width that hold all (finite) `values`; whole numbers are centred."""
+    """Edges of about BINS equal bins of a round width that hold all (finite) values; integers are centred."""
     low, high = float(values.min()), float(values.max())
     whole = bool(np.all(values == np.rint(values)))
     marks = ticks(0.0, high - low, BINS) if high > low else [0.0, 0.0]
     step = marks[1] - marks[0]
-    if step <= 0:  # one value, or a range too small for numbers to count it
+    if step <= 0:  # one value, or a range below float precision
         width = 1.0 if whole else abs(low) * 0.02 or 1.0
-        return low + width * (np.arange(ALONE + 1) - ALONE / 2)
+        return low + width * (np.arange(SINGLE_VALUE_BINS + 1) - SINGLE_VALUE_BINS / 2)
     if whole and (step := max(1.0, round(step))):
-        low -= 0.5  # so that no whole number falls on an edge
+        low -= 0.5  # so that no integer falls on an edge
     first = math.floor(low / step + 1e-9) * step if not whole else low
     count = max(1, math.ceil((high - first) / step - 1e-9))
     return first + step * np.arange(count + 1)
@@ -64,12 +64,12 @@ def summary(values: np.ndarray) -> str:
 
 
 def tick_text(value: float) -> str:
-    """A tick is a round number, so all its digits are shown."""
+    """All digits of a tick, which is a round number."""
     return integer(round(value)) if value == round(value) else f"{value:g}".replace("-", "−")
 
 
 def _row(name: str, values: np.ndarray, edges: np.ndarray, top: int, colour: str) -> str:
-    base, shown = top + LABEL + BARS, name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+    base, shown = top + LABEL + BARS, name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
     parts = [
         f'<text x="{LEFT}" y="{top + 12}" style="fill:{colour};font-weight:600">{escaped(shown)}</text>'
         f'<text x="{RIGHT}" y="{top + 12}" text-anchor="end" style="font-size:11px">'
@@ -77,7 +77,7 @@ def _row(name: str, values: np.ndarray, edges: np.ndarray, top: int, colour: str
     ]
     counts = np.histogram(values, _covering(edges))[0]
     for i in np.flatnonzero(counts):
-        height = max(1.5, BARS * counts[i] / counts.max())  # a single scan among thousands is still seen
+        height = max(1.5, BARS * counts[i] / counts.max())  # a single scan among thousands stays visible
         x, end = _x(edges[i], edges), _x(edges[i + 1], edges)
         parts.append(
             f'<rect x="{x:.1f}" y="{base - height:.1f}" width="{max(1.0, end - x - 0.5):.1f}" '
@@ -87,7 +87,7 @@ def _row(name: str, values: np.ndarray, edges: np.ndarray, top: int, colour: str
 
 
 def _covering(edges: np.ndarray) -> np.ndarray:
-    """The edges for counting: rounding must not put the least or the greatest value outside."""
+    """The edges for counting: open at both ends, because rounding may put the extremes outside."""
     return np.concatenate([[-np.inf], edges[1:-1], [np.inf]])
 
 

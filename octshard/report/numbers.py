@@ -1,4 +1,4 @@
-"""Numbers as people read them: thin groups of three, true minus signs, units that fit, a dash for nothing."""
+"""Numbers for people: thin spaces between groups of three, true minus signs, units, a dash for no value."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Rounded:
-    """A number and the decimals it is shown with; a table still sorts by all of it."""
+    """A number and its displayed decimals; a table sorts by the full value."""
 
     value: float
     decimals: int
@@ -22,32 +22,32 @@ def integer(value: int) -> str:
 
 
 def decimal(value: float, decimals: int) -> str:
-    """So many decimals, and thin groups; a dash for nan."""
+    """With that number of decimals, in groups of three; a dash for nan."""
     if math.isnan(value):
         return NOTHING
     return f"{value:,.{decimals}f}".replace(",", "\u202f").replace("-", "−")
 
 
 def alike(values: Sequence[float]) -> list[str]:
-    """All with the decimals that the greatest needs for three digits, zeros at their end left out."""
+    """All with the decimals that the greatest needs for three digits, without trailing zeros."""
     greatest = max(map(abs, values), default=0.0)
     decimals = max(0, 2 - math.floor(math.log10(greatest))) if greatest else 0
     words = (decimal(value, decimals) for value in values)
     return [word.rstrip("0").removesuffix(".") if decimals else word for word in words]
 
 
-def pluralize(number: int, one: str, several: str = "") -> str:
-    """`1 file`, `2 files`; several: the plural where it is not `one` with an s."""
-    return f"{integer(number)} {one if number == 1 else several or one + 's'}"
+def pluralize(number: int, singular: str, plural: str = "") -> str:
+    """`1 file`, `2 files`; plural: needed if it is not `singular` + s."""
+    return f"{integer(number)} {singular if number == 1 else plural or singular + 's'}"
 
 
 def byte_unit(total: float) -> tuple[float, str]:
-    """The greatest unit (its bytes and its name) of which `total` bytes are at least one."""
+    """The greatest unit (its size in bytes and its name) that is not larger than `total` bytes."""
     return next(((size, name) for size, name in UNITS if total >= size), (1.0, "bytes"))
 
 
 def dimensions(values: Sequence[float | None] | None) -> str:
-    """128 × 885 × 512, not to be broken between lines; a dash for what is not known."""
+    """128 × 885 × 512 with no-break spaces; a dash for unknown values."""
     if values is None:
         return NOTHING
     return "\u00a0×\u00a0".join(NOTHING if value is None else f"{value:g}" for value in values)

@@ -1,7 +1,7 @@
-"""Self-contained HTML: the frame, tables, pictures and plots that every report shares.
+"""Self-contained HTML: the document, tables, pictures and plots that all reports share.
 
-Text is escaped, `Html` is trusted; pictures are data URIs and plots inline SVG, so that one file holds the
-page and nothing is fetched: the page itself forbids it. How it looks is in `style`.
+Text is escaped, `Html` is trusted. Pictures are data URIs and plots inline SVG, so that one file holds the
+page; its Content-Security-Policy forbids to fetch anything. The CSS is in `style`.
 """
 
 import base64
@@ -21,12 +21,12 @@ ALLOWED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-
 
 @dataclass(frozen=True)
 class Html:
-    """Markup that is safe as it stands; a plain str is text and is escaped wherever it enters."""
+    """Markup that is inserted unchanged; a plain str is text and is escaped."""
 
     markup: str
 
 
-Part = Html | str
+Content = Html | str
 Cell = Html | Rounded | str | int | float | None
 
 
@@ -35,11 +35,11 @@ class Section:
     """A headed box of the page: str parts become paragraphs."""
 
     title: str
-    parts: tuple[Part, ...]
+    parts: tuple[Content, ...]
 
 
 def page(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """A whole HTML document; the script comes along only where there is a table to sort."""
+    """A whole HTML document, with the sorting script only if a table is sortable."""
     boxes = "\n".join(
         f"<section><h2>{escaped(box.title)}</h2>\n{_flow(box.parts)}\n</section>" for box in sections
     )
@@ -57,27 +57,29 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
 def table(
     headers: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str, *, sortable: bool = False
 ) -> Html:
-    """A table; a column of nothing but numbers (or None) is aligned right. `caption` may be empty.
+    """A table; a column with only numbers (or None) is aligned right. `caption` may be empty.
 
-    sortable: the headings become buttons that sort by their column.
+    sortable: the headings become buttons that sort by their column. ValueError if rows differ in width.
     """
-    wanted = len(headers)
+    width = len(headers)
     for row in rows:
-        if len(row) != wanted:
-            raise ValueError(f"table: a row of {len(row)} cells, want {wanted} as in {list(headers)}")
-    aligned = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(wanted)]
-    mark = [' class="number"' if right else "" for right in aligned]
-    kept = _sort_value if sortable else (lambda cell: "")
-    head = "".join(f'<th scope="col"{mark[i]}>{escaped(name)}</th>' for i, name in enumerate(headers))
+        if len(row) != width:
+            raise ValueError(f"table: a row of {len(row)} cells, want {width} as in {list(headers)}")
+    right_aligned = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(width)]
+    cell_class = [' class="number"' if numeric else "" for numeric in right_aligned]
+    sort_attribute = _sort_value if sortable else (lambda cell: "")
+    head = "".join(f'<th scope="col"{cell_class[i]}>{escaped(name)}</th>' for i, name in enumerate(headers))
     body = "\n".join(
         "<tr>"
-        + "".join(f"<td{mark[i]}{kept(cell)}>{_cell(cell)}</td>" for i, cell in enumerate(row))
+        + "".join(
+            f"<td{cell_class[i]}{sort_attribute(cell)}>{_cell(cell)}</td>" for i, cell in enumerate(row)
+        )
         + "</tr>"
         for row in rows
     )
-    rows_of = f"<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody>"
+    table_body = f"<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody>"
     start = '<table class="sortable">' if sortable else "<table>"
-    return figure(f'<div class="wide">{start}{rows_of}</table></div>', caption)
+    return figure(f'<div class="wide">{start}{table_body}</table></div>', caption)
 
 
 def grid(
@@ -94,24 +96,24 @@ def grid(
             for n in counts
         )
         body += f'<tr><th scope="row">{escaped(name)}</th>{cells}</tr>\n'
-    rows_of = f"<thead><tr><td></td>{head}</tr></thead><tbody>\n{body}</tbody>"
-    return figure(f'<div class="wide"><table class="grid">{rows_of}</table></div>', caption)
+    table_body = f"<thead><tr><td></td>{head}</tr></thead><tbody>\n{body}</tbody>"
+    return figure(f'<div class="wide"><table class="grid">{table_body}</table></div>', caption)
 
 
 def numeral(text: str) -> Html:
-    """A number already formatted, such as "0.71 [0.60, 0.80]": it is aligned as a number."""
+    """Formatted text such as "0.71 [0.60, 0.80]" that is aligned as a number."""
     return Html(f'<span class="number">{escaped(text)}</span>')
 
 
 def breakable(name: str) -> Html:
-    """A name that may be broken after its underscores, so that it fits a narrow screen; it copies whole."""
+    """A name that may wrap after its underscores on a narrow screen; copied text is unchanged."""
     return Html(escaped(name).replace("_", "_<wbr>"))
 
 
 def picture(image: np.ndarray, alt: str, caption: str, aspect: float | None = None) -> Html:
-    """uint8 image (H, W) or (H, W, 3) as an inline PNG; `alt` says it in words, `caption` may be empty.
+    """uint8 image (H, W) or (H, W, 3) as an inline PNG with text `alt`; `caption` may be empty.
 
-    aspect: width / height as it is shown, where pixels are not square; it then fills the width it is given.
+    aspect: displayed width / height if pixels are not square; the image then fills the available width.
     """
     from PIL import Image  # only reports draw
 
@@ -125,22 +127,22 @@ def picture(image: np.ndarray, alt: str, caption: str, aspect: float | None = No
 
 
 def side_by_side(parts: Sequence[Html]) -> Html:
-    """Parts in a row, wrapped where the screen is narrow."""
+    """Parts in a row, which wraps on a narrow screen."""
     return Html('<div class="row">' + "\n".join(part.markup for part in parts) + "</div>")
 
 
 def group(parts: Sequence[Html], caption: str) -> Html:
-    """Parts one below the other that share a caption."""
+    """Parts below each other with one caption."""
     return figure("\n".join(part.markup for part in parts), caption)
 
 
 def columns(parts: Sequence[Html]) -> Html:
-    """Parts of one width, such as small plots, as many side by side as there is room for."""
+    """Parts of equal width, such as small plots, in as many columns as fit."""
     return Html('<div class="columns">' + "\n".join(part.markup for part in parts) + "</div>")
 
 
 def heading(text: str) -> Html:
-    """A heading below a section's own."""
+    """A heading inside a section."""
     return Html(f"<h3>{escaped(text)}</h3>")
 
 
@@ -152,17 +154,17 @@ def details(name: str, summary: str, lines: Sequence[str]) -> Html:
 
 
 def figure(content: str, caption: str) -> Html:
-    """Markup in a frame of its own; `caption` may be empty."""
+    """Markup in a <figure>; `caption` may be empty."""
     note = f"<figcaption>{escaped(caption)}</figcaption>" if caption else ""
     return Html(f"<figure>{content}{note}</figure>")
 
 
 def escaped(text: str) -> str:
-    """Text that can stand in markup, within quotes too."""
+    """Text escaped for markup and quoted attributes."""
     return html.escape(text, quote=True)
 
 
-def _flow(parts: Sequence[Part]) -> str:
+def _flow(parts: Sequence[Content]) -> str:
     return "\n".join(part.markup if isinstance(part, Html) else f"<p>{escaped(part)}</p>" for part in parts)
 
 
@@ -180,7 +182,7 @@ def _sort_value(cell: Cell) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    """Ints with thin groups of three, floats with three decimals at most, None and nan as a dash."""
+    """Ints in groups of three, floats with at most three decimals, None and nan as a dash."""
     if isinstance(cell, Html):
         return cell.markup
     if cell is None:

@@ -10,7 +10,7 @@ Line = tuple[Sequence[float], Sequence[float]]
 
 
 def line_plot(series: Mapping[str, Line], x_label: str, y_label: str, caption: str) -> Html:
-    """Lines name -> (xs, ys) over linear axes, as SVG with a legend; only finite points are drawn."""
+    """Name -> (xs, ys) as lines over linear axes, as SVG with a legend; only finite points are drawn."""
     lines = {name: _finite(xs, ys) for name, (xs, ys) in series.items()}
     everything = [point for points in lines.values() for point in points]
     if not everything:
@@ -34,7 +34,7 @@ def line_plot(series: Mapping[str, Line], x_label: str, y_label: str, caption: s
 def interval_plot(
     rows: Mapping[str, tuple[float, float, float]], x_label: str, mark: float, caption: str
 ) -> Html:
-    """Rows name -> (value, low, high) as dots with whiskers over one axis; a dashed line stands at `mark`."""
+    """Name -> (value, low, high) as dots with whiskers over one axis, and a dashed line at `mark`."""
     shown = {name: v for name, v in rows.items() if all(map(math.isfinite, v))}
     if not shown:
         return Html(f"<p>{escaped(caption or x_label)}: nothing to plot.</p>")
@@ -124,7 +124,7 @@ class _Frame:
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:
-    """A little room at both ends; some room around a single value."""
+    """The range with a margin at both ends, also for a single value."""
     room = (high - low) * 0.03 or abs(low) * 0.05 or 1.0
     return low - room, high + room
 

@@ -1,4 +1,4 @@
-"""How every report looks, and the one script that a page may carry: a click on a heading sorts its table.
+"""The CSS of all reports, and the only script of a page: a click on a heading sorts its table.
 
 Light, readable at phone width, numbers aligned. Without the script a sortable table is a plain table.
 """

@@ -45,7 +45,7 @@ class SampleRef:
     def shape(self) -> Shape:
         """(D, H, W) voxels stored."""
         if self.row.shape_out is None:
-            raise OctshardError(f"{self.location}: no shape_out in {tables.SAMPLES}; {tables.AGAIN}")
+            raise OctshardError(f"{self.location}: no shape_out in {tables.SAMPLES}; {tables.REBUILD}")
         return self.row.shape_out
 
     @property
@@ -55,7 +55,7 @@ class SampleRef:
 
     def _require(self, value: int | None, name: str) -> int:
         if value is None:
-            raise OctshardError(f"{self.location}: no {name} in {tables.SAMPLES}; {tables.AGAIN}")
+            raise OctshardError(f"{self.location}: no {name} in {tables.SAMPLES}; {tables.REBUILD}")
         return value
 
 
@@ -105,7 +105,7 @@ def load_index(cfg: TrainConfig, split: str, needed_tokens: int) -> SampleIndex:
             if row.shard not in shards:
                 raise OctshardError(
                     f"{url}: {row.key} lies in {row.shard}, which {tables.SHARDS} does not list; "
-                    f"{tables.AGAIN}"
+                    f"{tables.REBUILD}"
                 )
             sample = SampleRef(shards[row.shard], folder, row)
             if tokens(sample.shape, cfg) < needed_tokens:

@@ -16,7 +16,7 @@ from torch import nn
 from octshard.config import fields
 from octshard.config.load import save
 from octshard.config.train import TrainConfig
-from octshard.models.checkpoint import FOLDER, FORMAT, CheckpointInfo, records, write
+from octshard.models.checkpoint import FOLDER, FORMAT, CheckpointInfo, list_checkpoints, write
 from octshard.storage import store
 from octshard.stream.sampler import StreamPosition
 
@@ -121,7 +121,7 @@ def retained(found: Sequence[CheckpointInfo], keep_last: int) -> set[str]:
 
 def prune(out: str, keep_last: int) -> None:
     """Removes what `retained` does not name, the record first, so that a cut never looks like damage."""
-    found = records(out)
+    found = list_checkpoints(out)
     keep = retained(found, keep_last)
     for record in found:
         if record.name not in keep:

@@ -80,7 +80,7 @@ def payload_to_resume(cfg: TrainConfig, inputs: RunInputs) -> Mapping[str, Any] 
     if latest is None:
         return None
     for line in latest.damaged:
-        logger.warning("%s; going on from %s", line, latest.record.name)
+        logger.warning("%s; going on from %s", line, latest.info.name)
     before = {**latest.payload["result_values"], **latest.payload["data"]}
     now = {**fields.result_values(cfg), **data_fingerprint(cfg, inputs.index, inputs.plan)}
     if changed := fields.differences(before, now):

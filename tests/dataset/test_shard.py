@@ -40,9 +40,9 @@ def test_the_same_samples_give_the_same_bytes() -> None:
 
 def test_scan_walks_a_whole_tar() -> None:
     data, sums, slices = archive()
-    found = list(shard.scan(io.BytesIO(data), "tar"))
-    assert [offset for offset, _, _ in found] == list(sums.offsets)
-    assert [piece for _, piece, _ in found] == slices
+    scanned = list(shard.scan(io.BytesIO(data), "tar"))
+    assert [offset for offset, _, _ in scanned] == list(sums.offsets)
+    assert [piece for _, piece, _ in scanned] == slices
 
 
 def test_a_cut_at_any_block_is_an_error() -> None:

@@ -60,10 +60,10 @@ def test_an_empty_table_keeps_its_columns(tmp_path: Path) -> None:
 
 
 def test_a_dataset_lists_its_samples_as_they_lie(tmp_path: Path) -> None:
-    found = tables.open_dataset(str(dataset(tmp_path)))
-    assert [r.key for r in found.samples("train")] == ["c", "b"]
-    assert found.samples("val") == []
-    assert found.refused == [REFUSED]
+    opened = tables.open_dataset(str(dataset(tmp_path)))
+    assert [r.key for r in opened.samples("train")] == ["c", "b"]
+    assert opened.samples("val") == []
+    assert opened.refused == [REFUSED]
 
 
 def test_free_tables_go_round(tmp_path: Path) -> None:
@@ -104,20 +104,24 @@ def test_tables_that_disagree_or_are_cut_are_errors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["samples.parquet", "shards.parquet"])
 def test_a_table_that_changed_since_dataset_json_is_an_error(tmp_path: Path, name: str) -> None:
-    told = json.loads((dataset(tmp_path) / "dataset.json").read_text())["sha256"]
-    assert told == {n: hashlib.sha256((tmp_path / n).read_bytes()).hexdigest() for n in told}
-    assert set(told) == {"samples.parquet", "shards.parquet"}
+    digests = json.loads((dataset(tmp_path) / "dataset.json").read_text())["sha256"]
+    assert digests == {n: hashlib.sha256((tmp_path / n).read_bytes()).hexdigest() for n in digests}
+    assert set(digests) == {"samples.parquet", "shards.parquet"}
     whole = (tmp_path / name).read_bytes()
-    for place in range(0, len(whole), 97):
-        (tmp_path / name).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with pytest.raises(OctshardError, match=f"{name}: sha256 .* want {told[name]} as in dataset.json"):
+    for position in range(0, len(whole), 97):
+        (tmp_path / name).write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        with pytest.raises(OctshardError, match=f"{name}: sha256 .* want {digests[name]} as in dataset.json"):
             tables.open_dataset(str(tmp_path))
 
 
-@pytest.mark.parametrize("told", [None, [], {"samples.parquet": ""}])
-def test_a_dataset_of_an_earlier_version_has_no_digests(tmp_path: Path, told: object) -> None:
+@pytest.mark.parametrize("digests", [None, [], {"samples.parquet": ""}])
+def test_a_dataset_of_an_earlier_version_has_no_digests(tmp_path: Path, digests: object) -> None:
     info = json.loads((dataset(tmp_path) / "dataset.json").read_text())
-    info = {**info, "sha256": told} if told is not None else {k: v for k, v in info.items() if k != "sha256"}
+    info = (
+        {**info, "sha256": digests}
+        if digests is not None
+        else {k: v for k, v in info.items() if k != "sha256"}
+    )
     (tmp_path / "dataset.json").write_text(json.dumps(info))
     assert len(tables.open_dataset(str(tmp_path)).rows) == 3
 
@@ -127,19 +131,19 @@ def test_a_damaged_table_is_one_line_whatever_bit_is_flipped() -> None:
     url = "memory://manifest-damaged/t.parquet"
     info = ShardInfo("train-000000.tar", "topcon_triton", "train", 2, 1024, "00")
     tables.write_shards(url, [info])
-    whole, said = store.read(url), set()
-    for place in range(len(whole)):
+    whole, messages = store.read(url), set()
+    for position in range(len(whole)):
         data = bytearray(whole)
-        data[place] ^= (0x80, 0x20, 0x01)[place % 3]
+        data[position] ^= (0x80, 0x20, 0x01)[position % 3]
         store.write(url, bytes(data))
         try:
-            found = tables.read_shards(url)
+            shards = tables.read_shards(url)
         except OctshardError as error:
             assert "\n" not in str(error)  # noqa: PT017 (the other outcome is allowed too)
-            said.add(str(error).split("(")[0])
+            messages.add(str(error).split("(")[0])
         else:
-            assert all(isinstance(one.name, str) and isinstance(one.samples, int) for one in found)
-    assert len(said) > 1
+            assert all(isinstance(shard.name, str) and isinstance(shard.samples, int) for shard in shards)
+    assert len(messages) > 1
 
 
 def test_a_column_of_another_type_is_named(tmp_path: Path) -> None:
@@ -172,5 +176,5 @@ def test_a_process_that_has_read_tables_ends_with_its_own_exit_code(tmp_path: Pa
     script = "import sys; from octshard.dataset import tables; tables.open_dataset(sys.argv[1]); sys.exit(2)"
     command = [sys.executable, "-c", script, str(tmp_path)]
     for _ in range(2):
-        together = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(6)]
-        assert [(one.communicate()[1], one.returncode) for one in together] == [(b"", 2)] * 6
+        processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(6)]
+        assert [(process.communicate()[1], process.returncode) for process in processes] == [(b"", 2)] * 6

@@ -31,10 +31,10 @@ def test_histogram_takes_read_only_and_strided_voxels() -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_moments_agree_with_numpy(dtype: type) -> None:
     voxels = noise((9, 20, 30), dtype)
-    found = moments(histogram(voxels))
-    np.testing.assert_allclose([found.mean, found.std], [voxels.mean(), voxels.std()], rtol=1e-12)
+    measured = moments(histogram(voxels))
+    np.testing.assert_allclose([measured.mean, measured.std], [voxels.mean(), voxels.std()], rtol=1e-12)
     expected = np.percentile(voxels, (1, 99), method="inverted_cdf")
-    np.testing.assert_array_equal([found.p01, found.p99], expected)
+    np.testing.assert_array_equal([measured.p01, measured.p99], expected)
 
 
 def test_wide_volumes_are_mapped_by_their_percentiles() -> None:

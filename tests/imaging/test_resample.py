@@ -37,12 +37,12 @@ def along_axis(voxels: np.ndarray, n_out: int, axis: int) -> np.ndarray:
     if n_out <= n_in:
         integral = np.concatenate([np.zeros((len(flat), 1)), np.cumsum(flat, axis=1)], axis=1)
         edges = np.arange(n_out + 1) * n_in / n_out
-        at_edges = np.stack([np.interp(edges, np.arange(n_in + 1), one) for one in integral])
-        found = np.diff(at_edges, axis=1) * n_out / n_in
+        at_edges = np.stack([np.interp(edges, np.arange(n_in + 1), line) for line in integral])
+        resampled = np.diff(at_edges, axis=1) * n_out / n_in
     else:
         centres = (np.arange(n_out) + 0.5) * n_in / n_out - 0.5
-        found = np.stack([np.interp(centres, np.arange(n_in), one) for one in flat])
-    return np.moveaxis(found.reshape(*columns.shape[:-1], n_out), -1, axis)
+        resampled = np.stack([np.interp(centres, np.arange(n_in), line) for line in flat])
+    return np.moveaxis(resampled.reshape(*columns.shape[:-1], n_out), -1, axis)
 
 
 def reference(voxels: np.ndarray, shape: Shape) -> np.ndarray:
@@ -51,20 +51,20 @@ def reference(voxels: np.ndarray, shape: Shape) -> np.ndarray:
     return voxels
 
 
-def psnr(found: np.ndarray, exact: np.ndarray, peak: float) -> float:
-    return float(10 * np.log10(peak**2 / max(np.mean((found - exact) ** 2), 1e-12)))
+def psnr(resampled: np.ndarray, exact: np.ndarray, peak: float) -> float:
+    return float(10 * np.log10(peak**2 / max(np.mean((resampled - exact) ** 2), 1e-12)))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize(("before", "after"), SHAPES)
 def test_at_most_one_level_from_float64(before: Shape, after: Shape, dtype: type) -> None:
     voxels = noise(before, dtype)
-    found = resample_frames(iter(voxels), Regrid(before, after))
+    resampled = resample_frames(iter(voxels), Regrid(before, after))
     exact = reference(voxels, after)
-    assert found.dtype == dtype
-    assert found.shape == after
-    assert np.abs(found - exact).max() <= 1.0
-    assert before == after or psnr(found, exact, np.iinfo(dtype).max) >= 55
+    assert resampled.dtype == dtype
+    assert resampled.shape == after
+    assert np.abs(resampled - exact).max() <= 1.0
+    assert before == after or psnr(resampled, exact, np.iinfo(dtype).max) >= 55
 
 
 @given(st.integers(2, 60), st.data())
@@ -72,8 +72,8 @@ def test_a_shrinking_kernel_is_the_exact_area_average(n_in: int, data: st.DataOb
     """By brute force: a fine grid that both voxel sizes divide, averaged."""
     n_out = data.draw(st.integers(1, n_in))
     slivers = np.repeat(np.eye(n_in), n_out, axis=0)
-    wanted = slivers.reshape(n_out, n_in, n_in).mean(axis=1)
-    np.testing.assert_allclose(matrix(taps(n_in, n_out), n_in), wanted, atol=1e-8)
+    expected = slivers.reshape(n_out, n_in, n_in).mean(axis=1)
+    np.testing.assert_allclose(matrix(taps(n_in, n_out), n_in), expected, atol=1e-8)
 
 
 @given(st.integers(1, 60), st.integers(1, 120))
@@ -85,8 +85,8 @@ def test_weights_sum_to_one_and_keep_the_centre(n_in: int, n_out: int) -> None:
 
 
 def test_growing_interpolates_between_centres() -> None:
-    wanted = [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]]
-    np.testing.assert_allclose(matrix(taps(2, 4), 2), wanted, atol=1e-12)
+    expected = [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]]
+    np.testing.assert_allclose(matrix(taps(2, 4), 2), expected, atol=1e-12)
 
 
 @given(st.integers(4, 200), st.integers(1, 3), st.floats(0.3, 1.0))
@@ -96,14 +96,14 @@ def test_reduced_samples_stand_where_they_were_taken(n_in: int, level: int, shar
     n_out = max(1, round(samples * share))
     ramp = np.arange(samples) * 2.0**level + 0.5  # the edge coordinate of each sample's centre
     kernel = taps(n_in, n_out, level)
-    found = matrix(kernel, samples) @ ramp
+    positions = matrix(kernel, samples) @ ramp
     centres = (np.arange(n_out) + 0.5) * n_in / n_out
     half = n_in / n_out / 2
     inside = (centres - half >= ramp[0] - 2**level / 2) & (centres + half <= ramp[-1] + 2**level / 2)
     # an area average of point samples lies within half a sample of the true mean of the interval
-    assert np.all(np.abs(found - centres)[inside] <= 2**level / 2)
+    assert np.all(np.abs(positions - centres)[inside] <= 2**level / 2)
     if inside.any():
-        assert abs(float(np.mean((found - centres)[inside]))) <= 2**level / 4 + 1e-9
+        assert abs(float(np.mean((positions - centres)[inside]))) <= 2**level / 4 + 1e-9
 
 
 def test_reversed_order_is_the_mirrored_volume() -> None:
@@ -141,8 +141,8 @@ def test_a_constant_stays_itself_at_both_ends_of_the_range() -> None:
 def test_the_greatest_level_never_wraps_to_black(before: Shape, after: Shape) -> None:
     """Sums in float32 may end above the mean that they are of."""
     white = np.full(before[1:], 65535, np.uint16)
-    found = resample_frames((white for _ in range(before[0])), Regrid(before, after))
-    assert found.min() >= 65534
+    resampled = resample_frames((white for _ in range(before[0])), Regrid(before, after))
+    assert resampled.min() >= 65534
 
 
 def test_physical_extent_is_kept() -> None:
@@ -159,8 +159,8 @@ def test_agrees_with_simpleitk_where_its_kernel_is_the_same() -> None:
     binned = sitk.GetArrayFromImage(
         sitk.BinShrink(sitk.GetImageFromArray(voxels.astype(np.float32)), [3, 5, 2])
     )
-    found = resample_frames(voxels, Regrid((8, 60, 36), (4, 12, 12)))
-    assert np.abs(found - binned).max() <= 0.5 + 1e-3
+    resampled = resample_frames(voxels, Regrid((8, 60, 36), (4, 12, 12)))
+    assert np.abs(resampled - binned).max() <= 0.5 + 1e-3
 
     image = sitk.GetImageFromArray(voxels.astype(np.float32))
     grown = (13, 90, 61)
@@ -171,10 +171,10 @@ def test_agrees_with_simpleitk_where_its_kernel_is_the_same() -> None:
     field.SetOutputSpacing(spacing)
     field.SetOutputOrigin(origin)
     field.SetInterpolator(sitk.sitkLinear)
-    wanted = sitk.GetArrayFromImage(field.Execute(image))
-    found = resample_frames(voxels, Regrid((8, 60, 36), grown))
+    expected = sitk.GetArrayFromImage(field.Execute(image))
+    resampled = resample_frames(voxels, Regrid((8, 60, 36), grown))
     inner = tuple(slice(3, -3) for _ in range(3))  # beyond the outer voxel centres SimpleITK has no values
-    assert np.abs(found[inner] - wanted[inner]).max() <= 0.51
+    assert np.abs(resampled[inner] - expected[inner]).max() <= 0.51
 
 
 def test_wrong_frames_are_an_error() -> None:

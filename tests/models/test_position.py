@@ -13,17 +13,17 @@ from octshard.models import position
 GRID = (3, 4, 5)
 
 
-def place_of(token: int) -> tuple[int, int, int]:
+def coordinates_of(token: int) -> tuple[int, int, int]:
     return token // 20, token // 5 % 4, token % 5
 
 
-def turned_by_hand(x: np.ndarray, token: int) -> np.ndarray:
+def rotated_by_hand(x: np.ndarray, token: int) -> np.ndarray:
     """One head of one token, feature by feature in Python floats: D | D | D, the rest stays."""
     size = 2 * (len(x) // 6)
     out = x.copy()
-    for axis, where in enumerate(place_of(token)):
+    for axis, coordinate in enumerate(coordinates_of(token)):
         for k in range(size // 2):
-            angle = where * 10000.0 ** (-k / (size / 2))
+            angle = coordinate * 10000.0 ** (-k / (size / 2))
             i = axis * size + 2 * k
             out[i] = x[i] * math.cos(angle) - x[i + 1] * math.sin(angle)
             out[i + 1] = x[i + 1] * math.cos(angle) + x[i] * math.sin(angle)
@@ -32,16 +32,16 @@ def turned_by_hand(x: np.ndarray, token: int) -> np.ndarray:
 
 @pytest.mark.parametrize("head_dim", [6, 8, 18, 32, 64])
 def test_rope_turns_each_token_as_the_formula_says(head_dim: int) -> None:
-    at_BK = torch.tensor([[0, 7, 59], [58, 31, 12]])
+    index_BK = torch.tensor([[0, 7, 59], [58, 31, 12]])
     x_BHKF = torch.from_numpy(np.random.default_rng(head_dim).normal(size=(2, 3, 3, head_dim)))
-    turn = position.Position("rope", GRID, 3 * head_dim, 3).rotary(at_BK)
-    assert turn is not None
-    found = position.apply_rotary(x_BHKF, turn).numpy()
+    rotary = position.Position("rope", GRID, 3 * head_dim, 3).rotary(index_BK)
+    assert rotary is not None
+    rotated = position.apply_rotary(x_BHKF, rotary).numpy()
     for b in range(2):
         for head in range(3):
             for k in range(3):
-                wanted = turned_by_hand(x_BHKF[b, head, k].numpy(), int(at_BK[b, k]))
-                np.testing.assert_allclose(found[b, head, k], wanted, atol=1e-6)
+                expected = rotated_by_hand(x_BHKF[b, head, k].numpy(), int(index_BK[b, k]))
+                np.testing.assert_allclose(rotated[b, head, k], expected, atol=1e-6)
 
 
 def test_rope_turns_20_20_20_of_64_features_and_leaves_4() -> None:
@@ -77,28 +77,28 @@ def test_sincos_is_the_formula_and_zero_in_what_is_left(width: int) -> None:
     table = position.sincos(GRID, width).double().numpy()
     pairs = width // 6
     for token in (0, 13, 59):
-        wanted: list[float] = []
-        for where in place_of(token):
-            angles = [where * 10000.0 ** (-k / pairs) for k in range(pairs)]
-            wanted += [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
-        np.testing.assert_allclose(table[token], wanted + [0.0] * (width - 6 * pairs), atol=1e-6)
+        expected: list[float] = []
+        for coordinate in coordinates_of(token):
+            angles = [coordinate * 10000.0 ** (-k / pairs) for k in range(pairs)]
+            expected += [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
+        np.testing.assert_allclose(table[token], expected + [0.0] * (width - 6 * pairs), atol=1e-6)
     assert len(np.unique(table, axis=0)) == 60
 
 
 def test_picked_tokens_carry_the_position_of_their_index() -> None:
     table = position.Position("sincos", GRID, 12, 2)
-    at_BK = torch.tensor([[5, 2], [59, 0]])
+    index_BK = torch.tensor([[5, 2], [59, 0]])
     everywhere = table.add_sincos(torch.zeros(2, 60, 12), None)
     assert torch.equal(
-        table.add_sincos(torch.zeros(2, 2, 12), at_BK), position.gather_tokens(everywhere, at_BK)
+        table.add_sincos(torch.zeros(2, 2, 12), index_BK), position.gather_tokens(everywhere, index_BK)
     )
 
 
 def test_take_is_row_by_row_indexing() -> None:
     z_BNF = torch.arange(2 * 5 * 3.0).reshape(2, 5, 3)
-    at_BK = torch.tensor([[4, 0], [1, 3]])
+    index_BK = torch.tensor([[4, 0], [1, 3]])
     assert torch.equal(
-        position.gather_tokens(z_BNF, at_BK), torch.stack([z_BNF[0, [4, 0]], z_BNF[1, [1, 3]]])
+        position.gather_tokens(z_BNF, index_BK), torch.stack([z_BNF[0, [4, 0]], z_BNF[1, [1, 3]]])
     )
 
 

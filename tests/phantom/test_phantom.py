@@ -19,10 +19,10 @@ from octshard.errors import UsageError
 from octshard.imaging.resample import Regrid, resample_frames
 from octshard.phantom import cohort, display, scan, truth
 from octshard.phantom import eye as anatomy
-from octshard.phantom.defects import DEFECTS, NAMED, Blinks, assign_defects
+from octshard.phantom.defects import BY_NAME, DEFECTS, Blinks, assign_defects
 from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
 from octshard.phantom.eye import BM, ELM, GCL, ILM, RPE, STATES, SUB, Eye, Person
-from octshard.phantom.release import HEAD, ReleaseSpec, jobs, make, write_release
+from octshard.phantom.release import COLUMNS, ReleaseSpec, jobs, make, write_release
 from octshard.prep.convert import geometry, quality
 from octshard.prep.dicom import decode
 from octshard.prep.dicom import header as dicom
@@ -34,7 +34,7 @@ MAIN = [protocol for protocol in PROTOCOLS if protocol.share == 1.0]
 NAMES = [f"{protocol.device}-{protocol.name}" for protocol in PROTOCOLS]
 
 
-def grown(state: str, severity: float = 0.6, side: str = "R", name: str = "1203") -> Eye:
+def make_eye(state: str, severity: float = 0.6, side: str = "R", name: str = "1203") -> Eye:
     return anatomy.generate(Person(name, state, 0.0 if state == "healthy" else severity, 60), side, 0)
 
 
@@ -54,7 +54,7 @@ def protocol_named(device: str, name: str) -> Protocol:
 @pytest.mark.parametrize("side", ["L", "R"])
 def test_boundaries_never_cross(state: str, side: str) -> None:
     x, y = np.meshgrid(np.linspace(-6, 8, 90), np.linspace(-5, 5, 70))  # macula, disc and beyond
-    eye = grown(state, 1.0, side)
+    eye = make_eye(state, 1.0, side)
     depth = anatomy.boundaries(eye, x, y)
     assert depth.shape == (len(anatomy.BOUNDARIES), 70, 90)
     assert np.isfinite(depth).all()
@@ -66,7 +66,7 @@ def test_boundaries_never_cross(state: str, side: str) -> None:
 @pytest.mark.parametrize("name", ["1203", "4555", "7001", "1999"])
 def test_the_retina_is_thinnest_at_the_fovea_and_thickest_around_it(name: str) -> None:
     x, y = square(2.0, 81)
-    depth = anatomy.boundaries(grown("healthy", name=name), x, y)
+    depth = anatomy.boundaries(make_eye("healthy", name=name), x, y)
     thick, r = depth[BM] - depth[ILM], np.hypot(x, y)
     place = np.unravel_index(np.argmin(np.where(r < 1.0, thick, 1.0)), thick.shape)
     assert r[place] < 0.2
@@ -76,7 +76,7 @@ def test_the_retina_is_thinnest_at_the_fovea_and_thickest_around_it(name: str) -
 
 
 def test_nerve_fibres_are_thicker_towards_the_nose() -> None:
-    depth = anatomy.boundaries(grown("healthy"), np.array([[-2.5, 2.5]]), np.array([[0.5, 0.5]]))
+    depth = anatomy.boundaries(make_eye("healthy"), np.array([[-2.5, 2.5]]), np.array([[0.5, 0.5]]))
     fibres = (depth[GCL] - depth[ILM])[0]
     assert fibres[1] > 1.5 * fibres[0]
 
@@ -85,28 +85,28 @@ def test_left_and_right_are_displayed_as_mirror_images() -> None:
     """The nasal side, where the disc is, lies to the right in a right eye's fundus picture."""
     wide = protocol_named("topcon_triton", "macula_12x12")
     for side, nasal in (("R", 1), ("L", -1)):
-        grid = scan.scan_grid(grown("healthy", side=side), wide, (8, 9), rng_for(0))
+        grid = scan.scan_grid(make_eye("healthy", side=side), wide, (8, 9), rng_for(0))
         assert np.sign(grid.x_DW[0, -1] - grid.x_DW[0, 0]) == nasal
         assert grid.y_DW[0, 0] > grid.y_DW[-1, 0]  # Topcon: from above to below
 
 
 def test_lesions_are_what_they_are_called() -> None:
     x, y = square(2.0, 101)
-    depth = {state: anatomy.boundaries(grown(state), x, y) for state in STATES}
+    depth = {state: anatomy.boundaries(make_eye(state), x, y) for state in STATES}
     lift = {state: (d[BM] - d[SUB]).max() for state, d in depth.items()}
     assert lift["drusen"] > 0.03 > 0.02 > max(lift[state] for state in STATES if state != "drusen")
     fibres = {state: (d[GCL] - d[ILM]).mean() for state, d in depth.items()}
     assert fibres["thinning"] < 0.8 * fibres["healthy"]
     thick = {state: (d[BM] - d[ILM]).max() for state, d in depth.items()}
     assert thick["fluid"] > thick["healthy"] + 0.02
-    cysts = {state: len(grown(state).cysts_N6) for state in STATES}
+    cysts = {state: len(make_eye(state).cysts_N6) for state in STATES}
     assert cysts["fluid"] > 10
     assert [cysts[state] for state in STATES if state != "fluid"] == [0, 0, 0]
 
 
 def test_severity_is_a_matter_of_degree() -> None:
     x, y = square(2.5, 61)
-    mild, severe = (anatomy.boundaries(grown("thinning", s), x, y) for s in (0.15, 0.9))
+    mild, severe = (anatomy.boundaries(make_eye("thinning", s), x, y) for s in (0.15, 0.9))
     assert (mild[GCL] - mild[ILM]).mean() > 1.3 * (severe[GCL] - severe[ILM]).mean()
 
 
@@ -116,7 +116,7 @@ def test_severity_is_a_matter_of_degree() -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=NAMES)
 def test_scale_keeps_the_physical_extent(protocol: Protocol) -> None:
     """At two scales the retina lies at the same depth in mm: the anatomy knows nothing of pixels."""
-    eye, rows = grown("drusen"), []
+    eye, rows = make_eye("drusen"), []
     for scale in (0.08, 0.16):
         picture = scan.acquire(eye, protocol, scale, rng_for(3))
         d, h, w = picture.shape
@@ -137,17 +137,17 @@ def test_fill_is_the_mean_over_each_voxel() -> None:
     rng = np.random.default_rng(0)
     edges = np.sort(rng.uniform(2, 18, (5, 2, 3)), axis=0)
     power = rng.uniform(0.1, 1, (5, 2, 3)).astype(np.float32)
-    got = scan._fill(edges, power, 20)
+    mean_power = scan._fill(edges, power, 20)
     z = (np.arange(20_000) + 0.5) / 1000
     for d in range(2):
         for w in range(3):
             slab = np.searchsorted(edges[:, d, w], z) - 1
             fine = np.where(slab < 0, 1e-6, power[np.maximum(slab, 0), d, w])
-            np.testing.assert_allclose(got[d, w], fine.reshape(20, 1000).mean(1), atol=2e-3)
+            np.testing.assert_allclose(mean_power[d, w], fine.reshape(20, 1000).mean(1), atol=2e-3)
 
 
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    eye, protocol = grown("fluid"), MAIN[2]
+    eye, protocol = make_eye("fluid"), MAIN[2]
     whole = scan.acquire(eye, protocol, 0.08, rng_for(1))
     monkeypatch.setattr(scan, "BLOCK_VOXELS", 1)  # one frame at a time
     framewise = scan.acquire(eye, protocol, 0.08, rng_for(1))
@@ -158,7 +158,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("protocol", MAIN, ids=lambda p: p.device)
 def test_pictures_have_the_greys_of_oct(protocol: Protocol) -> None:
     """Dark vitreous, dim photoreceptor nuclei, bright nerve fibres, brightest RPE."""
-    picture = scan.acquire(grown("healthy"), dataclasses.replace(protocol, frames=12), 0.5, rng_for(2))
+    picture = scan.acquire(make_eye("healthy"), dataclasses.replace(protocol, frames=12), 0.5, rng_for(2))
     voxels, rows = picture.voxels_DHW.astype(np.float32), picture.rows_KDW
     z = np.arange(voxels.shape[1])[None, :, None] + 0.5
 
@@ -184,7 +184,7 @@ def test_grain_is_wider_where_voxels_are_finer() -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=NAMES)
 def test_frame_locations_tell_the_pattern(protocol: Protocol) -> None:
-    grid = scan.scan_grid(grown("healthy"), protocol, (scan.shape_of(protocol, 0.2)[0], 16), rng_for(0))
+    grid = scan.scan_grid(make_eye("healthy"), protocol, (scan.shape_of(protocol, 0.2)[0], 16), rng_for(0))
     kind = geometry.classify(grid.locations, len(grid.locations)).kind
     assert kind == ("raster" if protocol.pattern == "raster" else "mixed")
 
@@ -195,13 +195,13 @@ def test_greys_resemble_a_real_spectralis(realdata: Path) -> None:
         data = archive.read(archive.namelist()[0])
     real = np.stack(list(decode.frames(data, dicom.read_header(data, 10**9))))
     few, names = dataclasses.replace(MAIN[0], frames=5), [f"1{i}00" for i in range(8)]
-    made = np.stack(
-        [scan.acquire(grown("drusen", name=n), few, 1.0, rng_for(4, n)).voxels_DHW for n in names]
+    generated = np.stack(
+        [scan.acquire(make_eye("drusen", name=n), few, 1.0, rng_for(4, n)).voxels_DHW for n in names]
     )
-    assert made.mean() == pytest.approx(real.mean(), abs=12)
-    assert made.std() == pytest.approx(real.std(), abs=12)
+    assert generated.mean() == pytest.approx(real.mean(), abs=12)
+    assert generated.std() == pytest.approx(real.std(), abs=12)
     for share in (10, 25, 50, 75, 90, 95, 99):
-        assert np.percentile(made, share) == pytest.approx(np.percentile(real, share), abs=25)
+        assert np.percentile(generated, share) == pytest.approx(np.percentile(real, share), abs=25)
 
 
 # people
@@ -209,11 +209,11 @@ def test_greys_resemble_a_real_spectralis(realdata: Path) -> None:
 
 @pytest.mark.parametrize("number", [12, 24, 50, 96])
 def test_every_state_is_in_every_split(number: int) -> None:
-    people = cohort.sample_cohort(number, 5)
-    names = [one.person.participant for one in people]
+    participants = cohort.sample_cohort(number, 5)
+    names = [participant.person.participant for participant in participants]
     assert names == sorted(set(names))
     assert {name[0] for name in names} <= set(cohort.SITES)
-    assert {(one.person.state, one.split) for one in people} == {
+    assert {(participant.person.state, participant.split) for participant in participants} == {
         (state, split) for state in STATES for split in ("train", "val", "test")
     }
     assert len({cohort.STUDY_GROUPS[state] for state in STATES}) == 4
@@ -222,16 +222,16 @@ def test_every_state_is_in_every_split(number: int) -> None:
 def test_states_are_hidden_from_raw_intensities_and_plain_in_the_truth() -> None:
     """Balanced accuracy by participant (one scan each, 5-fold): raw greys stay well below an oracle's."""
     raw, oracle, states = [], [], []
-    for one in cohort.sample_cohort(64, 0):
-        eye = anatomy.generate(one.person, "R", 0)
-        picture = scan.acquire(eye, MAIN[2], 0.1, rng_for(0, one.person.participant))
-        voxels, facts = picture.voxels_DHW, truth.measure(eye, picture)
+    for participant in cohort.sample_cohort(64, 0):
+        eye = anatomy.generate(participant.person, "R", 0)
+        picture = scan.acquire(eye, MAIN[2], 0.1, rng_for(0, participant.person.participant))
+        voxels, measures = picture.voxels_DHW, truth.measure(eye, picture)
         small = resample_frames(voxels, Regrid(voxels.shape, (4, 10, 10)))  # type: ignore[arg-type]
         greys = np.histogram(voxels, 32, (0, 256), density=True)[0] * 255
         raw.append(np.r_[voxels.mean(), voxels.std(), greys, small.ravel()])
-        lift, fluid = np.log(facts["rpe_lift_um"]), np.log(facts["fluid_mm3"] + 1e-6)
-        oracle.append([facts["nerve_fibres_um"], lift, fluid])
-        states.append(STATES.index(one.person.state))
+        lift, fluid = np.log(measures["rpe_lift_um"]), np.log(measures["fluid_mm3"] + 1e-6)
+        oracle.append([measures["nerve_fibres_um"], lift, fluid])
+        states.append(STATES.index(participant.person.state))
 
     def score(features: list, strength: float) -> float:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
@@ -249,36 +249,36 @@ def test_states_are_hidden_from_raw_intensities_and_plain_in_the_truth() -> None
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("release")
     calls: list[tuple[int, int]] = []
-    made = write_release(str(out), WANTED, 1, lambda done, total, note: calls.append((done, total)))
-    assert calls == [(i + 1, made.volumes) for i in range(made.volumes)]
+    summary = write_release(str(out), SPEC, 1, lambda count, total, note: calls.append((count, total)))
+    assert calls == [(i + 1, summary.volumes) for i in range(summary.volumes)]
     return out
 
 
-WANTED = ReleaseSpec(participants=8, seed=3, scale=0.06, defects=True)
+SPEC = ReleaseSpec(participants=8, seed=3, scale=0.06, defects=True)
 
 
 def members(root: Path) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     for device in DEVICES:
         with zipfile.ZipFile(root / device / f"{device}.zip") as archive:
             assert archive.testzip() is None
             assert {info.date_time for info in archive.infolist()} <= {(2024, 11, 8, 0, 0, 0)}
-            found |= {f"retinal_oct/structural_oct/{device}/{n}": archive.read(n) for n in archive.namelist()}
-    return found
+            files |= {f"retinal_oct/structural_oct/{device}/{n}": archive.read(n) for n in archive.namelist()}
+    return files
 
 
 def test_manifest_and_participants_read_like_a_release(release: Path) -> None:
     raw = (release / "manifest.tsv").read_bytes()
     assert raw.startswith(b"\xef\xbb\xbf")
     lines = list(csv.DictReader(io.StringIO(raw.decode("utf-8-sig")), delimiter="\t"))
-    assert tuple(lines[0]) == HEAD
-    assert len(HEAD) == 15
+    assert tuple(lines[0]) == COLUMNS
+    assert len(COLUMNS) == 15
     assert all(line["filepath"].startswith("/retinal_oct/structural_oct/") for line in lines)
-    found = aireadi.read_release(str(release))
-    assert len(found.entries) == len(lines)
-    assert set(found.splits) == {entry.participant for entry in found.entries}
-    assert {entry.device for entry in found.entries} == set(DEVICES)
-    assert len({entry.sop_instance_uid for entry in found.entries}) == len(lines)
+    read_back = aireadi.read_release(str(release))
+    assert len(read_back.entries) == len(lines)
+    assert set(read_back.splits) == {entry.participant for entry in read_back.entries}
+    assert {entry.device for entry in read_back.entries} == set(DEVICES)
+    assert len({entry.sop_instance_uid for entry in read_back.entries}) == len(lines)
     spectralis_disc = [line for line in lines if "_onh_rc_hr_" in line["filepath"]]
     assert {line["pixel_spacing"] for line in spectralis_disc} <= {"Varies by frame"}
 
@@ -307,13 +307,13 @@ def test_files_say_what_the_manifest_says(release: Path) -> None:
         assert encodings[device] <= {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
 
 
-def planted(release: Path) -> dict[str, dict]:
+def defect_rows(release: Path) -> dict[str, dict]:
     """Defect -> its row of truth.parquet."""
-    facts = tables.read_table(str(release / "truth.parquet"))
-    lines = [dict(zip(facts, values, strict=True)) for values in zip(*facts.values(), strict=True)]
-    found = {line["defect"]: line for line in lines if line["defect"]}
-    assert sum(bool(line["defect"]) for line in lines) == len(found)
-    return found
+    columns = tables.read_table(str(release / "truth.parquet"))
+    all_rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    rows = {row["defect"]: row for row in all_rows if row["defect"]}
+    assert sum(bool(row["defect"]) for row in all_rows) == len(rows)
+    return rows
 
 
 def entry_of(release: Path, uid: str) -> aireadi.Entry:
@@ -326,21 +326,21 @@ def decoded(data: bytes) -> np.ndarray:
 
 
 def test_each_defect_is_there_once_and_earns_its_refusal(release: Path) -> None:
-    files, found = members(release), planted(release)
-    assert sorted(found) == sorted(NAMED)
-    uids = {name: line["sop_instance_uid"] for name, line in found.items()}
+    files, rows = members(release), defect_rows(release)
+    assert sorted(rows) == sorted(BY_NAME)
+    uids = {name: row["sop_instance_uid"] for name, row in rows.items()}
     for name in ("truncated", "not_dicom", "no_pixel_data"):
         (data,) = (data for path, data in files.items() if uids[name] in path)
         with pytest.raises(Refused) as refusal:
             dicom.read_header(data, 10**9)
-        assert refusal.value.reason == name == found[name]["expected_reason"]
+        assert refusal.value.reason == name == rows[name]["expected_reason"]
     assert not any(uids["missing_file"] in path for path in files)
     (data,) = (data for path, data in files.items() if uids["no_spacing"] in path)
     assert not any(m.pixel_mm for m in dicom.read_header(data, 10**9).measures)
 
 
 def test_a_scan_upside_down_runs_against_its_device(release: Path) -> None:
-    files, uid = members(release), planted(release)["upside_down"]["sop_instance_uid"]
+    files, uid = members(release), defect_rows(release)["upside_down"]["sop_instance_uid"]
     entries = aireadi.read_release(str(release)).entries
     for entry in (e for e in entries if e.device == "topcon_maestro2"):
         header = dicom.read_header(files[entry.path], 10**9)
@@ -352,23 +352,26 @@ def test_a_scan_upside_down_runs_against_its_device(release: Path) -> None:
 
 def test_turned_frames_keep_their_truth() -> None:
     """The same scan with and without the defect: everything about a frame moves with it."""
-    people = [one.person for one in cohort.sample_cohort(4, 0)]
+    people = [participant.person for participant in cohort.sample_cohort(4, 0)]
     job = next(job for job in jobs(people, ReleaseSpec(4, 0, 0.06, False)) if job.protocol is MAIN[1])
-    (plain, told), (turned, told_turned) = make(job), make(dataclasses.replace(job, defect="upside_down"))
+    (plain, truth_row), (turned, truth_row_turned) = (
+        make(job),
+        make(dataclasses.replace(job, defect="upside_down")),
+    )
     assert (decoded(plain)[::-1] == decoded(turned)).all()
-    shape = told["shape"]
-    rows, rows_turned = (truth.boundaries_of(t["boundaries"], shape) for t in (told, told_turned))
+    shape = truth_row["shape"]
+    rows, rows_turned = (truth.boundaries_of(t["boundaries"], shape) for t in (truth_row, truth_row_turned))
     assert (rows[:, ::-1] == rows_turned).all()
     assert (rows != rows_turned).any()
-    fluid, fluid_turned = (truth.mask_of(t["drusen"], shape) for t in (told, told_turned))
+    fluid, fluid_turned = (truth.mask_of(t["drusen"], shape) for t in (truth_row, truth_row_turned))
     assert (fluid[::-1] == fluid_turned).all()
-    where = dicom.read_header(plain, 10**9).locations
-    where_turned = dicom.read_header(turned, 10**9).locations
-    assert all((a == b).all() for a, b in zip(where[::-1], where_turned, strict=True))
+    locations = dicom.read_header(plain, 10**9).locations
+    locations_turned = dicom.read_header(turned, 10**9).locations
+    assert all((a == b).all() for a, b in zip(locations[::-1], locations_turned, strict=True))
 
 
 def test_blinks_are_blank_and_dark_frames_of_known_number(release: Path) -> None:
-    line = planted(release)["blinks"]
+    line = defect_rows(release)["blinks"]
     entry = entry_of(release, line["sop_instance_uid"])
     voxels = decoded(members(release)[entry.path]).astype(float)
     brightest = np.percentile(voxels, 99, axis=(1, 2))
@@ -376,8 +379,8 @@ def test_blinks_are_blank_and_dark_frames_of_known_number(release: Path) -> None
     assert (voxels.max(axis=(1, 2)) == 0).sum() == line["blank_frames"] > 0
     dark = (brightest > 0) & (brightest < 0.5 * usual)
     assert dark.sum() == line["no_retina_frames"] > 0
-    found = quality.assess([quality.frame_stats(frame.astype(np.uint8)) for frame in voxels])
-    assert found[:2] == (line["blank_frames"], line["no_retina_frames"])
+    assessed = quality.assess([quality.frame_stats(frame.astype(np.uint8)) for frame in voxels])
+    assert assessed[:2] == (line["blank_frames"], line["no_retina_frames"])
     closing = list(Blinks.of(len(voxels)).closing)
     width = int(0.3 * voxels.shape[2])
     under, beside = voxels[closing, :, :width], voxels[closing, :, width:]
@@ -386,15 +389,15 @@ def test_blinks_are_blank_and_dark_frames_of_known_number(release: Path) -> None
 
 @pytest.mark.parametrize("frames", [4, 5, 8, 64, 512])
 def test_blinks_do_not_overlap_and_leave_most_frames(frames: int) -> None:
-    found = Blinks.of(frames)
-    hit = [*found.blank, *found.closed, *found.closing]
+    blinks = Blinks.of(frames)
+    hit = [*blinks.blank, *blinks.closed, *blinks.closing]
     assert len(hit) == len(set(hit)) <= frames // 2 + 1
-    assert min(len(found.blank), len(found.closed)) >= 1
+    assert min(len(blinks.blank), len(blinks.closed)) >= 1
     assert max(hit) < frames
 
 
 def test_the_other_eye_stands_in_the_file_alone(release: Path) -> None:
-    entry = entry_of(release, planted(release)["other_eye"]["sop_instance_uid"])
+    entry = entry_of(release, defect_rows(release)["other_eye"]["sop_instance_uid"])
     header = dicom.read_header(members(release)[entry.path], 10**9)
     assert {header.eye, entry.eye} == {"L", "R"}
     assert entry.eye_in_name == entry.eye
@@ -402,8 +405,8 @@ def test_the_other_eye_stands_in_the_file_alone(release: Path) -> None:
 
 @pytest.mark.parametrize("name", ["copied_file", "copied_pixels"])
 def test_copies_repeat_a_sound_scan_under_another_name(release: Path, name: str) -> None:
-    files, found = members(release), planted(release)
-    copy = entry_of(release, found[name]["sop_instance_uid"])
+    files, rows = members(release), defect_rows(release)
+    copy = entry_of(release, rows[name]["sop_instance_uid"])
     same = [
         entry
         for entry in aireadi.read_release(str(release)).entries
@@ -411,11 +414,11 @@ def test_copies_repeat_a_sound_scan_under_another_name(release: Path, name: str)
     ]
     first, second = sorted(same, key=lambda entry: entry.path)
     assert second == copy  # in path order it comes after what it repeats
-    assert first.sop_instance_uid not in {line["sop_instance_uid"] for line in found.values()}
+    assert first.sop_instance_uid not in {row["sop_instance_uid"] for row in rows.values()}
     assert (files[first.path] == files[copy.path]) == (name == "copied_file")
     assert (decoded(files[first.path]) == decoded(files[copy.path])).all()
-    told = dicom.read_header(files[copy.path], 10**9).sop_instance_uid
-    assert told == (first if name == "copied_file" else copy).sop_instance_uid
+    uid_in_file = dicom.read_header(files[copy.path], 10**9).sop_instance_uid
+    assert uid_in_file == (first if name == "copied_file" else copy).sop_instance_uid
 
 
 def test_what_is_expected_of_every_scan_is_written_down(release: Path) -> None:
@@ -425,8 +428,8 @@ def test_what_is_expected_of_every_scan_is_written_down(release: Path) -> None:
     ):
         if defect:
             assert (reason, tuple(filter(None, flags.split(",")))) == (
-                NAMED[defect].reason,
-                NAMED[defect].flags,
+                BY_NAME[defect].reason,
+                BY_NAME[defect].flags,
             )
         else:
             assert (reason, flags) == ("geometry_mixed" if protocol == "onh_rc_hr" else "", "")
@@ -443,18 +446,20 @@ def test_defects_befall_as_many_scans_as_there_are() -> None:
 
 
 def test_without_defects_nothing_is_planted() -> None:
-    people = [one.person for one in cohort.sample_cohort(12, 3)]
-    plain, spoilt = (jobs(people, dataclasses.replace(WANTED, defects=d)) for d in (False, True))
+    people = [participant.person for participant in cohort.sample_cohort(12, 3)]
+    plain, with_defects = (jobs(people, dataclasses.replace(SPEC, defects=d)) for d in (False, True))
     assert not [job for job in plain if job.defect]
-    assert len(spoilt) == len(plain) + 2  # the copies
-    assert [job for job in spoilt if not job.copies] != list(plain)
-    assert [dataclasses.replace(job, defect="") for job in spoilt if not job.copies] == list(plain)
+    assert len(with_defects) == len(plain) + 2  # the copies
+    assert [job for job in with_defects if not job.copies] != list(plain)
+    assert [dataclasses.replace(job, defect="") for job in with_defects if not job.copies] == list(plain)
 
 
 def test_truth_goes_round(release: Path) -> None:
     facts = tables.read_table(str(release / "truth.parquet"))
-    todo = jobs([one.person for one in cohort.sample_cohort(WANTED.participants, WANTED.seed)], WANTED)
-    for i, job in enumerate(todo):
+    scan_jobs = jobs(
+        [participant.person for participant in cohort.sample_cohort(SPEC.participants, SPEC.seed)], SPEC
+    )
+    for i, job in enumerate(scan_jobs):
         if job.person.state not in ("fluid", "drusen") or job.protocol is not MAIN[2]:
             continue  # at this scale only the Triton's frames are close enough to meet every lesion
         shape = facts["shape"][i]
@@ -474,23 +479,27 @@ def test_truth_goes_round(release: Path) -> None:
 
 
 def test_bytes_depend_on_the_seed_alone(release: Path, tmp_path: Path) -> None:
-    write_release(str(tmp_path / "again"), WANTED, 2)
+    write_release(str(tmp_path / "again"), SPEC, 2)
     names = sorted(path.relative_to(release) for path in release.rglob("*") if path.is_file())
     assert names == sorted(
         path.relative_to(tmp_path / "again") for path in (tmp_path / "again").rglob("*") if path.is_file()
     )
     for name in names:
         assert (release / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
-    people = cohort.sample_cohort(WANTED.participants, 4)
-    other = make(jobs([one.person for one in people], dataclasses.replace(WANTED, seed=4))[0])[0]
+    people = cohort.sample_cohort(SPEC.participants, 4)
+    other = make(jobs([participant.person for participant in people], dataclasses.replace(SPEC, seed=4))[0])[
+        0
+    ]
     assert other not in members(release).values()
 
 
 def test_a_release_lands_at_a_url() -> None:
-    made = write_release("memory://phantom", ReleaseSpec(1, 0, 0.05, False, ("R",)), 1)
-    found = aireadi.read_release("memory://phantom")
-    assert made.volumes == len(found.entries) >= len(MAIN)
-    assert {entry.eye for entry in found.entries} == {"R"}
+    summary = write_release(
+        "memory://phantom", ReleaseSpec(1, 0, 0.05, False, ("R",)), 1, lambda count, total, note: None
+    )
+    read_back = aireadi.read_release("memory://phantom")
+    assert summary.volumes == len(read_back.entries) >= len(MAIN)
+    assert {entry.eye for entry in read_back.entries} == {"R"}
 
 
 @pytest.mark.parametrize(
@@ -498,5 +507,5 @@ def test_a_release_lands_at_a_url() -> None:
 )
 def test_a_wrong_wish_is_one_clear_line(tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(UsageError, match="want"):
-        write_release(str(tmp_path), dataclasses.replace(WANTED, **wrong), 1)
+        write_release(str(tmp_path), dataclasses.replace(SPEC, **wrong), 1)
     assert not list(tmp_path.iterdir())

@@ -97,7 +97,7 @@ def test_two_workers_give_the_same_bytes(
 ) -> None:
     cfg = PrepConfig(src=str(unpacked[0]), dst=str(tmp_path), workers=2)
     run.shard(cfg, ["topcon_triton"])
-    for file in (path for path in (shards / "topcon_triton").iterdir() if path.name != tables.RUN):
+    for file in (path for path in (shards / "topcon_triton").iterdir() if path.name != tables.RUN_INFO):
         assert (tmp_path / "topcon_triton" / file.name).read_bytes() == file.read_bytes()
 
 

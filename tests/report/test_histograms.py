@@ -13,8 +13,8 @@ from octshard.report.histograms import BARS, LEFT, RIGHT, bin_edges, histograms,
 
 def bars(svg: str) -> list[tuple[float, float, float]]:
     """(x, width, height) of every bar."""
-    found = re.findall(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)" height="([\d.]+)"', svg)
-    return [(float(x), float(width), float(height)) for x, width, height in found]
+    bars = re.findall(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)" height="([\d.]+)"', svg)
+    return [(float(x), float(width), float(height)) for x, width, height in bars]
 
 
 def test_bars_stand_where_the_values_are_and_as_high_as_they_are_many() -> None:
@@ -74,7 +74,7 @@ def test_whole_numbers_lie_in_the_middle_of_their_bins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "words"),
     [
         ([], "none"),
         ([2.5], "all 2.5"),
@@ -83,5 +83,5 @@ def test_whole_numbers_lie_in_the_middle_of_their_bins() -> None:
         ([20.0001, 20.0002], "all 20"),
     ],
 )
-def test_values_in_words(values: list[float], said: str) -> None:
-    assert summary(np.array(values)) == said
+def test_values_in_words(values: list[float], words: str) -> None:
+    assert summary(np.array(values)) == words

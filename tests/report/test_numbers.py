@@ -6,15 +6,15 @@ from octshard.report import numbers
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "words"),
     [(0, "0"), (1234567, "1\u202f234\u202f567"), (-1234, "−1\u202f234")],
 )
-def test_integers_are_grouped(value: int, said: str) -> None:
-    assert numbers.integer(value) == said
+def test_integers_are_grouped(value: int, words: str) -> None:
+    assert numbers.integer(value) == words
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "words"),
     [
         ([0.0, 0.0], ["0", "0"]),
         ([1e-5, 0.0502, 0.0999], ["0", "0.0502", "0.0999"]),
@@ -25,8 +25,8 @@ def test_integers_are_grouped(value: int, said: str) -> None:
         ([], []),
     ],
 )
-def test_numbers_that_stand_together_have_like_decimals(values: list[float], said: list[str]) -> None:
-    assert numbers.alike(values) == said
+def test_numbers_that_stand_together_have_like_decimals(values: list[float], words: list[str]) -> None:
+    assert numbers.alike(values) == words
 
 
 def test_decimals_are_as_many_as_asked_for_and_nan_is_a_dash() -> None:

@@ -155,9 +155,9 @@ def test_empty_and_flat_lines_do_not_crash(ys):
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-2, 1e6), st.integers(2, 9))
 def test_ticks_are_round_few_and_inside(low, span, most):
-    found = plots.ticks(low, low + span, most)
-    assert len(found) <= most + 1
-    assert all(low - span * 1e-6 <= value <= low + span * (1 + 1e-6) for value in found)
+    tick_values = plots.ticks(low, low + span, most)
+    assert len(tick_values) <= most + 1
+    assert all(low - span * 1e-6 <= value <= low + span * (1 + 1e-6) for value in tick_values)
 
 
 def test_ticks_by_hand():

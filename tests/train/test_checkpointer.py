@@ -99,7 +99,7 @@ def test_a_damaged_file_is_never_loaded_and_the_one_before_stands(cfg: TrainConf
     assert "\n" not in str(raised.value)
     found = checkpoint.latest(cfg.run.out)
     assert found is not None
-    assert found.record.step == 1
+    assert found.info.step == 1
     assert len(found.damaged) == 1
 
 
@@ -116,7 +116,7 @@ def test_a_file_without_its_record_does_not_exist(cfg: TrainConfig) -> None:
     path_of(cfg, 2).with_suffix(".json").unlink()
     found = checkpoint.latest(cfg.run.out)
     assert found is not None
-    assert found.record.step == 1
+    assert found.info.step == 1
     assert checkpoint.latest(str(Path(cfg.run.out) / "elsewhere")) is None
 
 
@@ -160,7 +160,7 @@ def test_the_saver_prunes_and_leaves_the_last(cfg: TrainConfig) -> None:
             saver.save(
                 checkpointer.state_payload(state_of(cfg, step), cfg, {}), 1.0 / step, milestone=step == 1
             )
-    assert [record.step for record in checkpoint.records(cfg.run.out)] == [1, 3]
+    assert [record.step for record in checkpoint.list_checkpoints(cfg.run.out)] == [1, 3]
     assert not path_of(cfg, 2).exists()
 
 
@@ -209,4 +209,4 @@ def test_checkpoints_live_in_remote_stores_too(cfg: TrainConfig) -> None:
     record = put(cfg, 1)
     found = checkpoint.latest(cfg.run.out)
     assert found is not None
-    assert found.record == record
+    assert found.info == record

@@ -89,7 +89,7 @@ def test_a_run_logs_validates_saves_and_is_complete(shards: str, tmp_path: Path)
     for name in ("grad_norm", "feature_std", "pooled_std", "rank", "weight_decay", "data_wait"):
         assert last[name] > 0, name
     assert final_of(cfg)["position"] == [1, 12]
-    assert checkpoint.records(str(tmp_path))[-1].val_loss == outcome.val_loss
+    assert checkpoint.list_checkpoints(str(tmp_path))[-1].val_loss == outcome.val_loss
     again = Listener()
     assert run(cfg, again).step == 8
     assert (again.steps, len(again.lines)) == ([], 1)
@@ -201,7 +201,7 @@ def test_a_loss_that_is_not_finite_names_its_step_and_is_never_saved(shards: str
     cfg = config_for(shards, tmp_path, *LENGTH, "optim.base_lr=1e30", "run.log_every_steps=100")
     with pytest.raises(OctshardError, match=r"step [23]: loss or gradient is not finite.*train0\d\d-"):
         run(cfg)
-    assert checkpoint.records(str(tmp_path)) == []
+    assert checkpoint.list_checkpoints(str(tmp_path)) == []
 
 
 def test_a_second_run_in_the_same_folder_is_refused(shards: str, tmp_path: Path) -> None:

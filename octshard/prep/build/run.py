@@ -158,4 +158,4 @@ def _write_run_facts(folder: str, cfg: PrepConfig, count: ProgressCounter) -> No
             "files_per_s": round(count.fresh / seconds, 2),
             "mb_read_per_s": round(count.bytes_read / seconds / 1e6, 1),
         }
-        store.write(store.join(folder, tables.RUN), json.dumps(facts, indent=1).encode())
+        store.write(store.join(folder, tables.RUN_INFO), json.dumps(facts, indent=1).encode())

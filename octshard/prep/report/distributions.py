@@ -7,14 +7,14 @@ from octshard.prep.report.statistics import Ranked, ShapeSummary, compression, f
 from octshard.report import page
 from octshard.report.histograms import histograms
 from octshard.report.numbers import byte_unit, dimensions, integer
-from octshard.report.page import Cell, Html, Part, table
+from octshard.report.page import Cell, Content, Html, table
 
 AXES = ("D, B-scans", "H, depth", "W, A-scans")
 STEPS = ("dz, between B-scans", "dy, depth", "dx, between A-scans")
 Value = Callable[[SampleRow], float | None]
 
 
-def shapes(rows: Sequence[SampleRow], devices: Sequence[str]) -> tuple[Part, ...]:
+def shapes(rows: Sequence[SampleRow], devices: Sequence[str]) -> tuple[Content, ...]:
     """Per protocol the most frequent shapes and spacings; per axis their distribution by device."""
     values: dict[str, Value] = {
         f"{AXES[0]}, in": lambda row: row.frames,
@@ -36,7 +36,7 @@ def shapes(rows: Sequence[SampleRow], devices: Sequence[str]) -> tuple[Part, ...
     )
 
 
-def sizes(rows: Sequence[SampleRow], devices: Sequence[str]) -> tuple[Part, ...]:
+def sizes(rows: Sequence[SampleRow], devices: Sequence[str]) -> tuple[Content, ...]:
     """Bytes in and out, compression and grey levels of the stored volumes by device."""
     stored = [row for row in rows if row.status == "ok"]
     out, out_unit = byte_unit(max((row.nbytes or 0 for row in stored), default=0))

@@ -18,7 +18,7 @@ from octshard.prep.report.thumbnails import Thumbnail
 from octshard.progress import OnProgress, no_progress
 from octshard.report import page
 from octshard.report.numbers import Rounded, byte_unit, dimensions, pluralize
-from octshard.report.page import Cell, Html, Part, Section, table
+from octshard.report.page import Cell, Content, Html, Section, table
 from octshard.storage import store
 
 PICTURES = 3  # volumes drawn per device
@@ -107,7 +107,7 @@ def render(shards: Shards, previews: Sequence[Thumbnail]) -> str:
     return page.page(title, lead, sections)
 
 
-def _overview(shards: Shards, rows: Sequence[SampleRow]) -> tuple[Part, ...]:
+def _overview(shards: Shards, rows: Sequence[SampleRow]) -> tuple[Content, ...]:
     tars, numbers = Counter[str](), Counter[str]()
     for device, dataset in zip(shards.devices, shards.datasets, strict=True):
         tars[device] += sum(info.bytes for info in dataset.shards)
@@ -137,7 +137,7 @@ def _overview(shards: Shards, rows: Sequence[SampleRow]) -> tuple[Part, ...]:
     return (*begun, table(heads, lines, note))
 
 
-def _pictures(previews: Sequence[Thumbnail]) -> tuple[Part, ...]:
+def _pictures(previews: Sequence[Thumbnail]) -> tuple[Content, ...]:
     if not previews:
         return ("No volume is stored, so there is nothing to see.",)
     devices: dict[str, list[Html]] = {}
@@ -162,7 +162,7 @@ def _card(one: Thumbnail) -> Html:
     return page.group(images, f"{row.key}: {dimensions(shape)} voxels (D × H × W), {told}")
 
 
-def _counts(rows: Sequence[SampleRow]) -> tuple[Part, ...]:
+def _counts(rows: Sequence[SampleRow]) -> tuple[Content, ...]:
     said = "No participant stands in more than one split."
     if crossed := split_overlaps(rows):
         first = ", ".join(f"{person} in {' and '.join(found)}" for person, found in list(crossed.items())[:5])
@@ -207,7 +207,7 @@ def _throughput(shards: Shards) -> Iterable[Section]:
     return (Section("Throughput", (table(["device", *(SPEED[key] for key in keys)], lines, note),)),)
 
 
-def _config(shards: Shards) -> tuple[Part, ...]:
+def _config(shards: Shards) -> tuple[Content, ...]:
     infos = [dataset.info for dataset in shards.datasets]
     found = [info.get("config") for info in infos]
     configs = [config if isinstance(config, Mapping) else {} for config in found]
@@ -237,7 +237,7 @@ def _place(split: str) -> int:
 def _run(folder: str) -> Mapping[str, Any]:
     """What the last run left word of; nothing where it did not, or where that is no JSON of ours."""
     try:
-        run = json.loads(store.read(store.join(folder, tables.RUN)))
+        run = json.loads(store.read(store.join(folder, tables.RUN_INFO)))
     except (FileNotFoundError, ValueError):
         return {}
     return run if isinstance(run, dict) else {}

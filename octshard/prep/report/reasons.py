@@ -8,10 +8,10 @@ from octshard.prep.refusals import FLAG_MEANS, REASON_MEANS
 from octshard.prep.report.statistics import ReasonCount, causes
 from octshard.report import page
 from octshard.report.numbers import Rounded, pluralize
-from octshard.report.page import Cell, Html, Part, table
+from octshard.report.page import Cell, Content, Html, table
 
 
-def refusals(rows: Sequence[SampleRow]) -> tuple[Part, ...]:
+def refusals(rows: Sequence[SampleRow]) -> tuple[Content, ...]:
     """The reasons by how often they were met, and of each its meaning and first few files."""
     found = causes((row for row in rows if row.status != "ok"), lambda row: (row.reason,))
     if not found:
@@ -25,7 +25,7 @@ def refusals(rows: Sequence[SampleRow]) -> tuple[Part, ...]:
     return (table(heads, cells, "", sortable=True), "What they mean, and the first few files:", *lists)
 
 
-def flags(rows: Sequence[SampleRow]) -> tuple[Part, ...]:
+def flags(rows: Sequence[SampleRow]) -> tuple[Content, ...]:
     """The flags by how often they were raised; then blank frames, assumed spacings, reduced decoding."""
     found = causes(rows, lambda row: row.flags)
     stored = [row for row in rows if row.status == "ok"]
@@ -34,7 +34,7 @@ def flags(rows: Sequence[SampleRow]) -> tuple[Part, ...]:
         for one in found
     ]
     heads = ["flag", "volumes", "% of volumes", "refused files", "devices"]
-    parts: list[Part] = ["A flag refuses nothing: the volume is stored, and its row says what is odd."]
+    parts: list[Content] = ["A flag refuses nothing: the volume is stored, and its row says what is odd."]
     if found:
         lists = [_details(one, FLAG_MEANS) for one in found]
         parts += [table(heads, cells, "", sortable=True), "What they mean, and the first few files:", *lists]
@@ -43,7 +43,7 @@ def flags(rows: Sequence[SampleRow]) -> tuple[Part, ...]:
     return (*parts, _frames(stored), *_assumed(stored), *_reduced(stored))
 
 
-def _frames(stored: Sequence[SampleRow]) -> Part:
+def _frames(stored: Sequence[SampleRow]) -> Content:
     """Blank frames, and frames without a retina, of the volumes in which they were counted."""
     counts = {
         "blank": [row.blank_frames for row in stored if row.blank_frames is not None],
@@ -60,7 +60,7 @@ def _frames(stored: Sequence[SampleRow]) -> Part:
     return table(heads, lines, "Input frames that are blank or show no retina.")
 
 
-def _assumed(stored: Sequence[SampleRow]) -> list[Part]:
+def _assumed(stored: Sequence[SampleRow]) -> list[Content]:
     count = sum(bool(row.assumed_spacing) for row in stored)
     if not count:
         return []
@@ -68,7 +68,7 @@ def _assumed(stored: Sequence[SampleRow]) -> list[Part]:
     return [f"{pluralize(count, 'volume')} {text}"]
 
 
-def _reduced(stored: Sequence[SampleRow]) -> list[Part]:
+def _reduced(stored: Sequence[SampleRow]) -> list[Content]:
     """What decode=fast did."""
     levels = [row for row in stored if row.decoded_level]
     if not levels:

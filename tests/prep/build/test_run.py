@@ -56,7 +56,7 @@ def build(cfg: PrepConfig) -> run.DeviceSummary:
 
 
 def tree(dst: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in (dst / DEVICE).iterdir() if p.name != tables.RUN}
+    return {p.name: p.read_bytes() for p in (dst / DEVICE).iterdir() if p.name != tables.RUN_INFO}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_one_and_two_workers_give_the_same_bytes(
     done, total, note = reports[-1]
     assert (done, total) == (11, 11)
     assert note.startswith(f"{DEVICE}, 2 refused, ")
-    facts = json.loads((tmp_path / DEVICE / tables.RUN).read_text())
+    facts = json.loads((tmp_path / DEVICE / tables.RUN_INFO).read_text())
     assert (facts["files"], facts["workers"], facts["engine"]) == (11, 2, "local")
     megabytes = sum(path.stat().st_size for path in release.rglob("*.dcm")) / 1e6
     assert facts["mb_read_per_s"] == pytest.approx(megabytes / facts["seconds"], rel=0.5, abs=0.2)

@@ -244,7 +244,7 @@ def test_names_with_markup_are_text(tmp_path: Path) -> None:
     ]
     crossing = scan(4, **evil, split="val")
     dataset(str(tmp_path), [*rows, crossing], device=EVIL)
-    (tmp_path / tables.RUN).write_text(json.dumps({"engine": EVIL, "seconds": EVIL}))
+    (tmp_path / tables.RUN_INFO).write_text(json.dumps({"engine": EVIL, "seconds": EVIL}))
     info = json.loads((tmp_path / tables.INFO).read_text())
     tables.write_info(str(tmp_path / tables.INFO), info | {"config": {EVIL: EVIL}, "code_version": EVIL})
     text = written(str(tmp_path))
@@ -286,11 +286,11 @@ def test_blank_frames_fast_decoding_and_assumed_spacings_are_told(tmp_path: Path
 def test_throughput_is_shown_where_a_run_left_word(tmp_path: Path) -> None:
     dataset(str(tmp_path), [scan(1)])
     assert "Throughput" not in written(str(tmp_path))
-    (tmp_path / tables.RUN).write_text('{"engine": "local", "workers": 2, "files_per_s": 12.5}')
+    (tmp_path / tables.RUN_INFO).write_text('{"engine": "local", "workers": 2, "files_per_s": 12.5}')
     speed = Reading(written(str(tmp_path))).table("device", "engine", "workers", "files/s")
     assert speed == {TRITON: ["local", "2", "12.500"]}
     for text in ("{", "[]"):
-        (tmp_path / tables.RUN).write_text(text)
+        (tmp_path / tables.RUN_INFO).write_text(text)
         assert "Throughput" not in written(str(tmp_path))
 
 
@@ -396,7 +396,7 @@ def full_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows += [scan(8, device, protocol=long, blank_frames=1, assumed_spacing=1, participant=EVIL)]
         rows += [refused(20 + i, REASONS[i % 5], device, source=f"{long}/{i}.dcm") for i in range(12)]
         dataset(str(there / device), rows, device)
-        (there / device / tables.RUN).write_text('{"engine": "local", "seconds": 12.5}')
+        (there / device / tables.RUN_INFO).write_text('{"engine": "local", "seconds": 12.5}')
     return Path(page.write(str(there), "", 0, lambda *_: None))
 
 
