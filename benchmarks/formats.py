@@ -1,7 +1,7 @@
-"""What stream.py reads: speckled volumes as our shards, and scans as DICOM files for the seed design.
+"""The inputs of stream.py: speckled volumes as our shards, and scans as DICOM files for the first design.
 
 Layers under multiplicative speckle pack 1.45 to 1 at level 3, and the tuned frames a little better and faster
-than the plain ones, both like real OCT. Everything is made once and kept in the folder given by --work.
+than the plain ones, both as for real OCT. Everything is made once and kept in the folder given by --work.
 """
 
 import dataclasses
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from cube import edges_at_zero, truth
-from scans import Wish, make
+from scans import ScanSpec, make
+from synthetic_volume import edges_at_zero, truth
 
 from octshard.config.prep import PrepConfig
 from octshard.dataset import shard, tables
@@ -24,15 +24,15 @@ from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.imaging.volume import SampleKey, Shape, Spacing, product
 from octshard.rng import rng_for
 
-MADE = 1  # part of every cached name: raise it when what is made changes
+CACHE_VERSION = 1  # part of every cached name: raise it when the content changes
 EXTENT_MM: Spacing = (6.0, 2.5, 6.0)
-DARK, SPECKLE, FLOOR = 45.0, 0.55, 5.5  # grey taken off; the speckled share of the rest; speckle in the dark
+DARK, SPECKLE, FLOOR = 45.0, 0.55, 5.5  # grey subtracted; speckled share of the remainder; noise floor
 MEAN_RAYLEIGH = 1.25
 
 
 @dataclass(frozen=True)
 class Volumes:
-    """So many volumes of one shape, so many in a tar."""
+    """`count` volumes of one shape, `per_file` in each tar."""
 
     name: str
     count: int
@@ -40,8 +40,8 @@ class Volumes:
     per_file: int
 
     def folder(self, work: Path) -> Path:
-        """Where its formats stand, each in a folder of its own."""
-        return work / f"{MADE}-{self.name}-{self.count}-{'x'.join(map(str, self.shape))}"
+        """The parent of one folder for each format."""
+        return work / f"{CACHE_VERSION}-{self.name}-{self.count}-{'x'.join(map(str, self.shape))}"
 
     @property
     def megabytes(self) -> float:
@@ -49,32 +49,32 @@ class Volumes:
         return product(self.shape) / 1e6
 
 
-def shards(wanted: Volumes, work: Path) -> Path:
-    """Our dataset folder with these volumes, made if it is not there."""
-    return once(wanted.folder(work) / "ours", lambda folder: _write(wanted, folder))
+def shards(volumes: Volumes, work: Path) -> Path:
+    """Our dataset folder with these volumes, made on first use."""
+    return once(volumes.folder(work) / "ours", lambda folder: _write(volumes, folder))
 
 
 def scans(count: int, frames: int, image_size: Shape, work: Path) -> Path:
-    """A folder of so many DICOM scans (Maestro2, lossy JPEG 2000 as the device writes it) and scan.json."""
-    wish = Wish("topcon_maestro2", "3d_macula", "j2k_lossy", frames=frames, distinct=8)
+    """A folder of `count` DICOM scans (Maestro2, lossy JPEG 2000 as the device writes it) and scan.json."""
+    spec = ScanSpec("topcon_maestro2", "3d_macula", "j2k_lossy", frames=frames, distinct=8)
 
     def fill(folder: Path) -> None:
-        one = make(wish, work)
+        scan_file = make(spec, work)
         for number in range(count):
-            shutil.copyfile(one.path, folder / f"{number:03d}.dcm")
+            shutil.copyfile(scan_file.path, folder / f"{number:03d}.dcm")
         scan = {
-            "spacing_mm": wish.spacing_mm,
+            "spacing_mm": spec.spacing_mm,
             "target_mm": PrepConfig().target_spacing,
             "image_size": image_size,
-            "shape": wish.shape,
+            "shape": spec.shape,
         }
         (folder / "scan.json").write_text(json.dumps(scan))
 
-    return once(work / f"{MADE}-dicom-{count}-{frames}", fill)
+    return once(work / f"{CACHE_VERSION}-dicom-{count}-{frames}", fill)
 
 
 def once(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """The folder, filled if it is not there, whole or not at all: a stopped run leaves nothing half."""
+    """The folder, filled on first use and atomically: a stopped run leaves no partial folder."""
     if not folder.exists():
         partial = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(partial, ignore_errors=True)
@@ -84,39 +84,41 @@ def once(folder: Path, fill: Callable[[Path], None]) -> Path:
     return folder
 
 
-def ratio(folder: Path, wanted: Volumes) -> float:
+def ratio(folder: Path, volumes: Volumes) -> float:
     """Voxel bytes to stored bytes of our shards."""
     stored = sum(path.stat().st_size for path in folder.glob("*.tar"))
-    return wanted.megabytes * 1e6 * wanted.count / stored
+    return volumes.megabytes * 1e6 * volumes.count / stored
 
 
-def _write(wanted: Volumes, folder: Path) -> None:
-    step = tuple(mm / n for mm, n in zip(EXTENT_MM, wanted.shape, strict=True))
-    clean_DHW = np.clip(truth(edges_at_zero(step, wanted.shape), EXTENT_MM, 1) - DARK, 0, None)  # type: ignore[arg-type]
+def _write(volumes: Volumes, folder: Path) -> None:
+    step = tuple(mm / n for mm, n in zip(EXTENT_MM, volumes.shape, strict=True))
+    clean_DHW = np.clip(truth(edges_at_zero(step, volumes.shape), EXTENT_MM, 1) - DARK, 0, None)  # type: ignore[arg-type]
     rows: list[SampleRow] = []
     infos: list[ShardInfo] = []
     with ThreadPoolExecutor(2) as pool:
-        for first in range(0, wanted.count, wanted.per_file):
-            numbers = range(first, min(first + wanted.per_file, wanted.count))
-            made = list(pool.map(lambda number: _sample(wanted, clean_DHW, number), numbers))
-            name = f"train-{first // wanted.per_file:06d}.tar"
+        for first in range(0, volumes.count, volumes.per_file):
+            numbers = range(first, min(first + volumes.per_file, volumes.count))
+            packed_samples = list(pool.map(lambda number: _sample(volumes, clean_DHW, number), numbers))
+            name = f"train-{first // volumes.per_file:06d}.tar"
             with open(folder / name, "wb") as file:
-                sums = shard.write(file, [data for _, data in made])
+                shard_sums = shard.write(file, [data for _, data in packed_samples])
             rows += [
                 dataclasses.replace(row, shard=name, offset=offset)
-                for (row, _), offset in zip(made, sums.offsets, strict=True)
+                for (row, _), offset in zip(packed_samples, shard_sums.offsets, strict=True)
             ]
-            infos.append(ShardInfo(name, "phantom", "train", len(made), sums.bytes, sums.sha256))
+            infos.append(
+                ShardInfo(name, "phantom", "train", len(packed_samples), shard_sums.bytes, shard_sums.sha256)
+            )
     tables.write_rows(str(folder / tables.SAMPLES), rows)
     tables.write_shards(str(folder / tables.SHARDS), infos)
     tables.write_info(str(folder / tables.INFO), {"device": "phantom"})
 
 
-def _sample(wanted: Volumes, clean_DHW: np.ndarray, number: int) -> tuple[SampleRow, bytes]:
-    """One eye: the layers moved sideways, under speckle of its own."""
+def _sample(volumes: Volumes, clean_DHW: np.ndarray, number: int) -> tuple[SampleRow, bytes]:
+    """One eye: the layers shifted sideways, with its own speckle."""
     rng = rng_for("benchmark stream", number)
-    clean_DHW = np.roll(clean_DHW, int(rng.integers(wanted.shape[2])), axis=2)
-    voxels_DHW = np.sqrt(2 * rng.standard_exponential(wanted.shape, dtype=np.float32))  # Rayleigh
+    clean_DHW = np.roll(clean_DHW, int(rng.integers(volumes.shape[2])), axis=2)
+    voxels_DHW = np.sqrt(2 * rng.standard_exponential(volumes.shape, dtype=np.float32))  # Rayleigh
     voxels_DHW *= clean_DHW * np.float32(SPECKLE / MEAN_RAYLEIGH) + np.float32(FLOOR)
     voxels_DHW += clean_DHW * np.float32(1 - SPECKLE)
     voxels_DHW = np.clip(voxels_DHW, 0, 255, out=voxels_DHW).astype(np.uint8)
@@ -126,7 +128,7 @@ def _sample(wanted: Volumes, clean_DHW: np.ndarray, number: int) -> tuple[Sample
     data = shard.pack(key, {"mean": mean, "std": std}, voxels_DHW, PrepConfig().zstd_level)
     row = SampleRow(
         key, person, "phantom", "", "", "cube", "Macula", "LR"[number % 2], "train", f"{number}.dcm",
-        shape_out=wanted.shape, dtype="uint8", mean=mean, std=std, nbytes=len(data),
+        shape_out=volumes.shape, dtype="uint8", mean=mean, std=std, nbytes=len(data),
         sha256=hashlib.sha256(voxels_DHW.data).hexdigest(), xxh3=shard.slice_digest(data),
     )  # fmt: skip
     return row, data

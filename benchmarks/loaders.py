@@ -1,7 +1,7 @@
-"""The readers that compete: ours, the bare limit, and each peer set up as its documentation advises.
+"""The compared readers: octshard's, the bare limit, and each peer set up as its documentation advises.
 
-Peers are imported where they are used, because each has an environment of its own: what is needed here by all
-is in every one. Every batch is a dict: voxels (B, D, H, W) uint8 tensor, key, mean, std.
+Peers are imported where they are used, because each has its own environment; the imports at the top are in
+all of them. Every batch is a dict: voxels (B, D, H, W) uint8 tensor, key, mean, std.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import zstandard
 
-BUFFER = 16  # samples that webdataset holds to shuffle: small, so that an epoch begins at once
+BUFFER = 16  # samples in webdataset's shuffle buffer: few, so that an epoch begins at once
 AHEAD = 4  # batches: 2 workers times DataLoader's prefetch_factor of 2
 VOXELS = ".vol.zst"
 
@@ -27,8 +27,8 @@ Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What the child is asked for. plain: frames without checksum, python-zstandard's default."""
+class ReaderSpec:
+    """One reader and its settings. plain: frames without checksum, python-zstandard's default."""
 
     reader: str
     source: str  # the folder with our tars
@@ -40,32 +40,32 @@ class Wish:
     plain: bool = False
 
 
-def raw(wish: Wish) -> Iterator[Batch]:
+def raw(spec: ReaderSpec) -> Iterator[Batch]:
     """Bytes of a slice into a reused buffer, unpacked into another: no order, no check, no batch. Endless."""
-    places = [place for tar in _tars(wish.source) for place in _frames(tar)]
+    places = [place for tar in _tars(spec.source) for place in _frames(tar)]
     np.random.default_rng(0).shuffle(places)
     files = {tar: os.open(tar, os.O_RDONLY) for tar, _, _ in places}
-    hands = max(1, wish.workers)
-    kits = [_Kit(files, max(size for _, _, size in places)) for _ in range(hands)]
-    turns = itertools.cycle(places)
-    if not wish.workers:
+    threads = max(1, spec.workers)
+    buffers = [_ThreadBuffers(files, max(size for _, _, size in places)) for _ in range(threads)]
+    order = itertools.cycle(places)
+    if not spec.workers:
         while True:
-            for place in itertools.islice(turns, wish.batch):
-                kits[0].take(place)
+            for place in itertools.islice(order, spec.batch):
+                buffers[0].read(place)
             yield {}
-    pool, pending = ThreadPoolExecutor(hands), deque[Future[None]]()
-    for number, place in enumerate(turns):  # each thread's kit is its own: one task of a kit at a time
-        if len(pending) == hands:
+    pool, pending = ThreadPoolExecutor(threads), deque[Future[None]]()
+    for number, place in enumerate(order):  # each thread has its own buffers: one task at a time for each
+        if len(pending) == threads:
             pending.popleft().result()
-            if number % wish.batch == 0:
+            if number % spec.batch == 0:
                 yield {}
-        pending.append(pool.submit(kits[number % hands].take, place))
+        pending.append(pool.submit(buffers[number % threads].read, place))
 
 
-def octshard(wish: Wish) -> Iterator[Batch]:
-    """Ours: verified, in the order of its seed, threads of this process. Endless.
+def octshard(spec: ReaderSpec) -> Iterator[Batch]:
+    """octshard's stream: verified, in the order of its seed, threads of this process. Endless.
 
-    It looks ahead by as many batches as DataLoader does with 2 workers; its default is more.
+    It reads ahead as many batches as DataLoader does with 2 workers; its default is more.
     """
     from octshard.config.train import TrainConfig
     from octshard.devices.buffers import BufferPool
@@ -74,17 +74,17 @@ def octshard(wish: Wish) -> Iterator[Batch]:
     from octshard.stream.loader import train_batches
     from octshard.stream.sampler import StreamPosition
 
-    cfg, shape = TrainConfig(), _shape(wish.source)
-    cfg.data.shards, cfg.data.threads = [wish.source], wish.workers or 1
-    cfg.data.prefetch_bytes = AHEAD * wish.batch * math.prod(shape)
+    cfg, shape = TrainConfig(), _shape(spec.source)
+    cfg.data.shards, cfg.data.threads = [spec.source], spec.workers or 1
+    cfg.data.prefetch_bytes = AHEAD * spec.batch * math.prod(shape)
     cfg.model.image_size = shape
-    way = BatchTransform(lambda batch: batch, BufferPool().empty)
-    table = load_index(cfg, "train", 0)
-    for batch in train_batches(table, cfg, RankSlice(wish.batch, 0, 1), StreamPosition(0, 0), way):
+    transform = BatchTransform(lambda batch: batch, BufferPool().empty)
+    index = load_index(cfg, "train", 0)
+    for batch in train_batches(index, cfg, RankSlice(spec.batch, 0, 1), StreamPosition(0, 0), transform):
         yield {"voxels": batch.voxels_BDHW, "key": batch.keys, "mean": batch.mean_B, "std": batch.std_B}
 
 
-def webdataset(wish: Wish) -> Iterable[Batch]:
+def webdataset(spec: ReaderSpec) -> Iterable[Batch]:
     """Our tars as they are; batches made in the workers, the shuffle buffer before decompression, both as its
     documentation says. torch's own collation, because in a worker it writes straight into shared memory.
     """
@@ -92,15 +92,15 @@ def webdataset(wish: Wish) -> Iterable[Batch]:
     from torch.utils.data import default_collate
 
     pipeline = (
-        wds.WebDataset(_tars(wish.source), shardshuffle=100)
+        wds.WebDataset(_tars(spec.source), shardshuffle=100)
         .shuffle(BUFFER, initial=BUFFER)
         .map(Unpack())
-        .batched(wish.batch, collation_fn=default_collate)
+        .batched(spec.batch, collation_fn=default_collate)
     )
-    return wds.WebLoader(pipeline, batch_size=None, **_workers(wish))  # type: ignore[no-any-return]
+    return wds.WebLoader(pipeline, batch_size=None, **_workers(spec))  # type: ignore[no-any-return]
 
 
-def mds(wish: Wish) -> Iterable[Batch]:
+def mds(spec: ReaderSpec) -> Iterable[Batch]:
     """MosaicML Streaming: a local folder, no remote, shuffled by its default algorithm."""
     from streaming import StreamingDataLoader, StreamingDataset
 
@@ -111,11 +111,11 @@ def mds(wish: Wish) -> Iterable[Batch]:
             self.unpack = self.unpack or Unpack()
             return self.unpack(super().__getitem__(index))
 
-    data = Frames(local=wish.folder, shuffle=True, batch_size=wish.batch, num_canonical_nodes=1)
-    return StreamingDataLoader(data, batch_size=wish.batch, **_workers(wish))  # type: ignore[no-any-return]
+    data = Frames(local=spec.folder, shuffle=True, batch_size=spec.batch, num_canonical_nodes=1)
+    return StreamingDataLoader(data, batch_size=spec.batch, **_workers(spec))  # type: ignore[no-any-return]
 
 
-def litdata(wish: Wish) -> Iterable[Batch]:
+def litdata(spec: ReaderSpec) -> Iterable[Batch]:
     """litData: chunks read in place, shuffled by its default."""
     from litdata import StreamingDataLoader, StreamingDataset
 
@@ -126,48 +126,48 @@ def litdata(wish: Wish) -> Iterable[Batch]:
             self.unpack = self.unpack or Unpack()
             return self.unpack(super().__getitem__(index))
 
-    data = Frames(wish.folder, shuffle=True, drop_last=False)
-    return StreamingDataLoader(data, batch_size=wish.batch, **_workers(wish))  # type: ignore[no-any-return]
+    data = Frames(spec.folder, shuffle=True, drop_last=False)
+    return StreamingDataLoader(data, batch_size=spec.batch, **_workers(spec))  # type: ignore[no-any-return]
 
 
-def npz(wish: Wish) -> Iterable[Batch]:
+def npz(spec: ReaderSpec) -> Iterable[Batch]:
     """torch's DataLoader over files of np.savez_compressed, found by their names."""
     from torch.utils.data import DataLoader
 
-    return DataLoader(_Files(wish.folder), batch_size=wish.batch, shuffle=True, **_workers(wish))  # type: ignore[arg-type]
+    return DataLoader(_Files(spec.folder), batch_size=spec.batch, shuffle=True, **_workers(spec))  # type: ignore[arg-type]
 
 
-def dicom(wish: Wish) -> Iterable[Batch]:
-    """The seed design: pydicom and MONAI for every sample, every time; scan.json says how."""
+def dicom(spec: ReaderSpec) -> Iterable[Batch]:
+    """The first design: pydicom and MONAI for every sample, every time, with the settings of scan.json."""
     from torch.utils.data import DataLoader
 
-    ahead = {"prefetch_factor": 1} if wish.workers else {}  # seconds a volume: 2 would only lengthen the run
-    scans = _Scans(wish.folder)
-    return DataLoader(scans, batch_size=wish.batch, shuffle=True, **_workers(wish), **ahead)  # type: ignore[arg-type]
+    ahead = {"prefetch_factor": 1} if spec.workers else {}  # seconds a volume: 2 would only lengthen the run
+    scans = _Scans(spec.folder)
+    return DataLoader(scans, batch_size=spec.batch, shuffle=True, **_workers(spec), **ahead)  # type: ignore[arg-type]
 
 
-READERS: dict[str, Callable[[Wish], Iterable[Batch]]] = {
+READERS: dict[str, Callable[[ReaderSpec], Iterable[Batch]]] = {
     "raw": raw, "ours": octshard, "webdataset": webdataset, "mds": mds, "litdata": litdata, "npz": npz,
     "dicom": dicom,
 }  # fmt: skip
 
 
-def samples(wish: Wish) -> Iterator[Batch]:
-    """Of our tars in order: key, json and vol.zst as they are stored, or plain frames."""
+def samples(spec: ReaderSpec) -> Iterator[Batch]:
+    """The samples of our tars in order: key, json and vol.zst as stored, or with plain frames."""
     packer = zstandard.ZstdCompressor(level=3, write_checksum=False)
-    for path in _tars(wish.source):
+    for path in _tars(spec.source):
         with tarfile.open(path) as tar:
             members = {member.name: member for member in tar}
             for name in (name for name in members if name.endswith(VOXELS)):
                 key = name.removesuffix(VOXELS)
                 meta, frame = (_bytes(tar, members[key + end]) for end in (".json", VOXELS))
-                if wish.plain:
+                if spec.plain:
                     frame = packer.compress(zstandard.ZstdDecompressor().decompress(frame))
                 yield {"key": key, "json": meta, "vol.zst": frame}
 
 
 class Unpack:
-    """A stored sample (key, json, vol.zst) to what a batch is made of; one decompressor for each process."""
+    """Unpacks a stored sample (key, json, vol.zst) for a batch; one decompressor for each process."""
 
     def __init__(self) -> None:
         self._decompressor: zstandard.ZstdDecompressor | None = None
@@ -202,7 +202,7 @@ class _Files:
 
 
 class _Scans:
-    """A Dataset of .dcm files, each decoded, resampled, cropped or padded when it is asked for."""
+    """A Dataset of .dcm files, each decoded, resampled, cropped or padded on access."""
 
     def __init__(self, folder: str) -> None:
         from monai.transforms import Compose, ResizeWithPadOrCropd, Spacingd
@@ -233,14 +233,14 @@ class _Scans:
         return {"voxels": voxels.to(torch.uint8), "key": self._paths[number].stem}
 
 
-class _Kit:
+class _ThreadBuffers:
     """The buffers and the decompressor of one thread."""
 
     def __init__(self, files: dict[str, int], largest: int) -> None:
         self._files, self._packed = files, bytearray(largest)
         self._decompressor, self._voxels = zstandard.ZstdDecompressor(), bytearray()
 
-    def take(self, place: tuple[str, int, int]) -> None:
+    def read(self, place: tuple[str, int, int]) -> None:
         tar, offset, size = place
         frame = memoryview(self._packed)[:size]
         if os.preadv(self._files[tar], [frame], offset) != size:
@@ -252,9 +252,9 @@ class _Kit:
             raise OSError(f"{tar} at {offset}: the frame is shorter than it says")
 
 
-def _workers(wish: Wish) -> dict[str, Any]:
-    """What torch's DataLoader is told: workers that live on over the epochs, its default look-ahead of 2."""
-    return {"num_workers": wish.workers, "persistent_workers": wish.workers > 0}
+def _workers(spec: ReaderSpec) -> dict[str, Any]:
+    """Arguments of torch's DataLoader: workers that persist over epochs, its default prefetch_factor of 2."""
+    return {"num_workers": spec.workers, "persistent_workers": spec.workers > 0}
 
 
 def _frames(tar: str) -> list[tuple[str, int, int]]:

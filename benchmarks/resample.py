@@ -1,9 +1,9 @@
-"""Resampling beside MONAI, SciPy, SimpleITK and torch: CPU time, and how near each comes to the truth.
+"""Resampling beside MONAI, SciPy, SimpleITK and torch: CPU time, and the error of each against the truth.
 
     python benchmarks/resample.py --quick --json resample.json
 
-On a made-up cube whose noise-free truth is known, and on real B-scans where there are some. All get one
-thread and are judged after rounding to whole grey levels, because that is what is stored.
+On a synthetic volume with known noise-free values, and on real B-scans if there are any. All get one thread
+and are compared after rounding to whole grey levels, because these are stored.
 """
 
 import os
@@ -18,11 +18,11 @@ import click
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (its own documentation calls it so)
 import torch
-from cube import NOISE, Grid, blob, edges_at_zero, picture, truth
 from monai.data import MetaTensor
 from monai.transforms import Spacing as MonaiSpacing
 from scipy import ndimage
-from table import Found, Table, Wanted, clock, report, want_least, want_most
+from synthetic_volume import NOISE, Grid, blob, edges_at_zero, picture, truth
+from table import SectionResult, Table, Target, at_least, at_most, clock, report
 
 from octshard.imaging.resample import resample
 from octshard.imaging.volume import SampleKey, Shape, Spacing, Volume, resampled_shape, triple
@@ -31,12 +31,12 @@ from octshard.prep.dicom import header as dicom
 from octshard.prep.release.aireadi import read_release
 
 TARGET_MM: Spacing = (0.05, 0.02, 0.02)
-PLACES = (0.25, 0.5, 0.75)  # shares of the extent at which a spot is looked for
+PLACES = (0.25, 0.5, 0.75)  # shares of the extent at which a spot is placed
 REAL = ("spectralis", "triton", "cirrus")  # the first sound volume of each
 
 
 class Resampled(NamedTuple):
-    """What a method gives, and the grid that it says the voxels lie on."""
+    """The voxels that a method returns, and their grid."""
 
     voxels_DHW: np.ndarray
     grid: Grid
@@ -46,9 +46,9 @@ Method = Callable[[np.ndarray, Spacing, Spacing], Resampled]  # (uint8 cube, its
 
 
 def octshard(cube_DHW: np.ndarray, spacing_mm: Spacing, target_mm: Spacing) -> Resampled:
-    """Ours, integers in and out."""
-    made = resample(Volume(SampleKey("1", "d", "p", "L", "0"), cube_DHW, spacing_mm), target_mm)
-    return _filling(made.voxels_DHW, cube_DHW, spacing_mm)
+    """octshard's, integers in and out."""
+    resampled = resample(Volume(SampleKey("1", "d", "p", "L", "0"), cube_DHW, spacing_mm), target_mm)
+    return _filling(resampled.voxels_DHW, cube_DHW, spacing_mm)
 
 
 def monai_spacing(cube_DHW: np.ndarray, spacing_mm: Spacing, target_mm: Spacing) -> Resampled:
@@ -56,18 +56,18 @@ def monai_spacing(cube_DHW: np.ndarray, spacing_mm: Spacing, target_mm: Spacing)
     image = MetaTensor(
         torch.from_numpy(cube_DHW.astype(np.float32))[None], affine=np.diag([*spacing_mm, 1.0])
     )
-    made = MonaiSpacing(target_mm, mode="bilinear", dtype=np.float32)(image)
-    affine = np.asarray(made.affine, np.float64)
+    resampled = MonaiSpacing(target_mm, mode="bilinear", dtype=np.float32)(image)
+    affine = np.asarray(resampled.affine, np.float64)
     first = tuple(affine[:3, 3] + np.array(spacing_mm) / 2)
-    return Resampled(made.numpy()[0], Grid(first, target_mm, tuple(made.shape[1:])))  # type: ignore[arg-type]
+    return Resampled(resampled.numpy()[0], Grid(first, target_mm, tuple(resampled.shape[1:])))  # type: ignore[arg-type]
 
 
 def torch_trilinear(cube_DHW: np.ndarray, spacing_mm: Spacing, target_mm: Spacing) -> Resampled:
     """interpolate(mode=trilinear), edges aligned."""
     shape = resampled_shape(_shape(cube_DHW), spacing_mm, target_mm)
     image = torch.from_numpy(cube_DHW.astype(np.float32))[None, None]
-    made = torch.nn.functional.interpolate(image, shape, mode="trilinear", align_corners=False)
-    return _filling(made.numpy()[0, 0], cube_DHW, spacing_mm)
+    resampled = torch.nn.functional.interpolate(image, shape, mode="trilinear", align_corners=False)
+    return _filling(resampled.numpy()[0, 0], cube_DHW, spacing_mm)
 
 
 def torch_antialias(cube_DHW: np.ndarray, spacing_mm: Spacing, target_mm: Spacing) -> Resampled:
@@ -76,16 +76,16 @@ def torch_antialias(cube_DHW: np.ndarray, spacing_mm: Spacing, target_mm: Spacin
     resize = partial(torch.nn.functional.interpolate, mode="bilinear", antialias=True, align_corners=False)
     frames = [resize(torch.from_numpy(f.astype(np.float32))[None, None], (h, w))[0, 0] for f in cube_DHW]
     stack = torch.stack(frames).reshape(1, 1, len(frames), h * w)
-    made = resize(stack, (d, h * w)).reshape(d, h, w)
-    return _filling(made.numpy(), cube_DHW, spacing_mm)
+    resampled = resize(stack, (d, h * w)).reshape(d, h, w)
+    return _filling(resampled.numpy(), cube_DHW, spacing_mm)
 
 
 def scipy_zoom(cube_DHW: np.ndarray, spacing_mm: Spacing, target_mm: Spacing) -> Resampled:
     """ndimage.zoom of order 1, edges aligned (grid_mode)."""
     shape = resampled_shape(_shape(cube_DHW), spacing_mm, target_mm)
     factors = [m / n for m, n in zip(shape, cube_DHW.shape, strict=True)]
-    made = ndimage.zoom(cube_DHW, factors, np.float32, order=1, mode="nearest", grid_mode=True)
-    return _filling(made, cube_DHW, spacing_mm)
+    resampled = ndimage.zoom(cube_DHW, factors, np.float32, order=1, mode="nearest", grid_mode=True)
+    return _filling(resampled, cube_DHW, spacing_mm)
 
 
 def sitk_linear(cube_DHW: np.ndarray, spacing_mm: Spacing, target_mm: Spacing) -> Resampled:
@@ -117,31 +117,32 @@ METHODS: dict[str, Method] = {
 
 
 def reference(cube_DHW: np.ndarray, shape: Shape) -> np.ndarray:
-    """Ours by another road, in float64: running integrals where an axis shrinks, else linear."""
+    """octshard's kernel by a second method, in float64: running integrals if an axis shrinks, else linear."""
     out = np.stack([_axis(frame.astype(np.float64), 0, shape[1]) for frame in cube_DHW])
     return _axis(_axis(out, 0, shape[0]), 2, shape[2])
 
 
-def synthetic(*, quick: bool) -> Found:
+def synthetic(*, quick: bool) -> SectionResult:
     """A cube of 256x992x512 (quick: an eighth of it) to the seed spacing."""
     shape: Shape = (64, 496, 512) if quick else (256, 992, 512)
     spacing: Spacing = (9 / 256, 2.5792 / 992, 12 / 512)
     extent = triple([n * mm for n, mm in zip(shape, spacing, strict=True)])
     cube_DHW, clean_DHW = (picture(spacing, shape, noise) for noise in (NOISE, 0.0))
-    wanted_DHW = reference(cube_DHW, resampled_shape(shape, spacing, TARGET_MM))
+    reference_DHW = reference(cube_DHW, resampled_shape(shape, spacing, TARGET_MM))
     rows, psnr, cpu = [], {}, {}
     for name, method in METHODS.items():
-        made, cpu[name] = _timed(method, cube_DHW, spacing, 1 if quick else 5)
-        voxels = _rounded(made.voxels_DHW)
+        resampled, cpu[name] = _timed(method, cube_DHW, spacing, 1 if quick else 5)
+        voxels = _rounded(resampled.voxels_DHW)
         sharp = _rounded(method(clean_DHW, spacing, TARGET_MM).voxels_DHW)
-        mean, centre = (truth(made.grid, extent, samples) for samples in (8, 1))
+        mean, centre = (truth(resampled.grid, extent, samples) for samples in (8, 1))
         psnr[name] = _psnr_db(voxels, mean)
         error = max(
-            abs(n * mm - full) for n, mm, full in zip(voxels.shape, made.grid.spacing_mm, extent, strict=True)
+            abs(n * mm - full)
+            for n, mm, full in zip(voxels.shape, resampled.grid.spacing_mm, extent, strict=True)
         )
         rows.append(
             (
-                name, cpu[name], _to_reference(voxels, wanted_DHW), psnr[name], _psnr_db(voxels, centre),
+                name, cpu[name], _to_reference(voxels, reference_DHW), psnr[name], _psnr_db(voxels, centre),
                 _psnr_db(sharp, mean), 1e3 * error, 1e3 * _shift_mm(method),
             )
         )  # fmt: skip
@@ -150,56 +151,58 @@ def synthetic(*, quick: bool) -> Found:
         "dB to truth, no noise", "extent error um", "worst shift um",
     )  # fmt: skip
     title = f"a made-up cube {'x'.join(map(str, shape))} to {TARGET_MM} mm"
-    return [Table(title, head, tuple(rows))], _wanted(cpu, psnr, rows[0][2])
+    return [Table(title, head, tuple(rows))], _targets(cpu, psnr, rows[0][2])
 
 
-def real(*, quick: bool) -> Found:
+def real(*, quick: bool) -> SectionResult:
     """Real B-scans, which have no known truth: CPU time and the distance from the float64 reference."""
     rows = []
     for name, cube_DHW, spacing in _real_volumes():
-        wanted_DHW = reference(cube_DHW, resampled_shape(_shape(cube_DHW), spacing, TARGET_MM))
+        reference_DHW = reference(cube_DHW, resampled_shape(_shape(cube_DHW), spacing, TARGET_MM))
         label = f"{name} {'x'.join(map(str, cube_DHW.shape))}"
         for method_name, method in METHODS.items():
-            made, cpu_ms = _timed(method, cube_DHW, spacing, 1 if quick else 5)
-            rows.append((label, method_name, cpu_ms, _to_reference(_rounded(made.voxels_DHW), wanted_DHW)))
+            resampled, cpu_ms = _timed(method, cube_DHW, spacing, 1 if quick else 5)
+            rows.append(
+                (label, method_name, cpu_ms, _to_reference(_rounded(resampled.voxels_DHW), reference_DHW))
+            )
     head = ("scan", "method", "CPU ms", "dB to float64 area")
     return ([Table(f"real B-scans to {TARGET_MM} mm", head, tuple(rows))] if rows else []), []
 
 
-def _wanted(cpu: dict[str, float], psnr: dict[str, float], to_reference: float | None) -> list[Wanted]:
+def _targets(cpu: dict[str, float], psnr: dict[str, float], to_reference: float | None) -> list[Target]:
     """Wider kernels average more noise and blur more, hence the column without noise; ours is the area's."""
     quickest = min(cpu[name] for name in METHODS if name != "octshard")
     best = max(psnr[name] for name in POINT_SAMPLERS)
     return [
-        want_least("ours against the float64 reference", 55, to_reference, "dB"),
-        want_most("ours / quickest other, CPU", 1, cpu["octshard"] / quickest, "x"),
-        want_least("ours less the best point sampler, to the truth", 7, psnr["octshard"] - best, "dB"),
+        at_least("ours against the float64 reference", 55, to_reference, "dB"),
+        at_most("ours / quickest other, CPU", 1, cpu["octshard"] / quickest, "x"),
+        at_least("ours less the best point sampler, to the truth", 7, psnr["octshard"] - best, "dB"),
     ]
 
 
 def _timed(method: Method, cube_DHW: np.ndarray, spacing: Spacing, times: int) -> tuple[Resampled, float]:
-    """(what it gives, the median CPU ms), after one run on a few frames that pays for compiling."""
+    """(the result, the median CPU ms), after a first run on a few frames that compiles."""
     method(np.ascontiguousarray(cube_DHW[:4]), spacing, TARGET_MM)
-    spent = []
+    cpu_ms = []
     for _ in range(times):
-        with clock() as taken:
-            made = method(cube_DHW, spacing, TARGET_MM)
-        spent.append(1e3 * taken.cpu_s)
-    return made, statistics.median(spent)
+        with clock() as timing:
+            resampled = method(cube_DHW, spacing, TARGET_MM)
+        cpu_ms.append(1e3 * timing.cpu_s)
+    return resampled, statistics.median(cpu_ms)
 
 
 def _shift_mm(method: Method) -> float:
-    """How far a spot moves at worst, if the voxels are taken to fill the field of view, as shards have it."""
+    """The worst shift of a spot, if the voxels fill the field of view, as in shards."""
     shape: Shape = (48, 200, 96)
     spacing: Spacing = (9 / 256, 2.5792 / 992, 12 / 512)
     worst = 0.0
     for place in PLACES:
-        made = method(blob(spacing, shape, place), spacing, TARGET_MM)
-        weight = np.asarray(made.voxels_DHW, np.float64)
+        resampled = method(blob(spacing, shape, place), spacing, TARGET_MM)
+        weight = np.asarray(resampled.voxels_DHW, np.float64)
         for axis in range(3):
             profile = weight.sum(axis=tuple(i for i in range(3) if i != axis))
-            found = float((profile * (np.arange(len(profile)) + 0.5)).sum() / profile.sum())
-            mm = found * made.grid.spacing_mm[axis]
+            centroid = float((profile * (np.arange(len(profile)) + 0.5)).sum() / profile.sum())
+            mm = centroid * resampled.grid.spacing_mm[axis]
             worst = max(worst, abs(mm - place * shape[axis] * spacing[axis]))
     return worst
 
@@ -214,10 +217,10 @@ def _real_volumes() -> Iterator[tuple[str, np.ndarray, Spacing]]:
     entries = {entry.path.rsplit("/", 1)[-1]: entry for entry in read_release(str(root)).entries}
     for device in REAL:
         (archive,) = root.glob(f"*{device}/*.zip")
-        with zipfile.ZipFile(archive) as opened:
-            for name in opened.namelist():
+        with zipfile.ZipFile(archive) as archive_file:
+            for name in archive_file.namelist():
                 entry = entries[name.rsplit("/", 1)[-1]]
-                data = opened.read(name)
+                data = archive_file.read(name)
                 if entry.pixel_mm and entry.slice_mm and len(data) > 10**6:
                     header = dicom.read_header(data, 10**9)
                     voxels = np.stack(list(decode.frames(data, header)))
@@ -256,27 +259,28 @@ def _axis(values: np.ndarray, axis: int, n_out: int) -> np.ndarray:
     if n_out > n:
         at = np.clip((edges[:-1] + edges[1:]) / 2 - 0.5, 0, n - 1)
         left = np.minimum(at.astype(int), n - 2)
-        made = values[..., left] * (1 - (at - left)) + values[..., left + 1] * (at - left)
+        resampled = values[..., left] * (1 - (at - left)) + values[..., left + 1] * (at - left)
     else:
         whole = np.concatenate([np.zeros((*values.shape[:-1], 1)), np.cumsum(values, axis=-1)], axis=-1)
         left = np.minimum(edges.astype(int), n - 1)
         integral = whole[..., left] + values[..., left] * (edges - left)
-        made = np.diff(integral, axis=-1) / (n / n_out)
-    return np.moveaxis(made, -1, axis)
+        resampled = np.diff(integral, axis=-1) / (n / n_out)
+    return np.moveaxis(resampled, -1, axis)
 
 
 def _rounded(voxels_DHW: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(voxels_DHW), 0, 255).astype(np.float32)
 
 
-def _to_reference(voxels_DHW: np.ndarray, wanted_DHW: np.ndarray) -> float | None:
-    """None where the method has a grid of its own."""
-    return _psnr_db(voxels_DHW, wanted_DHW) if voxels_DHW.shape == wanted_DHW.shape else None
+def _to_reference(voxels_DHW: np.ndarray, reference_DHW: np.ndarray) -> float | None:
+    """PSNR in dB; None if the method returns another grid."""
+    return _psnr_db(voxels_DHW, reference_DHW) if voxels_DHW.shape == reference_DHW.shape else None
 
 
-def _psnr_db(found_DHW: np.ndarray, wanted_DHW: np.ndarray) -> float:
+def _psnr_db(resampled_DHW: np.ndarray, reference_DHW: np.ndarray) -> float:
     error = statistics.fmean(
-        float(np.mean((a.astype(np.float64) - b) ** 2)) for a, b in zip(found_DHW, wanted_DHW, strict=True)
+        float(np.mean((a.astype(np.float64) - b) ** 2))
+        for a, b in zip(resampled_DHW, reference_DHW, strict=True)
     )
     return 10 * float(np.log10(255**2 / error))
 
@@ -286,7 +290,7 @@ def _shape(cube_DHW: np.ndarray) -> Shape:
     return d, h, w
 
 
-SECTIONS: dict[str, Callable[..., Found]] = {"synthetic": synthetic, "real": real}
+SECTIONS: dict[str, Callable[..., SectionResult]] = {"synthetic": synthetic, "real": real}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

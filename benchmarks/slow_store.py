@@ -26,12 +26,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 BUCKET = "slow"
 FAULTS = ("503", "reset", "short")  # drawn alike; short: half the body, and the connection ends
-PIECE_S = 0.01  # a reply is sent in pieces of so much of its time
+PIECE_S = 0.01  # duration of each piece of a reply
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How a bucket is served; inf bytes_per_s: as fast as it goes."""
+class ServerSpec:
+    """How a bucket is served; bytes_per_s inf: without limit."""
 
     folder: str
     latency_s: float  # from the end of a request to the first byte of its reply
@@ -40,7 +40,7 @@ class Manner:
     seed: int
 
     def fault(self, number: int) -> str | None:
-        """What becomes of a request, by its number."""
+        """The fault of a request, by its number; None: it is answered."""
         rng = random.Random(f"{self.seed} {number}")
         return rng.choice(FAULTS) if rng.random() < self.fault_share else None
 
@@ -57,8 +57,8 @@ def serving(
     """The base URL of a server that reads the folder, later files of it too; it ends with the block."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    manner = Manner(str(folder), latency_s, bytes_per_s, fault_share, seed)
-    process = context.Process(target=_serve, args=(manner, there), daemon=True)
+    spec = ServerSpec(str(folder), latency_s, bytes_per_s, fault_share, seed)
+    process = context.Process(target=_serve, args=(spec, there), daemon=True)
     process.start()
     there.close()
     try:
@@ -74,13 +74,13 @@ class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, manner: Manner) -> None:
+    def __init__(self, spec: ServerSpec) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.manner = manner
+        self.spec = spec
         self.numbers = itertools.count()
 
     def handle_error(self, *_: Any) -> None:
-        """Clients go away when they like."""
+        """Ignores clients that disconnect."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -93,9 +93,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        manner = self.server.manner
-        fault = manner.fault(next(self.server.numbers))
-        time.sleep(manner.latency_s)
+        spec = self.server.spec
+        fault = spec.fault(next(self.server.numbers))
+        time.sleep(spec.latency_s)
         if fault == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
@@ -110,26 +110,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, *, short: bool) -> None:
         split = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(split.query).items()}
-        place = re.fullmatch(r"/(?:download/)?storage/v1/b/([^/]+)/o(?:/(.+))?", split.path)
-        if place is None or place[1] != BUCKET:
+        match = re.fullmatch(r"/(?:download/)?storage/v1/b/([^/]+)/o(?:/(.+))?", split.path)
+        if match is None or match[1] != BUCKET:
             self._say(404)
-        elif place[2] is None:
-            self._say(200, _listing(Path(self.server.manner.folder), query))
+        elif match[2] is None:
+            self._say(200, _listing(Path(self.server.spec.folder), query))
         else:
-            self._object(unquote(place[2]), query, short=short)
+            self._object(unquote(match[2]), query, short=short)
 
     def _object(self, key: str, query: dict[str, str], *, short: bool) -> None:
-        path = Path(self.server.manner.folder, key)
+        path = Path(self.server.spec.folder, key)
         if ".." in path.parts or not path.is_file():
             self._say(404)
             return
-        found = _resource(path, key)
-        if query.get("generation", found["generation"]) != found["generation"]:
+        resource = _resource(path, key)
+        if query.get("generation", resource["generation"]) != resource["generation"]:
             self._say(404)
         elif query.get("alt") != "media":
-            self._say(200, found)
+            self._say(200, resource)
         else:
-            self._media(path, int(found["size"]), found["generation"], short=short)
+            self._media(path, int(resource["size"]), resource["generation"], short=short)
 
     def _media(self, path: Path, size: int, generation: str, *, short: bool) -> None:
         span = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
@@ -149,7 +149,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             stop -= (stop - start + 1) // 2
             self.close_connection = True
         with open(path, "rb") as file:
-            _send(self.connection, file.fileno(), (start, stop), self.server.manner.bytes_per_s)
+            _send(self.connection, file.fileno(), (start, stop), self.server.spec.bytes_per_s)
 
     def _say(self, status: int, value: Any = None) -> None:
         body = json.dumps(value or {"error": {"code": status, "message": f"planted {status}"}}).encode()
@@ -161,18 +161,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _send(connection: socket.socket, file: int, span: tuple[int, int], bytes_per_s: float) -> None:
-    """A file's bytes, none before its time; oversleeping is made good, what a slow reader takes is not."""
-    begun, (start, stop) = time.monotonic(), span
+    """Sends a file's bytes at the given rate; oversleeping is compensated, a slow reader's time is not."""
+    started, (start, stop) = time.monotonic(), span
     piece_s, piece = PIECE_S, stop - start
     if bytes_per_s < float("inf"):
         piece = max(1, int(bytes_per_s * piece_s))
     for at in range(start, stop, piece):
         end = min(at + piece, stop)
-        time.sleep(max(0.0, begun + (end - start) / bytes_per_s - time.monotonic()))
+        time.sleep(max(0.0, started + (end - start) / bytes_per_s - time.monotonic()))
         before = time.monotonic()
         while at < end:
             at += os.sendfile(connection.fileno(), file, at, end - at)
-        begun += max(0.0, time.monotonic() - before - piece_s)
+        started += max(0.0, time.monotonic() - before - piece_s)
 
 
 def _resource(path: Path, key: str) -> dict[str, str]:
@@ -201,11 +201,11 @@ def _listing(folder: Path, query: dict[str, str]) -> dict[str, Any]:
     return {"kind": "storage#objects", "items": items, "prefixes": sorted(prefixes)}
 
 
-def _serve(manner: Manner, there: Connection) -> None:
+def _serve(spec: ServerSpec, there: Connection) -> None:
     """Until the other end is closed, by `serving` or because its process died."""
-    with _Server(manner) as server:
+    with _Server(spec) as server:
         threading.Thread(target=server.serve_forever, args=(60.0,), daemon=True).start()
         there.send(f"http://127.0.0.1:{server.server_address[1]}")
         with contextlib.suppress(EOFError):
             there.recv()
-    os._exit(0)  # open connections are of no interest
+    os._exit(0)  # open connections do not matter

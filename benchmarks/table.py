@@ -1,6 +1,6 @@
-"""What every benchmark shares: a clock for CPU and wall time, peak memory, printed tables and the JSON file.
+"""Shared by all benchmarks: a clock for CPU and wall time, peak memory, printed tables and the JSON file.
 
-Nothing here passes or fails: a wanted value stands beside the found one, and the reader judges.
+No benchmark passes or fails: the target is printed beside the measured value, and the reader judges.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,7 +28,7 @@ SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux
 
 
 @dataclass
-class Spent:
+class Timing:
     """Seconds. cpu_s counts this process, all its threads, and those of its children that have ended."""
 
     cpu_s: float = 0.0
@@ -36,12 +36,12 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A figure that the project asks for, beside what was found. found None: not measured in this run."""
+class Target:
+    """A figure that the project aims at, beside the measured one (None: not measured in this run)."""
 
     what: str
-    wanted: str
-    found: float | None
+    limit: str
+    measured: float | None
     unit: str
     met: bool | None
 
@@ -55,30 +55,30 @@ class Table:
     rows: tuple[tuple[Any, ...], ...]
 
 
-Found = tuple[list[Table], list[Wanted]]  # what one section of a benchmark comes to
+SectionResult = tuple[list[Table], list[Target]]  # of one section of a benchmark
 
 
 @contextlib.contextmanager
-def clock() -> Iterator[Spent]:
-    """Fills in the Spent that it yields when its block ends."""
-    spent, cpu, wall = Spent(), _cpu_s(), time.perf_counter()
-    yield spent
-    spent.cpu_s, spent.wall_s = _cpu_s() - cpu, time.perf_counter() - wall
+def clock() -> Iterator[Timing]:
+    """Yields a Timing that is filled in when the block ends."""
+    timing, cpu, wall = Timing(), _cpu_s(), time.perf_counter()
+    yield timing
+    timing.cpu_s, timing.wall_s = _cpu_s() - cpu, time.perf_counter() - wall
 
 
-def middle(spent: Sequence[Spent]) -> Spent:
-    """The median of each."""
-    return Spent(statistics.median(s.cpu_s for s in spent), statistics.median(s.wall_s for s in spent))
+def middle(timings: Sequence[Timing]) -> Timing:
+    """The medians of CPU and wall time."""
+    return Timing(statistics.median(s.cpu_s for s in timings), statistics.median(s.wall_s for s in timings))
 
 
-def want_least(what: str, least: float, found: float | None, unit: str = "x") -> Wanted:
+def at_least(what: str, least: float, measured: float | None, unit: str = "x") -> Target:
     """A figure that should be `least` or more."""
-    return Wanted(what, f">= {least:g}", found, unit, None if found is None else found >= least)
+    return Target(what, f">= {least:g}", measured, unit, None if measured is None else measured >= least)
 
 
-def want_most(what: str, most: float, found: float | None, unit: str) -> Wanted:
+def at_most(what: str, most: float, measured: float | None, unit: str) -> Target:
     """A figure that should be `most` or less."""
-    return Wanted(what, f"<= {most:g}", found, unit, None if found is None else found <= most)
+    return Target(what, f"<= {most:g}", measured, unit, None if measured is None else measured <= most)
 
 
 def in_fresh_process(action: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
@@ -97,15 +97,15 @@ def in_fresh_process(action: Callable[..., Any], *arguments: Any) -> tuple[Any, 
     return answer
 
 
-def run_alone(words: Sequence[str]) -> Spent:
-    """What one command took, all processes that it started included, also those that outlive it."""
-    spent, _ = in_fresh_process(_run_and_reap, list(words))
-    assert isinstance(spent, Spent)
-    return spent
+def run_alone(words: Sequence[str]) -> Timing:
+    """The time of one command, with all processes that it started, also those that outlive it."""
+    timing, _ = in_fresh_process(_run_and_reap, list(words))
+    assert isinstance(timing, Timing)
+    return timing
 
 
 def machine() -> dict[str, Any]:
-    """What the figures hang on."""
+    """The machine, for the report."""
     model = next(iter(re.findall(r"model name\s*: (.*)", _text("/proc/cpuinfo"))), platform.processor())
     memory = next(iter(re.findall(r"MemTotal:\s*(\d+)", _text("/proc/meminfo"))), "0")
     return {
@@ -118,57 +118,62 @@ def machine() -> dict[str, Any]:
     }
 
 
-def report(sections: Mapping[str, Callable[[], Found]], json_file: str | None, *, quick: bool) -> None:
-    """Runs the sections, prints tables and wanted figures as Markdown, and writes them to json_file."""
+def report(
+    sections: Mapping[str, Callable[[], SectionResult]], json_file: str | None, *, quick: bool
+) -> None:
+    """Runs the sections, prints tables and targets as Markdown, and writes them to json_file."""
     tables: list[Table] = []
-    wanted: list[Wanted] = []
+    targets: list[Target] = []
     for name, section in sections.items():
-        with clock() as taken:
-            more, asked = section()
-        click.echo(f"{name}: {taken.wall_s:.0f} s", err=True)
-        tables, wanted = tables + more, wanted + asked
+        with clock() as timing:
+            section_tables, section_targets = section()
+        click.echo(f"{name}: {timing.wall_s:.0f} s", err=True)
+        tables, targets = tables + section_tables, targets + section_targets
     m = machine()
     click.echo(f"{datetime.now(UTC):%Y-%m-%d} {_command()}")
     click.echo(
         f"{m['cores']} cores of {m['cpu']}, {m['memory_gb']} GB, load {m['load']}, Python {m['python']}"
     )
-    judged = [
-        (w.what, w.wanted, "-" if w.found is None else f"{w.found:.3g} {w.unit}", _word(w.met))
-        for w in wanted
+    target_rows = [
+        (t.what, t.limit, "-" if t.measured is None else f"{t.measured:.3g} {t.unit}", _word(t.met))
+        for t in targets
     ]
-    last = Table("wanted", ("what", "wanted", "found", "met"), tuple(judged))
-    for table in [*tables, *([last] if judged else [])]:
+    last = Table("wanted", ("what", "wanted", "found", "met"), tuple(target_rows))
+    for table in [*tables, *([last] if target_rows else [])]:
         click.echo(f"\n{table.title}\n")
         _print(table)
     if json_file:
-        write_json(json_file, tables, wanted, quick=quick)
+        write_json(json_file, tables, targets, quick=quick)
 
 
-def write_json(path: str, tables: Sequence[Table], wanted: Sequence[Wanted], *, quick: bool) -> None:
+def write_json(path: str, tables: Sequence[Table], targets: Sequence[Target], *, quick: bool) -> None:
     """machine, command, date, quick, tables {title: [{column: value}]} and wanted [{what, wanted, ...}]."""
-    found = {
+    content = {
         "date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "command": _command(),
         "quick": quick,
         "machine": machine(),
         "tables": {t.title: [dict(zip(t.head, row, strict=True)) for row in t.rows] for t in tables},
-        "wanted": [asdict(w) for w in wanted],
+        "wanted": [
+            {"what": t.what, "wanted": t.limit, "found": t.measured, "unit": t.unit, "met": t.met}
+            for t in targets
+        ],
     }
-    Path(path).write_text(json.dumps(found, indent=1) + "\n")
+    Path(path).write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _run_and_reap(words: list[str]) -> Spent:
+def _run_and_reap(words: list[str]) -> Timing:
     """Orphans of the command become children of this process, whose CPU time is counted when they end."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SUBREAPER, 1)
-    with clock() as spent:
-        done = subprocess.run(words, check=False, capture_output=True, text=True)
+    with clock() as timing:
+        process = subprocess.run(words, check=False, capture_output=True, text=True)
         with contextlib.suppress(ChildProcessError):
             while True:
                 os.waitpid(-1, 0)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)}: {done.stdout}{done.stderr}")
-    return spent
+    if process.returncode:
+        raise SystemExit(f"{' '.join(words)}: {process.stdout}{process.stderr}")
+    return timing
 
 
 def _tell(there: Connection, action: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
@@ -177,15 +182,15 @@ def _tell(there: Connection, action: Callable[..., Any], arguments: tuple[Any, .
 
 def _peak_mb() -> float:
     """VmHWM, because on Linux ru_maxrss begins with what the parent held when it started this process."""
-    found = re.search(r"VmHWM:\s*(\d+) kB", _text("/proc/self/status"))
-    if found:
-        return int(found[1]) / 1024
+    peak = re.search(r"VmHWM:\s*(\d+) kB", _text("/proc/self/status"))
+    if peak:
+        return int(peak[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
 
 
 def _cpu_s() -> float:
     both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(used.ru_utime + used.ru_stime for used in both)
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
 def _command() -> str:

@@ -1,4 +1,4 @@
-"""One volume at a time, by device and encoding: the usual pipeline, ours, ours fast, and the floors below."""
+"""One volume at a time, by device and encoding: the MONAI baseline, octshard exact and fast, the floors."""
 
 import dataclasses
 import multiprocessing
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import octshard_prep
 import openjpeg
-import ours
 import pydicom
 from pydicom.encaps import generate_frames
-from scans import Input, Wish, make
-from table import Found, Spent, Table, Wanted, clock, middle, want_least, want_most
+from scans import ScanFile, ScanSpec, make
+from table import SectionResult, Table, Target, Timing, at_least, at_most, clock, middle
 
 from octshard.config.prep import PrepConfig
 from octshard.imaging.volume import triple
@@ -27,7 +27,7 @@ MAIN = {  # device -> its main protocol, or the one that its users wait longest 
     "topcon_triton": "3d_radial",
     "zeiss_cirrus": "macular_cube",
 }
-TWELVE = "heidelberg_spectralis"  # wanted: 12 times the usual pipeline, of the others 18
+TWELVE = "heidelberg_spectralis"  # target: 12 times as fast as the baseline, for the others 18
 EXACT = PrepConfig()
 FAST = dataclasses.replace(EXACT, decode="fast")
 HEAD = (
@@ -37,37 +37,37 @@ HEAD = (
 
 
 @dataclass(frozen=True)
-class Took:
-    """Medians over repeats, seconds, of one file. Those of `ways` are named as the rows' columns are."""
+class VolumeTimings:
+    """Medians over repeats, seconds, of one file. The names of `timings` are those of the columns."""
 
-    one: Input
-    usual: Spent  # saves float32, as the pipeline is mostly written
-    usual_uint8: Spent
-    ways: dict[str, Spent]
+    scan_file: ScanFile
+    usual: Timing  # of the baseline, which saves float32
+    usual_uint8: Timing
+    timings: dict[str, Timing]
     fast_level: int  # resolution levels that decode=fast left out
     fast_db: float | None
 
     def times(self, slower: str, faster: str) -> float | None:
-        """How many times the CPU time of the one is that of the other."""
-        if slower not in self.ways or faster not in self.ways:
+        """CPU time of `slower` divided by that of `faster`; None if one was not measured."""
+        if slower not in self.timings or faster not in self.timings:
             return None
-        return self.ways[slower].cpu_s / self.ways[faster].cpu_s
+        return self.timings[slower].cpu_s / self.timings[faster].cpu_s
 
     def row(self) -> tuple[Any, ...]:
-        """As HEAD has it."""
-        ms = {name: 1e3 * spent.cpu_s for name, spent in self.ways.items()}
-        packed = 1e6 * self.one.megabytes / self.one.path.stat().st_size
+        """The columns of HEAD."""
+        ms = {name: 1e3 * timing.cpu_s for name, timing in self.timings.items()}
+        packed = 1e6 * self.scan_file.megabytes / self.scan_file.path.stat().st_size
         return (
-            label(self.one.wish), self.one.megabytes, packed, 1e3 * self.usual.cpu_s,
+            label(self.scan_file.spec), self.scan_file.megabytes, packed, 1e3 * self.usual.cpu_s,
             1e3 * self.usual_uint8.cpu_s, ms["ours"], 1e3 * self.usual.cpu_s / ms["ours"],
             1e3 * self.usual_uint8.cpu_s / ms["ours"], 1e3 * self.usual.wall_s,
-            1e3 * self.ways["ours"].wall_s, ms["decode"], self.times("ours", "decode"), ms["read"],
+            1e3 * self.timings["ours"].wall_s, ms["decode"], self.times("ours", "decode"), ms["read"],
             ms.get("fast"), self.fast_level, self.times("ours", "fast"), self.fast_db,
         )  # fmt: skip
 
-    def wanted(self) -> list[Wanted]:
-        """What this file's encoding and shape are asked for."""
-        name, coding = label(self.one.wish), self.one.wish.encoding
+    def targets(self) -> list[Target]:
+        """The targets for this file's encoding and shape."""
+        name, coding = label(self.scan_file.spec), self.scan_file.spec.encoding
         if coding != NATIVE:
             least = 3.3 if coding == LOSSLESS else 2.0
             what = f"exact / fast, CPU, {name}"
@@ -76,63 +76,72 @@ class Took:
             ):  # its columns are not much finer than the target's: half would be too coarse
                 what += " (no level may be left out)"
             return [
-                want_most(f"ours / decoding alone, CPU, {name}", 1.15, self.times("ours", "decode"), "x"),
-                want_least(what, least, self.times("ours", "fast") if self.fast_level else None),
+                at_most(f"ours / decoding alone, CPU, {name}", 1.15, self.times("ours", "decode"), "x"),
+                at_least(what, least, self.times("ours", "fast") if self.fast_level else None),
             ]
-        least = 12.0 if self.one.wish.device == TWELVE else 18.0
-        times = self.usual.cpu_s / self.ways["ours"].cpu_s
-        found = [want_least(f"usual / ours, CPU, {name}", least, times)]
-        if self.one.wish.shape == (128, 885, 512):
-            known = self.ways["frames"].cpu_s + self.ways["checksums"].cpu_s
-            rest = 1e3 * (self.ways["ours"].cpu_s - known)
-            found.append(want_most("all but decoding and checksums, CPU, 128x885x512", 60, rest, "ms"))
-        return found
+        least = 12.0 if self.scan_file.spec.device == TWELVE else 18.0
+        times = self.usual.cpu_s / self.timings["ours"].cpu_s
+        targets = [at_least(f"usual / ours, CPU, {name}", least, times)]
+        if self.scan_file.spec.shape == (128, 885, 512):
+            codec_cpu_s = self.timings["frames"].cpu_s + self.timings["checksums"].cpu_s
+            other_ms = 1e3 * (self.timings["ours"].cpu_s - codec_cpu_s)
+            targets.append(at_most("all but decoding and checksums, CPU, 128x885x512", 60, other_ms, "ms"))
+        return targets
 
 
-def compare(work: Path, *, quick: bool) -> Found:
-    """The table of all wishes, and what is wanted of each. Inputs are made first.
+def compare(work: Path, *, quick: bool) -> SectionResult:
+    """The table of all specs, and the targets of each. Inputs are made first.
 
-    Ours and the floors run in a process that begins as a worker of ours does, the usual pipeline in another.
+    octshard and the floors run in a process prepared as prep's workers are, the baseline in another.
     """
-    inputs = [make(wish, work) for wish in wishes(quick=quick)]
-    first = make(Wish("topcon_maestro2", "3d_macula", LOSSLESS, frames=4), work)
+    inputs = [make(spec, work) for spec in specs(quick=quick)]
+    first = make(ScanSpec("topcon_maestro2", "3d_macula", LOSSLESS, frames=4), work)
     spawn = multiprocessing.get_context("spawn")
     with (
-        ProcessPoolExecutor(1, spawn, ours.begin) as mine,
-        ProcessPoolExecutor(1, spawn) as peer,
+        ProcessPoolExecutor(1, spawn, octshard_prep.init_worker) as octshard_process,
+        ProcessPoolExecutor(1, spawn) as peer_process,
     ):
-        found = [
-            _took(one, work, _repeats(one.wish.encoding, quick=quick), (mine, peer))
-            for one in (first, *inputs)
+        results = [
+            _measure(
+                scan_file,
+                work,
+                _repeats(scan_file.spec.encoding, quick=quick),
+                (octshard_process, peer_process),
+            )
+            for scan_file in (first, *inputs)
         ]
     # the first file pays for compiled loops and lazy imports, which a run pays for once
-    table = Table("one volume, ms of CPU (and wall) time", HEAD, tuple(took.row() for took in found[1:]))
-    return [table], [line for took in found[1:] for line in took.wanted()]
+    table = Table(
+        "one volume, ms of CPU (and wall) time", HEAD, tuple(result.row() for result in results[1:])
+    )
+    return [table], [line for result in results[1:] for line in result.targets()]
 
 
-def wishes(*, quick: bool) -> list[Wish]:
+def specs(*, quick: bool) -> list[ScanSpec]:
     """All devices in all encodings; quick: two native, and a sixteenth of one in JPEG 2000."""
     if not quick:
-        return [Wish(device, MAIN[device], e) for device in MAIN for e in (NATIVE, LOSSLESS, LOSSY)]
-    native = [Wish(device, MAIN[device], NATIVE) for device in ("heidelberg_spectralis", "topcon_maestro2")]
-    coded = [Wish("topcon_maestro2", "3d_macula", e, frames=8) for e in (LOSSLESS, LOSSY)]
+        return [ScanSpec(device, MAIN[device], e) for device in MAIN for e in (NATIVE, LOSSLESS, LOSSY)]
+    native = [
+        ScanSpec(device, MAIN[device], NATIVE) for device in ("heidelberg_spectralis", "topcon_maestro2")
+    ]
+    coded = [ScanSpec("topcon_maestro2", "3d_macula", e, frames=8) for e in (LOSSLESS, LOSSY)]
     return [*native, *coded]
 
 
-def label(wish: Wish) -> str:
-    """How a wish is named in tables."""
-    return f"{wish.device.split('_')[1]} {'x'.join(map(str, wish.shape))} {wish.encoding}"
+def label(spec: ScanSpec) -> str:
+    """The name of a scan in tables."""
+    return f"{spec.device.split('_')[1]} {'x'.join(map(str, spec.shape))} {spec.encoding}"
 
 
-def read_alone(one: Input) -> None:
-    """Its bytes, and no more."""
-    one.path.read_bytes()
+def read_alone(scan_file: ScanFile) -> None:
+    """Reads the file's bytes."""
+    scan_file.path.read_bytes()
 
 
-def decode_alone(one: Input) -> None:
-    """The codec and nothing else: pylibjpeg's OpenJPEG frame by frame; of native pixels pydicom's array."""
-    ds = pydicom.dcmread(one.path)
-    if one.wish.encoding == NATIVE:
+def decode_alone(scan_file: ScanFile) -> None:
+    """The codec alone: pylibjpeg's OpenJPEG frame by frame; for native pixels pydicom's array."""
+    ds = pydicom.dcmread(scan_file.path)
+    if scan_file.spec.encoding == NATIVE:
         _ = ds.pixel_array
         return
     for frame in generate_frames(ds.PixelData, number_of_frames=int(ds.NumberOfFrames)):
@@ -145,64 +154,73 @@ def _repeats(encoding: str, *, quick: bool) -> int:
     return 7 if encoding == NATIVE else 3
 
 
-def _took(one: Input, work: Path, repeats: int, processes: tuple[Executor, Executor]) -> Took:
-    """Every way in turn within each repeat, so that a machine that slows down slows all of them."""
-    mine, peer = processes
-    names = [name for name in PREPARED if (name in ONLY) <= (one.wish.encoding in ONLY.get(name, ()))]
-    spent, peers = {name: list[Spent]() for name in names}, []
+def _measure(
+    scan_file: ScanFile, work: Path, repeats: int, processes: tuple[Executor, Executor]
+) -> VolumeTimings:
+    """All operations in turn within each repeat, so that a slower machine slows all of them."""
+    octshard_process, peer_process = processes
+    names = [name for name in OPERATIONS if (name in ONLY) <= (scan_file.spec.encoding in ONLY.get(name, ()))]
+    timings, peer_timings = {name: list[Timing]() for name in names}, []
     for _ in range(repeats):
-        peers.append(peer.submit(_usual, one, work).result())
+        peer_timings.append(peer_process.submit(_usual, scan_file, work).result())
         for name in names:
-            spent[name].append(mine.submit(_timed, name, one, work).result())
-    level, db = mine.submit(_fast_facts, one).result() if "fast" in names else (0, None)
-    ways = {name: middle(all_) for name, all_ in spent.items()}
-    return Took(one, middle([p[0] for p in peers]), middle([p[1] for p in peers]), ways, level, db)
+            timings[name].append(octshard_process.submit(_timed, name, scan_file, work).result())
+    level, db = octshard_process.submit(_fast_facts, scan_file).result() if "fast" in names else (0, None)
+    medians = {name: middle(all_) for name, all_ in timings.items()}
+    return VolumeTimings(
+        scan_file,
+        middle([p[0] for p in peer_timings]),
+        middle([p[1] for p in peer_timings]),
+        medians,
+        level,
+        db,
+    )
 
 
-def _timed(name: str, one: Input, work: Path) -> Spent:
-    """One way, once; what it works on is prepared before the clock starts."""
-    act = PREPARED[name](one, work)
-    with clock() as spent:
-        act()
-    return spent
+def _timed(name: str, scan_file: ScanFile, work: Path) -> Timing:
+    """One operation, once; its inputs are prepared before the clock starts."""
+    operation = OPERATIONS[name](scan_file, work)
+    with clock() as timing:
+        operation()
+    return timing
 
 
-def _stored(one: Input, work: Path, cfg: PrepConfig) -> Callable[[], Any]:
-    """Ours writes its slice to disk, because the usual pipeline writes its result, too."""
-    return lambda: (work / "ours.tar").write_bytes(ours.make(one, cfg)[1])
+def _stored(scan_file: ScanFile, work: Path, cfg: PrepConfig) -> Callable[[], Any]:
+    """Writes the slice to disk, because the baseline writes its result, too."""
+    return lambda: (work / "ours.tar").write_bytes(octshard_prep.convert(scan_file, cfg)[1])
 
 
-def _frames(one: Input, work: Path) -> Callable[[], Any]:
-    data = one.path.read_bytes()
-    return lambda: ours.frames(data)
+def _frames(scan_file: ScanFile, work: Path) -> Callable[[], Any]:
+    data = scan_file.path.read_bytes()
+    return lambda: octshard_prep.frames(data)
 
 
-def _checksums(one: Input, work: Path) -> Callable[[], Any]:
-    data, stored = one.path.read_bytes(), ours.voxels(one, EXACT).tobytes()
-    return lambda: ours.checksums(data, stored)
+def _checksums(scan_file: ScanFile, work: Path) -> Callable[[], Any]:
+    data, stored = scan_file.path.read_bytes(), octshard_prep.voxels(scan_file, EXACT).tobytes()
+    return lambda: octshard_prep.checksums(data, stored)
 
 
-PREPARED: dict[str, Callable[[Input, Path], Callable[[], Any]]] = {
+OPERATIONS: dict[str, Callable[[ScanFile, Path], Callable[[], Any]]] = {
     "ours": partial(_stored, cfg=EXACT),
     "fast": partial(_stored, cfg=FAST),
-    "decode": lambda one, work: partial(decode_alone, one),
-    "read": lambda one, work: partial(read_alone, one),
+    "decode": lambda scan_file, work: partial(decode_alone, scan_file),
+    "read": lambda scan_file, work: partial(read_alone, scan_file),
     "frames": _frames,
     "checksums": _checksums,
 }
 ONLY = {"fast": (LOSSLESS, LOSSY), "frames": (NATIVE,), "checksums": (NATIVE,)}  # in these encodings
 
 
-def _usual(one: Input, work: Path) -> tuple[Spent, Spent]:
-    import usual  # MONAI takes seconds to import: no other process need pay for it
+def _usual(scan_file: ScanFile, work: Path) -> tuple[Timing, Timing]:
+    import monai_baseline  # here, because MONAI takes seconds to import
 
     spacing, size = triple(EXACT.target_spacing), triple(EXACT.image_size)
-    return usual.run(one.path, one.wish.spacing_mm, spacing, size, work / "usual.npz")
+    return monai_baseline.run(scan_file.path, scan_file.spec.spacing_mm, spacing, size, work / "usual.npz")
 
 
-def _fast_facts(one: Input) -> tuple[int, float | None]:
+def _fast_facts(scan_file: ScanFile) -> tuple[int, float | None]:
     """Levels that decode=fast leaves out, and the PSNR of its stored voxels against the exact ones."""
-    level = ours.make(one, FAST)[0].decoded_level or 0
-    exact, fast = (ours.voxels(one, cfg).astype(np.float64) for cfg in (EXACT, FAST))
+    level = octshard_prep.convert(scan_file, FAST)[0].decoded_level or 0
+    exact, fast = (octshard_prep.voxels(scan_file, cfg).astype(np.float64) for cfg in (EXACT, FAST))
     error = float(np.mean((exact - fast) ** 2))
     return level, 10 * float(np.log10(255**2 / error)) if error else None

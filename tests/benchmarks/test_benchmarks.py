@@ -15,14 +15,14 @@ SCRIPTS = ("prep.py", "resample.py", "stream.py")
 
 
 def run(script: str, *words: str) -> str:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(BENCHMARKS / script), *words],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -42,32 +42,32 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
 
 
 def test_the_json_has_the_documented_keys(ran: tuple[str, dict[str, Any]]) -> None:
-    _, found = ran
-    assert set(found) == {"date", "command", "quick", "machine", "tables", "wanted"}
-    assert found["quick"] is True
-    assert {"cpu", "cores", "memory_gb", "load", "python", "system"} == set(found["machine"])
-    (row,) = found["tables"]["plan"]
+    _, figures = ran
+    assert set(figures) == {"date", "command", "quick", "machine", "tables", "wanted"}
+    assert figures["quick"] is True
+    assert {"cpu", "cores", "memory_gb", "load", "python", "system"} == set(figures["machine"])
+    (row,) = figures["tables"]["plan"]
     assert set(row) == {"rows", "CPU s", "wall s", "peak MB"}
     assert row["peak MB"] > 10
     assert row["CPU s"] > 0
-    assert [set(line) for line in found["wanted"]] == [{"what", "wanted", "found", "unit", "met"}] * 2
+    assert [set(line) for line in figures["wanted"]] == [{"what", "wanted", "found", "unit", "met"}] * 2
 
 
 def test_what_is_printed_is_markdown_with_wanted_beside_found(ran: tuple[str, dict[str, Any]]) -> None:
-    text, found = ran
+    text, figures = ran
     assert "| what" in text
-    for line in found["wanted"]:
+    for line in figures["wanted"]:
         assert f"| {line['what']}" in text
         assert line["met"] in (True, False)
-    assert found["machine"]["cpu"] in text
-    assert found["command"].endswith("out.json")
-    assert found["command"] in text
+    assert figures["machine"]["cpu"] in text
+    assert figures["command"].endswith("out.json")
+    assert figures["command"] in text
 
 
 def test_our_reader_of_the_stream_reads_our_shards(tmp_path: Path) -> None:
     """In the child process that the benchmark starts; the peers' need environments of their own."""
     shards = write_dataset(tmp_path / "data", {"train": 9})
-    wish = {
+    spec = {
         "reader": "ours",
         "source": shards,
         "folder": "",
@@ -76,11 +76,11 @@ def test_our_reader_of_the_stream_reads_our_shards(tmp_path: Path) -> None:
         "samples": 8,
         "per_file": 5,
     }
-    command = [sys.executable, str(BENCHMARKS / "child.py"), "check", json.dumps(wish)]
-    done = subprocess.run(
+    command = [sys.executable, str(BENCHMARKS / "subprocess_run.py"), "check", json.dumps(spec)]
+    process = subprocess.run(
         command, input=json.dumps([shards, 20]) + "\n", capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout.splitlines()[-1])
+    assert process.returncode == 0, process.stderr
+    answer = json.loads(process.stdout.splitlines()[-1])
     assert answer["word"] == "silent", answer
     assert len(answer["what"]) == 8

@@ -27,12 +27,12 @@ def slow_store() -> Iterator[ModuleType]:
     spec = importlib.util.spec_from_file_location("slow_store", PATH)
     assert spec is not None
     assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
+    module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(PATH.parent))
-        patch.setitem(sys.modules, "slow_store", made)
-        spec.loader.exec_module(made)
-        yield made
+        patch.setitem(sys.modules, "slow_store", module)
+        spec.loader.exec_module(module)
+        yield module
 
 
 @pytest.fixture
@@ -114,12 +114,12 @@ def test_no_byte_comes_before_its_time(
 
 def test_faults_are_drawn_by_number_and_seed(slow_store: ModuleType) -> None:
     def drawn(share: float, seed: int) -> list[str | None]:
-        manner = slow_store.Manner("", 0.0, 1.0, share, seed)
+        manner = slow_store.ServerSpec("", 0.0, 1.0, share, seed)
         return [manner.fault(number) for number in range(3000)]
 
     assert drawn(0.05, 1) == drawn(0.05, 1)
     assert drawn(0.05, 1) != drawn(0.05, 2)
     assert set(drawn(0.0, 1)) == {None}
-    found = Counter(drawn(0.05, 1))
-    assert set(found) == {None, *slow_store.FAULTS}
-    assert 100 < 3000 - found[None] < 200  # 150 expected, standard deviation 12
+    drawn_faults = Counter(drawn(0.05, 1))
+    assert set(drawn_faults) == {None, *slow_store.FAULTS}
+    assert 100 < 3000 - drawn_faults[None] < 200  # 150 expected, standard deviation 12

@@ -1,4 +1,4 @@
-"""The calls to octshard that are timed, all of them: where a signature changes, it changes here."""
+"""The calls of octshard's prep that are timed: a changed signature is adapted in this file alone."""
 
 import hashlib
 import shutil
@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from scans import Input
-from table import Spent, run_alone
+from scans import ScanFile
+from table import Timing, run_alone
 
 from octshard import pool
 from octshard.config.prep import PrepConfig
@@ -23,37 +23,37 @@ from octshard.prep.release import aireadi, source
 from octshard.storage import checksum
 
 
-def begin() -> None:
-    """What a worker's process does before its first file."""
+def init_worker() -> None:
+    """Prepares a process as prep prepares its workers."""
     pool.init_worker()
 
 
-def make(one: Input, cfg: PrepConfig) -> tuple[SampleRow, bytes]:
+def convert(scan_file: ScanFile, cfg: PrepConfig) -> tuple[SampleRow, bytes]:
     """One file to its row and tar slice, in this process."""
-    entry = one.entry
+    entry = scan_file.entry
     key = SampleKey.of(entry.participant, entry.device, entry.protocol, entry.eye, entry.sop_instance_uid)
     row, data = sample.convert(
         sample.Task(Member(key, entry), "train-000000.tar", "train"), cfg, source.FolderSource("/")
     )
     if row.status != "ok":
-        raise SystemExit(f"{one.path}: {row.reason}: {row.detail}")
+        raise SystemExit(f"{scan_file.path}: {row.reason}: {row.detail}")
     return row, data
 
 
-def voxels(one: Input, cfg: PrepConfig) -> np.ndarray:
+def voxels(scan_file: ScanFile, cfg: PrepConfig) -> np.ndarray:
     """The stored voxels (D, H, W) of one file."""
-    row, data = make(one, cfg)
+    row, data = convert(scan_file, cfg)
     return shard.unpack(data, row.key, row.xxh3, row.key).voxels_DHW
 
 
 def frames(data: bytes) -> None:
-    """All frames of a file, one by one, kept nowhere."""
+    """Decodes all frames of a file, one by one, without keeping them."""
     for _ in decode.frames(data, dicom.read_header(data, PrepConfig().max_voxels)):
         pass
 
 
 def checksums(data: bytes, stored: bytes) -> None:
-    """Those that go into a row: of the file's bytes, and of the stored voxels and their slice."""
+    """The checksums of one row: of the file's bytes, and of the stored voxels and their slice."""
     checksum.crc32(data)
     checksum.xxh3_128(data)
     hashlib.sha256(stored).hexdigest()
@@ -62,18 +62,21 @@ def checksums(data: bytes, stored: bytes) -> None:
 
 def plans(root: Path) -> int:
     """The plan of every device of a release, digested; the number of its members."""
-    found = aireadi.read_release(str(root))
+    release = aireadi.read_release(str(root))
     count = 0
-    for device in sorted({entry.device for entry in found.entries}):
-        mine = [entry for entry in found.entries if entry.device == device]
-        shards = plan.plan(mine, found.splits, PrepConfig())
+    for device in sorted({entry.device for entry in release.entries}):
+        entries = [entry for entry in release.entries if entry.device == device]
+        shards = plan.plan(entries, release.splits, PrepConfig())
         plan.digest(shards)
-        count += sum(len(one.members) for one in shards)
+        count += sum(len(shard_plan.members) for shard_plan in shards)
     return count
 
 
-def command(root: Path, dst: Path, workers: int) -> Spent:
-    """What `octshard prep shard` of all devices takes, from nothing, as a process of its own."""
+def command(root: Path, dst: Path, workers: int) -> Timing:
+    """The time of `octshard prep shard` for all devices, into an empty folder, in its own process."""
     shutil.rmtree(dst, ignore_errors=True)
-    words = ["prep", "shard", str(root), str(dst), "--device", "all", "--workers", str(workers)]
-    return run_alone([sys.executable, "-m", "octshard.cli.main", *words])
+    arguments = ["prep", "shard", str(root), str(dst), "--device", "all", "--workers", str(workers)]
+    timing = run_alone([sys.executable, "-m", "octshard", *arguments])
+    if not list(dst.glob("*/dataset.json")):
+        raise SystemExit(f"{dst}: octshard prep shard wrote no dataset.json")
+    return timing

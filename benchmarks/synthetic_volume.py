@@ -1,4 +1,4 @@
-"""A cube whose noise-free truth is known everywhere: layers with curved boundaries, then speckle on top."""
+"""A synthetic volume with known noise-free values: layers with curved boundaries, then speckle on top."""
 
 from dataclasses import dataclass
 
@@ -70,6 +70,6 @@ def picture(spacing_mm: Spacing, shape: Shape, noise: float) -> np.ndarray:
 
 
 def blob(spacing_mm: Spacing, shape: Shape, place: float) -> np.ndarray:
-    """One soft spot at the same share of each extent, uint8 on black: its centroid tells where it went."""
+    """One soft spot at the same share of each extent, uint8 on black: its centroid shows any shift."""
     n_D, n_H, n_W = (np.exp(-0.5 * (((np.arange(n) + 0.5) / n - place) * 16) ** 2) for n in shape)
     return np.rint(250 * n_D[:, None, None] * n_H[:, None] * n_W).astype(np.uint8)
