@@ -145,7 +145,7 @@ def test_it_knows_where_it_comes_from(tmp_path: Path) -> None:
     for place in (run, Path(run), str(file), file):
         encoder = octshard.load_encoder(place)
         assert encoder.config.model == cfg.model
-        assert encoder.digest == checkpoint.records(run)[0].sha256
+        assert encoder.digest == checkpoint.list_checkpoints(run)[0].sha256
         assert encoder.prep == dataclasses.replace(PrepConfig(), **TARGET)
 
 

@@ -84,7 +84,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
         stored = sample.read(folder, row)
         location = f"{store.join(folder, row.shard)} at {row.offset} ({row.key})"
         if row.spacing_out is None:
-            raise OctshardError(f"{location}: no spacing_out in {tables.SAMPLES}; {tables.AGAIN}")
+            raise OctshardError(f"{location}: no spacing_out in {tables.SAMPLES}; {tables.REBUILD}")
         if stored.voxels_DHW.shape != row.shape_out:
             raise BadSample(
                 f"{location}: shape {stored.voxels_DHW.shape}, want {row.shape_out} as in {tables.SAMPLES}"

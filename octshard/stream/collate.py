@@ -156,7 +156,9 @@ class Collator:
         builder.mean_B[slot], builder.std_B[slot] = float(packed.meta["mean"]), float(packed.meta["std"])
         builder.valid_B3[slot] = torch.tensor(valid)
 
-    def _unpack_crop(self, packed: shard.PackedSample, slot_DHW: np.ndarray, pass_index: int, seed: str) -> Shape:
+    def _unpack_crop(
+        self, packed: shard.PackedSample, slot_DHW: np.ndarray, pass_index: int, seed: str
+    ) -> Shape:
         """A crop, placed by (run seed, pass, seed), padded with 0 at the high end. Its shape (D, H, W)."""
         rng = rng_for(self._cfg.run.seed, pass_index, seed, "crop") if pass_index != NO_PASS else None
         buffer = self._memory.volume.view(product(packed.shape))
