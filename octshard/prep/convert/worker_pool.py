@@ -22,7 +22,7 @@ from typing import Any
 
 from octshard.errors import OctshardError
 from octshard.prep.convert import sample
-from octshard.prep.convert.sample import Converted, Task
+from octshard.prep.convert.sample import Converted, ConvertTask
 from octshard.prep.convert.worker import WorkerJob, serve
 from octshard.prep.refusals import Refused
 
@@ -66,11 +66,11 @@ class WorkerPool:
         for child in self._all:
             child.end()
 
-    def submit(self, task: Task) -> "Future[Converted]":
+    def submit(self, task: ConvertTask) -> "Future[Converted]":
         """Makes one file's row and slice in a child that is free."""
         return self._threads.submit(self._make, task)
 
-    def in_order(self, tasks: Iterable[Task]) -> Iterator[Converted]:
+    def in_order(self, tasks: Iterable[ConvertTask]) -> Iterator[Converted]:
         """What the tasks come to, in their order; a bounded number of them is ahead of the one asked for."""
         waiting: deque[Future[Converted]] = deque()
         for task in tasks:
@@ -80,7 +80,7 @@ class WorkerPool:
         while waiting:
             yield waiting.popleft().result()
 
-    def _make(self, task: Task) -> Converted:
+    def _make(self, task: ConvertTask) -> Converted:
         try:
             with self._gate.shared():
                 return self._in_child(task)
@@ -95,7 +95,7 @@ class WorkerPool:
                 return self._make(replace(task, crashed_paths=task.crashed_paths | {again.path}))
             return sample.refused(task, Refused(again.reason, f"twice: {again.detail}"))
 
-    def _in_child(self, task: Task) -> Converted:
+    def _in_child(self, task: ConvertTask) -> Converted:
         """Made by this thread's child, or by a new one."""
         self._stop_if_closed()
         child: _Child | None = getattr(self._mine, "child", None)
@@ -124,7 +124,7 @@ class _Child:
         self._lock = threading.Lock()
         self.ended = False
 
-    def make(self, task: Task) -> Converted:
+    def make(self, task: ConvertTask) -> Converted:
         """The row and slice of one file; Died if the child does not survive it, however that happens."""
         deadline, path = None, ""
         self._send(task)
@@ -174,7 +174,7 @@ class _Child:
             self._pipe.close()
         return code
 
-    def _send(self, task: Task) -> None:
+    def _send(self, task: ConvertTask) -> None:
         try:
             self._pipe.send(task)
         except OSError as error:

@@ -16,7 +16,7 @@ from octshard.config.prep import PrepConfig
 from octshard.errors import OctshardError
 from octshard.prep.build import shard_writer
 from octshard.prep.convert import sample, worker, worker_pool
-from octshard.prep.convert.sample import Task
+from octshard.prep.convert.sample import ConvertTask
 from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.convert.worker_pool import ReadWriteLock, WorkerPool
 from octshard.prep.plan import plan
@@ -39,7 +39,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(unpacked(tmp_path_factory.mktemp("release"), files, {"1001": "train"}))
 
 
-def tasks(root: str) -> list[Task]:
+def tasks(root: str) -> list[ConvertTask]:
     release = read_release(root)
     (one,) = plan(release.entries, release.splits, CFG)
     return shard_writer.tasks(one, {})
@@ -185,7 +185,7 @@ def test_children_and_their_server_are_deaf_to_ctrl_c_from_the_first_moment(root
 
 
 def test_a_child_whose_parent_is_gone_ends_in_silence(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker.pool, "begin", lambda: None)
+    monkeypatch.setattr(worker.pool, "init_worker", lambda: None)
     monkeypatch.setattr(worker, "_limit_memory", lambda most: None)
     ours, theirs = multiprocessing.Pipe()
     ours.send(tasks(root)[0])
@@ -196,7 +196,7 @@ def test_a_child_whose_parent_is_gone_ends_in_silence(root: str, monkeypatch: py
 def test_only_a_bounded_number_is_ahead(root: str) -> None:
     asked = []
 
-    def counted() -> Iterator[Task]:
+    def counted() -> Iterator[ConvertTask]:
         for task in tasks(root) * 5:
             asked.append(task)
             yield task
