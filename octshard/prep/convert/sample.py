@@ -29,9 +29,8 @@ class ConvertTask:
     shard: str  # the tar's name
     split: str
     audit: bool = False  # if decoded fast, decode exactly as well and record how far apart they are
-    duplicate_of: str | None = (
-        None  # its detail as a duplicate, if sound; "": it is none; None: look at its twins
-    )
+    # the detail of its row as a duplicate, if it is sound; "": it is no duplicate; None: look at its twins
+    duplicate_of: str | None = None
     crashed_paths: frozenset[str] = frozenset()  # paths of twins that killed the process that read them
 
 

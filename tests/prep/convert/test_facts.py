@@ -39,8 +39,8 @@ def test_facts_are_columns_of_the_row_and_of_their_types(kind: type) -> None:
 
 
 def test_the_manifest_is_believed_and_the_file_fills_its_gaps() -> None:
-    said = facts.of_header(header(manufacturer="A", model="B", eye="R", sop_instance_uid="1"), entry())
-    assert said[:4] == (scan().sop_instance_uid, "Topcon", "Triton", "L")
+    columns = facts.of_header(header(manufacturer="A", model="B", eye="R", sop_instance_uid="1"), entry())
+    assert columns[:4] == (scan().sop_instance_uid, "Topcon", "Triton", "L")
     silent = facts.of_header(
         header(manufacturer="A", model="B", eye="R", sop_instance_uid="1"), entry(**SILENT)
     )
