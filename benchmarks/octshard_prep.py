@@ -33,7 +33,7 @@ def convert(scan_file: ScanFile, cfg: PrepConfig) -> tuple[SampleRow, bytes]:
     entry = scan_file.entry
     key = SampleKey.of(entry.participant, entry.device, entry.protocol, entry.eye, entry.sop_instance_uid)
     row, data = sample.convert(
-        sample.Task(Member(key, entry), "train-000000.tar", "train"), cfg, source.FolderSource("/")
+        sample.ConvertTask(Member(key, entry), "train-000000.tar", "train"), cfg, source.FolderSource("/")
     )
     if row.status != "ok":
         raise SystemExit(f"{scan_file.path}: {row.reason}: {row.detail}")

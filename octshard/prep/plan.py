@@ -1,8 +1,8 @@
 """Which file goes into which shard, decided before any byte is decoded. Pure: the same for any input order.
 
 Samples are ordered by a seeded hash, so that a shard mixes participants; a split never crosses a shard.
-Of twins (rows with one SOPInstanceUID or one path) the first in path order that is not refused for its own
-sake is kept. Only their bytes can tell which one that is, so a member carries its twins, and the build asks.
+Of twins (rows with the same SOPInstanceUID or path) the first in path order that is sound is kept. Only their
+bytes show which one that is, so a member carries its twins, and the build looks at them.
 """
 
 import hashlib
@@ -15,26 +15,24 @@ from octshard.imaging.volume import SampleKey, product, resampled_shape, triple
 from octshard.prep.release.aireadi import Entry
 from octshard.rng import seed_for
 
-SHARES = (
-    0.70,
-    0.85,
-)  # of participants up to which a hashed one is train, then val, where the release says nothing
+# of participants: up to the first train, up to the second val, the rest test; where the release says nothing
+SHARES = (0.70, 0.85)
 PACKED = 0.7  # stored bytes per voxel: real OCT compresses 1.4-1.5 times
 
 
 @dataclass(frozen=True)
 class Member:
-    """One manifest row in a shard's plan. before: how many of its twins come before it in path order."""
+    """One manifest row in a shard's plan. rank: how many of its twins come before it in path order."""
 
     key: SampleKey
     entry: Entry
     rank: int = 0
-    # itself and its twins, in path order: shared by them all, no part of the text that is digested
+    # itself and its twins, in path order; shared by them all, and not in the text of the digest
     group: tuple[Entry, ...] = field(default=(), repr=False, hash=False)
 
     @property
     def earlier_duplicates(self) -> tuple[Entry, ...]:
-        """Those that go before it."""
+        """Its twins that come before it in path order."""
         return self.group[: self.rank]
 
 
@@ -51,22 +49,21 @@ def plan(entries: Iterable[Entry], splits: Mapping[str, str], cfg: PrepConfig) -
     """The shards of one device's entries: every entry is a member of exactly one."""
     shards: list[ShardPlan] = []
     members = _ordered(_members(entries), cfg.seed)
-    people = {member.entry.participant for member in members}
-    split_for = {person: split_of(person, splits, cfg.seed) for person in people}
+    participants = {member.entry.participant for member in members}
+    split_for = {participant: split_of(participant, splits, cfg.seed) for participant in participants}
     for split in SPLITS:
-        mine = [m for m in members if split_for[m.entry.participant] == split]
-        pieces = _cut(mine, [expected_bytes(m, cfg) for m in mine], cfg.shard_bytes)
+        in_split = [m for m in members if split_for[m.entry.participant] == split]
+        pieces = _cut(in_split, [expected_bytes(m, cfg) for m in in_split], cfg.shard_bytes)
         shards += [ShardPlan(f"{split}-{i:06d}", split, piece) for i, piece in enumerate(pieces)]
     return tuple(shards)
 
 
 def draw_subset(entries: Sequence[Entry], limit: int, seed: int) -> list[Entry]:
-    """`limit` entries, a seeded draw that does not hang on their order; 0: all."""
+    """`limit` entries, a seeded draw that does not depend on their order; 0: all."""
     if not limit:
         return list(entries)
-    return sorted(entries, key=lambda e: (seed_for(seed, "draw", e.path, e.sop_instance_uid), repr(e)))[
-        :limit
-    ]
+    drawn = sorted(entries, key=lambda e: (seed_for(seed, "draw", e.path, e.sop_instance_uid), repr(e)))
+    return drawn[:limit]
 
 
 def split_of(participant: str, splits: Mapping[str, str], seed: int) -> str:
@@ -78,7 +75,7 @@ def split_of(participant: str, splits: Mapping[str, str], seed: int) -> str:
 
 
 def expected_bytes(member: Member, cfg: PrepConfig) -> int:
-    """About what the member will take in a tar, from the manifest alone; a later twin takes nothing."""
+    """About the bytes of the member in a tar, by the manifest alone; a later twin takes none."""
     entry = member.entry
     if member.rank or not entry.path:
         return 0
@@ -100,29 +97,29 @@ def digest(shards: Sequence[ShardPlan]) -> str:
 
 
 def _digest_text(shard: ShardPlan) -> str:
-    """The text that stands for a shard in the digest. It is part of the format: folders are resumed by it."""
+    """The text of a shard in the digest. It is part of the format: a folder is resumed only if it agrees."""
     members = [f"Member(key={m.key!r}, entry={m.entry!r}, before={m.rank})" for m in shard.members]
-    inside = ", ".join(members) + ("," if len(members) == 1 else "")
-    return f"ShardPlan(name={shard.name!r}, split={shard.split!r}, members=({inside}))"
+    text = ", ".join(members) + ("," if len(members) == 1 else "")
+    return f"ShardPlan(name={shard.name!r}, split={shard.split!r}, members=({text}))"
 
 
 def _members(entries: Iterable[Entry]) -> list[Member]:
     """Keys, and twins: rows that share a SOPInstanceUID or a path, or have a twin in common."""
     ordered = sorted(entries, key=lambda e: (e.path, repr(e)))
     groups: dict[int, list[Entry]] = {}
-    placed = []
+    ranked = []
     for entry, root in zip(ordered, _roots(ordered), strict=True):
         group = groups.setdefault(root, [])
-        placed.append((entry, len(group), root))
+        ranked.append((entry, len(group), root))
         group.append(entry)
-    shared = {root: tuple(group) for root, group in groups.items()}
-    return [Member(_key(entry), entry, before, shared[root]) for entry, before, root in placed]
+    twins = {root: tuple(group) for root, group in groups.items()}
+    return [Member(_key(entry), entry, rank, twins[root]) for entry, rank, root in ranked]
 
 
 def _roots(entries: Sequence[Entry]) -> list[int]:
     """For every entry the index that stands for its group (union-find over UIDs and paths)."""
     root = list(range(len(entries)))
-    first: dict[str, int] = {}
+    first_with: dict[str, int] = {}
 
     def find(i: int) -> int:
         while root[i] != i:
@@ -131,9 +128,9 @@ def _roots(entries: Sequence[Entry]) -> list[int]:
         return i
 
     for i, entry in enumerate(entries):
-        for name in (entry.sop_instance_uid, entry.path):
-            if name:
-                root[find(i)] = find(first.setdefault(name, i))
+        for identifier in (entry.sop_instance_uid, entry.path):
+            if identifier:
+                root[find(i)] = find(first_with.setdefault(identifier, i))
     return [find(i) for i in range(len(entries))]
 
 
@@ -152,9 +149,9 @@ def _cut(members: Sequence[Member], sizes: Sequence[int], limit: int) -> list[tu
     total = max(1, sum(sizes))
     count = max(1, round(total / limit))
     pieces: dict[int, list[Member]] = {}
-    before = 0
+    bytes_before = 0
     for member, size in zip(members, sizes, strict=True):
-        place = min(count - 1, (2 * before + size) * count // (2 * total))
-        pieces.setdefault(place, []).append(member)
-        before += size
-    return [tuple(pieces[place]) for place in sorted(pieces)]
+        piece = min(count - 1, (2 * bytes_before + size) * count // (2 * total))
+        pieces.setdefault(piece, []).append(member)
+        bytes_before += size
+    return [tuple(pieces[piece]) for piece in sorted(pieces)]

@@ -1,4 +1,4 @@
-"""Refusals and flags, and what each means in one sentence: the report page and the docs say the same.
+"""Refusals and flags, and what each means in one sentence: the report page and the docs print the same.
 
 A refused file is in no shard; a flagged volume is in one, and the flag says what is odd about it.
 """

@@ -50,34 +50,34 @@ def members(shards: tuple[ShardPlan, ...]) -> list[Entry]:
 
 @given(entries, splits, configs, st.randoms())
 def test_any_input_order_gives_the_same_plan(
-    rows: list[Entry], told: dict[str, str], cfg: PrepConfig, rng: random.Random
+    rows: list[Entry], recommended: dict[str, str], cfg: PrepConfig, rng: random.Random
 ) -> None:
-    first = plan(rows, told, cfg)
+    first = plan(rows, recommended, cfg)
     shuffled = rows.copy()
     rng.shuffle(shuffled)
-    assert plan(shuffled, told, cfg) == first
-    assert digest(plan(reversed(rows), told, cfg)) == digest(first)
+    assert plan(shuffled, recommended, cfg) == first
+    assert digest(plan(reversed(rows), recommended, cfg)) == digest(first)
 
 
 @given(entries, splits, configs)
 def test_every_row_stands_in_exactly_one_shard(
-    rows: list[Entry], told: dict[str, str], cfg: PrepConfig
+    rows: list[Entry], recommended: dict[str, str], cfg: PrepConfig
 ) -> None:
-    assert Counter(members(plan(rows, told, cfg))) == Counter(rows)
+    assert Counter(members(plan(rows, recommended, cfg))) == Counter(rows)
 
 
 @given(entries, splits, configs)
 def test_no_participant_and_no_shard_crosses_a_split(
-    rows: list[Entry], told: dict[str, str], cfg: PrepConfig
+    rows: list[Entry], recommended: dict[str, str], cfg: PrepConfig
 ) -> None:
-    seen: dict[str, set[str]] = {}
-    for shard in plan(rows, told, cfg):
+    splits_of: dict[str, set[str]] = {}
+    for shard in plan(rows, recommended, cfg):
         assert shard.members
         assert shard.name.startswith(shard.split + "-")
         for member in shard.members:
-            seen.setdefault(member.entry.participant, set()).add(shard.split)
-    assert all(len(found) == 1 for found in seen.values())
-    assert all(seen[person] == {split} for person, split in told.items() if person in seen)
+            splits_of.setdefault(member.entry.participant, set()).add(shard.split)
+    assert all(len(names) == 1 for names in splits_of.values())
+    assert all(splits_of[person] == {split} for person, split in recommended.items() if person in splits_of)
 
 
 @given(entries, configs)
@@ -91,13 +91,13 @@ def test_a_member_carries_all_rows_that_uids_and_paths_tie_to_it(rows: list[Entr
 
 def tied(entry: Entry, rows: list[Entry]) -> set[Entry]:
     """By brute force: everything reachable over a shared UID or path."""
-    found = {entry}
+    group = {entry}
     while True:
-        names = {name for e in found for name in (e.sop_instance_uid, e.path)}
-        more = {row for row in rows if names & {row.sop_instance_uid, row.path}} | found
-        if more == found:
-            return found
-        found = more
+        names = {name for e in group for name in (e.sop_instance_uid, e.path)}
+        more = {row for row in rows if names & {row.sop_instance_uid, row.path}} | group
+        if more == group:
+            return group
+        group = more
 
 
 def test_rows_that_are_wholly_equal_are_twins_too() -> None:
@@ -133,8 +133,10 @@ def test_the_expected_size_is_that_of_the_resampled_volume() -> None:
 
 def test_a_shard_mixes_participants_and_the_seed_decides_how() -> None:
     rows = [entry(i, 1000 + i // 20) for i in range(200)]
-    told = {str(1000 + i): "train" for i in range(10)}
-    (first,), (second,) = (plan(rows, told, PrepConfig(seed=seed, shard_bytes=10**10)) for seed in (0, 1))
+    recommended = {str(1000 + i): "train" for i in range(10)}
+    (first,), (second,) = (
+        plan(rows, recommended, PrepConfig(seed=seed, shard_bytes=10**10)) for seed in (0, 1)
+    )
     people = [member.entry.participant for member in first.members]
     assert len(set(people[:20])) >= 6
     assert first != second
@@ -142,7 +144,7 @@ def test_a_shard_mixes_participants_and_the_seed_decides_how() -> None:
 
 
 def test_without_a_recommendation_people_are_split_70_15_15() -> None:
-    found = Counter(split_of(str(person), {}, 0) for person in range(4000))
-    assert abs(found["train"] / 4000 - 0.70) < 0.03
-    assert abs(found["val"] / 4000 - 0.15) < 0.03
-    assert abs(found["test"] / 4000 - 0.15) < 0.03
+    counts = Counter(split_of(str(person), {}, 0) for person in range(4000))
+    assert abs(counts["train"] / 4000 - 0.70) < 0.03
+    assert abs(counts["val"] / 4000 - 0.15) < 0.03
+    assert abs(counts["test"] / 4000 - 0.15) < 0.03

@@ -27,11 +27,11 @@ print(flags, known["flags_of"], "no_flag")
 def test_every_reason_has_a_meaning_and_every_flag_of_the_code_too() -> None:
     assert set(REASON_MEANS) == set(REASONS)
     files = [path for path in Path(refusals.__file__).parent.rglob("*.py") if path.stem != "refusals"]
-    found = {flag for path in files for flag in flags_in(path.read_text())}
-    assert {"constant", "geometry_unknown", "slice_step_unknown", "implausible_*_spacing"} <= found
-    for flag in found:
+    flags = {flag for path in files for flag in flags_in(path.read_text())}
+    assert {"constant", "geometry_unknown", "slice_step_unknown", "implausible_*_spacing"} <= flags
+    for flag in flags:
         pattern = re.compile(flag.replace("*", "[a-z_]+"))
-        assert any(map(pattern.fullmatch, FLAG_MEANS)), f"flag {flag} has no meaning in meanings.py"
+        assert any(map(pattern.fullmatch, FLAG_MEANS)), f"flag {flag} has no meaning in refusals.py"
 
 
 def test_meanings_are_sentences_of_one_line() -> None:
@@ -77,6 +77,6 @@ def words_in(place: ast.AST) -> Iterator[str]:
         yield "".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in place.values)
     elif isinstance(place, ast.Constant) and isinstance(place.value, str):
         yield place.value
-    elif not isinstance(place, ast.Subscript):  # known["flags"] is a key, not a flag
+    elif not isinstance(place, ast.Subscript):  # row["flags"] is a key, not a flag
         for child in place.args if isinstance(place, ast.Call) else ast.iter_child_nodes(place):
             yield from words_in(child)

@@ -1,4 +1,4 @@
-"""Small AI-READI-shaped releases for tests: DICOMs made by `dicom.write`, a manifest, participants, ZIPs."""
+"""Small AI-READI-shaped releases for tests: DICOMs by `writer.write`, a manifest, participants, ZIPs."""
 
 import struct
 import zipfile
@@ -64,8 +64,8 @@ class File:
 
 def sound(number: int, participant: str = "1001") -> File:
     """A file that becomes a volume."""
-    made = scan(number, participant)
-    return File(made, writer.write(made))
+    content = scan(number, participant)
+    return File(content, writer.write(content))
 
 
 def changed(number: int, change: Callable[[bytes], bytes | None], participant: str = "1001") -> File:
@@ -112,12 +112,12 @@ def zipped(root: Path, files: Sequence[File], splits: dict[str, str]) -> Path:
 
 @dataclass(frozen=True)
 class Part:
-    """A member of a ZIP made by hand. local, central: fields that say something else than the truth."""
+    """A member of a ZIP made by hand. local, central: fields that are wrong there."""
 
     name: str
     data: bytes
     method: int = 8
-    packed: bytes | None = None  # stands in the ZIP instead of the deflated data
+    packed: bytes | None = None  # in the ZIP instead of the deflated data
     local: Mapping[str, int] = field(default_factory=dict)
     central: Mapping[str, int] = field(default_factory=dict)
     extra: bytes = b""  # of the local header
@@ -135,14 +135,14 @@ class Part:
 
 
 def zip_bytes(parts: Sequence[Part], *, wide: bool = False, **end: int) -> bytes:
-    """A ZIP by the book (APPNOTE 4.3), ZIP64 throughout if wide; end: fields of the end record that lie."""
+    """A ZIP by the book (APPNOTE 4.3), ZIP64 throughout if wide; end: wrong fields of the end record."""
     out, entries = b"", b""
     for part in parts:
         name, facts = part.name.encode(), part.facts(len(out))
         entries += _central(name, {**facts, **part.central}, wide=wide)
         out += _local(name, {**facts, **part.local}, part.extra, wide=wide) + part.body()
-    told = {"disk": 0, "count": len(parts), "length": len(entries), "offset": len(out), **end}
-    disk, count, length, offset = told.values()
+    end_record = {"disk": 0, "count": len(parts), "length": len(entries), "offset": len(out), **end}
+    disk, count, length, offset = end_record.values()
     if not wide:
         return out + entries + struct.pack("<4s4H2LH", b"PK\5\6", disk, 0, count, count, length, offset, 0)
     record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, disk, 0, count, count, length, offset)
@@ -151,19 +151,19 @@ def zip_bytes(parts: Sequence[Part], *, wide: bool = False, **end: int) -> bytes
     return out + entries + record + locator + full
 
 
-def _local(name: bytes, told: Mapping[str, int], extra: bytes, *, wide: bool) -> bytes:
-    sizes = [told["packed"], told["size"]]
+def _local(name: bytes, entry: Mapping[str, int], extra: bytes, *, wide: bool) -> bytes:
+    sizes = [entry["packed"], entry["size"]]
     if wide:
-        extra, sizes = struct.pack("<2H2Q", 1, 16, told["size"], told["packed"]) + extra, [2**32 - 1] * 2
-    head = [20, told["flags"], told["method"], 0, 0, told["crc32"], *sizes, len(name), len(extra)]
+        extra, sizes = struct.pack("<2H2Q", 1, 16, entry["size"], entry["packed"]) + extra, [2**32 - 1] * 2
+    head = [20, entry["flags"], entry["method"], 0, 0, entry["crc32"], *sizes, len(name), len(extra)]
     return struct.pack("<4s5H3L2H", b"PK\3\4", *head) + name + extra
 
 
-def _central(name: bytes, told: Mapping[str, int], *, wide: bool) -> bytes:
-    numbers, extra = [told["packed"], told["size"], told["offset"]], b""
+def _central(name: bytes, entry: Mapping[str, int], *, wide: bool) -> bytes:
+    numbers, extra = [entry["packed"], entry["size"], entry["offset"]], b""
     if wide:
-        extra = struct.pack("<2H3Q", 1, 24, told["size"], told["packed"], told["offset"])
+        extra = struct.pack("<2H3Q", 1, 24, entry["size"], entry["packed"], entry["offset"])
         numbers = [2**32 - 1] * 3
-    head = [20, 20, told["flags"], told["method"], 0, 0, told["crc32"], *numbers[:2], len(name), len(extra)]
-    tail = [0, 0, 0, told["attributes"], numbers[2]]
+    head = [20, 20, entry["flags"], entry["method"], 0, 0, entry["crc32"], *numbers[:2], len(name)]
+    tail = [len(extra), 0, 0, 0, entry["attributes"], numbers[2]]
     return struct.pack("<4s6H3L5H2L", b"PK\1\2", *head, *tail) + name + extra

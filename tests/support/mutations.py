@@ -1,6 +1,6 @@
 """Seeded damage: small DICOM files in every encoding, and ZIPs, mutated by bytes, by tags and by lengths.
 
-The same seed gives the same bytes on every machine. A recipe says in one line what was done to which file.
+The same seed gives the same bytes on every machine. A recipe names in one line the damage and the file.
 """
 
 import dataclasses
@@ -62,23 +62,23 @@ def dicom_file(seed: int, i: int) -> Mutation:
     name = list(ENCODINGS)[i % len(ENCODINGS)]
     rng = rng_for(seed, "fuzz dicom", i)
     kind = str(rng.choice(list(KINDS), p=_SHARES))
-    said, data = KINDS[kind](sound(name, uid_of(seed, i)), rng)
-    return Mutation(f"dicom_file({seed}, {i}), {name}: {said}", uid_of(seed, i), data)
+    damage, data = KINDS[kind](sound(name, uid_of(seed, i)), rng)
+    return Mutation(f"dicom_file({seed}, {i}), {name}: {damage}", uid_of(seed, i), data)
 
 
 def zips(count: int, seed: int) -> list[Mutation]:
     """`count` damaged ZIPs; ZIP i held `members_of(seed, i)`, the first stored and the second deflated."""
-    made = []
+    mutations = []
     for i in range(count):
         rng = rng_for(seed, "fuzz zip", i)
         kind = str(rng.choice(list(ZIP_KINDS)))
-        said, data = ZIP_KINDS[kind](_zip(members_of(seed, i)), rng)
-        made.append(Mutation(f"ZIP {i} of seed {seed}: {said}", kind, data))
-    return made
+        damage, data = ZIP_KINDS[kind](_zip(members_of(seed, i)), rng)
+        mutations.append(Mutation(f"ZIP {i} of seed {seed}: {damage}", kind, data))
+    return mutations
 
 
 def uid_of(seed: int, i: int) -> str:
-    """Of one length for all, so that bytes can be exchanged."""
+    """All of one length, so that bytes can be exchanged."""
     return f"2.25.{1_000_000 + 10_000 * seed + i}"
 
 
@@ -106,42 +106,42 @@ def sound(encoding: str, uid: str) -> bytes:
 @lru_cache
 def _first(encoding: str) -> bytes:
     voxels = np.sort(rng_for("fuzz voxels").integers(0, 256, SHAPE, np.uint8), axis=1)
-    made = dataclasses.replace(
+    content = dataclasses.replace(
         scan(), voxels_DHW=voxels, sop_instance_uid=FIRST, locations=scan().locations[: SHAPE[0]]
     )
-    return ENCODINGS[encoding](made)
+    return ENCODINGS[encoding](content)
 
 
 def _written(encoding: str) -> Callable[[writer.Scan], bytes]:
-    return lambda made: writer.write(dataclasses.replace(made, encoding=encoding))
+    return lambda content: writer.write(dataclasses.replace(content, encoding=encoding))
 
 
 def _saved(syntax: str) -> Callable[[writer.Scan], bytes]:
     """The native file in another transfer syntax without a codec."""
 
-    def save(made: writer.Scan) -> bytes:
-        ds = pydicom.dcmread(io.BytesIO(writer.write(made)))
+    def save(content: writer.Scan) -> bytes:
+        ds = pydicom.dcmread(io.BytesIO(writer.write(content)))
         ds.file_meta.TransferSyntaxUID = UID(syntax)
         return _bytes(ds)
 
     return save
 
 
-def _wide(made: writer.Scan) -> bytes:
+def _wide(content: writer.Scan) -> bytes:
     """12 bits in 16, MONOCHROME1, with a rescale."""
-    ds = pydicom.dcmread(io.BytesIO(writer.write(made)))
+    ds = pydicom.dcmread(io.BytesIO(writer.write(content)))
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
     ds.PhotometricInterpretation, ds.RescaleSlope, ds.RescaleIntercept = "MONOCHROME1", "0.5", "-3"
-    ds.PixelData = (made.voxels_DHW.astype("<u2") * 16).tobytes()
+    ds.PixelData = (content.voxels_DHW.astype("<u2") * 16).tobytes()
     return _bytes(ds)
 
 
 def _coded(syntax: str, encode: Callable[[np.ndarray], bytes], *, table: bool = False) -> Any:
     """Frames encoded one by one; table: with an extended offset table."""
 
-    def save(made: writer.Scan) -> bytes:
-        ds = pydicom.dcmread(io.BytesIO(writer.write(made)))
-        frames = [encode(frame) for frame in made.voxels_DHW]
+    def save(content: writer.Scan) -> bytes:
+        ds = pydicom.dcmread(io.BytesIO(writer.write(content)))
+        frames = [encode(frame) for frame in content.voxels_DHW]
         if table:
             ds.PixelData, ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths = encapsulate_extended(frames)
         else:
@@ -153,8 +153,8 @@ def _coded(syntax: str, encode: Callable[[np.ndarray], bytes], *, table: bool = 
     return save
 
 
-def _rle(made: writer.Scan) -> bytes:
-    ds = pydicom.dcmread(io.BytesIO(writer.write(made)))
+def _rle(content: writer.Scan) -> bytes:
+    ds = pydicom.dcmread(io.BytesIO(writer.write(content)))
     ds.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
     return _bytes(ds)
 
@@ -316,14 +316,14 @@ DELETED = (
 MEASURED = (
     "Rows", "NumberOfFrames", "PixelData", "SharedFunctionalGroupsSequence", "SOPInstanceUID",
     "PerFrameFunctionalGroupsSequence", "PixelMeasuresSequence",
-)  # fmt: skip  # whose lengths lie
+)  # fmt: skip  # whose lengths become wrong
 
 
 def _tag(data: bytes, rng: Rng) -> tuple[str, bytes]:
     """One to three elements are deleted or become nonsense; the file itself stays well formed."""
     ds = pydicom.dcmread(io.BytesIO(data), force=True)
-    said = [_edit(ds, rng) for _ in range(int(rng.choice([1, 1, 1, 2, 3])))]
-    return ", ".join(said), _bytes(ds)
+    damage = [_edit(ds, rng) for _ in range(int(rng.choice([1, 1, 1, 2, 3])))]
+    return ", ".join(damage), _bytes(ds)
 
 
 def _edit(ds: Dataset, rng: Rng) -> str:
@@ -379,13 +379,13 @@ def _nest(ds: Dataset, rng: Rng) -> str:
     if what == "coordinates":
         frames = [Dataset() for _ in range(SHAPE[0])]
         values = [[], [1.0], [float("nan")] * 4, [float("inf"), 0, 0, 0], [1e30] * 4, [0.0] * 4]
-        chosen = values[int(rng.integers(len(values)))]
+        coordinates = values[int(rng.integers(len(values)))]
         for frame in frames:
-            where = Dataset()
-            where.ReferenceCoordinates = chosen
-            frame.OphthalmicFrameLocationSequence = Sequence([where])
+            location = Dataset()
+            location.ReferenceCoordinates = coordinates
+            frame.OphthalmicFrameLocationSequence = Sequence([location])
         ds.PerFrameFunctionalGroupsSequence = Sequence(frames)
-        return f"locations {chosen}"
+        return f"locations {coordinates}"
     number = {"empty groups": SHAPE[0], "many groups": 500, "no groups": 0}[what]
     ds.PerFrameFunctionalGroupsSequence = Sequence([Dataset() for _ in range(number)])
     return f"{number} empty frame groups"
@@ -410,7 +410,7 @@ def _syntax(data: bytes, rng: Rng) -> tuple[str, bytes]:
 
 
 def _length(data: bytes, rng: Rng) -> tuple[str, bytes]:
-    """The length of one element lies."""
+    """The length of one element is wrong."""
     name = str(rng.choice(MEASURED))
     tag = Tag(name)
     places = [data.rfind(struct.pack(f"{order}HH", tag.group, tag.element)) for order in "<>"]
@@ -448,19 +448,19 @@ CENTRAL, END, LOCAL = b"PK\x01\x02", b"PK\x05\x06", b"PK\x03\x04"
 
 
 def _field(mark: bytes, fields: dict[str, tuple[int, str]]) -> Kind:
-    """One number of one record lies."""
+    """One number of one record is wrong."""
 
     def change(data: bytes, rng: Rng) -> tuple[str, bytes]:
-        found = [at for at in range(len(data)) if data.startswith(mark, at)]
-        at = int(rng.choice(found))
+        offsets = [offset for offset in range(len(data)) if data.startswith(mark, offset)]
+        offset = int(rng.choice(offsets))
         name = str(rng.choice(list(fields)))
         place, form = fields[name]
         top = 2 ** (8 * struct.calcsize(form)) - 1
-        old = struct.unpack_from(form, data, at + place)[0]
+        old = struct.unpack_from(form, data, offset + place)[0]
         value = int(rng.choice([0, 1, max(0, old - 1), old + 1, 2 * old, top // 2, top - 1, top])) & top
         raw = struct.pack(form, value)
-        text = f"{name} of the record at {at}: {old} -> {value}"
-        return text, data[: at + place] + raw + data[at + place + len(raw) :]
+        text = f"{name} of the record at {offset}: {old} -> {value}"
+        return text, data[: offset + place] + raw + data[offset + place + len(raw) :]
 
     return change
 
@@ -472,9 +472,9 @@ def _renamed(data: bytes, rng: Rng) -> tuple[str, bytes]:
     new = [b"../../", b"/etc/p", b"C:\\aa\\", b"\0\0\0\0\0\0", b"..\\..\\", b"\xff\xfe\xfd\xfc\xfb\xfa"][
         int(rng.integers(6))
     ] + old[6:]
-    where = data.rindex(old) if rng.random() < 0.3 else -1
-    if where >= 0:
-        return f"{new!r} in the directory", data[:where] + new + data[where + len(old) :]
+    offset = data.rindex(old) if rng.random() < 0.3 else -1
+    if offset >= 0:
+        return f"{new!r} in the directory", data[:offset] + new + data[offset + len(old) :]
     return f"{new!r}", data.replace(old, new)
 
 

@@ -12,7 +12,7 @@ from octshard import pool
 from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import SampleRow
 from octshard.prep.build import inputs, shard_writer
-from octshard.prep.convert.sample import Task
+from octshard.prep.convert.sample import ConvertTask
 from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.convert.worker_pool import WorkerPool
 from octshard.prep.plan import ShardPlan, expected_bytes
@@ -90,7 +90,7 @@ def text(found: Sequence[Estimate], cfg: PrepConfig) -> str:
     return "\n".join(lines)
 
 
-def _trial(shards: Sequence[ShardPlan], reader: Source, seed: int) -> list[Task]:
+def _trial(shards: Sequence[ShardPlan], reader: Source, seed: int) -> list[ConvertTask]:
     """A seeded draw of files that are there; few are asked for, so that a bucket answers at once."""
     tasks = [task for one in shards for task in shard_writer.tasks(one, {})]
     tasks.sort(key=lambda task: seed_for(seed, "trial", task.member.entry.path))
@@ -99,7 +99,7 @@ def _trial(shards: Sequence[ShardPlan], reader: Source, seed: int) -> list[Task]
 
 
 def _scaled(
-    device: str, shards: Sequence[ShardPlan], trial: Sequence[Task], child: WorkerPool, cfg: PrepConfig
+    device: str, shards: Sequence[ShardPlan], trial: Sequence[ConvertTask], child: WorkerPool, cfg: PrepConfig
 ) -> Estimate:
     """What the trial's files come to, for all. The first is made twice: once to warm up."""
     rows, seconds = [], []

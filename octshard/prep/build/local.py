@@ -21,7 +21,7 @@ def make_shards(shards: Sequence[ShardPlan], work: Work) -> None:
         for one in shards:
             todo = shard_writer.tasks(one, work.duplicate_of)
             _build_named(
-                work.folder, one, (sample.convert(task, cfg, work.job.reader) for task in todo), work.count
+                work.folder, one, (sample.convert(task, cfg, work.job.source) for task in todo), work.count
             )
         return
     workers = min(pool.worker_count(cfg.workers), sum(len(one.members) for one in shards))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from octshard.dataset import shard, tables
 from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.errors import OctshardError
-from octshard.prep.convert.sample import Converted, Task
+from octshard.prep.convert.sample import Converted, ConvertTask
 from octshard.prep.plan import Member, ShardPlan
 from octshard.storage import store
 
@@ -23,10 +23,10 @@ ROWS_DIGEST = "rows_sha256"  # stands in done.json beside the ShardInfo
 AUDIT_EVERY = 64  # samples of a shard; of those that are decoded fast so many are decoded exactly as well
 
 
-def tasks(plan: ShardPlan, duplicate_of: Mapping[Member, str]) -> list[Task]:
+def tasks(plan: ShardPlan, duplicate_of: Mapping[Member, str]) -> list[ConvertTask]:
     """What a shard is made of. duplicate_of: what all rows of the device say, if known."""
     return [
-        Task(member, plan.name + TAR, plan.split, i % AUDIT_EVERY == 0, duplicate_of.get(member))
+        ConvertTask(member, plan.name + TAR, plan.split, i % AUDIT_EVERY == 0, duplicate_of.get(member))
         for i, member in enumerate(plan.members)
     ]
 

@@ -1,6 +1,6 @@
 """Where the frames of a scan lie on the retina: raster, radial, circle, line, uneven, mixed or unknown.
 
-Told from OphthalmicFrameLocation coordinates alone, because names lie: `3d_radial` is a cube. Pure NumPy.
+By OphthalmicFrameLocation coordinates alone: file names may be wrong (`3d_radial` is a cube). Pure NumPy.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ STRAIGHT = 0.02  # deviation of a path from its chord, as a share of the chord
 ROUND = 0.1  # spread of a circle's radius, as a share of it
 MEETING = 0.05  # how far from one common point radial lines may pass, as a share of their length
 EVEN = 0.25  # deviation of a frame from an even step, as a share of the step
-SLID = 0.1  # how far a raster's frames may lie from each other along the frame, as a share of its length
-SAME_LENGTH = 0.1  # how much their lengths may differ, as a share
+SLID = 0.1  # how far a raster's frames may be shifted along each other, as a share of their length
+SAME_LENGTH = 0.1  # how much the lengths of its frames may differ, as a share
 ONE_PLACE = 1e-3  # frames within this share of their length lie on one line
 ROUNDED_PX = 0.75  # an end's error where coordinates are whole pixels: both ends are rounded by up to half
 SHORTEST_PX = 1e-3  # a path that extends over less is a point
-FARTHEST_PX = 1e6  # no localizer is so large: what lies beyond is no coordinate
-POINTS = 24  # of a path are looked at; a Spectralis circle has 768
+FARTHEST_PX = 1e6  # no localizer is so large: greater numbers are no coordinates
+POINTS = 24  # of a path that are used; a Spectralis circle has 768
 UPRIGHT_DEG = 50.0  # frames steeper than this are vertical; not 45, which is an angle that operators choose
 
 
@@ -27,10 +27,11 @@ UPRIGHT_DEG = 50.0  # frames steeper than this are vertical; not 45, which is an
 class Geometry:
     """`kind` is one of volume.GEOMETRIES; `missing` counts frames without coordinates.
 
-    step_px between neighbouring frames (the mean, where uneven), length_px along one frame. The rest is told
-    of rasters alone. flipped: frames run from inferior to superior (vertical: from right to left), to be
-    turned round. fast_axis_reversed: most frames' A-scans run from right to left (vertical ones: upwards).
-    mirrored: indices of the frames that run against the others, as every second one of a serpentine does.
+    step_px between neighbouring frames (the mean, where uneven), length_px along one frame. The rest holds
+    for rasters alone. flipped: frames run from inferior to superior (vertical: from right to left), to be
+    put in reverse order. fast_axis_reversed: most frames' A-scans run from right to left (vertical ones:
+    upwards). mirrored: indices of the frames that run against the others, as every second one of a
+    serpentine does.
     """
 
     kind: str
@@ -81,33 +82,35 @@ def classify(locations: Sequence[np.ndarray], frames: int) -> Geometry:
         kinds |= set(_path_kinds(path_FP2))
         index.append(index_F)
         ends.append(path_FP2[:, [0, -1]])
-    located = sum(map(len, index))
-    missing = frames - located
+    usable = sum(map(len, index))
+    missing = frames - usable
     if frames == 1:
         return Geometry("line", missing=missing)
-    if located < 2:
+    if usable < 2:
         return Geometry("unknown", missing=missing)
     if kinds != {"segment"}:
         return Geometry("circle" if kinds == {"circle"} else "mixed", missing=missing)
     order = np.argsort(np.concatenate(index))
-    found = _of_segments(_Segments(np.concatenate(index)[order], np.concatenate(ends)[order]), missing)
-    return Geometry("unknown", missing=missing) if found.kind == "raster" and located < missing else found
+    geometry = _of_segments(_Segments(np.concatenate(index)[order], np.concatenate(ends)[order]), missing)
+    return (
+        Geometry("unknown", missing=missing) if geometry.kind == "raster" and usable < missing else geometry
+    )
 
 
 def _by_length(locations: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Frame indices and paths (F, P, 2) of each number of points, two or more; of many, POINTS will do."""
+    """Frame indices and paths (F, P, 2) of each number of points, two or more; of many, POINTS are kept."""
     groups: dict[int, list[int]] = {}
     for i, path in enumerate(locations):
         if len(path) >= 2:
             groups.setdefault(len(path), []).append(i)
-    found = []
+    grouped = []
     for points, group in groups.items():
         paths = [locations[i] for i in group]
         if points > POINTS:
             keep = np.linspace(0, points - 1, POINTS).astype(np.intp)
             paths = [path[keep] for path in paths]
-        found.append((np.array(group), np.array(paths, np.float64)))
-    return found
+        grouped.append((np.array(group), np.array(paths, np.float64)))
+    return grouped
 
 
 def _usable(path_FP2: np.ndarray) -> np.ndarray:
@@ -139,55 +142,55 @@ def _path_kinds(path_FP2: np.ndarray) -> list[str]:
     return kinds
 
 
-def _of_segments(found: _Segments, missing: int) -> Geometry:
-    along_F2, middle_F2 = found.along_F2, found.ends_F22.mean(axis=1)
+def _of_segments(segments: _Segments, missing: int) -> Geometry:
+    along_F2, middle_F2 = segments.along_F2, segments.ends_F22.mean(axis=1)
     lengths_F = np.hypot(*along_F2.T)
     length = float(np.median(lengths_F))
     angle_F = np.arctan2(along_F2[:, 0], along_F2[:, 1])
     angle = float(np.angle(np.exp(2j * angle_F).mean()) / 2)  # doubled: a line has no sense of direction
     turned_F = np.abs((angle_F - angle + np.pi / 2) % np.pi - np.pi / 2)
-    if turned_F.max() > np.deg2rad(PARALLEL_DEG) + 2 * found.rounded_px / length:
+    if turned_F.max() > np.deg2rad(PARALLEL_DEG) + 2 * segments.rounded_px / length:
         return Geometry("radial" if _meet(middle_F2, angle_F, length) else "mixed", missing=missing)
     place_F = middle_F2 @ np.array([np.cos(angle), -np.sin(angle)])  # across the frames
-    if np.ptp(place_F) <= max(ONE_PLACE * length, 2 * found.rounded_px):
+    if np.ptp(place_F) <= max(ONE_PLACE * length, 2 * segments.rounded_px):
         return Geometry("line", missing=missing)
-    step = float(np.polyfit(found.index_F, place_F, 1)[0])
-    if _fans_out(found, angle, step):
+    step = float(np.polyfit(segments.index_F, place_F, 1)[0])
+    if _fans_out(segments, angle, step):
         return Geometry("radial" if _meet(middle_F2, angle_F, length) else "uneven", missing=missing)
     slide_F = middle_F2 @ np.array([np.sin(angle), np.cos(angle)])
-    aligned = np.ptp(slide_F) <= SLID * length + 2 * found.rounded_px
-    same_length = bool((np.abs(lengths_F - length) <= SAME_LENGTH * length + 2 * found.rounded_px).all())
-    if not (aligned and same_length and _even(found, place_F, step)):
+    aligned = np.ptp(slide_F) <= SLID * length + 2 * segments.rounded_px
+    same_length = bool((np.abs(lengths_F - length) <= SAME_LENGTH * length + 2 * segments.rounded_px).all())
+    if not (aligned and same_length and _even(segments, place_F, step)):
         return Geometry("uneven", abs(step), length, missing)
-    return _raster(found, angle, step, Geometry("raster", abs(step), length, missing))
+    return _raster(segments, angle, step, Geometry("raster", abs(step), length, missing))
 
 
-def _fans_out(found: _Segments, angle: float, step: float) -> bool:
+def _fans_out(segments: _Segments, angle: float, step: float) -> bool:
     """True if one end of the frames moves on faster than the other, in a turn too slow for PARALLEL_DEG."""
-    forward_F = found.along_F2 @ np.array([np.sin(angle), np.cos(angle)]) >= 0
-    ends_F22 = np.where(forward_F[:, None, None], found.ends_F22, found.ends_F22[:, ::-1])
+    forward_F = segments.along_F2 @ np.array([np.sin(angle), np.cos(angle)]) >= 0
+    ends_F22 = np.where(forward_F[:, None, None], segments.ends_F22, segments.ends_F22[:, ::-1])
     place_F2 = ends_F22 @ np.array([np.cos(angle), -np.sin(angle)])
-    first, last = np.polyfit(found.index_F, place_F2, 1)[0]
-    rounded = 4 * found.rounded_px / max(1, int(np.ptp(found.index_F)))
+    first, last = np.polyfit(segments.index_F, place_F2, 1)[0]
+    rounded = 4 * segments.rounded_px / max(1, int(np.ptp(segments.index_F)))
     return bool(abs(first - last) > 2 * EVEN * abs(step) + rounded)
 
 
-def _even(found: _Segments, place_F: np.ndarray, step: float) -> bool:
+def _even(segments: _Segments, place_F: np.ndarray, step: float) -> bool:
     """True if the frames move on by one step each, missing ones counted."""
-    allowed = max(EVEN * abs(step), found.rounded_px)
+    allowed = max(EVEN * abs(step), segments.rounded_px)
     # a step below the rounding allowance could hide disorder: the frames must also move on, one by one
     onward_F = np.diff(place_F) * np.sign(step)
-    if onward_F.min() <= -2 * found.rounded_px - 1e-9 or _stutters(found, onward_F):
+    if onward_F.min() <= -2 * segments.rounded_px - 1e-9 or _stutters(segments, onward_F):
         return False
-    return _deviation(found.index_F, place_F, step) <= allowed
+    return _deviation(segments.index_F, place_F, step) <= allowed
 
 
-def _stutters(found: _Segments, onward_F: np.ndarray) -> bool:
-    """True if whole pixels show every place twice: rounding makes frames stand still, or jump, never both."""
-    if not found.rounded_px:
+def _stutters(segments: _Segments, onward_F: np.ndarray) -> bool:
+    """True if places come twice: rounding makes frames repeat a place, or skip one, never both."""
+    if not segments.rounded_px:
         return False
-    neighbours_F = np.diff(found.index_F) == 1
-    jumps = (onward_F[neighbours_F] > 2 * found.rounded_px).any()
+    neighbours_F = np.diff(segments.index_F) == 1
+    jumps = (onward_F[neighbours_F] > 2 * segments.rounded_px).any()
     return bool(jumps and np.mean(onward_F < 1e-6) > EVEN)
 
 
@@ -208,15 +211,15 @@ def _deviation(index_F: np.ndarray, place_F: np.ndarray, step: float) -> float:
     return worst((low + high) / 2)
 
 
-def _raster(found: _Segments, angle: float, step: float, plain: Geometry) -> Geometry:
+def _raster(segments: _Segments, angle: float, step: float, plain: Geometry) -> Geometry:
     """`plain` and which way its axes run. angle: radians in (-pi/2, pi/2] from the localizer's rows."""
     vertical = abs(angle) > np.deg2rad(UPRIGHT_DEG)
     across = -np.sin(angle) if vertical else np.cos(angle)  # its column or its row
-    backwards_F = found.along_F2[:, 0 if vertical else 1] < 0
-    reverse = bool(2 * backwards_F.sum() > len(backwards_F))
-    against = tuple(int(i) for i in found.index_F[backwards_F != reverse])
+    backwards_F = segments.along_F2[:, 0 if vertical else 1] < 0
+    leftwards = bool(2 * backwards_F.sum() > len(backwards_F))
+    against = tuple(int(i) for i in segments.index_F[backwards_F != leftwards])
     return Geometry(
-        plain.kind, plain.step_px, plain.length_px, plain.missing, bool(step * across < 0), reverse, against
+        plain.kind, plain.step_px, plain.length_px, plain.missing, bool(step * across < 0), leftwards, against
     )
 
 

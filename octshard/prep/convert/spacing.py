@@ -1,7 +1,7 @@
-"""Which voxel spacing a scan has: the first source that knows it, and what is odd about it. Pure.
+"""Which voxel spacing a scan has: the first source that gives it, and what is odd about it. Pure.
 
-Search order (DESIGN §4): per-frame PixelMeasures -> shared -> top level -> manifest. Nothing is guessed in
-silence: the row records the source, and every repair or doubt is a flag.
+Search order (DESIGN §4): per-frame PixelMeasures -> shared -> top level -> manifest. Every
+guess is recorded: the row names the source, and every repair or doubt is a flag.
 """
 
 from collections.abc import Sequence
@@ -36,8 +36,8 @@ def resolve(
 ) -> ResolvedSpacing:
     """The first in-plane spacing and the first slice step.
 
-    step_from_locations_mm: what frame locations tell of the step, or None.
-    AI-READI writes the slice step as SliceThickness; where SpacingBetweenSlices stands too, it wins (PS3.3).
+    step_from_locations_mm: the step by frame locations, or None.
+    AI-READI writes the slice step as SliceThickness; a SpacingBetweenSlices beside it wins (PS3.3).
     With the in-plane spacing known but not the step, the volume's proportions are unknown: all is assumed.
     """
     plane = next((m for m in measures if m.pixel_mm is not None), None)
@@ -68,13 +68,13 @@ def _step(
     measures: Sequence[PixelMeasures], step_from_locations_mm: float | None
 ) -> tuple[float | None, str, list[str]]:
     """(slice step, thickness | between | locations | "", flags); a flag says if it is not the plane's own."""
-    plane_seen = ""
+    plane_source = ""
     for m in measures:
-        plane_seen = plane_seen or (m.source if m.pixel_mm is not None else "")
+        plane_source = plane_source or (m.source if m.pixel_mm is not None else "")
         step = m.spacing_between_slices_mm or m.thickness_mm
         if step is None:
             continue
-        flags = [f"slice_step_from_{m.source}"] if plane_seen and plane_seen != m.source else []
+        flags = [f"slice_step_from_{m.source}"] if plane_source and plane_source != m.source else []
         if (
             m.spacing_between_slices_mm
             and m.thickness_mm

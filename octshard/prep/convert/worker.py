@@ -20,30 +20,30 @@ class WorkerJob:
     """What every file of a run shares."""
 
     cfg: PrepConfig
-    reader: Source
+    source: Source
 
 
 def serve(pipe: Connection, job: WorkerJob, environment: dict[str, str]) -> None:
-    """The child: makes what is asked for until the pipe ends."""
+    """The child: converts what is asked for until the pipe ends."""
     pool.init_worker()
     os.environ.update(environment)  # the server that children are forked from may be older
-    begun = _own_bytes()
-    _limit_memory(begun + job.cfg.worker_memory)
-    read = _ReportingSource(job.reader, pipe)
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # whoever asked is gone
+    base_bytes = _own_bytes()
+    _limit_memory(base_bytes + job.cfg.worker_memory)
+    source = _ReportingSource(job.source, pipe)
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
         while True:
             task = pipe.recv()
             try:
-                row, data = sample.convert(task, job.cfg, read)
+                row, data = sample.convert(task, job.cfg, source)
             except MemoryError as error:
                 pipe.send(("memory", " ".join(str(error).split())[:200] or "MemoryError"))
                 return
             except Exception as error:  # the parent raises it: nothing is caught here
                 pipe.send(("failed", _picklable(error)))
             else:
-                # a codec that has leaked would make a sound file fail later: end here, and let another go on
-                last = _own_bytes() > begun + job.cfg.worker_memory // 2
-                pipe.send(("made", (row, last)))
+                # after a leak in a codec a sound file would fail later: end here, and another child goes on
+                last = _own_bytes() > base_bytes + job.cfg.worker_memory // 2
+                pipe.send(("converted", (row, last)))
                 pipe.send_bytes(data)
                 if last:
                     return
@@ -51,22 +51,22 @@ def serve(pipe: Connection, job: WorkerJob, environment: dict[str, str]) -> None
 
 @dataclass(frozen=True)
 class _ReportingSource:
-    """A reader that tells the parent which file it reads, and when its bytes are there."""
+    """A source that tells the parent which file is read, and when its bytes are there."""
 
-    reader: Source
+    source: Source
     pipe: Connection
 
     def read(self, entry: Entry) -> Buffer:
         self.pipe.send(("reading", entry.path))
-        data = self.reader.read(entry)
+        data = self.source.read(entry)
         self.pipe.send(("read", len(data)))
         return data
 
     def has(self, path: str) -> bool:
-        return self.reader.has(path)
+        return self.source.has(path)
 
     def size(self, path: str) -> int:
-        return self.reader.size(path)
+        return self.source.size(path)
 
 
 def _own_bytes() -> int:
@@ -78,9 +78,9 @@ def _own_bytes() -> int:
         return 0
 
 
-def _limit_memory(most: int) -> None:
+def _limit_memory(limit: int) -> None:
     with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _picklable(error: Exception) -> Exception:

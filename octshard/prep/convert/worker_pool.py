@@ -1,7 +1,7 @@
-"""Child processes in which foreign decoders meet foreign bytes: a crash, a hang or a swelling costs one file.
+"""Child processes for foreign decoders and foreign bytes: a crash, a hang or a memory leak costs one file.
 
-A child makes (Row, tar slice) out of one file after another and writes nothing anywhere, so that it may die
-at any moment. A file whose child died is tried once more, alone, and then refused; a twin that the child
+A child converts one file after another to (row, tar slice) and writes nothing to any store, so that it may
+die at any moment. A file whose child died is tried once more, alone, and then refused; a twin that the child
 was reading for it is passed over.
 """
 
@@ -22,15 +22,15 @@ from typing import Any
 
 from octshard.errors import OctshardError
 from octshard.prep.convert import sample
-from octshard.prep.convert.sample import Converted, Task
+from octshard.prep.convert.sample import Converted, ConvertTask
 from octshard.prep.convert.worker import WorkerJob, serve
 from octshard.prep.refusals import Refused
 
-AHEAD = 4  # files per child that may be made, or wait to be, before their turn to be written
+AHEAD = 4  # files per child that may be converted, or wait for it, before their turn to be written
 PRELOADED = ["octshard.prep.convert.sample"]  # imported once; children are forked off it in milliseconds
-STARTS = 6  # of a child: the server it is forked off may have been killed, and is then begun anew
+STARTS = 6  # of a child: the server it is forked off may have been killed, and is then started again
 PAUSE_S = (
-    0.05  # before the second start, twice as long before each that follows: that server takes time to die
+    0.05  # before the second start, twice as long before each that follows: that server takes time to end
 )
 ENDING_S = 10.0  # after its pipe broke; a child that is not gone by then is killed
 
@@ -49,10 +49,10 @@ class WorkerPool:
     def __init__(self, job: WorkerJob, workers: int) -> None:
         self.workers = workers
         self._job, self._gate = job, ReadWriteLock()
-        self._mine = threading.local()
-        self._all: list[_Child] = []
+        self._local = threading.local()
+        self._children: list[_Child] = []
         self._closed = False
-        # what these threads start is deaf to Ctrl-C from its first moment: a mask of signals is inherited
+        # children of these threads ignore Ctrl-C from the start: they inherit the mask of signals
         self._threads = ThreadPoolExecutor(workers, "sandbox", _block_interrupt)
 
     def __enter__(self) -> "WorkerPool":
@@ -60,18 +60,18 @@ class WorkerPool:
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._closed = True
-        for child in list(self._all):
-            child.kill()  # whoever waits for one wakes up
+        for child in list(self._children):
+            child.kill()  # a thread that waits for it wakes up
         self._threads.shutdown(cancel_futures=True)
-        for child in self._all:
+        for child in self._children:
             child.end()
 
-    def submit(self, task: Task) -> "Future[Converted]":
-        """Makes one file's row and slice in a child that is free."""
-        return self._threads.submit(self._make, task)
+    def submit(self, task: ConvertTask) -> "Future[Converted]":
+        """Converts one file in a child that is free."""
+        return self._threads.submit(self._convert, task)
 
-    def in_order(self, tasks: Iterable[Task]) -> Iterator[Converted]:
-        """What the tasks come to, in their order; a bounded number of them is ahead of the one asked for."""
+    def in_order(self, tasks: Iterable[ConvertTask]) -> Iterator[Converted]:
+        """The results of the tasks, in their order; a bounded number of them is computed ahead."""
         waiting: deque[Future[Converted]] = deque()
         for task in tasks:
             waiting.append(self.submit(task))
@@ -80,7 +80,7 @@ class WorkerPool:
         while waiting:
             yield waiting.popleft().result()
 
-    def _make(self, task: Task) -> Converted:
+    def _convert(self, task: ConvertTask) -> Converted:
         try:
             with self._gate.shared():
                 return self._in_child(task)
@@ -89,26 +89,26 @@ class WorkerPool:
         try:
             with self._gate.exclusive():
                 return self._in_child(task)
-        except WorkerDied as again:
+        except WorkerDied as death:
             self._stop_if_closed()
-            if again.path not in ("", task.member.entry.path):  # the twin's own row says what it is like
-                return self._make(replace(task, crashed_paths=task.crashed_paths | {again.path}))
-            return sample.refused(task, Refused(again.reason, f"twice: {again.detail}"))
+            if death.path not in ("", task.member.entry.path):  # the twin has a row of its own, which says so
+                return self._convert(replace(task, crashed_paths=task.crashed_paths | {death.path}))
+            return sample.refused(task, Refused(death.reason, f"twice: {death.detail}"))
 
-    def _in_child(self, task: Task) -> Converted:
-        """Made by this thread's child, or by a new one."""
+    def _in_child(self, task: ConvertTask) -> Converted:
+        """Converted by this thread's child, or by a new one."""
         self._stop_if_closed()
-        child: _Child | None = getattr(self._mine, "child", None)
+        child: _Child | None = getattr(self._local, "child", None)
         if child is None:
-            child = self._mine.child = _Child(self._job)
-            self._all.append(child)
+            child = self._local.child = _Child(self._job)
+            self._children.append(child)
         try:
-            self._stop_if_closed()  # who kills them all may have looked before this one was there
-            return child.make(task)
+            self._stop_if_closed()  # the pool may have been closed before this child was in its list
+            return child.convert(task)
         finally:
             if child.ended:
-                self._mine.child = None
-                self._all.remove(child)
+                self._local.child = None
+                self._children.remove(child)
 
     def _stop_if_closed(self) -> None:
         if self._closed:
@@ -124,8 +124,8 @@ class _Child:
         self._lock = threading.Lock()
         self.ended = False
 
-    def make(self, task: Task) -> Converted:
-        """The row and slice of one file; Died if the child does not survive it, however that happens."""
+    def convert(self, task: ConvertTask) -> Converted:
+        """The row and slice of one file; WorkerDied if the child does not survive it, however it ends."""
         deadline, path = None, ""
         self._send(task)
         while True:
@@ -138,18 +138,18 @@ class _Child:
                 )
             if self._pipe not in ready:
                 raise self._died(path)
-            word, value = self._receive(self._pipe.recv, path)
-            if word == "reading":
+            kind, value = self._receive(self._pipe.recv, path)
+            if kind == "reading":
                 deadline, path = None, value
-            elif word == "read":  # from here on it is computation, which no slow store can excuse
+            elif kind == "read":  # from here on it is computation alone, so the time limit applies
                 deadline = time.monotonic() + self._limit_s
-            elif word == "made":
+            elif kind == "converted":
                 row, last = value
-                made = Converted(row, self._receive(self._pipe.recv_bytes, path))
+                converted = Converted(row, self._receive(self._pipe.recv_bytes, path))
                 if last:
                     self.end()
-                return made
-            elif word == "memory":
+                return converted
+            elif kind == "memory":
                 self.end()
                 text = f"asked for more than {self._memory / 1e9:g} GB of memory ({value})"
                 raise WorkerDied("decoder_crash", text, path)
@@ -157,13 +157,13 @@ class _Child:
                 raise value
 
     def kill(self) -> None:
-        """Ends the process, which has nothing to lose; its thread finds out by the pipe."""
+        """Ends the process at once; its thread sees the closed pipe."""
         with self._lock:
             if not self.ended:
                 self._process.kill()
 
     def end(self, patience_s: float = 0.0) -> int:
-        """Lets go of the process and the pipe, the exit code. Killed if it does not end by itself before."""
+        """Closes process and pipe; the exit code. It is killed if it does not end within patience_s."""
         self._process.join(patience_s)
         self._process.kill()
         self._process.join()
@@ -174,15 +174,15 @@ class _Child:
             self._pipe.close()
         return code
 
-    def _send(self, task: Task) -> None:
+    def _send(self, task: ConvertTask) -> None:
         try:
             self._pipe.send(task)
         except OSError as error:
             raise self._died("") from error
 
-    def _receive(self, act: Callable[[], Any], path: str) -> Any:
+    def _receive(self, receive: Callable[[], Any], path: str) -> Any:
         try:
-            return act()
+            return receive()
         except (EOFError, OSError) as error:  # killed between two messages, or within one
             raise self._died(path) from error
 
@@ -194,25 +194,25 @@ class _Child:
 
 
 def _start(job: WorkerJob) -> tuple[Connection, BaseProcess]:
-    """A new child, and our end of the pipe to it."""
+    """A new child, and the parent's end of the pipe to it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     for attempt in range(STARTS):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, job, dict(os.environ)), daemon=True)
+        parent_end, child_end = context.Pipe()
+        process = context.Process(target=serve, args=(child_end, job, dict(os.environ)), daemon=True)
         try:
             process.start()
         except (EOFError, OSError) as error:
-            ours.close()
+            parent_end.close()
             if attempt == STARTS - 1:
                 text = " ".join(str(error).split()) or type(error).__name__
                 raise OctshardError(
                     f"a worker could not be started ({text}); run the same command again"
                 ) from error
         else:
-            return ours, process
+            return parent_end, process
         finally:
-            theirs.close()
+            child_end.close()
         time.sleep(PAUSE_S * 2**attempt)
     raise AssertionError("unreachable")
 
@@ -223,16 +223,16 @@ def _block_interrupt() -> None:
 
 
 class ReadWriteLock:
-    """Many beside each other, or one alone: whoever wants to be alone waits until the others are out."""
+    """Many threads at once, or one alone: one that wants to be alone waits until the others are out."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._inside, self._lonely = 0, 0
+        self._inside, self._exclusive = 0, 0
 
     @contextmanager
     def shared(self) -> Iterator[None]:
         with self._changed:
-            self._changed.wait_for(lambda: not self._lonely)
+            self._changed.wait_for(lambda: not self._exclusive)
             self._inside += 1
         try:
             yield
@@ -244,12 +244,12 @@ class ReadWriteLock:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         with self._changed:
-            self._changed.wait_for(lambda: not self._lonely)
-            self._lonely = 1
+            self._changed.wait_for(lambda: not self._exclusive)
+            self._exclusive = 1
             self._changed.wait_for(lambda: not self._inside)
         try:
             yield
         finally:
             with self._changed:
-                self._lonely = 0
+                self._exclusive = 0
                 self._changed.notify_all()

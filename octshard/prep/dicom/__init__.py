@@ -1,1 +1,1 @@
-"""DICOM bytes: header and pixels out, and a writer for made-up scans."""
+"""DICOM bytes: header and pixels out, and a writer for phantoms and tests."""

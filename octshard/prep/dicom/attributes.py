@@ -1,7 +1,7 @@
 """Header values of a DICOM dataset: the listed fields, as text, numbers and items.
 
 A field that is not listed is never parsed, so no name, date, comment or private tag can leave a file. Reading
-a value costs time and memory in line with its bytes, whatever these say; one that is none is a Refused.
+a value costs time and memory in proportion to its bytes, whatever they say; nonsense is a Refused.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from octshard.prep.dicom.elements import Element, Encoding
 from octshard.prep.refusals import Refused
 from octshard.storage.checksum import Buffer
 
-LISTED = {  # name: tag, and the value representation where a file does not say it
+LISTED = {  # keyword: tag, and the value representation where a file does not give it
     "SOPClassUID": (0x00080016, b"UI"),
     "SOPInstanceUID": (0x00080018, b"UI"),
     "Manufacturer": (0x00080070, b"LO"),
@@ -42,19 +42,19 @@ LISTED = {  # name: tag, and the value representation where a file does not say 
 }
 TAGS = frozenset(tag for tag, _ in LISTED.values())
 BINARY = {b"US": "u2", b"SS": "i2", b"UL": "u4", b"SL": "i4", b"FL": "f4", b"FD": "f8"}
-MOST_TEXT = 1024  # bytes; the longest listed text has 64
-WHOLE = 2**63  # whole numbers lie below, and not below its negative: tables hold 64 bits
+MAX_TEXT = 1024  # bytes; the longest listed text has 64
+INT64_LIMIT = 2**63  # whole numbers lie in [-INT64_LIMIT, INT64_LIMIT): tables hold 64 bits
 
 
 class Attributes:
     """The listed elements of one dataset or item."""
 
-    def __init__(self, data: Buffer, coding: Encoding, listed: Mapping[int, Element]) -> None:
-        self._data, self._coding, self._listed = data, coding, listed
+    def __init__(self, data: Buffer, encoding: Encoding, by_tag: Mapping[int, Element]) -> None:
+        self._data, self._encoding, self._by_tag = data, encoding, by_tag
 
     def text(self, name: str) -> str:
-        """The value on one line, without its padding, cut at MOST_TEXT bytes; empty if there is none."""
-        element = self._listed.get(LISTED[name][0])
+        """The value on one line, without its padding, cut at MAX_TEXT bytes; empty if there is none."""
+        element = self._by_tag.get(LISTED[name][0])
         raw = "" if element is None else self._text(element)
         return "".join(letter if letter.isprintable() else "?" for letter in raw)
 
@@ -63,18 +63,18 @@ class Attributes:
 
         Refused if it is text, or longer than any number of them can be.
         """
-        element = self._listed.get(LISTED[name][0])
+        element = self._by_tag.get(LISTED[name][0])
         if element is None:
             return np.empty(0)
-        vr, order = self._coded(name, element)
+        vr, order = self._vr_and_order(name, element)
         if vr in BINARY:
-            kind = np.dtype(order + BINARY[vr])
-            if element.length % kind.itemsize:
+            dtype = np.dtype(order + BINARY[vr])
+            if element.length % dtype.itemsize:
                 raise Refused("unreadable", f"{name} has {element.length} bytes, want whole {vr.decode()}")
-            count = element.length // kind.itemsize
-            return np.frombuffer(self._data, kind, count, element.start).astype(np.float64)
-        if element.length > MOST_TEXT:
-            raise Refused("unreadable", f"{name} has {element.length} bytes, want at most {MOST_TEXT}")
+            count = element.length // dtype.itemsize
+            return np.frombuffer(self._data, dtype, count, element.start).astype(np.float64)
+        if element.length > MAX_TEXT:
+            raise Refused("unreadable", f"{name} has {element.length} bytes, want at most {MAX_TEXT}")
         text = self._text(element)
         try:
             return np.array([_number(part.strip()) for part in text.split("\\")] if text else [], np.float64)
@@ -89,38 +89,40 @@ class Attributes:
         return None if not len(values) or np.isnan(values[0]) else float(values[0])
 
     def integer(self, name: str) -> int | None:
-        """The same, whole, and no greater than a table can hold."""
+        """As `number`, but whole and within 64 bits, as tables hold it; Refused otherwise."""
         value = self.number(name)
-        if value is not None and not (value.is_integer() and -WHOLE <= value < WHOLE):
+        if value is not None and not (value.is_integer() and -INT64_LIMIT <= value < INT64_LIMIT):
             raise Refused("unreadable", f"{name} is {value}, want a whole number of at most 64 bits")
         return None if value is None else int(value)
 
     def items(self, name: str) -> Iterator["Attributes"]:
         """The items of a sequence, read as they are asked for; none if there is no such sequence."""
-        element = self._listed.get(LISTED[name][0])
+        element = self._by_tag.get(LISTED[name][0])
         if element is None:
             return
-        vr, order = self._coded(name, element)
+        vr, order = self._vr_and_order(name, element)
         if vr != b"SQ":
             raise Refused("unreadable", f"{name} is {vr.decode('latin-1')}, want a sequence")
-        coding = Encoding(self._coding.explicit and element.vr != b"UN", order)
-        for start, stop in elements.items(self._data, element, coding):
-            inside = elements.inside(self._data, start, coding)
-            listed = {e.tag: e for e in elements.children(self._data, (start, stop), inside) if e.tag in TAGS}
-            yield Attributes(self._data, inside, listed)
+        encoding = Encoding(self._encoding.explicit and element.vr != b"UN", order)
+        for start, stop in elements.items(self._data, element, encoding):
+            item_encoding = elements.item_encoding(self._data, start, encoding)
+            by_tag = {
+                e.tag: e for e in elements.children(self._data, (start, stop), item_encoding) if e.tag in TAGS
+            }
+            yield Attributes(self._data, item_encoding, by_tag)
 
     def first(self, name: str) -> "Attributes | None":
         """The first item of a sequence, if there is one."""
         return next(self.items(name), None)
 
-    def _coded(self, name: str, element: Element) -> tuple[bytes, str]:
+    def _vr_and_order(self, name: str, element: Element) -> tuple[bytes, str]:
         """(value representation, byte order): PS3.5 §6.2.2 for an unknown one."""
         if element.vr in (b"", b"UN"):
-            return LISTED[name][1], self._coding.order if element.vr == b"" else "<"
-        return element.vr, self._coding.order
+            return LISTED[name][1], self._encoding.order if element.vr == b"" else "<"
+        return element.vr, self._encoding.order
 
     def _text(self, element: Element) -> str:
-        raw = bytes(self._data[element.start : element.start + min(element.length, MOST_TEXT)])
+        raw = bytes(self._data[element.start : element.start + min(element.length, MAX_TEXT)])
         try:
             return raw.decode().strip(" \0")
         except UnicodeDecodeError:

@@ -1,7 +1,7 @@
 """The pixels of a DICOM file: bytes and Header -> frames one by one, exact or at reduced resolution.
 
 Exact means bits equal to pydicom's `pixel_array`. Native pixels are views of the bytes; a compressed frame
-goes to a pinned decoder, so that no other one that is installed can change a pixel. A failure is a `Refused`.
+goes to a pinned decoder, so that no other installed one can change a pixel. A failure is a `Refused`.
 """
 
 import io
@@ -39,12 +39,12 @@ def level_for(data: Buffer, header: Header, spacing_mm: Spacing, target_mm: Spac
     if level == 0 or header.transfer_syntax not in dicom.JPEG_2000 or header.pixel_transform.signed:
         return 0
     try:
-        found = [codestream.jpeg_2000(code) for code in _codestreams(data, header)]
+        declared = [codestream.jpeg_2000(code) for code in _codestreams(data, header)]
     except (codestream.BadCodestream, Refused):
         return 0  # the decoder will say what is wrong
-    if any(frame.signed or frame.bits != header.pixel_transform.bits_stored for frame in found):
+    if any(frame.signed or frame.bits != header.pixel_transform.bits_stored for frame in declared):
         return 0
-    level = min(level, *(frame.levels for frame in found))
+    level = min(level, *(frame.levels for frame in declared))
     while level and not all(_pillow_agrees(n, level) for n in (header.rows, header.cols)):
         level -= 1
     return level
@@ -57,10 +57,10 @@ def frames(data: Buffer, header: Header, level: int = 0) -> Iterator[np.ndarray]
     centre of voxel k * 2^level, where the low-pass samples of both JPEG 2000 wavelets sit. Native frames may
     be read-only views of `data`.
     """
-    want = tuple(-(-n >> level) for n in (header.rows, header.cols))
+    expected = tuple(-(-n >> level) for n in (header.rows, header.cols))
     for index, frame_HW in enumerate(stored_pixels(data, header, level)):
-        if frame_HW.shape != want:
-            raise Refused("decoder_error", f"frame {index + 1}: {frame_HW.shape}, want {want}")
+        if frame_HW.shape != expected:
+            raise Refused("decoder_error", f"frame {index + 1}: {frame_HW.shape}, want {expected}")
         yield header.pixel_transform.apply(frame_HW, index)
 
 
@@ -73,43 +73,43 @@ def stored_pixels(data: Buffer, header: Header, level: int = 0) -> Iterator[np.n
         with _quiet():
             try:
                 frame_HW = _decoded(code, header, level)
-            except Exception as error:  # codecs are foreign code on hostile bytes: they raise anything at all
+            except Exception as error:  # codecs are foreign code on hostile bytes: they raise anything
                 raise Refused("decoder_error", f"frame {index + 1}: {_one_line(error)}") from error
         yield frame_HW
 
 
 def _native(data: Buffer, header: Header) -> Iterator[np.ndarray]:
-    """Views of the bytes, unless byte order or unused bits ask for a copy."""
-    levels, pixels = header.pixel_transform, header.pixels
+    """Views of the bytes, unless byte order or unused bits need a copy."""
+    transform, pixels = header.pixel_transform, header.pixels
     order = ">" if header.transfer_syntax == elements.EXPLICIT_BIG else "<"
-    kind = np.dtype(f"{order}{'i' if levels.signed else 'u'}{levels.bits_allocated // 8}")
+    dtype = np.dtype(f"{order}{'i' if transform.signed else 'u'}{transform.bits_allocated // 8}")
     size = header.rows * header.cols
-    swapped = order == ">" and levels.bits_allocated == 8 and pixels.vr == b"OW"
+    swapped = order == ">" and transform.bits_allocated == 8 and pixels.vr == b"OW"
     if swapped and pixels.nbytes % 2:
         raise Refused(
             "decoder_error", f"{pixels.nbytes} bytes of pixels in 16-bit words, want an even number"
         )
     for index in range(header.frames):
-        at = pixels.start + index * size * kind.itemsize
+        start = pixels.start + index * size * dtype.itemsize
         if swapped:  # pairs of 8-bit pixels written as 16-bit words; a frame may begin inside one
             first, last = index * size // 2, -(-(index + 1) * size // 2)
             words = np.frombuffer(data, ">u2", last - first, pixels.start + 2 * first)
-            flat = words.astype("<u2").view(kind)[index * size % 2 :][:size]
+            flat = words.astype("<u2").view(dtype)[index * size % 2 :][:size]
         else:
-            flat = np.frombuffer(data, kind, size, at)
-        frame_HW = flat.astype(kind.newbyteorder("="), copy=not flat.flags.aligned).reshape(
+            flat = np.frombuffer(data, dtype, size, start)
+        frame_HW = flat.astype(dtype.newbyteorder("="), copy=not flat.flags.aligned).reshape(
             header.rows, header.cols
         )
-        yield _used_bits(frame_HW, levels.bits_allocated - levels.bits_stored)
+        yield _used_bits(frame_HW, transform.bits_allocated - transform.bits_stored)
 
 
 def _used_bits(frame_HW: np.ndarray, unused: int) -> np.ndarray:
-    """PS3.5 §8.1.1: what stands in the high bits that are not stored is no part of the number."""
+    """PS3.5 §8.1.1: the high bits that are not stored are no part of the number."""
     return frame_HW << unused >> unused if unused else frame_HW
 
 
 def _decoded(code: bytes, header: Header, level: int) -> np.ndarray:
-    """One compressed frame by the one decoder of its syntax; raises whatever that one raises.
+    """One compressed frame by the one decoder of its syntax; raises whatever that decoder raises.
 
     The decoder is pydicom's own first choice where GDCM is not installed. If it fails, no other is asked:
     JPEG decoders differ by a level in rounding, so another's frame would not be this frame.
@@ -117,24 +117,24 @@ def _decoded(code: bytes, header: Header, level: int) -> np.ndarray:
     if header.transfer_syntax == dicom.RLE:
         return _by_pydicom(code, header, "pydicom")
     if header.transfer_syntax in dicom.JPEG:
-        _want_declared(codestream.jpeg(code), header)
+        _check_declared(codestream.jpeg(code), header)
         return _by_pydicom(code, header, "pylibjpeg")
     declared = codestream.jpeg_2000(code)
-    _want_declared(declared, header)
+    _check_declared(declared, header)
     return _reduced(code, header, level) if level else _by_openjpeg(code, header, declared)
 
 
 def _by_pydicom(code: bytes, header: Header, plugin: str) -> np.ndarray:
-    levels = header.pixel_transform
+    transform = header.pixel_transform
     options: dict[str, Any] = {
         "number_of_frames": 1,
         "rows": header.rows,
         "columns": header.cols,
         "samples_per_pixel": 1,
         "photometric_interpretation": header.declared.photometric,
-        "bits_allocated": levels.bits_allocated,
-        "bits_stored": levels.bits_stored,
-        "pixel_representation": int(levels.signed),
+        "bits_allocated": transform.bits_allocated,
+        "bits_stored": transform.bits_stored,
+        "pixel_representation": int(transform.signed),
     }
     wrapped = encapsulate([code], has_bot=False)
     decoder = get_decoder(header.transfer_syntax)
@@ -142,7 +142,7 @@ def _by_pydicom(code: bytes, header: Header, plugin: str) -> np.ndarray:
 
 
 def _by_openjpeg(code: bytes, header: Header, declared: codestream.Frame) -> np.ndarray:
-    """As pydicom does it, 0.3 ms a frame faster: words as wide as the codestream's precision asks for."""
+    """As pydicom does it, 0.3 ms a frame faster: words as wide as the codestream's precision needs."""
     sign, width = "i" if header.pixel_transform.signed else "u", 1 if declared.bits <= 8 else 2
     flat = np.frombuffer(decode_pixel_data(code, version=2), f"<{sign}{width}")
     frame_HW = flat.reshape(header.rows, header.cols).astype(
@@ -172,8 +172,8 @@ def _pillow_agrees(n: int, level: int) -> bool:
     return (n + (1 << level >> 1)) >> level == -(-n >> level)
 
 
-def _want_declared(frame: codestream.Frame, header: Header) -> None:
-    """The codestream's own size against the header's, before a decoder takes it at its word."""
+def _check_declared(frame: codestream.Frame, header: Header) -> None:
+    """Compares the codestream's own size with the header's, before a decoder trusts it."""
     if (frame.rows, frame.cols, frame.components) != (header.rows, header.cols, 1):
         size = f"{frame.rows} x {frame.cols} x {frame.components}"
         raise codestream.BadCodestream(f"declares {size}, want {header.rows} x {header.cols} x 1")
@@ -196,13 +196,13 @@ def _body(data: Buffer, header: Header) -> Buffer:
 def _quiet() -> Iterator[None]:
     """pydicom warns and logs about defects that become rows here."""
     logger = logging.getLogger("pydicom")
-    before, logger.disabled = logger.disabled, True
+    was_disabled, logger.disabled = logger.disabled, True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.disabled = before
+        logger.disabled = was_disabled
 
 
 def _one_line(error: BaseException) -> str:

@@ -14,28 +14,29 @@ CODESTREAM_STARTS = (
 )
 
 
-def encapsulated_frames(found: ParsedFile) -> int:
+def encapsulated_frames(parsed: ParsedFile) -> int:
     """Frames in the fragments: codestream starts where the codec has them, else offsets, else fragments."""
-    if found.pixels is None or found.pixels.fragments is None:
+    if parsed.pixels is None or parsed.pixels.fragments is None:
         return 0
-    marked = _marked(found.body, found.pixels.fragments)
-    return len(marked) or len(found.pixels.offsets) or len(found.pixels.fragments)
+    marked = _marked(parsed.body, parsed.pixels.fragments)
+    return len(marked) or len(parsed.pixels.offsets) or len(parsed.pixels.fragments)
 
 
 def frame_spans(body: Buffer, pixels: Pixels, frames: int) -> tuple[tuple[Span, ...], ...]:
-    """The fragments of every frame; Refused `decoder_error` if it cannot be told where frames begin.
+    """The fragments of every frame; Refused `decoder_error` if it is unclear where frames begin.
 
-    The first that fits tells: extended offset table, codestream starts, basic offset table, one each.
+    The first of these that fits decides: extended offset table, codestream starts, basic offset table, one
+    fragment for each frame.
     """
     fragments = pixels.fragments or ()
-    whole = [(pixels.start + at + 8, pixels.start + at + 8 + n) for at, n in _extended(pixels)]
+    extended = [(pixels.start + at + 8, pixels.start + at + 8 + n) for at, n in _extended(pixels)]
     ends = dict(fragments)
-    if len(whole) == frames and all(start < stop <= ends.get(start, 0) for start, stop in whole):
-        return tuple((span,) for span in whole)
-    place = {start - 8 - pixels.start: i for i, (start, _) in enumerate(fragments)}
+    if len(extended) == frames and all(start < stop <= ends.get(start, 0) for start, stop in extended):
+        return tuple((span,) for span in extended)
+    fragment_at = {start - 8 - pixels.start: i for i, (start, _) in enumerate(fragments)}
     for firsts in (
         _marked(body, fragments),
-        [place.get(offset, -1) for offset in pixels.offsets],
+        [fragment_at.get(offset, -1) for offset in pixels.offsets],
         range(len(fragments)),
     ):
         if len(firsts) == frames and firsts[0] == 0 and all(a < b for a, b in pairwise(firsts)):

@@ -1,7 +1,7 @@
-"""Ophthalmic Tomography DICOM, both directions: `write` makes a file, `read_header` takes one apart.
+"""The header of an Ophthalmic Tomography DICOM file: its listed fields, and the checks that need no pixels.
 
-Writing is deterministic and by pydicom; reading costs milliseconds and takes listed fields alone. Whatever is
-wrong with the bytes is a `Refused` with a reason of the closed list, in the order of DESIGN §4.
+Reading costs milliseconds. Whatever is wrong with the bytes is a `Refused` with a reason of the closed list,
+in the order of DESIGN §4.
 """
 
 import statistics
@@ -31,12 +31,12 @@ COMPRESSED = JPEG | JPEG_2000 | {RLE}
 
 @dataclass(frozen=True)
 class Declared:
-    """Header values that only decide over refusal."""
+    """Header values that only serve to refuse a file."""
 
     sop_class: str
     samples: int
     photometric: str
-    stored_frames: int | None  # as the pixel bytes tell; None where they cannot
+    stored_frames: int | None  # counted in the pixel bytes; None where they cannot be counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,22 +73,22 @@ def read_header(data: Buffer, max_voxels: int) -> Header:
 
 def parse(data: Buffer) -> Header:
     """The listed fields, unchecked. Refused `not_dicom`, `truncated`, `no_pixel_data`, or `unreadable`."""
-    found = elements.parse(data, TAGS)
-    if found.pixels is None or found.pixels.nbytes == 0:
+    parsed = elements.parse(data, TAGS)
+    if parsed.pixels is None or parsed.pixels.nbytes == 0:
         raise Refused(
-            "no_pixel_data", "the file has no PixelData" if found.pixels is None else "PixelData is empty"
+            "no_pixel_data", "the file has no PixelData" if parsed.pixels is None else "PixelData is empty"
         )
     try:
-        return _parse(Attributes(found.body, found.coding, found.listed), found, found.pixels)
-    except Refused as refused:  # the file is whole: what is cut short in it is an item
+        return _parse(Attributes(parsed.body, parsed.encoding, parsed.elements), parsed, parsed.pixels)
+    except Refused as refused:  # the walk found the file whole: what is cut short is an item inside it
         raise Refused("unreadable", f"header: {refused.detail}") from None
 
 
 def check(header: Header, max_voxels: int) -> None:
     """The refusals that need a header but no decoding, in order."""
     declared, syntax = header.declared, header.transfer_syntax
-    known = syntax in NATIVE or syntax in COMPRESSED
-    if known and declared.stored_frames not in (None, header.frames):
+    supported = syntax in NATIVE or syntax in COMPRESSED
+    if supported and declared.stored_frames not in (None, header.frames):
         raise Refused("frame_count", f"{header.frames} frames declared, {declared.stored_frames} stored")
     if declared.sop_class != OPT_STORAGE:
         raise Refused("not_oct", f"SOP class {declared.sop_class or 'missing'}, want {OPT_STORAGE}")
@@ -96,7 +96,7 @@ def check(header: Header, max_voxels: int) -> None:
         raise Refused(
             "not_oct", f"{declared.samples} samples per pixel, {declared.photometric}, want 1, MONOCHROME"
         )
-    if not known:
+    if not supported:
         raise Refused("unsupported_syntax", f"no decoder for transfer syntax {syntax!r}")
     if product(header.shape) > max_voxels:
         raise Refused("too_large", f"{header.shape} voxels declared, want at most {max_voxels}")
@@ -109,15 +109,15 @@ def check(header: Header, max_voxels: int) -> None:
         raise Refused("unreadable", problem)
 
 
-def _parse(top: Attributes, found: ParsedFile, pixels: Pixels) -> Header:
+def _parse(top: Attributes, parsed: ParsedFile, pixels: Pixels) -> Header:
     shared = top.first("SharedFunctionalGroupsSequence")
     frames = [_Frame.of(frame) for frame in top.items("PerFrameFunctionalGroupsSequence")]
     count = top.integer("NumberOfFrames") or 1
-    rows, cols, allocated = (_wanted(top, name) for name in ("Rows", "Columns", "BitsAllocated"))
+    rows, cols, allocated = (_required_integer(top, name) for name in ("Rows", "Columns", "BitsAllocated"))
     photometric = top.text("PhotometricInterpretation")
     return Header(
         sop_instance_uid=top.text("SOPInstanceUID"),
-        transfer_syntax=found.transfer_syntax,
+        transfer_syntax=parsed.transfer_syntax,
         manufacturer=top.text("Manufacturer"),
         model=top.text("ManufacturerModelName"),
         eye=_eye(top),
@@ -126,7 +126,7 @@ def _parse(top: Attributes, found: ParsedFile, pixels: Pixels) -> Header:
         cols=cols,
         pixel_transform=PixelTransform(
             bits_allocated=allocated,
-            bits_stored=_wanted(top, "BitsStored"),
+            bits_stored=_required_integer(top, "BitsStored"),
             signed=_signed(top),
             inverted=photometric == "MONOCHROME1",
             rescale=_rescale(top, shared, [frame.rescale for frame in frames], count),
@@ -137,28 +137,28 @@ def _parse(top: Attributes, found: ParsedFile, pixels: Pixels) -> Header:
             _measures_of("top_level", top),
         ),
         locations=tuple(frame.location for frame in frames),
-        declared=_declared(top, photometric, found, (rows, cols, allocated)),
+        declared=_declared(top, photometric, parsed, (rows, cols, allocated)),
         pixels=pixels,
-        inflated=found.body if isinstance(found.body, bytearray) else None,
+        inflated=parsed.body if isinstance(parsed.body, bytearray) else None,
     )
 
 
-def _declared(top: Attributes, photometric: str, found: ParsedFile, frame: tuple[int, int, int]) -> Declared:
-    """frame: rows, columns, bits allocated. Native frames are counted where what we read could be in them."""
-    samples = _wanted(top, "SamplesPerPixel")
+def _declared(top: Attributes, photometric: str, parsed: ParsedFile, frame: tuple[int, int, int]) -> Declared:
+    """frame: rows, columns, bits allocated. Native frames are counted only if we can read such frames."""
+    samples = _required_integer(top, "SamplesPerPixel")
     rows, cols, allocated = frame
     stored: int | None = None
-    assert found.pixels is not None
-    if found.pixels.fragments is not None:
-        stored = encapsulation.encapsulated_frames(found)
+    assert parsed.pixels is not None
+    if parsed.pixels.fragments is not None:
+        stored = encapsulation.encapsulated_frames(parsed)
     elif samples == 1 and allocated in (8, 16) and rows * cols > 0:
-        stored = found.pixels.nbytes // (rows * cols * allocated // 8)
+        stored = parsed.pixels.nbytes // (rows * cols * allocated // 8)
     return Declared(top.text("SOPClassUID"), samples, photometric, stored)
 
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """What the item of one frame says."""
+    """What the functional groups of one frame say."""
 
     measures: PixelMeasures | None
     rescale: tuple[float, float] | None
@@ -175,7 +175,7 @@ class _Frame:
         )
 
 
-def _wanted(top: Attributes, name: str) -> int:
+def _required_integer(top: Attributes, name: str) -> int:
     value = top.integer(name)
     if value is None:
         raise Refused("unreadable", f"{name} is missing")
@@ -183,7 +183,7 @@ def _wanted(top: Attributes, name: str) -> int:
 
 
 def _signed(top: Attributes) -> bool:
-    value = _wanted(top, "PixelRepresentation")
+    value = _required_integer(top, "PixelRepresentation")
     if value not in (0, 1):
         raise Refused("unreadable", f"PixelRepresentation is {value}, want 0 or 1")
     return value == 1
@@ -201,26 +201,26 @@ def _measures_of(source: str, group: Attributes | None) -> PixelMeasures:
 
 def _length(group: Attributes, name: str) -> float | None:
     """The one length of the value, if there is one."""
-    found = _lengths(group, name)
-    return found[0] if len(found) == 1 else None
+    lengths = _lengths(group, name)
+    return lengths[0] if len(lengths) == 1 else None
 
 
 def _lengths(group: Attributes, name: str) -> list[float | None]:
-    """Sensible numbers of mm, None for others: exporters write 0 and blanks, or words, for the unknown."""
+    """Sensible numbers of mm, None for others: for the unknown exporters write 0, blanks or words."""
     try:
         return [length_mm(float(value)) for value in group.numbers(name)]
-    except Refused:  # another source may know it
+    except Refused:  # another source may give it
         return []
 
 
-def _per_frame_measures(each: Sequence[PixelMeasures]) -> PixelMeasures:
+def _per_frame_measures(measures: Sequence[PixelMeasures]) -> PixelMeasures:
     """The median over frames, marked where frames disagree."""
-    planes = [m.pixel_mm for m in each if m.pixel_mm is not None]
+    planes = [m.pixel_mm for m in measures if m.pixel_mm is not None]
     rows, varies_rows = _median([plane[0] for plane in planes])
     cols, varies_cols = _median([plane[1] for plane in planes])
-    thickness, varies_thickness = _median([m.thickness_mm for m in each if m.thickness_mm])
+    thickness, varies_thickness = _median([m.thickness_mm for m in measures if m.thickness_mm])
     between, varies_between = _median(
-        [m.spacing_between_slices_mm for m in each if m.spacing_between_slices_mm]
+        [m.spacing_between_slices_mm for m in measures if m.spacing_between_slices_mm]
     )
     plane = (rows, cols) if rows and cols else None
     varies = varies_rows or varies_cols or varies_thickness or varies_between
@@ -234,21 +234,22 @@ def _median(values: Sequence[float]) -> tuple[float | None, bool]:
     return middle, max(abs(value - middle) for value in values) > SAME * middle
 
 
-def _location_of(where: Attributes | None) -> np.ndarray:
-    numbers = np.empty(0) if where is None else where.numbers("ReferenceCoordinates")
+def _location_of(item: Attributes | None) -> np.ndarray:
+    numbers = np.empty(0) if item is None else item.numbers("ReferenceCoordinates")
     return numbers[: len(numbers) // 2 * 2].reshape(-1, 2)
 
 
 def _rescale(
     top: Attributes, shared: Attributes | None, items: Sequence[tuple[float, float] | None], count: int
 ) -> tuple[tuple[float, float], ...]:
-    """`Levels.rescale` of `count` frames, each its own item's -> shared -> top level -> (1, 0)."""
+    """`PixelTransform.rescale` of `count` frames: from its item, else shared, else top level, else (1, 0)."""
     group = shared.first("PixelValueTransformationSequence") if shared is not None else None
     common = _slope_intercept(top if group is None else group)
     if not any(items):
         return (common,)
-    own = [pair or common for pair in items[: max(0, count)]]
-    return (*own, common) if len(own) < count else tuple(own)  # never `count` of them: that is hearsay
+    pairs = [pair or common for pair in items[: max(0, count)]]
+    # not one pair for each of `count` frames: nothing has checked that number yet
+    return (*pairs, common) if len(pairs) < count else tuple(pairs)
 
 
 def _slope_intercept(group: Attributes) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """How stored pixel numbers become grey levels: sign, RescaleSlope/Intercept, MONOCHROME1. Pure NumPy.
 
 One table per (slope, intercept) maps every stored bit pattern, so a frame costs one gather, and nothing where
-stored numbers are the levels already.
+stored numbers already are grey levels.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PixelTransform:
-    """What the header says of pixel numbers.
+    """PS3.3 Pixel Value Transformation: how stored numbers become grey levels.
 
     rescale: (slope, intercept) of frame after frame; the last one holds for all frames that follow.
     """
@@ -26,18 +26,16 @@ class PixelTransform:
     rescale: tuple[tuple[float, float], ...]
 
     def problem(self) -> str:
-        """Why these numbers cannot be read, or nothing."""
+        """Why these numbers cannot be read, or an empty text."""
         if self.bits_allocated not in (8, 16) or not 1 <= self.bits_stored <= self.bits_allocated:
             return f"{self.bits_stored} of {self.bits_allocated} bits stored, want 8 or 16 allocated"
         for slope, intercept in self.rescale:
             if not (math.isfinite(slope) and math.isfinite(intercept) and slope != 0):
-                found = f"rescale slope and intercept {(slope, intercept)}"
-                return f"{found}, want finite and a slope other than 0"
-        least, most = self._range()
-        if not (math.isfinite(most - least) and most > least):
-            return (
-                f"rescale slope and intercept {self.rescale[0]} give levels {least} to {most}, want a range"
-            )
+                pair = f"rescale slope and intercept {(slope, intercept)}"
+                return f"{pair}, want finite and a slope other than 0"
+        low, high = self._range()
+        if not (math.isfinite(high - low) and high > low):
+            return f"rescale slope and intercept {self.rescale[0]} give levels {low} to {high}, want a range"
         return ""
 
     def apply(self, frame_HW: np.ndarray, index: int) -> np.ndarray:
@@ -64,13 +62,13 @@ class PixelTransform:
         """Output level of every stored bit pattern."""
         patterns = np.arange(2**self.bits_allocated, dtype=f"u{self.bits_allocated // 8}")
         values = patterns.view(self._stored).astype(np.float64) * pair[0] + pair[1]
-        least, most = self._range()
+        low, high = self._range()
         if self.inverted:
-            values = least + most - values
-        if least < 0 or most > 65535 or most - least < 2**self.bits_stored - 1:
-            values, most = (values - least) * (65535.0 / (most - least)), 65535.0
-        kind = np.uint8 if most <= 255 else np.uint16
-        return np.clip(np.rint(values), 0, np.iinfo(kind).max).astype(kind)
+            values = low + high - values
+        if low < 0 or high > 65535 or high - low < 2**self.bits_stored - 1:
+            values, high = (values - low) * (65535.0 / (high - low)), 65535.0
+        dtype = np.uint8 if high <= 255 else np.uint16
+        return np.clip(np.rint(values), 0, np.iinfo(dtype).max).astype(dtype)
 
     def _range(self) -> tuple[float, float]:
         """Least and greatest rescaled level that the stored bits can express, over all frames."""

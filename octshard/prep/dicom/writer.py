@@ -1,4 +1,4 @@
-"""Ophthalmic Tomography DICOM, written: the same scan gives the same bytes. For made-up scans and tests."""
+"""Ophthalmic Tomography DICOM, written: the same scan gives the same bytes. For phantoms and tests."""
 
 import io
 from dataclasses import dataclass
@@ -119,13 +119,13 @@ def _measures(scan: Scan) -> Dataset:
 
 
 def _location(scan: Scan, points: np.ndarray) -> Dataset:
-    where = Dataset()
-    where.ReferencedSOPClassUID = UID(LOCALIZER_STORAGE)
-    where.ReferencedSOPInstanceUID = _derived_uid(scan.sop_instance_uid, "localizer")
+    location = Dataset()
+    location.ReferencedSOPClassUID = UID(LOCALIZER_STORAGE)
+    location.ReferencedSOPInstanceUID = _derived_uid(scan.sop_instance_uid, "localizer")
     if len(points):
-        where.ReferenceCoordinates = [float(value) for value in np.asarray(points, np.float32).ravel()]
-    where.OphthalmicImageOrientation = "NONLINEAR" if len(points) > 2 else "LINEAR"
-    return where
+        location.ReferenceCoordinates = [float(value) for value in np.asarray(points, np.float32).ravel()]
+    location.OphthalmicImageOrientation = "NONLINEAR" if len(points) > 2 else "LINEAR"
+    return location
 
 
 def _put_pixels(ds: FileDataset, voxels_DHW: np.ndarray, encoding: str) -> None:
@@ -151,5 +151,5 @@ def _j2k(frame_HW: np.ndarray, *, lossy: bool) -> bytes:
     return out.getvalue()
 
 
-def _derived_uid(uid: str, what: str) -> UID:
-    return generate_uid(prefix="2.25.", entropy_srcs=[str(uid), what])
+def _derived_uid(uid: str, role: str) -> UID:
+    return generate_uid(prefix="2.25.", entropy_srcs=[str(uid), role])

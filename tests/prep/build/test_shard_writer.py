@@ -18,7 +18,7 @@ from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.imaging.intensity import histogram, moments
 from octshard.prep.build import shard_writer
 from octshard.prep.convert import sample
-from octshard.prep.convert.sample import Task
+from octshard.prep.convert.sample import ConvertTask
 from octshard.prep.dicom import writer
 from octshard.prep.plan import ShardPlan, plan
 from octshard.prep.release.aireadi import Entry, read_release
@@ -346,7 +346,7 @@ def test_a_spacing_that_asks_for_terabytes_is_refused(tmp_path: Path) -> None:
 def test_a_row_without_path_is_a_missing_file(tmp_path: Path) -> None:
     made, reader = one_plan(tmp_path, [sound(1)])
     member = dataclasses.replace(made.members[0], entry=dataclasses.replace(made.members[0].entry, path=""))
-    row, data = sample.convert(Task(member, "train-000000.tar", "train"), CFG, reader)
+    row, data = sample.convert(ConvertTask(member, "train-000000.tar", "train"), CFG, reader)
     assert (row.reason, data) == ("missing_file", b"")
 
 

@@ -13,11 +13,11 @@ from octshard.prep.convert.geometry import UPRIGHT_DEG, Geometry, classify
 
 def lines(centres: np.ndarray, angles_deg: np.ndarray, length: float) -> list[np.ndarray]:
     """Paths (2, 2) of straight lines: (row, col) = centre -+ length / 2 * (sin, cos)."""
-    found = []
+    paths = []
     for centre, angle in zip(centres, np.deg2rad(angles_deg), strict=True):
         half = length / 2 * np.array([np.sin(angle), np.cos(angle)])
-        found.append(np.stack([centre - half, centre + half]))
-    return found
+        paths.append(np.stack([centre - half, centre + half]))
+    return paths
 
 
 def raster(n: int, step: float, angle: float, length: float = 500.0) -> list[np.ndarray]:
@@ -41,10 +41,10 @@ def radial(n: int) -> list[np.ndarray]:
     down=st.booleans(),
 )
 def test_a_raster_is_one_at_any_angle_step_and_order(n: int, step: float, angle: float, down: bool) -> None:
-    found = classify(raster(n, -step if down else step, angle), n)
-    assert found.kind == "raster"
-    assert found.step_px == pytest.approx(step, rel=1e-3)
-    assert found.step_mm(5.0) == pytest.approx(step / 500 * 5.0, rel=1e-3)
+    geometry = classify(raster(n, -step if down else step, angle), n)
+    assert geometry.kind == "raster"
+    assert geometry.step_px == pytest.approx(step, rel=1e-3)
+    assert geometry.step_mm(5.0) == pytest.approx(step / 500 * 5.0, rel=1e-3)
 
 
 @given(n=st.integers(3, 60), step=st.floats(1.2, 30))
@@ -91,19 +91,19 @@ def test_no_or_dummy_coordinates_are_unknown(points: np.ndarray) -> None:
 def test_frames_without_coordinates_are_counted_and_do_not_break_the_step() -> None:
     paths = raster(20, 7.0, 0.0)
     paths[3] = paths[11] = np.empty((0, 2))
-    found = classify(paths, 20)
-    assert (found.kind, found.missing) == ("raster", 2)
-    assert found.step_px == pytest.approx(7.0)
+    geometry = classify(paths, 20)
+    assert (geometry.kind, geometry.missing) == ("raster", 2)
+    assert geometry.step_px == pytest.approx(7.0)
 
 
 @pytest.mark.parametrize(
-    ("located", "kind"), [(2, "unknown"), (9, "unknown"), (10, "raster"), (19, "raster")]
+    ("with_place", "kind"), [(2, "unknown"), (9, "unknown"), (10, "raster"), (19, "raster")]
 )
-def test_a_few_located_frames_do_not_speak_for_all(located: int, kind: str) -> None:
-    paths = [path if i < located else np.empty((0, 2)) for i, path in enumerate(raster(20, 7.0, 0.0))]
-    found = classify(paths, 20)
-    assert (found.kind, found.missing) == (kind, 20 - located)
-    assert found.step_px == (pytest.approx(7.0) if kind == "raster" else None)
+def test_a_few_located_frames_do_not_speak_for_all(with_place: int, kind: str) -> None:
+    paths = [path if i < with_place else np.empty((0, 2)) for i, path in enumerate(raster(20, 7.0, 0.0))]
+    geometry = classify(paths, 20)
+    assert (geometry.kind, geometry.missing) == (kind, 20 - with_place)
+    assert geometry.step_px == (pytest.approx(7.0) if kind == "raster" else None)
     assert (
         classify(radial(24)[:6] + [np.empty((0, 2))] * 18, 24).kind == "radial"
     )  # no volume, whatever the rest
@@ -130,16 +130,16 @@ def test_a_few_located_frames_do_not_speak_for_all(located: int, kind: str) -> N
     ],
 )
 def test_directions_of_a_raster(angle: float, step: float, flipped: bool, reverse: bool) -> None:
-    found = classify(raster(9, step, angle), 9)
-    assert (found.kind, found.flipped, found.fast_axis_reversed) == ("raster", flipped, reverse)
-    assert found.mirrored == ()
+    geometry = classify(raster(9, step, angle), 9)
+    assert (geometry.kind, geometry.flipped, geometry.fast_axis_reversed) == ("raster", flipped, reverse)
+    assert geometry.mirrored == ()
 
 
 def test_a_serpentine_raster_names_the_frames_that_run_back() -> None:
     paths = raster(7, 5.0, 0.0)
     back = [path[::-1] if i % 2 else path for i, path in enumerate(paths)]
-    found = classify(back, 7)
-    assert (found.kind, found.mirrored, found.fast_axis_reversed) == ("raster", (1, 3, 5), False)
+    geometry = classify(back, 7)
+    assert (geometry.kind, geometry.mirrored, geometry.fast_axis_reversed) == ("raster", (1, 3, 5), False)
     other = classify([path[::-1] for path in back], 7)
     assert (other.mirrored, other.fast_axis_reversed) == ((1, 3, 5), True)
     assert classify(back[:6], 6).mirrored == (1, 3, 5)  # as many one way as the other: left to right wins
@@ -148,8 +148,8 @@ def test_a_serpentine_raster_names_the_frames_that_run_back() -> None:
 
 @pytest.mark.parametrize("paths", [radial(6), raster(1, 1, 0.0) * 4, [circle(200), circle(240)]])
 def test_only_rasters_have_directions(paths: list[np.ndarray]) -> None:
-    found = classify([path[::-1] for path in paths], len(paths))
-    assert (found.flipped, found.fast_axis_reversed, found.mirrored) == (False, False, ())
+    geometry = classify([path[::-1] for path in paths], len(paths))
+    assert (geometry.flipped, geometry.fast_axis_reversed, geometry.mirrored) == (False, False, ())
 
 
 # the same pattern elsewhere is the same pattern
@@ -171,14 +171,14 @@ class Moved:
         rng = np.random.default_rng(self.seed)
         a = np.deg2rad(self.turn_deg)
         turn = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
-        found = []
+        moved_paths = []
         gone = rng.permutation(len(paths))[: int(self.missing * len(paths))]
         for i, path in enumerate(paths):
             noise = self.noise_px * rng.uniform(-1, 1, path.shape)
             # float32 is what the file holds
             moved = (self.scale * (path + noise) @ turn.T + self.shift).astype(np.float32)
-            found.append(np.empty((0, 2)) if i in gone else moved)
-        return found[::-1] if self.reverse else found
+            moved_paths.append(np.empty((0, 2)) if i in gone else moved)
+        return moved_paths[::-1] if self.reverse else moved_paths
 
 
 moves = st.builds(
@@ -195,10 +195,10 @@ moves = st.builds(
 
 def is_flipped(paths: list[np.ndarray]) -> bool:
     """From the first and the last located frame alone."""
-    located = [path for path in paths if len(path)]
+    placed = [path for path in paths if len(path)]
     (row, col), (down, right) = (
-        np.abs(located[0][1] - located[0][0]),
-        located[-1].mean(0) - located[0].mean(0),
+        np.abs(placed[0][1] - placed[0][0]),
+        placed[-1].mean(0) - placed[0].mean(0),
     )
     steep = np.rad2deg(np.arctan2(row, col))
     assume(abs(steep - UPRIGHT_DEG) > 1)
@@ -208,11 +208,11 @@ def is_flipped(paths: list[np.ndarray]) -> bool:
 @given(move=moves, n=st.integers(8, 80), step=st.floats(3, 12))
 def test_a_raster_moved_is_the_same_raster(move: Moved, n: int, step: float) -> None:
     paths = move.of(raster(n, step, 0.0))
-    found = classify(paths, n)
-    assert (found.kind, found.missing) == ("raster", int(move.missing * n))
-    assert found.step_mm(5.0) == pytest.approx(step / 500 * 5.0, rel=0.1)
-    assert found.flipped == is_flipped(paths)
-    assert classify(paths[::-1], n).flipped != found.flipped
+    geometry = classify(paths, n)
+    assert (geometry.kind, geometry.missing) == ("raster", int(move.missing * n))
+    assert geometry.step_mm(5.0) == pytest.approx(step / 500 * 5.0, rel=0.1)
+    assert geometry.flipped == is_flipped(paths)
+    assert classify(paths[::-1], n).flipped != geometry.flipped
 
 
 @given(move=moves, n=st.integers(6, 48))
@@ -275,7 +275,7 @@ def fan(n: int, sweep_deg: float, centre: float) -> list[np.ndarray]:
     """Lines of 500 px through one point, which lies at this share of each of them."""
     angles = np.deg2rad(np.linspace(-sweep_deg / 2, sweep_deg / 2, n))
     along = 500 * np.stack([np.sin(angles), np.cos(angles)], axis=1)
-    return [np.stack([400 - centre * one, 400 + (1 - centre) * one]) for one in along]
+    return [np.stack([400 - centre * line, 400 + (1 - centre) * line]) for line in along]
 
 
 @pytest.mark.parametrize("back", [False, True])
@@ -298,8 +298,12 @@ def test_two_lines_are_radial_only_where_they_cross() -> None:
 def test_dense_paths_are_what_their_ends_are() -> None:
     """Some exporters write a point for every A-scan, of lines too."""
     dense = [np.linspace(path[0], path[1], 512) for path in raster(20, 4.0, 30.0)]
-    found = classify(dense, 20)
-    assert (found.kind, found.step_px, found.length_px) == ("raster", pytest.approx(4.0), pytest.approx(500))
+    geometry = classify(dense, 20)
+    assert (geometry.kind, geometry.step_px, geometry.length_px) == (
+        "raster",
+        pytest.approx(4.0),
+        pytest.approx(500),
+    )
     bent = [path + 60 * np.sin(np.linspace(0, np.pi, 512))[:, None] * [1, 0] for path in dense]
     assert classify(bent, 20).kind == "mixed"
 
@@ -314,13 +318,13 @@ def test_whole_pixels_that_never_move_on_are_a_line() -> None:
 def test_a_frame_of_impossible_numbers_is_a_missing_one(bad: float) -> None:
     paths = raster(20, 7.0, 0.0)
     paths[4] = np.array([[bad, 1.0], [2.0, bad]])
-    found = classify(paths, 20)
-    assert (found.kind, found.missing, found.step_px) == ("raster", 1, pytest.approx(7.0))
+    geometry = classify(paths, 20)
+    assert (geometry.kind, geometry.missing, geometry.step_px) == ("raster", 1, pytest.approx(7.0))
 
 
 def test_more_locations_than_frames_are_not_counted() -> None:
-    found = classify(raster(6, 5.0, 0.0), 4)
-    assert (found.kind, found.missing) == ("raster", 0)
+    geometry = classify(raster(6, 5.0, 0.0), 4)
+    assert (geometry.kind, geometry.missing) == ("raster", 0)
     assert classify(raster(1, 5.0, 0.0) * 3, 1) == Geometry("line")
 
 
@@ -331,8 +335,8 @@ def test_more_locations_than_frames_are_not_counted() -> None:
 )
 def test_any_numbers_at_all_end_in_a_kind(paths: list[np.ndarray]) -> None:
     with np.errstate(divide="raise", over="raise", invalid="raise"):
-        found = classify(paths, max(1, len(paths)))
-    assert found.missing <= max(1, len(paths))
-    if found.kind == "raster":
-        assert found.step_px is not None
-        assert np.isfinite(found.step_px)
+        geometry = classify(paths, max(1, len(paths)))
+    assert geometry.missing <= max(1, len(paths))
+    if geometry.kind == "raster":
+        assert geometry.step_px is not None
+        assert np.isfinite(geometry.step_px)

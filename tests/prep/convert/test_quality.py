@@ -54,7 +54,7 @@ def band(shape: tuple[int, int, int], tilt: float = 0.0) -> np.ndarray:
     return np.clip(noise(shape) + 120 * inside, 0, 255).astype(np.uint8)
 
 
-def slow_facts(frame_HW: np.ndarray) -> tuple[float, float]:
+def slow_stats(frame_HW: np.ndarray) -> tuple[float, float]:
     """(spread, structure) of a frame of 64 x 64 by their words: 8 blocks of 8 columns, 32 bins of 2 rows."""
     along = []
     for b in range(8):
@@ -65,11 +65,11 @@ def slow_facts(frame_HW: np.ndarray) -> tuple[float, float]:
 
 def test_facts_are_what_they_say() -> None:
     for frame in band((1, 64, 64), 0.3)[0], noise((1, 64, 64))[0]:
-        spread, structure = slow_facts(frame.astype(np.float64))
-        found = frame_stats(frame)
-        assert found.spread == pytest.approx(spread, rel=1e-4)
-        assert found.structure == pytest.approx(structure, rel=1e-4)
-        assert (found.top, found.at_top) == (255, (frame == 255).mean())
+        spread, structure = slow_stats(frame.astype(np.float64))
+        stats = frame_stats(frame)
+        assert stats.spread == pytest.approx(spread, rel=1e-4)
+        assert stats.structure == pytest.approx(structure, rel=1e-4)
+        assert (stats.top, stats.at_top) == (255, (frame == 255).mean())
 
 
 def test_facts_of_a_step_by_hand() -> None:
@@ -168,8 +168,8 @@ def test_wider_integers_get_the_same_verdict() -> None:
 def test_order_does_not_matter_and_nothing_is_fine() -> None:
     voxels = band((8, 60, 60))
     voxels[1], voxels[5] = 0, noise((1, 60, 60))[0]
-    facts = [frame_stats(frame) for frame in voxels]
-    assert {assess(some) for some in itertools.islice(itertools.permutations(facts), 0, 40320, 997)} == {
+    stats = [frame_stats(frame) for frame in voxels]
+    assert {assess(some) for some in itertools.islice(itertools.permutations(stats), 0, 40320, 997)} == {
         Quality(1, 1, ("blank_frames", "no_retina_frames"))
     }
     assert assess([]) == FINE
@@ -183,8 +183,8 @@ def test_order_does_not_matter_and_nothing_is_fine() -> None:
 def test_frames_of_any_size_get_a_verdict(shape: tuple[int, int, int], wide: bool, seed: int) -> None:
     kind = np.uint16 if wide else np.uint8
     voxels = np.random.default_rng(seed).integers(0, np.iinfo(kind).max, shape, dtype=kind)
-    found = look(voxels[:, :, ::-1])
-    assert 0 <= found.blank_frames + found.no_retina_frames <= shape[0]
+    quality = look(voxels[:, :, ::-1])
+    assert 0 <= quality.blank_frames + quality.no_retina_frames <= shape[0]
     assert voxels.flags.writeable
     assert all(np.isfinite(value) for frame in voxels for value in frame_stats(frame))
 

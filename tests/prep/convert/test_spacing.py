@@ -9,54 +9,56 @@ from octshard.prep.dicom.pixel_measures import PixelMeasures
 NOTHING = (PixelMeasures("per_frame"), PixelMeasures("shared"), PixelMeasures("top_level"))
 
 
-def found(
-    *measures: PixelMeasures, device: str = "topcon_triton", located: float | None = None
+def resolved_of(
+    *measures: PixelMeasures, device: str = "topcon_triton", step_mm: float | None = None
 ) -> ResolvedSpacing:
     order = ["per_frame", "shared", "top_level", "manifest"]
-    return resolve(sorted(measures, key=lambda m: order.index(m.source)), 128, 512, device, located)
+    return resolve(sorted(measures, key=lambda m: order.index(m.source)), 128, 512, device, step_mm)
 
 
 def test_the_first_source_in_order_wins() -> None:
-    told = [
+    sources = [
         PixelMeasures(source, (0.002 + 0.001 * i, 0.01), 0.05 + 0.01 * i)
         for i, source in enumerate(["per_frame", "shared", "top_level", "manifest"])
     ]
-    for i, measures in enumerate(told):
-        resolved = found(*told[i:])
+    for i, measures in enumerate(sources):
+        resolved = resolved_of(*sources[i:])
         assert (resolved.source, resolved.assumed, resolved.flags) == (measures.source, False, ())
         assert resolved.spacing_mm == (0.05 + 0.01 * i, 0.002 + 0.001 * i, 0.01)
 
 
 def test_nothing_known_is_assumed_one_mm() -> None:
-    assert found(*NOTHING, PixelMeasures("manifest")) == ResolvedSpacing((1.0, 1.0, 1.0), "none", True, ())
+    assert resolved_of(*NOTHING, PixelMeasures("manifest")) == ResolvedSpacing(
+        (1.0, 1.0, 1.0), "none", True, ()
+    )
 
 
 def test_the_step_may_come_from_a_later_source_and_is_flagged() -> None:
-    resolved = found(PixelMeasures("per_frame", (0.004, 0.01)), PixelMeasures("manifest", None, 0.12))
+    resolved = resolved_of(PixelMeasures("per_frame", (0.004, 0.01)), PixelMeasures("manifest", None, 0.12))
     assert resolved == ResolvedSpacing((0.12, 0.004, 0.01), "per_frame", False, ("slice_step_from_manifest",))
 
 
 def test_the_step_may_come_from_frame_locations() -> None:
-    resolved = found(PixelMeasures("shared", (0.004, 0.01)), located=0.06)
+    resolved = resolved_of(PixelMeasures("shared", (0.004, 0.01)), step_mm=0.06)
     assert resolved == ResolvedSpacing((0.06, 0.004, 0.01), "shared", False, ("slice_step_from_locations",))
 
 
 def test_without_any_step_the_proportions_are_unknown_so_all_is_assumed() -> None:
-    resolved = found(PixelMeasures("shared", (0.004, 0.01)))
+    resolved = resolved_of(PixelMeasures("shared", (0.004, 0.01)))
     assert resolved == ResolvedSpacing((1.0, 1.0, 1.0), "none", True, ("slice_step_unknown",))
 
 
 def test_spacing_between_slices_is_the_step_where_thickness_differs() -> None:
-    resolved = found(PixelMeasures("shared", (0.004, 0.01), 0.02, 0.06))
+    resolved = resolved_of(PixelMeasures("shared", (0.004, 0.01), 0.02, 0.06))
     assert resolved == ResolvedSpacing((0.06, 0.004, 0.01), "shared", False, ("slice_thickness_is_not_step",))
 
 
 def test_cirrus_thickness_that_repeats_the_column_spacing_becomes_a_square_scan() -> None:
     dx = 6 / 512
-    resolved = found(PixelMeasures("shared", (0.00195, dx), dx), device="zeiss_cirrus")
+    resolved = resolved_of(PixelMeasures("shared", (0.00195, dx), dx), device="zeiss_cirrus")
     assert resolved.spacing_mm[0] == pytest.approx(6 / 128)
     assert resolved.flags == ("slice_thickness_is_column_spacing",)
-    other = found(
+    other = resolved_of(
         PixelMeasures("shared", (0.00195, dx), dx)
     )  # 512 square scans of other makers have such steps
     assert (other.spacing_mm[0], other.flags) == (dx, ())
@@ -64,7 +66,8 @@ def test_cirrus_thickness_that_repeats_the_column_spacing_becomes_a_square_scan(
 
 def test_a_true_cirrus_step_is_left_alone() -> None:
     assert (
-        found(PixelMeasures("shared", (0.002, 0.0117), 0.0469), device="zeiss_cirrus").spacing_mm[0] == 0.0469
+        resolved_of(PixelMeasures("shared", (0.002, 0.0117), 0.0469), device="zeiss_cirrus").spacing_mm[0]
+        == 0.0469
     )
 
 
@@ -75,13 +78,13 @@ def test_a_true_cirrus_step_is_left_alone() -> None:
 def test_implausible_values_are_flagged_and_kept(
     spacing: tuple[float, float], step: float, flag: str
 ) -> None:
-    resolved = found(PixelMeasures("shared", spacing, step))
+    resolved = resolved_of(PixelMeasures("shared", spacing, step))
     assert resolved.spacing_mm == (step, *spacing)
     assert resolved.flags == (f"implausible_{flag}_spacing",)
 
 
 def test_spacing_that_varies_by_frame_is_flagged() -> None:
-    assert found(PixelMeasures("per_frame", (0.004, 0.01), 0.1, varies=True)).flags == (
+    assert resolved_of(PixelMeasures("per_frame", (0.004, 0.01), 0.1, varies=True)).flags == (
         "spacing_varies_by_frame",
     )
 

@@ -13,23 +13,23 @@ from octshard.prep.refusals import Refused
 EXPLICIT, IMPLICIT, BIG = Encoding(True, "<"), Encoding(False, "<"), Encoding(True, ">")
 
 
-def written(tag: int, vr: bytes, value: bytes, coding: Encoding = EXPLICIT) -> bytes:
-    """One element as `coding` writes it."""
-    head = struct.pack(coding.order + "HH", tag >> 16, tag & 0xFFFF)
-    if not coding.explicit:
-        return head + struct.pack(coding.order + "L", len(value)) + value
+def written(tag: int, vr: bytes, value: bytes, encoding: Encoding = EXPLICIT) -> bytes:
+    """One element as `encoding` writes it."""
+    head = struct.pack(encoding.order + "HH", tag >> 16, tag & 0xFFFF)
+    if not encoding.explicit:
+        return head + struct.pack(encoding.order + "L", len(value)) + value
     if vr in elements.LONG_VRS:
-        return head + vr + b"\0\0" + struct.pack(coding.order + "L", len(value)) + value
-    return head + vr + struct.pack(coding.order + "H", len(value)) + value
+        return head + vr + b"\0\0" + struct.pack(encoding.order + "L", len(value)) + value
+    return head + vr + struct.pack(encoding.order + "H", len(value)) + value
 
 
-def fields(data: bytes, coding: Encoding = EXPLICIT) -> Attributes:
-    found = elements.children(data, (0, len(data)), coding)
-    return Attributes(data, coding, {element.tag: element for element in found})
+def fields(data: bytes, encoding: Encoding = EXPLICIT) -> Attributes:
+    children = elements.children(data, (0, len(data)), encoding)
+    return Attributes(data, encoding, {element.tag: element for element in children})
 
 
-def one(name: str, vr: bytes, value: bytes, coding: Encoding = EXPLICIT) -> Attributes:
-    return fields(written(LISTED[name][0], vr, value, coding), coding)
+def attributes_of(name: str, vr: bytes, value: bytes, encoding: Encoding = EXPLICIT) -> Attributes:
+    return fields(written(LISTED[name][0], vr, value, encoding), encoding)
 
 
 def test_what_is_not_there_is_empty() -> None:
@@ -47,22 +47,28 @@ def test_what_is_not_there_is_empty() -> None:
      ("Späth".encode("latin-1"), "Späth"), (b"a\nb\x1bc", "a?b?c"), (b"  ", "")],
 )  # fmt: skip
 def test_text_is_without_padding_and_on_one_line(raw: bytes, text: str) -> None:
-    assert one("Manufacturer", b"LO", raw).text("Manufacturer") == text
+    assert attributes_of("Manufacturer", b"LO", raw).text("Manufacturer") == text
 
 
 def test_endless_text_is_cut() -> None:
-    assert one("Manufacturer", b"UN", b"Topcon" + b"x" * 2**20).text("Manufacturer") == "Topcon" + "x" * 1018
+    assert (
+        attributes_of("Manufacturer", b"UN", b"Topcon" + b"x" * 2**20).text("Manufacturer")
+        == "Topcon" + "x" * 1018
+    )
 
 
-@pytest.mark.parametrize("coding", [EXPLICIT, IMPLICIT, BIG])
-def test_numbers_are_read_in_every_coding(coding: Encoding) -> None:
+@pytest.mark.parametrize("encoding", [EXPLICIT, IMPLICIT, BIG])
+def test_numbers_are_read_in_every_encoding(encoding: Encoding) -> None:
     for value in (0, 1, 885, 65535):
-        raw = struct.pack(coding.order + "H", value)
-        assert one("Rows", b"US", raw, coding).integer("Rows") == value
+        raw = struct.pack(encoding.order + "H", value)
+        assert attributes_of("Rows", b"US", raw, encoding).integer("Rows") == value
     points = [900.0, 128.0, 0.5]
-    raw = struct.pack(coding.order + "3f", *points)
-    assert one("ReferenceCoordinates", b"FL", raw, coding).numbers("ReferenceCoordinates").tolist() == points
-    spacing = one("PixelSpacing", b"DS", b"0.0026\\ 1.17e-2 ", coding).numbers("PixelSpacing")
+    raw = struct.pack(encoding.order + "3f", *points)
+    assert (
+        attributes_of("ReferenceCoordinates", b"FL", raw, encoding).numbers("ReferenceCoordinates").tolist()
+        == points
+    )
+    spacing = attributes_of("PixelSpacing", b"DS", b"0.0026\\ 1.17e-2 ", encoding).numbers("PixelSpacing")
     assert spacing.tolist() == [0.0026, 0.0117]
 
 
@@ -72,21 +78,21 @@ def test_numbers_are_read_in_every_coding(coding: Encoding) -> None:
      (b"IS", b"-5"), (b"DS", b"-5.0"), (b"UN", b"-5")],
 )  # fmt: skip
 def test_a_number_is_read_as_its_representation_says(vr: bytes, raw: bytes) -> None:
-    assert one("RescaleIntercept", vr, raw).integer("RescaleIntercept") == -5
+    assert attributes_of("RescaleIntercept", vr, raw).integer("RescaleIntercept") == -5
 
 
 def test_an_unknown_representation_is_little_endian_in_a_big_endian_file() -> None:
-    assert one("Rows", b"UN", b"\x05\x00", BIG).integer("Rows") == 5
+    assert attributes_of("Rows", b"UN", b"\x05\x00", BIG).integer("Rows") == 5
 
 
 def test_a_blank_is_no_number() -> None:
-    spacing = one("PixelSpacing", b"DS", b"0.5\\").numbers("PixelSpacing")
+    spacing = attributes_of("PixelSpacing", b"DS", b"0.5\\").numbers("PixelSpacing")
     assert np.isnan(spacing).tolist() == [False, True]
-    assert one("SliceThickness", b"DS", b" ").number("SliceThickness") is None
+    assert attributes_of("SliceThickness", b"DS", b" ").number("SliceThickness") is None
 
 
 @pytest.mark.parametrize(
-    ("name", "vr", "raw", "said"),
+    ("name", "vr", "raw", "text"),
     [
         ("SliceThickness", b"DS", b"thin", "'thin', want numbers"),
         ("SliceThickness", b"DS", b"nan ", "'nan', want numbers"),
@@ -100,10 +106,10 @@ def test_a_blank_is_no_number() -> None:
         ("PixelMeasuresSequence", b"LO", b"none", "LO, want a sequence"),
     ],
 )
-def test_what_cannot_be_read_is_named(name: str, vr: bytes, raw: bytes, said: str) -> None:
-    found = one(name, vr, raw)
-    with pytest.raises(Refused, match=f"unreadable: {name} (is|has) {said}"):
-        _ = (found.integer(name), found.text(name)) if vr != b"LO" else found.first(name)
+def test_what_cannot_be_read_is_named(name: str, vr: bytes, raw: bytes, text: str) -> None:
+    attributes = attributes_of(name, vr, raw)
+    with pytest.raises(Refused, match=f"unreadable: {name} (is|has) {text}"):
+        _ = (attributes.integer(name), attributes.text(name)) if vr != b"LO" else attributes.first(name)
 
 
 def items(*values: bytes) -> bytes:
@@ -113,24 +119,24 @@ def items(*values: bytes) -> bytes:
 def test_items_are_datasets_of_listed_fields() -> None:
     name = written(0x00100010, b"PN", b"Doe^Jane")
     thick = [written(0x00180050, b"DS", text) for text in (b"0.1 ", b"0.2 ")]
-    found = one("PixelMeasuresSequence", b"SQ", items(name + thick[0], thick[1], b""))
-    assert [item.number("SliceThickness") for item in found.items("PixelMeasuresSequence")] == [
+    attributes = attributes_of("PixelMeasuresSequence", b"SQ", items(name + thick[0], thick[1], b""))
+    assert [item.number("SliceThickness") for item in attributes.items("PixelMeasuresSequence")] == [
         0.1,
         0.2,
         None,
     ]
-    first = found.first("PixelMeasuresSequence")
+    first = attributes.first("PixelMeasuresSequence")
     assert first is not None
-    assert list(first._listed) == [0x00180050]
+    assert list(first._by_tag) == [0x00180050]
 
 
 @pytest.mark.parametrize("vr", [b"SQ", b"UN"])
 def test_items_may_be_implicit_in_an_explicit_file(vr: bytes) -> None:
     """In a sequence of unknown representation they must be; elsewhere an old exporter forgot."""
     inside = written(0x00180050, b"", b"0.1 ", IMPLICIT)
-    found = one("PixelMeasuresSequence", vr, items(inside)).first("PixelMeasuresSequence")
-    assert found is not None
-    assert found.number("SliceThickness") == 0.1
+    attributes = attributes_of("PixelMeasuresSequence", vr, items(inside)).first("PixelMeasuresSequence")
+    assert attributes is not None
+    assert attributes.number("SliceThickness") == 0.1
 
 
 def test_an_item_or_element_that_reaches_too_far_is_refused() -> None:
@@ -138,7 +144,7 @@ def test_an_item_or_element_that_reaches_too_far_is_refused() -> None:
     behind = written(0x00280010, b"US", b"\1\0") * 4
     long_item = struct.pack("<HHL", 0xFFFE, 0xE000, len(thick) + 2) + thick
     long_value = items(thick.replace(b"\x04\x00", b"\x08\x00"))
-    for value, said in ((long_item, "an item of"), (long_value, r"\(0018,0050\)"), (thick, "want an item")):
-        found = fields(written(0x00289110, b"SQ", value) + behind)
-        with pytest.raises(Refused, match=said):
-            found.first("PixelMeasuresSequence")
+    for value, text in ((long_item, "an item of"), (long_value, r"\(0018,0050\)"), (thick, "want an item")):
+        attributes = fields(written(0x00289110, b"SQ", value) + behind)
+        with pytest.raises(Refused, match=text):
+            attributes.first("PixelMeasuresSequence")

@@ -35,8 +35,8 @@ def test_a_component_of_fewer_levels_sets_the_limit() -> None:
     code = j2k(picture())
     at = code.index(b"\xff\x52")
     length = int.from_bytes(code[at + 2 : at + 4])
-    own = b"\xff\x53" + (9).to_bytes(2) + bytes([0, 0, 1, 4, 4, 0, 1])  # COC: component 0, one level
-    assert codestream.jpeg_2000(code[: at + 2 + length] + own + code[at + 2 + length :]).levels == 1
+    coc = b"\xff\x53" + (9).to_bytes(2) + bytes([0, 0, 1, 4, 4, 0, 1])  # COC: component 0, one level
+    assert codestream.jpeg_2000(code[: at + 2 + length] + coc + code[at + 2 + length :]).levels == 1
 
 
 @pytest.mark.parametrize(

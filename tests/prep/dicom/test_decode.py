@@ -56,10 +56,10 @@ def file(
     voxels: np.ndarray, depth: Depth, syntax: str, pixels: bytes, vr: str = "OB", **values: object
 ) -> bytes:
     """A file of `voxels`' shape whose PixelData is `pixels`."""
-    made = dataclasses.replace(
+    blank = dataclasses.replace(
         scan(), voxels_DHW=np.zeros(voxels.shape, np.uint8), locations=RASTER[: len(voxels)]
     )
-    ds = pydicom.dcmread(io.BytesIO(writer.write(made)))
+    ds = pydicom.dcmread(io.BytesIO(writer.write(blank)))
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = depth.allocated, depth.stored, depth.stored - 1
     ds.PixelRepresentation = int(depth.signed)
     ds.file_meta.TransferSyntaxUID = syntax
@@ -86,7 +86,7 @@ def frames(data: bytes, level: int = 0) -> np.ndarray:
     return np.stack(list(decode.frames(data, dicom.read_header(data, LIMIT), level)))
 
 
-def wanted(data: bytes) -> np.ndarray:
+def pixel_array(data: bytes) -> np.ndarray:
     return pydicom.dcmread(io.BytesIO(data)).pixel_array
 
 
@@ -98,10 +98,10 @@ def reason(data: bytes) -> str:
 
 def same(data: bytes) -> np.ndarray:
     """The stored numbers, after a look at pydicom's: equal in every bit and in type."""
-    found, reference = stored(data), wanted(data)
-    assert found.dtype == reference.dtype.newbyteorder("=")
-    np.testing.assert_array_equal(found, reference)
-    return found
+    pixels, reference = stored(data), pixel_array(data)
+    assert pixels.dtype == reference.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(pixels, reference)
+    return pixels
 
 
 @pytest.mark.parametrize("syntax", [LITTLE, IMPLICIT, BIG])
@@ -134,10 +134,10 @@ def test_native_frames_are_views_of_any_bytes() -> None:
     voxels = smooth(Depth(8, 8))
     data = file(voxels, Depth(8, 8), LITTLE, voxels.tobytes())
     header = dicom.read_header(memoryview(data), LIMIT)
-    found = list(decode.frames(memoryview(data), header))
-    np.testing.assert_array_equal(np.stack(found), voxels)
+    views = list(decode.frames(memoryview(data), header))
+    np.testing.assert_array_equal(np.stack(views), voxels)
     whole = np.frombuffer(data, np.uint8)
-    assert all(np.shares_memory(frame, whole) for frame in found)
+    assert all(np.shares_memory(frame, whole) for frame in views)
 
 
 def test_a_deflated_dataset_equals_pixel_array() -> None:
@@ -149,7 +149,7 @@ def test_a_deflated_dataset_equals_pixel_array() -> None:
 
 
 def test_a_deflate_bomb_is_refused_before_it_fills_memory() -> None:
-    """A mebibyte of zeros deflates to a kilobyte, which may stand as often as one likes."""
+    """A mebibyte of zeros deflates to a kilobyte, which may be repeated at will."""
     head = writer.write(scan())
     _, start = elements._meta(head)
     head = head[:start].replace(b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x16\x001.2.840.10008.1.2.1.99")
@@ -257,7 +257,7 @@ def test_no_other_decoder_has_a_say(monkeypatch: pytest.MonkeyPatch) -> None:
         decoder = get_decoder(JPEG + tail)
         first = {"another": lambda code, runner: bytes(33 * 47)}
         monkeypatch.setattr(decoder, "_available", first | decoder._available)
-        assert not wanted(data).any()
+        assert not pixel_array(data).any()
         np.testing.assert_array_equal(stored(data), alone)
 
 
@@ -352,16 +352,16 @@ def test_sample_k_of_a_reduced_axis_lies_on_voxel_k_times_2_to_the_level(
     source = np.rint(bell((204, 242), centre, 0.9 * 2**depth.stored)).astype(depth.kind)[None]
     code = j2k(source[0], depth.stored, reversible=reversible, level=0 if reversible else 70)
     data = compressed(JPEG + "91", [code], source, depth)
-    found = frames(data, level)[0].astype(float)
-    assert found.shape == (-(-204 >> level), -(-242 >> level))
+    frame_HW = frames(data, level)[0].astype(float)
+    assert frame_HW.shape == (-(-204 >> level), -(-242 >> level))
     step = 2**level
-    kept = found > found.max() / 4
-    y, x = (axis[kept] * step for axis in np.mgrid[: found.shape[0], : found.shape[1]])
-    terms = np.stack([np.ones(len(y)), y, x, y**2, x**2], axis=1) * found[kept][:, None]
-    _, a, b, aa, bb = np.linalg.lstsq(terms, np.log(found[kept]) * found[kept], rcond=None)[0]
+    kept = frame_HW > frame_HW.max() / 4
+    y, x = (axis[kept] * step for axis in np.mgrid[: frame_HW.shape[0], : frame_HW.shape[1]])
+    terms = np.stack([np.ones(len(y)), y, x, y**2, x**2], axis=1) * frame_HW[kept][:, None]
+    _, a, b, aa, bb = np.linalg.lstsq(terms, np.log(frame_HW[kept]) * frame_HW[kept], rcond=None)[0]
     assert -a / (2 * aa) == pytest.approx(centre[0], abs=0.05)
     assert -b / (2 * bb) == pytest.approx(centre[1], abs=0.05)
-    assert found.max() == pytest.approx(source.max(), rel=0.02)
+    assert frame_HW.max() == pytest.approx(source.max(), rel=0.02)
 
 
 def fast(level_mm: tuple[float, float], **changes: Any) -> int:
@@ -448,13 +448,13 @@ def test_more_bits_than_the_file_has_room_for_are_refused() -> None:
 @pytest.mark.filterwarnings("ignore:The value for the data element")
 def test_every_seeded_mutation_is_decoded_or_refused() -> None:
     outcomes: Counter[str] = Counter()
-    for made in mutations.dicoms(300, seed=3):
+    for mutation in mutations.dicoms(300, seed=3):
         try:
-            assert frames(made.data).ndim == 3, made.recipe
+            assert frames(mutation.data).ndim == 3, mutation.recipe
             outcomes["decoded"] += 1
         except Refused as refused:
             outcomes[refused.reason] += 1
-            assert "\n" not in refused.detail, made.recipe  # noqa: PT017 (the other outcome is allowed too)
+            assert "\n" not in refused.detail, mutation.recipe  # noqa: PT017 (the other outcome is allowed too)
     assert {"decoded", "truncated", "decoder_error"} <= set(outcomes)
 
 

@@ -1,4 +1,4 @@
-"""The element walker: a cut anywhere is seen, and every way to write lengths is understood."""
+"""The element walker: a cut anywhere is noticed, and every way to write lengths is understood."""
 
 import dataclasses
 import io
@@ -17,9 +17,9 @@ from tests.support.made_release import scan
 
 
 def file(encoding: str) -> bytes:
-    made = scan()
+    whole = scan()
     small = dataclasses.replace(
-        made, voxels_DHW=made.voxels_DHW[:2], locations=made.locations[:2], encoding=encoding
+        whole, voxels_DHW=whole.voxels_DHW[:2], locations=whole.locations[:2], encoding=encoding
     )
     return writer.write(small)
 
@@ -52,11 +52,11 @@ def test_a_cut_at_any_byte_is_refused(encoding: str) -> None:
     reasons = set()
     for cut in range(len(data)):
         try:
-            found = elements.parse(data[:cut])
+            parsed = elements.parse(data[:cut])
         except Refused as refused:
             reasons.add(refused.reason)
             continue
-        assert found.pixels is None, cut  # cut between two elements before PixelData: no_pixel_data
+        assert parsed.pixels is None, cut  # cut between two elements before PixelData: no_pixel_data
     assert reasons == {"not_dicom", "truncated"}
     assert elements.parse(data).pixels is not None
 
@@ -65,10 +65,10 @@ def test_a_cut_at_any_byte_is_refused(encoding: str) -> None:
 @pytest.mark.parametrize("undefined", [False, True])
 def test_every_coding_of_lengths_is_walked(syntax: str, undefined: bool) -> None:
     data = rewritten(file("native"), syntax, undefined=undefined)
-    found = elements.parse(data)
-    assert found.transfer_syntax == syntax
-    assert found.pixels is not None
-    assert found.pixels.nbytes == scan().voxels_DHW[:2].size
+    parsed = elements.parse(data)
+    assert parsed.transfer_syntax == syntax
+    assert parsed.pixels is not None
+    assert parsed.pixels.nbytes == scan().voxels_DHW[:2].size
     for cut in range(132, len(data), 7):
         try:
             assert elements.parse(data[:cut]).pixels is None
@@ -82,8 +82,8 @@ def test_a_sequence_of_unknown_vr_is_implicit_inside() -> None:
     private = struct.pack("<HH2sHL", 0x0009, 0x1001, b"UN", 0, elements.UNDEFINED) + items
     data = file("native")
     _, start = elements._meta(data)
-    found = elements.parse(data[:start] + private + data[start:])
-    assert found.pixels is not None
+    parsed = elements.parse(data[:start] + private + data[start:])
+    assert parsed.pixels is not None
 
 
 @pytest.mark.parametrize("length", [None, elements.UNDEFINED])
@@ -99,23 +99,23 @@ def test_items_that_forgot_their_vrs_are_walked_too(length: int | None) -> None:
     private = struct.pack("<HH2sHL", 0x0029, 0x1010, b"SQ", 0, elements.UNDEFINED) + items
     data = file("native")
     _, start = elements._meta(data)
-    found = elements.parse(data[:start] + private + data[start:])
-    assert found.pixels is not None
-    assert found.pixels.nbytes == scan().voxels_DHW[:2].size
+    parsed = elements.parse(data[:start] + private + data[start:])
+    assert parsed.pixels is not None
+    assert parsed.pixels.nbytes == scan().voxels_DHW[:2].size
 
 
 def test_frames_are_counted_by_codestreams_then_offsets_then_fragments() -> None:
     data = file("j2k")
-    found = elements.parse(data)
-    assert encapsulation.encapsulated_frames(found) == 2
-    assert found.pixels is not None
-    assert found.pixels.fragments is not None
-    (start, stop), second = found.pixels.fragments
+    parsed = elements.parse(data)
+    assert encapsulation.encapsulated_frames(parsed) == 2
+    assert parsed.pixels is not None
+    assert parsed.pixels.fragments is not None
+    (start, stop), second = parsed.pixels.fragments
     middle = (start + stop) // 4 * 2
 
     def counted(fragments: tuple[elements.Span, ...], offsets: tuple[int, ...] = ()) -> int:
-        pixels = dataclasses.replace(found.pixels, fragments=fragments, offsets=offsets)
-        return encapsulation.encapsulated_frames(dataclasses.replace(found, pixels=pixels))
+        pixels = dataclasses.replace(parsed.pixels, fragments=fragments, offsets=offsets)
+        return encapsulation.encapsulated_frames(dataclasses.replace(parsed, pixels=pixels))
 
     assert counted(((start, middle), (middle, stop), second), (0, 99)) == 2
     unmarked = ((start + 4, middle), (middle, stop), (middle, stop))
@@ -191,8 +191,8 @@ def test_pixels_are_found_where_they_lie() -> None:
 def test_only_wanted_elements_in_front_of_the_pixels_are_kept() -> None:
     data = file("native")
     behind = struct.pack("<HH2sHH", 0x0028, 0x0010, b"US", 2, 9)
-    found = elements.parse(data + behind, {0x00280010, 0x00280011})
-    values = {tag: data[e.start : e.start + e.length] for tag, e in found.listed.items()}
+    parsed = elements.parse(data + behind, {0x00280010, 0x00280011})
+    values = {tag: data[e.start : e.start + e.length] for tag, e in parsed.elements.items()}
     assert values == {0x00280010: b"\x14\0", 0x00280011: b"\x18\0"}
 
 
@@ -200,7 +200,7 @@ SPANS = ((100, 110), (118, 130), (138, 150))  # fragments, as if the offsets cou
 
 
 @pytest.mark.parametrize(
-    ("offsets", "lengths", "frames", "told"),
+    ("offsets", "lengths", "frames", "spans"),
     [
         ((), (), 3, ((SPANS[0],), (SPANS[1],), (SPANS[2],))),
         ((), (), 1, None),
@@ -215,14 +215,14 @@ SPANS = ((100, 110), (118, 130), (138, 150))  # fragments, as if the offsets cou
     ],
 )
 def test_frames_are_told_from_tables_and_fragments(
-    offsets: tuple[int, ...], lengths: tuple[int, ...], frames: int, told: object
+    offsets: tuple[int, ...], lengths: tuple[int, ...], frames: int, spans: object
 ) -> None:
     pixels = elements.Pixels(b"OB", 92, 34, SPANS, offsets, lengths)
-    if told is None:
+    if spans is None:
         with pytest.raises(Refused, match="decoder_error"):
             encapsulation.frame_spans(bytes(200), pixels, frames)
     else:
-        assert encapsulation.frame_spans(bytes(200), pixels, frames) == told
+        assert encapsulation.frame_spans(bytes(200), pixels, frames) == spans
 
 
 def test_group_zero_has_no_place_in_a_dataset() -> None:

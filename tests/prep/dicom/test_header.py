@@ -52,9 +52,9 @@ def refusal(data: bytes, limit: int = LIMIT) -> str:
 def wide(**values: Any) -> bytes:
     """A native 12-in-16-bit file of 3 frames."""
     voxels = np.arange(3 * 20 * 24, dtype="<u2").reshape(3, 20, 24) * 2
-    made = dataclasses.replace(scan(), voxels_DHW=scan().voxels_DHW[:3], locations=RASTER[:3])
+    short = dataclasses.replace(scan(), voxels_DHW=scan().voxels_DHW[:3], locations=RASTER[:3])
     return edited(
-        writer.write(made),
+        writer.write(short),
         setting(
             BitsAllocated=16,
             BitsStored=12,
@@ -68,14 +68,14 @@ def wide(**values: Any) -> bytes:
 
 @pytest.mark.parametrize("encoding", ["native", "j2k", "j2k_lossy"])
 def test_what_is_written_is_read_and_twice_the_same(encoding: str) -> None:
-    made = dataclasses.replace(scan(), encoding=encoding)
-    data = writer.write(made)
-    assert writer.write(made) == data
-    difference = np.abs(frames(data).astype(int) - made.voxels_DHW)
+    written = dataclasses.replace(scan(), encoding=encoding)
+    data = writer.write(written)
+    assert writer.write(written) == data
+    difference = np.abs(frames(data).astype(int) - written.voxels_DHW)
     assert difference.mean() <= (0 if encoding != "j2k_lossy" else 20)  # sorted noise: hard to compress
     header = dicom.read_header(data, LIMIT)
     assert (header.shape, header.eye, header.model) == ((6, 20, 24), "L", "Triton")
-    assert header.sop_instance_uid == made.sop_instance_uid
+    assert header.sop_instance_uid == written.sop_instance_uid
     assert all(np.array_equal(a, b) for a, b in zip(header.locations, RASTER, strict=True))
 
 
@@ -83,17 +83,17 @@ def test_the_lossy_encoding_is_about_five_to_one() -> None:
     ramp = np.add.outer(np.arange(256), np.arange(256)) / 2
     noise = np.random.default_rng(0).integers(0, 60, (3, 256, 256))
     voxels = np.clip(ramp + noise, 0, 255).astype(np.uint8)
-    made = dataclasses.replace(scan(), voxels_DHW=voxels, locations=(), encoding="j2k_lossy")
-    assert 4 < voxels.nbytes / len(writer.write(made)) < 6
+    noisy = dataclasses.replace(scan(), voxels_DHW=voxels, locations=(), encoding="j2k_lossy")
+    assert 4 < voxels.nbytes / len(writer.write(noisy)) < 6
 
 
 @pytest.mark.parametrize("measures", ["shared", "per_frame", "none"])
 def test_spacing_is_found_where_it_stands(measures: str) -> None:
     header = dicom.read_header(writer.write(dataclasses.replace(scan(), measures=measures)), LIMIT)
-    told = {m.source: (m.pixel_mm, m.thickness_mm) for m in header.measures}
+    by_source = {m.source: (m.pixel_mm, m.thickness_mm) for m in header.measures}
     nothing = (None, None)
-    assert list(told) == ["per_frame", "shared", "top_level"]
-    for source, value in told.items():
+    assert list(by_source) == ["per_frame", "shared", "top_level"]
+    for source, value in by_source.items():
         assert value == (((0.01, 0.02), 0.04) if source == measures else nothing)
 
 
@@ -130,8 +130,8 @@ def test_an_absurd_length_counts_as_not_reported(text: str) -> None:
 @pytest.mark.parametrize("text", [b"n/a ", b"0,04", b"1\\2 "])
 def test_words_for_a_length_leave_it_to_other_sources(text: bytes) -> None:
     """Exporters write them for what they do not know; the manifest or another group may."""
-    said = writer.write(scan()).replace(b"0.04", text)
-    shared = dicom.read_header(said, LIMIT).measures[1]
+    data = writer.write(scan()).replace(b"0.04", text)
+    shared = dicom.read_header(data, LIMIT).measures[1]
     assert (shared.pixel_mm, shared.thickness_mm) == ((0.01, 0.02), None)
     spacing = dicom.read_header(writer.write(scan()).replace(b"0.01\\0.02", b"0,01\\0,02"), LIMIT).measures[1]
     assert (spacing.pixel_mm, spacing.thickness_mm) == (None, 0.04)
@@ -168,9 +168,9 @@ def test_rescale_and_monochrome1_come_after_decoding() -> None:
 
 
 def transformation(intercept: float) -> Any:
-    found = pydicom.Dataset()
-    found.RescaleSlope, found.RescaleIntercept, found.RescaleType = 1, intercept, "US"
-    return found
+    transform = pydicom.Dataset()
+    transform.RescaleSlope, transform.RescaleIntercept, transform.RescaleType = 1, intercept, "US"
+    return transform
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ def test_each_frame_has_its_own_rescale_or_the_common_one(
             ds.RescaleSlope, ds.RescaleIntercept = 1, top
 
     stored = pydicom.dcmread(io.BytesIO(wide())).pixel_array.astype(int)
-    found = frames(edited(wide(), change))
-    assert (found == stored + np.array(added)[:, None, None]).all()
+    levels = frames(edited(wide(), change))
+    assert (levels == stored + np.array(added)[:, None, None]).all()
 
 
 def test_only_listed_fields_leave_the_file() -> None:

@@ -1,0 +1,106 @@
+"""What the row of a file says, stage by stage: its header, its layout, its voxels; and the flags. Pure.
+
+Fields are named like the columns of `SampleRow` that they fill.
+"""
+
+from typing import NamedTuple
+
+from octshard.imaging.volume import Spacing
+from octshard.prep.convert.geometry import Geometry
+from octshard.prep.convert.layout import ScanLayout
+from octshard.prep.convert.quality import Quality
+from octshard.prep.dicom.header import Header
+from octshard.prep.release.aireadi import Entry
+
+
+class HeaderFacts(NamedTuple):
+    """Columns that a header fills."""
+
+    sop_instance_uid: str
+    manufacturer: str
+    model: str
+    eye: str
+    transfer_syntax: str
+    frames: int
+    rows: int
+    cols: int
+    bits: int
+
+
+class LayoutFacts(NamedTuple):
+    """Columns that geometry and spacing fill. flags: of header, geometry and spacing, in this order."""
+
+    geometry: str
+    spacing_in: Spacing
+    spacing_source: str
+    assumed_spacing: int
+    flags: tuple[str, ...]
+
+
+class VoxelFacts(NamedTuple):
+    """Columns that decoded frames fill. flags: all so far, sorted."""
+
+    blank_frames: int
+    no_retina_frames: int
+    decoded_level: int
+    flags: tuple[str, ...]
+
+
+def of_header(header: Header, entry: Entry) -> HeaderFacts:
+    """What the row takes from the file; names come from it only where the manifest is silent."""
+    return HeaderFacts(
+        sop_instance_uid=entry.sop_instance_uid or header.sop_instance_uid,
+        manufacturer=entry.manufacturer or header.manufacturer,
+        model=entry.model or header.model,
+        eye=entry.eye or header.eye or entry.eye_in_name,
+        transfer_syntax=header.transfer_syntax,
+        frames=header.frames,
+        rows=header.rows,
+        cols=header.cols,
+        bits=header.pixel_transform.bits_stored,
+    )
+
+
+def of_layout(layout: ScanLayout, header: Header, entry: Entry) -> LayoutFacts:
+    """Geometry and spacing, and the flags that header, geometry and spacing raise."""
+    geometry, spacing = layout
+    return LayoutFacts(
+        geometry=geometry.kind,
+        spacing_in=spacing.spacing_mm,
+        spacing_source=spacing.source,
+        assumed_spacing=int(spacing.assumed),
+        flags=(*header_flags(header, entry), *geometry_flags(geometry), *spacing.flags),
+    )
+
+
+def of_voxels(quality: Quality, level: int, flags: tuple[str, ...]) -> VoxelFacts:
+    """Quality and the resolution level of the frames. flags: those that the row has already."""
+    flags = (*flags, *quality.flags, *(["decoded_fast"] if level else []))
+    return VoxelFacts(quality.blank_frames, quality.no_retina_frames, level, tuple(sorted(flags)))
+
+
+def header_flags(header: Header, entry: Entry) -> list[str]:
+    """Where the file, its name and the manifest disagree; the manifest is believed."""
+    flags = []
+    if header.eye and entry.eye and header.eye != entry.eye:
+        flags.append("eye_differs_from_manifest")
+    if entry.eye_in_name and entry.eye_in_name != (entry.eye or header.eye or entry.eye_in_name):
+        flags.append("eye_differs_from_name")
+    if entry.sop_instance_uid and header.sop_instance_uid != entry.sop_instance_uid:
+        flags.append("uid_differs_from_manifest")
+    listed = (entry.frames, entry.rows, entry.cols)
+    if any(n is not None and n != size for n, size in zip(listed, header.shape, strict=True)):
+        flags.append("shape_differs_from_manifest")
+    return flags
+
+
+def geometry_flags(geometry: Geometry) -> list[str]:
+    """What is odd about where the frames lie."""
+    holds = {
+        "geometry_unknown": geometry.kind == "unknown",
+        "frame_locations_missing": geometry.kind != "unknown" and geometry.missing > 0,
+        "slow_axis_flipped": geometry.flipped,
+        "fast_axis_reversed": geometry.fast_axis_reversed,
+        "frames_mirrored": bool(geometry.mirrored),
+    }
+    return [flag for flag, is_so in holds.items() if is_so]

@@ -1,0 +1,35 @@
+"""A file of the release as it comes: its bytes, and what the row says of them."""
+
+from typing import NamedTuple
+
+from octshard.prep.refusals import Refused
+from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.source import Source
+from octshard.storage import checksum
+from octshard.storage.checksum import Buffer
+
+
+class FileFacts(NamedTuple):
+    """Columns of `SampleRow` that the bytes of a file fill."""
+
+    source_bytes: int
+    source_crc32: int
+    source_xxh3: str
+
+
+class SourceFile(NamedTuple):
+    """The bytes, mapped where the file is local, and their facts."""
+
+    data: Buffer
+    facts: FileFacts
+
+
+def read_file(entry: Entry, source: Source) -> SourceFile:
+    """The file of a manifest row; Refused `missing_file` if it names none, or one that is not there."""
+    if not entry.path:
+        raise Refused("missing_file", "the manifest names no file")
+    try:
+        data = source.read(entry)
+    except FileNotFoundError:  # the same words whether a ZIP or a folder has it not: rows must be the same
+        raise Refused("missing_file", f"no object at {entry.path}") from None
+    return SourceFile(data, FileFacts(len(data), checksum.crc32(data), checksum.xxh3_128(data)))

@@ -1,0 +1,48 @@
+"""A sound volume packed: its slice of the tar, and the columns of its row that only the stored bytes tell."""
+
+import hashlib
+from dataclasses import replace
+
+from octshard.dataset import shard, tables
+from octshard.dataset.tables import SampleRow
+from octshard.imaging.intensity import histogram, moments, to_uint8
+from octshard.imaging.volume import Volume
+
+COLUMNS = (  # of the row that the sample's JSON repeats, in its order
+    "participant", "device", "protocol", "region", "eye", "split", "geometry", "assumed_spacing",
+    "decoded_level",
+)  # fmt: skip
+
+
+def pack(row: SampleRow, wide: Volume, zstd_level: int) -> tuple[SampleRow, bytes]:
+    """The row of a sound volume, whole but for its offset, and its tar slice. Voxels become uint8 (§4.1)."""
+    volume, source_levels = to_uint8(wide)
+    grey = moments(histogram(volume.voxels_DHW))
+    flags = {*row.flags, *(["constant"] if grey.std == 0 else [])}
+    detail = ""
+    if source_levels != (0.0, 255.0):
+        flags.add("mapped_to_uint8")
+        detail = "levels {:g} to {:g} became 0 to 255".format(*source_levels)
+    meta = {
+        "format": tables.FORMAT_VERSION,
+        "spacing_mm": list(volume.spacing_mm),
+        "source_levels": list(source_levels),
+        **grey._asdict(),
+        **{name: getattr(row, name) for name in COLUMNS},
+        "flags": sorted(flags),
+    }
+    data = shard.pack(row.key, meta, volume.voxels_DHW, zstd_level)
+    d, h, w = volume.voxels_DHW.shape
+    packed = replace(
+        row,
+        flags=tuple(sorted(flags)),
+        shape_out=(d, h, w),
+        spacing_out=volume.spacing_mm,
+        dtype=str(volume.voxels_DHW.dtype),
+        **grey._asdict(),
+        nbytes=len(data),
+        sha256=hashlib.sha256(volume.voxels_DHW.data).hexdigest(),
+        xxh3=shard.slice_digest(data),
+        detail=detail,
+    )
+    return packed, data

@@ -1,0 +1,86 @@
+"""The voxels that are stored: the grid to resample to, and frames decoded onto it one by one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from octshard.config.prep import PrepConfig
+from octshard.imaging.resample import Regrid, resample_frames
+from octshard.imaging.volume import Shape, Spacing, product, resampled_shape, triple
+from octshard.prep.convert import quality
+from octshard.prep.convert.layout import ScanLayout
+from octshard.prep.convert.quality import FrameStats, Quality
+from octshard.prep.convert.spacing import ResolvedSpacing
+from octshard.prep.dicom import decode
+from octshard.prep.dicom.header import Header
+from octshard.prep.refusals import Refused
+from octshard.storage.checksum import Buffer
+
+PEAK = 255.0  # of PSNR
+SAME_DB = 99.0  # PSNR of equal voxels, which is infinite
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How frames become voxels. mirrored: indices of frames to be turned round; spacing_mm: of the result."""
+
+    grid: Regrid
+    mirrored: frozenset[int]
+    spacing_mm: Spacing
+
+    @property
+    def exact(self) -> "Resampling":
+        """The same from frames of full resolution."""
+        return replace(self, grid=replace(self.grid, level=0))
+
+
+class DecodedVoxels(NamedTuple):
+    """Voxels (D, H, W), uint8 or uint16, on the grid to be stored; the quality of the frames as decoded."""
+
+    voxels_DHW: np.ndarray
+    quality: Quality
+
+
+def plan_resampling(data: Buffer, header: Header, layout: ScanLayout, cfg: PrepConfig) -> Resampling:
+    """From the scan's grid to one of the same extent, as the config asks; Refused `too_large`."""
+    geometry, spacing = layout
+    shape_out = _shape_out(header.shape, spacing, cfg)
+    if product(shape_out) > cfg.max_output_voxels:
+        asked = f"{spacing.spacing_mm} mm asks for {shape_out} voxels"
+        raise Refused("too_large", f"spacing {asked}, want at most {cfg.max_output_voxels}")
+    extent_mm = [n * mm for n, mm in zip(header.shape, spacing.spacing_mm, strict=True)]
+    spacing_out = triple([mm / n for mm, n in zip(extent_mm, shape_out, strict=True)])
+    # levels may be left out where samples stay as dense as the stored voxels ask for; mirrored frames
+    # would have them at other places than the rest
+    may_reduce = cfg.decode == "fast" and not spacing.assumed and not geometry.mirrored
+    level = decode.level_for(data, header, spacing.spacing_mm, spacing_out) if may_reduce else 0
+    grid = Regrid(header.shape, shape_out, level, geometry.flipped)
+    return Resampling(grid, frozenset(geometry.mirrored), spacing_out)
+
+
+def decode_voxels(data: Buffer, header: Header, resampling: Resampling) -> DecodedVoxels:
+    """Decoded and resampled frame by frame: neither the raw nor a float volume is ever held whole."""
+    stats: list[FrameStats] = []
+
+    def frames() -> Iterator[np.ndarray]:
+        for i, frame_HW in enumerate(decode.frames(data, header, resampling.grid.level)):
+            stats.append(quality.frame_stats(frame_HW))
+            yield frame_HW[:, ::-1] if i in resampling.mirrored else frame_HW
+
+    voxels_DHW = resample_frames(frames(), resampling.grid)
+    return DecodedVoxels(voxels_DHW, quality.assess(stats))
+
+
+def psnr_db(voxels_DHW: np.ndarray, exact_DHW: np.ndarray) -> float:
+    """10 log10(peak^2 / mean squared error) of 8-bit voxels; of 16 bits relative to their own greatest."""
+    peak = PEAK if exact_DHW.dtype == np.uint8 else max(1.0, float(exact_DHW.max()))
+    error = float(np.mean((voxels_DHW.astype(np.float32) - exact_DHW.astype(np.float32)) ** 2))
+    return SAME_DB if error == 0 else float(10 * np.log10(peak**2 / error))
+
+
+def _shape_out(shape_in: Shape, spacing: ResolvedSpacing, cfg: PrepConfig) -> Shape:
+    if spacing.assumed or cfg.fit == "resize":
+        return triple(cfg.image_size)
+    return resampled_shape(shape_in, spacing.spacing_mm, triple(cfg.target_spacing))

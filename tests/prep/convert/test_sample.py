@@ -1,0 +1,160 @@
+"""The stages of a conversion: what the row of a refused file still says, twins, the audit of decode=fast."""
+
+import dataclasses
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from octshard.config.prep import PrepConfig
+from octshard.dataset.tables import SampleRow
+from octshard.imaging.volume import SampleKey
+from octshard.prep.convert import sample
+from octshard.prep.convert.sample import Converted, ConvertTask
+from octshard.prep.dicom import writer
+from octshard.prep.plan import Member
+from octshard.prep.refusals import Refused
+from octshard.prep.release.aireadi import Entry
+from tests.support import mutations
+from tests.support.made_release import RASTER, scan
+from tests.support.memory_source import MemorySource, entry
+
+CFG = PrepConfig(target_spacing=[0.08, 0.04, 0.04], image_size=[4, 8, 8])
+MANIFEST = {
+    "key", "participant", "device", "manufacturer", "model", "protocol", "region", "eye", "split", "source",
+    "sop_instance_uid",
+}  # fmt: skip
+BYTES = {"source_bytes", "source_crc32", "source_xxh3"}
+HEADER = {"transfer_syntax", "frames", "rows", "cols", "bits"}
+LAYOUT = {"spacing_in", "spacing_source", "geometry"}
+VOXELS = {"decoded_level", "blank_frames", "no_retina_frames"}
+REFUSED = {"status", "reason", "detail"}
+
+
+def task_of(*paths: str) -> ConvertTask:
+    """The last of these files, of which the others are earlier twins."""
+    group = tuple(entry(path) for path in paths)
+    key = SampleKey("1001", "topcon_triton", "macula", "L", "0")
+    return ConvertTask(Member(key, group[-1], len(group) - 1, group), "train-000000.tar", "train")
+
+
+def converted(data: bytes | None, cfg: PrepConfig = CFG) -> Converted:
+    return sample.convert(task_of("a.dcm"), cfg, MemorySource({} if data is None else {"a.dcm": data}))
+
+
+def filled(row: SampleRow) -> set[str]:
+    """The columns that differ from what a row says of a file of which nothing is known."""
+    blank = {field.name: field.default for field in fields(SampleRow)}
+    return {name for name, value in blank.items() if getattr(row, name) != value}
+
+
+def written(**values: object) -> bytes:
+    return writer.write(dataclasses.replace(scan(), **values))
+
+
+def broken_codestream() -> bytes:
+    """The second of six JPEG 2000 frames has no size."""
+    data = bytearray(written(encoding="j2k"))
+    second = data.index(b"\xff\x4f\xff\x51", data.index(b"\xff\x4f\xff\x51") + 4)
+    data[second + 4 : second + 60] = bytes(56)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "cfg", "reason", "columns"),
+    [
+        (None, {}, "missing_file", set()),
+        (b"no DICOM", {}, "not_dicom", BYTES),
+        (written()[:-100], {}, "truncated", BYTES),
+        (written(), {"max_voxels": 2879}, "too_large", BYTES | HEADER),
+        (written(locations=(RASTER[0],) * 6), {}, "geometry_line", BYTES | HEADER | LAYOUT),
+        (written(), {"max_output_voxels": 179}, "too_large", BYTES | HEADER | LAYOUT),
+        (broken_codestream(), {}, "decoder_error", BYTES | HEADER | LAYOUT),
+    ],
+)
+def test_a_refused_row_keeps_what_the_stages_before_said(
+    data: bytes | None, cfg: dict[str, int], reason: str, columns: set[str]
+) -> None:
+    """6 x 20 x 24 = 2880 voxels come, 3 x 5 x 12 = 180 would be stored."""
+    row, tar_slice = converted(data, dataclasses.replace(CFG, **cfg))
+    assert (row.status, row.reason, tar_slice) == ("refused", reason, b"")
+    assert filled(row) == MANIFEST | columns | REFUSED
+
+
+def test_flags_of_a_file_refused_after_its_layout_are_kept() -> None:
+    row, _ = converted(written(eye="R", locations=(RASTER[0],) * 5 + (np.empty((0, 2)),)))
+    assert (row.reason, row.flags) == (
+        "geometry_line",
+        ("eye_differs_from_manifest", "frame_locations_missing"),
+    )
+
+
+def test_a_sound_file_fills_the_other_columns_too() -> None:
+    row, tar_slice = converted(written())
+    packed = {"shape_out", "spacing_out", "dtype", "mean", "std", "p01", "p99", "nbytes", "sha256", "xxh3"}
+    assert filled(row) == MANIFEST | BYTES | HEADER | LAYOUT | VOXELS | packed | {"shard"}
+    assert (row.status, row.shard, row.nbytes) == ("ok", "train-000000.tar", len(tar_slice))
+    assert (row.decoded_level, row.assumed_spacing, row.fast_psnr_db) == (0, 0, None)
+
+
+def test_a_task_refused_unseen_says_what_the_manifest_says() -> None:
+    row, tar_slice = sample.refused(task_of("a.dcm"), Refused("decoder_crash", "twice"))
+    assert (filled(row), row.reason, tar_slice) == (MANIFEST | REFUSED, "decoder_crash", b"")
+
+
+def test_a_duplicate_keeps_all_that_decoding_told() -> None:
+    source = MemorySource(dict.fromkeys(("a.dcm", "b.dcm"), written()))
+    row, tar_slice = sample.convert(task_of("a.dcm", "b.dcm"), CFG, source)
+    assert (row.reason, row.detail) == ("duplicate", "same SOPInstanceUID or path as a.dcm")
+    assert filled(row) == MANIFEST | BYTES | HEADER | LAYOUT | VOXELS | REFUSED
+    assert tar_slice == b""
+
+
+def test_the_first_twin_that_is_sound_makes_a_duplicate() -> None:
+    sound = written()
+    files = {"a.dcm": broken_codestream(), "b.dcm": sound[:-100], "d.dcm": sound, "e.dcm": sound}
+    paths = ("a.dcm", "b.dcm", "c.dcm", "d.dcm", "e.dcm")
+    task, source = task_of(*paths), MemorySource(files)
+    assert sample.convert(task, CFG, source).row.detail.endswith(" as d.dcm")
+    crashed = dataclasses.replace(task, crashed_paths=frozenset(["d.dcm"]))
+    assert sample.convert(crashed, CFG, source).row.status == "ok"
+
+
+@pytest.mark.parametrize(("detail", "status"), [("", "ok"), ("same bytes as x.dcm", "refused")])
+def test_a_settled_task_reads_no_twin(detail: str, status: str) -> None:
+    task = dataclasses.replace(task_of("a.dcm", "b.dcm"), duplicate_of=detail)
+
+    class Alone(MemorySource):
+        def read(self, entry: Entry) -> bytes:
+            assert entry.path == "b.dcm"
+            return super().read(entry)
+
+    row, _ = sample.convert(task, CFG, Alone({"b.dcm": written()}))
+    assert (row.status, row.detail) == (status, detail)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+def test_a_file_makes_duplicates_if_and_only_if_it_is_stored_itself() -> None:
+    """Over damaged files of every encoding: a twin passes the very stages that a member does."""
+    outcomes = set()
+    for _, _, data in mutations.dicoms(120, seed=5):
+        source = MemorySource({"a.dcm": data, "b.dcm": written()})
+        twin, _ = sample.convert(task_of("a.dcm"), CFG, source)
+        row, _ = sample.convert(task_of("a.dcm", "b.dcm"), CFG, source)
+        assert (row.reason == "duplicate") == (twin.status == "ok"), twin
+        outcomes.add(twin.reason)
+    assert {"", "truncated", "unreadable", "decoder_error"} <= outcomes
+
+
+def test_fast_decoding_is_audited_where_levels_were_left_out() -> None:
+    smooth = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)[None].repeat(6, 0)
+    data = written(voxels_DHW=smooth, encoding="j2k")
+    cfg = dataclasses.replace(CFG, decode="fast", target_spacing=[0.08, 0.04, 0.08])
+    task, source = dataclasses.replace(task_of("a.dcm"), audit=True), MemorySource({"a.dcm": data})
+    row, _ = sample.convert(task, cfg, source)
+    assert (row.decoded_level, row.flags) == (2, ("decoded_fast",))
+    assert row.fast_psnr_db is not None
+    assert 30 < row.fast_psnr_db < 99
+    assert sample.convert(dataclasses.replace(task, audit=False), cfg, source).row.fast_psnr_db is None
+    exact, _ = sample.convert(task, dataclasses.replace(cfg, decode="exact"), source)
+    assert (exact.decoded_level, exact.fast_psnr_db, exact.flags) == (0, None, ())

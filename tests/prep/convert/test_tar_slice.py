@@ -1,0 +1,71 @@
+"""A packed volume: what comes back out of the slice is what went in, and the row says what it holds."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from octshard.dataset import shard
+from octshard.dataset.tables import FORMAT_VERSION, SampleRow
+from octshard.imaging.volume import SampleKey, Volume
+from octshard.prep.convert.tar_slice import pack
+
+KEY = SampleKey("1001", "topcon_triton", "macula", "L", "0")
+ROW = SampleRow(
+    key=str(KEY),
+    participant="1001",
+    device="topcon_triton",
+    manufacturer="Topcon",
+    model="Triton",
+    protocol="macula",
+    region="Macula",
+    eye="L",
+    split="train",
+    source="a.dcm",
+    geometry="raster",
+    decoded_level=0,
+    flags=("saturated", "slow_axis_flipped"),
+)
+
+
+def volume(voxels_DHW: np.ndarray) -> Volume:
+    return Volume(KEY, voxels_DHW, (0.5, 0.25, 0.125))
+
+
+def test_the_slice_gives_back_the_voxels_and_the_row() -> None:
+    voxels_DHW = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    row, data = pack(ROW, volume(voxels_DHW), 3)
+    sample = shard.unpack(data, row.key, row.xxh3, "test")
+    np.testing.assert_array_equal(sample.voxels_DHW, voxels_DHW)
+    assert sample.meta == {
+        "key": str(KEY), "format": FORMAT_VERSION, "shape": [2, 3, 4], "dtype": "uint8",
+        "spacing_mm": [0.5, 0.25, 0.125], "source_levels": [0.0, 255.0],
+        "mean": row.mean, "std": row.std, "p01": row.p01, "p99": row.p99,
+        "participant": "1001", "device": "topcon_triton", "protocol": "macula", "region": "Macula",
+        "eye": "L", "split": "train", "geometry": "raster", "assumed_spacing": 0, "decoded_level": 0,
+        "flags": ["saturated", "slow_axis_flipped"],
+    }  # fmt: skip
+    assert (row.mean, row.p01, row.p99) == (11.5, 0.0, 23.0)
+    assert (row.shape_out, row.spacing_out, row.dtype) == ((2, 3, 4), (0.5, 0.25, 0.125), "uint8")
+    assert (row.nbytes, row.sha256) == (len(data), hashlib.sha256(voxels_DHW.tobytes()).hexdigest())
+    assert (row.flags, row.detail, row.status) == (ROW.flags, "", "ok")
+
+
+def test_a_constant_volume_is_flagged_in_row_and_slice() -> None:
+    row, data = pack(ROW, volume(np.full((2, 3, 4), 7, np.uint8)), 3)
+    assert row.flags == ("constant", "saturated", "slow_axis_flipped")
+    assert shard.unpack(data, row.key, row.xxh3, "test").meta["flags"] == list(row.flags)
+
+
+def test_wider_voxels_become_uint8_and_the_detail_says_how() -> None:
+    """Of 25 voxels the 0.1 and 99.9 % levels are the least and the greatest: 100 and 610, a slope of 1/2."""
+    wide = np.append(np.arange(100, 124), 610).astype(np.uint16).reshape(1, 5, 5)
+    row, data = pack(dataclasses.replace(ROW, flags=()), volume(wide), 3)
+    assert (row.flags, row.detail, row.dtype) == (
+        ("mapped_to_uint8",),
+        "levels 100 to 610 became 0 to 255",
+        "uint8",
+    )
+    sample = shard.unpack(data, row.key, row.xxh3, "test")
+    np.testing.assert_array_equal(sample.voxels_DHW, np.rint((wide - 100.0) / 2))
+    assert sample.meta["source_levels"] == [100.0, 610.0]

@@ -1,0 +1,32 @@
+"""Files of a release in memory, and manifest rows for them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from octshard.prep.release.aireadi import Entry
+from tests.support.made_release import scan
+
+
+@dataclass(frozen=True)
+class MemorySource:
+    """Files by manifest path."""
+
+    files: Mapping[str, bytes]
+
+    def read(self, entry: Entry) -> bytes:
+        if entry.path not in self.files:
+            raise FileNotFoundError(entry.path)
+        return self.files[entry.path]
+
+    def has(self, path: str) -> bool:
+        return path in self.files
+
+    def size(self, path: str) -> int:
+        return len(self.files[path])
+
+
+def entry(path: str) -> Entry:
+    """A manifest row that says nothing of sizes and spacing, of the file of `made_release.scan`."""
+    names = {"participant": "1001", "device": "topcon_triton", "manufacturer": "Topcon", "model": "Triton"}
+    more = {"protocol": "macula", "region": "Macula", "eye": "L", "sop_instance_uid": scan().sop_instance_uid}
+    return Entry(**names, **more, frames=None, rows=None, cols=None, pixel_mm=None, slice_mm=None, path=path)
