@@ -26,6 +26,7 @@ from octshard.models import normalize
 from octshard.models.encoder import TrainedEncoder, read_encoder
 from octshard.prep.convert import scan_file
 from octshard.prep.convert.spacing import ResolvedSpacing
+from octshard.prep.convert.voxels import stored_shape
 
 ARRAY_KEY = SampleKey("", "", "", "", "array")
 HALF_VOXEL = 0.5 + 1e-4  # what a stored volume's extent may miss of its shape, and rounding to float32
@@ -113,8 +114,9 @@ class FrozenEncoder(nn.Module):
         if isinstance(scan, str | Path):
             opened = scan_file.open_scan(scan, prep)
             if spacing is not None:
-                opened = dataclasses.replace(opened, spacing=_given(spacing))
-            elif opened.spacing.assumed:
+                layout = opened.layout._replace(spacing=_given(spacing))
+                opened = dataclasses.replace(opened, layout=layout)
+            elif opened.layout.spacing.assumed:
                 log.warning("%s: no voxel spacing in the file; stretched to %s", scan, prep.image_size)
             return scan_file.stored_volume(opened, prep)
         if isinstance(scan, Volume):
@@ -165,7 +167,7 @@ def _on_grid(volume: Volume, prep: PrepConfig) -> Volume:
     An axis stays if it has the target spacing but for half a voxel of extent: a stored volume is not changed.
     """
     d, h, w = volume.voxels_DHW.shape
-    shape_out: Sequence[int] = scan_file.stored_shape((d, h, w), _given(volume.spacing_mm), prep)
+    shape_out: Sequence[int] = stored_shape((d, h, w), _given(volume.spacing_mm), prep)
     if prep.fit != "resize":
         axes = zip((d, h, w), volume.spacing_mm, prep.target_spacing, shape_out, strict=True)
         shape_out = [n if abs(n * mm / target - n) <= HALF_VOXEL else out for n, mm, target, out in axes]

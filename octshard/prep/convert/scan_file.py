@@ -1,4 +1,4 @@
-"""One DICOM file without a release around it -> a Volume, by prep's steps: check, geometry, spacing, pixels.
+"""One DICOM file without a release around it -> a Volume, by the stages of a conversion.
 
 Where prep writes a refused row, this raises one line that gives the reason. No manifest is consulted: what
 only a manifest knows of a scan (spacing that its header lacks) is unknown here.
@@ -9,34 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from octshard.config.prep import PrepConfig
 from octshard.errors import OctshardError
-from octshard.imaging.resample import Regrid, resample_frames
-from octshard.imaging.volume import (
-    DEVICES,
-    SampleKey,
-    Shape,
-    Spacing,
-    Volume,
-    length_mm,
-    product,
-    resampled_shape,
-    triple,
-)
-from octshard.prep.convert import geometry, spacing
-from octshard.prep.convert.geometry import Geometry
-from octshard.prep.convert.spacing import ResolvedSpacing
-from octshard.prep.dicom import decode
+from octshard.imaging.volume import DEVICES, SampleKey, Volume
+from octshard.prep.convert.layout import ScanLayout, check_is_volume, layout_of
+from octshard.prep.convert.voxels import decode_voxels, plan_resampling
 from octshard.prep.dicom import header as dicom
 from octshard.prep.dicom.header import Header
 from octshard.prep.refusals import Refused
-from octshard.prep.release.aireadi import device_of
+from octshard.prep.release.aireadi import Entry, device_of
 from octshard.storage import local, store
 from octshard.storage.checksum import Buffer
-
-VOLUME_GEOMETRIES = ("raster", "unknown")  # as in prep; others only where include_geometry names them
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,15 +29,8 @@ class ScanFile:
     path: str
     data: Buffer
     header: Header
-    geometry: Geometry
-    spacing: ResolvedSpacing
-
-    @property
-    def key(self) -> SampleKey:
-        """Device, eye and the digest of the SOPInstanceUID; no person."""
-        return SampleKey.of(
-            "", _device(self.path, self.header), "", self.header.eye, self.header.sop_instance_uid
-        )
+    layout: ScanLayout
+    key: SampleKey  # of device, eye and the digest of the SOPInstanceUID; no person
 
 
 def open_volume(path: str | Path) -> Volume:
@@ -64,33 +40,16 @@ def open_volume(path: str | Path) -> Volume:
     file has more bits. spacing_mm is (dz, dy, dx). OctshardError, with the reason of prep, for a file that
     prep would refuse, and for one that does not say its spacing.
     """
-    scan = open_scan(path, PrepConfig())
-    if scan.spacing.assumed:
+    cfg = PrepConfig()
+    scan = open_scan(path, cfg)
+    if scan.layout.spacing.assumed:
         raise OctshardError(
             f"{scan.path}: the file does not say its voxel spacing, want PixelMeasures (PS3.3)"
         )
-    return read_volume(scan, scan.header.shape)
-
-
-def stored_volume(scan: ScanFile, cfg: PrepConfig) -> Volume:
-    """The volume that prep would store with `cfg`, before its grey levels become uint8."""
-    shape_out = stored_shape(scan.header.shape, scan.spacing, cfg)
-    with _refusals_named(scan.path):
-        if product(shape_out) > cfg.max_output_voxels:
-            text = f"{scan.spacing.spacing_mm} mm asks for {shape_out} voxels"
-            raise Refused("too_large", f"spacing {text}, want at most {cfg.max_output_voxels}")
-    if cfg.decode != "fast" or scan.spacing.assumed or scan.geometry.mirrored:
-        return read_volume(scan, shape_out)
-    spacing_out = _spacing_out(scan, shape_out)
-    level = decode.level_for(scan.data, scan.header, scan.spacing.spacing_mm, spacing_out)
-    return read_volume(scan, shape_out, level)
-
-
-def stored_shape(shape: Shape, resolved: ResolvedSpacing, cfg: PrepConfig) -> Shape:
-    """(D, H, W) in which prep stores a scan of `shape`."""
-    if resolved.assumed or cfg.fit == "resize":
-        return triple(cfg.image_size)
-    return resampled_shape(shape, resolved.spacing_mm, triple(cfg.target_spacing))
+    own_grid = PrepConfig(
+        fit="resize", image_size=[*scan.header.shape], max_output_voxels=cfg.max_voxels, decode="exact"
+    )
+    return stored_volume(scan, own_grid)
 
 
 def open_scan(path: str | Path, cfg: PrepConfig) -> ScanFile:
@@ -99,26 +58,40 @@ def open_scan(path: str | Path, cfg: PrepConfig) -> ScanFile:
     with _refusals_named(url):
         data = _read(url)
         header = dicom.read_header(data, cfg.max_voxels)
-        place = geometry.classify(header.locations, header.frames)
-        if place.kind not in (*VOLUME_GEOMETRIES, *cfg.include_geometry):
-            raise Refused(
-                f"geometry_{place.kind}", f"frames lie as {place.kind}, want an evenly spaced raster"
-            )
-        return ScanFile(url, data, header, place, _spacing(url, header, place))
+        entry = _entry(url, header)
+        layout = layout_of(header, entry)
+        check_is_volume(layout.geometry, cfg.include_geometry)
+    key = SampleKey.of("", entry.device, "", header.eye, header.sop_instance_uid)
+    return ScanFile(url, data, header, layout, key)
 
 
-def read_volume(scan: ScanFile, shape_out: Shape, level: int = 0) -> Volume:
-    """Decoded frame by frame and resampled to `shape_out`; `level` as in decode.level_for."""
-    grid = Regrid(scan.header.shape, shape_out, level, scan.geometry.flipped)
+def stored_volume(scan: ScanFile, cfg: PrepConfig) -> Volume:
+    """The volume that prep would store with `cfg`, before its grey levels become uint8."""
     with _refusals_named(scan.path):
-        voxels_DHW = resample_frames(_frames(scan, level), grid)
-    return Volume(scan.key, voxels_DHW, _spacing_out(scan, shape_out), scan.geometry.kind)
+        resampling = plan_resampling(scan.data, scan.header, scan.layout, cfg)
+        voxels_DHW, _ = decode_voxels(scan.data, scan.header, resampling)
+    return Volume(scan.key, voxels_DHW, resampling.spacing_mm, scan.layout.geometry.kind)
 
 
-def _frames(scan: ScanFile, level: int) -> Iterator[np.ndarray]:
-    mirrored = frozenset(scan.geometry.mirrored)
-    for i, frame_HW in enumerate(decode.frames(scan.data, scan.header, level)):
-        yield frame_HW[:, ::-1] if i in mirrored else frame_HW
+def _entry(url: str, header: Header) -> Entry:
+    """What a manifest would say, as far as the file does. Folders count only where they name a device."""
+    device = device_of(url, header.model)
+    return Entry(
+        participant="",
+        device=device if device in DEVICES else "unknown",
+        manufacturer=header.manufacturer,
+        model=header.model,
+        protocol="",
+        region="",
+        eye=header.eye,
+        frames=None,
+        rows=None,
+        cols=None,
+        pixel_mm=None,
+        slice_mm=None,
+        sop_instance_uid=header.sop_instance_uid,
+        path=url,
+    )
 
 
 def _read(url: str) -> Buffer:
@@ -128,26 +101,6 @@ def _read(url: str) -> Buffer:
         return store.map(url)
     except FileNotFoundError:
         raise OctshardError(f"{url}: no such file, want a DICOM file") from None
-
-
-def _spacing(url: str, header: Header, place: Geometry) -> ResolvedSpacing:
-    plane = next((measures.pixel_mm for measures in header.measures if measures.pixel_mm is not None), None)
-    located = place.step_mm(header.cols * plane[1]) if plane else None
-    step_mm = None if located is None else length_mm(located)
-    return spacing.resolve(header.measures, header.frames, header.cols, _device(url, header), step_mm)
-
-
-def _device(url: str, header: Header) -> str:
-    """The device by the folders of the path or the model of the header; a folder of another name is none."""
-    device = device_of(url, header.model)
-    return device if device in DEVICES else "unknown"
-
-
-def _spacing_out(scan: ScanFile, shape_out: Shape) -> Spacing:
-    """The physical extent is kept."""
-    spacing_in, shape_in = scan.spacing.spacing_mm, scan.header.shape
-    extent_mm = [n * mm for n, mm in zip(shape_in, spacing_in, strict=True)]
-    return triple([mm / n for mm, n in zip(extent_mm, shape_out, strict=True)])
 
 
 @contextlib.contextmanager

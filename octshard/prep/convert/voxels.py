@@ -46,7 +46,7 @@ class DecodedVoxels(NamedTuple):
 def plan_resampling(data: Buffer, header: Header, layout: ScanLayout, cfg: PrepConfig) -> Resampling:
     """From the scan's grid to one of the same extent, as the config asks; Refused `too_large`."""
     geometry, spacing = layout
-    shape_out = _shape_out(header.shape, spacing, cfg)
+    shape_out = stored_shape(header.shape, spacing, cfg)
     if product(shape_out) > cfg.max_output_voxels:
         asked = f"{spacing.spacing_mm} mm asks for {shape_out} voxels"
         raise Refused("too_large", f"spacing {asked}, want at most {cfg.max_output_voxels}")
@@ -80,7 +80,8 @@ def psnr_db(voxels_DHW: np.ndarray, exact_DHW: np.ndarray) -> float:
     return SAME_DB if error == 0 else float(10 * np.log10(peak**2 / error))
 
 
-def _shape_out(shape_in: Shape, spacing: ResolvedSpacing, cfg: PrepConfig) -> Shape:
+def stored_shape(shape_in: Shape, spacing: ResolvedSpacing, cfg: PrepConfig) -> Shape:
+    """(D, H, W) in which a scan is stored: by its spacing, or as the config says where that is unknown."""
     if spacing.assumed or cfg.fit == "resize":
         return triple(cfg.image_size)
     return resampled_shape(shape_in, spacing.spacing_mm, triple(cfg.target_spacing))

@@ -77,7 +77,7 @@ def test_what_prep_refuses_is_an_error_with_its_reason(tmp_path: Path) -> None:
         assert isinstance(raised.value.__cause__, Refused)
         assert raised.value.__cause__.reason == reason
     path.write_bytes(radial)
-    assert scan_file.open_scan(path, PrepConfig(include_geometry=["radial"])).geometry.kind == "radial"
+    assert scan_file.open_scan(path, PrepConfig(include_geometry=["radial"])).layout.geometry.kind == "radial"
 
 
 def test_pixels_that_do_not_decode_are_an_error_with_its_reason(tmp_path: Path) -> None:
