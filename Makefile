@@ -38,7 +38,7 @@ wheel: $(READY)
 
 # The site of docs/, into site/.
 docs: $(READY)
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Every benchmark, briefly; without --quick they take longer and are what docs/log.md quotes.
 benchmark: $(READY)

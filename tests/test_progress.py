@@ -1,5 +1,6 @@
 """Plain lines elsewhere than on a terminal: few, and the last state always."""
 
+import logging
 import sys
 from typing import Any
 
@@ -42,3 +43,23 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> 
     shown = capsys.readouterr().err
     assert "train" in shown
     assert "3/7" in shown
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_log_lines_stand_above_the_bar_or_between_plain_lines(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    log, handler = logging.getLogger("octshard.somewhere"), progress.StderrHandler()
+    log.addHandler(handler)
+    monkeypatch.setattr(log, "level", logging.INFO)
+    try:
+        with progress.progress("train") as on_progress:
+            on_progress(3, 7, "loss 0.5")
+            log.info("[plain] %d volumes", 12)
+            log.warning("step 3: a sample is damaged")
+    finally:
+        log.removeHandler(handler)
+    lines = [line.rstrip() for line in capsys.readouterr().err.splitlines()]
+    assert "[plain] 12 volumes" in lines  # a line of its own, its brackets no markup
+    assert "WARNING step 3: a sample is damaged" in lines
