@@ -25,7 +25,7 @@ def shards(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("real")
     unzip.unzip(str(realdata), str(root / "dicom"), unzip.Limits(2, 256_000_000))
     cfg = load(PrepConfig, overrides=[f"src={root}/dicom", f"dst={root}/shards"])
-    run.shard(cfg, ["topcon_triton"], lambda _: None, lambda line: None)
+    run.shard(cfg, ["topcon_triton"])
     return root / "shards" / "topcon_triton"
 
 
@@ -35,7 +35,7 @@ def losses(shards: Path, out: Path, device: str) -> list[float]:
     command = [
         sys.executable,
         "-m",
-        "octshard.cli.main",
+        "octshard",
         "train",
         "--config",
         "smoke_test",
