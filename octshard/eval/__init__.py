@@ -1,1 +1,5 @@
-"""Weights -> numbers. Imports of train only what DESIGN §2 lists."""
+"""Weights -> numbers. Never imports prep or train.
+
+`linear_probe` is the command: labels, features, probe, scores, page. `probes` holds the heads alone
+(CONTRIBUTING.md, "Adding a probe").
+"""
