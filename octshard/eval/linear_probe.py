@@ -24,7 +24,7 @@ from octshard.rng import rng_for, seed_for
 from octshard.storage import store
 from octshard.stream import loader
 from octshard.stream.batch import Batch, BatchTransform, RankSlice
-from octshard.stream.index import SampleIndex, load_index
+from octshard.stream.index import SampleIndex, build_index, open_datasets
 
 PRETRAINED, RANDOM, INTENSITY = "pretrained", "random-init", "raw-intensity"
 FEW = 10  # test participants of a class below which its interval deserves a warning
@@ -36,7 +36,8 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
     known = labels.read(cfg.participants, cfg.label)
     encoder, trained, digest, _ = read_encoder(cfg.checkpoint)
     trained = dataclasses.replace(trained, data=dataclasses.replace(trained.data, shards=list(cfg.shards)))
-    tables = tuple(load_index(trained, split, 0) for split in labels.SPLITS)
+    datasets = open_datasets(trained)
+    tables = tuple(build_index(datasets, trained, split, 0) for split in labels.SPLITS)
     rows = [entry.row for table in tables for entry in table.samples]
     chosen = labels.join(known, rows)
 
