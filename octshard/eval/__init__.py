@@ -1,1 +1,1 @@
-"""Weights -> numbers. Imports of train only what DESIGN §2 lists."""
+"""Weights -> numbers: frozen features, probes, scores by participant. Never imports prep or train."""

@@ -66,7 +66,7 @@ def by_monai(volume: np.ndarray, linear: np.ndarray, offset: tuple[float, ...] =
 
 
 @pytest.mark.parametrize("over", [(True, False), (False, True), (True, True)])
-@pytest.mark.parametrize("how", [None, affine(3), affine(3)._replace(most_tilt=0.3)])
+@pytest.mark.parametrize("how", [None, affine(3), affine(3)._replace(max_tilt=0.3)])
 def test_flips_are_monais_and_exact(over: tuple[bool, bool], how: Affine | None) -> None:
     voxels, valid = slots(EXTENTS)
     found = moved(voxels, valid, how, over)
@@ -170,7 +170,7 @@ def test_the_identity_is_exact_whatever_tilt_the_config_allows(
     extents: list[tuple[int, int, int]], most: float
 ) -> None:
     voxels, valid = slots(extents)
-    found = moved(voxels, valid, affine(len(extents))._replace(most_tilt=most))
+    found = moved(voxels, valid, affine(len(extents))._replace(max_tilt=most))
     for i, extent in enumerate(extents):
         np.testing.assert_array_equal(found[i][inner(extent)], voxels[i][inner(extent)].numpy())
 
@@ -185,14 +185,14 @@ def test_each_sample_has_its_own_map() -> None:
         alone = moved(
             voxels[i : i + 1],
             valid[i : i + 1],
-            how._replace(most_tilt=0.2),
+            how._replace(max_tilt=0.2),
             (bool(over_d[i]), bool(over_w[i])),
         )
         np.testing.assert_allclose(found[i : i + 1], alone, atol=1e-4)
 
 
 def test_the_margin_holds_the_largest_tilt() -> None:
-    """Both tilts at their most: the corners move by twice `most_tilt` of H, and see the border."""
+    """Both tilts at their most: the corners move by twice `max_tilt` of H, and see the border."""
     voxels, valid = slots([SLOT])
     found = moved(voxels, valid, affine(1, tilt=(0.5, 0.5)))
     volume = voxels[0].numpy()

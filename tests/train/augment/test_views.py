@@ -226,7 +226,7 @@ def test_probabilities_and_ranges_are_those_of_the_config() -> None:
     always = views.draw(cfg, 0, [0] * 400, keys)
     assert always.flip_d_B.all()
     assert not always.flip_w_B.any()
-    assert always.affine.most_tilt == 0.3
+    assert always.affine.max_tilt == 0.3
     for found, most in (
         (always.gamma_B.log(), 0.3),
         (always.affine.zoom_B3.log(), 0.2),

@@ -151,7 +151,7 @@ def test_what_never_fits_is_made_to_fit_by_whole_columns(context: int, target: i
     room = masks.HiddenRange(target, TOKENS - context)
     for seed in range(20):
         hidden_DHW = masks._blocks(one, room, GRID, np.random.default_rng(seed))
-        assert room.least <= hidden_DHW.sum() <= room.most
+        assert room.low <= hidden_DHW.sum() <= room.high
         deep = hidden_DHW.sum(0)
         assert ((deep != 0) & (deep != 4)).sum() <= 1
 
