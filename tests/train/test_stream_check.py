@@ -34,18 +34,20 @@ def test_the_slowest_stage_is_named_with_what_helps(shards: str) -> None:
     rates = [Rate("read", 50, 1), Rate("unpack", 30, 1), Rate("stream", 20, 1)]
     assert stream_check.bottleneck(rates).stage == "unpack"
     cfg = config_of(shards, "data.read_ahead_bytes=1000")
-    table = load_index(cfg, "train", 0)
-    simulated = simulate.simulate(table, cfg, 4, 1)
-    assert "data.threads=2" in stream_check.advice(rates[1], simulated, table, cfg)
-    assert "faster disk" in stream_check.advice(rates[0], simulated, table, cfg)
+    index = load_index(cfg, "train", 0)
+    simulation = simulate.simulate(index, cfg, 4, 1)
+    assert "data.threads=2" in stream_check.advice(rates[1], simulation, index, cfg)
+    assert "faster disk" in stream_check.advice(rates[0], simulation, index, cfg)
     far = f"memory://{uuid.uuid4().hex}"
     for name in store.list_names(shards.split(",")[0]):
         store.write(f"{far}/{name}", store.read(f"{shards.split(',')[0]}/{name}"))
     remote = config_of(far, "data.read_ahead_bytes=1000")
-    there = load_index(remote, "train", 0)
-    assert "more than data.read_ahead_bytes" in stream_check.advice(rates[0], simulated, there, remote)
+    remote_index = load_index(remote, "train", 0)
+    assert "more than data.read_ahead_bytes" in stream_check.advice(
+        rates[0], simulation, remote_index, remote
+    )
     roomy = config_of(far)
-    assert "data.connections=4" in stream_check.advice(rates[0], simulated, there, roomy)
+    assert "data.connections=4" in stream_check.advice(rates[0], simulation, remote_index, roomy)
 
 
 def test_every_stage_is_measured_and_said(shards: str) -> None:
