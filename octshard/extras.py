@@ -1,4 +1,4 @@
-"""The extras that this package can be installed with, and the command that adds one to this installation."""
+"""The optional dependencies (extras) of this package: the command that adds one to this installation."""
 
 import json
 import shutil
@@ -13,14 +13,14 @@ import octshard
 
 
 def install_advice(extra: str) -> str:
-    """The command that adds an extra here: to a checkout, a file, a repository, or from the index."""
+    """The command that adds `extra` here: from a checkout, a file, a repository or the package index."""
     python = "python" if shutil.which("python") == sys.executable else sys.executable
     pip = f"{python} -m pip install" if find_spec("pip") else f"uv pip install --python {python}"
     return f"{pip} {requirement(extra, Path(octshard.__file__).parents[1], _origin())}"
 
 
 def requirement(extra: str, parent: Path, origin: dict[str, Any]) -> str:
-    """What pip is asked for. parent: the folder the package lies in; origin: its direct_url.json, or {}."""
+    """The requirement for pip. parent: the folder of the package; origin: its direct_url.json, or {}."""
     project = parent / "pyproject.toml"
     if project.exists() and 'name = "octshard"' in project.read_text():
         return f'-e "{parent}[{extra}]"'

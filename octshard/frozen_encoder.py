@@ -1,6 +1,6 @@
 """A trained encoder for programs: scans in, features out, exactly as `octshard eval` makes them.
 
-Part of the front door (`octshard.load_encoder`), so it may use every room of the package; none uses it.
+Part of the public interface (`octshard.load_encoder`): it may import every package below, none imports it.
 """
 
 import dataclasses
@@ -29,14 +29,14 @@ from octshard.prep.convert.spacing import ResolvedSpacing
 from octshard.prep.convert.voxels import stored_shape
 
 ARRAY_KEY = SampleKey("", "", "", "", "array")
-HALF_VOXEL = 0.5 + 1e-4  # what a stored volume's extent may miss of its shape, and rounding to float32
+HALF_VOXEL = 0.5 + 1e-4  # tolerance of a stored volume's extent, plus rounding to float32
 Scan = Volume | np.ndarray | str | Path
 
 log = logging.getLogger(__name__)
 
 
 class EncoderInput(NamedTuple):
-    """A batch for the encoder. x_BCDHW: float32, normalised, 0 behind the volume; valid_B3: voxels of the
+    """A batch for the encoder. x_BCDHW: float32, normalised, 0 outside the volume; valid_B3: voxels of the
     volume along D, H, W.
     """
 
@@ -45,11 +45,11 @@ class EncoderInput(NamedTuple):
 
 
 class FrozenEncoder(nn.Module):
-    """The target encoder of a run; nothing in it learns. `.to(device)` moves it, and batches follow.
+    """The target encoder of a run; no weight is trained. `.to(device)` moves it; batches are moved to it.
 
-    config: of the run; digest: sha256 of the checkpoint file; prep: how a scan that was never stored is taken
-    to the grid of the training shards, None where that is not known. It computes in config.run.precision, as
-    eval does.
+    config: of the run; digest: sha256 of the checkpoint file; prep: how a scan that was never stored is
+    brought to the grid of the training shards, None if the checkpoint does not record it. It computes in
+    config.run.precision, as eval does.
     """
 
     def __init__(self, trained: TrainedEncoder, prep: PrepConfig | None) -> None:
@@ -60,13 +60,13 @@ class FrozenEncoder(nn.Module):
         self._preparations = trained.preparations
 
     def preprocess(self, scan: Scan, spacing: Sequence[float] | None = None) -> EncoderInput:
-        """One scan as a batch of one, as prep and the stream would have brought it.
+        """One scan as a batch of one, as prep and the stream would have prepared it.
 
         scan: the path of a DICOM file (local or remote), a Volume, or an array (D, H, W) of uint8 or uint16;
-        spacing: (dz, dy, dx) mm, for an array always, for a path where it is to replace the file's own.
+        spacing: (dz, dy, dx) mm, required for an array; for a path it replaces the file's own.
         """
         volume, _ = to_uint8(self._resampled(scan, spacing))
-        stored = moments(histogram(volume.voxels_DHW))  # of all that would be stored, not of the crop alone
+        stored = moments(histogram(volume.voxels_DHW))  # of the whole stored volume, not of the crop
         image_DHW = np.empty(triple(self.config.model.image_size), np.uint8)
         valid_3 = crop_pad_into(image_DHW, volume.voxels_DHW, None)
         mean_B, std_B = torch.tensor([stored.mean]), torch.tensor([stored.std])
@@ -80,7 +80,7 @@ class FrozenEncoder(nn.Module):
         return EncoderInput(*(torch.cat(tensors) for tensors in zip(*batches, strict=True)))
 
     def forward(self, batch: EncoderInput) -> Tensor:
-        """(B, N, F): features of all N tokens, those of padding too (`valid_tokens` tells which)."""
+        """(B, N, F): features of all N tokens, those of padding too (see `valid_tokens`)."""
         with self._autocast():
             return self.encoder(batch.x_BCDHW.to(self.device))
 
@@ -89,7 +89,7 @@ class FrozenEncoder(nn.Module):
         return self.encoder.valid_tokens(batch.valid_B3.to(self.device))
 
     def embed_batch(self, batch: EncoderInput) -> Tensor:
-        """(B, F) float32: for each scan the mean over its valid tokens, what eval's probes are given."""
+        """(B, F) float32: for each scan the mean over its valid tokens, the input of eval's probes."""
         with self._autocast():
             return self.encoder.pool(self(batch), self.valid_tokens(batch))
 
@@ -103,18 +103,18 @@ class FrozenEncoder(nn.Module):
         return next(self.encoder.parameters()).device
 
     def train(self, mode: bool = True) -> "FrozenEncoder":
-        """Stays in eval mode, also as a part of a model that trains."""
+        """Stays in eval mode, also inside a model that trains."""
         return super().train(False)
 
     def _autocast(self) -> Any:
         return autocast_for(self.device.type, DTYPES[self.config.run.precision])
 
     def _resampled(self, scan: Scan, spacing: Sequence[float] | None) -> Volume:
-        prep = self._known_prep()
+        prep = self._require_prep()
         if isinstance(scan, str | Path):
             opened = scan_file.open_scan(scan, prep)
             if spacing is not None:
-                layout = opened.layout._replace(spacing=_given(spacing))
+                layout = opened.layout._replace(spacing=_checked_spacing(spacing))
                 opened = dataclasses.replace(opened, layout=layout)
             elif opened.layout.spacing.assumed:
                 log.warning("%s: no voxel spacing in the file; stretched to %s", scan, prep.image_size)
@@ -125,9 +125,9 @@ class FrozenEncoder(nn.Module):
             return _on_grid(scan, prep)
         if spacing is None:
             raise UsageError(f"array {scan.shape}: no spacing, want spacing=(dz, dy, dx) in mm")
-        return _on_grid(Volume(ARRAY_KEY, scan.view(), _given(spacing).spacing_mm), prep)
+        return _on_grid(Volume(ARRAY_KEY, scan.view(), _checked_spacing(spacing).spacing_mm), prep)
 
-    def _known_prep(self) -> PrepConfig:
+    def _require_prep(self) -> PrepConfig:
         if self.prep is not None:
             return self.prep
         grids = " and ".join(str(settings.get("target_spacing")) for settings in self._preparations)
@@ -142,19 +142,19 @@ def load_encoder(
 ) -> FrozenEncoder:
     """The encoder of a run folder's newest checkpoint, or of one of its .pt files, local or remote.
 
-    target_spacing: (dz, dy, dx) mm of the training shards, where the checkpoint does not record it: it was
-    written by octshard 0.1, or its shards were prepared in several ways.
+    target_spacing: (dz, dy, dx) mm of the training shards, for a checkpoint that does not record it: one of
+    octshard 0.1, or of shards that were prepared with different settings.
     """
     trained = read_encoder(str(run_or_checkpoint))
     if target_spacing is not None:
         size = list(trained.config.model.image_size)
-        spacing_mm = list(_given(target_spacing).spacing_mm)
+        spacing_mm = list(_checked_spacing(target_spacing).spacing_mm)
         return FrozenEncoder(trained, PrepConfig(target_spacing=spacing_mm, image_size=size))
-    distinct = trained.preparations
-    return FrozenEncoder(trained, prep_config(distinct[0]) if len(distinct) == 1 else None)
+    preparations = trained.preparations
+    return FrozenEncoder(trained, prep_config(preparations[0]) if len(preparations) == 1 else None)
 
 
-def _given(spacing: Sequence[float]) -> ResolvedSpacing:
+def _checked_spacing(spacing: Sequence[float]) -> ResolvedSpacing:
     values = [float(mm) for mm in spacing]
     if len(values) != 3 or not all(0 < mm < float("inf") for mm in values):
         raise UsageError(f"spacing {values} mm, want three numbers (dz, dy, dx) > 0")
@@ -164,10 +164,10 @@ def _given(spacing: Sequence[float]) -> ResolvedSpacing:
 def _on_grid(volume: Volume, prep: PrepConfig) -> Volume:
     """`volume` in the shape in which prep stores it.
 
-    An axis stays if it has the target spacing but for half a voxel of extent: a stored volume is not changed.
+    An axis is kept if its extent is within half a voxel of the target's, so a stored volume is not changed.
     """
     d, h, w = volume.voxels_DHW.shape
-    shape_out: Sequence[int] = stored_shape((d, h, w), _given(volume.spacing_mm), prep)
+    shape_out: Sequence[int] = stored_shape((d, h, w), _checked_spacing(volume.spacing_mm), prep)
     if prep.fit != "resize":
         axes = zip((d, h, w), volume.spacing_mm, prep.target_spacing, shape_out, strict=True)
         shape_out = [n if abs(n * mm / target - n) <= HALF_VOXEL else out for n, mm, target, out in axes]

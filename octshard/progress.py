@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-PLAIN_EVERY_S = 10.0  # at most one plain line in so many seconds
+PLAIN_EVERY_S = 10.0  # seconds between two plain lines, at least
 
-OnProgress = Callable[[int, int, str], None]  # (done, total, note); the total may become known later
+OnProgress = Callable[[int, int, str], None]  # (done, total, note); the total may change
 
-_console: Any = None  # the rich console of the bar that is shown now
+_console: Any = None  # the rich console of the bar on the screen
 
 
 def no_progress(done: int, total: int, note: str) -> None:
@@ -19,7 +19,7 @@ def no_progress(done: int, total: int, note: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in its greatest fitting unit: 40 s, 12 min, 3.5 h."""
+    """Seconds in a unit of their size: 40 s, 12 min, 3.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -27,7 +27,7 @@ def duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def progress(title: str) -> Iterator[OnProgress]:
-    """Gives `on_progress(done, total, note)`; the last state is always shown."""
+    """Yields `on_progress(done, total, note)`; the last state is always shown."""
     with (_bar if sys.stderr.isatty() else _lines)(title) as on_progress:
         yield on_progress
 
@@ -77,28 +77,28 @@ def _bar(title: str) -> Iterator[OnProgress]:
 
 @contextlib.contextmanager
 def _lines(title: str) -> Iterator[OnProgress]:
-    started, written_at = time.monotonic(), float("-inf")
+    start, written_at = time.monotonic(), float("-inf")
     written = latest = ""
-    first, began = 0, started  # done by an earlier run, perhaps, when a job began, and when that was
-    now = (0, 0)  # (done, total)
+    first_done, first_at = 0, start  # of the current task: what an earlier run had done, and the time
+    done_and_total = (0, 0)
 
     def write() -> None:
         nonlocal written_at, written
         written_at, written = time.monotonic(), latest
-        sys.stderr.write(f"{latest} ({written_at - started:.0f} s{left(written_at - began)})\n")
+        sys.stderr.write(f"{latest} ({written_at - start:.0f} s{remaining(written_at - first_at)})\n")
         sys.stderr.flush()
 
-    def left(seconds: float) -> str:
-        done, total = now
-        if not first < done < total:
+    def remaining(seconds: float) -> str:
+        done, total = done_and_total
+        if not first_done < done < total:
             return ""
-        return f", about {duration(seconds * (total - done) / (done - first))} left"
+        return f", about {duration(seconds * (total - done) / (done - first_done))} left"
 
     def on_progress(done: int, total: int, note: str) -> None:
-        nonlocal latest, first, began, now
-        if now == (0, 0) or done < now[0]:  # the next of several jobs counts anew
-            first, began = done, time.monotonic()
-        now = (done, total)
+        nonlocal latest, first_done, first_at, done_and_total
+        if done_and_total == (0, 0) or done < done_and_total[0]:  # the next of several tasks starts to count
+            first_done, first_at = done, time.monotonic()
+        done_and_total = (done, total)
         latest = f"{title}: {done}/{total} {note}".rstrip()
         if latest != written and time.monotonic() - written_at >= PLAIN_EVERY_S:
             write()

@@ -1,10 +1,10 @@
-"""For those who read shards with plain `webdataset`: one line that makes arrays of them.
+"""A decoder for plain `webdataset`: samples of a shard become arrays.
 
     samples = webdataset.WebDataset(url, shardshuffle=False).decode(octshard.webdataset.decoder)
 
 Each sample then has `json` (a dict) and `vol.zst` (uint8 voxels (D, H, W)). When this module is imported, in
-worker processes too, WebDataset learns to read gs://, s3:// and memory:// through octshard's own storage,
-with its retries and without `gsutil`. A handler of a scheme that is not WebDataset's own default stays.
+worker processes too, WebDataset reads gs://, s3:// and memory:// through octshard's storage, with its
+retries and without `gsutil`. A handler of a scheme that is not WebDataset's default is kept.
 """
 
 import json
@@ -27,7 +27,7 @@ SCHEMES = ("gs", "s3", "memory")
 
 
 class _LastJson(threading.local):
-    """The JSON of the sample that this thread is decoding: WebDataset shows one member at a time."""
+    """The JSON of the sample that this thread is decoding: WebDataset passes one member at a time."""
 
     meta: dict[str, Any] | None = None
 
@@ -38,8 +38,8 @@ _last = _LastJson()
 def decoder(key: str, data: bytes) -> Any:
     """A handler for `WebDataset.decode`: `.json` to a dict, `.vol.zst` to voxels (D, H, W); None for others.
 
-    The shape stands in the JSON, which comes first in a sample. UsageError for voxels without it, as where
-    `only=` or `select_files=` left it out; BadSample for voxels that are damaged.
+    The shape is in the JSON, the first member of a sample. UsageError for voxels without it, as after
+    `only=` or `select_files=`; BadSample for damaged voxels.
     """
     if key == shard.META:
         meta = json.loads(data)
@@ -57,7 +57,7 @@ def decoder(key: str, data: bytes) -> Any:
 
 
 def open_url(url: str, mode: str = "rb", bufsize: int = 8192, **options: Any) -> BinaryIO:
-    """Opens a remote shard for WebDataset, to read. Writing stays with WebDataset's own handler of gs://."""
+    """Opens a remote shard for WebDataset, to read. To write, gs:// has WebDataset's own handler."""
     if mode == "rb":
         return store.open_read(url)
     if url.startswith("gs://"):

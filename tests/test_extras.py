@@ -41,19 +41,26 @@ def test_a_wheel_is_named_while_it_is_there(tmp_path: Path) -> None:
 
 def test_a_repository_is_named_by_its_commit(tmp_path: Path) -> None:
     origin = {"url": "https://example.org/octshard.git", "vcs_info": {"vcs": "git", "commit_id": "0123abc"}}
-    wanted = '"octshard[xla] @ git+https://example.org/octshard.git@0123abc"'
-    assert requirement("xla", tmp_path, origin) == wanted
+    expected = '"octshard[xla] @ git+https://example.org/octshard.git@0123abc"'
+    assert requirement("xla", tmp_path, origin) == expected
 
 
 def test_the_advice_is_for_this_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: name)
     monkeypatch.setattr("shutil.which", lambda name: "/another/python")
-    asked = ["-m", "pip", "install", "-e", f"{ROOT}[gcs]"]
-    assert shlex.split(install_advice("gcs")) == [sys.executable, *asked]
+    arguments = ["-m", "pip", "install", "-e", f"{ROOT}[gcs]"]
+    assert shlex.split(install_advice("gcs")) == [sys.executable, *arguments]
     monkeypatch.setattr("shutil.which", lambda name: sys.executable)
-    assert shlex.split(install_advice("gcs")) == ["python", *asked]
+    assert shlex.split(install_advice("gcs")) == ["python", *arguments]
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
-    assert shlex.split(install_advice("gcs")) == ["uv", "pip", "install", "--python", "python", *asked[-2:]]
+    assert shlex.split(install_advice("gcs")) == [
+        "uv",
+        "pip",
+        "install",
+        "--python",
+        "python",
+        *arguments[-2:],
+    ]
 
 
 def test_the_errors_name_extras_that_there_are() -> None:

@@ -64,9 +64,9 @@ def test_a_stored_volume_has_the_features_that_evaluation_has(tmp_path: Path, pr
     run = write_checkpoint(tmp_path / "run", cfg, TARGET)
     backend = select.open_backend(cfg.run)
     source = features.encoder_source("x", read_encoder(run).encoder, "x", backend)
-    way = BatchTransform(backend.pin, backend.empty)
+    transform = BatchTransform(backend.pin, backend.empty)
     expected = {}
-    for batch in loader.eval_batches(load_index(cfg, "test", 0), cfg, RankSlice(2, 0, 1), 0, way):
+    for batch in loader.eval_batches(load_index(cfg, "test", 0), cfg, RankSlice(2, 0, 1), 0, transform):
         values_BF = source.values_of(batch)
         expected.update(zip(batch.keys, values_BF, strict=True))
 
@@ -74,10 +74,10 @@ def test_a_stored_volume_has_the_features_that_evaluation_has(tmp_path: Path, pr
     dataset = octshard.ShardDataset(folder)
     assert len(dataset) == len(expected) == 5
     for item in dataset:
-        found = encoder.embed(item["image"][0].numpy(), item["spacing"])
-        assert found.dtype == torch.float32
+        features_F = encoder.embed(item["image"][0].numpy(), item["spacing"])
+        assert features_F.dtype == torch.float32
         tolerance = 1e-5 if precision == "fp32" else 2e-2  # bf16 depends on the size of the batch
-        np.testing.assert_allclose(found.numpy(), expected[item["meta"]["key"]], atol=tolerance)
+        np.testing.assert_allclose(features_F.numpy(), expected[item["meta"]["key"]], atol=tolerance)
 
 
 def test_a_path_an_array_and_a_volume_of_one_scan_are_the_same(
@@ -174,9 +174,11 @@ def test_shards_that_were_stretched_have_scans_stretched(tmp_path: Path) -> None
 def test_a_file_without_spacing_is_stretched_with_a_warning_or_given_one(
     encoder: frozen_encoder.FrozenEncoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = dataclasses.replace(scan(), measures="none", pixel_spacing_mm=None, slice_thickness_mm=None)
+    scan_without_spacing = dataclasses.replace(
+        scan(), measures="none", pixel_spacing_mm=None, slice_thickness_mm=None
+    )
     path = tmp_path / "a.dcm"
-    path.write_bytes(writer.write(made))
+    path.write_bytes(writer.write(scan_without_spacing))
     assert encoder.preprocess(path).valid_B3.tolist() == [[8, 32, 16]]
     assert "a.dcm: no voxel spacing in the file; stretched to [8, 32, 16]" in caplog.text
     caplog.clear()

@@ -1,4 +1,4 @@
-"""What the shell completes: KEY=VALUE words from the config classes, and the names of shipped configs.
+"""Shell completion: KEY=VALUE words from the config classes, and the names of shipped configs.
 
 Click makes the scripts for bash, zsh and fish; `octshard config --help` says how to switch them on.
 """
@@ -19,7 +19,7 @@ class Bash(BashComplete):
     source_template = BashComplete.source_template.replace(
         "    return 0\n", '    [[ "${COMPREPLY[0]-}" == *= ]] && compopt -o nospace\n    return 0\n', 1
     )
-    _replaced = ""  # what stands before the word that bash replaces
+    _replaced = ""  # the text before the word that bash replaces
 
     def get_completion_args(self) -> tuple[list[str], str]:
         args, incomplete = super().get_completion_args()

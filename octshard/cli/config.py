@@ -27,7 +27,9 @@ def config(which: str, prefix: str) -> None:
     width = max((len(setting.key) for setting in rows), default=0)
     for setting in rows:
         facts = [setting.type, setting.rule.bounds(), setting.rule.unit]
-        click.echo(f"{setting.key:<{width}}  = {_shown(setting.default)}  ({'; '.join(filter(None, facts))})")
+        click.echo(
+            f"{setting.key:<{width}}  = {_value_text(setting.default)}  ({'; '.join(filter(None, facts))})"
+        )
         speed = " [speed only]" if setting.rule.speed else ""
         click.echo(f"{'':<{width}}    {setting.rule.doc}{speed}")
     shipped = shipped_configs("prep" if which == "prep" else "")
@@ -39,11 +41,11 @@ def config(which: str, prefix: str) -> None:
         )
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, list):
-        return f"[{', '.join(map(_shown, value))}]"
+        return f"[{', '.join(map(_value_text, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value) or "''"

@@ -1,6 +1,6 @@
-"""The commands; each is one call into its room. Exit 0 done, 1 failed, 2 wrong usage; errors are one line.
+"""The commands; each is one call into its package. Exit 0 done, 1 failed, 2 wrong usage; errors are one line.
 
-Rooms are imported inside their command, so that `octshard --help` answers in a blink.
+Packages are imported inside their command, so that `octshard --help` is quick.
 """
 
 import logging
@@ -32,9 +32,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit("octshard: interrupted")
-    except click.exceptions.Exit as leaving:
-        sys.exit(leaving.exit_code)
-    except Exception as error:  # the outermost edge: whatever comes here is shown as one line
+    except click.exceptions.Exit as request:
+        sys.exit(request.exit_code)
+    except Exception as error:  # the outermost edge: any other error is shown as one line
         if DEBUG in sys.argv:
             raise
         sys.exit(_report(error))

@@ -21,7 +21,7 @@ def train(config: Sequence[str], overrides: Sequence[str]) -> None:
     from octshard.config.load import load
     from octshard.config.train import TrainConfig
 
-    cfg = load(TrainConfig, config, overrides)  # before torch is imported: a wrong key is told at once
+    cfg = load(TrainConfig, config, overrides)  # before torch is imported: a wrong key is reported at once
     from octshard.train.loop import train as run
 
     with progress("train") as on_progress:

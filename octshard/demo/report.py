@@ -21,7 +21,6 @@ from octshard.report.plots import line_plot
 from octshard.storage import store
 
 PX_PER_MM = 60  # of the pictures
-DEPTH_MM = 2.4  # shown of each B-scan
 
 
 @dataclass(frozen=True, eq=False)

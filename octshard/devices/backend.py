@@ -1,9 +1,7 @@
-"""Where the arithmetic happens: cpu, cuda (one process per GPU, torchrun) or xla (one process per host,
-SPMD).
+"""What the loop asks of a device (Backend), and how values with tensors inside move to it and back.
 
-What differs between backends stands in this folder and nowhere else; the loop is the same. The only torch_xla
-import is in `xla`. A fourth backend (torch_tpu, the successor of torch_xla) is one more class with these
-methods and a line in `select`.
+What differs between backends stands in this folder and nowhere else. A new backend (torch_tpu, the successor
+of torch_xla) is one more class with these methods and a line in `select`.
 """
 
 import contextlib
@@ -20,7 +18,7 @@ Tree = TypeVar("Tree")
 
 
 class Backend(Protocol):
-    """What the loop asks of a device. `device_count`: accelerators of all processes together."""
+    """The device of one process. device_count: accelerators of all processes together."""
 
     @property
     def device(self) -> torch.device: ...
@@ -32,7 +30,7 @@ class Backend(Protocol):
     def device_count(self) -> int: ...
 
     def empty(self, shape: Sequence[int]) -> Tensor:
-        """A uint8 tensor on the host for a batch, of whatever is in it, fit for a fast `to_device`."""
+        """A uint8 tensor on the host for a batch, not initialised, ready for a fast `to_device`."""
         ...
 
     def pin(self, values: Tree) -> Tree:
@@ -45,8 +43,8 @@ class Backend(Protocol):
         """
         ...
 
-    def ready(self, sent: "Transfer[Tree]") -> Tree:
-        """What was sent, for use in the calling thread. Does not wait."""
+    def ready(self, transfer: "Transfer[Tree]") -> Tree:
+        """The values on the device, for use in the calling thread. The host does not wait."""
         ...
 
     def replicate(self, tensor: Tensor) -> Tensor:
@@ -72,7 +70,7 @@ class Backend(Protocol):
         ...
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
-        """Sum over processes."""
+        """The sum over processes, on the device."""
         ...
 
     def counters(self) -> dict[str, int]:
@@ -84,7 +82,7 @@ class Backend(Protocol):
 
 @dataclass(frozen=True)
 class Transfer(Generic[Tree]):
-    """A batch on the device, and what to wait for before it is read."""
+    """Values on the device, or on their way to it. event: what the device waits for before it reads them."""
 
     values: Tree
     event: Any = None
@@ -95,25 +93,28 @@ def put(backend: Backend, values: Tree) -> Tree:
     return backend.ready(backend.to_device(values))
 
 
-def map_tensors(values: Any, act: Callable[[Tensor], Tensor]) -> Any:
-    """`values` with `act` done to every tensor in its dataclasses, tuples, lists and dicts."""
+def map_tensors(values: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """`values` with `function` applied to every tensor in its dataclasses, tuples, lists and dicts."""
     if isinstance(values, Tensor):
-        return act(values)
+        return function(values)
     if dataclasses.is_dataclass(values) and not isinstance(values, type):
-        changed = {
-            f.name: map_tensors(getattr(values, f.name), act) for f in dataclasses.fields(values) if f.init
+        fields = {
+            f.name: map_tensors(getattr(values, f.name), function)
+            for f in dataclasses.fields(values)
+            if f.init
         }
-        return dataclasses.replace(values, **changed)
+        return dataclasses.replace(values, **fields)
     if isinstance(values, tuple) and hasattr(values, "_fields"):
-        return type(values)(*(map_tensors(value, act) for value in values))
+        return type(values)(*(map_tensors(value, function) for value in values))
     if isinstance(values, tuple | list):
-        return type(values)(map_tensors(value, act) for value in values)
+        return type(values)(map_tensors(value, function) for value in values)
     if isinstance(values, dict):
-        return {name: map_tensors(value, act) for name, value in values.items()}
+        return {name: map_tensors(value, function) for name, value in values.items()}
     return values
 
 
 def autocast_for(device_type: str, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+    """torch.autocast to `dtype`; None: no autocast."""
     return torch.autocast(device_type, dtype) if dtype else contextlib.nullcontext()
 
 

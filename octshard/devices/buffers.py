@@ -1,7 +1,7 @@
 """Memory for batches that is used again: fresh pages for every batch would cost as much as reading it.
 
-A buffer comes back when nothing looks at it any more, no tensor, view or transfer under way; nobody gives
-it back by hand, so nobody can be early.
+A buffer returns to the pool when the last tensor, view or running transfer that uses it is gone. There is no
+call that returns it, so it cannot be returned too early.
 """
 
 import math
@@ -15,14 +15,14 @@ from torch import Tensor
 
 
 class BufferPool:
-    """uint8 tensors on the host, of whatever was in them before; safe to call from any thread."""
+    """uint8 tensors on the host, not initialised; safe to call from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._free: dict[int, list[np.ndarray]] = {}
 
     def empty(self, shape: Sequence[int]) -> Tensor:
-        """A tensor whose memory returns here when its last user lets go of it."""
+        """A tensor whose memory returns to the pool when its last user drops it."""
         size = math.prod(shape)
         with self._lock:
             free = self._free.setdefault(size, [])

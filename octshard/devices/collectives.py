@@ -1,4 +1,4 @@
-"""What all processes of a run must agree on, lest some wait for ever: when to stop, where to begin."""
+"""What all processes of a run must agree on, or some would wait for ever: when to stop, where to begin."""
 
 import threading
 
@@ -9,11 +9,11 @@ from octshard.devices.backend import Backend, put
 from octshard.errors import UsageError
 
 
-def any_process(backend: Backend, told_to_stop: threading.Event, *, waits: bool) -> bool:
-    """True if this process was told to stop; of several, when `waits`, if any was: all leave together."""
+def any_process(backend: Backend, stop_requested: threading.Event, *, waits: bool) -> bool:
+    """True if stop_requested is set in any process. Several processes ask each other, and only if `waits`."""
     if backend.process_count == 1:
-        return told_to_stop.is_set()
-    return waits and _all_reduce_sum(backend, float(told_to_stop.is_set())) > 0  # waits
+        return stop_requested.is_set()
+    return waits and _all_reduce_sum(backend, float(stop_requested.is_set())) > 0  # waits
 
 
 def check_same_step(cfg: TrainConfig, backend: Backend, step: int) -> None:
@@ -28,13 +28,13 @@ def check_same_step(cfg: TrainConfig, backend: Backend, step: int) -> None:
 
 
 def all_reduce_sum(backend: Backend, value: float) -> float:
-    """The sum over processes of what each says; all must ask at the same time. Waits for the device."""
+    """The sum of `value` over processes; all must call it at the same time. Waits for the device."""
     if backend.process_count == 1:
         return value
     return _all_reduce_sum(backend, value) * backend.process_count / backend.device_count
 
 
 def _all_reduce_sum(backend: Backend, value: float) -> float:
-    """The sum over all devices of what each one's process says. Waits for the device."""
-    mine = torch.full((backend.device_count // backend.process_count,), value)
-    return float(backend.to_host(backend.all_reduce_sum(put(backend, mine).sum())))
+    """The sum over all devices of the `value` of each one's process. Waits for the device."""
+    value_per_device = torch.full((backend.device_count // backend.process_count,), value)
+    return float(backend.to_host(backend.all_reduce_sum(put(backend, value_per_device).sum())))

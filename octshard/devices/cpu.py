@@ -16,7 +16,7 @@ from octshard.devices.buffers import BufferPool
 
 @dataclass(frozen=True)
 class Cpu:
-    """One process, torch's threads."""
+    """A Backend; nothing is copied to reach the device."""
 
     dtype: torch.dtype | None  # of autocast; None = fp32
     device: torch.device = torch.device("cpu")
@@ -34,8 +34,8 @@ class Cpu:
     def to_device(self, values: Tree) -> Transfer[Tree]:
         return Transfer(values)
 
-    def ready(self, sent: Transfer[Tree]) -> Tree:
-        return sent.values
+    def ready(self, transfer: Transfer[Tree]) -> Tree:
+        return transfer.values
 
     def replicate(self, tensor: Tensor) -> Tensor:
         return tensor
@@ -66,4 +66,5 @@ class Cpu:
 
 
 def open_cpu(run: RunConfig) -> Backend:
+    """The CPU at run.precision."""
     return Cpu(DTYPES[run.precision])

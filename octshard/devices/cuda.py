@@ -17,14 +17,14 @@ from octshard.errors import UsageError
 
 @dataclass(frozen=True)
 class Cuda:
-    """One process per GPU; DistributedDataParallel when torchrun started several."""
+    """A Backend; host tensors are pinned, and copied in a stream of their own."""
 
     dtype: torch.dtype | None
     compile: bool
     device: torch.device
     process_index: int
     process_count: int
-    copying: torch.cuda.Stream  # copies run beside the computation
+    copy_stream: torch.cuda.Stream  # copies run beside the computation
 
     @property
     def device_count(self) -> int:
@@ -39,19 +39,19 @@ class Cuda:
             return map_tensors(values, _pinned)  # type: ignore[no-any-return]
 
     def to_device(self, values: Tree) -> Transfer[Tree]:
-        with torch.cuda.device(self.device), torch.cuda.stream(self.copying):
-            there = map_tensors(values, lambda t: t.to(self.device, non_blocking=True))
-            return Transfer(there, self.copying.record_event())
+        with torch.cuda.device(self.device), torch.cuda.stream(self.copy_stream):
+            on_device = map_tensors(values, lambda t: t.to(self.device, non_blocking=True))
+            return Transfer(on_device, self.copy_stream.record_event())
 
-    def ready(self, sent: Transfer[Tree]) -> Tree:
-        now = torch.cuda.current_stream(self.device)
-        now.wait_event(sent.event)
+    def ready(self, transfer: Transfer[Tree]) -> Tree:
+        stream = torch.cuda.current_stream(self.device)
+        stream.wait_event(transfer.event)
 
-        def keep(tensor: Tensor) -> Tensor:
-            tensor.record_stream(now)  # else its memory is given to the next copy while it is read
+        def record(tensor: Tensor) -> Tensor:
+            tensor.record_stream(stream)  # else its memory is given to the next copy while it is read
             return tensor
 
-        return map_tensors(sent.values, keep)  # type: ignore[no-any-return]
+        return map_tensors(transfer.values, record)  # type: ignore[no-any-return]
 
     def replicate(self, tensor: Tensor) -> Tensor:
         return tensor.pin_memory().to(self.device, non_blocking=True)
@@ -97,12 +97,13 @@ def _pinned(tensor: Tensor) -> Tensor:
 
 
 def open_cuda(run: RunConfig) -> Backend:
+    """The GPU of this process (LOCAL_RANK under torchrun); UsageError if torch sees none."""
     if not torch.cuda.is_available():
         raise UsageError("run.device=cuda: torch sees no GPU here, want one; or run.device=cpu")
-    processes, process = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    process_count, process_index = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     torch.cuda.set_device(device)
-    if processes > 1 and not torch.distributed.is_initialized():
+    if process_count > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl")
-    copying = torch.cuda.Stream(device)
-    return Cuda(DTYPES[run.precision], run.compile, device, process, processes, copying)
+    copy_stream = torch.cuda.Stream(device)
+    return Cuda(DTYPES[run.precision], run.compile, device, process_index, process_count, copy_stream)

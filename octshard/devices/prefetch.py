@@ -1,6 +1,6 @@
 """Batches on their way to the device: one thread sends them ahead of their use, in order, a bounded number.
 
-An error of the stream or of the transfer comes out where its batch would have, on every backend.
+An error of the stream or of the transfer is raised in place of its batch, on every backend.
 """
 
 import contextlib
@@ -27,57 +27,57 @@ class DeviceBatch(NamedTuple, Generic[Tree]):
 def prefetch_to_device(
     batches: Generator[Tree, None, None], backend: Backend
 ) -> Iterator[Iterator[DeviceBatch[Tree]]]:
-    """What `batches` yields, on the device; closes `batches` and ends the thread at the end of the block."""
-    room, box = threading.Semaphore(AHEAD), queue.SimpleQueue[_Item[Tree]]()
+    """The items of `batches` on the device; closes `batches` and ends the thread at the end of the block."""
+    slots, items = threading.Semaphore(AHEAD), queue.SimpleQueue[_Item[Tree]]()
     closed = threading.Event()
     thread = threading.Thread(
-        target=_feed, args=(batches, backend, room, box, closed), name="feed", daemon=True
+        target=_feed, args=(batches, backend, slots, items, closed), name="feed", daemon=True
     )
     thread.start()
     try:
-        yield _taken(backend, room, box)
+        yield _device_batches(backend, slots, items)
     finally:
         closed.set()
-        room.release()
+        slots.release()
         thread.join()
 
 
 class _Item(NamedTuple, Generic[Tree]):
-    """A batch, or how they end: an error, or neither."""
+    """A batch, or the end of all: with an error, or with neither."""
 
     host: Tree | None
-    sent: Transfer[Tree] | None
+    transfer: Transfer[Tree] | None
     error: BaseException | None
 
 
 def _feed(
     batches: Generator[Tree, None, None],
     backend: Backend,
-    room: threading.Semaphore,
-    box: "queue.SimpleQueue[_Item[Tree]]",
+    slots: threading.Semaphore,
+    items: "queue.SimpleQueue[_Item[Tree]]",
     closed: threading.Event,
 ) -> None:
     with contextlib.closing(batches):
         try:
-            while room.acquire() and not closed.is_set():
+            while slots.acquire() and not closed.is_set():
                 host = next(batches, None)
-                box.put(_Item(host, None if host is None else backend.to_device(host), None))
+                items.put(_Item(host, None if host is None else backend.to_device(host), None))
                 if host is None:
                     return
-                del host  # its memory is the consumer's from now on
-        except BaseException as error:  # whatever it is, it belongs to the consumer
-            box.put(_Item(None, None, error))
+                del host  # or its memory could not be used again while this thread waits
+        except BaseException as error:  # of any kind: the consumer raises it
+            items.put(_Item(None, None, error))
 
 
-def _taken(
-    backend: Backend, room: threading.Semaphore, box: "queue.SimpleQueue[_Item[Tree]]"
+def _device_batches(
+    backend: Backend, slots: threading.Semaphore, items: "queue.SimpleQueue[_Item[Tree]]"
 ) -> Iterator[DeviceBatch[Tree]]:
     while True:
-        host, sent, error = box.get()
-        room.release()
+        host, transfer, error = items.get()
+        slots.release()
         if error is not None:
             raise error
-        if host is None or sent is None:
+        if host is None or transfer is None:
             return
-        yield DeviceBatch(host, backend.ready(sent))
-        del host, sent
+        yield DeviceBatch(host, backend.ready(transfer))
+        del host, transfer

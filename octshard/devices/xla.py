@@ -18,8 +18,7 @@ from octshard.extras import install_advice
 
 @dataclass(frozen=True)
 class Xla:
-    """torch_xla 2.9: one process per host drives all its accelerators; GSPMD splits the batch, replicates
-    the rest.
+    """A Backend; one process per host drives all its accelerators, GSPMD splits the batch over them.
 
     A persistent compile cache is kept where the variable XLA_PERSISTENT_CACHE_PATH points.
     """
@@ -41,8 +40,8 @@ class Xla:
     def to_device(self, values: Tree) -> Transfer[Tree]:
         return Transfer(map_tensors(values, self._put))
 
-    def ready(self, sent: Transfer[Tree]) -> Tree:
-        return sent.values
+    def ready(self, transfer: Transfer[Tree]) -> Tree:
+        return transfer.values
 
     def _put(self, tensor: Tensor) -> Tensor:
         import torch_xla.core.xla_model as xm
@@ -52,8 +51,8 @@ class Xla:
         if self.mesh is not None:
             axes = ("batch", *(None for _ in tensor.shape[1:]))
             spec = xs.ShardingSpec(self.mesh, axes, minibatch=self.process_count > 1)
-        sent: Any = xm.send_cpu_data_to_device([tensor], self.device, input_sharding=spec)
-        return cast(Tensor, sent[0])
+        on_device: Any = xm.send_cpu_data_to_device([tensor], self.device, input_sharding=spec)
+        return cast(Tensor, on_device[0])
 
     def replicate(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device)
@@ -61,16 +60,16 @@ class Xla:
     def to_host(self, values: Tree) -> Tree:
         import torch_xla
 
-        found: list[Tensor] = []
+        tensors: list[Tensor] = []
 
         def collect(tensor: Tensor) -> Tensor:
-            found.append(tensor.detach())
+            tensors.append(tensor.detach())
             return tensor
 
         map_tensors(values, collect)
-        remote = [t for t in found if t.device.type == "xla"]
+        remote = [t for t in tensors if t.device.type == "xla"]
         hosts = iter(torch_xla._XLAC._xla_get_cpu_tensors(remote))
-        copies = iter([next(hosts) if t.device.type == "xla" else t.clone() for t in found])
+        copies = iter([next(hosts) if t.device.type == "xla" else t.clone() for t in tensors])
         return map_tensors(values, lambda t: next(copies))  # type: ignore[no-any-return]
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -102,6 +101,7 @@ class Xla:
 
 
 def open_xla(run: RunConfig) -> Backend:
+    """All accelerators of this host; UsageError without torch_xla, OctshardError without a device."""
     try:
         import torch_xla
         import torch_xla.backends as xla_backends

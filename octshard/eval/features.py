@@ -1,7 +1,7 @@
-"""Frozen features: batches of volumes -> one row of numbers per scan, made once, kept on disk with its keys.
+"""Frozen features: batches of volumes -> one row of numbers per scan, computed once, stored with their keys.
 
-All sources (an encoder, the same one at random, raw intensities) share one pass over the shards. A kept file
-is used only if its digest, keys and shape are exactly those asked for; anything else is made again.
+All sources (an encoder, the same one at random, raw intensities) share one pass over the shards. A file is
+used only if its digest, keys and shape are exactly those requested; else the features are computed again.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from octshard.models.vit import Encoder
 from octshard.storage import store
 from octshard.stream.batch import Batch
 
-VERSION = 1  # of what is computed here: a change of a feature's meaning makes kept files stale
+VERSION = 1  # of the features: a change of their meaning makes stored files stale
 EN_FACE = (8, 8)  # cells along D, W of the raw en face picture
 B_SCAN = (16, 8)  # cells along H, W of the raw mean B-scan
 BINS = 32  # of the raw histogram over 0..255
@@ -31,7 +31,7 @@ PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """values_NF float32, row n for keys[n]; `digest` names what made them from what."""
+    """values_NF float32, row n for keys[n]; `digest` names their source and scans."""
 
     keys: tuple[str, ...]
     values_NF: np.ndarray
@@ -40,7 +40,7 @@ class Features:
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """What turns a batch into values_BF. `digest` changes when the values would."""
+    """Turns a batch into values_BF. `digest` changes when the values would."""
 
     name: str
     digest: str
@@ -49,7 +49,7 @@ class FeatureSource:
 
 @dataclass(frozen=True)
 class FeatureRequest:
-    """Which scans: their keys in order, and a digest of the stored voxels behind them."""
+    """Which scans: their keys in order, and a digest of their stored voxels."""
 
     keys: tuple[str, ...]
     digest: str
@@ -60,10 +60,12 @@ def encoder_source(name: str, encoder: Encoder, digest: str, backend: Backend) -
     encoder = encoder.to(backend.device).eval()
 
     def values_of(batch: Batch) -> np.ndarray:
-        here = put(backend, batch)
+        on_device = put(backend, batch)
         with torch.no_grad(), backend.autocast():
-            x_BCDHW = normalize.normalize(here.voxels_BDHW, here.mean_B, here.std_B, here.valid_B3)
-            values_BF = encoder.pool(encoder(x_BCDHW), encoder.valid_tokens(here.valid_B3))
+            x_BCDHW = normalize.normalize(
+                on_device.voxels_BDHW, on_device.mean_B, on_device.std_B, on_device.valid_B3
+            )
+            values_BF = encoder.pool(encoder(x_BCDHW), encoder.valid_tokens(on_device.valid_B3))
         backend.mark_step()
         return backend.to_host(values_BF).float().numpy()  # waits for the device
 
@@ -81,10 +83,11 @@ def intensity_source(name: str) -> FeatureSource:
 
 
 def intensity_features(voxels_DHW: np.ndarray) -> np.ndarray:
-    """float32 (F,) of uint8 voxels: what brightness alone tells, with no idea of a layer.
+    """float32 (F,) of uint8 voxels: intensities alone, without any notion of a layer.
 
-    Shares in 32 histogram bins; mean, std, skewness, excess kurtosis; 7 percentiles; the en face mean (over
-    H) on 8 x 8 cells; the mean B-scan (over D) on 16 x 8 cells. Unit: grey levels, shares; area-averaged.
+    Fractions in 32 histogram bins; mean, std, skewness, excess kurtosis; 7 percentiles; the en face mean
+    (over H) on 8 x 8 cells; the mean B-scan (over D) on 16 x 8 cells. Units: grey levels, fractions.
+    Cells are area-averaged.
     """
     counts = np.bincount(voxels_DHW.ravel(), minlength=256) / voxels_DHW.size
     levels = np.arange(256.0)
@@ -101,34 +104,35 @@ def intensity_features(voxels_DHW: np.ndarray) -> np.ndarray:
 
 def extract(
     sources: Sequence[FeatureSource],
-    wanted: FeatureRequest,
+    request: FeatureRequest,
     folder: str,
     batches: Callable[[], Iterable[Batch]],
 ) -> dict[str, Features]:
-    """Source name -> its features of the wanted scans, from `folder` where they are kept.
+    """Source name -> its features of the requested scans, read from `folder` where they are stored there.
 
-    `batches` is called, once, only if something is not; what is made is kept.
+    `batches` is called, once, only if some are not; what is computed is stored.
     """
-    if len(set(wanted.keys)) != len(wanted.keys):
-        twice = next(key for key in wanted.keys if wanted.keys.count(key) > 1)
-        raise OctshardError(f"features: scan {twice} is listed twice, want each dataset folder named once")
-    digests = {source.name: digest_of(source, wanted) for source in sources}
-    found: dict[str, Features] = {}
+    if len(set(request.keys)) != len(request.keys):
+        repeated = next(key for key in request.keys if request.keys.count(key) > 1)
+        raise OctshardError(f"features: scan {repeated} is listed twice, want each dataset folder named once")
+    digests = {source.name: digest_of(source, request) for source in sources}
+    features: dict[str, Features] = {}
     for source in sources:
-        kept = read(_place(folder, source.name, digests[source.name]), wanted.keys, digests[source.name])
-        if kept is not None:
-            found[source.name] = kept
-    missing = [source for source in sources if source.name not in found]
+        digest = digests[source.name]
+        stored = read(_url(folder, source.name, digest), request.keys, digest)
+        if stored is not None:
+            features[source.name] = stored
+    missing = [source for source in sources if source.name not in features]
     if missing:
-        for name, values_NF in _compute(missing, wanted, batches()).items():
-            found[name] = Features(wanted.keys, values_NF, digests[name])
-            write(_place(folder, name, digests[name]), found[name])
-    return found
+        for name, values_NF in _compute(missing, request, batches()).items():
+            features[name] = Features(request.keys, values_NF, digests[name])
+            write(_url(folder, name, digests[name]), features[name])
+    return features
 
 
-def digest_of(source: FeatureSource, wanted: FeatureRequest) -> str:
+def digest_of(source: FeatureSource, request: FeatureRequest) -> str:
     """16 hex digits that name one source's features of these scans."""
-    text = json.dumps([VERSION, source.name, source.digest, wanted.digest])
+    text = json.dumps([VERSION, source.name, source.digest, request.digest])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -142,7 +146,7 @@ def weights_digest(encoder: Encoder) -> str:
 
 
 def write(url: str, features: Features) -> None:
-    """Keeps features as one .npz, whole or not at all."""
+    """Stores features as one .npz, atomically."""
     with store.open_write(url) as file:
         np.savez(
             file, keys=np.array(features.keys), values_NF=features.values_NF, digest=np.array(features.digest)
@@ -150,23 +154,24 @@ def write(url: str, features: Features) -> None:
 
 
 def read(url: str, keys: tuple[str, ...], digest: str) -> Features | None:
-    """What is kept at `url`; None if that is nothing, damaged, or not exactly these keys and this digest."""
+    """The features at `url`; None if there are none, they are damaged, or keys or digest differ."""
     try:
-        with np.load(io.BytesIO(store.read(url)), allow_pickle=False) as kept:
-            values_NF, names, made_from = kept["values_NF"], tuple(kept["keys"].tolist()), str(kept["digest"])
+        with np.load(io.BytesIO(store.read(url)), allow_pickle=False) as arrays:
+            values_NF, stored_keys = arrays["values_NF"], tuple(arrays["keys"].tolist())
+            stored_digest = str(arrays["digest"])
     except (FileNotFoundError, zipfile.BadZipFile, ValueError, KeyError, EOFError):
         return None
     right_shape = values_NF.ndim == 2 and len(values_NF) == len(keys) and values_NF.dtype == np.float32
-    if made_from != digest or names != keys or not right_shape or not np.isfinite(values_NF).all():
+    if stored_digest != digest or stored_keys != keys or not right_shape or not np.isfinite(values_NF).all():
         return None
     return Features(keys, values_NF, digest)
 
 
 def _compute(
-    sources: Sequence[FeatureSource], wanted: FeatureRequest, batches: Iterable[Batch]
+    sources: Sequence[FeatureSource], request: FeatureRequest, batches: Iterable[Batch]
 ) -> Mapping[str, np.ndarray]:
-    place = {key: n for n, key in enumerate(wanted.keys)}
-    rows: dict[str, list[np.ndarray | None]] = {source.name: [None] * len(place) for source in sources}
+    row_of = {key: n for n, key in enumerate(request.keys)}
+    rows: dict[str, list[np.ndarray | None]] = {source.name: [None] * len(row_of) for source in sources}
     for batch in batches:
         for source in sources:
             values_BF = source.values_of(batch)
@@ -175,15 +180,17 @@ def _compute(
                     raise OctshardError(
                         f"features {source.name}: scan {key} gave nan or inf, want finite numbers"
                     )
-                rows[source.name][place[key]] = values_F
+                rows[source.name][row_of[key]] = values_F
     for name, values in rows.items():
-        absent = [key for key, value in zip(wanted.keys, values, strict=True) if value is None]
-        if absent:
-            raise OctshardError(f"features {name}: {len(absent)} scans never came, the first is {absent[0]}")
+        missing = [key for key, value in zip(request.keys, values, strict=True) if value is None]
+        if missing:
+            raise OctshardError(
+                f"features {name}: {len(missing)} scans never came, the first is {missing[0]}"
+            )
     return {name: np.stack(values).astype(np.float32) for name, values in rows.items()}  # type: ignore[arg-type]
 
 
-def _place(folder: str, name: str, digest: str) -> str:
+def _url(folder: str, name: str, digest: str) -> str:
     return store.join(folder, f"{name}-{digest}.npz")
 
 

@@ -1,7 +1,7 @@
 """Labels: participants.tsv and the name of a column -> the class of each participant, and of each scan.
 
-Reads any release of the table (byte-order mark, either id column) and promises that every participant has one
-class or is listed as missing. Columns of numbers are refused: a class has no order and few values.
+Reads the table of any release (byte-order mark, either id column). Every participant has one class or is
+listed as missing. Columns of numbers are refused: a class has no order and few values.
 """
 
 import difflib
@@ -16,8 +16,8 @@ from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
 from octshard.storage import store
 
-MOST_CLASSES = 20
-FEWEST = 2  # train participants that each class must have
+MAX_CLASSES = 20
+MIN_TRAIN_PARTICIPANTS = 2  # of each class
 
 
 @dataclass(frozen=True)
@@ -76,51 +76,53 @@ def read(url: str, column: str) -> Labels:
     return parse(text, column, url)
 
 
-def parse(text: str, column: str, where: str) -> Labels:
-    """The labels in the TSV `text`; `where` names it in errors."""
-    table = tsv.parse(text, where)
+def parse(text: str, column: str, source: str) -> Labels:
+    """The labels in the TSV `text`; `source` names it in errors."""
+    table = tsv.parse(text, source)
     if not set(table.columns).intersection(tsv.PERSON):
         raise UsageError(
-            f"participants {where}: columns {', '.join(table.columns) or 'none'}, want one of {tsv.PERSON}"
+            f"participants {source}: columns {', '.join(table.columns) or 'none'}, want one of {tsv.PERSON}"
         )
     if column.lower() not in table.columns or column.lower() in tsv.PERSON:
         close = difflib.get_close_matches(column, table.columns, 1)
         advice = f"did you mean {close[0]}?" if close else f"there are: {', '.join(table.columns)}"
-        raise UsageError(f"participants {where}: no label column {column!r}; {advice}")
+        raise UsageError(f"participants {source}: no label column {column!r}; {advice}")
     value_of: dict[str, str] = {}
     for participant, value in zip(table.column(tsv.PERSON), table.column((column.lower(),)), strict=True):
         if value_of.setdefault(participant, value) != value:
             raise OctshardError(
-                f"participants {where}: participant {participant} has {column} "
+                f"participants {source}: participant {participant} has {column} "
                 f"{value_of[participant]!r} and {value!r}, want one value"
             )
     value_of.pop("", None)
-    given = {name: value for name, value in value_of.items() if value}
-    classes = tuple(sorted(set(given.values())))
-    _check_categorical(classes, column, where)
+    labelled = {participant: value for participant, value in value_of.items() if value}
+    classes = tuple(sorted(set(labelled.values())))
+    _check_categorical(classes, column, source)
     index = {name: i for i, name in enumerate(classes)}
-    class_of = {name: index[value] for name, value in given.items()}
-    return Labels(column, classes, class_of, frozenset(value_of) - frozenset(given))
+    class_of = {participant: index[value] for participant, value in labelled.items()}
+    return Labels(column, classes, class_of, frozenset(value_of) - frozenset(labelled))
 
 
-def join(known: Labels, rows: Sequence[SampleRow]) -> LabelledScans:
-    """Joins the stored scans with their classes; OctshardError if they cannot be fitted and scored on."""
+def join(labels: Labels, rows: Sequence[SampleRow]) -> LabelledScans:
+    """Joins the stored scans with their classes; OctshardError if a split or class has too few of them."""
     check_disjoint(rows, "shards")
-    present = sorted({known.class_of[row.participant] for row in rows if row.participant in known.class_of})
+    present = sorted({labels.class_of[row.participant] for row in rows if row.participant in labels.class_of})
     renumbered = {c: i for i, c in enumerate(present)}
-    classes = tuple(known.classes[c] for c in present)
+    classes = tuple(labels.classes[c] for c in present)
     subsets = {}
     for split in SPLITS:
-        mine = [n for n, row in enumerate(rows) if row.split == split and row.participant in known.class_of]
-        people = tuple(rows[n].participant for n in mine)
-        y_N = np.array([renumbered[known.class_of[name]] for name in people], np.int64)
-        subsets[split] = Subset(np.array(mine, np.int64), y_N, people)
+        places = [
+            n for n, row in enumerate(rows) if row.split == split and row.participant in labels.class_of
+        ]
+        participants = tuple(rows[n].participant for n in places)
+        y_N = np.array([renumbered[labels.class_of[name]] for name in participants], np.int64)
+        subsets[split] = Subset(np.array(places, np.int64), y_N, participants)
     counts = tuple(_count(split, subset, classes) for split, subset in subsets.items())
-    _check_counts(counts, known.column)
+    _check_counts(counts, labels.column)
     dropped = {
-        "no value in the column": sum(row.participant in known.missing for row in rows),
+        "no value in the column": sum(row.participant in labels.missing for row in rows),
         "participant not in the table": sum(
-            row.participant not in known.missing and row.participant not in known.class_of for row in rows
+            row.participant not in labels.missing and row.participant not in labels.class_of for row in rows
         ),
     }
     return LabelledScans(classes, subsets, counts, dropped)
@@ -133,29 +135,29 @@ def _count(split: str, subset: Subset, classes: tuple[str, ...]) -> SplitCounts:
 
 
 def _check_counts(counts: tuple[SplitCounts, ...], column: str) -> None:
-    found = ", ".join(f"{count.split} {count.participants}" for count in counts)
-    who = f"label {column} (labelled participants: {found})"
+    totals = ", ".join(f"{count.split} {count.participants}" for count in counts)
+    subject = f"label {column} (labelled participants: {totals})"
     for count, use in zip(counts, ("fit", "choose the regularisation", "score"), strict=True):
         present = sum(n > 0 for n in count.of_class.values())
         if present < 2:
-            raise OctshardError(f"{who}: {count.split} holds {present} classes, want at least 2 to {use}")
-    for name, people in counts[0].of_class.items():
-        if people < FEWEST:
+            raise OctshardError(f"{subject}: {count.split} holds {present} classes, want at least 2 to {use}")
+    for name, participants in counts[0].of_class.items():
+        if participants < MIN_TRAIN_PARTICIPANTS:
             raise OctshardError(
-                f"{who}: class {name!r} has {people} in train, want at least {FEWEST}; "
-                "add shards, or probe another label"
+                f"{subject}: class {name!r} has {participants} in train, want at least "
+                f"{MIN_TRAIN_PARTICIPANTS}; add shards, or probe another label"
             )
 
 
-def _check_categorical(classes: tuple[str, ...], column: str, where: str) -> None:
+def _check_categorical(classes: tuple[str, ...], column: str, source: str) -> None:
     if len(classes) < 2:
-        found = f"one value, {classes[0]!r}" if classes else "no value"
-        raise OctshardError(f"participants {where}: label {column} has {found}, want at least 2 classes")
-    if len(classes) > MOST_CLASSES:
+        content = f"one value, {classes[0]!r}" if classes else "no value"
+        raise OctshardError(f"participants {source}: label {column} has {content}, want at least 2 classes")
+    if len(classes) > MAX_CLASSES:
         kind = "a number" if all(_is_number(value) for value in classes) else "free text"
         raise UsageError(
-            f"participants {where}: label {column} has {len(classes)} distinct values, it looks like {kind}; "
-            f"want a categorical column of 2 to {MOST_CLASSES} classes, for example study_group"
+            f"participants {source}: label {column} has {len(classes)} distinct values, it looks like "
+            f"{kind}; want a categorical column of 2 to {MAX_CLASSES} classes, for example study_group"
         )
 
 

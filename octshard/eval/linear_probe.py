@@ -1,7 +1,7 @@
 """`octshard eval linear-probe`: checkpoint, shards and labels -> numbers with intervals, beside controls.
 
-The pretrained encoder, the same one at random, raw intensities, and labels dealt at random all take the same
-road, and the test participants are scored once. Writes probe.json and probe.html.
+The pretrained encoder, the same one at random, raw intensities and shuffled labels are treated alike, and the
+test participants are scored once. Writes probe.json and probe.html.
 """
 
 import dataclasses
@@ -24,21 +24,22 @@ from octshard.rng import rng_for, seed_for
 from octshard.storage import store
 from octshard.stream import loader
 from octshard.stream.batch import Batch, BatchTransform, RankSlice
-from octshard.stream.index import SampleIndex, load_index
+from octshard.stream.index import SampleIndex, build_index, open_datasets
 
 PRETRAINED, RANDOM, INTENSITY = "pretrained", "random-init", "raw-intensity"
-FEW = 10  # test participants of a class below which its interval deserves a warning
+FEW = 10  # a class with fewer test participants gets a warning on its interval
 
 
 def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> ProbeResult:
     """Runs the probe and writes its files under cfg.out; labels are checked before anything is encoded."""
     _check(cfg)
-    known = labels.read(cfg.participants, cfg.label)
+    participant_labels = labels.read(cfg.participants, cfg.label)
     encoder, trained, digest, _ = read_encoder(cfg.checkpoint)
     trained = dataclasses.replace(trained, data=dataclasses.replace(trained.data, shards=list(cfg.shards)))
-    tables = tuple(load_index(trained, split, 0) for split in labels.SPLITS)
-    rows = [entry.row for table in tables for entry in table.samples]
-    chosen = labels.join(known, rows)
+    datasets = open_datasets(trained)
+    indexes = tuple(build_index(datasets, trained, split, 0) for split in labels.SPLITS)
+    rows = [sample.row for index in indexes for sample in index.samples]
+    scans = labels.join(participant_labels, rows)
 
     run = dataclasses.replace(trained.run, device=cfg.device, compile=False, cpu_threads=0)
     backend = select.open_backend(run)
@@ -52,15 +53,17 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
         ),
         features.intensity_source(INTENSITY),
     )
-    way = BatchTransform(backend.pin, backend.empty)
-    stored = f"{trained.model.image_size} {[table.digest for table in tables]}"
-    found = features.extract(
+    transform = BatchTransform(backend.pin, backend.empty)
+    stored = f"{trained.model.image_size} {[index.digest for index in indexes]}"
+    features_by_source = features.extract(
         sources,
         features.FeatureRequest(tuple(row.key for row in rows), stored),
         store.join(cfg.out, "features"),
-        lambda: _batches(tables, trained, cfg.batch, way, on_progress),
+        lambda: _batches(indexes, trained, cfg.batch, transform, on_progress),
     )
-    result = compare({name: kept.values_NF for name, kept in found.items()}, chosen, cfg, on_progress)
+    result = compare(
+        {name: source.values_NF for name, source in features_by_source.items()}, scans, cfg, on_progress
+    )
     result = dataclasses.replace(result, checkpoint_digest=digest)
     store.write(store.join(cfg.out, "probe.json"), report.as_json(result).encode())
     store.write(store.join(cfg.out, "probe.html"), report.render(result).encode())
@@ -68,92 +71,95 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
 
 
 def compare(
-    values: Mapping[str, np.ndarray], chosen: LabelledScans, cfg: ProbeConfig, on_progress: OnProgress
+    values: Mapping[str, np.ndarray], scans: LabelledScans, cfg: ProbeConfig, on_progress: OnProgress
 ) -> ProbeResult:
     """Probes every set of features (values_NF by name) on the same participants and the same resamples."""
-    heads, verdicts = {}, {}
+    heads, predictions = {}, {}
     for i, (name, values_NF) in enumerate(values.items()):
         on_progress(i, len(values), "probes")
-        train, val, test = (_examples(chosen, split, values_NF) for split in labels.SPLITS)
+        train, val, test = (_examples(scans, split, values_NF) for split in labels.SPLITS)
         heads[name] = linear.fit(train, val, cfg.regularisation)
-        verdicts[name] = _verdicts(heads[name], test)
+        predictions[name] = _predict(heads[name], test)
     on_progress(len(values), len(values), "probes")
-    first = verdicts[PRETRAINED]
-    weight_RP = scores.draw_resamples(first.y_P, cfg.bootstrap, rng_for(cfg.seed, "bootstrap"))
+    pretrained = predictions[PRETRAINED]
+    weight_RP = scores.draw_resamples(pretrained.y_P, cfg.bootstrap, rng_for(cfg.seed, "bootstrap"))
     arms = []
     for name, head in heads.items():
-        scored = scores.evaluate(verdicts[name], chosen.classes, weight_RP)
+        score = scores.evaluate(predictions[name], scans.classes, weight_RP)
         width = len(head.mean_F)
-        arms.append(Arm(name, width, head.regularisation, head.trials, head.converged, scored))
+        arms.append(Arm(name, width, head.regularisation, head.trials, head.converged, score))
     differences = {
-        name: scores.difference(first, other, weight_RP)
-        for name, other in verdicts.items()
+        name: scores.difference(pretrained, baseline, weight_RP)
+        for name, baseline in predictions.items()
         if name != PRETRAINED
     }
     return ProbeResult(
         label=cfg.label,
-        classes=chosen.classes,
-        counts=chosen.counts,
-        dropped=chosen.dropped,
+        classes=scans.classes,
+        counts=scans.counts,
+        dropped=scans.dropped,
         checkpoint=cfg.checkpoint,
         checkpoint_digest="",
         arms=tuple(arms),
-        shuffled=_shuffled(chosen, values[PRETRAINED], scores.macro_auroc(first), cfg, on_progress),
+        shuffled=_shuffled(scans, values[PRETRAINED], scores.macro_auroc(pretrained), cfg, on_progress),
         differences=differences,
         verdicts=tuple(report.verdict(name, gain["macro_auroc"]) for name, gain in differences.items()),
-        notes=_notes(chosen, arms),
+        notes=_notes(scans, arms),
         config=fields.result_values(cfg),
     )
 
 
 def _shuffled(
-    chosen: LabelledScans, values_NF: np.ndarray, true: float, cfg: ProbeConfig, on_progress: OnProgress
+    scans: LabelledScans, values_NF: np.ndarray, true_auroc: float, cfg: ProbeConfig, on_progress: OnProgress
 ) -> Control:
-    """Deals the classes of train and val participants at random, cfg.shuffles times; test keeps its own.
+    """Permutes the classes of train and val participants cfg.shuffles times; test keeps the true ones.
 
-    One deal says little: features that fall into few clusters send it far from chance, to either side.
+    One permutation is not enough: features in few clusters move it far from chance, to either side.
     """
-    found: dict[str, list[float]] = {name: [] for name in scores.METRICS}
-    test = _examples(chosen, "test", values_NF)
+    values_by_metric: dict[str, list[float]] = {name: [] for name in scores.METRICS}
+    test = _examples(scans, "test", values_NF)
     for deal in range(cfg.shuffles):
         on_progress(deal, cfg.shuffles, "shuffled labels")
         train, val = (
-            linear.shuffled(_examples(chosen, split, values_NF), rng_for(cfg.seed, "shuffle", deal, split))
+            linear.shuffled(_examples(scans, split, values_NF), rng_for(cfg.seed, "shuffle", deal, split))
             for split in ("train", "val")
         )
-        verdicts = _verdicts(linear.fit(train, val, cfg.regularisation), test)
-        measured = scores.measure(verdicts, np.ones((1, len(verdicts.y_P)), np.int64))
+        predictions = _predict(linear.fit(train, val, cfg.regularisation), test)
+        estimates = scores.measure(predictions, np.ones((1, len(predictions.y_P)), np.int64))
         for name in scores.METRICS:
-            found[name].append(float(measured[name][0]))
+            values_by_metric[name].append(float(estimates[name][0]))
     on_progress(cfg.shuffles, cfg.shuffles, "shuffled labels")
-    reached = sum(value >= true for value in found["macro_auroc"])
-    metrics = {name: scores.estimate(float(np.mean(of)), np.array(of)) for name, of in found.items()}
+    reached = sum(value >= true_auroc for value in values_by_metric["macro_auroc"])
+    metrics = {
+        name: scores.estimate(float(np.mean(values)), np.array(values))
+        for name, values in values_by_metric.items()
+    }
     return Control(cfg.shuffles, metrics, reached, (1 + reached) / (1 + cfg.shuffles))
 
 
-def _examples(chosen: LabelledScans, split: str, values_NF: np.ndarray) -> linear.Examples:
-    subset = chosen.subsets[split]
+def _examples(scans: LabelledScans, split: str, values_NF: np.ndarray) -> linear.Examples:
+    subset = scans.subsets[split]
     return linear.Examples(values_NF[subset.places_N], subset.y_N, subset.participants)
 
 
-def _verdicts(head: linear.Probe, test: linear.Examples) -> scores.Predictions:
+def _predict(head: linear.Probe, test: linear.Examples) -> scores.Predictions:
     return scores.by_participant(linear.predict(head, test.x_NF), test.y_N, test.participants)
 
 
 def _batches(
-    tables: Sequence[SampleIndex],
+    indexes: Sequence[SampleIndex],
     trained: TrainConfig,
-    batch: int,
-    way: BatchTransform[Batch],
+    batch_size: int,
+    transform: BatchTransform[Batch],
     on_progress: OnProgress,
 ) -> Iterator[Batch]:
-    """Every scan of the tables once, in order."""
-    done, total = 0, sum(len(table.samples) for table in tables)
+    """Every scan of the indexes once, in order."""
+    done, total = 0, sum(len(index.samples) for index in indexes)
     on_progress(done, total, "features")
-    for table in tables:
-        for got in loader.eval_batches(table, trained, RankSlice(batch, 0, 1), 0, way):
-            yield got
-            done += got.count
+    for index in indexes:
+        for batch in loader.eval_batches(index, trained, RankSlice(batch_size, 0, 1), 0, transform):
+            yield batch
+            done += batch.count
             on_progress(done, total, "features")
 
 
@@ -167,16 +173,16 @@ def _check(cfg: ProbeConfig) -> None:
     fields.check(cfg)
 
 
-def _notes(chosen: LabelledScans, arms: Sequence[Arm]) -> tuple[str, ...]:
+def _notes(scans: LabelledScans, arms: Sequence[Arm]) -> tuple[str, ...]:
     """What a reader must know before believing the intervals."""
     notes = []
-    people = chosen.counts[labels.SPLITS.index("test")].of_class
-    if unscored := [name for name in chosen.classes if name not in arms[0].score.scored]:
+    participants = scans.counts[labels.SPLITS.index("test")].of_class
+    if unscored := [name for name in scans.classes if name not in arms[0].score.scored]:
         notes.append(f"Not scored, because no test participant has it: {', '.join(unscored)}.")
-    if small := [f"{name} ({n})" for name, n in people.items() if 0 < n < FEW]:
+    if small := [f"{name} ({n})" for name, n in participants.items() if 0 < n < FEW]:
         notes.append(f"So few test participants that intervals may be too narrow: {', '.join(small)}.")
     if slow := [arm.name for arm in arms if not arm.converged]:
         notes.append(f"The fit stopped at {linear.ITERATIONS} iterations: {', '.join(slow)}.")
-    if dropped := sum(chosen.dropped.values()):
+    if dropped := sum(scans.dropped.values()):
         notes.append(f"Scans left out, because their participant has no label: {dropped}.")
     return tuple(notes)

@@ -1,7 +1,7 @@
-"""What a probe found (ProbeResult) and its two files: probe.json for machines, probe.html for people.
+"""The result of a probe (ProbeResult) and its two files: probe.json for machines, probe.html for people.
 
-The page says who wins, by how much, how sure that is, and on how many people; it calls nobody a winner while
-the interval of the difference holds 0. Self-contained.
+The page says which features win, by how much, how sure that is, and on how many participants; it names no
+winner while the interval of the difference holds 0. Self-contained.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ METHOD = (
 
 @dataclass(frozen=True)
 class Arm:
-    """One set of features, probed: the regularisation chosen, what val said of each, its score on test."""
+    """One set of features, probed: the regularisation chosen, the score of each on val, its score on test."""
 
     name: str
     features: int
@@ -53,7 +53,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Control:
-    """The pretrained features with labels dealt at random: mean and 95 % range over the deals.
+    """The pretrained features with permuted labels: mean and 95 % range over the permutations (deals).
 
     `reached`: deals whose macro AUROC is at least the true labels'; p_value = (1 + reached) / (1 + deals).
     """
@@ -98,8 +98,8 @@ def verdict(baseline: str, gain: Estimate) -> str:
     better = gain.value >= 0
     ends = (gain.low, gain.high) if better else (-gain.high, -gain.low)
     interval = f"{abs(gain.value):.3f} [{ends[0]:.3f}, {ends[1]:.3f}]".replace("-", "−")
-    said = f"Pretrained is {'better' if better else 'worse'} than {baseline} by {interval} macro AUROC"
-    return f"{said}." if gain.low > 0 or gain.high < 0 else f"{said}: not distinguishable."
+    sentence = f"Pretrained is {'better' if better else 'worse'} than {baseline} by {interval} macro AUROC"
+    return f"{sentence}." if gain.low > 0 or gain.high < 0 else f"{sentence}: not distinguishable."
 
 
 def as_json(result: ProbeResult) -> str:
@@ -134,17 +134,21 @@ def render(result: ProbeResult) -> str:
 
 def auroc_plot(result: ProbeResult) -> Html:
     """Macro AUROC of every arm as a dot with its interval."""
-    found = {arm.name: arm.score.metrics["macro_auroc"] for arm in result.arms}
-    found["shuffled labels"] = result.shuffled.metrics["macro_auroc"]
-    points = {name: (e.value, e.low, e.high) for name, e in found.items()}
+    estimates = {arm.name: arm.score.metrics["macro_auroc"] for arm in result.arms}
+    estimates["shuffled labels"] = result.shuffled.metrics["macro_auroc"]
+    points = {name: (estimate.value, estimate.low, estimate.high) for name, estimate in estimates.items()}
     return interval_plot(points, "macro AUROC", 0.5, "Dots with 95 % intervals; the dashed line is chance.")
 
 
 def scores(result: ProbeResult) -> Html:
     """The table of every metric of every arm."""
-    found = {arm.name: arm.score.metrics for arm in result.arms}
-    found["shuffled labels"] = result.shuffled.metrics
-    return table(["features", *TITLES.values()], [_metrics(name, of) for name, of in found.items()], "")
+    metrics_by_name = {arm.name: arm.score.metrics for arm in result.arms}
+    metrics_by_name["shuffled labels"] = result.shuffled.metrics
+    return table(
+        ["features", *TITLES.values()],
+        [_metrics(name, metrics) for name, metrics in metrics_by_name.items()],
+        "",
+    )
 
 
 def readable(name: str) -> str:
@@ -174,7 +178,7 @@ def _permutation(result: ProbeResult) -> str:
 
 
 def _differences(result: ProbeResult) -> Html:
-    rows = [_metrics(f"pretrained − {name}", found) for name, found in result.differences.items()]
+    rows = [_metrics(f"pretrained − {name}", metrics) for name, metrics in result.differences.items()]
     note = "Above 0: pretrained is higher (for calibration error, worse)."
     return table(["difference", *TITLES.values()], rows, note)
 
@@ -182,8 +186,8 @@ def _differences(result: ProbeResult) -> Html:
 def _per_class(result: ProbeResult) -> Html:
     rows: list[list[Cell]] = []
     for name in result.classes:
-        found = [arm.score.auroc_of.get(name) for arm in result.arms]
-        rows.append([readable(name), *(numeral(bracketed(e) if e else "–") for e in found)])
+        estimates = [arm.score.auroc_of.get(name) for arm in result.arms]
+        rows.append([readable(name), *(numeral(bracketed(e) if e else "–") for e in estimates)])
     note = "AUROC of the class against all others; a dash where no test participant has it."
     return table(["class", *(arm.name for arm in result.arms)], rows, note)
 
@@ -204,9 +208,9 @@ def _counts(result: ProbeResult) -> Html:
     ]
     for name in result.classes:
         rows.append([f"participants: {readable(name)}", *(n.of_class[name] for n in result.counts)])
-    left = "; ".join(f"{why}: {n}" for why, n in result.dropped.items())
+    dropped = "; ".join(f"{why}: {n}" for why, n in result.dropped.items())
     headers = ["labelled", *(count.split for count in result.counts)]
-    return table(headers, rows, f"Scans left out: {left}.")
+    return table(headers, rows, f"Scans left out: {dropped}.")
 
 
 def _trials(result: ProbeResult) -> Html:

@@ -1,4 +1,4 @@
-"""Scores over participants, each with a bootstrap interval: one vote a person, however many scans.
+"""Scores over participants, each with a bootstrap interval. A participant counts once, whatever their scans.
 
 Letters besides those of volume.py: P participants, C classes, R resamples. Every metric takes how often each
 participant counts (weight_RP), so the estimate (all ones) and its resamples run through the same lines.
@@ -46,7 +46,10 @@ class Score:
 
 
 def by_participant(p_NC: np.ndarray, y_N: np.ndarray, participants: Sequence[str]) -> Predictions:
-    """Averages the probabilities of each participant's scans; participants come out in text order."""
+    """Averages the probabilities of each participant's scans; participants are in text order.
+
+    OctshardError if the scans of a participant have different classes.
+    """
     names, first, owner_N = np.unique(np.asarray(participants), return_index=True, return_inverse=True)
     total_PC = np.zeros((len(names), p_NC.shape[1]))
     np.add.at(total_PC, owner_N, p_NC)
@@ -63,29 +66,29 @@ def draw_resamples(y_P: np.ndarray, resamples: int, rng: np.random.Generator) ->
     """weight_RP: how often each participant is drawn, with replacement within its class.
 
     Stratified, because macro scores are means of per-class quantities, and each must be defined in every
-    resample. A class of one participant therefore never varies: the caller says how small the classes are.
+    resample. A class of one participant therefore never varies: the caller reports how small the classes are.
     """
     weight_RP = np.zeros((resamples, len(y_P)), np.int64)
     for label in np.unique(y_P):
-        places = np.flatnonzero(y_P == label)
-        weight_RP[:, places] = rng.multinomial(
-            len(places), np.full(len(places), 1 / len(places)), size=resamples
+        members = np.flatnonzero(y_P == label)
+        weight_RP[:, members] = rng.multinomial(
+            len(members), np.full(len(members), 1 / len(members)), size=resamples
         )
     return weight_RP
 
 
-def evaluate(verdicts: Predictions, classes: Sequence[str], weight_RP: np.ndarray) -> Score:
-    """Every metric of `verdicts`, with intervals from the resamples `weight_RP` (`draw_resamples`)."""
-    y_P, p_PC = verdicts.y_P, verdicts.p_PC
+def evaluate(predictions: Predictions, classes: Sequence[str], weight_RP: np.ndarray) -> Score:
+    """Every metric of `predictions`, with intervals from the resamples `weight_RP` (`draw_resamples`)."""
+    y_P, p_PC = predictions.y_P, predictions.p_PC
     count_C = np.bincount(y_P, minlength=len(classes))
     scored = [c for c in range(len(classes)) if 0 < count_C[c] < len(y_P)]
     once_1P = np.ones((1, len(y_P)), np.int64)
-    point, spread = measure(verdicts, once_1P), measure(verdicts, weight_RP)
+    point, spread = measure(predictions, once_1P), measure(predictions, weight_RP)
     auroc_of = {
         classes[c]: estimate(auroc(y_P == c, p_PC[:, c], once_1P)[0], auroc(y_P == c, p_PC[:, c], weight_RP))
         for c in scored
     }
-    confusion_CC = confusion(verdicts, once_1P)[0]
+    confusion_CC = confusion(predictions, once_1P)[0]
     return Score(
         participants=len(y_P),
         scored=tuple(classes[c] for c in scored),
@@ -108,30 +111,30 @@ def difference(first: Predictions, second: Predictions, weight_RP: np.ndarray) -
     }
 
 
-def macro_auroc(verdicts: Predictions) -> float:
+def macro_auroc(predictions: Predictions) -> float:
     """Mean one-vs-rest AUROC over the classes that some, but not all, participants have; nan without any."""
-    return float(measure(verdicts, np.ones((1, len(verdicts.y_P)), np.int64))["macro_auroc"][0])
+    return float(measure(predictions, np.ones((1, len(predictions.y_P)), np.int64))["macro_auroc"][0])
 
 
-def measure(verdicts: Predictions, weight_RP: np.ndarray) -> dict[str, np.ndarray]:
-    """Metric -> its value in each resample (R,). A class that a resample lacks leaves that resample's mean.
+def measure(predictions: Predictions, weight_RP: np.ndarray) -> dict[str, np.ndarray]:
+    """Metric -> its value in each resample (R,). A class that a resample lacks is not part of its mean.
 
     balanced accuracy: mean recall; macro F1: mean of 2 TP / (2 TP + FP + FN), both over the classes present;
     kappa: Cohen 1960; ece: Guo et al. 2017, 10 equal bins of the greatest probability.
     """
-    y_P, p_PC = verdicts.y_P, verdicts.p_PC
+    y_P, p_PC = predictions.y_P, predictions.p_PC
     auroc_RC = np.stack([auroc(y_P == c, p_PC[:, c], weight_RP) for c in range(p_PC.shape[1])], axis=1)
-    confusion_RCC = confusion(verdicts, weight_RP).astype(float)
+    confusion_RCC = confusion(predictions, weight_RP).astype(float)
     hit_RC = np.diagonal(confusion_RCC, axis1=1, axis2=2)
-    true_RC, said_RC = confusion_RCC.sum(axis=2), confusion_RCC.sum(axis=1)
+    true_RC, predicted_RC = confusion_RCC.sum(axis=2), confusion_RCC.sum(axis=1)
     total_R = true_RC.sum(axis=1)
-    agreed_R, chance_R = hit_RC.sum(axis=1) / total_R, (true_RC * said_RC).sum(axis=1) / total_R**2
+    agreement_R, chance_R = hit_RC.sum(axis=1) / total_R, (true_RC * predicted_RC).sum(axis=1) / total_R**2
     return {
         "macro_auroc": _mean_where(auroc_RC, np.isfinite(auroc_RC)),
         "balanced_accuracy": _mean_where(_ratio(hit_RC, true_RC), true_RC > 0),
-        "macro_f1": _mean_where(_ratio(2 * hit_RC, true_RC + said_RC), true_RC > 0),
-        "kappa": _ratio(agreed_R - chance_R, 1 - chance_R),
-        "ece": _calibration_error(verdicts, weight_RP),
+        "macro_f1": _mean_where(_ratio(2 * hit_RC, true_RC + predicted_RC), true_RC > 0),
+        "kappa": _ratio(agreement_R - chance_R, 1 - chance_R),
+        "ece": _calibration_error(predictions, weight_RP),
     }
 
 
@@ -144,25 +147,25 @@ def auroc(positive_P: np.ndarray, score_P: np.ndarray, weight_RP: np.ndarray) ->
     sorted_P = score_P[order]
     starts = np.flatnonzero(np.r_[True, sorted_P[1:] != sorted_P[:-1]])
     weight_RP = weight_RP[:, order].astype(float)
-    up_RG = np.add.reduceat(weight_RP * positive_P[order], starts, axis=1)
-    down_RG = np.add.reduceat(weight_RP * ~positive_P[order], starts, axis=1)
-    below_RG = np.cumsum(down_RG, axis=1) - down_RG
-    won_R = (up_RG * (below_RG + down_RG / 2)).sum(axis=1)
-    return _ratio(won_R, up_RG.sum(axis=1) * down_RG.sum(axis=1))
+    positive_RG = np.add.reduceat(weight_RP * positive_P[order], starts, axis=1)
+    negative_RG = np.add.reduceat(weight_RP * ~positive_P[order], starts, axis=1)
+    negatives_below_RG = np.cumsum(negative_RG, axis=1) - negative_RG
+    wins_R = (positive_RG * (negatives_below_RG + negative_RG / 2)).sum(axis=1)
+    return _ratio(wins_R, positive_RG.sum(axis=1) * negative_RG.sum(axis=1))
 
 
-def confusion(verdicts: Predictions, weight_RP: np.ndarray) -> np.ndarray:
+def confusion(predictions: Predictions, weight_RP: np.ndarray) -> np.ndarray:
     """(R, C, C) counts of participants, [true class, most probable class]; a tie goes to the first class."""
-    classes = verdicts.p_PC.shape[1]
-    cell_P = verdicts.y_P * classes + verdicts.p_PC.argmax(axis=1)
+    classes = predictions.p_PC.shape[1]
+    cell_P = predictions.y_P * classes + predictions.p_PC.argmax(axis=1)
     onehot_PX = np.eye(classes * classes, dtype=np.int64)[cell_P]
     return (weight_RP @ onehot_PX).reshape(-1, classes, classes)
 
 
-def _calibration_error(verdicts: Predictions, weight_RP: np.ndarray) -> np.ndarray:
-    sure_P, right_P = verdicts.p_PC.max(axis=1), verdicts.p_PC.argmax(axis=1) == verdicts.y_P
-    bin_P = np.minimum((sure_P * ECE_BINS).astype(int), ECE_BINS - 1)
-    gap_RX = weight_RP @ ((right_P - sure_P)[:, None] * np.eye(ECE_BINS)[bin_P])
+def _calibration_error(predictions: Predictions, weight_RP: np.ndarray) -> np.ndarray:
+    confidence_P, correct_P = predictions.p_PC.max(axis=1), predictions.p_PC.argmax(axis=1) == predictions.y_P
+    bin_P = np.minimum((confidence_P * ECE_BINS).astype(int), ECE_BINS - 1)
+    gap_RX = weight_RP @ ((correct_P - confidence_P)[:, None] * np.eye(ECE_BINS)[bin_P])
     return np.abs(gap_RX).sum(axis=1) / weight_RP.sum(axis=1)
 
 

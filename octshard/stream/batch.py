@@ -1,4 +1,4 @@
-"""What reaches the consumer of the stream: a batch, which part of it is whose, and by what way it comes."""
+"""What the stream yields: a batch, the part of it that a rank takes, and how the batch is prepared."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from torch import Tensor
 from octshard.stream.sampler import StreamPosition
 
 T = TypeVar("T")
-Empty = Callable[[Sequence[int]], Tensor]  # a uint8 tensor of that shape for a batch, of whatever is in it
+Empty = Callable[[Sequence[int]], Tensor]  # a uint8 tensor of that shape, not initialised
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What one reader takes of one batch. voxels_BDHW uint8, padding 0 at the high end; valid_B3 voxels
-    along D, H, W. epoch_B: which pass over its domain each sample belongs to; without mixing, the epoch.
+    """One rank's part of a batch. voxels_BDHW uint8, padding 0 at the high end; valid_B3 voxels along D, H,
+    W. epoch_B: which pass over its domain each sample belongs to; without mixing, the epoch.
 
     The first `count` samples are real; only evaluation's last batch has repeats behind them.
     """
@@ -28,13 +28,13 @@ class Batch:
     epoch_B: tuple[int, ...]
     count: int
     position: StreamPosition
-    substituted: tuple[str, ...]  # what was wrong with each sample that another stands in for
-    seeds: tuple[str, ...]  # what randomness hangs on: the key; of a stand-in also the missing one's
+    substituted: tuple[str, ...]  # one line for each sample that another replaces
+    seeds: tuple[str, ...]  # what randomness depends on: the key; of a substitute also the bad one's
 
 
 @dataclass(frozen=True)
 class RankSlice:
-    """Which part of each batch is this process's: `global_batch` samples, dealt to `world_size` ranks."""
+    """The part of each batch that `rank` takes: `global_batch` samples are dealt to `world_size` ranks."""
 
     global_batch: int
     rank: int
@@ -43,7 +43,7 @@ class RankSlice:
 
 @dataclass(frozen=True)
 class BatchTransform(Generic[T]):
-    """How batches reach their consumer; both are called in the stream's threads."""
+    """How batches are prepared for their consumer, and their memory; called in the stream's threads."""
 
     prepare: Callable[[Batch], T]
     empty: Empty

@@ -5,7 +5,7 @@ Order, batches and resume depend on this index alone; its digest goes into every
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,7 @@ class SampleIndex:
     samples: tuple[SampleRef, ...]
     left_out: tuple[str, ...]  # keys of volumes with fewer valid tokens than the masks need
     refused: int  # input files that never became samples (skipped_files), all splits together
+    folders: int  # dataset folders of data.shards, also those without a sample of this split
     preparations: tuple[Mapping[str, Any], ...] = ()  # settings of prep behind them; no part of the digest
 
     @property
@@ -82,29 +83,36 @@ class SampleIndex:
 
 
 def load_index(cfg: TrainConfig, split: str, needed_tokens: int) -> SampleIndex:
-    """The samples of `split` in data.shards, without volumes of fewer than `needed_tokens` valid tokens.
+    """`build_index` of the datasets in data.shards."""
+    return build_index(open_datasets(cfg), cfg, split, needed_tokens)
 
-    UsageError if there are no folders or a volume is in two of them, OctshardError if tables are incomplete.
+
+def open_datasets(cfg: TrainConfig) -> tuple[Dataset, ...]:
+    """The tables of every dataset folder in data.shards, in order.
+
+    UsageError if there are no folders, OctshardError if tables are incomplete.
     """
     if not cfg.data.shards:
         raise UsageError(NO_SHARDS)
+    return tuple(tables.open_dataset(url) for url in dataset_folders(cfg.data.shards))
+
+
+def build_index(datasets: Sequence[Dataset], cfg: TrainConfig, split: str, needed_tokens: int) -> SampleIndex:
+    """The samples of `split` in `datasets`, without volumes of fewer than `needed_tokens` valid tokens.
+
+    Reads nothing. UsageError if a volume is in two datasets, OctshardError if a table lacks a shard.
+    """
     samples: list[SampleRef] = []
     left_out: list[str] = []
-    refused = 0
-    folders = dataset_folders(cfg.data.shards)
-    datasets: list[Dataset] = []
-    for folder, url in enumerate(folders):
-        dataset = tables.open_dataset(url)
-        datasets.append(dataset)
-        refused += len(dataset.refused)
+    for folder, dataset in enumerate(datasets):
         shards = {
-            info.name: ShardFile(store.join(url, info.name), info.bytes, info.sha256)
+            info.name: ShardFile(store.join(dataset.url, info.name), info.bytes, info.sha256)
             for info in dataset.shards
         }
         for row in dataset.samples(split):
             if row.shard not in shards:
                 raise OctshardError(
-                    f"{url}: {row.key} lies in {row.shard}, which {tables.SHARDS} does not list; "
+                    f"{dataset.url}: {row.key} lies in {row.shard}, which {tables.SHARDS} does not list; "
                     f"{tables.REBUILD}"
                 )
             sample = SampleRef(shards[row.shard], folder, row)
@@ -118,11 +126,15 @@ def load_index(cfg: TrainConfig, split: str, needed_tokens: int) -> SampleIndex:
             f"data.shards={list(cfg.data.shards)}: {len(repeated)} volumes stand in more than one of them, "
             f"want each once; the first is {repeated[0]}"
         )
-    return SampleIndex(split, tuple(samples), tuple(left_out), refused, preparations(datasets))
+    refused = sum(len(dataset.refused) for dataset in datasets)
+    return SampleIndex(split, tuple(samples), tuple(left_out), refused, len(datasets), preparations(datasets))
 
 
 def sampler_config(index: SampleIndex, cfg: TrainConfig) -> SamplerConfig:
-    """What decides the order of the samples under `cfg`: data.weights and data.balance make its domains."""
+    """What decides the order of the samples under `cfg`: data.weights and data.balance make its domains.
+
+    Reads nothing. UsageError for weights that are not one per dataset folder, or both settings at once.
+    """
     data = cfg.data
     return SamplerConfig(cfg.run.seed, _domains(index, cfg), data.lanes, data.shuffle_block_size)
 
@@ -142,11 +154,10 @@ def _domains(index: SampleIndex, cfg: TrainConfig) -> tuple[Domain, ...]:
         raise UsageError(
             f"data.weights={list(data.weights)} and data.balance={data.balance}: want one of the two"
         )
-    folders = len(dataset_folders(data.shards)) if data.weights else 0
-    if data.weights and len(data.weights) != folders:
+    if data.weights and len(data.weights) != index.folders:
         raise UsageError(
             f"data.weights={list(data.weights)}: {len(data.weights)} numbers, want one for each of the "
-            f"{folders} dataset folders of data.shards"
+            f"{index.folders} dataset folders of data.shards"
         )
     # names are part of the order: they must not change when a folder moves
     weights = {f"data.shards[{folder}]": weight for folder, weight in enumerate(data.weights)}

@@ -1,7 +1,7 @@
-"""Shards -> batches: the order of `order`, the bytes of `reading`, put into batches by `filling`, in order.
+"""Shards -> batches: samples in the order of `sampler`, read by `read_ahead`, unpacked by `collate`.
 
-Every sample is checked against the tables on every read; nothing is skipped, and an error reaches the
-consumer at its turn. The position travels with the batch: it is all that a resume needs.
+Every sample is checked against the tables on every read; nothing is skipped, and an error is raised in place
+of its batch. The position comes with the batch: it is all that a resume needs.
 """
 
 import contextlib
@@ -22,123 +22,129 @@ from octshard.stream.index import SampleIndex, sampler_config
 from octshard.stream.read_ahead import ReadAhead
 from octshard.stream.sampler import StreamPosition
 
-MOST_ASKED = 4096  # more would only delay the first batch
-MOST_AHEAD = 32  # batches held ready, however small they are
+MAX_REQUESTED = 4096  # samples; more would only delay the first batch
+MAX_BATCHES_AHEAD = 32  # however small they are
 
 
 def train_batches(
-    table: SampleIndex, cfg: TrainConfig, share: RankSlice, start: StreamPosition, way: BatchTransform[T]
+    index: SampleIndex,
+    cfg: TrainConfig,
+    rank_slice: RankSlice,
+    start: StreamPosition,
+    transform: BatchTransform[T],
 ) -> Generator[T, None, None]:
-    """Without end: this process's part of each batch from `start` on, seeded crops, through way.prepare.
+    """Without end: this rank's part of each batch from `start` on, seeded crops, through transform.prepare.
 
     Close the iterator to stop the threads.
     """
-    drawn = sampler.batch_samples(
-        sampler_config(table, cfg), start, share.global_batch, share.rank, share.world_size
+    batches = sampler.batch_samples(
+        sampler_config(index, cfg), start, rank_slice.global_batch, rank_slice.rank, rank_slice.world_size
     )
-    wanted = (
-        BatchSpec(draw.samples_B.tolist(), draw.passes_B.tolist(), len(draw.samples_B), draw.position)
-        for draw in drawn
+    specs = (
+        BatchSpec(batch.samples_B.tolist(), batch.passes_B.tolist(), len(batch.samples_B), batch.position)
+        for batch in batches
     )
-    return _run(wanted, table, cfg, way)
+    return _run(specs, index, cfg, transform)
 
 
 def eval_batches(
-    table: SampleIndex, cfg: TrainConfig, share: RankSlice, limit: int, way: BatchTransform[T]
+    index: SampleIndex, cfg: TrainConfig, rank_slice: RankSlice, limit: int, transform: BatchTransform[T]
 ) -> Generator[T, None, None]:
-    """`limit` samples (0: all), evenly spread over the table, once, in its order; centre crops.
+    """`limit` samples (0: all), evenly spread over the index, once, in its order; centre crops.
 
-    Every batch is full, and `count` of it real. A bad sample is always an error.
+    Every batch is full; its first `count` samples are real. A bad sample is always an error.
     """
-    samples = min(limit, len(table.samples)) if limit else len(table.samples)
-    taken = np.arange(samples) * len(table.samples) // max(1, samples)  # all datasets have their share
-    batch = share.global_batch // share.world_size
-    wanted = (
-        BatchSpec(taken[numbers_B].tolist(), [NO_PASS] * batch, real, StreamPosition(0, 0))
-        for numbers_B, real in sampler.sequential_batches(samples, batch, share.rank, share.world_size)
+    count = min(limit, len(index.samples)) if limit else len(index.samples)
+    numbers = np.arange(count) * len(index.samples) // max(1, count)  # evenly from all datasets
+    batch_size = rank_slice.global_batch // rank_slice.world_size
+    batches = sampler.sequential_batches(count, batch_size, rank_slice.rank, rank_slice.world_size)
+    specs = (
+        BatchSpec(numbers[places_B].tolist(), [NO_PASS] * batch_size, real_count, StreamPosition(0, 0))
+        for places_B, real_count in batches
     )
-    return _run(wanted, table, cfg, way)
+    return _run(specs, index, cfg, transform)
 
 
 def max_requested(cfg: TrainConfig) -> int:
-    """Samples that are asked for in advance, whatever their size: at most two blocks of every lane."""
-    return min(MOST_ASKED, 2 * cfg.data.lanes * cfg.data.shuffle_block_size)
+    """Samples that are requested in advance, whatever their size: at most two blocks of every lane."""
+    return min(MAX_REQUESTED, 2 * cfg.data.lanes * cfg.data.shuffle_block_size)
 
 
-class _Budget:
+class _SubstituteBudget:
     """Counts the substitutes of each epoch in the order of the stream, so that timing changes nothing."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self._used = most, Counter[int]()
+    def __init__(self, limit: int) -> None:
+        self._limit, self._used = limit, Counter[int]()
 
-    def spend(self, job: BatchBuilder[T]) -> None:
-        """BadSample if a batch takes its epoch, that in which it ends, over the budget."""
-        epoch = job.spec.position.epoch
-        self._used[epoch] += len(job.substituted)
-        if self._used[epoch] > self._most:
-            last = job.substituted[max(job.substituted)]
+    def spend(self, builder: BatchBuilder[T]) -> None:
+        """BadSample if a batch takes the epoch in which it ends over the limit."""
+        epoch = builder.spec.position.epoch
+        self._used[epoch] += len(builder.substituted)
+        if self._used[epoch] > self._limit:
+            last = builder.substituted[max(builder.substituted)]
             raise BadSample(
                 f"{last}; that makes {self._used[epoch]} substitutes in epoch {epoch}, want at most "
-                f"data.max_substitutes={self._most}"
+                f"data.max_substitutes={self._limit}"
             )
 
 
 def _run(
-    wanted: Iterator[BatchSpec], table: SampleIndex, cfg: TrainConfig, way: BatchTransform[T]
+    specs: Iterator[BatchSpec], index: SampleIndex, cfg: TrainConfig, transform: BatchTransform[T]
 ) -> Generator[T, None, None]:
-    """Results in order; meanwhile batches are filled up to data.prefetch_bytes, and bytes of samples further
-    on are read up to data.read_ahead_bytes.
+    """Results in order. Meanwhile further batches are built, up to data.prefetch_bytes, and the bytes of
+    samples after them are read, up to data.read_ahead_bytes.
     """
     data = cfg.data
-    jobs: Iterator[BatchBuilder[T]]
+    builders: Iterator[BatchBuilder[T]]
     with contextlib.ExitStack() as stack:
         cache = _open_cache(cfg, stack)
         pool = ThreadPoolExecutor(data.threads, "stream")
-        reading_ = ReadAhead(data.connections, cache)
-        filler, budget = Collator(table, cfg, reading_), _Budget(data.max_substitutes)
+        read_ahead = ReadAhead(data.connections, cache)
+        collator, budget = Collator(index, cfg, read_ahead), _SubstituteBudget(data.max_substitutes)
         stack.callback(pool.shutdown, wait=True)
-        stack.callback(reading_.close)  # before it: threads of the pool may be waiting for bytes
+        stack.callback(read_ahead.close)  # runs first: threads of the pool may be waiting for bytes
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-        jobs = (BatchBuilder(one, table, reading_) for one in wanted)
-        planned, pending = deque[BatchBuilder[T]](), deque[BatchBuilder[T]]()
+        builders = (BatchBuilder(spec, index, read_ahead) for spec in specs)
+        requested, started = deque[BatchBuilder[T]](), deque[BatchBuilder[T]]()
         while True:
-            _plan(jobs, planned, reading_, cfg, idle=not pending)
-            while planned and len(pending) < _batches_ahead(planned[0], cfg):
-                planned[0].start(pool, filler, way)
-                pending.append(planned.popleft())
-            if not pending:
+            _request(builders, requested, read_ahead, cfg, idle=not started)
+            while requested and len(started) < _batches_ahead(requested[0], cfg):
+                requested[0].start(pool, collator, transform)
+                started.append(requested.popleft())
+            if not started:
                 return
-            job = pending.popleft()
-            result = job.result()
-            budget.spend(job)
-            del job
+            builder = started.popleft()
+            result = builder.result()
+            budget.spend(builder)
+            del builder
             yield result
             del result
 
 
-def _plan(
-    jobs: Iterator[BatchBuilder[T]],
-    planned: deque[BatchBuilder[T]],
-    reading_: ReadAhead,
+def _request(
+    builders: Iterator[BatchBuilder[T]],
+    requested: deque[BatchBuilder[T]],
+    read_ahead: ReadAhead,
     cfg: TrainConfig,
     *,
     idle: bool,
 ) -> None:
-    """Asks for samples further on: for as many as may be held, and for one batch whenever all are idle."""
-    most = max_requested(cfg)
-    while (idle and not planned) or (
-        reading_.held_bytes < cfg.data.read_ahead_bytes and sum(len(job.keys) for job in planned) < most
+    """Requests further samples: as many as may be held, and at least one batch whenever all are idle."""
+    limit = max_requested(cfg)
+    while (idle and not requested) or (
+        read_ahead.held_bytes < cfg.data.read_ahead_bytes
+        and sum(len(builder.keys) for builder in requested) < limit
     ):
-        job = next(jobs, None)
-        if job is None:
+        builder = next(builders, None)  # making a builder submits its samples
+        if builder is None:
             return
-        planned.append(job)
+        requested.append(builder)
 
 
-def _batches_ahead(job: BatchBuilder[T], cfg: TrainConfig) -> int:
-    """Batches that are filled at once: the one that is waited for, and what data.prefetch_bytes allows."""
-    fit = cfg.data.prefetch_bytes // (len(job.keys) * product(cfg.model.image_size))
-    return 1 + min(MOST_AHEAD, max(1, fit))
+def _batches_ahead(builder: BatchBuilder[T], cfg: TrainConfig) -> int:
+    """Batches that are built at once: the next one, and as many more as data.prefetch_bytes allows."""
+    fit = cfg.data.prefetch_bytes // (len(builder.keys) * product(cfg.model.image_size))
+    return 1 + min(MAX_BATCHES_AHEAD, max(1, fit))
 
 
 def _open_cache(cfg: TrainConfig, stack: contextlib.ExitStack) -> Cache | None:

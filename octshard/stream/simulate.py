@@ -93,10 +93,10 @@ def _device_spread(index: SampleIndex, order_S: np.ndarray, batch: int) -> float
     devices_NB = _batched_codes([sample.row.device for sample in index.samples], order_S, batch)
     spreads = []
     for device in np.unique(devices_NB):
-        share = float((devices_NB == device).mean())
-        if 0 < share < 1:
+        fraction = float((devices_NB == device).mean())
+        if 0 < fraction < 1:
             counts_N = (devices_NB == device).sum(axis=1)
-            spreads.append(float(counts_N.std()) / float(np.sqrt(batch * share * (1 - share))))
+            spreads.append(float(counts_N.std()) / float(np.sqrt(batch * fraction * (1 - fraction))))
     return float(np.mean(spreads)) if spreads else 0.0
 
 

@@ -1,7 +1,6 @@
-"""What a run keeps: RUN/checkpoints/step-NNNNNNNN.pt, and beside it a .json with its sha256, written last.
+"""What a checkpoint of a run holds (TrainState and its payload), when it is written and which are kept.
 
-A checkpoint without its .json does not exist; one that its sha256 denies is never loaded. Files load with
-`weights_only=True` and fit every backend. Writing goes on in one background thread.
+One background thread writes; the files are those of `models/checkpoint`. A payload fits every backend.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,9 +22,7 @@ from octshard.stream.sampler import StreamPosition
 
 @dataclass
 class TrainState:
-    """All that changes in a run; the only mutable value. `samples_seen` is cumulative, `position` is the
-    stream's.
-    """
+    """All that changes in a run. samples_seen counts from step 0; position is that of the stream."""
 
     step: int
     samples_seen: int
@@ -40,8 +37,8 @@ def state_payload(
     data: Mapping[str, Any],
     preparations: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """What a checkpoint holds: tensors and plain values only. `data` says what was streamed, `preparations`
-    how it had been stored (`dataset.preparation`).
+    """What a checkpoint holds: tensors and plain values only. data: the fingerprint of what was streamed;
+    preparations: the settings with which it was stored (`dataset.preparation`).
     """
     return {
         "format": FORMAT,
@@ -61,18 +58,17 @@ def state_payload(
 def restore(payload: Mapping[str, Any], state: TrainState) -> None:
     """Puts a payload into `state`, whose model and optimizer were built from the same config."""
     state.model.load_state_dict(payload["model"])
-    saved, own = payload["optimizer"], state.optimizer.param_groups
-    # whether AdamW is fused belongs to the device, not to the run
-    groups = [{**a, "fused": b["fused"]} for a, b in zip(saved["param_groups"], own, strict=True)]
+    saved = payload["optimizer"]
+    pairs = zip(saved["param_groups"], state.optimizer.param_groups, strict=True)
+    # whether AdamW is fused depends on the device, not on the run
+    groups = [{**saved_group, "fused": group["fused"]} for saved_group, group in pairs]
     state.optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
     state.step, state.samples_seen = payload["step"], payload["samples_seen"]
     state.position = StreamPosition(*payload["position"])
 
 
 class Checkpointer:
-    """Writes one payload at a time, in the background; its error comes out of the next `save` or of the
-    end.
-    """
+    """Writes one payload at a time, in the background; the next `save` or `wait` raises its error."""
 
     def __init__(self, out: str, keep_last: int) -> None:
         self._out, self._keep_last = out, keep_last
@@ -80,57 +76,57 @@ class Checkpointer:
         self._running: Future[CheckpointInfo] | None = None
 
     def save(self, payload: Mapping[str, Any], val_loss: float | None, *, milestone: bool) -> None:
-        """Begins to write `payload`, whose tensors must be nobody else's; waits for the one before."""
+        """Begins to write `payload`, whose tensors nothing else may change; waits for the payload before."""
         self.wait()
         self._running = self._pool.submit(self._write, payload, val_loss, milestone)
 
     def wait(self) -> CheckpointInfo | None:
-        """Until what was begun stands; None if nothing was. Raises what its writing raised."""
+        """Waits for the write that was begun; None if there is none. Raises the error of the write."""
         running, self._running = self._running, None
         return running.result() if running else None
 
     def close(self) -> None:
-        """Lets a write that goes on finish; the error of one is raised by `wait`, not here."""
+        """Waits for the write that was begun; its error is raised by `wait`, not here."""
         self._pool.shutdown()
 
     def _write(self, payload: Mapping[str, Any], val_loss: float | None, milestone: bool) -> CheckpointInfo:
-        record = write(self._out, payload, val_loss, milestone=milestone)
+        info = write(self._out, payload, val_loss, milestone=milestone)
         prune(self._out, self._keep_last)
-        return record
+        return info
 
 
 @contextmanager
 def open_checkpointer(out: str, keep_last: int) -> Iterator[Checkpointer]:
-    """A Saver; leaving the block well waits until everything stands."""
-    saver = Checkpointer(out, keep_last)
+    """A Checkpointer; a block that ends without an error waits for the last write."""
+    checkpointer = Checkpointer(out, keep_last)
     try:
-        yield saver
-        saver.wait()
+        yield checkpointer
+        checkpointer.wait()
     finally:
-        saver.close()
+        checkpointer.close()
 
 
-def retained(found: Sequence[CheckpointInfo], keep_last: int) -> set[str]:
+def retained(infos: Sequence[CheckpointInfo], keep_last: int) -> set[str]:
     """Names to keep: the last one and `keep_last` before it, the best by validation loss, the milestones."""
-    keep = {record.name for record in found[-1 - keep_last :]} | {r.name for r in found if r.milestone}
-    judged = [record for record in found if record.val_loss is not None]
-    if judged:
-        keep.add(min(judged, key=lambda record: cast(float, record.val_loss)).name)
-    return keep
+    names = {info.name for info in infos[-1 - keep_last :]} | {info.name for info in infos if info.milestone}
+    validated = [info for info in infos if info.val_loss is not None]
+    if validated:
+        names.add(min(validated, key=lambda info: cast(float, info.val_loss)).name)
+    return names
 
 
 def prune(out: str, keep_last: int) -> None:
-    """Removes what `retained` does not name, the record first, so that a cut never looks like damage."""
-    found = list_checkpoints(out)
-    keep = retained(found, keep_last)
-    for record in found:
-        if record.name not in keep:
-            store.remove(store.join(out, FOLDER, record.name + ".json"))
-            store.remove(store.join(out, FOLDER, record.name + ".pt"))
+    """Removes all checkpoints but the `retained`, each .json first: a kill never looks like damage."""
+    infos = list_checkpoints(out)
+    names = retained(infos, keep_last)
+    for info in infos:
+        if info.name not in names:
+            store.remove(store.join(out, FOLDER, info.name + ".json"))
+            store.remove(store.join(out, FOLDER, info.name + ".pt"))
 
 
 def remove_incomplete(out: str) -> None:
-    """Under the lock: removes what killed runs left, half-written files and weights without a record."""
+    """Removes half-written files and weights without a .json, left by killed runs. Needs the run's lock."""
     folder = store.join(out, FOLDER)
     store.remove_partials(folder)
     names = set(store.list_names(folder))

@@ -1,7 +1,7 @@
-"""What a run says: metrics.jsonl in its folder always, W&B when asked. The only wandb import.
+"""The metrics of a run: metrics.jsonl in its folder, and W&B if run.wandb says so. The only wandb import.
 
-Every line carries its step; on resume the file is cut back to the checkpoint, so that no step stands twice.
-Only the first process makes a Log that writes.
+Every line holds its step; on resume the file is cut back to the checkpoint, so that no step is there twice.
+Only the first process has a log that writes.
 """
 
 import json
@@ -24,7 +24,7 @@ Values = Mapping[str, Any]
 
 
 class MetricsLog:
-    """Appends lines; local ones are flushed one by one, a remote file is put whole at every `flush`."""
+    """Appends lines; local ones are flushed one by one, a remote file is written whole at every `flush`."""
 
     def __init__(self, url: str, lines: list[str], wandb_run: Any) -> None:
         self._url, self._wandb = url, wandb_run
@@ -34,7 +34,7 @@ class MetricsLog:
             self._file = open(Path(url.removeprefix("file://")), "a")  # noqa: SIM115 (open for the whole run)
 
     def write(self, values: Values) -> None:
-        """One line; `values` holds `step`. What JSON cannot say (nan, inf) is written as null."""
+        """One line; `values` holds `step`. What JSON cannot hold (nan, inf) is written as null."""
         line = json.dumps({name: _plain(value) for name, value in values.items()}, allow_nan=False)
         if self._file is not None:
             self._file.write(line + "\n")
@@ -45,7 +45,7 @@ class MetricsLog:
             self._wandb.log(dict(values), step=values["step"])
 
     def flush(self) -> None:
-        """Puts a remote metrics file; called at every checkpoint."""
+        """Writes a remote metrics file whole; called at every checkpoint."""
         if self._lines is not None:
             store.write(self._url, "".join(line + "\n" for line in self._lines).encode())
 
@@ -59,15 +59,13 @@ class MetricsLog:
 
 
 def null_log() -> MetricsLog:
-    """A Log that says nothing: for every process but the first."""
+    """A log that writes nothing: for every process but the first."""
     return MetricsLog("", [], None)
 
 
 @contextmanager
 def open_log(cfg: TrainConfig, last_step: int) -> Iterator[MetricsLog]:
-    """The Log of run.out, cut back to lines of at most `last_step`; the W&B run of the same id is
-    continued.
-    """
+    """The log of run.out, cut back to `last_step`; the W&B run of the same id is continued."""
     url = store.join(cfg.run.out, METRICS)
     lines = truncate_after(url, last_step)
     log = MetricsLog(url, lines, _open_wandb(cfg))
@@ -78,17 +76,18 @@ def open_log(cfg: TrainConfig, last_step: int) -> Iterator[MetricsLog]:
 
 
 def truncate_after(url: str, last_step: int) -> list[str]:
-    """Rewrites a metrics file without lines after `last_step` and without a torn last line; returns what
-    stays.
+    """Rewrites a metrics file without lines after `last_step` and without an incomplete last line.
+
+    Returns the lines that stay.
     """
     try:
         text = store.read(url).decode()
     except FileNotFoundError:
         text = ""
-    whole = text.split("\n")[:-1]  # what follows the last newline was torn by a kill
-    kept = [line for line in whole if json.loads(line)["step"] <= last_step]
-    store.write(url, "".join(line + "\n" for line in kept).encode())
-    return kept
+    whole = text.split("\n")[:-1]  # after the last newline: a line that a kill cut short
+    lines = [line for line in whole if json.loads(line)["step"] <= last_step]
+    store.write(url, "".join(line + "\n" for line in lines).encode())
+    return lines
 
 
 def read(out: str) -> list[dict[str, Any]]:
@@ -121,13 +120,13 @@ def _wandb_id(out: str) -> str:
     try:
         return store.read(url).decode().strip()
     except FileNotFoundError:
-        name = uuid.uuid4().hex[:12]
-        store.write(url, name.encode())
-        return name
+        wandb_id = uuid.uuid4().hex[:12]
+        store.write(url, wandb_id.encode())
+        return wandb_id
 
 
 def _plain(value: Any) -> Any:
-    """Floats that JSON has no word for become None."""
+    """`value`, or None for a float that JSON cannot hold."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

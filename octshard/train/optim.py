@@ -1,7 +1,7 @@
 """AdamW and the numbers that change from step to step, as pure functions of the samples seen.
 
-A step's numbers are those after the step: with warm-up from 0 the first step already moves, the last one
-stands at final_lr and at EMA ema_end. On XLA they enter the graph as slices of one tensor: as Python
+A step uses the numbers after it: with warm-up from 0 the first step already moves, and the last one uses
+final_lr and ema_end. On XLA they enter the graph as slices of one tensor: as Python
 numbers they recompile.
 """
 
@@ -16,7 +16,7 @@ from octshard.config.train import ObjectiveConfig, OptimConfig
 
 
 class Length(NamedTuple):
-    """Of a run, in samples."""
+    """The warm-up and the whole length of a run, in samples."""
 
     warmup: int
     total: int
@@ -39,14 +39,14 @@ def lr_at(samples_seen: int, length: Length, cfg: OptimConfig) -> float:
     """Linear from 0 to base_lr over the warm-up, then half a cosine down to final_lr at the end."""
     if samples_seen < length.warmup:
         return cfg.base_lr * samples_seen / length.warmup
-    share = (samples_seen - length.warmup) / max(1, length.total - length.warmup)
-    return cfg.final_lr + (cfg.base_lr - cfg.final_lr) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, share)))
+    fraction = (samples_seen - length.warmup) / max(1, length.total - length.warmup)
+    return cfg.final_lr + (cfg.base_lr - cfg.final_lr) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, fraction)))
 
 
 def ema_at(samples_seen: int, length: Length, cfg: ObjectiveConfig) -> float:
     """From ema_start to ema_end by half a cosine over the whole run (BYOL, Grill et al. 2020)."""
-    share = min(1.0, samples_seen / max(1, length.total))
-    return cfg.ema_end - (cfg.ema_end - cfg.ema_start) * 0.5 * (1.0 + math.cos(math.pi * share))
+    fraction = min(1.0, samples_seen / max(1, length.total))
+    return cfg.ema_end - (cfg.ema_end - cfg.ema_start) * 0.5 * (1.0 + math.cos(math.pi * fraction))
 
 
 def scalars_at(lr: float, ema: float, step: int, cfg: OptimConfig) -> Scalars:
@@ -66,7 +66,7 @@ def build(model: nn.Module, cfg: OptimConfig) -> torch.optim.AdamW:
     fused = all(p.device.type == "cuda" for p in parameters)
     adamw = torch.optim.AdamW(groups, lr=cfg.base_lr, betas=(cfg.beta1, cfg.beta2), eps=cfg.eps, fused=fused)
     for parameter in parameters:
-        if parameter.device.type == "xla":  # moments that stand before the first step save a second compile
+        if parameter.device.type == "xla":  # moments that exist before the first step save a second compile
             moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
             adamw.state[parameter] = {"step": torch.zeros(()), **moments}
     return adamw

@@ -1,4 +1,4 @@
-"""A run as numbers, fixed and checked before anything is allocated: its length, its batch, its cadence.
+"""A run as numbers, fixed and checked before anything is allocated: length, batches, checkpoints.
 
 Pure: config, index and device count in, `Plan` out; a UsageError says which of them do not fit together.
 """
@@ -18,7 +18,7 @@ MILESTONES = 4  # checkpoints kept for good: one at each quarter of the run
 
 
 class Plan(NamedTuple):
-    """Samples, but for `steps` and `accumulation`."""
+    """All counts are in samples, except `steps` and `accumulation`."""
 
     steps: int
     samples_per_epoch: int  # samples of one pass
@@ -60,20 +60,17 @@ def make_plan(cfg: TrainConfig, index: SampleIndex, backend: Backend) -> Plan:
 
 
 def checkpoint_due(plan: Plan, before: int, after: int) -> bool:
-    """True if a checkpoint threshold lies between two counts of samples seen, or the run ends at the
-    second.
-    """
+    """True if a checkpoint threshold lies between two counts of samples seen, or the run ends at `after`."""
     return before // plan.checkpoint_every != after // plan.checkpoint_every or after >= plan.length.total
 
 
 def is_milestone(plan: Plan, before: int, after: int) -> bool:
     """True if a checkpoint is due at `after`, the first at or past a quarter of the run."""
     step = plan.rank_slice.global_batch * plan.accumulation
-    last = (
-        -(-(before // plan.checkpoint_every * plan.checkpoint_every) // step) * step
-    )  # where the last one stood
-    quarters = [seen * MILESTONES // plan.length.total for seen in (last, after)]
-    return checkpoint_due(plan, before, after) and quarters[0] != quarters[1]
+    # samples seen at the checkpoint before: its threshold, rounded up to a whole step
+    previous = -(-(before // plan.checkpoint_every * plan.checkpoint_every) // step) * step
+    previous_quarter, quarter = (samples * MILESTONES // plan.length.total for samples in (previous, after))
+    return checkpoint_due(plan, before, after) and previous_quarter != quarter
 
 
 def _check(cfg: TrainConfig) -> None:

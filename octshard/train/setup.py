@@ -21,7 +21,7 @@ from octshard.models import checkpoint
 from octshard.storage import lock, store
 from octshard.stream import loader
 from octshard.stream.batch import Batch, BatchTransform
-from octshard.stream.index import SampleIndex, load_index
+from octshard.stream.index import SampleIndex, build_index, open_datasets
 from octshard.stream.sampler import StreamPosition
 from octshard.train import checkpointer, metrics_log, optim, step_stats
 from octshard.train.augment import views
@@ -66,7 +66,8 @@ class Run:
 def load_inputs(cfg: TrainConfig, backend: Backend) -> RunInputs:
     """The samples of train and val and the plan; what killed runs left half-written in run.out goes."""
     needed = masks.needed_tokens(cfg)
-    index, val_index = (load_index(cfg, split, needed) for split in ("train", "val"))
+    datasets = open_datasets(cfg)
+    index, val_index = (build_index(datasets, cfg, split, needed) for split in ("train", "val"))
     plan = make_plan(cfg, index, backend)
     check_disjoint((entry.row for part in (index, val_index) for entry in part.samples), "data.shards")
     if backend.process_index == 0:

@@ -1,6 +1,6 @@
-"""What a run is watched by: what a step leaves on the device, and how it becomes one line of metrics.
+"""Statistics of steps: what a step leaves on the device, and how it becomes one line of metrics.
 
-Nothing here is read by the host but at log time and before a save; those functions say that they wait.
+The host reads it only when it logs and before a save; functions that wait for the device say so.
 """
 
 import time
@@ -15,13 +15,13 @@ from octshard.devices.backend import Backend
 from octshard.errors import OctshardError
 from octshard.train.objectives import collapse
 
-NAMED_KEYS = 8  # at most so many keys in one line
+NAMED_KEYS = 8  # most keys that one line names
 COLLAPSED_RANK = 2.0  # effective; features along one line have rank 1 whatever their std
 COLLAPSED_STD = 1e-3  # of layer-normed features, whose own scale is 1
 
 
 class StepOutputs(NamedTuple):
-    """What a step leaves on the device. sums_2: losses and non-finite steps, summed since the last look."""
+    """What a step leaves on the device. sums_2: losses and non-finite steps, summed since the last read."""
 
     sums_2: Tensor
     norm: Tensor  # of the gradient, before clipping
@@ -30,32 +30,32 @@ class StepOutputs(NamedTuple):
 
 
 class LogWindow:
-    """Since the last look: how many steps were made, what was in them, and where the time went."""
+    """The steps since the last read: how many, which volumes, and how long the loop waited for data."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, max_steps: int) -> None:
         self._start = self._mark = time.perf_counter()
         self._waited, self.steps = 0.0, 0
-        self._keys: deque[tuple[int, tuple[str, ...]]] = deque(maxlen=most)
+        self._keys: deque[tuple[int, tuple[str, ...]]] = deque(maxlen=max_steps)
 
     def waiting(self) -> None:
-        """The loop begins to wait for data ..."""
+        """The loop begins to wait for data."""
         self._mark = time.perf_counter()
 
     def working(self) -> None:
-        """... and has it."""
+        """The loop has its data."""
         self._waited += time.perf_counter() - self._mark
 
     def add(self, step: int, keys: tuple[str, ...]) -> None:
-        """Step `step` was made of the volumes `keys`."""
+        """Adds a step and the keys of its volumes."""
         self.steps += 1
         self._keys.append((step, keys))
 
     def keys_of(self, step: int) -> tuple[str, ...]:
-        """The volumes of a step; () if it is too long ago."""
-        return next((keys for which, keys in self._keys if which == step), ())
+        """The keys of the volumes of a step; () for a step before the last `max_steps`."""
+        return next((keys for number, keys in self._keys if number == step), ())
 
     def speed(self, batch: int, devices: int) -> dict[str, float]:
-        """volumes_per_s_per_device, and data_wait: the share of the time that was spent waiting for data."""
+        """volumes_per_s_per_device, and data_wait: the fraction of the time that the loop waited for data."""
         seconds = max(1e-9, time.perf_counter() - self._start)
         return {
             "volumes_per_s_per_device": self.steps * batch / seconds / devices,
@@ -75,9 +75,8 @@ def nonfinite(loss: Tensor, norm: Tensor) -> Tensor:
 
 def read(outputs: StepOutputs, steps: int, backend: Backend) -> dict[str, float]:
     """Loss (mean over `steps` steps and all processes) and the collapse statistics. Waits for the device."""
-    sums_3 = torch.cat(
-        [outputs.sums_2, torch.ones_like(outputs.sums_2[:1])]
-    )  # the last counts who was summed
+    # the last element counts the processes
+    sums_3 = torch.cat([outputs.sums_2, torch.ones_like(outputs.sums_2[:1])])
     total_3, host = backend.to_host((backend.all_reduce_sum(sums_3), outputs))
     return {
         "loss": float(total_3[0] / total_3[2]) / steps,
@@ -96,11 +95,11 @@ def compile_counts(backend: Backend) -> dict[str, int]:
 
 
 def raise_if_nonfinite(outputs: StepOutputs, step: int, window: LogWindow, backend: Backend) -> None:
-    """OctshardError if a loss or gradient since the last look was not finite. Waits for the device."""
+    """OctshardError if a loss or gradient since the last read was not finite. Waits for the device."""
     failed = int(backend.to_host(outputs.sums_2)[1])
     if not failed:
         return
-    first = step - failed + 1  # weights that are once not finite stay so, and so does the loss
+    first = step - failed + 1  # once weights are not finite they stay so, and so does the loss
     raise OctshardError(
         f"step {first}: loss or gradient is not finite, want numbers; its volumes: "
         f"{shorten_keys(window.keys_of(first))}. Nothing was saved since; look at them, lower optim.base_lr, "
@@ -109,7 +108,7 @@ def raise_if_nonfinite(outputs: StepOutputs, step: int, window: LogWindow, backe
 
 
 def collapse_line(metrics: dict[str, Any]) -> str | None:
-    """A warning if the target features say the same of every token, or one thing only; else None."""
+    """A warning if the target features are nearly equal for all tokens, or lie on one line; else None."""
     if metrics["feature_std"] >= COLLAPSED_STD and metrics["rank"] >= COLLAPSED_RANK:
         return None
     return (

@@ -43,20 +43,20 @@ def path(tmp_path: Path) -> str:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bash_completes(path: str, words: list[str], reply: str) -> None:
-    asked = subprocess.run(
+    completed = subprocess.run(
         ["bash", "-c", ASK, "bash", "octshard", *words],
         env={**os.environ, "PATH": path, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert asked.stdout.strip() == reply, asked.stderr
+    assert completed.stdout.strip() == reply, completed.stderr
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_the_other_shells_get_meanings_too(path: str, shell: str) -> None:
     words = {"COMP_WORDS": "octshard train model.de", "COMP_CWORD": "2" if shell == "zsh" else "model.de"}
-    asked = subprocess.run(
+    completed = subprocess.run(
         ["octshard"],
         env={
             **os.environ,
@@ -69,5 +69,5 @@ def test_the_other_shells_get_meanings_too(path: str, shell: str) -> None:
         text=True,
         check=False,
     )
-    assert "model.depth=" in asked.stdout
-    assert "blocks" in asked.stdout
+    assert "model.depth=" in completed.stdout
+    assert "blocks" in completed.stdout

@@ -58,17 +58,21 @@ def test_the_page_tells_the_whole_road(walked: Path) -> None:
 
 @pytest.mark.slow
 def test_every_file_came_to_what_was_planted(walked: Path) -> None:
-    told = tables.read_table(str(walked / "release/truth.parquet"))
-    truth = {uid: {name: told[name][i] for name in told} for i, uid in enumerate(told["sop_instance_uid"])}
-    rows = [row for one in (walked / "shards").glob("[!.]*") for row in tables.open_dataset(str(one)).rows]
+    columns = tables.read_table(str(walked / "release/truth.parquet"))
+    truth = {
+        uid: {name: columns[name][i] for name in columns} for i, uid in enumerate(columns["sop_instance_uid"])
+    }
+    rows = [
+        row for folder in (walked / "shards").glob("[!.]*") for row in tables.open_dataset(str(folder)).rows
+    ]
     assert {row.sop_instance_uid for row in rows} == set(truth)
     for row in rows:
-        wanted = truth[row.sop_instance_uid]
-        assert row.reason == wanted["expected_reason"], row.source
-        assert {*filter(None, wanted["expected_flags"].split(","))} <= {*row.flags}, row.source
+        expected = truth[row.sop_instance_uid]
+        assert row.reason == expected["expected_reason"], row.source
+        assert {*filter(None, expected["expected_flags"].split(","))} <= {*row.flags}, row.source
         if row.status == "ok":
-            found = (row.blank_frames, row.no_retina_frames)
-            assert found == (wanted["blank_frames"], wanted["no_retina_frames"]), row.source
+            frames = (row.blank_frames, row.no_retina_frames)
+            assert frames == (expected["blank_frames"], expected["no_retina_frames"]), row.source
     reasons = {row.reason for row in rows}
     assert {"", "duplicate", "missing_file", "truncated", "geometry_mixed"} <= reasons
     flags = {flag for row in rows for flag in row.flags}

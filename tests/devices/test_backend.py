@@ -19,9 +19,9 @@ class Pair(NamedTuple):
 
 
 def test_tensors_are_found_in_nested_values() -> None:
-    one = torch.ones(2)
-    batch = Batch(one, one, one, one, ("k",), (0,), 1, StreamPosition(0, 1), (), ("k",))
-    doubled = map_tensors({"a": [Pair(one, "n"), 3], "b": (batch, None)}, lambda t: t * 2)
+    ones = torch.ones(2)
+    batch = Batch(ones, ones, ones, ones, ("k",), (0,), 1, StreamPosition(0, 1), (), ("k",))
+    doubled = map_tensors({"a": [Pair(ones, "n"), 3], "b": (batch, None)}, lambda t: t * 2)
     assert doubled["a"][0].x.tolist() == [2.0, 2.0]
     assert (doubled["a"][0].name, doubled["a"][1], doubled["b"][1]) == ("n", 3, None)
     assert doubled["b"][0].mean_B.tolist() == [2.0, 2.0]
@@ -46,11 +46,11 @@ def test_precision_is_autocast() -> None:
 
 
 def test_threads_are_set_when_the_config_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    thread_counts: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", thread_counts.append)
     select.open_backend(RunConfig(device="cpu", cpu_threads=0))
     select.open_backend(RunConfig(device="cpu", cpu_threads=3))
-    assert asked == [3]
+    assert thread_counts == [3]
 
 
 def test_what_is_not_there_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,11 +30,11 @@ def test_a_view_a_numpy_array_or_a_storage_keeps_it() -> None:
     ):
         tensor = buffers.empty((8,))
         place = tensor.data_ptr()
-        held = hold(tensor)
+        holder = hold(tensor)
         del tensor
         gc.collect()
         assert buffers.empty((8,)).data_ptr() != place
-        del held
+        del holder
         gc.collect()
 
 

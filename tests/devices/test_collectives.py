@@ -40,13 +40,13 @@ def pair(other: float, processes: int = 2) -> Backend:
 
 
 def test_several_stop_together_and_at_log_time_only() -> None:
-    told, untold = threading.Event(), threading.Event()
-    told.set()
-    assert collectives.any_process(pair(0.0, processes=1), told, waits=False)
-    assert not collectives.any_process(pair(0.0), told, waits=False)
-    assert collectives.any_process(pair(0.0), told, waits=True)
-    assert collectives.any_process(pair(1.0), untold, waits=True)
-    assert not collectives.any_process(pair(0.0), untold, waits=True)
+    requested, not_requested = threading.Event(), threading.Event()
+    requested.set()
+    assert collectives.any_process(pair(0.0, processes=1), requested, waits=False)
+    assert not collectives.any_process(pair(0.0), requested, waits=False)
+    assert collectives.any_process(pair(0.0), requested, waits=True)
+    assert collectives.any_process(pair(1.0), not_requested, waits=True)
+    assert not collectives.any_process(pair(0.0), not_requested, waits=True)
 
 
 def test_several_begin_at_one_step() -> None:

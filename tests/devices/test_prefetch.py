@@ -14,10 +14,10 @@ from octshard.devices.backend import Transfer
 CPU = select.open_backend(RunConfig(device="cpu"))
 
 
-def counting(until: int, made: list[int], ended: threading.Event) -> Generator[torch.Tensor, None, None]:
+def counting(until: int, yielded: list[int], ended: threading.Event) -> Generator[torch.Tensor, None, None]:
     try:
         for number in range(until):
-            made.append(number)
+            yielded.append(number)
             yield torch.tensor(number)
     finally:
         ended.set()
@@ -25,29 +25,31 @@ def counting(until: int, made: list[int], ended: threading.Event) -> Generator[t
 
 def test_all_come_in_order_on_the_host_and_on_the_device() -> None:
     ended = threading.Event()
-    with prefetch.prefetch_to_device(counting(20, [], ended), CPU) as fed:
-        assert [(int(one.host), int(one.device)) for one in fed] == [(n, n) for n in range(20)]
+    with prefetch.prefetch_to_device(counting(20, [], ended), CPU) as device_batches:
+        assert [(int(batch.host), int(batch.device)) for batch in device_batches] == [
+            (n, n) for n in range(20)
+        ]
     assert ended.is_set()
 
 
 def test_it_is_never_more_than_its_bound_ahead_and_closing_ends_it() -> None:
-    made: list[int] = []
+    yielded: list[int] = []
     ended = threading.Event()
-    batches = counting(10**9, made, ended)  # held, so that nobody closes it but the feeder
-    with prefetch.prefetch_to_device(batches, CPU) as fed:
+    batches = counting(10**9, yielded, ended)  # held, so that nobody closes it but the feeder
+    with prefetch.prefetch_to_device(batches, CPU) as device_batches:
         for number in range(5):
-            assert int(next(fed).device) == number
-            assert len(made) <= number + 3  # two ahead
+            assert int(next(device_batches).device) == number
+            assert len(yielded) <= number + 3  # two ahead
     assert ended.is_set()
-    assert len(made) <= 7
+    assert len(yielded) <= 7
     assert not [thread for thread in threading.enumerate() if thread.name == "feed"]
 
 
-@pytest.mark.parametrize("where", ["stream", "send"])
-def test_an_error_comes_out_at_its_turn(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stage", ["stream", "send"])
+def test_an_error_comes_out_at_its_turn(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def batches() -> Generator[int, None, None]:
         yield from (0, 1)
-        if where == "stream":
+        if stage == "stream":
             raise ZeroDivisionError("third")
         yield 2
 
@@ -61,7 +63,7 @@ def test_an_error_comes_out_at_its_turn(where: str, monkeypatch: pytest.MonkeyPa
             return sent.values
 
     backend: Any = Failing()
-    with prefetch.prefetch_to_device(batches(), backend) as fed:
-        assert [next(fed).device, next(fed).device] == [0, 1]
+    with prefetch.prefetch_to_device(batches(), backend) as device_batches:
+        assert [next(device_batches).device, next(device_batches).device] == [0, 1]
         with pytest.raises(ZeroDivisionError, match="third"):
-            next(fed)
+            next(device_batches)

@@ -51,9 +51,9 @@ class Counting:
         self.calls = 0
         self.source = features.FeatureSource(name, digest, self.values_of)
 
-    def values_of(self, given: Batch) -> np.ndarray:
+    def values_of(self, examples: Batch) -> np.ndarray:
         self.calls += 1
-        return np.array([[ord(key), 1.0] for key in given.keys], np.float32)
+        return np.array([[ord(key), 1.0] for key in examples.keys], np.float32)
 
 
 def never() -> Iterator[Batch]:
@@ -62,35 +62,35 @@ def never() -> Iterator[Batch]:
 
 def test_features_stand_at_their_keys_whatever_the_order(tmp_path):
     turned = [batch(("e", "a"), 2), batch(("d", "c"), 2), batch(("b", "b"), 1)]
-    found = features.extract([Counting().source], WANTED, str(tmp_path), lambda: turned)["x"]
-    assert found.keys == KEYS
-    np.testing.assert_array_equal(found.values_NF[:, 0], [ord(key) for key in KEYS])
-    assert found.values_NF.dtype == np.float32
+    extracted = features.extract([Counting().source], WANTED, str(tmp_path), lambda: turned)["x"]
+    assert extracted.keys == KEYS
+    np.testing.assert_array_equal(extracted.values_NF[:, 0], [ord(key) for key in KEYS])
+    assert extracted.values_NF.dtype == np.float32
 
 
 def test_what_is_kept_is_not_computed_again(tmp_path):
     first, second, other = Counting(), Counting(), Counting(name="y")
-    made = features.extract([first.source], WANTED, str(tmp_path), batches)["x"]
-    kept = features.extract([second.source], WANTED, str(tmp_path), never)["x"]
+    computed = features.extract([first.source], WANTED, str(tmp_path), batches)["x"]
+    stored = features.extract([second.source], WANTED, str(tmp_path), never)["x"]
     assert (first.calls, second.calls) == (3, 0)
-    np.testing.assert_array_equal(made.values_NF, kept.values_NF)
-    assert made.digest == kept.digest
+    np.testing.assert_array_equal(computed.values_NF, stored.values_NF)
+    assert computed.digest == stored.digest
     features.extract([second.source, other.source], WANTED, str(tmp_path), batches)
     assert (second.calls, other.calls) == (0, 3)
 
 
 @pytest.mark.parametrize(
-    ("source", "wanted"),
+    ("source", "scans"),
     [
         (Counting("2"), WANTED),
         (Counting(), features.FeatureRequest(KEYS, "other tables")),
     ],
     ids=["checkpoint", "tables"],
 )
-def test_another_checkpoint_or_other_tables_are_computed(tmp_path, source, wanted):
+def test_another_checkpoint_or_other_tables_are_computed(tmp_path, source, scans):
     features.extract([Counting().source], WANTED, str(tmp_path), batches)
     source.calls = 0
-    features.extract([source.source], wanted, str(tmp_path), batches)
+    features.extract([source.source], scans, str(tmp_path), batches)
     assert source.calls == 3
 
 
@@ -98,10 +98,10 @@ def test_another_checkpoint_or_other_tables_are_computed(tmp_path, source, wante
     "damage", ["cut", "flipped", "keys", "shape", "digest", "dtype", "nan", "no npz", "empty"]
 )
 def test_a_stale_or_damaged_file_is_rejected_and_made_again(tmp_path, damage):
-    made = features.extract([Counting().source], WANTED, str(tmp_path), batches)["x"]
+    computed = features.extract([Counting().source], WANTED, str(tmp_path), batches)["x"]
     (path,) = tmp_path.iterdir()
     data = path.read_bytes()
-    keys, values_NF, digest = list(KEYS), made.values_NF.copy(), made.digest
+    keys, values_NF, digest = list(KEYS), computed.values_NF.copy(), computed.digest
     if damage == "cut":
         path.write_bytes(data[: len(data) // 2])
     elif damage == "flipped":
@@ -119,12 +119,12 @@ def test_a_stale_or_damaged_file_is_rejected_and_made_again(tmp_path, damage):
             values_NF[0, 0] = np.nan
         digest = "0" * 16 if damage == "digest" else digest
         np.savez(path, keys=np.array(keys), values_NF=values_NF, digest=np.array(digest))
-    assert features.read(str(path), KEYS, made.digest) is None
+    assert features.read(str(path), KEYS, computed.digest) is None
     again = Counting()
-    found = features.extract([again.source], WANTED, str(tmp_path), batches)["x"]
+    recomputed = features.extract([again.source], WANTED, str(tmp_path), batches)["x"]
     assert again.calls == 3
-    np.testing.assert_array_equal(found.values_NF, made.values_NF)
-    assert features.read(str(path), KEYS, made.digest) is not None
+    np.testing.assert_array_equal(recomputed.values_NF, computed.values_NF)
+    assert features.read(str(path), KEYS, computed.digest) is not None
 
 
 def test_a_failed_pass_keeps_nothing(tmp_path):
@@ -134,7 +134,9 @@ def test_a_failed_pass_keeps_nothing(tmp_path):
 
 
 def test_numbers_that_are_not_finite_name_the_scan(tmp_path):
-    broken = features.FeatureSource("x", "1", lambda given: np.full((len(given.keys), 2), np.nan, np.float32))
+    broken = features.FeatureSource(
+        "x", "1", lambda examples: np.full((len(examples.keys), 2), np.nan, np.float32)
+    )
     with pytest.raises(OctshardError, match="scan a gave nan or inf"):
         features.extract([broken], WANTED, str(tmp_path), batches)
 
@@ -149,19 +151,19 @@ def test_a_scan_listed_twice_is_an_error(tmp_path):
 def test_encoder_features_are_the_mean_over_tokens_that_hold_the_volume():
     torch.manual_seed(0)
     encoder = Encoder(MODEL)
-    given = batch(("a", "b"), 2)
+    examples = batch(("a", "b"), 2)
     backend = select.open_backend(RunConfig(device="cpu", precision="fp32"))
-    found = features.encoder_source("x", encoder, "1", backend).values_of(given)
+    values_BF = features.encoder_source("x", encoder, "1", backend).values_of(examples)
     for i in range(2):
-        d, h, w = given.valid_B3[i].tolist()
+        d, h, w = examples.valid_B3[i].tolist()
         x = np.zeros((8, 32, 32), np.float32)
-        x[:d, :h, :w] = (given.voxels_BDHW[i, :d, :h, :w].numpy() - 100.0) / 50
+        x[:d, :h, :w] = (examples.voxels_BDHW[i, :d, :h, :w].numpy() - 100.0) / 50
         with torch.no_grad():
             z_NF = encoder(torch.from_numpy(x)[None, None])[0].numpy()
         tokens = [(a, b, c) for a in range(2) for b in range(2) for c in range(2)]
         valid = [n for n, (a, b, c) in enumerate(tokens) if 4 * a < d and 16 * b < h and 16 * c < w]
-        np.testing.assert_allclose(found[i], z_NF[valid].mean(axis=0), rtol=1e-4, atol=1e-5)
-    assert found.dtype == np.float32
+        np.testing.assert_allclose(values_BF[i], z_NF[valid].mean(axis=0), rtol=1e-4, atol=1e-5)
+    assert values_BF.dtype == np.float32
 
 
 def test_weights_digest_follows_the_weights():
@@ -177,25 +179,25 @@ def test_weights_digest_follows_the_weights():
 
 def test_intensity_features_by_a_second_way():
     voxels = rng_for("voxels").integers(256, size=(8, 32, 16)).astype(np.uint8)
-    found = features.intensity_features(voxels)
+    values_BF = features.intensity_features(voxels)
     flat = voxels.ravel().astype(float)
     z = (flat - flat.mean()) / flat.std()
-    np.testing.assert_allclose(found[:32], np.histogram(flat, 32, (0, 256))[0] / flat.size, rtol=1e-6)
+    np.testing.assert_allclose(values_BF[:32], np.histogram(flat, 32, (0, 256))[0] / flat.size, rtol=1e-6)
     shape = [flat.mean(), flat.std(), (z**3).mean(), (z**4).mean() - 3]
-    np.testing.assert_allclose(found[32:36], shape, rtol=1e-5)
+    np.testing.assert_allclose(values_BF[32:36], shape, rtol=1e-5)
     expected = np.percentile(flat, features.PERCENTILES, method="inverted_cdf")
-    np.testing.assert_array_equal(found[36:43], expected)
+    np.testing.assert_array_equal(values_BF[36:43], expected)
     en_face = voxels.mean(axis=1).reshape(8, 1, 8, 2).mean(axis=(1, 3))
-    np.testing.assert_allclose(found[43:107].reshape(8, 8), en_face, rtol=1e-5)
+    np.testing.assert_allclose(values_BF[43:107].reshape(8, 8), en_face, rtol=1e-5)
     b_scan = voxels.mean(axis=0).reshape(16, 2, 8, 2).mean(axis=(1, 3))
-    np.testing.assert_allclose(found[107:].reshape(16, 8), b_scan, rtol=1e-5)
+    np.testing.assert_allclose(values_BF[107:].reshape(16, 8), b_scan, rtol=1e-5)
 
 
 def test_intensity_features_ignore_padding_and_survive_flat_and_small_volumes():
-    given = batch(("a",), 1)
-    d, h, w = given.valid_B3[0].tolist()
-    found = features.intensity_source("x").values_of(given)[0]
+    examples = batch(("a",), 1)
+    d, h, w = examples.valid_B3[0].tolist()
+    values_BF = features.intensity_source("x").values_of(examples)[0]
     np.testing.assert_array_equal(
-        found, features.intensity_features(given.voxels_BDHW[0, :d, :h, :w].numpy())
+        values_BF, features.intensity_features(examples.voxels_BDHW[0, :d, :h, :w].numpy())
     )
     assert np.isfinite(features.intensity_features(np.full((1, 1, 1), 255, np.uint8))).all()

@@ -17,17 +17,17 @@ TABLE = (
 
 
 def test_classes_come_in_text_order_and_missing_values_are_kept_apart():
-    found = labels.parse(TABLE, "study_group", "t.tsv")
-    assert found.classes == ("healthy", "insulin_dependent")
-    assert found.class_of == {"1001": 0, "4001": 1, "7003": 0}
-    assert found.missing == {"7001", "7002"}
+    parsed = labels.parse(TABLE, "study_group", "t.tsv")
+    assert parsed.classes == ("healthy", "insulin_dependent")
+    assert parsed.class_of == {"1001": 0, "4001": 1, "7003": 0}
+    assert parsed.missing == {"7001", "7002"}
 
 
 @pytest.mark.parametrize("spelling", ["Not Reported", "Not Provided", "nan", "N/A", "NA", "  "])
 def test_every_spelling_of_a_missing_value_is_missing(spelling):
-    found = labels.parse(f"person_id\tflag\n1\tTRUE\n2\tFALSE\n3\t{spelling}\n", "flag", "t.tsv")
-    assert found.classes == ("FALSE", "TRUE")
-    assert found.missing == {"3"}
+    parsed = labels.parse(f"person_id\tflag\n1\tTRUE\n2\tFALSE\n3\t{spelling}\n", "flag", "t.tsv")
+    assert parsed.classes == ("FALSE", "TRUE")
+    assert parsed.missing == {"3"}
 
 
 def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
@@ -37,8 +37,8 @@ def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
 
 
 def test_windows_line_ends_do_not_reach_the_classes():
-    found = labels.parse(TABLE.replace("\n", "\r\n"), "clinical_site", "t.tsv")
-    assert found.classes == ("UAB", "UCSD", "UW")
+    parsed = labels.parse(TABLE.replace("\n", "\r\n"), "clinical_site", "t.tsv")
+    assert parsed.classes == ("UAB", "UCSD", "UW")
 
 
 def test_an_unknown_column_is_answered_with_the_nearest():
@@ -63,8 +63,8 @@ def test_a_participant_with_two_classes_is_an_error():
 
 
 def test_a_short_line_is_a_missing_value():
-    found = labels.parse("participant_id\tx\n1\ta\n2\tb\n3\n", "x", "t.tsv")
-    assert found.missing == {"3"}
+    parsed = labels.parse("participant_id\tx\n1\ta\n2\tb\n3\n", "x", "t.tsv")
+    assert parsed.missing == {"3"}
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ SPLIT_OF = {
 
 def test_scans_are_joined_with_their_classes_and_the_others_counted():
     rows = stored(SPLIT_OF, scans=2)
-    chosen = labels.join(KNOWN, rows)
-    assert chosen.classes == ("a", "b")
-    assert chosen.dropped == {"no value in the column": 2, "participant not in the table": 2}
-    for split, subset in chosen.subsets.items():
+    scans = labels.join(KNOWN, rows)
+    assert scans.classes == ("a", "b")
+    assert scans.dropped == {"no value in the column": 2, "participant not in the table": 2}
+    for split, subset in scans.subsets.items():
         for n, y, name in zip(subset.places_N, subset.y_N, subset.participants, strict=True):
             assert (rows[n].participant, rows[n].split) == (name, split)
             assert y == KNOWN.class_of[name]
-    train = chosen.counts[0]
+    train = scans.counts[0]
     assert (train.scans, train.participants, train.of_class) == (8, 4, {"a": 2, "b": 2})
 
 
@@ -152,10 +152,10 @@ def test_a_participant_in_two_splits_is_an_error():
 @pytest.mark.realdata
 def test_the_few_real_participants_give_one_line(realdata):
     """Two of the five stored Triton volumes are in train: no probe can be fitted on them."""
-    known = labels.read(str(realdata / "participants.tsv"), "study_group")
+    participant_labels = labels.read(str(realdata / "participants.tsv"), "study_group")
     people = {"1001": "train", "4001": "train", "7001": "val", "7002": "test", "7004": "val"}
     with pytest.raises(OctshardError, match=r"labelled participants: train 2, val 2, test 1") as caught:
-        labels.join(known, stored(people))
+        labels.join(participant_labels, stored(people))
     assert "\n" not in str(caught.value)
     with pytest.raises(OctshardError, match=r"want at least|want a categorical"):
         labels.join(labels.read(str(realdata / "participants.tsv"), "age"), stored(people))

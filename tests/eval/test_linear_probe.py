@@ -40,19 +40,19 @@ def scan(name: str, state: int, i: int) -> np.ndarray:
 def eyes(tmp_path_factory) -> ProbeConfig:
     """A dataset folder of 60 people x 2 scans, their table, and a run folder with one checkpoint."""
     root = tmp_path_factory.mktemp("eyes")
-    rows, infos, table = [], [], ["participant_id\tstate\tcoin\tage"]
+    rows, infos, lines = [], [], ["participant_id\tstate\tcoin\tage"]
     for split, people in SPLIT_PEOPLE.items():
-        slices, mine = [], []
+        slices, split_rows = [], []
         for person in range(people):
             name, state = f"{split}{person}", person % 3
             coin = "TRUE" if rng_for("coin", name).random() < 0.5 else "FALSE"
-            table.append(f"{name}\t{('low', 'middle', 'high')[state]}\t{coin}\t{20 + person + len(table)}")
+            lines.append(f"{name}\t{('low', 'middle', 'high')[state]}\t{coin}\t{20 + person + len(lines)}")
             for i in range(2):
                 voxels, key = scan(name, state, i), f"{name}-{i}"
                 stats = moments(histogram(voxels))._asdict()
                 data = shard.pack(key, stats, voxels, 1)
                 row = tables.SampleRow(key, name, "made_up", "", "", "", "", "L", split, f"{key}.dcm")
-                mine.append(
+                split_rows.append(
                     dataclasses.replace(
                         row,
                         shape_out=voxels.shape,
@@ -69,14 +69,16 @@ def eyes(tmp_path_factory) -> ProbeConfig:
         sums = shard.write(file, slices)
         (root / "shards").mkdir(exist_ok=True)
         (root / "shards" / f"{split}-000000.tar").write_bytes(file.getvalue())
-        rows += [dataclasses.replace(r, offset=o) for r, o in zip(mine, sums.offsets, strict=True)]
+        rows += [dataclasses.replace(r, offset=o) for r, o in zip(split_rows, sums.offsets, strict=True)]
         infos.append(
-            tables.ShardInfo(f"{split}-000000.tar", "made_up", split, len(mine), sums.bytes, sums.sha256)
+            tables.ShardInfo(
+                f"{split}-000000.tar", "made_up", split, len(split_rows), sums.bytes, sums.sha256
+            )
         )
     tables.write_rows(str(root / "shards" / tables.SAMPLES), rows)
     tables.write_shards(str(root / "shards" / tables.SHARDS), infos)
     tables.write_info(str(root / "shards" / tables.INFO), {})
-    (root / "participants.tsv").write_text("\n".join(table) + "\n")
+    (root / "participants.tsv").write_text("\n".join(lines) + "\n")
     write_checkpoint(str(root / "run"), seed=1)
     return ProbeConfig(
         checkpoint=str(root / "run"),
@@ -128,11 +130,11 @@ def test_all_arms_stand_beside_each_other(result, eyes):
 
 
 def test_labels_that_mean_nothing_score_like_nothing(eyes, tmp_path):
-    found = linear_probe.linear_probe(dataclasses.replace(eyes, label="coin", out=str(tmp_path)))
-    for arm in found.arms:
+    result = linear_probe.linear_probe(dataclasses.replace(eyes, label="coin", out=str(tmp_path)))
+    for arm in result.arms:
         auroc = arm.score.metrics["macro_auroc"]
         assert auroc.low < 0.6
-    assert found.shuffled.metrics["macro_auroc"].value == pytest.approx(0.5, abs=0.2)
+    assert result.shuffled.metrics["macro_auroc"].value == pytest.approx(0.5, abs=0.2)
 
 
 def test_shuffled_labels_fall_behind(result):
@@ -164,50 +166,50 @@ def test_a_second_run_reads_no_shard_and_says_the_same(result, eyes, monkeypatch
 
 
 def test_another_checkpoint_is_encoded_but_baselines_are_not(result, eyes, tmp_path, monkeypatch):
-    made = []
+    written = []
     real = features.write
     monkeypatch.setattr(
-        features, "write", lambda url, found: (made.append(url.rsplit("/", 1)[1]), real(url, found))
+        features, "write", lambda url, values: (written.append(url.rsplit("/", 1)[1]), real(url, values))
     )
     write_checkpoint(str(tmp_path / "run"), seed=2)
     shutil.copytree(Path(eyes.out, "features"), tmp_path / "probe" / "features")
     other = dataclasses.replace(eyes, checkpoint=str(tmp_path / "run"), out=str(tmp_path / "probe"))
     linear_probe.linear_probe(dataclasses.replace(other, bootstrap=10, shuffles=1))
-    assert [name.split("-")[0] for name in made] == ["pretrained"]
+    assert [name.split("-")[0] for name in written] == ["pretrained"]
 
 
 def test_batch_size_does_not_change_the_answer(result, eyes, tmp_path):
     other = linear_probe.linear_probe(dataclasses.replace(eyes, batch=16, out=str(tmp_path)))
-    for one, two in zip(result.arms, other.arms, strict=True):
-        assert one.score.metrics["macro_auroc"].value == pytest.approx(
-            two.score.metrics["macro_auroc"].value, abs=0.02
+    for arm, other_arm in zip(result.arms, other.arms, strict=True):
+        assert arm.score.metrics["macro_auroc"].value == pytest.approx(
+            other_arm.score.metrics["macro_auroc"].value, abs=0.02
         )
 
 
 def test_progress_counts_every_scan(eyes, tmp_path):
-    told = []
+    reports = []
     quick = dataclasses.replace(eyes, out=str(tmp_path), bootstrap=10, shuffles=1)
-    linear_probe.linear_probe(quick, lambda *report: told.append(report))
-    assert [report for report in told if report[2] == "features"][-1] == (120, 120, "features")
-    assert (1, 1, "shuffled labels") in told
-    assert all(0 <= done <= total for done, total, _ in told)
+    linear_probe.linear_probe(quick, lambda *report: reports.append(report))
+    assert [report for report in reports if report[2] == "features"][-1] == (120, 120, "features")
+    assert (1, 1, "shuffled labels") in reports
+    assert all(0 <= done <= total for done, total, _ in reports)
 
 
 def test_a_test_set_without_a_class_is_scored_on_the_others(eyes):
     y = {"train": [0, 1, 2] * 4, "val": [0, 1, 2] * 4, "test": [0, 1] * 6}
     rows = [
         tables.SampleRow(f"{split}{i}", f"{split}{i}", "", "", "", "", "", "", split, "")
-        for split, of in y.items()
-        for i in range(len(of))
+        for split, classes in y.items()
+        for i in range(len(classes))
     ]
-    class_of = {f"{split}{i}": c for split, of in y.items() for i, c in enumerate(of)}
-    chosen = labels.join(labels.Labels("x", ("a", "b", "c"), class_of, frozenset()), rows)
+    class_of = {f"{split}{i}": c for split, classes in y.items() for i, c in enumerate(classes)}
+    scans = labels.join(labels.Labels("x", ("a", "b", "c"), class_of, frozenset()), rows)
     values = {
         name: rng_for("values", name).normal(size=(len(rows), 5)) for name in ("pretrained", "random-init")
     }
-    found = linear_probe.compare(values, chosen, eyes, lambda *_: None)
-    assert found.arms[0].score.scored == ("a", "b")
-    assert any("Not scored, because no test participant has it: c" in note for note in found.notes)
+    result = linear_probe.compare(values, scans, eyes, lambda *_: None)
+    assert result.arms[0].score.scored == ("a", "b")
+    assert any("Not scored, because no test participant has it: c" in note for note in result.notes)
 
 
 @pytest.mark.parametrize(
@@ -231,9 +233,9 @@ def test_wrong_usage_gives_one_line(eyes, change, kind, message):
 
 
 def test_too_few_people_give_one_line_before_anything_is_encoded(eyes, tmp_path):
-    table = tmp_path / "participants.tsv"
-    table.write_text("participant_id\tstate\ntrain0\ta\ntrain1\tb\nval0\ta\ntest0\tb\n")
-    cfg = dataclasses.replace(eyes, participants=str(table), out=str(tmp_path / "probe"))
+    participants = tmp_path / "participants.tsv"
+    participants.write_text("participant_id\tstate\ntrain0\ta\ntrain1\tb\nval0\ta\ntest0\tb\n")
+    cfg = dataclasses.replace(eyes, participants=str(participants), out=str(tmp_path / "probe"))
     with pytest.raises(OctshardError, match=r"train 2, val 1, test 1.*val holds 1 classes") as caught:
         linear_probe.linear_probe(cfg)
     assert "\n" not in str(caught.value)

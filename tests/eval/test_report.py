@@ -80,10 +80,10 @@ def test_the_page_holds_every_arm_and_escapes_names():
 
 def test_json_writes_null_for_what_is_not_defined_and_goes_round():
     text = report.as_json(made_up())
-    found = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
-    assert found["arms"][0]["score"]["metrics"]["kappa"] == {"value": None, "low": None, "high": None}
-    assert found["arms"][0]["score"]["confusion"] == [[3, 1], [2, 3]]
-    assert found["shuffled"]["p_value"] == pytest.approx(4 / 21)
+    data = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    assert data["arms"][0]["score"]["metrics"]["kappa"] == {"value": None, "low": None, "high": None}
+    assert data["arms"][0]["score"]["confusion"] == [[3, 1], [2, 3]]
+    assert data["shuffled"]["p_value"] == pytest.approx(4 / 21)
 
 
 def test_the_text_for_a_terminal_holds_every_arm_and_verdict():

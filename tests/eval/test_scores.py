@@ -21,10 +21,10 @@ def made_up(people: int, classes: int, seed: int) -> scores.Predictions:
 
 def test_probabilities_are_averaged_per_participant():
     p_NC = np.array([[0.8, 0.2], [0.1, 0.9], [0.4, 0.6]])
-    found = scores.by_participant(p_NC, np.array([0, 1, 0]), ["b", "a", "b"])
-    assert found.participants == ("a", "b")
-    np.testing.assert_allclose(found.p_PC, [[0.1, 0.9], [0.6, 0.4]])
-    np.testing.assert_array_equal(found.y_P, [1, 0])
+    predictions = scores.by_participant(p_NC, np.array([0, 1, 0]), ["b", "a", "b"])
+    assert predictions.participants == ("a", "b")
+    np.testing.assert_allclose(predictions.p_PC, [[0.1, 0.9], [0.6, 0.4]])
+    np.testing.assert_array_equal(predictions.y_P, [1, 0])
 
 
 def test_a_participant_of_two_classes_is_an_error():
@@ -44,71 +44,74 @@ def test_auroc_counts_pairs(rows):
             if p and not q:
                 won += w * x * ((v > u) + 0.5 * (v == u))
                 pairs += w * x
-    found = scores.auroc(positive, value.astype(float), weight[None])[0]
-    assert np.isnan(found) if not pairs else found == pytest.approx(won / pairs)
+    auroc = scores.auroc(positive, value.astype(float), weight[None])[0]
+    assert np.isnan(auroc) if not pairs else auroc == pytest.approx(won / pairs)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_resample_scores_as_scikit_learn_does_on_the_repeated_participants(seed):
-    verdicts = made_up(40, 4, seed)
-    weight_RP = scores.draw_resamples(verdicts.y_P, 5, rng_for("resample", seed))
-    found = scores.measure(verdicts, weight_RP)
+    predictions = made_up(40, 4, seed)
+    weight_RP = scores.draw_resamples(predictions.y_P, 5, rng_for("resample", seed))
+    values = scores.measure(predictions, weight_RP)
     for r, weight_P in enumerate(weight_RP):
         places = np.repeat(np.arange(40), weight_P)
-        y, p = verdicts.y_P[places], verdicts.p_PC[places]
-        said = p.argmax(axis=1)
-        assert found["macro_auroc"][r] == pytest.approx(metrics.roc_auc_score(y, p, multi_class="ovr"))
-        assert found["balanced_accuracy"][r] == pytest.approx(metrics.balanced_accuracy_score(y, said))
-        assert found["macro_f1"][r] == pytest.approx(metrics.f1_score(y, said, average="macro"))
-        assert found["kappa"][r] == pytest.approx(metrics.cohen_kappa_score(y, said))
+        y, p = predictions.y_P[places], predictions.p_PC[places]
+        predicted = p.argmax(axis=1)
+        assert values["macro_auroc"][r] == pytest.approx(metrics.roc_auc_score(y, p, multi_class="ovr"))
+        assert values["balanced_accuracy"][r] == pytest.approx(metrics.balanced_accuracy_score(y, predicted))
+        assert values["macro_f1"][r] == pytest.approx(metrics.f1_score(y, predicted, average="macro"))
+        assert values["kappa"][r] == pytest.approx(metrics.cohen_kappa_score(y, predicted))
         np.testing.assert_array_equal(
-            scores.confusion(verdicts, weight_P[None])[0], metrics.confusion_matrix(y, said, labels=range(4))
+            scores.confusion(predictions, weight_P[None])[0],
+            metrics.confusion_matrix(y, predicted, labels=range(4)),
         )
 
 
 def test_by_hand():
     p_PC = np.array([[0.95, 0.05], [0.65, 0.35], [0.15, 0.85], [0.75, 0.25], [0.35, 0.65]])
-    verdicts = scores.Predictions(tuple("abcde"), p_PC, np.array([0, 0, 0, 1, 1]))
-    found = scores.evaluate(verdicts, ("x", "y"), np.ones((1, 5), np.int64)).metrics
+    predictions = scores.Predictions(tuple("abcde"), p_PC, np.array([0, 0, 0, 1, 1]))
+    estimates = scores.evaluate(predictions, ("x", "y"), np.ones((1, 5), np.int64)).metrics
     # scores for x: x has .95 .65 .15, y has .75 .35: x above y in 2 + 1 + 0 of 6 pairs
-    assert found["macro_auroc"].value == pytest.approx(3 / 6)
+    assert estimates["macro_auroc"].value == pytest.approx(3 / 6)
     # said x x y x y: recalls 2/3 and 1/2
-    assert found["balanced_accuracy"].value == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert estimates["balanced_accuracy"].value == pytest.approx((2 / 3 + 1 / 2) / 2)
     # x: TP 2 FP 1 FN 1; y: TP 1 FP 1 FN 1
-    assert found["macro_f1"].value == pytest.approx((4 / 6 + 2 / 4) / 2)
+    assert estimates["macro_f1"].value == pytest.approx((4 / 6 + 2 / 4) / 2)
     # agreement 3/5, by chance (3 x 3 + 2 x 2) / 25
-    assert found["kappa"].value == pytest.approx((0.6 - 0.52) / 0.48)
+    assert estimates["kappa"].value == pytest.approx((0.6 - 0.52) / 0.48)
     # bins: .95 right; .65 right and .65 right; .85 wrong; .75 wrong -> |.05| + |.70| + |-.85| + |-.75| over 5
-    assert found["ece"].value == pytest.approx((0.05 + 0.70 + 0.85 + 0.75) / 5)
+    assert estimates["ece"].value == pytest.approx((0.05 + 0.70 + 0.85 + 0.75) / 5)
 
 
 def test_a_class_absent_from_the_set_is_left_out_and_said():
     rng = rng_for("absent")
-    verdicts = scores.Predictions(tuple("abcdef"), rng.dirichlet(np.ones(3), 6), np.array([0, 0, 0, 2, 2, 2]))
-    found = scores.evaluate(verdicts, ("x", "y", "z"), scores.draw_resamples(verdicts.y_P, 20, rng))
-    assert found.scored == ("x", "z")
-    by_hand = [metrics.roc_auc_score(verdicts.y_P == c, verdicts.p_PC[:, c]) for c in (0, 2)]
-    assert found.metrics["macro_auroc"].value == pytest.approx(np.mean(by_hand))
-    assert found.auroc_of["z"].value == pytest.approx(by_hand[1])
-    assert np.isfinite(found.metrics["balanced_accuracy"].value)
-    assert found.confusion[1] == (0, 0, 0)
+    predictions = scores.Predictions(
+        tuple("abcdef"), rng.dirichlet(np.ones(3), 6), np.array([0, 0, 0, 2, 2, 2])
+    )
+    score = scores.evaluate(predictions, ("x", "y", "z"), scores.draw_resamples(predictions.y_P, 20, rng))
+    assert score.scored == ("x", "z")
+    by_hand = [metrics.roc_auc_score(predictions.y_P == c, predictions.p_PC[:, c]) for c in (0, 2)]
+    assert score.metrics["macro_auroc"].value == pytest.approx(np.mean(by_hand))
+    assert score.auroc_of["z"].value == pytest.approx(by_hand[1])
+    assert np.isfinite(score.metrics["balanced_accuracy"].value)
+    assert score.confusion[1] == (0, 0, 0)
 
 
 def test_a_resample_that_lacks_a_class_is_scored_on_the_others():
-    verdicts = made_up(12, 3, 0)
-    weight_1P = (verdicts.y_P != 2)[None].astype(int)
-    found = scores.measure(verdicts, weight_1P)
-    two = [scores.auroc(verdicts.y_P == c, verdicts.p_PC[:, c], weight_1P)[0] for c in (0, 1)]
-    assert found["macro_auroc"][0] == pytest.approx(np.mean(two))
+    predictions = made_up(12, 3, 0)
+    weight_1P = (predictions.y_P != 2)[None].astype(int)
+    values = scores.measure(predictions, weight_1P)
+    two = [scores.auroc(predictions.y_P == c, predictions.p_PC[:, c], weight_1P)[0] for c in (0, 1)]
+    assert values["macro_auroc"][0] == pytest.approx(np.mean(two))
 
 
 def test_one_class_alone_has_no_auroc_and_does_not_crash():
-    verdicts = scores.Predictions(("a", "b"), np.array([[0.6, 0.4], [0.7, 0.3]]), np.array([0, 0]))
-    found = scores.evaluate(verdicts, ("x", "y"), scores.draw_resamples(verdicts.y_P, 5, rng_for(0)))
-    assert found.scored == ()
-    assert np.isnan(found.metrics["macro_auroc"].value)
-    assert np.isnan(found.metrics["macro_auroc"].low)
-    assert found.metrics["balanced_accuracy"].value == 1.0
+    predictions = scores.Predictions(("a", "b"), np.array([[0.6, 0.4], [0.7, 0.3]]), np.array([0, 0]))
+    score = scores.evaluate(predictions, ("x", "y"), scores.draw_resamples(predictions.y_P, 5, rng_for(0)))
+    assert score.scored == ()
+    assert np.isnan(score.metrics["macro_auroc"].value)
+    assert np.isnan(score.metrics["macro_auroc"].low)
+    assert score.metrics["balanced_accuracy"].value == 1.0
 
 
 @settings(max_examples=25, deadline=None)
@@ -122,13 +125,13 @@ def test_resamples_keep_the_size_of_each_class_and_the_seed(labels, seed):
 
 
 def test_order_of_participants_does_not_matter_to_the_estimate():
-    verdicts = made_up(30, 3, 1)
+    predictions = made_up(30, 3, 1)
     order = rng_for("order").permutation(30)
     turned = scores.Predictions(
-        tuple(verdicts.participants[i] for i in order), verdicts.p_PC[order], verdicts.y_P[order]
+        tuple(predictions.participants[i] for i in order), predictions.p_PC[order], predictions.y_P[order]
     )
     once = np.ones((1, 30), np.int64)
-    first, second = (scores.evaluate(v, "abc", once).metrics for v in (verdicts, turned))
+    first, second = (scores.evaluate(v, "abc", once).metrics for v in (predictions, turned))
     for name in scores.METRICS:
         assert first[name].value == pytest.approx(second[name].value)
 
@@ -140,30 +143,34 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         rng = rng_for("coverage", trial)
         y_P = np.repeat([0, 1], 40)
         p_P = 1 / (1 + np.exp(-(rng.normal(size=80) + y_P)))
-        verdicts = scores.Predictions(tuple(map(str, range(80))), np.stack([1 - p_P, p_P], axis=1), y_P)
-        interval = scores.evaluate(verdicts, ("x", "y"), scores.draw_resamples(y_P, 300, rng)).auroc_of["y"]
+        predictions = scores.Predictions(tuple(map(str, range(80))), np.stack([1 - p_P, p_P], axis=1), y_P)
+        interval = scores.evaluate(predictions, ("x", "y"), scores.draw_resamples(y_P, 300, rng)).auroc_of[
+            "y"
+        ]
         covered += interval.low <= 0.7602 <= interval.high
     assert 0.88 <= covered / 200 <= 0.99
 
 
 def test_the_paired_difference_of_a_set_with_itself_is_zero_and_signs_are_right():
-    verdicts = made_up(60, 3, 2)
-    good = scores.Predictions(verdicts.participants, np.eye(3)[verdicts.y_P] * 0.9 + 0.1 / 3, verdicts.y_P)
-    weight_RP = scores.draw_resamples(verdicts.y_P, 200, rng_for("paired"))
-    same = scores.difference(verdicts, verdicts, weight_RP)["macro_auroc"]
+    predictions = made_up(60, 3, 2)
+    good = scores.Predictions(
+        predictions.participants, np.eye(3)[predictions.y_P] * 0.9 + 0.1 / 3, predictions.y_P
+    )
+    weight_RP = scores.draw_resamples(predictions.y_P, 200, rng_for("paired"))
+    same = scores.difference(predictions, predictions, weight_RP)["macro_auroc"]
     assert (same.value, same.low, same.high) == (0, 0, 0)
-    better = scores.difference(good, verdicts, weight_RP)["macro_auroc"]
+    better = scores.difference(good, predictions, weight_RP)["macro_auroc"]
     assert better.low > 0
-    assert better.value == pytest.approx(1 - scores.macro_auroc(verdicts))
+    assert better.value == pytest.approx(1 - scores.macro_auroc(predictions))
 
 
 def test_pairing_is_narrower_than_two_independent_intervals():
-    verdicts = made_up(80, 2, 3)
-    noise = rng_for("noise").normal(scale=0.01, size=verdicts.p_PC.shape)
-    near = scores.Predictions(verdicts.participants, np.abs(verdicts.p_PC + noise), verdicts.y_P)
-    weight_RP = scores.draw_resamples(verdicts.y_P, 300, rng_for("narrow"))
-    paired = scores.difference(near, verdicts, weight_RP)["macro_auroc"]
-    alone = scores.evaluate(verdicts, ("x", "y"), weight_RP).metrics["macro_auroc"]
+    predictions = made_up(80, 2, 3)
+    noise = rng_for("noise").normal(scale=0.01, size=predictions.p_PC.shape)
+    near = scores.Predictions(predictions.participants, np.abs(predictions.p_PC + noise), predictions.y_P)
+    weight_RP = scores.draw_resamples(predictions.y_P, 300, rng_for("narrow"))
+    paired = scores.difference(near, predictions, weight_RP)["macro_auroc"]
+    alone = scores.evaluate(predictions, ("x", "y"), weight_RP).metrics["macro_auroc"]
     assert paired.high - paired.low < (alone.high - alone.low) / 2
 
 

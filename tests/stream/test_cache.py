@@ -33,23 +33,23 @@ def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def said() -> Iterator[list[str]]:
+def logged() -> Iterator[list[str]]:
     with log_lines() as lines:
         yield lines
 
 
 @pytest.fixture
-def opened(tmp_path: Path, said: list[str]) -> Iterator[Callable[..., Cache]]:
+def opened(tmp_path: Path, logged: list[str]) -> Iterator[Callable[..., Cache]]:
     """Caches of one folder, as of as many processes; they are closed at last."""
-    made: list[Cache] = []
+    caches: list[Cache] = []
 
     def make(limit: int = 10 * SIZE, downloaders: int = 1) -> Cache:
-        made.append(Cache(str(tmp_path / "cache"), limit, downloaders))
-        return made[-1]
+        caches.append(Cache(str(tmp_path / "cache"), limit, downloaders))
+        return caches[-1]
 
     yield make
-    for one in made:
-        one.close()
+    for disk_cache in caches:
+        disk_cache.close()
 
 
 def content(number: int, size: int = SIZE) -> bytes:
@@ -64,14 +64,14 @@ def put(number: int, size: int = SIZE, root: str = "") -> ShardFile:
     return ShardFile(url, len(data), hashlib.sha256(data).hexdigest())
 
 
-def filled(one: Cache, *shards: ShardFile) -> None:
+def filled(disk_cache: Cache, *shards: ShardFile) -> None:
     for shard in shards:
-        one.request(shard)
-        one.join()
+        disk_cache.request(shard)
+        disk_cache.join()
 
 
-def has(one: Cache, shard: ShardFile) -> bool:
-    copy = one.open(shard)
+def has(disk_cache: Cache, shard: ShardFile) -> bool:
+    copy = disk_cache.open(shard)
     if copy is None:
         return False
     copy.close()
@@ -111,14 +111,14 @@ class Gate:
 
 
 def test_a_filled_shard_is_a_hit_with_the_same_bytes(opened: Callable[..., Cache], tmp_path: Path) -> None:
-    one, shard = opened(), put(1)
-    assert one.open(shard) is None
-    filled(one, shard)
-    with one.open(shard) as copy:
+    disk_cache, shard = opened(), put(1)
+    assert disk_cache.open(shard) is None
+    filled(disk_cache, shard)
+    with disk_cache.open(shard) as copy:
         assert os.pread(copy.fileno(), 2 * SIZE, 0) == content(1)
         with pytest.raises(OSError, match="not open for writing"):
             copy.write(b"x")
-    assert one.counts() == cache.Counts(1, 1, 1, SIZE, 0, 0, 0)
+    assert disk_cache.counts() == cache.Counts(1, 1, 1, SIZE, 0, 0, 0)
     assert the_copy(tmp_path).name.startswith(shard.sha256[:32] + "-")
 
 
@@ -147,33 +147,33 @@ def test_another_cache_of_the_folder_finds_what_one_filled(opened: Callable[...,
 
 
 def test_a_shard_that_is_not_the_tables_never_gets_a_name(
-    opened: Callable[..., Cache], tmp_path: Path, said: list[str]
+    opened: Callable[..., Cache], tmp_path: Path, logged: list[str]
 ) -> None:
-    one, shard = opened(), put(1)
+    disk_cache, shard = opened(), put(1)
     wrong = ShardFile(shard.url, shard.bytes, hashlib.sha256(b"another").hexdigest())
-    filled(one, wrong, wrong)
+    filled(disk_cache, wrong, wrong)
     assert files(tmp_path) == []
-    assert not has(one, wrong)
-    assert one.counts().damaged == 1  # and was not fetched a second time
-    (line,) = said
+    assert not has(disk_cache, wrong)
+    assert disk_cache.counts().damaged == 1  # and was not fetched a second time
+    (line,) = logged
     assert shard.url in line
     assert f"found sha256 {shard.sha256}, want {wrong.sha256}" in line
 
 
-@pytest.mark.parametrize("where", [0, 4095, SIZE - 1])
+@pytest.mark.parametrize("position", [0, 4095, SIZE - 1])
 def test_a_flipped_byte_is_found_on_open_and_the_shard_fetched_again(
-    opened: Callable[..., Cache], tmp_path: Path, said: list[str], where: int
+    opened: Callable[..., Cache], tmp_path: Path, logged: list[str], position: int
 ) -> None:
     shard = put(1)
     filled(opened(), shard)
     data = bytearray(content(1))
-    data[where] ^= 1
+    data[position] ^= 1
     the_copy(tmp_path).write_bytes(data)
     fresh = opened()
     assert fresh.open(shard) is None
     assert files(tmp_path) == []
     assert fresh.counts().damaged == 1
-    (line,) = said
+    (line,) = logged
     assert "damaged copy" in line
     assert shard.url in line
     filled(fresh, shard)
@@ -183,18 +183,18 @@ def test_a_flipped_byte_is_found_on_open_and_the_shard_fetched_again(
 
 @pytest.mark.parametrize("size", [0, 512, SIZE - 1, SIZE + 1])
 def test_a_copy_of_another_size_is_found_on_any_open(
-    opened: Callable[..., Cache], tmp_path: Path, said: list[str], size: int
+    opened: Callable[..., Cache], tmp_path: Path, logged: list[str], size: int
 ) -> None:
-    one, shard = opened(), put(1)
-    filled(one, shard)
-    assert has(one, shard)
+    disk_cache, shard = opened(), put(1)
+    filled(disk_cache, shard)
+    assert has(disk_cache, shard)
     os.truncate(the_copy(tmp_path), size)
-    assert not has(one, shard)
+    assert not has(disk_cache, shard)
     assert files(tmp_path) == []
-    assert len(said) == 1
-    assert f"found {size} bytes, want {SIZE}" in said[0]
-    filled(one, shard)
-    assert has(one, shard)
+    assert len(logged) == 1
+    assert f"found {size} bytes, want {SIZE}" in logged[0]
+    filled(disk_cache, shard)
+    assert has(disk_cache, shard)
 
 
 def test_a_copy_is_read_through_only_once(
@@ -222,53 +222,53 @@ def test_a_copy_is_read_through_only_once(
 
 
 def test_the_longest_unused_goes_first(opened: Callable[..., Cache], tmp_path: Path) -> None:
-    one = opened(3 * SIZE)
+    disk_cache = opened(3 * SIZE)
     a, b, c, d, e = (put(number) for number in range(5))
-    filled(one, a, b, c)
-    assert has(one, a)
-    filled(one, d)  # b is the longest unused
-    assert not has(one, b)
-    filled(one, e)  # then c
-    assert [has(one, shard) for shard in (a, b, c, d, e)] == [True, False, False, True, True]
+    filled(disk_cache, a, b, c)
+    assert has(disk_cache, a)
+    filled(disk_cache, d)  # b is the longest unused
+    assert not has(disk_cache, b)
+    filled(disk_cache, e)  # then c
+    assert [has(disk_cache, shard) for shard in (a, b, c, d, e)] == [True, False, False, True, True]
     assert held_bytes(tmp_path) == 3 * SIZE
-    assert one.counts().evicted == 2
+    assert disk_cache.counts().evicted == 2
 
 
 def test_what_was_never_used_goes_in_the_order_in_which_it_came(opened: Callable[..., Cache]) -> None:
-    one, shards = opened(5 * SIZE), [put(number) for number in range(12)]
-    filled(one, *shards)
-    assert [has(one, shard) for shard in shards] == [False] * 7 + [True] * 5
+    disk_cache, shards = opened(5 * SIZE), [put(number) for number in range(12)]
+    filled(disk_cache, *shards)
+    assert [has(disk_cache, shard) for shard in shards] == [False] * 7 + [True] * 5
 
 
 def test_an_open_copy_is_evicted_last_and_stays_readable(opened: Callable[..., Cache]) -> None:
-    one, other = opened(2 * SIZE), opened(2 * SIZE)
+    disk_cache, other = opened(2 * SIZE), opened(2 * SIZE)
     a, b, c, d, e = (put(number) for number in range(5))
-    filled(one, a, b)
-    with one.open(a) as copy_a:
-        with one.open(b) as copy_b:
-            assert has(one, a)  # b is now the longest unused, but both are open
+    filled(disk_cache, a, b)
+    with disk_cache.open(a) as copy_a:
+        with disk_cache.open(b) as copy_b:
+            assert has(disk_cache, a)  # b is now the longest unused, but both are open
             filled(other, c)
-            assert not has(one, b)
+            assert not has(disk_cache, b)
             assert copy_b.read() == content(1)
         filled(other, d)  # c is not open: it goes, though a is unused for longer
-        assert not has(one, c)
-        assert has(one, a)
+        assert not has(disk_cache, c)
+        assert has(disk_cache, a)
         filled(other, e)
-        assert has(one, a)
+        assert has(disk_cache, a)
         assert copy_a.read() == content(0)
     assert has(other, e)
 
 
 def test_a_shard_larger_than_the_limit_is_never_cached(
-    opened: Callable[..., Cache], tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+    opened: Callable[..., Cache], tmp_path: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(monkeypatch, 99)
-    one, fits = opened(SIZE), put(3)
-    filled(one, fits, put(1, SIZE + 1), put(2, SIZE + 2))
-    assert has(one, fits)
-    assert one.counts().evicted == 0
+    disk_cache, fits = opened(SIZE), put(3)
+    filled(disk_cache, fits, put(1, SIZE + 1), put(2, SIZE + 2))
+    assert has(disk_cache, fits)
+    assert disk_cache.counts().evicted == 0
     assert {url for url, _, _ in gate.asked} == {fits.url}
-    (line,) = said
+    (line,) = logged
     assert f"{SIZE + 1} bytes, want at most the {SIZE}" in line
 
 
@@ -285,9 +285,9 @@ def test_other_peoples_files_are_left_alone(opened: Callable[..., Cache], tmp_pa
     (tmp_path / "cache").mkdir()
     for name in ("train-000000.tar", "x.partial", ".y.partial", "notes"):
         (tmp_path / "cache" / name).write_bytes(bytes(5 * SIZE))
-    one, a, b = opened(SIZE), put(1), put(2)
-    filled(one, a, b)
-    assert has(one, b)
+    disk_cache, a, b = opened(SIZE), put(1), put(2)
+    filled(disk_cache, a, b)
+    assert has(disk_cache, b)
     assert len(files(tmp_path)) == 5
 
 
@@ -295,24 +295,24 @@ def test_two_threads_that_ask_for_a_shard_download_it_once(
     opened: Callable[..., Cache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate, shard = Gate(monkeypatch, 0), put(1)
-    one = opened(downloaders=2)
-    threads = [threading.Thread(target=one.request, args=(shard,)) for _ in range(8)]
+    disk_cache = opened(downloaders=2)
+    threads = [threading.Thread(target=disk_cache.request, args=(shard,)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert gate.reached.wait(30)
-    one.request(shard)  # while it is under way
+    disk_cache.request(shard)  # while it is under way
     gate.let_go.set()
-    one.join()
-    one.request(shard)  # and when it is there
-    one.join()
+    disk_cache.join()
+    disk_cache.request(shard)  # and when it is there
+    disk_cache.join()
     assert len(gate.asked) == 3
-    assert one.counts().filled == 1
+    assert disk_cache.counts().filled == 1
 
 
 def test_a_shard_under_way_elsewhere_is_neither_downloaded_nor_swept(
-    opened: Callable[..., Cache], tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+    opened: Callable[..., Cache], tmp_path: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate, shard = Gate(monkeypatch, 1), put(1)
     first, second = opened(), opened()
@@ -328,7 +328,7 @@ def test_a_shard_under_way_elsewhere_is_neither_downloaded_nor_swept(
     first.join()
     assert has(second, shard)
     assert second.counts() == cache.Counts(1, 1, 0, 0, 0, 0, 0)
-    assert said == []
+    assert logged == []
 
 
 def test_a_download_counts_in_full_from_its_beginning(
@@ -350,21 +350,21 @@ def test_close_ends_a_download_and_leaves_nothing_of_it(
 ) -> None:
     whole, cut, queued = put(1), put(2), put(3)
     gate = Gate(monkeypatch, 4)
-    one = opened()
-    filled(one, whole)
-    one.request(cut)
-    one.request(queued)
+    disk_cache = opened()
+    filled(disk_cache, whole)
+    disk_cache.request(cut)
+    disk_cache.request(queued)
     assert gate.reached.wait(30)  # before its second range
-    closing = threading.Thread(target=one.close)
+    closing = threading.Thread(target=disk_cache.close)
     closing.start()
-    with one._changed:
-        assert one._changed.wait_for(lambda: one._closed, 30)
+    with disk_cache._changed:
+        assert disk_cache._changed.wait_for(lambda: disk_cache._closed, 30)
     gate.let_go.set()
     closing.join(30)
     assert not closing.is_alive()
     assert len(gate.asked) == 5
     assert the_copy(tmp_path).name.startswith(whole.sha256[:32])
-    one.request(queued)
+    disk_cache.request(queued)
     assert len(gate.asked) == 5
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("shard cache")]
 
@@ -373,23 +373,23 @@ def test_close_ends_a_download_and_leaves_nothing_of_it(
 def test_what_the_store_refuses_is_dropped_quietly_and_may_be_asked_for_again(
     opened: Callable[..., Cache],
     tmp_path: Path,
-    said: list[str],
+    logged: list[str],
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
 ) -> None:
-    one, shard, read_range = opened(), put(1), store.read_range
+    disk_cache, shard, read_range = opened(), put(1), store.read_range
 
     def failing(url: str, start: int, stop: int) -> bytes:
-        if start and one.counts().failed == 0:
+        if start and disk_cache.counts().failed == 0:
             raise error
         return read_range(url, start, stop)
 
     monkeypatch.setattr(store, "read_range", failing)
-    filled(one, shard)
+    filled(disk_cache, shard)
     assert files(tmp_path) == []
-    assert (one.counts().failed, one.counts().filled, said) == (1, 0, [])
-    filled(one, shard)
-    assert has(one, shard)
+    assert (disk_cache.counts().failed, disk_cache.counts().filled, logged) == (1, 0, [])
+    filled(disk_cache, shard)
+    assert has(disk_cache, shard)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO])
@@ -397,13 +397,13 @@ def test_what_the_store_refuses_is_dropped_quietly_and_may_be_asked_for_again(
 def test_trouble_with_the_disk_is_one_line_and_the_end_of_caching(
     opened: Callable[..., Cache],
     tmp_path: Path,
-    said: list[str],
+    logged: list[str],
     monkeypatch: pytest.MonkeyPatch,
     code: int,
     call: str,
 ) -> None:
-    one, before, shards = opened(downloaders=2), put(0), [put(number) for number in range(1, 5)]
-    filled(one, before)
+    disk_cache, before, shards = opened(downloaders=2), put(0), [put(number) for number in range(1, 5)]
+    filled(disk_cache, before)
 
     def failing(*_: object) -> int:
         raise OSError(code, os.strerror(code))
@@ -411,24 +411,24 @@ def test_trouble_with_the_disk_is_one_line_and_the_end_of_caching(
     with monkeypatch.context() as patch:
         patch.setattr(cache_folder.os, call, failing)
         for shard in shards:
-            one.request(shard)
-        one.join()
-    filled(one, *shards)
+            disk_cache.request(shard)
+        disk_cache.join()
+    filled(disk_cache, *shards)
     assert len(files(tmp_path)) == 1
-    (line,) = said
+    (line,) = logged
     assert line.startswith(f"WARNING {tmp_path / 'cache'}: ")
     reason = "the disk is full" if code in (errno.ENOSPC, errno.EDQUOT) else os.strerror(code)
     assert reason in line
     assert "nothing more is cached" in line
-    assert has(one, before)  # what is there is still of use
-    assert [has(one, shard) for shard in shards] == [False] * 4
+    assert has(disk_cache, before)  # what is there is still of use
+    assert [has(disk_cache, shard) for shard in shards] == [False] * 4
 
 
 def test_a_full_disk_evicts_nothing_for_what_is_not_made_any_more(
-    opened: Callable[..., Cache], said: list[str], monkeypatch: pytest.MonkeyPatch
+    opened: Callable[..., Cache], logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, before, large = opened(2 * SIZE), put(0), put(2, 2 * SIZE)
-    filled(one, before)
+    disk_cache, before, large = opened(2 * SIZE), put(0), put(2, 2 * SIZE)
+    filled(disk_cache, before)
     both = threading.Event()
 
     def failing(*_: object) -> int:
@@ -437,40 +437,40 @@ def test_a_full_disk_evicts_nothing_for_what_is_not_made_any_more(
 
     with monkeypatch.context() as patch:
         patch.setattr(cache_folder.os, "write", failing)
-        one.request(put(1))
-        one.request(large)
+        disk_cache.request(put(1))
+        disk_cache.request(large)
         both.set()
-        one.join()
-    assert has(one, before)
-    assert len(said) == 1
+        disk_cache.join()
+    assert has(disk_cache, before)
+    assert len(logged) == 1
 
 
 def test_a_place_that_cannot_be_is_one_line(
-    opened: Callable[..., Cache], tmp_path: Path, said: list[str]
+    opened: Callable[..., Cache], tmp_path: Path, logged: list[str]
 ) -> None:
     (tmp_path / "cache").write_bytes(b"a file")
-    one, shard = opened(), put(1)
-    filled(one, shard)
-    assert not has(one, shard)
-    assert len({line for line in said if "nothing more is cached" in line}) == 1
+    disk_cache, shard = opened(), put(1)
+    filled(disk_cache, shard)
+    assert not has(disk_cache, shard)
+    assert len({line for line in logged if "nothing more is cached" in line}) == 1
 
 
 def test_a_damaged_copy_that_cannot_be_removed_is_a_miss(
-    opened: Callable[..., Cache], tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+    opened: Callable[..., Cache], tmp_path: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard = put(1)
     filled(opened(), shard)
     the_copy(tmp_path).write_bytes(bytes(SIZE))
-    one = opened()
+    disk_cache = opened()
 
     def failing(*_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", failing)
-        assert [has(one, shard) for _ in range(3)] == [False] * 3
-    assert one.counts().damaged == 1
-    assert len(said) == 2  # that it is damaged, and that it stays
+        assert [has(disk_cache, shard) for _ in range(3)] == [False] * 3
+    assert disk_cache.counts().damaged == 1
+    assert len(logged) == 2  # that it is damaged, and that it stays
 
 
 KILLED = """
@@ -513,11 +513,11 @@ def test_a_killed_download_leaves_a_partial_that_the_next_cache_sweeps(
 
 
 def test_a_claim_sweeps_too(opened: Callable[..., Cache], tmp_path: Path) -> None:
-    one, a, b = opened(SIZE), put(1), put(2)
+    disk_cache, a, b = opened(SIZE), put(1), put(2)
     leftover = tmp_path / "cache" / f"{a.sha256[:32]}.partial"
     leftover.write_bytes(bytes(SIZE))
-    filled(one, b)
-    assert has(one, b)
+    filled(disk_cache, b)
+    assert has(disk_cache, b)
     assert not leftover.exists()
 
 
@@ -525,16 +525,16 @@ def fill_all(folder: str, limit: int, shards: list[ShardFile], start: object) ->
     """One of two processes; ends with 1 if it sees other bytes than there are, or any trouble."""
     cache.RANGE, cache_folder.PIECE = 4096, 1024
     start.wait()  # type: ignore[attr-defined]
-    with log_lines() as said, Cache(folder, limit) as one:
+    with log_lines() as logged, Cache(folder, limit) as disk_cache:
         for shard in shards:
-            one.request(shard)
-            copy = one.open(shard)
+            disk_cache.request(shard)
+            copy = disk_cache.open(shard)
             if copy is not None:
                 with copy:
                     assert hashlib.sha256(copy.read()).hexdigest() == shard.sha256
-        one.join()
-        counts = one.counts()
-    assert not said
+        disk_cache.join()
+        counts = disk_cache.counts()
+    assert not logged
     assert counts.damaged == counts.failed == 0
 
 
@@ -571,22 +571,22 @@ def test_no_sequence_of_acts_breaks_the_limit(
     limit = int(rng.integers(3000, 30_000))
     shards = [put(100 * seed + number, int(rng.integers(1, 12_000))) for number in range(8)]
     caches = [opened(limit, 2), opened(limit, 2)]
-    held = []
+    open_copies = []
     for act in rng.integers(0, 5, 120):
-        one, shard = caches[rng.integers(2)], shards[rng.integers(len(shards))]
+        disk_cache, shard = caches[rng.integers(2)], shards[rng.integers(len(shards))]
         if act < 2:
-            one.request(shard)
+            disk_cache.request(shard)
         elif act == 2:
-            one.join()
-        elif (copy := one.open(shard)) is not None:
+            disk_cache.join()
+        elif (copy := disk_cache.open(shard)) is not None:
             assert copy.read() == store.read(shard.url)
-            held.append(copy)
-        if act == 4 and held:
-            held.pop(int(rng.integers(len(held)))).close()
+            open_copies.append(copy)
+        if act == 4 and open_copies:
+            open_copies.pop(int(rng.integers(len(open_copies)))).close()
         with cache_folder.CacheFolder(tmp_path / "cache", limit)._locked():
             assert held_bytes(tmp_path) <= limit
-    for one in caches:
-        one.join()
-        assert one.counts().damaged == 0
-    for copy in held:
+    for disk_cache in caches:
+        disk_cache.join()
+        assert disk_cache.counts().damaged == 0
+    for copy in open_copies:
         copy.close()

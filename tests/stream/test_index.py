@@ -1,6 +1,7 @@
 """The index of a run: what is in it, what is left out, what does not fit, and its domains."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from octshard.config.train import TrainConfig
 from octshard.dataset import tables
 from octshard.errors import OctshardError, UsageError
 from octshard.stream import sampler
-from octshard.stream.index import load_index, sampler_config
+from octshard.stream.index import build_index, load_index, open_datasets, sampler_config
 from octshard.stream.sampler import StreamPosition
 from tests.support.tiny_run import config_for, write_dataset
 
@@ -63,6 +64,29 @@ def test_a_folder_of_device_folders_stands_for_them_all(tmp_path: Path) -> None:
     assert [domain.weight for domain in sampler_config(both, weighted).domains] == [3.0, 1.0]
     with pytest.raises(UsageError, match="1 numbers, want one for each of the 2 dataset folders"):
         sampler_config(both, config_of(str(tmp_path / "all"), "data.weights=[3]"))
+
+
+def test_the_sampler_config_needs_no_store(tmp_path: Path) -> None:
+    """The folders are gone when it is made: their number is in the index, one without samples included."""
+    first = write_dataset(tmp_path / "first", {"train": 7})
+    second = write_dataset(tmp_path / "second", {"val": 3}, device="second")
+    cfg = config_of(f"{first},{second}", "data.weights=[1,2]")
+    index = load_index(cfg, "train", 0)
+    shutil.rmtree(first)
+    shutil.rmtree(second)
+    assert index.folders == 2
+    domains = sampler_config(index, cfg).domains
+    assert [(domain.name, domain.shards, domain.weight) for domain in domains] == [
+        ("data.shards[0]", ((0, 5), (5, 2)), 1.0),
+        ("data.shards[1]", (), 2.0),
+    ]
+
+
+def test_tables_that_are_read_once_give_the_index_of_every_split(shards: str) -> None:
+    cfg = config_of(shards)
+    datasets = open_datasets(cfg)
+    assert [len(build_index(datasets, cfg, split, 0).samples) for split in ("train", "val")] == [17, 6]
+    assert build_index(datasets, cfg, "val", 0) == load_index(cfg, "val", 0)
 
 
 def test_no_shards_is_one_clear_line(tmp_path: Path) -> None:

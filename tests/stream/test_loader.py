@@ -52,47 +52,49 @@ def config_of(shards: str, *more: str) -> TrainConfig:
 
 
 def take(
-    table: SampleIndex, cfg: TrainConfig, share: RankSlice, start: StreamPosition, batches: int
+    index: SampleIndex, cfg: TrainConfig, rank_slice: RankSlice, start: StreamPosition, batches: int
 ) -> list[Batch]:
-    with contextlib.closing(loader.train_batches(table, cfg, share, start, WAY)) as found:
-        return list(islice(found, batches))
+    with contextlib.closing(loader.train_batches(index, cfg, rank_slice, start, WAY)) as iterator:
+        return list(islice(iterator, batches))
 
 
 def test_batches_follow_the_order_and_hold_the_stored_voxels(shards: str) -> None:
     cfg = config_of(shards, "data.threads=3")
-    table = load_index(cfg, "train", 0)
-    expected = sampler.batch_samples(sampler_config(table, cfg), START, 4, 0, 1)
-    for batch, draw in zip(take(table, cfg, WHOLE, START, 9), expected, strict=False):
-        assert batch.keys == tuple(table.samples[i].row.key for i in draw.samples_B)
-        assert batch.epoch_B == tuple(draw.passes_B)
-        assert (batch.position, batch.count) == (draw.position, 4)
+    index = load_index(cfg, "train", 0)
+    expected = sampler.batch_samples(sampler_config(index, cfg), START, 4, 0, 1)
+    for batch, global_batch in zip(take(index, cfg, WHOLE, START, 9), expected, strict=False):
+        assert batch.keys == tuple(index.samples[i].row.key for i in global_batch.samples_B)
+        assert batch.epoch_B == tuple(global_batch.passes_B)
+        assert (batch.position, batch.count) == (global_batch.position, 4)
         assert batch.voxels_BDHW.shape == (4, 8, 32, 16)
         assert batch.valid_B3.tolist() == [[6, 20, 16]] * 4
         for slot, key in enumerate(batch.keys):
-            found, whole = batch.voxels_BDHW[slot].numpy(), voxels_of(key, SHAPE)
+            voxels, whole = batch.voxels_BDHW[slot].numpy(), voxels_of(key, SHAPE)
             crops = [whole[:, :, first : first + 16] for first in range(9)]
-            assert any(np.array_equal(found[:6, :20], crop) for crop in crops)
-            assert not found[6:].any()
-            assert not found[:, 20:].any()
+            assert any(np.array_equal(voxels[:6, :20], crop) for crop in crops)
+            assert not voxels[6:].any()
+            assert not voxels[:, 20:].any()
             assert batch.mean_B[slot].item() == pytest.approx(whole.mean(), rel=1e-5)
             assert batch.std_B[slot].item() == pytest.approx(whole.std(), rel=1e-5)
 
 
 def test_crops_follow_seed_epoch_and_key_alone(shards: str) -> None:
-    one, two = (
+    first_cfg, second_cfg = (
         config_of(shards, "data.threads=1"),
         config_of(shards, "data.threads=4", "data.prefetch_bytes=1", "data.read_ahead_bytes=1"),
     )
-    table = load_index(one, "train", 0)
-    for a, b in zip(take(table, one, WHOLE, START, 9), take(table, two, WHOLE, START, 9), strict=True):
+    index = load_index(first_cfg, "train", 0)
+    for a, b in zip(
+        take(index, first_cfg, WHOLE, START, 9), take(index, second_cfg, WHOLE, START, 9), strict=True
+    ):
         assert np.array_equal(a.voxels_BDHW, b.voxels_BDHW)
 
 
 def test_readers_and_resumes_give_the_tail_of_the_same_batches(shards: str) -> None:
     cfg = config_of(shards)
-    table = load_index(cfg, "train", 0)
-    whole = take(table, cfg, WHOLE, START, 8)
-    tails = [take(table, cfg, RankSlice(4, reader, 2), whole[2].position, 5) for reader in (0, 1)]
+    index = load_index(cfg, "train", 0)
+    whole = take(index, cfg, WHOLE, START, 8)
+    tails = [take(index, cfg, RankSlice(4, reader, 2), whole[2].position, 5) for reader in (0, 1)]
     for k, batch in enumerate(whole[3:]):
         for reader in (0, 1):
             assert tails[reader][k].keys == batch.keys[reader::2]
@@ -101,22 +103,22 @@ def test_readers_and_resumes_give_the_tail_of_the_same_batches(shards: str) -> N
 
 def test_evaluation_sees_all_once_in_table_order_with_centre_crops(shards: str) -> None:
     cfg = config_of(shards)
-    table = load_index(cfg, "val", 0)
-    batches = list(loader.eval_batches(table, cfg, WHOLE, 0, WAY))
+    index = load_index(cfg, "val", 0)
+    batches = list(loader.eval_batches(index, cfg, WHOLE, 0, WAY))
     assert [(batch.count, len(batch.keys)) for batch in batches] == [(4, 4), (2, 4)]
-    seen = [key for batch in batches for key in batch.keys[: batch.count]]
-    assert seen == [entry.row.key for entry in table.samples]
+    keys = [key for batch in batches for key in batch.keys[: batch.count]]
+    assert keys == [entry.row.key for entry in index.samples]
     centre = voxels_of(batches[1].keys[0], SHAPE)[:, :, 4:20]
     assert np.array_equal(batches[1].voxels_BDHW[0, :6, :20].numpy(), centre)
-    assert len(list(loader.eval_batches(table, cfg, WHOLE, 3, WAY))) == 1
+    assert len(list(loader.eval_batches(index, cfg, WHOLE, 3, WAY))) == 1
 
 
 def test_a_limited_evaluation_takes_its_share_of_every_dataset(tmp_path: Path) -> None:
     """Else the validation loss of several devices would be that of the first."""
     folders = [write_dataset(tmp_path / name, {"val": 8}, device=name) for name in ("one", "two", "three")]
     cfg = config_of(",".join(folders))
-    table = load_index(cfg, "val", 0)
-    batches = list(loader.eval_batches(table, cfg, WHOLE, 12, WAY))
+    index = load_index(cfg, "val", 0)
+    batches = list(loader.eval_batches(index, cfg, WHOLE, 12, WAY))
     devices = [key.split("-")[1] for batch in batches for key in batch.keys[: batch.count]]
     assert devices == ["one"] * 4 + ["two"] * 4 + ["three"] * 4
 
@@ -124,8 +126,8 @@ def test_a_limited_evaluation_takes_its_share_of_every_dataset(tmp_path: Path) -
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone"])
 def test_a_bad_shard_names_shard_offset_and_key(tmp_path: Path, damage: str) -> None:
     cfg = config_of(write_dataset(tmp_path / "data", {"train": 8}))
-    table = load_index(cfg, "train", 0)
-    last = table.samples[-1]
+    index = load_index(cfg, "train", 0)
+    last = index.samples[-1]
     path = Path(last.shard.url)
     data = bytearray(path.read_bytes())
     if damage == "flip":
@@ -133,22 +135,22 @@ def test_a_bad_shard_names_shard_offset_and_key(tmp_path: Path, damage: str) -> 
     path.write_bytes(data[: last.row.offset + 512] if damage == "cut" else data)  # type: ignore[operator]
     if damage == "gone":
         path.unlink()
-    wanted = OctshardError if damage == "gone" else BadSample
-    with pytest.raises(wanted, match=r"train-000001.tar at \d+ \(train00\d") as raised:
-        take(table, cfg, WHOLE, START, 4)
+    error_class = OctshardError if damage == "gone" else BadSample
+    with pytest.raises(error_class, match=r"train-000001.tar at \d+ \(train00\d") as raised:
+        take(index, cfg, WHOLE, START, 4)
     assert "\n" not in str(raised.value)
 
 
 def test_an_error_in_prepare_reaches_the_consumer_at_its_turn(shards: str) -> None:
     cfg = config_of(shards)
-    table = load_index(cfg, "train", 0)
+    index = load_index(cfg, "train", 0)
 
     def prepare(batch: Batch) -> Batch:
         if batch.position.samples_seen == 12:
             raise ZeroDivisionError("third batch")
         return batch
 
-    batches = loader.train_batches(table, cfg, WHOLE, START, way_of(prepare))
+    batches = loader.train_batches(index, cfg, WHOLE, START, way_of(prepare))
     assert [next(batches).position.samples_seen for _ in range(2)] == [4, 8]
     with pytest.raises(ZeroDivisionError, match="third batch"):
         next(batches)
@@ -157,62 +159,62 @@ def test_an_error_in_prepare_reaches_the_consumer_at_its_turn(shards: str) -> No
 def test_prefetch_is_bounded_and_closing_stops_the_threads(shards: str) -> None:
     """Two batches ahead of the one that is waited for."""
     cfg = config_of(shards, f"data.prefetch_bytes={2 * 4 * 8 * 32 * 16}")
-    made: list[torch.Tensor] = []
+    tensors: list[torch.Tensor] = []
     buffers = BufferPool()
 
     def counted(size: Sequence[int]) -> torch.Tensor:
-        made.append(buffers.empty(size))
-        return made[-1]
+        tensors.append(buffers.empty(size))
+        return tensors[-1]
 
-    way = BatchTransform(lambda batch: batch, counted)
-    batches = loader.train_batches(load_index(cfg, "train", 0), cfg, WHOLE, START, way)
-    for taken in range(4):
+    transform = BatchTransform(lambda batch: batch, counted)
+    batches = loader.train_batches(load_index(cfg, "train", 0), cfg, WHOLE, START, transform)
+    for count in range(4):
         next(batches)
-        assert len(made) == 3 + taken
+        assert len(tensors) == 3 + count
     batches.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("stream")]
 
 
-@pytest.mark.parametrize("where", ["near", "far"])
-def test_read_ahead_is_bounded_in_bytes(shards: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("distance", ["near", "far"])
+def test_read_ahead_is_bounded_in_bytes(shards: str, distance: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One batch of four may come on top of the bound, and one batch is always asked for."""
     near = config_of(shards)
     size = max(entry.stop - entry.start for entry in load_index(near, "train", 0).samples)
-    there = shards if where == "near" else remote_copy(shards, f"memory://{uuid.uuid4().hex}")
-    held: list[int] = []
+    url = shards if distance == "near" else remote_copy(shards, f"memory://{uuid.uuid4().hex}")
+    held_bytes: list[int] = []
     submit = read_ahead.ReadAhead.submit
 
     def watched(reader: read_ahead.ReadAhead, sample: SampleRef) -> read_ahead.Request:
         request = submit(reader, sample)
-        held.append(reader.held_bytes)
+        held_bytes.append(reader.held_bytes)
         return request
 
     monkeypatch.setattr(read_ahead.ReadAhead, "submit", watched)
     for bound in (1, 10 * size):
-        held.clear()
-        cfg = config_of(there, f"data.read_ahead_bytes={bound}", "data.prefetch_bytes=100000000")
+        held_bytes.clear()
+        cfg = config_of(url, f"data.read_ahead_bytes={bound}", "data.prefetch_bytes=100000000")
         take(load_index(cfg, "train", 0), cfg, WHOLE, START, 30)
-        assert max(held) <= bound + 4 * size
-    assert max(held) > 5 * size
+        assert max(held_bytes) <= bound + 4 * size
+    assert max(held_bytes) > 5 * size
 
 
 def test_crops_differ_from_pass_to_pass(shards: str) -> None:
     cfg = config_of(shards)
-    seen: dict[str, list[np.ndarray]] = {}
+    crops_by_key: dict[str, list[np.ndarray]] = {}
     for batch in take(load_index(cfg, "train", 0), cfg, WHOLE, START, 12):
         for key, voxels_DHW in zip(batch.keys, batch.voxels_BDHW, strict=True):
-            seen.setdefault(key, []).append(voxels_DHW.numpy())
-    changed = [not np.array_equal(found[0], found[1]) for found in seen.values() if len(found) > 1]
+            crops_by_key.setdefault(key, []).append(voxels_DHW.numpy())
+    changed = [not np.array_equal(crops[0], crops[1]) for crops in crops_by_key.values() if len(crops) > 1]
     assert sum(changed) > len(changed) / 2  # one of nine places each: 8 of 9 change
 
 
 def test_voxels_that_the_table_denies_are_an_error(shards: str) -> None:
     cfg = config_of(shards)
-    table = load_index(cfg, "train", 0)
-    entry = table.samples[0]
+    index = load_index(cfg, "train", 0)
+    entry = index.samples[0]
     wrong = dataclasses.replace(entry, row=dataclasses.replace(entry.row, shape_out=(6, 24, 20)))
     with pytest.raises(OctshardError, match=r"\(6, 20, 24\), want uint8\(6, 24, 20\)"):
-        take(dataclasses.replace(table, samples=(wrong,) * 17), cfg, WHOLE, START, 1)
+        take(dataclasses.replace(index, samples=(wrong,) * 17), cfg, WHOLE, START, 1)
 
 
 def remote_copy(shards: str, to: str) -> str:
@@ -222,10 +224,10 @@ def remote_copy(shards: str, to: str) -> str:
     return to
 
 
-def same(one: list[Batch], other: list[Batch]) -> bool:
-    return len(one) == len(other) and all(
+def same(first: list[Batch], second: list[Batch]) -> bool:
+    return len(first) == len(second) and all(
         (a.keys, a.position) == (b.keys, b.position) and np.array_equal(a.voxels_BDHW, b.voxels_BDHW)
-        for a, b in zip(one, other, strict=True)
+        for a, b in zip(first, second, strict=True)
     )
 
 
@@ -243,10 +245,10 @@ def test_a_remote_store_gives_the_batches_of_a_local_one(shards: str, how: str, 
     far = remote_copy(shards, f"memory://{uuid.uuid4().hex}")
     cache = [f"data.cache_dir={tmp_path}"] if "cache" in how else []
     near_cfg, far_cfg = config_of(shards, how), config_of(far, how, *cache)
-    near, there = (load_index(cfg, "train", 0) for cfg in (near_cfg, far_cfg))
-    way = BatchTransform(lambda batch: batch, BufferPool().empty)  # a full cache says that it is
-    with contextlib.closing(loader.train_batches(there, far_cfg, WHOLE, START, way)) as found:
-        batches = list(islice(found, 13))
+    near, far_index = (load_index(cfg, "train", 0) for cfg in (near_cfg, far_cfg))
+    transform = BatchTransform(lambda batch: batch, BufferPool().empty)  # a full cache says that it is
+    with contextlib.closing(loader.train_batches(far_index, far_cfg, WHOLE, START, transform)) as iterator:
+        batches = list(islice(iterator, 13))
     assert same(take(near, near_cfg, WHOLE, START, 13), batches)
 
 
@@ -256,13 +258,13 @@ def test_one_request_in_twenty_fails_and_nothing_changes(
     monkeypatch.setattr(remote.random, "uniform", lambda low, high: 0.0)
     far = remote_copy(shards, f"gs://{faulty_store.BUCKET}/{uuid.uuid4().hex}")
     near_cfg, cfg = config_of(shards), config_of(far, "data.connections=3", "data.read_ahead_bytes=1")
-    table = load_index(cfg, "train", 0)
+    index = load_index(cfg, "train", 0)
     begun = len(faulty.asked)
     rng = np.random.default_rng(0)
     kinds: list[str | int] = [429, 500, 503, faulty_store.RESET, faulty_store.SHORT]
     script: list[Any] = [kinds[rng.integers(5)] if rng.random() < 0.05 else None for _ in range(200)]
     faulty.fail(*script)
-    batches = take(table, cfg, WHOLE, START, 60)
+    batches = take(index, cfg, WHOLE, START, 60)
     assert len(faulty.asked) - begun > 60
     assert same(take(load_index(near_cfg, "train", 0), near_cfg, WHOLE, START, 60), batches)
 
@@ -340,11 +342,11 @@ def test_substitutes_are_few_or_the_run_stops(shards: str, tmp_path: Path) -> No
         cfg = config_of(
             two, "data.on_bad_sample=substitute", "data.max_substitutes=1", f"data.threads={threads}"
         )
-        given = loader.train_batches(load_index(cfg, "train", 0), cfg, WHOLE, START, WAY)
+        batches = loader.train_batches(load_index(cfg, "train", 0), cfg, WHOLE, START, WAY)
         with pytest.raises(BadSample, match=text):  # noqa: PT012 (the batches before the error are counted)
             lengths.append(0)
             while True:
-                next(given)
+                next(batches)
                 lengths[-1] += 1
     assert lengths[0] == lengths[1] > 0
     with pytest.raises(UsageError, match=r"data\.on_bad_sample=skip: want raise or substitute"):
@@ -365,19 +367,19 @@ def test_damage_at_every_block_is_an_error_or_changes_nothing(
     """A byte of each 512 flipped, or the shard cut there: what is given is right, and whole, or an error."""
     copy = remote_copy(shards, str(tmp_path))
     cfg = config_of(copy)
-    table = load_index(cfg, "train", 0)
-    path = Path(table.samples[0].shard.url)
+    index = load_index(cfg, "train", 0)
+    path = Path(index.samples[0].shard.url)
     intact = path.read_bytes()
 
     def everything() -> list[Batch]:
-        return list(loader.eval_batches(table, cfg, WHOLE, 0, WAY))
+        return list(loader.eval_batches(index, cfg, WHOLE, 0, WAY))
 
     whole = everything()
     for at in range(0, len(intact), 512):
         data = bytearray(intact)
         data[at + at // 512 % 512] ^= 1 << at // 512 % 8
         path.write_bytes(intact[:at] if damage == "cut" else bytes(data))
-        if damage == "flip" and at >= table.samples[4].stop:  # the end of archive, which holds no sample
+        if damage == "flip" and at >= index.samples[4].stop:  # the end of archive, which holds no sample
             assert same(everything(), whole)
             continue
         with pytest.raises(BadSample, match=rf"{path} at \d+ \(train00\d-device-proto-l-\w+\): "):
@@ -460,27 +462,27 @@ def test_a_copy_that_rots_in_the_cache_is_read_again_from_the_store(shards: str,
     cfg = config_of(
         far, f"data.cache_dir={tmp_path}", "data.on_bad_sample=substitute", "data.read_ahead_bytes=1"
     )
-    way = BatchTransform(lambda batch: batch, BufferPool().empty)
-    table = load_index(cfg, "train", 0)
+    transform = BatchTransform(lambda batch: batch, BufferPool().empty)
+    index = load_index(cfg, "train", 0)
     with (
-        log_lines() as said,
-        contextlib.closing(loader.train_batches(table, cfg, WHOLE, START, way)) as batches,
+        log_lines() as logged,
+        contextlib.closing(loader.train_batches(index, cfg, WHOLE, START, transform)) as batches,
     ):
-        found = list(islice(batches, 8))
+        results = list(islice(batches, 8))
         for _ in range(200):  # epochs, until all four shards are there
             if len(list(tmp_path.glob("*.tar"))) == 4:
                 break
-            found += list(islice(batches, 4))
-        found += list(islice(batches, 8))  # each is opened
+            results += list(islice(batches, 4))
+        results += list(islice(batches, 8))  # each is opened
         for copy in tmp_path.glob("*.tar"):
             data = bytearray(copy.read_bytes())
-            for entry in table.samples:
+            for entry in index.samples:
                 if entry.start + 900 < len(data):
                     data[entry.start + 900] ^= 1
             with open(copy, "r+b") as file:  # the same file, as a failing disk would have it
                 file.write(data)
-        found += list(islice(batches, 12))
+        results += list(islice(batches, 12))
     near = config_of(shards)
-    assert same(take(load_index(near, "train", 0), near, WHOLE, START, len(found)), found)
-    assert not any(batch.substituted for batch in found)
-    assert any("a damaged copy, read from the store instead" in line for line in said)
+    assert same(take(load_index(near, "train", 0), near, WHOLE, START, len(results)), results)
+    assert not any(batch.substituted for batch in results)
+    assert any("a damaged copy, read from the store instead" in line for line in logged)

@@ -53,11 +53,11 @@ def path_of(cfg: TrainConfig, step: int) -> Path:
 def test_a_state_comes_back_bit_for_bit(cfg: TrainConfig) -> None:
     before = state_of(cfg, 3)
     checkpoint.write(cfg.run.out, checkpointer.state_payload(before, cfg, {}), None, milestone=False)
-    found = checkpoint.latest(cfg.run.out)
-    assert found is not None
+    latest = checkpoint.latest(cfg.run.out)
+    assert latest is not None
     model = jepa.build(cfg)
     after = TrainState(0, 0, StreamPosition(0, 0), model, optim.build(model, cfg.optim))
-    checkpointer.restore(found.payload, after)
+    checkpointer.restore(latest.payload, after)
     assert (after.step, after.samples_seen, after.position) == (3, 12, StreamPosition(1, 3))
     for name, tensor in before.model.state_dict().items():
         assert torch.equal(tensor, after.model.state_dict()[name]), name
@@ -97,10 +97,10 @@ def test_a_damaged_file_is_never_loaded_and_the_one_before_stands(cfg: TrainConf
     ) as raised:
         checkpoint.load(str(path))
     assert "\n" not in str(raised.value)
-    found = checkpoint.latest(cfg.run.out)
-    assert found is not None
-    assert found.info.step == 1
-    assert len(found.damaged) == 1
+    latest = checkpoint.latest(cfg.run.out)
+    assert latest is not None
+    assert latest.info.step == 1
+    assert len(latest.damaged) == 1
 
 
 def test_when_all_are_damaged_nothing_starts_afresh(cfg: TrainConfig) -> None:
@@ -114,9 +114,9 @@ def test_a_file_without_its_record_does_not_exist(cfg: TrainConfig) -> None:
     put(cfg, 1)
     put(cfg, 2)
     path_of(cfg, 2).with_suffix(".json").unlink()
-    found = checkpoint.latest(cfg.run.out)
-    assert found is not None
-    assert found.info.step == 1
+    latest = checkpoint.latest(cfg.run.out)
+    assert latest is not None
+    assert latest.info.step == 1
     assert checkpoint.latest(str(Path(cfg.run.out) / "elsewhere")) is None
 
 
@@ -148,10 +148,10 @@ def test_sweep_removes_what_no_record_names(cfg: TrainConfig) -> None:
 
 def test_last_best_and_milestones_are_kept() -> None:
     losses = [5.0, 1.0, 4.0, None, 3.0, 2.0]
-    found = [CheckpointInfo(str(i), i, i, "", 0, loss, i == 2) for i, loss in enumerate(losses)]
-    assert checkpointer.retained(found, 1) == {"1", "2", "4", "5"}
-    assert checkpointer.retained(found, 0) == {"1", "2", "5"}
-    assert checkpointer.retained(found[:1], 2) == {"0"}
+    infos = [CheckpointInfo(str(i), i, i, "", 0, loss, i == 2) for i, loss in enumerate(losses)]
+    assert checkpointer.retained(infos, 1) == {"1", "2", "4", "5"}
+    assert checkpointer.retained(infos, 0) == {"1", "2", "5"}
+    assert checkpointer.retained(infos[:1], 2) == {"0"}
 
 
 def test_the_saver_prunes_and_leaves_the_last(cfg: TrainConfig) -> None:
@@ -198,15 +198,15 @@ def test_an_encoder_is_loaded_from_a_file_or_a_run(cfg: TrainConfig) -> None:
 
 def test_a_random_encoder_follows_from_its_seed_and_leaves_torchs_alone(cfg: TrainConfig) -> None:
     before = torch.random.get_rng_state()
-    one, same, other = (random_encoder(cfg, seed).embed.weight for seed in (1, 1, 2))
-    assert torch.equal(one, same)
-    assert not torch.equal(one, other)
+    first, same, other = (random_encoder(cfg, seed).embed.weight for seed in (1, 1, 2))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_checkpoints_live_in_remote_stores_too(cfg: TrainConfig) -> None:
     cfg.run.out = "memory://checkpoints/run"
     record = put(cfg, 1)
-    found = checkpoint.latest(cfg.run.out)
-    assert found is not None
-    assert found.info == record
+    latest = checkpoint.latest(cfg.run.out)
+    assert latest is not None
+    assert latest.info == record

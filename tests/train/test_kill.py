@@ -50,9 +50,9 @@ def test_killed_twice_is_bit_identical_to_never_killed(tmp_path: Path) -> None:
 
 
 def payload_of(shards: str, out: Path) -> dict[str, Any]:
-    found = checkpoint.latest(config_for(shards, out).run.out)
-    assert found is not None
-    return dict(found.payload)
+    latest = checkpoint.latest(config_for(shards, out).run.out)
+    assert latest is not None
+    return dict(latest.payload)
 
 
 def untimed(out: Path) -> list[dict[str, Any]]:

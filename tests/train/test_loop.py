@@ -55,9 +55,9 @@ def run(cfg: TrainConfig, listener: Listener | None = None) -> Outcome:
 
 
 def final_of(cfg: TrainConfig) -> Mapping[str, Any]:
-    found = checkpoint.latest(cfg.run.out)
-    assert found is not None
-    return found.payload
+    latest = checkpoint.latest(cfg.run.out)
+    assert latest is not None
+    return latest.payload
 
 
 def same_state(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -135,8 +135,8 @@ def test_accumulation_gives_the_step_of_the_whole_batch(shards: str, tmp_path: P
     ]
     for cfg in runs:
         run(cfg)
-    one, four = (untimed(cfg.run.out) for cfg in runs)
-    for a, b in zip(one, four, strict=True):
+    first, four = (untimed(cfg.run.out) for cfg in runs)
+    for a, b in zip(first, four, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
         assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3)
     for name, tensor in final_of(runs[0])["model"].items():
@@ -190,11 +190,11 @@ def test_a_substitute_is_said_and_counted_and_the_run_goes_on(tmp_path: Path) ->
     )
     heard = Listener()
     assert run(cfg, heard).step == 8
-    said = [line for line in heard.lines if "stands in for it" in line]
-    assert 1 <= len(said) <= 2  # once in each epoch of 20 samples, of which 32 are seen
-    assert said[0].startswith("WARNING step ")
-    assert "train-000002.tar at 0 (train010-" in said[0]
-    assert [line["substituted"] for line in metrics_log.read(cfg.run.out)][-1] == len(said)
+    warnings = [line for line in heard.lines if "stands in for it" in line]
+    assert 1 <= len(warnings) <= 2  # once in each epoch of 20 samples, of which 32 are seen
+    assert warnings[0].startswith("WARNING step ")
+    assert "train-000002.tar at 0 (train010-" in warnings[0]
+    assert [line["substituted"] for line in metrics_log.read(cfg.run.out)][-1] == len(warnings)
 
 
 def test_a_loss_that_is_not_finite_names_its_step_and_is_never_saved(shards: str, tmp_path: Path) -> None:

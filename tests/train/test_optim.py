@@ -57,18 +57,18 @@ def test_the_tensor_only_step_is_adamw() -> None:
     torch.manual_seed(0)
     ours, theirs = (nn.Linear(5, 3).double() for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
-    mine, reference = optim.build(ours, cfg), optim.build(theirs, cfg)
+    optimizer, reference = optim.build(ours, cfg), optim.build(theirs, cfg)
     for parameter in ours.parameters():
         moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
-        mine.state[parameter] = {"step": torch.zeros(()), **moments}
+        optimizer.state[parameter] = {"step": torch.zeros(()), **moments}
     for step, lr in enumerate([0.0, 1e-3, 0.1, 0.0, 0.02], start=1):
         for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
             a.grad = torch.randn_like(a) if step > 1 else torch.zeros_like(a)
             b.grad = a.grad.clone()
         scalars = optim.scalars_at(lr, 1.0, step, cfg)
         optim.step(reference, scalars, scalars.host_tensor())
-        optim._step_by_tensors(mine, scalars.host_tensor().double())
+        optim._step_by_tensors(optimizer, scalars.host_tensor().double())
         for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
             assert torch.isfinite(a).all()
             torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
-    reference.load_state_dict(mine.state_dict())  # the same state: a checkpoint fits every backend
+    reference.load_state_dict(optimizer.state_dict())  # the same state: a checkpoint fits every backend

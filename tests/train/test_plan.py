@@ -20,7 +20,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 17})
 
 
-def made(shards: str, *more: str, needed: int = 0, devices: int = 1) -> Plan:
+def plan_for(shards: str, *more: str, needed: int = 0, devices: int = 1) -> Plan:
     cfg = config_for(shards, "nowhere", *more)
     backend: Any = SimpleNamespace(device_count=devices, process_index=0, process_count=1)
     return plan.make_plan(cfg, load_index(cfg, "train", needed), backend)
@@ -28,14 +28,14 @@ def made(shards: str, *more: str, needed: int = 0, devices: int = 1) -> Plan:
 
 def test_a_length_in_epochs_becomes_samples(shards: str) -> None:
     """17 samples make two lanes and passes of 16; 2.6 passes are 41.6 samples, 11 steps of 4."""
-    found = made(
+    plan_of_epochs = plan_for(
         shards, "run.epochs=2.6", "run.per_device_batch=1", "run.checkpoint_every_epochs=0.5", devices=2
     )
-    assert found == Plan(11, 16, Length(4, 44), RankSlice(2, 0, 1), 2, 8)
+    assert plan_of_epochs == Plan(11, 16, Length(4, 44), RankSlice(2, 0, 1), 2, 8)
 
 
 def test_a_budget_in_samples_is_a_length_too(shards: str) -> None:
-    assert made(shards, "run.samples_budget=8").steps == 2
+    assert plan_for(shards, "run.samples_budget=8").steps == 2
 
 
 @pytest.mark.parametrize(
@@ -58,30 +58,30 @@ def test_numbers_that_do_not_fit_are_one_clear_line(
     shards: str, settings: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        made(shards, *settings)
+        plan_for(shards, *settings)
 
 
 def test_volumes_that_are_all_too_small_are_counted_in_the_error(shards: str) -> None:
     with pytest.raises(UsageError, match=r"0 usable train samples \(17 left out"):
-        made(shards, "run.epochs=1", needed=99)
+        plan_for(shards, "run.epochs=1", needed=99)
 
 
 def test_checkpoints_fall_due_at_thresholds_and_at_the_end(tmp_path: Path) -> None:
-    chosen = Plan(25, 16, Length(0, 100), RankSlice(4, 0, 1), 1, 24)
-    due = [after for after in range(4, 101, 4) if plan.checkpoint_due(chosen, after - 4, after)]
+    run = Plan(25, 16, Length(0, 100), RankSlice(4, 0, 1), 1, 24)
+    due = [after for after in range(4, 101, 4) if plan.checkpoint_due(run, after - 4, after)]
     assert due == [24, 48, 72, 96, 100]
-    kept = [after for after in due if plan.is_milestone(chosen, after - 4, after)]
-    assert kept == [48, 72, 96, 100]  # the first at or past 25, 50, 75 and 100
+    milestones = [after for after in due if plan.is_milestone(run, after - 4, after)]
+    assert milestones == [48, 72, 96, 100]  # the first at or past 25, 50, 75 and 100
 
 
 def test_every_quarter_has_its_milestone() -> None:
-    chosen = Plan(100, 16, Length(0, 400), RankSlice(4, 0, 1), 1, 20)
-    due = [after for after in range(4, 401, 4) if plan.checkpoint_due(chosen, after - 4, after)]
-    assert [n for n in due if plan.is_milestone(chosen, n - 4, n)] == [100, 200, 300, 400]
+    run = Plan(100, 16, Length(0, 400), RankSlice(4, 0, 1), 1, 20)
+    due = [after for after in range(4, 401, 4) if plan.checkpoint_due(run, after - 4, after)]
+    assert [n for n in due if plan.is_milestone(run, n - 4, n)] == [100, 200, 300, 400]
 
 
 def test_a_quarter_has_one_milestone_though_checkpoints_stand_past_their_thresholds() -> None:
-    chosen = Plan(11, 16, Length(0, 44), RankSlice(4, 0, 1), 1, 10)  # due at 12, 20, 32, 40 and 44
-    due = [after for after in range(4, 45, 4) if plan.checkpoint_due(chosen, after - 4, after)]
+    run = Plan(11, 16, Length(0, 44), RankSlice(4, 0, 1), 1, 10)  # due at 12, 20, 32, 40 and 44
+    due = [after for after in range(4, 45, 4) if plan.checkpoint_due(run, after - 4, after)]
     assert due == [12, 20, 32, 40, 44]
-    assert [n for n in due if plan.is_milestone(chosen, n - 4, n)] == [12, 32, 40, 44]  # past 11, 22, 33, 44
+    assert [n for n in due if plan.is_milestone(run, n - 4, n)] == [12, 32, 40, 44]  # past 11, 22, 33, 44

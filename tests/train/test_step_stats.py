@@ -18,8 +18,8 @@ def seen_with(sums: list[float], tokens_RF: Tensor) -> StepOutputs:
 
 
 def test_a_number_that_is_not_finite_counts_once() -> None:
-    nan, inf, one = (torch.tensor(x) for x in (float("nan"), float("inf"), 1.0))
-    pairs = ((one, one), (nan, one), (one, inf), (nan, inf))
+    nan, inf, finite = (torch.tensor(x) for x in (float("nan"), float("inf"), 1.0))
+    pairs = ((finite, finite), (nan, finite), (finite, inf), (nan, inf))
     assert [float(step_stats.nonfinite(a, b)) for a, b in pairs] == [0.0, 1.0, 1.0, 1.0]
 
 
@@ -33,10 +33,10 @@ def test_the_first_bad_step_and_its_volumes_are_named() -> None:
 
 
 def test_the_loss_is_the_mean_of_the_window() -> None:
-    found = step_stats.read(seen_with([6.0, 0.0], torch.eye(4)), 3, CPU)
-    assert found["loss"] == 2.0
-    assert found["grad_norm"] == 2.0
-    assert found["rank"] == pytest.approx(4.0, rel=1e-4)
+    values = step_stats.read(seen_with([6.0, 0.0], torch.eye(4)), 3, CPU)
+    assert values["loss"] == 2.0
+    assert values["grad_norm"] == 2.0
+    assert values["rank"] == pytest.approx(4.0, rel=1e-4)
 
 
 def test_collapsed_features_are_said_aloud() -> None:

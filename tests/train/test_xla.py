@@ -42,23 +42,23 @@ from octshard.dataset.shard import BadSample
 from octshard.devices import select
 from octshard.train import loop, metrics_log
 
-found = {{}}
+results = {{}}
 for name, more in {runs!r}.items():
     settings = [*{settings!r}, *more, "run.device=xla", "run.per_device_batch=" + str(4 // {devices})]
     cfg = config_for({shards!r}, {out!r} + "/" + name, *settings)
     loop.train(cfg)
-    found[name] = metrics_log.read(cfg.run.out)
+    results[name] = metrics_log.read(cfg.run.out)
 try:
     loop.train(config_for({bad!r}, {out!r} + "/bad", *settings))
 except BadSample as error:
-    found["bad"] = str(error)
+    results["bad"] = str(error)
 backend = select.open_backend(cfg.run)
-found["devices"] = backend.device_count
+results["devices"] = backend.device_count
 import torch_xla
 batch = backend.ready(backend.to_device(torch.zeros(4, 2)))
-found["sharding"] = torch_xla._XLAC._get_xla_sharding_spec(batch)
-found["counters"] = backend.counters()
-print(json.dumps(found))
+results["sharding"] = torch_xla._XLAC._get_xla_sharding_spec(batch)
+results["counters"] = backend.counters()
+print(json.dumps(results))
 """
 
 
@@ -68,7 +68,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def found(shards: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
+def results(shards: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
     """Number of virtual devices -> name of the run -> metrics of each step."""
     processes = {}
     bad = write_dataset(tmp_path_factory.mktemp("bad") / "device", {"train": 21})
@@ -102,9 +102,9 @@ def found(shards: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, di
 @pytest.mark.parametrize("devices", [1, 4])
 @pytest.mark.parametrize("name", RUNS)
 def test_from_the_third_step_on_nothing_compiles_and_nothing_falls_back(
-    found: dict[int, dict[str, Any]], devices: int, name: str
+    results: dict[int, dict[str, Any]], devices: int, name: str
 ) -> None:
-    steps = found[devices][name]
+    steps = results[devices][name]
     assert [step["step"] for step in steps] == list(range(1, 11))
     assert {step["compiles"] for step in steps[2:]} == {steps[1]["compiles"]}
     assert {step["fallbacks"] for step in steps} == {0}
@@ -116,27 +116,27 @@ def test_from_the_third_step_on_nothing_compiles_and_nothing_falls_back(
     [("vjepa2-fp32", 1e-5, 1e-5), ("vjepa2-bf16", 1e-3, 1e-3), ("byol-fp32", 1e-5, 1e-4)],
 )
 def test_four_virtual_devices_have_the_loss_of_one(
-    found: dict[int, dict[str, Any]], name: str, tolerance: float, later: float
+    results: dict[int, dict[str, Any]], name: str, tolerance: float, later: float
 ) -> None:
     """At the same weights, and after one update with exchanged gradients, within `tolerance`.
 
     Later steps carry the rounding of every update before them; small BatchNorms and Adam magnify it.
     """
-    assert (found[1]["devices"], found[4]["devices"]) == (1, 4)
-    assert "devices=[4,1]" in found[4]["sharding"]
-    one, four = ([step["loss"] for step in found[devices][name]] for devices in (1, 4))
-    assert four[:2] == pytest.approx(one[:2], rel=tolerance)
-    assert four == pytest.approx(one, rel=later)
+    assert (results[1]["devices"], results[4]["devices"]) == (1, 4)
+    assert "devices=[4,1]" in results[4]["sharding"]
+    single, four = ([step["loss"] for step in results[devices][name]] for devices in (1, 4))
+    assert four[:2] == pytest.approx(single[:2], rel=tolerance)
+    assert four == pytest.approx(single, rel=later)
 
 
-def test_xla_has_the_loss_of_the_cpu(found: dict[int, dict[str, Any]], shards: str, tmp_path: Path) -> None:
+def test_xla_has_the_loss_of_the_cpu(results: dict[int, dict[str, Any]], shards: str, tmp_path: Path) -> None:
     """Same weights, same views, same masks: in fp32 the first steps agree to rounding."""
     cfg = config_for(shards, tmp_path, *SETTINGS, *RUNS["vjepa2-fp32"])
     loop.train(cfg)
     losses = [line["loss"] for line in metrics_log.read(cfg.run.out)]
-    assert [step["loss"] for step in found[1]["vjepa2-fp32"]] == pytest.approx(losses, rel=1e-4)
+    assert [step["loss"] for step in results[1]["vjepa2-fp32"]] == pytest.approx(losses, rel=1e-4)
 
 
-def test_an_error_of_the_stream_reaches_the_loop(found: dict[int, dict[str, Any]]) -> None:
+def test_an_error_of_the_stream_reaches_the_loop(results: dict[int, dict[str, Any]]) -> None:
     for devices in (1, 4):
-        assert "train-000002.tar at 0 (train010-" in found[devices]["bad"]
+        assert "train-000002.tar at 0 (train010-" in results[devices]["bad"]

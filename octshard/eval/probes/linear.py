@@ -1,7 +1,7 @@
 """The linear probe: frozen features -> multinomial logistic regression, its regularisation chosen on val.
 
-Promises that the test set is never looked at here, and that a person with many scans or of a large class
-weighs no more than another: every class, and every participant within its class, has the same total weight.
+The test set is not used here. Every class, and every participant within its class, has the same total weight,
+so a participant with many scans or of a large class weighs no more than another.
 """
 
 import warnings
@@ -44,7 +44,7 @@ def fit(train: Examples, val: Examples, regularisation: Sequence[float]) -> Prob
     """Standardises on train, fits one head per C, keeps the best on val; ties go to the strongest.
 
     Best: macro AUROC of the probabilities averaged per participant. The head is not fitted again on
-    train + val: val stays what the choice was made on. Every class 0..C-1 must stand in train.
+    train + val: val is what the choice is made on. OctshardError if a class 0..C-1 is not in train.
     """
     classes = int(max(train.y_N.max(), val.y_N.max())) + 1
     absent = sorted(set(range(classes)) - set(train.y_N.tolist()))
@@ -60,11 +60,11 @@ def fit(train: Examples, val: Examples, regularisation: Sequence[float]) -> Prob
     for strength in sorted(set(regularisation)):
         model.set_params(C=strength)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # `converged` says it
+            warnings.simplefilter("ignore", ConvergenceWarning)  # reported as `converged`
             model.fit(x_NF, train.y_N, sample_weight=weight_N)
         weight_CF, bias_C = _multinomial(model)
-        done = int(model.n_iter_.max()) < ITERATIONS
-        trial = Probe(mean_F, scale_F, weight_CF, bias_C, strength, (), done)
+        converged = int(model.n_iter_.max()) < ITERATIONS
+        trial = Probe(mean_F, scale_F, weight_CF, bias_C, strength, (), converged)
         auroc = scores.macro_auroc(scores.by_participant(predict(trial, val.x_NF), val.y_N, val.participants))
         trials.append((strength, auroc))
         if best is None or auroc > best_auroc + 1e-12:
@@ -82,8 +82,8 @@ def fit(train: Examples, val: Examples, regularisation: Sequence[float]) -> Prob
 def predict(probe: Probe, x_NF: np.ndarray) -> np.ndarray:
     """p_NC: class probabilities of each scan, float64."""
     z_NC = ((x_NF - probe.mean_F) / probe.scale_F) @ probe.weight_CF.T + probe.bias_C
-    grown_NC = np.exp(z_NC - z_NC.max(axis=1, keepdims=True))
-    return grown_NC / grown_NC.sum(axis=1, keepdims=True)
+    exp_NC = np.exp(z_NC - z_NC.max(axis=1, keepdims=True))
+    return exp_NC / exp_NC.sum(axis=1, keepdims=True)
 
 
 def standardisation(x_NF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -97,16 +97,16 @@ def balance(examples: Examples) -> np.ndarray:
     """weight_N, mean 1: the same total for every class, and for every participant within its class."""
     _, owner_N = np.unique(np.asarray(examples.participants), return_inverse=True)
     scans_N = np.bincount(owner_N)[owner_N]
-    people_C = np.bincount(examples.y_N, weights=1 / scans_N)
-    weight_N = 1 / (scans_N * people_C[examples.y_N])
+    participants_C = np.bincount(examples.y_N, weights=1 / scans_N)
+    weight_N = 1 / (scans_N * participants_C[examples.y_N])
     return weight_N / weight_N.mean()
 
 
 def shuffled(examples: Examples, rng: np.random.Generator) -> Examples:
-    """The control: classes dealt again among participants, so scans of a person still share one."""
+    """The control: classes permuted among participants; the scans of one participant keep one class."""
     _, first, owner_N = np.unique(np.asarray(examples.participants), return_index=True, return_inverse=True)
-    dealt_P = rng.permutation(examples.y_N[first])
-    return Examples(examples.x_NF, dealt_P[owner_N], examples.participants)
+    shuffled_P = rng.permutation(examples.y_N[first])
+    return Examples(examples.x_NF, shuffled_P[owner_N], examples.participants)
 
 
 def _multinomial(model: LogisticRegression) -> tuple[np.ndarray, np.ndarray]:

@@ -31,21 +31,21 @@ class ViewParams(NamedTuple):
     flip_w_B: Tensor  # bool
     gamma_B: Tensor  # float32, exponent
     noise_B: Tensor  # float32, std in units of the volume's std
-    speckle_B: Tensor  # float32, std as a share of the grey level
+    speckle_B: Tensor  # float32, std as a fraction of the grey level
     hash_B: Tensor  # int64 in [0, 2**32): seeds the noise
-    affine: Affine | None  # None: the config asks for none, and its cost is saved
+    affine: Affine | None  # None: the config sets none, which saves its cost
 
     def to(self, device: torch.device | str) -> "ViewParams":
         """The same on `device`."""
-        moved: ViewParams = map_tensors(self, lambda t: t.to(device, non_blocking=True))
-        return moved
+        params: ViewParams = map_tensors(self, lambda t: t.to(device, non_blocking=True))
+        return params
 
 
 def draw(cfg: ViewConfig, seed: int, epochs: Sequence[int], keys: Sequence[str]) -> ViewParams:
     """Parameters on the host; those of a sample depend on (seed, epoch, key) alone.
 
-    Everything is drawn, whether the config uses it or not, and what is new is drawn last: no knob changes
-    what another draws.
+    Every number is drawn, whether the config uses it or not, and new ones are drawn last: no setting changes
+    the numbers of another.
     """
     size = len(keys)
     uniform_BX, hash_B = np.empty((size, 11)), np.empty(size, np.int64)
@@ -84,27 +84,27 @@ def apply(
 ) -> tuple[Tensor, Tensor]:
     """(context, target), each float32 (B, 1, D, H, W): normalised by the volume's mean and std, padding 0.
 
-    Both are moved alike within the valid extent, which stays as it is. The context view then gets gamma (on
-    intensities / 255), speckle (in proportion to the grey level) and noise; the target view none of them.
+    Both get the same geometry within the valid extent, which stays as it is. The context view then gets gamma
+    (on intensities / 255), speckle (in proportion to the grey level) and noise; the target view none of them.
     """
     grey_BDHW = apply_affine(voxels_BDHW, valid_B3, params.flip_d_B, params.flip_w_B, params.affine)
     noise_BDHW = hash_noise(params.hash_B, voxels_BDHW.shape[1:])
     target = normalize(grey_BDHW, mean_B, std_B, valid_B3)
     # From here on in place: a volume is large, and fresh pages cost more than the arithmetic.
-    bent_BDHW = grey_BDHW.div_(_LEVELS).pow_(per_sample(params.gamma_B)).mul_(_LEVELS)
+    intensity_BDHW = grey_BDHW.div_(_LEVELS).pow_(per_sample(params.gamma_B)).mul_(_LEVELS)
     # Speckle and noise are independent and normal, so their sum is one normal of the summed variance.
     speckle_B = params.speckle_B / std_B.clamp(min=STD_FLOOR)
-    spread_BDHW = (
-        (bent_BDHW * per_sample(speckle_B)).square_().add_(per_sample(params.noise_B.square())).sqrt_()
+    std_BDHW = (
+        (intensity_BDHW * per_sample(speckle_B)).square_().add_(per_sample(params.noise_B.square())).sqrt_()
     )
-    context = standardize(bent_BDHW, mean_B, std_B).add_(noise_BDHW.mul_(spread_BDHW))
+    context = standardize(intensity_BDHW, mean_B, std_B).add_(noise_BDHW.mul_(std_BDHW))
     return context.masked_fill_(padding_mask(voxels_BDHW, valid_B3), 0).unsqueeze(1), target
 
 
 def hash_noise(hash_B: Tensor, shape: Sequence[int]) -> Tensor:
     """float32 (B, *shape): mean 0, std 1, near normal, cut at 3.45 std; equal on every backend.
 
-    32-bit integers that wrap round: native everywhere, where 64 bits are emulated on a TPU.
+    32-bit integers that overflow: native on every backend, while a TPU emulates 64 bits.
     """
     index = torch.arange(product(shape), dtype=torch.int32, device=hash_B.device).reshape(*shape)
     signed_B = torch.where(hash_B < 2**31, hash_B, hash_B - 2**32).to(torch.int32)
@@ -123,7 +123,7 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _shifted(x: Tensor, width: int) -> Tensor:
-    """int32 x >> width with zeros coming in. XLA divides instead, so that nothing may be left to round."""
-    kept = x & -(1 << width)
-    kept >>= width
-    return kept.bitwise_and_((1 << (32 - width)) - 1)
+    """int32 x >> width, filled with zeros. XLA divides instead: cleared low bits leave nothing to round."""
+    high_bits = x & -(1 << width)
+    high_bits >>= width
+    return high_bits.bitwise_and_((1 << (32 - width)) - 1)

@@ -1,7 +1,7 @@
 """Has the encoder collapsed? Spread and effective rank of target features, from a fixed number of tokens.
 
-Rank and spread of tokens stay high when features say only where a token stands; the spread of pooled features
-between volumes then falls, so both are watched.
+Rank and spread of tokens stay high when features depend only on the position of a token; the spread of pooled
+features between volumes then falls, so both are logged.
 """
 
 import torch
@@ -14,8 +14,9 @@ _EPS = 1e-7  # RankMe, Garrido et al. 2023
 def subsample_tokens(z_BTF: Tensor) -> Tensor:
     """(R, F) float32: evenly spaced tokens of each sample, about ROWS of them or all there are."""
     batch, tokens, width = z_BTF.shape
-    each = min(tokens, max(1, ROWS // batch))
-    return z_BTF[:, :: tokens // each][:, :each].detach().float().reshape(batch * each, width)
+    per_sample = min(tokens, max(1, ROWS // batch))
+    evenly_spaced = z_BTF[:, :: tokens // per_sample][:, :per_sample]
+    return evenly_spaced.detach().float().reshape(batch * per_sample, width)
 
 
 def feature_std(features_RF: Tensor) -> Tensor:
@@ -29,5 +30,5 @@ def rankme(features_RF: Tensor) -> Tensor:
     RankMe, Garrido et al. 2023 (features as they are, not centred).
     """
     values = torch.linalg.svdvals(features_RF.float())
-    share = values / (values.sum() + _EPS) + _EPS
-    return torch.exp(-(share * share.log()).sum())
+    p = values / (values.sum() + _EPS) + _EPS
+    return torch.exp(-(p * p.log()).sum())

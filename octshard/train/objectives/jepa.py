@@ -1,4 +1,4 @@
-"""The method: from the part of a volume that is shown, predict what the target encoder makes of the rest.
+"""The method: from the visible part of a volume, predict the target encoder's features of the rest.
 
 `vjepa2`: transformer predictor, L1 on layer-normed targets. `byol`: mask tokens inside the encoder, MLP
 predictor, normalised MSE. The target encoder is a moving average of the encoder and gets no gradient.
@@ -23,7 +23,7 @@ from octshard.train.objectives.predictor import MlpPredictor, Predictor
 
 
 class JepaOut(NamedTuple):
-    """One forward: the loss (0-d), that of each mask set, and target features for the collapse watch."""
+    """One forward: the loss (0-d), that of each mask set, and target features for the collapse statistics."""
 
     loss: Tensor
     losses_S: Tensor
@@ -45,37 +45,37 @@ class Jepa(nn.Module):
     def forward(
         self, context_BCDHW: Tensor, target_BCDHW: Tensor, mask_sets: Sequence[Masks], valid_B3: Tensor
     ) -> JepaOut:
-        """The loss averaged over mask sets; one pass of the target encoder over all N tokens serves all."""
+        """The loss averaged over mask sets; the target encoder reads all N tokens once for all sets."""
         with torch.no_grad():
             target_BNF = self.target_encoder(target_BCDHW)
             pooled_BF = self.target_encoder.pool(target_BNF, self.target_encoder.valid_tokens(valid_B3))
         losses = []
-        for which, one in enumerate(mask_sets):
-            wanted_BTF = position.gather_tokens(target_BNF, one.target_BT)
-            losses.append(self._loss(self.predict(context_BCDHW, one, which), wanted_BTF))
+        for set_index, mask_set in enumerate(mask_sets):
+            target_BTF = position.gather_tokens(target_BNF, mask_set.target_BT)
+            losses.append(self._loss(self.predict(context_BCDHW, mask_set, set_index), target_BTF))
         losses_S = torch.stack(losses)
         tokens_RF = collapse.subsample_tokens(position.gather_tokens(target_BNF, mask_sets[0].target_BT))
         return JepaOut(losses_S.mean(), losses_S, tokens_RF, pooled_BF)
 
-    def predict(self, context_BCDHW: Tensor, masks: Masks, which: int) -> Tensor:
-        """(B, T, F): the features expected at the targets of mask set `which`, from context tokens alone."""
+    def predict(self, context_BCDHW: Tensor, masks: Masks, set_index: int) -> Tensor:
+        """(B, T, F): predicted features at the targets of mask set `set_index`, from context tokens alone."""
         if isinstance(self.predictor, Predictor):
-            return self.predictor(self.encoder(context_BCDHW, masks.context_BK), masks, which)
+            return self.predictor(self.encoder(context_BCDHW, masks.context_BK), masks, set_index)
         hidden = MaskToken(self._not_context(masks.context_BK), self.predictor.token_F)
         return self.predictor(
             position.gather_tokens(self.encoder(context_BCDHW, hidden=hidden), masks.target_BT)
         )
 
     def _not_context(self, context_BK: Tensor) -> Tensor:
-        """(B, N) bool: targets, leftovers and padding alike; only context is shown."""
+        """(B, N) bool: True for every token that is not context: targets, unused tokens and padding."""
         batch, (d, h, w) = context_BK.shape[0], self.encoder.grid
-        everything = torch.ones(batch, d * h * w, dtype=torch.bool, device=context_BK.device)
-        return everything.scatter(1, context_BK, False)
+        all_tokens = torch.ones(batch, d * h * w, dtype=torch.bool, device=context_BK.device)
+        return all_tokens.scatter(1, context_BK, False)
 
-    def _loss(self, predicted_BTF: Tensor, wanted_BTF: Tensor) -> Tensor:
+    def _loss(self, predicted_BTF: Tensor, target_BTF: Tensor) -> Tensor:
         if self.objective == "vjepa2":
-            return normed_l1(predicted_BTF, wanted_BTF)
-        return normalised_mse(predicted_BTF, wanted_BTF)
+            return normed_l1(predicted_BTF, target_BTF)
+        return normalised_mse(predicted_BTF, target_BTF)
 
 
 def build(cfg: TrainConfig) -> Jepa:
@@ -95,15 +95,15 @@ def check(cfg: TrainConfig) -> None:
         position.check("predictor", cfg.model.position, cfg.predictor.width, cfg.predictor.heads)
 
 
-def normed_l1(predicted_BTF: Tensor, wanted_BTF: Tensor) -> Tensor:
+def normed_l1(predicted_BTF: Tensor, target_BTF: Tensor) -> Tensor:
     """Mean |z - layer_norm(h)| in float32, the norm over F without affine. V-JEPA 2, Assran et al. 2025."""
-    wanted = functional.layer_norm(wanted_BTF.float(), wanted_BTF.shape[-1:], eps=LAYER_NORM_EPS)
-    return (predicted_BTF.float() - wanted).abs().mean()
+    normed_target = functional.layer_norm(target_BTF.float(), target_BTF.shape[-1:], eps=LAYER_NORM_EPS)
+    return (predicted_BTF.float() - normed_target).abs().mean()
 
 
-def normalised_mse(predicted_BTF: Tensor, wanted_BTF: Tensor) -> Tensor:
+def normalised_mse(predicted_BTF: Tensor, target_BTF: Tensor) -> Tensor:
     """Squared distance of unit vectors, 2 - 2 cos, mean over tokens, in float32. BYOL, Grill et al. 2020."""
-    cosine_BT = functional.cosine_similarity(predicted_BTF.float(), wanted_BTF.float(), dim=-1)
+    cosine_BT = functional.cosine_similarity(predicted_BTF.float(), target_BTF.float(), dim=-1)
     return (2 - 2 * cosine_BT).mean()
 
 

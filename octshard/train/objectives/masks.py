@@ -1,7 +1,7 @@
-"""Which tokens are context and which are targets: K and T are fixed by the config, the choice by a seed.
+"""Which tokens are context and which are targets: the config fixes their numbers, K and T, a seed the choice.
 
-Drawn on the host with NumPy for each sample alone, from (seed, epoch, key): the same whatever batch it is in.
-Context is the complement of what the blocks hide, targets lie inside; tokens of pure padding are neither.
+Drawn on the host with NumPy for each sample alone, from (seed, epoch, key): independent of the batch.
+Targets are hidden tokens, context is not hidden; tokens of pure padding are neither.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _REDRAWS = 16  # draws of a set of blocks before its last blocks are made to fit
 
 
 class Masks(NamedTuple):
-    """Token indices of one mask set, int64, each row sorted: context_BK and target_BT never share a token."""
+    """Token indices of one mask set, int64, each row sorted. No token is in context_BK and in target_BT."""
 
     context_BK: Tensor
     target_BT: Tensor
@@ -43,10 +43,10 @@ class TokenCounts:
 
 
 class HiddenRange(NamedTuple):
-    """How many tokens may be hidden, so that K are left for the context and T are found among the hidden."""
+    """How many tokens may be hidden, so that K remain for the context and T of the hidden for the targets."""
 
-    least: int
-    most: int
+    low: int
+    high: int
 
 
 def token_counts(cfg: TrainConfig) -> tuple[TokenCounts, ...]:
@@ -54,17 +54,20 @@ def token_counts(cfg: TrainConfig) -> tuple[TokenCounts, ...]:
     tokens = product(position.grid_of(cfg.model))
     if not cfg.objective.masks:
         raise UsageError("objective.masks: found none, want at least one mask set")
-    return tuple(_plan_set(f"objective.masks[{i}]", one, tokens) for i, one in enumerate(cfg.objective.masks))
+    return tuple(
+        _counts_of_set(f"objective.masks[{i}]", mask_set, tokens)
+        for i, mask_set in enumerate(cfg.objective.masks)
+    )
 
 
 def needed_tokens(cfg: TrainConfig) -> int:
     """Valid tokens a volume needs, the largest K + T of the mask sets; the stream leaves smaller ones out."""
-    return max(one.K + one.T for one in token_counts(cfg))
+    return max(counts.K + counts.T for counts in token_counts(cfg))
 
 
 def draw(
     cfg: TrainConfig,
-    plan: Sequence[TokenCounts],
+    counts_of_sets: Sequence[TokenCounts],
     valid_B3: Tensor,
     seed: int,
     epochs: Sequence[int],
@@ -78,7 +81,7 @@ def draw(
     ids_DHW = np.arange(product(position.grid_of(cfg.model))).reshape(position.grid_of(cfg.model))
     boxes = [valid_tokens(tuple(extent), image_size, patch) for extent in valid_B3.tolist()]
     sets = []
-    for i, (mask_set, counts) in enumerate(zip(cfg.objective.masks, plan, strict=True)):
+    for i, (mask_set, counts) in enumerate(zip(cfg.objective.masks, counts_of_sets, strict=True)):
         rows = []
         for box, epoch, key in zip(boxes, epochs, keys, strict=True):
             if product(box) < counts.K + counts.T:
@@ -87,17 +90,18 @@ def draw(
                     f"(objective.masks[{i}]); leave it out or lower context and target"
                 )
             ids = ids_DHW[: box[0], : box[1], : box[2]]
-            rows.append(_draw_one(mask_set, counts, ids, rng_for("masks", i, seed, epoch, key)))
+            rows.append(_draw_set(mask_set, counts, ids, rng_for("masks", i, seed, epoch, key)))
         context, target = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
         sets.append(Masks(context, target))
     return sets
 
 
-def _plan_set(name: str, one: MaskSet, tokens: int) -> TokenCounts:
-    if one.aspect[0] > one.aspect[1]:
-        raise UsageError(f"{name}.aspect={list(one.aspect)}: want [least, greatest]")
+def _counts_of_set(name: str, mask_set: MaskSet, tokens: int) -> TokenCounts:
+    if mask_set.aspect[0] > mask_set.aspect[1]:
+        raise UsageError(f"{name}.aspect={list(mask_set.aspect)}: want [least, greatest]")
     counts = TokenCounts(
-        _tokens(f"{name}.context", one.context, tokens), _tokens(f"{name}.target", one.target, tokens)
+        _tokens(f"{name}.context", mask_set.context, tokens),
+        _tokens(f"{name}.target", mask_set.target, tokens),
     )
     if tokens < counts.K + counts.T:
         raise UsageError(
@@ -114,38 +118,38 @@ def _tokens(name: str, value: float, tokens: int) -> int:
     return int(value) if value > 1 else max(1, round(value * tokens))
 
 
-def _draw_one(
-    one: MaskSet, counts: TokenCounts, ids_DHW: np.ndarray, rng: np.random.Generator
+def _draw_set(
+    mask_set: MaskSet, counts: TokenCounts, ids_DHW: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(K,) and (T,) sorted indices; which of either side is kept is chosen by seed, never by raster order."""
-    room = HiddenRange(counts.T, ids_DHW.size - counts.K)
-    hide = _blocks if one.kind == "blocks" else _cubes
-    hidden_DHW = hide(one, room, ids_DHW.shape, rng)  # type: ignore[arg-type]
+    """(K,) and (T,) sorted indices, drawn at random from the tokens that are not hidden and that are."""
+    hidden_range = HiddenRange(counts.T, ids_DHW.size - counts.K)
+    draw_hidden = _blocks if mask_set.kind == "blocks" else _cubes
+    hidden_DHW = draw_hidden(mask_set, hidden_range, ids_DHW.shape, rng)  # type: ignore[arg-type]
     context = rng.permutation(ids_DHW[~hidden_DHW])[: counts.K]
     target = rng.permutation(ids_DHW[hidden_DHW])[: counts.T]
     return np.sort(context), np.sort(target)
 
 
-def _blocks(one: MaskSet, room: HiddenRange, box: Shape, rng: np.random.Generator) -> np.ndarray:
+def _blocks(mask_set: MaskSet, hidden_range: HiddenRange, box: Shape, rng: np.random.Generator) -> np.ndarray:
     """(d, h, w) bool: V-JEPA 2's multi-block set, rectangles of the valid plane through the full depth.
 
-    Drawn again until `room` is kept; after that the last draw is made to fit by `_fit`.
+    Drawn again until `hidden_range` holds, at most _REDRAWS times; then `_fit` makes the last draw fit.
     """
     depth, height, width = box
     for _ in range(_REDRAWS):
-        edges = _rectangles(one, height, width, rng)
+        edges = _rectangles(mask_set, height, width, rng)
         hidden_HW = np.zeros((height, width), bool)
         for top, bottom, left, right in edges.tolist():
             hidden_HW[top:bottom, left:right] = True
-        if room.least <= depth * int(hidden_HW.sum()) <= room.most:
+        if hidden_range.low <= depth * int(hidden_HW.sum()) <= hidden_range.high:
             return np.broadcast_to(hidden_HW, box)
-    return _fit(edges, room, box, rng)
+    return _fit(edges, hidden_range, box, rng)
 
 
-def _rectangles(one: MaskSet, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+def _rectangles(mask_set: MaskSet, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """(blocks, 4) top, bottom, left, right. A side longer than the plane is cut, the other one stretched."""
-    area = one.scale * height * width
-    aspect = np.exp(rng.uniform(np.log(one.aspect[0]), np.log(one.aspect[1]), one.blocks))
+    area = mask_set.scale * height * width
+    aspect = np.exp(rng.uniform(np.log(mask_set.aspect[0]), np.log(mask_set.aspect[1]), mask_set.blocks))
     tall = np.clip(np.rint(np.sqrt(area * aspect)), 1, height)
     wide = np.clip(np.rint(area / tall), 1, width)
     tall = np.where(wide == width, np.clip(np.rint(area / wide), 1, height), tall)
@@ -153,46 +157,47 @@ def _rectangles(one: MaskSet, height: int, width: int, rng: np.random.Generator)
     return np.stack([top, top + tall, left, left + wide], axis=1).astype(int)
 
 
-def _fit(edges: np.ndarray, room: HiddenRange, box: Shape, rng: np.random.Generator) -> np.ndarray:
-    """Hides columns block by block, each from its centre outwards, as many as `room` allows.
+def _fit(edges: np.ndarray, hidden_range: HiddenRange, box: Shape, rng: np.random.Generator) -> np.ndarray:
+    """Hides columns block by block, each from its centre outwards, as many as `hidden_range` allows.
 
     Blocks beyond that are left out; if all of them together hide too little, the last one goes on growing. Of
-    the one column that would overstep, only as many tokens as T needs are hidden, at depths chosen by seed.
+    the one column that would pass the limit only as many tokens as T needs are hidden, at random depths.
     """
     depth, height, width = box
     tall, wide = edges[:, 1] - edges[:, 0], edges[:, 3] - edges[:, 2]
     row = np.arange(height) + 0.5 - ((edges[:, 0] + edges[:, 1]) / 2)[:, None]
     column = np.arange(width) + 0.5 - ((edges[:, 2] + edges[:, 3]) / 2)[:, None]
     # 0 at the centre of a block, 1 at its rim, more outside
-    away = np.maximum(
+    distance = np.maximum(
         2 * np.abs(row / tall[:, None])[:, :, None], 2 * np.abs(column / wide[:, None])[:, None, :]
     )
-    inside = away < 1
+    inside = distance < 1
     owner_HW = np.where(inside.any(0), inside.argmax(0), len(edges) - 1)
-    away_HW = np.take_along_axis(away, owner_HW[None], axis=0)[0]
+    distance_HW = np.take_along_axis(distance, owner_HW[None], axis=0)[0]
     owner_HW = owner_HW + ~inside.any(0)
-    order = np.lexsort((rng.random(height * width), away_HW.ravel(), owner_HW.ravel()))
+    order = np.lexsort((rng.random(height * width), distance_HW.ravel(), owner_HW.ravel()))
     covered = int(inside.any(0).sum())
-    whole = min(max(covered, -(-room.least // depth)), room.most // depth)
+    whole = min(max(covered, -(-hidden_range.low // depth)), hidden_range.high // depth)
     hidden_DC = np.zeros((depth, height * width), bool)
     hidden_DC[:, order[:whole]] = True
-    missing = room.least - whole * depth
+    missing = hidden_range.low - whole * depth
     if missing > 0:
         hidden_DC[rng.permutation(depth)[:missing], order[whole]] = True
     return hidden_DC.reshape(box)
 
 
-def _cubes(one: MaskSet, room: HiddenRange, box: Shape, rng: np.random.Generator) -> np.ndarray:
+def _cubes(mask_set: MaskSet, hidden_range: HiddenRange, box: Shape, rng: np.random.Generator) -> np.ndarray:
     """(d, h, w) bool: cubes of a grid at a random offset, in random order until `ratio` of the box is hidden.
 
-    Whole cubes, save that the last is cut or further ones are added where `room` asks for it.
+    Whole cubes, but the last is cut, or further ones are added, where `hidden_range` requires it.
     """
-    cells = [(np.arange(n) + rng.integers(side)) // side for n, side in zip(box, one.cube, strict=True)]
+    cells = [(np.arange(n) + rng.integers(side)) // side for n, side in zip(box, mask_set.cube, strict=True)]
     d, h, w = (int(cell[-1]) + 1 for cell in cells)
     cell_DHW = (cells[0][:, None, None] * h + cells[1][:, None]) * w + cells[2]
-    place = rng.permutation(d * h * w)[cell_DHW].ravel()
-    sizes = np.bincount(place, minlength=d * h * w).cumsum()
-    count = int(sizes[np.searchsorted(sizes, one.ratio * place.size)])
-    hidden = np.zeros(place.size, bool)
-    hidden[np.argsort(place + rng.random(place.size))[: min(max(count, room.least), room.most)]] = True
+    cube_order = rng.permutation(d * h * w)[cell_DHW].ravel()  # of each token: when its cube is hidden
+    sizes = np.bincount(cube_order, minlength=d * h * w).cumsum()
+    count = int(sizes[np.searchsorted(sizes, mask_set.ratio * cube_order.size)])
+    hidden = np.zeros(cube_order.size, bool)
+    order = np.argsort(cube_order + rng.random(cube_order.size))
+    hidden[order[: min(max(count, hidden_range.low), hidden_range.high)]] = True
     return hidden.reshape(box)

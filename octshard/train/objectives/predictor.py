@@ -1,6 +1,6 @@
-"""What guesses the target's features from the context's: a transformer (`vjepa2`) or an MLP (`byol`).
+"""Predicts target features from context features: a transformer (`vjepa2`) or an MLP (`byol`).
 
-Both own the learned vector that stands for what is hidden; neither sees a voxel.
+Both hold the learned vector that stands for hidden tokens; neither reads a voxel.
 """
 
 import torch
@@ -13,35 +13,33 @@ from octshard.train.objectives.masks import Masks
 
 
 class Predictor(nn.Module):
-    """V-JEPA 2's predictor: context features and mask tokens, each at its place, through narrow blocks.
+    """V-JEPA 2's predictor: context features and mask tokens, each with its position, through narrow blocks.
 
-    One mask token per mask set, so that it can tell short-range from long-range sets.
+    One mask token per mask set: short-range and long-range sets differ.
     """
 
     def __init__(self, cfg: TrainConfig) -> None:
         super().__init__()
-        own = cfg.predictor
-        self.proj_in = nn.Linear(cfg.model.width, own.width)
-        self.tokens_SF = nn.Parameter(torch.zeros(len(cfg.objective.masks), own.width))
-        self.position = position.Position(
-            cfg.model.position, position.grid_of(cfg.model), own.width, own.heads
-        )
+        width, heads = cfg.predictor.width, cfg.predictor.heads
+        self.proj_in = nn.Linear(cfg.model.width, width)
+        self.tokens_SF = nn.Parameter(torch.zeros(len(cfg.objective.masks), width))
+        self.position = position.Position(cfg.model.position, position.grid_of(cfg.model), width, heads)
         self.blocks = nn.ModuleList(
-            Block(own.width, own.heads, cfg.model.mlp_ratio) for _ in range(own.depth)
+            Block(width, heads, cfg.model.mlp_ratio) for _ in range(cfg.predictor.depth)
         )
-        self.norm = nn.LayerNorm(own.width, eps=LAYER_NORM_EPS)
-        self.proj_out = nn.Linear(own.width, cfg.model.width)
+        self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.proj_out = nn.Linear(width, cfg.model.width)
         init_weights(self, self.blocks)
         nn.init.trunc_normal_(self.tokens_SF, std=INIT_STD)
 
-    def forward(self, z_BKF: Tensor, masks: Masks, which: int) -> Tensor:
-        """(B, T, F): features expected at masks.target_BT, from those at masks.context_BK of set `which`."""
+    def forward(self, z_BKF: Tensor, masks: Masks, set_index: int) -> Tensor:
+        """(B, T, F): features at masks.target_BT, predicted from z_BKF, those at masks.context_BK."""
         context = self.proj_in(z_BKF)
         batch, targets = masks.target_BT.shape
-        mask_tokens = self.tokens_SF[which].to(context.dtype).expand(batch, targets, -1)
-        at_BN = torch.cat([masks.context_BK, masks.target_BT], dim=1)
-        z = self.position.add_sincos(torch.cat([context, mask_tokens], dim=1), at_BN)
-        rotary = self.position.rotary(at_BN)
+        mask_tokens = self.tokens_SF[set_index].to(context.dtype).expand(batch, targets, -1)
+        index_BN = torch.cat([masks.context_BK, masks.target_BT], dim=1)
+        z = self.position.add_sincos(torch.cat([context, mask_tokens], dim=1), index_BN)
+        rotary = self.position.rotary(index_BN)
         for block in self.blocks:
             z = block(z, rotary)
         return self.proj_out(self.norm(z[:, -targets:]))
@@ -50,7 +48,7 @@ class Predictor(nn.Module):
 class MlpPredictor(nn.Module):
     """The predictor of `byol`, as in BYOL (Grill et al. 2020): Linear, BatchNorm, ReLU, Linear on each token.
 
-    `token_F` is what the encoder is shown in place of every token that is not context.
+    The encoder reads `token_F` in place of every token that is not context.
     """
 
     def __init__(self, cfg: TrainConfig) -> None:

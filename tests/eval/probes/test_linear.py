@@ -33,11 +33,11 @@ def test_separable_features_are_told_apart():
 
 def test_shuffled_labels_average_to_chance():
     train, val, test = examples("a", 60, 3.0), examples("b", 30, 3.0), examples("c", 90, 3.0)
-    found = []
+    aurocs = []
     for i in range(16):
         rng = rng_for("shuffles", i)
-        found.append(auroc(linear.fit(linear.shuffled(train, rng), linear.shuffled(val, rng), [0.01]), test))
-    assert np.mean(found) == pytest.approx(0.5, abs=0.1)
+        aurocs.append(auroc(linear.fit(linear.shuffled(train, rng), linear.shuffled(val, rng), [0.01]), test))
+    assert np.mean(aurocs) == pytest.approx(0.5, abs=0.1)
 
 
 def test_units_of_a_feature_do_not_matter():
@@ -81,8 +81,8 @@ def test_two_classes_are_a_logistic_function():
 
 
 def test_every_class_and_every_participant_of_it_weighs_the_same():
-    given = linear.Examples(np.zeros((6, 1)), np.array([0, 0, 0, 0, 1, 0]), ("a", "a", "a", "b", "c", "d"))
-    weight_N = linear.balance(given)
+    original = linear.Examples(np.zeros((6, 1)), np.array([0, 0, 0, 0, 1, 0]), ("a", "a", "a", "b", "c", "d"))
+    weight_N = linear.balance(original)
     assert weight_N.mean() == pytest.approx(1)
     np.testing.assert_allclose(weight_N / weight_N[4], [1 / 9, 1 / 9, 1 / 9, 1 / 3, 1, 1 / 3])
 
@@ -92,18 +92,18 @@ def test_a_rare_class_is_not_drowned():
     y_N = np.r_[np.zeros(190, int), np.ones(10, int)]
     x_NF = rng.normal(size=(200, 2)) + y_N[:, None] * 2.0
     train = linear.Examples(x_NF, y_N, tuple(map(str, range(200))))
-    said = linear.predict(linear.fit(train, train, [1.0]), x_NF).argmax(axis=1)
-    assert (said[y_N == 1] == 1).mean() >= 0.8
+    predicted = linear.predict(linear.fit(train, train, [1.0]), x_NF).argmax(axis=1)
+    assert (predicted[y_N == 1] == 1).mean() >= 0.8
 
 
 def test_shuffling_deals_whole_participants_and_keeps_the_class_sizes():
-    given = examples("a", 30, 0.0, scans=3)
-    dealt = linear.shuffled(given, rng_for("deal"))
+    original = examples("a", 30, 0.0, scans=3)
+    dealt = linear.shuffled(original, rng_for("deal"))
     scores.by_participant(
         np.full((90, 3), 1 / 3), dealt.y_N, dealt.participants
     )  # raises if a person is split
-    assert np.bincount(dealt.y_N).tolist() == np.bincount(given.y_N).tolist()
-    assert (dealt.y_N != given.y_N).any()
+    assert np.bincount(dealt.y_N).tolist() == np.bincount(original.y_N).tolist()
+    assert (dealt.y_N != original.y_N).any()
 
 
 def test_a_class_absent_from_train_and_one_class_on_val_are_errors():
@@ -112,8 +112,8 @@ def test_a_class_absent_from_train_and_one_class_on_val_are_errors():
     people = tuple(np.asarray(train.participants)[some])
     with pytest.raises(OctshardError, match=r"classes \[1\] have no train scan"):
         linear.fit(linear.Examples(train.x_NF[some], train.y_N[some], people), val, GRID)
-    one = linear.Examples(val.x_NF[:2], val.y_N[:2], val.participants[:2])
+    one_class = linear.Examples(val.x_NF[:2], val.y_N[:2], val.participants[:2])
     with pytest.raises(OctshardError, match="one class on val"):
-        linear.fit(train, one, GRID)
+        linear.fit(train, one_class, GRID)
     with pytest.raises(OctshardError, match="want at least one C"):
         linear.fit(train, val, [])

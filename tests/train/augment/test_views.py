@@ -28,8 +28,8 @@ def batch(
     """(voxels, mean, std, valid): grey levels from 1 up inside each extent, 0 outside."""
     voxels = np.zeros((len(extents), *SHAPE), np.uint8)
     rng = np.random.default_rng(seed)
-    for one, extent in zip(voxels, extents, strict=True):
-        one[tuple(slice(n) for n in extent)] = rng.integers(1, 256, extent)
+    for slot_DHW, extent in zip(voxels, extents, strict=True):
+        slot_DHW[tuple(slice(n) for n in extent)] = rng.integers(1, 256, extent)
     mean, std = (
         torch.tensor([100.0, 90.0, 80.0][: len(extents)]),
         torch.tensor([50.0, 40.0, 30.0][: len(extents)]),
@@ -63,10 +63,10 @@ def test_flips_stay_inside_the_volume(
         inner = voxels[i, :d, :h, :w].numpy().astype(np.float64)
         inner = inner[::-1] if over_d[i] else inner
         inner = inner[:, :, ::-1] if over_w[i] else inner
-        wanted = np.zeros(SHAPE)
-        wanted[:d, :h, :w] = (inner - float(mean[i])) / float(std[i])
-        np.testing.assert_allclose(target[i, 0], wanted, atol=1e-5)
-        assert (target[i, 0].numpy() == 0)[wanted == 0].all()
+        expected = np.zeros(SHAPE)
+        expected[:d, :h, :w] = (inner - float(mean[i])) / float(std[i])
+        np.testing.assert_allclose(target[i, 0], expected, atol=1e-5)
+        assert (target[i, 0].numpy() == 0)[expected == 0].all()
     torch.testing.assert_close(
         context, target, atol=1e-5, rtol=1e-5
     )  # gamma 1 and no noise: nothing else differs
@@ -77,9 +77,11 @@ def test_gamma_bends_the_context_and_leaves_the_target() -> None:
     context, target = views.apply(voxels, mean, std, valid, params([True, False], [True, True], gamma=1.3))
     assert torch.equal(target, views.apply(voxels, mean, std, valid, params([True, False], [True, True]))[1])
     grey = target * std.reshape(-1, 1, 1, 1, 1) + mean.reshape(-1, 1, 1, 1, 1)
-    wanted = (255 * (grey.double() / 255) ** 1.3 - mean.reshape(-1, 1, 1, 1, 1)) / std.reshape(-1, 1, 1, 1, 1)
+    expected = (255 * (grey.double() / 255) ** 1.3 - mean.reshape(-1, 1, 1, 1, 1)) / std.reshape(
+        -1, 1, 1, 1, 1
+    )
     inside = target != 0
-    torch.testing.assert_close(context[inside].double(), wanted[inside], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(context[inside].double(), expected[inside], atol=1e-4, rtol=1e-4)
     assert (context[1, 0, 3:] == 0).all()
     assert (context[1, 0, :, 4:] == 0).all()
     assert (context[1, 0, :, :, 5:] == 0).all()
@@ -101,10 +103,15 @@ def test_both_views_of_a_drawn_sample_share_their_geometry() -> None:
     valid = torch.tensor([SHAPE]).expand(8, -1)
     for cfg in (ViewConfig(zoom=0, tilt=0), ViewConfig(zoom=0.3, shift=0.1, tilt=0.2)):
         cfg.noise = cfg.speckle = 0.0
-        drawn = views.draw(cfg, 0, [0] * 8, [f"k{i}" for i in range(8)])
-        assert len({(bool(d), bool(w)) for d, w in zip(drawn.flip_d_B, drawn.flip_w_B, strict=True)}) > 1
-        context, target = views.apply(voxels, torch.full((8,), 60.0), torch.full((8,), 30.0), valid, drawn)
-        bent = ((target.double() * 30 + 60) / 255) ** drawn.gamma_B.double().reshape(-1, 1, 1, 1, 1)
+        view_params = views.draw(cfg, 0, [0] * 8, [f"k{i}" for i in range(8)])
+        assert (
+            len({(bool(d), bool(w)) for d, w in zip(view_params.flip_d_B, view_params.flip_w_B, strict=True)})
+            > 1
+        )
+        context, target = views.apply(
+            voxels, torch.full((8,), 60.0), torch.full((8,), 30.0), valid, view_params
+        )
+        bent = ((target.double() * 30 + 60) / 255) ** view_params.gamma_B.double().reshape(-1, 1, 1, 1, 1)
         torch.testing.assert_close(context.double(), (bent * 255 - 60) / 30, atol=1e-4, rtol=1e-4)
         assert not torch.allclose(context, target, atol=0.1)
 
@@ -113,13 +120,13 @@ def test_geometry_sees_no_padding_and_leaves_it_zero() -> None:
     """Grey levels of 100 and more: a voxel that took from the padding would be darker."""
     voxels, mean, std, valid = batch([SHAPE, (3, 4, 5), (1, 1, 2)])
     voxels = torch.where(voxels > 0, voxels // 2 + 100, 0).byte()
-    drawn = views.draw(ViewConfig(zoom=0.4, shift=0.3, tilt=0.3), 0, [0] * 3, ["a", "b", "c"])
-    context, target = views.apply(voxels, mean, std, valid, drawn)
+    view_params = views.draw(ViewConfig(zoom=0.4, shift=0.3, tilt=0.3), 0, [0] * 3, ["a", "b", "c"])
+    context, target = views.apply(voxels, mean, std, valid, view_params)
     inside = voxels > 0
     grey = target[:, 0] * std.reshape(-1, 1, 1, 1) + mean.reshape(-1, 1, 1, 1)
-    for i, one in enumerate(inside):
-        assert grey[i][one].min() >= voxels[i][one].min() - 1e-3
-        assert grey[i][one].max() <= voxels[i][one].max() + 1e-3
+    for i, mask in enumerate(inside):
+        assert grey[i][mask].min() >= voxels[i][mask].min() - 1e-3
+        assert grey[i][mask].max() <= voxels[i][mask].max() + 1e-3
     assert (target[:, 0][~inside] == 0).all()
     assert (context[:, 0][~inside] == 0).all()
 
@@ -129,19 +136,19 @@ def test_noise_has_the_variance_of_its_two_parts(speckle: float, noise: float) -
     """Added noise is counted in std of the volume (40), speckle in shares of the grey level."""
     slabs = torch.tensor([0, 50, 100, 200], dtype=torch.uint8)
     voxels = slabs.reshape(1, 4, 1, 1).expand(1, 4, 96, 96)
-    given = voxels, torch.tensor([60.0]), torch.tensor([40.0]), torch.tensor([[4, 96, 96]])
-    context, target = views.apply(*given, params([False], [False], noise=noise, speckle=speckle))
+    arguments = voxels, torch.tensor([60.0]), torch.tensor([40.0]), torch.tensor([[4, 96, 96]])
+    context, target = views.apply(*arguments, params([False], [False], noise=noise, speckle=speckle))
     left = ((context - target)[0, 0] * 40).double().reshape(4, -1)
-    wanted = ((speckle * slabs.double()) ** 2 + (40 * noise) ** 2) ** 0.5
-    assert ((left.std(1) - wanted).abs() <= 5 * wanted / (2 * left.shape[1]) ** 0.5 + 1e-4).all()
-    assert (left.mean(1).abs() <= 5 * wanted / left.shape[1] ** 0.5 + 1e-4).all()
+    expected = ((speckle * slabs.double()) ** 2 + (40 * noise) ** 2) ** 0.5
+    assert ((left.std(1) - expected).abs() <= 5 * expected / (2 * left.shape[1]) ** 0.5 + 1e-4).all()
+    assert (left.mean(1).abs() <= 5 * expected / left.shape[1] ** 0.5 + 1e-4).all()
 
 
 def test_plain_is_the_target_view_without_flips() -> None:
     voxels, mean, std, valid = batch([SHAPE, (3, 4, 5)])
-    drawn = views.draw(ViewConfig(flip_d=0, flip_w=0, zoom=0, shift=0, tilt=0), 0, [0, 0], ["a", "b"])
+    view_params = views.draw(ViewConfig(flip_d=0, flip_w=0, zoom=0, shift=0, tilt=0), 0, [0, 0], ["a", "b"])
     assert torch.equal(
-        normalize.normalize(voxels, mean, std, valid), views.apply(voxels, mean, std, valid, drawn)[1]
+        normalize.normalize(voxels, mean, std, valid), views.apply(voxels, mean, std, valid, view_params)[1]
     )
 
 
@@ -167,9 +174,9 @@ def test_the_hash_is_the_same_in_numpys_unsigned_integers() -> None:
 
     bits = mix(mix(np.arange(n, dtype=np.uint32)) ^ hash_B.numpy().astype(np.uint32)[:, None])
     total = bits.view(np.uint8).reshape(3, n, 4).sum(-1, dtype=np.int64)
-    wanted = (total - 510.0) / np.sqrt(4 * (256**2 - 1) / 12)
-    found = views.hash_noise(hash_B, SHAPE)
-    np.testing.assert_allclose(found.reshape(3, n), wanted, rtol=1e-6, atol=1e-7)
+    expected = (total - 510.0) / np.sqrt(4 * (256**2 - 1) / 12)
+    noise = views.hash_noise(hash_B, SHAPE)
+    np.testing.assert_allclose(noise.reshape(3, n), expected, rtol=1e-6, atol=1e-7)
 
 
 def test_the_noise_looks_normal_and_unrelated() -> None:
@@ -179,11 +186,11 @@ def test_the_noise_looks_normal_and_unrelated() -> None:
     assert np.abs(noise.mean(1)).max() < 5 / size**0.5
     assert np.abs(noise.std(1) - 1).max() < 5 / (2 * size) ** 0.5
     byte = np.full(256, 1 / 256)
-    wanted = np.cumsum(np.convolve(np.convolve(byte, byte), np.convolve(byte, byte)))  # of 0 ... 1020
+    expected = np.cumsum(np.convolve(np.convolve(byte, byte), np.convolve(byte, byte)))  # of 0 ... 1020
     levels = np.rint(noise * (4 * (256**2 - 1) / 12) ** 0.5 + 510).astype(int)
     for row in levels:
-        found = np.cumsum(np.bincount(row, minlength=1021)) / size
-        assert np.abs(found - wanted).max() < 2 / size**0.5  # Kolmogorov-Smirnov, p far below 0.001
+        distribution = np.cumsum(np.bincount(row, minlength=1021)) / size
+        assert np.abs(distribution - expected).max() < 2 / size**0.5  # Kolmogorov-Smirnov, p far below 0.001
     assert np.abs(np.corrcoef(noise) - np.eye(3)).max() < 5 / size**0.5
     for lag in (1, 2, 64, 64 * 64):
         assert abs(np.corrcoef(noise[0, :-lag], noise[0, lag:])[0, 1]) < 5 / size**0.5
@@ -201,21 +208,21 @@ def test_a_samples_parameters_do_not_depend_on_its_batch() -> None:
     for i, key in enumerate(keys):
         alone = views.draw(cfg, 5, [[1, 1, 2][i]], [key])
         assert all(
-            torch.equal(one[i : i + 1], two)
-            for one, two in zip(*map(tensors, (together, alone)), strict=True)
+            torch.equal(first[i : i + 1], second)
+            for first, second in zip(*map(tensors, (together, alone)), strict=True)
         )
     other_epoch = views.draw(cfg, 5, [2, 2, 1], keys)
     assert not torch.equal(together.hash_B, other_epoch.hash_B)
-    drawn = torch.cat([together.affine.zoom_B3.log(), together.affine.shift_B3, together.affine.tilt_B2], 1)
-    assert len(drawn.unique()) == 3 * 8  # each from its own number
+    numbers = torch.cat([together.affine.zoom_B3.log(), together.affine.shift_B3, together.affine.tilt_B2], 1)
+    assert len(numbers.unique()) == 3 * 8  # each from its own number
 
 
 @pytest.mark.parametrize("name", ["flip_d", "flip_w", "zoom", "shift", "tilt", "gamma", "speckle", "noise"])
 def test_one_knob_moves_no_others_draws(name: str) -> None:
     before = ViewConfig(shift=0.1)
     after = dataclasses.replace(before, **{name: 0.0})
-    one, two = (views.draw(cfg, 0, [0] * 9, list("abcdefghi")) for cfg in (before, after))
-    changed = [not torch.equal(x, y) for x, y in zip(*map(tensors, (one, two)), strict=True)]
+    first, second = (views.draw(cfg, 0, [0] * 9, list("abcdefghi")) for cfg in (before, after))
+    changed = [not torch.equal(x, y) for x, y in zip(*map(tensors, (first, second)), strict=True)]
     names = ["flip_d", "flip_w", "gamma", "noise", "speckle", "hash", "zoom", "shift", "tilt"]
     assert [n for n, yes in zip(names, changed, strict=True) if yes] == [name]
 
@@ -226,15 +233,15 @@ def test_probabilities_and_ranges_are_those_of_the_config() -> None:
     always = views.draw(cfg, 0, [0] * 400, keys)
     assert always.flip_d_B.all()
     assert not always.flip_w_B.any()
-    assert always.affine.most_tilt == 0.3
-    for found, most in (
+    assert always.affine.max_tilt == 0.3
+    for values, limit in (
         (always.gamma_B.log(), 0.3),
         (always.affine.zoom_B3.log(), 0.2),
         (always.affine.shift_B3, 0.1),
         (always.affine.tilt_B2, 0.3),
     ):
-        assert float(found.abs().max()) == pytest.approx(most, rel=0.03)
-        assert abs(float(found.mean())) < 0.1 * most
+        assert float(values.abs().max()) == pytest.approx(limit, rel=0.03)
+        assert abs(float(values.mean())) < 0.1 * limit
     assert torch.equal(always.noise_B, torch.full((400,), 0.07))
     assert torch.equal(always.speckle_B, torch.full((400,), 0.02))
     assert abs(float(views.draw(ViewConfig(), 0, [0] * 400, keys).flip_d_B.float().mean()) - 0.5) < 0.1
@@ -251,13 +258,13 @@ def test_nothing_asked_for_is_nothing_done() -> None:
 
 def test_apply_leaves_its_inputs_alone() -> None:
     voxels, mean, std, valid = batch([SHAPE, (3, 4, 5)])
-    drawn = views.draw(ViewConfig(), 0, [0, 0], ["a", "b"])
+    view_params = views.draw(ViewConfig(), 0, [0, 0], ["a", "b"])
     for either in (voxels, voxels.float()):
-        values = [either, mean, std, valid, *tensors(drawn)]
+        values = [either, mean, std, valid, *tensors(view_params)]
         before = [value.clone() for value in values]
-        views.apply(either, mean, std, valid, drawn)
+        views.apply(either, mean, std, valid, view_params)
         normalize.normalize(either, mean, std, valid)
-        assert all(torch.equal(one, two) for one, two in zip(before, values, strict=True))
+        assert all(torch.equal(first, second) for first, second in zip(before, values, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -280,12 +287,12 @@ def on_xla() -> None:
         compiles = []
         for step in range(3):
             voxels, mean, std, valid = batch([SHAPE, (3, 4 - step, 5), (1 + step, 5, 6)], step)
-            drawn = views.draw(cfg, 0, [step] * 3, ["a", "b", "c"])
-            wanted = views.apply(voxels, mean, std, valid, drawn)
-            found = views.apply(voxels.to(at), mean.to(at), std.to(at), valid.to(at), drawn.to(at))
+            view_params = views.draw(cfg, 0, [step] * 3, ["a", "b", "c"])
+            expected = views.apply(voxels, mean, std, valid, view_params)
+            result = views.apply(voxels.to(at), mean.to(at), std.to(at), valid.to(at), view_params.to(at))
             torch_xla.sync()
-            for one, two in zip(found, wanted, strict=True):
-                torch.testing.assert_close(one.cpu(), two, atol=1e-3, rtol=0)
+            for first, second in zip(result, expected, strict=True):
+                torch.testing.assert_close(first.cpu(), second, atol=1e-3, rtol=0)
             compiles.append(metrics.counter_value("UncachedCompile"))
         assert compiles[0] == compiles[2], (cfg, compiles)
     flips = torch.tensor([True, True, False]), torch.tensor([False, True, True])

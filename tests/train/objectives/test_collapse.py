@@ -18,9 +18,9 @@ def test_rank_of_one_repeated_vector_is_one() -> None:
 def test_rank_is_the_entropy_of_singular_values() -> None:
     rows = np.random.default_rng(0).normal(size=(40, 8)) * np.arange(1, 9)
     values = np.sqrt(np.linalg.eigvalsh(rows.T @ rows))
-    share = values / values.sum()
-    wanted = np.exp(-(share * np.log(share)).sum())
-    assert float(collapse.rankme(torch.from_numpy(rows))) == pytest.approx(wanted, rel=1e-3)
+    p = values / values.sum()
+    expected = np.exp(-(p * np.log(p)).sum())
+    assert float(collapse.rankme(torch.from_numpy(rows))) == pytest.approx(expected, rel=1e-3)
 
 
 def test_nothing_at_all_is_finite() -> None:
@@ -36,8 +36,8 @@ def test_spread_is_the_mean_standard_deviation() -> None:
 @pytest.mark.parametrize(("batch", "tokens", "rows"), [(2, 5, 10), (16, 3686, 1024), (3, 700, 3 * 341)])
 def test_the_sample_takes_tokens_evenly_from_each_volume(batch: int, tokens: int, rows: int) -> None:
     z_BTF = torch.arange(batch * tokens).reshape(batch, tokens, 1).expand(-1, -1, 4)
-    found = collapse.subsample_tokens(z_BTF)
-    assert found.shape == (rows, 4)
-    assert found.dtype == torch.float32
-    assert len(found[:, 0].unique()) == rows
-    assert (found[:, 0] // tokens).unique(return_counts=True)[1].tolist() == [rows // batch] * batch
+    tokens_RF = collapse.subsample_tokens(z_BTF)
+    assert tokens_RF.shape == (rows, 4)
+    assert tokens_RF.dtype == torch.float32
+    assert len(tokens_RF[:, 0].unique()) == rows
+    assert (tokens_RF[:, 0] // tokens).unique(return_counts=True)[1].tolist() == [rows // batch] * batch

@@ -58,12 +58,12 @@ def inputs(
     keys = [f"first-{step}", f"second-{step}"]
     voxels = torch.from_numpy(np.random.default_rng(step).integers(0, 256, (2, *SIZE)).astype(np.uint8))
     valid_B3 = torch.tensor(EXTENTS)
-    drawn = views.draw(cfg.views, cfg.run.seed, [0, 0], keys)
+    params = views.draw(cfg.views, cfg.run.seed, [0, 0], keys)
     context, target = views.apply(
-        voxels, torch.tensor([127.0, 120.0]), torch.tensor([70.0, 75.0]), valid_B3, drawn
+        voxels, torch.tensor([127.0, 120.0]), torch.tensor([70.0, 75.0]), valid_B3, params
     )
-    chosen = masks.draw(cfg, masks.token_counts(cfg), valid_B3, cfg.run.seed, [0, 0], keys)
-    return context, target, chosen, valid_B3
+    mask_sets = masks.draw(cfg, masks.token_counts(cfg), valid_B3, cfg.run.seed, [0, 0], keys)
+    return context, target, mask_sets, valid_B3
 
 
 def reached(x_BCDHW: torch.Tensor) -> torch.Tensor:
@@ -80,33 +80,33 @@ def shown(context_BK: torch.Tensor) -> torch.Tensor:
 @EITHER
 def test_no_voxel_outside_the_context_reaches_a_prediction(objective: str, kind: str) -> None:
     cfg = config(objective, kind)
-    model, (context, _, chosen, _) = jepa.build(cfg), inputs(cfg)
+    model, (context, _, mask_sets, _) = jepa.build(cfg), inputs(cfg)
     context.requires_grad_()
     weight = torch.randn(2, 8, 24, generator=torch.Generator().manual_seed(0))
-    (model.predict(context, chosen[0], 0) * weight).sum().backward()
-    assert torch.equal(reached(context), shown(chosen[0].context_BK))
+    (model.predict(context, mask_sets[0], 0) * weight).sum().backward()
+    assert torch.equal(reached(context), shown(mask_sets[0].context_BK))
 
 
 @EITHER
 def test_no_voxel_outside_the_context_reaches_the_loss(objective: str) -> None:
     cfg = config(objective, sets=2)
-    model, (context, target, chosen, valid_B3) = jepa.build(cfg), inputs(cfg)
+    model, (context, target, mask_sets, valid_B3) = jepa.build(cfg), inputs(cfg)
     context.requires_grad_()
     target.requires_grad_()
-    model(context, target, chosen, valid_B3).loss.backward()
-    assert torch.equal(reached(context), shown(chosen[0].context_BK) | shown(chosen[1].context_BK))
+    model(context, target, mask_sets, valid_B3).loss.backward()
+    assert torch.equal(reached(context), shown(mask_sets[0].context_BK) | shown(mask_sets[1].context_BK))
     assert target.grad is None
 
 
 @EITHER
 def test_what_is_hidden_may_hold_anything(objective: str) -> None:
     cfg = config(objective)
-    model, (context, _, chosen, _) = jepa.build(cfg), inputs(cfg)
-    hidden = ~shown(chosen[0].context_BK)
+    model, (context, _, mask_sets, _) = jepa.build(cfg), inputs(cfg)
+    hidden = ~shown(mask_sets[0].context_BK)
     spoilt = patchify(context, PATCH).masked_fill(hidden.unsqueeze(-1), 1e6)
     back = spoilt.reshape(2, 1, 2, 3, 4, *PATCH).permute(0, 1, 2, 5, 3, 6, 4, 7).reshape(context.shape)
     assert not torch.equal(back, context)
-    assert torch.equal(model.predict(back, chosen[0], 0), model.predict(context, chosen[0], 0))
+    assert torch.equal(model.predict(back, mask_sets[0], 0), model.predict(context, mask_sets[0], 0))
 
 
 @EITHER
@@ -147,25 +147,27 @@ def test_the_losses_by_hand() -> None:
     rng = np.random.default_rng(0)
     z, h = rng.normal(size=(2, 3, 5)), rng.normal(2.0, 3.0, size=(2, 3, 5))
     normed = (h - h.mean(-1, keepdims=True)) / np.sqrt(h.var(-1, keepdims=True) + 1e-6)
-    wanted = np.abs(z - normed).mean()
-    assert float(jepa.normed_l1(torch.from_numpy(z), torch.from_numpy(h))) == pytest.approx(wanted, rel=1e-5)
+    expected = np.abs(z - normed).mean()
+    assert float(jepa.normed_l1(torch.from_numpy(z), torch.from_numpy(h))) == pytest.approx(
+        expected, rel=1e-5
+    )
     unit_z, unit_h = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (z, h))
-    wanted = ((unit_z - unit_h) ** 2).sum(-1).mean()
+    expected = ((unit_z - unit_h) ** 2).sum(-1).mean()
     assert float(jepa.normalised_mse(torch.from_numpy(z), torch.from_numpy(h))) == pytest.approx(
-        wanted, rel=1e-5
+        expected, rel=1e-5
     )
 
 
 @EITHER
 def test_the_loss_is_the_mean_over_mask_sets_of_prediction_against_all_token_targets(objective: str) -> None:
     cfg = config(objective, sets=2)
-    model, (context, target, chosen, valid_B3) = jepa.build(cfg), inputs(cfg)
-    out = model(context, target, chosen, valid_B3)
+    model, (context, target, mask_sets, valid_B3) = jepa.build(cfg), inputs(cfg)
+    out = model(context, target, mask_sets, valid_B3)
     h_BNF = model.target_encoder(target)
     loss = {"vjepa2": jepa.normed_l1, "byol": jepa.normalised_mse}[objective]
-    for i, one in enumerate(chosen):
-        wanted = torch.stack([h_BNF[b, one.target_BT[b]] for b in range(2)])
-        torch.testing.assert_close(out.losses_S[i], loss(model.predict(context, one, i), wanted))
+    for i, mask_set in enumerate(mask_sets):
+        expected = torch.stack([h_BNF[b, mask_set.target_BT[b]] for b in range(2)])
+        torch.testing.assert_close(out.losses_S[i], loss(model.predict(context, mask_set, i), expected))
     torch.testing.assert_close(out.loss, out.losses_S.mean())
     torch.testing.assert_close(out.pooled_BF[1], h_BNF[1].reshape(2, 3, 4, 24)[:, :2].mean((0, 1, 2)))
     assert out.tokens_RF.shape == (16, 24)
@@ -225,15 +227,15 @@ def two_steps(objective: str) -> list[float]:
 
 @EITHER
 def test_the_golden_step(objective: str) -> None:
-    found = two_steps(objective)
+    losses = two_steps(objective)
     if os.environ.get("OCTSHARD_GOLDEN") == "write":
-        known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+        golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
         GOLDEN.write_text(
-            json.dumps({**known, objective: [round(x, 7) for x in found]}, indent=1, sort_keys=True) + "\n"
+            json.dumps({**golden, objective: [round(x, 7) for x in losses]}, indent=1, sort_keys=True) + "\n"
         )
-    wanted = json.loads(GOLDEN.read_text())[objective]
-    assert found == pytest.approx(wanted, abs=1e-5), (
-        f"{objective}: a seeded step gives {found}, was {wanted}. Weights, masks, views or loss changed "
+    expected = json.loads(GOLDEN.read_text())[objective]
+    assert losses == pytest.approx(expected, abs=1e-5), (
+        f"{objective}: a seeded step gives {losses}, was {expected}. Weights, masks, views or loss changed "
         "their result. If that was not meant, find the change; if it was, run OCTSHARD_GOLDEN=write pytest "
         "tests/train/objectives/test_jepa.py -k golden, commit the file and say in the commit why "
         "results moved."
@@ -243,12 +245,12 @@ def test_the_golden_step(objective: str) -> None:
 @EITHER
 def test_a_step_lowers_the_loss_on_its_own_batch(objective: str) -> None:
     cfg = config(objective)
-    model, given = jepa.build(cfg), inputs(cfg)
+    model, batch = jepa.build(cfg), inputs(cfg)
     optimizer = torch.optim.AdamW([w for w in model.parameters() if w.requires_grad], lr=5e-3)
     losses = []
     for _ in range(30):
         optimizer.zero_grad()
-        loss = model(*given).loss
+        loss = model(*batch).loss
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
@@ -262,7 +264,7 @@ def on_xla() -> None:
 
     for objective in OBJECTIVES:
         cfg = config(objective, STEADY[objective], depth=1)
-        here, there = jepa.build(cfg), jepa.build(cfg).to(torch_xla.device())
+        on_cpu, on_xla_device = jepa.build(cfg), jepa.build(cfg).to(torch_xla.device())
         compiles = []
         for step in range(4):
             momentum = torch.tensor([0.9, 1.0])[step % 2 :][:1]
@@ -270,15 +272,15 @@ def on_xla() -> None:
             voxels = torch.from_numpy(
                 np.random.default_rng(step).integers(0, 256, (2, *SIZE)).astype(np.uint8)
             )
-            drawn = views.draw(cfg.views, 0, [0, 0], keys)
-            chosen = masks.draw(cfg, masks.token_counts(cfg), valid_B3, 0, [0, 0], keys)
+            params = views.draw(cfg.views, 0, [0, 0], keys)
+            mask_sets = masks.draw(cfg, masks.token_counts(cfg), valid_B3, 0, [0, 0], keys)
             moments = torch.tensor([127.0, 120.0]), torch.tensor([70.0, 75.0])
             losses = []
-            for model in (here, there):
+            for model in (on_cpu, on_xla_device):
                 at = model.encoder.embed.weight.device
                 mean_B, std_B = (value.to(at) for value in moments)
-                context, target = views.apply(voxels.to(at), mean_B, std_B, valid_B3.to(at), drawn.to(at))
-                out = model(context, target, [one.to(at) for one in chosen], valid_B3.to(at))
+                context, target = views.apply(voxels.to(at), mean_B, std_B, valid_B3.to(at), params.to(at))
+                out = model(context, target, [mask_set.to(at) for mask_set in mask_sets], valid_B3.to(at))
                 out.loss.backward()
                 jepa.update_target(model, momentum.to(at))
                 model.zero_grad()

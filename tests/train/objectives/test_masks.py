@@ -22,7 +22,9 @@ def config(*sets: MaskSet) -> TrainConfig:
     return TrainConfig(model=model, objective=ObjectiveConfig(masks=list(sets)))
 
 
-def drawn(cfg: TrainConfig, extents: list[list[int]], epoch: int = 0, seed: int = 0) -> list[masks.Masks]:
+def draw_masks(
+    cfg: TrainConfig, extents: list[list[int]], epoch: int = 0, seed: int = 0
+) -> list[masks.Masks]:
     keys = [f"key-{i}" for i in range(len(extents))]
     return masks.draw(cfg, masks.token_counts(cfg), torch.tensor(extents), seed, [epoch] * len(keys), keys)
 
@@ -60,15 +62,15 @@ def cases(draw: st.DrawFn) -> tuple[MaskSet, list[int], int]:
 def test_every_promise_of_a_mask(case: tuple[MaskSet, list[int], int]) -> None:
     mask_set, extent, seed = case
     cfg = config(mask_set)
-    ((K, T),) = ((one.K, one.T) for one in masks.token_counts(cfg))
+    ((K, T),) = ((counts.K, counts.T) for counts in masks.token_counts(cfg))
     if len(inside(extent)) < K + T:
         with pytest.raises(OctshardError, match=r"key-0: \d+ valid tokens"):
-            drawn(cfg, [extent], seed=seed)
+            draw_masks(cfg, [extent], seed=seed)
         return
-    (made,) = drawn(cfg, [extent], seed=seed)
-    context, target = made.context_BK[0].tolist(), made.target_BT[0].tolist()
+    (drawn_masks,) = draw_masks(cfg, [extent], seed=seed)
+    context, target = drawn_masks.context_BK[0].tolist(), drawn_masks.target_BT[0].tolist()
     assert (len(context), len(target)) == (K, T)
-    assert made.context_BK.dtype == made.target_BT.dtype == torch.int64
+    assert drawn_masks.context_BK.dtype == drawn_masks.target_BT.dtype == torch.int64
     assert context == sorted(set(context))
     assert target == sorted(set(target))
     assert not set(context) & set(target)
@@ -84,10 +86,10 @@ def test_a_samples_masks_do_not_depend_on_its_batch(order: list[int], epoch: int
     together = masks.draw(cfg, plan, extents, 3, [epoch] * 4, keys)
     shuffled = masks.draw(cfg, plan, extents[order], 3, [epoch] * 4, [keys[i] for i in order])
     alone = masks.draw(cfg, plan, extents[:1], 3, [epoch], keys[:1])
-    for one, other, single in zip(together, shuffled, alone, strict=True):
-        assert torch.equal(one.context_BK[order], other.context_BK)
-        assert torch.equal(one.target_BT[order], other.target_BT)
-        assert torch.equal(one.target_BT[:1], single.target_BT)
+    for first, other, single in zip(together, shuffled, alone, strict=True):
+        assert torch.equal(first.context_BK[order], other.context_BK)
+        assert torch.equal(first.target_BT[order], other.target_BT)
+        assert torch.equal(first.target_BT[:1], single.target_BT)
 
 
 def test_seed_epoch_key_and_set_each_change_the_masks() -> None:
@@ -107,26 +109,29 @@ def test_every_valid_token_is_context_in_some_draws_and_target_in_others(
     kind: str, extent: list[int]
 ) -> None:
     cfg = config(MaskSet(kind=kind, context=20, target=30))
-    made = [drawn(cfg, [extent], epoch=epoch)[0] for epoch in range(300)]
-    assert {int(i) for one in made for i in one.context_BK[0]} == inside(extent)
-    assert {int(i) for one in made for i in one.target_BT[0]} == inside(extent)
+    draws = [draw_masks(cfg, [extent], epoch=epoch)[0] for epoch in range(300)]
+    assert {int(i) for drawn_masks in draws for i in drawn_masks.context_BK[0]} == inside(extent)
+    assert {int(i) for drawn_masks in draws for i in drawn_masks.target_BT[0]} == inside(extent)
 
 
 @pytest.mark.parametrize(
     "mask_set", [MaskSet(context=20, target=40), MaskSet(blocks=2, scale=0.7, context=10, target=40)]
 )
 def test_no_depth_is_favoured(mask_set: MaskSet) -> None:
-    made = [drawn(config(mask_set), [FULL], epoch=epoch)[0] for epoch in range(300)]
-    for rows in ([one.context_BK for one in made], [one.target_BT for one in made]):
+    draws = [draw_masks(config(mask_set), [FULL], epoch=epoch)[0] for epoch in range(300)]
+    for rows in (
+        [drawn_masks.context_BK for drawn_masks in draws],
+        [drawn_masks.target_BT for drawn_masks in draws],
+    ):
         depth = np.bincount(torch.cat(rows).ravel().numpy() // (6 * 8), minlength=4)
         assert depth.max() / depth.min() < 1.15
 
 
 @pytest.mark.parametrize("aspect", [0.75, 1.5])
 def test_one_block_is_a_rectangle_through_the_depth(aspect: float) -> None:
-    one = MaskSet(blocks=1, scale=0.15, aspect=[aspect, aspect])
+    mask_set = MaskSet(blocks=1, scale=0.15, aspect=[aspect, aspect])
     hidden_DHW = masks._blocks(
-        one, masks.HiddenRange(1, 16 * 24 * 24 - 1), (16, 24, 24), np.random.default_rng(0)
+        mask_set, masks.HiddenRange(1, 16 * 24 * 24 - 1), (16, 24, 24), np.random.default_rng(0)
     )
     assert (hidden_DHW == hidden_DHW[0]).all()
     rows, columns = np.nonzero(hidden_DHW[0].any(1))[0], np.nonzero(hidden_DHW[0].any(0))[0]
@@ -147,27 +152,27 @@ def test_a_block_keeps_its_area_where_the_plane_is_low() -> None:
 
 @pytest.mark.parametrize(("context", "target"), [(150, 42), (2, 189), (96, 96), (97, 95)])
 def test_what_never_fits_is_made_to_fit_by_whole_columns(context: int, target: int) -> None:
-    one = MaskSet(blocks=2, scale=0.3)
-    room = masks.HiddenRange(target, TOKENS - context)
+    mask_set = MaskSet(blocks=2, scale=0.3)
+    hidden_range = masks.HiddenRange(target, TOKENS - context)
     for seed in range(20):
-        hidden_DHW = masks._blocks(one, room, GRID, np.random.default_rng(seed))
-        assert room.least <= hidden_DHW.sum() <= room.most
+        hidden_DHW = masks._blocks(mask_set, hidden_range, GRID, np.random.default_rng(seed))
+        assert hidden_range.low <= hidden_DHW.sum() <= hidden_range.high
         deep = hidden_DHW.sum(0)
         assert ((deep != 0) & (deep != 4)).sum() <= 1
 
 
 @pytest.mark.parametrize("ratio", [0.3, 0.6, 0.9])
 def test_cubes_hide_the_ratio_in_whole_cubes(ratio: float) -> None:
-    one = MaskSet(kind="cubes", cube=[2, 3, 2], ratio=ratio)
+    mask_set = MaskSet(kind="cubes", cube=[2, 3, 2], ratio=ratio)
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        hidden_DHW = masks._cubes(one, masks.HiddenRange(1, 12 * 12 * 12 - 1), (12, 12, 12), rng)
+        hidden_DHW = masks._cubes(mask_set, masks.HiddenRange(1, 12 * 12 * 12 - 1), (12, 12, 12), rng)
         assert ratio * 1728 <= hidden_DHW.sum() < ratio * 1728 + 12
         again = np.random.default_rng(seed)
-        starts = [int(again.integers(side)) for side in one.cube]
-        margins = [(start, -(12 + start) % side) for start, side in zip(starts, one.cube, strict=True)]
+        starts = [int(again.integers(side)) for side in mask_set.cube]
+        margins = [(start, -(12 + start) % side) for start, side in zip(starts, mask_set.cube, strict=True)]
         padded = np.pad(hidden_DHW.astype(int), margins, constant_values=-1)
-        d, h, w = (n // side for n, side in zip(padded.shape, one.cube, strict=True))
+        d, h, w = (n // side for n, side in zip(padded.shape, mask_set.cube, strict=True))
         for cell in padded.reshape(d, 2, h, 3, w, 2).transpose(0, 2, 4, 1, 3, 5).reshape(-1, 12):
             assert len(set(cell[cell >= 0])) <= 1
 

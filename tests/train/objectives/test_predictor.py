@@ -22,11 +22,11 @@ def config(kind: str = "rope", sets: int = 1) -> TrainConfig:
 
 def predictor(kind: str = "rope", sets: int = 1) -> Predictor:
     torch.manual_seed(0)
-    made = Predictor(config(kind, sets))
+    model = Predictor(config(kind, sets))
     with torch.no_grad():  # larger than at the start, so that attention is far from uniform
-        for weight in made.parameters():
+        for weight in model.parameters():
             weight.mul_(10)
-    return made
+    return model
 
 
 def features() -> torch.Tensor:
@@ -45,25 +45,25 @@ def test_the_order_of_context_tokens_does_not_matter(kind: str) -> None:
 def test_predictions_follow_their_targets(kind: str) -> None:
     order = torch.tensor([2, 0, 1])
     model = predictor(kind)
-    found = model(features(), Masks(CONTEXT, TARGET), 0)
-    assert found.shape == (2, 3, 24)
+    predicted = model(features(), Masks(CONTEXT, TARGET), 0)
+    assert predicted.shape == (2, 3, 24)
     moved = model(features(), Masks(CONTEXT, TARGET[:, order]), 0)
-    torch.testing.assert_close(moved, found[:, order], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(moved, predicted[:, order], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["rope", "sincos"])
 def test_predictions_depend_on_where_context_and_targets_stand(kind: str) -> None:
     model = predictor(kind)
-    found = model(features(), Masks(CONTEXT, TARGET), 0)
-    assert not torch.allclose(found[:, 0], found[:, 1], atol=1e-3)
+    predicted = model(features(), Masks(CONTEXT, TARGET), 0)
+    assert not torch.allclose(predicted[:, 0], predicted[:, 1], atol=1e-3)
     elsewhere = model(features(), Masks(CONTEXT.flip(0), TARGET), 0)
-    assert not torch.allclose(elsewhere, found, atol=1e-3)
+    assert not torch.allclose(elsewhere, predicted, atol=1e-3)
 
 
 def test_each_mask_set_has_its_own_token() -> None:
     model = predictor(sets=2)
-    ways = [model(features(), Masks(CONTEXT, TARGET), which) for which in (0, 1)]
-    assert not torch.allclose(*ways, atol=1e-3)
+    predictions = [model(features(), Masks(CONTEXT, TARGET), set_index) for set_index in (0, 1)]
+    assert not torch.allclose(*predictions, atol=1e-3)
 
 
 def test_the_mlp_is_linear_batch_norm_relu_linear() -> None:
@@ -74,10 +74,10 @@ def test_the_mlp_is_linear_batch_norm_relu_linear() -> None:
     hidden = z_BTF.numpy().reshape(10, 24) @ weights["proj_in.weight"].T + weights["proj_in.bias"]
     normed = (hidden - hidden.mean(0)) / np.sqrt(hidden.var(0) + 1e-5)
     normed = normed * weights["norm.weight"] + weights["norm.bias"]
-    wanted = np.maximum(normed, 0) @ weights["proj_out.weight"].T + weights["proj_out.bias"]
-    found = model.float()(z_BTF.float())
-    np.testing.assert_allclose(found.detach().numpy().reshape(10, 24), wanted, atol=1e-4)
-    assert found.shape == (2, 5, 24)
+    expected = np.maximum(normed, 0) @ weights["proj_out.weight"].T + weights["proj_out.bias"]
+    predicted = model.float()(z_BTF.float())
+    np.testing.assert_allclose(predicted.detach().numpy().reshape(10, 24), expected, atol=1e-4)
+    assert predicted.shape == (2, 5, 24)
 
 
 def test_the_mlp_is_the_same_function_in_evaluation_and_holds_no_running_state() -> None:
