@@ -18,13 +18,13 @@ from octshard.devices import collectives, prefetch, select
 from octshard.devices.prefetch import DeviceBatch
 from octshard.models import normalize
 from octshard.progress import OnProgress, no_progress
-from octshard.stream import loader
 from octshard.train import optim, plan, setup, step_stats
 from octshard.train.augment import views
 from octshard.train.checkpointer import Checkpointer, TrainState, open_checkpointer, state_payload
+from octshard.train.inputs import TrainInputs, load_inputs, train_batches, val_batches
 from octshard.train.metrics_log import MetricsLog
 from octshard.train.objectives import jepa
-from octshard.train.setup import Run, TrainInputs
+from octshard.train.setup import Run
 from octshard.train.step_stats import LogWindow, StepOutputs
 
 logger = logging.getLogger(__name__)
@@ -55,8 +55,8 @@ def train(cfg: TrainConfig, on_progress: OnProgress = no_progress) -> Outcome:
     jepa.check(cfg)
     with contextlib.closing(select.open_backend(cfg.run)) as backend, setup.run_lock(cfg, backend):
         # 1. all that can be wrong is said before anything is allocated
-        inputs = setup.load_inputs(cfg, backend)
-        payload = setup.payload_to_resume(cfg, inputs)
+        inputs = load_inputs(cfg, backend)
+        payload = setup.payload_to_resume(cfg, inputs, backend)
         if payload and payload["step"] >= inputs.plan.steps:
             logger.info(
                 "%s: already complete at step %d of %d; nothing to do",
@@ -71,7 +71,9 @@ def train(cfg: TrainConfig, on_progress: OnProgress = no_progress) -> Outcome:
             setup.run_log(run, state.step) as metrics,
             open_checkpointer(cfg.run.out, cfg.run.keep_last) as checkpoints,
             setup.stop_on_sigterm() as stop_requested,
-            prefetch.prefetch_to_device(setup.train_batches(run, state), backend) as batches,
+            prefetch.prefetch_to_device(
+                train_batches(inputs, cfg, backend, state.position), backend
+            ) as batches,
         ):
             return _loop(run, state, batches, RunOutputs(metrics, checkpoints, on_progress), stop_requested)
 
@@ -184,8 +186,8 @@ def _metrics(run: Run, state: TrainState, step_outputs: StepOutputs, window: Log
         "lr": scalars.lr,
         "weight_decay": run.cfg.optim.weight_decay,
         "ema": scalars.ema,
-        "skipped_files": run.index.refused,
-        "left_out": len(run.index.left_out),
+        "skipped_files": run.inputs.index.refused,
+        "left_out": len(run.inputs.index.left_out),
         **window.speed(batch, run.backend.device_count),
         **step_stats.compile_counts(run.backend),
     }
@@ -197,15 +199,13 @@ def _validate(run: Run) -> float | None:
     Full batches only (all shapes are fixed); fewer volumes than one batch are filled up with the last one.
     """
     backend, batch_size = run.backend, run.plan.rank_slice.global_batch
-    samples = min(run.cfg.run.val_samples, len(run.val_index.samples))
+    samples = min(run.cfg.run.val_samples, len(run.inputs.val_index.samples))
     if samples == 0:
         return None
     limit = samples // batch_size * batch_size if samples >= batch_size else samples
     run.model.eval()
     total_2 = step_stats.zero_sums(backend)
-    inputs = loader.eval_batches(
-        run.val_index, run.cfg, run.plan.rank_slice, limit, setup.batch_transform(run)
-    )
+    inputs = val_batches(run.inputs, run.cfg, backend, limit)
     with torch.no_grad(), prefetch.prefetch_to_device(inputs, backend) as batches:
         for device_batch in batches:
             batch, _, masks = device_batch.device
@@ -225,7 +225,9 @@ def _save(
     if run.backend.process_index != 0:
         return
     outputs.metrics.flush()
-    fingerprint = setup.data_fingerprint(run.cfg, run.index, run.plan)
-    payload = run.backend.to_host(state_payload(state, run.cfg, fingerprint, run.index.preparations))  # waits
+    fingerprint = run.inputs.fingerprint(run.cfg)
+    payload = run.backend.to_host(
+        state_payload(state, run.cfg, fingerprint, run.inputs.index.preparations)
+    )  # waits
     milestone = plan.is_milestone(run.plan, samples_before, state.samples_seen)
     outputs.checkpoints.save(payload, val_loss, milestone=milestone)

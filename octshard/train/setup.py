@@ -1,53 +1,32 @@
-"""What a run needs before its first step: inputs, the checkpoint to go on from, state, log and lock."""
+"""What a run needs before its first step: the checkpoint to go on from, its state, log and lock."""
 
 import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import nn
 
 from octshard.config import fields
 from octshard.config.load import save
 from octshard.config.train import TrainConfig
-from octshard.dataset.splits import check_disjoint
 from octshard.devices import collectives
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
 from octshard.models import checkpoint
 from octshard.storage import lock, store
-from octshard.stream import loader
-from octshard.stream.batch import Batch, BatchTransform
-from octshard.stream.index import SampleIndex, build_index, open_datasets
 from octshard.stream.sampler import StreamPosition
 from octshard.train import checkpointer, metrics_log, optim, step_stats
-from octshard.train.augment import views
 from octshard.train.checkpointer import TrainState
+from octshard.train.inputs import RunInputs
 from octshard.train.metrics_log import MetricsLog
 from octshard.train.objectives import jepa, masks
-from octshard.train.plan import Plan, make_plan
+from octshard.train.plan import Plan
 
 logger = logging.getLogger(__name__)
-
-
-class TrainInputs(NamedTuple):
-    """A batch with what is drawn for it on the host."""
-
-    batch: Batch
-    params: views.ViewParams
-    masks: list[masks.Masks]
-
-
-@dataclass(frozen=True, eq=False)
-class RunInputs:
-    """What a run reads, and its plan."""
-
-    plan: Plan
-    index: SampleIndex
-    val_index: SampleIndex
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,35 +34,31 @@ class Run:
     """What stays the same from step to step."""
 
     cfg: TrainConfig
-    plan: Plan
+    inputs: RunInputs
     backend: Backend
-    index: SampleIndex
-    val_index: SampleIndex
     model: jepa.Jepa
     wrapped: nn.Module  # `model`, exchanging gradients between processes
 
+    @property
+    def plan(self) -> Plan:
+        """Its length, batch and cadence."""
+        return self.inputs.plan
 
-def load_inputs(cfg: TrainConfig, backend: Backend) -> RunInputs:
-    """The samples of train and val and the plan; what killed runs left half-written in run.out goes."""
-    needed = masks.needed_tokens(cfg)
-    datasets = open_datasets(cfg)
-    index, val_index = (build_index(datasets, cfg, split, needed) for split in ("train", "val"))
-    plan = make_plan(cfg, index, backend)
-    check_disjoint((entry.row for part in (index, val_index) for entry in part.samples), "data.shards")
+
+def payload_to_resume(cfg: TrainConfig, inputs: RunInputs, backend: Backend) -> Mapping[str, Any] | None:
+    """The payload to go on from; None for a new run; UsageError if config or data were others then.
+
+    What killed runs left half-written in run.out goes.
+    """
     if backend.process_index == 0:
         checkpointer.remove_incomplete(cfg.run.out)
-    return RunInputs(plan, index, val_index)
-
-
-def payload_to_resume(cfg: TrainConfig, inputs: RunInputs) -> Mapping[str, Any] | None:
-    """The payload to go on from; None for a new run; UsageError if config or data were others then."""
     latest = checkpoint.latest(cfg.run.out)
     if latest is None:
         return None
     for line in latest.damaged:
         logger.warning("%s; going on from %s", line, latest.info.name)
     before = {**latest.payload["result_values"], **latest.payload["data"]}
-    now = {**fields.result_values(cfg), **data_fingerprint(cfg, inputs.index, inputs.plan)}
+    now = {**fields.result_values(cfg), **inputs.fingerprint(cfg)}
     if changed := fields.differences(before, now):
         raise UsageError(
             f"{cfg.run.out}: its checkpoints were made with other values, want the same to go on: "
@@ -102,39 +77,14 @@ def start(
         checkpointer.restore(payload, state)
     backend.mark_step()
     collectives.check_same_step(cfg, backend, state.step)
-    run = Run(cfg, inputs.plan, backend, inputs.index, inputs.val_index, model, backend.wrap(model))
+    run = Run(cfg, inputs, backend, model, backend.wrap(model))
     _log_start(run, state)
     return run, state
 
 
-def train_batches(run: Run, state: TrainState) -> Generator[TrainInputs, None, None]:
-    """The stream of a run from where its state stands."""
-    return loader.train_batches(run.index, run.cfg, run.plan.rank_slice, state.position, batch_transform(run))
-
-
-def batch_transform(run: Run) -> BatchTransform[TrainInputs]:
-    """Draws views and masks for a batch, in the stream's threads: small host tensors, seeded per sample."""
-    cfg, counts = run.cfg, masks.token_counts(run.cfg)
-
-    def prepare(batch: Batch) -> TrainInputs:
-        params = views.draw(cfg.views, cfg.run.seed, batch.epoch_B, batch.seeds)
-        mask_sets = masks.draw(cfg, counts, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.seeds)
-        return run.backend.pin(TrainInputs(batch, params, mask_sets))
-
-    return BatchTransform(prepare, run.backend.empty)
-
-
-def data_fingerprint(cfg: TrainConfig, index: SampleIndex, plan: Plan) -> dict[str, Any]:
-    """What decides the result besides the config: the data, and for `byol` what one BatchNorm sees."""
-    fingerprint = {"data.samples": len(index.samples), "data.digest": index.digest}
-    if cfg.objective.name == "byol":
-        return {**fingerprint, "micro_batch": plan.rank_slice.global_batch}
-    return fingerprint
-
-
 def _log_start(run: Run, state: TrainState) -> None:
     """Logs what will be done; the config and the full list of left-out volumes go to run.out."""
-    cfg, plan, index = run.cfg, run.plan, run.index
+    cfg, plan, index = run.cfg, run.plan, run.inputs.index
     logger.info(
         f"{cfg.run.out}: {'goes on' if state.step else 'begins'} at step {state.step} of {plan.steps}: "
         f"{plan.length.total} samples = {plan.length.total / plan.samples_per_epoch:.1f} passes over "

@@ -1,0 +1,78 @@
+"""What a run reads: the samples of train and val, and batches of them with their views and masks."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from octshard.config.train import TrainConfig
+from octshard.dataset.splits import check_disjoint
+from octshard.devices.backend import Backend
+from octshard.stream import loader
+from octshard.stream.batch import Batch, BatchTransform
+from octshard.stream.index import SampleIndex, build_index, open_datasets
+from octshard.stream.sampler import StreamPosition
+from octshard.train.augment import views
+from octshard.train.objectives import masks
+from octshard.train.plan import Plan, make_plan
+
+
+class TrainInputs(NamedTuple):
+    """A batch with what is drawn for it on the host."""
+
+    batch: Batch
+    params: views.ViewParams
+    masks: list[masks.Masks]
+
+
+@dataclass(frozen=True, eq=False)
+class RunInputs:
+    """The samples of a run, and its plan."""
+
+    plan: Plan
+    index: SampleIndex
+    val_index: SampleIndex
+
+    def fingerprint(self, cfg: TrainConfig) -> dict[str, Any]:
+        """What decides the result besides the config: the data, and for `byol` what one BatchNorm sees."""
+        fingerprint = {"data.samples": len(self.index.samples), "data.digest": self.index.digest}
+        if cfg.objective.name == "byol":
+            return {**fingerprint, "micro_batch": self.plan.rank_slice.global_batch}
+        return fingerprint
+
+
+def load_inputs(cfg: TrainConfig, backend: Backend) -> RunInputs:
+    """The samples of train and val, and the plan; UsageError if they and the config do not fit together."""
+    needed = masks.needed_tokens(cfg)
+    datasets = open_datasets(cfg)
+    index, val_index = (build_index(datasets, cfg, split, needed) for split in ("train", "val"))
+    plan = make_plan(cfg, index, backend)
+    check_disjoint((sample.row for part in (index, val_index) for sample in part.samples), "data.shards")
+    return RunInputs(plan, index, val_index)
+
+
+def train_batches(
+    inputs: RunInputs, cfg: TrainConfig, backend: Backend, position: StreamPosition
+) -> Generator[TrainInputs, None, None]:
+    """This process's part of every batch, from `position` on, without end."""
+    transform = _transform(cfg, backend)
+    return loader.train_batches(inputs.index, cfg, inputs.plan.rank_slice, position, transform)
+
+
+def val_batches(
+    inputs: RunInputs, cfg: TrainConfig, backend: Backend, limit: int
+) -> Generator[TrainInputs, None, None]:
+    """The first `limit` validation samples, in order."""
+    transform = _transform(cfg, backend)
+    return loader.eval_batches(inputs.val_index, cfg, inputs.plan.rank_slice, limit, transform)
+
+
+def _transform(cfg: TrainConfig, backend: Backend) -> BatchTransform[TrainInputs]:
+    """Draws views and masks for a batch, in the stream's threads: small host tensors, seeded per sample."""
+    counts = masks.token_counts(cfg)
+
+    def prepare(batch: Batch) -> TrainInputs:
+        params = views.draw(cfg.views, cfg.run.seed, batch.epoch_B, batch.seeds)
+        mask_sets = masks.draw(cfg, counts, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.seeds)
+        return backend.pin(TrainInputs(batch, params, mask_sets))
+
+    return BatchTransform(prepare, backend.empty)
