@@ -38,7 +38,7 @@ def open_volume(path: str | Path) -> Volume:
 
     Axes (D, H, W): B-scans in the order in which prep stores them, depth, A-scans. uint8, or uint16 where the
     file has more bits. spacing_mm is (dz, dy, dx). OctshardError, with the reason of prep, for a file that
-    prep would refuse, and for one that does not say its spacing.
+    prep would refuse, and for one without a spacing.
     """
     scan = open_scan(path, PrepConfig())
     if scan.layout.spacing.assumed:
@@ -78,7 +78,7 @@ def _decode(scan: ScanFile, resampling: Resampling) -> Volume:
 
 
 def _entry(url: str, header: Header) -> Entry:
-    """What a manifest would say, as far as the file does. Of the folders only a name in DEVICES counts."""
+    """The manifest row of the file, by its header alone. Of its folders only a name in DEVICES counts."""
     device = device_of(url, header.model)
     return Entry(
         participant="",

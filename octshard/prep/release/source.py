@@ -1,4 +1,4 @@
-"""Where the bytes of a release's files come from."""
+"""Sources of the bytes of a release's files: the protocol, and the folder of an unpacked release."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +9,7 @@ from octshard.storage.checksum import Buffer
 
 
 class Source(Protocol):
-    """Where the bytes of a release's files come from."""
+    """Gives the bytes of a release's files."""
 
     def read(self, entry: Entry) -> Buffer:
         """The bytes of an entry's file; FileNotFoundError if there is none."""
@@ -23,7 +23,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Files that stand below the release's root at their manifest paths."""
+    """Files below the release's root at their manifest paths."""
 
     root: str
 
