@@ -14,7 +14,7 @@ from octshard.progress import progress
 if TYPE_CHECKING:
     from octshard.config.prep import PrepConfig
 
-NAMED = 20  # files named one by one after a table that counts them
+NAMED = 20  # files that are listed by name after the table of counts
 
 
 @click.group()
@@ -22,19 +22,19 @@ def prep() -> None:
     """Turn device ZIPs into shards, once."""
 
 
-def _prep_config(given: Mapping[str, Any]) -> "PrepConfig":
+def _prep_config(options: Mapping[str, Any]) -> "PrepConfig":
     """From the options. src and dst: argument, else config file, else OCTSHARD_SRC and OCTSHARD_DST."""
     import dataclasses
 
     from octshard.config.load import load
     from octshard.config.prep import PrepConfig
 
-    workers = [] if given["workers"] is None else [f"workers={given['workers']}"]
-    cfg = load(PrepConfig, given["config"], [*given["overrides"], *workers])
+    workers = [] if options["workers"] is None else [f"workers={options['workers']}"]
+    cfg = load(PrepConfig, options["config"], [*options["overrides"], *workers])
     return dataclasses.replace(
         cfg,
-        src=given["src"] or cfg.src or os.environ.get("OCTSHARD_SRC", ""),
-        dst=given["dst"] or cfg.dst or os.environ.get("OCTSHARD_DST", ""),
+        src=options["src"] or cfg.src or os.environ.get("OCTSHARD_SRC", ""),
+        dst=options["dst"] or cfg.dst or os.environ.get("OCTSHARD_DST", ""),
     )
 
 
@@ -61,7 +61,7 @@ def _prep_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @prep.command()
 @_prep_options
 @click.option("--memory", type=int, metavar="BYTES", help="Held at once by all threads together.")
-def unzip(**given: Any) -> None:
+def unzip(**options: Any) -> None:
     """Unpack device ZIPs: one DICOM object per manifest row. SRC holds manifest.tsv and <device>/*.zip.
 
     \b
@@ -71,9 +71,9 @@ def unzip(**given: Any) -> None:
     from octshard.prep.release.unzip import Limits
     from octshard.prep.release.unzip import unzip as run
 
-    cfg = _prep_config(given)
-    if given["memory"]:
-        cfg.unzip_memory = given["memory"]
+    cfg = _prep_config(options)
+    if options["memory"]:
+        cfg.unzip_memory = options["memory"]
     if not cfg.src or not cfg.dst:
         raise UsageError(f"src={cfg.src!r}, dst={cfg.dst!r}: want both, the release root and where DICOMs go")
     with progress("unzip") as on_progress:
@@ -107,7 +107,7 @@ def unzip(**given: Any) -> None:
 @click.option("--limit", type=int, metavar="N", help="Only N files of each device, a seeded draw.")
 @click.option("--max-refused", metavar="N|P%", help="Fail once more files of a device are refused.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and what it would take; write nothing.")
-def shard(devices: Sequence[str], dry_run: bool, **given: Any) -> None:
+def shard(devices: Sequence[str], dry_run: bool, **options: Any) -> None:
     """Build DST/<device>/ (tar shards, Parquet tables) from the DICOMs under SRC, which holds manifest.tsv.
 
     \b
@@ -120,9 +120,9 @@ def shard(devices: Sequence[str], dry_run: bool, **given: Any) -> None:
     from octshard.prep.build import estimate, run
 
     names = ("engine", "decode", "limit", "max_refused")
-    words = {name: given[name] for name in names if given[name] is not None}
-    words |= {"from_zip": True} if given["from_zip"] else {}
-    cfg = dataclasses.replace(_prep_config(given), **words)
+    settings = {name: options[name] for name in names if options[name] is not None}
+    settings |= {"from_zip": True} if options["from_zip"] else {}
+    cfg = dataclasses.replace(_prep_config(options), **settings)
     if dry_run:
         with progress("dry run") as on_progress:
             estimates = estimate.estimates(cfg, devices, on_progress)
@@ -141,7 +141,7 @@ def shard(devices: Sequence[str], dry_run: bool, **given: Any) -> None:
 
 @prep.command()
 @click.argument("shards", nargs=-1, required=True)
-@click.option("--deep", is_flag=True, help="Decode every sample too, and hold it against its row.")
+@click.option("--deep", is_flag=True, help="Decode every sample too, and compare it with its row.")
 def verify(shards: Sequence[str], deep: bool) -> None:
     """Re-read dataset folders, or all that lie in SHARDS, against their tables. Exit 1 if anything differs.
 

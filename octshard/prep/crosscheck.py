@@ -1,6 +1,6 @@
-"""What the tables, the parts of a build and a sample say against each other; no tar is opened here.
+"""Where the tables, the parts of a build and a decoded sample contradict each other; opens no tar.
 
-A finding names the shard, the key and what is wrong. Where everything agrees there is none.
+A finding names the shard, the key and what is wrong. If everything agrees there is none.
 """
 
 import dataclasses
@@ -25,9 +25,9 @@ from octshard.prep.build import shard_writer
 from octshard.prep.refusals import REASONS
 from octshard.storage import store
 
-ASKING = 16  # requests at once: a store answers one in tens of milliseconds
-SHOWN = 3  # of many wrong rows of one shard so many are named
-LATE_FLAGS = {"equal_pixels"}  # only the whole device can tell: in samples.parquet, but in no part and no tar
+REQUESTS = 16  # at once: a store answers one in tens of milliseconds
+SHOWN = 3  # wrong rows of one shard that are named; the others are counted
+LATE_FLAGS = {"equal_pixels"}  # of all rows of a device together: in samples.parquet, in no part and no tar
 IN_JSON = {
     "shape": "shape_out",
     "spacing_mm": "spacing_out",
@@ -41,7 +41,7 @@ FIELDS = {field.name for field in dataclasses.fields(SampleRow)}
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as the tables say. shard and key are empty where it concerns neither."""
+    """One contradiction. shard and key are empty where it concerns neither."""
 
     shard: str
     key: str
@@ -50,7 +50,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Tables:
-    """A dataset folder's tables as they were read, and the names of its files."""
+    """The tables of a dataset folder, and the names of its files."""
 
     folder: str
     info: Mapping[str, Any]
@@ -61,67 +61,69 @@ class Tables:
 
 @dataclass(frozen=True)
 class _Part:
-    """What a build left of one shard; None or a message where it is not there or not what we write."""
+    """The files of a build for one shard; a missing or unreadable one is None, with a problem."""
 
     name: str
     rows: list[SampleRow] | None
     rows_sha256: str
     done: dict[str, Any] | None
-    wrong: tuple[str, ...]
+    problems: tuple[str, ...]
 
 
-def compare_tables(found: Tables) -> Iterator[Finding]:
-    """What the three tables and the folder's listing say against each other."""
-    if (counts := shard_writer.counts(found.rows)) != (wanted := found.info.get("counts")):
-        yield Finding("", "", f"{tables.SAMPLES} counts {counts}, want {wanted} as in {tables.INFO}")
-    for name, count in Counter(info.name for info in found.shards).items():
+def compare_tables(dataset: Tables) -> Iterator[Finding]:
+    """Where the three tables and the folder's listing contradict each other."""
+    if (counts := shard_writer.counts(dataset.rows)) != (expected := dataset.info.get("counts")):
+        yield Finding("", "", f"{tables.SAMPLES} counts {counts}, want {expected} as in {tables.INFO}")
+    for name, count in Counter(info.name for info in dataset.shards).items():
         if count > 1:
             yield Finding(name, "", f"{tables.SHARDS} lists it {count} times")
-    infos = {info.name: info for info in found.shards}
-    for row in found.rows:
-        yield from _row(row, infos, str(found.info.get("device", row.device)))
-    for key, count in Counter(row.key for row in found.rows if row.status == "ok").items():
+    infos = {info.name: info for info in dataset.shards}
+    for row in dataset.rows:
+        yield from _row(row, infos, str(dataset.info.get("device", row.device)))
+    for key, count in Counter(row.key for row in dataset.rows if row.status == "ok").items():
         if count > 1:
             yield Finding("", key, f"{count} rows store this key")
-    for uid, count in Counter(row.sop_instance_uid for row in found.rows if row.status == "ok").items():
+    for uid, count in Counter(row.sop_instance_uid for row in dataset.rows if row.status == "ok").items():
         if uid and count > 1:
             yield Finding("", "", f"{count} rows store SOPInstanceUID {uid}")
-    for person, splits in split_overlaps(found.rows).items():
+    for person, splits in split_overlaps(dataset.rows).items():
         yield Finding("", "", f"participant {person} stands in {' and '.join(splits)}")
-    for name in found.names:
+    for name in dataset.names:
         if name.endswith(shard_writer.TAR) and name not in infos:
             yield Finding(name, "", f"a tar that {tables.SHARDS} does not list")
 
 
-def compare_parts(found: Tables) -> Iterator[Finding]:
-    """What plan.json, the shards' rows.parquet and done.json say against the tables.
+def compare_parts(dataset: Tables) -> Iterator[Finding]:
+    """Where plan.json, the shards' rows.parquet and done.json contradict the tables.
 
-    A folder that holds none of them is a copy for training, and sound.
+    A folder without any of them is a copy for training, and sound.
     """
-    ends = (shard_writer.ROWS, shard_writer.DONE)
-    left = {name.removesuffix(end) for end in ends for name in found.names if name.endswith(end)}
-    if tables.PLAN not in found.names:
-        if left:
+    suffixes = (shard_writer.ROWS, shard_writer.DONE)
+    shard_names = {
+        name.removesuffix(suffix) for suffix in suffixes for name in dataset.names if name.endswith(suffix)
+    }
+    if tables.PLAN not in dataset.names:
+        if shard_names:
             yield Finding("", "", f"{tables.PLAN} is missing, though parts of a build are there")
         return
-    planned, wrong = _plan(found)
-    yield from (Finding("", "", what) for what in wrong)
-    if planned is None:
+    paths_by_shard, problems = _plan(dataset)
+    yield from (Finding("", "", problem) for problem in problems)
+    if paths_by_shard is None:
         return
     yield from (
         Finding(name + shard_writer.TAR, "", "parts of it are there, but no plan")
-        for name in sorted(left - {*planned})
+        for name in sorted(shard_names - {*paths_by_shard})
     )
-    with ThreadPoolExecutor(ASKING) as threads:
-        read = list(threads.map(lambda name: _read_part(found.folder, name), sorted(planned)))
-    infos = {info.name: info for info in found.shards}
-    for part in read:
+    with ThreadPoolExecutor(REQUESTS) as threads:
+        parts = list(threads.map(lambda name: _read_part(dataset.folder, name), sorted(paths_by_shard)))
+    infos = {info.name: info for info in dataset.shards}
+    for part in parts:
         info = infos.pop(part.name + shard_writer.TAR, None)
-        for what in (*part.wrong, *_part(part, planned[part.name], info)):
-            yield Finding(part.name + shard_writer.TAR, "", what)
+        for problem in (*part.problems, *_part(part, paths_by_shard[part.name], info)):
+            yield Finding(part.name + shard_writer.TAR, "", problem)
     for name in infos:
         yield Finding(name, "", f"{tables.SHARDS} lists it, but {tables.PLAN} does not")
-    yield from _same_rows(found.rows, read)
+    yield from _same_rows(dataset.rows, parts)
 
 
 def sample(row: SampleRow, stored: Sample) -> Iterator[str]:
@@ -133,8 +135,8 @@ def sample(row: SampleRow, stored: Sample) -> Iterator[str]:
     if voxels.shape != row.shape_out or str(voxels.dtype) != row.dtype:
         yield f"voxels {voxels.dtype}{voxels.shape}, want {row.dtype}{row.shape_out}"
     if voxels.dtype in (np.uint8, np.uint16):
-        found = intensity.moments(intensity.histogram(voxels))
-        for name, value in found._asdict().items():
+        moments = intensity.moments(intensity.histogram(voxels))
+        for name, value in moments._asdict().items():
             if not _same(value, getattr(row, name)):
                 yield f"{name} of the voxels is {value}, the row says {getattr(row, name)}"
     if (version := stored.meta.get("format")) != tables.FORMAT_VERSION:
@@ -142,8 +144,8 @@ def sample(row: SampleRow, stored: Sample) -> Iterator[str]:
     yield from (f"its JSON has no {name}" for name in ALWAYS_IN_JSON if name not in stored.meta)
     for name, value in stored.meta.items():
         field = IN_JSON.get(name, name)
-        if field in FIELDS and not _same(value, wanted := _as_built(row, field)):
-            yield f"its JSON says {name} = {value!r}, the row {wanted!r}"
+        if field in FIELDS and not _same(value, expected := _as_built(row, field)):
+            yield f"its JSON says {name} = {value!r}, the row {expected!r}"
 
 
 def _row(row: SampleRow, infos: Mapping[str, ShardInfo], device: str) -> Iterator[Finding]:
@@ -160,27 +162,27 @@ def _row(row: SampleRow, infos: Mapping[str, ShardInfo], device: str) -> Iterato
     if info is None:
         yield Finding(row.shard, row.key, f"the row's shard is not in {tables.SHARDS}")
     elif (row.split, row.device) != (info.split, info.device):
-        wanted = f"{info.device} {info.split}"
-        yield Finding(row.shard, row.key, f"a row of {row.device} {row.split} in a shard of {wanted}")
+        shard_of = f"{info.device} {info.split}"
+        yield Finding(row.shard, row.key, f"a row of {row.device} {row.split} in a shard of {shard_of}")
 
 
-def _plan(found: Tables) -> tuple[dict[str, list[str]] | None, list[str]]:
-    """The shards of plan.json with their files in order, and what it says against dataset.json."""
+def _plan(dataset: Tables) -> tuple[dict[str, list[str]] | None, list[str]]:
+    """The shards of plan.json with their files in order, and where it contradicts dataset.json."""
     try:
-        plan = json.loads(store.read(store.join(found.folder, tables.PLAN)))
+        plan = json.loads(store.read(store.join(dataset.folder, tables.PLAN)))
         shards = {str(name): list(map(str, paths)) for name, paths in plan["shards"].items()}
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
         return None, [f"{tables.PLAN} is not what octshard writes ({type(error).__name__})"]
-    wrong = [
+    problems = [
         f"{tables.PLAN} and {tables.INFO} differ in {name}"
         for name in ("format", "config", "config_digest")
-        if plan.get(name) != found.info.get(name)
+        if plan.get(name) != dataset.info.get(name)
     ]
-    return shards, wrong
+    return shards, problems
 
 
 def _read_part(folder: str, name: str) -> _Part:
-    wrong = []
+    problems = []
     rows, digest, done = None, "", None
     try:
         digest = hashlib.sha256(store.read(store.join(folder, name + shard_writer.ROWS))).hexdigest()
@@ -188,16 +190,16 @@ def _read_part(folder: str, name: str) -> _Part:
     except store.StoreError:
         raise
     except FileNotFoundError:
-        wrong.append(f"{name}{shard_writer.ROWS} is missing")
+        problems.append(f"{name}{shard_writer.ROWS} is missing")
     except OctshardError as error:
-        wrong.append(str(error))
+        problems.append(str(error))
     try:
         done = json.loads(store.read(store.join(folder, name + shard_writer.DONE)))
     except FileNotFoundError:
-        wrong.append(f"{name}{shard_writer.DONE} is missing")
+        problems.append(f"{name}{shard_writer.DONE} is missing")
     except ValueError as error:
-        wrong.append(f"{name}{shard_writer.DONE} is not JSON ({error})")
-    return _Part(name, rows, digest, done, tuple(wrong))
+        problems.append(f"{name}{shard_writer.DONE} is not JSON ({error})")
+    return _Part(name, rows, digest, done, tuple(problems))
 
 
 def _part(part: _Part, paths: Sequence[str], info: ShardInfo | None) -> Iterator[str]:
@@ -208,43 +210,43 @@ def _part(part: _Part, paths: Sequence[str], info: ShardInfo | None) -> Iterator
     done = part.done if isinstance(part.done, dict) else {}
     if part.rows is not None and done.get(shard_writer.ROWS_DIGEST) != part.rows_sha256:
         yield f"{part.name}{shard_writer.DONE} is of other bytes of {part.name}{shard_writer.ROWS}"
-    said = {name: value for name, value in done.items() if name != shard_writer.ROWS_DIGEST}
-    if info is None and said.get("samples") != 0:
+    done_info = {name: value for name, value in done.items() if name != shard_writer.ROWS_DIGEST}
+    if info is None and done_info.get("samples") != 0:
         yield f"{part.name}{shard_writer.DONE} tells of samples, but {tables.SHARDS} does not list the shard"
-    elif info is not None and said != (wanted := dataclasses.asdict(info)):
-        names = ", ".join(name for name in wanted if said.get(name) != wanted[name]) or "its fields"
+    elif info is not None and done_info != (expected := dataclasses.asdict(info)):
+        names = ", ".join(name for name in expected if done_info.get(name) != expected[name]) or "its fields"
         yield f"{part.name}{shard_writer.DONE} and {tables.SHARDS} differ in {names}"
 
 
-def _same_rows(rows: Sequence[SampleRow], read: Iterable[_Part]) -> Iterator[Finding]:
-    """Every row of the parts stands in samples.parquet as it is, and no other."""
-    open_rows = Counter(map(_without_late_flags, rows))
+def _same_rows(rows: Sequence[SampleRow], parts: Iterable[_Part]) -> Iterator[Finding]:
+    """The rows of the parts and those of samples.parquet must be the same."""
+    unmatched = Counter(map(_without_late_flags, rows))
     missing: list[tuple[str, SampleRow]] = []
-    whole = True
-    for part in read:
-        whole &= part.rows is not None
+    all_read = True
+    for part in parts:
+        all_read &= part.rows is not None
         for row in part.rows or ():
-            if open_rows[row] > 0:
-                open_rows[row] -= 1
+            if unmatched[row] > 0:
+                unmatched[row] -= 1
             else:
                 missing.append((part.name, row))
-    others = {(row.key, row.source): row for row, count in open_rows.items() if count > 0}
-    told = Counter[str]()
+    unmatched_rows = {(row.key, row.source): row for row, count in unmatched.items() if count > 0}
+    shown_counts = Counter[str]()
     for name, row in missing:
-        other = others.pop((row.key, row.source), None)
-        told[name] += 1
-        if told[name] <= SHOWN:
-            where = f"{name}{shard_writer.ROWS} and {tables.SAMPLES}"
-            what = f"a row of {name}{shard_writer.ROWS} that {tables.SAMPLES} does not have"
+        other = unmatched_rows.pop((row.key, row.source), None)
+        shown_counts[name] += 1
+        if shown_counts[name] <= SHOWN:
+            tables_text = f"{name}{shard_writer.ROWS} and {tables.SAMPLES}"
+            text = f"a row of {name}{shard_writer.ROWS} that {tables.SAMPLES} does not have"
             yield Finding(
                 name + shard_writer.TAR,
                 row.key,
-                f"{where} differ: {_difference(row, other)}" if other else what,
+                f"{tables_text} differ: {_difference(row, other)}" if other else text,
             )
-    for name, count in told.items():
+    for name, count in shown_counts.items():
         if count > SHOWN:
             yield Finding(name + shard_writer.TAR, "", f"{count - SHOWN} more of its rows differ so")
-    for row in others.values() if whole else ():
+    for row in unmatched_rows.values() if all_read else ():
         yield Finding(row.shard, row.key, f"a row of {tables.SAMPLES} that no part of the build has")
 
 
@@ -261,14 +263,14 @@ def _without_late_flags(row: SampleRow) -> SampleRow:
 
 
 def _as_built(row: SampleRow, field: str) -> Any:
-    """A row's value as its sample was written with it."""
+    """A row's value when its sample was written."""
     return getattr(_without_late_flags(row) if field == "flags" else row, field)
 
 
-def _same(found: Any, wanted: Any) -> bool:
-    """Lists and tuples are one; floats may differ in the last few bits, as machines round their own way."""
-    if isinstance(found, list | tuple) and isinstance(wanted, list | tuple):
-        return len(found) == len(wanted) and all(map(_same, found, wanted))
-    if isinstance(found, float) and isinstance(wanted, float):
-        return math.isclose(found, wanted, rel_tol=1e-9, abs_tol=1e-12)
-    return bool(found == wanted)
+def _same(value: Any, expected: Any) -> bool:
+    """A list equals a tuple; floats may differ in the last bits, as machines round differently."""
+    if isinstance(value, list | tuple) and isinstance(expected, list | tuple):
+        return len(value) == len(expected) and all(map(_same, value, expected))
+    if isinstance(value, float) and isinstance(expected, float):
+        return math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-12)
+    return bool(value == expected)

@@ -1,7 +1,7 @@
-"""Re-reads every shard of a dataset folder against its tables. Finds, never mends.
+"""Re-reads every shard of a dataset folder and compares it with the tables. Repairs nothing.
 
-One sequential pass over each tar; several tars at once, of each no more than one sample is held. A finding
-names the shard, the key and what is wrong; a sound folder gives none.
+One sequential pass over each tar, several tars at once, with one sample of each in memory. A finding names
+the shard, the key and what is wrong; a sound folder gives none.
 """
 
 import hashlib
@@ -20,39 +20,46 @@ from octshard.progress import OnProgress, no_progress
 from octshard.storage import store
 
 CHUNK = 2**22
-AT_ONCE = 4  # tars that are read at the same time, at most one per core: checksums let go of the lock
+TARS_AT_ONCE = 4  # at most one per core: checksums release the interpreter lock
 END = bytes(2 * shard.BLOCK)  # closes a tar
 
 
 def verify(folder: str, deep: bool, on_progress: OnProgress = no_progress) -> list[Finding]:
     """Everything wrong with the dataset in `folder`. on_progress counts MiB read, on any thread.
 
-    Always: every byte of every tar by its sha256 and by the xxh3 of the sample it belongs to, of the tables
-    by theirs, and what the tables, the listing and the parts of the build say of each other. deep: every
-    sample is decoded as well, and held against its row. A folder that is no finished dataset is a UsageError,
-    a table that is missing or damaged an OctshardError.
+    Always: every byte of every tar by its sha256 and by the xxh3 of its sample, the tables by their sha256,
+    and whether the tables, the listing and the parts of the build agree. deep: every sample is decoded as
+    well and compared with its row. A folder that is not a finished dataset is a UsageError, a table that is
+    missing or damaged an OctshardError.
     """
-    found = tables.read_tables(folder)
-    infos = found.shards
-    read = Tables(folder, found.info, found.rows, infos, store.list_names(folder))
-    findings = [*_unsealed(found.info), *crosscheck.compare_tables(read), *crosscheck.compare_parts(read)]
-    stored: dict[str, list[SampleRow]] = {one.name: [] for one in infos}
-    for row in found.rows:
+    dataset = tables.read_tables(folder)
+    infos = dataset.shards
+    dataset_tables = Tables(folder, dataset.info, dataset.rows, infos, store.list_names(folder))
+    findings = [
+        *_unsealed(dataset.info),
+        *crosscheck.compare_tables(dataset_tables),
+        *crosscheck.compare_parts(dataset_tables),
+    ]
+    stored: dict[str, list[SampleRow]] = {info.name: [] for info in infos}
+    for row in dataset.rows:
         if row.status == "ok" and row.shard in stored:
             stored[row.shard].append(row)
-    progress = _Progress(sum(one.bytes for one in infos), on_progress)
-    threads = ThreadPoolExecutor(min(AT_ONCE, pool.worker_count(0)))
+    progress = _Progress(sum(info.bytes for info in infos), on_progress)
+    threads = ThreadPoolExecutor(min(TARS_AT_ONCE, pool.worker_count(0)))
     try:
-        walks = [_Walk(store.join(folder, one.name), one, stored[one.name], deep, progress) for one in infos]
-        for wrong in threads.map(lambda walk: list(walk.findings()), walks):
-            findings += wrong
+        checks = [
+            _TarCheck(store.join(folder, info.name), info, stored[info.name], deep, progress)
+            for info in infos
+        ]
+        for tar_findings in threads.map(lambda check: list(check.findings()), checks):
+            findings += tar_findings
     finally:
         threads.shutdown(cancel_futures=True)
     return findings
 
 
 def _unsealed(info: Mapping[str, Any]) -> Iterator[Finding]:
-    """The tables in which a changed byte could hide: datasets of earlier versions have no digests of them."""
+    """The tables without a digest, as in older datasets: a changed byte in them would not show."""
     for name in (tables.SAMPLES, tables.SHARDS):
         if not tables.table_digests(info).get(name):
             text = f"{tables.INFO} has no sha256 of {name}; give the same octshard prep shard again to add it"
@@ -60,13 +67,13 @@ def _unsealed(info: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def across(folders: Sequence[str]) -> list[Finding]:
-    """The participants that stand in one split in one of these datasets and in another in another."""
+    """The participants that are in different splits of different datasets."""
     rows_by_folder = [tables.read_rows(store.join(folder, tables.SAMPLES)) for folder in folders]
     alone = {person for rows in rows_by_folder for person in split_overlaps(rows)}
     return [
         Finding("", "", f"participant {person} stands in {' and '.join(splits)} of different folders")
         for person, splits in split_overlaps(row for rows in rows_by_folder for row in rows).items()
-        if person not in alone  # `verify` of the one folder says so
+        if person not in alone  # `verify` of that folder reports it
     ]
 
 
@@ -82,34 +89,34 @@ class _Progress:
             self.on_progress(self.done // 2**20, self.total // 2**20, f"MiB, {name}")
 
 
-class _Tape:
-    """A tar, read front to back once: every byte that passes goes into its sha256."""
+class _TarReader:
+    """Reads a tar once from front to back, with the sha256 of all bytes so far."""
 
-    def __init__(self, file: BinaryIO, passed: Callable[[int], None]) -> None:
-        self.file, self.passed, self.at, self.sha256 = file, passed, 0, hashlib.sha256()
+    def __init__(self, file: BinaryIO, on_bytes: Callable[[int], None]) -> None:
+        self.file, self.on_bytes, self.at, self.sha256 = file, on_bytes, 0, hashlib.sha256()
 
-    def take(self, count: int) -> bytes:
+    def read(self, count: int) -> bytes:
         """The next `count` bytes; fewer only at the end."""
         pieces = []
         while count and (piece := self.file.read(min(count, CHUNK))):
             self.sha256.update(piece)
             self.at += len(piece)
-            self.passed(len(piece))
+            self.on_bytes(len(piece))
             count -= len(piece)
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def skip(self, count: int | None) -> None:
-        """Passes over `count` bytes, or over all that are left."""
+        """Reads over `count` bytes, or over the rest."""
         stop = None if count is None else self.at + count
-        while (stop is None or self.at < stop) and self.take(
+        while (stop is None or self.at < stop) and self.read(
             CHUNK if stop is None else min(CHUNK, stop - self.at)
         ):
             pass
 
 
-class _Walk:
-    """One tar and the rows that say what is in it."""
+class _TarCheck:
+    """One tar and the rows of its samples."""
 
     def __init__(
         self, url: str, info: ShardInfo, rows: Sequence[SampleRow], deep: bool, progress: _Progress
@@ -117,7 +124,7 @@ class _Walk:
         self.url, self.info, self.rows, self.deep, self.progress = url, info, rows, deep, progress
 
     def findings(self) -> Iterator[Finding]:
-        """All that is wrong with the tar, in the order in which it lies there."""
+        """All that is wrong with the tar, in the order of its bytes."""
         info = self.info
         if len(self.rows) != info.samples:
             yield self._finding("", f"{len(self.rows)} rows store samples in it, want {info.samples}")
@@ -127,68 +134,71 @@ class _Walk:
             yield self._finding("", f"the shard is missing; {info.samples} samples are in it")
             return
         with file:
-            tape = _Tape(file, lambda count: self.progress.add(count, info.name))
-            yield from self._samples(tape)
-            yield from self._end(tape)
-        if tape.at != info.bytes:
-            yield self._finding("", f"{tape.at} bytes, want {info.bytes}")
-        if (found := tape.sha256.hexdigest()) != info.sha256:
-            yield self._finding("", f"sha256 {found}, want {info.sha256}")
+            reader = _TarReader(file, lambda count: self.progress.add(count, info.name))
+            yield from self._samples(reader)
+            yield from self._end(reader)
+        if reader.at != info.bytes:
+            yield self._finding("", f"{reader.at} bytes, want {info.bytes}")
+        if (sha256 := reader.sha256.hexdigest()) != info.sha256:
+            yield self._finding("", f"sha256 {sha256}, want {info.sha256}")
 
-    def _samples(self, tape: _Tape) -> Iterator[Finding]:
+    def _samples(self, reader: _TarReader) -> Iterator[Finding]:
         """Rows must tile the tar: a gap is a sample without a row."""
-        placed = []
+        slices = []
         for row in self.rows:
             if row.offset is None or row.nbytes is None or row.offset < 0 or row.nbytes < 1:
                 yield self._finding(row.key, f"the row has no place: offset {row.offset}, {row.nbytes} bytes")
             else:
-                placed.append((row.offset, row.nbytes, row))
-        for offset, nbytes, row in sorted(placed, key=lambda place: (place[0], place[2].key)):
-            if offset < tape.at:
-                yield self._finding(row.key, f"begins at {offset}, inside the sample that ends at {tape.at}")
+                slices.append((row.offset, row.nbytes, row))
+        for offset, nbytes, row in sorted(slices, key=lambda item: (item[0], item[2].key)):
+            if offset < reader.at:
+                yield self._finding(
+                    row.key, f"begins at {offset}, inside the sample that ends at {reader.at}"
+                )
                 continue
-            if offset > tape.at:
-                yield from self._gap(tape, offset)
-            if len(data := tape.take(nbytes)) < nbytes:
-                yield self._finding(row.key, f"the tar ends at {tape.at}, inside the sample at {offset}")
+            if offset > reader.at:
+                yield from self._gap(reader, offset)
+            if len(data := reader.read(nbytes)) < nbytes:
+                yield self._finding(row.key, f"the tar ends at {reader.at}, inside the sample at {offset}")
                 continue
             yield from self._sample(row, data)
 
-    def _gap(self, tape: _Tape, offset: int) -> Iterator[Finding]:
-        begin = tape.at
-        tape.skip(offset - begin)
-        if tape.at > begin:
-            text = f"bytes {begin} to {tape.at} belong to no row: a sample without a row"
+    def _gap(self, reader: _TarReader, offset: int) -> Iterator[Finding]:
+        begin = reader.at
+        reader.skip(offset - begin)
+        if reader.at > begin:
+            text = f"bytes {begin} to {reader.at} belong to no row: a sample without a row"
             yield self._finding("", text)
 
-    def _end(self, tape: _Tape) -> Iterator[Finding]:
-        """After the last row the end mark must come, and nothing else."""
-        begin = tape.at
-        tail = tape.take(len(END))
-        tape.skip(None)
-        if tape.at > begin + len(END):
-            text = (
-                f"rows end at byte {begin}, the tar's samples at {tape.at - len(END)}: a sample without a row"
-            )
+    def _end(self, reader: _TarReader) -> Iterator[Finding]:
+        """After the last sample there must be the end mark, and nothing else."""
+        begin = reader.at
+        tail = reader.read(len(END))
+        reader.skip(None)
+        if reader.at > begin + len(END):
+            end = reader.at - len(END)
+            text = f"rows end at byte {begin}, the tar's samples at {end}: a sample without a row"
             yield self._finding("", text)
         elif tail != END:
-            yield self._finding("", f"bytes {begin} to {tape.at} are not the {len(END)} zeros that end a tar")
+            yield self._finding(
+                "", f"bytes {begin} to {reader.at} are not the {len(END)} zeros that end a tar"
+            )
 
     def _sample(self, row: SampleRow, data: bytes) -> Iterator[Finding]:
-        where = f"{self.info.name} at {row.offset}"
+        location = f"{self.info.name} at {row.offset}"
         if not self.deep:
-            if (found := shard.slice_digest(data)) != row.xxh3:
+            if (digest := shard.slice_digest(data)) != row.xxh3:
                 yield self._finding(
-                    row.key, f"{where}: xxh3 {found}, want {row.xxh3}: the bytes have changed"
+                    row.key, f"{location}: xxh3 {digest}, want {row.xxh3}: the bytes have changed"
                 )
             return
         try:
-            sample = shard.unpack(data, row.key, row.xxh3, where)
+            sample = shard.unpack(data, row.key, row.xxh3, location)
         except shard.BadSample as error:
             yield self._finding(row.key, str(error))
             return
         for what in crosscheck.sample(row, sample):
-            yield self._finding(row.key, f"{where}: {what}")
+            yield self._finding(row.key, f"{location}: {what}")
 
     def _finding(self, key: str, what: str) -> Finding:
         return Finding(self.info.name, key, what)

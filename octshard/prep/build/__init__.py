@@ -1,1 +1,1 @@
-"""The run: which shards there are to make, who makes them, and what is published."""
+"""The build: which shards are to be made, the engines that make them, and what is published."""

@@ -1,6 +1,6 @@
-"""What a run of prep shard would do, before it does: its shards, bytes in and out, room, time and cost.
+"""What a run of prep shard would take: its shards, bytes in and out, disk space, time and cost.
 
-Sizes and times are measured on a seeded draw of the device's own files, on this machine; nothing is written.
+Sizes and times are measured on this machine with a seeded draw of the device's files. Nothing is written.
 """
 
 import statistics
@@ -22,8 +22,8 @@ from octshard.progress import OnProgress, no_progress
 from octshard.rng import seed_for
 from octshard.storage import store
 
-TRIED = 5  # files of each device that are really made, one after another
-ASKED = 4  # times as many may be asked for, because some are missing
+TRIED = 5  # files of each device that are converted, one after another
+ASKED = 4  # times as many are looked for, because some may be missing
 
 
 @dataclass(frozen=True)
@@ -47,78 +47,88 @@ def estimates(
     """One Estimate per device; on_progress counts devices."""
     inputs.check(cfg)
     release = read_release(cfg.src)
-    chosen = inputs.select_devices(release.entries, devices, cfg.src)
-    reader = inputs.open_source(cfg, release)
-    found = []
-    with WorkerPool(WorkerJob(cfg, reader), 1) as child:
-        for i, device in enumerate(chosen):
-            on_progress(i, len(chosen), device)
-            shards = inputs.device_plan(cfg, release, device)
-            found.append(_scaled(device, shards, _trial(shards, reader, cfg.seed), child, cfg))
-        on_progress(len(chosen), len(chosen), "")
-    return found
+    names = inputs.select_devices(release.entries, devices, cfg.src)
+    source = inputs.open_source(cfg, release)
+    results = []
+    with WorkerPool(WorkerJob(cfg, source), 1) as workers:
+        for i, device in enumerate(names):
+            on_progress(i, len(names), device)
+            plans = inputs.device_plan(cfg, release, device)
+            results.append(_measure(device, plans, _draw_tasks(plans, source, cfg.seed), workers, cfg))
+        on_progress(len(names), len(names), "")
+    return results
 
 
-def text(found: Sequence[Estimate], cfg: PrepConfig) -> str:
-    """The table that a dry run prints, and what it means for the target's disk, the clock and the purse."""
-    head = f"{'device':<22}{'files':>9}{'shards':>8}{'in, GB':>10}{'out, GB':>10}{'core-hours':>12}"
-    lines = [head]
-    for one in found:
-        sizes = f"{one.bytes_in / 1e9:>10.2f}{one.bytes_out / 1e9:>10.2f}"
-        lines.append(
-            f"{one.device:<22}{one.files:>9,}{one.shards:>8,}{sizes}{one.core_seconds / 3600:>12.2f}"
-        )
-    out, hours = sum(one.bytes_out for one in found), sum(one.core_seconds for one in found) / 3600
+def text(estimates: Sequence[Estimate], cfg: PrepConfig) -> str:
+    """The table that a dry run prints, and what it means for disk space, time and cost."""
+    header = f"{'device':<22}{'files':>9}{'shards':>8}{'in, GB':>10}{'out, GB':>10}{'core-hours':>12}"
+    lines = [header]
+    for estimate in estimates:
+        counts = f"{estimate.device:<22}{estimate.files:>9,}{estimate.shards:>8,}"
+        sizes = f"{estimate.bytes_in / 1e9:>10.2f}{estimate.bytes_out / 1e9:>10.2f}"
+        lines.append(f"{counts}{sizes}{estimate.core_seconds / 3600:>12.2f}")
+    bytes_out, hours = (
+        sum(estimate.bytes_out for estimate in estimates),
+        sum(estimate.core_seconds for estimate in estimates) / 3600,
+    )
     cores = pool.worker_count(cfg.workers)
     free = store.free_bytes(cfg.dst)
-    room = "bounded by the bucket" if free is None else f"{free / 1e9:.1f} GB free"
-    lines.append(f"room at {cfg.dst}: {room}, {out / 1e9:.2f} GB wanted")
-    if free is not None and free < out:
+    space = "bounded by the bucket" if free is None else f"{free / 1e9:.1f} GB free"
+    lines.append(f"room at {cfg.dst}: {space}, {bytes_out / 1e9:.2f} GB wanted")
+    if free is not None and free < bytes_out:
         lines.append("TOO LITTLE ROOM: free some, or name another DST")
     price = hours * cfg.price_per_core_hour
     lines.append(
         f"time: about {hours / cores:.2f} h with {cores} workers; "
         f"cost: about {price:.2f} USD at {cfg.price_per_core_hour:g} USD per core-hour"
     )
-    for one in found:
-        bad = [row for row in one.tried if row.status != "ok"]
-        refused = [f"{row.reason} ({row.source.rsplit('/', 1)[-1]})" for row in bad]
+    for estimate in estimates:
+        refused_rows = [row for row in estimate.tried if row.status != "ok"]
+        refused = [f"{row.reason} ({row.source.rsplit('/', 1)[-1]})" for row in refused_rows]
         if refused:
-            lines.append(f"{one.device}: of {len(one.tried)} files tried, refused: {', '.join(refused)}")
-        if not one.tried:
-            lines.append(f"{one.device}: none of the files looked for is there, so nothing could be measured")
+            lines.append(
+                f"{estimate.device}: of {len(estimate.tried)} files tried, refused: {', '.join(refused)}"
+            )
+        if not estimate.tried:
+            lines.append(
+                f"{estimate.device}: none of the files looked for is there, so nothing could be measured"
+            )
     return "\n".join(lines)
 
 
-def _trial(shards: Sequence[ShardPlan], reader: Source, seed: int) -> list[ConvertTask]:
-    """A seeded draw of files that are there; few are asked for, so that a bucket answers at once."""
-    tasks = [task for one in shards for task in shard_writer.tasks(one, {})]
+def _draw_tasks(plans: Sequence[ShardPlan], source: Source, seed: int) -> list[ConvertTask]:
+    """A seeded draw of files that are present. Few are looked for, so that a bucket answers quickly."""
+    tasks = [task for plan in plans for task in shard_writer.tasks(plan, {})]
     tasks.sort(key=lambda task: seed_for(seed, "trial", task.member.entry.path))
-    found = [task for task in tasks[: ASKED * TRIED] if reader.has(task.member.entry.path)]
-    return [replace(task, audit=False) for task in found[:TRIED]]
+    present = [task for task in tasks[: ASKED * TRIED] if source.has(task.member.entry.path)]
+    return [replace(task, audit=False) for task in present[:TRIED]]
 
 
-def _scaled(
-    device: str, shards: Sequence[ShardPlan], trial: Sequence[ConvertTask], child: WorkerPool, cfg: PrepConfig
+def _measure(
+    device: str,
+    plans: Sequence[ShardPlan],
+    tasks: Sequence[ConvertTask],
+    workers: WorkerPool,
+    cfg: PrepConfig,
 ) -> Estimate:
-    """What the trial's files come to, for all. The first is made twice: once to warm up."""
+    """The whole device, from a few of its files. The first is converted twice: once to warm up."""
     rows, seconds = [], []
-    for i, task in enumerate([*trial[:1], *trial]):
-        begun = time.monotonic()
-        row = child.submit(task).result().row
+    for i, task in enumerate([*tasks[:1], *tasks]):
+        start = time.monotonic()
+        row = workers.submit(task).result().row
         if i:
             rows.append(row)
-            seconds.append(time.monotonic() - begun)
-    members = [member for one in shards for member in one.members]
-    read = [row.source_bytes for row in rows if row.source_bytes]
-    stored = [row.nbytes for row in rows if row.nbytes]
-    guess = sum(expected_bytes(member, cfg) for member in members)
+            seconds.append(time.monotonic() - start)
+    members = [member for plan in plans for member in plan.members]
+    bytes_in = [row.source_bytes for row in rows if row.source_bytes]
+    bytes_out = [row.nbytes for row in rows if row.nbytes]
+    planned_bytes = sum(expected_bytes(member, cfg) for member in members)
     return Estimate(
         device=device,
         files=len(members),
-        shards=len(shards),
-        bytes_in=statistics.fmean(read) * len(members) if read else 0.0,
-        bytes_out=statistics.fmean(stored) * len(members) if stored else guess,
+        shards=len(plans),
+        bytes_in=statistics.fmean(bytes_in) * len(members) if bytes_in else 0.0,
+        bytes_out=statistics.fmean(bytes_out) * len(members) if bytes_out else planned_bytes,
         core_seconds=statistics.fmean(seconds) * len(members) if seconds else 0.0,
         tried=tuple(rows),
     )

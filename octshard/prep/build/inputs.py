@@ -1,4 +1,4 @@
-"""What a run is made from: the devices asked for, where their files come from, and their plans."""
+"""The inputs of a run: the selected devices, the source of their files, and their plans."""
 
 import logging
 from collections import Counter
@@ -25,7 +25,7 @@ def check(cfg: PrepConfig) -> None:
 
 
 def open_source(cfg: PrepConfig, release: Release) -> Source:
-    """Where files come from: unpacked below the release's root, or its device ZIPs."""
+    """The source of files: unpacked below the release's root, or its device ZIPs."""
     if not cfg.from_zip:
         return FolderSource(release.root)
     source, refused, unlisted = zip_source.open_release(release)

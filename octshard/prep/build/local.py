@@ -1,4 +1,4 @@
-"""Shards made by processes of this machine."""
+"""Builds shards with processes of this machine."""
 
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -14,39 +14,39 @@ from octshard.prep.plan import ShardPlan
 from octshard.storage import store
 
 
-def make_shards(shards: Sequence[ShardPlan], work: Work) -> None:
-    """Some shards at once, so that no child waits while one is being closed; all share the same children."""
+def make_shards(plans: Sequence[ShardPlan], work: Work) -> None:
+    """Several shards at once, so that no worker waits while a shard is closed; all share the same workers."""
     cfg = work.job.cfg
-    if cfg.src.startswith("memory://"):  # which no other process can see
-        for one in shards:
-            todo = shard_writer.tasks(one, work.duplicate_of)
+    if cfg.src.startswith("memory://"):  # no other process can read it
+        for plan in plans:
+            todo = shard_writer.tasks(plan, work.duplicate_of)
             _build_named(
-                work.folder, one, (sample.convert(task, cfg, work.job.source) for task in todo), work.count
+                work.folder, plan, (sample.convert(task, cfg, work.job.source) for task in todo), work.count
             )
         return
-    workers = min(pool.worker_count(cfg.workers), sum(len(one.members) for one in shards))
+    workers = min(pool.worker_count(cfg.workers), sum(len(plan.members) for plan in plans))
     with (
-        ThreadPoolExecutor(min(len(shards), 2 + workers // 8), "conductor") as conductors,
-        WorkerPool(work.job, workers) as children,
+        ThreadPoolExecutor(min(len(plans), 2 + workers // 8), "shard") as threads,
+        WorkerPool(work.job, workers) as worker_pool,
     ):
 
-        def conduct(one: ShardPlan) -> None:
-            made = children.in_order(shard_writer.tasks(one, work.duplicate_of))
-            _build_named(work.folder, one, made, work.count)
+        def build(plan: ShardPlan) -> None:
+            samples = worker_pool.in_order(shard_writer.tasks(plan, work.duplicate_of))
+            _build_named(work.folder, plan, samples, work.count)
 
-        futures = [conductors.submit(conduct, one) for one in shards]
+        futures = [threads.submit(build, plan) for plan in plans]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             for future in done:
                 future.result()
         except BaseException:
-            conductors.shutdown(wait=False, cancel_futures=True)
+            threads.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _build_named(folder: str, one: ShardPlan, made: Any, count: ProgressCounter) -> None:
-    """Builds a shard; an error says which one it was."""
+def _build_named(folder: str, plan: ShardPlan, samples: Any, count: ProgressCounter) -> None:
+    """Builds a shard; a StoreError names it."""
     try:
-        shard_writer.build_shard(one, made, folder, count.add)
+        shard_writer.build_shard(plan, samples, folder, count.add)
     except store.StoreError as error:
-        raise store.StoreError(f"{folder}: {one.name}: {error}") from error
+        raise store.StoreError(f"{folder}: {plan.name}: {error}") from error

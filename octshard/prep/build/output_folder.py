@@ -1,4 +1,4 @@
-"""A device's folder as a target: its plan.json, the finished shards in it, the tables that close it."""
+"""The folder that a device is built in: its plan.json, its finished shards, the tables that complete it."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -16,61 +16,63 @@ from octshard.prep.plan import ShardPlan, digest
 from octshard.prep.release.source import Source
 from octshard.storage import store
 
-ASKING = 16  # requests at once: a store answers one in tens of milliseconds
-# refusals that may be the machine's doing, and those of files that may be fetched again, whole
+REQUESTS = 16  # at once: a store answers one in tens of milliseconds
+# refusals that the machine may have caused, and those of files that may since have been fetched again
 BY_THE_MACHINE = {"decoder_crash", "decoder_timeout"}
 BY_A_COPY = {"not_dicom", "truncated", "no_pixel_data", "frame_count", "decoder_error", "empty"}
 
 
-def check_or_write_plan(folder: str, cfg: PrepConfig, shards: Sequence[ShardPlan]) -> None:
-    """Writes plan.json, or holds an existing one to be of the same config, manifest and format."""
-    mine = {
+def check_or_write_plan(folder: str, cfg: PrepConfig, plans: Sequence[ShardPlan]) -> None:
+    """Writes plan.json, or checks that an existing one has the same config, manifest and format."""
+    plan_info = {
         "format": tables.FORMAT_VERSION,
         "config": fields.result_values(cfg),
         "config_digest": fields.digest(cfg),
-        "plan_digest": digest(shards),
-        "shards": {one.name: [member.entry.path for member in one.members] for one in shards},
+        "plan_digest": digest(plans),
+        "shards": {plan.name: [member.entry.path for member in plan.members] for plan in plans},
     }
     url = store.join(folder, tables.PLAN)
     advice = "use another DST, or remove it and build again"
     try:
-        theirs = json.loads(store.read(url))
+        written = json.loads(store.read(url))
     except FileNotFoundError:
         names = store.list_names(folder)
-        if found := [
-            n for n in names if n == tables.INFO or n.endswith((shard_writer.DONE, shard_writer.TAR))
+        if leftovers := [
+            name
+            for name in names
+            if name == tables.INFO or name.endswith((shard_writer.DONE, shard_writer.TAR))
         ]:
             raise UsageError(
-                f"{folder}: {found[0]} without {tables.PLAN}, so of a config that nobody knows; {advice}"
+                f"{folder}: {leftovers[0]} without {tables.PLAN}, so its config is unknown; {advice}"
             ) from None
-        store.write(url, json.dumps(mine, indent=1, sort_keys=True).encode())
+        store.write(url, json.dumps(plan_info, indent=1, sort_keys=True).encode())
         return
     except ValueError as error:
         raise UsageError(f"{url}: not JSON ({error}); remove {folder} and build it again") from error
-    if not isinstance(theirs, dict) or not isinstance(theirs.get("config", {}), dict):
+    if not isinstance(written, dict) or not isinstance(written.get("config", {}), dict):
         raise UsageError(f"{url}: not what octshard writes; remove {folder} and build it again")
-    if theirs.get("format") != mine["format"]:
+    if written.get("format") != plan_info["format"]:
         raise UsageError(
-            f"{folder}: shards of format {theirs.get('format')!r}, want {mine['format']}; {advice}"
+            f"{folder}: shards of format {written.get('format')!r}, want {plan_info['format']}; {advice}"
         )
-    # through JSON, so that what it cannot tell apart (a tuple, a list) is not a difference
-    ours = json.loads(json.dumps(mine["config"]))
-    if changed := fields.differences(theirs.get("config", {}), ours):
+    # through JSON, so that a tuple and a list are not a difference
+    config = json.loads(json.dumps(plan_info["config"]))
+    if changed := fields.differences(written.get("config", {}), config):
         raise UsageError(f"{folder}: begun with another config ({'; '.join(changed)}); {advice}")
-    if theirs.get("plan_digest") != mine["plan_digest"]:
+    if written.get("plan_digest") != plan_info["plan_digest"]:
         raise UsageError(f"{folder}: begun from another manifest or version of octshard; {advice}")
 
 
 def reusable(folder: str, plans: Sequence[ShardPlan], source: Source) -> dict[str, BuiltShard]:
-    """The finished shards that stay: all but those with a refusal that may not hold any more.
+    """The finished shards that are kept: all but those with a refusal that may no longer hold.
 
-    Such are files that came since or have another size now, and what crashed or took too long.
+    That is so for files that have appeared or changed size, and for those that crashed or took too long.
     """
     built = _finished(folder, plans)
     refused = [(name, row) for name, shard in built.items() for row in shard.rows if row.status != "ok"]
-    with ThreadPoolExecutor(ASKING) as threads:
-        outdated = list(threads.map(lambda pair: _may_end_otherwise(pair[1], source), refused))
-    stale = {name for (name, _), yes in zip(refused, outdated, strict=True) if yes}
+    with ThreadPoolExecutor(REQUESTS) as threads:
+        may_change = list(threads.map(lambda pair: _may_end_otherwise(pair[1], source), refused))
+    stale = {name for (name, _), is_outdated in zip(refused, may_change, strict=True) if is_outdated}
     invalidate(folder, sorted(stale))
     return {name: shard for name, shard in built.items() if name not in stale}
 
@@ -84,13 +86,13 @@ def _may_end_otherwise(row: SampleRow, source: Source) -> bool:
 
 
 def invalidate(folder: str, names: Iterable[str]) -> None:
-    """Makes shards unfinished, so that they are made again."""
+    """Marks shards as unfinished, so that they are built again."""
     for name in names:
         store.remove(store.join(folder, name + shard_writer.DONE))
 
 
 def publish(folder: str, cfg: PrepConfig, shards: Sequence[BuiltShard]) -> list[SampleRow]:
-    """The three tables, dataset.json last: its presence says that the folder is whole. Returns the rows."""
+    """Writes the three tables and returns the rows. dataset.json is last: with it the folder is complete."""
     rows = shard_writer.flag_equal_pixels([row for shard in shards for row in shard.rows])
     tables.write_rows(store.join(folder, tables.SAMPLES), rows)
     tables.write_shards(
@@ -112,6 +114,6 @@ def publish(folder: str, cfg: PrepConfig, shards: Sequence[BuiltShard]) -> list[
 def _finished(folder: str, plans: Sequence[ShardPlan]) -> dict[str, BuiltShard]:
     names = set(store.list_names(folder))
     candidates = [plan for plan in plans if plan.name + shard_writer.DONE in names]
-    with ThreadPoolExecutor(ASKING) as threads:
+    with ThreadPoolExecutor(REQUESTS) as threads:
         shards = threads.map(lambda plan: shard_writer.read_built(plan, folder), candidates)
         return {plan.name: shard for plan, shard in zip(candidates, shards, strict=True) if shard is not None}

@@ -1,4 +1,4 @@
-"""Rows of a device as they come: how far a run is, how fast, and whether too much is refused."""
+"""Counts the rows of a device: how far a run is, how fast, and whether too many files are refused."""
 
 import math
 import threading
@@ -25,7 +25,7 @@ class ProgressCounter:
     fresh: int = 0
     bytes_read: int = 0
     started: float = field(default_factory=time.monotonic)
-    lock: Any = field(default_factory=threading.Lock)  # conductors add at the same time
+    lock: Any = field(default_factory=threading.Lock)  # several shards add at the same time
 
     @property
     def seconds(self) -> float:
@@ -38,14 +38,14 @@ class ProgressCounter:
         self._report()
 
     def add(self, row: SampleRow) -> None:
-        """A row of this run; OctshardError once more are refused than may be."""
+        """A row of this run; OctshardError once more than most_refused are refused."""
         with self.lock:
             self.fresh, self.bytes_read = self.fresh + 1, self.bytes_read + (row.source_bytes or 0)
             self.by_status[row.status] += 1
             self._report()
 
     def subtract(self, rows: Iterable[SampleRow]) -> None:
-        """Rows that will come once more."""
+        """Rows of shards that are built again."""
         self.by_status.subtract(row.status for row in rows)
 
     def _report(self) -> None:

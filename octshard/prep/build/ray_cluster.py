@@ -1,4 +1,4 @@
-"""Shards made by the workers of a Ray cluster; the only ray import."""
+"""Builds shards with the workers of a Ray cluster; the only ray import."""
 
 import logging
 import signal
@@ -17,36 +17,36 @@ from octshard.storage import store
 
 logger = logging.getLogger(__name__)
 
-SHARDS_AHEAD = 2  # shards per core of a cluster that are handed out before the first is back
+SHARDS_AHEAD = 2  # shards per core of a cluster that are submitted before the first is done
 RETRIES = 3  # of a shard whose Ray worker or machine died
-CANCELLED_S = 60.0  # that tasks of a cluster may take to end once they are cancelled
+CANCELLED_S = 60.0  # that cancelled tasks may take to end
 
 
-def make_shards(shards: Sequence[ShardPlan], work: Work) -> None:
-    """One task per shard, a bounded number handed out; only plans and rows travel, never a volume."""
+def make_shards(plans: Sequence[ShardPlan], work: Work) -> None:
+    """One task per shard, a bounded number submitted at once; plans and rows are sent, never a volume."""
     before = signal.getsignal(signal.SIGTERM)
     try:
-        _hand_out(shards, work, _ray(work))
+        _submit_all(plans, work, _ray(work))
     finally:
         _restore_sigterm(before)
 
 
 def _restore_sigterm(before: Any) -> None:
-    """Undoes Ray's taking of SIGTERM, which it does in the main thread only and for good."""
+    """Puts back the SIGTERM handler that Ray replaces when it starts in the main thread."""
     if before is not None and signal.getsignal(signal.SIGTERM) is not before:
         signal.signal(signal.SIGTERM, before)
 
 
-def _hand_out(shards: Sequence[ShardPlan], work: Work, ray: Any) -> None:
+def _submit_all(plans: Sequence[ShardPlan], work: Work, ray: Any) -> None:
     job = ray.put((work.job, work.duplicate_of))
     remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_shard_on_ray)
     ahead = SHARDS_AHEAD * _cores_of(ray)
-    waiting, running = list(reversed(shards)), dict[Any, str]()
+    waiting, running = list(reversed(plans)), dict[Any, str]()
     try:
         while waiting or running:
             while waiting and len(running) < ahead:
-                one = waiting.pop()
-                running[remote.remote(one, job, work.folder)] = one.name
+                plan = waiting.pop()
+                running[remote.remote(plan, job, work.folder)] = plan.name
             ready, _ = ray.wait(list(running), num_returns=1)
             for reference in ready:
                 name = running.pop(reference)
@@ -57,7 +57,7 @@ def _hand_out(shards: Sequence[ShardPlan], work: Work, ray: Any) -> None:
                     raise OctshardError(f"{work.folder}: {name}: {text[-1] if text else error!r}") from error
                 for row in rows:
                     work.count.add(row)
-    finally:  # no task may write beside the next run
+    finally:  # no task may still write when the next run starts
         for reference in running:
             ray.cancel(reference, force=True)
         if running:
@@ -66,7 +66,7 @@ def _hand_out(shards: Sequence[ShardPlan], work: Work, ray: Any) -> None:
 
 def cores() -> int:
     """The cores of the whole cluster."""
-    return _cores_of(_joined())
+    return _cores_of(_connected())
 
 
 def _cores_of(ray: Any) -> int:
@@ -74,7 +74,7 @@ def _cores_of(ray: Any) -> int:
 
 
 def _ray(work: Work) -> Any:
-    ray = _joined()
+    ray = _connected()
     nodes = sum(bool(node["Alive"]) for node in ray.nodes())
     for name, url in (("src", work.job.cfg.src), ("dst", work.job.cfg.dst)):
         if nodes > 1 and not store.is_remote(url):
@@ -84,8 +84,8 @@ def _ray(work: Work) -> Any:
     return ray
 
 
-def _joined() -> Any:
-    """Ray, as part of a cluster: that of RAY_ADDRESS, or which runs on this machine, else a small new one."""
+def _connected() -> Any:
+    """Ray, connected to the cluster of RAY_ADDRESS, or to one on this machine, else to a small new one."""
     try:
         import ray
     except ImportError as error:
@@ -96,13 +96,13 @@ def _joined() -> Any:
 
 
 def _shard_on_ray(
-    one: ShardPlan, shared: tuple[WorkerJob, dict[Member, str]], folder: str
+    plan: ShardPlan, shared: tuple[WorkerJob, dict[Member, str]], folder: str
 ) -> list[SampleRow]:
-    """Runs in a worker of the cluster, with one child of its own for the decoding."""
-    job, settled = shared
+    """Runs in a worker of the cluster, with one child process for the decoding."""
+    job, duplicate_of = shared
     rows: list[SampleRow] = []
-    with WorkerPool(job, 1) as children:
+    with WorkerPool(job, 1) as workers:
         shard_writer.build_shard(
-            one, children.in_order(shard_writer.tasks(one, settled)), folder, rows.append
+            plan, workers.in_order(shard_writer.tasks(plan, duplicate_of)), folder, rows.append
         )
     return rows

@@ -1,6 +1,6 @@
 """Runs a plan: one lock per device, plan.json first, then its shards on this machine or a Ray cluster.
 
-Kill it at any moment and run it again: finished shards are kept, the others made anew, and the result is the
+Kill it at any moment and run it again: finished shards are kept, the others made again, and the result is the
 same bytes as an undisturbed run's, whatever the engine and the number of workers.
 """
 
@@ -24,7 +24,7 @@ from octshard.prep.release.source import Source
 from octshard.progress import OnProgress, no_progress
 from octshard.storage import lock, store
 
-ROUNDS = 4  # of settling duplicates; one is enough unless files change meanwhile
+ROUNDS = 4  # of resolving duplicates; one is enough unless files change meanwhile
 IN_ZIPS = "octshard prep unzip says what is wrong with the ZIPs; fetch them again, or name another SRC"
 
 Built = Mapping[str, BuiltShard]  # finished shards by name
@@ -32,7 +32,7 @@ Built = Mapping[str, BuiltShard]  # finished shards by name
 
 @dataclass(frozen=True)
 class DeviceSummary:
-    """What became of one device: counts, refusals by reason, shards, how many an earlier run had made."""
+    """The result for one device: counts, refusals by reason, shards, and how many of them were kept."""
 
     device: str
     folder: str
@@ -44,7 +44,7 @@ class DeviceSummary:
 
 
 class NoFilesFound(OctshardError):
-    """None of a device's listed files is there; the text says how many are listed."""
+    """None of a device's listed files exists; the text gives their number."""
 
 
 def shard(
@@ -123,10 +123,10 @@ def _make_missing(plans: Sequence[ShardPlan], built: Built, work: Work) -> Built
 
 
 def _resolve_duplicates(plans: Sequence[ShardPlan], built: Built, work: Work) -> Built:
-    """The built shards after those whose rows disagree with the others' on duplicates are made again.
+    """The built shards, once those whose rows disagree with the others' on duplicates are made again.
 
-    Equal bytes, and UIDs that only headers tell, show when all files are read; and files may have come, gone
-    or changed since an earlier run made some of the shards.
+    Equal bytes, and UIDs that only headers give, are known once all files are read; and files may have
+    appeared, disappeared or changed since an earlier run made some of the shards.
     """
     for _ in range(ROUNDS):
         pairs = {plan.name: list(zip(plan.members, built[plan.name].rows, strict=True)) for plan in plans}
@@ -138,16 +138,16 @@ def _resolve_duplicates(plans: Sequence[ShardPlan], built: Built, work: Work) ->
         ]
         if not stale:
             return built
-        known = {m: duplicate_of[m] for name in stale for m, _ in pairs[name] if m in duplicate_of}
+        details = {m: duplicate_of[m] for name in stale for m, _ in pairs[name] if m in duplicate_of}
         work.count.subtract(row for name in stale for row in built[name].rows)
         output_folder.invalidate(work.folder, stale)
         built = {name: shard for name, shard in built.items() if name not in stale}
-        built = _make_missing(plans, built, replace(work, duplicate_of=known))
+        built = _make_missing(plans, built, replace(work, duplicate_of=details))
     raise OctshardError(f"{work.folder}: files change while they are read; run again when SRC stands still")
 
 
 def _write_run_facts(folder: str, cfg: PrepConfig, count: ProgressCounter) -> None:
-    """How fast this run was, if it made anything; no part of the dataset."""
+    """Writes run.json, the speed of this run, if it built anything; not a part of the dataset."""
     if count.fresh:
         seconds = count.seconds
         facts = {

@@ -1,4 +1,4 @@
-"""One shard's plan -> one tar and its rows, whoever makes the samples.
+"""One shard's plan -> one tar and its rows, by any engine.
 
 The same plan gives the same bytes. done.json is written last, so a shard that has one is finished.
 """
@@ -19,12 +19,12 @@ from octshard.prep.plan import Member, ShardPlan
 from octshard.storage import store
 
 TAR, ROWS, DONE = ".tar", ".rows.parquet", ".done.json"
-ROWS_DIGEST = "rows_sha256"  # stands in done.json beside the ShardInfo
-AUDIT_EVERY = 64  # samples of a shard; of those that are decoded fast so many are decoded exactly as well
+ROWS_DIGEST = "rows_sha256"  # key of done.json beside the fields of ShardInfo
+AUDIT_EVERY = 64  # one sample of a shard in so many is decoded exactly as well, if it is decoded fast
 
 
 def tasks(plan: ShardPlan, duplicate_of: Mapping[Member, str]) -> list[ConvertTask]:
-    """What a shard is made of. duplicate_of: what all rows of the device say, if known."""
+    """The conversions of a shard's members. duplicate_of: the result of `duplicates.resolve`, if known."""
     return [
         ConvertTask(member, plan.name + TAR, plan.split, i % AUDIT_EVERY == 0, duplicate_of.get(member))
         for i, member in enumerate(plan.members)
@@ -68,14 +68,14 @@ def build_shard(
 
 
 class BuiltShard(NamedTuple):
-    """A finished shard: what shards.parquet says of it, and a row for every member of its plan."""
+    """A finished shard: its row of shards.parquet, and a row for every member of its plan."""
 
     info: ShardInfo
     rows: list[SampleRow]
 
 
 def read_built(plan: ShardPlan, folder: str) -> BuiltShard | None:
-    """A finished shard if its files stand and agree with each other, the plan and the tar; else None."""
+    """A finished shard if its files exist and agree with each other, the plan and the tar; else None."""
     try:
         done = json.loads(store.read(store.join(folder, plan.name + DONE)))
         table = store.join(folder, plan.name + ROWS)
@@ -86,7 +86,7 @@ def read_built(plan: ShardPlan, folder: str) -> BuiltShard | None:
     except store.StoreError:
         raise
     except (FileNotFoundError, ValueError, TypeError, AttributeError, KeyError, OctshardError):
-        # absent, or not what we write
+        # absent, or not written by build_shard
         return None
     whole = [row.source for row in rows] == [member.entry.path for member in plan.members]
     stored = sum(row.status == "ok" for row in rows)
@@ -94,7 +94,7 @@ def read_built(plan: ShardPlan, folder: str) -> BuiltShard | None:
 
 
 def counts(rows: Sequence[SampleRow]) -> dict[str, Any]:
-    """What dataset.json says of a folder's rows."""
+    """The counts that dataset.json gives of a folder's rows."""
     stored = [row for row in rows if row.status == "ok"]
     refused = Counter(row.reason for row in rows if row.status != "ok")
     return {
@@ -106,14 +106,14 @@ def counts(rows: Sequence[SampleRow]) -> dict[str, Any]:
 
 
 def flag_equal_pixels(rows: Sequence[SampleRow]) -> list[SampleRow]:
-    """The rows of a whole device as samples.parquet says them: equal stored voxels are flagged there.
+    """The rows of a whole device as in samples.parquet, where equal stored voxels are flagged.
 
-    Only the whole device can tell, so the flag stands in no tar and in no shard's own rows.
+    It takes all rows of the device to know, so the flag is in no tar and in no shard's rows.parquet.
     """
-    seen = Counter((row.sha256, row.shape_out) for row in rows if row.status == "ok")
+    counts = Counter((row.sha256, row.shape_out) for row in rows if row.status == "ok")
     return [
         dataclasses.replace(row, flags=tuple(sorted({*row.flags, "equal_pixels"})))
-        if row.status == "ok" and seen[row.sha256, row.shape_out] > 1
+        if row.status == "ok" and counts[row.sha256, row.shape_out] > 1
         else row
         for row in rows
     ]
@@ -124,8 +124,10 @@ def _digest(url: str) -> str:
 
 
 def _with_offsets(rows: list[SampleRow], offsets: tuple[int, ...]) -> list[SampleRow]:
-    places = iter(offsets)
-    placed = [dataclasses.replace(row, offset=next(places)) if row.status == "ok" else row for row in rows]
-    if next(places, None) is not None:
+    next_offset = iter(offsets)
+    with_offsets = [
+        dataclasses.replace(row, offset=next(next_offset)) if row.status == "ok" else row for row in rows
+    ]
+    if next(next_offset, None) is not None:
         raise OctshardError(f"{len(offsets)} samples written, but fewer rows are ok")
-    return placed
+    return with_offsets

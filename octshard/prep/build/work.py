@@ -1,4 +1,4 @@
-"""What making the shards of one device takes."""
+"""The inputs for making the shards of one device."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from octshard.prep.plan import Member
 
 @dataclass(frozen=True)
 class Work:
-    """What making shards takes. duplicate_of: what all rows of the device say of duplicates."""
+    """What an engine needs to make shards. duplicate_of: the result of `duplicates.resolve`."""
 
     job: WorkerJob
     folder: str

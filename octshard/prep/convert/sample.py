@@ -71,7 +71,7 @@ def row_and_volume(task: ConvertTask, cfg: PrepConfig, source: Source) -> tuple[
         if detail := _duplicate_detail(task, cfg, source):
             raise Refused("duplicate", detail)
         if task.audit and level:
-            exact_DHW, _ = decode_voxels(data, header, resampling.exact)
+            exact_DHW, _ = decode_voxels(data, header, resampling.at_level(0))
             row = replace(row, fast_psnr_db=psnr_db(voxels_DHW, exact_DHW))
         return row, Volume(task.member.key, voxels_DHW, resampling.spacing_mm)
     except Refused as refusal:

@@ -1,7 +1,7 @@
-"""One DICOM file without a release around it -> a Volume, by the stages of a conversion.
+"""One DICOM file without a release -> a Volume, by the stages of prep: header, layout, voxels.
 
-Where prep writes a refused row, this raises one line that gives the reason. No manifest is consulted: what
-only a manifest knows of a scan (spacing that its header lacks) is unknown here.
+Where prep writes a refused row, this raises an error of one line with the same reason. There is no manifest,
+so a spacing that only a manifest gives is unknown here.
 """
 
 import contextlib
@@ -13,18 +13,18 @@ from octshard.config.prep import PrepConfig
 from octshard.errors import OctshardError
 from octshard.imaging.volume import DEVICES, SampleKey, Volume
 from octshard.prep.convert.layout import ScanLayout, check_is_volume, layout_of
-from octshard.prep.convert.voxels import decode_voxels, plan_resampling
+from octshard.prep.convert.voxels import Resampling, decode_voxels, plan_resampling, resampling_to
 from octshard.prep.dicom import header as dicom
 from octshard.prep.dicom.header import Header
 from octshard.prep.refusals import Refused
 from octshard.prep.release.aireadi import Entry, device_of
-from octshard.storage import local, store
+from octshard.prep.release.source import map_file
 from octshard.storage.checksum import Buffer
 
 
 @dataclass(frozen=True, eq=False)
 class ScanFile:
-    """A DICOM file that is a volume by all that can be said without decoding it."""
+    """A DICOM file that passed every check of prep that needs no decoding."""
 
     path: str
     data: Buffer
@@ -38,25 +38,24 @@ def open_volume(path: str | Path) -> Volume:
 
     Axes (D, H, W): B-scans in the order in which prep stores them, depth, A-scans. uint8, or uint16 where the
     file has more bits. spacing_mm is (dz, dy, dx). OctshardError, with the reason of prep, for a file that
-    prep would refuse, and for one that does not say its spacing.
+    prep would refuse, and for one without a spacing.
     """
-    cfg = PrepConfig()
-    scan = open_scan(path, cfg)
+    scan = open_scan(path, PrepConfig())
     if scan.layout.spacing.assumed:
         raise OctshardError(
             f"{scan.path}: the file does not say its voxel spacing, want PixelMeasures (PS3.3)"
         )
-    own_grid = PrepConfig(
-        fit="resize", image_size=[*scan.header.shape], max_output_voxels=cfg.max_voxels, decode="exact"
-    )
-    return stored_volume(scan, own_grid)
+    return _decode(scan, resampling_to(scan.header.shape, scan.header, scan.layout))
 
 
 def open_scan(path: str | Path, cfg: PrepConfig) -> ScanFile:
     """Reads and checks the file at `path`; OctshardError, with prep's reason, if it cannot be a volume."""
     url = str(path)
+    try:
+        data = map_file(url)
+    except FileNotFoundError:
+        raise OctshardError(f"{url}: no such file, want a DICOM file") from None
     with _refusals_named(url):
-        data = _read(url)
         header = dicom.read_header(data, cfg.max_voxels)
         entry = _entry(url, header)
         layout = layout_of(header, entry)
@@ -69,12 +68,17 @@ def stored_volume(scan: ScanFile, cfg: PrepConfig) -> Volume:
     """The volume that prep would store with `cfg`, before its grey levels become uint8."""
     with _refusals_named(scan.path):
         resampling = plan_resampling(scan.data, scan.header, scan.layout, cfg)
-        voxels_DHW, _ = decode_voxels(scan.data, scan.header, resampling)
+    return _decode(scan, resampling)
+
+
+def _decode(scan: ScanFile, resampling: Resampling) -> Volume:
+    with _refusals_named(scan.path):
+        voxels_DHW = decode_voxels(scan.data, scan.header, resampling).voxels_DHW
     return Volume(scan.key, voxels_DHW, resampling.spacing_mm, scan.layout.geometry.kind)
 
 
 def _entry(url: str, header: Header) -> Entry:
-    """What a manifest would say, as far as the file does. Folders count only where they name a device."""
+    """The manifest row of the file, by its header alone. Of its folders only a name in DEVICES counts."""
     device = device_of(url, header.model)
     return Entry(
         participant="",
@@ -94,18 +98,10 @@ def _entry(url: str, header: Header) -> Entry:
     )
 
 
-def _read(url: str) -> Buffer:
-    try:
-        if not store.is_remote(url):
-            local.file_size(url)  # a folder or a pipe is no file, and a pipe would be waited for
-        return store.map(url)
-    except FileNotFoundError:
-        raise OctshardError(f"{url}: no such file, want a DICOM file") from None
-
-
 @contextlib.contextmanager
 def _refusals_named(path: str) -> Iterator[None]:
+    """A Refused becomes an OctshardError that names the file."""
     try:
         yield
-    except Refused as refused:
-        raise OctshardError(f"{path}: {refused}") from refused
+    except Refused as refusal:
+        raise OctshardError(f"{path}: {refusal}") from refusal

@@ -30,10 +30,9 @@ class Resampling:
     mirrored: frozenset[int]
     spacing_mm: Spacing
 
-    @property
-    def exact(self) -> "Resampling":
-        """The same from frames of full resolution."""
-        return replace(self, grid=replace(self.grid, level=0))
+    def at_level(self, level: int) -> "Resampling":
+        """The same from frames of this JPEG 2000 resolution level; 0 is full resolution."""
+        return replace(self, grid=replace(self.grid, level=level))
 
 
 class DecodedVoxels(NamedTuple):
@@ -48,16 +47,30 @@ def plan_resampling(data: Buffer, header: Header, layout: ScanLayout, cfg: PrepC
     geometry, spacing = layout
     shape_out = stored_shape(header.shape, spacing, cfg)
     if product(shape_out) > cfg.max_output_voxels:
-        asked = f"{spacing.spacing_mm} mm asks for {shape_out} voxels"
-        raise Refused("too_large", f"spacing {asked}, want at most {cfg.max_output_voxels}")
+        volume = f"{spacing.spacing_mm} mm asks for {shape_out} voxels"
+        raise Refused("too_large", f"spacing {volume}, want at most {cfg.max_output_voxels}")
+    resampling = resampling_to(shape_out, header, layout)
+    # a lower resolution is decoded where its samples are as dense as the stored voxels; not with mirrored
+    # frames, whose samples would lie between those of the others
+    if cfg.decode != "fast" or spacing.assumed or geometry.mirrored:
+        return resampling
+    return resampling.at_level(decode.level_for(data, header, spacing.spacing_mm, resampling.spacing_mm))
+
+
+def resampling_to(shape_out: Shape, header: Header, layout: ScanLayout) -> Resampling:
+    """From the scan's grid, at full resolution, to `shape_out` (D, H, W) of the same extent."""
+    geometry, spacing = layout
     extent_mm = [n * mm for n, mm in zip(header.shape, spacing.spacing_mm, strict=True)]
     spacing_out = triple([mm / n for mm, n in zip(extent_mm, shape_out, strict=True)])
-    # levels may be left out where samples stay as dense as the stored voxels ask for; mirrored frames
-    # would have them at other places than the rest
-    may_reduce = cfg.decode == "fast" and not spacing.assumed and not geometry.mirrored
-    level = decode.level_for(data, header, spacing.spacing_mm, spacing_out) if may_reduce else 0
-    grid = Regrid(header.shape, shape_out, level, geometry.flipped)
+    grid = Regrid(header.shape, shape_out, 0, geometry.flipped)
     return Resampling(grid, frozenset(geometry.mirrored), spacing_out)
+
+
+def stored_shape(shape_in: Shape, spacing: ResolvedSpacing, cfg: PrepConfig) -> Shape:
+    """(D, H, W) in which a scan is stored: by its spacing, or as the config says where that is unknown."""
+    if spacing.assumed or cfg.fit == "resize":
+        return triple(cfg.image_size)
+    return resampled_shape(shape_in, spacing.spacing_mm, triple(cfg.target_spacing))
 
 
 def decode_voxels(data: Buffer, header: Header, resampling: Resampling) -> DecodedVoxels:
@@ -78,10 +91,3 @@ def psnr_db(voxels_DHW: np.ndarray, exact_DHW: np.ndarray) -> float:
     peak = PEAK if exact_DHW.dtype == np.uint8 else max(1.0, float(exact_DHW.max()))
     error = float(np.mean((voxels_DHW.astype(np.float32) - exact_DHW.astype(np.float32)) ** 2))
     return SAME_DB if error == 0 else float(10 * np.log10(peak**2 / error))
-
-
-def stored_shape(shape_in: Shape, spacing: ResolvedSpacing, cfg: PrepConfig) -> Shape:
-    """(D, H, W) in which a scan is stored: by its spacing, or as the config says where that is unknown."""
-    if spacing.assumed or cfg.fit == "resize":
-        return triple(cfg.image_size)
-    return resampled_shape(shape_in, spacing.spacing_mm, triple(cfg.target_spacing))

@@ -1,4 +1,4 @@
-"""An AI-READI release: its manifest and participants tables, in every spelling that real copies use.
+"""An AI-READI release: its manifest and participants tables, in all spellings that real copies use.
 
 `read_release` is the only I/O. Device and eye come from columns and the path's folder, not from a file name.
 """
@@ -27,7 +27,7 @@ MODALITIES = {"oct", "opt", "octa"}
 MODEL_WORDS = {
     word: device for device in DEVICES for word in device.split("_")[1:]
 }  # "triton" -> topcon_triton
-COLUMNS = {  # our name -> the headings under which releases and copies carry it
+COLUMNS = {  # our name -> its headings in releases and in copies
     "participant": tsv.PERSON,
     "manufacturer": ("manufacturer",),
     "model": ("manufacturers_model_name", "manufacturer_model_name"),
@@ -49,10 +49,10 @@ TABLES = ("manifest.tsv", "participants.tsv")
 
 @dataclass(frozen=True)
 class Entry:
-    """One structural OCT row of the manifest. Sizes in voxels, spacing in mm, None where not said."""
+    """One structural OCT row of the manifest. Sizes in voxels, spacing in mm; None where it is missing."""
 
     participant: str
-    device: str  # a folder of volume.DEVICES, or the folder's own name
+    device: str  # one of volume.DEVICES, or the name of the folder
     manufacturer: str
     model: str
     protocol: str
@@ -65,16 +65,16 @@ class Entry:
     slice_mm: float | None
     sop_instance_uid: str
     path: str  # below the release root, no leading slash; empty if the row names no file
-    eye_in_name: str = ""  # L, R or empty, as the file's name has it: only good for checking `eye`
+    eye_in_name: str = ""  # L, R or empty, by the file's name; used only to check `eye`
 
 
 @dataclass(frozen=True)
 class Release:
-    """A release's tables. root: below which entry paths stand; tables: their paths below root."""
+    """A release's tables. root: the folder of the entries' paths; tables: their paths below root."""
 
     root: str
     entries: tuple[Entry, ...]
-    splits: dict[str, str]  # participant -> train | val | test, where the release says so
+    splits: dict[str, str]  # participant -> train | val | test, where the release gives one
     tables: tuple[str, ...]
 
 
@@ -88,64 +88,65 @@ def read_release(src: str) -> Release:
         raise UsageError(f"{src}: no manifest.tsv, want the release root, the folder that holds it")
     manifest = store.join(home, TABLES[0])
     entries = parse_manifest(_text(manifest), manifest)
-    root, people = _places(home.rstrip("/"), entries)
+    root, participants_url = _root_and_participants(home.rstrip("/"), entries)
     tables, splits = [manifest.removeprefix(root).strip("/")], {}
-    if root != home.rstrip("/"):  # what is named from home stands a folder lower
+    if root != home.rstrip("/"):  # paths relative to home are one folder lower from the root
         entries = [
-            entry if _inside(entry) else replace(entry, path=f"{HOME}/{entry.path}") for entry in entries
+            entry if _below_home(entry) else replace(entry, path=f"{HOME}/{entry.path}") for entry in entries
         ]
-    if people:
-        splits = parse_participants(_text(people), people)
-        tables.append(people.removeprefix(root).strip("/"))
+    if participants_url:
+        splits = parse_participants(_text(participants_url), participants_url)
+        tables.append(participants_url.removeprefix(root).strip("/"))
     return Release(root, tuple(entries), splits, tuple(tables))
 
 
-def _places(home: str, entries: Sequence[Entry]) -> tuple[str, str]:
-    """(release root, its participants.tsv or nothing) of a manifest in `home`.
+def _root_and_participants(home: str, entries: Sequence[Entry]) -> tuple[str, str]:
+    """(release root, URL of its participants.tsv or empty) of a manifest in `home`.
 
-    In retinal_oct, a manifest names files from the folder above, or from its own, with the people above.
+    The paths of a manifest in retinal_oct begin at the parent folder or at retinal_oct itself, and
+    participants.tsv may be in either.
     """
     parent = home.removesuffix(f"/{HOME}")
-    here, above = (store.join(folder, TABLES[1]) for folder in (home, parent))
-    found_here, found_above = store.exists(here), parent != home and store.exists(above)
-    if parent != home and (any(e.path and _inside(e) for e in entries) or (found_above and not found_here)):
-        return parent, above if found_above else here if found_here else ""
-    return home, here if found_here else ""
+    own_table, parents_table = (store.join(folder, TABLES[1]) for folder in (home, parent))
+    has_own, has_parents = store.exists(own_table), parent != home and store.exists(parents_table)
+    if parent != home and (any(e.path and _below_home(e) for e in entries) or (has_parents and not has_own)):
+        return parent, parents_table if has_parents else own_table if has_own else ""
+    return home, own_table if has_own else ""
 
 
-def _inside(entry: Entry) -> bool:
+def _below_home(entry: Entry) -> bool:
     return not entry.path or entry.path.startswith(f"{HOME}/")
 
 
-def parse_manifest(text: str, where: str) -> list[Entry]:
-    """Entries in file order. Columns may be missing or reordered, all but the person's and the file's."""
-    found = tsv.parse(text, where, UNKNOWN)
-    for needed in ("participant", "path"):
-        if found.rows and not set(found.columns).intersection(COLUMNS[needed]):
+def parse_manifest(text: str, url: str) -> list[Entry]:
+    """Entries in file order. Columns may be reordered or missing; those of person and file are required."""
+    table = tsv.parse(text, url, UNKNOWN)
+    for required in ("participant", "path"):
+        if table.rows and not set(table.columns).intersection(COLUMNS[required]):
             raise UsageError(
-                f"{where}: no column {' or '.join(COLUMNS[needed])}, found {sorted(found.columns)}"
+                f"{url}: no column {' or '.join(COLUMNS[required])}, found {sorted(table.columns)}"
             )
-    columns = zip(*(found.column(names) for names in COLUMNS.values()), strict=True)
+    columns = zip(*(table.column(names) for names in COLUMNS.values()), strict=True)
     entries = []
-    for (line, _), values in zip(found.rows, columns, strict=True):
+    for (line, _), values in zip(table.rows, columns, strict=True):
         field = dict(zip(COLUMNS, values, strict=True))
         if _is_structural(field):
-            entries.append(_entry(field, f"{where} line {line}"))
+            entries.append(_entry(field, f"{url} line {line}"))
     return entries
 
 
-def parse_participants(text: str, where: str = TABLES[1]) -> dict[str, str]:
-    """participant -> split, for every person whose recommended_split is one."""
-    table = tsv.parse(text, where)
-    words, people = table.column(("recommended_split",)), table.column(COLUMNS["participant"])
-    found: dict[str, str] = {}
-    for (line, _), word, person in zip(table.rows, words, people, strict=True):
+def parse_participants(text: str, url: str = TABLES[1]) -> dict[str, str]:
+    """participant -> split, for every person whose recommended_split is one of SPLITS."""
+    table = tsv.parse(text, url)
+    words, participants = table.column(("recommended_split",)), table.column(COLUMNS["participant"])
+    splits: dict[str, str] = {}
+    for (line, _), word, person in zip(table.rows, words, participants, strict=True):
         split = SPLITS.get(word.lower())
-        if split and person and found.setdefault(person, split) != split:
+        if split and person and splits.setdefault(person, split) != split:
             raise UsageError(
-                f"{where} line {line}: {person} is in {split}, above in {found[person]}; want one split"
+                f"{url} line {line}: {person} is in {split}, above in {splits[person]}; want one split"
             )
-    return found
+    return splits
 
 
 def protocol_of(path: str, participant: str) -> str:
@@ -160,7 +161,7 @@ def protocol_of(path: str, participant: str) -> str:
 
 
 def eye_in_name(path: str, participant: str) -> str:
-    """L or R if the file's name has one word for an eye, wherever it stands; empty if it has none or both."""
+    """L or R if the file's name has one word for an eye, anywhere in it; empty if it has none or both."""
     words = {word for part in _words(path, participant) for word in part.lower().split("-")}
     eyes = {EYES[word] for word in words & EYES.keys()}
     return eyes.pop() if len(eyes) == 1 else ""
@@ -173,11 +174,11 @@ def _words(path: str, participant: str) -> list[str]:
     return words[1:] if words[0] == participant else words
 
 
-def relative_path(text: str, where: str) -> str:
-    """A filepath below the release root: no leading slash, no `dataset/`. A climbing one is a UsageError."""
+def relative_path(text: str, location: str) -> str:
+    """A filepath below the release root: no leading slash, no `dataset/`. One with `..` is a UsageError."""
     parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
     if ".." in parts or any(":" in part for part in parts[:1]):
-        raise UsageError(f"{where}: filepath {text!r} leaves the release, want a path below its root")
+        raise UsageError(f"{location}: filepath {text!r} leaves the release, want a path below its root")
     return "/".join(parts[1:] if parts[:1] == ["dataset"] else parts)
 
 
@@ -195,11 +196,11 @@ def _text(url: str) -> str:
     return text
 
 
-def _entry(field: dict[str, str], where: str) -> Entry:
-    path = relative_path(field["path"], where)
+def _entry(field: dict[str, str], location: str) -> Entry:
+    path = relative_path(field["path"], location)
     participant = field["participant"] or _person_in(path)
     if not participant:
-        raise UsageError(f"{where}: no participant, neither in its column nor as the folder of {path!r}")
+        raise UsageError(f"{location}: no participant, neither in its column nor as the folder of {path!r}")
     uid = field["uid"] or _uid_in(path)
     return Entry(
         participant=participant,
@@ -233,7 +234,7 @@ def device_of(path: str, model: str) -> str:
 
 
 def _is_structural(field: dict[str, str]) -> bool:
-    """True unless the row says that it is something else (OCT angiography has tables of its own)."""
+    """True unless the row says that it is something else (OCT angiography has its own tables)."""
     kind = field["imaging"].lower()
     if "octa" in kind or "angio" in kind:
         return False
@@ -253,21 +254,21 @@ def _uid_in(path: str) -> str:
 
 
 def _numbers(text: str) -> list[float]:
-    found = [float(number) for number in re.findall(r"\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+", text)]
-    return found if "-" not in re.sub(r"[eE]-", "", text) else []
+    numbers = [float(number) for number in re.findall(r"\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+", text)]
+    return numbers if "-" not in re.sub(r"[eE]-", "", text) else []
 
 
 @lru_cache(maxsize=1024)  # a release has a few protocols, so a few texts
 def _pair(text: str) -> tuple[float, float] | None:
-    found = _numbers(text)
-    lengths = [length_mm(number) for number in found]
+    numbers = _numbers(text)
+    lengths = [length_mm(number) for number in numbers]
     return (lengths[0], lengths[1]) if len(lengths) == 2 and lengths[0] and lengths[1] else None
 
 
 @lru_cache(maxsize=1024)
 def _length(text: str) -> float | None:
-    found = _numbers(text)
-    return length_mm(found[0]) if len(found) == 1 else None
+    numbers = _numbers(text)
+    return length_mm(numbers[0]) if len(numbers) == 1 else None
 
 
 def _count(text: str) -> int | None:

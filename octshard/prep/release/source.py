@@ -1,4 +1,4 @@
-"""Where the bytes of a release's files come from."""
+"""Sources of the bytes of a release's files: the protocol, and the folder of an unpacked release."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +9,7 @@ from octshard.storage.checksum import Buffer
 
 
 class Source(Protocol):
-    """Where the bytes of a release's files come from."""
+    """Gives the bytes of a release's files."""
 
     def read(self, entry: Entry) -> Buffer:
         """The bytes of an entry's file; FileNotFoundError if there is none."""
@@ -18,21 +18,18 @@ class Source(Protocol):
         """True if there is a file for this manifest path."""
 
     def size(self, path: str) -> int:
-        """Buffer of a file that is there."""
+        """Bytes of a file that is there."""
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Files that stand below the release's root at their manifest paths."""
+    """Files below the release's root at their manifest paths."""
 
     root: str
 
     def read(self, entry: Entry) -> Buffer:
         """The whole file, mapped where it is local."""
-        url = store.join(self.root, entry.path)
-        if not store.is_remote(url):
-            local.file_size(url)  # a folder or a pipe is no file, and a pipe would be waited for
-        return store.map(url)
+        return map_file(store.join(self.root, entry.path))
 
     def has(self, path: str) -> bool:
         """Asks the store."""
@@ -45,3 +42,10 @@ class FolderSource:
         """Asks the store; FileNotFoundError if there is no file."""
         url = store.join(self.root, path)
         return store.size(url) if store.is_remote(url) else local.file_size(url)
+
+
+def map_file(url: str) -> Buffer:
+    """The whole file, mapped where it is local; FileNotFoundError if there is none."""
+    if not store.is_remote(url):
+        local.file_size(url)  # raises for a folder or a pipe; opening a pipe would wait for its writer
+    return store.map(url)

@@ -1,7 +1,7 @@
 """Device ZIPs -> one DICOM object per manifest row, at the path the row names.
 
-Members are written in parallel, within one ZIP too, whole or not at all, size and CRC checked. The bytes held
-at once are bounded, whatever the ZIPs say. A killed run, run again, goes on where its journal ends.
+Members are written in parallel, also within one ZIP, whole or not at all, with size and CRC checked. Memory
+is bounded, whatever the ZIPs declare. A killed run, run again, continues where its journal ends.
 """
 
 import errno
@@ -21,18 +21,18 @@ from octshard.progress import OnProgress, no_progress
 from octshard.storage import client, lock, store
 
 JOURNAL, LOCK = ".unzip.journal.json", ".unzip.lock"
-JOURNAL_EVERY_S = 10.0  # a killed run writes again what it wrote since
-JOURNAL_SHARE = 20  # and saving takes at most this part of the time, however long the journal
+JOURNAL_EVERY_S = 10.0  # a killed run writes again what it wrote after the last save
+JOURNAL_SHARE = 20  # saving takes at most 1 / this of the time, however long the journal
 SMALLEST, LARGEST = 2**18, 2**23  # bytes of one request
-BLOCKS = 4  # that a thread holds: two of `zips.chunks`, and the copies that a client or codec makes of them
-# what a disk says of a name that is too long, or where another member stands or must have a folder
+BLOCKS = 4  # held by a thread: two of `zip_source.chunks`, and copies of them in a client or codec
+# errors of a name that is too long, or that another member has as its file or folder
 BAD_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
-PUT = 2 * client.PART  # bytes that putting a large object into a remote store takes: a part, and a copy of it
+PUT = 2 * client.PART  # bytes in memory for a large object put into a remote store: a part, and a copy of it
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What unzip may use: threads at once, and bytes of members held at once by all of them together."""
+    """What unzip may use: threads, and bytes of members that all of them together hold at once."""
 
     threads: int
     memory: int
@@ -40,7 +40,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class UnzipReport:
-    """What one run did: manifest paths, except `unlisted`, which names ZIP members that no row wants."""
+    """What one run did: manifest paths, except `unlisted`, which names ZIP members without a manifest row."""
 
     written: tuple[str, ...]
     skipped: tuple[str, ...]  # already there, by journal and store
@@ -51,7 +51,7 @@ class UnzipReport:
 
 
 class _Budget:
-    """Bytes that threads may hold, all together; who would hold more waits for the others."""
+    """Bytes that all threads together may hold; a thread that needs more waits for the others."""
 
     def __init__(self, free: int) -> None:
         self.free = free
@@ -59,7 +59,7 @@ class _Budget:
 
     @contextmanager
     def held(self, need: int) -> Iterator[None]:
-        """Takes `need` bytes of the budget for the block; they must not be more than there ever were."""
+        """Takes `need` bytes of the budget for the block; at most the initial budget."""
         with self._changed:
             self._changed.wait_for(lambda: self.free >= need)
             self.free -= need
@@ -76,7 +76,7 @@ class _Work:
     """What the threads share."""
 
     dst: str
-    places: dict[str, ZipEntry]
+    entries: dict[str, ZipEntry]
     block: int  # bytes of one request
     budget: _Budget
     on_progress: OnProgress
@@ -88,7 +88,7 @@ class _Work:
     bytes_done: int = 0
     bytes_total: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
-    saving: threading.Lock = field(default_factory=threading.Lock)
+    save_lock: threading.Lock = field(default_factory=threading.Lock)
     save_at: float = field(default_factory=lambda: time.monotonic() + JOURNAL_EVERY_S)
 
 
@@ -97,18 +97,18 @@ def unzip(src: str, dst: str, limits: Limits, on_progress: OnProgress = no_progr
 
     A release without ZIPs is a UsageError. on_progress counts members, on any thread, one at a time.
     """
-    threads, block = _share(limits, remote=store.is_remote(dst))
+    threads, block = _thread_plan(limits, remote=store.is_remote(dst))
     release = read_release(src)
-    zipped, refused, unlisted = zip_source.open_release(release)
-    places = dict(sorted(zipped.places.items(), key=lambda item: (item[1].zip, item[1].offset)))
+    source, refused, unlisted = zip_source.open_release(release)
+    entries = dict(sorted(source.entries.items(), key=lambda item: (item[1].zip, item[1].offset)))
     with lock.one_writer(store.join(dst, LOCK)):
         budget = _Budget(limits.memory)
-        work = _Work(dst, places, block, budget, on_progress, _read_journal(dst), refused=list(refused))
-        work.bytes_total = sum(place.size for place in places.values())
+        work = _Work(dst, entries, block, budget, on_progress, _read_journal(dst), refused=list(refused))
+        work.bytes_total = sum(entry.size for entry in entries.values())
         _sweep(work)
         try:
             with ThreadPoolExecutor(threads) as pool:
-                for _ in pool.map(lambda path: _extract(path, work), places):
+                for _ in pool.map(lambda path: _extract(path, work), entries):
                     pass
         finally:
             _save_journal(work)
@@ -117,27 +117,29 @@ def unzip(src: str, dst: str, limits: Limits, on_progress: OnProgress = no_progr
         written=tuple(sorted(work.written)),
         skipped=tuple(sorted(work.skipped)),
         refused=tuple(sorted(work.refused, key=lambda r: (r.zip, r.member, r.reason))),
-        missing=tuple(sorted({e.path for e in release.entries if e.path} - {*places, *zipped.refused})),
+        missing=tuple(sorted({e.path for e in release.entries if e.path} - {*entries, *source.refused})),
         unlisted=tuple(sorted(unlisted)),
-        bytes_written=sum(places[path].size for path in work.written),
+        bytes_written=sum(entries[path].size for path in work.written),
     )
 
 
-def _share(effort: Limits, *, remote: bool) -> tuple[int, int]:
-    """(threads, bytes of one request), so that all threads together read by no more than `effort.memory`."""
-    if effort.threads < 1:
-        raise UsageError(f"threads={effort.threads}: want 1 or more")
-    least = max(BLOCKS * SMALLEST, PUT if remote else 0)
-    if effort.memory < least:
-        raise UsageError(f"unzip_memory={effort.memory}: want at least {least} bytes for this kind of DST")
-    threads = min(effort.threads, effort.memory // (BLOCKS * SMALLEST))
-    return threads, min(LARGEST, effort.memory // (BLOCKS * threads))
+def _thread_plan(limits: Limits, *, remote: bool) -> tuple[int, int]:
+    """(threads, bytes of one request), so that all threads together hold at most `limits.memory` bytes."""
+    if limits.threads < 1:
+        raise UsageError(f"threads={limits.threads}: want 1 or more")
+    min_bytes = max(BLOCKS * SMALLEST, PUT if remote else 0)
+    if limits.memory < min_bytes:
+        raise UsageError(
+            f"unzip_memory={limits.memory}: want at least {min_bytes} bytes for this kind of DST"
+        )
+    threads = min(limits.threads, limits.memory // (BLOCKS * SMALLEST))
+    return threads, min(LARGEST, limits.memory // (BLOCKS * threads))
 
 
 def _sweep(work: _Work) -> None:
     """Removes what a killed run left half-written."""
     store.remove_partials(work.dst)
-    for folder in sorted({path.rsplit("/", 1)[0] for path in work.places if "/" in path}):
+    for folder in sorted({path.rsplit("/", 1)[0] for path in work.entries if "/" in path}):
         store.remove_partials(store.join(work.dst, folder))
 
 
@@ -149,94 +151,96 @@ def _copy_tables(release: Release, dst: str) -> None:
 
 
 def _extract(path: str, work: _Work) -> None:
-    place, target = work.places[path], store.join(work.dst, path)
+    entry, target = work.entries[path], store.join(work.dst, path)
     if _already_written(path, work):
         _note(path, work, "skipped", "")
         return
     try:
-        outcome = _written(place, target, work)
+        outcome = _written(entry, target, work)
     except store.StoreError as error:
         if getattr(error.__cause__, "errno", None) not in BAD_NAME:
             raise
         outcome = f"cannot be written under its manifest path: {error}"
     _note(path, work, outcome, store.etag(target) if outcome == "written" else "")
-    if time.monotonic() > work.save_at and work.saving.acquire(blocking=False):
+    if time.monotonic() > work.save_at and work.save_lock.acquire(blocking=False):
         try:
             _save_journal(work)
         finally:
-            work.saving.release()
+            work.save_lock.release()
 
 
-def _written(place: ZipEntry, target: str, work: _Work) -> str:
-    """Writes a member; `written`, or in what way it is damaged."""
+def _written(entry: ZipEntry, target: str, work: _Work) -> str:
+    """Writes a member; `written`, or how it is damaged."""
     try:
-        with work.budget.held(_need(place, work)):
-            _write(place, target, work.block)
+        with work.budget.held(_need(entry, work)):
+            _write(entry, target, work.block)
     except DamagedZip as damage:
-        store.remove(target)  # what an earlier run put there is not what this ZIP holds
+        store.remove(target)  # a file of an earlier run is not what this ZIP holds
         return f"damaged: {damage.args[2]}"
     return "written"
 
 
-def _need(place: ZipEntry, work: _Work) -> int:
-    """Bytes that are held, at most, while a member is read and its object is put."""
-    put = min(PUT, 2 * place.size) if store.is_remote(work.dst) else 0
+def _need(entry: ZipEntry, work: _Work) -> int:
+    """Most bytes in memory while a member is read and its object is put."""
+    put = min(PUT, 2 * entry.size) if store.is_remote(work.dst) else 0
     return max(BLOCKS * work.block, put)
 
 
-def _write(place: ZipEntry, target: str, block: int) -> None:
+def _write(entry: ZipEntry, target: str, block: int) -> None:
     with store.open_write(target) as file:
-        for piece in zip_source.chunks(place, block):
+        for piece in zip_source.chunks(entry, block):
             file.write(piece)
             del piece  # before the next is read
 
 
 def _already_written(path: str, work: _Work) -> bool:
-    """True if the journal and the store agree that an earlier run wrote this very member there."""
-    known = work.journal.get(path)
-    if known is None or any(known.get(name) != value for name, value in _sums(work.places[path]).items()):
+    """True if the journal and the store agree that an earlier run wrote this member there."""
+    record = work.journal.get(path)
+    if record is None or any(
+        record.get(name) != value for name, value in _size_and_crc(work.entries[path]).items()
+    ):
         return False
     try:
-        return store.etag(store.join(work.dst, path)) == known.get("etag")
+        return store.etag(store.join(work.dst, path)) == record.get("etag")
     except FileNotFoundError:
         return False
 
 
 def _note(path: str, work: _Work, outcome: str, etag: str) -> None:
     """Counts a member. outcome: skipped, written, or why it is refused."""
-    place = work.places[path]
+    entry = work.entries[path]
     with work.lock:
         if outcome == "skipped":
             work.skipped.append(path)
         elif outcome == "written":
             work.written.append(path)
-            work.journal[path] = {**_sums(place), "etag": etag}
+            work.journal[path] = {**_size_and_crc(entry), "etag": etag}
         else:
             work.journal.pop(path, None)
-            work.refused.append(RefusedMember(place.zip, shown(place.name), outcome))
+            work.refused.append(RefusedMember(entry.zip, shown(entry.name), outcome))
         work.done += 1
-        work.bytes_done += place.size
+        work.bytes_done += entry.size
         note = f"{work.bytes_done / 1e6:,.0f} of {work.bytes_total / 1e6:,.0f} MB"
-        work.on_progress(work.done, len(work.places), note)
+        work.on_progress(work.done, len(work.entries), note)
 
 
-def _sums(place: ZipEntry) -> dict[str, object]:
-    return {"size": place.size, "crc32": place.crc32}
+def _size_and_crc(entry: ZipEntry) -> dict[str, object]:
+    return {"size": entry.size, "crc32": entry.crc32}
 
 
 def _read_journal(dst: str) -> dict[str, dict[str, object]]:
     try:
-        found = json.loads(store.read(store.join(dst, JOURNAL)))
+        journal = json.loads(store.read(store.join(dst, JOURNAL)))
     except (FileNotFoundError, ValueError):
         return {}
-    entries = found.items() if isinstance(found, dict) else ()
-    return {path: known for path, known in entries if isinstance(known, dict)}
+    items = journal.items() if isinstance(journal, dict) else ()
+    return {path: record for path, record in items if isinstance(record, dict)}
 
 
 def _save_journal(work: _Work) -> None:
-    began = time.monotonic()
+    start = time.monotonic()
     with work.lock:
-        known = dict(work.journal)
-    store.write(store.join(work.dst, JOURNAL), json.dumps(known, sort_keys=True, indent=0).encode())
-    took = time.monotonic() - began
-    work.save_at = began + max(JOURNAL_EVERY_S, JOURNAL_SHARE * took)
+        journal = dict(work.journal)
+    store.write(store.join(work.dst, JOURNAL), json.dumps(journal, sort_keys=True, indent=0).encode())
+    seconds = time.monotonic() - start
+    work.save_at = start + max(JOURNAL_EVERY_S, JOURNAL_SHARE * seconds)

@@ -1,7 +1,7 @@
-"""What a ZIP says it holds: its directory, read by ranges of its tail, ZIP64 too, every member checked.
+"""The directory of a ZIP or ZIP64, read by ranges from its tail; every member is checked.
 
-What lies about itself becomes one refusal, never a crash, a hang or a large allocation. A member's name is
-told and compared; it never becomes a path.
+A ZIP or member that contradicts itself becomes one refusal, never a crash, a hang or a large allocation. The
+name of a member is shown and compared; it never becomes a path.
 """
 
 import stat
@@ -13,29 +13,27 @@ from octshard.errors import OctshardError
 from octshard.storage import store
 
 STORED, DEFLATED = 0, 8
-ENCRYPTED, SIZES_FOLLOW, UTF8 = 0x2041, 0x8, 0x800  # flag bits; LOCKED: the three kinds of encryption
+ENCRYPTED, SIZES_FOLLOW, UTF8 = 0x2041, 0x8, 0x800  # flag bits; ENCRYPTED: the three kinds of encryption
 ZIP64_MARK = 2**32 - 1  # in a field of 32 bits: see the ZIP64 field
 LOCAL = struct.Struct("<4s5H3L2H")  # a local header, up to its name
 
 TAIL = 2**17  # bytes of the first read: the end records and, in a ZIP of some hundred members, the directory
 MAX_DIRECTORY = 2**27  # bytes; that of a whole release in one ZIP has 10 million
 MAX_MEMBERS = 2**20
-# Real OCT deflates 1.1 to 2 times and made-up black frames some hundred times; deflate's own limit is 1032.
+# Real OCT deflates 1.1 to 2 times, synthetic black frames a few hundred times; deflate's limit is 1032.
 MAX_RATIO = 200
-SMALL = 2**20  # a member that unpacks to less cannot hurt, whatever its ratio
+SMALL = 2**20  # a member that unpacks to less is harmless at any ratio
 MAX_MEMBER = 2**33  # bytes; the greatest real scan is 0.3 GB
 MAX_TOTAL = 2**44  # bytes out of one ZIP; a whole release is 5.4 TB
 MAX_SHOWN = 500  # characters of a name in a message
 
 _ENTRY = struct.Struct("<4s6H3L5H2L")
 _END, _END64, _LOCATOR_BYTES = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), 20
-_SEE_END64 = (2**16 - 1,) * 4 + (
-    ZIP64_MARK,
-) * 2  # what a field of the end record says when the ZIP64 one knows
+_SEE_END64 = (2**16 - 1,) * 4 + (ZIP64_MARK,) * 2  # values of the end record that refer to the ZIP64 one
 
 
 class DamagedZip(OctshardError):
-    """A ZIP or a member is not what it promises. args: (zip, member or nothing, reason)."""
+    """A ZIP or a member contradicts itself. args: (zip, member or empty, reason)."""
 
     def __str__(self) -> str:
         url, member, reason = self.args
@@ -44,7 +42,7 @@ class DamagedZip(OctshardError):
 
 @dataclass(frozen=True)
 class RefusedMember:
-    """A ZIP (`member` empty), or a member of one, that cannot be had, and why."""
+    """A ZIP (`member` empty), or a member of one, that cannot be read, and why."""
 
     zip: str
     member: str
@@ -53,7 +51,7 @@ class RefusedMember:
 
 @dataclass(frozen=True, slots=True)
 class ZipEntry:
-    """Where a member stands, and what its bytes must come to."""
+    """The directory entry of a member: where it lies, and its size and CRC."""
 
     zip: str
     name: str
@@ -67,7 +65,7 @@ class ZipEntry:
 
 @dataclass(frozen=True)
 class _Raw:
-    """A directory as it stands in its ZIP, and what the end record says of it."""
+    """The bytes of a directory, and its values in the end record."""
 
     zip: str
     data: bytes
@@ -78,25 +76,25 @@ class _Raw:
 
 
 def read(url: str) -> tuple[list[ZipEntry], list[RefusedMember]]:
-    """The members of a ZIP that can be had, folders left out, and those that cannot.
+    """The members of a ZIP that can be read, without folders, and those that cannot.
 
-    A ZIP that cannot be had at all is one refusal without a member's name.
+    A ZIP that cannot be read at all is one refusal without a member's name.
     """
     try:
         members = list(_members(_raw(url, store.size(url))))
-        sound = [place for place, problem in members if not problem]
-        _want_possible(url, sound)
+        sound = [entry for entry, problem in members if not problem]
+        _check_sizes(url, sound)
     except DamagedZip as damage:
         return [], [RefusedMember(*damage.args)]
     overlap = _overlaps(sound)
-    judged = [(place, problem or overlap.get(id(place), "")) for place, problem in members]
-    refused = [RefusedMember(url, shown(place.name), problem) for place, problem in judged if problem]
-    return [place for place, problem in judged if not problem], refused
+    judged = [(entry, problem or overlap.get(id(entry), "")) for entry, problem in members]
+    refused = [RefusedMember(url, shown(entry.name), problem) for entry, problem in judged if problem]
+    return [entry for entry, problem in judged if not problem], refused
 
 
-def problem_of(place: ZipEntry, flags: int, attributes: int) -> str:
-    """Why a member with these flag bits and external attributes must not be read, or nothing."""
-    name = place.name.replace("\\", "/")
+def problem_of(entry: ZipEntry, flags: int, attributes: int) -> str:
+    """Why a member with these flag bits and external attributes must not be read, or empty."""
+    name = entry.name.replace("\\", "/")
     if name.startswith("/") or name[1:2] == ":":
         return "absolute name"
     if ".." in name.split("/") or "\0" in name:
@@ -105,26 +103,26 @@ def problem_of(place: ZipEntry, flags: int, attributes: int) -> str:
         return "symbolic link"
     if flags & ENCRYPTED:
         return "encrypted"
-    if place.method not in (STORED, DEFLATED):
-        return f"compression method {place.method}, want stored or deflated"
-    if (end := _least_end(place)) > place.limit:
-        return f"bytes {place.offset} to {end}, want them before its ZIP's directory at {place.limit}"
-    if place.method == STORED and place.compressed != place.size:
-        return f"stored, but {place.compressed} bytes would become {place.size}"
-    if place.size > MAX_MEMBER:
-        return f"{place.size} bytes, want at most {MAX_MEMBER}"
-    if place.size > SMALL and place.size > MAX_RATIO * max(1, place.compressed):
-        return f"{place.compressed} bytes would become {place.size}: more than {MAX_RATIO} times"
+    if entry.method not in (STORED, DEFLATED):
+        return f"compression method {entry.method}, want stored or deflated"
+    if (end := _least_end(entry)) > entry.limit:
+        return f"bytes {entry.offset} to {end}, want them before its ZIP's directory at {entry.limit}"
+    if entry.method == STORED and entry.compressed != entry.size:
+        return f"stored, but {entry.compressed} bytes would become {entry.size}"
+    if entry.size > MAX_MEMBER:
+        return f"{entry.size} bytes, want at most {MAX_MEMBER}"
+    if entry.size > SMALL and entry.size > MAX_RATIO * max(1, entry.compressed):
+        return f"{entry.compressed} bytes would become {entry.size}: more than {MAX_RATIO} times"
     return ""
 
 
 def shown(name: str) -> str:
-    """A name that breaks neither a line nor a terminal."""
+    """A name without control characters, cut to MAX_SHOWN."""
     return "".join(char if char.isprintable() else "?" for char in name[:MAX_SHOWN])
 
 
 def _raw(url: str, size: int) -> _Raw:
-    """Reads the tail of a ZIP, and the directory where it is not all in there."""
+    """Reads the tail of a ZIP, and the directory if the tail does not hold all of it."""
     tail = store.read_range(url, max(0, size - TAIL), size)
     base = size - len(tail)
     at = tail.rfind(b"PK\5\6")
@@ -140,7 +138,7 @@ def _raw(url: str, size: int) -> _Raw:
         raise _broken(url, f"a directory of {length} bytes at {offset} runs into the end at {base + stop}")
     if length > MAX_DIRECTORY:
         raise _broken(url, f"a directory of {length} bytes, want at most {MAX_DIRECTORY}")
-    if start and not count and not length:  # as one inside the comment of another says
+    if start and not count and not length:  # an end record inside the comment of another
         raise _broken(url, f"an end record of no members behind {start} bytes")
     if count * _ENTRY.size > length:
         raise _broken(url, f"{count} members promised in a directory of {length} bytes, too few for that")
@@ -152,44 +150,44 @@ def _raw(url: str, size: int) -> _Raw:
 def _end(url: str, tail: bytes, at: int) -> tuple[list[int], int, int]:
     """(disk, first disk, members here, members, bytes, offset) of a directory, where it stops in `tail`,
     and the modulus of its count, by the end record at byte `at` of `tail` and the ZIP64 one before it."""
-    told = _END.unpack_from(tail, at)[1:7]
+    narrow_values = _END.unpack_from(tail, at)[1:7]
     if not tail.startswith(b"PK\6\7", max(0, at - _LOCATOR_BYTES)):
-        return list(told), at, 2**16
+        return list(narrow_values), at, 2**16
     at -= _LOCATOR_BYTES + _END64.size
     if at < 0 or not tail.startswith(b"PK\6\6", at):
         raise _broken(url, "no ZIP64 end record before its locator")
-    wide = _END64.unpack_from(tail, at)[4:]
-    values = zip(told, wide, _SEE_END64, strict=True)
-    return [full if narrow == see else narrow for narrow, full, see in values], at, 2**64
+    wide_values = _END64.unpack_from(tail, at)[4:]
+    values = zip(narrow_values, wide_values, _SEE_END64, strict=True)
+    return [wide if narrow == see else narrow for narrow, wide, see in values], at, 2**64
 
 
 def _members(raw: _Raw) -> Iterator[tuple[ZipEntry, str]]:
-    """Every member that is no folder, and why it must not be read, or nothing."""
-    at = seen = 0
+    """Every member that is not a folder, and why it must not be read, or empty."""
+    at = count = 0
     while at < len(raw.data):
         if at + _ENTRY.size > len(raw.data) or not raw.data.startswith(b"PK\1\2", at):
             raise _broken(raw.zip, f"no directory entry at byte {raw.start + at}")
         stop = at + _ENTRY.size + sum(struct.unpack_from("<3H", raw.data, at + 28))
         if stop > len(raw.data):
             raise _broken(raw.zip, f"the directory entry at byte {raw.start + at} runs beyond the directory")
-        if (seen := seen + 1) > MAX_MEMBERS:
+        if (count := count + 1) > MAX_MEMBERS:
             raise _broken(raw.zip, f"more than {MAX_MEMBERS} members")
-        place, problem = _member(raw, at)
-        if not place.name.endswith(("/", "\\")):
-            yield place, problem
+        entry, problem = _member(raw, at)
+        if not entry.name.endswith(("/", "\\")):
+            yield entry, problem
         at = stop
-    if (seen - raw.count) % raw.modulus:
-        raise _broken(raw.zip, f"{seen} members in its directory, {raw.count} by its end record")
+    if (count - raw.count) % raw.modulus:
+        raise _broken(raw.zip, f"{count} members in its directory, {raw.count} by its end record")
 
 
 def _member(raw: _Raw, at: int) -> tuple[ZipEntry, str]:
-    """The member of the entry at byte `at` of a directory, and its problem or nothing."""
-    entry = _ENTRY.unpack_from(raw.data, at)
-    flags, method, crc32, names, extras, attributes = (entry[i] for i in (3, 4, 7, 10, 11, 15))
+    """The entry at byte `at` of a directory, and its problem or empty."""
+    fields = _ENTRY.unpack_from(raw.data, at)
+    flags, method, crc32, names, extras, attributes = (fields[i] for i in (3, 4, 7, 10, 11, 15))
     begin, end = at + _ENTRY.size, at + _ENTRY.size + names
     wide, problem = _wide_field(raw.data[end : end + extras]), ""
     numbers = []
-    for number in (entry[9], entry[8], entry[16]):  # in the order of the ZIP64 field
+    for number in (fields[9], fields[8], fields[16]):  # in the order of the ZIP64 field
         if number == ZIP64_MARK and len(wide) < 8:
             problem = "4 GiB or more without a ZIP64 field that says how much"
         elif number == ZIP64_MARK:
@@ -199,12 +197,12 @@ def _member(raw: _Raw, at: int) -> tuple[ZipEntry, str]:
     name = raw.data[begin:end].decode("utf-8" if flags & UTF8 else "cp437", "surrogateescape")
     if any(0xDC80 <= ord(char) <= 0xDCFF for char in name):
         problem = "a name that is not the UTF-8 it claims to be"
-    place = ZipEntry(raw.zip, name, offset + raw.shift, compressed, size, crc32, method, raw.start)
-    return place, problem or problem_of(place, flags, attributes)
+    entry = ZipEntry(raw.zip, name, offset + raw.shift, compressed, size, crc32, method, raw.start)
+    return entry, problem or problem_of(entry, flags, attributes)
 
 
 def _wide_field(extra: bytes) -> bytes:
-    """The ZIP64 field among the extra fields of an entry, or nothing."""
+    """The ZIP64 field among the extra fields of an entry, or empty."""
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<2H", extra, at)
@@ -214,30 +212,30 @@ def _wide_field(extra: bytes) -> bytes:
     return b""
 
 
-def _want_possible(url: str, places: Sequence[ZipEntry]) -> None:
-    """DamagedZip if the members together are more than their ZIP can hold, or than we want out of one."""
-    if places and sum(place.compressed for place in places) > places[0].limit:
+def _check_sizes(url: str, entries: Sequence[ZipEntry]) -> None:
+    """DamagedZip if the members together are larger than their ZIP, or unpack to more than MAX_TOTAL."""
+    if entries and sum(entry.compressed for entry in entries) > entries[0].limit:
         raise DamagedZip(url, "", "its members overlap: together they are larger than the ZIP")
-    if (total := sum(place.size for place in places)) > MAX_TOTAL:
+    if (total := sum(entry.size for entry in entries)) > MAX_TOTAL:
         raise DamagedZip(url, "", f"{total} bytes inside, want at most {MAX_TOTAL}")
 
 
-def _overlaps(places: Sequence[ZipEntry]) -> dict[int, str]:
-    """id(place) -> what is wrong with it, for every place that shares bytes with another."""
-    found: dict[int, str] = {}
+def _overlaps(entries: Sequence[ZipEntry]) -> dict[int, str]:
+    """id(entry) -> what is wrong with it, for every entry that shares bytes with another."""
+    problems: dict[int, str] = {}
     furthest: ZipEntry | None = None
-    for place in sorted(places, key=lambda p: p.offset):
-        if furthest is not None and place.offset < _least_end(furthest):
-            found[id(place)] = f"overlaps {shown(furthest.name)}"
-            found.setdefault(id(furthest), f"overlaps {shown(place.name)}")
-        if furthest is None or _least_end(place) > _least_end(furthest):
-            furthest = place
-    return found
+    for entry in sorted(entries, key=lambda e: e.offset):
+        if furthest is not None and entry.offset < _least_end(furthest):
+            problems[id(entry)] = f"overlaps {shown(furthest.name)}"
+            problems.setdefault(id(furthest), f"overlaps {shown(entry.name)}")
+        if furthest is None or _least_end(entry) > _least_end(furthest):
+            furthest = entry
+    return problems
 
 
-def _least_end(place: ZipEntry) -> int:
+def _least_end(entry: ZipEntry) -> int:
     """A member's end, if its local header has no extra fields."""
-    return place.offset + LOCAL.size + len(place.name) + place.compressed
+    return entry.offset + LOCAL.size + len(entry.name) + entry.compressed
 
 
 def _broken(url: str, reason: str) -> DamagedZip:

@@ -1,7 +1,7 @@
-"""The scans of a release inside its device ZIPs: which member is whose, and a member's bytes, by ranges.
+"""The scans of a release in its device ZIPs: the member of each manifest row, and its bytes by ranges.
 
-No ZIP is ever whole in memory or on disk. A member's name chooses a manifest row and nothing else. Bytes
-that are not what their ZIP promises, by header, size or CRC, are Damaged, in one line.
+No ZIP is ever whole in memory or on disk. The name of a member selects a manifest row and nothing else. A
+member whose bytes contradict its ZIP, by header, size or CRC, is a DamagedZip of one line.
 """
 
 import io
@@ -18,7 +18,7 @@ from octshard.prep.release.zip_directory import DamagedZip, RefusedMember, ZipEn
 from octshard.storage import checksum, store
 
 READ = 2**23  # a member that is read whole takes one request per so many bytes
-EXTRA = 512  # bytes of a local header's extra fields that the first request reckons with
+EXTRA = 512  # bytes of a local header's extra fields that the first request allows for
 FEED, PIECE = 2**16, 2**18  # bytes given to the inflater, and taken from it, at once
 
 
@@ -26,40 +26,40 @@ FEED, PIECE = 2**16, 2**18  # bytes given to the inflater, and taken from it, at
 class ZipSource:
     """The scans of a release, read straight from its ZIPs by manifest path."""
 
-    places: Mapping[str, ZipEntry]
-    refused: Mapping[str, str] = field(default_factory=dict)  # paths whose only members cannot be had: why
+    entries: Mapping[str, ZipEntry]
+    refused: Mapping[str, str] = field(default_factory=dict)  # paths whose only members cannot be read: why
 
     def has(self, path: str) -> bool:
         """True if a ZIP holds a member for this manifest path."""
-        return path in self.places
+        return path in self.entries
 
     def size(self, path: str) -> int:
         """Bytes of the unpacked file."""
-        return self.places[path].size
+        return self.entries[path].size
 
     def read(self, entry: Entry) -> bytes:
         """The file of a manifest row; FileNotFoundError, with the reason, if no ZIP has it whole."""
         if entry.path in self.refused:
             raise FileNotFoundError(f"refused in its ZIP: {self.refused[entry.path]}")
-        if entry.path not in self.places:
+        if entry.path not in self.entries:
             raise FileNotFoundError(f"{entry.path} is in no ZIP")
         try:
-            return read(self.places[entry.path])
+            return read(self.entries[entry.path])
         except DamagedZip as damage:
             raise FileNotFoundError(f"damaged in its ZIP: {damage}") from damage
 
 
 def open_release(release: Release) -> tuple[ZipSource, list[RefusedMember], list[str]]:
-    """(scans by manifest path, what was refused, `ZIP:member` that no row wants); no ZIP is a UsageError."""
-    found = find_zips(release.root)
-    if not found:
-        places = "itself, structural_oct, retinal_oct, retinal_oct/structural_oct and their device folders"
-        raise UsageError(f"{release.root}: no ZIP in {places}; name the release root, or read it unpacked")
-    by_path, refused, unlisted = match(release, found)
-    by_place = _places(release.entries)
-    why = {_path_of(r.zip, r.member, by_place): f"{r.zip}:{r.member}: {r.reason}" for r in refused}
+    """(source, refused members, `ZIP:member` without a manifest row). No ZIP at all is a UsageError."""
+    zips = find_zips(release.root)
+    if not zips:
+        folders = "itself, structural_oct, retinal_oct, retinal_oct/structural_oct and their device folders"
+        raise UsageError(f"{release.root}: no ZIP in {folders}; name the release root, or read it unpacked")
+    entry_by_path, refused, unlisted = match(release, zips)
+    path_by_name = _paths_by_name(release.entries)
+    reasons = {_path_of(r.zip, r.member, path_by_name): f"{r.zip}:{r.member}: {r.reason}" for r in refused}
     return (
-        ZipSource(by_path, {p: text for p, text in why.items() if p and p not in by_path}),
+        ZipSource(entry_by_path, {p: text for p, text in reasons.items() if p and p not in entry_by_path}),
         refused,
         unlisted,
     )
@@ -77,139 +77,142 @@ def find_zips(root: str) -> list[str]:
 def match(
     release: Release, zips: Sequence[str]
 ) -> tuple[dict[str, ZipEntry], list[RefusedMember], list[str]]:
-    """(manifest path -> member, refused ones, members that no row wants). Of two for a row the first wins."""
-    by_place = _places(release.entries)
-    taken: dict[str, ZipEntry] = {}
+    """(manifest path -> entry, refused members, members without a row). Of two for one row the first wins."""
+    path_by_name = _paths_by_name(release.entries)
+    entry_by_path: dict[str, ZipEntry] = {}
     refused, unlisted = [], []
     for url in zips:
         members, problems = zip_directory.read(url)
         refused += problems
-        for place in members:
-            path = _path_of(place.zip, place.name, by_place)
+        for entry in members:
+            path = _path_of(entry.zip, entry.name, path_by_name)
             if not path:
-                unlisted.append(f"{url}:{shown(place.name)}")
-            elif path in taken:
-                refused.append(RefusedMember(url, shown(place.name), _twin(place, taken[path])))
+                unlisted.append(f"{url}:{shown(entry.name)}")
+            elif path in entry_by_path:
+                refused.append(
+                    RefusedMember(url, shown(entry.name), _duplicate_reason(entry, entry_by_path[path]))
+                )
             else:
-                taken[path] = place
-    return taken, refused, unlisted
+                entry_by_path[path] = entry
+    return entry_by_path, refused, unlisted
 
 
-def read(place: ZipEntry) -> bytes:
-    """A whole member, checked; Damaged if it is not what its ZIP promises."""
+def read(entry: ZipEntry) -> bytes:
+    """A whole member, checked; DamagedZip if it contradicts its ZIP."""
     whole = io.BytesIO()
-    for piece in chunks(place, READ):
+    for piece in chunks(entry, READ):
         whole.write(piece)
     return whole.getvalue()
 
 
-def chunks(place: ZipEntry, block: int) -> Iterator[bytes]:
+def chunks(entry: ZipEntry, block: int) -> Iterator[bytes]:
     """A member's bytes in order; requests and pieces of at most `block` bytes, two of them held at once.
 
-    Damaged as soon as they lie; size and CRC are known to be right only when the last piece was followed by
-    the end.
+    DamagedZip at the first contradiction; size and CRC are checked only when all pieces are read.
     """
-    got = crc = 0
-    for piece in (_stored if place.method == zip_directory.STORED else _inflated)(place, block):
-        got, crc = got + len(piece), checksum.crc32(piece, crc)
-        if got > place.size:
-            raise _damage(place, f"becomes more than the {place.size} bytes that the directory says")
+    size = crc = 0
+    for piece in (_stored if entry.method == zip_directory.STORED else _inflated)(entry, block):
+        size, crc = size + len(piece), checksum.crc32(piece, crc)
+        if size > entry.size:
+            raise _damage(entry, f"becomes more than the {entry.size} bytes that the directory says")
         yield piece
-        del piece  # before the next is made
-    if got != place.size:
-        raise _damage(place, f"becomes {got} bytes, the directory says {place.size}")
-    if crc != place.crc32:
-        raise _damage(place, f"its CRC-32 is {crc:08x}, the directory says {place.crc32:08x}")
+        del piece  # before the next is inflated
+    if size != entry.size:
+        raise _damage(entry, f"becomes {size} bytes, the directory says {entry.size}")
+    if crc != entry.crc32:
+        raise _damage(entry, f"its CRC-32 is {crc:08x}, the directory says {entry.crc32:08x}")
 
 
-def _stored(place: ZipEntry, block: int) -> Iterator[bytes]:
-    """A member's bytes as they stand in the ZIP; the first request brings the local header too."""
-    header = zip_directory.LOCAL.size + len(place.name.encode())
-    first = max(header, min(block, header + EXTRA + place.compressed))
-    at = min(place.offset + first, place.limit)
-    piece = store.read_range(place.zip, place.offset, at)
-    start = place.offset + _header_bytes(place, piece)
-    stop = start + place.compressed
-    if stop > place.limit:
-        raise _damage(place, f"ends at byte {stop}, behind its ZIP's directory at {place.limit}")
-    piece = piece[start - place.offset : stop - place.offset]
+def _stored(entry: ZipEntry, block: int) -> Iterator[bytes]:
+    """A member's bytes as they are in the ZIP; the first request reads the local header too."""
+    header = zip_directory.LOCAL.size + len(entry.name.encode())
+    first = max(header, min(block, header + EXTRA + entry.compressed))
+    at = min(entry.offset + first, entry.limit)
+    piece = store.read_range(entry.zip, entry.offset, at)
+    start = entry.offset + _header_bytes(entry, piece)
+    stop = start + entry.compressed
+    if stop > entry.limit:
+        raise _damage(entry, f"ends at byte {stop}, behind its ZIP's directory at {entry.limit}")
+    piece = piece[start - entry.offset : stop - entry.offset]
     if piece:
         yield piece
     for begin in range(max(at, start), stop, block):
         del piece  # before the next is read
-        piece = store.read_range(place.zip, begin, min(begin + block, stop))
+        piece = store.read_range(entry.zip, begin, min(begin + block, stop))
         yield piece
 
 
-def _inflated(place: ZipEntry, block: int) -> Iterator[bytes]:
+def _inflated(entry: ZipEntry, block: int) -> Iterator[bytes]:
     """The bytes of a deflated member, in pieces of at most PIECE."""
     inflater = isal_zlib.decompressobj(-15)
-    for packed in _stored(place, block):
+    for packed in _stored(entry, block):
         for at in range(0, len(packed), FEED):
             feed, more = packed[at : at + FEED], True
             while more:
                 if inflater.eof:
-                    raise _damage(place, "its deflated data ends too early")
+                    raise _damage(entry, "its deflated data ends too early")
                 try:
                     piece = inflater.decompress(feed, PIECE)
                 except isal_zlib.error as error:  # type: ignore[misc]
-                    raise _damage(place, f"not deflated data: {' '.join(str(error).split())}") from None
+                    raise _damage(entry, f"not deflated data: {' '.join(str(error).split())}") from None
                 feed = inflater.unconsumed_tail
                 more = not inflater.eof and bool(piece) and (bool(feed) or len(piece) == PIECE)
                 if piece:
                     yield piece
         del packed  # before the next is read
     if not inflater.eof:
-        raise _damage(place, "its deflated data is cut off")
+        raise _damage(entry, "its deflated data is cut off")
     if inflater.unused_data:
-        raise _damage(place, "its deflated data ends too early")
+        raise _damage(entry, "its deflated data ends too early")
 
 
-def _header_bytes(place: ZipEntry, head: bytes) -> int:
-    """Bytes of the local header at the front of `head`; Damaged unless it is of this very member."""
+def _header_bytes(entry: ZipEntry, head: bytes) -> int:
+    """Bytes of the local header that `head` begins with; DamagedZip if it is of another member."""
     if not head.startswith(b"PK\3\4"):
-        raise _damage(place, f"no local header at byte {place.offset}")
+        raise _damage(entry, f"no local header at byte {entry.offset}")
     _, _, flags, method, _, _, crc32, packed, size, names, extras = zip_directory.LOCAL.unpack_from(head)
     raw = head[zip_directory.LOCAL.size : zip_directory.LOCAL.size + names]
-    if raw not in (place.name.encode(), place.name.encode("cp437", "replace")):
-        raise _damage(place, f"its local header is of {shown(raw.decode('utf-8', 'replace'))}")
-    if method != place.method or flags & zip_directory.ENCRYPTED:
-        text = f"method {method}, flags {flags:#x}; the directory says {place.method}, not encrypted"
-        raise _damage(place, f"its local header says {text}")
-    told, want = (crc32, packed, size), (place.crc32, place.compressed, place.size)
-    differ = told[0] != want[0] or any(
-        t not in (w, zip_directory.ZIP64_MARK) for t, w in zip(told[1:], want[1:], strict=True)
+    if raw not in (entry.name.encode(), entry.name.encode("cp437", "replace")):
+        raise _damage(entry, f"its local header is of {shown(raw.decode('utf-8', 'replace'))}")
+    if method != entry.method or flags & zip_directory.ENCRYPTED:
+        text = f"method {method}, flags {flags:#x}; the directory says {entry.method}, not encrypted"
+        raise _damage(entry, f"its local header says {text}")
+    local_values, expected = (crc32, packed, size), (entry.crc32, entry.compressed, entry.size)
+    differs = local_values[0] != expected[0] or any(
+        t not in (w, zip_directory.ZIP64_MARK) for t, w in zip(local_values[1:], expected[1:], strict=True)
     )
-    if differ and any(told) and not flags & zip_directory.SIZES_FOLLOW:
-        raise _damage(place, f"its local header says (CRC, packed, size) {told}, the directory {want}")
+    if differs and any(local_values) and not flags & zip_directory.SIZES_FOLLOW:
+        raise _damage(
+            entry, f"its local header says (CRC, packed, size) {local_values}, the directory {expected}"
+        )
     return zip_directory.LOCAL.size + names + extras
 
 
-def _damage(place: ZipEntry, reason: str) -> DamagedZip:
-    return DamagedZip(place.zip, place.name, reason)
+def _damage(entry: ZipEntry, reason: str) -> DamagedZip:
+    return DamagedZip(entry.zip, entry.name, reason)
 
 
-def _places(entries: Sequence[Entry]) -> dict[tuple[str, str, str], str]:
-    """(device, person folder, file name) -> manifest path; device or folder empty: where that is enough."""
-    found: dict[tuple[str, str, str], set[str]] = {}
+def _paths_by_name(entries: Sequence[Entry]) -> dict[tuple[str, str, str], str]:
+    """(device, person folder, file name) -> manifest path; device or folder is empty where that is unique."""
+    paths_by_name: dict[tuple[str, str, str], set[str]] = {}
     for entry in entries:
         folder, name = _tail(entry.path)
         for device in (entry.device, ""):
-            for above in (folder, ""):
-                found.setdefault((device, above, name), set()).add(entry.path)
-    return {place: next(iter(paths)) for place, paths in found.items() if len(paths) == 1 and place[2]}
+            for parent in (folder, ""):
+                paths_by_name.setdefault((device, parent, name), set()).add(entry.path)
+    return {key: next(iter(paths)) for key, paths in paths_by_name.items() if len(paths) == 1 and key[2]}
 
 
-def _path_of(url: str, name: str, by_place: Mapping[tuple[str, str, str], str]) -> str:
-    """The manifest path that a member belongs to, whatever prefix its copy has; empty if none."""
+def _path_of(url: str, name: str, path_by_name: Mapping[tuple[str, str, str], str]) -> str:
+    """The manifest path of a member, with any prefix; empty if there is none."""
     member = name.replace("\\", "/")
     folder, name = _tail(member)
-    above, file = _tail(url)
-    hints = (f"/{member}", f"/{above}/", file)
+    zip_folder, file = _tail(url)
+    hints = (f"/{member}", f"/{zip_folder}/", file)
     device = next((d for hint in hints for d in DEVICES if d in hint), "")
-    for wanted in ((device, folder, name), (device, "", name)):
-        if wanted in by_place:
-            return by_place[wanted]
+    for key in ((device, folder, name), (device, "", name)):
+        if key in path_by_name:
+            return path_by_name[key]
     return ""
 
 
@@ -218,6 +221,6 @@ def _tail(path: str) -> tuple[str, str]:
     return parts[-2], parts[-1]
 
 
-def _twin(place: ZipEntry, first: ZipEntry) -> str:
-    same = (place.size, place.crc32) == (first.size, first.crc32)
+def _duplicate_reason(entry: ZipEntry, first: ZipEntry) -> str:
+    same = (entry.size, entry.crc32) == (first.size, first.crc32)
     return f"duplicate of {shown(first.name)} in {first.zip}, {'same' if same else 'other'} bytes"

@@ -1,9 +1,9 @@
-"""Two boxes of the report page: shapes and spacings, intensities and sizes, as tables and plots."""
+"""Two sections of the report page: shapes and spacings, intensities and sizes, as tables and plots."""
 
 from collections.abc import Callable, Sequence
 
 from octshard.dataset.tables import SampleRow
-from octshard.prep.report.statistics import Ranked, ShapeSummary, compression, forms, group_counts
+from octshard.prep.report.statistics import Ranked, ShapeSummary, compression, group_counts, shape_summaries
 from octshard.report import page
 from octshard.report.histograms import histograms
 from octshard.report.numbers import byte_unit, dimensions, integer
@@ -24,14 +24,21 @@ def shapes(rows: Sequence[SampleRow], devices: Sequence[str]) -> tuple[Content, 
         **{f"{name}, in, µm": _step("spacing_in", i) for i, name in enumerate(STEPS)},
         **{f"{name}, stored, µm": _step("spacing_out", i) for i, name in enumerate(STEPS)},
     }
-    heads = ["device", "protocol", "volumes", "shape in", "stored", "spacing in, µm", "stored, µm"]
+    header = ["device", "protocol", "volumes", "shape in", "stored", "spacing in, µm", "stored, µm"]
     stored = [row for row in rows if row.status == "ok"]
     sources = group_counts(stored, lambda row: (row.spacing_source or "not said",))
-    said = ", ".join(f"{one.names[0]} ({integer(one.volumes)})" for one in sources) or "no volume"
+    spacing_sources = (
+        ", ".join(f"{group.names[0]} ({integer(group.volumes)})" for group in sources) or "no volume"
+    )
     return (
-        table(heads, [_form(one) for one in forms(rows)], "The most frequent; D × H × W.", sortable=True),
-        f"Where the in-plane spacing was found: {said}. Bars count volumes, each device by its own fullest "
-        "bin; assumed spacings are left out.",
+        table(
+            header,
+            [_shape_cells(summary) for summary in shape_summaries(rows)],
+            "The most frequent; D × H × W.",
+            sortable=True,
+        ),
+        f"Where the in-plane spacing was found: {spacing_sources}. Bars count volumes, each device by its "
+        "own fullest bin; assumed spacings are left out.",
         _plots(stored, devices, values),
     )
 
@@ -39,11 +46,11 @@ def shapes(rows: Sequence[SampleRow], devices: Sequence[str]) -> tuple[Content, 
 def sizes(rows: Sequence[SampleRow], devices: Sequence[str]) -> tuple[Content, ...]:
     """Bytes in and out, compression and grey levels of the stored volumes by device."""
     stored = [row for row in rows if row.status == "ok"]
-    out, out_unit = byte_unit(max((row.nbytes or 0 for row in stored), default=0))
-    come, come_unit = byte_unit(max((row.source_bytes or 0 for row in stored), default=0))
+    stored_size, stored_unit = byte_unit(max((row.nbytes or 0 for row in stored), default=0))
+    source_size, source_unit = byte_unit(max((row.source_bytes or 0 for row in stored), default=0))
     values: dict[str, Value] = {
-        f"source file, {come_unit}": lambda row: row.source_bytes and row.source_bytes / come,
-        f"stored, {out_unit}": lambda row: row.nbytes and row.nbytes / out,
+        f"source file, {source_unit}": lambda row: row.source_bytes and row.source_bytes / source_size,
+        f"stored, {stored_unit}": lambda row: row.nbytes and row.nbytes / stored_size,
         "compression, voxel bytes / stored bytes": compression,
         "mean intensity, 0 to 255": lambda row: row.mean,
         "standard deviation": lambda row: row.std,
@@ -57,14 +64,14 @@ def _plots(stored: Sequence[SampleRow], devices: Sequence[str], values: dict[str
     groups: dict[str, list[SampleRow]] = {device: [] for device in devices}
     for row in stored:
         groups.setdefault(row.device, []).append(row)
-    drawn = []
+    plots = []
     for title, value in values.items():
         series = {
-            device: [number for row in those if (number := value(row)) is not None]
-            for device, those in groups.items()
+            device: [number for row in device_rows if (number := value(row)) is not None]
+            for device, device_rows in groups.items()
         }
-        drawn.append(histograms(series, title))
-    return page.columns(drawn)
+        plots.append(histograms(series, title))
+    return page.columns(plots)
 
 
 def _shape(axis: int) -> Value:
@@ -72,7 +79,7 @@ def _shape(axis: int) -> Value:
 
 
 def _step(name: str, axis: int) -> Value:
-    """Micrometres along one axis; nothing where the spacing was assumed."""
+    """Micrometres along one axis; None where the spacing was assumed."""
 
     def value(row: SampleRow) -> float | None:
         spacing_mm = getattr(row, name)
@@ -81,13 +88,13 @@ def _step(name: str, axis: int) -> Value:
     return value
 
 
-def _form(one: ShapeSummary) -> list[Cell]:
-    ranked = (one.shapes_in, one.shapes_out, one.spacings_in, one.spacings_out)
-    names = (page.breakable(one.device), page.breakable(one.protocol))
-    return [*names, one.volumes, *(_most(values) for values in ranked)]
+def _shape_cells(summary: ShapeSummary) -> list[Cell]:
+    ranked = (summary.shapes_in, summary.shapes_out, summary.spacings_in, summary.spacings_out)
+    names = (page.breakable(summary.device), page.breakable(summary.protocol))
+    return [*names, summary.volumes, *(_most_frequent(values) for values in ranked)]
 
 
-def _most(ranked: Ranked) -> str:
+def _most_frequent(ranked: Ranked) -> str:
     """The most frequent value, and how many others there are."""
     if not ranked:
         return dimensions(None)

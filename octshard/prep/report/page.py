@@ -1,6 +1,6 @@
-"""One self-contained HTML page on the shards of one or several devices: what is there, what is not, pictures.
+"""One self-contained HTML page on the shards of one or several devices: counts, refusals, pictures.
 
-Made from the tables and a seeded sample of the tars alone: the same shards give the same bytes of HTML.
+It is made from the tables and a seeded sample of the tars: the same shards give the same bytes of HTML.
 """
 
 import json
@@ -23,7 +23,7 @@ from octshard.storage import store
 
 PICTURES = 3  # volumes drawn per device
 PAGE = "report.html"
-SPEED = {  # key of run.json -> how it is called
+SPEED = {  # key of run.json -> its heading
     "engine": "engine",
     "workers": "workers",
     "files": "files",
@@ -40,10 +40,10 @@ SAMPLE = (
 
 @dataclass(frozen=True)
 class Shards:
-    """What a page is about: finished datasets, and the folders beside them whose build is not finished."""
+    """The content of a page: finished datasets, and the folders beside them whose build is not finished."""
 
     datasets: tuple[Dataset, ...]
-    runs: tuple[Mapping[str, Any], ...]  # of each dataset what run.json says of its last run; may be empty
+    runs: tuple[Mapping[str, Any], ...]  # run.json of each dataset; empty if it has none
     unfinished: tuple[str, ...]
 
     @property
@@ -58,27 +58,31 @@ class Shards:
 
 
 def write(shards: str, out: str, seed: int, on_progress: OnProgress = no_progress) -> str:
-    """Writes the page on `shards`: a dataset folder, or the parent of several. Returns where it is.
+    """Writes the page on `shards`: a dataset folder, or the parent of several. Returns its URL.
 
     out: a URL, or empty for report.html beside the tables. on_progress counts the volumes drawn.
     A folder that is neither is a UsageError; a damaged table or sample an OctshardError that names it.
     """
-    found = open_shards(shards)
-    wanted = [(one.url, row) for one in found.datasets for row in thumbnails.chosen(one.rows, seed, PICTURES)]
+    content = open_shards(shards)
+    selection = [
+        (dataset.url, row)
+        for dataset in content.datasets
+        for row in thumbnails.draw_rows(dataset.rows, seed, PICTURES)
+    ]
     previews = []
-    for done, (folder, row) in enumerate(wanted, start=1):
+    for done, (folder, row) in enumerate(selection, start=1):
         previews.append(thumbnails.read(folder, row))
-        on_progress(done, len(wanted), row.key)
+        on_progress(done, len(selection), row.key)
     out = out or store.join(shards, PAGE)
-    store.write(out, render(found, previews).encode())
+    store.write(out, render(content, previews).encode())
     return out
 
 
 def open_shards(url: str) -> Shards:
     """The tables of the dataset folder `url`, or of every one directly below it."""
-    found = folders.find(url)
+    listing = folders.find(url)
     return Shards(
-        tuple(map(tables.open_dataset, found.whole)), tuple(map(_run, found.whole)), found.unfinished
+        tuple(map(tables.open_dataset, listing.whole)), tuple(map(_run, listing.whole)), listing.unfinished
     )
 
 
@@ -108,75 +112,81 @@ def render(shards: Shards, previews: Sequence[Thumbnail]) -> str:
 
 
 def _overview(shards: Shards, rows: Sequence[SampleRow]) -> tuple[Content, ...]:
-    tars, numbers = Counter[str](), Counter[str]()
+    tars, shard_counts = Counter[str](), Counter[str]()
     for device, dataset in zip(shards.devices, shards.datasets, strict=True):
         tars[device] += sum(info.bytes for info in dataset.shards)
-        numbers[device] += len(dataset.shards)
-    found = group_counts(rows, lambda row: (row.device,))
-    come, come_unit = byte_unit(sum(one.source_bytes for one in found))
-    size, unit = byte_unit(tars.total())
+        shard_counts[device] += len(dataset.shards)
+    by_device = group_counts(rows, lambda row: (row.device,))
+    source_size, source_unit = byte_unit(sum(group.source_bytes for group in by_device))
+    tar_size, tar_unit = byte_unit(tars.total())
 
     def line(
-        name: str, those: Sequence[GroupCounts], people: int, shard_count: int, tar_bytes: int
+        name: str, groups: Sequence[GroupCounts], people: int, shard_count: int, tar_bytes: int
     ) -> list[Cell]:
-        files, volumes = sum(one.files for one in those), sum(one.volumes for one in those)
-        source = Rounded(sum(one.source_bytes for one in those) / come, 2)
+        files, volumes = sum(group.files for group in groups), sum(group.volumes for group in groups)
+        source = Rounded(sum(group.source_bytes for group in groups) / source_size, 2)
         counts = (files, volumes, files - volumes, people, shard_count)
-        return [page.breakable(name), *counts, source, Rounded(tar_bytes / size, 2)]
+        return [page.breakable(name), *counts, source, Rounded(tar_bytes / tar_size, 2)]
 
-    lines = [line(d, [one], one.people, numbers[d], tars[d]) for one in found for d in one.names]
+    lines = [
+        line(device, [group], group.people, shard_counts[device], tars[device])
+        for group in by_device
+        for device in group.names
+    ]
     if len(lines) > 1:
-        lines.append(line("all", found, _people(rows), numbers.total(), tars.total()))
+        lines.append(line("all", by_device, _people(rows), shard_counts.total(), tars.total()))
     counts = ["device", "files", "volumes", "refused", "people", "shards"]
-    heads = [*counts, f"{come_unit}\u00a0in", f"{unit}\u00a0in\u00a0tars"]
+    header = [*counts, f"{source_unit}\u00a0in", f"{tar_unit}\u00a0in\u00a0tars"]
     note = "People: of whom at least one volume is stored. In: the source files of the stored volumes."
-    begun = [
+    unfinished = [
         f"{name} is not finished, and so not on this page: run the same octshard prep shard again."
         for name in shards.unfinished
     ]
-    return (*begun, table(heads, lines, note))
+    return (*unfinished, table(header, lines, note))
 
 
 def _pictures(previews: Sequence[Thumbnail]) -> tuple[Content, ...]:
     if not previews:
         return ("No volume is stored, so there is nothing to see.",)
     devices: dict[str, list[Html]] = {}
-    for one in previews:
-        devices.setdefault(one.row.device, []).append(_card(one))
-    boxes = [
+    for thumbnail in previews:
+        devices.setdefault(thumbnail.row.device, []).append(_card(thumbnail))
+    parts = [
         part for device, cards in devices.items() for part in (page.heading(device), page.columns(cards))
     ]
-    return (SAMPLE, *boxes)
+    return (SAMPLE, *parts)
 
 
-def _card(one: Thumbnail) -> Html:
-    row, spacing_mm, shape = one.row, one.row.spacing_out or (), one.row.shape_out or ()
+def _card(thumbnail: Thumbnail) -> Html:
+    row, spacing_mm, shape = thumbnail.row, thumbnail.row.spacing_out or (), thumbnail.row.shape_out or ()
     alt = f"of {row.key}, {row.protocol}, eye {row.eye or 'unknown'}"
     images = [
-        page.picture(one.bscan_HW, f"Central B-scan {alt}", "", one.bscan_aspect),
-        page.picture(one.en_face_DW, f"En-face mean {alt}", "", one.en_face_aspect),
+        page.picture(thumbnail.bscan_HW, f"Central B-scan {alt}", "", thumbnail.bscan_aspect),
+        page.picture(thumbnail.en_face_DW, f"En-face mean {alt}", "", thumbnail.en_face_aspect),
     ]
     voxel = dimensions([round(mm * 1000, 1) for mm in spacing_mm])
     extent = dimensions([round(n * mm, 2) for n, mm in zip(shape, spacing_mm, strict=True)])
-    told = "spacing assumed, drawn with square pixels" if row.assumed_spacing else f"{voxel} µm, {extent} mm"
-    return page.group(images, f"{row.key}: {dimensions(shape)} voxels (D × H × W), {told}")
+    scale = "spacing assumed, drawn with square pixels" if row.assumed_spacing else f"{voxel} µm, {extent} mm"
+    return page.group(images, f"{row.key}: {dimensions(shape)} voxels (D × H × W), {scale}")
 
 
 def _counts(rows: Sequence[SampleRow]) -> tuple[Content, ...]:
-    said = "No participant stands in more than one split."
-    if crossed := split_overlaps(rows):
-        first = ", ".join(f"{person} in {' and '.join(found)}" for person, found in list(crossed.items())[:5])
-        people = pluralize(len(crossed), "participant")
-        said = f"{people} in more than one split, which spoils every score: {first}."
+    overlap_text = "No participant stands in more than one split."
+    if overlaps := split_overlaps(rows):
+        first = ", ".join(
+            f"{person} in {' and '.join(splits)}" for person, splits in list(overlaps.items())[:5]
+        )
+        people = pluralize(len(overlaps), "participant")
+        overlap_text = f"{people} in more than one split, which spoils every score: {first}."
 
-    def box(heads: Sequence[str], *fields: str) -> Html:
-        found = group_counts(rows, lambda row: tuple(getattr(row, name) or "not said" for name in fields))
+    def box(header: Sequence[str], *fields: str) -> Html:
+        groups = group_counts(rows, lambda row: tuple(getattr(row, name) or "not said" for name in fields))
         if fields[-1] == "split":
-            found.sort(key=lambda one: (one.names[:-1], _place(one.names[-1])))
-        return _tallies(heads, found)
+            groups.sort(key=lambda group: (group.names[:-1], _split_rank(group.names[-1])))
+        return _group_table(header, groups)
 
     return (
-        said,
+        overlap_text,
         box(["split"], "split"),
         box(["device", "split"], "device", "split"),
         box(["device", "protocol", "region"], "device", "protocol", "region"),
@@ -184,24 +194,24 @@ def _counts(rows: Sequence[SampleRow]) -> tuple[Content, ...]:
     )
 
 
-def _tallies(heads: Sequence[str], found: Sequence[GroupCounts]) -> Html:
-    size, unit = byte_unit(sum(one.stored_bytes for one in found))
+def _group_table(header: Sequence[str], groups: Sequence[GroupCounts]) -> Html:
+    size, unit = byte_unit(sum(group.stored_bytes for group in groups))
     lines: list[list[Cell]] = []
-    for one in found:
-        counts = (one.files, one.volumes, one.files - one.volumes, one.people)
-        lines.append([*map(page.breakable, one.names), *counts, Rounded(one.stored_bytes / size, 2)])
-    columns = [*heads, "files", "volumes", "refused", "people", f"{unit}\u00a0stored"]
-    return table(columns, lines, f"By {', '.join(heads)}.", sortable=True)
+    for group in groups:
+        counts = (group.files, group.volumes, group.files - group.volumes, group.people)
+        lines.append([*map(page.breakable, group.names), *counts, Rounded(group.stored_bytes / size, 2)])
+    columns = [*header, "files", "volumes", "refused", "people", f"{unit}\u00a0stored"]
+    return table(columns, lines, f"By {', '.join(header)}.", sortable=True)
 
 
 def _throughput(shards: Shards) -> Iterable[Section]:
-    """The section on speed, where a run has left word of it."""
-    found = [(device, run) for device, run in zip(shards.devices, shards.runs, strict=True) if run]
-    keys = [key for key in SPEED if any(key in run for _, run in found)]
+    """The section on speed, if any dataset has a run.json."""
+    runs = [(device, run) for device, run in zip(shards.devices, shards.runs, strict=True) if run]
+    keys = [key for key in SPEED if any(key in run for _, run in runs)]
     if not keys:
         return ()
     lines: list[list[Cell]] = [
-        [page.breakable(device), *(_shown(run.get(key)) for key in keys)] for device, run in found
+        [page.breakable(device), *(_shown(run.get(key)) for key in keys)] for device, run in runs
     ]
     note = "Of the last run that made anything; what was kept from earlier runs is not in it."
     return (Section("Throughput", (table(["device", *(SPEED[key] for key in keys)], lines, note),)),)
@@ -209,17 +219,17 @@ def _throughput(shards: Shards) -> Iterable[Section]:
 
 def _config(shards: Shards) -> tuple[Content, ...]:
     infos = [dataset.info for dataset in shards.datasets]
-    found = [info.get("config") for info in infos]
-    configs = [config if isinstance(config, Mapping) else {} for config in found]
-    known = {"code version": "code_version", "format": "format", "config digest": "config_digest"}
-    lines = {name: [str(info.get(key, "not said")) for info in infos] for name, key in known.items()}
+    raw_configs = [info.get("config") for info in infos]
+    configs = [config if isinstance(config, Mapping) else {} for config in raw_configs]
+    info_keys = {"code version": "code_version", "format": "format", "config digest": "config_digest"}
+    lines = {name: [str(info.get(key, "not said")) for info in infos] for name, key in info_keys.items()}
     for key in sorted({key for config in configs for key in config}):
         lines[key] = [json.dumps(config[key]) if key in config else "not said" for config in configs]
     if all(len(set(values)) == 1 for values in lines.values()):
         return (table(["setting", "value"], [[name, values[0]] for name, values in lines.items()], ""),)
     cells = [[name, *values] for name, values in lines.items()]
-    said = "These datasets were not all made with the same settings."
-    return (said, table(["setting", *shards.devices], cells, ""))
+    note = "These datasets were not all made with the same settings."
+    return (note, table(["setting", *shards.devices], cells, ""))
 
 
 def _device(dataset: Dataset) -> str:
@@ -230,12 +240,12 @@ def _people(rows: Iterable[SampleRow]) -> int:
     return len({row.participant for row in rows if row.status == "ok"})
 
 
-def _place(split: str) -> int:
+def _split_rank(split: str) -> int:
     return SPLITS.index(split) if split in SPLITS else len(SPLITS)
 
 
 def _run(folder: str) -> Mapping[str, Any]:
-    """What the last run left word of; nothing where it did not, or where that is no JSON of ours."""
+    """run.json of the last run; empty where there is none, or where it is not an object."""
     try:
         run = json.loads(store.read(store.join(folder, tables.RUN_INFO)))
     except (FileNotFoundError, ValueError):

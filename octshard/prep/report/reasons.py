@@ -1,63 +1,73 @@
-"""Two boxes of the report page: what was refused, and what is stored but odd, each with what that means."""
+"""Two sections of the report page: what was refused, and what is stored but odd, with the meaning of each."""
 
 import statistics
 from collections.abc import Mapping, Sequence
 
 from octshard.dataset.tables import SampleRow
 from octshard.prep.refusals import FLAG_MEANS, REASON_MEANS
-from octshard.prep.report.statistics import ReasonCount, causes
+from octshard.prep.report.statistics import ReasonCount, reason_counts
 from octshard.report import page
 from octshard.report.numbers import Rounded, pluralize
 from octshard.report.page import Cell, Content, Html, table
 
 
 def refusals(rows: Sequence[SampleRow]) -> tuple[Content, ...]:
-    """The reasons by how often they were met, and of each its meaning and first few files."""
-    found = causes((row for row in rows if row.status != "ok"), lambda row: (row.reason,))
-    if not found:
+    """The reasons, the most frequent first, each with its meaning and its first few files."""
+    reasons = reason_counts((row for row in rows if row.status != "ok"), lambda row: (row.reason,))
+    if not reasons:
         return ("Nothing was refused.",)
     cells: list[list[Cell]] = [
-        [page.breakable(one.name), one.refused, _percent(one.refused, len(rows)), _devices(one)]
-        for one in found
+        [page.breakable(reason.name), reason.refused, _percent(reason.refused, len(rows)), _devices(reason)]
+        for reason in reasons
     ]
-    heads = ["reason", "files", "% of all", "devices"]
-    lists = [_details(one, REASON_MEANS) for one in found]
-    return (table(heads, cells, "", sortable=True), "What they mean, and the first few files:", *lists)
+    header = ["reason", "files", "% of all", "devices"]
+    details = [_details(reason, REASON_MEANS) for reason in reasons]
+    return (table(header, cells, "", sortable=True), "What they mean, and the first few files:", *details)
 
 
 def flags(rows: Sequence[SampleRow]) -> tuple[Content, ...]:
-    """The flags by how often they were raised; then blank frames, assumed spacings, reduced decoding."""
-    found = causes(rows, lambda row: row.flags)
+    """The flags, the most frequent first; then blank frames, assumed spacings, reduced decoding."""
+    flag_counts = reason_counts(rows, lambda row: row.flags)
     stored = [row for row in rows if row.status == "ok"]
     cells: list[list[Cell]] = [
-        [page.breakable(one.name), one.stored, _percent(one.stored, len(stored)), one.refused, _devices(one)]
-        for one in found
+        [
+            page.breakable(flag.name),
+            flag.stored,
+            _percent(flag.stored, len(stored)),
+            flag.refused,
+            _devices(flag),
+        ]
+        for flag in flag_counts
     ]
-    heads = ["flag", "volumes", "% of volumes", "refused files", "devices"]
+    header = ["flag", "volumes", "% of volumes", "refused files", "devices"]
     parts: list[Content] = ["A flag refuses nothing: the volume is stored, and its row says what is odd."]
-    if found:
-        lists = [_details(one, FLAG_MEANS) for one in found]
-        parts += [table(heads, cells, "", sortable=True), "What they mean, and the first few files:", *lists]
+    if flag_counts:
+        details = [_details(flag, FLAG_MEANS) for flag in flag_counts]
+        parts += [
+            table(header, cells, "", sortable=True),
+            "What they mean, and the first few files:",
+            *details,
+        ]
     else:
         parts.append("No flag was raised.")
     return (*parts, _frames(stored), *_assumed(stored), *_reduced(stored))
 
 
 def _frames(stored: Sequence[SampleRow]) -> Content:
-    """Blank frames, and frames without a retina, of the volumes in which they were counted."""
+    """Blank frames and frames without a retina, in the volumes that have these counts."""
     counts = {
         "blank": [row.blank_frames for row in stored if row.blank_frames is not None],
         "without a retina": [row.no_retina_frames for row in stored if row.no_retina_frames is not None],
     }
     lines: list[list[Cell]] = [
-        [name, sum(n > 0 for n in found), len(found), sum(found), max(found)]
-        for name, found in counts.items()
-        if found
+        [name, sum(n > 0 for n in numbers), len(numbers), sum(numbers), max(numbers)]
+        for name, numbers in counts.items()
+        if numbers
     ]
     if not lines:
         return "Blank frames and frames without a retina were not counted in these shards."
-    heads = ["frames", "volumes with any", "volumes looked at", "such frames", "most in one volume"]
-    return table(heads, lines, "Input frames that are blank or show no retina.")
+    header = ["frames", "volumes with any", "volumes looked at", "such frames", "most in one volume"]
+    return table(header, lines, "Input frames that are blank or show no retina.")
 
 
 def _assumed(stored: Sequence[SampleRow]) -> list[Content]:
@@ -74,21 +84,21 @@ def _reduced(stored: Sequence[SampleRow]) -> list[Content]:
     if not levels:
         return []
     text = f"{pluralize(len(levels), 'volume')} decoded from JPEG 2000 at reduced resolution."
-    if known := [row.fast_psnr_db for row in levels if row.fast_psnr_db is not None]:
-        middle, least = statistics.median(known), min(known)
-        text += f" PSNR against the exact result, on {len(known)} of them: median {middle:.1f} dB, "
-        text += f"least {least:.1f} dB."
+    if psnr_db := [row.fast_psnr_db for row in levels if row.fast_psnr_db is not None]:
+        median, lowest = statistics.median(psnr_db), min(psnr_db)
+        text += f" PSNR against the exact result, on {len(psnr_db)} of them: median {median:.1f} dB, "
+        text += f"least {lowest:.1f} dB."
     return [text]
 
 
-def _details(cause: ReasonCount, meanings: Mapping[str, str]) -> Html:
-    total = pluralize(cause.stored + cause.refused, "file")
-    means = meanings.get(cause.name, "Not known to this version of octshard.")
-    return page.details(cause.name, f"({total}) {means}", cause.examples)
+def _details(reason: ReasonCount, meanings: Mapping[str, str]) -> Html:
+    total = pluralize(reason.stored + reason.refused, "file")
+    means = meanings.get(reason.name, "Not known to this version of octshard.")
+    return page.details(reason.name, f"({total}) {means}", reason.examples)
 
 
-def _devices(cause: ReasonCount) -> Html:
-    return page.breakable(", ".join(cause.devices))
+def _devices(reason: ReasonCount) -> Html:
+    return page.breakable(", ".join(reason.devices))
 
 
 def _percent(part: int, whole: int) -> Rounded:

@@ -1,6 +1,6 @@
-"""What the rows of a dataset add up to: counts by any name, causes with examples, shapes and spacings. Pure.
+"""Statistics of the rows of a dataset: counts by any field, reasons with examples, shapes and spacings. Pure.
 
-One pass per question, so that 60,000 rows are a matter of seconds.
+One pass each, so that 60,000 rows take seconds.
 """
 
 from collections import Counter
@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from octshard.dataset.tables import SampleRow
 from octshard.imaging.volume import product
 
-EXAMPLES = 5  # file names that a cause is shown with
+EXAMPLES = 5  # files that are listed for a reason or flag
 Triple = tuple[float | None, ...]  # along D, H, W
 Ranked = tuple[tuple[Triple, int], ...]  # (value, volumes), the most frequent first
 
 
 @dataclass(frozen=True)
 class GroupCounts:
-    """Of the rows that share `names`: files listed, volumes stored of how many people, bytes in and out."""
+    """Of the rows that share `names`: files listed, volumes stored, people who have one, bytes in and out."""
 
     names: tuple[str, ...]
     files: int
@@ -29,7 +29,7 @@ class GroupCounts:
 
 @dataclass(frozen=True)
 class ReasonCount:
-    """A refusal's reason or a flag: how many files it was met in, and the first few as `path: detail`."""
+    """A refusal's reason or a flag: the number of its files, and the first few as `path: detail`."""
 
     name: str
     stored: int
@@ -66,30 +66,34 @@ def group_counts(
     """The rows by names(row), in the order of the names."""
     sums: dict[tuple[str, ...], _Sum] = {}
     for row in rows:
-        one = sums.setdefault(names(row), _Sum())
-        one.files += 1
+        group = sums.setdefault(names(row), _Sum())
+        group.files += 1
         if row.status == "ok":
-            one.volumes += 1
-            one.people.add(row.participant)
-            one.source_bytes += row.source_bytes or 0
-            one.stored_bytes += row.nbytes or 0
+            group.volumes += 1
+            group.people.add(row.participant)
+            group.source_bytes += row.source_bytes or 0
+            group.stored_bytes += row.nbytes or 0
     return [
-        GroupCounts(name, one.files, one.volumes, len(one.people), one.source_bytes, one.stored_bytes)
-        for name, one in sorted(sums.items())
+        GroupCounts(
+            name, group.files, group.volumes, len(group.people), group.source_bytes, group.stored_bytes
+        )
+        for name, group in sorted(sums.items())
     ]
 
 
-def causes(rows: Iterable[SampleRow], names: Callable[[SampleRow], Sequence[str]]) -> list[ReasonCount]:
+def reason_counts(
+    rows: Iterable[SampleRow], names: Callable[[SampleRow], Sequence[str]]
+) -> list[ReasonCount]:
     """Reasons or flags, as names(row) gives them, the most frequent first; examples in path order."""
-    met: dict[str, list[SampleRow]] = {}
+    rows_by_name: dict[str, list[SampleRow]] = {}
     for row in rows:
         for name in names(row):
-            met.setdefault(name, []).append(row)
-    found = [_cause(name, those) for name, those in met.items()]
-    return sorted(found, key=lambda cause: (-cause.stored - cause.refused, cause.name))
+            rows_by_name.setdefault(name, []).append(row)
+    counts = [_reason_count(name, named_rows) for name, named_rows in rows_by_name.items()]
+    return sorted(counts, key=lambda reason: (-reason.stored - reason.refused, reason.name))
 
 
-def forms(rows: Iterable[SampleRow]) -> list[ShapeSummary]:
+def shape_summaries(rows: Iterable[SampleRow]) -> list[ShapeSummary]:
     """Shapes and spacings of the stored volumes by device and protocol."""
     groups: dict[tuple[str, str], list[SampleRow]] = {}
     for row in rows:
@@ -99,24 +103,24 @@ def forms(rows: Iterable[SampleRow]) -> list[ShapeSummary]:
         ShapeSummary(
             device,
             protocol,
-            len(those),
-            _ranked((row.frames, row.rows, row.cols) for row in those),
-            _ranked(row.shape_out for row in those),
-            _ranked(_microns(row.spacing_in) for row in those),
-            _ranked(_microns(row.spacing_out) for row in those),
+            len(group),
+            _ranked((row.frames, row.rows, row.cols) for row in group),
+            _ranked(row.shape_out for row in group),
+            _ranked(_microns(row.spacing_in) for row in group),
+            _ranked(_microns(row.spacing_out) for row in group),
         )
-        for (device, protocol), those in sorted(groups.items())
+        for (device, protocol), group in sorted(groups.items())
     ]
 
 
 def compression(row: SampleRow) -> float:
-    """Voxel bytes of a stored volume by the bytes that it takes in its tar; nan where they are not known."""
+    """Voxel bytes of a stored volume / bytes of its slice of the tar; nan where these are unknown."""
     if not row.nbytes or not row.shape_out:
         return float("nan")
     return product(row.shape_out) / row.nbytes  # shards hold one byte per voxel
 
 
-def _cause(name: str, rows: Sequence[SampleRow]) -> ReasonCount:
+def _reason_count(name: str, rows: Sequence[SampleRow]) -> ReasonCount:
     stored = sum(row.status == "ok" for row in rows)
     first = sorted(rows, key=lambda row: (row.source, row.key))[:EXAMPLES]
     examples = tuple(f"{row.source or row.key}{f': {row.detail}' if row.detail else ''}" for row in first)
@@ -131,5 +135,5 @@ def _ranked(values: Iterable[Triple | None]) -> Ranked:
 
 
 def _microns(spacing_mm: Sequence[float] | None) -> tuple[float, ...] | None:
-    """To a tenth of a micron: what differs by less is one spacing to a reader."""
+    """To a tenth of a micrometre: spacings that differ by less count as equal."""
     return None if spacing_mm is None else tuple(round(mm * 1000, 1) for mm in spacing_mm)

@@ -1,6 +1,6 @@
 """Pictures of stored volumes, read from the tars by offset: the central B-scan and the mean over depth.
 
-Which volumes is a matter of seed and keys alone; what is read is verified like every read of a sample.
+Seed and keys alone decide which volumes; every read is verified, as for any sample.
 """
 
 from collections.abc import Iterable
@@ -18,24 +18,24 @@ LARGEST_PX = 640  # a side of a picture; wider ones are averaged down
 
 @dataclass(frozen=True, eq=False)
 class Thumbnail:
-    """uint8 pictures of one stored volume, and width / height of each as it is in the eye."""
+    """uint8 pictures of one stored volume, and the physical width / height of each."""
 
     row: SampleRow
-    bscan_HW: np.ndarray  # the central one, as it is stored
+    bscan_HW: np.ndarray  # the central one, as stored
     bscan_aspect: float
     en_face_DW: np.ndarray  # the mean over depth, stretched to the full range of greys
     en_face_aspect: float
 
 
-def chosen(rows: Iterable[SampleRow], seed: int, most: int) -> list[SampleRow]:
-    """At most `most` stored rows in a seeded order that hangs on their keys alone; new protocols go first."""
+def draw_rows(rows: Iterable[SampleRow], seed: int, most: int) -> list[SampleRow]:
+    """At most `most` stored rows in a seeded order of their keys; one of each protocol comes first."""
     stored = [row for row in rows if row.status == "ok"]
     ordered = sorted(stored, key=lambda row: (seed_for(seed, "preview", row.key), row.key))
-    first: dict[str, SampleRow] = {}
+    first_by_protocol: dict[str, SampleRow] = {}
     for row in ordered:
-        first.setdefault(row.protocol, row)
-    taken = {row.key for row in first.values()}
-    return [*first.values(), *(row for row in ordered if row.key not in taken)][:most]
+        first_by_protocol.setdefault(row.protocol, row)
+    first_keys = {row.key for row in first_by_protocol.values()}
+    return [*first_by_protocol.values(), *(row for row in ordered if row.key not in first_keys)][:most]
 
 
 def read(folder: str, row: SampleRow) -> Thumbnail:
@@ -57,7 +57,7 @@ def draw(row: SampleRow, voxels_DHW: np.ndarray) -> Thumbnail:
 
 
 def _stretched(image: np.ndarray) -> np.ndarray:
-    """The 1st and 99th percentile become 0 and 255; an even picture is mid-grey."""
+    """The 1st and 99th percentile become 0 and 255; a constant picture becomes mid-grey."""
     low, high = np.percentile(image, (1, 99))
     if high <= low:
         return np.full(image.shape, 128, np.uint8)

@@ -660,7 +660,7 @@ def test_tasks_of_a_cluster_do_not_outlive_the_build(release: Path, tmp_path: Pa
     count = ProgressCounter(DEVICE, 11, interrupt, None)
     work = Work(WorkerJob(cfg, source.FolderSource(str(release))), str(tmp_path / DEVICE), count)
     with pytest.raises(OctshardError if why == "failed" else KeyboardInterrupt):
-        ray_cluster._hand_out(shards, work, ray)
+        ray_cluster._submit_all(shards, work, ray)
     assert ray.tasks == [0, 1, 2, 3]  # two for each core
     assert ray.cancelled == ray.waited_for[-1] == [1, 2, 3]
 

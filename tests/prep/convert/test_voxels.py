@@ -14,7 +14,7 @@ from octshard.prep.convert import voxels
 from octshard.prep.convert.geometry import Geometry
 from octshard.prep.convert.layout import ScanLayout
 from octshard.prep.convert.spacing import ResolvedSpacing
-from octshard.prep.convert.voxels import Resampling, decode_voxels, plan_resampling, psnr_db
+from octshard.prep.convert.voxels import Resampling, decode_voxels, plan_resampling, psnr_db, resampling_to
 from octshard.prep.dicom import decode, writer
 from octshard.prep.dicom import header as dicom
 from octshard.prep.dicom.header import Header
@@ -38,6 +38,15 @@ def test_the_grid_keeps_the_extent() -> None:
     assert resampling.grid == Regrid((6, 20, 24), (3, 5, 16), 0, False)
     assert resampling.spacing_mm == pytest.approx((0.08, 0.04, 0.03))
     assert resampling.mirrored == frozenset()
+
+
+def test_the_scans_own_grid_changes_neither_shape_nor_spacing() -> None:
+    _, header = file()
+    geometry = dataclasses.replace(RASTER, flipped=True, mirrored=(2,))
+    resampling = resampling_to((6, 20, 24), header, ScanLayout(geometry, SPACING))
+    assert resampling.grid == Regrid((6, 20, 24), (6, 20, 24), 0, True)
+    assert resampling.spacing_mm == pytest.approx((0.04, 0.01, 0.02))
+    assert resampling.mirrored == frozenset([2])
 
 
 @pytest.mark.parametrize(
@@ -75,7 +84,7 @@ def test_levels_are_left_out_only_where_asked_for_and_where_places_are_known(
         dataclasses.replace(cfg, **changes), geometry, dataclasses.replace(SPACING, assumed=assumed)
     )
     assert resampling.grid.level == level
-    assert resampling.exact == dataclasses.replace(
+    assert resampling.at_level(0) == dataclasses.replace(
         resampling, grid=dataclasses.replace(resampling.grid, level=0)
     )
 

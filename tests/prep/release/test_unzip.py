@@ -379,12 +379,12 @@ def test_effort_must_be_possible(tmp_path: Path, effort: Limits, word: str) -> N
 )
 def test_threads_share_the_memory(effort: Limits, share: tuple[int, int]) -> None:
     """(2**22 - 1) // (4 * 2**18) = 3 threads of 4 blocks of (2**22 - 1) // 12 bytes."""
-    assert unzip._share(effort, remote=False) == share
+    assert unzip._thread_plan(effort, remote=False) == share
 
 
 def test_a_remote_target_asks_for_room_to_put_objects(tmp_path: Path) -> None:
     least = unzip.PUT
-    assert unzip._share(Limits(1, least), remote=True) == (1, 2**23)
+    assert unzip._thread_plan(Limits(1, least), remote=True) == (1, 2**23)
     with pytest.raises(UsageError, match=f"unzip_memory={least - 1}: want at least {least} bytes"):
         unzip.unzip(str(tmp_path), "memory://unzip-least", Limits(1, least - 1))
 

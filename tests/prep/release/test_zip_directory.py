@@ -277,12 +277,12 @@ def test_a_zip_that_would_become_too_much_is_one_refusal(monkeypatch: pytest.Mon
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 60)), max_size=8))
 def test_overlaps_are_those_that_every_pair_shows(spans: list[tuple[int, int]]) -> None:
-    places = [place(name="", offset=start, compressed=length) for start, length in spans]
+    entries = [place(name="", offset=start, compressed=length) for start, length in spans]
     ends = [start + 30 + length for start, length in spans]
     want = {
-        id(places[i])
+        id(entries[i])
         for i, (a, _) in enumerate(spans)
         for j, (b, _) in enumerate(spans)
         if i != j and a < ends[j] and b < ends[i]
     }
-    assert set(zip_directory._overlaps(places)) == want
+    assert set(zip_directory._overlaps(entries)) == want

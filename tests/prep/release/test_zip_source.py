@@ -68,16 +68,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 Put = Callable[[bytes], list[ZipEntry]]
 
 
-def reason(place: ZipEntry) -> str:
+def reason(entry: ZipEntry) -> str:
     """Why a member is damaged, read whole and read in small pieces."""
     found = []
     for block in (zip_source.READ, 1000):
         with pytest.raises(DamagedZip) as caught:
-            for _ in zip_source.chunks(place, block):
+            for _ in zip_source.chunks(entry, block):
                 pass
         found.append(str(caught.value.args[2]))
         assert "\n" not in str(caught.value)
-        assert str(caught.value).startswith(f"{place.zip}:{place.name}: ")
+        assert str(caught.value).startswith(f"{entry.zip}:{entry.name}: ")
     assert found[0] == found[1]
     return found[0]
 
@@ -86,12 +86,12 @@ def reason(place: ZipEntry) -> str:
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("data", [b"", b"x", bytes(2**20), NOISE[:100_000], NOISE])
 def test_a_member_comes_out_as_it_went_in(put: Put, method: int, wide: bool, data: bytes) -> None:
-    places = put(
+    entries = put(
         zip_bytes([Part("ü", b"first"), Part("a/b.dcm", data, method), Part("c", b"last")], wide=wide)
     )
-    assert [zip_source.read(place) for place in places] == [b"first", data, b"last"]
+    assert [zip_source.read(entry) for entry in entries] == [b"first", data, b"last"]
     for block in (4096, 99_999, 2**20):
-        pieces = list(zip_source.chunks(places[1], block))
+        pieces = list(zip_source.chunks(entries[1], block))
         assert b"".join(pieces) == data
         assert max(map(len, pieces), default=0) <= max(block, zip_source.PIECE)
 
@@ -120,35 +120,35 @@ def test_a_zip_that_was_streamed_has_its_sizes_behind_the_data(put: Put) -> None
         archive.writestr("a", NOISE[:5000])
         archive.writestr("b", b"second")
     assert pipe.data[6] & 8  # the flag that says so
-    assert [zip_source.read(place) for place in put(pipe.data)] == [NOISE[:5000], b"second"]
+    assert [zip_source.read(entry) for entry in put(pipe.data)] == [NOISE[:5000], b"second"]
 
 
 def test_one_member_is_one_request(put: Put, asked: list[tuple[int, int]]) -> None:
-    places = put(zip_bytes([Part(f"{i}", NOISE[: 100_000 * i], extra=bytes(40)) for i in range(1, 6)]))
+    entries = put(zip_bytes([Part(f"{i}", NOISE[: 100_000 * i], extra=bytes(40)) for i in range(1, 6)]))
     asked.clear()
-    for place in places:
-        zip_source.read(place)
-    assert len(asked) == len(places)
-    slack = sum(stop - start for start, stop in asked) - sum(place.compressed for place in places)
-    assert slack <= len(places) * (30 + 1 + zip_source.EXTRA)
+    for entry in entries:
+        zip_source.read(entry)
+    assert len(asked) == len(entries)
+    slack = sum(stop - start for start, stop in asked) - sum(entry.compressed for entry in entries)
+    assert slack <= len(entries) * (30 + 1 + zip_source.EXTRA)
 
 
 def test_requests_stay_within_their_block_and_the_member(put: Put, asked: list[tuple[int, int]]) -> None:
-    place = put(zip_bytes([Part("a", NOISE), Part("b", NOISE)]))[0]
+    entry = put(zip_bytes([Part("a", NOISE), Part("b", NOISE)]))[0]
     asked.clear()
-    for _ in zip_source.chunks(place, 100_000):
+    for _ in zip_source.chunks(entry, 100_000):
         pass
     assert {stop - start for start, stop in asked[:-1]} == {100_000}
-    assert asked[-1][1] == 30 + len("a") + place.compressed
+    assert asked[-1][1] == 30 + len("a") + entry.compressed
     assert [start for start, _ in asked[1:]] == [stop for _, stop in asked[:-1]]
 
 
 def test_extra_fields_that_outgrow_the_first_request_cost_a_second(
     put: Put, asked: list[tuple[int, int]]
 ) -> None:
-    place = put(zip_bytes([Part("a", b"x" * 50, method=0, extra=bytes(60_000)), Part("b", NOISE)]))[0]
+    entry = put(zip_bytes([Part("a", b"x" * 50, method=0, extra=bytes(60_000)), Part("b", NOISE)]))[0]
     asked.clear()
-    assert zip_source.read(place) == b"x" * 50
+    assert zip_source.read(entry) == b"x" * 50
     assert len(asked) == 2
     assert sum(stop - start for start, stop in asked) < 1000
 
@@ -171,9 +171,9 @@ def test_little_is_held_at_once(put: Put, monkeypatch: pytest.MonkeyPatch, metho
         return piece
 
     honest = store.read_range
-    place = put(zip_bytes([Part("a", NOISE, method)]))[0]
+    entry = put(zip_bytes([Part("a", NOISE, method)]))[0]
     monkeypatch.setattr(store, "read_range", read_range)
-    for piece in zip_source.chunks(place, 100_000):
+    for piece in zip_source.chunks(entry, 100_000):
         del piece
     assert (live, most) == (0, 100_000)
 
@@ -220,8 +220,8 @@ def test_a_bomb_that_lies_about_its_size_stops_at_once(put: Put, asked: list[tup
     """10 MB of zeros that claim to be 100 bytes: not even the second piece is made."""
     engine = zlib.compressobj(9, wbits=-15)
     packed = engine.compress(bytes(10_000_000)) + engine.flush()
-    place = put(zip_bytes([Part("a", bytes(100), packed=packed)]))[0]
-    pieces = zip_source.chunks(place, 2**20)
+    entry = put(zip_bytes([Part("a", bytes(100), packed=packed)]))[0]
+    pieces = zip_source.chunks(entry, 2**20)
     with pytest.raises(DamagedZip, match="more than the 100 bytes"):
         next(pieces)
 
@@ -249,14 +249,14 @@ def test_whatever_bytes_flip_a_member_is_right_or_refused(seed: int) -> None:
             data[start:stop] = data[start:stop] * 2 if i % 5 == 3 else b""
         url = "memory://zips-fuzz.zip"
         store.write(url, bytes(data))
-        for place in zip_directory.read(url)[0]:
+        for entry in zip_directory.read(url)[0]:
             try:
-                got = zip_source.read(place)
+                got = zip_source.read(entry)
             except DamagedZip:
                 continue
-            assert zlib.crc32(got) == place.crc32
-            assert len(got) == place.size
-            assert got == truth.get(place.name, got)
+            assert zlib.crc32(got) == entry.crc32
+            assert len(got) == entry.size
+            assert got == truth.get(entry.name, got)
             came += 1
     assert came > 100  # of 400: the mutants are not all beyond saving
 
@@ -317,8 +317,8 @@ def test_a_zip_within_a_zip_is_an_unlisted_member(tmp_path: Path) -> None:
     inner = (root / "topcon_triton" / "topcon_triton.zip").read_bytes()
     with zipfile.ZipFile(root / "topcon_triton" / "outer.zip", "w") as archive:
         archive.writestr("topcon_triton/topcon_triton.zip", inner)
-    found, refused, unlisted = zip_source.open_release(read_release(str(root)))
-    assert (len(found.places), refused) == (1, [])
+    source, refused, unlisted = zip_source.open_release(read_release(str(root)))
+    assert (len(source.entries), refused) == (1, [])
     assert [name.rsplit(":", 1)[1] for name in unlisted] == ["topcon_triton/topcon_triton.zip"]
 
 
@@ -341,8 +341,8 @@ def test_names_that_two_rows_could_want_are_decided_by_their_folders(tmp_path: P
     (root / "manifest.tsv").write_text("participant_id\tfilepath\n" + rows)
     data = zip_bytes([Part("4001/same.dcm", b"four"), Part("1001/same.dcm", b"one"), Part("same.dcm", b"?")])
     (root / "topcon_triton" / "topcon_triton.zip").write_bytes(data)
-    found, _, unlisted = zip_source.open_release(read_release(str(root)))
-    assert {path: zip_source.read(place) for path, place in found.places.items()} == {
+    source, _, unlisted = zip_source.open_release(read_release(str(root)))
+    assert {path: zip_source.read(entry) for path, entry in source.entries.items()} == {
         paths[0]: b"one",
         paths[1]: b"four",
     }
@@ -368,8 +368,8 @@ def test_a_release_reads_from_cloud_storage(tmp_path: Path, gcs: str) -> None:
 @pytest.mark.realdata
 def test_real_zips_say_what_zipfile_says(realdata: Path) -> None:
     release = read_release(str(realdata))
-    found, refused, unlisted = zip_source.open_release(release)
-    assert (len(found.places), refused, unlisted) == (12, [], [])
-    for place in found.places.values():
-        with zipfile.ZipFile(place.zip) as opened:
-            assert zip_source.read(place) == opened.read(place.name)
+    source, refused, unlisted = zip_source.open_release(release)
+    assert (len(source.entries), refused, unlisted) == (12, [], [])
+    for entry in source.entries.values():
+        with zipfile.ZipFile(entry.zip) as opened:
+            assert zip_source.read(entry) == opened.read(entry.name)

@@ -439,7 +439,7 @@ def test_in_a_browser_the_words_of_a_plot_stand_apart(chromium: Page, tmp_path: 
         histograms({"heidelberg_spectralis": values * scale, "b" * 40: []}, "x") for scale in (1, 1e-2, 1e4)
     ]
     there = tmp_path / "plots.html"
-    there.write_text(markup.page("t", "l", [html.Section("s", (html.columns(plots),))]))
+    there.write_text(markup.page("t", "l", [markup.Section("s", (markup.columns(plots),))]))
     chromium.open(there, 390)
     overlaps = """[...document.querySelectorAll("svg")].flatMap(svg => {
       const boxes = [...svg.querySelectorAll("text")].map(t => [t.textContent, t.getBoundingClientRect()]);

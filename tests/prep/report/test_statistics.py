@@ -6,7 +6,14 @@ import pytest
 
 from octshard.dataset.splits import split_overlaps
 from octshard.dataset.tables import SampleRow
-from octshard.prep.report.statistics import EXAMPLES, GroupCounts, causes, compression, forms, group_counts
+from octshard.prep.report.statistics import (
+    EXAMPLES,
+    GroupCounts,
+    compression,
+    group_counts,
+    reason_counts,
+    shape_summaries,
+)
 
 OK = SampleRow(
     "k1", "p1", "d1", "", "", "cube", "Macula", "L", "train", "b.dcm", source_bytes=100,
@@ -35,7 +42,7 @@ def test_causes_come_by_frequency_with_the_first_paths() -> None:
         dataclasses.replace(OK, source=f"{i:02d}.dcm", flags=("odd",), detail="so") for i in range(9, 0, -1)
     ]
     rows += [dataclasses.replace(BAD, flags=("odd", "rare"), device="d0")]
-    odd, rare = causes(rows, lambda row: row.flags)
+    odd, rare = reason_counts(rows, lambda row: row.flags)
     assert (odd.name, odd.stored, odd.refused, odd.devices) == ("odd", 9, 1, ("d0", "d1"))
     assert odd.examples == tuple(f"{i:02d}.dcm: so" for i in range(1, EXAMPLES + 1))
     assert (rare.name, rare.stored, rare.refused, rare.examples) == ("rare", 0, 1, ("a.dcm",))
@@ -43,7 +50,7 @@ def test_causes_come_by_frequency_with_the_first_paths() -> None:
 
 def test_forms_name_the_most_frequent_shape_and_its_rivals() -> None:
     rows = [OK, OK, dataclasses.replace(OK, frames=9), dataclasses.replace(OK, spacing_in=None), BAD]
-    (form,) = forms(rows)
+    (form,) = shape_summaries(rows)
     assert (form.device, form.protocol, form.volumes) == ("d1", "cube", 4)
     assert form.shapes_in == (((4, 5, 6), 3), ((9, 5, 6), 1))
     assert form.shapes_out == (((2, 3, 4), 4),)

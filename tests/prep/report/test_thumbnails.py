@@ -20,14 +20,14 @@ def row(number: int, **changes: object) -> SampleRow:
 
 def test_protocols_are_taken_in_turn_by_seed_and_keys_alone() -> None:
     rows = [row(i) for i in range(50)] + [row(99, protocol="rare"), row(100, status="refused", protocol="no")]
-    chosen = thumbnails.chosen(rows, 3, 3)
-    assert len({one.key for one in chosen}) == 3
-    assert {one.protocol for one in chosen[:2]} == {"often", "rare"}
-    assert thumbnails.chosen(rows[::-1], 3, 3) == chosen
-    assert any(thumbnails.chosen(rows, seed, 3) != chosen for seed in range(5))
-    assert thumbnails.chosen(rows, 3, 100) != rows  # all of them, in the seeded order
-    assert {one.key for one in thumbnails.chosen(rows, 3, 100)} == {one.key for one in rows[:-1]}
-    assert thumbnails.chosen(rows[-1:], 3, 3) == []
+    drawn = thumbnails.draw_rows(rows, 3, 3)
+    assert len({one.key for one in drawn}) == 3
+    assert {one.protocol for one in drawn[:2]} == {"often", "rare"}
+    assert thumbnails.draw_rows(rows[::-1], 3, 3) == drawn
+    assert any(thumbnails.draw_rows(rows, seed, 3) != drawn for seed in range(5))
+    assert thumbnails.draw_rows(rows, 3, 100) != rows  # all of them, in the seeded order
+    assert {one.key for one in thumbnails.draw_rows(rows, 3, 100)} == {one.key for one in rows[:-1]}
+    assert thumbnails.draw_rows(rows[-1:], 3, 3) == []
 
 
 def test_the_central_bscan_is_as_stored_and_en_face_is_the_stretched_mean() -> None:
