@@ -13,10 +13,8 @@ from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import SampleRow
 from octshard.prep.build import inputs, shard_writer
 from octshard.prep.convert.sample import ConvertTask
-from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.convert.worker_pool import WorkerPool
 from octshard.prep.plan import ShardPlan, expected_bytes
-from octshard.prep.release.aireadi import read_release
 from octshard.prep.release.source import Source
 from octshard.progress import OnProgress, no_progress
 from octshard.rng import seed_for
@@ -45,17 +43,14 @@ def estimates(
     on_progress: OnProgress = no_progress,
 ) -> list[Estimate]:
     """One Estimate per device; on_progress counts devices."""
-    inputs.check(cfg)
-    release = read_release(cfg.src)
-    names = inputs.select_devices(release.entries, devices, cfg.src)
-    source = inputs.open_source(cfg, release)
+    build = inputs.load(cfg, devices)
     results = []
-    with WorkerPool(WorkerJob(cfg, source), 1) as workers:
-        for i, device in enumerate(names):
-            on_progress(i, len(names), device)
-            plans = inputs.device_plan(cfg, release, device)
-            results.append(_measure(device, plans, _draw_tasks(plans, source, cfg.seed), workers, cfg))
-        on_progress(len(names), len(names), "")
+    with WorkerPool(build.job, 1) as workers:
+        for i, (device, plans) in enumerate(build.plans.items()):
+            on_progress(i, len(build.plans), device)
+            tasks = _draw_tasks(plans, build.job.source, cfg.seed)
+            results.append(_measure(device, plans, tasks, workers, cfg))
+        on_progress(len(build.plans), len(build.plans), "")
     return results
 
 

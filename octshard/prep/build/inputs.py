@@ -2,18 +2,41 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from octshard.config import fields
 from octshard.config.prep import PrepConfig
 from octshard.errors import UsageError
 from octshard.prep.build.progress import most_refused
+from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.plan import ShardPlan, draw_subset, plan
 from octshard.prep.release import zip_source
-from octshard.prep.release.aireadi import Entry, Release
+from octshard.prep.release.aireadi import Entry, Release, read_release
 from octshard.prep.release.source import FolderSource, Source
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BuildInputs:
+    """root: of the release; job: what every file shares; plans: device -> its shards."""
+
+    root: str
+    job: WorkerJob
+    plans: Mapping[str, tuple[ShardPlan, ...]]
+
+
+def load(cfg: PrepConfig, devices: Sequence[str]) -> BuildInputs:
+    """The plans of the devices asked for, and the source of their files; UsageError as `check` and
+    `select_devices`.
+    """
+    check(cfg)
+    release = read_release(cfg.src)
+    selected = select_devices(release.entries, devices, cfg.src)
+    source = open_source(cfg, release)
+    plans = {device: device_plan(cfg, release, device) for device in selected}
+    return BuildInputs(release.root, WorkerJob(cfg, source), plans)
 
 
 def check(cfg: PrepConfig) -> None:

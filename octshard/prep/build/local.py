@@ -5,6 +5,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 from octshard import pool
+from octshard.config.prep import PrepConfig
 from octshard.prep.build import shard_writer
 from octshard.prep.build.progress import ProgressCounter
 from octshard.prep.build.work import Work
@@ -24,10 +25,10 @@ def make_shards(plans: Sequence[ShardPlan], work: Work) -> None:
                 work.folder, plan, (sample.convert(task, cfg, work.job.source) for task in todo), work.count
             )
         return
-    workers = min(pool.worker_count(cfg.workers), sum(len(plan.members) for plan in plans))
+    size = min(workers(cfg), sum(len(plan.members) for plan in plans))
     with (
-        ThreadPoolExecutor(min(len(plans), 2 + workers // 8), "shard") as threads,
-        WorkerPool(work.job, workers) as worker_pool,
+        ThreadPoolExecutor(min(len(plans), 2 + size // 8), "shard") as threads,
+        WorkerPool(work.job, size) as worker_pool,
     ):
 
         def build(plan: ShardPlan) -> None:
@@ -42,6 +43,11 @@ def make_shards(plans: Sequence[ShardPlan], work: Work) -> None:
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def workers(cfg: PrepConfig) -> int:
+    """Processes that convert files."""
+    return pool.worker_count(cfg.workers)
 
 
 def _build_named(folder: str, plan: ShardPlan, samples: Any, count: ProgressCounter) -> None:

@@ -11,6 +11,7 @@ from octshard.dataset import tables
 from octshard.dataset.tables import SampleRow
 from octshard.errors import UsageError
 from octshard.prep.build import shard_writer
+from octshard.prep.build.progress import ProgressCounter
 from octshard.prep.build.shard_writer import BuiltShard
 from octshard.prep.plan import ShardPlan, digest
 from octshard.prep.release.source import Source
@@ -109,6 +110,26 @@ def publish(folder: str, cfg: PrepConfig, shards: Sequence[BuiltShard]) -> list[
         },
     )
     return rows
+
+
+def mark_unfinished(folder: str) -> None:
+    """Removes dataset.json: while it is absent, the folder is unfinished."""
+    store.remove(store.join(folder, tables.INFO))
+
+
+def write_run_facts(folder: str, cfg: PrepConfig, count: ProgressCounter, workers: int) -> None:
+    """Writes run.json, the speed of this run, if it built anything; not a part of the dataset."""
+    if count.fresh:
+        seconds = count.seconds
+        facts = {
+            "engine": cfg.engine,
+            "workers": workers,
+            "seconds": round(seconds, 1),
+            "files": count.fresh,
+            "files_per_s": round(count.fresh / seconds, 2),
+            "mb_read_per_s": round(count.bytes_read / seconds / 1e6, 1),
+        }
+        store.write(store.join(folder, tables.RUN_INFO), json.dumps(facts, indent=1).encode())
 
 
 def _finished(folder: str, plans: Sequence[ShardPlan]) -> dict[str, BuiltShard]:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
+from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
 from octshard.extras import install_advice
@@ -64,8 +65,8 @@ def _submit_all(plans: Sequence[ShardPlan], work: Work, ray: Any) -> None:
             ray.wait(list(running), num_returns=len(running), timeout=CANCELLED_S)
 
 
-def cores() -> int:
-    """The cores of the whole cluster."""
+def workers(cfg: PrepConfig) -> int:
+    """The cores of the whole cluster, whatever cfg.workers says."""
     return _cores_of(_connected())
 
 

@@ -4,13 +4,11 @@ Kill it at any moment and run it again: finished shards are kept, the others mad
 same bytes as an undisturbed run's, whatever the engine and the number of workers.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import ModuleType
 
-from octshard import pool
 from octshard.config.prep import PrepConfig
-from octshard.dataset import tables
 from octshard.errors import OctshardError
 from octshard.prep import duplicates
 from octshard.prep.build import inputs, local, output_folder, ray_cluster, shard_writer
@@ -19,8 +17,6 @@ from octshard.prep.build.shard_writer import BuiltShard
 from octshard.prep.build.work import Work
 from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.plan import ShardPlan
-from octshard.prep.release.aireadi import Release, read_release
-from octshard.prep.release.source import Source
 from octshard.progress import OnProgress, no_progress
 from octshard.storage import lock, store
 
@@ -54,45 +50,42 @@ def shard(
 
     A device without a single file is an OctshardError in the end, when the others are done.
     """
-    inputs.check(cfg)
-    release = read_release(cfg.src)
-    source = inputs.open_source(cfg, release)
+    build = inputs.load(cfg, devices)
     summaries, absent = [], []
-    for device in inputs.select_devices(release.entries, devices, cfg.src):
+    for device, plans in build.plans.items():
         try:
-            summaries.append(_build_device(cfg, release, source, device, on_progress))
+            summaries.append(_build_device(device, plans, build.job, on_progress))
         except NoFilesFound as error:
             absent.append(str(error))
     if absent:
         others = f"; done: {', '.join(summary.device for summary in summaries)}" if summaries else ""
         advice = "run octshard prep unzip first, or read the ZIPs with --from-zip, or name another SRC"
         raise OctshardError(
-            f"{release.root}: not one of {' and of '.join(absent)} is there; "
+            f"{build.root}: not one of {' and of '.join(absent)} is there; "
             f"{IN_ZIPS if cfg.from_zip else advice}{others}"
         )
     return tuple(summaries)
 
 
 def _build_device(
-    cfg: PrepConfig, release: Release, source: Source, device: str, on_progress: OnProgress
+    device: str, plans: Sequence[ShardPlan], job: WorkerJob, on_progress: OnProgress
 ) -> DeviceSummary:
-    folder = store.join(cfg.dst, device)
-    plans = inputs.device_plan(cfg, release, device)
+    cfg, folder = job.cfg, store.join(job.cfg.dst, device)
     total = sum(len(plan.members) for plan in plans)
     count = ProgressCounter(device, total, on_progress, most_refused(cfg.max_refused, total))
+    work = Work(job, folder, count)
     with lock.one_writer(store.join(cfg.dst, f".{device}.lock")):
         output_folder.check_or_write_plan(folder, cfg, plans)
         store.remove_partials(folder)
-        kept = output_folder.reusable(folder, plans, source)
+        kept = output_folder.reusable(folder, plans, job.source)
         for shard in kept.values():
             count.add_kept(shard.rows)
-        work = Work(WorkerJob(cfg, source), folder, count)
         built = _resolve_duplicates(plans, _make_missing(plans, kept, work), work)
         shards = [built[plan.name] for plan in plans]
         if all(row.reason == "missing_file" for shard in shards for row in shard.rows):
             raise NoFilesFound(f"the {total} listed files of {device}")
         rows = output_folder.publish(folder, cfg, shards)
-        _write_run_facts(folder, cfg, count)
+        output_folder.write_run_facts(folder, cfg, count, _engine(cfg).workers(cfg))
     counts, infos = shard_writer.counts(rows), [shard.info for shard in shards if shard.info.samples]
     return DeviceSummary(
         device=device,
@@ -110,9 +103,8 @@ def _make_missing(plans: Sequence[ShardPlan], built: Built, work: Work) -> Built
     missing = [plan for plan in plans if plan.name not in built]
     if not missing:
         return built
-    store.remove(store.join(work.folder, tables.INFO))  # while it is absent, the folder is unfinished
-    engine = ray_cluster if work.job.cfg.engine == "ray" else local
-    engine.make_shards(missing, work)
+    output_folder.mark_unfinished(work.folder)
+    _engine(work.job.cfg).make_shards(missing, work)
     new = {plan.name: shard_writer.read_built(plan, work.folder) for plan in missing}
     for name, shard in new.items():
         if shard is None:
@@ -146,16 +138,6 @@ def _resolve_duplicates(plans: Sequence[ShardPlan], built: Built, work: Work) ->
     raise OctshardError(f"{work.folder}: files change while they are read; run again when SRC stands still")
 
 
-def _write_run_facts(folder: str, cfg: PrepConfig, count: ProgressCounter) -> None:
-    """Writes run.json, the speed of this run, if it built anything; not a part of the dataset."""
-    if count.fresh:
-        seconds = count.seconds
-        facts = {
-            "engine": cfg.engine,
-            "workers": ray_cluster.cores() if cfg.engine == "ray" else pool.worker_count(cfg.workers),
-            "seconds": round(seconds, 1),
-            "files": count.fresh,
-            "files_per_s": round(count.fresh / seconds, 2),
-            "mb_read_per_s": round(count.bytes_read / seconds / 1e6, 1),
-        }
-        store.write(store.join(folder, tables.RUN_INFO), json.dumps(facts, indent=1).encode())
+def _engine(cfg: PrepConfig) -> ModuleType:
+    """The module whose `make_shards` and `workers` are used."""
+    return ray_cluster if cfg.engine == "ray" else local
