@@ -51,7 +51,7 @@ class SplitCounts:
 
 @dataclass(frozen=True, eq=False)
 class LabelledScans:
-    """What is probed: the classes that scans have, the scans of each split, and why others were dropped."""
+    """The classes that scans have, the labelled scans of each split, and dropped scans by reason."""
 
     classes: tuple[str, ...]
     subsets: Mapping[str, Subset]

@@ -34,7 +34,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class RankSlice:
-    """The part of each batch that `rank` takes: `global_batch` samples are dealt to `world_size` ranks."""
+    """The part of each batch that `rank` takes: `world_size` ranks share `global_batch` samples."""
 
     global_batch: int
     rank: int

@@ -61,7 +61,7 @@ def train_batches(
 def val_batches(
     inputs: RunInputs, cfg: TrainConfig, backend: Backend, limit: int
 ) -> Generator[TrainInputs, None, None]:
-    """The first `limit` validation samples, in order."""
+    """`limit` validation samples (0: all), evenly spread over the index, in its order."""
     transform = _transform(cfg, backend)
     return loader.eval_batches(inputs.val_index, cfg, inputs.plan.rank_slice, limit, transform)
 

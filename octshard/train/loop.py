@@ -54,7 +54,7 @@ def train(cfg: TrainConfig, on_progress: OnProgress = no_progress) -> Outcome:
     """
     jepa.check(cfg)
     with contextlib.closing(select.open_backend(cfg.run)) as backend, setup.run_lock(cfg, backend):
-        # 1. all that can be wrong is said before anything is allocated
+        # 1. everything that can be wrong is checked before anything is allocated
         inputs = load_inputs(cfg, backend)
         payload = setup.payload_to_resume(cfg, inputs, backend)
         if payload and payload["step"] >= inputs.plan.steps:
