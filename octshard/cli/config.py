@@ -28,7 +28,7 @@ def config(which: str, prefix: str) -> None:
     for setting in rows:
         facts = [setting.type, setting.rule.bounds(), setting.rule.unit]
         click.echo(
-            f"{setting.key:<{width}}  = {_value_text(setting.default)}  ({'; '.join(filter(None, facts))})"
+            f"{setting.key:<{width}}  = {value_text(setting.default)}  ({'; '.join(filter(None, facts))})"
         )
         speed = " [speed only]" if setting.rule.speed else ""
         click.echo(f"{'':<{width}}    {setting.rule.doc}{speed}")
@@ -41,11 +41,12 @@ def config(which: str, prefix: str) -> None:
         )
 
 
-def _value_text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A value as it is written in YAML."""
     if value is None:
         return "null"
     if isinstance(value, list):
-        return f"[{', '.join(map(_value_text, value))}]"
+        return f"[{', '.join(map(value_text, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value) or "''"

@@ -1,4 +1,4 @@
-"""`octshard demo` and `octshard phantom`: the whole road on made-up eyes."""
+"""`octshard demo` and `octshard phantom`: the whole pipeline on made-up eyes."""
 
 import click
 
@@ -11,7 +11,7 @@ from octshard.progress import progress
 @click.option("--participants", default=144, show_default=True, help="Made-up people.")
 @click.option("--seed", default=0, show_default=True)
 def demo(out: str, participants: int, seed: int) -> None:
-    """The whole road on made-up eyes: ZIPs, shards, pretraining, probe, OUT/report.html.
+    """The whole pipeline on made-up eyes: ZIPs, shards, pretraining, probe, OUT/report.html.
 
     \b
     Example:

@@ -64,7 +64,7 @@ def cli(debug: bool) -> None:
     """OCT volumes -> shards once -> V-JEPA 2 pretraining -> linear probes.
 
     \b
-    Example, the whole road on made-up eyes:
+    Example, the whole pipeline on made-up eyes:
       octshard demo --out demo
     """
 

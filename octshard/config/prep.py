@@ -85,5 +85,9 @@ class PrepConfig:
         speed=True,
     )
     unzip_memory: int = field(
-        256_000_000, "memory that unzip holds at once, all threads together", unit="bytes", speed=True
+        256_000_000,
+        "memory that unzip holds at once, all threads together",
+        unit="bytes",
+        least=1,
+        speed=True,
     )

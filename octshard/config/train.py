@@ -23,11 +23,11 @@ class DataConfig:
     shuffle_block_size: int = field(256, "samples permuted together within a lane", unit="samples", least=1)
     threads: int = field(2, "threads that verify and decompress", least=1, speed=True)
     prefetch_bytes: int = field(
-        512_000_000, "batches held ready (at least one batch)", unit="bytes", speed=True
+        512_000_000, "batches held ready (at least one batch)", unit="bytes", least=0, speed=True
     )
     connections: int = field(4, "requests to a remote store at once", least=1, speed=True)
     read_ahead_bytes: int = field(
-        1_000_000_000, "compressed samples held or on their way", unit="bytes", speed=True
+        1_000_000_000, "compressed samples held or on their way", unit="bytes", least=0, speed=True
     )
     cache_dir: str = field(
         "", "local folder for whole shards of remote stores; empty = none is kept", speed=True
@@ -36,6 +36,7 @@ class DataConfig:
         200_000_000_000,
         "when the cache grows beyond it, the longest unused shard goes",
         unit="bytes",
+        least=0,
         speed=True,
     )
     on_bad_sample: str = field(

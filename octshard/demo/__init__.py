@@ -1,1 +1,1 @@
-"""The whole road on made-up eyes, and the page that shows it."""
+"""The whole pipeline on made-up eyes, and the page that shows it."""

@@ -79,7 +79,7 @@ def _people(results: DemoResults) -> int:
 def _stage_seconds(results: DemoResults) -> Html:
     rows: list[list[Cell]] = [[name, numeral(f"{s:.1f}")] for name, s in results.seconds.items()]
     rows.append(["all", numeral(f"{sum(results.seconds.values()):.1f}")])
-    return table(["station", "seconds"], rows, "")
+    return table(["stage", "seconds"], rows, "")
 
 
 def _unzip_summary(results: DemoResults) -> str:
