@@ -20,6 +20,7 @@ from PIL import Image
 from octshard.config.load import load, shipped_configs
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
+from octshard.imaging.crop import crop_window
 from octshard.imaging.resample import resample
 from octshard.imaging.volume import SampleKey, Shape, Volume, triple, valid_tokens
 from octshard.models import position
@@ -27,7 +28,6 @@ from octshard.phantom import eye, scan
 from octshard.phantom.device import PROTOCOLS
 from octshard.phantom.eye import Person
 from octshard.rng import rng_for
-from octshard.stream.collate import crop_window
 from octshard.train.objectives import masks
 
 CONFIG = "pretrain_vjepa_single_domain"
