@@ -32,7 +32,7 @@ ARRAY_KEY = SampleKey("", "", "", "", "array")
 HALF_VOXEL = 0.5 + 1e-4  # tolerance of a stored volume's extent, plus rounding to float32
 Scan = Volume | np.ndarray | str | Path
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class EncoderInput(NamedTuple):
@@ -117,7 +117,7 @@ class FrozenEncoder(nn.Module):
                 layout = opened.layout._replace(spacing=_checked_spacing(spacing))
                 opened = dataclasses.replace(opened, layout=layout)
             elif opened.layout.spacing.assumed:
-                log.warning("%s: no voxel spacing in the file; stretched to %s", scan, prep.image_size)
+                logger.warning("%s: no voxel spacing in the file; stretched to %s", scan, prep.image_size)
             return scan_file.stored_volume(opened, prep)
         if isinstance(scan, Volume):
             if spacing is not None:

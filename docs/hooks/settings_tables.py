@@ -4,9 +4,9 @@ import html
 import re
 from typing import Any
 
-from octshard.cli.completion import config_class
 from octshard.cli.config import value_text
 from octshard.config.fields import Setting, settings
+from octshard.config.load import CLASSES
 
 LINE = re.compile(r"^\{\{ settings (\w+) \}\}$", re.MULTILINE)
 
@@ -18,7 +18,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def _table(name: str) -> str:
     lines = ["| key | default | what may be given | meaning |", "|---|---|---|---|"]
-    return "\n".join([*lines, *(_row(setting) for setting in settings(config_class(name)))])
+    return "\n".join([*lines, *(_row(setting) for setting in settings(CLASSES[name]))])
 
 
 def _row(setting: Setting) -> str:

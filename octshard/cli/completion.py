@@ -36,24 +36,15 @@ class Bash(BashComplete):
         return f"{item.type},{item.value.removeprefix(self._replaced)}"
 
 
-def config_class(name: str) -> type:
-    """The config class behind `train`, `prep` or `probe`."""
-    from octshard.config.eval import ProbeConfig
-    from octshard.config.prep import PrepConfig
-    from octshard.config.train import TrainConfig
-
-    classes: dict[str, type] = {"train": TrainConfig, "prep": PrepConfig, "probe": ProbeConfig}
-    return classes[name]
-
-
 def complete_setting(name: str) -> Completer:
     """KEY= for every setting, and KEY=VALUE where the values can be listed."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from octshard.config.fields import settings
+        from octshard.config.load import CLASSES
 
         items = []
-        for setting in settings(config_class(name)):
+        for setting in settings(CLASSES[name]):
             key, rule = setting.key, setting.rule
             if "[" in key:  # a list of groups is given as one YAML value
                 continue
@@ -74,17 +65,17 @@ def config_option(name: str, **more: Any) -> Callable[[Callable[..., Any]], Call
         multiple=True,
         type=click.Path(),
         metavar="FILE|NAME",
-        shell_complete=_complete_config("prep" if name == "prep" else ""),
+        shell_complete=_complete_config(name),
         help="YAML file, or a shipped config by name; may repeat.",
         **more,
     )
 
 
-def _complete_config(folder: str) -> Completer:
+def _complete_config(which: str) -> Completer:
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from octshard.config.load import shipped_configs
 
-        names = [name for name in shipped_configs(folder) if name.startswith(incomplete)]
+        names = [name for name in shipped_configs(which) if name.startswith(incomplete)]
         return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
 
     return complete

@@ -4,8 +4,6 @@ from typing import Any
 
 import click
 
-from octshard.cli.completion import config_class
-
 
 @click.command()
 @click.argument("which", type=click.Choice(["train", "prep", "probe"]), default="train")
@@ -21,9 +19,9 @@ def config(which: str, prefix: str) -> None:
       octshard config train run.
     """
     from octshard.config.fields import settings
-    from octshard.config.load import shipped_configs
+    from octshard.config.load import CLASSES, shipped_configs
 
-    rows = [setting for setting in settings(config_class(which)) if setting.key.startswith(prefix)]
+    rows = [setting for setting in settings(CLASSES[which]) if setting.key.startswith(prefix)]
     width = max((len(setting.key) for setting in rows), default=0)
     for setting in rows:
         facts = [setting.type, setting.rule.bounds(), setting.rule.unit]
@@ -32,8 +30,8 @@ def config(which: str, prefix: str) -> None:
         )
         speed = " [speed only]" if setting.rule.speed else ""
         click.echo(f"{'':<{width}}    {setting.rule.doc}{speed}")
-    shipped = shipped_configs("prep" if which == "prep" else "")
-    if which != "probe" and not prefix:
+    shipped = shipped_configs(which)
+    if shipped and not prefix:
         click.echo(f"\nshipped configs, for --config: {', '.join(shipped)}")
     if not rows:
         raise click.UsageError(

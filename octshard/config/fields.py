@@ -38,7 +38,12 @@ class Rule:
             return ""
         values = value if isinstance(value, list) else [value]
         few = len(values) != self.length if self.length is not None else len(values) < self.least_length
-        return f"want {self.bounds()}" if few or not all(map(self._allows, values)) else ""
+        if not few and all(map(self._allows, values)):
+            return ""
+        unbounded = self.most == self.below == math.inf
+        odd = any(isinstance(item, float) and not math.isfinite(item) for item in values)
+        parts = ["a finite number" if odd and unbounded else "", self.bounds()]
+        return f"want {', '.join(filter(None, parts))}"
 
     def _allows(self, value: Any) -> bool:
         if self.choices:
@@ -128,7 +133,13 @@ def type_name(hint: Any) -> str:
         return names[hint]
     arguments: Sequence[Any] = getattr(hint, "__args__", ())
     if getattr(hint, "__origin__", None) is list:
-        return f"list of {type_name(arguments[0])}s".replace("texts", "text").replace("falses", "false")
+        plurals = {
+            "text": "text",
+            "true or false": "true or false",
+            "group of settings": "groups of settings",
+        }
+        name = type_name(arguments[0])
+        return f"list of {plurals.get(name, name + 's')}"
     if type(None) in arguments:
         return f"{type_name(next(a for a in arguments if a is not type(None)))} or null"
     return "group of settings"

@@ -15,15 +15,19 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 import octshard
+from octshard.config.eval import ProbeConfig
 from octshard.config.fields import check, element_class, known_keys, type_name
 from octshard.config.prep import PrepConfig
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 
 Config = TypeVar("Config")
 
+CLASSES: dict[str, type] = {"train": TrainConfig, "prep": PrepConfig, "probe": ProbeConfig}
 # what octshard 0.1 called otherwise: an error says the new name, an old checkpoint is read in the new words
 RENAMED_KEYS = {"data.shuffle_window": "data.shuffle_block_size"}
 RENAMED_VALUES = {("objective.name", "seed"): "byol"}
+BOOLEANS = ("true", "false", "yes", "no", "on", "off", "1", "0")
 
 
 def load(kind: type[Config], files: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> Config:
@@ -68,8 +72,9 @@ def upgrade(text: str) -> str:
     return OmegaConf.to_yaml(values)
 
 
-def shipped_configs(folder: str = "") -> dict[str, Path]:
-    """Name -> path of the YAML files that come with octshard; folder: `prep`, or empty for those of train."""
+def shipped_configs(name: str = "train") -> dict[str, Path]:
+    """Name -> path of the YAML files that come with octshard for one of CLASSES; none for `probe`."""
+    folder = "" if name == "train" else name
     package = Path(octshard.__file__).parent
     root = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
     return {path.stem: path for path in sorted((root / folder).glob("*.yaml"))}
@@ -91,11 +96,13 @@ def _layers(kind: type, files: Sequence[str | Path], overrides: Sequence[str]) -
 def _read(kind: type, file: str | Path) -> Any:
     try:
         return OmegaConf.load(file)
-    except FileNotFoundError:
-        shipped = shipped_configs("prep" if kind is PrepConfig else "")
+    except (FileNotFoundError, IsADirectoryError) as error:  # a run folder may be called like a config
+        shipped = next((shipped_configs(name) for name, known in CLASSES.items() if known is kind), {})
         if str(file) in shipped:
             return OmegaConf.load(shipped[str(file)])
-        raise UsageError(f"config {file}: no such file, want a path or one of {', '.join(shipped)}") from None
+        problem = "a folder" if isinstance(error, IsADirectoryError) else "no such file"
+        names = f" or one of {', '.join(shipped)}" if shipped else ""
+        raise UsageError(f"config {file}: {problem}, want a path{names}") from None
     except (YAMLError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"config {file}: not YAML: {' '.join(str(error).split())}") from error
 
@@ -110,10 +117,16 @@ def _check_layer(
         if name not in hints:
             raise UsageError(f"config {origin}: {_unknown(key, str(name), hints, root)}")
         node, hint = layer._get_node(name), hints[name]
+        if OmegaConf.is_missing(layer, name):
+            raise _type_error(node, hint, key, origin)
         if dataclasses.is_dataclass(hint) and isinstance(node, DictConfig):
             _check_layer(hint, node, origin, key + ".", root)  # type: ignore[arg-type]
             continue
-        if _is_list(hint) and not isinstance(node, ListConfig) and not _is_interpolation(node):
+        if (
+            _is_list(hint)
+            and not isinstance(node, ListConfig)
+            and not (_is_interpolation(node) or layer[name] is None)
+        ):
             layer[name] = [layer[name]]  # one folder where a list of folders is wanted
             node = layer._get_node(name)
         inner = element_class(hint)
@@ -157,9 +170,13 @@ def _check_type(node: Any, hint: Any, key: str, origin: str) -> None:
     optional = type(None) in getattr(hint, "__args__", ())
     if (value is None and optional) or (value is not None and _fits(value, plain)):
         return
+    raise _type_error(node, hint, key, origin)
+
+
+def _type_error(node: Any, hint: Any, key: str, origin: str) -> UsageError:
     name = type_name(hint)
     article = "a " if name.startswith(("whole", "number", "list", "group")) else ""
-    raise UsageError(f"config {origin}: {key} is {_shown(node)}, want {article}{name}")
+    return UsageError(f"config {origin}: {key} is {_shown(node)}, want {article}{name}")
 
 
 def _fits(value: Any, plain: Any) -> bool:
@@ -168,23 +185,14 @@ def _fits(value: Any, plain: Any) -> bool:
     if plain is str:
         return True
     if plain is bool:
-        return isinstance(value, bool) or str(value).lower() in (
-            "true",
-            "false",
-            "yes",
-            "no",
-            "on",
-            "off",
-            "1",
-            "0",
-        )
-    if isinstance(value, bool):
+        return isinstance(value, bool) or str(value).lower() in BOOLEANS
+    if isinstance(value, bool) or (plain is int and isinstance(value, float)):
         return False
     try:
-        number = plain(value) if not isinstance(value, str) else plain(value.strip())
+        plain(value)
     except (TypeError, ValueError, OverflowError):
         return False
-    return plain is float or float(value) == number
+    return True
 
 
 def _is_list(hint: Any) -> bool:

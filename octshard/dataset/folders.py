@@ -1,10 +1,13 @@
 """The dataset folders below a URL: SHARDS/<device>, or one of them itself."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from octshard.dataset import tables
 from octshard.storage import store
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,5 +32,15 @@ def find(url: str) -> Folders:
 
 
 def dataset_folders(urls: Iterable[str]) -> list[str]:
-    """Every dataset folder of `urls`, which are datasets or folders of device folders, in that order."""
-    return [folder for url in urls for folder in find(url).whole]
+    """Every dataset folder of `urls`, which are datasets or folders of device folders, in that order.
+
+    Unfinished ones are left out, with a warning.
+    """
+    folders: list[str] = []
+    for url in urls:
+        listing = find(url)
+        folders += listing.whole
+        if listing.unfinished:
+            unfinished = ", ".join(listing.unfinished)
+            logger.warning("%s: left out, as their build is not finished: %s", url, unfinished)
+    return folders

@@ -89,12 +89,13 @@ def parse(text: str, column: str, source: str) -> Labels:
         raise UsageError(f"participants {source}: no label column {column!r}; {advice}")
     value_of: dict[str, str] = {}
     for participant, value in zip(table.column(tsv.PERSON), table.column((column.lower(),)), strict=True):
+        if not participant:
+            continue
         if value_of.setdefault(participant, value) != value:
             raise OctshardError(
                 f"participants {source}: participant {participant} has {column} "
                 f"{value_of[participant]!r} and {value!r}, want one value"
             )
-    value_of.pop("", None)
     labelled = {participant: value for participant, value in value_of.items() if value}
     classes = tuple(sorted(set(labelled.values())))
     _check_categorical(classes, column, source)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from octshard.config import fields
+from octshard.config.eval import ProbeConfig
 from octshard.config.load import load, save
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
@@ -34,6 +35,13 @@ def test_overrides_win_over_files_and_defaults(tmp_path: Path) -> None:
         ("run.seed", "want KEY=VALUE"),
         ("model.patch=[1,", "not YAML"),
         ("run.out=${nowhere}", "nowhere"),
+        ("run.out=???", r"run.out is '\?\?\?', want text"),
+        ("data.shards=???", r"data.shards is '\?\?\?', want a list of text"),
+        ("data.shards=null", "data.shards is nothing, want a list of text"),
+        ("objective.masks=null", "objective.masks is nothing, want a list of groups of settings"),
+        ("run.seed=1.0", "run.seed is 1.0, want a whole number"),
+        ("run.epochs=.inf", "run.epochs=inf: want a finite number, more than 0"),
+        ("data.weights=[1, .nan]", r"data.weights=\[1.0, nan\]: want a finite number"),
     ],
 )
 def test_mistakes_are_one_clear_line(word: str, message: str) -> None:
@@ -51,6 +59,25 @@ def test_a_missing_or_broken_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(UsageError, match="want key: value pairs"):
         load(TrainConfig, [tmp_path / "list.yaml"])
+
+
+def test_a_folder_is_no_config_and_hides_no_shipped_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()  # as `octshard demo --out demo` makes it before it loads its configs
+    assert load(TrainConfig, ["demo"]) == load(TrainConfig, [CONFIGS / "demo.yaml"])
+    with pytest.raises(UsageError, match=r"config \.: a folder, want a path or one of demo, "):
+        load(TrainConfig, ["."])
+
+
+def test_a_probe_has_no_shipped_config() -> None:
+    with pytest.raises(UsageError, match=r"config smoke_test: no such file, want a path$"):
+        load(ProbeConfig, ["smoke_test"])
+
+
+def test_a_seed_may_be_any_whole_number() -> None:
+    assert parse(f"run.seed={2**53 + 1}").run.seed == 2**53 + 1  # no float64
 
 
 def test_the_digest_follows_the_result_only() -> None:

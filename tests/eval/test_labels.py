@@ -62,6 +62,11 @@ def test_a_participant_with_two_classes_is_an_error():
         labels.parse("participant_id\tx\n1\ta\n1\tb\n", "x", "t.tsv")
 
 
+def test_lines_without_a_participant_count_for_nobody():
+    parsed = labels.parse("participant_id\tx\n1\ta\n\tc\nn/a\td\n2\tb\n", "x", "t.tsv")
+    assert (parsed.classes, parsed.class_of, parsed.missing) == (("a", "b"), {"1": 0, "2": 1}, frozenset())
+
+
 def test_a_short_line_is_a_missing_value():
     parsed = labels.parse("participant_id\tx\n1\ta\n2\tb\n3\n", "x", "t.tsv")
     assert parsed.missing == {"3"}

@@ -118,18 +118,17 @@ def mark_unfinished(folder: str) -> None:
 
 
 def write_run_facts(folder: str, cfg: PrepConfig, count: ProgressCounter, workers: int) -> None:
-    """Writes run.json, the speed of this run, if it built anything; not a part of the dataset."""
-    if count.fresh:
-        seconds = count.seconds
-        facts = {
-            "engine": cfg.engine,
-            "workers": workers,
-            "seconds": round(seconds, 1),
-            "files": count.fresh,
-            "files_per_s": round(count.fresh / seconds, 2),
-            "mb_read_per_s": round(count.bytes_read / seconds / 1e6, 1),
-        }
-        store.write(store.join(folder, tables.RUN_INFO), json.dumps(facts, indent=1).encode())
+    """Writes run.json, the speed of a run that built something; not a part of the dataset."""
+    seconds = count.seconds
+    facts = {
+        "engine": cfg.engine,
+        "workers": workers,
+        "seconds": round(seconds, 1),
+        "files": count.fresh,
+        "files_per_s": round(count.fresh / seconds, 2),
+        "mb_read_per_s": round(count.bytes_read / seconds / 1e6, 1),
+    }
+    store.write(store.join(folder, tables.RUN_INFO), json.dumps(facts, indent=1).encode())
 
 
 def _finished(folder: str, plans: Sequence[ShardPlan]) -> dict[str, BuiltShard]:

@@ -106,6 +106,17 @@ def test_a_second_run_keeps_every_shard_and_a_damaged_one_is_made_again(
     assert tree(tmp_path) == undisturbed
 
 
+def test_a_finished_build_asks_for_no_cluster(
+    release: Path, undisturbed: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(config(release, tmp_path))
+    facts = (tmp_path / DEVICE / tables.RUN_INFO).read_bytes()
+    monkeypatch.setitem(sys.modules, "ray", None)  # importing it fails
+    assert build(config(release, tmp_path, engine="ray")).kept > 3
+    assert tree(tmp_path) == undisturbed
+    assert (tmp_path / DEVICE / tables.RUN_INFO).read_bytes() == facts
+
+
 KILLED = """
 import multiprocessing, os, signal, sys
 from octshard.config.prep import PrepConfig
