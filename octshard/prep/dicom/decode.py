@@ -6,9 +6,9 @@ goes to a pinned decoder, so that no other installed one can change a pixel. A f
 
 import io
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,7 @@ def stored_pixels(data: Buffer, header: Header, level: int = 0) -> Iterator[np.n
         yield from _native(_body(data, header), header)
         return
     for index, code in enumerate(_codestreams(data, header)):
-        with _quiet():
+        with _quiet:
             try:
                 frame_HW = _decoded(code, header, level)
             except Exception as error:  # codecs are foreign code on hostile bytes: they raise anything
@@ -192,17 +192,36 @@ def _body(data: Buffer, header: Header) -> Buffer:
     return data if header.inflated is None else header.inflated
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """pydicom warns and logs about defects that become rows here."""
-    logger = logging.getLogger("pydicom")
-    was_disabled, logger.disabled = logger.disabled, True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.disabled = was_disabled
+class _Quiet:
+    """pydicom warns and logs about defects that become rows here: a block in which it does neither.
+
+    Both settings are the process's. The first thread that enters turns them off, the last one that leaves
+    puts back what was there: each thread on its own would put back what another has turned off.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._logger, self._was_disabled = logging.getLogger("pydicom"), False
+        self._warnings = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._was_disabled, self._logger.disabled = self._logger.disabled, True
+                self._warnings = warnings.catch_warnings()
+                self._warnings.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._warnings.__exit__(None, None, None)
+                self._logger.disabled = self._was_disabled
+
+
+_quiet = _Quiet()
 
 
 def _one_line(error: BaseException) -> str:

@@ -2,6 +2,9 @@
 
 import dataclasses
 import io
+import logging
+import threading
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -456,6 +459,36 @@ def test_every_seeded_mutation_is_decoded_or_refused() -> None:
             outcomes[refused.reason] += 1
             assert "\n" not in refused.detail, mutation.recipe  # noqa: PT017 (the other outcome is allowed too)
     assert {"decoded", "truncated", "decoder_error"} <= set(outcomes)
+
+
+def test_threads_that_decode_at_once_leave_logging_and_warnings_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first to enter is the first to leave, while the other is still inside."""
+    log, filters = logging.getLogger("pydicom"), list(warnings.filters)
+    inside, first_left = threading.Barrier(2, timeout=30), threading.Event()
+    silent: list[bool] = []
+
+    def decoded(code: bytes, header: dicom.Header, level: int) -> np.ndarray:
+        inside.wait()
+        if threading.current_thread().name == "second":
+            assert first_left.wait(30)
+            silent.append(log.disabled)
+        return np.zeros((header.rows, header.cols), np.uint8)
+
+    voxels = np.zeros((1, 8, 8), np.uint8)
+    data = compressed(JPEG + "90", [imagecodecs.jpeg2k_encode(voxels[0])], voxels, Depth(8, 8))
+    monkeypatch.setattr(decode, "_decoded", decoded)
+    monkeypatch.setattr(log, "disabled", False)
+    first, second = (threading.Thread(target=stored, args=(data,), name=name) for name in ("first", "second"))
+    first.start()
+    second.start()
+    first.join()
+    first_left.set()
+    second.join()
+    assert silent == [True]
+    assert log.disabled is False
+    assert list(warnings.filters) == filters
 
 
 def test_pillow_still_rounds_as_expected() -> None:
