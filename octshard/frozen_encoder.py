@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
-from octshard.dataset.preparation import prep_config
+from octshard.dataset import preparation
 from octshard.devices.backend import DTYPES, autocast_for
 from octshard.errors import UsageError
 from octshard.imaging.crop import crop_pad_into
@@ -130,10 +130,12 @@ class FrozenEncoder(nn.Module):
     def _require_prep(self) -> PrepConfig:
         if self.prep is not None:
             return self.prep
-        grids = " and ".join(str(settings.get("target_spacing")) for settings in self._preparations)
+        _, differing = preparation.agreed(self._preparations)
+        found = "; ".join(f"{key} {' and '.join(map(str, values))}" for key, values in differing.items())
         raise UsageError(
-            f"checkpoint {self.digest[:12]}: the spacing of its training shards is "
-            f"{grids or 'not recorded'}, want one: load_encoder(..., target_spacing=(dz, dy, dx)) in mm"
+            f"checkpoint {self.digest[:12]}: how its training shards were prepared is "
+            f"{f'not one thing: {found}' if found else 'not recorded'}; "
+            "want load_encoder(..., target_spacing=(dz, dy, dx)) in mm"
         )
 
 
@@ -142,16 +144,22 @@ def load_encoder(
 ) -> FrozenEncoder:
     """The encoder of a run folder's newest checkpoint, or of one of its .pt files, local or remote.
 
-    target_spacing: (dz, dy, dx) mm of the training shards, for a checkpoint that does not record it: one of
-    octshard 0.1, or of shards that were prepared with different settings.
+    target_spacing: (dz, dy, dx) mm, for a checkpoint that does not record one: of octshard 0.1, or of shards
+    that were prepared differently. In what is recorded, and the same for all shards with this spacing (for
+    all shards if none has it), it changes nothing else; the rest is as by default, image_size the model's.
     """
     trained = read_encoder(str(run_or_checkpoint))
     if target_spacing is not None:
-        size = list(trained.config.model.image_size)
         spacing_mm = list(_checked_spacing(target_spacing).spacing_mm)
-        return FrozenEncoder(trained, PrepConfig(target_spacing=spacing_mm, image_size=size))
-    preparations = trained.preparations
-    return FrozenEncoder(trained, prep_config(preparations[0]) if len(preparations) == 1 else None)
+        alike = [known for known in trained.preparations if known.get("target_spacing") == spacing_mm]
+        settings, _ = preparation.agreed(alike or trained.preparations)
+        size = list(trained.config.model.image_size)
+        return FrozenEncoder(
+            trained, preparation.prep_config({"image_size": size, **settings, "target_spacing": spacing_mm})
+        )
+    settings, differing = preparation.agreed(trained.preparations)
+    one = settings and not differing
+    return FrozenEncoder(trained, preparation.prep_config(settings) if one else None)
 
 
 def _checked_spacing(spacing: Sequence[float]) -> ResolvedSpacing:

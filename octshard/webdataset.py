@@ -3,25 +3,18 @@
     samples = webdataset.WebDataset(url, shardshuffle=False).decode(octshard.webdataset.decoder)
 
 Each sample then has `json` (a dict) and `vol.zst` (uint8 voxels (D, H, W)). When this module is imported, in
-worker processes too, WebDataset reads gs://, s3:// and memory:// through octshard's storage, with its
-retries and without `gsutil`. A handler of a scheme that is not WebDataset's default is kept.
+worker processes too, WebDataset (extra `webdataset`) reads gs://, s3:// and memory:// through octshard's
+storage, with its retries and without `gsutil`. A scheme whose handler is not WebDataset's default keeps it.
 """
 
 import json
 import threading
+from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 from octshard.dataset import shard
 from octshard.errors import UsageError
-from octshard.extras import install_advice
 from octshard.storage import store
-
-try:
-    from webdataset.gopen import gopen_gsutil, gopen_schemes
-except ImportError as error:
-    raise UsageError(
-        f"octshard.webdataset: WebDataset is not here ({error}); {install_advice('webdataset')}"
-    ) from error
 
 SCHEMES = ("gs", "s3", "memory")
 
@@ -61,14 +54,19 @@ def open_url(url: str, mode: str = "rb", bufsize: int = 8192, **options: Any) ->
     if mode == "rb":
         return store.open_read(url)
     if url.startswith("gs://"):
+        from webdataset.gopen import gopen_gsutil
+
         return gopen_gsutil(url, mode, bufsize, **options)  # type: ignore[no-any-return]
     raise UsageError(f"{url}: mode {mode!r}, want 'rb'; write with octshard.storage.store")
 
 
 def _register() -> None:
+    from webdataset.gopen import gopen_gsutil, gopen_schemes
+
     for scheme in SCHEMES:
         if gopen_schemes.get(scheme) in (None, gopen_gsutil):
             gopen_schemes[scheme] = open_url
 
 
-_register()
+if find_spec("webdataset"):  # `decoder` needs nothing of it, so that a base install may import this
+    _register()

@@ -155,13 +155,29 @@ def test_without_one_known_spacing_it_asks_for_it(
 ) -> None:
     run = write_checkpoint(tmp_path / "run", config_for("none", "none"), *preparations)
     voxels = np.zeros(SHAPE, np.uint8)
-    expected = "not recorded" if not preparations else r"\[0.05, 0.02, 0.02\] and \[0.08, 0.02, 0.025\]"
-    with pytest.raises(UsageError, match=rf"training shards is {expected}, want one: load_encoder"):
+    grids = r"not one thing: target_spacing \[0.05, 0.02, 0.02\] and \[0.08, 0.02, 0.025\]"
+    expected = grids if preparations else "not recorded"
+    with pytest.raises(UsageError, match=rf"shards were prepared is {expected}; want load_encoder"):
         octshard.load_encoder(run).preprocess(voxels, (0.05, 0.02, 0.02))
     encoder = octshard.load_encoder(run, target_spacing=(0.1, 0.04, 0.04))
     assert encoder.preprocess(voxels, (0.05, 0.02, 0.02)).valid_B3.tolist() == [[3, 10, 12]]
     with pytest.raises(UsageError, match=r"spacing \[0.1, 0.0, 0.04\] mm, want three numbers"):
         octshard.load_encoder(run, target_spacing=(0.1, 0, 0.04))
+
+
+def test_folders_that_differ_in_no_stored_voxel_are_one_preparation(tmp_path: Path) -> None:
+    raster, radial = {"include_geometry": []}, {"include_geometry": ["radial"], "decode": "fast"}
+    places = {**TARGET, **raster, "decode": "exact"}, {**TARGET, **radial}
+    run = write_checkpoint(tmp_path / "run", config_for("none", "none"), *places)
+    want = dataclasses.replace(PrepConfig(), **TARGET, include_geometry=["radial"])
+    assert octshard.load_encoder(run).prep == want
+    stretched = {**ANISOTROPIC, "fit": "resize"}
+    run = write_checkpoint(tmp_path / "mixed", config_for("none", "none"), *places, stretched)
+    assert octshard.load_encoder(run).prep is None
+    assert octshard.load_encoder(run, target_spacing=TARGET["target_spacing"]).prep == want
+    prep = octshard.load_encoder(run, target_spacing=ANISOTROPIC["target_spacing"]).prep
+    assert prep is not None
+    assert prep.fit == "resize"
 
 
 def test_shards_that_were_stretched_have_scans_stretched(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ that was never stored and see it as it would have been.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from octshard.config.prep import PrepConfig
@@ -16,15 +16,36 @@ KEYS = ("target_spacing", "image_size", "fit", "decode", "include_geometry")
 
 def preparations(datasets: Iterable[Dataset]) -> tuple[dict[str, Any], ...]:
     """The settings of each dataset, equal ones once; nothing for a dataset.json that holds no config."""
-    distinct: list[dict[str, Any]] = []
-    for dataset in datasets:
-        config = dataset.info.get("config", {})
-        settings = {key: config[key] for key in KEYS if key in config}
-        if settings and settings not in distinct:
-            distinct.append(settings)
-    return tuple(distinct)
+    configs = (dataset.info.get("config", {}) for dataset in datasets)
+    settings = ({key: config[key] for key in KEYS if key in config} for config in configs)
+    return tuple(_distinct(found for found in settings if found))
+
+
+def agreed(preparations: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """One preparation for all of them, and the settings in which they differ with their values.
+
+    What changes no voxel that is stored is joined: a geometry counts as included if one of them includes
+    it, and "exact" decoding stands for both.
+    """
+    values = {key: _distinct(settings[key] for settings in preparations if key in settings) for key in KEYS}
+    if values["include_geometry"]:
+        values["include_geometry"] = [
+            sorted({name for names in values["include_geometry"] for name in names})
+        ]
+    if len(values["decode"]) > 1:
+        values["decode"] = ["exact"]
+    settings = {key: found[0] for key, found in values.items() if len(found) == 1}
+    return settings, {key: found for key, found in values.items() if len(found) > 1}
 
 
 def prep_config(settings: Mapping[str, Any]) -> PrepConfig:
     """`settings` as a config of prep, everything else at its default."""
     return dataclasses.replace(PrepConfig(), **settings)
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    distinct: list[Any] = []
+    for value in values:
+        if value not in distinct:
+            distinct.append(value)
+    return distinct

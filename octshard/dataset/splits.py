@@ -1,5 +1,6 @@
 """The splits of a dataset: train, val and test, by participant. Nobody stands in two of them."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from octshard.dataset.tables import SampleRow
@@ -23,4 +24,17 @@ def check_disjoint(rows: Iterable[SampleRow], source: str) -> None:
         raise UsageError(
             f"{source}: {len(overlaps)} participants stand in more than one split, want each in one; the "
             f"first is {person}, in {' and '.join(names)}; build all folders with the same participants.tsv"
+        )
+
+
+def check_distinct(stored: Iterable[tuple[str, str]], source: str) -> None:
+    """UsageError if a volume stands in two folders. stored: the folder and the key of every volume."""
+    folders: dict[str, list[str]] = defaultdict(list)
+    for folder, key in stored:
+        folders[key].append(folder)
+    if repeated := {key: names for key, names in folders.items() if len(names) > 1}:
+        key, names = next(iter(repeated.items()))
+        raise UsageError(
+            f"{source}: {len(repeated)} volumes stand in more than one folder, want each in one; "
+            f"the first is {key}, in {' and '.join(names)}"
         )

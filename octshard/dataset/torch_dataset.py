@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from octshard.dataset import sample, tables
 from octshard.dataset.folders import dataset_folders
 from octshard.dataset.shard import BadSample
-from octshard.dataset.splits import SPLITS, check_disjoint
+from octshard.dataset.splits import SPLITS, check_disjoint, check_distinct
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
 from octshard.extras import install_advice
@@ -70,7 +70,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
         if split is not None:
             check_disjoint((entry.row for entry in stored), "ShardDataset")
             stored = [entry for entry in stored if entry.row.split == split]
-        _check_distinct(stored)
+        check_distinct(((entry.folder, entry.row.key) for entry in stored), "ShardDataset")
         self._samples = [entry for entry in stored if filter is None or filter(entry.row)]
 
     def __len__(self) -> int:
@@ -108,17 +108,6 @@ def _dataset_urls(folder_or_folders: str | Path | Sequence[str | Path]) -> list[
     if not urls:
         raise UsageError("ShardDataset: no folder, want at least one, for example SHARDS/topcon_triton")
     return urls
-
-
-def _check_distinct(stored: Sequence[_StoredRow]) -> None:
-    """UsageError for a volume that stands in two folders."""
-    first: dict[str, str] = {}
-    for folder, row in stored:
-        if row.key in first:
-            raise UsageError(
-                f"{row.key}: stands in {first[row.key]} and in {folder}, want each volume in one folder"
-            )
-        first[row.key] = folder
 
 
 def _metatensor_class() -> Any:

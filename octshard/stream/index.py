@@ -13,6 +13,7 @@ from octshard.config.train import TrainConfig
 from octshard.dataset import tables
 from octshard.dataset.folders import dataset_folders
 from octshard.dataset.preparation import preparations
+from octshard.dataset.splits import check_distinct
 from octshard.dataset.tables import Dataset, SampleRow
 from octshard.errors import OctshardError, UsageError
 from octshard.imaging.volume import Shape, product, valid_tokens
@@ -120,12 +121,7 @@ def build_index(datasets: Sequence[Dataset], cfg: TrainConfig, split: str, neede
                 left_out.append(row.key)
             else:
                 samples.append(sample)
-    repeated = [key for key, n in Counter(sample.row.key for sample in samples).items() if n > 1]
-    if repeated:
-        raise UsageError(
-            f"data.shards={list(cfg.data.shards)}: {len(repeated)} volumes stand in more than one of them, "
-            f"want each once; the first is {repeated[0]}"
-        )
+    check_distinct(((datasets[ref.folder].url, ref.row.key) for ref in samples), "data.shards")
     refused = sum(len(dataset.refused) for dataset in datasets)
     return SampleIndex(split, tuple(samples), tuple(left_out), refused, len(datasets), preparations(datasets))
 

@@ -76,7 +76,10 @@ def test_unfinished_folders_are_left_out_and_named(tmp_path: Path, caplog: pytes
 
 def test_a_volume_in_two_folders_is_refused(folder: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "again", {"train": 1})
-    with pytest.raises(UsageError, match=r"train000-.*: stands in .*device and in .*again, want each volume"):
+    with pytest.raises(
+        UsageError,
+        match=r"stand in more than one folder, want each in one; the first is .*, in .*device and .*again",
+    ):
         octshard.ShardDataset([folder, tmp_path / "again"])
 
 

@@ -243,5 +243,5 @@ def test_too_few_people_give_one_line_before_anything_is_encoded(eyes, tmp_path)
 
 
 def test_a_dataset_named_twice_is_an_error(eyes, tmp_path):
-    with pytest.raises(OctshardError, match="stand in more than one of them"):
+    with pytest.raises(OctshardError, match="stand in more than one folder"):
         linear_probe.linear_probe(dataclasses.replace(eyes, shards=eyes.shards * 2, out=str(tmp_path)))

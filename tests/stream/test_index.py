@@ -49,7 +49,7 @@ def test_volumes_with_too_few_tokens_are_left_out_and_named(shards: str, tmp_pat
 
 
 def test_a_volume_in_two_datasets_is_refused(shards: str) -> None:
-    with pytest.raises(UsageError, match=r"17 volumes stand in more than one of them, want each once"):
+    with pytest.raises(UsageError, match=r"17 volumes stand in more than one folder, want each in one"):
         load_index(config_of(f"{shards},{shards}"), "train", 0)
 
 
