@@ -1,10 +1,13 @@
 """The dataset folders below a URL: SHARDS/<device>, or one of them itself."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from octshard.dataset import tables
 from octshard.storage import store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,14 @@ def find(url: str) -> Folders:
     return Folders(tuple(store.join(url, name) for name in whole), unfinished)
 
 
-def dataset_folders(urls: Iterable[str]) -> list[str]:
-    """Every dataset folder of `urls`, which are datasets or folders of device folders, in that order."""
-    return [folder for url in urls for folder in find(url).whole]
+def dataset_folders(urls: Sequence[str]) -> list[str]:
+    """Every dataset folder of `urls`, which are datasets or folders of device folders, in that order.
+
+    A folder whose build is not finished is left out with a warning.
+    """
+    listings = {url: find(url) for url in urls}
+    for url, listing in listings.items():
+        if listing.unfinished:
+            names = ", ".join(listing.unfinished)
+            log.warning("%s: left out, as their build is not finished: %s", url, names)
+    return [folder for url in urls for folder in listings[url].whole]

@@ -3,7 +3,6 @@
 Nothing stays open between reads and no lock is held, so it may be pickled, forked and spawned.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import Dataset
 
-from octshard.dataset import folders, sample, tables
+from octshard.dataset import sample, tables
+from octshard.dataset.folders import dataset_folders
 from octshard.dataset.shard import BadSample
 from octshard.dataset.splits import SPLITS, check_disjoint
 from octshard.dataset.tables import SampleRow
@@ -23,8 +23,6 @@ ROW_FACTS = (
     "key", "participant", "device", "manufacturer", "model", "protocol", "region", "eye", "split", "source",
     "geometry", "shard",
 )  # fmt: skip
-
-log = logging.getLogger(__name__)
 
 
 class _StoredRow(NamedTuple):
@@ -104,16 +102,9 @@ class ShardDataset(Dataset[dict[str, Any]]):
 
 
 def _dataset_urls(folder_or_folders: str | Path | Sequence[str | Path]) -> list[str]:
-    """The dataset folders that are meant, in order; those that are begun only are left out with a warning."""
+    """The dataset folders that are meant, in order."""
     given = [folder_or_folders] if isinstance(folder_or_folders, str | Path) else folder_or_folders
-    urls: list[str] = []
-    for folder in given:
-        found = folders.find(str(folder))
-        urls += found.whole
-        if found.unfinished:
-            log.warning(
-                "%s: left out, as their build is not finished: %s", folder, ", ".join(found.unfinished)
-            )
+    urls = dataset_folders([str(folder) for folder in given])
     if not urls:
         raise UsageError("ShardDataset: no folder, want at least one, for example SHARDS/topcon_triton")
     return urls
