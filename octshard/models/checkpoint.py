@@ -52,7 +52,10 @@ def write(out: str, payload: Mapping[str, Any], val_loss: float | None, *, miles
     name = f"step-{payload['step']:08d}"
     with store.open_write(store.join(out, FOLDER, name + ".pt")) as file:
         hashed_file = _HashingFile(file)
-        torch.save(dict(payload), hashed_file)  # type: ignore[arg-type]
+        try:
+            torch.save(dict(payload), hashed_file)  # type: ignore[arg-type]
+        except RuntimeError as error:  # torch's own after a failed write, a full disk for example
+            raise hashed_file.error or error from None
     info = CheckpointInfo(
         name,
         payload["step"],
@@ -151,15 +154,20 @@ def _older_line(folder: str, damaged: CheckpointInfo) -> str:
 
 
 class _HashingFile:
-    """Writes to a file and counts and hashes the bytes."""
+    """Writes to a file and counts and hashes the bytes. error: that of a write that failed."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.digest, self.bytes = file, hashlib.sha256(), 0
+        self.error: Exception | None = None
 
     def write(self, data: bytes) -> int:
         self.digest.update(data)
         self.bytes += len(data)
-        return self._file.write(data)
+        try:
+            return self._file.write(data)
+        except Exception as error:  # kept, as torch replaces it by one of its own
+            self.error = error
+            raise
 
     def flush(self) -> None:
         self._file.flush()

@@ -36,7 +36,8 @@ def _local_lock(url: str) -> Iterator[None]:
     path = store.local_path(url)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+")  # noqa: SIM115 (held for the whole block below)
+        # unbuffered: nothing is left to be written when it is closed
+        file = open(path, "a+b", buffering=0)  # noqa: SIM115 (held for the whole block below)
     except OSError as error:
         raise StoreError(f"{url}: cannot be written ({error.strerror}), want a folder to write to") from error
     with file:
@@ -44,11 +45,10 @@ def _local_lock(url: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise _held_error(url, file.read()) from None
+            raise _held_error(url, file.read().decode(errors="replace")) from None
         with local.one_line_errors(url):
             file.truncate(0)
-            file.write(json.dumps(_new_lease()))
-            file.flush()
+            file.write(json.dumps(_new_lease()).encode())
         yield
 
 

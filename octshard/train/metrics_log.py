@@ -4,19 +4,19 @@ Every line holds its step; on resume the file is cut back to the checkpoint, so 
 Only the first process has a log that writes.
 """
 
+import errno
 import json
 import math
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal, cast
 
 from octshard.config import fields
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.extras import install_advice
-from octshard.storage import store
+from octshard.storage import local, store
 
 METRICS = "metrics.jsonl"
 WANDB_ID = "wandb-id.txt"
@@ -24,21 +24,24 @@ Values = Mapping[str, Any]
 
 
 class MetricsLog:
-    """Appends lines; local ones are flushed one by one, a remote file is written whole at every `flush`."""
+    """Appends lines; local ones are written one by one, a remote file is written whole at every `flush`."""
 
     def __init__(self, url: str, lines: list[str], wandb_run: Any) -> None:
         self._url, self._wandb = url, wandb_run
         self._lines = lines if store.is_remote(url) else None
         self._file = None
         if url and self._lines is None:
-            self._file = open(Path(url.removeprefix("file://")), "a")  # noqa: SIM115 (open for the whole run)
+            # unbuffered: a line that does not fit on the disk is not tried again when the file is closed
+            self._file = open(store.local_path(url), "ab", buffering=0)  # noqa: SIM115 (open for the whole run)
 
     def write(self, values: Values) -> None:
         """One line; `values` holds `step`. What JSON cannot hold (nan, inf) is written as null."""
         line = json.dumps({name: _plain(value) for name, value in values.items()}, allow_nan=False)
         if self._file is not None:
-            self._file.write(line + "\n")
-            self._file.flush()
+            data = line.encode() + b"\n"
+            with local.one_line_errors(self._url):
+                if self._file.write(data) < len(data):
+                    raise OSError(errno.ENOSPC, "the line does not fit")
         elif self._lines is not None:
             self._lines.append(line)
         if self._wandb is not None:

@@ -1,8 +1,13 @@
 """Checkpoint files of octshard 0.1 are read in today's words, with the same numbers."""
 
+import contextlib
 import dataclasses
+import errno
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
+import pytest
 import torch
 
 from octshard.config.load import save
@@ -30,6 +35,26 @@ def as_0_1_wrote_it(payload: dict[str, object], cfg: TrainConfig) -> dict[str, o
             name = name.replace(new, old)
         model[name] = tensor
     return {**payload, "format": 1, "config": text, "result_values": values, "model": model}
+
+
+class FullFile(BytesIO):
+    """A file on a disk with room for 1,000 bytes."""
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        if self.tell() + len(data) > 1000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+def test_a_full_disk_is_the_error_and_not_what_torch_makes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def open_write(url: str) -> Iterator[FullFile]:
+        yield FullFile()
+
+    monkeypatch.setattr(checkpoint.store, "open_write", open_write)
+    payload = {"step": 1, "samples_seen": 1, "model": {"weight": torch.zeros(5000)}}
+    with pytest.raises(OSError, match="No space left on device"):
+        checkpoint.write("run", payload, None, milestone=False)
 
 
 def test_a_checkpoint_of_format_1_is_read_in_todays_names(tmp_path: Path) -> None:

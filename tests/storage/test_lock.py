@@ -56,6 +56,17 @@ def test_a_lock_that_cannot_be_written_is_one_clear_line() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_lock_that_does_not_fit_on_the_disk_is_one_clear_line(tmp_path: Path) -> None:
+    code = """import resource, sys; from octshard.storage import lock
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # as a full disk: the file is made, a write fails
+with lock.one_writer(sys.argv[1]): print('held')"""
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "lock")], capture_output=True, text=True
+    )
+    assert result.stdout == ""
+    assert result.stderr.splitlines()[-1].endswith(f"StoreError: {tmp_path / 'lock'}: File too large")
+
+
 def test_a_stale_remote_lock_is_taken_over(remote_lock: str) -> None:
     store.write(remote_lock, b'{"token": "x", "host": "elsewhere", "pid": 1, "time": 0}')
     with lock.one_writer(remote_lock):

@@ -11,6 +11,7 @@ from octshard.config.load import load
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.storage import store
+from octshard.storage.errors import StoreError
 from octshard.train import metrics_log
 
 
@@ -45,6 +46,13 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     store.write(url, b'{"step": 1}\n{"step": 2}\n{"st')
     assert metrics_log.truncate_after(url, 7) == ['{"step": 1}', '{"step": 2}']
     assert store.read(url) == b'{"step": 1}\n{"step": 2}\n'
+
+
+def test_a_full_disk_is_one_clear_line_and_the_log_can_be_closed() -> None:
+    lines = metrics_log.MetricsLog("/dev/full", [], None)
+    with pytest.raises(StoreError, match=r"^/dev/full: the disk is full"):
+        lines.write({"step": 1})
+    lines.close()
 
 
 def test_a_silent_log_writes_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
