@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import DictConfig, ListConfig, Node, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 from yaml import YAMLError
 
 import octshard
 from octshard.config.eval import ProbeConfig
-from octshard.config.fields import check, element_class, known_keys, type_name
+from octshard.config.fields import check, element_class, known_keys, settings, type_name
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
@@ -88,9 +88,20 @@ def _layers(kind: type, files: Sequence[str | Path], overrides: Sequence[str]) -
         if "=" not in word:
             raise UsageError(f"{word!r}: want KEY=VALUE, for example run.seed=1")
         try:
-            yield word, OmegaConf.from_dotlist([word])
-        except YAMLError as error:
+            yield word, _parse_word(kind, word)
+        except (YAMLError, GrammarParseError) as error:
             raise UsageError(f"config {word}: not YAML: {' '.join(str(error).split())}") from error
+
+
+def _parse_word(kind: type, word: str) -> DictConfig:
+    """The values of one KEY=VALUE. Text stays as written where YAML reads a number: run.out=007."""
+    layer = OmegaConf.from_dotlist([word])
+    key, text = word.split("=", 1)
+    if key in {setting.key for setting in settings(kind) if setting.type in ("text", "list of text")}:
+        value = OmegaConf.select(layer, key, throw_on_resolution_failure=False)
+        if isinstance(value, int | float):
+            OmegaConf.update(layer, key, text.strip())
+    return layer
 
 
 def _read(kind: type, file: str | Path) -> Any:

@@ -78,6 +78,28 @@ def test_one_folder_is_a_list_of_one() -> None:
     assert load(TrainConfig, [], ["data.shards=shards/topcon_triton"]).data.shards == ["shards/topcon_triton"]
 
 
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("run.out=007", "007"),
+        ("run.out=1e3", "1e3"),
+        ("run.out= true ", "true"),
+        ("run.out='007'", "007"),
+        ("run.out=2026-11-26", "2026-11-26"),
+        ("run.out=x${run.seed}", "x0"),
+    ],
+)
+def test_text_stays_as_it_is_written(word: str, text: str) -> None:
+    assert load(TrainConfig, [], [word]).run.out == text
+    assert load(TrainConfig, [], ["data.shards=012"]).data.shards == ["012"]
+    assert load(TrainConfig, [], ["run.seed=012"]).run.seed == 10  # YAML's octal number
+
+
+def test_half_an_interpolation_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match=r"config run.out=\$\{: not YAML: "):
+        load(TrainConfig, [], ["run.out=${"])
+
+
 def test_shipped_configs_are_loaded_by_name(tmp_path: Any, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     assert load(TrainConfig, ["pretrain_vjepa_single_domain"]).run.epochs == 120
