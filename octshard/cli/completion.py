@@ -59,14 +59,15 @@ def complete_setting(name: str) -> Completer:
 
 
 def config_option(name: str, **more: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The option --config: YAML files, or shipped configs by name."""
+    """The option --config: YAML files, or shipped configs by name (there are none for `probe`)."""
+    metavar, named = ("FILE", "") if name == "probe" else ("FILE|NAME", ", or a shipped config by name")
     return click.option(
         "--config",
         multiple=True,
         type=click.Path(),
-        metavar="FILE|NAME",
+        metavar=metavar,
         shell_complete=_complete_config(name),
-        help="YAML file, or a shipped config by name; may repeat.",
+        help=f"YAML file{named}; may repeat.",
         **more,
     )
 

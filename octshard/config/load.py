@@ -44,11 +44,11 @@ def load(kind: type[Config], files: Sequence[str | Path] = (), overrides: Sequen
         try:
             merged = OmegaConf.merge(merged, layer)
         except OmegaConfBaseException as error:
-            raise UsageError(f"config {origin}: {str(error).splitlines()[0]}") from error
+            raise UsageError(f"config {origin}: {_one_line(error)}") from error
     try:
         cfg: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
-        raise UsageError(f"config: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"config: {_one_line(error)}") from error
     check(cfg)
     return cfg
 
@@ -94,7 +94,7 @@ def _layers(kind: type, files: Sequence[str | Path], overrides: Sequence[str]) -
 
 
 def _parse_word(kind: type, word: str) -> DictConfig:
-    """The values of one KEY=VALUE. Text stays as written where YAML reads a number: run.out=007."""
+    """The values of one KEY=VALUE. Text stays as it is written: run.out=007, run.wandb=off."""
     layer = OmegaConf.from_dotlist([word])
     key, text = word.split("=", 1)
     if key in {setting.key for setting in settings(kind) if setting.type in ("text", "list of text")}:
@@ -187,14 +187,16 @@ def _check_type(node: Any, hint: Any, key: str, origin: str) -> None:
 def _type_error(node: Any, hint: Any, key: str, origin: str) -> UsageError:
     name = type_name(hint)
     article = "a " if name.startswith(("whole", "number", "list", "group")) else ""
-    return UsageError(f"config {origin}: {key} is {_shown(node)}, want {article}{name}")
+    quotes = " in quotes, as YAML reads off, no, on and yes as truth values"
+    advice = quotes if name == "text" and _shown(node) in ("True", "False") else ""
+    return UsageError(f"config {origin}: {key} is {_shown(node)}, want {article}{name}{advice}")
 
 
 def _fits(value: Any, plain: Any) -> bool:
     if isinstance(value, dict | list) or dataclasses.is_dataclass(plain):
         return False
     if plain is str:
-        return True
+        return not isinstance(value, bool)
     if plain is bool:
         return isinstance(value, bool) or str(value).lower() in BOOLEANS
     if isinstance(value, bool) or (plain is int and isinstance(value, float)):
@@ -212,6 +214,12 @@ def _is_list(hint: Any) -> bool:
 
 def _is_interpolation(node: Any) -> bool:
     return isinstance(node, Node) and node._is_interpolation()
+
+
+def _one_line(error: OmegaConfBaseException) -> str:
+    """OmegaConf's error without the values of whole groups, after the key that it is about."""
+    text = str(error).splitlines()[0].split(". value: ")[0]
+    return f"{error.full_key}: {text}" if error.full_key else text
 
 
 def _shown(node: Any) -> str:

@@ -93,6 +93,7 @@ def test_text_stays_as_it_is_written(word: str, text: str) -> None:
     assert load(TrainConfig, [], [word]).run.out == text
     assert load(TrainConfig, [], ["data.shards=012"]).data.shards == ["012"]
     assert load(TrainConfig, [], ["run.seed=012"]).run.seed == 10  # YAML's octal number
+    assert load(TrainConfig, [], ["run.wandb=off"]).run.wandb == "off"
 
 
 def test_half_an_interpolation_is_a_usage_error() -> None:

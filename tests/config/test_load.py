@@ -35,6 +35,11 @@ def test_overrides_win_over_files_and_defaults(tmp_path: Path) -> None:
         ("run.seed", "want KEY=VALUE"),
         ("model.patch=[1,", "not YAML"),
         ("run.out=${nowhere}", "nowhere"),
+        (
+            "run.seed=${run.out}",
+            r"config: run.seed: .* '\$\{run.out\}': Value 'runs/run' of type 'str' could",
+        ),
+        ("data=${run}", "config: .*RunConfig is not a subclass of DataConfig$"),
         ("run.out=???", r"run.out is '\?\?\?', want text"),
         ("data.shards=???", r"data.shards is '\?\?\?', want a list of text"),
         ("data.shards=null", "data.shards is nothing, want a list of text"),
@@ -69,6 +74,15 @@ def test_a_folder_is_no_config_and_hides_no_shipped_one(
     assert load(TrainConfig, ["demo"]) == load(TrainConfig, [CONFIGS / "demo.yaml"])
     with pytest.raises(UsageError, match=r"config \.: a folder, want a path or one of demo, "):
         load(TrainConfig, ["."])
+
+
+def test_a_truth_value_in_a_file_is_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("run: {wandb: off}")
+    with pytest.raises(UsageError, match=r"run.wandb is False, want text in quotes, as YAML reads off, no"):
+        load(TrainConfig, [file])
+    file.write_text("run: {wandb: 'off', out: 7}")
+    assert load(TrainConfig, [file]).run.out == "7"
 
 
 def test_a_probe_has_no_shipped_config() -> None:
