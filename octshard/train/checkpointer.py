@@ -15,6 +15,7 @@ from torch import nn
 from octshard.config import fields
 from octshard.config.load import save
 from octshard.config.train import TrainConfig
+from octshard.dataset.participant_digests import ParticipantDigests
 from octshard.models.checkpoint import FOLDER, FORMAT, CheckpointInfo, list_checkpoints, write
 from octshard.storage import store
 from octshard.stream.sampler import StreamPosition
@@ -36,9 +37,11 @@ def state_payload(
     cfg: TrainConfig,
     data: Mapping[str, Any],
     preparations: Sequence[Mapping[str, Any]] = (),
+    participants: ParticipantDigests | None = None,
 ) -> dict[str, Any]:
     """What a checkpoint holds: tensors and plain values only. data: the fingerprint of what was streamed;
-    preparations: the settings with which it was stored (`dataset.preparation`).
+    preparations: the settings with which it was stored (`dataset.preparation`); participants: who was
+    trained on.
     """
     return {
         "format": FORMAT,
@@ -47,6 +50,7 @@ def state_payload(
         "digest": fields.digest(cfg),
         "data": dict(data),
         "preparations": [dict(settings) for settings in preparations],
+        "participants": participants.payload() if participants else None,
         "step": state.step,
         "samples_seen": state.samples_seen,
         "position": list(state.position),

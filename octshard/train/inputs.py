@@ -2,9 +2,11 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from octshard.config.train import TrainConfig
+from octshard.dataset.participant_digests import ParticipantDigests, digest_participants
 from octshard.dataset.splits import check_disjoint
 from octshard.devices.backend import Backend
 from octshard.stream import loader
@@ -31,6 +33,12 @@ class RunInputs:
     plan: Plan
     index: SampleIndex
     val_index: SampleIndex
+
+    @cached_property
+    def participants(self) -> ParticipantDigests:
+        """Everybody of whom a volume is trained on."""
+        people = (sample.row.participant for sample in self.index.samples)
+        return digest_participants(people, self.index.digest)
 
     def fingerprint(self, cfg: TrainConfig) -> dict[str, Any]:
         """What decides the result besides the config: the data, and for `byol` what one BatchNorm sees."""

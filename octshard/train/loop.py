@@ -225,9 +225,9 @@ def _save(
     if run.backend.process_index != 0:
         return
     outputs.metrics.flush()
-    fingerprint = run.inputs.fingerprint(run.cfg)
+    inputs, fingerprint = run.inputs, run.inputs.fingerprint(run.cfg)
     payload = run.backend.to_host(
-        state_payload(state, run.cfg, fingerprint, run.inputs.index.preparations)
+        state_payload(state, run.cfg, fingerprint, inputs.index.preparations, inputs.participants)
     )  # waits
     milestone = plan.is_milestone(run.plan, samples_before, state.samples_seen)
     outputs.checkpoints.save(payload, val_loss, milestone=milestone)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from octshard.config.train import TrainConfig
+from octshard.dataset import participant_digests
 from octshard.dataset.shard import BadSample
 from octshard.errors import OctshardError, UsageError
 from octshard.models import checkpoint
@@ -242,3 +243,12 @@ def test_bf16_and_sets_of_masks_run(shards: str, tmp_path: Path) -> None:
     sets = "objective.masks=[{kind: blocks, blocks: 2, scale: 0.2, context: 6, target: 3}, {kind: cubes, context: 4, target: 5}]"  # noqa: E501
     outcome = run(config_for(shards, tmp_path, "run.samples_budget=8", "run.precision=bf16", sets))
     assert outcome.step == 2
+
+
+def test_a_checkpoint_knows_who_was_trained_on(shards: str, tmp_path: Path) -> None:
+    cfg = config_for(shards, tmp_path / "run", "run.samples_budget=4")
+    run(cfg)
+    known = participant_digests.from_payload(final_of(cfg)["participants"])
+    assert known is not None
+    # write_dataset: the first six letters of a key; "9" has a refused file alone
+    assert known.members({"train0", "val000", "9"}) == {"train0"}
