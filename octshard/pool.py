@@ -4,14 +4,24 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from multiprocessing.synchronize import Event
 from typing import Any
+
+from octshard.errors import OctshardError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 KEEP_BYTES = 2**30
+IMPORTED_AGAIN = 112  # exit code of a worker whose import of the parent's script came back to octshard
+NOT_STARTED = (
+    "a worker process ended before it began: every worker imports the script that started it, so in a script "
+    'the call must stand below `if __name__ == "__main__":`'
+)
 
 
 @contextmanager
@@ -20,19 +30,42 @@ def process_pool(
 ) -> Iterator[ProcessPoolExecutor]:
     """A pool whose processes first call initializer(*initargs); an error in the block kills them at once.
 
-    Spawned, because threads and clients of stores do not survive a fork.
+    Spawned, because threads and clients of stores do not survive a fork. OctshardError if one is killed.
     """
+    check_script()
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (initializer, initargs))
+    begun = context.Event()
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (begun, initializer, initargs))
     try:
         yield pool
         pool.shutdown()
-    except BaseException:
+    except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in set(multiprocessing.active_children()) - others:
             process.kill()
+        if isinstance(error, BrokenProcessPool):
+            killed = "a worker process was killed, perhaps out of memory; run again with fewer workers"
+            raise OctshardError(killed if begun.is_set() else NOT_STARTED) from error
         raise
+
+
+def check_script() -> None:
+    """To be called before a process is started: what the process will find when it imports our script."""
+    stop_if_imported_again()
+    script = sys.modules["__main__"]
+    if getattr(script, "__file__", "") == "<stdin>":  # no worker could import that, and none needs it
+        del script.__file__
+
+
+def stop_if_imported_again() -> None:
+    """Ends this process if it is a worker that still imports the script of its parent.
+
+    A script without the `__main__` guard makes its call again there; the parent says so (`NOT_STARTED`).
+    """
+    # what multiprocessing itself looks at before it refuses to start a process
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(IMPORTED_AGAIN)
 
 
 def worker_count(requested: int) -> int:
@@ -59,7 +92,8 @@ def _keep_freed_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, KEEP_BYTES)
 
 
-def _start_worker(initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:
+def _start_worker(begun: Event, initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:
+    begun.set()
     init_worker()
     initializer(*initargs)
 

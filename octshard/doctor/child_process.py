@@ -23,6 +23,7 @@ def checks_in_child(
     `function` is of the top of a module. What the child prints is dropped, but for the last line of one that
     dies. advice: what to do when it takes longer than `seconds`.
     """
+    pool.check_script()
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     with tempfile.NamedTemporaryFile(prefix="octshard-doctor-") as output:
@@ -39,7 +40,8 @@ def checks_in_child(
         except EOFError:
             process.join()
             text = f"the process {_end(process.exitcode)}{_last_line(output.name)}"
-            return [Check(name, "fail", text, CRASHED)]
+            advice = pool.NOT_STARTED if process.exitcode == pool.IMPORTED_AGAIN else CRASHED
+            return [Check(name, "fail", text, advice)]
         finally:
             process.kill()
             process.join()

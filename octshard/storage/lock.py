@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from octshard import pool
 from octshard.errors import OctshardError
 from octshard.storage import local, store
 from octshard.storage.store import StoreError
@@ -27,6 +28,7 @@ HEARTBEAT_S = 20.0
 @contextlib.contextmanager
 def one_writer(url: str) -> Iterator[None]:
     """Holds the lock object `url` for the block; OctshardError while a living run holds it."""
+    pool.stop_if_imported_again()  # else that script's worker would find the lock of its own parent
     with _remote_lock(url) if store.is_remote(url) else _local_lock(url):
         yield
 

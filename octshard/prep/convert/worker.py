@@ -24,13 +24,14 @@ class WorkerJob:
 
 
 def serve(pipe: Connection, job: WorkerJob, environment: dict[str, str]) -> None:
-    """The child: converts what is asked for until the pipe ends."""
+    """The child: says that it is ready, then converts what is asked for until the pipe ends."""
     pool.init_worker()
     os.environ.update(environment)  # the server that children are forked from may be older
     base_bytes = _own_bytes()
     _limit_memory(base_bytes + job.cfg.worker_memory)
     source = _ReportingSource(job.source, pipe)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
+        pipe.send(("ready", None))
         while True:
             task = pipe.recv()
             try:

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from octshard import pool
 from octshard.errors import OctshardError
 from octshard.prep.convert import sample
 from octshard.prep.convert.sample import Converted, ConvertTask
@@ -122,7 +123,7 @@ class _Child:
         self._limit_s, self._memory = job.cfg.decode_timeout_s, job.cfg.worker_memory
         self._pipe, self._process = _start(job)
         self._lock = threading.Lock()
-        self.ended = False
+        self._ready = self.ended = False
 
     def convert(self, task: ConvertTask) -> Converted:
         """The row and slice of one file; WorkerDied if the child does not survive it, however it ends."""
@@ -139,7 +140,9 @@ class _Child:
             if self._pipe not in ready:
                 raise self._died(path)
             kind, value = self._receive(self._pipe.recv, path)
-            if kind == "reading":
+            if kind == "ready":
+                self._ready = True
+            elif kind == "reading":
                 deadline, path = None, value
             elif kind == "read":  # from here on it is computation alone, so the time limit applies
                 deadline = time.monotonic() + self._limit_s
@@ -188,6 +191,8 @@ class _Child:
 
     def _died(self, path: str) -> WorkerDied:
         code = self.end(ENDING_S)
+        if code > 0 and not self._ready:  # no file had a part in it
+            raise OctshardError(pool.NOT_STARTED) from None
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
         memory = ", perhaps out of memory" if -code == signal.SIGKILL else ""
         return WorkerDied("decoder_crash", f"its process ended by {name}{memory}", path)
@@ -195,6 +200,7 @@ class _Child:
 
 def _start(job: WorkerJob) -> tuple[Connection, BaseProcess]:
     """A new child, and the parent's end of the pipe to it."""
+    pool.check_script()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     for attempt in range(STARTS):
