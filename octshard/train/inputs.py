@@ -1,9 +1,12 @@
 """What a run reads: the samples of train and val, and batches of them with their views and masks."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
 
 from octshard.config.train import TrainConfig
 from octshard.dataset.participant_digests import ParticipantDigests, digest_participants
@@ -24,6 +27,14 @@ class TrainInputs(NamedTuple):
     batch: Batch
     params: views.ViewParams
     masks: list[masks.Masks]
+
+
+class ValInputs(NamedTuple):
+    """A batch of validation. weight_B: 1 for a volume, 0 for a repeat that only fills the batch."""
+
+    batch: Batch
+    masks: list[masks.Masks]
+    weight_B: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,25 +73,31 @@ def train_batches(
     inputs: RunInputs, cfg: TrainConfig, backend: Backend, position: StreamPosition
 ) -> Generator[TrainInputs, None, None]:
     """This process's part of every batch, from `position` on, without end."""
-    transform = _transform(cfg, backend)
-    return loader.train_batches(inputs.index, cfg, inputs.plan.rank_slice, position, transform)
-
-
-def val_batches(
-    inputs: RunInputs, cfg: TrainConfig, backend: Backend, limit: int
-) -> Generator[TrainInputs, None, None]:
-    """`limit` validation samples (0: all), evenly spread over the index, in its order."""
-    transform = _transform(cfg, backend)
-    return loader.eval_batches(inputs.val_index, cfg, inputs.plan.rank_slice, limit, transform)
-
-
-def _transform(cfg: TrainConfig, backend: Backend) -> BatchTransform[TrainInputs]:
-    """Draws views and masks for a batch, in the stream's threads: small host tensors, seeded per sample."""
     counts = masks.token_counts(cfg)
 
     def prepare(batch: Batch) -> TrainInputs:
         params = views.draw(cfg.views, cfg.run.seed, batch.epoch_B, batch.seeds)
-        mask_sets = masks.draw(cfg, counts, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.seeds)
-        return backend.pin(TrainInputs(batch, params, mask_sets))
+        return backend.pin(TrainInputs(batch, params, _draw_masks(cfg, counts, batch)))
 
-    return BatchTransform(prepare, backend.empty)
+    transform = BatchTransform(prepare, backend.empty)
+    return loader.train_batches(inputs.index, cfg, inputs.plan.rank_slice, position, transform)
+
+
+def val_batches(inputs: RunInputs, cfg: TrainConfig, backend: Backend) -> Generator[ValInputs, None, None]:
+    """run.val_samples validation volumes (all, if there are fewer), evenly spread over the index, in order.
+
+    Which ones, and their masks, depend neither on the size of the batch nor on the number of processes.
+    """
+    counts = masks.token_counts(cfg)
+
+    def prepare(batch: Batch) -> ValInputs:
+        weight_B = (torch.arange(len(batch.keys)) < batch.count).float()
+        return backend.pin(ValInputs(batch, _draw_masks(cfg, counts, batch), weight_B))
+
+    transform = BatchTransform(prepare, backend.empty)
+    return loader.eval_batches(inputs.val_index, cfg, inputs.plan.rank_slice, cfg.run.val_samples, transform)
+
+
+def _draw_masks(cfg: TrainConfig, counts: Sequence[masks.TokenCounts], batch: Batch) -> list[masks.Masks]:
+    """Small host tensors, seeded per sample; drawn in the stream's threads, as all that is prepared."""
+    return masks.draw(cfg, counts, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.seeds)

@@ -194,25 +194,23 @@ def _metrics(run: Run, state: TrainState, step_outputs: StepOutputs, window: Log
 
 
 def _validate(run: Run) -> float | None:
-    """Mean loss over the validation volumes: centre crops, no flips, no noise, the same masks every time.
+    """Mean loss over the validation volumes, each once: centre crops, no flips, no noise, always one mask.
 
-    Full batches only (all shapes are fixed); fewer volumes than one batch are filled up with the last one.
+    All shapes are fixed, so the last batch is filled up with repeats, which weigh nothing.
     """
-    backend, batch_size = run.backend, run.plan.rank_slice.global_batch
-    samples = min(run.cfg.run.val_samples, len(run.inputs.val_index.samples))
-    if samples == 0:
+    backend = run.backend
+    if min(run.cfg.run.val_samples, len(run.inputs.val_index.samples)) == 0:
         return None
-    limit = samples // batch_size * batch_size if samples >= batch_size else samples
     run.model.eval()
     total_2 = step_stats.zero_sums(backend)
-    inputs = val_batches(run.inputs, run.cfg, backend, limit)
+    inputs = val_batches(run.inputs, run.cfg, backend)
     with torch.no_grad(), prefetch.prefetch_to_device(inputs, backend) as batches:
         for device_batch in batches:
-            batch, _, masks = device_batch.device
+            batch, masks, weight_B = device_batch.device
             x = normalize.normalize(batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3)
             with backend.autocast():
-                loss = run.model(x, x, masks, batch.valid_B3).loss
-            total_2 = total_2 + torch.stack([loss, torch.ones_like(loss)])
+                losses_B = run.model(x, x, masks, batch.valid_B3).losses_B
+            total_2 = total_2 + torch.stack([(losses_B * weight_B).sum(), weight_B.sum()])
             backend.mark_step()
     total, count = backend.to_host(backend.all_reduce_sum(total_2)).tolist()  # waits
     return float(total / count)

@@ -23,10 +23,13 @@ from octshard.train.objectives.predictor import MlpPredictor, Predictor
 
 
 class JepaOut(NamedTuple):
-    """One forward: the loss (0-d), that of each mask set, and target features for the collapse statistics."""
+    """One forward: the loss (0-d), those of mask sets and of volumes (these without a gradient), and target
+    features for the collapse statistics.
+    """
 
     loss: Tensor
     losses_S: Tensor
+    losses_B: Tensor
     tokens_RF: Tensor
     pooled_BF: Tensor
 
@@ -49,13 +52,15 @@ class Jepa(nn.Module):
         with torch.no_grad():
             target_BNF = self.target_encoder(target_BCDHW)
             pooled_BF = self.target_encoder.pool(target_BNF, self.target_encoder.valid_tokens(valid_B3))
-        losses = []
+        losses, losses_of_volumes = [], []
         for set_index, mask_set in enumerate(mask_sets):
             target_BTF = position.gather_tokens(target_BNF, mask_set.target_BT)
-            losses.append(self._loss(self.predict(context_BCDHW, mask_set, set_index), target_BTF))
-        losses_S = torch.stack(losses)
+            error = self._error(self.predict(context_BCDHW, mask_set, set_index), target_BTF)
+            losses.append(error.mean())
+            losses_of_volumes.append(error.detach().flatten(1).mean(1))
+        losses_S, losses_B = torch.stack(losses), torch.stack(losses_of_volumes).mean(0)
         tokens_RF = collapse.subsample_tokens(position.gather_tokens(target_BNF, mask_sets[0].target_BT))
-        return JepaOut(losses_S.mean(), losses_S, tokens_RF, pooled_BF)
+        return JepaOut(losses_S.mean(), losses_S, losses_B, tokens_RF, pooled_BF)
 
     def predict(self, context_BCDHW: Tensor, masks: Masks, set_index: int) -> Tensor:
         """(B, T, F): predicted features at the targets of mask set `set_index`, from context tokens alone."""
@@ -72,7 +77,7 @@ class Jepa(nn.Module):
         all_tokens = torch.ones(batch, d * h * w, dtype=torch.bool, device=context_BK.device)
         return all_tokens.scatter(1, context_BK, False)
 
-    def _loss(self, predicted_BTF: Tensor, target_BTF: Tensor) -> Tensor:
+    def _error(self, predicted_BTF: Tensor, target_BTF: Tensor) -> Tensor:
         if self.objective == "vjepa2":
             return normed_l1(predicted_BTF, target_BTF)
         return normalised_mse(predicted_BTF, target_BTF)
@@ -96,15 +101,21 @@ def check(cfg: TrainConfig) -> None:
 
 
 def normed_l1(predicted_BTF: Tensor, target_BTF: Tensor) -> Tensor:
-    """Mean |z - layer_norm(h)| in float32, the norm over F without affine. V-JEPA 2, Assran et al. 2025."""
+    """(B, T, F): |z - layer_norm(h)| in float32, the norm over F without affine; its mean is the loss.
+
+    V-JEPA 2, Assran et al. 2025.
+    """
     normed_target = functional.layer_norm(target_BTF.float(), target_BTF.shape[-1:], eps=LAYER_NORM_EPS)
-    return (predicted_BTF.float() - normed_target).abs().mean()
+    return (predicted_BTF.float() - normed_target).abs()
 
 
 def normalised_mse(predicted_BTF: Tensor, target_BTF: Tensor) -> Tensor:
-    """Squared distance of unit vectors, 2 - 2 cos, mean over tokens, in float32. BYOL, Grill et al. 2020."""
+    """(B, T): squared distance of unit vectors, 2 - 2 cos, in float32; its mean is the loss.
+
+    BYOL, Grill et al. 2020.
+    """
     cosine_BT = functional.cosine_similarity(predicted_BTF.float(), target_BTF.float(), dim=-1)
-    return (2 - 2 * cosine_BT).mean()
+    return 2 - 2 * cosine_BT
 
 
 @torch.no_grad()

@@ -62,6 +62,18 @@ class MlpPredictor(nn.Module):
         nn.init.trunc_normal_(self.token_F, std=INIT_STD)
 
     def forward(self, z_BTF: Tensor) -> Tensor:
-        """(B, T, F) -> (B, T, F); batch statistics in float32 over all B x T tokens."""
-        hidden = self.norm(self.proj_in(z_BTF).flatten(0, 1).float())
-        return self.proj_out(torch.relu(hidden)).unflatten(0, tuple(z_BTF.shape[:2]))
+        """(B, T, F) -> (B, T, F); statistics in float32, in training over all B x T tokens of the batch.
+
+        In evaluation over the T tokens of each volume: its loss must not depend on the others of its batch.
+        """
+        hidden_BTF = self.proj_in(z_BTF)
+        if self.training:
+            hidden_BTF = self.norm(hidden_BTF.flatten(0, 1).float()).unflatten(0, tuple(z_BTF.shape[:2]))
+        else:
+            hidden_BTF = self._normalise_volumes(hidden_BTF.float())
+        return self.proj_out(torch.relu(hidden_BTF))
+
+    def _normalise_volumes(self, hidden_BTF: Tensor) -> Tensor:
+        mean_B1F = hidden_BTF.mean(1, keepdim=True)
+        var_B1F = hidden_BTF.var(1, keepdim=True, correction=0)
+        return (hidden_BTF - mean_B1F) * (var_B1F + self.norm.eps).rsqrt() * self.norm.weight + self.norm.bias
