@@ -10,7 +10,7 @@ REASON_MEANS = {
     "no_pixel_data": "The header is whole, but there are no pixels behind it.",
     "frame_count": "The header promises another number of frames than the pixels hold.",
     "unreadable": "It is a DICOM file, but a value that is needed is missing or makes no sense.",
-    "decoder_error": "The codec says that the compressed pixels are damaged.",
+    "decoder_error": "The compressed pixels are damaged, or not of the size or depth that the header says.",
     "decoder_crash": "The codec crashed or ran out of memory on this file, twice; no other file was harmed.",
     "decoder_timeout": "The codec did not finish this file within the time allowed, twice.",
     "unsupported_syntax": "The pixels are in an encoding that no installed codec reads.",
@@ -27,6 +27,8 @@ REASON_MEANS = {
 REASONS = tuple(REASON_MEANS)
 
 FLAG_MEANS = {
+    "bits_differ_from_header": "The compressed frames hold other bits, or another sign, than the header says; "
+    "they were read as pydicom reads them.",
     "blank_frames": "Some frames hold nothing: one grey level or next to it.",
     "constant": "Every stored voxel has the same value.",
     "decoded_fast": "JPEG 2000 was decoded at reduced resolution, as decode=fast allows.",

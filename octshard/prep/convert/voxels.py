@@ -83,7 +83,10 @@ def decode_voxels(data: Buffer, header: Header, resampling: Resampling) -> Decod
             yield frame_HW[:, ::-1] if i in resampling.mirrored else frame_HW
 
     voxels_DHW = resample_frames(frames(), resampling.grid)
-    return DecodedVoxels(voxels_DHW, quality.assess(stats))
+    assessed = quality.assess(stats)
+    if decode.bits_differ(data, header):
+        assessed = assessed._replace(flags=(*assessed.flags, "bits_differ_from_header"))
+    return DecodedVoxels(voxels_DHW, assessed)
 
 
 def psnr_db(voxels_DHW: np.ndarray, exact_DHW: np.ndarray) -> float:

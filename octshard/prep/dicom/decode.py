@@ -9,6 +9,8 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,10 +60,24 @@ def frames(data: Buffer, header: Header, level: int = 0) -> Iterator[np.ndarray]
     be read-only views of `data`.
     """
     expected = tuple(-(-n >> level) for n in (header.rows, header.cols))
+    transform = header.pixel_transform
+    if not transform.is_identity:  # pydicom keeps all bits of a codestream, so the range must hold them
+        bits = [transform.bits_stored, *(frame.bits for frame in _declared_frames(data, header))]
+        transform = replace(transform, bits_stored=max(bits))
     for index, frame_HW in enumerate(stored_pixels(data, header, level)):
         if frame_HW.shape != expected:
             raise Refused("decoder_error", f"frame {index + 1}: {frame_HW.shape}, want {expected}")
-        yield header.pixel_transform.apply(frame_HW, index)
+        yield transform.apply(frame_HW, index)
+
+
+def bits_differ(data: Buffer, header: Header) -> bool:
+    """True if a frame's codestream has other bits than BitsStored, or, where it knows one, another sign."""
+    transform = header.pixel_transform
+    knows_sign = header.transfer_syntax in dicom.JPEG_2000
+    return any(
+        frame.bits != transform.bits_stored or (knows_sign and frame.signed != transform.signed)
+        for frame in _declared_frames(data, header)
+    )
 
 
 def stored_pixels(data: Buffer, header: Header, level: int = 0) -> Iterator[np.ndarray]:
@@ -73,6 +89,10 @@ def stored_pixels(data: Buffer, header: Header, level: int = 0) -> Iterator[np.n
         with _quiet:
             try:
                 frame_HW = _decoded(code, header, level)
+                if header.transfer_syntax == dicom.RLE:
+                    frame_HW = _stored_bits(frame_HW, header, index)
+            except Refused:
+                raise
             except Exception as error:  # codecs are foreign code on hostile bytes: they raise anything
                 raise Refused("decoder_error", f"frame {index + 1}: {_one_line(error)}") from error
         yield frame_HW
@@ -100,7 +120,27 @@ def _native(data: Buffer, header: Header) -> Iterator[np.ndarray]:
         frame_HW = flat.astype(dtype.newbyteorder("="), copy=not flat.flags.aligned).reshape(
             header.rows, header.cols
         )
-        yield _used_bits(frame_HW, transform.bits_allocated - transform.bits_stored)
+        yield _stored_bits(frame_HW, header, index)
+
+
+def _stored_bits(frame_HW: np.ndarray, header: Header, index: int) -> np.ndarray:
+    """The frame without its unused high bits; Refused `unreadable` where these must be a part of the numbers.
+
+    They may be anything (PS3.5 §8.1.1), but then they are the same everywhere, or repeat the sign. If they
+    differ from pixel to pixel, BitsStored is wrong, and cutting them off would wrap bright into dark.
+    """
+    stored = header.pixel_transform.bits_stored
+    unused = header.pixel_transform.bits_allocated - stored
+    if not unused:
+        return frame_HW
+    high_HW = frame_HW.view(f"u{frame_HW.itemsize}") >> stored
+    used_HW = _used_bits(frame_HW, unused)
+    if (high_HW != high_HW[0, 0]).any() and not (
+        header.pixel_transform.signed and np.array_equal(used_HW, frame_HW)
+    ):
+        bits = stored + int(high_HW.max()).bit_length()
+        raise Refused("unreadable", f"frame {index + 1}: BitsStored is {stored}, its pixels hold {bits} bits")
+    return used_HW
 
 
 def _used_bits(frame_HW: np.ndarray, unused: int) -> np.ndarray:
@@ -117,7 +157,10 @@ def _decoded(code: bytes, header: Header, level: int) -> np.ndarray:
     if header.transfer_syntax == dicom.RLE:
         return _by_pydicom(code, header, "pydicom")
     if header.transfer_syntax in dicom.JPEG:
-        _check_declared(codestream.jpeg(code), header)
+        declared = codestream.jpeg(code)
+        _check_declared(declared, header)
+        if header.transfer_syntax not in dicom.JPEG_LS:
+            _check_jpeg_bits(declared, header)
         return _by_pydicom(code, header, "pylibjpeg")
     declared = codestream.jpeg_2000(code)
     _check_declared(declared, header)
@@ -125,7 +168,9 @@ def _decoded(code: bytes, header: Header, level: int) -> np.ndarray:
 
 
 def _by_pydicom(code: bytes, header: Header, plugin: str) -> np.ndarray:
+    """As pydicom does it; of an RLE frame with all bits, so that the unused ones can be looked at."""
     transform = header.pixel_transform
+    is_rle = header.transfer_syntax == dicom.RLE
     options: dict[str, Any] = {
         "number_of_frames": 1,
         "rows": header.rows,
@@ -133,7 +178,7 @@ def _by_pydicom(code: bytes, header: Header, plugin: str) -> np.ndarray:
         "samples_per_pixel": 1,
         "photometric_interpretation": header.declared.photometric,
         "bits_allocated": transform.bits_allocated,
-        "bits_stored": transform.bits_stored,
+        "bits_stored": transform.bits_allocated if is_rle else transform.bits_stored,
         "pixel_representation": int(transform.signed),
     }
     wrapped = encapsulate([code], has_bot=False)
@@ -180,6 +225,27 @@ def _check_declared(frame: codestream.Frame, header: Header) -> None:
     allocated = header.pixel_transform.bits_allocated
     if frame.bits > allocated:
         raise codestream.BadCodestream(f"declares {frame.bits} bits, want at most {allocated}")
+
+
+def _check_jpeg_bits(frame: codestream.Frame, header: Header) -> None:
+    """Of JPEG (not JPEG-LS) pydicom cuts off the bits above BitsStored, and reads no 8 bits as 16."""
+    stored, allocated = header.pixel_transform.bits_stored, header.pixel_transform.bits_allocated
+    if frame.bits > stored:
+        raise codestream.BadCodestream(f"declares {frame.bits} bits, want at most BitsStored, {stored}")
+    if (frame.bits > 8) != (allocated > 8):
+        raise codestream.BadCodestream(f"declares {frame.bits} bits, want more than 8 in {allocated}")
+
+
+def _declared_frames(data: Buffer, header: Header) -> list[codestream.Frame]:
+    """What the codestreams declare, without those that are none: decoding them says what is wrong."""
+    if header.transfer_syntax not in dicom.JPEG | dicom.JPEG_2000:
+        return []
+    read = codestream.jpeg if header.transfer_syntax in dicom.JPEG else codestream.jpeg_2000
+    frames = []
+    for code in _codestreams(data, header):
+        with suppress(codestream.BadCodestream):
+            frames.append(read(code))
+    return frames
 
 
 def _codestreams(data: Buffer, header: Header) -> Iterator[bytes]:

@@ -24,7 +24,8 @@ NATIVE = frozenset(
     ("1.2.840.10008.1.2.1", elements.IMPLICIT_LITTLE, elements.EXPLICIT_BIG, elements.DEFLATED)
 )
 RLE = "1.2.840.10008.1.2.5"
-JPEG = frozenset(f"1.2.840.10008.1.2.4.{tail}" for tail in (50, 51, 57, 70, 80, 81))  # JPEG-LS from 80
+JPEG_LS = frozenset(("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"))
+JPEG = JPEG_LS | {f"1.2.840.10008.1.2.4.{tail}" for tail in (50, 51, 57, 70)}
 JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{tail}" for tail in (90, 91, 201, 202, 203))  # HTJ2K from 201
 COMPRESSED = JPEG | JPEG_2000 | {RLE}
 

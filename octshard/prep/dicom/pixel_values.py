@@ -38,6 +38,11 @@ class PixelTransform:
             return f"rescale slope and intercept {self.rescale[0]} give levels {low} to {high}, want a range"
         return ""
 
+    @property
+    def is_identity(self) -> bool:
+        """True if stored numbers already are grey levels."""
+        return set(self.rescale) == {(1.0, 0.0)} and not self.signed and not self.inverted
+
     def apply(self, frame_HW: np.ndarray, index: int) -> np.ndarray:
         """Grey levels of frame `index`, uint8 or uint16: the narrowest that holds the rescaled range.
 
@@ -54,9 +59,7 @@ class PixelTransform:
 
     @cached_property
     def _tables(self) -> Mapping[tuple[float, float], np.ndarray | None]:
-        pairs = dict.fromkeys(self.rescale)
-        plain = list(pairs) == [(1.0, 0.0)] and not self.signed and not self.inverted
-        return {pair: None if plain else self._table(pair) for pair in pairs}
+        return {pair: None if self.is_identity else self._table(pair) for pair in dict.fromkeys(self.rescale)}
 
     def _table(self, pair: tuple[float, float]) -> np.ndarray:
         """Output level of every stored bit pattern."""

@@ -282,6 +282,70 @@ def test_eight_bit_codestreams_in_sixteen_bit_files_are_widened() -> None:
     np.testing.assert_array_equal(same(data), voxels)
 
 
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("said", [8, 10])
+@pytest.mark.parametrize("syntax", ["80", "90"])
+def test_bits_that_the_header_does_not_know_of_are_kept_and_flagged(
+    syntax: str, said: int, photometric: str
+) -> None:
+    """BitsStored is 8 or 10, but the codestreams hold 12 bits, of which pydicom keeps all."""
+    voxels = smooth(Depth(16, 12))
+    codes = [bytes(LOSSLESS[syntax](frame, Depth(16, 12))) for frame in voxels]
+    data = compressed(JPEG + syntax, codes, voxels, Depth(16, said), PhotometricInterpretation=photometric)
+    np.testing.assert_array_equal(same(data), voxels)
+    top = 2 ** (12 if syntax == "90" else 16) - 1  # this JPEG-LS encoder declares 16 bits
+    np.testing.assert_array_equal(frames(data), voxels if photometric[-1] == "2" else top - voxels)
+    assert decode.bits_differ(data, dicom.read_header(data, LIMIT))
+
+
+def test_signed_numbers_wider_than_the_header_says_are_not_cut_at_its_range() -> None:
+    voxels = smooth(Depth(16, 12, True))
+    data = compressed(JPEG + "90", [j2k(f, 12) for f in voxels], voxels, Depth(16, 8, True))
+    np.testing.assert_array_equal(same(data), voxels)
+    np.testing.assert_array_equal(frames(data), np.rint((voxels + 2048.0) * (65535 / 4095)))
+
+
+def test_codestreams_that_agree_with_the_header_raise_no_flag() -> None:
+    for depth in DEPTHS:
+        voxels = smooth(depth)
+        data = compressed(JPEG + "90", [j2k(f, depth.stored) for f in voxels], voxels, depth)
+        assert not decode.bits_differ(data, dicom.read_header(data, LIMIT))
+    voxels = smooth(Depth(8, 8))
+    data = compressed(JPEG + "90", [j2k(f, 8) for f in voxels], voxels, Depth(8, 8, True))
+    assert decode.bits_differ(data, dicom.read_header(data, LIMIT))  # the sign
+
+
+@pytest.mark.parametrize("way", ["native", "rle", "left-justified"])
+@pytest.mark.parametrize("said", [Depth(16, 8), Depth(16, 10), Depth(16, 10, True)], ids=str)
+def test_native_numbers_of_more_bits_than_the_header_says_are_refused(said: Depth, way: str) -> None:
+    """pydicom would cut the high bits off, and bright would wrap into dark."""
+    voxels = smooth(Depth(16, 12)) << (4 if way == "left-justified" else 0)
+    bits = 16 if way == "left-justified" else 12
+    data = file(voxels, Depth(16, 12), LITTLE, voxels.tobytes(), "OW", HighBit=bits - 1)
+    ds = pydicom.dcmread(io.BytesIO(data))
+    if way == "rle":
+        ds.compress(RLELossless)
+    ds.BitsStored, ds.PixelRepresentation = said.stored, int(said.signed)
+    out = io.BytesIO()
+    ds.save_as(out)
+    with pytest.raises(Refused) as caught:
+        frames(out.getvalue())
+    assert str(caught.value) == (
+        f"unreadable: frame 1: BitsStored is {said.stored}, its pixels hold {bits} bits"
+    )
+
+
+@pytest.mark.parametrize("syntax", ["51", "70"])
+def test_jpeg_of_another_depth_than_the_header_says_is_refused(syntax: str) -> None:
+    """Of 12 bits pydicom would keep the low 8 or 10; 8 bits it cannot read where 16 are allocated."""
+    codec = (LOSSLESS | LOSSY)[syntax]
+    for depth, said in ((Depth(16, 12), Depth(16, 10)), (Depth(8, 8), Depth(16, 8))):
+        voxels = smooth(depth)
+        data = compressed(JPEG + syntax, [bytes(codec(f, depth)) for f in voxels], voxels, said)
+        with pytest.raises(Refused, match=rf"decoder_error: frame 1: .*declares {depth.stored} bits, want"):
+            frames(data)
+
+
 def test_codestreams_in_jp2_boxes_are_decoded() -> None:
     voxels = smooth(Depth(8, 8))
     data = compressed(JPEG + "90", [j2k(f, 8, codecformat="jp2") for f in voxels], voxels, Depth(8, 8))
