@@ -27,7 +27,7 @@ REASON_MEANS = {
 REASONS = tuple(REASON_MEANS)
 
 FLAG_MEANS = {
-    "bits_differ_from_header": "The compressed frames hold other bits, or another sign, than the header says; "
+    "bits_differ_from_header": "Compressed frames hold other bits, or another sign, than the header says; "
     "they were read as pydicom reads them.",
     "blank_frames": "Some frames hold nothing: one grey level or next to it.",
     "constant": "Every stored voxel has the same value.",
