@@ -4,12 +4,14 @@ Read before any decoder runs, so that a frame of another size than the header de
 Sources: ISO/IEC 15444-1 Annex A (JPEG 2000), 10918-1 Annex B (JPEG), 14495-1 Annex C (JPEG-LS).
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
 SOC, SIZ, COD, COC, SOT = 0xFF4F, 0xFF51, 0xFF52, 0xFF53, 0xFF90  # JPEG 2000
 SOI, DHT, JPG, DAC, SOS, SOF_JPEG_LS = 0xFFD8, 0xFFC4, 0xFFC8, 0xFFCC, 0xFFDA, 0xFFF7  # JPEG, JPEG-LS
+DRI, RESTART = 0xFFDD, re.compile(rb"\xff[\xd0-\xd7]")  # every so many lines of JPEG-LS one of these markers
 ALONE = frozenset([0xFF01, *range(0xFFD0, 0xFFD8)])  # JPEG markers without a segment
 MAX_TILES = 4096  # of a frame: a decoder takes kilobytes for each tile
 
@@ -57,10 +59,25 @@ def jpeg(code: bytes) -> Frame:
             if stop - start < 6:
                 break
             bits, rows, cols, components = struct.unpack_from(">BHHB", code, start)
+            if marker == SOF_JPEG_LS:
+                _check_restarts(code, rows)
             return Frame(rows, cols, components, bits, False, 0)
         if marker == SOS:
             break
     raise BadCodestream("no frame header before the first scan")
+
+
+def _check_restarts(code: bytes, rows: int) -> None:
+    """BadCodestream for lines without their restart markers: the decoder would leave them as memory was."""
+    interval = 0
+    for marker, start, stop in _segments(code, 2):
+        if marker == DRI:
+            interval = int.from_bytes(code[start:stop])
+        elif marker == SOS:
+            expected = (rows - 1) // interval if interval else 0
+            if expected and (count := len(RESTART.findall(code, stop))) < expected:
+                raise BadCodestream(f"{count} restart markers, want {expected} for {rows} rows")
+            return
 
 
 def _siz(code: bytes, start: int, stop: int) -> Frame:

@@ -67,7 +67,7 @@ class ParsedFile:
     transfer_syntax: str
     body: Buffer
     encoding: Encoding
-    elements: Mapping[int, Element]  # those of the dataset asked for, as far as they come before its pixels
+    elements: Mapping[int, Element]  # those of the dataset asked for; of several the last, as pydicom has it
     pixels: Pixels | None
 
 
@@ -93,7 +93,7 @@ def parse(data: Buffer, tags: Collection[int] = ()) -> ParsedFile:
         if element.tag == PIXEL_DATA:
             pixels, offset = _pixels(body, element, encoding)
             continue
-        if element.tag in tags and pixels is None:
+        if element.tag in tags:
             elements[element.tag] = element
         elif element.tag in (EXTENDED_OFFSETS, EXTENDED_LENGTHS) and element.length != UNDEFINED:
             tables[element.tag] = element

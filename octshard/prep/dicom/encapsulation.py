@@ -26,12 +26,15 @@ def frame_spans(body: Buffer, pixels: Pixels, frames: int) -> tuple[tuple[Span, 
     """The fragments of every frame; Refused `decoder_error` if it is unclear where frames begin.
 
     The first of these that fits decides: extended offset table, codestream starts, basic offset table, one
-    fragment for each frame.
+    fragment for each frame. A table that leads nowhere is passed over, one that leads astray is not.
     """
     fragments = pixels.fragments or ()
     extended = [(pixels.start + at + 8, pixels.start + at + 8 + n) for at, n in _extended(pixels)]
     ends = dict(fragments)
-    if len(extended) == frames and all(start < stop <= ends.get(start, 0) for start, stop in extended):
+    if len(extended) == frames and all(start in ends for start, _ in extended):
+        starts = {start for start, _ in extended}
+        if len(starts) < frames or not all(start < stop <= ends[start] for start, stop in extended):
+            raise Refused("decoder_error", "the extended offset table contradicts its fragments")
         return tuple((span,) for span in extended)
     fragment_at = {start - 8 - pixels.start: i for i, (start, _) in enumerate(fragments)}
     for firsts in (

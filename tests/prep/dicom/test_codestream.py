@@ -53,6 +53,27 @@ def test_jpeg_tells_size_and_bits(code: bytes, bits: int) -> None:
     assert codestream.jpeg(bytes(code)) == Frame(35, 50, 1, bits, False, 0)
 
 
+@pytest.mark.parametrize(
+    ("interval", "markers", "fault"), [(5, 0, "want 6"), (34, 0, "want 1"), (5, 5, "want 6")]
+)
+def test_jpeg_ls_without_its_restart_markers_is_no_frame(interval: int, markers: int, fault: str) -> None:
+    """35 rows in intervals of 5 have 6 markers between them; without them rows keep what memory held."""
+    code = bytes(imagecodecs.jpegls_encode(picture()))
+    at = code.index(b"\xff\xda")
+    restart = b"\xff\xdd\0\4" + interval.to_bytes(2)
+    lied = code[:at] + restart + code[at:] + b"\xff\xd0" * markers
+    with pytest.raises(BadCodestream, match=f"{markers} restart markers, {fault} for 35 rows"):
+        codestream.jpeg(lied)
+
+
+@pytest.mark.parametrize(("interval", "markers"), [(0, 0), (35, 0), (5, 6)])
+def test_jpeg_ls_with_its_restart_markers_is_one(interval: int, markers: int) -> None:
+    code = bytes(imagecodecs.jpegls_encode(picture()))
+    at = code.index(b"\xff\xda")
+    whole = code[:at] + b"\xff\xdd\0\4" + interval.to_bytes(2) + code[at:] + b"\xff\xd0" * markers
+    assert codestream.jpeg(whole).rows == 35
+
+
 def test_fill_bytes_before_a_marker_are_skipped() -> None:
     code = bytes(imagecodecs.jpegls_encode(picture()))
     assert codestream.jpeg(code[:2] + b"\xff\xff" + code[2:]) == codestream.jpeg(code)

@@ -188,12 +188,12 @@ def test_pixels_are_found_where_they_lie() -> None:
     assert [pixels.start + offset + 8 for offset in pixels.offsets] == places
 
 
-def test_only_wanted_elements_in_front_of_the_pixels_are_kept() -> None:
-    data = file("native")
-    behind = struct.pack("<HH2sHH", 0x0028, 0x0010, b"US", 2, 9)
-    parsed = elements.parse(data + behind, {0x00280010, 0x00280011})
+def test_of_wanted_elements_the_last_is_kept_as_pydicom_has_it() -> None:
+    data = file("native") + struct.pack("<HH2sHH", 0x0028, 0x0010, b"US", 2, 9)
+    parsed = elements.parse(data, {0x00280010, 0x00280011})
     values = {tag: data[e.start : e.start + e.length] for tag, e in parsed.elements.items()}
-    assert values == {0x00280010: b"\x14\0", 0x00280011: b"\x18\0"}
+    assert values == {0x00280010: b"\x09\0", 0x00280011: b"\x18\0"}
+    assert pydicom.dcmread(io.BytesIO(data)).Rows == 9
 
 
 SPANS = ((100, 110), (118, 130), (138, 150))  # fragments, as if the offsets counted from byte 92
@@ -210,7 +210,8 @@ SPANS = ((100, 110), (118, 130), (138, 150))  # fragments, as if the offsets cou
         ((0, 19), (), 2, None),  # leads into a fragment
         ((18, 0), (), 2, None),  # the basic table follows the order of the fragments
         ((38, 18, 0), (12, 11, 10), 3, (((138, 150),), ((118, 129),), ((100, 110),))),
-        ((38, 18, 0), (12, 99, 10), 3, ((SPANS[0],), (SPANS[1],), (SPANS[2],))),
+        ((38, 18, 0), (12, 99, 10), 3, None),  # a length that is no fragment's
+        ((0, 18, 0), (10, 12, 10), 3, None),  # a fragment twice
         ((2**63, 0, 18), (1, 1, 1), 3, ((SPANS[0],), (SPANS[1],), (SPANS[2],))),
     ],
 )
