@@ -14,6 +14,7 @@ from octshard.progress import progress
 if TYPE_CHECKING:
     from octshard.config.prep import PrepConfig
 
+ALLOW_EMPTY = "see the lines above; --allow-empty takes it for success"
 NAMED = 20  # files that are listed by name after the table of counts
 
 
@@ -41,6 +42,7 @@ def _prep_config(options: Mapping[str, Any]) -> "PrepConfig":
 def _prep_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """SRC, DST and the options that unzip and shard share."""
     for option in (
+        click.option("--allow-empty", is_flag=True, help="Exit 0 even if not one file could be used."),
         click.option("--workers", type=int, help="At work at once; 0 = one per core."),
         click.option(
             "--set",
@@ -61,7 +63,7 @@ def _prep_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @prep.command()
 @_prep_options
 @click.option("--memory", type=int, metavar="BYTES", help="Held at once by all threads together.")
-def unzip(**options: Any) -> None:
+def unzip(allow_empty: bool, **options: Any) -> None:
     """Unpack device ZIPs: one DICOM object per manifest row. SRC holds manifest.tsv and <device>/*.zip.
 
     \b
@@ -92,6 +94,11 @@ def unzip(**options: Any) -> None:
     for name in ("in the manifest, in no ZIP", "in a ZIP, not in the manifest"):
         for item in counts[name][:NAMED]:
             click.echo(f"{name}: {item}")
+    if not report.written and not report.skipped and not allow_empty:
+        raise OctshardError(
+            f"{cfg.dst}: not one file of {cfg.src} could be written ({len(report.refused)} refused, "
+            f"{len(report.missing)} in no ZIP); {ALLOW_EMPTY}"
+        )
 
 
 @prep.command()
@@ -107,7 +114,7 @@ def unzip(**options: Any) -> None:
 @click.option("--limit", type=int, metavar="N", help="Only N files of each device, a seeded draw.")
 @click.option("--max-refused", metavar="N|P%", help="Fail once more files of a device are refused.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and what it would take; write nothing.")
-def shard(devices: Sequence[str], dry_run: bool, **options: Any) -> None:
+def shard(devices: Sequence[str], dry_run: bool, allow_empty: bool, **options: Any) -> None:
     """Build DST/<device>/ (tar shards, Parquet tables) from the DICOMs under SRC, which holds manifest.tsv.
 
     \b
@@ -137,6 +144,9 @@ def shard(devices: Sequence[str], dry_run: bool, **options: Any) -> None:
             f"{summary.folder}: {summary.stored} volumes in {summary.shards} shards{kept}, "
             f"{summary.bytes / 1e6:.1f} MB; refused: {refused}"
         )
+    empty = [summary.folder for summary in summaries if not summary.stored]
+    if empty and not allow_empty:
+        raise OctshardError(f"{', '.join(empty)}: every file was refused, nothing is stored; {ALLOW_EMPTY}")
 
 
 @prep.command()
