@@ -9,11 +9,13 @@ from octshard.config.fields import field
 class ProbeConfig:
     """`octshard eval linear-probe`."""
 
-    checkpoint: str = field("", "a checkpoint file, or a run folder (its last checkpoint)")
-    shards: list[str] = field([], "dataset folders with train, val and test samples, or folders of them")
-    participants: str = field("", "participants.tsv, where labels come from")
+    checkpoint: str = field("", "a checkpoint file, or a run folder (its last checkpoint)", place=True)
+    shards: list[str] = field(
+        [], "dataset folders with train, val and test samples, or folders of them", place=True
+    )
+    participants: str = field("", "participants.tsv, where labels come from", place=True)
     label: str = field("study_group", "a column of it")
-    out: str = field("runs/probe", "folder of probe.json, probe.html and cached features")
+    out: str = field("runs/probe", "folder of probe.json, probe.html and cached features", place=True)
     regularisation: list[float] = field(
         [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0],
         "values of C, the inverse strength; the best on val is chosen",

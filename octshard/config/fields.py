@@ -31,6 +31,7 @@ class Rule:
     length: int | None = None  # of a list
     least_length: int = 0
     speed: bool = False
+    place: bool = False  # a path or URL, which may come from a resolver: ${oc.env:NAME}
 
     def problem(self, value: Any) -> str:
         """What is wanted instead of `value`, or nothing if it may stand."""

@@ -6,7 +6,7 @@ what is wanted. A default lives in the config classes, once.
 
 import dataclasses
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -17,6 +17,7 @@ from yaml import YAMLError
 import octshard
 from octshard.config.eval import ProbeConfig
 from octshard.config.fields import check, element_class, known_keys, settings, type_name
+from octshard.config.interpolation import check_plain, check_resolvers, escape, resolve_places
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
@@ -36,31 +37,22 @@ def load(kind: type[Config], files: Sequence[str | Path] = (), overrides: Sequen
     A file is a path, or the name of a shipped config without `.yaml`. One value where a list is wanted is a
     list of one.
     """
-    merged = OmegaConf.structured(kind)
-    for origin, layer in _layers(kind, files, overrides):
-        if not isinstance(layer, DictConfig):
-            raise UsageError(f"config {origin}: found a {type(layer).__name__}, want key: value pairs")
-        _check_layer(kind, layer, origin)
-        try:
-            merged = OmegaConf.merge(merged, layer)
-        except OmegaConfBaseException as error:
-            raise UsageError(f"config {origin}: {_one_line(error)}") from error
-    try:
-        cfg: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
-    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
-        raise UsageError(f"config: {_one_line(error)}") from error
-    check(cfg)
-    return cfg
+    return _merge(kind, _layers(kind, files, overrides))
+
+
+def load_saved(kind: type[Config], text: str, origin: str) -> Config:
+    """The config that `save` wrote: plain values, nothing is resolved. origin: names it in errors."""
+    return _merge(kind, [(origin, _saved(text, origin))])
 
 
 def save(cfg: Any) -> str:
     """`cfg` as YAML text, every key written."""
-    return OmegaConf.to_yaml(OmegaConf.structured(cfg))
+    return OmegaConf.to_yaml(OmegaConf.create(escape(dataclasses.asdict(cfg))))
 
 
-def upgrade(text: str) -> str:
+def upgrade(text: str, origin: str) -> str:
     """The YAML text of a config that octshard 0.1 saved, in today's keys and values."""
-    values = OmegaConf.create(text)
+    values = _saved(text, origin)
     for old, new in RENAMED_KEYS.items():
         if (value := OmegaConf.select(values, old)) is not None:
             parent, _, name = old.rpartition(".")
@@ -70,6 +62,27 @@ def upgrade(text: str) -> str:
         if OmegaConf.select(values, key) == old:
             OmegaConf.update(values, key, new)
     return OmegaConf.to_yaml(values)
+
+
+def _merge(kind: type[Config], layers: Iterable[tuple[str, Any]]) -> Config:
+    merged = OmegaConf.structured(kind)
+    places = {setting.key: setting.type for setting in settings(kind) if setting.rule.place}
+    for origin, layer in layers:
+        if not isinstance(layer, DictConfig):
+            raise UsageError(f"config {origin}: found a {type(layer).__name__}, want key: value pairs")
+        try:
+            check_resolvers(layer, places, origin)
+            _check_layer(kind, layer, origin)
+            merged = OmegaConf.merge(merged, layer)
+        except OmegaConfBaseException as error:
+            raise UsageError(f"config {origin}: {_one_line(error)}") from error
+    resolve_places(merged, places)
+    try:
+        cfg: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+        raise UsageError(f"config: {_one_line(error)}") from error
+    check(cfg)
+    return cfg
 
 
 def shipped_configs(name: str = "train") -> dict[str, Path]:
@@ -91,6 +104,15 @@ def _layers(kind: type, files: Sequence[str | Path], overrides: Sequence[str]) -
             yield word, _parse_word(kind, word)
         except (YAMLError, GrammarParseError) as error:
             raise UsageError(f"config {word}: not YAML: {' '.join(str(error).split())}") from error
+
+
+def _saved(text: str, origin: str) -> Any:
+    try:
+        values = OmegaConf.create(text)
+        check_plain(values, origin)
+    except (YAMLError, OmegaConfBaseException, RecursionError) as error:
+        raise UsageError(f"{origin}: its config is not YAML: {' '.join(str(error).split())}") from error
+    return values
 
 
 def _parse_word(kind: type, word: str) -> DictConfig:

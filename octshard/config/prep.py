@@ -10,8 +10,8 @@ from octshard.imaging.volume import GEOMETRIES, SENSIBLE_MM
 class PrepConfig:
     """`octshard prep shard`: what a shard holds."""
 
-    src: str = field("", "release root: the folder that holds manifest.tsv", speed=True)
-    dst: str = field("", "where SHARDS/<device>/ is written", speed=True)
+    src: str = field("", "release root: the folder that holds manifest.tsv", speed=True, place=True)
+    dst: str = field("", "where SHARDS/<device>/ is written", speed=True, place=True)
     target_spacing: list[float] = field(
         [0.05, 0.02, 0.02],
         "spacing of stored volumes along D, H, W",

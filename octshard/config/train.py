@@ -11,7 +11,10 @@ class DataConfig:
     """What is streamed."""
 
     shards: list[str] = field(
-        [], "dataset folders SHARDS/<device>, or folders of them, in an order that stays", speed=True
+        [],
+        "dataset folders SHARDS/<device>, or folders of them, in an order that stays",
+        speed=True,
+        place=True,
     )
     weights: list[float] = field([], "share of each dataset folder in what is seen; empty = by size")
     balance: str = field(
@@ -30,7 +33,7 @@ class DataConfig:
         1_000_000_000, "compressed samples held or on their way", unit="bytes", least=0, speed=True
     )
     cache_dir: str = field(
-        "", "local folder for whole shards of remote stores; empty = none is kept", speed=True
+        "", "local folder for whole shards of remote stores; empty = none is kept", speed=True, place=True
     )
     cache_bytes: int = field(
         200_000_000_000,
@@ -153,7 +156,9 @@ class OptimConfig:
 class RunConfig:
     """Length, batch, cadence, place."""
 
-    out: str = field("runs/run", "folder of checkpoints, metrics.jsonl and config.yaml", speed=True)
+    out: str = field(
+        "runs/run", "folder of checkpoints, metrics.jsonl and config.yaml", speed=True, place=True
+    )
     seed: int = field(0, "of weights, order, crops, views and masks")
     epochs: float | None = field(None, "length in passes over the data ...", unit="passes", above=0)
     samples_budget: int | None = field(

@@ -94,7 +94,7 @@ def load(path: str) -> dict[str, Any]:
         )
     payload = cast(dict[str, Any], torch.load(BytesIO(data), map_location="cpu", weights_only=True))
     if payload["format"] == 1:
-        payload = _upgrade(payload)
+        payload = _upgrade(payload, path)
     if payload["format"] != FORMAT:
         raise UsageError(f"{path}: checkpoint of format {payload['format']}, want {FORMAT}")
     return payload
@@ -126,7 +126,7 @@ def read_info(url: str) -> CheckpointInfo:
         raise OctshardError(f"{url}: not a checkpoint's record ({error}); remove it and its .pt") from error
 
 
-def _upgrade(payload: Mapping[str, Any]) -> dict[str, Any]:
+def _upgrade(payload: Mapping[str, Any], origin: str) -> dict[str, Any]:
     """A payload of format 1 (octshard 0.1) with the names of format 2; the numbers are the same."""
     values = {RENAMED_KEYS.get(key, key): value for key, value in payload["result_values"].items()}
     values = {
@@ -140,7 +140,7 @@ def _upgrade(payload: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **payload,
         "format": FORMAT,
-        "config": upgrade(payload["config"]),
+        "config": upgrade(payload["config"], origin),
         "result_values": values,
         "model": model,
     }

@@ -1,12 +1,11 @@
 """The weights of an encoder: out of a checkpoint, or drawn at random for one that has learned nothing."""
 
 from collections.abc import Mapping
-from io import StringIO
 from typing import Any, NamedTuple
 
 import torch
 
-from octshard.config.load import load as load_config
+from octshard.config.load import load_saved
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.models.checkpoint import TARGET_ENCODER, latest, load, read_info
@@ -36,7 +35,7 @@ def read_encoder(run_or_checkpoint: str) -> TrainedEncoder:
                 f"{run_or_checkpoint}: no checkpoint here, want a .pt file or the run.out of a training run"
             )
         payload, record = dict(checkpoint.payload), checkpoint.info
-    cfg = load_config(TrainConfig, [StringIO(payload["config"])])  # type: ignore[list-item]  # OmegaConf reads both
+    cfg = load_saved(TrainConfig, payload["config"], run_or_checkpoint)
     encoder = Encoder(cfg.model)
     weights = {
         name.removeprefix(TARGET_ENCODER): tensor
