@@ -31,7 +31,7 @@ def serve(pipe: Connection, job: WorkerJob, environment: dict[str, str]) -> None
     _limit_memory(base_bytes + job.cfg.worker_memory)
     source = _ReportingSource(job.source, pipe)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
-        pipe.send(("ready", None))
+        pipe.send(("ready", os.getppid()))
         while True:
             task = pipe.recv()
             try:

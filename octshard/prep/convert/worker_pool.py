@@ -2,9 +2,10 @@
 
 A child converts one file after another to (row, tar slice) and writes nothing to any store, so that it may
 die at any moment. A file whose child died is tried once more, alone, and then refused; a twin that the child
-was reading for it is passed over.
+was reading for it is passed over. A child that was killed from outside says nothing about its file.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -22,10 +23,13 @@ from typing import Any
 
 from octshard import pool
 from octshard.errors import OctshardError
-from octshard.prep.convert import sample
+from octshard.prep.convert import sample, worker_exit
 from octshard.prep.convert.sample import Converted, ConvertTask
 from octshard.prep.convert.worker import WorkerJob, serve
+from octshard.prep.convert.worker_exit import FileInHand, WorkerDied, WorkerKilled
 from octshard.prep.refusals import Refused
+
+logger = logging.getLogger(__name__)
 
 AHEAD = 4  # files per child that may be converted, or wait for it, before their turn to be written
 PRELOADED = ["octshard.prep.convert.sample"]  # imported once; children are forked off it in milliseconds
@@ -33,15 +37,8 @@ STARTS = 6  # of a child: the server it is forked off may have been killed, and 
 PAUSE_S = (
     0.05  # before the second start, twice as long before each that follows: that server takes time to end
 )
+KILLS = 20  # of its children from outside that one file outlives; then the run stops
 ENDING_S = 10.0  # after its pipe broke; a child that is not gone by then is killed
-
-
-class WorkerDied(Exception):
-    """A child did not survive a file; `reason` is a refusal's, `path` that of what it read last, or empty."""
-
-    def __init__(self, reason: str, detail: str, path: str) -> None:
-        super().__init__(detail)
-        self.reason, self.detail, self.path = reason, detail, path
 
 
 class WorkerPool:
@@ -82,6 +79,20 @@ class WorkerPool:
             yield waiting.popleft().result()
 
     def _convert(self, task: ConvertTask) -> Converted:
+        for _ in range(KILLS):
+            try:
+                return self._convert_twice(task)
+            except WorkerKilled as error:
+                self._stop_if_closed()
+                cause = error
+            logger.info("%s: %s; it is tried again", task.member.entry.path, cause)
+        raise OctshardError(
+            f"{task.member.entry.path}: {cause}, {KILLS} times; find what ends it (a guard of the machine's "
+            "memory? then give fewer --workers) and run the same command again"
+        )
+
+    def _convert_twice(self, task: ConvertTask) -> Converted:
+        """The second time alone; WorkerKilled if a child is ended from outside."""
         try:
             with self._gate.shared():
                 return self._in_child(task)
@@ -93,7 +104,7 @@ class WorkerPool:
         except WorkerDied as death:
             self._stop_if_closed()
             if death.path not in ("", task.member.entry.path):  # the twin has a row of its own, which says so
-                return self._convert(replace(task, crashed_paths=task.crashed_paths | {death.path}))
+                return self._convert_twice(replace(task, crashed_paths=task.crashed_paths | {death.path}))
             return sample.refused(task, Refused(death.reason, f"twice: {death.detail}"))
 
     def _in_child(self, task: ConvertTask) -> Converted:
@@ -123,11 +134,17 @@ class _Child:
         self._limit_s, self._memory = job.cfg.decode_timeout_s, job.cfg.worker_memory
         self._pipe, self._process = _start(job)
         self._lock = threading.Lock()
-        self._ready = self.ended = False
+        self._server = 0  # the process that it was forked off, once it is ready
+        self._oom_kills = 0
+        self.ended = False
 
     def convert(self, task: ConvertTask) -> Converted:
-        """The row and slice of one file; WorkerDied if the child does not survive it, however it ends."""
+        """The row and slice of one file; WorkerDied if the child does not survive it, however it ends.
+
+        WorkerKilled if that had nothing to do with the file.
+        """
         deadline, path = None, ""
+        self._oom_kills = worker_exit.oom_kills()
         self._send(task)
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -141,7 +158,7 @@ class _Child:
                 raise self._died(path)
             kind, value = self._receive(self._pipe.recv, path)
             if kind == "ready":
-                self._ready = True
+                self._server = value
             elif kind == "reading":
                 deadline, path = None, value
             elif kind == "read":  # from here on it is computation alone, so the time limit applies
@@ -189,13 +206,9 @@ class _Child:
         except (EOFError, OSError) as error:  # killed between two messages, or within one
             raise self._died(path) from error
 
-    def _died(self, path: str) -> WorkerDied:
+    def _died(self, path: str) -> WorkerDied | WorkerKilled:
         code = self.end(ENDING_S)
-        if code > 0 and not self._ready:  # no file had a part in it
-            raise OctshardError(pool.NOT_STARTED) from None
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
-        memory = ", perhaps out of memory" if -code == signal.SIGKILL else ""
-        return WorkerDied("decoder_crash", f"its process ended by {name}{memory}", path)
+        return worker_exit.cause(code, FileInHand(path, self._server, self._oom_kills))
 
 
 def _start(job: WorkerJob) -> tuple[Connection, BaseProcess]:

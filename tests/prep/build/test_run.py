@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -184,6 +185,23 @@ def test_workers_die_with_a_killed_parent(
     wait_until_dead(pids)
     build(cfg)
     assert tree(tmp_path / "dst") == undisturbed
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_killed_from_outside_all_the_time_change_no_byte(
+    release: Path, undisturbed: dict[str, bytes], tmp_path: Path, number: int
+) -> None:
+    killed: list[int] = []
+
+    def kill_all(done: int, total: int, note: str) -> None:
+        for child in multiprocessing.active_children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid or 0, number)
+                killed.append(child.pid or 0)
+
+    run.shard(config(release, tmp_path, workers=2), [DEVICE], kill_all)
+    assert len(set(killed)) > 5
+    assert tree(tmp_path) == undisturbed
 
 
 def test_a_second_run_while_one_is_writing_is_one_clear_line(release: Path, tmp_path: Path) -> None:

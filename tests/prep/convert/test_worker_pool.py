@@ -1,5 +1,7 @@
 """Children: a decoder that crashes, hangs or leaks costs one file; order, errors and bytes are kept."""
 
+import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -15,12 +17,13 @@ import pytest
 from octshard.config.prep import PrepConfig
 from octshard.errors import OctshardError
 from octshard.prep.build import shard_writer
-from octshard.prep.convert import sample, worker, worker_pool
+from octshard.prep.convert import sample, worker, worker_exit, worker_pool
 from octshard.prep.convert.sample import ConvertTask
 from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.convert.worker_pool import ReadWriteLock, WorkerPool
 from octshard.prep.plan import plan
 from octshard.prep.release.aireadi import read_release
+from tests.support.log_lines import log_lines
 from tests.support.made_release import sound, unpacked
 from tests.support.planted import Planted
 
@@ -127,9 +130,44 @@ def test_a_killed_child_is_replaced(root: str) -> None:
 def test_a_child_killed_in_the_middle_of_a_message_is_replaced(root: str, tmp_path: Path) -> None:
     outcomes = reasons(root, Planted(root, {uid(1): "cut"}, str(tmp_path)), workers=1)
     assert set(outcomes.values()) == {("", "")}
+
+
+def test_a_file_whose_child_is_killed_again_and_again_stops_the_run_and_is_no_row(root: str) -> None:
+    text = rf"{uid(1)}.*: its worker process was ended from outside by SIGKILL, 20 times; .* run the same"
+    with pytest.raises(OctshardError, match=text) as caught, log_lines() as lines:
+        reasons(root, Planted(root, {uid(1): "cut"}), workers=1)
+    assert "\n" not in str(caught.value)
+    assert len(lines) == 20
+
+
+def test_a_child_that_the_kernel_killed_for_want_of_memory_costs_its_file(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = itertools.count()
+    monkeypatch.setattr(worker_exit, "oom_kills", lambda: next(kills))
     reason, detail = reasons(root, Planted(root, {uid(1): "cut"}), workers=1)[uid(1)]
     assert reason == "decoder_crash"
-    assert "SIGKILL, perhaps out of memory" in detail
+    assert detail == "twice: its process ended by SIGKILL, because the machine ran out of memory"
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_children_and_their_server_killed_again_and_again_change_nothing(
+    root: str, workers: int, name: str
+) -> None:
+    """After every file that comes out, whoever is there gets a signal; the rows and bytes stay the same."""
+    source = Planted(root)
+    with WorkerPool(WorkerJob(CFG, source), workers) as children:
+        results = []
+        for i, result in enumerate(children.in_order(tasks(root) * 3)):
+            results.append(result)
+            victims = [child._process.pid for child in list(children._children) if not child.ended]
+            if i % 3 == 2:
+                victims.append(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
+            for pid in victims:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid or 0, getattr(signal, name))
+    assert results == [sample.convert(task, CFG, source) for task in tasks(root)] * 3
 
 
 @pytest.mark.parametrize("kind", ["crash", "swell"])
