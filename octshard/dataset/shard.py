@@ -16,7 +16,7 @@ import zstandard
 
 from octshard.errors import OctshardError
 from octshard.imaging.volume import Shape
-from octshard.storage import checksum
+from octshard.storage import checksum, json_object
 
 BLOCK = 512  # tar rounds every header and member up to this
 META, VOXELS = ".json", ".vol.zst"
@@ -176,12 +176,12 @@ def _parse(data: bytes | memoryview, location: str) -> tuple[PackedSample, int]:
     if meta_name != key + META or voxel_name != key + VOXELS:
         raise BadSample(f"{location}: members {meta_name!r}, {voxel_name!r}, want KEY{META} and KEY{VOXELS}")
     try:
-        meta = json.loads(bytes(meta_data))
+        meta = json_object.parse(bytes(meta_data), key + META)
         d, h, w = meta["shape"]
         return PackedSample(
             key, meta, (int(d), int(h), int(w)), np.dtype(meta["dtype"]), frame, location
         ), stop
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, json_object.DamagedJson) as error:
         raise BadSample(f"{location}: {key} does not decode: {error}") from error
 
 

@@ -9,14 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, cast, get_type_hints
+from typing import Any, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from octshard.errors import OctshardError, UsageError
 from octshard.imaging.volume import Shape, Spacing
-from octshard.storage import store
+from octshard.storage import json_object, store
 
 FORMAT_VERSION = 2
 REBUILD = "build it again with octshard prep shard"
@@ -161,15 +161,14 @@ def write_info(url: str, info: Mapping[str, Any]) -> None:
 def read_info(url: str) -> dict[str, Any]:
     """dataset.json of the folder `url`; an error of one line if there is none or its format differs."""
     try:
-        info = json.loads(store.read(store.join(url, INFO)))
+        info = json_object.read(store.join(url, INFO))
     except FileNotFoundError:
         raise UsageError(_why_no_dataset(url)) from None
-    except ValueError as error:
-        raise OctshardError(f"{store.join(url, INFO)}: not JSON ({error}); {REBUILD}") from error
-    version = info.get("format") if isinstance(info, dict) else info
-    if version != FORMAT_VERSION:
+    except json_object.DamagedJson as error:
+        raise OctshardError(f"{error}; {REBUILD}") from error
+    if (version := info.get("format")) != FORMAT_VERSION:
         raise UsageError(f"{url}: shards of format {version!r}, want {FORMAT_VERSION}; {REBUILD}")
-    return cast(dict[str, Any], info)
+    return info
 
 
 def table_digests(info: Mapping[str, Any]) -> dict[str, str]:

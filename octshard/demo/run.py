@@ -23,7 +23,7 @@ from octshard.pool import worker_count
 from octshard.prep.build import run as prep_run
 from octshard.prep.release import unzip
 from octshard.progress import OnProgress, progress
-from octshard.storage import store
+from octshard.storage import json_object, store
 from octshard.train import metrics_log
 from octshard.train.loop import train
 
@@ -115,7 +115,7 @@ def _check_settings(demo: Demo, spec: ReleaseSpec) -> None:
     url = demo.at("demo.json")
     settings = {"participants": spec.participants, "seed": spec.seed, "scale": spec.scale}
     if store.exists(url):
-        before = json.loads(store.read(url))
+        before = json_object.read(url)
         if before != settings:
             raise UsageError(
                 f"{demo.out}: holds a demo of {before}, want {settings}; choose another --out or remove it"

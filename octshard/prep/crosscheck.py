@@ -5,7 +5,6 @@ A finding names the shard, the key and what is wrong. If everything agrees there
 
 import dataclasses
 import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,8 +22,9 @@ from octshard.errors import OctshardError
 from octshard.imaging import intensity
 from octshard.prep.build import shard_writer
 from octshard.prep.refusals import REASONS
-from octshard.storage import store
+from octshard.storage import json_object, store
 
+MEND_PLAN = "the same octshard prep shard again writes it anew"
 REQUESTS = 16  # at once: a store answers one in tens of milliseconds
 SHOWN = 3  # wrong rows of one shard that are named; the others are counted
 LATE_FLAGS = {"equal_pixels"}  # of all rows of a device together: in samples.parquet, in no part and no tar
@@ -104,7 +104,8 @@ def compare_parts(dataset: Tables) -> Iterator[Finding]:
     }
     if tables.PLAN not in dataset.names:
         if shard_names:
-            yield Finding("", "", f"{tables.PLAN} is missing, though parts of a build are there")
+            text = f"{tables.PLAN} is missing, though parts of a build are there; {MEND_PLAN}"
+            yield Finding("", "", text)
         return
     paths_by_shard, problems = _plan(dataset)
     yield from (Finding("", "", problem) for problem in problems)
@@ -169,14 +170,17 @@ def _row(row: SampleRow, infos: Mapping[str, ShardInfo], device: str) -> Iterato
 def _plan(dataset: Tables) -> tuple[dict[str, list[str]] | None, list[str]]:
     """The shards of plan.json with their files in order, and where it contradicts dataset.json."""
     try:
-        plan = json.loads(store.read(store.join(dataset.folder, tables.PLAN)))
+        plan = json_object.read(store.join(dataset.folder, tables.PLAN))
         shards = {str(name): list(map(str, paths)) for name, paths in plan["shards"].items()}
-    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
-        return None, [f"{tables.PLAN} is not what octshard writes ({type(error).__name__})"]
+    except (FileNotFoundError, store.NotAFile, json_object.DamagedJson) as error:
+        return None, [f"{error}; {MEND_PLAN}"]
+    except (TypeError, KeyError, AttributeError):
+        return None, [f"{tables.PLAN} is not what octshard writes: want shards, each with its files"]
     problems = [
         f"{tables.PLAN} and {tables.INFO} differ in {name}"
-        for name in ("format", "config", "config_digest")
-        if plan.get(name) != dataset.info.get(name)
+        for name in ("format", "config", "config_digest", "plan_digest")
+        if (name in dataset.info or name != "plan_digest")  # which 0.1.0 did not write
+        and plan.get(name) != dataset.info.get(name)
     ]
     return shards, problems
 
@@ -187,18 +191,18 @@ def _read_part(folder: str, name: str) -> _Part:
     try:
         digest = hashlib.sha256(store.read(store.join(folder, name + shard_writer.ROWS))).hexdigest()
         rows = tables.read_rows(store.join(folder, name + shard_writer.ROWS))
-    except store.StoreError:
-        raise
     except FileNotFoundError:
         problems.append(f"{name}{shard_writer.ROWS} is missing")
     except OctshardError as error:
+        if isinstance(error, store.StoreError) and not isinstance(error, store.NotAFile):
+            raise
         problems.append(str(error))
     try:
-        done = json.loads(store.read(store.join(folder, name + shard_writer.DONE)))
+        done = json_object.read(store.join(folder, name + shard_writer.DONE))
     except FileNotFoundError:
         problems.append(f"{name}{shard_writer.DONE} is missing")
-    except ValueError as error:
-        problems.append(f"{name}{shard_writer.DONE} is not JSON ({error})")
+    except (json_object.DamagedJson, store.NotAFile) as error:
+        problems.append(str(error))
     return _Part(name, rows, digest, done, tuple(problems))
 
 
@@ -207,7 +211,7 @@ def _part(part: _Part, paths: Sequence[str], info: ShardInfo | None) -> Iterator
         yield f"{part.name}{shard_writer.ROWS} has not the files of {tables.PLAN} in their order"
     if part.done is None:
         return
-    done = part.done if isinstance(part.done, dict) else {}
+    done = part.done
     if part.rows is not None and done.get(shard_writer.ROWS_DIGEST) != part.rows_sha256:
         yield f"{part.name}{shard_writer.DONE} is of other bytes of {part.name}{shard_writer.ROWS}"
     done_info = {name: value for name, value in done.items() if name != shard_writer.ROWS_DIGEST}

@@ -30,6 +30,10 @@ class OutOfRange(StoreError):
     """The range lies outside the object."""
 
 
+class NotAFile(StoreError):
+    """A folder, a pipe or a device is where a file is wanted."""
+
+
 class IncompleteRead(ConnectionError):
     """Fewer bytes were received, or stored, than announced."""
 

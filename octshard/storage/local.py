@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from octshard.storage.errors import StoreError
+from octshard.storage.errors import NotAFile, StoreError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_FILE = (errno.EISDIR, errno.ENXIO)  # a folder; a pipe, a device or a socket
 IMPOSSIBLE_PATH = (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)  # no file can have such a path
 PARTIAL_SUFFIX = ".partial"  # ends the name of a file that is being written
 PARTIAL_NAME = re.compile(r"\..+\.\d+\.[0-9a-f]+" + re.escape(PARTIAL_SUFFIX))  # as `atomic_write` names it
@@ -64,6 +65,27 @@ def free_bytes(path: Path) -> int:
         ).free
 
 
+def open_read(path: str | Path) -> BinaryIO:
+    """A file, open to read; OSError for a folder, a pipe or a device, whose bytes might never come or end."""
+    return open(path, "rb", opener=_open_file)
+
+
+def open_handle(path: str | Path) -> int:
+    """As `open_read`, the bare descriptor."""
+    return _open_file(str(path), os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _open_file(path: str, flags: int) -> int:
+    handle = os.open(path, flags | os.O_NONBLOCK)  # else the opening of a pipe waits for its writer
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return handle
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise OSError(errno.ENXIO, "a pipe or a device, want a file", path)
+
+
 def file_size(url: str) -> int:
     """Bytes of a file; FileNotFoundError if there is none, or if it is a folder, a pipe or the like."""
     with one_line_errors(url):
@@ -96,6 +118,8 @@ def one_line_errors(url: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in IMPOSSIBLE_PATH:
             raise FileNotFoundError(errno.ENOENT, error.strerror, url) from error
+        if error.errno in NO_FILE:
+            raise NotAFile(_os_line(url, error)) from error
         raise StoreError(_os_line(url, error)) from error
 
 

@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 
 from octshard.storage import local, remote
 from octshard.storage.client import Blob, Client
+from octshard.storage.errors import NotAFile as NotAFile
 from octshard.storage.errors import OutOfRange, StoreError
 from octshard.storage.local import local_path
 
@@ -36,15 +37,15 @@ def read(url: str) -> bytes:
     """The whole object."""
     if is_remote(url):
         return remote.request(url, lambda client: client.get(url, 0, None, "").data)
-    with local.one_line_errors(url):
-        return local_path(url).read_bytes()
+    with local.one_line_errors(url), local.open_read(local_path(url)) as file:
+        return file.read()
 
 
 def map(url: str) -> memoryview:
     """The whole object, read-only; a local file is mapped, not copied, and must not change while in use."""
     if is_remote(url):
         return memoryview(read(url))
-    with local.one_line_errors(url), open(local_path(url), "rb") as file:
+    with local.one_line_errors(url), local.open_read(local_path(url)) as file:
         if os.fstat(file.fileno()).st_size == 0:
             return memoryview(b"")
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -60,7 +61,7 @@ def get(url: str, start: int, stop: int) -> Blob:
     if is_remote(url):
         blob = remote.read_range(url, start, stop)
     else:
-        with local.one_line_errors(url), open(local_path(url), "rb") as file:
+        with local.one_line_errors(url), local.open_read(local_path(url)) as file:
             file.seek(start)
             blob = Blob(file.read(max(0, stop - start)), os.fstat(file.fileno()).st_size, "")
     if len(blob.data) != max(0, stop - start):
@@ -78,7 +79,7 @@ def open_read(url: str, block_bytes: int = BLOCK_BYTES) -> BinaryIO:
     if is_remote(url):
         return cast(BinaryIO, io.BufferedReader(remote.RemoteFile(url), block_bytes))
     with local.one_line_errors(url):
-        return open(local_path(url), "rb")
+        return local.open_read(local_path(url))
 
 
 def write(url: str, data: bytes) -> None:

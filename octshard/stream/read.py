@@ -9,7 +9,7 @@ from octshard.dataset.shard import BadSample
 from octshard.errors import OctshardError
 from octshard.storage import store
 from octshard.storage.errors import OutOfRange
-from octshard.storage.local import local_path, one_line_errors
+from octshard.storage.local import local_path, one_line_errors, open_handle
 from octshard.stream.index import SampleRef
 
 
@@ -50,7 +50,7 @@ def read_remote(sample: SampleRef) -> memoryview:
 def read_local(sample: SampleRef, path: str, scratch: Scratch) -> memoryview:
     """The bytes of a sample in a local shard, into `scratch`."""
     with naming_sample(sample), one_line_errors(path):
-        file = os.open(path, os.O_RDONLY)
+        file = open_handle(path)
     try:
         return read_into(file, sample, scratch)
     finally:
@@ -105,7 +105,7 @@ def _check_shard_size(sample: SampleRef, size: int) -> None:
 def advise_will_need(path: str, start: int, size: int) -> None:
     """Tells the system what will be read, so that it begins. A hint only: the read itself raises errors."""
     with contextlib.suppress(OSError, AttributeError):  # not every system takes such hints
-        file = os.open(path, os.O_RDONLY)
+        file = open_handle(path)
         try:
             os.posix_fadvise(file, start, size, os.POSIX_FADV_WILLNEED)
         finally:

@@ -347,11 +347,15 @@ def test_parts_that_say_something_else_are_found(folder: Path) -> None:
     for name, change, said in (
         (DONE, lambda done: done | {"bytes": 1}, f"{DONE} and shards.parquet differ in bytes"),
         (DONE, lambda done: done | {"rows_sha256": "0"}, f"{DONE} is of other bytes of {PART}"),
-        (DONE, lambda done: [], "differ"),
+        (DONE, lambda done: [], f"{DONE}: JSON of a list, want an object"),
+        (DONE, lambda done: None, f"{DONE}: JSON of a NoneType, want an object"),
+        (DONE, lambda done: {}, "differ"),
         ("plan.json", lambda plan: plan | {"config_digest": "0"}, "dataset.json differ in config_digest"),
         ("plan.json", lambda plan: plan | {"shards": {}}, "but no plan"),
         ("plan.json", lambda plan: plan | {"shards": {"train-000000": []}}, "has not the files of plan.json"),
-        ("plan.json", lambda plan: [], "plan.json is not what octshard writes"),
+        ("plan.json", lambda plan: plan | {"plan_digest": "0"}, "dataset.json differ in plan_digest"),
+        ("plan.json", lambda plan: plan | {"shards": None}, "plan.json is not what octshard writes"),
+        ("plan.json", lambda plan: [], "plan.json: JSON of a list, want an object"),
     ):
         whole = (folder / name).read_text()
         (folder / name).write_text(json.dumps(change(json.loads(whole))))  # type: ignore[no-untyped-call]

@@ -49,6 +49,15 @@ def test_no_object_is_where_no_file_can_be(tmp_path: Path, name: str) -> None:
             act(str(tmp_path / name))  # type: ignore[operator]
 
 
+def test_a_pipe_or_a_device_is_no_file_and_no_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    acts = (store.read, store.map, store.open_read, lambda url: store.read_range(url, 0, 4))
+    for act in acts:
+        for path in (str(tmp_path / "pipe"), "/dev/zero"):
+            with pytest.raises(store.NotAFile, match=f"^{path}: a pipe or a device, want a file$"):
+                act(path)  # type: ignore[no-untyped-call]
+
+
 def full(_: int) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 

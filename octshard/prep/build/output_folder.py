@@ -1,22 +1,27 @@
 """The folder that a device is built in: its plan.json, its finished shards, the tables that complete it."""
 
 import json
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from octshard import __version__
 from octshard.config import fields
 from octshard.config.prep import PrepConfig
 from octshard.dataset import tables
 from octshard.dataset.tables import SampleRow
-from octshard.errors import UsageError
+from octshard.errors import OctshardError, UsageError
 from octshard.prep.build import shard_writer
 from octshard.prep.build.progress import ProgressCounter
 from octshard.prep.build.shard_writer import BuiltShard
 from octshard.prep.plan import ShardPlan, digest
 from octshard.prep.release.source import Source
-from octshard.storage import store
+from octshard.storage import json_object, store
 
+logger = logging.getLogger(__name__)
+
+OTHER_DST = "use another DST, or remove it and build again"
 REQUESTS = 16  # at once: a store answers one in tens of milliseconds
 # refusals that the machine may have caused, and those of files that may since have been fetched again
 BY_THE_MACHINE = {"decoder_crash", "decoder_timeout"}
@@ -24,7 +29,10 @@ BY_A_COPY = {"not_dicom", "truncated", "no_pixel_data", "frame_count", "decoder_
 
 
 def check_or_write_plan(folder: str, cfg: PrepConfig, plans: Sequence[ShardPlan]) -> None:
-    """Writes plan.json, or checks that an existing one has the same config, manifest and format."""
+    """Writes plan.json, or checks that an existing one has the same config, manifest and format.
+
+    A finished folder whose plan.json is gone or damaged gets it back: dataset.json tells as much.
+    """
     plan_info = {
         "format": tables.FORMAT_VERSION,
         "config": fields.result_values(cfg),
@@ -33,35 +41,55 @@ def check_or_write_plan(folder: str, cfg: PrepConfig, plans: Sequence[ShardPlan]
         "shards": {plan.name: [member.entry.path for member in plan.members] for plan in plans},
     }
     url = store.join(folder, tables.PLAN)
-    advice = "use another DST, or remove it and build again"
     try:
-        written = json.loads(store.read(url))
+        written = json_object.read(url)
     except FileNotFoundError:
-        names = store.list_names(folder)
-        if leftovers := [
-            name
-            for name in names
-            if name == tables.INFO or name.endswith((shard_writer.DONE, shard_writer.TAR))
-        ]:
-            raise UsageError(
-                f"{folder}: {leftovers[0]} without {tables.PLAN}, so its config is unknown; {advice}"
-            ) from None
-        store.write(url, json.dumps(plan_info, indent=1, sort_keys=True).encode())
+        written = _from_info(folder, f"{url}: gone")
+    except (json_object.DamagedJson, store.NotAFile) as error:
+        written = _from_info(folder, str(error))
+        if not written:
+            raise UsageError(f"{error}; remove {folder} and build it again") from error
+    else:
+        _check_same(folder, written, plan_info)
         return
-    except ValueError as error:
-        raise UsageError(f"{url}: not JSON ({error}); remove {folder} and build it again") from error
-    if not isinstance(written, dict) or not isinstance(written.get("config", {}), dict):
-        raise UsageError(f"{url}: not what octshard writes; remove {folder} and build it again")
+    if written:
+        _check_same(folder, written, plan_info)
+    elif leftover := next(filter(_is_of_a_build, store.list_names(folder)), None):
+        raise UsageError(f"{folder}: {leftover} without {tables.PLAN}, so its config is unknown; {OTHER_DST}")
+    store.write(url, json.dumps(plan_info, indent=1, sort_keys=True).encode())
+
+
+def _from_info(folder: str, why: str) -> dict[str, Any]:
+    """What dataset.json says of the plan; nothing if there is none, or one of a version that left it out."""
+    try:
+        info = tables.read_info(folder)
+    except OctshardError:
+        return {}
+    if "plan_digest" not in info:
+        return {}
+    logger.warning("%s; written anew if %s agrees", why, tables.INFO)
+    return info
+
+
+def _is_of_a_build(name: str) -> bool:
+    return name == tables.INFO or name.endswith((shard_writer.DONE, shard_writer.TAR))
+
+
+def _check_same(folder: str, written: Mapping[str, Any], plan_info: Mapping[str, Any]) -> None:
+    """UsageError if what was written is of another format, config, manifest or version."""
+    written_config = written.get("config")
+    if not isinstance(written_config, dict):
+        raise UsageError(f"{folder}: {tables.PLAN} has no config; remove {folder} and build it again")
     if written.get("format") != plan_info["format"]:
         raise UsageError(
-            f"{folder}: shards of format {written.get('format')!r}, want {plan_info['format']}; {advice}"
+            f"{folder}: shards of format {written.get('format')!r}, want {plan_info['format']}; {OTHER_DST}"
         )
     # through JSON, so that a tuple and a list are not a difference
     config = json.loads(json.dumps(plan_info["config"]))
-    if changed := fields.differences(written.get("config", {}), config):
-        raise UsageError(f"{folder}: begun with another config ({'; '.join(changed)}); {advice}")
+    if changed := fields.differences(written_config, config):
+        raise UsageError(f"{folder}: begun with another config ({'; '.join(changed)}); {OTHER_DST}")
     if written.get("plan_digest") != plan_info["plan_digest"]:
-        raise UsageError(f"{folder}: begun from another manifest or version of octshard; {advice}")
+        raise UsageError(f"{folder}: begun from another manifest or version of octshard; {OTHER_DST}")
 
 
 def reusable(folder: str, plans: Sequence[ShardPlan], source: Source) -> dict[str, BuiltShard]:
@@ -92,7 +120,9 @@ def invalidate(folder: str, names: Iterable[str]) -> None:
         store.remove(store.join(folder, name + shard_writer.DONE))
 
 
-def publish(folder: str, cfg: PrepConfig, shards: Sequence[BuiltShard]) -> list[SampleRow]:
+def publish(
+    folder: str, cfg: PrepConfig, plans: Sequence[ShardPlan], shards: Sequence[BuiltShard]
+) -> list[SampleRow]:
     """Writes the three tables and returns the rows. dataset.json is last: with it the folder is complete."""
     rows = shard_writer.flag_equal_pixels([row for shard in shards for row in shard.rows])
     tables.write_rows(store.join(folder, tables.SAMPLES), rows)
@@ -105,6 +135,7 @@ def publish(folder: str, cfg: PrepConfig, shards: Sequence[BuiltShard]) -> list[
             "device": rows[0].device,
             "config": fields.result_values(cfg),
             "config_digest": fields.digest(cfg),
+            "plan_digest": digest(plans),
             "code_version": __version__,
             "counts": shard_writer.counts(rows),
         },

@@ -84,7 +84,7 @@ def _build_device(
         shards = [built[plan.name] for plan in plans]
         if all(row.reason == "missing_file" for shard in shards for row in shard.rows):
             raise NoFilesFound(f"the {total} listed files of {device}")
-        rows = output_folder.publish(folder, cfg, shards)
+        rows = output_folder.publish(folder, cfg, plans, shards)
         if count.fresh:  # else the engine was not used, and no cluster is asked for
             output_folder.write_run_facts(folder, cfg, count, _engine(cfg).workers(cfg))
     counts, infos = shard_writer.counts(rows), [shard.info for shard in shards if shard.info.samples]

@@ -16,7 +16,7 @@ from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.errors import OctshardError
 from octshard.prep.convert.sample import Converted, ConvertTask
 from octshard.prep.plan import Member, ShardPlan
-from octshard.storage import store
+from octshard.storage import json_object, store
 
 TAR, ROWS, DONE = ".tar", ".rows.parquet", ".done.json"
 ROWS_DIGEST = "rows_sha256"  # key of done.json beside the fields of ShardInfo
@@ -77,16 +77,17 @@ class BuiltShard(NamedTuple):
 def read_built(plan: ShardPlan, folder: str) -> BuiltShard | None:
     """A finished shard if its files exist and agree with each other, the plan and the tar; else None."""
     try:
-        done = json.loads(store.read(store.join(folder, plan.name + DONE)))
+        done = json_object.read(store.join(folder, plan.name + DONE))
         table = store.join(folder, plan.name + ROWS)
-        if done.pop(ROWS_DIGEST) != _digest(table):
+        if done.pop(ROWS_DIGEST, "") != _digest(table):
             return None
-        info, rows = ShardInfo(**done), tables.read_rows(table)
+        info, rows = json_object.as_record(done, ShardInfo, table), tables.read_rows(table)
         size = store.size(store.join(folder, info.name)) if info.samples else 0
+    except (FileNotFoundError, store.NotAFile):
+        return None
     except store.StoreError:
         raise
-    except (FileNotFoundError, ValueError, TypeError, AttributeError, KeyError, OctshardError):
-        # absent, or not written by build_shard
+    except OctshardError:  # not what build_shard writes
         return None
     whole = [row.source for row in rows] == [member.entry.path for member in plan.members]
     stored = sum(row.status == "ok" for row in rows)

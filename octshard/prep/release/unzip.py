@@ -6,6 +6,7 @@ is bounded, whatever the ZIPs declare. A killed run, run again, continues where 
 
 import errno
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ from octshard.prep.release import zip_source
 from octshard.prep.release.aireadi import Release, read_release
 from octshard.prep.release.zip_directory import DamagedZip, RefusedMember, ZipEntry, shown
 from octshard.progress import OnProgress, no_progress
-from octshard.storage import client, lock, store
+from octshard.storage import client, json_object, lock, store
+
+logger = logging.getLogger(__name__)
 
 JOURNAL, LOCK = ".unzip.journal.json", ".unzip.lock"
 JOURNAL_EVERY_S = 10.0  # a killed run writes again what it wrote after the last save
@@ -230,11 +233,13 @@ def _size_and_crc(entry: ZipEntry) -> dict[str, object]:
 
 def _read_journal(dst: str) -> dict[str, dict[str, object]]:
     try:
-        journal = json.loads(store.read(store.join(dst, JOURNAL)))
-    except (FileNotFoundError, ValueError):
+        journal = json_object.read(store.join(dst, JOURNAL))
+    except FileNotFoundError:
         return {}
-    items = journal.items() if isinstance(journal, dict) else ()
-    return {path: record for path, record in items if isinstance(record, dict)}
+    except json_object.DamagedJson as error:
+        logger.warning("%s; without it every file is written again", error)
+        return {}
+    return {path: record for path, record in journal.items() if isinstance(record, dict)}
 
 
 def _save_journal(work: _Work) -> None:

@@ -19,7 +19,7 @@ from octshard.progress import OnProgress, no_progress
 from octshard.report import page
 from octshard.report.numbers import Rounded, byte_unit, dimensions, pluralize
 from octshard.report.page import Cell, Content, Html, Section, table
-from octshard.storage import store
+from octshard.storage import json_object, store
 
 PICTURES = 3  # volumes drawn per device
 PAGE = "report.html"
@@ -245,12 +245,11 @@ def _split_rank(split: str) -> int:
 
 
 def _run(folder: str) -> Mapping[str, Any]:
-    """run.json of the last run; empty where there is none, or where it is not an object."""
+    """run.json of the last run; empty where there is none, or where it is damaged."""
     try:
-        run = json.loads(store.read(store.join(folder, tables.RUN_INFO)))
-    except (FileNotFoundError, ValueError):
+        return json_object.read(store.join(folder, tables.RUN_INFO))
+    except (FileNotFoundError, store.NotAFile, json_object.DamagedJson):
         return {}
-    return run if isinstance(run, dict) else {}
 
 
 def _shown(value: Any) -> Cell:

@@ -252,13 +252,65 @@ def test_files_that_come_late_change_their_shards_and_their_twins_alone(tmp_path
     assert tree(tmp_path / "dst") == tree(tmp_path / "anew")
 
 
-@pytest.mark.parametrize("text", ["[]", "null", "7", '{"config": []}', "{"])
-def test_a_plan_that_is_not_ours_is_one_line(release: Path, tmp_path: Path, text: str) -> None:
+DAMAGED_JSON = ("", "[]", "null", "7", "{", "\0" * 90, "\xff\xfe", "[" * 100_000, '{"a":' * 100_000)
+
+
+@pytest.mark.parametrize("text", [None, *DAMAGED_JSON], ids=repr)
+def test_a_finished_build_gets_back_its_plan(
+    release: Path, tmp_path: Path, text: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg, plan = config(release, tmp_path), tmp_path / DEVICE / "plan.json"
+    shards = build(cfg).shards
+    before = tree(tmp_path)
+    plan.unlink()
+    if text is not None:
+        plan.write_text(text, encoding="latin-1")
+    with pytest.raises(UsageError, match="zstd_level: 3 -> 9"):  # dataset.json knows the config
+        build(dataclasses.replace(cfg, zstd_level=9))
+    with pytest.raises(UsageError, match="begun from another manifest"):  # and the manifest
+        build(dataclasses.replace(cfg, src=str(unpacked(tmp_path / "other", [sound(1)], SPLITS))))
+    shutil.rmtree(tmp_path / "other")
+    assert build(cfg).kept == shards
+    assert tree(tmp_path) == before
+    assert str(plan) in caplog.text
+
+
+@pytest.mark.parametrize("text", DAMAGED_JSON, ids=repr)
+def test_a_plan_that_nothing_repeats_is_one_line(release: Path, tmp_path: Path, text: str) -> None:
     cfg = config(release, tmp_path)
     build(cfg)
-    (tmp_path / DEVICE / "plan.json").write_text(text)
-    with pytest.raises(UsageError, match=r"plan\.json: not .* build it again"):
+    (tmp_path / DEVICE / "plan.json").write_text(text, encoding="latin-1")
+    (tmp_path / DEVICE / "dataset.json").unlink()  # as in a build that was killed
+    with pytest.raises(UsageError, match=r"plan\.json: .* build it again") as caught:
         build(cfg)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"config": []}'])
+def test_a_plan_without_a_config_is_one_line(release: Path, tmp_path: Path, text: str) -> None:
+    build(config(release, tmp_path))
+    (tmp_path / DEVICE / "plan.json").write_text(text)
+    with pytest.raises(UsageError, match=r"plan\.json has no config; .* build it again"):
+        build(config(release, tmp_path))
+
+
+@pytest.mark.parametrize("text", [*DAMAGED_JSON, "{}", '{"samples": "many"}'], ids=repr)
+def test_a_shard_with_a_damaged_done_file_is_made_again(release: Path, tmp_path: Path, text: str) -> None:
+    shards = build(config(release, tmp_path)).shards
+    before, done = tree(tmp_path), tmp_path / DEVICE / "train-000000.done.json"
+    done.write_text(text, encoding="latin-1")
+    assert build(config(release, tmp_path)).kept == shards - 1
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["plan.json", "train-000000.done.json", "train-000000.rows.parquet"])
+def test_a_pipe_in_a_build_is_no_file_and_no_hang(release: Path, tmp_path: Path, name: str) -> None:
+    build(config(release, tmp_path))
+    before = tree(tmp_path)
+    (tmp_path / DEVICE / name).unlink()
+    os.mkfifo(tmp_path / DEVICE / name)
+    build(config(release, tmp_path))
+    assert tree(tmp_path) == before
 
 
 def test_shards_without_their_plan_are_of_a_config_that_nobody_knows(release: Path, tmp_path: Path) -> None:
