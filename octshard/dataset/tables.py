@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +22,7 @@ FORMAT_VERSION = 2
 REBUILD = "build it again with octshard prep shard"
 SAMPLES, SHARDS, INFO, PLAN = "samples.parquet", "shards.parquet", "dataset.json", "plan.json"
 RUN_INFO = "run.json"  # how fast the last run was; no part of the dataset
+AXES = 3  # of a shape or a spacing
 DIGESTS = "sha256"  # in dataset.json: table -> the digest of its bytes
 
 
@@ -227,8 +228,21 @@ def _read(url: str, kind: type, sha256: str) -> list[Any]:
     if mistyped := [name for name in schema if types[name] != schema[name]]:
         mismatches = ", ".join(f"{name} is {types[name]}, want {schema[name]}" for name in mistyped)
         raise OctshardError(f"{url}: {mismatches}; {REBUILD}")
+    for name, hint in get_type_hints(kind).items():
+        _check_column(url, name, hint, columns[name])
     frozen = [[_frozen(value) for value in columns[name]] for name in schema]
     return [kind(*values) for values in zip(*frozen, strict=True)]
+
+
+def _check_column(url: str, name: str, hint: Any, values: Sequence[Any]) -> None:
+    """OctshardError for what no row of ours holds: a blank that must not be one, a shape of two axes."""
+    optional = type(None) in get_args(hint)
+    for row, value in enumerate(values):
+        is_whole = optional if value is None else True
+        if isinstance(value, list):
+            is_whole = None not in value and (not optional or len(value) == AXES)
+        if not is_whole:
+            raise OctshardError(f"{url}: {name} of row {row} is {value}, want a whole value; {REBUILD}")
 
 
 def _schema(kind: type) -> dict[str, pa.DataType]:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from octshard.dataset import tables
@@ -52,6 +54,40 @@ def test_rows_go_round(tmp_path: Path) -> None:
     first = (tmp_path / "t.parquet").read_bytes()
     tables.write_rows(f"{tmp_path}/t.parquet", [STORED, REFUSED])
     assert (tmp_path / "t.parquet").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("split", None),
+        ("status", None),
+        ("flags", None),
+        ("flags", [None]),
+        ("shape_out", [3, 4]),
+        ("spacing_in", []),
+    ],
+)
+def test_a_value_that_no_row_of_ours_holds_names_table_column_and_row(
+    column: str, value: object, tmp_path: Path
+) -> None:
+    url = f"{tmp_path}/t.parquet"
+    tables.write_rows(url, [REFUSED, STORED])
+    table = pq.read_table(url)
+    columns = table.to_pydict()
+    columns[column][1] = value
+    pq.write_table(pa.table(columns, table.schema), url)
+    with pytest.raises(OctshardError) as caught:
+        tables.read_rows(url)
+    assert f"t.parquet: {column} of row 1 is {value}, want a whole value" in str(caught.value)
+
+
+def test_a_shard_without_a_size_is_no_row(tmp_path: Path) -> None:
+    url = f"{tmp_path}/t.parquet"
+    tables.write_shards(url, [ShardInfo("train-000000.tar", "topcon_triton", "train", 2, 1024, "00")])
+    table = pq.read_table(url)
+    pq.write_table(table.set_column(4, "bytes", pa.nulls(1, pa.int64())), url)
+    with pytest.raises(OctshardError, match="bytes of row 0 is None"):
+        tables.read_shards(url)
 
 
 def test_an_empty_table_keeps_its_columns(tmp_path: Path) -> None:
