@@ -249,7 +249,7 @@ def _person_in(path: str) -> str:
 
 
 def _uid_in(path: str) -> str:
-    last = _words(path, "")[-1]
+    last = (_words(path, "") or [""])[-1]  # a row may name no file
     return last if re.fullmatch(r"[0-9]+(\.[0-9]+)+", last) else ""
 
 

@@ -54,6 +54,11 @@ def test_columns_may_be_reordered_renamed_or_missing() -> None:
     )
 
 
+@pytest.mark.parametrize("path", ["", "/", ".dcm", "a/.dcm", "_"])
+def test_a_row_may_name_neither_file_nor_uid(path: str) -> None:
+    assert only(table({**VALUES, "filepath": path, "sop_instance_uid": ""})).sop_instance_uid == ""
+
+
 @pytest.mark.parametrize("head", ["participant_id", "filepath"])
 def test_without_person_or_file_the_table_is_refused(head: str) -> None:
     with pytest.raises(UsageError, match=r"manifest\.tsv: no column"):
