@@ -5,6 +5,7 @@ A refused file is in no shard; a flagged volume is in one, and the flag says wha
 
 REASON_MEANS = {
     "missing_file": "The manifest lists the file, but nothing stands at that path.",
+    "unreadable_member": "Its ZIP, or the member there, is damaged, encrypted or hostile.",
     "not_dicom": "The bytes are not a DICOM file.",
     "truncated": "The file ends inside an element: it was cut, most often by a broken download.",
     "no_pixel_data": "The header is whole, but there are no pixels behind it.",

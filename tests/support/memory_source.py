@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.source import Fingerprint
 from tests.support.made_release import scan
 
 
@@ -21,8 +22,10 @@ class MemorySource:
     def has(self, path: str) -> bool:
         return path in self.files
 
-    def size(self, path: str) -> int:
-        return len(self.files[path])
+    def fingerprint(self, path: str) -> Fingerprint:
+        if path not in self.files:
+            raise FileNotFoundError(path)
+        return Fingerprint(len(self.files[path]), None, "")
 
 
 def entry(path: str) -> Entry:

@@ -12,9 +12,10 @@ from octshard.config.prep import PrepConfig
 from octshard.dataset import tables
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
-from octshard.prep.build import shard_writer
+from octshard.prep.build import shard_writer, source_versions
 from octshard.prep.build.progress import ProgressCounter
 from octshard.prep.build.shard_writer import BuiltShard
+from octshard.prep.build.source_versions import SourceVersions
 from octshard.prep.plan import ShardPlan, digest
 from octshard.prep.release.source import Source
 from octshard.storage import json_object, store
@@ -23,9 +24,6 @@ logger = logging.getLogger(__name__)
 
 OTHER_DST = "use another DST, or remove it and build again"
 REQUESTS = 16  # at once: a store answers one in tens of milliseconds
-# refusals that the machine may have caused, and those of files that may since have been fetched again
-BY_THE_MACHINE = {"decoder_crash", "decoder_timeout"}
-BY_A_COPY = {"not_dicom", "truncated", "no_pixel_data", "frame_count", "decoder_error", "empty"}
 
 
 def check_or_write_plan(folder: str, cfg: PrepConfig, plans: Sequence[ShardPlan]) -> None:
@@ -92,26 +90,24 @@ def _check_same(folder: str, written: Mapping[str, Any], plan_info: Mapping[str,
         raise UsageError(f"{folder}: begun from another manifest or version of octshard; {OTHER_DST}")
 
 
-def reusable(folder: str, plans: Sequence[ShardPlan], source: Source) -> dict[str, BuiltShard]:
-    """The finished shards that are kept: all but those with a refusal that may no longer hold.
+def reusable(
+    folder: str, plans: Sequence[ShardPlan], source: Source, versions: SourceVersions
+) -> dict[str, BuiltShard]:
+    """The finished shards that are kept: all but those with a file that is not what its row was made of.
 
-    That is so for files that have appeared or changed size, and for those that crashed or took too long.
+    That is so for files that have appeared or changed, and for those that crashed or took too long.
     """
     built = _finished(folder, plans)
-    refused = [(name, row) for name, shard in built.items() for row in shard.rows if row.status != "ok"]
-    with ThreadPoolExecutor(REQUESTS) as threads:
-        may_change = list(threads.map(lambda pair: _may_end_otherwise(pair[1], source), refused))
-    stale = {name for (name, _), is_outdated in zip(refused, may_change, strict=True) if is_outdated}
+    shard_of = {member: plan.name for plan in plans for member in plan.members}
+    finished = [plan for plan in plans if plan.name in built]
+    pairs = [pair for plan in finished for pair in zip(plan.members, built[plan.name].rows, strict=True)]
+    changed = source_versions.changed(pairs, versions, source)
+    stale = {shard_of[member] for member, _ in changed}
+    if stored := [row.source for _, row in changed if row.status == "ok"]:
+        text = "%s: %d stored files have changed, the first is %s; their shards are made again"
+        logger.info(text, folder, len(stored), stored[0])
     invalidate(folder, sorted(stale))
     return {name: shard for name, shard in built.items() if name not in stale}
-
-
-def _may_end_otherwise(row: SampleRow, source: Source) -> bool:
-    if row.reason == "missing_file":
-        return bool(row.source) and source.has(row.source)
-    if row.reason in BY_A_COPY:
-        return source.has(row.source) and source.size(row.source) != row.source_bytes
-    return row.reason in BY_THE_MACHINE
 
 
 def invalidate(folder: str, names: Iterable[str]) -> None:

@@ -11,7 +11,14 @@ from types import ModuleType
 from octshard.config.prep import PrepConfig
 from octshard.errors import OctshardError
 from octshard.prep import duplicates
-from octshard.prep.build import inputs, local, output_folder, ray_cluster, shard_writer
+from octshard.prep.build import (
+    inputs,
+    local,
+    output_folder,
+    ray_cluster,
+    shard_writer,
+    source_versions,
+)
 from octshard.prep.build.progress import ProgressCounter, most_refused
 from octshard.prep.build.shard_writer import BuiltShard
 from octshard.prep.build.work import Work
@@ -20,6 +27,7 @@ from octshard.prep.plan import ShardPlan
 from octshard.progress import OnProgress, no_progress
 from octshard.storage import lock, store
 
+NOT_THERE = ("missing_file", "unreadable_member")
 ROUNDS = 4  # of resolving duplicates; one is enough unless files change meanwhile
 IN_ZIPS = "octshard prep unzip says what is wrong with the ZIPs; fetch them again, or name another SRC"
 
@@ -60,8 +68,9 @@ def shard(
     if absent:
         others = f"; done: {', '.join(summary.device for summary in summaries)}" if summaries else ""
         advice = "run octshard prep unzip first, or read the ZIPs with --from-zip, or name another SRC"
+        lack = "can be read" if cfg.from_zip else "is there"
         raise OctshardError(
-            f"{build.root}: not one of {' and of '.join(absent)} is there; "
+            f"{build.root}: not one of {' and of '.join(absent)} {lack}; "
             f"{IN_ZIPS if cfg.from_zip else advice}{others}"
         )
     return tuple(summaries)
@@ -77,12 +86,14 @@ def _build_device(
     with lock.one_writer(store.join(cfg.dst, f".{device}.lock")):
         output_folder.check_or_write_plan(folder, cfg, plans)
         store.remove_partials(folder)
-        kept = output_folder.reusable(folder, plans, job.source)
+        versions = source_versions.look(cfg, device, plans, job.source)
+        kept = output_folder.reusable(folder, plans, job.source, versions)
+        source_versions.write(cfg, device, versions)
         for shard in kept.values():
             count.add_kept(shard.rows)
         built = _resolve_duplicates(plans, _make_missing(plans, kept, work), work)
         shards = [built[plan.name] for plan in plans]
-        if all(row.reason == "missing_file" for shard in shards for row in shard.rows):
+        if all(row.reason in NOT_THERE for shard in shards for row in shard.rows):
             raise NoFilesFound(f"the {total} listed files of {device}")
         rows = output_folder.publish(folder, cfg, plans, shards)
         if count.fresh:  # else the engine was not used, and no cluster is asked for

@@ -25,7 +25,10 @@ class SourceFile(NamedTuple):
 
 
 def read_file(entry: Entry, source: Source) -> SourceFile:
-    """The file of a manifest row; Refused `missing_file` if it names none, or one that is not there."""
+    """The file of a manifest row; Refused `missing_file` if it names none, or one that is not there.
+
+    `unreadable_member` comes from the source.
+    """
     if not entry.path:
         raise Refused("missing_file", "the manifest names no file")
     try:

@@ -11,7 +11,7 @@ from octshard import pool
 from octshard.config.prep import PrepConfig
 from octshard.prep.convert import sample
 from octshard.prep.release.aireadi import Entry
-from octshard.prep.release.source import Source
+from octshard.prep.release.source import Fingerprint, Source
 from octshard.storage.checksum import Buffer
 
 
@@ -66,8 +66,8 @@ class _ReportingSource:
     def has(self, path: str) -> bool:
         return self.source.has(path)
 
-    def size(self, path: str) -> int:
-        return self.source.size(path)
+    def fingerprint(self, path: str) -> Fingerprint:
+        return self.source.fingerprint(path)
 
 
 def _own_bytes() -> int:

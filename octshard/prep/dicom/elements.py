@@ -73,6 +73,8 @@ class ParsedFile:
 
 def parse(data: Buffer, tags: Collection[int] = ()) -> ParsedFile:
     """Walks a part-10 file, keeps elements of these tags; Refused `not_dicom`, `truncated`, `unreadable`."""
+    if not len(data):
+        raise Refused("empty", "the file has 0 bytes")
     if data[128:132] != b"DICM":
         hint = ", it looks like a Git-LFS pointer" if data[:18] == b"version https://gi" else ""
         raise Refused("not_dicom", f"{len(data)} bytes without DICM at byte 128{hint}")

@@ -1,24 +1,35 @@
 """Sources of the bytes of a release's files: the protocol, and the folder of an unpacked release."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from octshard.prep.release.aireadi import Entry
 from octshard.storage import local, store
 from octshard.storage.checksum import Buffer
 
 
+class Fingerprint(NamedTuple):
+    """What a store says of a file without reading it: its bytes are others only if one of these is.
+
+    None: not known. version: a text that changes with the object that holds the file.
+    """
+
+    size: int | None
+    crc32: int | None
+    version: str
+
+
 class Source(Protocol):
     """Gives the bytes of a release's files."""
 
     def read(self, entry: Entry) -> Buffer:
-        """The bytes of an entry's file; FileNotFoundError if there is none."""
+        """The bytes of an entry's file; FileNotFoundError if there is none, Refused if it is held back."""
 
     def has(self, path: str) -> bool:
         """True if there is a file for this manifest path."""
 
-    def size(self, path: str) -> int:
-        """Bytes of a file that is there."""
+    def fingerprint(self, path: str) -> Fingerprint:
+        """Of the file for this manifest path; FileNotFoundError if there is none."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +45,15 @@ class FolderSource:
     def has(self, path: str) -> bool:
         """Asks the store."""
         try:
-            return self.size(path) >= 0
+            return bool(self.fingerprint(path))
         except FileNotFoundError:
             return False
 
-    def size(self, path: str) -> int:
+    def fingerprint(self, path: str) -> Fingerprint:
         """Asks the store; FileNotFoundError if there is no file."""
         url = store.join(self.root, path)
-        return store.size(url) if store.is_remote(url) else local.file_size(url)
+        size = store.size(url) if store.is_remote(url) else local.file_size(url)
+        return Fingerprint(size, None, store.etag(url))
 
 
 def map_file(url: str) -> Buffer:

@@ -12,8 +12,10 @@ from isal import isal_zlib
 
 from octshard.errors import UsageError
 from octshard.imaging.volume import DEVICES
+from octshard.prep.refusals import Refused
 from octshard.prep.release import zip_directory
 from octshard.prep.release.aireadi import Entry, Release
+from octshard.prep.release.source import Fingerprint
 from octshard.prep.release.zip_directory import DamagedZip, RefusedMember, ZipEntry, shown
 from octshard.storage import checksum, store
 
@@ -27,26 +29,41 @@ class ZipSource:
     """The scans of a release, read straight from its ZIPs by manifest path."""
 
     entries: Mapping[str, ZipEntry]
-    refused: Mapping[str, str] = field(default_factory=dict)  # paths whose only members cannot be read: why
+    refused: Mapping[str, RefusedMember] = field(default_factory=dict)  # of paths with no other member
+    unread_zips: Sequence[RefusedMember] = ()  # that are damaged as a whole: nobody knows what they hold
+    versions: Mapping[str, str] = field(default_factory=dict)  # of the ZIPs, by URL
 
     def has(self, path: str) -> bool:
-        """True if a ZIP holds a member for this manifest path."""
-        return path in self.entries
+        """True if a ZIP holds a member for this manifest path, or may hold one: it may not be readable."""
+        return path in self.entries or bool(self._held_back(path))
 
-    def size(self, path: str) -> int:
-        """Bytes of the unpacked file."""
-        return self.entries[path].size
+    def fingerprint(self, path: str) -> Fingerprint:
+        """Size and CRC of the unpacked file, by the directory; FileNotFoundError if no ZIP has it."""
+        if (entry := self.entries.get(path)) is not None:
+            return Fingerprint(entry.size, entry.crc32, self.versions.get(entry.zip, ""))
+        if held_back := self._held_back(path):
+            return Fingerprint(None, None, " ".join(self.versions.get(m.zip, "") for m in held_back))
+        raise FileNotFoundError(f"{path} is in no ZIP")
 
     def read(self, entry: Entry) -> bytes:
-        """The file of a manifest row; FileNotFoundError, with the reason, if no ZIP has it whole."""
-        if entry.path in self.refused:
-            raise FileNotFoundError(f"refused in its ZIP: {self.refused[entry.path]}")
+        """The file of a manifest row; FileNotFoundError if no ZIP has it, Refused `unreadable_member`."""
         if entry.path not in self.entries:
-            raise FileNotFoundError(f"{entry.path} is in no ZIP")
+            held_back = self._held_back(entry.path)
+            if not held_back:
+                raise FileNotFoundError(f"{entry.path} is in no ZIP")
+            lead = "" if held_back[0].member else "in no ZIP that can be read: "
+            raise Refused("unreadable_member", lead + "; ".join(map(_text, held_back)))
         try:
             return read(self.entries[entry.path])
         except DamagedZip as damage:
-            raise FileNotFoundError(f"damaged in its ZIP: {damage}") from damage
+            raise Refused("unreadable_member", _text(RefusedMember(*damage.args))) from damage
+
+    def _held_back(self, path: str) -> list[RefusedMember]:
+        """The refused member for a path, or else the damaged ZIPs that may hold one."""
+        if path in self.refused:
+            return [self.refused[path]]
+        device = _device_in(f"/{path}")
+        return [z for z in self.unread_zips if _device_in(*_hints(z.zip)) in ("", device) or not device]
 
 
 def open_release(release: Release) -> tuple[ZipSource, list[RefusedMember], list[str]]:
@@ -55,14 +72,17 @@ def open_release(release: Release) -> tuple[ZipSource, list[RefusedMember], list
     if not zips:
         folders = "itself, structural_oct, retinal_oct, retinal_oct/structural_oct and their device folders"
         raise UsageError(f"{release.root}: no ZIP in {folders}; name the release root, or read it unpacked")
+    versions = {url: store.etag(url) for url in zips}
     entry_by_path, refused, unlisted = match(release, zips)
     path_by_name = _paths_by_name(release.entries)
-    reasons = {_path_of(r.zip, r.member, path_by_name): f"{r.zip}:{r.member}: {r.reason}" for r in refused}
-    return (
-        ZipSource(entry_by_path, {p: text for p, text in reasons.items() if p and p not in entry_by_path}),
-        refused,
-        unlisted,
+    refused_by_path = {_path_of(r.zip, r.member, path_by_name): r for r in refused if r.member}
+    source = ZipSource(
+        entries=entry_by_path,
+        refused={p: r for p, r in refused_by_path.items() if p and p not in entry_by_path},
+        unread_zips=[r for r in refused if not r.member],
+        versions=versions,
     )
+    return source, refused, unlisted
 
 
 def find_zips(root: str) -> list[str]:
@@ -188,6 +208,12 @@ def _header_bytes(entry: ZipEntry, head: bytes) -> int:
     return zip_directory.LOCAL.size + names + extras
 
 
+def _text(refused: RefusedMember) -> str:
+    """What is wrong, without the folders of this machine: rows are the same wherever a release lies."""
+    member = f":{shown(refused.member)}" if refused.member else ""
+    return f"{shown(refused.zip.rsplit('/', 1)[-1])}{member}: {refused.reason}"
+
+
 def _damage(entry: ZipEntry, reason: str) -> DamagedZip:
     return DamagedZip(entry.zip, entry.name, reason)
 
@@ -207,13 +233,22 @@ def _path_of(url: str, name: str, path_by_name: Mapping[tuple[str, str, str], st
     """The manifest path of a member, with any prefix; empty if there is none."""
     member = name.replace("\\", "/")
     folder, name = _tail(member)
-    zip_folder, file = _tail(url)
-    hints = (f"/{member}", f"/{zip_folder}/", file)
-    device = next((d for hint in hints for d in DEVICES if d in hint), "")
+    device = _device_in(f"/{member}", *_hints(url))
     for key in ((device, folder, name), (device, "", name)):
         if key in path_by_name:
             return path_by_name[key]
     return ""
+
+
+def _hints(url: str) -> tuple[str, str]:
+    """Where the address of a ZIP may name a device: its folder, then its own name."""
+    folder, file = _tail(url)
+    return f"/{folder}/", file
+
+
+def _device_in(*hints: str) -> str:
+    """The device that the first of the hints names that names one; empty if none does."""
+    return next((device for hint in hints for device in DEVICES if device in hint), "")
 
 
 def _tail(path: str) -> tuple[str, str]:

@@ -57,7 +57,7 @@ def test_a_cut_at_any_byte_is_refused(encoding: str) -> None:
             reasons.add(refused.reason)
             continue
         assert parsed.pixels is None, cut  # cut between two elements before PixelData: no_pixel_data
-    assert reasons == {"not_dicom", "truncated"}
+    assert reasons == {"empty", "not_dicom", "truncated"}
     assert elements.parse(data).pixels is not None
 
 
@@ -150,7 +150,7 @@ def test_deep_nesting_is_refused_before_python_runs_out_of_stack() -> None:
 
 
 def test_what_is_no_dicom_is_named() -> None:
-    for data in (b"", b"version https://git-lfs.example/spec/v1\n", zlib.compress(bytes(4000))):
+    for data in (b"\0", b"version https://git-lfs.example/spec/v1\n", zlib.compress(bytes(4000))):
         with pytest.raises(Refused) as caught:
             elements.parse(data)
         assert caught.value.reason == "not_dicom"

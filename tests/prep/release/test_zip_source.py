@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octshard.errors import UsageError
+from octshard.prep.refusals import Refused
 from octshard.prep.release import zip_directory, zip_source
 from octshard.prep.release.aireadi import read_release
 from octshard.prep.release.zip_directory import DamagedZip, ZipEntry
@@ -275,7 +276,7 @@ def test_a_release_reads_from_its_zips_as_it_reads_unpacked(tmp_path: Path) -> N
     for entry in (first, second):
         assert found.has(entry.path)
         assert found.read(entry) == (bare / entry.path).read_bytes()
-        assert found.size(entry.path) == (bare / entry.path).stat().st_size
+        assert found.fingerprint(entry.path).size == (bare / entry.path).stat().st_size
     assert not found.has(missing.path)
     with pytest.raises(FileNotFoundError, match="is in no ZIP"):
         found.read(missing)
@@ -290,7 +291,7 @@ def test_a_damaged_member_of_a_release_says_so(tmp_path: Path) -> None:
     release = read_release(str(root))
     found, refused, _ = zip_source.open_release(release)
     assert refused == []
-    with pytest.raises(FileNotFoundError, match=r"damaged in its ZIP: .*topcon_triton.zip:1001/"):
+    with pytest.raises(Refused, match=r"^unreadable_member: topcon_triton.zip:1001/.*dcm: "):
         found.read(release.entries[0])
     assert found.read(release.entries[1]) == FILES[1].data
 
@@ -306,7 +307,7 @@ def test_a_row_whose_only_member_is_refused_says_why(tmp_path: Path) -> None:
     assert [r.reason for r in refused] == ["encrypted", "encrypted"]
     first, second, missing = release.entries
     assert found.read(first) == FILES[0].data
-    with pytest.raises(FileNotFoundError, match=r"refused in its ZIP: .*b.zip:4001/.*: encrypted"):
+    with pytest.raises(Refused, match=r"^unreadable_member: b.zip:4001/.*: encrypted$"):
         found.read(second)
     with pytest.raises(FileNotFoundError, match="is in no ZIP"):
         found.read(missing)

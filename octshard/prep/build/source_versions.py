@@ -1,0 +1,104 @@
+"""What the files of a device were like when its shards were made, so that changed ones are read again.
+
+It lies beside the device's folder, not in it: two copies of a release differ in their times of change, and
+their shards do not. Without it, or after a move of SRC, sizes alone tell, and refused files are read again.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from octshard.config.prep import PrepConfig
+from octshard.dataset.tables import SampleRow
+from octshard.prep.plan import Member, ShardPlan
+from octshard.prep.refusals import Refused
+from octshard.prep.release.source import Fingerprint, Source
+from octshard.storage import checksum, store
+
+REQUESTS = 32  # at once: a store answers one in tens of milliseconds
+READS = 4  # at once, of whole files whose version differs and whose size does not
+BY_THE_MACHINE = {"decoder_crash", "decoder_timeout"}  # refusals that the machine may have caused
+
+Pair = tuple[Member, SampleRow]
+
+
+@dataclass(frozen=True)
+class SourceVersions:
+    """Of the files of a device by path: what their store says now, and their versions when they were read."""
+
+    now: Mapping[str, Fingerprint]  # without files that are not there
+    before: Mapping[str, str]
+
+    def may_differ(self, row: SampleRow) -> bool:
+        """True if a file may have other bytes than its row was made of, or its refusal may not hold."""
+        now, before = self.now.get(row.source), self.before.get(row.source)
+        if row.reason in BY_THE_MACHINE:
+            return True
+        if now is None:  # unpacked files may be removed once they are stored
+            return row.reason == "unreadable_member"
+        if row.source_bytes is None:  # it was not there, or could not be read out of its ZIP
+            return row.reason == "missing_file" or before != now.version
+        if now.size != row.source_bytes:
+            return True
+        if now.crc32 is not None:
+            return now.crc32 != row.source_crc32
+        return row.status != "ok" if before is None else before != now.version
+
+    def differs(self, member: Member, row: SampleRow, source: Source) -> bool:
+        """As `may_differ`, but a file of the same size is read, and its bytes tell."""
+        if not self.may_differ(row):
+            return False
+        now = self.now.get(row.source)
+        if now is None or row.source_bytes is None or now.size != row.source_bytes or now.crc32 is not None:
+            return True
+        try:
+            return checksum.xxh3_128(source.read(member.entry)) != row.source_xxh3
+        except (FileNotFoundError, Refused):
+            return True
+
+
+def look(cfg: PrepConfig, device: str, plans: Sequence[ShardPlan], source: Source) -> SourceVersions:
+    """Asks for every file of a device, and reads what the last run wrote down."""
+    paths = sorted({member.entry.path for plan in plans for member in plan.members} - {""})
+
+    def ask(path: str) -> Fingerprint | None:
+        try:
+            return source.fingerprint(path)
+        except FileNotFoundError:
+            return None
+
+    with ThreadPoolExecutor(REQUESTS) as threads:
+        now = dict(zip(paths, threads.map(ask, paths), strict=True))
+    return SourceVersions({p: f for p, f in now.items() if f is not None}, _read(cfg, device))
+
+
+def changed(pairs: Iterable[Pair], versions: SourceVersions, source: Source) -> list[Pair]:
+    """The pairs whose files, or the refusals of them, are not what they were."""
+    suspects = [(member, row) for member, row in pairs if versions.may_differ(row)]
+    with ThreadPoolExecutor(READS) as threads:
+        differ = list(threads.map(lambda pair: versions.differs(pair[0], pair[1], source), suspects))
+    return [pair for pair, is_other in zip(suspects, differ, strict=True) if is_other]
+
+
+def write(cfg: PrepConfig, device: str, versions: SourceVersions) -> None:
+    """To be called before the files are read: a version may then be too old, but never too new."""
+    text = {path: fingerprint.version for path, fingerprint in versions.now.items()}
+    record = {"src": cfg.src, "from_zip": cfg.from_zip, "versions": text}
+    store.write(_url(cfg, device), json.dumps(record, sort_keys=True, indent=0).encode())
+
+
+def _read(cfg: PrepConfig, device: str) -> dict[str, str]:
+    """Path -> version; nothing if the last run read the files elsewhere, or left nothing readable."""
+    try:
+        record = json.loads(store.read(_url(cfg, device)))
+    except (FileNotFoundError, ValueError):
+        return {}
+    if not isinstance(record, dict) or not isinstance(record.get("versions"), dict):
+        return {}
+    same = (record.get("src"), record.get("from_zip")) == (cfg.src, cfg.from_zip)
+    return {str(path): str(version) for path, version in record["versions"].items()} if same else {}
+
+
+def _url(cfg: PrepConfig, device: str) -> str:
+    return store.join(cfg.dst, f".{device}.sources.json")

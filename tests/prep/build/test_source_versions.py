@@ -1,0 +1,182 @@
+"""Files that were fetched again: what was refused is looked at again, what was stored is made again."""
+
+import dataclasses
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from octshard.config.prep import PrepConfig
+from octshard.dataset import tables
+from octshard.dataset.tables import SampleRow
+from octshard.prep.build import run
+from octshard.prep.release import unzip
+from octshard.storage import store
+from tests.support.log_lines import log_lines
+from tests.support.made_release import changed, sound, unpacked, zipped
+
+DEVICE = "topcon_triton"
+SPLITS = {"1001": "train", "4001": "val"}
+
+
+def config(root: Path, dst: Path, **values: object) -> PrepConfig:
+    made = PrepConfig(src=str(root), dst=str(dst), target_spacing=[0.08, 0.04, 0.04], workers=1)
+    return dataclasses.replace(made, **{"shard_bytes": 1, **values})  # type: ignore[arg-type]
+
+
+def build(cfg: PrepConfig) -> tuple[dict[str, SampleRow], int]:
+    """The rows by path, and how many shards were kept."""
+    (summary,) = run.shard(cfg, [DEVICE])
+    rows = tables.open_dataset(store.join(cfg.dst, DEVICE)).rows
+    return {row.source: row for row in rows}, summary.kept
+
+
+def tree(dst: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in (dst / DEVICE).iterdir() if p.name != tables.RUN_INFO}
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {  # by the reason; all but one keep the size
+    "not_dicom": lambda data: b"\0" * 256 + data[256:],
+    "unreadable": lambda data: data[:800] + b"\1" * 200 + data[1000:],
+    "truncated": lambda data: data[:2000],
+    "empty": lambda data: b"",
+    "frame_count": lambda data: data.replace(b"\x28\0\x08\0IS\x02\x006 ", b"\x28\0\x08\0IS\x02\x005 "),
+    "not_oct": lambda data: data.replace(b"77.1.5.4", b"77.1.5.1"),
+}
+
+
+@pytest.mark.parametrize("reason", DAMAGE)
+def test_a_file_that_is_fetched_again_is_looked_at_again(tmp_path: Path, reason: str) -> None:
+    files = [changed(1, DAMAGE[reason]), sound(2, "4001")]
+    root, whole = unpacked(tmp_path / "release", files, SPLITS), sound(1)
+    cfg = config(root, tmp_path / "dst")
+    assert build(cfg)[0][whole.path].reason == reason
+    assert build(cfg)[1] == 1
+    (root / whole.path).write_bytes(whole.data or b"")
+    rows, kept = build(cfg)
+    assert (rows[whole.path].status, kept) == ("ok", 1)
+    build(config(root, tmp_path / "anew"))
+    assert tree(tmp_path / "dst") == tree(tmp_path / "anew")
+
+
+def test_a_stored_file_that_changes_is_made_again_and_that_is_said(tmp_path: Path) -> None:
+    files = [sound(1), sound(2, "4001")]
+    root = unpacked(tmp_path / "release", files, SPLITS)
+    path = root / files[0].path
+    cfg = config(root, tmp_path / "dst")
+    build(cfg)
+    data = bytearray(files[0].data or b"")
+    data[-1] ^= 1  # one voxel; the size stays
+    path.write_bytes(bytes(data))
+    with log_lines() as lines:
+        assert build(cfg)[1] == 1
+    assert lines == [
+        f"{tmp_path}/dst/{DEVICE}: 1 stored files have changed, the first is {files[0].path}; "
+        "their shards are made again"
+    ]
+    build(config(root, tmp_path / "anew"))
+    assert tree(tmp_path / "dst") == tree(tmp_path / "anew")
+
+
+def test_a_stored_file_with_another_time_or_none_at_all_is_kept(tmp_path: Path) -> None:
+    files = [sound(1), sound(2, "4001"), changed(3, DAMAGE["truncated"])]
+    root = unpacked(tmp_path / "release", files, SPLITS)
+    cfg = config(root, tmp_path / "dst")
+    build(cfg)
+    before = tree(tmp_path / "dst")
+    for file in files:
+        os.utime(root / file.path, (10**9, 10**9))
+    assert build(cfg)[1] == 2
+    (root / files[0].path).unlink()
+    with log_lines() as lines:
+        assert build(cfg)[1] == 2
+    assert (tree(tmp_path / "dst"), lines) == (before, [])
+
+
+@pytest.mark.parametrize("kind", ["moved", "of an earlier version", "damaged"])
+def test_without_versions_to_compare_sizes_tell_and_refused_files_are_read(tmp_path: Path, kind: str) -> None:
+    files = [sound(1), sound(2, "4001"), changed(3, DAMAGE["not_dicom"])]
+    root = unpacked(tmp_path / "release", files, SPLITS)
+    cfg = config(root, tmp_path / "dst")
+    build(cfg)
+    versions = tmp_path / "dst" / f".{DEVICE}.sources.json"
+    if kind == "moved":
+        shutil.copytree(root, tmp_path / "elsewhere", copy_function=shutil.copyfile)
+        root = tmp_path / "elsewhere"
+        cfg = dataclasses.replace(cfg, src=str(root))
+    elif kind == "damaged":
+        versions.write_text('{"versions": 7')
+    else:
+        versions.unlink()
+    (root / files[0].path).write_bytes(bytes(len(files[0].data or b"")))  # nobody can see that
+    (root / files[2].path).write_bytes(sound(3).data or b"")
+    rows, kept = build(cfg)
+    assert (rows[files[0].path].status, rows[files[2].path].status, kept) == ("ok", "ok", 2)
+    assert build(cfg)[1] == 3
+
+
+def spoil(path: Path, how: str) -> None:
+    """Damages the first member of a ZIP, or all of it."""
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        member = archive.infolist()[0]
+    at = member.header_offset + 30 + len(member.filename)
+    central = data.index(b"PK\1\2")
+    if how == "CRC":
+        data[at + member.compress_size // 2] ^= 255
+    elif how == "encrypted":
+        data[central + 8] |= 1
+    elif how == "method":
+        data[central + 10 : central + 12] = (93).to_bytes(2, "little")
+    elif how == "local header":
+        data[member.header_offset] = 0
+    elif how == "cut off":
+        del data[len(data) * 2 // 3 :]
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        ("CRC", "its CRC-32 is|becomes|deflated data"),
+        ("encrypted", "encrypted"),
+        ("method", "compression method 93, want stored or deflated"),
+        ("local header", "no local header at byte 0"),
+        ("cut off", "not a whole ZIP: no end record"),
+    ],
+)
+def test_a_damaged_member_is_no_missing_file_and_is_read_again_when_its_zip_is_fetched(
+    tmp_path: Path, how: str, text: str
+) -> None:
+    absent = changed(3, lambda data: None)
+    files = [sound(1), sound(2, "4001"), absent]
+    root = zipped(tmp_path / "release", files, SPLITS)
+    path = root / DEVICE / f"{DEVICE}.zip"
+    second = root / "heidelberg_spectralis"
+    second.mkdir()
+    shutil.copy(path, second / "more.zip")  # of another device: it plays no part
+    whole = path.read_bytes()
+    spoil(path, how)
+    if how == "cut off":  # every file may be in it, so one ZIP must be left
+        with zipfile.ZipFile(root / DEVICE / "rest.zip", "w") as archive:
+            archive.writestr("/".join(files[1].path.split("/")[-2:]), files[1].data or b"")
+    report = unzip.unzip(str(root), str(tmp_path / "unzipped"), unzip.Limits(1, 2**26))
+    cfg = config(root, tmp_path / "dst", from_zip=True)
+    rows, _ = build(cfg)
+    first = rows[files[0].path]
+    assert first.reason == "unreadable_member"
+    assert any(word in first.detail for word in text.split("|"))
+    assert any(member.reason.removeprefix("damaged: ") in first.detail for member in report.refused)
+    assert str(tmp_path) not in first.detail
+    assert rows[absent.path].reason == ("unreadable_member" if how == "cut off" else "missing_file")
+    assert rows[files[1].path].status == "ok"
+    assert build(cfg)[0] == rows
+    path.write_bytes(whole)
+    rows, kept = build(cfg)
+    assert (rows[files[0].path].status, kept) == ("ok", 1)
+    assert rows[absent.path].reason == "missing_file"
+    build(config(root, tmp_path / "anew", from_zip=True))
+    assert tree(tmp_path / "dst") == tree(tmp_path / "anew")
