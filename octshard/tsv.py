@@ -1,19 +1,22 @@
-"""A release's tab-separated tables: text -> cells, for all the variants that real copies use.
+"""A release's tab-separated tables: bytes -> cells, for all the variants that real copies use.
 
-Pure. Cells are stripped of blanks; a cell that spells a missing value counts as empty.
+Pure. A line is a row, and has as many cells as there are columns. Cells are stripped of blanks and of the
+quotes around them; a cell that spells a missing value counts as empty.
 """
 
-import csv
-import io
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from octshard.errors import UsageError
 
 # what spells a missing value, in lower case; "none" and "unknown" may be values, so a table adds them itself
-MISSING = frozenset({"", "not reported", "not provided", "nan", "na", "n/a"})
+MISSING = frozenset({"", "not reported", "not provided", "nan", "na", "n/a", "#n/a", "<na>", "null"})
 PERSON = ("participant_id", "person_id", "id")  # columns that name a person: AI-READI v2 and v3 differ
 Line = tuple[int, list[str]]  # (line number in the file, cells)
+
+# a quoted cell and what ends it; two quotes in it stand for one
+_QUOTED = re.compile(r'\s*"((?:[^"]|"")*+)"[^\S\t]*(?:\t|$)')
 
 
 @dataclass(frozen=True)
@@ -53,62 +56,66 @@ class Table:
         return ""
 
 
+def decode(data: bytes, source: str) -> str:
+    """A table's text: UTF-8, with or without a byte-order mark; anything else is a UsageError."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{source}: byte {error.start} is 0x{data[error.start]:02x}, not UTF-8; "
+            "save the table as UTF-8 text"
+        ) from None
+    if "\0" in text:
+        raise UsageError(
+            f"{source}: byte {data.index(0)} is 0x00 (UTF-16?), want UTF-8; save it as UTF-8 text"
+        )
+    return text
+
+
 def parse(text: str, source: str, missing: Collection[str] = MISSING) -> Table:
-    """The cells of a table without its blank lines; UsageError for a line with more cells than columns.
+    """The cells of a table without its blank lines; UsageError for a line without a cell for each column.
 
-    missing: the values, in lower case, that count as empty.
-
-    Releases do not quote cells, so a quote is an ordinary character, and a line is a row. Only if that gives
-    lines of the wrong width, and fewer of them with quoting, the table is read with quoting.
+    missing: the values, in lower case, that count as empty. A cell may be quoted, and then hold tabs; a quote
+    inside a cell is an ordinary character. One that opens a cell and closes nowhere in its line is a
+    UsageError: other readers would take the next line into it.
     """
-    text = text.removeprefix("\ufeff")
-    lines = _unquoted_lines(text)
-    if '"' in text and (wrong_widths := _wrong_width_count(lines)):
-        quoted = _quoted_lines(text)
-        lines = quoted if quoted and _wrong_width_count(quoted) < wrong_widths else lines
-    if not lines:
+    # not str.splitlines, which splits at ten characters, some of which occur in cells
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    filled = [
+        (i, _cells(line, f"{source} line {i}")) for i, line in enumerate(lines, start=1) if line.strip()
+    ]
+    if not filled:
         return Table(source, (), ())
-    columns = tuple(column.lower() for column in lines[0][1])
+    columns = tuple(column.lower() for column in filled[0][1])
     rows = []
-    for number, cells in lines[1:]:
-        if any(cells[len(columns) :]):
+    for number, cells in filled[1:]:
+        if len(cells) != len(columns):
             raise UsageError(
                 f"{source} line {number}: {len(cells)} cells, want {len(columns)}, one for each column"
             )
-        filled = [*cells[: len(columns)], *[""] * (len(columns) - len(cells))]
-        rows.append((number, ["" if cell.lower() in missing else cell for cell in filled]))
+        rows.append((number, ["" if cell.lower() in missing else cell for cell in cells]))
     return Table(source, columns, tuple(rows))
 
 
-def _unquoted_lines(text: str) -> list[Line]:
-    """Every line that is not blank. str.splitlines splits at ten characters, some of which occur in cells."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return [(i, _cells(line.split("\t"))) for i, line in enumerate(lines, start=1) if line.strip()]
-
-
-def _quoted_lines(text: str) -> list[Line]:
-    """The same for a table whose quoted cells may hold tabs and line ends; [] if the quoting is broken."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
-    lines, number = [], 1
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                lines.append((number, _cells(cells)))
-            number = reader.line_num + 1
-    except csv.Error:
-        return []
-    return lines
-
-
-def _wrong_width_count(lines: list[Line]) -> int:
-    """The number of lines whose width differs from the first line's."""
-    return sum(len(cells) != len(lines[0][1]) for _, cells in lines)
-
-
-def _cells(raw_cells: list[str]) -> list[str]:
-    """Stripped of blanks and quotes."""
-    cells = [cell.strip() for cell in raw_cells]
-    return [
-        cell[1:-1].replace('""', '"').strip() if cell[:1] == '"' == cell[-1:] and len(cell) > 1 else cell
-        for cell in cells
-    ]
+def _cells(line: str, location: str) -> list[str]:
+    """The cells of one line, stripped of blanks and of the quotes around them."""
+    if '"' not in line:
+        return [cell.strip() for cell in line.split("\t")]
+    cells: list[str] = []
+    at = 0
+    while at <= len(line):
+        if quoted := _QUOTED.match(line, at):
+            cells.append(quoted[1].replace('""', '"').strip())
+            at = quoted.end() if quoted[0].endswith("\t") else len(line) + 1
+            continue
+        stop = line.find("\t", at)
+        stop = len(line) if stop < 0 else stop
+        cell = line[at:stop].strip()
+        if cell.startswith('"') and cell.count('"') % 2:
+            raise UsageError(
+                f"{location}: a quote opens cell {len(cells) + 1} and does not close at its end; remove it, "
+                "or write the whole cell on one line"
+            )
+        cells.append(cell)
+        at = stop + 1
+    return cells

@@ -111,6 +111,12 @@ def unzip(allow_empty: bool, **options: Any) -> None:
 )
 @click.option("--engine", type=click.Choice(["local", "ray"]), help="This machine, or a Ray cluster.")
 @click.option("--decode", type=click.Choice(["exact", "fast"]), help="fast: JPEG 2000 at reduced resolution.")
+@click.option(
+    "--split",
+    type=click.Choice(["recommended", "hash"]),
+    help="hash: place people by a hash of their ids where participants.tsv gives them no split; else that is "
+    "an error.",
+)
 @click.option("--limit", type=int, metavar="N", help="Only N files of each device, a seeded draw.")
 @click.option("--max-refused", metavar="N|P%", help="Fail once more files of a device are refused.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and what it would take; write nothing.")
@@ -124,9 +130,10 @@ def shard(devices: Sequence[str], dry_run: bool, allow_empty: bool, **options: A
     """
     import dataclasses
 
+    from octshard.dataset.splits import split_sources_text
     from octshard.prep.build import estimate, run
 
-    names = ("engine", "decode", "limit", "max_refused")
+    names = ("engine", "decode", "split", "limit", "max_refused")
     settings = {name: options[name] for name in names if options[name] is not None}
     settings |= {"from_zip": True} if options["from_zip"] else {}
     cfg = dataclasses.replace(_prep_config(options), **settings)
@@ -142,7 +149,8 @@ def shard(devices: Sequence[str], dry_run: bool, allow_empty: bool, **options: A
         kept = f" ({summary.kept} kept from an earlier run)" if summary.kept else ""
         click.echo(
             f"{summary.folder}: {summary.stored} volumes in {summary.shards} shards{kept}, "
-            f"{summary.bytes / 1e6:.1f} MB; refused: {refused}"
+            f"{summary.bytes / 1e6:.1f} MB; refused: {refused}; "
+            f"people split: {split_sources_text(summary.split_sources)}"
         )
     empty = [summary.folder for summary in summaries if not summary.stored]
     if empty and not allow_empty:

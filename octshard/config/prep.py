@@ -41,6 +41,13 @@ class PrepConfig:
     seed: int = field(
         0, "of the order of samples, of the draw, and of the split where the release names none"
     )
+    split: str = field(
+        "recommended",
+        "recommended: a person to whom participants.tsv gives no split stops the run; hash: such people are "
+        "placed by a hash of their ids",
+        choices=("recommended", "hash"),
+        speed=True,  # it decides whether a release is taken; two runs that take it agree
+    )
     max_voxels: int = field(
         2_000_000_000, "a file that declares more is refused as too_large", unit="voxels", least=1
     )

@@ -1,8 +1,9 @@
 """The splits of a dataset: train, val and test, by participant. Nobody stands in two of them."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 
+from octshard.dataset.participants import canonical
 from octshard.dataset.tables import SampleRow
 from octshard.errors import UsageError
 
@@ -10,11 +11,34 @@ SPLITS = ("train", "val", "test")
 
 
 def split_overlaps(rows: Iterable[SampleRow]) -> dict[str, tuple[str, ...]]:
-    """The participants that stand in more than one split, and in which: there must be none."""
+    """The participants that stand in more than one split, and in which: there must be none.
+
+    A number that is written in two ways is one participant.
+    """
     splits: dict[str, set[str]] = {}
     for row in rows:
-        splits.setdefault(row.participant, set()).add(row.split)
+        splits.setdefault(canonical(row.participant), set()).add(row.split)
     return {person: tuple(sorted(names)) for person, names in sorted(splits.items()) if len(names) > 1}
+
+
+def split_sources(rows: Iterable[SampleRow]) -> dict[str, int]:
+    """What placed people in their splits (`recommended`, `hash`; empty: not recorded) -> how many people.
+
+    Of people with a stored volume.
+    """
+    sources = {canonical(row.participant): row.split_source for row in rows if row.status == "ok"}
+    return dict(Counter(sources.values()))
+
+
+def split_sources_text(people: Mapping[str, int]) -> str:
+    """The result of `split_sources` in words."""
+    words = {
+        "recommended": "as participants.tsv recommends",
+        "hash": "by a hash of their ids",
+        "": "by a rule that is not recorded",
+    }
+    parts = [f"{people[source]} {text}" for source, text in words.items() if people.get(source)]
+    return ", ".join(parts) or "nobody"
 
 
 def check_disjoint(rows: Iterable[SampleRow], source: str) -> None:

@@ -23,6 +23,7 @@ REBUILD = "build it again with octshard prep shard"
 SAMPLES, SHARDS, INFO, PLAN = "samples.parquet", "shards.parquet", "dataset.json", "plan.json"
 RUN_INFO = "run.json"  # how fast the last run was; no part of the dataset
 AXES = 3  # of a shape or a spacing
+LATER = frozenset({"split_source"})  # columns that tables of 0.1.0 do not have: they may be absent
 DIGESTS = "sha256"  # in dataset.json: table -> the digest of its bytes
 
 
@@ -73,6 +74,7 @@ class SampleRow:
     status: str = "ok"
     reason: str = ""
     detail: str = ""
+    split_source: str = ""  # recommended | hash; empty in tables of 0.1.0
 
 
 @dataclass(frozen=True)
@@ -222,16 +224,16 @@ def _write(url: str, values: Sequence[Any], kind: type) -> None:
 
 def _read(url: str, kind: type, sha256: str) -> list[Any]:
     types, columns = _get(url, sha256)
-    schema = _schema(kind)
+    schema = {name: type_ for name, type_ in _schema(kind).items() if name in columns or name not in LATER}
     if missing := sorted({*schema} - {*columns}):
         raise OctshardError(f"{url}: columns {missing} are missing; {REBUILD}")
     if mistyped := [name for name in schema if types[name] != schema[name]]:
         mismatches = ", ".join(f"{name} is {types[name]}, want {schema[name]}" for name in mistyped)
         raise OctshardError(f"{url}: {mismatches}; {REBUILD}")
     for name, hint in get_type_hints(kind).items():
-        _check_column(url, name, hint, columns[name])
+        _check_column(url, name, hint, columns.get(name, []))
     frozen = [[_frozen(value) for value in columns[name]] for name in schema]
-    return [kind(*values) for values in zip(*frozen, strict=True)]
+    return [kind(**dict(zip(schema, values, strict=True))) for values in zip(*frozen, strict=True)]
 
 
 def _check_column(url: str, name: str, hint: Any, values: Sequence[Any]) -> None:

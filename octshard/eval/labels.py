@@ -1,7 +1,7 @@
 """Labels: participants.tsv and the name of a column -> the class of each participant, and of each scan.
 
-Reads the table of any release (byte-order mark, either id column). Every participant has one class or is
-listed as missing. Columns of numbers are refused: a class has no order and few values.
+Reads the table of any release as prep does. Every participant has one class or is listed as missing, by the
+canonical id (`participants`). Columns of numbers are refused: a class has no order and few values.
 """
 
 import difflib
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from octshard import tsv
+from octshard.dataset.participants import canonical, row_participants
 from octshard.dataset.splits import SPLITS, check_disjoint
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
@@ -67,28 +68,29 @@ def read(url: str, column: str) -> Labels:
         data = store.read(url)
     except FileNotFoundError:
         raise UsageError(f"participants {url}: no such file, want the release's participants.tsv") from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"participants {url}: byte {error.start} is not UTF-8 text, want a TSV table"
-        ) from error
-    return parse(text, column, url)
+    return parse(tsv.decode(data, f"participants {url}"), column, url)
 
 
 def parse(text: str, column: str, source: str) -> Labels:
     """The labels in the TSV `text`; `source` names it in errors."""
-    table = tsv.parse(text, source)
+    table = tsv.parse(text, f"participants {source}")
     if not set(table.columns).intersection(tsv.PERSON):
         raise UsageError(
             f"participants {source}: columns {', '.join(table.columns) or 'none'}, want one of {tsv.PERSON}"
         )
-    if column.lower() not in table.columns or column.lower() in tsv.PERSON:
-        close = difflib.get_close_matches(column, table.columns, 1)
-        advice = f"did you mean {close[0]}?" if close else f"there are: {', '.join(table.columns)}"
+    label_columns = [name for name in table.columns if name not in tsv.PERSON]
+    if column.lower() in tsv.PERSON:
+        raise UsageError(
+            f"participants {source}: {column} names the people, want a column of classes; there are: "
+            f"{', '.join(label_columns) or 'none'}"
+        )
+    if column.lower() not in table.columns:
+        close = difflib.get_close_matches(column, label_columns, 1)
+        advice = f"did you mean {close[0]}?" if close else f"there are: {', '.join(label_columns) or 'none'}"
         raise UsageError(f"participants {source}: no label column {column!r}; {advice}")
     value_of: dict[str, str] = {}
-    for participant, value in zip(table.column(tsv.PERSON), table.column((column.lower(),)), strict=True):
+    values = table.column((column.lower(),))
+    for participant, value in zip(row_participants(table), values, strict=True):
         if not participant:
             continue
         if value_of.setdefault(participant, value) != value:
@@ -107,23 +109,21 @@ def parse(text: str, column: str, source: str) -> Labels:
 def join(labels: Labels, rows: Sequence[SampleRow]) -> LabelledScans:
     """Joins the stored scans with their classes; OctshardError if a split or class has too few of them."""
     check_disjoint(rows, "shards")
-    present = sorted({labels.class_of[row.participant] for row in rows if row.participant in labels.class_of})
+    people = [canonical(row.participant) for row in rows]
+    present = sorted({labels.class_of[person] for person in people if person in labels.class_of})
     renumbered = {c: i for i, c in enumerate(present)}
     classes = tuple(labels.classes[c] for c in present)
     subsets = {}
     for split in SPLITS:
-        places = [
-            n for n, row in enumerate(rows) if row.split == split and row.participant in labels.class_of
-        ]
-        participants = tuple(rows[n].participant for n in places)
-        y_N = np.array([renumbered[labels.class_of[name]] for name in participants], np.int64)
-        subsets[split] = Subset(np.array(places, np.int64), y_N, participants)
+        places = [n for n, row in enumerate(rows) if row.split == split and people[n] in labels.class_of]
+        y_N = np.array([renumbered[labels.class_of[people[n]]] for n in places], np.int64)
+        subsets[split] = Subset(np.array(places, np.int64), y_N, tuple(people[n] for n in places))
     counts = tuple(_count(split, subset, classes) for split, subset in subsets.items())
     _check_counts(counts, labels.column)
     dropped = {
-        "no value in the column": sum(row.participant in labels.missing for row in rows),
+        "no value in the column": sum(person in labels.missing for person in people),
         "participant not in the table": sum(
-            row.participant not in labels.missing and row.participant not in labels.class_of for row in rows
+            person not in labels.missing and person not in labels.class_of for person in people
         ),
     }
     return LabelledScans(classes, subsets, counts, dropped)

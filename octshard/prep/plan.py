@@ -7,7 +7,7 @@ bytes show which one that is, so a member carries its twins, and the build looks
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from octshard.config.prep import PrepConfig
 from octshard.dataset.splits import SPLITS
@@ -22,13 +22,17 @@ PACKED = 0.7  # stored bytes per voxel: real OCT compresses 1.4-1.5 times
 
 @dataclass(frozen=True)
 class Member:
-    """One manifest row in a shard's plan. rank: how many of its twins come before it in path order."""
+    """One manifest row in a shard's plan. rank: how many of its twins come before it in path order.
+
+    split_source: `recommended` by the release, or `hash`.
+    """
 
     key: SampleKey
     entry: Entry
     rank: int = 0
     # itself and its twins, in path order; shared by them all, and not in the text of the digest
     group: tuple[Entry, ...] = field(default=(), repr=False, hash=False)
+    split_source: str = ""
 
     @property
     def earlier_duplicates(self) -> tuple[Entry, ...]:
@@ -48,7 +52,10 @@ class ShardPlan:
 def plan(entries: Iterable[Entry], splits: Mapping[str, str], cfg: PrepConfig) -> tuple[ShardPlan, ...]:
     """The shards of one device's entries: every entry is a member of exactly one."""
     shards: list[ShardPlan] = []
-    members = _ordered(_members(entries), cfg.seed)
+    members = [
+        replace(member, split_source="recommended" if member.entry.participant in splits else "hash")
+        for member in _ordered(_members(entries), cfg.seed)
+    ]
     participants = {member.entry.participant for member in members}
     split_for = {participant: split_of(participant, splits, cfg.seed) for participant in participants}
     for split in SPLITS:

@@ -90,6 +90,17 @@ def test_a_shard_without_a_size_is_no_row(tmp_path: Path) -> None:
         tables.read_shards(url)
 
 
+def test_a_table_of_0_1_0_has_no_split_source_and_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    tables.write_rows(str(path), [dataclasses.replace(STORED, split_source="hash"), REFUSED])
+    columns = tables.read_table(str(path))
+    tables.write_rows(str(path), [STORED, REFUSED])
+    table = pq.read_table(path).drop_columns(["split_source"])
+    pq.write_table(table, path)
+    assert columns["split_source"] == ["hash", ""]
+    assert tables.read_rows(str(path)) == [STORED, REFUSED]
+
+
 def test_an_empty_table_keeps_its_columns(tmp_path: Path) -> None:
     tables.write_rows(f"{tmp_path}/t.parquet", [])
     assert tables.read_rows(f"{tmp_path}/t.parquet") == []

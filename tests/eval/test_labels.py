@@ -67,9 +67,41 @@ def test_lines_without_a_participant_count_for_nobody():
     assert (parsed.classes, parsed.class_of, parsed.missing) == (("a", "b"), {"1": 0, "2": 1}, frozenset())
 
 
-def test_a_short_line_is_a_missing_value():
-    parsed = labels.parse("participant_id\tx\n1\ta\n2\tb\n3\n", "x", "t.tsv")
-    assert parsed.missing == {"3"}
+def test_a_short_line_is_an_error_that_names_it():
+    with pytest.raises(UsageError, match=r"participants t\.tsv line 4: 1 cells, want 2"):
+        labels.parse("participant_id\tx\n1\ta\n2\tb\n3\n", "x", "t.tsv")
+
+
+@pytest.mark.parametrize("cell", ['"a', '"a\nb"'])
+def test_a_quote_never_moves_labels_to_other_people(cell):
+    with pytest.raises(UsageError, match=r"participants t\.tsv line 3: a quote opens cell 2"):
+        labels.parse(f"participant_id\tx\n1\ta\n2\t{cell}\n3\tb\n", "x", "t.tsv")
+
+
+def test_ids_are_compared_as_numbers_however_they_are_written():
+    table = "participant_id\tstate\n" + "".join(
+        f"0{name}.0\t{'ab'[c]}\n" for name, c in KNOWN.class_of.items()
+    )
+    parsed = labels.parse(table, "state", "t.tsv")
+    scans = labels.join(parsed, stored({f"{name}.0": split for name, split in SPLIT_OF.items()}))
+    expected = labels.join(KNOWN, stored(SPLIT_OF))
+    for split, subset in expected.subsets.items():
+        assert scans.subsets[split].participants == subset.participants
+        assert (scans.subsets[split].y_N == subset.y_N).all()
+
+
+def test_one_id_in_two_spellings_is_an_error_that_names_both():
+    with pytest.raises(UsageError, match=r"lines 2 and 4 call participant 1001 '1001' and '01001'"):
+        labels.parse("participant_id\tx\n1001\ta\n2\tb\n01001\ta\n", "x", "t.tsv")
+
+
+@pytest.mark.parametrize("column", ["participant_id", "PERSON_ID"])
+def test_a_column_that_names_people_is_no_label(column):
+    with pytest.raises(
+        UsageError, match=rf"{column} names the people, .* there are: clinical_site, study"
+    ) as raised:
+        labels.parse(TABLE, column, "t.tsv")
+    assert "did you mean" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

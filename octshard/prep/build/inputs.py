@@ -28,12 +28,13 @@ class BuildInputs:
 
 
 def load(cfg: PrepConfig, devices: Sequence[str]) -> BuildInputs:
-    """The plans of the devices asked for, and the source of their files; UsageError as `check` and
-    `select_devices`.
+    """The plans of the devices asked for, and the source of their files; UsageError as `check`,
+    `select_devices` and `check_splits`.
     """
     check(cfg)
     release = read_release(cfg.src)
     selected = select_devices(release.entries, devices, cfg.src)
+    check_splits(cfg, release, selected)
     source = open_source(cfg, release)
     plans = {device: device_plan(cfg, release, device) for device in selected}
     return BuildInputs(release.root, WorkerJob(cfg, source), plans)
@@ -45,6 +46,19 @@ def check(cfg: PrepConfig) -> None:
         raise UsageError(f"src={cfg.src!r}, dst={cfg.dst!r}: want both, the release root and where shards go")
     fields.check(cfg)
     most_refused(cfg.max_refused, 1)
+
+
+def check_splits(cfg: PrepConfig, release: Release, devices: Sequence[str]) -> None:
+    """UsageError if participants.tsv leaves open the split of somebody with files of these devices.
+
+    With split=hash such people are placed by the hash of their ids, and so is everybody without the table.
+    """
+    if release.split_table is None:
+        logger.info(
+            "%s: no participants.tsv, so people are split 70:15:15 by a hash of their ids", release.root
+        )
+    elif cfg.split != "hash":
+        release.split_table.check(entry.participant for entry in release.entries if entry.device in devices)
 
 
 def open_source(cfg: PrepConfig, release: Release) -> Source:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 
 from octshard.config.prep import PrepConfig
+from octshard.dataset.splits import split_sources
 from octshard.errors import OctshardError
 from octshard.prep import duplicates
 from octshard.prep.build import (
@@ -36,7 +37,10 @@ Built = Mapping[str, BuiltShard]  # finished shards by name
 
 @dataclass(frozen=True)
 class DeviceSummary:
-    """The result for one device: counts, refusals by reason, shards, and how many of them were kept."""
+    """The result for one device: counts, refusals by reason, shards, and how many of them were kept.
+
+    split_sources: the people with a stored volume, by what placed them in their split.
+    """
 
     device: str
     folder: str
@@ -45,6 +49,7 @@ class DeviceSummary:
     shards: int
     kept: int
     bytes: int
+    split_sources: Mapping[str, int]
 
 
 class NoFilesFound(OctshardError):
@@ -107,6 +112,7 @@ def _build_device(
         shards=len(infos),
         kept=sum(built[name] is shard and shard.info.samples > 0 for name, shard in kept.items()),
         bytes=sum(info.bytes for info in infos),
+        split_sources=split_sources(rows),
     )
 
 

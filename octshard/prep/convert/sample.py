@@ -100,6 +100,7 @@ def _manifest_row(task: ConvertTask) -> SampleRow:
         region=entry.region,
         eye=entry.eye,
         split=task.split,
+        split_source=task.member.split_source,
         source=entry.path,
         sop_instance_uid=entry.sop_instance_uid,
         shard=task.shard,

@@ -10,18 +10,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from octshard import tsv
+from octshard.dataset import participants
 from octshard.errors import UsageError
 from octshard.imaging.volume import DEVICES, length_mm
+from octshard.prep.release import split_table
+from octshard.prep.release.split_table import SplitTable
 from octshard.storage import store
 
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
 EYES = {"l": "L", "left": "L", "os": "L", "r": "R", "right": "R", "od": "R"}
 MODALITIES = {"oct", "opt", "octa"}
 MODEL_WORDS = {
@@ -76,6 +71,7 @@ class Release:
     entries: tuple[Entry, ...]
     splits: dict[str, str]  # participant -> train | val | test, where the release gives one
     tables: tuple[str, ...]
+    split_table: SplitTable | None = None  # None without participants.tsv
 
 
 def read_release(src: str) -> Release:
@@ -89,15 +85,22 @@ def read_release(src: str) -> Release:
     manifest = store.join(home, TABLES[0])
     entries = parse_manifest(_text(manifest), manifest)
     root, participants_url = _root_and_participants(home.rstrip("/"), entries)
-    tables, splits = [manifest.removeprefix(root).strip("/")], {}
+    tables, table = [manifest.removeprefix(root).strip("/")], None
     if root != home.rstrip("/"):  # paths relative to home are one folder lower from the root
         entries = [
             entry if _below_home(entry) else replace(entry, path=f"{HOME}/{entry.path}") for entry in entries
         ]
     if participants_url:
-        splits = parse_participants(_text(participants_url), participants_url)
+        table = split_table.parse(_text(participants_url), participants_url)
         tables.append(participants_url.removeprefix(root).strip("/"))
-    return Release(root, tuple(entries), splits, tuple(tables))
+    return Release(root, tuple(entries), _splits(entries, table), tuple(tables), table)
+
+
+def _splits(entries: Sequence[Entry], table: SplitTable | None) -> dict[str, str]:
+    """Participant, as the entries spell it, -> the split that a participants.tsv recommends."""
+    by_person = {} if table is None else table.splits()
+    spelling = {participants.canonical(entry.participant): entry.participant for entry in entries}
+    return {spelling.get(person, person): split for person, split in by_person.items()}
 
 
 def _root_and_participants(home: str, entries: Sequence[Entry]) -> tuple[str, str]:
@@ -132,21 +135,10 @@ def parse_manifest(text: str, url: str) -> list[Entry]:
         field = dict(zip(COLUMNS, values, strict=True))
         if _is_structural(field):
             entries.append(_entry(field, f"{url} line {line}"))
-    return entries
-
-
-def parse_participants(text: str, url: str = TABLES[1]) -> dict[str, str]:
-    """participant -> split, for every person whose recommended_split is one of SPLITS."""
-    table = tsv.parse(text, url)
-    words, participants = table.column(("recommended_split",)), table.column(COLUMNS["participant"])
-    splits: dict[str, str] = {}
-    for (line, _), word, person in zip(table.rows, words, participants, strict=True):
-        split = SPLITS.get(word.lower())
-        if split and person and splits.setdefault(person, split) != split:
-            raise UsageError(
-                f"{url} line {line}: {person} is in {split}, above in {splits[person]}; want one split"
-            )
-    return splits
+    spelling = participants.spellings(entry.participant for entry in entries)
+    return [
+        replace(entry, participant=spelling[participants.canonical(entry.participant)]) for entry in entries
+    ]
 
 
 def protocol_of(path: str, participant: str) -> str:
@@ -171,7 +163,7 @@ def _words(path: str, participant: str) -> list[str]:
     """The parts of a file's name, without its suffix and the person that it begins with."""
     name = path.rsplit("/", 1)[-1]
     words = (name[:-4] if name.lower().endswith(".dcm") else name).split("_")
-    return words[1:] if words[0] == participant else words
+    return words[1:] if words[0] in (participant, participants.canonical(participant)) else words
 
 
 def relative_path(text: str, location: str) -> str:
@@ -183,23 +175,13 @@ def relative_path(text: str, location: str) -> str:
 
 
 def _text(url: str) -> str:
-    """A table's text: UTF-8, with or without a byte-order mark; anything else is a UsageError."""
-    data = store.read(url)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{url}: byte {error.start} is 0x{data[error.start]:02x}, not UTF-8; save the table as UTF-8 text"
-        ) from None
-    if "\0" in text:
-        raise UsageError(f"{url}: byte {data.index(0)} is 0x00 (UTF-16?), want UTF-8; save it as UTF-8 text")
-    return text
+    return tsv.decode(store.read(url), url)
 
 
 def _entry(field: dict[str, str], location: str) -> Entry:
     path = relative_path(field["path"], location)
     participant = field["participant"] or _person_in(path)
-    if not participant:
+    if not participants.canonical(participant):
         raise UsageError(f"{location}: no participant, neither in its column nor as the folder of {path!r}")
     uid = field["uid"] or _uid_in(path)
     return Entry(

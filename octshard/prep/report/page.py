@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from octshard.dataset import folders, tables
-from octshard.dataset.splits import SPLITS, split_overlaps
+from octshard.dataset.splits import SPLITS, split_overlaps, split_sources, split_sources_text
 from octshard.dataset.tables import Dataset, SampleRow
 from octshard.prep.report import distributions, reasons, thumbnails
 from octshard.prep.report.statistics import GroupCounts, group_counts
@@ -186,6 +186,7 @@ def _counts(rows: Sequence[SampleRow]) -> tuple[Content, ...]:
         return _group_table(header, groups)
 
     return (
+        f"People with a stored volume stand in their splits: {split_sources_text(split_sources(rows))}.",
         overlap_text,
         box(["split"], "split"),
         box(["device", "split"], "device", "split"),

@@ -148,8 +148,10 @@ def test_angiography_rows_are_not_structural_oct() -> None:
 
 
 def test_quotes_in_a_cell_do_not_swallow_rows() -> None:
-    entries = aireadi.parse_manifest(table({**VALUES, "anatomic_region": '"Macula'}, VALUES), "m")
-    assert [entry.region for entry in entries] == ['"Macula', "Macula"]
+    entries = aireadi.parse_manifest(table({**VALUES, "anatomic_region": 'Macula 6"'}, VALUES), "m")
+    assert [entry.region for entry in entries] == ['Macula 6"', "Macula"]
+    with pytest.raises(UsageError, match="m line 2: a quote opens"):
+        aireadi.parse_manifest(table({**VALUES, "anatomic_region": '"Macula'}, VALUES), "m")
 
 
 def test_a_quoted_table_is_the_same_table() -> None:
@@ -157,15 +159,21 @@ def test_a_quoted_table_is_the_same_table() -> None:
     assert only(quoted) == only(table(VALUES))
 
 
-def test_splits_are_taken_where_they_are_splits() -> None:
-    text = "person_id\trecommended_split\n1\ttrain\n2\tVal\n3\tNot reported\n4\tvalidation\n"
-    assert aireadi.parse_participants(text) == {"1": "train", "2": "val", "4": "val"}
+def test_a_number_is_one_participant_however_it_is_written() -> None:
+    """The files of 1001 in every spelling of data frames and spreadsheets, and a text that is no number."""
+    names = ["1001", "1001.0", "01001", "1.001e3", "1.001E+03", "+1001", "\uff11001", "100\u200b1", "P1001"]
+    entries = aireadi.parse_manifest(table(*({**VALUES, "participant_id": name} for name in names)), "m")
+    assert [entry.participant for entry in entries] == ["1001"] * 8 + ["P1001"]
 
 
-def test_a_person_in_two_splits_is_an_error() -> None:
-    text = "person_id\trecommended_split\n1\ttrain\n1\ttraining\n2\tval\n1\ttest\n"
-    with pytest.raises(UsageError, match=r"p\.tsv line 5: 1 is in test, above in train"):
-        aireadi.parse_participants(text, "p.tsv")
+@pytest.mark.parametrize("name", ["007", "7", "12e3", "1001.5", "A-7", "1,001", "-7"])
+def test_a_participant_in_one_spelling_is_stored_so(name: str) -> None:
+    assert only(table({**VALUES, "participant_id": name})).participant == name
+
+
+@pytest.mark.parametrize("name", ["7001.0", "07001"])
+def test_the_protocol_has_no_person_whatever_the_spelling(name: str) -> None:
+    assert only(table({**VALUES, "participant_id": name})).protocol == only(table(VALUES)).protocol
 
 
 def test_the_manifest_is_found_at_the_root_or_in_retinal_oct(tmp_path: Path) -> None:
@@ -242,7 +250,11 @@ def test_paths_below_retinal_oct_itself_are_found_from_the_root(tmp_path: Path) 
     (root / "manifest.tsv").unlink()
     for src in (root, root / "retinal_oct"):
         assert aireadi.read_release(str(src)) == aireadi.Release(
-            str(root), old.entries, {"1001": "test"}, ("retinal_oct/manifest.tsv", "participants.tsv")
+            str(root),
+            old.entries,
+            {"1001": "test"},
+            ("retinal_oct/manifest.tsv", "participants.tsv"),
+            old.split_table,
         )
     (root / "participants.tsv").rename(root / "retinal_oct" / "participants.tsv")
     alone = aireadi.read_release(str(root))
