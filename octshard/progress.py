@@ -60,19 +60,31 @@ def _bar(title: str) -> Iterator[OnProgress]:
         TimeRemainingColumn,
     )
 
-    global _console
     columns = (
         TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
     )  # fmt: skip
-    console = Console(stderr=True)
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(title, total=None, note="")
-        _console = console
-        try:
-            yield lambda done, total, note: bar.update(task, completed=done, total=total, note=note)
-        finally:
-            _console = None
+    bar = Progress(*columns, console=Console(stderr=True))
+
+    def on_progress(done: int, total: int, note: str) -> None:
+        global _console
+        if _console is not bar.console:  # the first call: what is logged before it needs no bar
+            bar.add_task(title, total=total, note=note)
+            _console = bar.console
+            bar.start()
+        bar.update(bar.task_ids[0], completed=done, total=total, note=note)
+
+    try:
+        yield on_progress
+    finally:
+        _close(bar)
+
+
+def _close(bar: Any) -> None:
+    global _console
+    if _console is bar.console:
+        _console = None
+        bar.stop()
 
 
 @contextlib.contextmanager

@@ -46,6 +46,18 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> 
     assert "3/7" in shown
 
 
+def test_no_bar_stands_before_the_first_call(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """What a run says at its start stands on lines of its own, also where cursor moves mean nothing."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with progress.progress("train") as on_progress:
+        progress.StderrHandler().emit(
+            logging.makeLogRecord({"msg": "begins at step 0", "levelno": logging.INFO})
+        )
+        assert capsys.readouterr().err == "begins at step 0\n"
+        on_progress(1, 7, "")
+    assert "1/7" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_log_lines_stand_above_the_bar_or_between_plain_lines(
     terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any

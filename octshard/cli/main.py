@@ -1,4 +1,6 @@
-"""The commands; each is one call into its package. Exit 0 done, 1 failed, 2 wrong usage; errors are one line.
+"""The commands; each is one call into its package. Errors are one line.
+
+Exit 0 done, 1 failed, 2 wrong usage, 130 or 143 stopped by Ctrl-C or SIGTERM before the end.
 
 Packages are imported inside their command, so that `octshard --help` is quick.
 """
@@ -8,14 +10,14 @@ import sys
 
 import click
 
-from octshard import __version__
+from octshard import __version__, stop_signals
 from octshard.cli.config import config
 from octshard.cli.demo import demo, phantom
 from octshard.cli.doctor import doctor
 from octshard.cli.eval import evaluate
 from octshard.cli.prep import prep
 from octshard.cli.train import stream_check, train
-from octshard.errors import OctshardError, UsageError
+from octshard.errors import OctshardError, exit_code
 from octshard.progress import StderrHandler
 
 DEBUG = "--debug"
@@ -26,12 +28,17 @@ def main() -> None:
     arguments = [word for word in sys.argv[1:] if word != DEBUG]
     _show_log()
     try:
-        cli.main(arguments, prog_name="octshard", standalone_mode=False)
+        with stop_signals.on_first_signal(stop_signals.interrupt):
+            cli.main(arguments, prog_name="octshard", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit("octshard: interrupted")
+    except (click.Abort, KeyboardInterrupt) as error:
+        interruption = error.__cause__ or error  # click turns it into its own, and an EOFError too
+        if isinstance(interruption, EOFError):
+            sys.exit(_report(interruption))
+        click.echo(f"octshard: interrupted {interruption}".rstrip(), err=True)
+        sys.exit(exit_code(interruption))
     except click.exceptions.Exit as request:
         sys.exit(request.exit_code)
     except Exception as error:  # the outermost edge: any other error is shown as one line
@@ -51,10 +58,10 @@ def _show_log() -> None:
 def _report(error: Exception) -> int:
     if isinstance(error, OctshardError):
         click.echo(f"octshard: {error}", err=True)
-        return 2 if isinstance(error, UsageError) else 1
-    text = " ".join(str(error).split())
-    click.echo(f"octshard: unexpected {type(error).__name__}: {text} ({DEBUG} shows where)", err=True)
-    return 1
+    else:
+        text = " ".join(str(error).split())
+        click.echo(f"octshard: unexpected {type(error).__name__}: {text} ({DEBUG} shows where)", err=True)
+    return exit_code(error)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -1,11 +1,13 @@
 """`octshard train` and `octshard stream-check`."""
 
+import sys
 from collections.abc import Sequence
 
 import click
 
 from octshard.cli.completion import complete_setting, config_option
 from octshard.progress import progress
+from octshard.stop_signals import SHELL_BASE
 
 
 @click.command()
@@ -26,7 +28,9 @@ def train(config: Sequence[str], overrides: Sequence[str]) -> None:
 
     with progress("train") as on_progress:
         outcome = run(cfg, on_progress)
-    if not outcome.stopped:
+    if outcome.stopped:
+        sys.exit(SHELL_BASE + outcome.stop_signal)
+    if outcome.process_index == 0:
         click.echo(f"{cfg.run.out}: {outcome.step} steps, {outcome.samples_seen} samples")
 
 

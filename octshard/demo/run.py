@@ -16,7 +16,7 @@ from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
 from octshard.dataset import tables
 from octshard.demo import report
-from octshard.errors import OctshardError, UsageError
+from octshard.errors import StoppedError, UsageError
 from octshard.eval.linear_probe import linear_probe
 from octshard.phantom.release import ReleaseSpec, write_release
 from octshard.pool import worker_count
@@ -79,8 +79,9 @@ def run(out: str, spec: ReleaseSpec, prep_config: str = CONFIG, train_config: st
     with demo.stage("4/5 train") as on_progress, _train_log() as log:
         words = [f"data.shards={json.dumps(folders)}", f"run.out={demo.at('run')}"]
         outcome = train(load(TrainConfig, [train_config], words), on_progress)
-        if outcome.stopped:  # SIGTERM: half-trained weights are not what the page is about
-            raise OctshardError(f"{out}: stopped at step {outcome.step} of training; run it again to go on")
+        if outcome.stopped:  # half-trained weights are not what the page is about
+            text = f"{out}: stopped at step {outcome.step} of training; run it again to go on"
+            raise StoppedError(text, outcome.stop_signal)
     with demo.stage("5/5 linear probe") as on_progress:
         words = [
             f"checkpoint={demo.at('run')}", f"shards={json.dumps(folders)}", f"out={demo.at('probe')}",

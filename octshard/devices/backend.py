@@ -28,6 +28,10 @@ class Backend(Protocol):
     def process_count(self) -> int: ...
     @property
     def device_count(self) -> int: ...
+    @property
+    def store(self) -> Any:
+        """torch.distributed.Store that all processes reach; None for a single one."""
+        ...
 
     def empty(self, shape: Sequence[int]) -> Tensor:
         """A uint8 tensor on the host for a batch, not initialised, ready for a fast `to_device`."""

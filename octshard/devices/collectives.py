@@ -1,19 +1,10 @@
-"""What all processes of a run must agree on, or some would wait for ever: when to stop, where to begin."""
-
-import threading
+"""What all processes of a run must agree on: where to begin. When to stop: `stop_agreement`."""
 
 import torch
 
 from octshard.config.train import TrainConfig
 from octshard.devices.backend import Backend, put
 from octshard.errors import UsageError
-
-
-def any_process(backend: Backend, stop_requested: threading.Event, *, waits: bool) -> bool:
-    """True if stop_requested is set in any process. Several processes ask each other, and only if `waits`."""
-    if backend.process_count == 1:
-        return stop_requested.is_set()
-    return waits and _all_reduce_sum(backend, float(stop_requested.is_set())) > 0  # waits
 
 
 def check_same_step(cfg: TrainConfig, backend: Backend, step: int) -> None:

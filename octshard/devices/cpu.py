@@ -1,6 +1,5 @@
-"""The host as the device: one process, torch's threads."""
+"""The host as the device, with torch's threads; DistributedDataParallel when torchrun started several."""
 
-import contextlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -10,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from octshard.config.train import RunConfig
+from octshard.devices import processes
 from octshard.devices.backend import DTYPES, Backend, Transfer, Tree, autocast_for, map_tensors
 from octshard.devices.buffers import BufferPool
+from octshard.devices.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,25 @@ class Cpu:
     """A Backend; nothing is copied to reach the device."""
 
     dtype: torch.dtype | None  # of autocast; None = fp32
+    processes: Processes = Processes()
     device: torch.device = torch.device("cpu")
-    process_index: int = 0
-    process_count: int = 1
-    device_count: int = 1
     buffers: BufferPool = field(default_factory=BufferPool)
+
+    @property
+    def process_index(self) -> int:
+        return self.processes.index
+
+    @property
+    def process_count(self) -> int:
+        return self.processes.count
+
+    @property
+    def device_count(self) -> int:
+        return self.processes.count
+
+    @property
+    def store(self) -> Any:
+        return self.processes.store
 
     def empty(self, shape: Sequence[int]) -> Tensor:
         return self.buffers.empty(shape)
@@ -47,24 +62,24 @@ class Cpu:
         return autocast_for("cpu", self.dtype)
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        return model
+        return nn.parallel.DistributedDataParallel(model) if self.process_count > 1 else model
 
     def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
-        return contextlib.nullcontext()
+        return processes.accumulate(wrapped, last=last)
 
     def mark_step(self) -> None:
         pass
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
-        return tensor
+        return processes.all_reduce_sum(tensor, self.process_count)
 
     def counters(self) -> dict[str, int]:
         return {}
 
     def close(self) -> None:
-        pass
+        processes.leave(self.process_count)
 
 
 def open_cpu(run: RunConfig) -> Backend:
     """The CPU at run.precision."""
-    return Cpu(DTYPES[run.precision])
+    return Cpu(DTYPES[run.precision], processes.join("gloo"))

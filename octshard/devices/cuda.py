@@ -1,7 +1,5 @@
 """One process per GPU; DistributedDataParallel when torchrun started several."""
 
-import contextlib
-import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from octshard.config.train import RunConfig
+from octshard.devices import processes
 from octshard.devices.backend import DTYPES, Backend, Transfer, Tree, autocast_for, map_tensors
+from octshard.devices.processes import Processes
 from octshard.errors import UsageError
 
 
@@ -22,13 +22,24 @@ class Cuda:
     dtype: torch.dtype | None
     compile: bool
     device: torch.device
-    process_index: int
-    process_count: int
+    processes: Processes
     copy_stream: torch.cuda.Stream  # copies run beside the computation
 
     @property
+    def process_index(self) -> int:
+        return self.processes.index
+
+    @property
+    def process_count(self) -> int:
+        return self.processes.count
+
+    @property
     def device_count(self) -> int:
-        return self.process_count
+        return self.processes.count
+
+    @property
+    def store(self) -> Any:
+        return self.processes.store
 
     def empty(self, shape: Sequence[int]) -> Tensor:
         with torch.cuda.device(self.device):  # a new thread would open a context on the first GPU
@@ -70,26 +81,19 @@ class Cuda:
         return torch.compile(wrapped) if self.compile else wrapped  # type: ignore[return-value]
 
     def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
-        inner = getattr(wrapped, "_orig_mod", wrapped)
-        if last or not isinstance(inner, nn.parallel.DistributedDataParallel):
-            return contextlib.nullcontext()
-        return inner.no_sync()
+        return processes.accumulate(wrapped, last=last)
 
     def mark_step(self) -> None:
         pass
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
-        if self.process_count > 1:
-            tensor = tensor.clone()
-            torch.distributed.all_reduce(tensor)
-        return tensor
+        return processes.all_reduce_sum(tensor, self.process_count)
 
     def counters(self) -> dict[str, int]:
         return {}
 
     def close(self) -> None:
-        if self.process_count > 1:
-            torch.distributed.destroy_process_group()
+        processes.leave(self.process_count)
 
 
 def _pinned(tensor: Tensor) -> Tensor:
@@ -100,10 +104,12 @@ def open_cuda(run: RunConfig) -> Backend:
     """The GPU of this process (LOCAL_RANK under torchrun); UsageError if torch sees none."""
     if not torch.cuda.is_available():
         raise UsageError("run.device=cuda: torch sees no GPU here, want one; or run.device=cpu")
-    process_count, process_index = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    local_index, gpus = processes.local_index(), torch.cuda.device_count()
+    if local_index >= gpus:
+        raise UsageError(
+            f"LOCAL_RANK={local_index}: this machine has {gpus} GPUs, want torchrun --nproc-per-node={gpus}"
+        )
+    device = torch.device("cuda", local_index)
     torch.cuda.set_device(device)
-    if process_count > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl")
-    copy_stream = torch.cuda.Stream(device)
-    return Cuda(DTYPES[run.precision], run.compile, device, process_index, process_count, copy_stream)
+    joined, copy_stream = processes.join("nccl"), torch.cuda.Stream(device)
+    return Cuda(DTYPES[run.precision], run.compile, device, joined, copy_stream)

@@ -6,7 +6,7 @@ An error of the stream or of the transfer is raised in place of its batch, on ev
 import contextlib
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
 from octshard.devices.backend import Backend, Transfer
@@ -14,6 +14,7 @@ from octshard.devices.backend import Backend, Transfer
 Tree = TypeVar("Tree")
 
 AHEAD = 2  # batches on the device besides the one in use
+ASK_S = 0.2  # between two questions whether to wait on
 
 
 class DeviceBatch(NamedTuple, Generic[Tree]):
@@ -23,11 +24,19 @@ class DeviceBatch(NamedTuple, Generic[Tree]):
     device: Tree
 
 
+def never() -> bool:
+    """Waits for every batch, however long."""
+    return False
+
+
 @contextlib.contextmanager
 def prefetch_to_device(
-    batches: Generator[Tree, None, None], backend: Backend
+    batches: Generator[Tree, None, None], backend: Backend, gives_up: Callable[[], bool] = never
 ) -> Iterator[Iterator[DeviceBatch[Tree]]]:
-    """The items of `batches` on the device; closes `batches` and ends the thread at the end of the block."""
+    """The items of `batches` on the device; closes `batches` and ends the thread at the end of the block.
+
+    They end early if `gives_up` is true while the next one is not there.
+    """
     slots, items = threading.Semaphore(AHEAD), queue.SimpleQueue[_Item[Tree]]()
     closed = threading.Event()
     thread = threading.Thread(
@@ -35,7 +44,7 @@ def prefetch_to_device(
     )
     thread.start()
     try:
-        yield _device_batches(backend, slots, items)
+        yield _device_batches(backend, slots, _items(items, gives_up))
     finally:
         closed.set()
         slots.release()
@@ -69,11 +78,19 @@ def _feed(
             items.put(_Item(None, None, error))
 
 
-def _device_batches(
-    backend: Backend, slots: threading.Semaphore, items: "queue.SimpleQueue[_Item[Tree]]"
-) -> Iterator[DeviceBatch[Tree]]:
+def _items(items: "queue.SimpleQueue[_Item[Tree]]", gives_up: Callable[[], bool]) -> Iterator[_Item[Tree]]:
     while True:
-        host, transfer, error = items.get()
+        try:
+            yield items.get(timeout=ASK_S)
+        except queue.Empty:
+            if gives_up():
+                return
+
+
+def _device_batches(
+    backend: Backend, slots: threading.Semaphore, items: "Iterator[_Item[Tree]]"
+) -> Iterator[DeviceBatch[Tree]]:
+    for host, transfer, error in items:
         slots.release()
         if error is not None:
             raise error

@@ -29,6 +29,7 @@ class Xla:
     process_count: int
     device_count: int
     mesh: Any  # one axis, "batch", over all devices; None with a single device
+    store: Any = None  # torch.distributed.Store of all hosts
     buffers: BufferPool = field(default_factory=BufferPool)
 
     def empty(self, shape: Sequence[int]) -> Tensor:
@@ -121,5 +122,18 @@ def open_xla(run: RunConfig) -> Backend:
         mesh = xs.Mesh(list(range(devices)), (devices,), ("batch",))
     # float32 products (the views' geometry) would be bf16 on a TPU; those under autocast stay as they are
     xla_backends.set_mat_mul_precision("highest")
-    device = torch_xla.device()
-    return Xla(DTYPES[run.precision], device, xr.process_index(), xr.process_count(), devices, mesh)
+    device, count = torch_xla.device(), xr.process_count()
+    store = _store() if count > 1 else None
+    return Xla(DTYPES[run.precision], device, xr.process_index(), count, devices, mesh, store)
+
+
+def _store() -> Any:
+    """A key-value store of all hosts, kept by the first; torch_xla finds its address."""
+    import torch.distributed as dist
+    import torch_xla.distributed.xla_backend  # noqa: F401 (registers xla://)
+
+    try:
+        return next(dist.rendezvous("xla://"))[0]
+    except dist.DistError as error:
+        line = str(error).splitlines()[0]
+        raise OctshardError(f"run.device=xla: the first host cannot be reached ({line})") from error

@@ -5,8 +5,9 @@ plan; the host waits for the device only where a comment says `waits`.
 """
 
 import contextlib
+import itertools
 import logging
-import threading
+import signal
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -14,14 +15,15 @@ import torch
 from torch import Tensor
 
 from octshard.config.train import TrainConfig
-from octshard.devices import collectives, prefetch, select
+from octshard.devices import collectives, prefetch, select, stop_agreement
 from octshard.devices.prefetch import DeviceBatch
-from octshard.models import normalize
+from octshard.devices.stop_agreement import StopAgreement
 from octshard.progress import OnProgress, no_progress
-from octshard.train import optim, plan, setup, step_stats
+from octshard.stop_signals import SHELL_BASE
+from octshard.train import optim, plan, setup, step_stats, validation
 from octshard.train.augment import views
 from octshard.train.checkpointer import Checkpointer, TrainState, open_checkpointer, state_payload
-from octshard.train.inputs import TrainInputs, load_inputs, train_batches, val_batches
+from octshard.train.inputs import TrainInputs, load_inputs, train_batches
 from octshard.train.metrics_log import MetricsLog
 from octshard.train.objectives import jepa
 from octshard.train.setup import Run
@@ -31,12 +33,21 @@ logger = logging.getLogger(__name__)
 
 
 class Outcome(NamedTuple):
-    """How a call of `train` ended. `stopped`: by SIGTERM, before the end."""
+    """How a call of `train` ended. stop_signal: SIGINT or SIGTERM, if one stopped it before its end; else 0.
+
+    process_index: the first of several processes speaks for all.
+    """
 
     step: int
     samples_seen: int
     val_loss: float | None
-    stopped: bool
+    stop_signal: int
+    process_index: int
+
+    @property
+    def stopped(self) -> bool:
+        """By a signal, before the end."""
+        return self.stop_signal != 0
 
 
 class RunOutputs(NamedTuple):
@@ -48,9 +59,9 @@ class RunOutputs(NamedTuple):
 
 
 def train(cfg: TrainConfig, on_progress: OnProgress = no_progress) -> Outcome:
-    """Trains, or goes on training, in run.out until the budget is spent or SIGTERM comes.
+    """Trains, or goes on training, in run.out until the budget is spent, or SIGINT or SIGTERM comes.
 
-    on_progress is called after every step with the last metrics as its note.
+    on_progress is called in the first process after every step with the last metrics as its note.
     """
     jepa.check(cfg)
     with contextlib.closing(select.open_backend(cfg.run)) as backend, setup.run_lock(cfg, backend):
@@ -58,24 +69,28 @@ def train(cfg: TrainConfig, on_progress: OnProgress = no_progress) -> Outcome:
         inputs = load_inputs(cfg, backend)
         payload = setup.payload_to_resume(cfg, inputs, backend)
         if payload and payload["step"] >= inputs.plan.steps:
-            logger.info(
-                "%s: already complete at step %d of %d; nothing to do",
-                cfg.run.out, payload["step"], inputs.plan.steps,
-            )  # fmt: skip
-            return Outcome(payload["step"], payload["samples_seen"], None, stopped=False)
+            if backend.process_index == 0:
+                logger.info(
+                    "%s: already complete at step %d of %d; nothing to do",
+                    cfg.run.out, payload["step"], inputs.plan.steps,
+                )  # fmt: skip
+            return Outcome(payload["step"], payload["samples_seen"], None, 0, backend.process_index)
         # 2. the state: new, or where the last checkpoint left it
         run, state = setup.start(cfg, backend, inputs, payload)
         payload = None  # its tensors are no longer needed
         # 3. the loop
         with (
+            stop_agreement.open_agreement(backend, state.step) as stop,
             setup.run_log(run, state.step) as metrics,
             open_checkpointer(cfg.run.out, cfg.run.keep_last) as checkpoints,
-            setup.stop_on_sigterm() as stop_requested,
             prefetch.prefetch_to_device(
-                train_batches(inputs, cfg, backend, state.position), backend
+                train_batches(inputs, cfg, backend, state.position), backend, stop.waits_in_vain
             ) as batches,
         ):
-            return _loop(run, state, batches, RunOutputs(metrics, checkpoints, on_progress), stop_requested)
+            outputs = RunOutputs(metrics, checkpoints, on_progress if run.is_first else no_progress)
+            outcome = _loop(run, state, batches, outputs, stop)
+            metrics.exit_code = SHELL_BASE + outcome.stop_signal if outcome.stopped else 0
+            return outcome
 
 
 def _loop(
@@ -83,17 +98,18 @@ def _loop(
     state: TrainState,
     batches: Iterator[DeviceBatch[TrainInputs]],
     outputs: RunOutputs,
-    stop_requested: threading.Event,
+    stop: StopAgreement,
 ) -> Outcome:
-    cfg, steps = run.cfg, run.plan.steps
+    cfg, steps, saved_step = run.cfg, run.plan.steps, state.step
     metrics: dict[str, Any] = {}
     val_loss, substituted = None, 0
     sums_2, window = step_stats.zero_sums(run.backend), LogWindow(cfg.run.log_every_steps)
-    stopped = False
-    while state.step < steps and not stopped:
+    while state.step < steps and not stop.stops_after(state.step):
         # 1. take the batch of this step
         window.waiting()
-        micro_batches = [next(batches) for _ in range(run.plan.accumulation)]
+        micro_batches = list(itertools.islice(batches, run.plan.accumulation))
+        if len(micro_batches) < run.plan.accumulation:
+            break  # a stop was asked for, and no data comes
         window.working()
         # 2. forward, backward, update
         step_outputs = _step(run, state, micro_batches, sums_2)
@@ -108,32 +124,35 @@ def _loop(
         # 3. log
         logs = state.step in (1, steps) or state.step % cfg.run.log_every_steps == 0
         if logs:
-            step_stats.raise_if_nonfinite(step_outputs, state.step, window, run.backend)  # waits
+            step_stats.raise_if_nonfinite(sums_2, state.step, window, run.backend)  # waits
             everywhere = round(collectives.all_reduce_sum(run.backend, substituted))  # waits
             metrics = {**_metrics(run, state, step_outputs, window), "substituted": everywhere}  # waits
             outputs.metrics.write(metrics)
-            if collapse := step_stats.collapse_line(metrics):
+            if run.is_first and (collapse := step_stats.collapse_line(metrics)):
                 logger.warning("%s", collapse)
             sums_2, window = step_stats.zero_sums(run.backend), LogWindow(cfg.run.log_every_steps)
         # 4. validate and save, at thresholds of samples seen
-        due = plan.checkpoint_due(run.plan, samples_before, state.samples_seen)
-        stopped = state.step < steps and collectives.any_process(run.backend, stop_requested, waits=logs)
-        if due or stopped:
-            step_outputs = step_outputs._replace(sums_2=sums_2)
-            step_stats.raise_if_nonfinite(step_outputs, state.step, window, run.backend)  # waits
-            val_loss = _validate(run) if due else None  # waits
+        if plan.checkpoint_due(run.plan, samples_before, state.samples_seen):
+            step_stats.raise_if_nonfinite(sums_2, state.step, window, run.backend)  # waits
+            val_loss = validation.validate(run)  # waits
             if val_loss is not None:
-                validation = {"step": state.step, "samples_seen": state.samples_seen, "val_loss": val_loss}
-                outputs.metrics.write(validation)
-                metrics = {**metrics, **validation}
-            _save(run, state, samples_before, val_loss, outputs)  # waits for the device, and the save before
+                values = {"step": state.step, "samples_seen": state.samples_seen, "val_loss": val_loss}
+                outputs.metrics.write(values)
+                metrics = {**metrics, **values}
+            _save(run, state, val_loss, outputs)  # waits for the device, and the save before
+            saved_step = state.step
             sums_2, window = step_stats.zero_sums(run.backend), LogWindow(cfg.run.log_every_steps)
         outputs.on_progress(state.step, steps, step_stats.summary(metrics))
-    if stopped:
+    stop_signal = stop.signum if state.step < steps else 0
+    if stop_signal and state.step > saved_step:
+        step_stats.raise_if_nonfinite(sums_2, state.step, window, run.backend)  # waits
+        _save(run, state, None, outputs)  # waits
+    if stop_signal and run.is_first:
         logger.info(
-            "%s: stopped and saved at step %d of %d; run it again to go on", cfg.run.out, state.step, steps
-        )
-    return Outcome(state.step, state.samples_seen, val_loss, stopped)
+            "%s: stopped by %s and saved at step %d of %d; run it again to go on",
+            cfg.run.out, signal.Signals(stop_signal).name, state.step, steps,
+        )  # fmt: skip
+    return Outcome(state.step, state.samples_seen, val_loss, stop_signal, run.backend.process_index)
 
 
 def _step(
@@ -193,39 +212,15 @@ def _metrics(run: Run, state: TrainState, step_outputs: StepOutputs, window: Log
     }
 
 
-def _validate(run: Run) -> float | None:
-    """Mean loss over the validation volumes, each once: centre crops, no flips, no noise, always one mask.
-
-    All shapes are fixed, so the last batch is filled up with repeats, which weigh nothing.
-    """
-    backend = run.backend
-    if min(run.cfg.run.val_samples, len(run.inputs.val_index.samples)) == 0:
-        return None
-    run.model.eval()
-    total_2 = step_stats.zero_sums(backend)
-    inputs = val_batches(run.inputs, run.cfg, backend)
-    with torch.no_grad(), prefetch.prefetch_to_device(inputs, backend) as batches:
-        for device_batch in batches:
-            batch, masks, weight_B = device_batch.device
-            x = normalize.normalize(batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3)
-            with backend.autocast():
-                losses_B = run.model(x, x, masks, batch.valid_B3).losses_B
-            total_2 = total_2 + torch.stack([(losses_B * weight_B).sum(), weight_B.sum()])
-            backend.mark_step()
-    total, count = backend.to_host(backend.all_reduce_sum(total_2)).tolist()  # waits
-    return float(total / count)
-
-
-def _save(
-    run: Run, state: TrainState, samples_before: int, val_loss: float | None, outputs: RunOutputs
-) -> None:
+def _save(run: Run, state: TrainState, val_loss: float | None, outputs: RunOutputs) -> None:
     """Copies the state to the host (waits) and lets the checkpointer write it. First process only."""
-    if run.backend.process_index != 0:
+    if not run.is_first:
         return
     outputs.metrics.flush()
     inputs, fingerprint = run.inputs, run.inputs.fingerprint(run.cfg)
     payload = run.backend.to_host(
         state_payload(state, run.cfg, fingerprint, inputs.index.preparations, inputs.participants)
     )  # waits
-    milestone = plan.is_milestone(run.plan, samples_before, state.samples_seen)
+    before = state.samples_seen - run.cfg.run.global_batch
+    milestone = plan.is_milestone(run.plan, before, state.samples_seen)
     outputs.checkpoints.save(payload, val_loss, milestone=milestone)

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 from octshard.config import fields
 from octshard.config.train import TrainConfig
-from octshard.errors import UsageError
+from octshard.errors import UsageError, exit_code
 from octshard.extras import install_advice
 from octshard.storage import local, store
 
@@ -28,6 +28,7 @@ class MetricsLog:
 
     def __init__(self, url: str, lines: list[str], wandb_run: Any) -> None:
         self._url, self._wandb = url, wandb_run
+        self.exit_code = 0  # of the command, for W&B
         self._lines = lines if store.is_remote(url) else None
         self._file = None
         if url and self._lines is None:
@@ -53,12 +54,15 @@ class MetricsLog:
             store.write(self._url, "".join(line + "\n" for line in self._lines).encode())
 
     def close(self) -> None:
-        """Ends the file and the W&B run."""
+        """Ends the file."""
         self.flush()
         if self._file is not None:
             self._file.close()
+
+    def finish(self) -> None:
+        """Ends the W&B run: as finished if exit_code is 0, else as failed."""
         if self._wandb is not None:
-            self._wandb.finish()
+            self._wandb.finish(exit_code=self.exit_code)
 
 
 def null_log() -> MetricsLog:
@@ -73,9 +77,15 @@ def open_log(cfg: TrainConfig, last_step: int) -> Iterator[MetricsLog]:
     lines = truncate_after(url, last_step)
     log = MetricsLog(url, lines, _open_wandb(cfg))
     try:
-        yield log
+        try:
+            yield log
+        finally:
+            log.close()
+    except BaseException as error:
+        log.exit_code = exit_code(error)
+        raise
     finally:
-        log.close()
+        log.finish()
 
 
 def truncate_after(url: str, last_step: int) -> list[str]:

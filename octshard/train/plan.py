@@ -31,7 +31,7 @@ class Plan(NamedTuple):
 def make_plan(cfg: TrainConfig, index: SampleIndex, backend: Backend) -> Plan:
     """The plan of `cfg` over `index` on all devices of `backend`."""
     run = cfg.run
-    _check(cfg)
+    _check(cfg, backend)
     micro = run.per_device_batch * backend.device_count
     if run.global_batch % micro:
         raise UsageError(
@@ -73,8 +73,13 @@ def is_milestone(plan: Plan, before: int, after: int) -> bool:
     return checkpoint_due(plan, before, after) and previous_quarter != quarter
 
 
-def _check(cfg: TrainConfig) -> None:
+def _check(cfg: TrainConfig, backend: Backend) -> None:
     run = cfg.run
+    if cfg.objective.name == "byol" and backend.process_count > 1 and backend.device.type == "cpu":
+        raise UsageError(
+            f"objective.name=byol in {backend.process_count} processes on the CPU: its BatchNorm is shared "
+            f"between GPUs only; start one process"
+        )
     if (run.epochs is None) == (run.samples_budget is None):
         raise UsageError(
             f"run.epochs={run.epochs}, run.samples_budget={run.samples_budget}: want exactly one of the two"

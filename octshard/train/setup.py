@@ -2,8 +2,6 @@
 
 import contextlib
 import logging
-import signal
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +42,11 @@ class Run:
         """Its length, batch and cadence."""
         return self.inputs.plan
 
+    @property
+    def is_first(self) -> bool:
+        """True in the one process that writes and speaks for all."""
+        return self.backend.process_index == 0
+
 
 def payload_to_resume(cfg: TrainConfig, inputs: RunInputs, backend: Backend) -> Mapping[str, Any] | None:
     """The payload to go on from; None for a new run; UsageError if config or data were others then.
@@ -55,8 +58,9 @@ def payload_to_resume(cfg: TrainConfig, inputs: RunInputs, backend: Backend) -> 
     latest = checkpoint.latest(cfg.run.out)
     if latest is None:
         return None
-    for line in latest.damaged:
-        logger.warning("%s; going on from %s", line, latest.info.name)
+    if backend.process_index == 0:
+        for line in latest.damaged:
+            logger.warning("%s; going on from %s", line, latest.info.name)
     before = {**latest.payload["result_values"], **latest.payload["data"]}
     now = {**fields.result_values(cfg), **inputs.fingerprint(cfg)}
     if changed := fields.differences(before, now):
@@ -78,7 +82,8 @@ def start(
     backend.mark_step()
     collectives.check_same_step(cfg, backend, state.step)
     run = Run(cfg, inputs, backend, model, backend.wrap(model))
-    _log_start(run, state)
+    if run.is_first:
+        _log_start(run, state)
     return run, state
 
 
@@ -101,10 +106,13 @@ def _log_start(run: Run, state: TrainState) -> None:
             f"than {masks.needed_tokens(cfg)} valid tokens and are left out (all in left-out.txt): "
             f"{step_stats.shorten_keys(index.left_out)}"
         )
-    if run.backend.process_index == 0:
-        store.write(store.join(cfg.run.out, "config.yaml"), save(cfg).encode())
-        if index.left_out:
-            store.write(store.join(cfg.run.out, "left-out.txt"), "\n".join(index.left_out).encode() + b"\n")
+        store.write(store.join(cfg.run.out, "left-out.txt"), "\n".join(index.left_out).encode() + b"\n")
+    if cfg.run.val_samples and not run.inputs.val_index.samples:
+        logger.warning(
+            f"data.shards: 0 usable val samples ({len(run.inputs.val_index.left_out)} too small), "
+            f"so there is no val_loss and no best checkpoint; run.val_samples=0 if none is wanted"
+        )
+    store.write(store.join(cfg.run.out, "config.yaml"), save(cfg).encode())
 
 
 @contextlib.contextmanager
@@ -120,22 +128,8 @@ def run_lock(cfg: TrainConfig, backend: Backend) -> Iterator[None]:
 @contextlib.contextmanager
 def run_log(run: Run, step: int) -> Iterator[MetricsLog]:
     """The run's metrics log; one that writes nothing in all but the first process."""
-    if run.backend.process_index != 0:
+    if not run.is_first:
         yield metrics_log.null_log()
         return
     with metrics_log.open_log(run.cfg, step) as metrics:
         yield metrics
-
-
-@contextlib.contextmanager
-def stop_on_sigterm() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, so that the loop can save and leave. Only a main thread can listen."""
-    stop_requested = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop_requested
-        return
-    previous = signal.signal(signal.SIGTERM, lambda *_: stop_requested.set())
-    try:
-        yield stop_requested
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -94,9 +94,9 @@ def compile_counts(backend: Backend) -> dict[str, int]:
     return {"compiles": counters["compiles"], "fallbacks": fallbacks} if counters else {}
 
 
-def raise_if_nonfinite(outputs: StepOutputs, step: int, window: LogWindow, backend: Backend) -> None:
+def raise_if_nonfinite(sums_2: Tensor, step: int, window: LogWindow, backend: Backend) -> None:
     """OctshardError if a loss or gradient since the last read was not finite. Waits for the device."""
-    failed = int(backend.to_host(outputs.sums_2)[1])
+    failed = int(backend.to_host(sums_2)[1])
     if not failed:
         return
     first = step - failed + 1  # once weights are not finite they stay so, and so does the loss

@@ -1,5 +1,6 @@
 """The edge: help, exit codes, and errors that are one line."""
 
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,7 +9,8 @@ import click
 import pytest
 
 from octshard.cli import main
-from octshard.errors import OctshardError
+from octshard.errors import OctshardError, StoppedError
+from octshard.stop_signals import Interrupted
 
 
 def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -90,6 +92,29 @@ def test_what_nobody_expected_is_one_line_too(monkeypatch: Any, capsys: Any) -> 
     )
     with pytest.raises(RuntimeError):
         run(monkeypatch, ["demo", "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (KeyboardInterrupt(), 130, "octshard: interrupted"),
+        (Interrupted(signal.SIGINT), 130, "octshard: interrupted by SIGINT"),
+        (Interrupted(signal.SIGTERM), 143, "octshard: interrupted by SIGTERM"),
+        (StoppedError("demo: stopped at step 3", signal.SIGTERM), 143, "octshard: demo: stopped at step 3"),
+        (EOFError("half a file"), 1, "octshard: unexpected EOFError: half a file (--debug shows where)"),
+    ],
+)
+def test_a_stop_by_a_signal_is_in_the_exit_code(
+    error: BaseException, code: int, text: str, monkeypatch: Any, capsys: Any
+) -> None:
+    """Through click, which makes something of its own of an interruption and of the end of a file."""
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setitem(main.cli.commands, "demo", click.Command("demo", callback=fail))
+    assert run(monkeypatch, ["demo"]) == code
+    assert capsys.readouterr().err.strip() == text
 
 
 def test_failures_exit_1(monkeypatch: Any, capsys: Any) -> None:

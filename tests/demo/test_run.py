@@ -1,5 +1,6 @@
 """The demo's road at its smallest: every station, the page, and running it again."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
 from octshard.dataset import tables
 from octshard.demo import run
-from octshard.errors import OctshardError, UsageError
+from octshard.errors import StoppedError, UsageError
 from octshard.phantom.release import ReleaseSpec
 from octshard.train.loop import Outcome
 
@@ -105,8 +106,8 @@ def test_a_demo_that_is_told_to_stop_probes_nothing(
     walked: Path, small_configs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights of half a training would be judged as if they were the whole."""
-    stopped = Outcome(3, 48, None, stopped=True)
+    stopped = Outcome(3, 48, None, signal.SIGTERM, 0)
     monkeypatch.setattr(run, "train", lambda *_: stopped)
     monkeypatch.setattr(run, "linear_probe", lambda *_: pytest.fail("it was probed"))
-    with pytest.raises(OctshardError, match="stopped at step 3 of training; run it again to go on"):
+    with pytest.raises(StoppedError, match="stopped at step 3 of training; run it again to go on"):
         run.run(str(walked), WANTED, *configs_in(small_configs))

@@ -1,6 +1,5 @@
-"""Processes stop together and begin together; seen on a backend that stands for two of them."""
+"""Processes begin together; seen on a backend that stands for two of them."""
 
-import threading
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -37,16 +36,6 @@ class Pair:
 
 def pair(other: float, processes: int = 2) -> Backend:
     return cast(Backend, Pair(other, processes, processes))
-
-
-def test_several_stop_together_and_at_log_time_only() -> None:
-    requested, not_requested = threading.Event(), threading.Event()
-    requested.set()
-    assert collectives.any_process(pair(0.0, processes=1), requested, waits=False)
-    assert not collectives.any_process(pair(0.0), requested, waits=False)
-    assert collectives.any_process(pair(0.0), requested, waits=True)
-    assert collectives.any_process(pair(1.0), not_requested, waits=True)
-    assert not collectives.any_process(pair(0.0), not_requested, waits=True)
 
 
 def test_several_begin_at_one_step() -> None:

@@ -106,12 +106,12 @@ def test_sigterm_saves_and_a_restart_is_the_run_that_was_never_stopped(
     run(whole)
     listener = Listener({2: signal.SIGTERM})
     outcome = run(cut, listener)
-    assert (outcome.stopped, outcome.step) == (True, 3)
-    assert "stopped and saved at step 3 of 8" in listener.lines[-1]
+    assert (outcome.stop_signal, outcome.step) == (signal.SIGTERM, 2)
+    assert "stopped by SIGTERM and saved at step 2 of 8" in listener.lines[-1]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     resumed = Listener()
     assert run(cut, resumed).stopped is False
-    assert resumed.steps == [4, 5, 6, 7, 8]
+    assert resumed.steps == [3, 4, 5, 6, 7, 8]
     assert same_state(final_of(whole), final_of(cut))
     assert untimed(whole.run.out) == untimed(cut.run.out)
 

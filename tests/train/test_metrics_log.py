@@ -1,6 +1,7 @@
 """The metrics file: appended line by line, cut back on resume, also in a remote store; W&B when asked."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 
 from octshard.config.load import load
 from octshard.config.train import TrainConfig
-from octshard.errors import UsageError
+from octshard.errors import OctshardError, UsageError
+from octshard.stop_signals import Interrupted
 from octshard.storage import store
 from octshard.storage.errors import StoreError
 from octshard.train import metrics_log
@@ -89,7 +91,25 @@ def test_wandb_gets_the_lines_and_a_resume_continues_its_run(
     assert (first["mode"], first["resume"]) == ("offline", "allow")
     assert first["config"]["model.depth"] == 12
     assert fake.lines == [({"step": 1, "loss": 0.5}, 1), ({"step": 2, "loss": 0.5}, 2)]
-    assert fake.finished == 2
+    assert fake.exit_codes == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(OctshardError("x"), 1), (UsageError("x"), 2), (Interrupted(signal.SIGTERM), 143)]
+)
+def test_wandb_is_told_how_the_run_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    with (
+        pytest.raises(type(error)),
+        metrics_log.open_log(config_for(str(tmp_path), "run.wandb=offline"), 0),
+    ):
+        raise error
+    with metrics_log.open_log(config_for(str(tmp_path), "run.wandb=offline"), 0) as log:
+        log.exit_code = 130  # stopped by Ctrl-C, and saved
+    assert fake.exit_codes == [code, 130]
 
 
 class FakeWandb:
@@ -98,7 +118,7 @@ class FakeWandb:
     def __init__(self) -> None:
         self.started: list[dict[str, Any]] = []
         self.lines: list[tuple[dict[str, Any], int]] = []
-        self.finished = 0
+        self.exit_codes: list[int] = []
 
     def init(self, **options: Any) -> "FakeWandb":
         self.started.append(options)
@@ -107,5 +127,5 @@ class FakeWandb:
     def log(self, values: dict[str, Any], step: int) -> None:
         self.lines.append((values, step))
 
-    def finish(self) -> None:
-        self.finished += 1
+    def finish(self, exit_code: int) -> None:
+        self.exit_codes.append(exit_code)

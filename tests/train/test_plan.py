@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from octshard.errors import UsageError
 from octshard.stream.batch import RankSlice
@@ -22,8 +23,13 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def plan_for(shards: str, *more: str, needed: int = 0, devices: int = 1) -> Plan:
     cfg = config_for(shards, "nowhere", *more)
-    backend: Any = SimpleNamespace(device_count=devices, process_index=0, process_count=1)
-    return plan.make_plan(cfg, load_index(cfg, "train", needed), backend)
+    return plan.make_plan(cfg, load_index(cfg, "train", needed), backend_of(devices))
+
+
+def backend_of(devices: int, processes: int = 1) -> Any:
+    return SimpleNamespace(
+        device=torch.device("cpu"), device_count=devices, process_index=0, process_count=processes
+    )
 
 
 def test_a_length_in_epochs_becomes_samples(shards: str) -> None:
@@ -59,6 +65,14 @@ def test_numbers_that_do_not_fit_are_one_clear_line(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         plan_for(shards, *settings)
+
+
+def test_byols_batchnorm_is_not_split_over_processes_without_a_gpu(shards: str) -> None:
+    cfg = config_for(shards, "nowhere", "run.epochs=1", "run.per_device_batch=2", "objective.name=byol")
+    index = load_index(cfg, "train", 0)
+    assert plan.make_plan(cfg, index, backend_of(2)).steps
+    with pytest.raises(UsageError, match="byol in 2 processes on the CPU"):
+        plan.make_plan(cfg, index, backend_of(2, processes=2))
 
 
 def test_volumes_that_are_all_too_small_are_counted_in_the_error(shards: str) -> None:

@@ -12,7 +12,7 @@ from octshard.config.train import TrainConfig
 from octshard.devices import select
 from octshard.imaging.crop import crop_pad_into
 from octshard.models import normalize
-from octshard.train import loop, setup
+from octshard.train import setup, validation
 from octshard.train.inputs import load_inputs, val_batches
 from octshard.train.objectives import jepa, masks
 from tests.support.tiny_run import config_for, write_dataset
@@ -32,7 +32,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
 def val_loss(cfg: TrainConfig) -> float | None:
     with contextlib.closing(select.open_backend(cfg.run)) as backend:
         run, _ = setup.start(cfg, backend, load_inputs(cfg, backend), None)
-        return loop._validate(run)
+        return validation.validate(run)
 
 
 def losses_one_by_one(cfg: TrainConfig, urls: list[str]) -> list[float]:
