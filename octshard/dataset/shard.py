@@ -205,9 +205,12 @@ def _read_member(data: memoryview, start: int, location: str) -> tuple[str, memo
 
 def _header(block: bytes, location: str) -> tarfile.TarInfo:
     try:
-        return tarfile.TarInfo.frombuf(block, "ascii", "strict")
+        info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
         raise BadSample(f"{location}: no tar header there ({error})") from error
+    if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or info.size < 0:
+        raise BadSample(f"{location}: {info.name!r} is of type {info.type!r}, {info.size} bytes, want a file")
+    return info
 
 
 def _round_up(size: int) -> int:

@@ -62,6 +62,21 @@ def test_any_flipped_byte_is_an_error() -> None:
             shard.unpack(bytes(damaged), "key-0", digest, "shard 3, offset 0")
 
 
+@pytest.mark.parametrize(
+    ("place", "field"),
+    [(156, b"1"), (156, b"2"), (156, b"5"), (156, b"x"), (156, b"S"), (124, b"\xff" * 12)],
+    ids=["hard link", "link", "folder", "pax", "sparse", "negative size"],
+)
+def test_a_member_that_is_no_file_is_an_error(place: int, field: bytes) -> None:
+    """Its header is whole, checksum and all; tarfile would follow the link or skip the folder."""
+    piece = bytearray(archive(1)[2][0])
+    piece[place : place + len(field)] = field
+    piece[148:156] = b" " * 8
+    piece[148:156] = b"%06o\0 " % sum(piece[:512])
+    with pytest.raises(BadSample, match="want a file"):
+        shard.unpack(bytes(piece), "key-0", shard.slice_digest(bytes(piece)), "here")
+
+
 def test_another_key_is_an_error() -> None:
     piece = archive(1)[2][0]
     with pytest.raises(BadSample, match=r"holds key-0 .* want key-9"):
