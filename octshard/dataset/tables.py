@@ -24,6 +24,8 @@ SAMPLES, SHARDS, INFO, PLAN = "samples.parquet", "shards.parquet", "dataset.json
 RUN_INFO = "run.json"  # how fast the last run was; no part of the dataset
 AXES = 3  # of a shape or a spacing
 LATER = frozenset({"split_source"})  # columns that tables of 0.1.0 do not have: they may be absent
+FILE_NAMES = ("name", "shard")  # columns that name a file of the folder, or nothing
+LONGEST_NAME = 255
 DIGESTS = "sha256"  # in dataset.json: table -> the digest of its bytes
 
 
@@ -237,14 +239,17 @@ def _read(url: str, kind: type, sha256: str) -> list[Any]:
 
 
 def _check_column(url: str, name: str, hint: Any, values: Sequence[Any]) -> None:
-    """OctshardError for what no row of ours holds: a blank that must not be one, a shape of two axes."""
+    """OctshardError for what no row of ours holds: a blank that must be none, a shape of two axes, a path."""
     optional = type(None) in get_args(hint)
     for row, value in enumerate(values):
         is_whole = optional if value is None else True
         if isinstance(value, list):
             is_whole = None not in value and (not optional or len(value) == AXES)
+        elif isinstance(value, str) and name in FILE_NAMES:
+            is_whole = "/" not in value and value.isprintable() and len(value) <= LONGEST_NAME
         if not is_whole:
-            raise OctshardError(f"{url}: {name} of row {row} is {value}, want a whole value; {REBUILD}")
+            text = f"{name} of row {row} is {value!r:.99}, want a whole value"
+            raise OctshardError(f"{url}: {text}; {REBUILD}")
 
 
 def _schema(kind: type) -> dict[str, pa.DataType]:

@@ -64,6 +64,8 @@ def test_rows_go_round(tmp_path: Path) -> None:
         ("flags", None),
         ("flags", [None]),
         ("shape_out", [3, 4]),
+        ("shard", "../x.tar"),
+        ("shard", "x\n.tar"),
         ("spacing_in", []),
     ],
 )
@@ -78,7 +80,7 @@ def test_a_value_that_no_row_of_ours_holds_names_table_column_and_row(
     pq.write_table(pa.table(columns, table.schema), url)
     with pytest.raises(OctshardError) as caught:
         tables.read_rows(url)
-    assert f"t.parquet: {column} of row 1 is {value}, want a whole value" in str(caught.value)
+    assert f"t.parquet: {column} of row 1 is {value!r}, want a whole value" in str(caught.value)
 
 
 def test_a_shard_without_a_size_is_no_row(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Damaged files and ZIPs by the thousand, through the commands: each ends in a row or a refusal.
 
 The seed makes the damage, so a failure can be repeated: `mutations.dicom_file(seed, i)` is the very file.
+Damage by structure comes as 2,000 inputs; `OCTSHARD_FUZZ=20000` makes more of them, and
+`OCTSHARD_FUZZ_REPORT=FILE` writes what became of each kind.
 """
 
 import dataclasses
@@ -9,6 +11,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +19,8 @@ import pytest
 
 from octshard.dataset import tables
 from octshard.prep.refusals import REASONS
-from tests.support import mutations
+from tests.support import made_release, mutations
+from tests.support.damage import dicom_judge, fuzz
 from tests.support.made_release import File, scan, unpacked, write_tables
 from tests.support.mutations import Mutation, uid_of
 
@@ -26,6 +30,9 @@ DEVICE = "topcon_triton"
 LIMIT_S, LIMIT_BYTES = 5.0, 1_000_000_000  # of one file
 IDLE_BYTES = 500_000_000  # what a process of ours holds before its first file, generously
 WHOLE_S = 240  # of a whole run: that nothing hangs, not how fast it is
+COUNT = int(os.environ.get("OCTSHARD_FUZZ", "2000"))  # inputs damaged by structure
+SHARES = {"dicom": 0.5, "zip": 0.15, "json": 0.05, "parquet": 0.05, "table": 0.1}
+REPORT = os.environ.get("OCTSHARD_FUZZ_REPORT", "")
 # what other seeds found: left to themselves, decoders hang on these or ask for gigabytes
 EVIL = ((1, 2514), (1, 3135), (2, 944), (2, 5571), (2, 5792))
 
@@ -174,3 +181,47 @@ def test_every_damaged_zip_gives_whole_files_or_none(count: int, tmp_path: Path)
     }
     assert counted["written"] == len(written)
     assert counted["written"] + counted["in the manifest, in no ZIP"] <= len(files)
+
+
+# damage by structure
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a finished dataset folder: four volumes in three splits, and a refusal."""
+    root = tmp_path_factory.mktemp("finished")
+    files = [*(made_release.sound(i, str(1000 + i)) for i in range(1, 5)), _file("2.25.9", b"no DICOM")]
+    splits = {"1001": "train", "1002": "train", "1003": "val", "1004": "test"}
+    unpacked(root / "src", files, splits)
+    run = Watched(["prep", "shard", str(root / "src"), str(root / "dst"), "--device", DEVICE])
+    assert run.code == 0, run.output[-3000:]
+    return {path.name: path.read_bytes() for path in (root / "dst" / DEVICE).iterdir() if path.is_file()}
+
+
+@pytest.mark.timeout(max(600, COUNT))
+def test_every_dicom_of_another_structure_means_what_pydicom_means_or_is_refused(tmp_path: Path) -> None:
+    count = round(COUNT * SHARES["dicom"])
+    tally = dicom_judge.run(range(count), SEED, tmp_path)
+    _report("dicom", tally)
+    outcomes = Counter(word for counts in tally.outcomes.values() for word in counts.elements())
+    assert len(outcomes) > 10
+    assert 0.2 * count < outcomes["ok"] < 0.7 * count
+    assert 10**7 < tally.peak < IDLE_BYTES + LIMIT_BYTES
+
+
+@pytest.mark.timeout(max(600, COUNT))
+@pytest.mark.parametrize("form", sorted(SHARES.keys() - {"dicom"}))
+def test_every_structure_that_lies_is_one_line(form: str, finished: dict[str, bytes], tmp_path: Path) -> None:
+    """ZIPs, and files of ours: shards, JSON, Parquet and the tables of a release."""
+    tally = fuzz.run(form, range(round(COUNT * SHARES[form])), SEED, tmp_path, finished)
+    _report(form, tally)
+    assert len(set().union(*tally.outcomes.values())) > 1
+    assert 10**7 < tally.peak < IDLE_BYTES + 2**28
+
+
+def _report(form: str, tally: fuzz.Tally) -> None:
+    print(text := tally.text(form))  # noqa: T201
+    if REPORT:
+        with Path(REPORT).open("a") as file:
+            file.write(text + "\n")
+    assert not tally.faults, "\n".join(tally.faults[:20])
