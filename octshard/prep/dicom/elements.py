@@ -23,6 +23,7 @@ SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI
 HEADS = {order: struct.Struct(order + "HH2sH") for order in "<>"}
 LENGTHS = {order: struct.Struct(order + "L") for order in "<>"}
 MAX_DEPTH = 32  # nested sequences; real files have five
+MAX_FRAGMENTS = 2**20  # and offsets; real files have thousands, and each takes ten times its bytes in memory
 INFLATED_FREELY = 2**27  # bytes of a deflated dataset that are allowed whatever the ratio
 INFLATED_RATIO = 100  # of inflated to deflated bytes, the most beyond that: OCT has 2, a bomb 1,000
 INFLATED_STEP = 2**14  # bytes inflated at once
@@ -146,6 +147,8 @@ def _with_extended(
     """The pixels with the extended offset table, if the file has both its offsets and its lengths."""
     if pixels is None or pixels.fragments is None or len(tables) < 2:
         return pixels
+    for element in tables.values():
+        _check_count(element.length // 8, "extended offsets")
     offsets, lengths = (
         struct.unpack_from(f"{encoding.order}{element.length // 8}Q", body, element.start)
         for element in (tables[EXTENDED_OFFSETS], tables[EXTENDED_LENGTHS])
@@ -268,11 +271,19 @@ def _pixels(data: Buffer, element: Element, encoding: Encoding) -> tuple[Pixels,
             )
         offset = _end(data, item, encoding, MAX_DEPTH)
         spans.append((item.start, offset))
+        _check_count(len(spans), "fragments")
     start, after_table = spans[0] if spans else (offset, offset)  # the first item is the basic offset table
-    offsets = struct.unpack_from(f"{encoding.order}{(after_table - start) // 4}L", data, start)
+    count = (after_table - start) // 4
+    _check_count(count, "offsets")
+    offsets = struct.unpack_from(f"{encoding.order}{count}L", data, start)
     fragments = tuple(span for span in spans[1:] if span[1] > span[0])
     nbytes = sum(stop - start for start, stop in fragments)
     return Pixels(element.vr, after_table, nbytes, fragments, offsets), item.start
+
+
+def _check_count(count: int, name: str) -> None:
+    if count > MAX_FRAGMENTS:
+        raise Refused("unreadable", f"PixelData has more than {MAX_FRAGMENTS} {name}")
 
 
 def _tag_text(tag: int) -> str:

@@ -149,6 +149,24 @@ def test_deep_nesting_is_refused_before_python_runs_out_of_stack() -> None:
         elements.parse(data[:start] + level * 5000)
 
 
+@pytest.mark.parametrize("what", ["fragments", "offsets", "extended offsets"])
+def test_more_fragments_than_memory_should_hold_are_refused(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elements, "MAX_FRAGMENTS", 9)
+    items = 8 * struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+    items = items + (items if what == "fragments" else b"")
+    table = bytes(40 if what == "offsets" else 0)
+    extended = b"".join(struct.pack("<HH2sHI", 0x7FE0, number, b"OV", 0, 80) + bytes(80) for number in (1, 2))
+    pixels = struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OB", 0, elements.UNDEFINED)
+    pixels += struct.pack("<HHI", 0xFFFE, 0xE000, len(table)) + table + items
+    pixels += struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    data = file("j2k")
+    start = data.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OB"))
+    with pytest.raises(Refused, match=f"unreadable: PixelData has more than 9 {what}"):
+        elements.parse(data[:start] + extended * (what == "extended offsets") + pixels)
+
+
 def test_what_is_no_dicom_is_named() -> None:
     for data in (b"\0", b"version https://git-lfs.example/spec/v1\n", zlib.compress(bytes(4000))):
         with pytest.raises(Refused) as caught:
