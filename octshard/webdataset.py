@@ -7,14 +7,13 @@ worker processes too, WebDataset (extra `webdataset`) reads gs://, s3:// and mem
 storage, with its retries and without `gsutil`. A scheme whose handler is not WebDataset's default keeps it.
 """
 
-import json
 import threading
 from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 from octshard.dataset import shard
 from octshard.errors import UsageError
-from octshard.storage import store
+from octshard.storage import json_object, store
 
 SCHEMES = ("gs", "s3", "memory")
 
@@ -35,18 +34,18 @@ def decoder(key: str, data: bytes) -> Any:
     `only=` or `select_files=`; BadSample for damaged voxels.
     """
     if key == shard.META:
-        meta = json.loads(data)
-        _last.meta = meta if isinstance(meta, dict) and {"key", "shape", "dtype"} <= meta.keys() else None
+        meta = json_object.parse(data, "a sample's JSON")
+        _last.meta = meta if {"key", "shape", "dtype"} <= meta.keys() else None
         return meta
     if key != shard.VOXELS:
         return None
-    meta, _last.meta = _last.meta, None
-    if meta is None:
+    last, _last.meta = _last.meta, None
+    if last is None:
         raise UsageError(
             "octshard.webdataset.decoder: vol.zst came without the json of its sample before it, want both "
             "still undecoded: no only=, no select_files=, no earlier .decode()"
         )
-    return shard.unpack_members(meta, data, f"sample {meta['key']}")
+    return shard.unpack_members(last, data, f"sample {last['key']}")
 
 
 def open_url(url: str, mode: str = "rb", bufsize: int = 8192, **options: Any) -> BinaryIO:

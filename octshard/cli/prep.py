@@ -171,7 +171,7 @@ def verify(shards: Sequence[str], deep: bool) -> None:
     from octshard.prep.verify import across
     from octshard.prep.verify import verify as run
 
-    folders = list(dict.fromkeys(dataset_folders(shards)))
+    folders = list(dict.fromkeys(dataset_folders(shards, with_hidden=True)))
     count = 0
     for folder in folders:
         with progress(f"verify {folder}") as on_progress:

@@ -16,8 +16,10 @@ KEYS = ("target_spacing", "image_size", "fit", "decode", "include_geometry")
 
 def preparations(datasets: Iterable[Dataset]) -> tuple[dict[str, Any], ...]:
     """The settings of each dataset, equal ones once; nothing for a dataset.json that holds no config."""
-    configs = (dataset.info.get("config", {}) for dataset in datasets)
-    settings = ({key: config[key] for key in KEYS if key in config} for config in configs)
+    configs = (dataset.info.get("config") for dataset in datasets)
+    settings = (
+        {key: config[key] for key in KEYS if key in config} for config in configs if isinstance(config, dict)
+    )
     return tuple(_distinct(found for found in settings if found))
 
 
@@ -41,6 +43,13 @@ def agreed(preparations: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], d
 def prep_config(settings: Mapping[str, Any]) -> PrepConfig:
     """`settings` as a config of prep, everything else at its default."""
     return dataclasses.replace(PrepConfig(), **settings)
+
+
+def voxel_limit(info: Mapping[str, Any]) -> int:
+    """The most voxels that prep stored of one scan, by dataset.json; a sample that claims more is damaged."""
+    config = info.get("config")
+    limit = config.get("max_output_voxels") if isinstance(config, dict) else None
+    return limit if isinstance(limit, int) else PrepConfig().max_output_voxels
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:

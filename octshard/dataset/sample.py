@@ -22,4 +22,7 @@ def read(folder: str, row: SampleRow) -> shard.Sample:
         raise BadSample(f"{location}: {error}; the shard was cut; run octshard prep verify") from error
     except store.StoreError as error:
         raise OctshardError(f"{location}: {error}") from error
-    return shard.unpack(data, row.key, row.xxh3, location)
+    packed = shard.open_slice(data, row.key, row.xxh3, location)
+    if packed.shape != row.shape_out:  # before memory is taken for it
+        raise BadSample(f"{location}: shape {packed.shape}, want {row.shape_out} as in {tables.SAMPLES}")
+    return packed.unpack()

@@ -6,6 +6,7 @@ verified: xxh3 of the slice, both names, sizes, the zstd frame checksum. The end
 
 import hashlib
 import json
+import math
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ import numpy as np
 import zstandard
 
 from octshard.errors import OctshardError
-from octshard.imaging.volume import Shape
+from octshard.imaging.volume import Shape, product
 from octshard.storage import checksum, json_object
 
 BLOCK = 512  # tar rounds every header and member up to this
 META, VOXELS = ".json", ".vol.zst"
+AXIS = 2**31  # voxels along one axis; so many are damage
+EXPANSION = 2**15  # zstd's limit: a block of 4 bytes stands for 128 KB at most
 # Speckle rarely repeats: matches shorter than 7 voxels cost more than they save, and distant ones are rare.
 # On real OCT, level 3 with these values packs 1 % smaller and 3 times as fast, and unpacks 1.3 times as fast.
 SPECKLE = {"min_match": 7, "window_log": 17, "hash_log": 14, "chain_log": 14}
@@ -80,7 +83,10 @@ def slice_digest(data: bytes | memoryview) -> str:
 
 @dataclass(frozen=True, eq=False)
 class PackedSample:
-    """One tar slice, verified except for its zstd frame, which takes the time. location: for error texts."""
+    """One tar slice, verified except for its zstd frame, which takes the time. location: for error texts.
+
+    The xxh3 that was checked covers the frame to its last byte.
+    """
 
     key: str
     meta: Mapping[str, Any]
@@ -88,6 +94,36 @@ class PackedSample:
     dtype: np.dtype[Any]
     frame: memoryview
     location: str
+
+    @property
+    def voxels(self) -> int:
+        """How many it claims to hold."""
+        return product(self.shape)
+
+    def number(self, name: str) -> float:
+        """A number of its JSON; BadSample if that has none of this name."""
+        value = self.meta.get(name)
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise BadSample(f"{self.location}: {self.key} has {name} = {value!r:.99}, want a number")
+        return float(value)
+
+    def unpack(self) -> Sample:
+        """Decompresses the whole frame; BadSample if it is cut, also where no xxh3 was checked."""
+        size = self.voxels * self.dtype.itemsize
+        try:
+            content_size = zstandard.get_frame_parameters(self.frame).content_size
+            if content_size != size or size > len(self.frame) * EXPANSION:
+                raise BadSample(
+                    f"{self.location}: {self.key} holds {content_size} bytes, want {size} for {self.shape} "
+                    f"from a frame of {len(self.frame)}"
+                )
+            raw = zstandard.ZstdDecompressor().decompress(self.frame, max_output_size=size)
+            voxels_DHW = np.frombuffer(raw, self.dtype).reshape(self.shape)
+        except (ValueError, zstandard.ZstdError) as error:
+            raise BadSample(f"{self.location}: {self.key} does not decode: {error}") from error
+        except MemoryError:
+            raise BadSample(f"{self.location}: {self.key} claims {size} bytes, more than there is") from None
+        return Sample(self.key, self.meta, voxels_DHW)
 
     def unpack_into(self, voxels_DHW: np.ndarray) -> None:
         """Decompresses into `voxels_DHW` without another copy; ValueError if its shape or dtype differs."""
@@ -121,7 +157,7 @@ def open_slice(data: bytes | memoryview, key: str, xxh3: str, location: str) -> 
 
 def unpack(data: bytes | memoryview, key: str, xxh3: str, location: str) -> Sample:
     """As `open_slice`, with the voxels decompressed."""
-    return _unpack(open_slice(data, key, xxh3, location))
+    return open_slice(data, key, xxh3, location).unpack()
 
 
 def unpack_members(meta: Mapping[str, Any], frame: bytes, location: str) -> np.ndarray:
@@ -129,9 +165,8 @@ def unpack_members(meta: Mapping[str, Any], frame: bytes, location: str) -> np.n
 
     Only the size and the checksum of the zstd frame are verified, for there is no table here.
     """
-    d, h, w = meta["shape"]
-    packed = PackedSample(meta["key"], meta, (d, h, w), np.dtype(meta["dtype"]), memoryview(frame), location)
-    return _unpack(packed).voxels_DHW.copy()
+    packed = _packed(str(meta["key"]), meta, memoryview(frame), location)
+    return packed.unpack().voxels_DHW.copy()
 
 
 def scan(file: BinaryIO, location: str) -> Iterator[tuple[int, bytes, Sample]]:
@@ -153,7 +188,7 @@ def scan(file: BinaryIO, location: str) -> Iterator[tuple[int, bytes, Sample]]:
         voxel_size = _header(remainder[-BLOCK:], position).size
         data = header + remainder + file.read(_round_up(voxel_size))
         packed, size = _parse(data, position)
-        yield offset, data, _unpack(packed)
+        yield offset, data, packed.unpack()
         offset += size
 
 
@@ -177,22 +212,18 @@ def _parse(data: bytes | memoryview, location: str) -> tuple[PackedSample, int]:
         raise BadSample(f"{location}: members {meta_name!r}, {voxel_name!r}, want KEY{META} and KEY{VOXELS}")
     try:
         meta = json_object.parse(bytes(meta_data), key + META)
-        d, h, w = meta["shape"]
-        return PackedSample(
-            key, meta, (int(d), int(h), int(w)), np.dtype(meta["dtype"]), frame, location
-        ), stop
-    except (ValueError, KeyError, TypeError, OverflowError, json_object.DamagedJson) as error:
-        raise BadSample(f"{location}: {key} does not decode: {error}") from error
+    except json_object.DamagedJson as error:
+        raise BadSample(f"{location}: {error}") from error
+    return _packed(key, meta, frame, location), stop
 
 
-def _unpack(packed: PackedSample) -> Sample:
-    """Decompresses a whole frame; BadSample if it is cut, also where no xxh3 was checked."""
-    try:
-        raw = zstandard.ZstdDecompressor().decompress(packed.frame)
-        voxels_DHW = np.frombuffer(raw, packed.dtype).reshape(packed.shape)
-    except (ValueError, zstandard.ZstdError) as error:
-        raise BadSample(f"{packed.location}: {packed.key} does not decode: {error}") from error
-    return Sample(packed.key, packed.meta, voxels_DHW)
+def _packed(key: str, meta: Mapping[str, Any], frame: memoryview, location: str) -> PackedSample:
+    match meta.get("shape"), meta.get("dtype"):
+        case [int(d), int(h), int(w)], ("uint8" | "uint16") as dtype if all(0 < n < AXIS for n in (d, h, w)):
+            return PackedSample(key, meta, (d, h, w), np.dtype(dtype), frame, location)
+        case shape, dtype:
+            what = f"shape {shape!r:.99}, dtype {dtype!r:.99}"
+            raise BadSample(f"{location}: {key} has {what}, want those of a volume")
 
 
 def _read_member(data: memoryview, start: int, location: str) -> tuple[str, memoryview, int]:

@@ -12,7 +12,6 @@ from torch.utils.data import Dataset
 
 from octshard.dataset import sample, tables
 from octshard.dataset.folders import dataset_folders
-from octshard.dataset.shard import BadSample
 from octshard.dataset.splits import SPLITS, check_disjoint, check_distinct
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
@@ -83,10 +82,6 @@ class ShardDataset(Dataset[dict[str, Any]]):
         location = f"{store.join(folder, row.shard)} at {row.offset} ({row.key})"
         if row.spacing_out is None:
             raise OctshardError(f"{location}: no spacing_out in {tables.SAMPLES}; {tables.REBUILD}")
-        if stored.voxels_DHW.shape != row.shape_out:
-            raise BadSample(
-                f"{location}: shape {stored.voxels_DHW.shape}, want {row.shape_out} as in {tables.SAMPLES}"
-            )
         facts = {name: getattr(row, name) for name in ROW_FACTS}
         meta = {**stored.meta, **facts, "flags": ",".join(row.flags)}
         image = torch.from_numpy(stored.voxels_DHW.copy()).unsqueeze(0)  # what was read is read-only

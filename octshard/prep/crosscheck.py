@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from octshard.dataset import tables
+from octshard.dataset.preparation import voxel_limit
 from octshard.dataset.shard import Sample
 from octshard.dataset.splits import split_overlaps
 from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.errors import OctshardError
 from octshard.imaging import intensity
+from octshard.imaging.volume import Shape, product
 from octshard.prep.build import shard_writer
 from octshard.prep.refusals import REASONS
 from octshard.storage import json_object, store
@@ -78,8 +80,11 @@ def compare_tables(dataset: Tables) -> Iterator[Finding]:
         if count > 1:
             yield Finding(name, "", f"{tables.SHARDS} lists it {count} times")
     infos = {info.name: info for info in dataset.shards}
+    limit = voxel_limit(dataset.info)
     for row in dataset.rows:
         yield from _row(row, infos, str(dataset.info.get("device", row.device)))
+        if row.status == "ok" and row.shape_out and (problem := claim_problem(row.shape_out, limit)):
+            yield Finding(row.shard, row.key, problem)
     for key, count in Counter(row.key for row in dataset.rows if row.status == "ok").items():
         if count > 1:
             yield Finding("", key, f"{count} rows store this key")
@@ -125,6 +130,15 @@ def compare_parts(dataset: Tables) -> Iterator[Finding]:
     for name in infos:
         yield Finding(name, "", f"{tables.SHARDS} lists it, but {tables.PLAN} does not")
     yield from _same_rows(dataset.rows, parts)
+
+
+def claim_problem(shape: Shape, limit: int) -> str:
+    """What is wrong with a claimed shape, for which no memory is to be taken then; empty if nothing is."""
+    if len(shape) != 3 or min(shape) < 1:
+        return f"a volume of shape {shape}, want three numbers from 1 on"
+    if (voxels := product(shape)) > limit:
+        return f"claims {shape} = {voxels} voxels, want at most {limit} (max_output_voxels)"
+    return ""
 
 
 def sample(row: SampleRow, stored: Sample) -> Iterator[str]:

@@ -8,10 +8,12 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from octshard import pool
 from octshard.dataset import shard, tables
+from octshard.dataset.preparation import voxel_limit
 from octshard.dataset.splits import split_overlaps
 from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.prep import crosscheck
@@ -44,12 +46,13 @@ def verify(folder: str, deep: bool, on_progress: OnProgress = no_progress) -> li
     for row in dataset.rows:
         if row.status == "ok" and row.shard in stored:
             stored[row.shard].append(row)
-    progress = _Progress(sum(info.bytes for info in infos), on_progress)
+    reading = _Reading(
+        deep, voxel_limit(dataset.info), _Progress(sum(info.bytes for info in infos), on_progress)
+    )
     threads = ThreadPoolExecutor(min(TARS_AT_ONCE, pool.worker_count(0)))
     try:
         checks = [
-            _TarCheck(store.join(folder, info.name), info, stored[info.name], deep, progress)
-            for info in infos
+            _TarCheck(store.join(folder, info.name), info, stored[info.name], reading) for info in infos
         ]
         for tar_findings in threads.map(lambda check: list(check.findings()), checks):
             findings += tar_findings
@@ -89,6 +92,20 @@ class _Progress:
             self.on_progress(self.done // 2**20, self.total // 2**20, f"MiB, {name}")
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """How tars are read. limit: voxels of one sample at most; progress: of all tars together."""
+
+    deep: bool
+    limit: int
+    progress: _Progress
+
+    @property
+    def most_bytes(self) -> int:
+        """Of one sample in a tar: compression may add a little to two bytes for each voxel."""
+        return 2 * self.limit + CHUNK
+
+
 class _TarReader:
     """Reads a tar once from front to back, with the sha256 of all bytes so far."""
 
@@ -118,10 +135,8 @@ class _TarReader:
 class _TarCheck:
     """One tar and the rows of its samples."""
 
-    def __init__(
-        self, url: str, info: ShardInfo, rows: Sequence[SampleRow], deep: bool, progress: _Progress
-    ) -> None:
-        self.url, self.info, self.rows, self.deep, self.progress = url, info, rows, deep, progress
+    def __init__(self, url: str, info: ShardInfo, rows: Sequence[SampleRow], reading: _Reading) -> None:
+        self.url, self.info, self.rows, self.reading = url, info, rows, reading
 
     def findings(self) -> Iterator[Finding]:
         """All that is wrong with the tar, in the order of its bytes."""
@@ -133,8 +148,11 @@ class _TarCheck:
         except FileNotFoundError:
             yield self._finding("", f"the shard is missing; {info.samples} samples are in it")
             return
+        except store.NotAFile as error:
+            yield self._finding("", str(error))
+            return
         with file:
-            reader = _TarReader(file, lambda count: self.progress.add(count, info.name))
+            reader = _TarReader(file, lambda count: self.reading.progress.add(count, info.name))
             yield from self._samples(reader)
             yield from self._end(reader)
         if reader.at != info.bytes:
@@ -148,6 +166,8 @@ class _TarCheck:
         for row in self.rows:
             if row.offset is None or row.nbytes is None or row.offset < 0 or row.nbytes < 1:
                 yield self._finding(row.key, f"the row has no place: offset {row.offset}, {row.nbytes} bytes")
+            elif row.nbytes > (most := self.reading.most_bytes):  # it would be held in memory
+                yield self._finding(row.key, f"the row has {row.nbytes} bytes, want at most {most}")
             else:
                 slices.append((row.offset, row.nbytes, row))
         for offset, nbytes, row in sorted(slices, key=lambda item: (item[0], item[2].key)):
@@ -186,14 +206,18 @@ class _TarCheck:
 
     def _sample(self, row: SampleRow, data: bytes) -> Iterator[Finding]:
         location = f"{self.info.name} at {row.offset}"
-        if not self.deep:
+        if not self.reading.deep:
             if (digest := shard.slice_digest(data)) != row.xxh3:
                 yield self._finding(
                     row.key, f"{location}: xxh3 {digest}, want {row.xxh3}: the bytes have changed"
                 )
             return
         try:
-            sample = shard.unpack(data, row.key, row.xxh3, location)
+            packed = shard.open_slice(data, row.key, row.xxh3, location)
+            if problem := crosscheck.claim_problem(packed.shape, self.reading.limit):
+                yield self._finding(row.key, f"{location}: {problem}")
+                return
+            sample = packed.unpack()
         except shard.BadSample as error:
             yield self._finding(row.key, str(error))
             return

@@ -63,7 +63,8 @@ def get(url: str, start: int, stop: int) -> Blob:
     else:
         with local.one_line_errors(url), local.open_read(local_path(url)) as file:
             file.seek(start)
-            blob = Blob(file.read(max(0, stop - start)), os.fstat(file.fileno()).st_size, "")
+            size = os.fstat(file.fileno()).st_size
+            blob = Blob(file.read(max(0, min(stop, size) - start)), size, "")
     if len(blob.data) != max(0, stop - start):
         raise OutOfRange(
             f"{url}: bytes {start} to {stop} asked for, {len(blob.data)} came: the object is shorter"

@@ -153,7 +153,7 @@ class Collator:
         else:
             valid = self._unpack_crop(packed, slot_DHW, pass_index, builder.seeds[slot])
         builder.keys[slot] = packed.key
-        builder.mean_B[slot], builder.std_B[slot] = float(packed.meta["mean"]), float(packed.meta["std"])
+        builder.mean_B[slot], builder.std_B[slot] = packed.number("mean"), packed.number("std")
         builder.valid_B3[slot] = torch.tensor(valid)
 
     def _unpack_crop(

@@ -12,7 +12,7 @@ from typing import Any
 from octshard.config.train import TrainConfig
 from octshard.dataset import tables
 from octshard.dataset.folders import dataset_folders
-from octshard.dataset.preparation import preparations
+from octshard.dataset.preparation import preparations, voxel_limit
 from octshard.dataset.splits import check_distinct
 from octshard.dataset.tables import Dataset, SampleRow
 from octshard.errors import OctshardError, UsageError
@@ -106,6 +106,7 @@ def build_index(datasets: Sequence[Dataset], cfg: TrainConfig, split: str, neede
     samples: list[SampleRef] = []
     left_out: list[str] = []
     for folder, dataset in enumerate(datasets):
+        limit = voxel_limit(dataset.info)
         shards = {
             info.name: ShardFile(store.join(dataset.url, info.name), info.bytes, info.sha256)
             for info in dataset.shards
@@ -117,6 +118,7 @@ def build_index(datasets: Sequence[Dataset], cfg: TrainConfig, split: str, neede
                     f"{tables.REBUILD}"
                 )
             sample = SampleRef(shards[row.shard], folder, row)
+            _check_size(sample, limit)
             if tokens(sample.shape, cfg) < needed_tokens:
                 left_out.append(row.key)
             else:
@@ -124,6 +126,19 @@ def build_index(datasets: Sequence[Dataset], cfg: TrainConfig, split: str, neede
     check_distinct(((datasets[ref.folder].url, ref.row.key) for ref in samples), "data.shards")
     refused = sum(len(dataset.refused) for dataset in datasets)
     return SampleIndex(split, tuple(samples), tuple(left_out), refused, len(datasets), preparations(datasets))
+
+
+def _check_size(sample: SampleRef, limit: int) -> None:
+    """OctshardError if the row claims what prep never stores, before memory is taken for it."""
+    if product(sample.shape) > limit or min(sample.shape) < 1:
+        raise OctshardError(
+            f"{sample.location}: {sample.shape} voxels, want 1 to {limit} of them; run octshard prep verify"
+        )
+    if not 0 <= sample.start < sample.stop <= sample.shard.bytes:
+        raise OctshardError(
+            f"{sample.location}: bytes {sample.start} to {sample.stop} of a shard of {sample.shard.bytes}; "
+            "run octshard prep verify"
+        )
 
 
 def sampler_config(index: SampleIndex, cfg: TrainConfig) -> SamplerConfig:

@@ -62,9 +62,9 @@ def read_into(file: int, sample: SampleRef, scratch: Scratch) -> memoryview:
 
     BadSample if the shard does not have the size that the tables give.
     """
-    buffer = scratch.view(sample.stop - sample.start)
     with naming_sample(sample), one_line_errors(sample.shard.url):
         _check_shard_size(sample, os.fstat(file).st_size)
+        buffer = scratch.view(sample.stop - sample.start)
         filled = 0
         while filled < len(buffer) and (count := os.preadv(file, [buffer[filled:]], sample.start + filled)):
             filled += count

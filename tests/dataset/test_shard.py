@@ -1,12 +1,15 @@
 """The tar format goes round, and no damaged byte passes."""
 
 import io
+import json
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import webdataset
+import zstandard
 
 from octshard.dataset import shard
 from octshard.dataset.shard import BadSample
@@ -91,6 +94,89 @@ def test_the_frame_checksum_is_there_and_checked() -> None:
     piece[info.offset_data + info.size - 9] ^= 1
     with pytest.raises(BadSample, match="does not decode"):
         shard.unpack(bytes(piece), "key-0", shard.slice_digest(bytes(piece)), "here")
+
+
+def rebuilt(meta: dict[str, object] | bytes, frame: bytes) -> tuple[bytes, str]:
+    """A slice of any two members, and its digest, as a table that agrees with it would give it."""
+    text = meta if isinstance(meta, bytes) else json.dumps(meta).encode()
+    piece = shard._member("key.json", text) + shard._member("key.vol.zst", frame)
+    return piece, shard.slice_digest(piece)
+
+
+def bomb(size: int) -> bytes:
+    """A small frame that truly unpacks to `size` zeros."""
+    return zstandard.ZstdCompressor(write_checksum=True).compress(bytes(size))
+
+
+SMALL = zstandard.ZstdCompressor(write_content_size=True).compress(bytes(100))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "frame"),
+    [
+        ([1000, 10000, 10000], "uint8", SMALL),  # 100 GB of a frame of 100 bytes
+        ([1, 10, 10], "uint16", SMALL),
+        ([5, 10, 10], "uint8", SMALL),
+        ([1, 1, 1], "uint8", bomb(2**26)),
+        ([10**400, 1, 1], "uint8", SMALL),
+        ([-1, -10, 10], "uint8", SMALL),
+        ([0, 10, 10], "uint8", SMALL),
+        ([1, 10], "uint8", SMALL),
+        ("110", "uint8", SMALL),
+        (None, "uint8", SMALL),
+        ([1, 10, 10], "O", SMALL),
+        ([1, 10, 10], "V100000000000", SMALL),
+        ([1, 10, 10], ["uint8"], SMALL),
+        ([1, 10, 10], None, SMALL),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_claim_takes_no_memory_before_it_is_checked(shape: object, dtype: object, frame: bytes) -> None:
+    piece, digest = rebuilt({"shape": shape, "dtype": dtype}, frame)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadSample, match=r"^here: key ") as caught:
+            shard.unpack(piece, "key", digest, "here")
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+    assert len(str(caught.value)) < 400
+
+
+def test_a_frame_that_claims_what_it_could_never_hold_takes_no_memory() -> None:
+    """The header of a frame of 100 GB: content size in 8 bytes, then one empty last block."""
+    size = 1000 * 10000 * 10000
+    frame = b"\x28\xb5\x2f\xfd\xe0" + size.to_bytes(8, "little") + b"\x01\x00\x00"
+    assert zstandard.get_frame_parameters(frame).content_size == size
+    piece, digest = rebuilt({"shape": [1000, 10000, 10000], "dtype": "uint8"}, frame)
+    with pytest.raises(BadSample, match=f"holds {size} bytes, want {size} .* from a frame of 16"):
+        shard.unpack(piece, "key", digest, "here")
+
+
+@pytest.mark.parametrize("text", [b"", b"null", b"[]", bytes(99), b"[" * 100_000, b"{"], ids=repr)
+def test_a_json_that_is_no_object_is_a_bad_sample(text: bytes) -> None:
+    piece, digest = rebuilt(text, SMALL)
+    with pytest.raises(BadSample, match=r"^here: key\.json: "):
+        shard.open_slice(piece, "key", digest, "here")
+
+
+def test_a_cut_or_altered_checksum_of_the_frame_is_seen() -> None:
+    """unpack_into never sees a cut frame: the digest of the slice ends with its last byte."""
+    frame, voxels_DHW = bomb(600), np.empty((6, 10, 10), np.uint8)
+    meta = {"shape": [6, 10, 10], "dtype": "uint8"}
+    _, digest = rebuilt(meta, frame)
+    for cut in range(1, 5):
+        with pytest.raises(BadSample, match="xxh3"):
+            shard.open_slice(rebuilt(meta, frame[:-cut] + bytes(cut))[0], "key", digest, "here")
+        altered = bytearray(frame)
+        altered[-cut] ^= 1
+        packed = shard.open_slice(*_with_key(*rebuilt(meta, bytes(altered))), "here")
+        with pytest.raises(BadSample, match="checksum"):
+            packed.unpack_into(voxels_DHW)
+
+
+def _with_key(piece: bytes, digest: str) -> tuple[bytes, str, str]:
+    return piece, "key", digest
 
 
 def test_tarfile_and_webdataset_read_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import threading
 import tracemalloc
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
+import zstandard
 
 from octshard.config.prep import PrepConfig
 from octshard.dataset import shard, tables
@@ -27,6 +29,7 @@ from tests.support.made_release import changed, sound, unpacked
 
 TAR, PART = "train-000000.tar", "train-000000.rows.parquet"
 DONE = "train-000000.done.json"
+DAMAGED_JSON = ("", "[]", "null", "7", "{", "\0" * 90, "\xff\xfe", "[" * 100_000)
 
 
 @pytest.fixture(scope="module")
@@ -374,6 +377,57 @@ def test_a_part_with_another_row_under_a_sound_digest_is_found(folder: Path) -> 
     assert "eye '?'" in found.what
 
 
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_is_no_file_is_no_tar(folder: Path, kind: str, deep: bool) -> None:
+    (folder / TAR).unlink()
+    make = {"pipe": os.mkfifo, "folder": os.mkdir, "device": lambda path: os.symlink("/dev/zero", path)}
+    make[kind](folder / TAR)
+    (finding,) = findings(folder, deep)
+    assert finding.shard == TAR
+    assert finding.what.endswith("Is a directory" if kind == "folder" else "a pipe or a device, want a file")
+
+
+@pytest.mark.parametrize("text", DAMAGED_JSON, ids=repr)
+@pytest.mark.parametrize("name", ["plan.json", DONE])
+def test_a_damaged_part_is_named(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(text, encoding="latin-1")
+    assert f"{folder}/{name}: " in texts(findings(folder))
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    assert f"{folder}/{name}: a pipe" in texts(findings(folder))
+
+
+def test_a_sample_that_claims_100_gb_is_found(folder: Path) -> None:
+    size = [1000, 10000, 10000]
+    frame = b"\x28\xb5\x2f\xfd\xe0" + (10**11).to_bytes(8, "little") + b"\x01\x00\x00"
+    key = forge_slice(folder, lambda meta, _: (meta | {"shape": size}, frame))
+    found = texts(findings(folder, deep=True))
+    assert f"{key} {TAR} at 0: claims (1000, 10000, 10000) = 100000000000 voxels" in found
+    assert "want at most 400000000 (max_output_voxels)" in found
+
+
+def test_a_sample_that_unpacks_to_more_than_it_claims_is_found(folder: Path) -> None:
+    bomb = zstandard.ZstdCompressor().compress(bytes(2**27))
+    key = forge_slice(folder, lambda meta, _: (meta, bomb))
+    tracemalloc.start()
+    try:
+        found = texts(findings(folder, deep=True))
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
+    assert f"{key} holds {2**27} bytes, want " in found
+
+
+def test_a_row_that_claims_100_gb_is_found(folder: Path) -> None:
+    table = rows(folder)
+    first = next(i for i, row in enumerate(table) if row.shard == TAR)
+    table[first] = dataclasses.replace(table[first], shape_out=(1000, 10000, 10000), nbytes=10**11)
+    found = texts(findings(with_rows(folder, table), deep=True))
+    assert f"{table[first].key} claims (1000, 10000, 10000) = 100000000000 voxels" in found
+    assert f"{table[first].key} the row has 100000000000 bytes, want at most" in found
+
+
 def test_what_is_no_dataset_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         findings(tmp_path)
@@ -473,6 +527,21 @@ def redone(folder: Path) -> None:
     done = json.loads((folder / DONE).read_text())
     done["rows_sha256"] = hashlib.sha256((folder / PART).read_bytes()).hexdigest()
     (folder / DONE).write_text(json.dumps(done))
+
+
+def forge_slice(folder: Path, change: Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]) -> str:
+    """As `forge`, of the two members of a sample, which `shard.pack` need not be able to make."""
+
+    def packed(key: str, meta: dict[str, Any], voxels_DHW: np.ndarray, level: int) -> bytes:
+        meta = {**meta, "shape": list(voxels_DHW.shape), "dtype": str(voxels_DHW.dtype)}
+        meta, frame = change(meta, zstandard.ZstdCompressor(level).compress(voxels_DHW.tobytes()))
+        return shard._member(key + shard.META, json.dumps(meta).encode()) + shard._member(
+            key + shard.VOXELS, frame
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shard, "pack", packed)
+        return forge(folder, lambda meta, voxels: (meta, voxels))
 
 
 def forge(

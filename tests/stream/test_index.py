@@ -1,8 +1,10 @@
 """The index of a run: what is in it, what is left out, what does not fit, and its domains."""
 
+import dataclasses
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +53,25 @@ def test_volumes_with_too_few_tokens_are_left_out_and_named(shards: str, tmp_pat
 def test_a_volume_in_two_datasets_is_refused(shards: str) -> None:
     with pytest.raises(UsageError, match=r"17 volumes stand in more than one folder, want each in one"):
         load_index(config_of(f"{shards},{shards}"), "train", 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"shape_out": (1000, 10000, 10000)}, r"\(1000, 10000, 10000\) voxels, want 1 to 400000000"),
+        ({"shape_out": (0, 20, 24)}, r"\(0, 20, 24\) voxels"),
+        ({"nbytes": 10**11}, r"bytes 0 to 100000000000 of a shard of "),
+        ({"offset": -512}, r"bytes -512 to "),
+    ],
+    ids=str,
+)
+def test_a_row_that_claims_too_much_is_one_line(tmp_path: Path, change: dict[str, Any], text: str) -> None:
+    url = write_dataset(tmp_path / "device", {"train": 5, "val": 3})
+    rows = tables.read_rows(f"{url}/{tables.SAMPLES}")
+    tables.write_rows(f"{url}/{tables.SAMPLES}", [dataclasses.replace(rows[0], **change), *rows[1:]])
+    tables.write_info(f"{url}/{tables.INFO}", tables.read_info(url))
+    with pytest.raises(OctshardError, match=f"{rows[0].key}.*{text}.*run octshard prep verify"):
+        load_index(config_of(url), "train", 0)
 
 
 def test_a_folder_of_device_folders_stands_for_them_all(tmp_path: Path) -> None:
