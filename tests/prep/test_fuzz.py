@@ -20,9 +20,10 @@ import pytest
 from octshard.dataset import tables
 from octshard.prep.refusals import REASONS
 from tests.support import made_release, mutations
-from tests.support.damage import dicom_judge, fuzz
+from tests.support.damage import dicom_judge, fuzz, sound_dicoms
+from tests.support.damage.sound_dicoms import uid_of
 from tests.support.made_release import File, scan, unpacked, write_tables
-from tests.support.mutations import Mutation, uid_of
+from tests.support.mutations import Mutation
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # it, too, notices the damage
 SEED = 0
@@ -139,8 +140,8 @@ def test_every_damaged_dicom_ends_in_a_row(count: int, decode: str, tmp_path: Pa
 def test_what_made_decoders_hang_or_swell_costs_its_own_file_only(tmp_path: Path) -> None:
     evil = [mutations.dicom_file(seed, i) for seed, i in EVIL]
     good = [
-        Mutation("sound", uid_of(9, i), mutations.sound(name, uid_of(9, i)))
-        for i, name in enumerate(mutations.ENCODINGS)
+        Mutation("sound", uid_of(9, i), sound_dicoms.sound(name, uid_of(9, i)))
+        for i, name in enumerate(sound_dicoms.ENCODINGS)
     ]
     rows = _judge_shards([*evil, *good], tmp_path / "src", tmp_path / "dst", "exact")
     lost = {row.sop_instance_uid for row in rows if row.status != "ok"}

@@ -13,8 +13,7 @@ from pydicom.uid import RLELossless
 from octshard.prep.dicom import writer
 from octshard.prep.refusals import REASONS
 from octshard.rng import rng_for
-from tests.support import mutations
-from tests.support.damage import dicom_structure, dicom_tree, fragments, values
+from tests.support.damage import dicom_envelope, dicom_structure, dicom_tree, fragments, sound_dicoms, values
 from tests.support.damage.case import OK, Case, Damage, Rng, pick
 from tests.support.made_release import scan
 
@@ -32,16 +31,16 @@ WIDE = {  # name: syntax, bits allocated, bits stored, signed, MONOCHROME1, enco
     "htj2k wide": ("1.2.840.10008.1.2.4.202", 16, 12, False, False, "htj2k"),
     "rle wide": ("1.2.840.10008.1.2.5", 16, 12, True, False, "rle"),
 }  # fmt: skip
-ENCODINGS = (*mutations.ENCODINGS, *WIDE)
+ENCODINGS = (*sound_dicoms.ENCODINGS, *WIDE)
 PLAIN = ("native", "wide", "signed", "deflated")  # explicit little endian, native
 ENCAPSULATED = tuple(name for name in ENCODINGS if name not in (*PLAIN, "implicit", "big_endian", "big wide"))
-MUTATORS = {**dicom_structure.MUTATORS, **fragments.MUTATORS, **values.MUTATORS}
+MUTATORS = {**dicom_structure.MUTATORS, **dicom_envelope.MUTATORS, **fragments.MUTATORS, **values.MUTATORS}
 KINDS = (*MUTATORS, "two at once")
 
 
 def sound(encoding: str) -> bytes:
     """A sound file of 4 x 32 x 24 voxels."""
-    return _wide(encoding) if encoding in WIDE else mutations.sound(encoding, mutations.uid_of(0, 0))
+    return _wide(encoding) if encoding in WIDE else sound_dicoms.sound(encoding, sound_dicoms.uid_of(0, 0))
 
 
 def case(seed: int, i: int) -> Case:

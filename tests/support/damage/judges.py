@@ -25,7 +25,7 @@ from octshard.prep.release import zip_directory, zip_source
 from octshard.prep.release.aireadi import read_release
 from octshard.rng import rng_for
 from octshard.storage import store
-from tests.support.damage import datasets, tars, texts, zips
+from tests.support.damage import datasets, tar_members, tars, texts, zips
 from tests.support.made_release import sound, write_tables
 
 LONGEST = 3000  # characters of a message
@@ -128,8 +128,8 @@ def judge_tar(seed: int, i: int) -> Verdict:
             notes.check(_same(found, theirs), f"unpack: {key} differs from what tarfile reads")
         with notes.only(BadSample):
             packed = shard.open_slice(piece, key, shard.slice_digest(piece), "x.tar")
-            if packed.shape == tars.SHAPE and packed.dtype == np.uint8:
-                voxels_DHW = np.zeros(tars.SHAPE, np.uint8)
+            if packed.shape == tar_members.SHAPE and packed.dtype == np.uint8:
+                voxels_DHW = np.zeros(tar_members.SHAPE, np.uint8)
                 packed.unpack_into(voxels_DHW)
                 same = _same(shard.Sample(key, {}, voxels_DHW), theirs)
                 notes.check(same, f"unpack_into: {key} differs from what tarfile reads")
