@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from octshard.prep.dicom.elements import DEFLATED
-from octshard.prep.dicom.header import NATIVE, OPT_STORAGE
+from octshard.prep.dicom.file_kind import NATIVE, OPT_STORAGE
 
 SIDE = 16  # rows and columns
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 
 from octshard.doctor.samples import SAMPLES, CodecSample, dicom_file, picture
-from octshard.prep.dicom.header import COMPRESSED, JPEG_2000, NATIVE, RLE
+from octshard.prep.dicom.file_kind import COMPRESSED, JPEG_2000, NATIVE, RLE
 
 ENCODED = [sample for sample in SAMPLES if sample.transfer_syntax not in NATIVE]
 

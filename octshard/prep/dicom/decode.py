@@ -20,8 +20,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
 from octshard.imaging.volume import Spacing
-from octshard.prep.dicom import codestream, elements, encapsulation
-from octshard.prep.dicom import header as dicom
+from octshard.prep.dicom import codestream, elements, encapsulation, file_kind
 from octshard.prep.dicom.header import Header
 from octshard.prep.refusals import Refused
 from octshard.storage.checksum import Buffer
@@ -38,7 +37,7 @@ def level_for(data: Buffer, header: Header, spacing_mm: Spacing, target_mm: Spac
     level = 0
     while 2 ** (level + 1) <= ratio and level < 32:
         level += 1
-    if level == 0 or header.transfer_syntax not in dicom.JPEG_2000 or header.pixel_transform.signed:
+    if level == 0 or header.transfer_syntax not in file_kind.JPEG_2000 or header.pixel_transform.signed:
         return 0
     try:
         declared = [codestream.jpeg_2000(code) for code in _codestreams(data, header)]
@@ -73,7 +72,7 @@ def frames(data: Buffer, header: Header, level: int = 0) -> Iterator[np.ndarray]
 def bits_differ(data: Buffer, header: Header) -> bool:
     """True if a frame's codestream has other bits than BitsStored, or, where it knows one, another sign."""
     transform = header.pixel_transform
-    knows_sign = header.transfer_syntax in dicom.JPEG_2000
+    knows_sign = header.transfer_syntax in file_kind.JPEG_2000
     return any(
         frame.bits != transform.bits_stored or (knows_sign and frame.signed != transform.signed)
         for frame in _declared_frames(data, header)
@@ -89,7 +88,7 @@ def stored_pixels(data: Buffer, header: Header, level: int = 0) -> Iterator[np.n
         with _quiet:
             try:
                 frame_HW = _decoded(code, header, level)
-                if header.transfer_syntax == dicom.RLE:
+                if header.transfer_syntax == file_kind.RLE:
                     frame_HW = _stored_bits(frame_HW, header, index)
             except Refused:
                 raise
@@ -154,12 +153,12 @@ def _decoded(code: bytes, header: Header, level: int) -> np.ndarray:
     The decoder is pydicom's own first choice where GDCM is not installed. If it fails, no other is asked:
     JPEG decoders differ by a level in rounding, so another's frame would not be this frame.
     """
-    if header.transfer_syntax == dicom.RLE:
+    if header.transfer_syntax == file_kind.RLE:
         return _by_pydicom(code, header, "pydicom")
-    if header.transfer_syntax in dicom.JPEG:
+    if header.transfer_syntax in file_kind.JPEG:
         declared = codestream.jpeg(code)
         _check_declared(declared, header)
-        if header.transfer_syntax not in dicom.JPEG_LS:
+        if header.transfer_syntax not in file_kind.JPEG_LS:
             _check_jpeg_bits(declared, header)
         return _by_pydicom(code, header, "pylibjpeg")
     declared = codestream.jpeg_2000(code)
@@ -170,7 +169,7 @@ def _decoded(code: bytes, header: Header, level: int) -> np.ndarray:
 def _by_pydicom(code: bytes, header: Header, plugin: str) -> np.ndarray:
     """As pydicom does it; of an RLE frame with all bits, so that the unused ones can be looked at."""
     transform = header.pixel_transform
-    is_rle = header.transfer_syntax == dicom.RLE
+    is_rle = header.transfer_syntax == file_kind.RLE
     options: dict[str, Any] = {
         "number_of_frames": 1,
         "rows": header.rows,
@@ -238,9 +237,9 @@ def _check_jpeg_bits(frame: codestream.Frame, header: Header) -> None:
 
 def _declared_frames(data: Buffer, header: Header) -> list[codestream.Frame]:
     """What the codestreams declare, without those that are none: decoding them says what is wrong."""
-    if header.transfer_syntax not in dicom.JPEG | dicom.JPEG_2000:
+    if header.transfer_syntax not in file_kind.JPEG | file_kind.JPEG_2000:
         return []
-    read = codestream.jpeg if header.transfer_syntax in dicom.JPEG else codestream.jpeg_2000
+    read = codestream.jpeg if header.transfer_syntax in file_kind.JPEG else codestream.jpeg_2000
     frames = []
     for code in _codestreams(data, header):
         with suppress(codestream.BadCodestream):
@@ -291,4 +290,5 @@ _quiet = _Quiet()
 
 
 def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+    name = "" if isinstance(error, codestream.BadCodestream) else f"{type(error).__name__}: "
+    return f"{name}{' '.join(str(error).split())}"[:200]

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from octshard.prep.dicom import signatures
 from octshard.prep.refusals import Refused
 from octshard.storage.checksum import Buffer
 
@@ -70,6 +71,7 @@ class ParsedFile:
     encoding: Encoding
     elements: Mapping[int, Element]  # those of the dataset asked for; of several the last, as pydicom has it
     pixels: Pixels | None
+    padding: int = 0  # zeros behind the last element
 
 
 def parse(data: Buffer, tags: Collection[int] = ()) -> ParsedFile:
@@ -77,13 +79,12 @@ def parse(data: Buffer, tags: Collection[int] = ()) -> ParsedFile:
     if not len(data):
         raise Refused("empty", "the file has 0 bytes")
     if data[128:132] != b"DICM":
-        hint = ", it looks like a Git-LFS pointer" if data[:18] == b"version https://gi" else ""
-        raise Refused("not_dicom", f"{len(data)} bytes without DICM at byte 128{hint}")
+        raise Refused("not_dicom", signatures.describe(data))
     syntax, offset = _meta(data)
     body: Buffer = data
     if syntax == DEFLATED:
         body, offset = _inflate(data, offset), 0
-    encoding = Encoding(syntax != IMPLICIT_LITTLE, ">" if syntax == EXPLICIT_BIG else "<")
+    encoding = Encoding(_is_explicit(body, offset, syntax), ">" if syntax == EXPLICIT_BIG else "<")
     elements: dict[int, Element] = {}
     tables: dict[int, Element] = {}
     pixels = None
@@ -101,7 +102,20 @@ def parse(data: Buffer, tags: Collection[int] = ()) -> ParsedFile:
         elif element.tag in (EXTENDED_OFFSETS, EXTENDED_LENGTHS) and element.length != UNDEFINED:
             tables[element.tag] = element
         offset = _end(body, element, encoding, MAX_DEPTH)
-    return ParsedFile(syntax, body, encoding, elements, _with_extended(body, pixels, tables, encoding))
+    pixels = _with_extended(body, pixels, tables, encoding)
+    return ParsedFile(syntax, body, encoding, elements, pixels, len(body) - offset)
+
+
+def _is_explicit(body: Buffer, offset: int, syntax: str) -> bool:
+    """True if the first element names its VR, which pydicom believes more than the syntax."""
+    if offset + 8 > len(body):
+        return syntax != IMPLICIT_LITTLE
+    return all(0x41 <= letter <= 0x5A for letter in body[offset + 4 : offset + 6])
+
+
+def transfer_syntax(data: Buffer) -> str:
+    """As the file meta information names it; Refused as by `parse`."""
+    return _meta(data)[0]
 
 
 def items(data: Buffer, sequence: Element, encoding: Encoding) -> Iterator[Span]:
@@ -207,9 +221,8 @@ def _element(data: Buffer, offset: int, encoding: Encoding) -> Element:
     if vr in SHORT_VRS:
         return Element(tag, vr, short, offset + 8)
     if vr not in LONG_VRS:
-        raise Refused(
-            "unreadable", f"element {_tag_text(tag)} at byte {offset} has no known value representation"
-        )
+        text = f"element {_tag_text(tag)} at byte {offset} has no known value representation"
+        raise _wrong(data, offset, text)
     if offset + 12 > len(data):
         raise Refused("truncated", f"ends at byte {len(data)}, inside the header of {_tag_text(tag)}")
     return Element(tag, vr, LENGTHS[order].unpack_from(data, offset + 8)[0], offset + 12)
@@ -235,10 +248,8 @@ def _end(data: Buffer, element: Element, encoding: Encoding, depth: int) -> int:
         if item.tag == SEQUENCE_END:
             return item.start
         if item.tag != ITEM:
-            raise Refused(
-                "unreadable",
-                f"{_tag_text(item.tag)} at byte {offset} inside {_tag_text(element.tag)}, want an item",
-            )
+            text = f"{_tag_text(item.tag)} at byte {offset} inside {_tag_text(element.tag)}, want an item"
+            raise _wrong(data, offset, text)
         offset = _after_item(data, item, encoding, depth)
 
 
@@ -266,9 +277,8 @@ def _pixels(data: Buffer, element: Element, encoding: Encoding) -> tuple[Pixels,
         if item.tag == SEQUENCE_END:
             break
         if item.tag != ITEM or item.length == UNDEFINED:
-            raise Refused(
-                "unreadable", f"{_tag_text(item.tag)} at byte {offset} inside PixelData, want a fragment"
-            )
+            text = f"{_tag_text(item.tag)} at byte {offset} inside PixelData, want a fragment"
+            raise _wrong(data, offset, text)
         offset = _end(data, item, encoding, MAX_DEPTH)
         spans.append((item.start, offset))
         _check_count(len(spans), "fragments")
@@ -284,6 +294,13 @@ def _pixels(data: Buffer, element: Element, encoding: Encoding) -> tuple[Pixels,
 def _check_count(count: int, name: str) -> None:
     if count > MAX_FRAGMENTS:
         raise Refused("unreadable", f"PixelData has more than {MAX_FRAGMENTS} {name}")
+
+
+def _wrong(data: Buffer, offset: int, text: str) -> Refused:
+    """`unreadable`; or `truncated`, if from `offset` on there are only zeros, as behind a broken download."""
+    if any(data[offset : offset + 8]) or bytes(data[offset:]).count(0) < len(data) - offset:
+        return Refused("unreadable", text)
+    return Refused("truncated", f"only zeros from byte {offset} to its end at {len(data)}")
 
 
 def _tag_text(tag: int) -> str:

@@ -11,15 +11,30 @@ CODESTREAM_STARTS = (
     b"\xff\x4f\xff\x51",  # JPEG 2000 and HTJ2K: SOC, SIZ
     b"\0\0\0\x0cjP  ",  # the same in a JP2 box, which some exporters leave on
     b"\xff\xd8\xff",  # JPEG and JPEG-LS: SOI and the next marker
+    b"\1\0\0\0\x40\0\0\0",  # RLE of 8 bits: one segment, at byte 64
+    b"\2\0\0\0\x40\0\0\0",  # RLE of 16 bits
 )
 
 
-def encapsulated_frames(parsed: ParsedFile) -> int:
-    """Frames in the fragments: codestream starts where the codec has them, else offsets, else fragments."""
+def begins_with_codestream(parsed: ParsedFile) -> bool:
+    """True if the pixels are a plain value that is the codestream of a codec."""
+    pixels = parsed.pixels
+    if pixels is None or pixels.fragments is not None:
+        return False
+    return bool(_marked(parsed.body, [(pixels.start, pixels.start + pixels.nbytes)]))
+
+
+def encapsulated_frames(parsed: ParsedFile, expected: int) -> int | None:
+    """Frames in the fragments: codestream starts where the codec has them, else offsets, else fragments.
+
+    None if there are more fragments than frames `expected`, and nothing tells which belong together.
+    """
     if parsed.pixels is None or parsed.pixels.fragments is None:
         return 0
-    marked = _marked(parsed.body, parsed.pixels.fragments)
-    return len(marked) or len(parsed.pixels.offsets) or len(parsed.pixels.fragments)
+    fragments = parsed.pixels.fragments
+    if known := len(_marked(parsed.body, fragments)) or len(parsed.pixels.offsets):
+        return known
+    return len(fragments) if len(fragments) <= expected else None
 
 
 def frame_spans(body: Buffer, pixels: Pixels, frames: int) -> tuple[tuple[Span, ...], ...]:

@@ -6,28 +6,20 @@ in the order of DESIGN §4.
 
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from octshard.imaging.volume import length_mm, product
-from octshard.prep.dicom import elements, encapsulation
+from octshard.prep.dicom import elements, encapsulation, file_kind
 from octshard.prep.dicom.attributes import TAGS, Attributes
 from octshard.prep.dicom.elements import ParsedFile, Pixels
+from octshard.prep.dicom.file_kind import COMPRESSED, NATIVE, SUPPORTED
 from octshard.prep.dicom.pixel_measures import SAME, PixelMeasures
 from octshard.prep.dicom.pixel_values import PixelTransform
 from octshard.prep.refusals import Refused
 from octshard.storage.checksum import Buffer
-
-OPT_STORAGE = "1.2.840.10008.5.1.4.1.1.77.1.5.4"  # Ophthalmic Tomography Image Storage
-NATIVE = frozenset(
-    ("1.2.840.10008.1.2.1", elements.IMPLICIT_LITTLE, elements.EXPLICIT_BIG, elements.DEFLATED)
-)
-RLE = "1.2.840.10008.1.2.5"
-JPEG_LS = frozenset(("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"))
-JPEG = JPEG_LS | {f"1.2.840.10008.1.2.4.{tail}" for tail in (50, 51, 57, 70)}
-JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{tail}" for tail in (90, 91, 201, 202, 203))  # HTJ2K from 201
-COMPRESSED = JPEG | JPEG_2000 | {RLE}
 
 
 @dataclass(frozen=True)
@@ -38,6 +30,9 @@ class Declared:
     samples: int
     photometric: str
     stored_frames: int | None  # counted in the pixel bytes; None where they cannot be counted
+    says_frames: bool = True  # without NumberOfFrames there is one
+    is_codestream: bool = False  # the pixels are a plain value, but not of pixels
+    surplus: int = 0  # bytes behind the last native frame, unless they are zeros or one byte
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,47 +68,75 @@ def read_header(data: Buffer, max_voxels: int) -> Header:
 
 
 def parse(data: Buffer) -> Header:
-    """The listed fields, unchecked. Refused `not_dicom`, `truncated`, `no_pixel_data`, or `unreadable`."""
-    parsed = elements.parse(data, TAGS)
-    if parsed.pixels is None or parsed.pixels.nbytes == 0:
-        raise Refused(
-            "no_pixel_data", "the file has no PixelData" if parsed.pixels is None else "PixelData is empty"
-        )
+    """The listed fields, unchecked.
+
+    Refused `empty`, `not_dicom`, `truncated` or `unreadable`, and what makes these no question: `not_oct`,
+    `unsupported_syntax`, `no_pixel_data`.
+    """
     try:
-        return _parse(Attributes(parsed.body, parsed.encoding, parsed.elements), parsed, parsed.pixels)
+        parsed = elements.parse(data, TAGS)
+    except Refused as refused:
+        if refused.reason in ("truncated", "unreadable"):  # by rules that an unknown syntax need not follow
+            with suppress(Refused):
+                syntax = elements.transfer_syntax(data)
+                if syntax not in SUPPORTED:
+                    refused = file_kind.unsupported(syntax)
+        raise refused from None
+    top = Attributes(parsed.body, parsed.encoding, parsed.elements)
+    if parsed.pixels is None or parsed.pixels.nbytes == 0:
+        raise _without_pixels(top, parsed)
+    try:
+        return _parse(top, parsed, parsed.pixels)
     except Refused as refused:  # the walk found the file whole: what is cut short is an item inside it
+        file_kind.check_class(top.text("SOPClassUID"))
         raise Refused("unreadable", f"header: {refused.detail}") from None
 
 
 def check(header: Header, max_voxels: int) -> None:
-    """The refusals that need a header but no decoding, in order."""
+    """The refusals that need a header but no decoding, in an order in which each is true."""
     declared, syntax = header.declared, header.transfer_syntax
-    supported = syntax in NATIVE or syntax in COMPRESSED
-    if supported and declared.stored_frames not in (None, header.frames):
-        raise Refused("frame_count", f"{header.frames} frames declared, {declared.stored_frames} stored")
-    if declared.sop_class != OPT_STORAGE:
-        raise Refused("not_oct", f"SOP class {declared.sop_class or 'missing'}, want {OPT_STORAGE}")
-    if declared.samples != 1 or declared.photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise Refused(
-            "not_oct", f"{declared.samples} samples per pixel, {declared.photometric}, want 1, MONOCHROME"
+    file_kind.check_class(declared.sop_class)
+    file_kind.check_colour(declared.samples, declared.photometric)
+    if syntax not in SUPPORTED:
+        raise file_kind.unsupported(syntax)
+    if (syntax in NATIVE) == (header.pixels.fragments is not None):
+        form = "a plain value" if syntax in COMPRESSED else "in fragments"
+        raise Refused("unreadable", f"PixelData is {form}, which {syntax} does not allow")
+    if min(header.rows, header.cols) < 1:
+        raise Refused("empty", f"{header.shape} voxels declared")
+    if declared.stored_frames not in (None, header.frames):
+        says = (
+            f"{header.frames} frames declared" if declared.says_frames else "no NumberOfFrames, want 1 frame"
         )
-    if not supported:
-        raise Refused("unsupported_syntax", f"no decoder for transfer syntax {syntax!r}")
+        if declared.is_codestream:
+            raise Refused("unreadable", f"PixelData is a compressed image, which {syntax} does not allow")
+        raise Refused("frame_count", f"{says}, {declared.stored_frames} stored")
+    if declared.surplus:
+        raise Refused("unreadable", f"{declared.surplus} bytes behind the pixels of {header.shape} voxels")
     if product(header.shape) > max_voxels:
         raise Refused("too_large", f"{header.shape} voxels declared, want at most {max_voxels}")
-    if min(header.shape) < 1:
+    if header.frames < 1:
         raise Refused("empty", f"{header.shape} voxels declared")
-    if (syntax in NATIVE) == (header.pixels.fragments is not None):
-        form = "a plain value" if syntax in COMPRESSED else "fragments"
-        raise Refused("unreadable", f"PixelData is {form}, which {syntax} does not allow")
     if problem := header.pixel_transform.problem():
         raise Refused("unreadable", problem)
+
+
+def _without_pixels(top: Attributes, parsed: ParsedFile) -> Refused:
+    """Why a whole file has no pixels, as far as it can be told."""
+    file_kind.check_class(top.text("SOPClassUID"))
+    if parsed.transfer_syntax not in SUPPORTED:  # they may be elsewhere, as with JPIP
+        return file_kind.unsupported(parsed.transfer_syntax)
+    if parsed.pixels is None and parsed.padding:
+        size = len(parsed.body)
+        return Refused("truncated", f"only zeros from byte {size - parsed.padding} to its end at {size}")
+    text = "the file has no PixelData" if parsed.pixels is None else "PixelData is empty"
+    return Refused("no_pixel_data", text)
 
 
 def _parse(top: Attributes, parsed: ParsedFile, pixels: Pixels) -> Header:
     shared = top.first("SharedFunctionalGroupsSequence")
     frames = [_Frame.of(frame) for frame in top.items("PerFrameFunctionalGroupsSequence")]
-    count = top.integer("NumberOfFrames") or 1
+    count = _frame_count(top)
     rows, cols, allocated = (_required_integer(top, name) for name in ("Rows", "Columns", "BitsAllocated"))
     photometric = top.text("PhotometricInterpretation")
     return Header(
@@ -149,12 +172,25 @@ def _declared(top: Attributes, photometric: str, parsed: ParsedFile, frame: tupl
     samples = _required_integer(top, "SamplesPerPixel")
     rows, cols, allocated = frame
     stored: int | None = None
+    surplus = 0
     assert parsed.pixels is not None
     if parsed.pixels.fragments is not None:
-        stored = encapsulation.encapsulated_frames(parsed)
+        stored = encapsulation.encapsulated_frames(parsed, _frame_count(top))
     elif samples == 1 and allocated in (8, 16) and rows * cols > 0:
-        stored = parsed.pixels.nbytes // (rows * cols * allocated // 8)
-    return Declared(top.text("SOPClassUID"), samples, photometric, stored)
+        stored, surplus = divmod(parsed.pixels.nbytes, rows * cols * allocated // 8)
+        stop = parsed.pixels.start + parsed.pixels.nbytes
+        if surplus == 1 or not any(parsed.body[stop - surplus : stop]):
+            surplus = 0  # padding
+    says_frames = top.integer("NumberOfFrames") is not None
+    is_codestream = encapsulation.begins_with_codestream(parsed)
+    return Declared(
+        top.text("SOPClassUID"), samples, photometric, stored, says_frames, is_codestream, surplus
+    )
+
+
+def _frame_count(top: Attributes) -> int:
+    count = top.integer("NumberOfFrames")
+    return 1 if count is None else count
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 from octshard.errors import OctshardError
-from octshard.prep.dicom.header import OPT_STORAGE
+from octshard.prep.dicom.file_kind import OPT_STORAGE
 
 LOCALIZER_STORAGE = (
     "1.2.840.10008.5.1.4.1.1.77.1.5.1"  # Ophthalmic Photography 8 Bit: what frame locations point at

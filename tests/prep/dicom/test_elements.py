@@ -107,20 +107,22 @@ def test_items_that_forgot_their_vrs_are_walked_too(length: int | None) -> None:
 def test_frames_are_counted_by_codestreams_then_offsets_then_fragments() -> None:
     data = file("j2k")
     parsed = elements.parse(data)
-    assert encapsulation.encapsulated_frames(parsed) == 2
+    assert encapsulation.encapsulated_frames(parsed, 2) == 2
     assert parsed.pixels is not None
     assert parsed.pixels.fragments is not None
     (start, stop), second = parsed.pixels.fragments
     middle = (start + stop) // 4 * 2
 
-    def counted(fragments: tuple[elements.Span, ...], offsets: tuple[int, ...] = ()) -> int:
+    def counted(fragments: tuple[elements.Span, ...], offsets: tuple[int, ...] = ()) -> int | None:
         pixels = dataclasses.replace(parsed.pixels, fragments=fragments, offsets=offsets)
-        return encapsulation.encapsulated_frames(dataclasses.replace(parsed, pixels=pixels))
+        return encapsulation.encapsulated_frames(dataclasses.replace(parsed, pixels=pixels), 3)
 
     assert counted(((start, middle), (middle, stop), second), (0, 99)) == 2
     unmarked = ((start + 4, middle), (middle, stop), (middle, stop))
     assert counted(unmarked) == 3
     assert counted(unmarked, (0, 99)) == 2
+
+    assert counted((*unmarked, (middle, stop))) is None  # of four nobody knows which make three frames
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 8, 512])
@@ -178,7 +180,7 @@ def test_an_unknown_representation_is_unreadable() -> None:
     data = file("native")
     _, start = elements._meta(data)
     with pytest.raises(Refused) as caught:
-        elements.parse(data[:start] + b"\x08\x00\x05\x00\x01\x02\x00\x00" + data[start:])
+        elements.parse(data[:start] + b"\x08\x00\x05\x00QQ\x00\x00" + data[start:])
     assert caught.value.reason == "unreadable"
 
 
