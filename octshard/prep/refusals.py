@@ -28,6 +28,7 @@ REASON_MEANS = {
 REASONS = tuple(REASON_MEANS)
 
 FLAG_MEANS = {
+    "assumed_spacing": "No spacing is told that can be used; the volume was stretched to the image size.",
     "bits_differ_from_header": "Compressed frames hold other bits, or another sign, than the header says; "
     "they were read as pydicom reads them.",
     "blank_frames": "Some frames hold nothing: one grey level or next to it.",
@@ -40,24 +41,41 @@ FLAG_MEANS = {
     "frame_locations_missing": "Some frames do not say where they lie; the others form a raster.",
     "frames_mirrored": "Some frames ran against the others, as in a serpentine, and were turned round.",
     "geometry_unknown": "Most frames do not say where they lie; it is taken for an evenly spaced raster.",
-    "implausible_axial_spacing": "The depth step lies outside 1 to 20 µm.",
-    "implausible_lateral_spacing": "The step between A-scans lies outside 2 to 100 µm.",
-    "implausible_slice_spacing": "The step between B-scans lies outside 2 to 500 µm.",
+    "implausible_axial_spacing": "The depth step is below 1 µm, or the scan is less than 0.15 or more than 8 "
+    "mm deep.",
+    "implausible_lateral_spacing": "The step between A-scans is below 2 µm, or B-scans are less than 0.25 or "
+    "more than 30 mm wide.",
+    "implausible_slice_spacing": "The step between B-scans is below 2 µm or above 2 mm or 250 A-scans, or "
+    "the scan exceeds 30 mm.",
     "mapped_to_uint8": "More than 8 bits came; the 0.1 and 99.9 % levels became 0 and 255.",
     "no_retina_frames": "Some frames show no retina: dark or noise from top to bottom.",
+    "pixel_spacings_differ": "Sources of the in-plane spacing differ by more than 5 %; the first in the "
+    "search order is believed.",
     "saturated": "Many voxels are at the brightest level: what was brighter is lost.",
     "shape_differs_from_manifest": "Frames, rows or columns differ from the manifest; the file is believed.",
-    "slice_step_from_locations": "No thickness is given; the step was taken from where the frames lie.",
+    "slice_step_from_locations": "The step was taken from where the frames lie in the localizer; no number "
+    "that stands in the file is within 5 % of it.",
     "slice_step_from_manifest": "The step between B-scans was taken from the manifest.",
     "slice_step_from_per_frame": "The step between B-scans was taken from the items of the single frames.",
+    "slice_step_from_positions": "The step was taken from the frames' positions in mm; no number that stands "
+    "in the file is within 5 % of it.",
     "slice_step_from_shared": "The step between B-scans was taken from the items that all frames share.",
     "slice_step_from_square_scan": "No step is given; Cirrus scans are square, so it follows from the width.",
     "slice_step_from_top_level": "The step between B-scans was taken from the top level of the header.",
     "slice_step_unknown": "The step between B-scans stands nowhere, so the spacing was assumed.",
-    "slice_thickness_is_column_spacing": "The file's thickness repeats the column spacing; Cirrus scans are "
-    "square, so the step follows from the width.",
-    "slice_thickness_is_not_step": "Thickness and spacing between slices differ; the latter is the step.",
+    "slice_steps_differ": "Frame locations, positions, spacing between slices or thicknesses differ by more "
+    "than 5 %; the most trusted is believed.",
+    "slice_thickness_is_column_spacing": "The file's thickness repeats the column spacing, a known error of "
+    "Cirrus files; the step is that of a square scan, unless a better source tells it.",
+    "slice_thickness_is_not_step": "The thickness differs by more than 5 % from the step that better sources "
+    "tell; it is no step.",
     "slow_axis_flipped": "The B-scans came in the opposite order and were put in the usual one.",
+    "spacing_is_placeholder": "A spacing is one that converters write where they know none, such as 1 mm; it "
+    "was left out.",
+    "spacing_looks_swapped": "The depth step is greater than the step between A-scans, and the scan has no "
+    "usual size: rows and columns may be exchanged.",
+    "spacing_unreadable": "A spacing stands in the file or manifest that is no length, or can be read in two "
+    "ways; it was left out.",
     "spacing_varies_by_frame": "The frames disagree on the in-plane spacing by more than 1 %.",
     "uid_differs_from_manifest": "The file's SOPInstanceUID is not the manifest's; the manifest is believed.",
 }

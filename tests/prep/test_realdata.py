@@ -77,8 +77,12 @@ def test_the_cirrus_step_is_that_of_a_square_scan(shards: Path) -> None:
 @pytest.mark.parametrize("device", ["heidelberg_spectralis", "topcon_maestro2"])
 def test_the_other_devices_give_their_volume(shards: Path, device: str) -> None:
     (row,) = rows(shards, device)
-    # these scans run from inferior to superior, as real Heidelberg ones do
-    assert (row.status, row.flags, row.spacing_source) == ("ok", ("slow_axis_flipped",), "shared")
+    # these scans run from inferior to superior, as real Heidelberg ones do. Their pixels are real, their
+    # frame locations are not: they say another step than the thickness, and are believed
+    flags = ("slice_step_from_locations", "slice_thickness_is_not_step", "slow_axis_flipped")
+    assert (row.status, row.flags, row.spacing_source) == ("ok", flags, "shared")
+    step_mm = 500 / (row.frames - 1) * row.cols * 0.011182 / 512  # 512 px long lines over 500 px
+    assert row.spacing_in == pytest.approx((step_mm, 0.003872, 0.011182))
 
 
 def test_splits_are_the_releases(shards: Path) -> None:

@@ -16,7 +16,7 @@ HEAD = [
     "participant_id", "manufacturer", "manufacturers_model_name", "anatomic_region", "imaging", "laterality",
     "height", "width", "number_of_frames", "pixel_spacing", "slice_thickness", "sop_instance_uid", "filepath",
 ]  # fmt: skip
-RASTER = tuple(np.array([[840.0 + 10 * i, 128.0], [840.0 + 10 * i, 640.0]]) for i in range(6))
+RASTER = tuple(np.array([[640.0 + 40 * i, 128.0], [640.0 + 40 * i, 608.0]]) for i in range(6))  # 1 px: 1 um
 
 
 def scan(number: int = 1, participant: str = "1001") -> writer.Scan:

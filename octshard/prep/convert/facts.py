@@ -28,13 +28,17 @@ class HeaderFacts(NamedTuple):
 
 
 class LayoutFacts(NamedTuple):
-    """Columns that geometry and spacing fill. flags: of header, geometry and spacing, in this order."""
+    """Columns that geometry and spacing fill. flags: of header, geometry and spacing, in this order.
+
+    detail: the values behind the flags.
+    """
 
     geometry: str
     spacing_in: Spacing
     spacing_source: str
     assumed_spacing: int
     flags: tuple[str, ...]
+    detail: str = ""
 
 
 class VoxelFacts(NamedTuple):
@@ -70,6 +74,7 @@ def of_layout(layout: ScanLayout, header: Header, entry: Entry) -> LayoutFacts:
         spacing_source=spacing.source,
         assumed_spacing=int(spacing.assumed),
         flags=(*header_flags(header, entry), *geometry_flags(geometry), *spacing.flags),
+        detail="; ".join(spacing.notes),
     )
 
 

@@ -4,7 +4,7 @@ By OphthalmicFrameLocation coordinates alone: file names may be wrong (`3d_radia
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Geometry:
     for rasters alone. flipped: frames run from inferior to superior (vertical: from right to left), to be
     put in reverse order. fast_axis_reversed: most frames' A-scans run from right to left (vertical ones:
     upwards). mirrored: indices of the frames that run against the others, as every second one of a
-    serpentine does.
+    serpentine does. step_error: by what share the step may be off where coordinates are whole pixels.
     """
 
     kind: str
@@ -41,6 +41,7 @@ class Geometry:
     flipped: bool = False
     fast_axis_reversed: bool = False
     mirrored: tuple[int, ...] = ()
+    step_error: float = field(default=0.0, compare=False)
 
     def step_mm(self, width_mm: float) -> float | None:
         """The slice step if one frame is `width_mm` wide and the localizer's pixels are square."""
@@ -218,8 +219,14 @@ def _raster(segments: _Segments, angle: float, step: float, plain: Geometry) -> 
     backwards_F = segments.along_F2[:, 0 if vertical else 1] < 0
     leftwards = bool(2 * backwards_F.sum() > len(backwards_F))
     against = tuple(int(i) for i in segments.index_F[backwards_F != leftwards])
-    return Geometry(
-        plain.kind, plain.step_px, plain.length_px, plain.missing, bool(step * across < 0), leftwards, against
+    length = plain.length_px or 1.0
+    error = 2 * segments.rounded_px * (1 / max(abs(step) * np.ptp(segments.index_F), 1e-9) + 1 / length)
+    return replace(
+        plain,
+        flipped=bool(step * across < 0),
+        fast_axis_reversed=leftwards,
+        mirrored=against,
+        step_error=float(error),
     )
 
 

@@ -1,11 +1,14 @@
-"""How a scan lies in space, by header and manifest: the geometry of its frames, its voxel spacing. Pure."""
+"""How a scan lies in space, by header and manifest: order and geometry of its frames, its spacing. Pure."""
 
 from collections.abc import Collection
 from typing import NamedTuple
 
 from octshard.imaging.volume import length_mm
 from octshard.prep.convert.geometry import Geometry, classify
+from octshard.prep.convert.placeholders import without_placeholders
+from octshard.prep.convert.positions import Positions, positions_of
 from octshard.prep.convert.spacing import ResolvedSpacing, resolve
+from octshard.prep.convert.steps import SAME_STEP, Step
 from octshard.prep.dicom.header import Header
 from octshard.prep.dicom.pixel_measures import PixelMeasures
 from octshard.prep.refusals import Refused
@@ -24,11 +27,27 @@ class ScanLayout(NamedTuple):
 def layout_of(header: Header, entry: Entry) -> ScanLayout:
     """Geometry from the header's frame locations; spacing from header, manifest and these locations."""
     geometry = classify(header.locations, header.frames)
-    measures = (*header.measures, PixelMeasures("manifest", entry.pixel_mm, entry.slice_mm))
+    positions = positions_of(header.placement, header.frames)
+    manifest = PixelMeasures("manifest", entry.pixel_mm, entry.slice_mm, unreadable=entry.unreadable_spacing)
+    measures = without_placeholders((*header.measures, manifest), header.manufacturer or entry.manufacturer)
     plane_mm = next((m.pixel_mm for m in measures if m.pixel_mm is not None), None)
-    step_mm = geometry.step_mm(header.cols * plane_mm[1]) if plane_mm else None
-    step_mm = None if step_mm is None else length_mm(step_mm)
-    return ScanLayout(geometry, resolve(measures, header.frames, header.cols, entry.device, step_mm))
+    located = [] if plane_mm is None else located_steps(geometry, positions, header.cols * plane_mm[1])
+    return ScanLayout(geometry, resolve(measures, header.shape, entry.device, located))
+
+
+def located_steps(geometry: Geometry, positions: Positions | None, width_mm: float) -> list[Step]:
+    """The step by frame locations, then that by positions; of each source that tells one."""
+    steps = []
+    if (mm := _sensible(geometry.step_mm(width_mm))) is not None:
+        rough = geometry.kind != "raster" or geometry.step_error > SAME_STEP
+        steps.append(Step("locations", mm, rough=rough))
+    if positions is not None and (mm := _sensible(positions.step_mm)) is not None:
+        steps.append(Step("positions", mm, rough=not positions.is_even))
+    return steps
+
+
+def _sensible(mm: float | None) -> float | None:
+    return None if mm is None else length_mm(mm)
 
 
 def check_is_volume(geometry: Geometry, included: Collection[str]) -> None:

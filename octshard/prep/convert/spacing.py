@@ -7,81 +7,107 @@ guess is recorded: the row names the source, and every repair or doubt is a flag
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from octshard.imaging.volume import Spacing
-from octshard.prep.dicom.pixel_measures import SAME, PixelMeasures
+from octshard.imaging.volume import Shape, Spacing
+from octshard.prep.convert.steps import SAME_STEP, Step, StepSources, choose
+from octshard.prep.dicom.pixel_measures import PixelMeasures
 
-PLAUSIBLE_UM = {
-    "axial": (1.0, 20.0),
-    "lateral": (2.0, 100.0),
-    "slice": (2.0, 500.0),
-}  # the devices of AI-READI span 2-4, 6-30 and 12-128
+AXES = ("slice", "axial", "lateral")
+LEAST_UM = {"slice": 2.0, "axial": 1.0, "lateral": 2.0}  # of a voxel: OCT resolves no less
+PLAUSIBLE_MM = {  # of the whole scan; eyes are 24 mm wide, OCT sees 2 to 3 mm deep, and a crop sees less
+    "slice": (0.0, 30.0),
+    "axial": (0.15, 8.0),
+    "lateral": (0.25, 30.0),
+}
+MOST_STEP_MM = 2.0  # between B-scans
+MOST_STEPS = 250  # between B-scans, in column spacings: rasters of five long lines come to 120
+USUAL_MM = {"axial": (1.0, 4.0), "lateral": (1.0, 25.0)}  # what whole scans of the retina cover
+NAMED = 3  # unreadable values that a note names
+SQUARE_DEVICES = ("zeiss_cirrus",)  # whose cubes are square
 
 
 @dataclass(frozen=True)
 class ResolvedSpacing:
-    """Spacing (dz, dy, dx) mm with its in-plane source. assumed: nothing known, (1, 1, 1) by convention."""
+    """Spacing (dz, dy, dx) mm with its in-plane source. assumed: nothing known, (1, 1, 1) by convention.
+
+    notes: the values behind the flags, for the row's detail.
+    """
 
     spacing_mm: Spacing
     source: str
     assumed: bool
     flags: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def resolve(
-    measures: Sequence[PixelMeasures],
-    frames: int,
-    cols: int,
-    device: str,
-    step_from_locations_mm: float | None,
+    measures: Sequence[PixelMeasures], shape: Shape, device: str, located: Sequence[Step] = ()
 ) -> ResolvedSpacing:
-    """The first in-plane spacing and the first slice step.
+    """The first in-plane spacing, and the most trusted step between B-scans.
 
-    step_from_locations_mm: the step by frame locations, or None.
-    AI-READI writes the slice step as SliceThickness; a SpacingBetweenSlices beside it wins (PS3.3).
-    With the in-plane spacing known but not the step, the volume's proportions are unknown: all is assumed.
+    measures: in search order, without placeholders; shape: (D, H, W) in voxels; located: steps by frame
+    locations and positions. With the in-plane spacing known but not the step, the volume's proportions are
+    unknown: all is assumed.
     """
+    flags, notes = _doubts(measures)
     plane = next((m for m in measures if m.pixel_mm is not None), None)
     if plane is None or plane.pixel_mm is None:
-        return ResolvedSpacing((1.0, 1.0, 1.0), "none", True, ())
-    dy, dx = plane.pixel_mm
-    flags = ["spacing_varies_by_frame"] if plane.varies else []
-    dz, step_source, step_flags = _step(measures, step_from_locations_mm)
-    flags += step_flags
-    if device == "zeiss_cirrus" and (dz is None or _repeats(dz, dx, step_source)):
-        # the publisher's error: SliceThickness repeats the column spacing; Cirrus cubes are square
-        flags.append("slice_thickness_is_column_spacing" if dz is not None else "slice_step_from_square_scan")
-        dz = cols * dx / frames
-    if dz is None:
-        return ResolvedSpacing((1.0, 1.0, 1.0), "none", True, (*flags, "slice_step_unknown"))
-    for name, value in (("slice", dz), ("axial", dy), ("lateral", dx)):
-        low, high = PLAUSIBLE_UM[name]
-        if not low <= value * 1000 <= high:
-            flags.append(f"implausible_{name}_spacing")
-    return ResolvedSpacing((dz, dy, dx), plane.source, False, tuple(flags))
+        return _assumed(flags, notes)
+    flags += ["spacing_varies_by_frame"] if plane.varies else []
+    (frames, _, cols), (dy, dx) = shape, plane.pixel_mm
+    if others := [m for m in measures if m.pixel_mm is not None and not _same_plane(m.pixel_mm, (dy, dx))]:
+        flags.append("pixel_spacings_differ")
+        notes.append(f"in-plane {', '.join(map(_plane_text, (plane, *others)))}")
+    square_mm = cols * dx / frames if device in SQUARE_DEVICES else None
+    step = choose(StepSources(measures, plane, located, square_mm))
+    flags, notes = [*flags, *step.flags], [*notes, *step.notes]
+    if step.mm is None:
+        return _assumed([*flags, "slice_step_unknown"], notes)
+    spacing_mm = (step.mm, dy, dx)
+    if odd_flags := _plausibility_flags(spacing_mm, shape):
+        flags += odd_flags
+        extents = " x ".join(f"{n * mm:.4g}" for n, mm in zip(shape, spacing_mm, strict=True))
+        notes.append(f"voxels of {' x '.join(f'{mm:.4g}' for mm in spacing_mm)} mm cover {extents} mm")
+    return ResolvedSpacing(spacing_mm, plane.source, False, tuple(dict.fromkeys(flags)), tuple(notes))
 
 
-def _repeats(dz: float, dx: float, step_source: str) -> bool:
-    return step_source == "thickness" and abs(dz - dx) <= SAME * dx
+def _assumed(flags: Sequence[str], notes: Sequence[str]) -> ResolvedSpacing:
+    flags = tuple(dict.fromkeys((*flags, "assumed_spacing")))
+    return ResolvedSpacing((1.0, 1.0, 1.0), "none", True, flags, tuple(notes))
 
 
-def _step(
-    measures: Sequence[PixelMeasures], step_from_locations_mm: float | None
-) -> tuple[float | None, str, list[str]]:
-    """(slice step, thickness | between | locations | "", flags); a flag says if it is not the plane's own."""
-    plane_source = ""
-    for m in measures:
-        plane_source = plane_source or (m.source if m.pixel_mm is not None else "")
-        step = m.spacing_between_slices_mm or m.thickness_mm
-        if step is None:
-            continue
-        flags = [f"slice_step_from_{m.source}"] if plane_source and plane_source != m.source else []
-        if (
-            m.spacing_between_slices_mm
-            and m.thickness_mm
-            and abs(m.spacing_between_slices_mm - m.thickness_mm) > SAME * m.spacing_between_slices_mm
-        ):
-            flags.append("slice_thickness_is_not_step")
-        return step, "between" if m.spacing_between_slices_mm else "thickness", flags
-    if step_from_locations_mm is not None:
-        return step_from_locations_mm, "locations", ["slice_step_from_locations"]
-    return None, "", []
+def _doubts(measures: Sequence[PixelMeasures]) -> tuple[list[str], list[str]]:
+    """Flags and notes on values that were left out."""
+    unreadable = [f"{m.source} {text}" for m in measures for text in m.unreadable]
+    invented = [f"in-plane {_plane_text(m, m.invented_mm)}" for m in measures if m.invented_mm]
+    flags = ["spacing_unreadable"] if unreadable else []
+    flags += ["spacing_is_placeholder"] if invented else []
+    more = f" and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
+    notes = [f"unreadable: {', '.join(unreadable[:NAMED])}{more}"] if unreadable else []
+    return flags, notes + [f"placeholder: {text}" for text in invented]
+
+
+def _plausibility_flags(spacing_mm: Spacing, shape: Shape) -> list[str]:
+    """What no OCT scan of an eye is like. The whole scan counts: a smaller copy of one has larger voxels."""
+    extent_mm = {axis: n * mm for axis, n, mm in zip(AXES, shape, spacing_mm, strict=True)}
+    dz, dy, dx = spacing_mm
+    far_apart = dz > min(MOST_STEP_MM, MOST_STEPS * dx)
+    flags = [
+        f"implausible_{axis}_spacing"
+        for axis, mm in zip(AXES, spacing_mm, strict=True)
+        if mm * 1000 < LEAST_UM[axis]
+        or not PLAUSIBLE_MM[axis][0] <= extent_mm[axis] <= PLAUSIBLE_MM[axis][1]
+        or (axis == "slice" and far_apart)
+    ]
+    usual = all(low <= extent_mm[axis] <= high for axis, (low, high) in USUAL_MM.items())
+    if dy > (1 + SAME_STEP) * dx and not usual:
+        flags.append("spacing_looks_swapped")
+    return flags
+
+
+def _same_plane(pixel_mm: tuple[float, float], other_mm: tuple[float, float]) -> bool:
+    return all(abs(a - b) <= SAME_STEP * b for a, b in zip(pixel_mm, other_mm, strict=True))
+
+
+def _plane_text(measures: PixelMeasures, pixel_mm: tuple[float, float] | None = None) -> str:
+    rows_mm, cols_mm = pixel_mm or measures.pixel_mm or (0.0, 0.0)
+    return f"{rows_mm:.5g} x {cols_mm:.5g} mm ({measures.source})"

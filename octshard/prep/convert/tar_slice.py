@@ -19,10 +19,11 @@ def pack(row: SampleRow, wide: Volume, zstd_level: int) -> tuple[SampleRow, byte
     volume, source_levels = to_uint8(wide)
     grey = moments(histogram(volume.voxels_DHW))
     flags = {*row.flags, *(["constant"] if grey.std == 0 else [])}
-    detail = ""
+    detail = row.detail
     if source_levels != (0.0, 255.0):
         flags.add("mapped_to_uint8")
-        detail = "levels {:g} to {:g} became 0 to 255".format(*source_levels)
+        levels = "levels {:g} to {:g} became 0 to 255".format(*source_levels)
+        detail = f"{detail}; {levels}" if detail else levels
     meta = {
         "format": tables.FORMAT_VERSION,
         "spacing_mm": list(volume.spacing_mm),

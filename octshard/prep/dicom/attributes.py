@@ -20,8 +20,23 @@ LISTED = {  # keyword: tag, and the value representation where a file does not g
     "ManufacturerModelName": (0x00081090, b"LO"),
     "SliceThickness": (0x00180050, b"DS"),
     "SpacingBetweenSlices": (0x00180088, b"DS"),
+    "ImagePositionPatient": (0x00200032, b"DS"),
+    "ImageOrientationPatient": (0x00200037, b"DS"),
     "Laterality": (0x00200060, b"CS"),
     "ImageLaterality": (0x00200062, b"CS"),
+    "FrameAnatomySequence": (0x00209071, b"SQ"),
+    "FrameLaterality": (0x00209072, b"CS"),
+    "FrameContentSequence": (0x00209111, b"SQ"),
+    "PlanePositionSequence": (0x00209113, b"SQ"),
+    "PlaneOrientationSequence": (0x00209116, b"SQ"),
+    "StackID": (0x00209056, b"SH"),
+    "InStackPositionNumber": (0x00209057, b"UL"),
+    "TemporalPositionIndex": (0x00209128, b"UL"),
+    "DimensionIndexValues": (0x00209157, b"UL"),
+    "ConcatenationUID": (0x00209161, b"UI"),
+    "InConcatenationNumber": (0x00209162, b"US"),
+    "InConcatenationTotalNumber": (0x00209163, b"US"),
+    "ConcatenationFrameOffsetNumber": (0x00209228, b"UL"),
     "OphthalmicFrameLocationSequence": (0x00220031, b"SQ"),
     "ReferenceCoordinates": (0x00220032, b"FL"),
     "SamplesPerPixel": (0x00280002, b"US"),
@@ -80,6 +95,15 @@ class Attributes:
             return np.array([_number(part.strip()) for part in text.split("\\")] if text else [], np.float64)
         except ValueError:
             raise Refused("unreadable", f"{name} is {text[:64]!r}, want numbers") from None
+
+    def numeric_text(self, name: str) -> str:
+        """A value that should be numbers, as the file spells it, cut at MAX_TEXT; binary ones as text."""
+        element = self._by_tag.get(LISTED[name][0])
+        if element is None:
+            return ""
+        if self._vr_and_order(name, element)[0] in BINARY:
+            return "\\".join(map(repr, self.numbers(name)[:MAX_TEXT].tolist()))
+        return self._text(element)
 
     def number(self, name: str) -> float | None:
         """The one number of the value; None if there is none or a blank. Refused if there are several."""

@@ -4,19 +4,19 @@ Reading costs milliseconds. Whatever is wrong with the bytes is a `Refused` with
 in the order of DESIGN §4.
 """
 
-import statistics
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from octshard.imaging.volume import length_mm, product
-from octshard.prep.dicom import elements, encapsulation, file_kind
+from octshard.imaging.volume import product
+from octshard.prep.dicom import elements, encapsulation, file_kind, frame_groups, pixel_measures
 from octshard.prep.dicom.attributes import TAGS, Attributes
 from octshard.prep.dicom.elements import ParsedFile, Pixels
 from octshard.prep.dicom.file_kind import COMPRESSED, NATIVE, SUPPORTED
-from octshard.prep.dicom.pixel_measures import SAME, PixelMeasures
+from octshard.prep.dicom.frame_groups import Placement
+from octshard.prep.dicom.pixel_measures import PixelMeasures
 from octshard.prep.dicom.pixel_values import PixelTransform
 from octshard.prep.refusals import Refused
 from octshard.storage.checksum import Buffer
@@ -35,6 +35,23 @@ class Declared:
     surplus: int = 0  # bytes behind the last native frame, unless they are zeros or one byte
 
 
+@dataclass(frozen=True)
+class Concatenation:
+    """Which part of a scan in several files this one is; None where the file does not say."""
+
+    uid: str = ""
+    part: int | None = None
+    parts: int | None = None
+    first_frame: int | None = None
+
+    @property
+    def is_part(self) -> bool:
+        """True if other files hold the rest of the scan."""
+        if self.parts is not None:
+            return self.parts > 1
+        return bool(self.uid) or (self.part or 1) > 1 or (self.first_frame or 0) > 0
+
+
 @dataclass(frozen=True, eq=False)
 class Header:
     """The fields that leave a file, and where its pixels lie."""
@@ -50,6 +67,8 @@ class Header:
     pixel_transform: PixelTransform  # how stored numbers become grey levels
     measures: tuple[PixelMeasures, ...]  # in search order: per frame, shared, top level
     locations: tuple[np.ndarray, ...]  # per frame (n_points, 2) of (row, col) localizer pixels; () if none
+    placement: Placement  # what else the frames say of their place
+    concatenation: Concatenation
     declared: Declared
     pixels: Pixels
     inflated: bytearray | None = field(repr=False)  # the dataset of a deflated file, where `pixels` lie
@@ -135,7 +154,7 @@ def _without_pixels(top: Attributes, parsed: ParsedFile) -> Refused:
 
 def _parse(top: Attributes, parsed: ParsedFile, pixels: Pixels) -> Header:
     shared = top.first("SharedFunctionalGroupsSequence")
-    frames = [_Frame.of(frame) for frame in top.items("PerFrameFunctionalGroupsSequence")]
+    groups = frame_groups.read(top, shared)
     count = _frame_count(top)
     rows, cols, allocated = (_required_integer(top, name) for name in ("Rows", "Columns", "BitsAllocated"))
     photometric = top.text("PhotometricInterpretation")
@@ -153,14 +172,16 @@ def _parse(top: Attributes, parsed: ParsedFile, pixels: Pixels) -> Header:
             bits_stored=_required_integer(top, "BitsStored"),
             signed=_signed(top),
             inverted=photometric == "MONOCHROME1",
-            rescale=_rescale(top, shared, [frame.rescale for frame in frames], count),
+            rescale=_rescale(top, shared, groups.rescale, count),
         ),
         measures=(
-            _per_frame_measures([frame.measures for frame in frames if frame.measures is not None]),
-            _measures_of("shared", shared and shared.first("PixelMeasuresSequence")),
-            _measures_of("top_level", top),
+            groups.measures,
+            pixel_measures.read("shared", shared and shared.first("PixelMeasuresSequence")),
+            pixel_measures.read("top_level", top),
         ),
-        locations=tuple(frame.location for frame in frames),
+        locations=groups.placement.locations,
+        placement=groups.placement,
+        concatenation=_concatenation(top),
         declared=_declared(top, photometric, parsed, (rows, cols, allocated)),
         pixels=pixels,
         inflated=parsed.body if isinstance(parsed.body, bytearray) else None,
@@ -193,25 +214,6 @@ def _frame_count(top: Attributes) -> int:
     return 1 if count is None else count
 
 
-@dataclass(frozen=True, eq=False)
-class _Frame:
-    """What the functional groups of one frame say."""
-
-    measures: PixelMeasures | None
-    rescale: tuple[float, float] | None
-    location: np.ndarray  # (n_points, 2)
-
-    @staticmethod
-    def of(frame: Attributes) -> "_Frame":
-        measures = frame.first("PixelMeasuresSequence")
-        rescale = frame.first("PixelValueTransformationSequence")
-        return _Frame(
-            None if measures is None else _measures_of("per_frame", measures),
-            None if rescale is None else _slope_intercept(rescale),
-            _location_of(frame.first("OphthalmicFrameLocationSequence")),
-        )
-
-
 def _required_integer(top: Attributes, name: str) -> int:
     value = top.integer(name)
     if value is None:
@@ -226,62 +228,12 @@ def _signed(top: Attributes) -> bool:
     return value == 1
 
 
-def _measures_of(source: str, group: Attributes | None) -> PixelMeasures:
-    if group is None:
-        return PixelMeasures(source)
-    pair = _lengths(group, "PixelSpacing")
-    plane = (pair[0], pair[1]) if len(pair) == 2 and pair[0] and pair[1] else None
-    return PixelMeasures(
-        source, plane, _length(group, "SliceThickness"), _length(group, "SpacingBetweenSlices")
-    )
-
-
-def _length(group: Attributes, name: str) -> float | None:
-    """The one length of the value, if there is one."""
-    lengths = _lengths(group, name)
-    return lengths[0] if len(lengths) == 1 else None
-
-
-def _lengths(group: Attributes, name: str) -> list[float | None]:
-    """Sensible numbers of mm, None for others: for the unknown exporters write 0, blanks or words."""
-    try:
-        return [length_mm(float(value)) for value in group.numbers(name)]
-    except Refused:  # another source may give it
-        return []
-
-
-def _per_frame_measures(measures: Sequence[PixelMeasures]) -> PixelMeasures:
-    """The median over frames, marked where frames disagree."""
-    planes = [m.pixel_mm for m in measures if m.pixel_mm is not None]
-    rows, varies_rows = _median([plane[0] for plane in planes])
-    cols, varies_cols = _median([plane[1] for plane in planes])
-    thickness, varies_thickness = _median([m.thickness_mm for m in measures if m.thickness_mm])
-    between, varies_between = _median(
-        [m.spacing_between_slices_mm for m in measures if m.spacing_between_slices_mm]
-    )
-    plane = (rows, cols) if rows and cols else None
-    varies = varies_rows or varies_cols or varies_thickness or varies_between
-    return PixelMeasures("per_frame", plane, thickness, between, varies)
-
-
-def _median(values: Sequence[float]) -> tuple[float | None, bool]:
-    if not values:
-        return None, False
-    middle = statistics.median_low(values)
-    return middle, max(abs(value - middle) for value in values) > SAME * middle
-
-
-def _location_of(item: Attributes | None) -> np.ndarray:
-    numbers = np.empty(0) if item is None else item.numbers("ReferenceCoordinates")
-    return numbers[: len(numbers) // 2 * 2].reshape(-1, 2)
-
-
 def _rescale(
     top: Attributes, shared: Attributes | None, items: Sequence[tuple[float, float] | None], count: int
 ) -> tuple[tuple[float, float], ...]:
     """`PixelTransform.rescale` of `count` frames: from its item, else shared, else top level, else (1, 0)."""
     group = shared.first("PixelValueTransformationSequence") if shared is not None else None
-    common = _slope_intercept(top if group is None else group)
+    common = frame_groups.slope_intercept(top if group is None else group)
     if not any(items):
         return (common,)
     pairs = [pair or common for pair in items[: max(0, count)]]
@@ -289,9 +241,13 @@ def _rescale(
     return (*pairs, common) if len(pairs) < count else tuple(pairs)
 
 
-def _slope_intercept(group: Attributes) -> tuple[float, float]:
-    slope, intercept = group.number("RescaleSlope"), group.number("RescaleIntercept")
-    return 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
+def _concatenation(top: Attributes) -> Concatenation:
+    return Concatenation(
+        top.text("ConcatenationUID"),
+        top.integer("InConcatenationNumber"),
+        top.integer("InConcatenationTotalNumber"),
+        top.integer("ConcatenationFrameOffsetNumber"),
+    )
 
 
 def _eye(top: Attributes) -> str:

@@ -12,7 +12,8 @@ from functools import lru_cache
 from octshard import tsv
 from octshard.dataset import participants
 from octshard.errors import UsageError
-from octshard.imaging.volume import DEVICES, length_mm
+from octshard.imaging.volume import DEVICES
+from octshard.prep import lengths
 from octshard.prep.release import split_table
 from octshard.prep.release.split_table import SplitTable
 from octshard.storage import store
@@ -37,7 +38,7 @@ COLUMNS = {  # our name -> its headings in releases and in copies
     "uid": ("sop_instance_uid",),
     "path": ("filepath",),
 }
-UNKNOWN = tsv.MISSING | {"varies by frame", "none", "unknown"}  # in the manifest
+UNKNOWN = lengths.SILENT  # in the manifest
 HOME = "retinal_oct"
 TABLES = ("manifest.tsv", "participants.tsv")
 
@@ -61,6 +62,7 @@ class Entry:
     sop_instance_uid: str
     path: str  # below the release root, no leading slash; empty if the row names no file
     eye_in_name: str = ""  # L, R or empty, by the file's name; used only to check `eye`
+    unreadable_spacing: tuple[str, ...] = ()  # what stands in its columns, but is no length
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ def _entry(field: dict[str, str], location: str) -> Entry:
     if not participants.canonical(participant):
         raise UsageError(f"{location}: no participant, neither in its column nor as the folder of {path!r}")
     uid = field["uid"] or _uid_in(path)
+    plane, step = _lengths(field["pixel_spacing"], 2), _lengths(field["slice_thickness"], 1)
     return Entry(
         participant=participant,
         device=device_of(path, field["model"]),
@@ -195,11 +198,12 @@ def _entry(field: dict[str, str], location: str) -> Entry:
         frames=_count(field["frames"]),
         rows=_count(field["rows"]),
         cols=_count(field["cols"]),
-        pixel_mm=_pair(field["pixel_spacing"]),
-        slice_mm=_length(field["slice_thickness"]),
+        pixel_mm=(plane.mm[0], plane.mm[1]) if plane.mm else None,
+        slice_mm=step.mm[0] if step.mm else None,
         sop_instance_uid=uid,
         path=path,
         eye_in_name=eye_in_name(path, participant),
+        unreadable_spacing=tuple(reading.problem for reading in (plane, step) if reading.problem),
     )
 
 
@@ -235,24 +239,13 @@ def _uid_in(path: str) -> str:
     return last if re.fullmatch(r"[0-9]+(\.[0-9]+)+", last) else ""
 
 
-def _numbers(text: str) -> list[float]:
-    numbers = [float(number) for number in re.findall(r"\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+", text)]
-    return numbers if "-" not in re.sub(r"[eE]-", "", text) else []
-
-
 @lru_cache(maxsize=1024)  # a release has a few protocols, so a few texts
-def _pair(text: str) -> tuple[float, float] | None:
-    numbers = _numbers(text)
-    lengths = [length_mm(number) for number in numbers]
-    return (lengths[0], lengths[1]) if len(lengths) == 2 and lengths[0] and lengths[1] else None
-
-
-@lru_cache(maxsize=1024)
-def _length(text: str) -> float | None:
-    numbers = _numbers(text)
-    return length_mm(numbers[0]) if len(numbers) == 1 else None
+def _lengths(text: str, count: int) -> lengths.Reading:
+    name = "pixel_spacing" if count == 2 else "slice_thickness"
+    return lengths.read(name, text, count)
 
 
 def _count(text: str) -> int | None:
-    length = _length(text)
-    return int(length) if length is not None and length == int(length) else None
+    """A whole number above zero, or None."""
+    mm = _lengths(text, 1).mm
+    return int(mm[0]) if mm and mm[0] == int(mm[0]) else None

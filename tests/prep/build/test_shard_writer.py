@@ -334,7 +334,7 @@ def test_a_constant_volume_is_flagged(tmp_path: Path) -> None:
 def test_a_spacing_that_asks_for_terabytes_is_refused(tmp_path: Path) -> None:
     row = only(
         tmp_path,
-        variant(pixel_spacing_mm=(1.0, 1.0), slice_thickness_mm=1.0),
+        variant(pixel_spacing_mm=(1.5, 1.5), slice_thickness_mm=3.0),
         dataclasses.replace(CFG, max_output_voxels=100_000),
     )
     assert row.reason == "too_large"

@@ -22,31 +22,31 @@ def layout(scan_values: dict[str, Any], **entry_values: Any) -> ScanLayout:
 
 
 def test_a_file_that_says_all() -> None:
-    geometry, spacing = layout({}, pixel_mm=(0.5, 0.5), slice_mm=0.5)
-    assert geometry == Geometry("raster", pytest.approx(10.0), 512.0)
+    geometry, spacing = layout({}, pixel_mm=(0.0101, 0.0202), slice_mm=0.0404)
+    assert geometry == Geometry("raster", pytest.approx(40.0), 480.0)
     assert (spacing.spacing_mm, spacing.source, spacing.flags) == ((0.04, 0.01, 0.02), "shared", ())
 
 
 def test_the_manifest_comes_after_the_header_and_before_the_locations() -> None:
-    _, spacing = layout({"measures": "none"}, pixel_mm=(0.004, 0.02), slice_mm=0.1)
-    assert (spacing.spacing_mm, spacing.source) == ((0.1, 0.004, 0.02), "manifest")
-    _, spacing = layout({"slice_thickness_mm": None}, slice_mm=0.1)
-    assert (spacing.spacing_mm, spacing.flags) == ((0.1, 0.01, 0.02), ("slice_step_from_manifest",))
+    _, spacing = layout({"measures": "none"}, pixel_mm=(0.01, 0.02), slice_mm=0.0401)
+    assert (spacing.spacing_mm, spacing.source) == ((0.0401, 0.01, 0.02), "manifest")
+    _, spacing = layout({"slice_thickness_mm": None}, slice_mm=0.0401)
+    assert (spacing.spacing_mm, spacing.flags) == ((0.0401, 0.01, 0.02), ("slice_step_from_manifest",))
 
 
 @pytest.mark.parametrize("from_manifest", [False, True])
 def test_the_step_by_locations_where_no_number_says_it(from_manifest: bool) -> None:
-    """Frames of 512 px are 24 x 0.02 mm wide and lie 10 px apart."""
+    """Frames of 480 px are 24 x 0.02 mm wide and lie 40 px apart."""
     values: dict[str, Any] = {"measures": "none"} if from_manifest else {"slice_thickness_mm": None}
     _, spacing = layout(values, pixel_mm=(0.01, 0.02))
-    assert spacing.spacing_mm == (pytest.approx(24 * 0.02 * 10 / 512), 0.01, 0.02)
+    assert spacing.spacing_mm == (pytest.approx(24 * 0.02 * 40 / 480), 0.01, 0.02)
     assert spacing.flags == ("slice_step_from_locations",)
 
 
 def test_a_step_that_is_no_length_is_unknown() -> None:
     paths = tuple(np.array([[1e-9 * i, 0.0], [1e-9 * i, 1e-2]]) for i in range(6))
     _, spacing = layout({"slice_thickness_mm": None, "locations": paths})
-    assert (spacing.assumed, spacing.flags) == (True, ("slice_step_unknown",))
+    assert (spacing.assumed, spacing.flags) == (True, ("slice_step_unknown", "assumed_spacing"))
 
 
 @pytest.mark.parametrize("kind", GEOMETRIES)

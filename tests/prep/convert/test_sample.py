@@ -148,7 +148,8 @@ def test_a_file_makes_duplicates_if_and_only_if_it_is_stored_itself() -> None:
 
 def test_fast_decoding_is_audited_where_levels_were_left_out() -> None:
     smooth = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)[None].repeat(6, 0)
-    data = written(voxels_DHW=smooth, encoding="j2k")
+    lines = tuple(np.array([[640.0 + 40 * i, 0.0], [640.0 + 40 * i, 1280.0]]) for i in range(6))  # 1 px: 1 um
+    data = written(voxels_DHW=smooth, encoding="j2k", locations=lines)
     cfg = dataclasses.replace(CFG, decode="fast", target_spacing=[0.08, 0.04, 0.08])
     task, source = dataclasses.replace(task_of("a.dcm"), audit=True), MemorySource({"a.dcm": data})
     row, _ = sample.convert(task, cfg, source)

@@ -125,17 +125,26 @@ def test_an_absurd_length_counts_as_not_reported(text: str) -> None:
         setting(PixelSpacing=[text, text], SliceThickness=text, SpacingBetweenSlices=text),
     )
     top = dicom.read_header(data, LIMIT).measures[2]
-    assert (top.pixel_mm, top.thickness_mm, top.spacing_between_slices_mm) == (None, None, None)
+    between_mm = 1.0 if text == "-1" else None  # its sign tells a direction
+    assert (top.pixel_mm, top.thickness_mm, top.spacing_between_slices_mm) == (None, None, between_mm)
+    assert len(top.unreadable) == (2 if between_mm else 3)
 
 
-@pytest.mark.parametrize("text", [b"n/a ", b"0,04", b"1\\2 "])
-def test_words_for_a_length_leave_it_to_other_sources(text: bytes) -> None:
+@pytest.mark.parametrize(
+    ("text", "unreadable"), [(b"n/a ", ()), (b"1\\2 ", ("SliceThickness '1\\2'",)), (b"0   ", ())]
+)
+def test_words_for_a_length_leave_it_to_other_sources(text: bytes, unreadable: tuple[str, ...]) -> None:
     """Exporters write them for what they do not know; the manifest or another group may."""
     data = writer.write(scan()).replace(b"0.04", text)
     shared = dicom.read_header(data, LIMIT).measures[1]
-    assert (shared.pixel_mm, shared.thickness_mm) == ((0.01, 0.02), None)
-    spacing = dicom.read_header(writer.write(scan()).replace(b"0.01\\0.02", b"0,01\\0,02"), LIMIT).measures[1]
-    assert (spacing.pixel_mm, spacing.thickness_mm) == (None, 0.04)
+    assert (shared.pixel_mm, shared.thickness_mm, shared.unreadable) == ((0.01, 0.02), None, unreadable)
+
+
+@pytest.mark.parametrize("text", [b"0,01\\0,02", b"0.01,0.02 ", b"[.01, .02]", b".01  .02  ", b"0.01\\.02\\"])
+def test_spacing_in_other_letters_is_read(text: bytes) -> None:
+    data = writer.write(scan()).replace(b"0.01\\0.02 ", text.ljust(10)).replace(b"0.04", b"0,04")
+    shared = dicom.read_header(data, LIMIT).measures[1]
+    assert (shared.pixel_mm, shared.thickness_mm, shared.unreadable) == ((0.01, 0.02), 0.04, ())
 
 
 def test_circles_are_written_as_nonlinear_paths() -> None:

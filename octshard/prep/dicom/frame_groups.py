@@ -1,0 +1,150 @@
+"""The functional groups of a multi-frame file (PS3.3): what they say of each frame, and of all together.
+
+Each item is read once. What a frame does not say, or says in a way that makes no sense, is missing.
+"""
+
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from octshard.prep.dicom import pixel_measures
+from octshard.prep.dicom.attributes import Attributes
+from octshard.prep.dicom.pixel_measures import PixelMeasures
+from octshard.prep.refusals import Refused
+
+Rescale = tuple[float, float]  # slope, intercept
+NOTHING = np.empty(0)  # shared by all frames that say nothing: hostile files have millions
+UNIT = 0.01  # how far the length of a direction may be from 1
+PARALLEL = np.cos(np.deg2rad(3.0))  # normals of one stack; as PARALLEL_DEG of frame locations
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """What the frames say of their place, one entry per per-frame item; NaN where one is silent."""
+
+    numbers_F: np.ndarray  # InStackPositionNumber
+    indices_FK: np.ndarray  # DimensionIndexValues, as many as most frames have
+    positions_F3: np.ndarray  # ImagePositionPatient, mm
+    normal_3: np.ndarray | None  # to the frames' planes; None if unknown, or if the frames are not parallel
+    stacks: tuple[str, ...]  # StackIDs, each once
+    times: tuple[str, ...]  # TemporalPositionIndex, each once
+    eyes: tuple[str, ...]  # FrameLaterality, each once: L, R, B
+    locations: tuple[np.ndarray, ...]  # (n_points, 2) of (row, col) localizer pixels; empty: none
+
+
+@dataclass(frozen=True, eq=False)
+class FrameGroups:
+    """The items of all frames."""
+
+    measures: PixelMeasures
+    rescale: tuple[Rescale | None, ...]
+    placement: Placement
+
+
+class _Frame(NamedTuple):
+    measures: PixelMeasures | None
+    rescale: Rescale | None
+    location: np.ndarray
+    position: np.ndarray
+    orientation: np.ndarray
+    number: np.ndarray
+    indices: np.ndarray
+    stack: str
+    time: str
+    eye: str
+
+
+def read(top: Attributes, shared: Attributes | None) -> FrameGroups:
+    """The per-frame groups of a dataset; from the shared ones what is said there for all frames."""
+    frames = [_frame(item) for item in top.items("PerFrameFunctionalGroupsSequence")]
+    orientations = [frame.orientation for frame in frames if len(frame.orientation)]
+    common = _frame(shared) if shared is not None else None
+    if common is not None and not orientations:
+        orientations = [common.orientation]
+    eyes = [frame.eye for frame in frames] + ([common.eye] if common is not None else [])
+    widths = [len(frame.indices) for frame in frames]
+    placement = Placement(
+        numbers_F=_rows([frame.number for frame in frames], 1)[:, 0],
+        indices_FK=_rows([frame.indices for frame in frames], max(set(widths), key=widths.count, default=0)),
+        positions_F3=_rows([frame.position for frame in frames], 3),
+        normal_3=_normal(orientations),
+        stacks=_each_once(frame.stack for frame in frames),
+        times=_each_once(frame.time for frame in frames),
+        eyes=_each_once(eyes),
+        locations=tuple(frame.location for frame in frames),
+    )
+    measures = pixel_measures.median([frame.measures for frame in frames if frame.measures is not None])
+    return FrameGroups(measures, tuple(frame.rescale for frame in frames), placement)
+
+
+def slope_intercept(group: Attributes) -> Rescale:
+    """RescaleSlope and RescaleIntercept; 1 and 0 where they are missing."""
+    slope, intercept = group.number("RescaleSlope"), group.number("RescaleIntercept")
+    return 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
+
+
+def _frame(item: Attributes) -> _Frame:
+    measures = item.first("PixelMeasuresSequence")
+    rescale = item.first("PixelValueTransformationSequence")
+    location = item.first("OphthalmicFrameLocationSequence")
+    position = item.first("PlanePositionSequence")
+    orientation = item.first("PlaneOrientationSequence")
+    content, anatomy = item.first("FrameContentSequence"), item.first("FrameAnatomySequence")
+    return _Frame(
+        None if measures is None else pixel_measures.read("per_frame", measures),
+        None if rescale is None else slope_intercept(rescale),
+        _location(location),
+        _numbers(position, "ImagePositionPatient", (3,)),
+        _numbers(orientation, "ImageOrientationPatient", (6,)),
+        _numbers(content, "InStackPositionNumber", (1,)),
+        _numbers(content, "DimensionIndexValues", range(1, 32)),
+        "" if content is None else content.text("StackID"),
+        "" if content is None else "".join(map(str, _numbers(content, "TemporalPositionIndex", (1,)))),
+        "" if anatomy is None else anatomy.text("FrameLaterality").upper(),
+    )
+
+
+def _location(item: Attributes | None) -> np.ndarray:
+    numbers = NOTHING if item is None else item.numbers("ReferenceCoordinates")
+    return numbers[: len(numbers) // 2 * 2].reshape(-1, 2)
+
+
+def _numbers(item: Attributes | None, name: str, counts: Container[int]) -> np.ndarray:
+    """All numbers of a value, empty if they are not as many as `counts` allows, or no numbers."""
+    if item is None:
+        return NOTHING
+    try:
+        numbers = item.numbers(name)
+    except Refused:  # words where numbers belong: nothing here is needed to read the pixels
+        return NOTHING
+    return numbers if len(numbers) in counts else NOTHING
+
+
+def _rows(values: Sequence[np.ndarray], width: int) -> np.ndarray:
+    """(F, width), NaN for a frame that has another number of values."""
+    rows = np.full((len(values), width), np.nan)
+    for row, numbers in zip(rows, values, strict=True):
+        if len(numbers) == width:
+            row[:] = numbers
+    return rows
+
+
+def _each_once(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word for word in words if word))
+
+
+def _normal(orientations: Sequence[np.ndarray]) -> np.ndarray | None:
+    """The unit normal to planes of these orientations (PS3.3 C.7.6.2.1.1: row, then column direction)."""
+    usable = [o for o in orientations if len(o) == 6 and np.isfinite(o).all()]
+    if not usable or len(usable) < len(orientations):
+        return None
+    normals = np.array([np.cross(o[:3], o[3:]) for o in usable])
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    if not (np.abs(lengths - 1) < UNIT).all():
+        return None
+    normals /= lengths
+    mean = normals.mean(axis=0)
+    length = float(np.linalg.norm(mean))
+    return mean / length if length and (normals @ mean / length).min() > PARALLEL else None
