@@ -47,16 +47,16 @@ class EncoderInput(NamedTuple):
 class FrozenEncoder(nn.Module):
     """The target encoder of a run; no weight is trained. `.to(device)` moves it; batches are moved to it.
 
-    config: of the run; digest: sha256 of the checkpoint file; prep: how a scan that was never stored is
-    brought to the grid of the training shards, None if the checkpoint does not record it. It computes in
-    config.run.precision, as eval does.
+    config: of the run; path, step and digest (sha256): of the checkpoint file; prep: how a scan that was
+    never stored is brought to the grid of the training shards, None if the checkpoint does not record it. It
+    computes in config.run.precision, as eval does.
     """
 
     def __init__(self, trained: TrainedEncoder, prep: PrepConfig | None) -> None:
         super().__init__()
         self.encoder = trained.encoder.eval().requires_grad_(False)
         self.config: TrainConfig = trained.config
-        self.digest, self.prep = trained.digest, prep
+        self.path, self.step, self.digest, self.prep = trained.path, trained.step, trained.digest, prep
         self._preparations = trained.preparations
 
     def preprocess(self, scan: Scan, spacing: Sequence[float] | None = None) -> EncoderInput:
@@ -142,7 +142,8 @@ class FrozenEncoder(nn.Module):
 def load_encoder(
     run_or_checkpoint: str | Path, target_spacing: Sequence[float] | None = None
 ) -> FrozenEncoder:
-    """The encoder of a run folder's newest checkpoint, or of one of its .pt files, local or remote.
+    """The encoder of a run folder's newest checkpoint, or of one of its .pt files, local or remote. If the
+    newest is damaged, an OctshardError says so: an older one is never taken in its place.
 
     target_spacing: (dz, dy, dx) mm, for a checkpoint that does not record one: of octshard 0.1, or of shards
     that were prepared differently. In what is recorded, and the same for all shards with this spacing (for

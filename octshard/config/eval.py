@@ -9,7 +9,7 @@ from octshard.config.fields import field
 class ProbeConfig:
     """`octshard eval linear-probe`."""
 
-    checkpoint: str = field("", "a checkpoint file, or a run folder (its last checkpoint)", place=True)
+    checkpoint: str = field("", "a checkpoint file, or a run folder (its newest checkpoint)", place=True)
     shards: list[str] = field(
         [], "dataset folders with train, val and test samples, or folders of them", place=True
     )
@@ -26,6 +26,9 @@ class ProbeConfig:
     shuffles: int = field(20, "random deals of the labels behind the shuffled-label control", least=1)
     seed: int = field(0, "of resamples, deals and the random encoder")
     batch: int = field(8, "volumes per forward pass", unit="samples", least=1, speed=True)
+    allow_seen_people: bool = field(
+        False, "score also if the encoder was pretrained on test participants; the page says on how many"
+    )
     device: str = field(
         "auto", "as run.device of octshard train", choices=("auto", "cpu", "cuda", "xla"), speed=True
     )

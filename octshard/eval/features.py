@@ -127,7 +127,7 @@ def extract(
         for name, values_NF in _compute(missing, request, batches()).items():
             features[name] = Features(request.keys, values_NF, digests[name])
             write(_url(folder, name, digests[name]), features[name])
-    return features
+    return {source.name: features[source.name] for source in sources}  # whatever was stored already
 
 
 def digest_of(source: FeatureSource, request: FeatureRequest) -> str:

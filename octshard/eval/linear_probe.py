@@ -17,8 +17,9 @@ from octshard.errors import UsageError
 from octshard.eval import features, labels, report, scores
 from octshard.eval.labels import LabelledScans
 from octshard.eval.probes import linear
-from octshard.eval.report import Arm, Control, ProbeResult
-from octshard.models.encoder import random_encoder, read_encoder
+from octshard.eval.report import Arm, Control, ProbeResult, ScoredCheckpoint
+from octshard.eval.verdict import MIN_PARTICIPANTS, Evidence, judge
+from octshard.models.encoder import TrainedEncoder, random_encoder, read_encoder
 from octshard.progress import OnProgress, no_progress
 from octshard.rng import rng_for, seed_for
 from octshard.storage import store
@@ -27,19 +28,21 @@ from octshard.stream.batch import Batch, BatchTransform, RankSlice
 from octshard.stream.index import SampleIndex, build_index, open_datasets
 
 PRETRAINED, RANDOM, INTENSITY = "pretrained", "random-init", "raw-intensity"
-FEW = 10  # a class with fewer test participants gets a warning on its interval
 
 
 def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> ProbeResult:
     """Runs the probe and writes its files under cfg.out; labels are checked before anything is encoded."""
     _check(cfg)
     participant_labels = labels.read(cfg.participants, cfg.label)
-    encoder, trained, digest, _ = read_encoder(cfg.checkpoint)
-    trained = dataclasses.replace(trained, data=dataclasses.replace(trained.data, shards=list(cfg.shards)))
+    checkpoint = read_encoder(cfg.checkpoint)
+    trained = dataclasses.replace(
+        checkpoint.config, data=dataclasses.replace(checkpoint.config.data, shards=list(cfg.shards))
+    )
     datasets = open_datasets(trained)
     indexes = tuple(build_index(datasets, trained, split, 0) for split in labels.SPLITS)
     rows = [sample.row for index in indexes for sample in index.samples]
     scans = labels.join(participant_labels, rows)
+    scored = _scored(checkpoint, scans, cfg)
 
     run = dataclasses.replace(trained.run, device=cfg.device, compile=False, cpu_threads=0)
     backend = select.open_backend(run)
@@ -47,7 +50,9 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
         raise UsageError(f"batch {cfg.batch}: want a multiple of the {backend.device_count} devices")
     untrained = random_encoder(trained, seed_for(cfg.seed, RANDOM))
     sources = (
-        features.encoder_source(PRETRAINED, encoder, f"{digest} {run.precision}", backend),
+        features.encoder_source(
+            PRETRAINED, checkpoint.encoder, f"{checkpoint.digest} {run.precision}", backend
+        ),
         features.encoder_source(
             RANDOM, untrained, f"{features.weights_digest(untrained)} {run.precision}", backend
         ),
@@ -61,17 +66,20 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
         store.join(cfg.out, "features"),
         lambda: _batches(indexes, trained, cfg.batch, transform, on_progress),
     )
-    result = compare(
-        {name: source.values_NF for name, source in features_by_source.items()}, scans, cfg, on_progress
-    )
-    result = dataclasses.replace(result, checkpoint_digest=digest)
+    values = {name: source.values_NF for name, source in features_by_source.items()}
+    result = compare(values, scans, scored, cfg, on_progress)
+    result = dataclasses.replace(result, checkpoint_digest=checkpoint.digest)
     store.write(store.join(cfg.out, "probe.json"), report.as_json(result).encode())
     store.write(store.join(cfg.out, "probe.html"), report.render(result).encode())
     return result
 
 
 def compare(
-    values: Mapping[str, np.ndarray], scans: LabelledScans, cfg: ProbeConfig, on_progress: OnProgress
+    values: Mapping[str, np.ndarray],
+    scans: LabelledScans,
+    scored: ScoredCheckpoint,
+    cfg: ProbeConfig,
+    on_progress: OnProgress,
 ) -> ProbeResult:
     """Probes every set of features (values_NF by name) on the same participants and the same resamples."""
     heads, predictions = {}, {}
@@ -93,6 +101,12 @@ def compare(
         for name, baseline in predictions.items()
         if name != PRETRAINED
     }
+    shuffled = _shuffled(scans, values[PRETRAINED], scores.macro_auroc(pretrained), cfg, on_progress)
+    participants = scans.counts[labels.SPLITS.index("test")].of_class
+    comparisons = {}
+    for name, gains in differences.items():
+        swap_p = scores.swap_p(pretrained, predictions[name], cfg.bootstrap, rng_for(cfg.seed, "swap", name))
+        comparisons[name] = judge(Evidence(gains["macro_auroc"], swap_p, shuffled.p_value, participants))
     return ProbeResult(
         label=cfg.label,
         classes=scans.classes,
@@ -100,11 +114,15 @@ def compare(
         dropped=scans.dropped,
         checkpoint=cfg.checkpoint,
         checkpoint_digest="",
+        scored=scored,
         arms=tuple(arms),
-        shuffled=_shuffled(scans, values[PRETRAINED], scores.macro_auroc(pretrained), cfg, on_progress),
+        shuffled=shuffled,
         differences=differences,
-        verdicts=tuple(report.verdict(name, gain["macro_auroc"]) for name, gain in differences.items()),
-        notes=_notes(scans, arms),
+        comparisons=comparisons,
+        verdicts=tuple(
+            verdict.sentence(name, differences[name]["macro_auroc"]) for name, verdict in comparisons.items()
+        ),
+        notes=(*_notes(scans, arms), *_seen_notes(scored, sum(participants.values()))),
         config=fields.result_values(cfg),
     )
 
@@ -173,13 +191,39 @@ def _check(cfg: ProbeConfig) -> None:
     fields.check(cfg)
 
 
+def _scored(checkpoint: TrainedEncoder, scans: LabelledScans, cfg: ProbeConfig) -> ScoredCheckpoint:
+    """UsageError if the encoder was pretrained on test participants, unless cfg allows it."""
+    people, known = set(scans.subsets["test"].participants), checkpoint.participants
+    seen = sorted(known.members(people)) if known else []
+    if seen and not cfg.allow_seen_people:
+        raise UsageError(
+            f"{checkpoint.path}: the encoder was pretrained on {len(seen)} of the {len(people)} test "
+            f"participants, the first is {seen[0]}; want people that it has not seen, or "
+            "allow_seen_people=true, which the page then says"
+        )
+    return ScoredCheckpoint(
+        checkpoint.path, checkpoint.step, checkpoint.samples_seen, len(seen) if known else None
+    )
+
+
+def _seen_notes(scored: ScoredCheckpoint, test_participants: int) -> tuple[str, ...]:
+    if scored.seen_people is None:
+        return ("Unknown whether the encoder was pretrained on test participants: its checkpoint is older.",)
+    if scored.seen_people == 0:
+        return (f"The encoder was pretrained on none of the {test_participants} test participants.",)
+    return (
+        f"The encoder was pretrained on {scored.seen_people} of the {test_participants} test participants: "
+        "these scores do not show how it does on new people.",
+    )
+
+
 def _notes(scans: LabelledScans, arms: Sequence[Arm]) -> tuple[str, ...]:
     """What a reader must know before believing the intervals."""
     notes = []
     participants = scans.counts[labels.SPLITS.index("test")].of_class
     if unscored := [name for name in scans.classes if name not in arms[0].score.scored]:
         notes.append(f"Not scored, because no test participant has it: {', '.join(unscored)}.")
-    if small := [f"{name} ({n})" for name, n in participants.items() if 0 < n < FEW]:
+    if small := [f"{name} ({n})" for name, n in participants.items() if 0 < n < MIN_PARTICIPANTS]:
         notes.append(f"So few test participants that intervals may be too narrow: {', '.join(small)}.")
     if slow := [arm.name for arm in arms if not arm.converged]:
         notes.append(f"The fit stopped at {linear.ITERATIONS} iterations: {', '.join(slow)}.")

@@ -1,7 +1,7 @@
 """The result of a probe (ProbeResult) and its two files: probe.json for machines, probe.html for people.
 
 The page says which features win, by how much, how sure that is, and on how many participants; it names no
-winner while the interval of the difference holds 0. Self-contained.
+winner where `verdict` has a reason against it. Self-contained.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from typing import Any
 
 from octshard.eval.labels import SplitCounts
 from octshard.eval.scores import Estimate, Score
+from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Verdict, bracketed
 from octshard.report.page import Cell, Html, Section, grid, numeral, page, table
 from octshard.report.plots import interval_plot, line_plot
 
@@ -33,6 +34,10 @@ METHOD = (
     "replacement within each class; they do not show the luck of training or of the split. Differences are "
     "paired: the same resamples on both sides. For shuffled labels they hold the 95 % range over deals. "
     "Macro AUROC is the mean of one class against the rest; 0.5 is chance. Low calibration error is good.",
+    f"Better or worse is said only with at least {MIN_PARTICIPANTS} test participants in every class, an "
+    f"interval of the difference that has a width and leaves out 0, and p of at most {MAX_P} in a "
+    "permutation test: ranks of the two sets of features, swapped participant by participant. Better also "
+    f"needs p of at most {MAX_P} against shuffled labels.",
     "random-init is the same architecture with random weights; raw-intensity is a histogram, moments, "
     "percentiles and coarse en face and B-scan averages of the same voxels; shuffled labels are the "
     "pretrained features with the classes of train and val participants dealt at random.",
@@ -65,8 +70,24 @@ class Control:
 
 
 @dataclass(frozen=True)
+class ScoredCheckpoint:
+    """The file scored. seen_people: test participants it was pretrained on; None where it does not say."""
+
+    path: str
+    step: int
+    samples_seen: int
+    seen_people: int | None
+
+    def text(self) -> str:
+        """For people: which weights these numbers are of."""
+        return f"Checkpoint {self.path}: step {self.step}, {self.samples_seen} samples seen"
+
+
+@dataclass(frozen=True)
 class ProbeResult:
-    """All that probe.json holds. `differences`: pretrained minus each baseline, paired over participants."""
+    """All that probe.json holds. `differences`: pretrained minus each baseline, paired over participants;
+    `comparisons`: the verdict on each; `verdicts`: the same in sentences.
+    """
 
     label: str
     classes: tuple[str, ...]
@@ -74,9 +95,11 @@ class ProbeResult:
     dropped: Mapping[str, int]  # scans without a label, by why
     checkpoint: str
     checkpoint_digest: str
+    scored: ScoredCheckpoint
     arms: tuple[Arm, ...]
     shuffled: Control
     differences: Mapping[str, Mapping[str, Estimate]]
+    comparisons: Mapping[str, Verdict]
     verdicts: tuple[str, ...]
     notes: tuple[str, ...]
     config: Mapping[str, Any]
@@ -88,18 +111,8 @@ class ProbeResult:
         lines = [f"{self.label:<16}" + "".join(f"{TITLES[metric]:<24}" for metric in shown)]
         for name, metrics in arms.items():
             lines.append(f"{name:<16}" + "".join(f"{bracketed(metrics[metric]):<24}" for metric in shown))
-        return "\n".join(line.rstrip() for line in (*lines, *self.verdicts, *self.notes))
-
-
-def verdict(baseline: str, gain: Estimate) -> str:
-    """The sentence on pretrained minus `baseline` (macro AUROC): a winner only if the interval excludes 0."""
-    if not all(map(math.isfinite, (gain.value, gain.low, gain.high))):
-        return f"Pretrained and {baseline} cannot be compared: macro AUROC is not defined on this test set."
-    better = gain.value >= 0
-    ends = (gain.low, gain.high) if better else (-gain.high, -gain.low)
-    interval = f"{abs(gain.value):.3f} [{ends[0]:.3f}, {ends[1]:.3f}]".replace("-", "−")
-    sentence = f"Pretrained is {'better' if better else 'worse'} than {baseline} by {interval} macro AUROC"
-    return f"{sentence}." if gain.low > 0 or gain.high < 0 else f"{sentence}: not distinguishable."
+        lines += [*self.verdicts, *self.notes, f"{self.scored.text()}."]
+        return "\n".join(line.rstrip() for line in lines)
 
 
 def as_json(result: ProbeResult) -> str:
@@ -154,14 +167,6 @@ def scores(result: ProbeResult) -> Html:
 def readable(name: str) -> str:
     """A class or column name with spaces, so that it may wrap."""
     return name.replace("_", " ")
-
-
-def bracketed(value: Estimate) -> str:
-    """0.712 [0.600, 0.801] with true minus signs; a dash where it is not defined."""
-    if not math.isfinite(value.value):
-        return "–"
-    interval = f" [{value.low:.3f}, {value.high:.3f}]" if math.isfinite(value.low) else ""
-    return f"{value.value:.3f}{interval}".replace("-", "−")
 
 
 def _metrics(name: str, metrics: Mapping[str, Estimate]) -> list[Cell]:
@@ -226,7 +231,7 @@ def _trials(result: ProbeResult) -> Html:
 
 def _origin(result: ProbeResult) -> str:
     digest, seed = result.checkpoint_digest[:16], result.config["seed"]
-    return f"Checkpoint {result.checkpoint}, sha256 {digest}; seed {seed}."
+    return f"{result.scored.text()}, sha256 {digest}; seed {seed}."
 
 
 def _plain(value: Any) -> Any:

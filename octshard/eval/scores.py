@@ -14,6 +14,7 @@ from octshard.errors import OctshardError
 METRICS = ("macro_auroc", "balanced_accuracy", "macro_f1", "kappa", "ece")
 ECE_BINS = 10
 COVERAGE = 0.95
+BLOCK = 2**21  # swapped scores at once, for memory
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,28 @@ def difference(first: Predictions, second: Predictions, weight_RP: np.ndarray) -
     }
 
 
+def swap_p(first: Predictions, second: Predictions, swaps: int, rng: np.random.Generator) -> float:
+    """p of the difference in macro AUROC if it did not matter which of the two each participant came from.
+
+    Two-sided permutation test of paired scores: ranks within each set, swapped participant by participant
+    (Venkatraman and Begg 1996). nan without a scored class.
+    """
+    difference_R, observed = np.zeros(swaps), 0.0
+    swap_RP = rng.random((swaps, len(first.y_P))) < 0.5
+    scored = [c for c in range(first.p_PC.shape[1]) if 0 < (first.y_P == c).sum() < len(first.y_P)]
+    for c in scored:
+        positive_P, ranks_2P = first.y_P == c, np.stack([_ranks(x.p_PC[:, c]) for x in (first, second)])
+        observed += float(np.subtract(*_auroc_of_ranks(positive_P, ranks_2P)))
+        for block in np.array_split(np.arange(swaps), -(-swap_RP.size // BLOCK)):
+            swapped_2RP = np.where(swap_RP[block], ranks_2P[::-1, None], ranks_2P[:, None])
+            aurocs_2R = [_auroc_of_ranks(positive_P, rank_RP) for rank_RP in swapped_2RP]
+            difference_R[block] += aurocs_2R[0] - aurocs_2R[1]
+    if not scored:
+        return float("nan")
+    reached = int((np.abs(difference_R) >= abs(observed) - 1e-9).sum())
+    return (1 + reached) / (1 + swaps)
+
+
 def macro_auroc(predictions: Predictions) -> float:
     """Mean one-vs-rest AUROC over the classes that some, but not all, participants have; nan without any."""
     return float(measure(predictions, np.ones((1, len(predictions.y_P)), np.int64))["macro_auroc"][0])
@@ -152,6 +175,26 @@ def auroc(positive_P: np.ndarray, score_P: np.ndarray, weight_RP: np.ndarray) ->
     negatives_below_RG = np.cumsum(negative_RG, axis=1) - negative_RG
     wins_R = (positive_RG * (negatives_below_RG + negative_RG / 2)).sum(axis=1)
     return _ratio(wins_R, positive_RG.sum(axis=1) * negative_RG.sum(axis=1))
+
+
+def _ranks(score_P: np.ndarray) -> np.ndarray:
+    """Twice the mean rank of each score, from 1: whole numbers below 2 P + 1, the same for ties."""
+    sorted_P = np.sort(score_P)
+    sides = (np.searchsorted(sorted_P, score_P, side) for side in ("left", "right"))
+    return np.asarray(sum(sides)) + 1
+
+
+def _auroc_of_ranks(positive_P: np.ndarray, rank_RP: np.ndarray) -> np.ndarray:
+    """`auroc` of rows of small whole numbers (R,), by counting."""
+    rows, bins = len(rank_RP), 2 * len(positive_P) + 1
+    cell_RP = rank_RP + bins * np.arange(rows)[:, None]
+    positive_RX, negative_RX = (
+        np.bincount(cell_RP[:, kind].ravel(), minlength=rows * bins).reshape(rows, bins)
+        for kind in (positive_P, ~positive_P)
+    )
+    below_RX = np.cumsum(negative_RX, axis=1) - negative_RX
+    wins_R = (positive_RX * (below_RX + negative_RX / 2)).sum(axis=1)
+    return _ratio(wins_R, np.full(rows, positive_P.sum() * (~positive_P).sum()))
 
 
 def confusion(predictions: Predictions, weight_RP: np.ndarray) -> np.ndarray:

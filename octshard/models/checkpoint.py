@@ -3,10 +3,12 @@
 import dataclasses
 import hashlib
 import json
+import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import torch
 
@@ -19,6 +21,17 @@ FORMAT = 2
 RENAMED_PARAMETERS = {"predictor.into.": "predictor.proj_in.", "predictor.back.": "predictor.proj_out."}
 FOLDER = "checkpoints"
 TARGET_ENCODER = "target_encoder."  # prefix of its weights in the model's state
+NAME = re.compile(r"step-(\d{8,})\.(?:pt|json)")
+CONTENT = {
+    "format": int,
+    "step": int,
+    "samples_seen": int,
+    "config": str,
+    "model": Mapping,
+}  # of every payload
+UNREADABLE = (  # what torch.load raises on bytes that are no checkpoint; EOFError on none at all
+    EOFError, pickle.UnpicklingError, RuntimeError, ValueError, LookupError, TypeError, AttributeError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,7 @@ def write(out: str, payload: Mapping[str, Any], val_loss: float | None, *, miles
 def list_checkpoints(out: str) -> list[CheckpointInfo]:
     """Every finished checkpoint of a run folder, oldest first."""
     names = [name for name in store.list_names(store.join(out, FOLDER)) if name.endswith(".json")]
-    return [read_info(store.join(out, FOLDER, name)) for name in names]
+    return sorted((read_info(store.join(out, FOLDER, name)) for name in names), key=lambda info: info.step)
 
 
 def load(path: str) -> dict[str, Any]:
@@ -86,13 +99,16 @@ def load(path: str) -> dict[str, Any]:
         info = read_info(store.join(folder, name.removesuffix(".pt") + ".json"))
         data = store.read(path)
     except FileNotFoundError:
-        raise UsageError(f"{path}: no finished checkpoint here, want a .pt and its .json") from None
+        problem = "its .json is missing: a run writes it last" if store.exists(path) else "no such file"
+        raise UsageError(
+            f"{path}: no finished checkpoint here, want a .pt and its .json ({problem})"
+        ) from None
     if (digest := hashlib.sha256(data).hexdigest()) != info.sha256:
         raise DamagedCheckpoint(
             f"{path}: {len(data)} bytes with sha256 {digest[:12]}, want {info.bytes} with "
             f"{info.sha256[:12]}: the file is damaged; {_older_line(folder, info)}"
         )
-    payload = cast(dict[str, Any], torch.load(BytesIO(data), map_location="cpu", weights_only=True))
+    payload = _content(path, data)
     if payload["format"] == 1:
         payload = _upgrade(payload, path)
     if payload["format"] != FORMAT:
@@ -118,12 +134,62 @@ def latest(out: str) -> LatestCheckpoint | None:
     return None
 
 
-def read_info(url: str) -> CheckpointInfo:
-    """The .json at `url`; OctshardError if it is not one of a checkpoint."""
+def load_newest(out: str) -> tuple[str, dict[str, Any]]:
+    """The path of the newest checkpoint of a run folder, and its payload. Never an older one in its place:
+
+    DamagedCheckpoint if it is not whole, UsageError if there is none.
+    """
+    name = _newest_name(out)
+    while True:
+        path = store.join(out, FOLDER, name + ".pt")
+        try:
+            payload = load(path)
+            if payload["step"] != int(name.removeprefix("step-")):
+                raise DamagedCheckpoint(f"{path}: holds step {payload['step']}, want that of its name")
+            return path, payload
+        except (DamagedCheckpoint, UsageError) as error:
+            if (later := _newest_name(out)) != name:  # a run wrote on, and removed this one
+                name = later
+                continue
+            raise type(error)(
+                f"{error}; to take another one, name its .pt in place of the run folder"
+            ) from None
+
+
+def _newest_name(out: str) -> str:
+    matches = filter(None, map(NAME.fullmatch, store.list_names(store.join(out, FOLDER))))
+    steps = [int(match[1]) for match in matches]
+    if not steps:
+        raise UsageError(f"{out}: no checkpoint here, want a .pt file or the run.out of a training run")
+    return f"step-{max(steps):08d}"
+
+
+def _content(path: str, data: bytes) -> dict[str, Any]:
+    """The payload in the bytes of a checkpoint; DamagedCheckpoint if they hold none."""
     try:
-        return CheckpointInfo(**json.loads(store.read(url)))
-    except (ValueError, TypeError) as error:
-        raise OctshardError(f"{url}: not a checkpoint's record ({error}); remove it and its .pt") from error
+        payload = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        raise DamagedCheckpoint(
+            f"{path}: {len(data)} bytes that torch cannot load ({type(error).__name__}), want a checkpoint"
+        ) from error
+    values = payload if isinstance(payload, dict) else {}
+    for key, kind in CONTENT.items():
+        if not isinstance(values.get(key), kind):
+            raise DamagedCheckpoint(f"{path}: holds no {key}, want a checkpoint of octshard train")
+    return values
+
+
+def read_info(url: str) -> CheckpointInfo:
+    """The .json at `url`; DamagedCheckpoint if it is not one of a checkpoint."""
+    try:
+        info = CheckpointInfo(**json.loads(store.read(url)))
+        if not (isinstance(info.step, int) and isinstance(info.name, str) and isinstance(info.sha256, str)):
+            raise TypeError("step, name or sha256 is of another type")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DamagedCheckpoint(
+            f"{url}: not a checkpoint's record ({error}); remove it and its .pt"
+        ) from error
+    return info
 
 
 def _upgrade(payload: Mapping[str, Any], origin: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The weights of an encoder: out of a checkpoint, or drawn at random for one that has learned nothing."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -7,43 +8,54 @@ import torch
 
 from octshard.config.load import load_saved
 from octshard.config.train import TrainConfig
-from octshard.errors import UsageError
-from octshard.models.checkpoint import TARGET_ENCODER, latest, load, read_info
+from octshard.dataset import participant_digests
+from octshard.dataset.participant_digests import ParticipantDigests
+from octshard.models.checkpoint import TARGET_ENCODER, DamagedCheckpoint, load, load_newest, read_info
 from octshard.models.vit import Encoder
 
 
 class TrainedEncoder(NamedTuple):
     """What a checkpoint says of its encoder. digest: sha256 of the file; preparations: the distinct settings
-    of prep (`dataset.preparation`) behind the shards of the run, empty where the checkpoint is older.
+    of prep (`dataset.preparation`) behind the shards of the run, empty where the checkpoint is older;
+    participants: who was trained on, None where the checkpoint does not say.
     """
 
     encoder: Encoder
     config: TrainConfig
     digest: str
     preparations: tuple[Mapping[str, Any], ...]
+    path: str
+    step: int
+    samples_seen: int
+    participants: ParticipantDigests | None
 
 
 def read_encoder(run_or_checkpoint: str) -> TrainedEncoder:
-    """The target encoder of a checkpoint file, or of a run folder's newest checkpoint, in eval mode."""
+    """The target encoder of a checkpoint file, or of a run folder's newest checkpoint, in eval mode.
+
+    DamagedCheckpoint if that one is not whole: an older one is taken only where its file is named.
+    """
     if run_or_checkpoint.endswith(".pt"):
-        payload = load(run_or_checkpoint)
-        record = read_info(run_or_checkpoint.removesuffix(".pt") + ".json")
+        path, payload = run_or_checkpoint, load(run_or_checkpoint)
     else:
-        checkpoint = latest(run_or_checkpoint)
-        if checkpoint is None:
-            raise UsageError(
-                f"{run_or_checkpoint}: no checkpoint here, want a .pt file or the run.out of a training run"
-            )
-        payload, record = dict(checkpoint.payload), checkpoint.info
-    cfg = load_saved(TrainConfig, payload["config"], run_or_checkpoint)
+        path, payload = load_newest(run_or_checkpoint)
+    cfg = load_saved(TrainConfig, payload["config"], path)
     encoder = Encoder(cfg.model)
     weights = {
         name.removeprefix(TARGET_ENCODER): tensor
         for name, tensor in payload["model"].items()
         if name.startswith(TARGET_ENCODER)
     }
-    encoder.load_state_dict(weights)
-    return TrainedEncoder(encoder.eval(), cfg, record.sha256, tuple(payload.get("preparations", ())))
+    try:
+        encoder.load_state_dict(weights)
+        participants = participant_digests.from_payload(payload.get("participants"))
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        problem = textwrap.shorten(str(error), 200)
+        raise DamagedCheckpoint(f"{path}: its weights or participants do not fit it: {problem}") from error
+    digest = read_info(path.removesuffix(".pt") + ".json").sha256
+    preparations = tuple(payload.get("preparations", ()))
+    step, samples_seen = payload["step"], payload["samples_seen"]
+    return TrainedEncoder(encoder.eval(), cfg, digest, preparations, path, step, samples_seen, participants)
 
 
 def random_encoder(cfg: TrainConfig, seed: int) -> Encoder:

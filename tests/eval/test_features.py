@@ -79,6 +79,13 @@ def test_what_is_kept_is_not_computed_again(tmp_path):
     assert (second.calls, other.calls) == (0, 3)
 
 
+def test_the_order_is_that_of_the_sources(tmp_path):
+    first, second = Counting(name="x"), Counting(name="y")
+    features.extract([second.source], WANTED, str(tmp_path), batches)
+    extracted = features.extract([first.source, second.source], WANTED, str(tmp_path), batches)
+    assert list(extracted) == ["x", "y"]
+
+
 @pytest.mark.parametrize(
     ("source", "scans"),
     [

@@ -6,6 +6,7 @@ import json
 import shutil
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from octshard.config.eval import ProbeConfig
 from octshard.config.load import save
 from octshard.config.train import DataConfig, ModelConfig, RunConfig, TrainConfig
 from octshard.dataset import shard, tables
+from octshard.dataset.participant_digests import digest_participants
 from octshard.errors import OctshardError, UsageError
 from octshard.eval import features, labels, linear_probe
+from octshard.eval.report import ScoredCheckpoint
 from octshard.imaging.intensity import histogram, moments
 from octshard.models import checkpoint
 from octshard.models.vit import Encoder
@@ -94,8 +97,8 @@ def eyes(tmp_path_factory) -> ProbeConfig:
     )
 
 
-def write_checkpoint(out: str, seed: int) -> None:
-    """A run folder whose target encoder was never trained."""
+def write_checkpoint(out: str, seed: int, step: int = 1, **more: Any) -> None:
+    """A run folder whose target encoder was never trained; more: of the payload."""
     cfg = TrainConfig(
         data=DataConfig(threads=1), model=MODEL, run=RunConfig(samples_budget=8, precision="fp32", out=out)
     )
@@ -105,8 +108,9 @@ def write_checkpoint(out: str, seed: int) -> None:
         "format": checkpoint.FORMAT,
         "config": save(cfg),
         "model": weights,
-        "step": 1,
-        "samples_seen": 8,
+        "step": step,
+        "samples_seen": 8 * step,
+        **more,
     }
     checkpoint.write(out, payload, None, milestone=False)
 
@@ -156,8 +160,95 @@ def test_both_files_are_written_and_agree(result, eyes):
         result.arms[0].score.metrics["macro_auroc"].value
     )
     assert data["verdicts"] == list(result.verdicts)
+    assert list(data["comparisons"]) == ["random-init", "raw-intensity"]
     page = Path(eyes.out, "probe.html").read_text()
     assert all(sentence in page for sentence in result.verdicts)
+
+
+def test_eight_people_a_class_and_four_deals_tell_nothing(result):
+    """24 test participants in three classes: however high the scores, no winner."""
+    for name, verdict in result.comparisons.items():
+        assert verdict.verdict == "cannot tell"
+        assert verdict.reasons["few_participants"].endswith("in high (8), low (8), middle (8)")
+        assert not any(word in sentence for sentence in result.verdicts for word in ("better", "worse"))
+        assert f"Cannot tell pretrained from {name}: " in " ".join(result.verdicts)
+
+
+def test_the_file_and_step_are_named_everywhere(result, eyes):
+    path = f"{eyes.checkpoint}/checkpoints/step-00000001.pt"
+    data = json.loads(Path(eyes.out, "probe.json").read_text())
+    assert data["scored"] == {"path": path, "step": 1, "samples_seen": 8, "seen_people": None}
+    assert data["checkpoint_digest"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    line = f"Checkpoint {path}: step 1, 8 samples seen"
+    assert line in Path(eyes.out, "probe.html").read_text()
+    assert line in result.text()
+
+
+def test_a_damaged_newest_checkpoint_is_not_replaced_by_an_older_one(eyes, tmp_path):
+    run = tmp_path / "run"
+    write_checkpoint(str(run), seed=1, step=1)
+    write_checkpoint(str(run), seed=2, step=2)
+    newest = run / "checkpoints" / "step-00000002.pt"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    cfg = dataclasses.replace(
+        eyes, checkpoint=str(run), out=str(tmp_path / "probe"), bootstrap=10, shuffles=1
+    )
+    with pytest.raises(
+        OctshardError, match=r"step-00000002.pt: .*damaged.*older.*step-00000001.pt.*name its"
+    ):
+        linear_probe.linear_probe(cfg)
+    older = str(run / "checkpoints" / "step-00000001.pt")
+    assert linear_probe.linear_probe(dataclasses.replace(cfg, checkpoint=older)).scored.step == 1
+
+
+def test_people_that_were_pretrained_on_are_refused_or_said(eyes, tmp_path):
+    """Digests as train writes them: two test participants, a validation one, and strangers."""
+    run = str(tmp_path / "run")
+    known = digest_participants(["test3", "test0", "val1", "train2", "test30"], "0123456789abcdef")
+    write_checkpoint(run, seed=1, participants=known.payload())
+    cfg = dataclasses.replace(eyes, checkpoint=run, out=str(tmp_path / "probe"), bootstrap=10, shuffles=1)
+    with pytest.raises(
+        UsageError, match=r"2 of the 24 test participants, the first is test0; .*allow_seen_people"
+    ):
+        linear_probe.linear_probe(cfg)
+    assert not (tmp_path / "probe").exists()
+    result = linear_probe.linear_probe(dataclasses.replace(cfg, allow_seen_people=True))
+    assert result.scored.seen_people == 2
+    note = "The encoder was pretrained on 2 of the 24 test participants"
+    assert note in result.text()
+    assert note in (tmp_path / "probe" / "probe.html").read_text()
+    data = json.loads((tmp_path / "probe" / "probe.json").read_text())
+    assert (data["scored"]["seen_people"], data["config"]["allow_seen_people"]) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("people", "note"),
+    [
+        (["train0", "val1"], "The encoder was pretrained on none of the 24 test participants."),
+        (None, "Unknown whether the encoder was pretrained on test participants"),
+    ],
+)
+def test_nobody_or_unknown_is_said_too(eyes, tmp_path, people, note):
+    run = str(tmp_path / "run")
+    payload = digest_participants(people, "").payload() if people else None
+    write_checkpoint(run, seed=1, participants=payload)
+    cfg = dataclasses.replace(eyes, checkpoint=run, out=str(tmp_path / "probe"), bootstrap=10, shuffles=1)
+    result = linear_probe.linear_probe(cfg)
+    assert note in result.text()
+    assert result.scored.seen_people == (0 if people else None)
+
+
+def test_the_order_of_the_arms_does_not_depend_on_what_is_stored(result, eyes, tmp_path):
+    texts = []
+    for kept in ("*", "raw-intensity-*"):
+        cfg = dataclasses.replace(eyes, out=str(tmp_path), bootstrap=10, shuffles=1, regularisation=[0.1])
+        shutil.rmtree(tmp_path / "features", ignore_errors=True)
+        (tmp_path / "features").mkdir()
+        for path in Path(eyes.out, "features").glob(kept):
+            shutil.copy(path, tmp_path / "features")
+        linear_probe.linear_probe(cfg)
+        texts.append((tmp_path / "probe.json").read_text())
+    assert texts[0] == texts[1]
 
 
 def test_a_second_run_reads_no_shard_and_says_the_same(result, eyes, monkeypatch):
@@ -207,7 +298,8 @@ def test_a_test_set_without_a_class_is_scored_on_the_others(eyes):
     values = {
         name: rng_for("values", name).normal(size=(len(rows), 5)) for name in ("pretrained", "random-init")
     }
-    result = linear_probe.compare(values, scans, eyes, lambda *_: None)
+    scored = ScoredCheckpoint("a.pt", 1, 8, 0)
+    result = linear_probe.compare(values, scans, scored, eyes, lambda *_: None)
     assert result.arms[0].score.scored == ("a", "b")
     assert any("Not scored, because no test participant has it: c" in note for note in result.notes)
 

@@ -9,8 +9,9 @@ import pytest
 
 from octshard.eval import report
 from octshard.eval.labels import SplitCounts
-from octshard.eval.report import Arm, Control, ProbeResult
+from octshard.eval.report import Arm, Control, ProbeResult, ScoredCheckpoint
 from octshard.eval.scores import METRICS, Estimate, Score
+from octshard.eval.verdict import Verdict
 
 NAN = Estimate(math.nan, math.nan, math.nan)
 
@@ -32,9 +33,11 @@ def made_up(**changes) -> ProbeResult:
         dropped={"no value": 3},
         checkpoint="runs/a&b",
         checkpoint_digest="f" * 64,
+        scored=ScoredCheckpoint("runs/a&b/checkpoints/step-00000007.pt", 7, 56, 3),
         arms=arms,
         shuffled=Control(20, metrics, 3, 4 / 21),
         differences={"random-init": metrics},
+        comparisons={"random-init": Verdict("cannot tell", {"holds_zero": "the interval holds 0"}, 0.5)},
         verdicts=("Pretrained is better.",),
         notes=("Few test participants: <b>evil</b> (4).",),
         config={"seed": 0},
@@ -42,36 +45,12 @@ def made_up(**changes) -> ProbeResult:
     return dataclasses.replace(result, **changes)
 
 
-@pytest.mark.parametrize(
-    ("gain", "sentence"),
-    [
-        ((0.05, -0.02, 0.11), "better than x by 0.050 [−0.020, 0.110] macro AUROC: not distinguishable."),
-        ((0.05, 0.01, 0.11), "better than x by 0.050 [0.010, 0.110] macro AUROC."),
-        ((-0.05, -0.11, -0.01), "worse than x by 0.050 [0.010, 0.110] macro AUROC."),
-        ((-0.05, -0.11, 0.02), "worse than x by 0.050 [−0.020, 0.110] macro AUROC: not distinguishable."),
-        ((0.05, 0.0, 0.11), "better than x by 0.050 [0.000, 0.110] macro AUROC: not distinguishable."),
-    ],
-)
-def test_a_winner_is_named_only_if_the_interval_leaves_out_zero(gain, sentence):
-    assert report.verdict("x", Estimate(*gain)) == f"Pretrained is {sentence}"
-
-
-def test_what_is_not_defined_is_said():
-    assert "cannot be compared" in report.verdict("x", NAN)
-
-
-def test_brackets():
-    assert report.bracketed(Estimate(-0.5, -0.61, 0.4)) == "−0.500 [−0.610, 0.400]"
-    assert report.bracketed(NAN) == "–"
-    assert report.bracketed(Estimate(0.5, math.nan, math.nan)) == "0.500"
-
-
 def test_the_page_holds_every_arm_and_escapes_names():
     text = report.render(made_up())
     for word in ("pretrained", "random-init", "raw-intensity", "shuffled labels", "Pretrained is better."):
         assert word in text
     assert "<b>evil" not in text
-    assert "runs/a&amp;b" in text
+    assert "runs/a&amp;b/checkpoints/step-00000007.pt: step 7, 56 samples seen" in text
     assert "oral medication" in text
     assert "study group" in text
     assert not re.search(r"\bnan\b", text)
@@ -84,6 +63,15 @@ def test_json_writes_null_for_what_is_not_defined_and_goes_round():
     assert data["arms"][0]["score"]["metrics"]["kappa"] == {"value": None, "low": None, "high": None}
     assert data["arms"][0]["score"]["confusion"] == [[3, 1], [2, 3]]
     assert data["shuffled"]["p_value"] == pytest.approx(4 / 21)
+    assert data["comparisons"] == {
+        "random-init": {
+            "verdict": "cannot tell",
+            "reasons": {"holds_zero": "the interval holds 0"},
+            "swap_p": 0.5,
+        }
+    }
+    path = "runs/a&b/checkpoints/step-00000007.pt"
+    assert data["scored"] == {"path": path, "step": 7, "samples_seen": 56, "seen_people": 3}
 
 
 def test_the_text_for_a_terminal_holds_every_arm_and_verdict():
@@ -92,3 +80,4 @@ def test_the_text_for_a_terminal_holds_every_arm_and_verdict():
     assert lines[1].split() == ["pretrained", "0.500", "[0.400,", "0.610]", "0.500", "[0.400,", "0.610]"]
     assert lines[4].startswith("shuffled labels ")
     assert lines[5] == "Pretrained is better."
+    assert lines[-1] == "Checkpoint runs/a&b/checkpoints/step-00000007.pt: step 7, 56 samples seen."

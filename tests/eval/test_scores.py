@@ -1,9 +1,12 @@
 """Scores: against hand counts, scikit-learn on repeated samples, and the coverage of the intervals."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import rankdata
 from sklearn import metrics
 
 from octshard.errors import OctshardError
@@ -177,3 +180,42 @@ def test_pairing_is_narrower_than_two_independent_intervals():
 def test_a_difference_over_other_participants_is_an_error():
     with pytest.raises(OctshardError, match="want the same in both"):
         scores.difference(made_up(10, 2, 0), made_up(12, 2, 0), np.ones((1, 10)))
+
+
+def test_the_swap_test_against_all_swaps_by_hand():
+    """Six people: the 64 swaps one by one, ranks by SciPy, AUROC by counting pairs."""
+    rng = rng_for("swaps")
+    y_P = np.array([0, 1, 0, 1, 1, 0])
+    first, second = (
+        scores.Predictions(tuple("abcdef"), np.c_[1 - score_P, score_P], y_P)
+        for score_P in (np.array([0.1, 0.8, 0.3, 0.9, 0.7, 0.2]), np.array([0.5, 0.4, 0.5, 0.9, 0.1, 0.3]))
+    )
+
+    def auroc(rank_P):
+        pairs = [(rank_P[i], rank_P[j]) for i in np.flatnonzero(y_P == 1) for j in np.flatnonzero(y_P == 0)]
+        return np.mean([(a > b) + (a == b) / 2 for a, b in pairs])
+
+    ranks = [rankdata(x.p_PC[:, 1]) for x in (first, second)]
+    differences = []
+    for swap in itertools.product([False, True], repeat=6):
+        swapped = [np.where(swap, ranks[1 - i], ranks[i]) for i in (0, 1)]
+        differences.append(auroc(swapped[0]) - auroc(swapped[1]))
+    expected = np.mean(np.abs(differences) >= abs(differences[0]) - 1e-9)
+    assert scores.swap_p(first, second, 20_000, rng) == pytest.approx(expected, abs=0.015)
+
+
+def test_the_swap_test_knows_equal_sets_and_one_class():
+    p_PC = rng_for("equal").dirichlet([1, 1, 1], size=12)
+    people, y_P = tuple(map(str, range(12))), np.arange(12) % 3
+    some = scores.Predictions(people, p_PC, y_P)
+    assert scores.swap_p(some, some, 99, rng_for("swap")) == 1
+    alone = scores.Predictions(people, p_PC, np.zeros(12, int))
+    assert np.isnan(scores.swap_p(alone, alone, 99, rng_for("swap")))
+
+
+def test_the_swap_test_does_not_depend_on_its_blocks(monkeypatch):
+    p_2PC = rng_for("blocks").dirichlet([1, 1, 1], size=(2, 12))
+    first, second = (scores.Predictions(tuple("abcdefghijkl"), p_PC, np.arange(12) % 3) for p_PC in p_2PC)
+    whole = scores.swap_p(first, second, 100, rng_for("swap"))
+    monkeypatch.setattr(scores, "BLOCK", 50)
+    assert scores.swap_p(first, second, 100, rng_for("swap")) == whole

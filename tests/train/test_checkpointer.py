@@ -188,10 +188,13 @@ def test_an_encoder_is_loaded_from_a_file_or_a_run(cfg: TrainConfig) -> None:
     record = put(cfg, 2)
     weights = state_of(cfg, 2).model.target_encoder.state_dict()  # type: ignore[union-attr, operator]
     for place in (cfg.run.out, str(path_of(cfg, 2))):
-        encoder, loaded, digest, preparations = read_encoder(place)
-        assert (loaded.model, digest, preparations) == (cfg.model, record.sha256, ())
-        assert all(torch.equal(tensor, weights[name]) for name, tensor in encoder.state_dict().items())
-        assert not encoder.training
+        trained = read_encoder(place)
+        assert (trained.config.model, trained.digest, trained.preparations) == (cfg.model, record.sha256, ())
+        assert (trained.path, trained.step, trained.samples_seen) == (str(path_of(cfg, 2)), 2, 8)
+        assert trained.participants is None
+        state = trained.encoder.state_dict()
+        assert all(torch.equal(tensor, weights[name]) for name, tensor in state.items())
+        assert not trained.encoder.training
     with pytest.raises(UsageError, match="no checkpoint here"):
         read_encoder(os.path.join(cfg.run.out, "nothing"))
 

@@ -1,0 +1,79 @@
+"""The verdict on pretrained against a baseline: better or worse only where nothing speaks against saying so.
+
+Every reason against it is kept under its name, for programs, with its sentence, for people.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from octshard.eval.scores import Estimate
+
+BETTER, WORSE, UNTOLD = "better", "worse", "cannot tell"
+MIN_PARTICIPANTS = 10  # of each class in test: with fewer, bootstrap intervals are too narrow
+MAX_P = 0.05
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict is made from. gain: macro AUROC of pretrained minus the baseline's, paired.
+
+    swap_p: of the paired permutation test (`scores.swap_p`); shuffled_p: that pretrained, with labels dealt
+    at random, reaches its own macro AUROC; participants: of each class in test.
+    """
+
+    gain: Estimate
+    swap_p: float
+    shuffled_p: float
+    participants: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`verdict` is better, worse or cannot tell; `reasons` (name -> sentence) is empty but for the last."""
+
+    verdict: str
+    reasons: Mapping[str, str]
+    swap_p: float
+
+    def sentence(self, baseline: str, gain: Estimate) -> str:
+        """The verdict in words, with every reason."""
+        if self.verdict == UNTOLD:
+            difference = f"difference in macro AUROC {bracketed(gain)}"
+            return (
+                f"Cannot tell pretrained from {baseline}: {'; '.join(self.reasons.values())} ({difference})."
+            )
+        ends = (gain.low, gain.high) if self.verdict == BETTER else (-gain.high, -gain.low)
+        size = bracketed(Estimate(abs(gain.value), *ends))
+        return f"Pretrained is {self.verdict} than {baseline} by {size} macro AUROC (p = {self.swap_p:.3f})."
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """The verdict that the evidence allows."""
+    gain = evidence.gain
+    better = gain.value > 0
+    reasons = {}
+    if few := [f"{name} ({n})" for name, n in evidence.participants.items() if n < MIN_PARTICIPANTS]:
+        reasons["few_participants"] = f"fewer than {MIN_PARTICIPANTS} test participants in {', '.join(few)}"
+    if not all(map(math.isfinite, (gain.value, gain.low, gain.high))):
+        reasons["undefined"] = "macro AUROC is not defined on this test set"
+    elif not gain.low < gain.high:
+        reasons["no_width"] = "the interval of the difference has no width"
+    elif not (gain.low > 0 if better else gain.high < 0):
+        reasons["holds_zero"] = "the interval of the difference holds 0"
+    if not evidence.swap_p <= MAX_P:
+        reasons["swap_p"] = f"paired permutation p = {evidence.swap_p:.3f}, want at most {MAX_P}"
+    if better and not evidence.shuffled_p <= MAX_P:
+        reasons["shuffled_p"] = (
+            f"shuffled labels reach as much (permutation p = {evidence.shuffled_p:.3f}, want at most {MAX_P})"
+        )
+    verdict = UNTOLD if reasons else BETTER if better else WORSE
+    return Verdict(verdict, reasons, evidence.swap_p)
+
+
+def bracketed(value: Estimate) -> str:
+    """0.712 [0.600, 0.801] with true minus signs; a dash where it is not defined."""
+    if not math.isfinite(value.value):
+        return "–"
+    interval = f" [{value.low:.3f}, {value.high:.3f}]" if math.isfinite(value.low) else ""
+    return f"{value.value:.3f}{interval}".replace("-", "−")
