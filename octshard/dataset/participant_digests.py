@@ -2,7 +2,7 @@
 
 A checkpoint holds 8 bytes a person and no id. The salt is the digest of the run's sample table, so the same
 person has other digests in runs over other samples. Ids are short: whoever holds a checkpoint and a list of
-possible ids can still try them all.
+possible ids can still try them all. A number that is written in two ways is one id (`participants`).
 """
 
 import hashlib
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from octshard.dataset.participants import canonical
 
 VERSION = 1  # of the digests: a change of their meaning makes the recorded ones unknown
 
@@ -36,7 +38,7 @@ class ParticipantDigests:
 
 def digest_participants(participants: Iterable[str], salt: str) -> ParticipantDigests:
     """The set of `participants`; rows without a participant are nobody."""
-    return ParticipantDigests(salt, np.sort(_digests(set(participants) - {""}, salt)))
+    return ParticipantDigests(salt, np.sort(_digests(set(filter(canonical, participants)), salt)))
 
 
 def from_payload(payload: Any) -> ParticipantDigests | None:
@@ -47,7 +49,6 @@ def from_payload(payload: Any) -> ParticipantDigests | None:
 
 
 def _digests(participants: Iterable[str], salt: str) -> np.ndarray:
-    values = [
-        hashlib.blake2b(name.encode(), digest_size=8, salt=salt.encode()).digest() for name in participants
-    ]
+    ids = (canonical(name).encode("utf-8", "surrogatepass") for name in participants)
+    values = [hashlib.blake2b(person, digest_size=8, salt=salt.encode()).digest() for person in ids]
     return np.frombuffer(b"".join(values), "<i8").astype(np.int64)

@@ -14,7 +14,7 @@ import torch
 
 from octshard.config.load import RENAMED_KEYS, RENAMED_VALUES, upgrade
 from octshard.errors import OctshardError, UsageError
-from octshard.storage import store
+from octshard.storage import json_object, store
 
 FORMAT = 2
 # parameters whose names differ in format 1: old -> new prefix
@@ -182,14 +182,9 @@ def _content(path: str, data: bytes) -> dict[str, Any]:
 def read_info(url: str) -> CheckpointInfo:
     """The .json at `url`; DamagedCheckpoint if it is not one of a checkpoint."""
     try:
-        info = CheckpointInfo(**json.loads(store.read(url)))
-        if not (isinstance(info.step, int) and isinstance(info.name, str) and isinstance(info.sha256, str)):
-            raise TypeError("step, name or sha256 is of another type")
-    except (ValueError, TypeError, RecursionError) as error:
-        raise DamagedCheckpoint(
-            f"{url}: not a checkpoint's record ({error}); remove it and its .pt"
-        ) from error
-    return info
+        return json_object.as_record(json_object.read(url), CheckpointInfo, url)
+    except json_object.DamagedJson as error:
+        raise DamagedCheckpoint(f"{error}; not a checkpoint's record: remove it and its .pt") from error
 
 
 def _upgrade(payload: Mapping[str, Any], origin: str) -> dict[str, Any]:

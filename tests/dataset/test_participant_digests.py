@@ -18,6 +18,11 @@ def test_those_of_the_set_are_recognised_and_nobody_else() -> None:
     assert digest_participants([], SALT).members(["1001"]) == frozenset()
 
 
+def test_a_number_written_in_another_way_is_the_same_person() -> None:
+    known = digest_participants(["1001", "AB"], SALT)
+    assert known.members(["01001", "1001.0", "1001.5", "ab", "AB "]) == {"01001", "1001.0", "AB "}
+
+
 def test_a_digest_is_blake2b_under_the_salt() -> None:
     expected = hashlib.blake2b(b"1001", digest_size=8, salt=SALT.encode()).digest()
     values_P = digest_participants(["1001"], SALT).values_P
