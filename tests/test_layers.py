@@ -21,6 +21,7 @@ DOORS = {  # foreign package -> the modules that may import it
     "zstandard": {"dataset.shard"},
     "xxhash": {"storage.checksum"},
     "isal": {"storage.checksum", "prep.release.zip_source"},
+    "google_crc32c": {"storage.checksum"},
     "numba": {"imaging.jit"},
     "einops": {"models.vit"},
     "torch_xla": {"devices.xla"},

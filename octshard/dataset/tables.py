@@ -262,13 +262,18 @@ def _put(url: str, table: pa.Table) -> None:
     store.write(url, sink.getvalue())
 
 
+def _other_digest(data: bytes, sha256: str) -> str:
+    """The sha256 of the bytes where another one is given."""
+    return "" if not sha256 or (digest := hashlib.sha256(data).hexdigest()) == sha256 else digest
+
+
 def _get(url: str, sha256: str = "") -> tuple[dict[str, pa.DataType], dict[str, list[Any]]]:
     """(types, values) of a table by column name; OctshardError if a digest is given and differs."""
     try:
-        data = store.read(url)
+        data, digest = store.read_checked(url, lambda data: _other_digest(data, sha256))
     except FileNotFoundError:
         raise OctshardError(f"{url}: no such table; {REBUILD}") from None
-    if sha256 and (digest := hashlib.sha256(data).hexdigest()) != sha256:
+    if digest:
         raise OctshardError(f"{url}: sha256 {digest}, want {sha256} as in {INFO}; {REBUILD}")
     try:
         # without Arrow's threads: one that releases a Python object at shutdown aborts the process

@@ -9,7 +9,7 @@ from octshard.extras import install_advice
 from octshard.storage import remote, store
 from octshard.storage.errors import one_line
 
-ANSWER_S = 120.0  # the retries of storage end before this, unless a store stalls
+ANSWER_S = 150.0  # a silent store is given up before this
 NETWORK = "check the URL, the network, and any proxy (HTTPS_PROXY, NO_PROXY) or endpoint set for this store"
 DATA, OTHER = b"octshard doctor\n", b"octshard doctor, a second writer\n"
 

@@ -97,13 +97,13 @@ def load(path: str) -> dict[str, Any]:
     folder, name = path.rsplit("/", 1) if "/" in path else (".", path)
     try:
         info = read_info(store.join(folder, name.removesuffix(".pt") + ".json"))
-        data = store.read(path)
+        data, digest = store.read_checked(path, lambda data: _other_digest(data, info.sha256))
     except FileNotFoundError:
         problem = "its .json is missing: a run writes it last" if store.exists(path) else "no such file"
         raise UsageError(
             f"{path}: no finished checkpoint here, want a .pt and its .json ({problem})"
         ) from None
-    if (digest := hashlib.sha256(data).hexdigest()) != info.sha256:
+    if digest:
         raise DamagedCheckpoint(
             f"{path}: {len(data)} bytes with sha256 {digest[:12]}, want {info.bytes} with "
             f"{info.sha256[:12]}: the file is damaged; {_older_line(folder, info)}"
@@ -185,6 +185,11 @@ def read_info(url: str) -> CheckpointInfo:
         return json_object.as_record(json_object.read(url), CheckpointInfo, url)
     except json_object.DamagedJson as error:
         raise DamagedCheckpoint(f"{error}; not a checkpoint's record: remove it and its .pt") from error
+
+
+def _other_digest(data: bytes, sha256: str) -> str:
+    """The sha256 of the bytes where it is another one."""
+    return "" if (digest := hashlib.sha256(data).hexdigest()) == sha256 else digest
 
 
 def _upgrade(payload: Mapping[str, Any], origin: str) -> dict[str, Any]:

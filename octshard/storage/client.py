@@ -9,13 +9,15 @@ import logging
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-from octshard.storage.errors import IncompleteRead, one_line
+from octshard.storage import transport
+from octshard.storage.checksum import WholeChecksum
+from octshard.storage.errors import AlteredBytes, IncompleteRead, one_line
 
 Retry = Callable[[Callable[[], Any]], Any]  # does one request of several, with retries
 
-PART = 2**25  # bytes of each part of a larger object, which is retried alone
+PART = 2**25  # bytes of each part of a larger object, which is read or put, and retried, alone
 CONNECT_S = 20.0
-STALL_S = 60.0  # a reply that brings no byte for so long is given up
+STALL_S = 30.0  # an attempt that brings no byte for so long is given up
 BYTES = "application/octet-stream"
 
 
@@ -25,6 +27,7 @@ class Blob(NamedTuple):
     data: bytes
     size: int
     version: str
+    checksum: str = ""  # of the whole object, as `checksum.WholeChecksum` reads it; empty if none is given
 
 
 class Client(Protocol):
@@ -54,6 +57,13 @@ class Client(Protocol):
         """The account that requests are made with, for error lines; sends no request."""
 
 
+def call(fs: Any, name: str, /, *args: Any, **arguments: Any) -> Any:
+    """`fs.name(...)` of an fsspec filesystem, within the limits of `transport`."""
+    if getattr(fs, "async_impl", False):
+        return transport.wait(fs.loop, getattr(fs, f"_{name}"), *args, **arguments)
+    return getattr(fs, name)(*args, **arguments)
+
+
 def split_url(url: str) -> tuple[str, str]:
     """(bucket, key) of a URL."""
     bucket, _, key = url.split("://", 1)[1].partition("/")
@@ -69,11 +79,19 @@ def object_size(content_range: str | None, otherwise: int) -> int:
     return int(content_range.rsplit("/", 1)[1]) if content_range else otherwise
 
 
-def check_size(blob: Blob, start: int, stop: int | None) -> Blob:
-    """`blob` if it holds all bytes of [start, stop) that the object has, else IncompleteRead."""
+def check(blob: Blob, start: int, stop: int | None) -> Blob:
+    """`blob` if it holds all bytes of [start, stop) that the object has, else IncompleteRead.
+
+    AlteredBytes if it is the whole object and its checksum differs.
+    """
     expected = max(0, min(blob.size, blob.size if stop is None else stop) - start)
     if len(blob.data) != expected:
         raise IncompleteRead(f"{expected} bytes from {start} on were promised, {len(blob.data)} came")
+    if expected == blob.size:
+        whole = WholeChecksum(blob.checksum)
+        whole.update(blob.data)
+        if difference := whole.difference():
+            raise AlteredBytes(f"{difference}: altered on the way, or in the store")
     return blob
 
 

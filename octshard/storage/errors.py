@@ -8,12 +8,29 @@ from typing import Literal
 
 from octshard.errors import OctshardError
 
-Kind = Literal["not_found", "failed_precondition", "out_of_range", "permission_denied", "transient", "other"]
+Kind = Literal[
+    "not_found",
+    "failed_precondition",
+    "out_of_range",
+    "permission_denied",
+    "unimplemented",
+    "transient",
+    "other",
+]
 
-TRANSIENT_STATUS = (408, 409, 429)  # and 5xx; 409 is how S3 answers two writers of one object
+TRANSIENT_STATUS = (408, 409, 429)  # and 5xx but 501; 409 is how S3 answers two writers of one object
+TRANSIENT_CODES = (  # of S3, with status 400: the bytes it received were others than those sent, or too few
+    "BadDigest",
+    "IncompleteBody",
+    "RequestTimeout",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+)
+EXPIRED_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired")  # of S3, with status 400
 TRANSIENT_NAMES = (
     "Timeout",
     "Connect",
+    "Checksum",
     "Transport",
     "Payload",
     "IncompleteRead",
@@ -34,8 +51,16 @@ class NotAFile(StoreError):
     """A folder, a pipe or a device is where a file is wanted."""
 
 
+class Unimplemented(StoreError):
+    """The store does not know how to do what it was asked for."""
+
+
 class IncompleteRead(ConnectionError):
     """Fewer bytes were received, or stored, than announced."""
+
+
+class AlteredBytes(ConnectionError):
+    """The bytes received are not those of the checksum that came with them."""
 
 
 def classify(error: BaseException) -> Kind:
@@ -55,8 +80,11 @@ def classify(error: BaseException) -> Kind:
         return "transient" if getattr(cause, "retryable", False) is True else "permission_denied"
     if status == 416:
         return "out_of_range"
+    if status == 501:
+        return "unimplemented"
     if status is not None:
-        return "transient" if status in TRANSIENT_STATUS or status >= 500 else "other"
+        transient = status in TRANSIENT_STATUS or status >= 500 or _is_damaged_upload(error, status)
+        return "transient" if transient else "other"
     names = [base.__name__ for base in type(error).__mro__]
     if any("Certificate" in name for name in names):
         return "other"
@@ -74,7 +102,19 @@ def one_line(error: BaseException) -> str:
 def _is_refusal(error: BaseException) -> bool:
     """True for denied requests without a status: s3fs's, botocore's, and gcsfs's 403 (by its first word)."""
     forbidden = type(error) is OSError and str(error).startswith("Forbidden")
-    return forbidden or isinstance(error, PermissionError) or "Credentials" in type(error).__name__
+    named = isinstance(error, PermissionError) or "Credentials" in type(error).__name__
+    return forbidden or named or _s3_code(error) in EXPIRED_CODES
+
+
+def _is_damaged_upload(error: BaseException, status: int) -> bool:
+    """True if the store refused bytes because they are not those of the checksum that was sent with them."""
+    return status == 400 and (_s3_code(error) in TRANSIENT_CODES or "crc32c" in str(error).lower())
+
+
+def _s3_code(error: BaseException) -> str:
+    """The code of an error of S3; empty for others."""
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
 def _status(error: BaseException) -> int | None:

@@ -3,17 +3,20 @@
 import errno
 import io
 import logging
+import math
 import os
 import random
-import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any, BinaryIO, TypeVar
 
+from octshard.errors import UsageError
 from octshard.extras import install_advice
 from octshard.storage import client as clients
+from octshard.storage import lease, transport
+from octshard.storage.checksum import WholeChecksum
 from octshard.storage.client import Blob, Client, split_url
-from octshard.storage.errors import OutOfRange, StoreError, classify, one_line
+from octshard.storage.errors import OutOfRange, StoreError, Unimplemented, classify, one_line
 from octshard.storage.gcs import Gcs, gcs_filesystem
 from octshard.storage.memory import FsspecClient
 from octshard.storage.s3 import S3, s3_filesystem
@@ -21,10 +24,55 @@ from octshard.storage.s3 import S3, s3_filesystem
 Result = TypeVar("Result")
 _known_buckets: set[str] = set()  # buckets known to exist
 ATTEMPTS = 6  # at a request with transient faults; waits with full jitter up to 0.5, 1, 2, 4, 8 s between
+DEADLINE_S = 120.0  # for a request with all its attempts and waits, unless the environment says otherwise
+DEADLINE_NAME = "OCTSHARD_STORE_DEADLINE_S"
 ADVICE = {
     "gs": "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS, or ask its owner",
     "s3": "set AWS_PROFILE or AWS_ACCESS_KEY_ID, or ask its owner",
 }
+
+
+def read(url: str) -> Blob:
+    """A whole object, of one version, in requests of at most PART bytes; compared with its checksum."""
+    blob = _read_parts(url)
+    if len(blob.data) > clients.PART and _difference(blob):  # less has been compared by the client
+        blob = _read_parts(url)
+        if difference := _difference(blob):
+            raise _altered(url, difference)
+    return blob
+
+
+def _difference(blob: Blob) -> str:
+    whole = WholeChecksum(blob.checksum)
+    whole.update(blob.data)
+    return whole.difference()
+
+
+def _read_parts(url: str) -> Blob:
+    try:
+        first = request(url, lambda client: client.get(url, 0, clients.PART, ""))
+    except OutOfRange:  # of an empty object
+        return request(url, lambda client: client.get(url, 0, None, ""))
+    parts, at = [first.data], len(first.data)
+    while at < first.size:
+        parts.append(_same_version(url, first, at, min(at + clients.PART, first.size)).data)
+        at += len(parts[-1])
+    return first._replace(data=b"".join(parts))
+
+
+def _same_version(url: str, first: Blob, start: int, stop: int) -> Blob:
+    """Bytes [start, stop) of an object of which `first` was read; StoreError if it is another one now."""
+    try:
+        blob = request(url, lambda client: client.get(url, start, stop, first.version))
+    except (FileNotFoundError, FileExistsError, OutOfRange):
+        blob = None
+    if blob is None or blob.size != first.size:
+        raise StoreError(f"{url}: the object changed while it was read; run again when it is at rest")
+    return blob
+
+
+def _altered(url: str, difference: str) -> StoreError:
+    return StoreError(f"{url}: {difference}: altered on the way, or in the store; run again, or put it again")
 
 
 def read_range(url: str, start: int, stop: int) -> Blob:
@@ -38,11 +86,15 @@ def read_range(url: str, start: int, stop: int) -> Blob:
 
 
 class RemoteFile(io.RawIOBase):
-    """One remote object as a raw file: every read is one ranged request for the version at opening."""
+    """One remote object as a raw file: every read is one ranged request for the version at opening.
+
+    An object that is read from its beginning to its end is compared with its checksum at the end.
+    """
 
     def __init__(self, url: str) -> None:
-        head = request(url, lambda client: client.head(url))
-        self._url, self._size, self._version, self._at = url, head.size, head.version, 0
+        self._head = request(url, lambda client: client.head(url))
+        self._url, self._size, self._at = url, self._head.size, 0
+        self._whole, self._compared = WholeChecksum(self._head.checksum), 0  # so many bytes, from the first
 
     def readable(self) -> bool:
         return True
@@ -69,20 +121,23 @@ class RemoteFile(io.RawIOBase):
         return len(data)
 
     def readall(self) -> bytes:
-        return self._read(self._size)
+        pieces = []
+        while self._at < self._size:
+            pieces.append(self._read(min(self._at + clients.PART, self._size)))
+        return b"".join(pieces)
 
     def _read(self, stop: int) -> bytes:
-        start, url = self._at, self._url
+        start = self._at
         if stop <= start:
             return b""
-        try:
-            blob = request(url, lambda client: client.get(url, start, stop, self._version))
-        except (FileNotFoundError, FileExistsError, OutOfRange):
-            blob = None
-        if blob is None or blob.size != self._size:
-            raise StoreError(f"{url}: the object changed while it was read; run again when it is at rest")
-        self._at += len(blob.data)
-        return blob.data
+        data = _same_version(self._url, self._head, start, stop).data
+        self._at += len(data)
+        if start == self._compared:
+            self._whole.update(data)
+            self._compared = self._at
+            if self._compared == self._size and (difference := self._whole.difference()):
+                raise _altered(self._url, difference)
+        return data
 
 
 def upload(url: str, file: BinaryIO, size: int) -> None:
@@ -90,35 +145,72 @@ def upload(url: str, file: BinaryIO, size: int) -> None:
     file.seek(0)
     try:
         if size > clients.PART:
-            client_for(url).upload(url, file, size, lambda operation: request(url, lambda _: operation()))
+            client_for(url).upload(url, file, size, lambda operation: change(url, lambda _: operation()))
         else:
             data = file.read()
-            request(url, lambda client: client.put(url, data, None))
+            change(url, lambda client: client.put(url, data, None))
     except FileNotFoundError as error:
         raise StoreError(_no_bucket_line(url)) from error
 
 
-def request(url: str, operation: Callable[[Client], Result]) -> Result:
-    """`operation(client)` with bounded, jittered retries of transient faults; the only retry in octshard."""
+def request(url: str, operation: Callable[[Client], Result], seconds: float = math.inf) -> Result:
+    """`operation(client)` with bounded, jittered retries of transient faults; the only retry in octshard.
+
+    It ends after `seconds`, or after the deadline of all requests if that is sooner.
+    """
+    return _naming_bucket(url, operation, seconds, changes=False)
+
+
+def change(url: str, operation: Callable[[Client], Result], seconds: float = math.inf) -> Result:
+    """A `request` that changes what is stored: only while this run holds the lease of the folder, if any."""
+    return _naming_bucket(url, operation, seconds, changes=True)
+
+
+def deadline_s() -> float:
+    """Seconds for a request with all its attempts; UsageError if the environment gives no such number."""
+    text = os.environ.get(DEADLINE_NAME, "")
     try:
-        return _with_retries(url, operation)
+        seconds = float(text) if text else DEADLINE_S
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"{DEADLINE_NAME}={text}: want a number of seconds above 0")
+    return seconds
+
+
+def _naming_bucket(
+    url: str, operation: Callable[[Client], Result], seconds: float, *, changes: bool
+) -> Result:
+    try:
+        return _with_retries(url, operation, seconds, changes=changes)
     except FileNotFoundError as error:
         if not _bucket_exists(url):
             raise StoreError(_no_bucket_line(url)) from error
         raise
 
 
-def _with_retries(url: str, operation: Callable[[Client], Result]) -> Result:
-    client = client_for(url)
-    for attempt in range(ATTEMPTS):
+def _with_retries(
+    url: str, operation: Callable[[Client], Result], seconds: float = math.inf, *, changes: bool = False
+) -> Result:
+    client, seconds = client_for(url), min(seconds, deadline_s())
+    end = transport.clock() + seconds
+    for attempt in range(1, ATTEMPTS + 1):
+        held = lease.seconds_left(url) if changes else math.inf  # an error once the lease is lost
         try:
-            return operation(client)
+            with transport.until(min(end, transport.clock() + held)):
+                return operation(client)
+        except transport.Cancelled:
+            raise
         except Exception as error:  # each cloud library raises classes of its own; `classify` sorts them
             if (kind := classify(error)) != "transient":
                 raise _permanent_error(url, kind, error) from error
-            if attempt == ATTEMPTS - 1:
+            if attempt == ATTEMPTS:
                 raise StoreError(f"{url}: gave up after {ATTEMPTS} attempts: {one_line(error)}") from error
-        time.sleep(random.uniform(0, 0.5 * 2**attempt))
+            pause = random.uniform(0, 0.5 * 2 ** (attempt - 1))
+            if transport.clock() + pause >= end:
+                text = f"{url}: gave up after {seconds:g} s and {attempt} attempts: {one_line(error)}"
+                raise StoreError(f"{text}; {DEADLINE_NAME} sets the time") from error
+        transport.scope().sleep(pause)
     raise AssertionError("unreachable")
 
 
@@ -130,6 +222,8 @@ def _permanent_error(url: str, kind: str, error: Exception) -> Exception:
         return FileExistsError(errno.EEXIST, "another version stands there", url)
     if kind == "out_of_range":
         return OutOfRange(f"{url}: bytes asked for that lie behind its end")
+    if kind == "unimplemented":
+        return Unimplemented(f"{url}: this store does not do that ({one_line(error)})")
     if kind == "permission_denied":
         scheme, bucket = url.split("://", 1)[0].replace("gcs", "gs"), split_url(url)[0]
         refusal = f"{scheme}://{bucket} does not let {client_for(url).account()} do this"

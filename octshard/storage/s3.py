@@ -1,16 +1,19 @@
 """Amazon S3 and stores with the same protocol, through s3fs; the only s3fs import."""
 
+import re
 import uuid
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, BinaryIO
 
-from octshard.storage import client
+from octshard.storage import client, transport
 from octshard.storage.client import (
     Blob,
     Client,
     Retry,
     best_effort,
-    check_size,
+    call,
+    check,
     object_size,
     range_header,
     split_url,
@@ -18,6 +21,7 @@ from octshard.storage.client import (
 from octshard.storage.errors import classify
 
 MAX_PARTS = 10_000  # of one upload, a limit of S3
+MD5_ETAG = re.compile(r'"?([0-9a-f]{32})"?')  # of an object that was put whole; one put in parts has a dash
 
 
 class S3(Client):
@@ -28,11 +32,9 @@ class S3(Client):
 
     def head(self, url: str) -> Blob:
         reply = self._call("head_object", url)
-        return Blob(b"", int(reply["ContentLength"]), str(reply["ETag"]))
+        return Blob(b"", int(reply["ContentLength"]), str(reply["ETag"]), _told_checksum(reply))
 
     def get(self, url: str, start: int, stop: int | None, version: str) -> Blob:
-        from fsspec.asyn import sync
-
         bucket, key = split_url(url)
         conditions = {**range_header(start, stop), **({"IfMatch": version} if version else {})}
 
@@ -41,9 +43,9 @@ class S3(Client):
             async with reply["Body"] as body:
                 return reply, await body.read()
 
-        reply, data = sync(self.fs.loop, fetch)
+        reply, data = transport.wait(self.fs.loop, fetch)
         size = object_size(reply.get("ContentRange"), int(reply["ContentLength"]))
-        return check_size(Blob(data, size, str(reply["ETag"])), start, stop)
+        return check(Blob(data, size, str(reply["ETag"]), _told_checksum(reply)), start, stop)
 
     def put(self, url: str, data: bytes, if_version: str | None) -> str:
         if if_version is None:
@@ -80,15 +82,22 @@ class S3(Client):
 
     def _call(self, verb: str, url: str, **arguments: Any) -> dict[str, Any]:
         bucket, key = split_url(url)
-        return dict(self.fs.call_s3(verb, Bucket=bucket, Key=key, **arguments))
+        return dict(call(self.fs, "call_s3", verb, Bucket=bucket, Key=key, **arguments))
 
     def bucket(self, url: str) -> None:
-        self.fs.call_s3("list_objects_v2", Bucket=split_url(url)[0], MaxKeys=1)
+        call(self.fs, "call_s3", "list_objects_v2", Bucket=split_url(url)[0], MaxKeys=1)
 
     def account(self) -> str:
         signer = getattr(getattr(self.fs, "_s3", None), "_request_signer", None)
         key = getattr(getattr(signer, "_credentials", None), "access_key", None)
         return f"access key {key}" if key else "anonymous (no credentials found)"
+
+
+def _told_checksum(reply: Mapping[str, Any]) -> str:
+    """The MD5 of the whole object, where the ETag is one: not where the store encrypts with a named key."""
+    own_key = reply.get("SSECustomerAlgorithm") or reply.get("ServerSideEncryption", "AES256") != "AES256"
+    etag = MD5_ETAG.fullmatch(str(reply["ETag"]))
+    return f"md5:{etag[1]}" if etag and not own_key and not reply.get("ContentEncoding") else ""
 
 
 def s3_filesystem(endpoint: str) -> Any:

@@ -6,15 +6,16 @@ A missing object is FileNotFoundError; any other failure is a StoreError of one 
 
 import contextlib
 import io
+import math
 import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
 from octshard.storage import local, remote
-from octshard.storage.client import Blob, Client
+from octshard.storage.client import Blob, Client, call
 from octshard.storage.errors import NotAFile as NotAFile
 from octshard.storage.errors import OutOfRange, StoreError
 from octshard.storage.local import local_path
@@ -36,9 +37,20 @@ def join(url: str, *parts: str) -> str:
 def read(url: str) -> bytes:
     """The whole object."""
     if is_remote(url):
-        return remote.request(url, lambda client: client.get(url, 0, None, "").data)
+        return remote.read(url).data
     with local.one_line_errors(url), local.open_read(local_path(url)) as file:
         return file.read()
+
+
+def read_checked(url: str, flaw: Callable[[bytes], str]) -> tuple[bytes, str]:
+    """The whole object, and the flaw of its bytes, empty if there is none.
+
+    A remote one with a flaw is read once more, so that bytes altered on their way are not called damaged.
+    """
+    data = read(url)
+    if is_remote(url) and flaw(data):
+        data = read(url)
+    return data, flaw(data)
 
 
 def map(url: str) -> memoryview:
@@ -94,14 +106,15 @@ def write(url: str, data: bytes) -> None:
 
 def read_version(url: str) -> tuple[bytes, str]:
     """A remote object and its version."""
-    blob = remote.request(url, lambda client: client.get(url, 0, None, ""))
+    blob = remote.read(url)
     return blob.data, blob.version or etag(url)
 
 
-def put_if_version(url: str, data: bytes, version: str) -> str | None:
+def put_if_version(url: str, data: bytes, version: str, seconds: float = math.inf) -> str | None:
     """Puts a remote object only over that version ('': only if there is no object), and returns the new one.
 
-    None, and nothing is changed, if another version is there. Emulators may ignore the condition.
+    None, and nothing is changed, if another version is there. Unimplemented if the store refuses conditions;
+    one that ignores them is found out by `conditions.heeded`. Gives up after `seconds`.
     """
     attempts = 0
 
@@ -111,7 +124,7 @@ def put_if_version(url: str, data: bytes, version: str) -> str | None:
         return client.put(url, data, version)
 
     try:
-        return remote.request(url, put)
+        return remote.change(url, put, seconds)
     except FileExistsError:
         if attempts > 1:  # the reply to an earlier attempt may have been lost
             with contextlib.suppress(FileNotFoundError):
@@ -147,7 +160,7 @@ def exists(url: str) -> bool:
     if not is_remote(url):
         return local_path(url).exists()
     try:
-        return bool(remote.request(url, lambda client: client.fs.info(url)))
+        return bool(remote.request(url, lambda client: call(client.fs, "info", url)))
     except FileNotFoundError:
         return False
 
@@ -180,7 +193,7 @@ def list_names(url: str) -> list[str]:
     """Sorted names of a folder's direct children, without half-written files; [] if there is no folder."""
     if is_remote(url):
         try:
-            entries = remote.request(url, lambda client: client.fs.ls(url, detail=False, refresh=True))
+            entries = remote.request(url, lambda client: _list(client, url))
         except FileNotFoundError:
             return []
         paths = {str(name).strip("/") for name in entries} - {url.split("://", 1)[1].strip("/")}
@@ -190,6 +203,10 @@ def list_names(url: str) -> list[str]:
         return []
     with local.one_line_errors(url):
         return sorted(name for name in os.listdir(folder) if not local.is_partial(name))
+
+
+def _list(client: Client, url: str) -> list[str]:
+    return list(call(client.fs, "ls", url, detail=False, refresh=True))
 
 
 def copy(source: str, target: str) -> None:
@@ -202,7 +219,7 @@ def remove(url: str) -> None:
     """Removes one object, if there is one."""
     try:
         if is_remote(url):
-            remote.request(url, lambda client: client.fs.rm_file(url))
+            remote.change(url, lambda client: call(client.fs, "rm_file", url))
         else:
             with local.one_line_errors(url):
                 local_path(url).unlink()

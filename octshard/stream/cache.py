@@ -14,7 +14,7 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import NamedTuple
 
-from octshard.storage import local, store
+from octshard.storage import local, store, transport
 from octshard.storage.errors import StoreError
 from octshard.stream import cache_folder
 from octshard.stream.cache_folder import CacheFolder, ShardFile
@@ -52,6 +52,7 @@ class Cache:
         self._pending: set[ShardFile] = set()  # queued or being downloaded
         self._rejected: set[ShardFile] = set()  # not those of the table: not downloaded again
         self._disabled = self._closed = False
+        self._requests = transport.Scope()  # to the store, under way
         self._verify_lock = threading.Lock()
         # (name, inode) of each copy that this process opened -> True if it is whole
         self._verified: dict[tuple[str, int], bool] = {}
@@ -129,10 +130,11 @@ class Cache:
             return Counts(**{name: self._counter[name] for name in Counts._fields})
 
     def close(self) -> None:
-        """Ends downloads before their next range and removes their partial files; copies stay."""
+        """Ends downloads, also amid a request, and removes their partial files; copies stay."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        self._requests.cancel()
         for thread in self._threads:
             thread.join()
 
@@ -179,7 +181,8 @@ class Cache:
         try:
             while shard := self._next():
                 try:
-                    self._fetch(shard)
+                    with self._requests.active():
+                        self._fetch(shard)
                 except OSError as error:
                     self._disable(error)
                 finally:
@@ -211,31 +214,43 @@ class Cache:
             self._folder.release(claim)
 
     def _download(self, shard: ShardFile, handle: int) -> str | None:
-        """Writes the shard into the partial file. Its combined checksum; None if it is not to be kept."""
+        """Writes the shard into the partial file. Its combined checksum; None if it is not to be kept.
+
+        Bytes that are not those of the table may have been altered on their way: they are fetched twice.
+        """
+        for _ in range(2):
+            sha256, sums = self._download_once(shard, handle)
+            if sha256 == shard.sha256:
+                return cache_folder.combine_checksums(sums)
+            if not sha256:
+                return None
+        with self._changed:
+            self._rejected.add(shard)
+        self._count("damaged")
+        self._warn(
+            f"{shard.url}: found sha256 {sha256}, want {shard.sha256} as in shards.parquet; "
+            "not cached, run `octshard prep verify`"
+        )
+        return None
+
+    def _download_once(self, shard: ShardFile, handle: int) -> tuple[str, list[str]]:
+        """(sha256, checksums of the pieces) of what the partial file holds now; ('', []): given up."""
+        os.lseek(handle, 0, os.SEEK_SET)
         sha256, sums = hashlib.sha256(), list[str]()
         for start in range(0, shard.bytes, RANGE):
             if self._closed or self._disabled:
-                return None
+                return "", []
             try:
                 data = store.read_range(shard.url, start, min(start + RANGE, shard.bytes))
             except (StoreError, FileNotFoundError):
                 self._count("failed")  # reading the shard raises the same error, which is reported there
-                return None
+                return "", []
             sha256.update(data)
             sums += cache_folder.checksums(data)
             unwritten = memoryview(data)
             while unwritten:
                 unwritten = unwritten[os.write(handle, unwritten) :]
-        if sha256.hexdigest() == shard.sha256:
-            return cache_folder.combine_checksums(sums)
-        with self._changed:
-            self._rejected.add(shard)
-        self._count("damaged")
-        self._warn(
-            f"{shard.url}: found sha256 {sha256.hexdigest()}, want {shard.sha256} as in shards.parquet; "
-            "not cached, run `octshard prep verify`"
-        )
-        return None
+        return sha256.hexdigest(), sums
 
     def _disable(self, error: OSError) -> None:
         with self._changed:

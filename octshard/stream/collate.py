@@ -17,7 +17,7 @@ from octshard.dataset.shard import BadSample
 from octshard.imaging.crop import crop_pad_into
 from octshard.imaging.volume import Shape, product
 from octshard.rng import rng_for
-from octshard.stream import read, sampler
+from octshard.stream import sampler
 from octshard.stream.batch import Batch, BatchTransform, T
 from octshard.stream.index import SampleIndex, sampler_config
 from octshard.stream.read import Scratch
@@ -109,7 +109,9 @@ class Collator:
             try:
                 self._unpack(builder, slot, number, self._read_ahead.result(request, self._memory.slice))
             except BadSample as error:
-                self._unpack(builder, slot, number, self._read_ahead.reread(request, error))
+                # once: the bytes may have been altered on their way
+                data = self._read_ahead.reread(request, error, self._memory.slice)
+                self._unpack(builder, slot, number, data)
         except BadSample as error:
             self._substitute(builder, slot, error)
         finally:
@@ -128,7 +130,7 @@ class Collator:
             # with its own seed, a substitute that is also in the pass itself would be an exact copy
             builder.seeds[slot] = f"{sample.row.key} for {bad_key}"
             try:
-                self._unpack(builder, slot, other, read.read_now(sample, self._memory.slice))
+                self._unpack(builder, slot, other, self._read_ahead.read_now(sample, self._memory.slice))
             except BadSample:
                 continue
             builder.substituted[slot] = f"{error}; {builder.keys[slot]} stands in for it"

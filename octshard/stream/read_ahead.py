@@ -11,7 +11,7 @@ from typing import cast
 
 from octshard.dataset.shard import BadSample
 from octshard.errors import OctshardError
-from octshard.storage import store
+from octshard.storage import store, transport
 from octshard.storage.client import Blob
 from octshard.storage.errors import OutOfRange
 from octshard.storage.local import local_path
@@ -25,6 +25,7 @@ from octshard.stream.read import (
     naming_sample,
     read_into,
     read_local,
+    read_now,
     read_remote,
 )
 from octshard.stream.request_plan import ByteRange, RequestPlan
@@ -51,6 +52,7 @@ class ReadAhead:
         self._plan = RequestPlan(REQUEST_BYTES, min_near=2 * connections)
         self._waiting: dict[int, Request] = {}  # by number in the plan: neither in a request nor withdrawn
         self._closed = False
+        self._requests = transport.Scope()  # to the store, under way
         self._threads = [
             threading.Thread(target=self._serve, name=f"stream-read-{i}", daemon=True)
             for i in range(connections)
@@ -87,15 +89,16 @@ class ReadAhead:
             self._waiting.pop(request.span.number, None)
         return read_local(sample, str(local_path(sample.shard.url)), scratch)
 
-    def reread(self, request: Request, error: BadSample) -> memoryview:
-        """The bytes from the store, after `error` with bytes from the cache, whose copy is removed.
+    def reread(self, request: Request, error: BadSample, scratch: Scratch) -> memoryview:
+        """The bytes once more, from where the shard is; a copy in the cache that gave `error` is removed."""
+        if request.from_cache:
+            cast(Cache, self._cache).invalidate(request.sample.shard, str(error))
+        return self.read_now(request.sample, scratch)
 
-        Raises `error` if the bytes did not come from the cache.
-        """
-        if not request.from_cache:
-            raise error
-        cast(Cache, self._cache).invalidate(request.sample.shard, str(error))
-        return read_remote(request.sample)
+    def read_now(self, sample: SampleRef, scratch: Scratch) -> memoryview:
+        """The bytes of a sample that was not submitted, at once."""
+        with self._requests.active():
+            return read_now(sample, scratch)
 
     def release(self, request: Request) -> None:
         """The bytes are not used any more."""
@@ -105,19 +108,21 @@ class ReadAhead:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Ends the threads after their current requests; waiting for any later one raises CancelledError."""
+        """Ends the threads, and the requests that are under way; waiting for a later one: CancelledError."""
         with self._changed:
             self._closed = True
             for request in self._waiting.values():
                 request.reply.cancel()
             self._changed.notify_all()
+        self._requests.cancel()
         for thread in self._threads:
             thread.join()
 
     def _serve(self) -> None:
         while group := self._next_group():
             try:
-                self._read(group)
+                with self._requests.active():
+                    self._read(group)
             except BaseException as error:  # of any kind: it belongs to those who wait for the bytes
                 for request in group:
                     if not request.reply.done():
@@ -180,7 +185,8 @@ class ReadAhead:
         """The bytes from the copy in the cache, or from the store if the copy has gone since."""
         copy = cast(Cache, self._cache).open(request.sample.shard)
         if copy is None:
-            return read_remote(request.sample)
+            with self._requests.active():
+                return read_remote(request.sample)
         request.from_cache = True
         with copy:
             return read_into(copy.fileno(), request.sample, scratch)

@@ -2,13 +2,17 @@
 
 import random
 import re
+import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from octshard.storage import client, remote, store
+from octshard.errors import UsageError
+from octshard.storage import client, gcs, remote, store, transport
 from octshard.storage.store import StoreError
-from tests.support.faulty_store import HALF, LOST, RESET, SHORT, STALL, FaultyStore
+from tests.support.faulty_store import FLIP, HALF, LOST, RESET, SHORT, SLOW, STALL, FaultyStore
 
 DATA = random.Random(0).randbytes(5000)
 READS = [429, 500, 503, RESET, STALL, SHORT]
@@ -286,3 +290,162 @@ def test_waits_grow_and_are_drawn(scheme: str, faulty: FaultyStore, monkeypatch:
         store.read(f"{scheme}://faulty/a")
     assert drawn == [(0, 0.5), (0, 1.0), (0, 2.0), (0, 4.0), (0, 8.0)]
     assert len(faulty.asked) == 6
+
+
+@SCHEMES
+def test_bytes_altered_on_their_way_are_read_again(scheme: str, faulty: FaultyStore) -> None:
+    faulty.put("a", DATA)
+    faulty.fail(FLIP, FLIP, when="GET")
+    assert store.read(f"{scheme}://faulty/a") == DATA
+    assert not faulty.faults
+    faulty.fail(FLIP, when="GET")  # also where a ranged read brings the whole
+    assert store.read_range(f"{scheme}://faulty/a", 0, len(DATA)) == DATA
+
+
+@SCHEMES
+def test_bytes_that_are_always_altered_are_one_line(scheme: str, faulty: FaultyStore) -> None:
+    faulty.put("a", DATA)
+    faulty.fail(*[FLIP] * 100, when="GET")
+    name = {"gs": "crc32c", "s3": "md5"}[scheme]
+    with pytest.raises(
+        StoreError, match=f"{name} .*, want .*: altered on the way, or in the store"
+    ) as caught:
+        store.read(f"{scheme}://faulty/a")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_large_object_is_compared_as_a_whole(faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "PART", 1000)
+    faulty.put("a", DATA)
+    for scheme in ("gs", "s3"):
+        faulty.asked.clear()
+        assert store.read(f"{scheme}://faulty/a") == DATA
+        assert len(faulty.asked) == 5
+        faulty.fail(FLIP, when="GET")
+        assert store.read(f"{scheme}://faulty/a") == DATA
+        assert len(faulty.asked) == 15
+        faulty.fail(*[FLIP] * 100, when="GET")
+        with pytest.raises(StoreError, match="altered on the way, or in the store"):
+            store.read(f"{scheme}://faulty/a")
+        faulty.fail()
+
+
+@SCHEMES
+def test_a_copy_is_compared_as_a_whole(scheme: str, faulty: FaultyStore, tmp_path: Path) -> None:
+    faulty.put("a", DATA)
+    with store.open_read(f"{scheme}://faulty/a", block_bytes=1000) as file:
+        faulty.fail(FLIP, when="GET")
+        with pytest.raises(StoreError, match="altered on the way, or in the store"):
+            list(iter(lambda: file.read(1000), b""))
+    faulty.fail()
+    store.copy(f"{scheme}://faulty/a", str(tmp_path / "a"))
+    assert (tmp_path / "a").read_bytes() == DATA
+
+
+def test_bytes_altered_on_their_way_to_cloud_storage_are_sent_again(
+    faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right, sent = gcs.checksum.crc32c, []
+
+    def altered_once(data: bytes, before: int = 0) -> int:
+        sent.append(data)
+        return right(data, before) ^ (len(sent) == 1)
+
+    monkeypatch.setattr(gcs.checksum, "crc32c", altered_once)
+    store.write("gs://faulty/a", DATA)
+    assert faulty.objects["a"][0] == DATA
+    assert len(faulty.asked) == 2
+
+
+def test_an_empty_object_without_a_size(faulty: FaultyStore, tmp_path: Path) -> None:
+    """JSON made of a protocol buffer, as by Google's storage-testbench, leaves out a size of 0."""
+    url = "gs://faulty/folder/empty"
+    store.write(url, b"")
+    assert store.size(url) == 0
+    assert store.etag(url)
+    assert store.read(url) == store.map(url) == b""
+    assert store.read_version(url)[0] == b""
+    assert store.exists(url)
+    assert store.list_names("gs://faulty/folder") == ["empty"]
+    with store.open_read(url) as file:
+        assert file.read() == b""
+    store.copy(url, str(tmp_path / "empty"))
+    assert (tmp_path / "empty").read_bytes() == b""
+
+
+@pytest.fixture
+def one_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deadline that a test can wait for."""
+    monkeypatch.setenv(remote.DEADLINE_NAME, "1")
+
+
+@SCHEMES
+@pytest.mark.usefixtures("one_second")
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    [
+        *((STALL, name) for name in ("read", "write", "list", "remove", "size")),
+        (SLOW, "read"),
+        (SLOW, "list"),
+    ],
+)
+def test_a_silent_store_is_given_up_at_the_deadline(
+    scheme: str, fault: str, name: str, faulty: FaultyStore
+) -> None:
+    operations = {"read": store.read, "write": lambda url: store.write(url, DATA), **dict(OPERATIONS)}
+    faulty.put("folder/a", DATA)
+    faulty.fail(*[fault] * 100)
+    start = time.monotonic()
+    with pytest.raises(
+        StoreError, match=r"gave up after 1 s and [1-6] attempts: .*OCTSHARD_STORE_DEADLINE_S"
+    ):
+        operations[name](f"{scheme}://faulty/folder/a")
+    assert time.monotonic() - start < 5
+    faulty.clear()
+
+
+@SCHEMES
+def test_a_request_is_cancelled_from_another_thread(scheme: str, faulty: FaultyStore) -> None:
+    faulty.fail(STALL)
+    scope, ends = transport.Scope(), []
+
+    def read() -> None:
+        with scope.active():
+            try:
+                store.read(f"{scheme}://faulty/a")
+            except StoreError as error:
+                ends.append(str(error))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert faulty.stalled.wait(30)
+    scope.cancel()
+    reader.join(30)
+    assert ends == ["the request was cancelled"]
+    assert len(faulty.asked) == 1
+    with scope.active(), pytest.raises(transport.Cancelled):
+        store.read(f"{scheme}://faulty/a")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "soon", "nan", "inf"])
+def test_a_deadline_that_is_none_is_one_line(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(remote.DEADLINE_NAME, text)
+    with pytest.raises(
+        UsageError, match=f"OCTSHARD_STORE_DEADLINE_S={text}: want a number of seconds above 0"
+    ):
+        store.read("memory://a/b")
+
+
+@SCHEMES
+@pytest.mark.parametrize("status", [301, 307, 400, 405, 409, 408, 412, 416, 501])
+@pytest.mark.parametrize("name", ["read", "write", "list", "remove", "size"])
+def test_whatever_a_store_answers_is_one_line(
+    scheme: str, status: int, name: str, faulty: FaultyStore
+) -> None:
+    operations = {"read": store.read, "write": lambda url: store.write(url, DATA), **dict(OPERATIONS)}
+    faulty.put("folder/a", DATA)
+    faulty.fail(*[status] * 100)
+    with pytest.raises((StoreError, FileExistsError)) as caught:
+        operations[name](f"{scheme}://faulty/folder/a")
+    assert "\n" not in str(caught.value)
+    assert f"{scheme}://faulty/folder" in str(caught.value)

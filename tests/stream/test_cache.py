@@ -21,6 +21,7 @@ from octshard.storage.errors import StoreError
 from octshard.stream import cache, cache_folder
 from octshard.stream.cache import Cache
 from octshard.stream.cache_folder import ShardFile
+from tests.support import faulty_store
 from tests.support.log_lines import log_lines
 
 SIZE = 10_000  # of a made shard: three ranges, the last a short one
@@ -158,6 +159,37 @@ def test_a_shard_that_is_not_the_tables_never_gets_a_name(
     (line,) = logged
     assert shard.url in line
     assert f"found sha256 {shard.sha256}, want {wrong.sha256}" in line
+
+
+def test_a_shard_altered_on_its_way_is_fetched_again(
+    opened: Callable[..., Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk_cache, shard, sent = opened(), put(1), []
+    read_range = store.read_range
+
+    def altered_once(url: str, start: int, stop: int) -> bytes:
+        sent.append(start)
+        data = read_range(url, start, stop)
+        return data if len(sent) != 2 else data[:-1] + bytes([data[-1] ^ 1])
+
+    monkeypatch.setattr(store, "read_range", altered_once)
+    filled(disk_cache, shard)
+    with disk_cache.open(shard) as copy:
+        assert copy.read() == content(1)
+    assert disk_cache.counts().damaged == 0
+
+
+def test_close_ends_a_download_that_hangs(
+    opened: Callable[..., Cache], faulty: faulty_store.FaultyStore, tmp_path: Path
+) -> None:
+    disk_cache, shard = opened(), put(1, root="s3://faulty")
+    faulty.fail(*[faulty_store.STALL] * 100)
+    disk_cache.request(shard)
+    assert faulty.stalled.wait(30)
+    begun = len(faulty.asked)
+    disk_cache.close()
+    assert len(faulty.asked) == begun
+    assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize("position", [0, 4095, SIZE - 1])

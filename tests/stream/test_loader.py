@@ -269,6 +269,19 @@ def test_one_request_in_twenty_fails_and_nothing_changes(
     assert same(take(load_index(near_cfg, "train", 0), near_cfg, WHOLE, START, 60), batches)
 
 
+def test_samples_altered_on_their_way_are_read_again(shards: str, faulty: faulty_store.FaultyStore) -> None:
+    far = remote_copy(shards, f"gs://{faulty_store.BUCKET}/{uuid.uuid4().hex}")
+    near_cfg, cfg = config_of(shards), config_of(far, "data.connections=1", "data.read_ahead_bytes=1")
+    index = load_index(cfg, "train", 0)
+    faulty.fail(faulty_store.FLIP)
+    batches = take(index, cfg, WHOLE, START, 12)
+    assert not faulty.faults
+    assert same(take(load_index(near_cfg, "train", 0), near_cfg, WHOLE, START, 12), batches)
+    faulty.fail(*[faulty_store.FLIP] * 1000)
+    with pytest.raises(BadSample, match=r"gs://faulty/.* at .*: xxh3 .*, want "):
+        take(index, cfg, WHOLE, START, 12)
+
+
 def damaged(
     shards: str, folder: Path, change: Callable[[bytearray, SampleRow], bytearray]
 ) -> tuple[str, SampleRow]:

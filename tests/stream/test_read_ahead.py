@@ -288,6 +288,19 @@ def test_a_store_that_fails_one_request_in_five_gives_the_same_bytes(
     assert len(faulty.asked) - requests_before >= 25 + len(kinds)
 
 
+def test_close_ends_a_request_that_hangs(faulty: faulty_store.FaultyStore) -> None:
+    samples = write_samples(f"gs://{faulty_store.BUCKET}/{uuid.uuid4().hex}", 2)
+    faulty.fail(*[faulty_store.STALL] * 100)
+    reader = ReadAhead(2, None)
+    request = reader.submit(samples[0])
+    assert faulty.stalled.wait(30)
+    begun = len(faulty.asked)
+    reader.close()
+    assert len(faulty.asked) == begun  # and nothing is asked for again
+    with pytest.raises(OctshardError, match=r"0\.tar at 0 \(key0-0\): the request was cancelled"):
+        reader.result(request, Scratch())
+
+
 def test_scratch_grows_and_is_used_again() -> None:
     scratch = Scratch()
     scratch.view(10)[:] = b"0123456789"

@@ -3,6 +3,7 @@ octshard asks for, with their conditions on generations and ETags (which the emu
 script of faults for the next requests. It keeps what it was asked, so that a test can count attempts.
 """
 
+import base64
 import hashlib
 import http.server
 import json
@@ -17,14 +18,24 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+import google_crc32c
+
 BUCKET = "faulty"
 RESET = "reset"  # the connection is reset before the request is heeded
 LOST = "lost"  # ... after it was heeded, so that only the reply is lost
 STALL = "stall"  # no reply at all, until the test has ended
 SHORT = "short"  # the reply's body is cut in half, and the connection ends
+FLIP = "flip"  # the last byte of the reply's body is altered on its way
+SLOW = "slow"  # a byte of the body comes, and no other
 HALF = "half"  # an upload keeps the first half of the part only (in units of 256 KiB), as Cloud Storage may
 UNIT = 2**18
-S3_ERROR = {401: "InvalidToken", 403: "InvalidAccessKeyId", 404: "NoSuchKey", 412: "PreconditionFailed"}
+S3_ERROR = {
+    501: "NotImplemented",
+    401: "InvalidToken",
+    403: "InvalidAccessKeyId",
+    404: "NoSuchKey",
+    412: "PreconditionFailed",
+}
 
 
 class Asked(NamedTuple):
@@ -76,6 +87,7 @@ class FaultyStore(http.server.ThreadingHTTPServer):
         self.faults: list[str | int] = []
         self.when = re.compile("")
         self.generation = 0
+        self.conditions = "heeded"  # of S3; "refused": 501, as Backblaze B2; "ignored": as older stores
 
     def handle_error(self, *_: object) -> None:
         """A client that went away is what the tests want."""
@@ -130,7 +142,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if fault == LOST:
             self._reset()
             return
-        self._send(reply, cut=fault == SHORT)
+        if fault == FLIP and reply.body:
+            reply = reply._replace(body=reply.body[:-1] + bytes([reply.body[-1] ^ 1]))
+        self._send(reply, cut=fault == SHORT, slow=fault == SLOW)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle
 
@@ -150,14 +164,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.close()
 
-    def _send(self, reply: Reply, *, cut: bool = False) -> None:
+    def _send(self, reply: Reply, *, cut: bool = False, slow: bool = False) -> None:
         self.send_response(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
         if "Content-Length" not in reply.headers:
             self.send_header("Content-Length", str(len(reply.body)))
         self.end_headers()
-        if self.command != "HEAD":
+        if slow:
+            self.wfile.write(reply.body[:1])
+            self.server.stalled.set()
+            self.server.released.wait(30)
+            self.close_connection = True
+        elif self.command != "HEAD":
             self.wfile.write(reply.body[: len(reply.body) // 2] if cut else reply.body)
         if cut:
             self.close_connection = True
@@ -167,8 +186,16 @@ def _json(status: int, value: object) -> Reply:
     return Reply(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
 
-def _gcs_error(status: int) -> Reply:
-    return _json(status, {"error": {"code": status, "message": f"planted {status}"}})
+def _gcs_error(status: int, message: str = "") -> Reply:
+    return _json(status, {"error": {"code": status, "message": message or f"planted {status}"}})
+
+
+def _crc32c(data: bytes) -> str:
+    return base64.b64encode(google_crc32c.Checksum(data).digest()).decode()
+
+
+def _md5(data: bytes) -> str:
+    return base64.b64encode(hashlib.md5(data).digest()).decode()
 
 
 def _gcs(store: FaultyStore, ask: Asked, body: bytes, *, halve: bool) -> Reply:
@@ -191,21 +218,24 @@ def _gcs(store: FaultyStore, ask: Asked, body: bytes, *, halve: bool) -> Reply:
         return Reply(204)
     if ask.query.get("alt") != "media":
         return _json(200, _resource(path[3], data, generation))
-    return _sent(data, ask.headers, {"X-Goog-Generation": str(generation)}) or _gcs_error(416)
+    told = {"X-Goog-Generation": str(generation), "X-Goog-Hash": f"crc32c={_crc32c(data)},md5={_md5(data)}"}
+    return _sent(data, ask.headers, told) or _gcs_error(416)
 
 
 def _gcs_upload(store: FaultyStore, ask: Asked, body: bytes) -> Reply:
     key = ask.query["name"]
     if ask.query["uploadType"] == "resumable":
         name = f"u{len(store.sessions)}"
-        store.sessions[name] = Session(key, ask.query, {0: b""})
+        store.sessions[name] = Session(key, {**ask.query, **json.loads(body)}, {0: b""})
         return Reply(200, b"", {"Location": f"{store.url}/session/{name}"})
     edge = b"--" + ask.headers["Content-Type"].split("boundary=")[1].encode()
-    data = body.split(edge)[2].split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")
-    return _gcs_put(store, key, data, ask.query)
+    parts = [part.split(b"\r\n\r\n", 1)[-1].removesuffix(b"\r\n") for part in body.split(edge)]
+    return _gcs_put(store, key, parts[2], {**ask.query, **json.loads(parts[1])})
 
 
 def _gcs_put(store: FaultyStore, key: str, data: bytes, query: dict[str, str]) -> Reply:
+    if query.get("crc32c", _crc32c(data)) != _crc32c(data):
+        return _gcs_error(400, "Provided CRC32C does not match calculated CRC32C")
     wanted = query.get("ifGenerationMatch")
     stands = store.objects[key][1] if key in store.objects else 0
     if wanted is not None and int(wanted) != stands:
@@ -264,11 +294,13 @@ def _children(store: FaultyStore, query: dict[str, str]) -> tuple[list[str], lis
 
 
 def _resource(key: str, data: bytes, generation: int) -> dict[str, str]:
+    """As Google's storage-testbench makes it from a protocol buffer: without fields that are 0 or empty."""
     return {
         "kind": "storage#object",
         "name": key,
         "bucket": BUCKET,
-        "size": str(len(data)),
+        **({"size": str(len(data))} if data else {}),
+        "crc32c": _crc32c(data),
         "generation": str(generation),
         "timeCreated": "2020-01-01T00:00:00.000Z",
         "updated": "2020-01-01T00:00:00.000Z",
@@ -307,6 +339,10 @@ def _s3(store: FaultyStore, ask: Asked, body: bytes, *, halve: bool) -> Reply:
         return _s3_parts(store, key, ask, body)
     stands = store.objects.get(key)
     match, none_match = ask.headers.get("If-Match"), ask.headers.get("If-None-Match")
+    if ask.method == "PUT" and (match or none_match) and store.conditions != "heeded":
+        if store.conditions == "refused":
+            return _s3_error(501)
+        match = none_match = None
     if match and (stands is None or _etag(stands[0]) != match):
         return _s3_error(412, "If-Match") if stands else _s3_error(404)
     if ask.method == "PUT":

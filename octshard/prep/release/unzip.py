@@ -176,7 +176,12 @@ def _written(entry: ZipEntry, target: str, work: _Work) -> str:
     """Writes a member; `written`, or how it is damaged."""
     try:
         with work.budget.held(_need(entry, work)):
-            _write(entry, target, work.block)
+            try:
+                _write(entry, target, work.block)
+            except DamagedZip:
+                if not store.is_remote(entry.zip):
+                    raise
+                _write(entry, target, work.block)  # its bytes may have been altered on their way
     except DamagedZip as damage:
         store.remove(target)  # a file of an earlier run is not what this ZIP holds
         return f"damaged: {damage.args[2]}"

@@ -118,7 +118,19 @@ def match(
 
 
 def read(entry: ZipEntry) -> bytes:
-    """A whole member, checked; DamagedZip if it contradicts its ZIP."""
+    """A whole member, checked; DamagedZip if it contradicts its ZIP.
+
+    A remote one is then read once more: its bytes may have been altered on their way.
+    """
+    try:
+        return _read(entry)
+    except DamagedZip:
+        if not store.is_remote(entry.zip):
+            raise
+        return _read(entry)
+
+
+def _read(entry: ZipEntry) -> bytes:
     whole = io.BytesIO()
     for piece in chunks(entry, READ):
         whole.write(piece)

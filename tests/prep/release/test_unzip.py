@@ -12,13 +12,14 @@ import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import BinaryIO
 
 import numpy as np
 import pytest
 
 from octshard.errors import OctshardError, UsageError
-from octshard.prep.release import unzip
+from octshard.prep.release import unzip, zip_source
 from octshard.prep.release.unzip import Limits, UnzipReport
 from octshard.storage import local, lock, store
 from tests.support.made_release import HEAD, File, Part, changed, sound, zip_bytes, zipped
@@ -152,6 +153,24 @@ def test_a_flipped_byte_leaves_no_object(tmp_path: Path) -> None:
     assert report.written == (FILES[1].path,)
     assert reasons(report)[0].startswith("damaged")
     assert not (tmp_path / "dst" / FILES[0].path).exists()
+
+
+def test_a_member_altered_on_its_way_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = release(tmp_path, {tail(FILES[0]): None})
+    far, honest, sent = f"memory://{uuid.uuid4().hex}", store.read_range, []
+    for path in (path for path in root.rglob("*") if path.is_file()):
+        store.copy(str(path), store.join(far, str(path.relative_to(root))))
+
+    def altered_once(url: str, start: int, stop: int) -> bytes:
+        sent.append(start)
+        data = honest(url, start, stop)
+        return data if len(sent) > 1 else data[:200] + bytes([data[200] ^ 1]) + data[201:]
+
+    altering = SimpleNamespace(**{**vars(store), "read_range": altered_once})
+    monkeypatch.setattr(zip_source, "store", altering)  # members, not the ZIP's directory
+    report = run(far, tmp_path / "dst")
+    assert report.written == (FILES[0].path,)
+    assert (tmp_path / "dst" / FILES[0].path).read_bytes() == FILES[0].data
 
 
 def test_a_directory_that_lies_about_the_size_is_refused(tmp_path: Path) -> None:
@@ -492,7 +511,7 @@ def test_a_second_run_reads_nothing_but_directories(tmp_path: Path, monkeypatch:
 KILLED = """
 import os, sys
 from octshard.storage import store
-from octshard.prep.release import unzip
+from octshard.prep.release import unzip, zip_source
 
 src, dst, deaths = sys.argv[1], sys.argv[2], int(sys.argv[3])
 unzip.JOURNAL_EVERY_S = unzip.JOURNAL_SHARE = 0  # saved after every member

@@ -134,6 +134,20 @@ def test_one_member_is_one_request(put: Put, asked: list[tuple[int, int]]) -> No
     assert slack <= len(entries) * (30 + 1 + zip_source.EXTRA)
 
 
+def test_a_member_altered_on_its_way_is_read_again(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    (entry,) = put(zip_bytes([Part("a", NOISE[:5000])]))
+    honest, sent = store.read_range, []
+
+    def altered_once(url: str, start: int, stop: int) -> bytes:
+        sent.append(start)
+        data = honest(url, start, stop)
+        return data if len(sent) > 1 else data[:-700] + bytes([data[-700] ^ 1]) + data[-699:]
+
+    monkeypatch.setattr(store, "read_range", altered_once)
+    assert zip_source.read(entry) == NOISE[:5000]
+    assert len(sent) == 2
+
+
 def test_requests_stay_within_their_block_and_the_member(put: Put, asked: list[tuple[int, int]]) -> None:
     entry = put(zip_bytes([Part("a", NOISE), Part("b", NOISE)]))[0]
     asked.clear()
