@@ -4,14 +4,20 @@ A lease counts from the beginning of the request that renewed it last, on this m
 no other machine's clock matters. A run that cannot prove that it holds one writes nothing more.
 """
 
+import logging
 import threading
 import time
 from dataclasses import dataclass, field
 
 from octshard.storage.errors import StoreError
+from octshard.storage.holder import Holder
+
+logger = logging.getLogger(__name__)
+pause = time.sleep
 
 LEASE_S = 90.0  # a lock that nobody renews for so long, while another run looks on, belongs to a dead run
 MARGIN_S = 10.0  # before its end, a lease counts as lost: for what is still on its way to the store
+LOOK_S = 5.0  # between two looks at the lock of another run
 
 
 class LostLease(StoreError):
@@ -57,6 +63,10 @@ class Lease:
             )
         return left
 
+    def covers(self, url: str) -> bool:
+        """True if `url` is in the folder, or of the lock itself."""
+        return url.startswith((self.folder.rstrip("/") + "/", self.url))
+
 
 _held: dict[str, Lease] = {}  # by token
 
@@ -78,5 +88,11 @@ def is_held_here(token: str) -> bool:
 
 def seconds_left(url: str) -> float:
     """For how long this process may write at `url`: infinite without a lease; LostLease if it is lost."""
-    below = [lease for lease in tuple(_held.values()) if url.startswith(lease.folder.rstrip("/") + "/")]
-    return min((lease.seconds_left() for lease in below), default=float("inf"))
+    covering = [lease for lease in tuple(_held.values()) if lease.covers(url)]
+    return min((lease.seconds_left() for lease in covering), default=float("inf"))
+
+
+def log_wait(url: str, other: Holder | None) -> None:
+    """Says why a run does not begin at once."""
+    who = f"process {other.pid} on {other.host}" if other and other.host else "another process"
+    logger.info("%s: the lock of %s; looking on for up to %.0f s, whether that is alive", url, who, LEASE_S)

@@ -153,17 +153,17 @@ def upload(url: str, file: BinaryIO, size: int) -> None:
         raise StoreError(_no_bucket_line(url)) from error
 
 
-def request(url: str, operation: Callable[[Client], Result], seconds: float = math.inf) -> Result:
+def request(url: str, operation: Callable[[Client], Result]) -> Result:
     """`operation(client)` with bounded, jittered retries of transient faults; the only retry in octshard.
 
-    It ends after `seconds`, or after the deadline of all requests if that is sooner.
+    It ends by the deadline of all requests, and by `transport.until`.
     """
-    return _naming_bucket(url, operation, seconds, changes=False)
+    return _naming_bucket(url, operation, changes=False)
 
 
-def change(url: str, operation: Callable[[Client], Result], seconds: float = math.inf) -> Result:
+def change(url: str, operation: Callable[[Client], Result]) -> Result:
     """A `request` that changes what is stored: only while this run holds the lease of the folder, if any."""
-    return _naming_bucket(url, operation, seconds, changes=True)
+    return _naming_bucket(url, operation, changes=True)
 
 
 def deadline_s() -> float:
@@ -178,22 +178,18 @@ def deadline_s() -> float:
     return seconds
 
 
-def _naming_bucket(
-    url: str, operation: Callable[[Client], Result], seconds: float, *, changes: bool
-) -> Result:
+def _naming_bucket(url: str, operation: Callable[[Client], Result], *, changes: bool) -> Result:
     try:
-        return _with_retries(url, operation, seconds, changes=changes)
+        return _with_retries(url, operation, changes=changes)
     except FileNotFoundError as error:
         if not _bucket_exists(url):
             raise StoreError(_no_bucket_line(url)) from error
         raise
 
 
-def _with_retries(
-    url: str, operation: Callable[[Client], Result], seconds: float = math.inf, *, changes: bool = False
-) -> Result:
-    client, seconds = client_for(url), min(seconds, deadline_s())
-    end = transport.clock() + seconds
+def _with_retries(url: str, operation: Callable[[Client], Result], *, changes: bool = False) -> Result:
+    client, begin = client_for(url), transport.clock()
+    end = min(begin + deadline_s(), transport.limit())
     for attempt in range(1, ATTEMPTS + 1):
         held = lease.seconds_left(url) if changes else math.inf  # an error once the lease is lost
         try:
@@ -208,7 +204,7 @@ def _with_retries(
                 raise StoreError(f"{url}: gave up after {ATTEMPTS} attempts: {one_line(error)}") from error
             pause = random.uniform(0, 0.5 * 2 ** (attempt - 1))
             if transport.clock() + pause >= end:
-                text = f"{url}: gave up after {seconds:g} s and {attempt} attempts: {one_line(error)}"
+                text = f"{url}: gave up after {end - begin:.3g} s and {attempt} attempts: {one_line(error)}"
                 raise StoreError(f"{text}; {DEADLINE_NAME} sets the time") from error
         transport.scope().sleep(pause)
     raise AssertionError("unreachable")

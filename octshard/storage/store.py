@@ -6,7 +6,6 @@ A missing object is FileNotFoundError; any other failure is a StoreError of one 
 
 import contextlib
 import io
-import math
 import mmap
 import os
 import shutil
@@ -110,11 +109,11 @@ def read_version(url: str) -> tuple[bytes, str]:
     return blob.data, blob.version or etag(url)
 
 
-def put_if_version(url: str, data: bytes, version: str, seconds: float = math.inf) -> str | None:
+def put_if_version(url: str, data: bytes, version: str) -> str | None:
     """Puts a remote object only over that version ('': only if there is no object), and returns the new one.
 
     None, and nothing is changed, if another version is there. Unimplemented if the store refuses conditions;
-    one that ignores them is found out by `conditions.heeded`. Gives up after `seconds`.
+    one that ignores them is found out by `conditions.heeded`.
     """
     attempts = 0
 
@@ -124,7 +123,7 @@ def put_if_version(url: str, data: bytes, version: str, seconds: float = math.in
         return client.put(url, data, version)
 
     try:
-        return remote.change(url, put, seconds)
+        return remote.change(url, put)
     except FileExistsError:
         if attempts > 1:  # the reply to an earlier attempt may have been lost
             with contextlib.suppress(FileNotFoundError):

@@ -90,6 +90,11 @@ def until(moment: float) -> Iterator[None]:
         _until.reset(token)
 
 
+def limit() -> float:
+    """The moment by which requests of this thread end; infinite if there is none."""
+    return float("inf") if (moment := _until.get()) is None else moment
+
+
 def wait(
     loop: asyncio.AbstractEventLoop, function: Callable[..., Awaitable[Any]], /, *args: Any, **arguments: Any
 ) -> Any:

@@ -121,7 +121,7 @@ def run_lock(cfg: TrainConfig, backend: Backend) -> Iterator[None]:
     if backend.process_index != 0:
         yield
         return
-    with lock.one_writer(store.join(cfg.run.out, "lock")):
+    with lock.one_writer(store.join(cfg.run.out, "lock"), cfg.run.out):
         yield
 
 

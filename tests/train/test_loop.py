@@ -207,7 +207,7 @@ def test_a_loss_that_is_not_finite_names_its_step_and_is_never_saved(shards: str
 
 def test_a_second_run_in_the_same_folder_is_refused(shards: str, tmp_path: Path) -> None:
     with (
-        lock.one_writer(store.join(str(tmp_path), "lock")),
+        lock.one_writer(store.join(str(tmp_path), "lock"), str(tmp_path)),
         pytest.raises(OctshardError, match="one writer per target"),
     ):
         run(config_for(shards, tmp_path, *LENGTH))

@@ -104,7 +104,7 @@ def unzip(src: str, dst: str, limits: Limits, on_progress: OnProgress = no_progr
     release = read_release(src)
     source, refused, unlisted = zip_source.open_release(release)
     entries = dict(sorted(source.entries.items(), key=lambda item: (item[1].zip, item[1].offset)))
-    with lock.one_writer(store.join(dst, LOCK)):
+    with lock.one_writer(store.join(dst, LOCK), dst):
         budget = _Budget(limits.memory)
         work = _Work(dst, entries, block, budget, on_progress, _read_journal(dst), refused=list(refused))
         work.bytes_total = sum(entry.size for entry in entries.values())

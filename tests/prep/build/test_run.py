@@ -206,7 +206,7 @@ def test_workers_killed_from_outside_all_the_time_change_no_byte(
 
 def test_a_second_run_while_one_is_writing_is_one_clear_line(release: Path, tmp_path: Path) -> None:
     with (
-        lock.one_writer(f"{tmp_path}/.{DEVICE}.lock"),
+        lock.one_writer(f"{tmp_path}/.{DEVICE}.lock", str(tmp_path)),
         pytest.raises(OctshardError, match="is writing here") as caught,
     ):
         build(config(release, tmp_path))

@@ -209,7 +209,7 @@ def test_a_second_copy_of_a_member_is_told(tmp_path: Path) -> None:
 def test_one_writer_per_target(tmp_path: Path) -> None:
     src, dst = zipped(tmp_path / "src", FILES, SPLITS), tmp_path / "dst"
     with (
-        lock.one_writer(store.join(str(dst), unzip.LOCK)),
+        lock.one_writer(store.join(str(dst), unzip.LOCK), str(dst)),
         pytest.raises(OctshardError, match="is writing here"),
     ):
         run(src, dst)
