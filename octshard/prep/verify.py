@@ -232,6 +232,6 @@ def _settled_findings(check: _TarCheck) -> list[Finding]:
     """What is wrong with a tar; a remote one is read once more, for its bytes may be altered on their way."""
     findings = list(check.findings())
     if findings and store.is_remote(check.url):
-        check.progress.add(-check.info.bytes, check.info.name)
+        check.reading.progress.add(-check.info.bytes, check.info.name)
         findings = list(check.findings())
     return findings
