@@ -6,6 +6,7 @@ goes to a pinned decoder, so that no other installed one can change a pixel. A f
 
 import io
 import logging
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ from typing import Any
 import numpy as np
 from openjpeg import decode_pixel_data
 from PIL import Image
-from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
 from octshard.imaging.volume import Spacing
@@ -25,6 +25,7 @@ from octshard.prep.dicom.header import Header
 from octshard.prep.refusals import Refused
 from octshard.storage.checksum import Buffer
 
+_WRAP = b"\xfe\xff\x00\xe0\0\0\0\0\xfe\xff\x00\xe0"  # an offset table without offsets, and a fragment
 STRETCH = 1.25  # a level may be left out while its spacing is at most this much of the target's
 
 
@@ -180,7 +181,7 @@ def _by_pydicom(code: bytes, header: Header, plugin: str) -> np.ndarray:
         "bits_stored": transform.bits_allocated if is_rle else transform.bits_stored,
         "pixel_representation": int(transform.signed),
     }
-    wrapped = encapsulate([code], has_bot=False)
+    wrapped = _WRAP + struct.pack("<L", len(code)) + code  # as it is: `encapsulate` would pad it
     decoder = get_decoder(header.transfer_syntax)
     return decoder.as_array(wrapped, index=0, raw=True, decoding_plugin=plugin, **options)[0]
 

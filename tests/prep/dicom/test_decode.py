@@ -15,7 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.encaps import encapsulate, encapsulate_extended
+from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.pixels import get_decoder
 from pydicom.uid import RLELossless
 
@@ -381,6 +381,22 @@ def test_an_extended_offset_table_tells_frames_and_their_odd_lengths(pad: int) -
     pixels, offsets, lengths = encapsulate_extended(codes)
     values = {"ExtendedOffsetTable": offsets, "ExtendedOffsetTableLengths": lengths}
     same(file(voxels, depth, JPEG + "90", pixels, **values))
+
+
+def test_an_rle_frame_that_ends_too_early_gets_no_padding() -> None:
+    """With a padding byte in place of its last one it would decode, into another voxel."""
+    depth = Depth(16, 12)
+    voxels = np.random.default_rng(0).integers(0, 4096, (3, 33, 47)).astype(depth.kind)
+    ds = pydicom.dcmread(io.BytesIO(file(voxels, depth, LITTLE, voxels.tobytes(), "OW")))
+    ds.compress(RLELossless)
+    codes = list(generate_frames(ds.PixelData, number_of_frames=len(voxels)))
+    pixels, offsets, lengths = encapsulate_extended(codes)
+    short = (np.frombuffer(lengths, "<u8") - 1).tobytes()
+    tables = {"ExtendedOffsetTable": offsets, "ExtendedOffsetTableLengths": short}
+    data = file(voxels, depth, RLELossless, pixels, **tables)
+    with pytest.raises(RuntimeError, match="Unable to decode"):
+        pixel_array(data)
+    assert reason(data) == "decoder_error"
 
 
 def test_an_extended_offset_table_may_turn_the_order_round() -> None:

@@ -9,6 +9,7 @@ Rng = np.random.Generator
 T = TypeVar("T")
 OK = "ok"
 CODEC = "decoder_error decoder_timeout decoder_crash"
+GEOMETRY = "geometry_uneven geometry_line geometry_mixed geometry_radial geometry_circle"
 HEADER = f"{OK} unreadable truncated no_pixel_data not_oct frame_count empty"
 
 

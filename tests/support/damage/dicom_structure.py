@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 
 from tests.support.damage import dicom_tree
-from tests.support.damage.case import CODEC, HEADER, OK, Damage, Rng, outcomes, pick
+from tests.support.damage.case import CODEC, GEOMETRY, HEADER, OK, Damage, Rng, outcomes, pick
 from tests.support.damage.dicom_tree import ITEM, ITEM_END, PIXEL_DATA, SEQUENCE_END, Node, Tree, item
 
 Mutator = Callable[[Tree, Rng], Damage]
@@ -98,8 +98,10 @@ def swapped_vr(tree: Tree, rng: Rng) -> Damage:
         fields = body[:4] + node.vr + body[6:]
         node.value, node.tag, node.vr, node.length = fields + node.value, 0, b"", None
         data = _raw(tree, node)
-        return Damage(f"{old!r} -> {fields[4:6]!r} in {fields[:4].hex()}", data, outcomes(HEADER, CODEC))
-    return _done(tree, f"{node.tag:08X} is {node.vr!r}, was {old!r}", HEADER, CODEC)
+        return Damage(
+            f"{old!r} -> {fields[4:6]!r} in {fields[:4].hex()}", data, outcomes(HEADER, CODEC, GEOMETRY)
+        )
+    return _done(tree, f"{node.tag:08X} is {node.vr!r}, was {old!r}", HEADER, CODEC, GEOMETRY)
 
 
 def _raw(tree: Tree, node: Node) -> bytes:

@@ -39,7 +39,7 @@ def meaning(data: bytes) -> Meaning:
     low, high = min(bounds), max(bounds)
     inverted = ds.PhotometricInterpretation == "MONOCHROME1"
     if set(pairs) == {(1.0, 0.0)} and not ds.PixelRepresentation and not inverted:
-        return Meaning(stored_DHW, followed)
+        return Meaning(stored_DHW.astype(stored_DHW.dtype.newbyteorder("=")), followed)
     frames = []
     for frame, (slope, intercept) in zip(stored_DHW, pairs, strict=True):
         levels = frame.astype(np.float64) * slope + intercept

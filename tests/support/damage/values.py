@@ -4,7 +4,7 @@ import struct
 from collections.abc import Callable
 
 from tests.support.damage import dicom_tree
-from tests.support.damage.case import CODEC, Damage, Rng, outcomes, pick
+from tests.support.damage.case import CODEC, GEOMETRY, Damage, Rng, outcomes, pick
 from tests.support.damage.dicom_tree import PIXEL_DATA, Node, Tree, item
 
 Mutator = Callable[[Tree, Rng], Damage]
@@ -120,7 +120,7 @@ def groups(tree: Tree, rng: Rng) -> Damage:
     frames = per_frame.value
     assert isinstance(frames, list)
     what = pick(rng, ("fewer", "more", "empty", "thousands", "value", "gone", "order", "coordinates"))
-    words = "ok unreadable frame_count geometry_uneven geometry_line geometry_mixed geometry_radial"
+    words = f"ok unreadable frame_count {GEOMETRY}"
     if what == "fewer":
         del frames[int(rng.integers(len(frames))) :]
     elif what == "more":
