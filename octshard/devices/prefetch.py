@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
 from octshard.devices.backend import Backend, Transfer
+from octshard.storage import transport
 
 Tree = TypeVar("Tree")
 
@@ -38,16 +39,20 @@ def prefetch_to_device(
     They end early if `gives_up` is true while the next one is not there.
     """
     slots, items = threading.Semaphore(AHEAD), queue.SimpleQueue[_Item[Tree]]()
-    closed = threading.Event()
-    thread = threading.Thread(
-        target=_feed, args=(batches, backend, slots, items, closed), name="feed", daemon=True
-    )
+    closed, requests = threading.Event(), transport.Scope()
+
+    def feed() -> None:
+        with requests.active():
+            _feed(batches, backend, slots, items, closed)
+
+    thread = threading.Thread(target=feed, name="feed", daemon=True)
     thread.start()
     try:
         yield _device_batches(backend, slots, _items(items, gives_up))
     finally:
         closed.set()
         slots.release()
+        requests.cancel()  # else the thread would wait for a batch that nobody wants
         thread.join()
 
 

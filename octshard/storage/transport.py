@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextvars import ContextVar
@@ -21,25 +22,40 @@ CLEANUP_S = 10.0  # for a request without a limit: what takes an unfinished uplo
 clock = time.monotonic
 
 
+_scope: ContextVar["Scope | None"] = ContextVar("scope", default=None)
+
+
 class Cancelled(StoreError):
     """The request was given up, because nobody waits for its result any more."""
 
 
 class Scope:
-    """Requests of any threads that are given up together, at once."""
+    """Requests of any threads that are given up together, at once; also those of scopes made within it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: set[Future[Any]] = set()
+        self._inner: weakref.WeakSet[Scope] = weakref.WeakSet()
         self._cancelled = threading.Event()
+        if outer := _scope.get():
+            outer._add(self)
 
     def cancel(self) -> None:
         """Ends what is under way and what comes later, each with Cancelled."""
         with self._lock:
             self._cancelled.set()
-            running = list(self._running)
+            running, inner = list(self._running), list(self._inner)
         for future in running:
             future.cancel()
+        for scope in inner:
+            scope.cancel()
+
+    def _add(self, inner: "Scope") -> None:
+        with self._lock:
+            self._inner.add(inner)
+            late = self._cancelled.is_set()
+        if late:
+            inner.cancel()
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -70,7 +86,6 @@ class Scope:
             raise Cancelled("the request was cancelled")
 
 
-_scope: ContextVar[Scope | None] = ContextVar("scope", default=None)
 _until: ContextVar[float | None] = ContextVar("until", default=None)
 _endless = Scope()  # of requests outside any scope; nobody cancels it
 

@@ -16,7 +16,7 @@ from octshard.config import fields
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError, exit_code
 from octshard.extras import install_advice
-from octshard.storage import local, store
+from octshard.storage import lease, local, store
 
 METRICS = "metrics.jsonl"
 WANDB_ID = "wandb-id.txt"
@@ -44,6 +44,7 @@ class MetricsLog:
                 if self._file.write(data) < len(data):
                     raise OSError(errno.ENOSPC, "the line does not fit")
         elif self._lines is not None:
+            lease.seconds_left(self._url)  # a run that lost its folder ends here, not at its next checkpoint
             self._lines.append(line)
         if self._wandb is not None:
             self._wandb.log(dict(values), step=values["step"])

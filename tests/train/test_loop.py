@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ from octshard.dataset import participant_digests
 from octshard.dataset.shard import BadSample
 from octshard.errors import OctshardError, UsageError
 from octshard.models import checkpoint
-from octshard.storage import lock, store
+from octshard.storage import lease, lock, store
+from octshard.storage.lease import LostLease
 from octshard.train import loop, metrics_log
 from octshard.train.loop import Outcome
+from tests.support.faulty_store import STALL, FaultyStore
 from tests.support.log_lines import log_lines
 from tests.support.tiny_run import config_for, write_dataset
 
@@ -218,6 +222,56 @@ def test_a_remote_run_folder_works_alike(shards: str) -> None:
     assert run(cfg, Listener({2: signal.SIGTERM})).stopped
     assert run(cfg).step == 8
     assert [line["step"] for line in metrics_log.read(cfg.run.out) if "val_loss" in line] == [5, 8]
+
+
+def test_sigterm_saves_while_the_store_is_silent(shards: str, tmp_path: Path, faulty: FaultyStore) -> None:
+    far = f"gs://faulty/{uuid.uuid4().hex}"
+    for name in store.list_names(shards):
+        store.copy(store.join(shards, name), store.join(far, name))
+    cfg = config_for(
+        far, tmp_path, *LENGTH, "data.read_ahead_bytes=1", "data.prefetch_bytes=1", "data.connections=1"
+    )
+    steps = []
+
+    def fall_silent(step: int, total: int, note: str) -> None:
+        steps.append(step)
+        if step == 1:
+            faulty.fail(*[STALL] * 1000)
+            stalled = faulty.stalled
+            threading.Thread(target=lambda: stalled.wait(60) and os.kill(os.getpid(), signal.SIGTERM)).start()
+
+    outcome = loop.train(cfg, fall_silent)
+    assert outcome.stop_signal == signal.SIGTERM
+    assert outcome.step == steps[-1] < 8
+    assert faulty.faults  # it was not the store's failing that ended the run
+    assert [info.step for info in checkpoint.list_checkpoints(cfg.run.out)] == [outcome.step]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("feed", "stream"))]
+
+
+def test_a_run_folder_in_cloud_storage_begins_with_no_metrics(shards: str, faulty: FaultyStore) -> None:
+    """An empty metrics.jsonl, whose metadata has no size."""
+    cfg = config_for(shards, f"gs://faulty/{uuid.uuid4().hex}", *LENGTH)
+    assert run(cfg).step == 8
+    assert len(metrics_log.read(cfg.run.out)) > 4
+
+
+def test_a_run_that_lost_its_lease_ends_and_saves_nothing(
+    shards: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine was suspended for 125 s after step 2; the next line of the log is the last."""
+    cfg = config_for(shards, f"memory://{uuid.uuid4().hex}", *LENGTH)
+    now = lease.clock
+    steps = []
+
+    def suspend(step: int, total: int, note: str) -> None:
+        steps.append(step)
+        if step == 2:
+            monkeypatch.setattr(lease, "clock", lambda: now() + 125)
+
+    with pytest.raises(LostLease, match="the lock was lost while writing"):
+        loop.train(cfg, suspend)
+    assert steps == [1, 2, 3]
+    assert checkpoint.list_checkpoints(cfg.run.out) == []
 
 
 def test_validation_sees_neither_flips_nor_noise(shards: str, tmp_path: Path) -> None:
