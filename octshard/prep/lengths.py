@@ -19,6 +19,7 @@ DECIMAL_COMMA = r"[+-]?\d+,\d+"
 WRAPPED = re.compile(r"[A-Za-z_.]+\d*\(([^()]*)\)")  # as Python prints a number: np.float64(0.02)
 UNIT = re.compile(r"\s*([mu]m)(?![a-z])", re.IGNORECASE)
 MM = {"mm": 1.0, "um": 1e-3}
+LONGEST = 1024  # letters of a text that may be a length: the patterns take time in proportion to its square
 SHOWN = 40  # letters of an unreadable text that are shown
 
 
@@ -50,6 +51,8 @@ def parse(text: str, count: int) -> tuple[float, ...]:
 
     A comma parts two numbers or is a decimal point, whichever gives `count` numbers.
     """
+    if len(text) > LONGEST:
+        raise ValueError(text)
     plain = _plain(text)
     if plain.lower() in SILENT:
         return ()
@@ -64,8 +67,12 @@ def parse(text: str, count: int) -> tuple[float, ...]:
 
 def quote(text: str) -> str:
     """An unreadable text for a message: as it is if it is made of digits and signs, else only its length."""
-    plain = _plain(text)
-    if re.fullmatch(r"[-+0-9.,;:/\\|()\s]*\d[-+0-9.,;:/\\|()\seE]*", plain) and len(plain) <= SHOWN:
+    plain = _plain(text[:LONGEST])
+    if (
+        len(text) <= LONGEST
+        and re.fullmatch(r"[-+0-9.,;:/\\|()\s]*\d[-+0-9.,;:/\\|()\seE]*", plain)
+        and len(plain) <= SHOWN
+    ):
         return f"'{plain}'"
     return f"a text of {len(text)} letters"
 

@@ -32,7 +32,7 @@ LIMIT_S, LIMIT_BYTES = 5.0, 1_000_000_000  # of one file
 IDLE_BYTES = 500_000_000  # what a process of ours holds before its first file, generously
 WHOLE_S = 240  # of a whole run: that nothing hangs, not how fast it is
 COUNT = int(os.environ.get("OCTSHARD_FUZZ", "2000"))  # inputs damaged by structure
-SHARES = {"dicom": 0.5, "zip": 0.15, "json": 0.05, "parquet": 0.05, "table": 0.1}
+SHARES = {"dicom": 0.5, "zip": 0.15, "tar": 0.15, "json": 0.05, "parquet": 0.05, "table": 0.1}
 REPORT = os.environ.get("OCTSHARD_FUZZ_REPORT", "")
 # what other seeds found: left to themselves, decoders hang on these or ask for gigabytes
 EVIL = ((1, 2514), (1, 3135), (2, 944), (2, 5571), (2, 5792))

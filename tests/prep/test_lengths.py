@@ -59,6 +59,12 @@ def test_a_sign_may_tell_a_direction_and_zero_tells_nothing() -> None:
     assert lengths.read("PixelSpacing", "0\\0.05", 2) == ((), "")
 
 
+@pytest.mark.parametrize("letter", ["x", "1", " ", ",", "(", "_1("])
+def test_a_text_of_any_length_is_a_problem_at_once(letter: str) -> None:
+    text = letter * 400_000
+    assert lengths.read("spacing", text, 2) == lengths.Reading((), f"spacing a text of {len(text)} letters")
+
+
 def test_free_text_does_not_get_into_a_message() -> None:
     assert lengths.read("SliceThickness", "1,250", 1).problem == "SliceThickness '1,250'"
     assert lengths.read("SliceThickness", "DOE^JANE 0.05", 1).problem == "SliceThickness a text of 13 letters"
