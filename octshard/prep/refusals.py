@@ -8,7 +8,7 @@ REASON_MEANS = {
     "unreadable_member": "Its ZIP, or the member there, is damaged, encrypted or hostile.",
     "not_dicom": "The bytes are not a DICOM file (PS3.10); the detail says what they look like.",
     "truncated": "The file ends, or turns into zeros, inside an element: most often a broken download.",
-    "no_pixel_data": "The header is whole and of an OCT scan, but there are no pixels behind it.",
+    "no_pixel_data": "There is a header, but there are no pixels behind it.",
     "frame_count": "The header promises another number of frames than the pixels hold.",
     "unreadable": "It is a DICOM file, but a needed value is missing, makes no sense or is not supported.",
     "decoder_error": "The compressed pixels are damaged, not as the header says, or of a kind not read.",

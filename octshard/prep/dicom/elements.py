@@ -5,12 +5,11 @@ inside one, and gives the place of its pixels. Work and memory are linear in the
 """
 
 import struct
-import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from octshard.prep.dicom import signatures
+from octshard.prep.dicom import deflated, signatures
 from octshard.prep.refusals import Refused
 from octshard.storage.checksum import Buffer
 
@@ -25,9 +24,6 @@ HEADS = {order: struct.Struct(order + "HH2sH") for order in "<>"}
 LENGTHS = {order: struct.Struct(order + "L") for order in "<>"}
 MAX_DEPTH = 32  # nested sequences; real files have five
 MAX_FRAGMENTS = 2**20  # and offsets; real files have thousands, and each takes ten times its bytes in memory
-INFLATED_FREELY = 2**27  # bytes of a deflated dataset that are allowed whatever the ratio
-INFLATED_RATIO = 100  # of inflated to deflated bytes, the most beyond that: OCT has 2, a bomb 1,000
-INFLATED_STEP = 2**14  # bytes inflated at once
 
 
 Span = tuple[int, int]  # [start, stop) in bytes
@@ -83,7 +79,7 @@ def parse(data: Buffer, tags: Collection[int] = ()) -> ParsedFile:
     syntax, offset = _meta(data)
     body: Buffer = data
     if syntax == DEFLATED:
-        body, offset = _inflate(data, offset), 0
+        body, offset = deflated.inflate(data, offset), 0
     encoding = Encoding(_is_explicit(body, offset, syntax), ">" if syntax == EXPLICIT_BIG else "<")
     elements: dict[int, Element] = {}
     tables: dict[int, Element] = {}
@@ -189,23 +185,6 @@ def _meta(data: Buffer) -> tuple[str, int]:
     if not syntax:
         raise Refused("unreadable", "file meta information names no transfer syntax")
     return syntax, offset
-
-
-def _inflate(data: Buffer, offset: int) -> bytearray:
-    """The deflated rest of the file, inflated. It grows in place, to use little more memory than its size."""
-    engine, body = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
-    limit = max(INFLATED_FREELY, INFLATED_RATIO * len(data))
-    try:
-        while offset < len(data) and not engine.eof:
-            body += engine.decompress(data[offset : offset + INFLATED_STEP])
-            offset += INFLATED_STEP
-            if len(body) > limit:
-                raise Refused("too_large", f"deflated dataset of more than {limit} bytes in {len(data)}")
-    except zlib.error as error:
-        raise Refused("unreadable", f"deflated dataset: {error}") from error
-    if not engine.eof:
-        raise Refused("truncated", f"the deflated dataset ends after {len(body)} bytes without its end mark")
-    return body
 
 
 def _element(data: Buffer, offset: int, encoding: Encoding) -> Element:

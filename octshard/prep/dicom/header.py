@@ -142,7 +142,8 @@ def check(header: Header, max_voxels: int) -> None:
 
 def _without_pixels(top: Attributes, parsed: ParsedFile) -> Refused:
     """Why a whole file has no pixels, as far as it can be told."""
-    file_kind.check_class(top.text("SOPClassUID"))
+    if uid := top.text("SOPClassUID"):  # it may be cut off too
+        file_kind.check_class(uid)
     if parsed.transfer_syntax not in SUPPORTED:  # they may be elsewhere, as with JPIP
         return file_kind.unsupported(parsed.transfer_syntax)
     if parsed.pixels is None and parsed.padding:
