@@ -15,6 +15,11 @@ from typing import Any, get_type_hints
 from octshard.errors import UsageError
 
 INDENT = "."  # joins the names of a dotted key
+# Bounds of what has none of its own: far beyond any use, so that a slip of the pen is an error at once.
+MANY = 10**9  # samples, steps, passes
+MANY_BYTES = 2**62
+MANY_THREADS = 10_000  # or processes, or connections
+SEEDS = 2**63  # seeds are below it
 
 
 @dataclass(frozen=True)

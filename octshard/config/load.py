@@ -6,6 +6,7 @@ what is wanted. A default lives in the config classes, once.
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -28,6 +29,8 @@ CLASSES: dict[str, type] = {"train": TrainConfig, "prep": PrepConfig, "probe": P
 # what octshard 0.1 called otherwise: an error says the new name, an old checkpoint is read in the new words
 RENAMED_KEYS = {"data.shuffle_window": "data.shuffle_block_size"}
 RENAMED_VALUES = {("objective.name", "seed"): "byol"}
+EXACT = 2**53  # up to here every whole number is a float of its own
+_WHOLE = re.compile(r"[+-]?\d+(\.\d*)?[eE][+]?\d+")
 BOOLEANS = ("true", "false", "yes", "no", "on", "off", "1", "0")
 
 
@@ -173,6 +176,7 @@ def _check_layer(
                 _check_layer(inner, element, origin, f"{key}[{i}].", inner)
             continue
         _check_type(node, hint, key, origin)
+        _set_whole(layer, name, hint)
         value = None if _is_interpolation(node) else layer[name]
         if isinstance(value, str) and (new := RENAMED_VALUES.get((key, value))):
             raise UsageError(f"config {origin}: {key}={value} is called {key}={new} now")
@@ -221,13 +225,36 @@ def _fits(value: Any, plain: Any) -> bool:
         return not isinstance(value, bool)
     if plain is bool:
         return isinstance(value, bool) or str(value).lower() in BOOLEANS
-    if isinstance(value, bool) or (plain is int and isinstance(value, float)):
+    if isinstance(value, bool):
+        return False
+    if plain is int and _whole(value) is not None:
+        return True
+    if plain is int and isinstance(value, float):
         return False
     try:
         plain(value)
     except (TypeError, ValueError, OverflowError):
         return False
     return True
+
+
+def _whole(value: Any) -> int | None:
+    """The whole number that `1e6` or `16.0` is, exactly; None if it is none."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
+        return int(value)
+    return _whole(float(value)) if isinstance(value, str) and _WHOLE.fullmatch(value) else None
+
+
+def _set_whole(container: Any, key: Any, hint: Any) -> None:
+    """Puts a whole number in place of one that is written as 1e6, where `hint` wants such, in lists too."""
+    node = container._get_node(key)
+    if _is_list(hint) and isinstance(node, ListConfig):
+        for i in range(len(node)):
+            _set_whole(node, i, hint.__args__[0])
+        return
+    whole = _whole(node._value()) if isinstance(node, Node) else None
+    if whole is not None and int in (hint, *getattr(hint, "__args__", ())):
+        container[key] = whole
 
 
 def _is_list(hint: Any) -> bool:

@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from octshard.config.train import MAX_WEIGHT
 from octshard.errors import UsageError
 from octshard.rng import rng_for
-
-MAX_WEIGHT = 1e9  # of a domain; only ratios count
 
 
 class StreamPosition(NamedTuple):

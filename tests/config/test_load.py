@@ -44,9 +44,9 @@ def test_overrides_win_over_files_and_defaults(tmp_path: Path) -> None:
         ("data.shards=???", r"data.shards is '\?\?\?', want a list of text"),
         ("data.shards=null", "data.shards is nothing, want a list of text"),
         ("objective.masks=null", "objective.masks is nothing, want a list of groups of settings"),
-        ("run.seed=1.0", "run.seed is 1.0, want a whole number"),
-        ("run.epochs=.inf", "run.epochs=inf: want a finite number, more than 0"),
-        ("data.weights=[1, .nan]", r"data.weights=\[1.0, nan\]: want a finite number"),
+        ("run.seed=1.5", "run.seed is 1.5, want a whole number"),
+        ("run.epochs=.inf", "run.epochs=inf: want more than 0"),
+        ("data.weights=[1, .nan]", r"data.weights=\[1.0, nan\]: want more than 0"),
     ],
 )
 def test_mistakes_are_one_clear_line(word: str, message: str) -> None:
@@ -136,3 +136,23 @@ def test_seed_values_of_the_pretraining_configs() -> None:
         assert (cfg.objective.ema_start, cfg.objective.ema_end) == (0.996, 1.0)
         assert (cfg.run.checkpoint_every_epochs, cfg.run.log_every_steps) == (5, 50)
         assert [m.ratio for m in cfg.objective.masks] == [0.6]
+
+
+def test_a_whole_number_may_be_written_as_one_of_a_power_of_ten(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "run: {samples_budget: 1e6, global_batch: 128.0}\nmodel: {image_size: [6.4e+1, 384, 384]}\n"
+    )
+    cfg = load(TrainConfig, [file], ["run.seed=2e3", "run.val_samples='1e2'"])
+    values = (
+        cfg.run.samples_budget,
+        cfg.run.global_batch,
+        *cfg.model.image_size,
+        cfg.run.seed,
+        cfg.run.val_samples,
+    )
+    assert values == (1_000_000, 128, 64, 384, 384, 2000, 100)
+    assert all(type(value) is int for value in values)
+    for text in ("1.5", "1e-3", "1.5e0", "2e16"):  # the last one may stand for several whole numbers
+        with pytest.raises(UsageError, match="want a whole number"):
+            load(TrainConfig, [], [f"run.samples_budget={text}"])

@@ -203,8 +203,8 @@ def test_a_substitute_is_said_and_counted_and_the_run_goes_on(tmp_path: Path) ->
 
 
 def test_a_loss_that_is_not_finite_names_its_step_and_is_never_saved(shards: str, tmp_path: Path) -> None:
-    cfg = config_for(shards, tmp_path, *LENGTH, "optim.base_lr=1e30", "run.log_every_steps=100")
-    with pytest.raises(OctshardError, match=r"step [23]: loss or gradient is not finite.*train0\d\d-"):
+    cfg = config_for(shards, tmp_path, *LENGTH, "optim.base_lr=1000", "run.log_every_steps=100")
+    with pytest.raises(OctshardError, match=r"step [2-9]: loss or gradient is not finite.*train0\d\d-"):
         run(cfg)
     assert checkpoint.list_checkpoints(str(tmp_path)) == []
 
