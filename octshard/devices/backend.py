@@ -33,6 +33,10 @@ class Backend(Protocol):
         """torch.distributed.Store that all processes reach; None for a single one."""
         ...
 
+    def free_memory(self) -> int | None:
+        """Bytes of one device that a run may take; None: not known."""
+        ...
+
     def empty(self, shape: Sequence[int]) -> Tensor:
         """A uint8 tensor on the host for a batch, not initialised, ready for a fast `to_device`."""
         ...

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from octshard.config.train import RunConfig
-from octshard.devices import processes
+from octshard.devices import host_memory, processes
 from octshard.devices.backend import DTYPES, Backend, Transfer, Tree, autocast_for, map_tensors
 from octshard.devices.buffers import BufferPool
 from octshard.devices.processes import Processes
@@ -39,6 +39,9 @@ class Cpu:
     @property
     def store(self) -> Any:
         return self.processes.store
+
+    def free_memory(self) -> int | None:
+        return host_memory.free_memory()
 
     def empty(self, shape: Sequence[int]) -> Tensor:
         return self.buffers.empty(shape)

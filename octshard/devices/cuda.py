@@ -41,6 +41,9 @@ class Cuda:
     def store(self) -> Any:
         return self.processes.store
 
+    def free_memory(self) -> int | None:
+        return torch.cuda.mem_get_info(self.device)[1]  # all of it: what others hold may go
+
     def empty(self, shape: Sequence[int]) -> Tensor:
         with torch.cuda.device(self.device):  # a new thread would open a context on the first GPU
             return torch.empty(*shape, dtype=torch.uint8, pin_memory=True)

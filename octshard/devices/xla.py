@@ -32,6 +32,9 @@ class Xla:
     store: Any = None  # torch.distributed.Store of all hosts
     buffers: BufferPool = field(default_factory=BufferPool)
 
+    def free_memory(self) -> int | None:
+        return None  # nobody says it before the first compile
+
     def empty(self, shape: Sequence[int]) -> Tensor:
         return self.buffers.empty(shape)
 

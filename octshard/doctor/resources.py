@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from octshard.config.train import DataConfig
+from octshard.devices.host_memory import CGROUP, CGROUPS, MEMINFO, cgroup_folders, free_memory
 from octshard.doctor.checks import Check, attempt
 from octshard.errors import OctshardError
 from octshard.pool import worker_count
@@ -15,20 +16,25 @@ WORKER_BYTES = 600_000_000  # a prep worker with the greatest real scan (docs/pr
 SPARE_BYTES = 2_000_000_000  # beside the workers (docs/prep.md)
 DISK_BYTES = 5_000_000_000  # less on a disk is worth a word
 OPEN_FILES = 1024
-MEMINFO, CGROUPS, CGROUP = Path("/proc/meminfo"), Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
-UNLIMITED = 2**60  # cgroup v1 writes a number of this size for "no limit"
 
 
 def checks(cache_dir: str) -> list[Check]:
     """Memory, cores, the current folder, TMPDIR, the cache folder if one is named, open files."""
     folders = {"current folder": ".", "TMPDIR": tempfile.gettempdir()}
     return [
-        attempt("memory", lambda: check_memory(free_memory(), worker_count(0))),
+        attempt("memory", lambda: check_memory(_free_memory(), worker_count(0))),
         attempt("CPU limit", lambda: check_cores(core_limit(), worker_count(0))),
         *(attempt(name, partial(check_folder, name, path, DISK_BYTES)) for name, path in folders.items()),
         *([attempt("cache folder", lambda: check_cache(cache_dir))] if cache_dir else []),
         attempt("open files", lambda: check_open_files(*resource.getrlimit(resource.RLIMIT_NOFILE))),
     ]
+
+
+def _free_memory() -> int:
+    free = free_memory()
+    if free is None:
+        raise OctshardError(f"{MEMINFO}: not there, want it to see how much memory is free")
+    return free
 
 
 def check_memory(free: int, workers: int) -> Check:
@@ -86,29 +92,6 @@ def check_open_files(soft: int, hard: int) -> Check:
     return Check("open files", "warn", text, f"ulimit -n {OPEN_FILES if allowed else hard}")
 
 
-def free_memory() -> int:
-    """Bytes that may still be taken: what the machine has, or what the container's limit leaves."""
-    machine = meminfo(MEMINFO.read_text())["MemAvailable"]
-    return min([machine, *(limit - used for limit, used in cgroup_memory(CGROUPS.read_text(), CGROUP))])
-
-
-def meminfo(text: str) -> dict[str, int]:
-    """Bytes of each line of /proc/meminfo that is in kB."""
-    words = (line.split() for line in text.splitlines())
-    return {word[0].rstrip(":"): int(word[1]) * 1024 for word in words if word[2:] == ["kB"]}
-
-
-def cgroup_memory(memberships: str, root: Path) -> list[tuple[int, int]]:
-    """(limit, bytes in use but for file pages that can go) of each group that has a limit; v2 and v1."""
-    groups = []
-    for folder in cgroup_folders(memberships, root, "memory"):
-        limit = _number(folder / "memory.max", folder / "memory.limit_in_bytes")
-        used = _number(folder / "memory.current", folder / "memory.usage_in_bytes")
-        if limit is not None and used is not None and limit < UNLIMITED:
-            groups.append((limit, used - _inactive_file(folder / "memory.stat")))
-    return groups
-
-
 def core_limit() -> float | None:
     """The fewest cores that any group of this process may use at once; None without a limit."""
     limits = []
@@ -121,35 +104,6 @@ def core_limit() -> float | None:
         if quota.isdigit() and int(period) > 0:
             limits.append(int(quota) / int(period))
     return min(limits, default=None)
-
-
-def cgroup_folders(memberships: str, root: Path, controller: str) -> list[Path]:
-    """The folders of this process's group and of those above it. memberships: /proc/self/cgroup.
-
-    A line is `0::/path` in v2 and `4:memory:/path` in v1. Inside a container the path may not exist; the
-    folder of the mount is then its own.
-    """
-    folders = []
-    for line in memberships.splitlines():
-        number, controllers, path = line.split(":", 2)
-        if number != "0" and controller not in controllers.split(","):
-            continue
-        mount = root if number == "0" else root / controller
-        group = mount / path.lstrip("/")
-        folders += [at for at in (group, *group.parents) if at.is_dir() and at.is_relative_to(mount)]
-    return list(dict.fromkeys(folders))
-
-
-def _number(*files: Path) -> int | None:
-    """The number in the first file that exists; None if none does, or if it says `max`."""
-    text = next((file.read_text().strip() for file in files if file.exists()), "max")
-    return None if text == "max" else int(text)
-
-
-def _inactive_file(file: Path) -> int:
-    lines = file.read_text().splitlines() if file.exists() else []
-    values = dict(line.split()[:2] for line in lines)
-    return int(values.get("total_inactive_file", values.get("inactive_file", 0)))
 
 
 def gigabytes(count: int) -> str:

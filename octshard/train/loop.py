@@ -20,7 +20,7 @@ from octshard.devices.prefetch import DeviceBatch
 from octshard.devices.stop_agreement import StopAgreement
 from octshard.progress import OnProgress, no_progress
 from octshard.stop_signals import SHELL_BASE
-from octshard.train import optim, plan, setup, step_stats, validation
+from octshard.train import memory, optim, plan, setup, step_stats, validation
 from octshard.train.augment import views
 from octshard.train.checkpointer import Checkpointer, TrainState, open_checkpointer, state_payload
 from octshard.train.inputs import TrainInputs, load_inputs, train_batches
@@ -64,9 +64,14 @@ def train(cfg: TrainConfig, on_progress: OnProgress = no_progress) -> Outcome:
     on_progress is called in the first process after every step with the last metrics as its note.
     """
     jepa.check(cfg)
-    with contextlib.closing(select.open_backend(cfg.run)) as backend, setup.run_lock(cfg, backend):
+    with (
+        memory.one_line_errors(cfg),
+        contextlib.closing(select.open_backend(cfg.run)) as backend,
+        setup.run_lock(cfg, backend),
+    ):
         # 1. everything that can be wrong is checked before anything is allocated
         inputs = load_inputs(cfg, backend)
+        memory.check(cfg, backend)
         payload = setup.payload_to_resume(cfg, inputs, backend)
         if payload and payload["step"] >= inputs.plan.steps:
             if backend.process_index == 0:

@@ -30,36 +30,6 @@ def test_memory_is_held_against_prep() -> None:
     assert resources.check_memory(GB, 4).advice.endswith("--workers 1")
 
 
-def test_meminfo_is_in_kib() -> None:
-    assert resources.meminfo("MemTotal:  10 kB\nMemAvailable:       3 kB\nHugePages_Total:  7\n") == {
-        "MemTotal": 10240,
-        "MemAvailable": 3072,
-    }
-
-
-def test_cgroup_v2_limits_count_for_the_group_and_those_above(tmp_path: Path) -> None:
-    write(tmp_path / "user" / "job", memory_max="max", memory_current="100", memory_stat="inactive_file 1")
-    write(
-        tmp_path / "user", memory_max="5000", memory_current="1200", memory_stat="anon 9\ninactive_file 200"
-    )
-    assert resources.cgroup_memory("0::/user/job\n", tmp_path) == [(5000, 1000)]
-
-
-def test_a_container_s_own_group_is_that_of_the_mount(tmp_path: Path) -> None:
-    write(tmp_path, memory_max="900", memory_current="100")
-    assert resources.cgroup_memory("0::/somewhere/outside\n", tmp_path) == [(900, 100)]
-
-
-def test_cgroup_v1_limits_count_and_its_huge_number_is_none(tmp_path: Path) -> None:
-    group = tmp_path / "memory" / "box"
-    write(
-        group, memory_limit_in_bytes="700", memory_usage_in_bytes="60", memory_stat="total_inactive_file 10"
-    )
-    write(tmp_path / "memory", memory_limit_in_bytes="9223372036854771712", memory_usage_in_bytes="1")
-    memberships = "5:cpu,cpuacct:/box\n4:memory:/box\n0::/box\n"
-    assert resources.cgroup_memory(memberships, tmp_path) == [(700, 50)]
-
-
 @pytest.mark.parametrize(("text", "limit"), [("150000 100000", 1.5), ("max 100000", None)])
 def test_cores_of_a_v2_container(text: str, limit: float | None, tmp_path: Path, monkeypatch: Any) -> None:
     write(tmp_path, cpu_max=text)

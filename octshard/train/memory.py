@@ -1,0 +1,93 @@
+"""Does a step fit into memory? Estimated before anything is allocated; what is too much later is one line."""
+
+import contextlib
+from collections.abc import Iterator
+
+from octshard.config.train import ModelConfig, TrainConfig
+from octshard.devices import host_memory
+from octshard.devices.backend import Backend
+from octshard.errors import OctshardError, UsageError
+from octshard.imaging.volume import product
+from octshard.models import position
+from octshard.train.objectives import masks
+
+FLOAT32 = 4  # bytes of a weight, and of each of its gradient and two moments
+HOST_BATCHES = 3  # at least: one in use, one on its way, one being filled
+FULL = ("out of memory", "can't allocate memory", "cannot allocate memory", "RESOURCE_EXHAUSTED")
+
+
+def check(cfg: TrainConfig, backend: Backend) -> None:
+    """UsageError if even the least that a step can take is more than there is.
+
+    It leaves out what it does not know (workspaces, fragments), so that nothing is refused that fits.
+    """
+    weights, batch = weight_bytes(cfg), cfg.run.per_device_batch * volume_bytes(cfg)
+    free = backend.free_memory()
+    if free is not None and weights + batch > free:
+        cause = f"run.per_device_batch={cfg.run.per_device_batch}" if weights <= free else "model, predictor"
+        advice = "a smaller one gives the same result" if weights <= free else "want a smaller model"
+        raise UsageError(
+            f"{cause}: a step takes at least {_gigabytes(weights + batch)} ({_gigabytes(weights)} of weights "
+            f"and moments), and {backend.device.type} has {_gigabytes(free)}; {advice}"
+        )
+    voxels = HOST_BATCHES * cfg.run.per_device_batch * product(position.shape_of(cfg.model)[0])
+    on_host = voxels * (backend.device_count // backend.process_count)
+    if (host := host_memory.free_memory()) is not None and on_host > host:
+        raise UsageError(
+            f"run.per_device_batch={cfg.run.per_device_batch}: {HOST_BATCHES} batches of voxels take "
+            f"{_gigabytes(on_host)}, and this machine has {_gigabytes(host)} of memory; want a smaller one"
+        )
+
+
+def weight_bytes(cfg: TrainConfig) -> int:
+    """At least: weights, gradients and moments of what is trained, and the weights of the target encoder."""
+    encoder = _block_weights(cfg.model.width, cfg.model.mlp_ratio) * cfg.model.depth
+    encoder += product(cfg.model.patch) * cfg.model.width
+    predictor = _block_weights(cfg.predictor.width, cfg.model.mlp_ratio) * cfg.predictor.depth
+    if cfg.objective.name != "vjepa2":
+        predictor = 2 * cfg.model.width * cfg.predictor.width
+    return FLOAT32 * (5 * encoder + 4 * predictor)
+
+
+def volume_bytes(cfg: TrainConfig) -> int:
+    """At least: what a volume of a batch takes on the device, as voxels, as views, and kept for backward."""
+    voxels = product(position.shape_of(cfg.model)[0])
+    number = FLOAT32 if cfg.run.precision == "fp32" else FLOAT32 // 2
+    grid = product(position.grid_of(cfg.model))
+    kept = 0.0
+    for counts in masks.token_counts(cfg):
+        if cfg.objective.name == "vjepa2":
+            kept += counts.K * _kept(cfg.model, cfg.model.width) * cfg.model.depth
+            kept += (counts.K + counts.T) * _kept(cfg.model, cfg.predictor.width) * cfg.predictor.depth
+        else:
+            kept += grid * _kept(cfg.model, cfg.model.width) * cfg.model.depth
+    return voxels * (1 + 2 * FLOAT32) + int(number * kept)
+
+
+@contextlib.contextmanager
+def one_line_errors(cfg: TrainConfig) -> Iterator[None]:
+    """OctshardError in place of what torch, NumPy and XLA raise when memory is full."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        text = " ".join(str(error).split())
+        if not isinstance(error, MemoryError) and not any(part.lower() in text.lower() for part in FULL):
+            raise
+        raise OctshardError(
+            f"memory is full at run.per_device_batch={cfg.run.per_device_batch} ({text[:120]}); halve it "
+            f"(with vjepa2 the result stays the same) or free some, and run it again: it goes on from there"
+        ) from error
+
+
+def _block_weights(width: int, mlp_ratio: float) -> int:
+    """Of one transformer block, without biases and norms."""
+    return 4 * width**2 + 2 * width * int(width * mlp_ratio)
+
+
+def _kept(model: ModelConfig, width: int) -> float:
+    """Numbers of a token that a block keeps for backward: query, key, value, their mix, the MLP's inside."""
+    return (4 + model.mlp_ratio) * width
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB"
