@@ -7,6 +7,8 @@ used only if its digest, keys and shape are exactly those requested; else the fe
 import hashlib
 import io
 import json
+import logging
+import tokenize
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +28,13 @@ VERSION = 1  # of the features: a change of their meaning makes stored files sta
 EN_FACE = (8, 8)  # cells along D, W of the raw en face picture
 B_SCAN = (16, 8)  # cells along H, W of the raw mean B-scan
 BINS = 32  # of the raw histogram over 0..255
+DAMAGE = (  # what zipfile and NumPy's header raise on damaged bytes
+    zipfile.BadZipFile, tokenize.TokenError, SyntaxError, LookupError, ValueError,
+    TypeError, ArithmeticError, EOFError, MemoryError, RuntimeError, OSError,
+)  # fmt: skip
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,17 +162,33 @@ def write(url: str, features: Features) -> None:
 
 
 def read(url: str, keys: tuple[str, ...], digest: str) -> Features | None:
-    """The features at `url`; None if there are none, they are damaged, or keys or digest differ."""
+    """The features at `url`; None if there are none, or, with a warning, if they are not those of keys and
+    digest: the file is damaged.
+    """
     try:
-        with np.load(io.BytesIO(store.read(url)), allow_pickle=False) as arrays:
-            values_NF, stored_keys = arrays["values_NF"], tuple(arrays["keys"].tolist())
-            stored_digest = str(arrays["digest"])
-    except (FileNotFoundError, zipfile.BadZipFile, ValueError, KeyError, EOFError):
+        data = store.read(url)
+    except FileNotFoundError:
         return None
-    right_shape = values_NF.ndim == 2 and len(values_NF) == len(keys) and values_NF.dtype == np.float32
-    if stored_digest != digest or stored_keys != keys or not right_shape or not np.isfinite(values_NF).all():
-        return None
-    return Features(keys, values_NF, digest)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as members:
+            stored = {name: _array(members, name) for name in ("keys", "values_NF", "digest")}
+        values_NF, stored_keys = stored["values_NF"], tuple(stored["keys"].tolist())
+        right_shape = values_NF.ndim == 2 and len(values_NF) == len(keys) and values_NF.dtype == np.float32
+        same = str(stored["digest"]) == digest and stored_keys == keys and right_shape
+        if same and np.isfinite(values_NF).all():
+            return Features(keys, values_NF, digest)
+    except DAMAGE:
+        pass
+    logger.warning("%s: damaged, its features are computed again", url)
+    return None
+
+
+def _array(members: zipfile.ZipFile, name: str) -> np.ndarray:
+    """One array of an .npz as `write` stores it: not pickled, not compressed."""
+    if members.getinfo(name + ".npy").compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} is compressed")
+    array: np.ndarray = np.lib.format.read_array(io.BytesIO(members.read(name + ".npy")), allow_pickle=False)
+    return array
 
 
 def _compute(

@@ -35,9 +35,9 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
     _check(cfg)
     participant_labels = labels.read(cfg.participants, cfg.label)
     checkpoint = read_encoder(cfg.checkpoint)
-    trained = dataclasses.replace(
-        checkpoint.config, data=dataclasses.replace(checkpoint.config.data, shards=list(cfg.shards))
-    )
+    # of the run's settings no place is used: they may be somebody else's
+    data = dataclasses.replace(checkpoint.config.data, shards=list(cfg.shards), cache_dir="")
+    trained = dataclasses.replace(checkpoint.config, data=data)
     datasets = open_datasets(trained)
     indexes = tuple(build_index(datasets, trained, split, 0) for split in labels.SPLITS)
     rows = [sample.row for index in indexes for sample in index.samples]

@@ -53,8 +53,11 @@ def judge(evidence: Evidence) -> Verdict:
     gain = evidence.gain
     better = gain.value > 0
     reasons = {}
-    if few := [f"{name} ({n})" for name, n in evidence.participants.items() if n < MIN_PARTICIPANTS]:
-        reasons["few_participants"] = f"fewer than {MIN_PARTICIPANTS} test participants in {', '.join(few)}"
+    if few := sorted((n, name) for name, n in evidence.participants.items() if n < MIN_PARTICIPANTS):
+        others = f" and {len(few) - 1} more of the classes" if few[1:] else ""
+        reasons["few_participants"] = (
+            f"fewer than {MIN_PARTICIPANTS} test participants in {few[0][1]} ({few[0][0]}){others}"
+        )
     if not all(map(math.isfinite, (gain.value, gain.low, gain.high))):
         reasons["undefined"] = "macro AUROC is not defined on this test set"
     elif not gain.low < gain.high:

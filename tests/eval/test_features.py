@@ -1,6 +1,8 @@
 """Features: made once, kept with their keys, and never used for other scans or another checkpoint."""
 
+import zipfile
 from collections.abc import Iterator
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -132,6 +134,37 @@ def test_a_stale_or_damaged_file_is_rejected_and_made_again(tmp_path, damage):
     assert again.calls == 3
     np.testing.assert_array_equal(recomputed.values_NF, computed.values_NF)
     assert features.read(str(path), KEYS, computed.digest) is not None
+
+
+def test_no_damage_to_a_file_is_an_error(tmp_path, caplog):
+    """Every cut, every byte changed in two ways, and files that NumPy writes otherwise."""
+    path = tmp_path / "x.npz"
+    features.write(str(path), features.Features(KEYS, np.ones((5, 2), np.float32), "d"))
+    data, others = path.read_bytes(), []
+    cuts = [data[:n] for n in range(len(data))]
+    flips = [
+        data[:i] + bytes([data[i] ^ mask]) + data[i + 1 :] for i in range(len(data)) for mask in (1, 0x88)
+    ]
+    good = {"keys": np.array(KEYS), "values_NF": np.ones((5, 2), np.float32), "digest": np.array("d")}
+    for save, arrays in (
+        (np.savez_compressed, good),
+        (np.savez, {**good, "keys": np.array(KEYS, dtype=object)}),
+        (np.savez, {**good, "values_NF": np.ones((5, 2), complex)}),
+        (np.savez, {"keys": good["keys"]}),
+    ):
+        file = BytesIO()
+        save(file, **arrays)
+        others.append(file.getvalue())
+    np.save(file := BytesIO(), good["values_NF"])
+    bomb = BytesIO()  # a header that claims terabytes
+    with zipfile.ZipFile(BytesIO(data)) as source, zipfile.ZipFile(bomb, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name).replace(b"(5, 2), }", b"(5, 2000000000000), }"))
+    for damaged in (*cuts, *flips, *others, file.getvalue(), bomb.getvalue()):
+        path.write_bytes(damaged)
+        stored = features.read(str(path), KEYS, "d")
+        assert stored is None or np.array_equal(stored.values_NF, good["values_NF"])  # in bytes nobody reads
+    assert f"{path}: damaged, its features are computed again" in caplog.text
 
 
 def test_a_failed_pass_keeps_nothing(tmp_path):
