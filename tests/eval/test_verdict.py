@@ -55,8 +55,8 @@ def test_sentences():
     )
     untold = Evidence(Estimate(-0.05, -0.11, 0.02), 0.3, 0.9, {"a": 3, "b": 12, "c": 0})
     assert judge(untold).sentence("x", untold.gain) == (
-        "Cannot tell pretrained from x: fewer than 10 test participants in c (0) and 1 more of the classes; the "
-        "interval of the difference holds 0; paired permutation p = 0.300, want at most 0.05 "
+        "Cannot tell pretrained from x: fewer than 10 test participants in c (0) and 1 more of the classes; "
+        "the interval of the difference holds 0; paired permutation p = 0.300, want at most 0.05 "
         "(difference in macro AUROC −0.050 [−0.110, 0.020])."
     )
     assert "shuffled labels reach as much (permutation p = 0.200, want at most 0.05)" in judge(
