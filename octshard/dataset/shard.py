@@ -155,6 +155,14 @@ def open_slice(data: bytes | memoryview, key: str, xxh3: str, location: str) -> 
     return packed
 
 
+def begins(block: bytes, key: str) -> bool:
+    """True if the first BLOCK bytes of a slice are those of the sample `key`."""
+    try:
+        return _header(block, key).name == key + META
+    except BadSample:
+        return False
+
+
 def unpack(data: bytes | memoryview, key: str, xxh3: str, location: str) -> Sample:
     """As `open_slice`, with the voxels decompressed."""
     return open_slice(data, key, xxh3, location).unpack()

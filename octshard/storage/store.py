@@ -181,6 +181,14 @@ def etag(url: str) -> str:
     return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
+def is_newer(url: str, other: str) -> bool:
+    """True if a local file was changed after `other`; False for remote ones, where nobody changes bytes."""
+    if is_remote(url):
+        return False
+    with local.one_line_errors(url):
+        return local_path(url).stat().st_mtime_ns > local_path(other).stat().st_mtime_ns
+
+
 def free_bytes(url: str) -> int | None:
     """Free bytes on the disk of a local target that exists or will be made; None for a remote one."""
     if is_remote(url):

@@ -162,5 +162,10 @@ def _finished(folder: str, plans: Sequence[ShardPlan]) -> dict[str, BuiltShard]:
     names = set(store.list_names(folder))
     candidates = [plan for plan in plans if plan.name + shard_writer.DONE in names]
     with ThreadPoolExecutor(REQUESTS) as threads:
-        shards = threads.map(lambda plan: shard_writer.read_built(plan, folder), candidates)
+        shards = threads.map(lambda plan: _finished_shard(plan, folder), candidates)
         return {plan.name: shard for plan, shard in zip(candidates, shards, strict=True) if shard is not None}
+
+
+def _finished_shard(plan: ShardPlan, folder: str) -> BuiltShard | None:
+    built = shard_writer.read_built(plan, folder)
+    return built if built and shard_writer.tar_stands(folder, built) else None

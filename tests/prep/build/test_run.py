@@ -303,6 +303,45 @@ def test_a_shard_with_a_damaged_done_file_is_made_again(release: Path, tmp_path:
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("part", "same_time"), [("all", False), ("one byte", False), ("the end", False), ("all", True)]
+)
+def test_a_tar_that_was_changed_at_its_size_is_made_again(
+    release: Path, tmp_path: Path, part: str, same_time: bool
+) -> None:
+    shards = build(config(release, tmp_path)).shards
+    before, tar = tree(tmp_path), tmp_path / DEVICE / "train-000000.tar"
+    stat, size = tar.stat(), tar.stat().st_size
+    data = bytearray(before[tar.name])
+    if part == "one byte":
+        data[size // 2] ^= 1
+    else:
+        start = 0 if part == "all" else size - 2048
+        data[start:] = bytes(size - start)
+    tar.write_bytes(bytes(data))
+    # explicit times, as a clock of the disk may not tick between two writes
+    newer = (tmp_path / DEVICE / "train-000000.done.json").stat().st_mtime_ns + 1
+    os.utime(tar, ns=(newer, stat.st_mtime_ns if same_time else newer))
+    assert build(config(release, tmp_path)).kept == shards - 1
+    assert tree(tmp_path) == before
+
+
+def test_a_copied_tar_is_read_once_and_kept(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = build(config(release, tmp_path)).shards
+    before, tar = tree(tmp_path), tmp_path / DEVICE / "train-000000.tar"
+    newer = (tmp_path / DEVICE / "train-000000.done.json").stat().st_mtime_ns + 1
+    os.utime(tar, ns=(newer, newer))
+    opened: list[str] = []
+    open_read = store.open_read
+    monkeypatch.setattr(store, "open_read", lambda url: opened.append(url) or open_read(url))
+    for _ in range(2):
+        assert build(config(release, tmp_path)).kept == shards
+        assert opened == [str(tar)]
+    assert tree(tmp_path) == before
+
+
 @pytest.mark.parametrize("name", ["plan.json", "train-000000.done.json", "train-000000.rows.parquet"])
 def test_a_pipe_in_a_build_is_no_file_and_no_hang(release: Path, tmp_path: Path, name: str) -> None:
     build(config(release, tmp_path))
