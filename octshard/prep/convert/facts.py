@@ -67,13 +67,19 @@ def of_header(header: Header, entry: Entry) -> HeaderFacts:
 
 def of_layout(layout: ScanLayout, header: Header, entry: Entry) -> LayoutFacts:
     """Geometry and spacing, and the flags that header, geometry and spacing raise."""
-    geometry, spacing = layout
+    geometry, spacing = layout.geometry, layout.spacing
+    order_flags = ["frames_sorted"] if layout.order else []
     return LayoutFacts(
         geometry=geometry.kind,
         spacing_in=spacing.spacing_mm,
         spacing_source=spacing.source,
         assumed_spacing=int(spacing.assumed),
-        flags=(*header_flags(header, entry), *geometry_flags(geometry), *spacing.flags),
+        flags=(
+            *header_flags(header, entry),
+            *geometry_flags(geometry),
+            *order_flags,
+            *spacing.flags,
+        ),
         detail="; ".join(spacing.notes),
     )
 
@@ -89,6 +95,8 @@ def header_flags(header: Header, entry: Entry) -> list[str]:
     flags = []
     if header.eye and entry.eye and header.eye != entry.eye:
         flags.append("eye_differs_from_manifest")
+    if header.eye and set(header.placement.eyes) == {"LR".replace(header.eye, "")}:
+        flags.append("eye_differs_by_frame")
     if entry.eye_in_name and entry.eye_in_name != (entry.eye or header.eye or entry.eye_in_name):
         flags.append("eye_differs_from_name")
     if entry.sop_instance_uid and header.sop_instance_uid != entry.sop_instance_uid:

@@ -32,6 +32,7 @@ class Geometry:
     put in reverse order. fast_axis_reversed: most frames' A-scans run from right to left (vertical ones:
     upwards). mirrored: indices of the frames that run against the others, as every second one of a
     serpentine does. step_error: by what share the step may be off where coordinates are whole pixels.
+    note: what else tells the kind, where locations do not.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Geometry:
     fast_axis_reversed: bool = False
     mirrored: tuple[int, ...] = ()
     step_error: float = field(default=0.0, compare=False)
+    note: str = field(default="", compare=False)
 
     def step_mm(self, width_mm: float) -> float | None:
         """The slice step if one frame is `width_mm` wide and the localizer's pixels are square."""
@@ -75,15 +77,8 @@ def classify(locations: Sequence[np.ndarray], frames: int) -> Geometry:
     which most frames have none; one frame is a `line`.
     Repeats of every place, or passes that interleave, are `uneven`: the frames are no volume as they come.
     """
-    kinds: set[str] = set()
-    index, ends = [], []
-    for index_F, path_FP2 in _by_length(locations[:frames]):
-        usable_F = _usable(path_FP2)
-        index_F, path_FP2 = index_F[usable_F], path_FP2[usable_F]
-        kinds |= set(_path_kinds(path_FP2))
-        index.append(index_F)
-        ends.append(path_FP2[:, [0, -1]])
-    usable = sum(map(len, index))
+    kinds, segments = _segments(locations[:frames])
+    usable = len(segments.index_F)
     missing = frames - usable
     if frames == 1:
         return Geometry("line", missing=missing)
@@ -91,11 +86,51 @@ def classify(locations: Sequence[np.ndarray], frames: int) -> Geometry:
         return Geometry("unknown", missing=missing)
     if kinds != {"segment"}:
         return Geometry("circle" if kinds == {"circle"} else "mixed", missing=missing)
-    order = np.argsort(np.concatenate(index))
-    geometry = _of_segments(_Segments(np.concatenate(index)[order], np.concatenate(ends)[order]), missing)
+    geometry = _of_segments(segments, missing)
     return (
         Geometry("unknown", missing=missing) if geometry.kind == "raster" and usable < missing else geometry
     )
+
+
+def places(locations: Sequence[np.ndarray], frames: int) -> tuple[np.ndarray, float] | None:
+    """Where parallel lines lie across their direction, in pixels, NaN for a frame without one; and the least
+    difference that tells two apart. None if the frames are no such lines, or all lie in one place."""
+    kinds, segments = _segments(locations[:frames])
+    if kinds != {"segment"} or len(segments.index_F) < 2:
+        return None
+    length, _, turned_F, place_F = _across(segments)
+    rounded = 2 * segments.rounded_px
+    if turned_F.max() > np.deg2rad(PARALLEL_DEG) + rounded / length:
+        return None
+    if np.ptp(place_F) <= max(ONE_PLACE * length, rounded):
+        return None
+    place_by_frame_F = np.full(frames, np.nan)
+    place_by_frame_F[segments.index_F] = place_F
+    return place_by_frame_F, max(rounded, ONE_PLACE * float(np.ptp(place_F)) / len(place_F))
+
+
+def _segments(locations: Sequence[np.ndarray]) -> tuple[set[str], _Segments]:
+    """The kinds of all usable paths, and these as segments in the order of their frames."""
+    kinds: set[str] = set()
+    index, ends = [np.empty(0, np.intp)], [np.empty((0, 2, 2))]
+    for index_F, path_FP2 in _by_length(locations):
+        usable_F = _usable(path_FP2)
+        index_F, path_FP2 = index_F[usable_F], path_FP2[usable_F]
+        kinds |= set(_path_kinds(path_FP2))
+        index.append(index_F)
+        ends.append(path_FP2[:, [0, -1]])
+    order = np.argsort(np.concatenate(index))
+    return kinds, _Segments(np.concatenate(index)[order], np.concatenate(ends)[order])
+
+
+def _across(segments: _Segments) -> tuple[float, float, np.ndarray, np.ndarray]:
+    """(median length, mean angle, turn of each frame against it, place of each frame across it)."""
+    along_F2 = segments.along_F2
+    angle_F = np.arctan2(along_F2[:, 0], along_F2[:, 1])
+    angle = float(np.angle(np.exp(2j * angle_F).mean()) / 2)  # doubled: a line has no sense of direction
+    turned_F = np.abs((angle_F - angle + np.pi / 2) % np.pi - np.pi / 2)
+    place_F = segments.ends_F22.mean(axis=1) @ np.array([np.cos(angle), -np.sin(angle)])
+    return float(np.median(np.hypot(*along_F2.T))), angle, turned_F, place_F
 
 
 def _by_length(locations: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -145,14 +180,10 @@ def _path_kinds(path_FP2: np.ndarray) -> list[str]:
 
 def _of_segments(segments: _Segments, missing: int) -> Geometry:
     along_F2, middle_F2 = segments.along_F2, segments.ends_F22.mean(axis=1)
-    lengths_F = np.hypot(*along_F2.T)
-    length = float(np.median(lengths_F))
-    angle_F = np.arctan2(along_F2[:, 0], along_F2[:, 1])
-    angle = float(np.angle(np.exp(2j * angle_F).mean()) / 2)  # doubled: a line has no sense of direction
-    turned_F = np.abs((angle_F - angle + np.pi / 2) % np.pi - np.pi / 2)
+    lengths_F, angle_F = np.hypot(*along_F2.T), np.arctan2(along_F2[:, 0], along_F2[:, 1])
+    length, angle, turned_F, place_F = _across(segments)
     if turned_F.max() > np.deg2rad(PARALLEL_DEG) + 2 * segments.rounded_px / length:
         return Geometry("radial" if _meet(middle_F2, angle_F, length) else "mixed", missing=missing)
-    place_F = middle_F2 @ np.array([np.cos(angle), -np.sin(angle)])  # across the frames
     if np.ptp(place_F) <= max(ONE_PLACE * length, 2 * segments.rounded_px):
         return Geometry("line", missing=missing)
     step = float(np.polyfit(segments.index_F, place_F, 1)[0])

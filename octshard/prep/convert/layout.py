@@ -1,9 +1,11 @@
 """How a scan lies in space, by header and manifest: order and geometry of its frames, its spacing. Pure."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import NamedTuple
 
 from octshard.imaging.volume import length_mm
+from octshard.prep.convert import frame_order
 from octshard.prep.convert.geometry import Geometry, classify
 from octshard.prep.convert.placeholders import without_placeholders
 from octshard.prep.convert.positions import Positions, positions_of
@@ -18,21 +20,45 @@ VOLUME_GEOMETRIES = ("raster", "unknown")  # are volumes without being asked for
 
 
 class ScanLayout(NamedTuple):
-    """Where the frames lie on the retina, and how far apart voxels are."""
+    """Where the frames lie on the retina, how far apart voxels are, and the order of frames in space.
+
+    order: the file's index of each frame; empty if the file has them in order. Geometry is of ordered frames.
+    """
 
     geometry: Geometry
     spacing: ResolvedSpacing
+    order: tuple[int, ...] = ()
 
 
 def layout_of(header: Header, entry: Entry) -> ScanLayout:
-    """Geometry from the header's frame locations; spacing from header, manifest and these locations."""
-    geometry = classify(header.locations, header.frames)
+    """Order and geometry by all that frames say of their place; spacing by header, manifest and places.
+
+    Refused `part_of_scan`, `several_volumes` or `frame_order` if the frames are not those of one volume.
+    """
+    frame_order.check_is_whole(header)
     positions = positions_of(header.placement, header.frames)
+    geometry = classify(header.locations, header.frames)
+    order: tuple[int, ...] = ()
+    if geometry.kind in frame_order.PARALLEL:
+        frame_order.check_is_one(header.placement, header.frames, geometry.kind)
+        if order := frame_order.order_of(header, positions):
+            geometry = classify(frame_order.in_order(header.locations, order), header.frames)
+            positions = positions and positions.ordered(order)
+        geometry = _with_gaps(geometry, positions, frame_order.gap_in(header, order))
     manifest = PixelMeasures("manifest", entry.pixel_mm, entry.slice_mm, unreadable=entry.unreadable_spacing)
     measures = without_placeholders((*header.measures, manifest), header.manufacturer or entry.manufacturer)
     plane_mm = next((m.pixel_mm for m in measures if m.pixel_mm is not None), None)
     located = [] if plane_mm is None else located_steps(geometry, positions, header.cols * plane_mm[1])
-    return ScanLayout(geometry, resolve(measures, header.shape, entry.device, located))
+    return ScanLayout(geometry, resolve(measures, header.shape, entry.device, located), order)
+
+
+def _with_gaps(geometry: Geometry, positions: Positions | None, gap: str) -> Geometry:
+    """Uneven, where locations do not tell, but positions or numbers say that frames are lost or twice."""
+    if geometry.kind != "unknown":
+        return geometry
+    if positions is not None:
+        gap = "" if positions.is_even else "ImagePositionPatient moves on by unequal steps"
+    return replace(geometry, kind="uneven", note=gap) if gap else geometry
 
 
 def located_steps(geometry: Geometry, positions: Positions | None, width_mm: float) -> list[Step]:
@@ -56,4 +82,5 @@ def check_is_volume(geometry: Geometry, included: Collection[str]) -> None:
     if kind in VOLUME_GEOMETRIES or kind in included:
         return
     pattern = "in more than one pattern, such as lines and circles" if kind == "mixed" else f"as {kind}"
-    raise Refused(f"geometry_{kind}", f"frames lie {pattern}, want an evenly spaced raster")
+    note = f" ({geometry.note})" if geometry.note else ""
+    raise Refused(f"geometry_{kind}", f"frames lie {pattern}{note}, want an evenly spaced raster")

@@ -1,5 +1,6 @@
 """Where frames lie by ImagePositionPatient: places along the line on which they move on, mm. Pure NumPy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,9 +39,9 @@ class Positions:
         allowed = max(EVEN * abs(step), ROUNDINGS * self.rounding_mm)
         return bool(np.abs(place_F - step * index_F).max() <= allowed)
 
-    def ordered(self, order: np.ndarray) -> "Positions":
+    def ordered(self, order: Sequence[int]) -> "Positions":
         """The same with frames in another order."""
-        return Positions(self.place_F[order], self.rounding_mm)
+        return Positions(self.place_F[list(order)], self.rounding_mm)
 
 
 def positions_of(placement: Placement, frames: int) -> Positions | None:
@@ -56,13 +57,16 @@ def positions_of(placement: Placement, frames: int) -> Positions | None:
         return None
     way_F3 = position_F3 - position_F3[told_F].mean(axis=0)
     direction_3 = np.linalg.svd(way_F3[told_F], full_matrices=False)[2][0]
+    direction_3 = direction_3 * np.sign(
+        direction_3[np.abs(direction_3).argmax()]
+    )  # along an axis, not against
     place_F = way_F3 @ direction_3
     extent = float(np.ptp(place_F[told_F]))
     beside_F3 = way_F3[told_F] - np.outer(place_F[told_F], direction_3)
     if extent < STILL_MM or np.linalg.norm(beside_F3, axis=1).max() > STRAIGHT * extent:
         return None
-    if placement.normal_3 is not None and abs(placement.normal_3 @ direction_3) > ACROSS:
-        place_F = way_F3 @ placement.normal_3
+    if placement.normal_3 is not None and abs(share := placement.normal_3 @ direction_3) > ACROSS:
+        place_F = way_F3 @ placement.normal_3 * np.sign(share)
     return Positions(place_F, _rounding_mm(position_F3[told_F]))
 
 

@@ -24,11 +24,15 @@ SAME_DB = 99.0  # PSNR of equal voxels, which is infinite
 
 @dataclass(frozen=True)
 class Resampling:
-    """How frames become voxels. mirrored: indices of frames to be turned round; spacing_mm: of the result."""
+    """How frames become voxels. spacing_mm: of the result.
+
+    order: as in ScanLayout. mirrored: which of the ordered frames are to be turned round.
+    """
 
     grid: Regrid
     mirrored: frozenset[int]
     spacing_mm: Spacing
+    order: tuple[int, ...] = ()
 
     def at_level(self, level: int) -> "Resampling":
         """The same from frames of this JPEG 2000 resolution level; 0 is full resolution."""
@@ -44,7 +48,7 @@ class DecodedVoxels(NamedTuple):
 
 def plan_resampling(data: Buffer, header: Header, layout: ScanLayout, cfg: PrepConfig) -> Resampling:
     """From the scan's grid to one of the same extent, as the config asks; Refused `too_large`."""
-    geometry, spacing = layout
+    geometry, spacing = layout.geometry, layout.spacing
     shape_out = stored_shape(header.shape, spacing, cfg)
     if product(shape_out) > cfg.max_output_voxels:
         volume = f"{spacing.spacing_mm} mm asks for {shape_out} voxels"
@@ -59,11 +63,11 @@ def plan_resampling(data: Buffer, header: Header, layout: ScanLayout, cfg: PrepC
 
 def resampling_to(shape_out: Shape, header: Header, layout: ScanLayout) -> Resampling:
     """From the scan's grid, at full resolution, to `shape_out` (D, H, W) of the same extent."""
-    geometry, spacing = layout
+    geometry, spacing = layout.geometry, layout.spacing
     extent_mm = [n * mm for n, mm in zip(header.shape, spacing.spacing_mm, strict=True)]
     spacing_out = triple([mm / n for mm, n in zip(extent_mm, shape_out, strict=True)])
     grid = Regrid(header.shape, shape_out, 0, geometry.flipped)
-    return Resampling(grid, frozenset(geometry.mirrored), spacing_out)
+    return Resampling(grid, frozenset(geometry.mirrored), spacing_out, layout.order)
 
 
 def stored_shape(shape_in: Shape, spacing: ResolvedSpacing, cfg: PrepConfig) -> Shape:
@@ -76,13 +80,14 @@ def stored_shape(shape_in: Shape, spacing: ResolvedSpacing, cfg: PrepConfig) -> 
 def decode_voxels(data: Buffer, header: Header, resampling: Resampling) -> DecodedVoxels:
     """Decoded and resampled frame by frame: neither the raw nor a float volume is ever held whole."""
     stats: list[FrameStats] = []
+    grid = resampling.grid
 
     def frames() -> Iterator[np.ndarray]:
-        for i, frame_HW in enumerate(decode.frames(data, header, resampling.grid.level)):
+        for i, frame_HW in enumerate(decode.frames(data, header, grid.level, resampling.order)):
             stats.append(quality.frame_stats(frame_HW))
             yield frame_HW[:, ::-1] if i in resampling.mirrored else frame_HW
 
-    voxels_DHW = resample_frames(frames(), resampling.grid)
+    voxels_DHW = resample_frames(frames(), grid)
     assessed = quality.assess(stats)
     if decode.bits_differ(data, header):
         assessed = assessed._replace(flags=(*assessed.flags, "bits_differ_from_header"))

@@ -9,7 +9,7 @@ import logging
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -52,9 +52,10 @@ def level_for(data: Buffer, header: Header, spacing_mm: Spacing, target_mm: Spac
     return level
 
 
-def frames(data: Buffer, header: Header, level: int = 0) -> Iterator[np.ndarray]:
+def frames(data: Buffer, header: Header, level: int = 0, order: Sequence[int] = ()) -> Iterator[np.ndarray]:
     """Grey levels (H, W), uint8 or uint16, of exactly header.frames frames, or Refused.
 
+    order: the file's index of each frame, in the order in which they are wanted; empty: as filed.
     With a `level` of `level_for`: (ceil(H / 2^level), ceil(W / 2^level)), and sample k of an axis lies at the
     centre of voxel k * 2^level, where the low-pass samples of both JPEG 2000 wavelets sit. Native frames may
     be read-only views of `data`.
@@ -64,7 +65,8 @@ def frames(data: Buffer, header: Header, level: int = 0) -> Iterator[np.ndarray]
     if not transform.is_identity:  # pydicom keeps all bits of a codestream, so the range must hold them
         bits = [transform.bits_stored, *(frame.bits for frame in _declared_frames(data, header))]
         transform = replace(transform, bits_stored=max(bits))
-    for index, frame_HW in enumerate(stored_pixels(data, header, level)):
+    order = order or range(header.frames)
+    for index, frame_HW in zip(order, stored_pixels(data, header, level, order), strict=True):
         if frame_HW.shape != expected:
             raise Refused("decoder_error", f"frame {index + 1}: {frame_HW.shape}, want {expected}")
         yield transform.apply(frame_HW, index)
@@ -80,12 +82,15 @@ def bits_differ(data: Buffer, header: Header) -> bool:
     )
 
 
-def stored_pixels(data: Buffer, header: Header, level: int = 0) -> Iterator[np.ndarray]:
-    """The stored numbers: what pydicom's `pixel_array` is before RescaleSlope and MONOCHROME1."""
+def stored_pixels(
+    data: Buffer, header: Header, level: int = 0, order: Sequence[int] = ()
+) -> Iterator[np.ndarray]:
+    """The stored numbers, in `order`: what pydicom's `pixel_array` is before RescaleSlope and MONOCHROME1."""
+    order = order or range(header.frames)
     if header.pixels.fragments is None:
-        yield from _native(_body(data, header), header)
+        yield from _native(_body(data, header), header, order)
         return
-    for index, code in enumerate(_codestreams(data, header)):
+    for index, code in zip(order, _codestreams(data, header, order), strict=True):
         with _quiet:
             try:
                 frame_HW = _decoded(code, header, level)
@@ -98,18 +103,18 @@ def stored_pixels(data: Buffer, header: Header, level: int = 0) -> Iterator[np.n
         yield frame_HW
 
 
-def _native(data: Buffer, header: Header) -> Iterator[np.ndarray]:
+def _native(data: Buffer, header: Header, order: Sequence[int]) -> Iterator[np.ndarray]:
     """Views of the bytes, unless byte order or unused bits need a copy."""
     transform, pixels = header.pixel_transform, header.pixels
-    order = ">" if header.transfer_syntax == elements.EXPLICIT_BIG else "<"
-    dtype = np.dtype(f"{order}{'i' if transform.signed else 'u'}{transform.bits_allocated // 8}")
+    byte_order = ">" if header.transfer_syntax == elements.EXPLICIT_BIG else "<"
+    dtype = np.dtype(f"{byte_order}{'i' if transform.signed else 'u'}{transform.bits_allocated // 8}")
     size = header.rows * header.cols
-    swapped = order == ">" and transform.bits_allocated == 8 and pixels.vr == b"OW"
+    swapped = byte_order == ">" and transform.bits_allocated == 8 and pixels.vr == b"OW"
     if swapped and pixels.nbytes % 2:
         raise Refused(
             "decoder_error", f"{pixels.nbytes} bytes of pixels in 16-bit words, want an even number"
         )
-    for index in range(header.frames):
+    for index in order:
         start = pixels.start + index * size * dtype.itemsize
         if swapped:  # pairs of 8-bit pixels written as 16-bit words; a frame may begin inside one
             first, last = index * size // 2, -(-(index + 1) * size // 2)
@@ -248,10 +253,11 @@ def _declared_frames(data: Buffer, header: Header) -> list[codestream.Frame]:
     return frames
 
 
-def _codestreams(data: Buffer, header: Header) -> Iterator[bytes]:
+def _codestreams(data: Buffer, header: Header, order: Sequence[int] = ()) -> Iterator[bytes]:
     """The compressed bytes of frame after frame."""
-    for spans in encapsulation.frame_spans(data, header.pixels, header.frames):
-        yield b"".join(data[start:stop] for start, stop in spans)
+    spans_by_frame = encapsulation.frame_spans(data, header.pixels, header.frames)
+    for index in order or range(header.frames):
+        yield b"".join(data[start:stop] for start, stop in spans_by_frame[index])
 
 
 def _body(data: Buffer, header: Header) -> Buffer:

@@ -164,7 +164,7 @@ def _parse(top: Attributes, parsed: ParsedFile, pixels: Pixels) -> Header:
         transfer_syntax=parsed.transfer_syntax,
         manufacturer=top.text("Manufacturer"),
         model=top.text("ManufacturerModelName"),
-        eye=_eye(top),
+        eye=_eye(top, groups.placement.eyes),
         frames=count,
         rows=rows,
         cols=cols,
@@ -251,6 +251,9 @@ def _concatenation(top: Attributes) -> Concatenation:
     )
 
 
-def _eye(top: Attributes) -> str:
+def _eye(top: Attributes, by_frame: Sequence[str]) -> str:
+    """L or R, of the image, else of the series, else the one that all frames name."""
     value = (top.text("ImageLaterality") or top.text("Laterality")).upper()
+    if not value and len(by_frame) == 1:
+        (value,) = by_frame
     return value if value in ("L", "R") else ""

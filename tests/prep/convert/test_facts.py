@@ -70,6 +70,19 @@ def test_header_flags(of_header: dict[str, Any], of_entry: dict[str, Any], flags
     assert facts.header_flags(header(**of_header), entry(**of_entry)) == flags
 
 
+@pytest.mark.parametrize(("eyes", "differs"), [(("R",), True), (("L",), False), ((), False), (("B",), False)])
+def test_an_eye_of_all_frames_that_is_not_the_images_is_flagged(eyes: tuple[str, ...], differs: bool) -> None:
+    placement = dataclasses.replace(header().placement, eyes=eyes)
+    assert facts.header_flags(header(placement=placement), entry()) == ["eye_differs_by_frame"] * differs
+
+
+def test_sorted_frames_are_flagged() -> None:
+    spacing = ResolvedSpacing((0.1, 0.004, 0.02), "shared", False, (), ("a", "b"))
+    layout = ScanLayout(Geometry("raster", 5.0, 500.0), spacing, (1, 0, 2, 3, 4, 5))
+    columns = facts.of_layout(layout, header(), entry())
+    assert (columns.flags, columns.detail) == (("frames_sorted",), "a; b")
+
+
 def test_geometry_flags() -> None:
     odd = Geometry("raster", 5.0, 500.0, 2, True, True, (1, 3))
     assert facts.geometry_flags(Geometry("raster", 5.0, 500.0)) == []

@@ -1,18 +1,22 @@
 """Geometry and spacing of a scan from header and manifest, and which scans are volumes."""
 
 import dataclasses
+import io
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 
 from octshard.imaging.volume import GEOMETRIES
 from octshard.prep.convert.geometry import Geometry
 from octshard.prep.convert.layout import ScanLayout, check_is_volume, layout_of
+from octshard.prep.convert.spacing import ResolvedSpacing
 from octshard.prep.dicom import header as dicom
 from octshard.prep.dicom import writer
 from octshard.prep.refusals import Refused
-from tests.support.made_release import scan
+from tests.support.made_release import RASTER, scan
 from tests.support.memory_source import entry
 
 
@@ -21,16 +25,21 @@ def layout(scan_values: dict[str, Any], **entry_values: Any) -> ScanLayout:
     return layout_of(dicom.read_header(data, 10**9), dataclasses.replace(entry("a.dcm"), **entry_values))
 
 
+def layout_spacing(scan_values: dict[str, Any], **entry_values: Any) -> ResolvedSpacing:
+    return layout(scan_values, **entry_values).spacing
+
+
 def test_a_file_that_says_all() -> None:
-    geometry, spacing = layout({}, pixel_mm=(0.0101, 0.0202), slice_mm=0.0404)
+    geometry, spacing, order = layout({}, pixel_mm=(0.0101, 0.0202), slice_mm=0.0404)
     assert geometry == Geometry("raster", pytest.approx(40.0), 480.0)
     assert (spacing.spacing_mm, spacing.source, spacing.flags) == ((0.04, 0.01, 0.02), "shared", ())
+    assert order == ()
 
 
 def test_the_manifest_comes_after_the_header_and_before_the_locations() -> None:
-    _, spacing = layout({"measures": "none"}, pixel_mm=(0.01, 0.02), slice_mm=0.0401)
+    spacing = layout_spacing({"measures": "none"}, pixel_mm=(0.01, 0.02), slice_mm=0.0401)
     assert (spacing.spacing_mm, spacing.source) == ((0.0401, 0.01, 0.02), "manifest")
-    _, spacing = layout({"slice_thickness_mm": None}, slice_mm=0.0401)
+    spacing = layout_spacing({"slice_thickness_mm": None}, slice_mm=0.0401)
     assert (spacing.spacing_mm, spacing.flags) == ((0.0401, 0.01, 0.02), ("slice_step_from_manifest",))
 
 
@@ -38,14 +47,14 @@ def test_the_manifest_comes_after_the_header_and_before_the_locations() -> None:
 def test_the_step_by_locations_where_no_number_says_it(from_manifest: bool) -> None:
     """Frames of 480 px are 24 x 0.02 mm wide and lie 40 px apart."""
     values: dict[str, Any] = {"measures": "none"} if from_manifest else {"slice_thickness_mm": None}
-    _, spacing = layout(values, pixel_mm=(0.01, 0.02))
+    spacing = layout_spacing(values, pixel_mm=(0.01, 0.02))
     assert spacing.spacing_mm == (pytest.approx(24 * 0.02 * 40 / 480), 0.01, 0.02)
     assert spacing.flags == ("slice_step_from_locations",)
 
 
 def test_a_step_that_is_no_length_is_unknown() -> None:
     paths = tuple(np.array([[1e-9 * i, 0.0], [1e-9 * i, 1e-2]]) for i in range(6))
-    _, spacing = layout({"slice_thickness_mm": None, "locations": paths})
+    spacing = layout_spacing({"slice_thickness_mm": None, "locations": paths})
     assert (spacing.assumed, spacing.flags) == (True, ("slice_step_unknown", "assumed_spacing"))
 
 
@@ -60,3 +69,90 @@ def test_what_is_no_raster_becomes_a_volume_only_if_the_config_includes_it(kind:
     place = "in more than one pattern, such as lines and circles" if kind == "mixed" else f"as {kind}"
     assert caught.value.reason == f"geometry_{kind}"
     assert caught.value.detail == f"frames lie {place}, want an evenly spaced raster"
+
+
+def changed(change: Callable[[Any, int], None], **scan_values: Any) -> bytes:
+    """The file of `scan` with every per-frame item changed by `change(item, index)`."""
+    ds = pydicom.dcmread(io.BytesIO(writer.write(dataclasses.replace(scan(), **scan_values))))
+    for i, item in enumerate(ds.PerFrameFunctionalGroupsSequence):
+        change(item, i)
+    out = io.BytesIO()
+    ds.save_as(out, enforce_file_format=False)
+    return out.getvalue()
+
+
+def at(places_mm: Sequence[float], axis: int = 2) -> Callable[[Any, int], None]:
+    """Positions of frames on an axis."""
+
+    def change(item: Any, i: int) -> None:
+        item.PlanePositionSequence[0].ImagePositionPatient = [
+            f"{places_mm[i]:.6g}" if k == axis else "0" for k in range(3)
+        ]
+
+    return change
+
+
+def of(data: bytes) -> ScanLayout:
+    return layout_of(dicom.read_header(data, 10**9), entry("a.dcm"))
+
+
+def test_the_step_by_positions_where_no_location_says_it() -> None:
+    """Planes 0.05 mm apart; the file's thickness of 0.04 mm is none."""
+    data = changed(at([0.05 * i for i in range(6)]), locations=())
+    geometry, spacing, order = of(data)
+    assert (geometry.kind, order) == ("unknown", ())
+    assert spacing.spacing_mm == (pytest.approx(0.05), 0.01, 0.02)
+    assert spacing.flags == ("slice_step_from_positions", "slice_thickness_is_not_step")
+    assert "ImagePositionPatient" in spacing.notes[0]
+    assert "SliceThickness (shared) 0.04" in spacing.notes[0]
+
+
+def test_locations_come_before_positions_and_both_are_told() -> None:
+    spacing = of(changed(at([0.05 * i for i in range(6)]))).spacing
+    assert (spacing.spacing_mm[0], spacing.flags) == (0.04, ("slice_steps_differ",))
+    assert spacing.notes == (
+        "step 0.04 mm by SliceThickness; frame locations 0.04, ImagePositionPatient 0.05",
+    )
+    assert of(changed(at([0.0] * 6))).spacing.flags == ()  # dummies are no source
+
+
+def test_whole_pixels_that_are_too_coarse_do_not_overrule_a_number() -> None:
+    """3 px are 0.003 mm here: five steps of 0.6 px are known to a third."""
+    coarse = tuple(
+        np.array([[640.0 + round(0.6 * i), 128.0], [640.0 + round(0.6 * i), 608.0]]) for i in range(6)
+    )
+    assert of(writer.write(dataclasses.replace(scan(), locations=coarse))).spacing.spacing_mm[0] == 0.04
+
+
+def test_frames_out_of_order_are_sorted_and_their_geometry_is_that_of_the_sorted_ones() -> None:
+    order = (0, 2, 4, 1, 3, 5)
+
+    def shuffle(item: Any, i: int) -> None:
+        item.FrameContentSequence[0].InStackPositionNumber = order[i] + 1
+        item.FrameContentSequence[0].DimensionIndexValues = [1, order[i] + 1]
+        at([0.04 * n for n in order])(item, i)
+
+    data = changed(shuffle, locations=tuple(RASTER[n] for n in order))
+    geometry, spacing, sorted_order = of(data)
+    assert sorted_order == (0, 3, 1, 4, 2, 5)
+    assert geometry == Geometry("raster", pytest.approx(40.0), 480.0)
+    assert (spacing.spacing_mm[0], spacing.flags) == (0.04, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (at([0, 0.04, 0.08, 0.16, 0.20, 0.24]), "ImagePositionPatient moves on by unequal steps"),
+        (lambda item, i: item.FrameContentSequence[0].__setattr__("InStackPositionNumber", i + 1 + (i > 2)),
+         "InStackPositionNumber goes from 3 to 5"),
+        (lambda item, i: item.FrameContentSequence[0].__setattr__("InStackPositionNumber", i // 2 + 1),
+         "InStackPositionNumber goes from 1 to 1"),
+    ],
+)  # fmt: skip
+def test_lost_and_repeated_frames_make_no_even_volume(change: Callable[[Any, int], None], note: str) -> None:
+    geometry = of(changed(change, locations=())).geometry
+    assert (geometry.kind, geometry.note) == ("uneven", note)
+    with pytest.raises(Refused, match="geometry_uneven: frames lie as uneven"):
+        check_is_volume(geometry, [])
+    check_is_volume(geometry, ["uneven"])
+    assert of(changed(change)).geometry.kind == "raster"  # the locations know better

@@ -1,9 +1,11 @@
 """The stages of a conversion: what the row of a refused file still says, twins, the audit of decode=fast."""
 
 import dataclasses
+import io
 from dataclasses import fields
 
 import numpy as np
+import pydicom
 import pytest
 
 from octshard.config.prep import PrepConfig
@@ -159,3 +161,49 @@ def test_fast_decoding_is_audited_where_levels_were_left_out() -> None:
     assert sample.convert(dataclasses.replace(task, audit=False), cfg, source).row.fast_psnr_db is None
     exact, _ = sample.convert(task, dataclasses.replace(cfg, decode="exact"), source)
     assert (exact.decoded_level, exact.fast_psnr_db, exact.flags) == (0, None, ())
+
+
+def filed(order: tuple[int, ...], encoding: str = "native") -> bytes:
+    """The scan with its frames, and all that they say, in another order; frames 1, 3, 5 run backwards."""
+    lines = [path if i % 2 == 0 else path[::-1] for i, path in enumerate(RASTER)]
+    voxels = scan().voxels_DHW.copy()
+    voxels[1::2] = voxels[1::2, :, ::-1]
+    data = written(
+        voxels_DHW=voxels[list(order)], locations=tuple(lines[i] for i in order), encoding=encoding
+    )
+    ds = pydicom.dcmread(io.BytesIO(data))
+    for item, i in zip(ds.PerFrameFunctionalGroupsSequence, order, strict=True):
+        item.FrameContentSequence[0].InStackPositionNumber = i + 1
+        item.FrameContentSequence[0].DimensionIndexValues = [1, i + 1]
+    out = io.BytesIO()
+    ds.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("encoding", ["native", "j2k"])
+def test_a_file_out_of_order_gives_the_voxels_of_one_in_order(encoding: str) -> None:
+    in_order, shuffled = (filed(order, encoding) for order in ((0, 1, 2, 3, 4, 5), (0, 2, 4, 1, 3, 5)))
+    row, _ = converted(in_order)
+    sorted_row, _ = converted(shuffled)
+    assert (row.status, row.flags) == ("ok", ("frames_mirrored",))
+    assert (sorted_row.status, sorted_row.flags) == ("ok", ("frames_mirrored", "frames_sorted"))
+    assert sorted_row.sha256 == row.sha256 == converted(written())[0].sha256
+
+
+def test_a_refused_order_names_both_sources() -> None:
+    ds = pydicom.dcmread(io.BytesIO(written()))
+    for item, i in zip(ds.PerFrameFunctionalGroupsSequence, (0, 2, 4, 1, 3, 5), strict=True):
+        item.FrameContentSequence[0].InStackPositionNumber = i + 1
+    out = io.BytesIO()
+    ds.save_as(out, enforce_file_format=True)
+    row, data = converted(out.getvalue())
+    assert (row.reason, data) == ("frame_order", b"")
+    assert (
+        row.detail == "frames come in one order by InStackPositionNumber, in another by DimensionIndexValues"
+    )
+
+
+def test_the_values_behind_flags_stand_beside_those_of_the_grey_levels() -> None:
+    row, _ = converted(written(slice_thickness_mm=0.08))
+    assert row.flags == ("slice_step_from_locations", "slice_thickness_is_not_step")
+    assert row.detail == "step 0.04 mm by frame locations; SliceThickness (shared) 0.08"

@@ -577,3 +577,19 @@ def test_pillow_still_rounds_as_expected() -> None:
     image.reduce = 2  # type: ignore[method-assign,assignment]
     with pytest.raises(OSError, match="broken data stream"):
         image.load()
+
+
+@pytest.mark.parametrize("encoding", ["native", "j2k"])
+@pytest.mark.parametrize("level", [0, 1])
+def test_frames_come_in_the_order_that_is_asked_for(encoding: str, level: int) -> None:
+    data = writer.write(dataclasses.replace(scan(), encoding=encoding))
+    if encoding == "native" and level:
+        return
+    header, order = dicom.read_header(data, LIMIT), (3, 0, 5, 1, 4, 2)
+    pairs = tuple((1.0 + i, 0.0) for i in range(6))  # every frame has its own rescaling
+    header = dataclasses.replace(
+        header, pixel_transform=dataclasses.replace(header.pixel_transform, rescale=pairs)
+    )
+    as_filed = list(decode.frames(data, header, level))
+    for found, index in zip(decode.frames(data, header, level, order), order, strict=True):
+        assert (found == as_filed[index]).all()
