@@ -40,8 +40,7 @@ class SampleKey:
     @staticmethod
     def of(participant: str, device: str, protocol: str, eye: str, sop_instance_uid: str) -> "SampleKey":
         """The key of a scan; `digest` is sha256(SOPInstanceUID)[:10] in hex."""
-        digest = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:10]
-        return SampleKey(participant, device, protocol, eye, digest)
+        return SampleKey(participant, device, protocol, eye, uid_digest(sop_instance_uid))
 
     def __str__(self) -> str:
         parts = (self.participant, self.device, self.protocol[:40], self.eye, self.digest)
@@ -67,6 +66,11 @@ class Volume:
         if not all(np.isfinite(s) and s > 0 for s in self.spacing_mm):
             raise OctshardError(f"{self.key}: spacing {self.spacing_mm} mm, want all three > 0")
         voxels.flags.writeable = False
+
+
+def uid_digest(sop_instance_uid: str) -> str:
+    """The last part of a key: ten hex digits."""
+    return hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:10]
 
 
 def resampled_shape(shape: Shape, spacing_mm: Spacing, target_mm: Spacing) -> Shape:

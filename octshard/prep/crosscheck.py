@@ -29,7 +29,8 @@ from octshard.storage import json_object, store
 MEND_PLAN = "the same octshard prep shard again writes it anew"
 REQUESTS = 16  # at once: a store answers one in tens of milliseconds
 SHOWN = 3  # wrong rows of one shard that are named; the others are counted
-LATE_FLAGS = {"equal_pixels"}  # of all rows of a device together: in samples.parquet, in no part and no tar
+# of all rows of a device together: in samples.parquet, in no part and no tar
+LATE_FLAGS = {"equal_pixels", "shared_uid"}
 IN_JSON = {
     "shape": "shape_out",
     "spacing_mm": "spacing_out",
@@ -88,9 +89,10 @@ def compare_tables(dataset: Tables) -> Iterator[Finding]:
     for key, count in Counter(row.key for row in dataset.rows if row.status == "ok").items():
         if count > 1:
             yield Finding("", key, f"{count} rows store this key")
-    for uid, count in Counter(row.sop_instance_uid for row in dataset.rows if row.status == "ok").items():
+    unflagged = (row for row in dataset.rows if row.status == "ok" and "shared_uid" not in row.flags)
+    for uid, count in Counter(row.sop_instance_uid for row in unflagged).items():
         if uid and count > 1:
-            yield Finding("", "", f"{count} rows store SOPInstanceUID {uid}")
+            yield Finding("", "", f"{count} rows store SOPInstanceUID {uid}, without the flag shared_uid")
     for person, splits in split_overlaps(dataset.rows).items():
         yield Finding("", "", f"participant {person} stands in {' and '.join(splits)}")
     for name in dataset.names:

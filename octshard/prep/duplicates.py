@@ -1,48 +1,60 @@
 """Which of several files of one scan is stored: the first sound one in path order, by the rows of a device.
 
-Files belong to one scan if they share a SOPInstanceUID, in the manifest or in their headers, or a path, or
-their bytes. A row says whether its file is sound; which shard, run or worker made it plays no part.
+Files are of one scan if they have one path, the same bytes, or the same stored voxels for one person and eye
+or under one SOPInstanceUID. A UID alone does not tell: some anonymisers give one to all files. A row says
+whether its file is sound; which shard, run or worker made it plays no part.
 """
 
 from collections.abc import Iterable
 
+from octshard.dataset.participants import canonical
 from octshard.dataset.tables import SampleRow
 from octshard.prep.plan import Member
-from octshard.prep.release.aireadi import Entry
 
 SAME_SCAN = "same SOPInstanceUID or path as "  # the detail of a duplicate begins with one of these
 SAME_BYTES = "same bytes as "
+SAME_VOXELS = "same voxels as "
+
+Pair = tuple[Member, SampleRow]
 
 
-def resolve(pairs: Iterable[tuple[Member, SampleRow]]) -> dict[Member, str]:
+def resolve(pairs: Iterable[Pair]) -> dict[Member, str]:
     """For every sound file of a device the detail of its row as a duplicate, or '' if it is to be stored."""
     sound = [(member, row) for member, row in pairs if row.status == "ok" or row.reason == "duplicate"]
-    sound_places = {(member.entry, member.rank) for member, _ in sound}
-    paths_by_uid: dict[str, str] = {}
-    paths_by_content: dict[tuple[int | None, str], str] = {}
+    stored: dict[tuple[object, ...], Pair] = {}  # what a scan is known by -> the first file of it
     details = {}
     for member, row in sorted(sound, key=lambda pair: (pair[0].entry.path, pair[0].rank)):
-        path, uid, content = row.source, row.sop_instance_uid, (row.source_bytes, row.source_xxh3)
-        if twin_path := _first_sound_twin(member, sound_places) or paths_by_uid.get(uid, ""):
-            details[member] = SAME_SCAN + twin_path
-        elif copy_path := paths_by_content.get(content, ""):
-            details[member] = SAME_BYTES + copy_path
-        else:
-            details[member] = ""
-            paths_by_content[content] = path
-        if uid:
-            paths_by_uid.setdefault(uid, path)
+        marks = _marks(row)
+        first = next((stored[mark] for mark in marks if mark in stored), None)
+        details[member] = "" if first is None else _detail(first, (member, row))
+        for mark in marks:
+            stored.setdefault(mark, first or (member, row))
     return details
 
 
 def is_stale(member: Member, row: SampleRow, details: dict[Member, str]) -> bool:
-    """True if a row is stored but should be a duplicate, or the reverse, or names another file."""
+    """True if a row is stored but should be a duplicate, or the reverse, or names another file or key."""
     detail = row.detail if row.reason == "duplicate" else ""
-    return detail != details.get(member, detail)
+    other_key = row.status == "ok" and row.key != str(member.stored_key)
+    return detail != details.get(member, detail) or other_key
 
 
-def _first_sound_twin(member: Member, sound_places: set[tuple[Entry, int]]) -> str:
-    """The path of the first sound twin before a member, if there is one."""
-    return next(
-        (twin.path for i, twin in enumerate(member.earlier_duplicates) if (twin, i) in sound_places), ""
-    )
+def _marks(row: SampleRow) -> list[tuple[object, ...]]:
+    """What tells that two sound files are of one scan: they have one of these in common."""
+    marks: list[tuple[object, ...]] = [("path", row.source), ("bytes", row.source_bytes, row.source_xxh3)]
+    if row.sha256 and row.std:  # voxels of one value say nothing
+        voxels = (row.frames, row.rows, row.cols, row.shape_out, row.sha256)
+        marks.append(("eye", canonical(row.participant), row.eye, *voxels))
+        if row.sop_instance_uid:
+            marks.append(("uid", row.sop_instance_uid, *voxels))
+    return marks
+
+
+def _detail(first: Pair, other: Pair) -> str:
+    """How the row of `other` says that it is the scan of `first`."""
+    (first_member, first_row), (member, row) = first, other
+    uid = row.sop_instance_uid
+    if (uid and uid == first_row.sop_instance_uid) or first_member.entry in member.earlier_duplicates:
+        return SAME_SCAN + first_row.source
+    same_bytes = (row.source_bytes, row.source_xxh3) == (first_row.source_bytes, first_row.source_xxh3)
+    return (SAME_BYTES if same_bytes else SAME_VOXELS) + first_row.source

@@ -1,17 +1,19 @@
 """Which file goes into which shard, decided before any byte is decoded. Pure: the same for any input order.
 
 Samples are ordered by a seeded hash, so that a shard mixes participants; a split never crosses a shard.
-Of twins (rows with the same SOPInstanceUID or path) the first in path order that is sound is kept. Only their
-bytes show which one that is, so a member carries its twins, and the build looks at them.
+Twins (rows with the same SOPInstanceUID or path) may be one scan. Only their bytes show whether they are, and
+which of them are sound, so a member carries its twins, and the build looks at them.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from octshard.config.prep import PrepConfig
+from octshard.dataset.participants import canonical
 from octshard.dataset.splits import SPLITS
-from octshard.imaging.volume import SampleKey, product, resampled_shape, triple
+from octshard.imaging.volume import SampleKey, product, resampled_shape, triple, uid_digest
 from octshard.prep.release.aireadi import Entry
 from octshard.rng import seed_for
 
@@ -24,7 +26,8 @@ PACKED = 0.7  # stored bytes per voxel: real OCT compresses 1.4-1.5 times
 class Member:
     """One manifest row in a shard's plan. rank: how many of its twins come before it in path order.
 
-    split_source: `recommended` by the release, or `hash`.
+    split_source: `recommended` by the release, or `hash`. expected_duplicate: a twin before it is of the same
+    person and eye, or has its path. shares_uid: another path before it has its UID in the manifest.
     """
 
     key: SampleKey
@@ -33,6 +36,16 @@ class Member:
     # itself and its twins, in path order; shared by them all, and not in the text of the digest
     group: tuple[Entry, ...] = field(default=(), repr=False, hash=False)
     split_source: str = ""
+    expected_duplicate: bool = False
+    shares_uid: bool = False
+
+    @property
+    def stored_key(self) -> SampleKey:
+        """Of its sample if it is stored: `key`, with a digest of UID and path where others have that UID."""
+        if not self.shares_uid:
+            return self.key
+        digest = uid_digest(f"{self.entry.sop_instance_uid} {self.entry.path}")
+        return replace(self.key, digest=digest)
 
     @property
     def earlier_duplicates(self) -> tuple[Entry, ...]:
@@ -82,9 +95,9 @@ def split_of(participant: str, splits: Mapping[str, str], seed: int) -> str:
 
 
 def expected_bytes(member: Member, cfg: PrepConfig) -> int:
-    """About the bytes of the member in a tar, by the manifest alone; a later twin takes none."""
+    """About the bytes of the member in a tar, by the manifest alone; an expected duplicate takes none."""
     entry = member.entry
-    if member.rank or not entry.path:
+    if member.expected_duplicate or not entry.path:
         return 0
     shape = triple(cfg.image_size)
     if cfg.fit == "crop_pad" and entry.frames and entry.rows and entry.cols and entry.pixel_mm:
@@ -113,14 +126,23 @@ def _digest_text(shard: ShardPlan) -> str:
 def _members(entries: Iterable[Entry]) -> list[Member]:
     """Keys, and twins: rows that share a SOPInstanceUID or a path, or have a twin in common."""
     ordered = sorted(entries, key=lambda e: (e.path, repr(e)))
+    roots = _roots(ordered)
     groups: dict[int, list[Entry]] = {}
-    ranked = []
-    for entry, root in zip(ordered, _roots(ordered), strict=True):
-        group = groups.setdefault(root, [])
-        ranked.append((entry, len(group), root))
-        group.append(entry)
+    for entry, root in zip(ordered, roots, strict=True):
+        groups.setdefault(root, []).append(entry)
     twins = {root: tuple(group) for root, group in groups.items()}
-    return [Member(_key(entry), entry, rank, twins[root]) for entry, rank, root in ranked]
+    ranks, seen = Counter[int](), set[tuple[object, ...]]()
+    first_path: dict[str, str] = {}  # of a UID
+    members = []
+    for entry, root in zip(ordered, roots, strict=True):
+        eye, uid = entry.eye or entry.eye_in_name, entry.sop_instance_uid
+        scans = {(root, canonical(entry.participant), eye), (root, entry.path)}
+        member = Member(_key(entry), entry, ranks[root], twins[root])
+        is_expected, shares = not seen.isdisjoint(scans), first_path.setdefault(uid, entry.path) != entry.path
+        members.append(replace(member, expected_duplicate=is_expected, shares_uid=bool(uid) and shares))
+        ranks[root] += 1
+        seen |= scans
+    return members
 
 
 def _roots(entries: Sequence[Entry]) -> list[int]:

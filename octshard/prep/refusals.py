@@ -26,7 +26,8 @@ REASON_MEANS = {
     "not_oct": "It is a DICOM file of something else, or in colour.",
     "too_large": "It declares, or would be stored as, more voxels than the config allows.",
     "empty": "The file, or the volume in it, has no content.",
-    "duplicate": "The same scan or the same bytes as another file, which is stored; the detail names it.",
+    "duplicate": "The same bytes, or for one eye or UID the same voxels, as another file, which is stored; "
+    "the detail names it.",
 }
 REASONS = tuple(REASON_MEANS)
 
@@ -58,6 +59,7 @@ FLAG_MEANS = {
     "search order is believed.",
     "saturated": "Many voxels are at the brightest level: what was brighter is lost.",
     "shape_differs_from_manifest": "Frames, rows or columns differ from the manifest; the file is believed.",
+    "shared_uid": "Another volume has the same SOPInstanceUID, but other content or another person or eye.",
     "slice_step_from_locations": "The step was taken from where the frames lie in the localizer; no number "
     "that stands in the file is within 5 % of it.",
     "slice_step_from_manifest": "The step between B-scans was taken from the manifest.",

@@ -112,6 +112,18 @@ def test_many_twins_make_a_plan_no_larger() -> None:
     assert len(repr(shards)) < 600 * len(rows)
 
 
+def test_files_that_share_a_uid_have_keys_of_their_own_and_take_room() -> None:
+    """One UID for all files, as an anonymiser may write it: only files of one eye may be duplicates."""
+    rows = [entry(i, 1000 + i // 2, "2.25.7") for i in range(6)]
+    (shard,) = plan(rows, dict.fromkeys(("1000", "1001", "1002"), "train"), PrepConfig())
+    in_order = sorted(shard.members, key=lambda member: member.entry.path)
+    assert len({str(member.stored_key) for member in in_order}) == 6
+    assert len({member.stored_key.digest for member in in_order}) == 6
+    assert in_order[0].stored_key == in_order[0].key
+    assert [member.expected_duplicate for member in in_order] == [False, True] * 3
+    assert [expected_bytes(member, PrepConfig()) > 0 for member in in_order] == [True, False] * 3
+
+
 def test_names_count_up_within_a_split_and_sizes_are_even() -> None:
     rows = [entry(i, 1000 + i) for i in range(200)]
     cfg = PrepConfig(shard_bytes=20_000_000)

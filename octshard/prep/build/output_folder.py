@@ -120,7 +120,7 @@ def publish(
     folder: str, cfg: PrepConfig, plans: Sequence[ShardPlan], shards: Sequence[BuiltShard]
 ) -> list[SampleRow]:
     """Writes the three tables and returns the rows. dataset.json is last: with it the folder is complete."""
-    rows = shard_writer.flag_equal_pixels([row for shard in shards for row in shard.rows])
+    rows = shard_writer.flag_across([row for shard in shards for row in shard.rows])
     tables.write_rows(store.join(folder, tables.SAMPLES), rows)
     tables.write_shards(
         store.join(folder, tables.SHARDS), [shard.info for shard in shards if shard.info.samples]

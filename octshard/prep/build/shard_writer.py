@@ -136,18 +136,24 @@ def counts(rows: Sequence[SampleRow]) -> dict[str, Any]:
     }
 
 
-def flag_equal_pixels(rows: Sequence[SampleRow]) -> list[SampleRow]:
-    """The rows of a whole device as in samples.parquet, where equal stored voxels are flagged.
+def flag_across(rows: Sequence[SampleRow]) -> list[SampleRow]:
+    """The rows of a whole device as in samples.parquet: volumes of equal voxels or of one UID are flagged.
 
-    It takes all rows of the device to know, so the flag is in no tar and in no shard's rows.parquet.
+    It takes all rows of the device to know, so these flags are in no tar and in no shard's rows.parquet.
     """
-    counts = Counter((row.sha256, row.shape_out) for row in rows if row.status == "ok")
-    return [
-        dataclasses.replace(row, flags=tuple(sorted({*row.flags, "equal_pixels"})))
-        if row.status == "ok" and counts[row.sha256, row.shape_out] > 1
-        else row
-        for row in rows
-    ]
+    stored = [row for row in rows if row.status == "ok"]
+    voxels = Counter((row.sha256, row.shape_out) for row in stored)
+    uids = Counter(row.sop_instance_uid for row in stored)
+
+    def flagged(row: SampleRow) -> SampleRow:
+        flags = {
+            "equal_pixels": voxels[row.sha256, row.shape_out] > 1,
+            "shared_uid": bool(row.sop_instance_uid) and uids[row.sop_instance_uid] > 1,
+        }
+        new = {flag for flag, is_so in flags.items() if is_so and row.status == "ok"}
+        return dataclasses.replace(row, flags=tuple(sorted({*row.flags, *new}))) if new else row
+
+    return [flagged(row) for row in rows]
 
 
 def _digest(url: str) -> str:

@@ -18,7 +18,10 @@ from octshard.prep.dicom import header as dicom
 from octshard.prep.duplicates import SAME_SCAN
 from octshard.prep.plan import Member
 from octshard.prep.refusals import Refused
+from octshard.prep.release.aireadi import Entry
 from octshard.prep.release.source import Source
+
+TWINS = 8  # of a file that are looked at for its bytes while it is converted
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,19 @@ class Converted(NamedTuple):
 def convert(task: ConvertTask, cfg: PrepConfig, source: Source) -> Converted:
     """The row of one manifest entry, and its tar slice."""
     row, volume = row_and_volume(task, cfg, source)
-    return Converted(row, b"") if volume is None else Converted(*tar_slice.pack(row, volume, cfg.zstd_level))
+    if volume is None:
+        return Converted(row, b"")
+    row, data = tar_slice.pack(row, volume, cfg.zstd_level)
+    if detail := _duplicate_detail(task, row, source):
+        row = replace(row, key=str(task.member.key), nbytes=None, xxh3="")  # what only a stored sample has
+        return Converted(_refused(row, Refused("duplicate", detail)), b"")
+    return Converted(row, data)
 
 
 def row_and_volume(task: ConvertTask, cfg: PrepConfig, source: Source) -> tuple[SampleRow, Volume | None]:
     """The row as far as it is known before packing, and the volume; a refused row has none.
 
-    A file that is refused in one stage keeps what the stages before said of it. A sound file with a sound
-    twin before it is a duplicate. The twin may lie in another shard or split, so it is read anew, unless the
-    rows of the whole device have settled it.
+    A file that is refused in one stage keeps what the stages before said of it.
     """
     entry, row = task.member.entry, _manifest_row(task)
     try:
@@ -68,12 +75,11 @@ def row_and_volume(task: ConvertTask, cfg: PrepConfig, source: Source) -> tuple[
         level = resampling.grid.level
         voxels_DHW, quality = decode_voxels(data, header, resampling)
         row = replace(row, **facts.of_voxels(quality, level, row.flags)._asdict())
-        if detail := _duplicate_detail(task, cfg, source):
-            raise Refused("duplicate", detail)
         if task.audit and level:
             exact_DHW, _ = decode_voxels(data, header, resampling.at_level(0))
             row = replace(row, fast_psnr_db=psnr_db(voxels_DHW, exact_DHW))
-        return row, Volume(task.member.key, voxels_DHW, resampling.spacing_mm)
+        key = task.member.stored_key
+        return replace(row, key=str(key)), Volume(key, voxels_DHW, resampling.spacing_mm)
     except Refused as refusal:
         return _refused(row, refusal), None
 
@@ -107,14 +113,26 @@ def _manifest_row(task: ConvertTask) -> SampleRow:
     )
 
 
-def _duplicate_detail(task: ConvertTask, cfg: PrepConfig, source: Source) -> str:
-    """The detail of a duplicate, naming the first twin before the member that is not refused; or nothing."""
+def _duplicate_detail(task: ConvertTask, row: SampleRow, source: Source) -> str:
+    """The detail of a sound file as a duplicate, or nothing.
+
+    Until the rows of the whole device have settled it, only a few twins of the same bytes are looked for:
+    what is overseen, the build finds.
+    """
     if task.duplicate_of is not None:
         return task.duplicate_of
-    for entry in task.member.earlier_duplicates:
-        if entry.path in task.crashed_paths:
-            continue
-        twin = ConvertTask(Member(task.member.key, entry), task.shard, task.split, duplicate_of="")
-        if row_and_volume(twin, cfg, source)[1] is not None:
+    for entry in task.member.earlier_duplicates[:TWINS]:
+        if entry.path not in task.crashed_paths and _has_bytes(entry, row, source):
             return SAME_SCAN + entry.path
     return ""
+
+
+def _has_bytes(entry: Entry, row: SampleRow, source: Source) -> bool:
+    """True if the file of `entry` has the bytes that a row was made of."""
+    try:
+        store_says = source.fingerprint(entry.path)
+        if store_says.size != row.source_bytes or store_says.crc32 not in (None, row.source_crc32):
+            return False
+        return read_file(entry, source).facts.source_xxh3 == row.source_xxh3
+    except (FileNotFoundError, Refused):
+        return False

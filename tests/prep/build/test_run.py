@@ -20,6 +20,7 @@ from octshard.config.prep import PrepConfig
 from octshard.dataset import tables
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
+from octshard.prep import verify
 from octshard.prep.build import inputs, ray_cluster, run, shard_writer
 from octshard.prep.build.progress import ProgressCounter
 from octshard.prep.build.work import Work
@@ -620,10 +621,10 @@ def test_kept_are_shards_that_hold_something_and_were_not_made_again(tmp_path: P
     assert build(cfg).shards == 1
 
 
-def test_equal_pixels_in_other_bytes_are_flagged(tmp_path: Path) -> None:
-    other = dataclasses.replace(sound(1).scan, sop_instance_uid="2.25.9", region="Optic Disc")
+def test_equal_pixels_of_other_people_are_flagged(tmp_path: Path) -> None:
+    other = dataclasses.replace(sound(1, "4001").scan, sop_instance_uid="2.25.9")
     files = [sound(1), File(other, writer.write(other)), sound(2)]
-    root = unpacked(tmp_path / "release", files, {"1001": "train"})
+    root = unpacked(tmp_path / "release", files, SPLITS)
     build(config(root, tmp_path))
     rows = {row.source: row for row in tables.open_dataset(str(tmp_path / DEVICE)).rows}
     assert [rows[file.path].flags for file in files] == [("equal_pixels",), ("equal_pixels",), ()]
@@ -815,3 +816,56 @@ def test_zips_that_hold_nothing_whole_are_not_advised(tmp_path: Path) -> None:
     ) as raised:
         build(config(root, tmp_path / "dst", from_zip=True))
     assert "--from-zip" not in str(raised.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed(File):
+    """A file with a name that says nothing, under any UID of the manifest; empty: it gives none."""
+
+    name: str = ""
+    uid: str = ""
+
+    @property
+    def path(self) -> str:
+        return f"retinal_oct/structural_oct/{self.device}/{self.scan.participant}/{self.name}.dcm"
+
+    def row(self) -> list[str]:
+        return [*super().row()[:-2], self.uid, self.path]
+
+
+@pytest.mark.parametrize("listed_uid", ["", "2.25.7"])
+def test_one_uid_for_all_files_loses_none_of_them(tmp_path: Path, listed_uid: str) -> None:
+    """As an anonymiser may leave it, in the manifest or not: people, eyes and pixels differ."""
+    files = []
+    for i, (person, eye) in enumerate([("1001", "L"), ("1001", "R"), ("4001", "L"), ("1001", "L")]):
+        scan = dataclasses.replace(sound(i, person).scan, eye=eye, sop_instance_uid="2.25.7")
+        files.append(Listed(scan, writer.write(scan), name=str(i), uid=listed_uid))
+    root = unpacked(tmp_path / "release", files, SPLITS)
+    assert build(config(root, tmp_path / "dst")).stored == 4
+    dataset = tables.open_dataset(str(tmp_path / "dst" / DEVICE))
+    assert {"shared_uid" in row.flags for row in dataset.rows} == {True}
+    assert len({row.key for row in dataset.rows}) == 4
+    assert verify.verify(dataset.url, True) == []
+
+
+@pytest.mark.parametrize(("workers", "from_zip"), [(1, False), (3, True)])
+def test_one_scan_under_other_uids_is_stored_once_whatever_the_run(
+    tmp_path: Path, workers: int, from_zip: bool
+) -> None:
+    """b: encoded anew; c: under another UID in its header too; d: the bytes of a under another UID."""
+    scan = sound(1).scan
+    files = [Listed(scan, writer.write(scan), name="a", uid=scan.sop_instance_uid)]
+    for name, changes in (("b", {"encoding": "j2k"}), ("c", {"sop_instance_uid": "2.25.99"}), ("d", {})):
+        made = dataclasses.replace(scan, **changes)  # type: ignore[arg-type]
+        files.append(Listed(made, writer.write(made), name=name, uid=f"2.25.{ord(name)}"))
+    root = (zipped if from_zip else unpacked)(tmp_path / "release", [*files, sound(2)], SPLITS)
+    cfg = config(root, tmp_path / "dst", workers=workers, from_zip=from_zip)
+    assert (build(cfg).stored, build(cfg).refused) == (2, {"duplicate": 3})
+    details = {row.source[-5]: row.detail for row in tables.open_dataset(str(tmp_path / "dst" / DEVICE)).rows}
+    kinds = ("voxels", "voxels", "bytes")
+    assert [details[name] for name in "bcd"] == [f"same {kind} as {files[0].path}" for kind in kinds]
+    before = tree(tmp_path / "dst")
+    for path in (tmp_path / "dst" / DEVICE).glob("*.done.json"):
+        path.unlink()  # as if the run had been killed
+        build(cfg)
+    assert tree(tmp_path / "dst") == before
