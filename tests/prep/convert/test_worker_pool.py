@@ -174,7 +174,8 @@ def test_children_and_their_server_killed_again_and_again_change_nothing(
 def test_a_bad_twin_does_not_take_the_sound_one_with_it(tmp_path: Path, kind: str) -> None:
     """Of three files with one UID the first kills every child that looks at it; the second is stored."""
     people = ("1001", "4001", "7001")
-    files = [replace(sound(1, person), data=sound(1).data) for person in people]
+    files = [sound(1, person) for person in people]
+    files[2] = replace(files[2], data=files[1].data)
     root = str(unpacked(tmp_path, files, dict.fromkeys(people, "train")))
     with WorkerPool(WorkerJob(CFG, Planted(root, {files[0].path: kind})), 1) as children:
         rows = [result.row for result in children.in_order(tasks(root))]
