@@ -21,6 +21,7 @@ class ClaimLock:
 
     def __init__(self, url: str, holder: Holder) -> None:
         self._url, self._folder, self._holder = url, f"{url}.claims", holder
+        self.at = self._claim(holder.token)  # the object that is renewed
         self._first_seen: dict[str, tuple[str, float]] = {}  # claim of another -> its version, and when
 
     def take(self) -> float:

@@ -33,12 +33,13 @@ def clock() -> float:
 
 @dataclass(eq=False)
 class Lease:
-    """What this run holds: `folder`, by the lock object `url`, until `end` on our clock."""
+    """What this run holds: `folder`, by the lock `url`, until `end` on our clock. at: the object renewed."""
 
     url: str
     folder: str
     token: str
     end: float
+    at: str
     reason: str = "no renewal of it has succeeded in time"
     _lost: threading.Event = field(default_factory=threading.Event)
 
@@ -79,6 +80,11 @@ def hold(lease: Lease) -> None:
 def drop(lease: Lease) -> None:
     """Ends that."""
     _held.pop(lease.token, None)
+
+
+def on(folder: str) -> Lease | None:
+    """The lease that this process holds on that very folder."""
+    return next((lease for lease in tuple(_held.values()) if lease.folder == folder), None)
 
 
 def is_held_here(token: str) -> bool:

@@ -61,7 +61,9 @@ def _local_lock(url: str) -> Iterator[None]:
 def _remote_lock(url: str, folder: str) -> Iterator[None]:
     holder = holders.this_process()
     lock = VersionedLock(url, holder) if conditions.heeded(url) else ClaimLock(url, holder)
-    held = Lease(url, folder, holder.token, lock.take() + lease.LEASE_S - lease.MARGIN_S)
+    begin = lock.take()
+    held = Lease(url, folder, holder.token, 0.0, lock.at)
+    held.renew(begin)
     lease.hold(held)
     stop = threading.Event()
     heartbeat = threading.Thread(

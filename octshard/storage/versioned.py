@@ -18,6 +18,7 @@ class VersionedLock:
 
     def __init__(self, url: str, holder: Holder) -> None:
         self._url, self._holder, self._version = url, holder, ""
+        self.at = url  # the object that is renewed
 
     def take(self) -> float:
         """Puts our holder there; when that began, by `lease.clock`. OctshardError while another run lives."""

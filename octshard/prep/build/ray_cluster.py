@@ -14,12 +14,14 @@ from octshard.prep.build.work import Work
 from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.convert.worker_pool import WorkerPool
 from octshard.prep.plan import Member, ShardPlan
-from octshard.storage import store
+from octshard.storage import follow, lease, store
+from octshard.storage.follow import Ticket
 
 logger = logging.getLogger(__name__)
 
 SHARDS_AHEAD = 2  # shards per core of a cluster that are submitted before the first is done
 RETRIES = 3  # of a shard whose Ray worker or machine died
+LOOK_S = 5.0  # between two looks whether the folder is still ours
 CANCELLED_S = 60.0  # that cancelled tasks may take to end
 
 
@@ -39,7 +41,7 @@ def _restore_sigterm(before: Any) -> None:
 
 
 def _submit_all(plans: Sequence[ShardPlan], work: Work, ray: Any) -> None:
-    job = ray.put((work.job, work.duplicate_of))
+    job = ray.put((work.job, work.duplicate_of, follow.ticket(work.folder)))
     remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_shard_on_ray)
     ahead = SHARDS_AHEAD * _cores_of(ray)
     waiting, running = list(reversed(plans)), dict[Any, str]()
@@ -48,7 +50,8 @@ def _submit_all(plans: Sequence[ShardPlan], work: Work, ray: Any) -> None:
             while waiting and len(running) < ahead:
                 plan = waiting.pop()
                 running[remote.remote(plan, job, work.folder)] = plan.name
-            ready, _ = ray.wait(list(running), num_returns=1)
+            ready, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_S)
+            lease.seconds_left(store.join(work.folder, "tables"))  # no tasks for a folder that is lost
             for reference in ready:
                 name = running.pop(reference)
                 try:
@@ -97,12 +100,12 @@ def _connected() -> Any:
 
 
 def _shard_on_ray(
-    plan: ShardPlan, shared: tuple[WorkerJob, dict[Member, str]], folder: str
+    plan: ShardPlan, shared: tuple[WorkerJob, dict[Member, str], Ticket | None], folder: str
 ) -> list[SampleRow]:
     """Runs in a worker of the cluster, with one child process for the decoding."""
-    job, duplicate_of = shared
+    job, duplicate_of, ticket = shared
     rows: list[SampleRow] = []
-    with WorkerPool(job, 1) as workers:
+    with follow.followed(ticket), WorkerPool(job, 1) as workers:
         shard_writer.build_shard(
             plan, workers.in_order(shard_writer.tasks(plan, duplicate_of)), folder, rows.append
         )
