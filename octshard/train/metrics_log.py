@@ -6,7 +6,9 @@ Only the first process has a log that writes.
 
 import errno
 import json
+import logging
 import math
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,10 +18,14 @@ from octshard.config import fields
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError, exit_code
 from octshard.extras import install_advice
-from octshard.storage import lease, local, store
+from octshard.storage import json_object, lease, local, store
+from octshard.storage.json_object import DamagedJson
+
+logger = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 WANDB_ID = "wandb-id.txt"
+WANDB_ID_FORM = re.compile(r"[A-Za-z0-9_-]{1,64}")
 Values = Mapping[str, Any]
 
 
@@ -92,21 +98,40 @@ def open_log(cfg: TrainConfig, last_step: int) -> Iterator[MetricsLog]:
 def truncate_after(url: str, last_step: int) -> list[str]:
     """Rewrites a metrics file without lines after `last_step` and without an incomplete last line.
 
-    Returns the lines that stay.
+    Returns the lines that stay. Damaged lines do not; a warning names the first.
     """
-    try:
-        text = store.read(url).decode()
-    except FileNotFoundError:
-        text = ""
-    whole = text.split("\n")[:-1]  # after the last newline: a line that a kill cut short
-    lines = [line for line in whole if json.loads(line)["step"] <= last_step]
+    lines, damage = [], []
+    for number, data in enumerate(_whole_lines(url), start=1):
+        try:
+            if _parse(data, f"{url} line {number}")["step"] <= last_step:
+                lines.append(data.decode(errors="replace"))
+        except DamagedJson as error:
+            damage.append(str(error))
+    if damage:
+        logger.warning("%s; left out, as are %d more", damage[0], len(damage) - 1)
     store.write(url, "".join(line + "\n" for line in lines).encode())
     return lines
 
 
 def read(out: str) -> list[dict[str, Any]]:
-    """The lines of a run's metrics file."""
-    return [json.loads(line) for line in store.read(store.join(out, METRICS)).decode().splitlines()]
+    """The lines of a run's metrics file; DamagedJson names the first that is none."""
+    url = store.join(out, METRICS)
+    return [_parse(data, f"{url} line {number}") for number, data in enumerate(_whole_lines(url), start=1)]
+
+
+def _whole_lines(url: str) -> list[bytes]:
+    """Without what is behind the last line end: a line that a kill cut short."""
+    try:
+        return store.read(url).split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+
+
+def _parse(data: bytes, name: str) -> dict[str, Any]:
+    values = json_object.parse(data, name)
+    if not isinstance(values.get("step"), int):
+        raise DamagedJson(f"{name}: step {values.get('step')!r:.99}, want a number")
+    return values
 
 
 def _open_wandb(cfg: TrainConfig) -> Any:
@@ -132,11 +157,15 @@ def _wandb_id(out: str) -> str:
     """The run's W&B id, made once and kept in the run folder."""
     url = store.join(out, WANDB_ID)
     try:
-        return store.read(url).decode().strip()
+        wandb_id = store.read(url).decode("ascii", "replace").strip()
+        if WANDB_ID_FORM.fullmatch(wandb_id):
+            return wandb_id
+        logger.warning("%s: %.20r is no id, so W&B gets a new run", url, wandb_id)
     except FileNotFoundError:
-        wandb_id = uuid.uuid4().hex[:12]
-        store.write(url, wandb_id.encode())
-        return wandb_id
+        pass
+    wandb_id = uuid.uuid4().hex[:12]
+    store.write(url, wandb_id.encode())
+    return wandb_id
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from octshard.stop_signals import Interrupted
 from octshard.storage import store
 from octshard.storage.errors import StoreError
 from octshard.train import metrics_log
+from tests.support.log_lines import log_lines
 
 
 def config_for(out: str, *more: str) -> TrainConfig:
@@ -47,6 +48,34 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     url = store.join(str(tmp_path), "metrics.jsonl")
     store.write(url, b'{"step": 1}\n{"step": 2}\n{"st')
     assert metrics_log.truncate_after(url, 7) == ['{"step": 1}', '{"step": 2}']
+    assert store.read(url) == b'{"step": 1}\n{"step": 2}\n'
+
+
+DAMAGE = (
+    b"",
+    bytes(40),
+    b"{",
+    b"[" * 100_000,
+    b"null",
+    b"[1]",
+    b'{"loss": 1}',
+    b'{"step": "2"}',
+    b"\xff\xfe",
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda data: repr(data[:12]))
+def test_a_damaged_line_is_named_and_left_out(tmp_path: Path, damage: bytes) -> None:
+    url = store.join(str(tmp_path), "metrics.jsonl")
+    store.write(url, b'{"step": 1}\n' + damage + b'\n{"step": 2}\n{"step": 3}\n' + bytes(512))
+    with pytest.raises(OctshardError, match=f"^{url} line 2: ") as caught:
+        metrics_log.read(str(tmp_path))
+    assert "\n" not in str(caught.value)
+    with log_lines() as lines:
+        assert metrics_log.truncate_after(url, 2) == ['{"step": 1}', '{"step": 2}']
+    (line,) = lines
+    assert line.startswith(f"WARNING {url} line 2: ")
+    assert line.endswith("; left out, as are 0 more")
     assert store.read(url) == b'{"step": 1}\n{"step": 2}\n'
 
 
