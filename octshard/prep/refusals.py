@@ -43,7 +43,7 @@ FLAG_MEANS = {
     "eye_differs_from_manifest": "The file's header names the other eye; the manifest is believed.",
     "eye_differs_from_name": "The file name says the other eye; the manifest is believed.",
     "fast_axis_reversed": "The A-scans run from right to left on the retina, as stored too.",
-    "frame_locations_missing": "Some frames do not say where they lie; the others form a raster.",
+    "frame_locations_missing": "Some frames do not say where they lie; the geometry is that of the others.",
     "frames_mirrored": "Some frames ran against the others, as in a serpentine, and were turned round.",
     "frames_sorted": "The frames came out of order, and were put in the order of their places.",
     "geometry_unknown": "Most frames do not say where they lie; it is taken for an evenly spaced raster.",

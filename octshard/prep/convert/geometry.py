@@ -81,7 +81,7 @@ def classify(locations: Sequence[np.ndarray], frames: int) -> Geometry:
     usable = len(segments.index_F)
     missing = frames - usable
     if frames == 1:
-        return Geometry("line", missing=missing)
+        return Geometry("line")
     if usable < 2:
         return Geometry("unknown", missing=missing)
     if kinds != {"segment"}:

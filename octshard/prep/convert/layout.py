@@ -81,6 +81,10 @@ def check_is_volume(geometry: Geometry, included: Collection[str]) -> None:
     kind = geometry.kind
     if kind in VOLUME_GEOMETRIES or kind in included:
         return
-    pattern = "in more than one pattern, such as lines and circles" if kind == "mixed" else f"as {kind}"
+    patterns = {
+        "mixed": "in more than one pattern, such as lines and circles",
+        "line": "on one line, or there is only one",
+    }
+    pattern = patterns.get(kind, f"as {kind}")
     note = f" ({geometry.note})" if geometry.note else ""
     raise Refused(f"geometry_{kind}", f"frames lie {pattern}{note}, want an evenly spaced raster")

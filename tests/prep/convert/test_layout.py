@@ -66,7 +66,11 @@ def test_what_is_no_raster_becomes_a_volume_only_if_the_config_includes_it(kind:
         return
     with pytest.raises(Refused) as caught:
         check_is_volume(Geometry(kind), [other for other in GEOMETRIES if other != kind])
-    place = "in more than one pattern, such as lines and circles" if kind == "mixed" else f"as {kind}"
+    places = {
+        "mixed": "in more than one pattern, such as lines and circles",
+        "line": "on one line, or there is only one",
+    }
+    place = places.get(kind, f"as {kind}")
     assert caught.value.reason == f"geometry_{kind}"
     assert caught.value.detail == f"frames lie {place}, want an evenly spaced raster"
 
