@@ -227,11 +227,15 @@ def _parse(data: bytes | memoryview, location: str) -> tuple[PackedSample, int]:
 
 def _packed(key: str, meta: Mapping[str, Any], frame: memoryview, location: str) -> PackedSample:
     match meta.get("shape"), meta.get("dtype"):
-        case [int(d), int(h), int(w)], ("uint8" | "uint16") as dtype if all(0 < n < AXIS for n in (d, h, w)):
+        case [int(d), int(h), int(w)], ("uint8" | "uint16") as dtype if _are_axes(d, h, w):
             return PackedSample(key, meta, (d, h, w), np.dtype(dtype), frame, location)
         case shape, dtype:
             what = f"shape {shape!r:.99}, dtype {dtype!r:.99}"
             raise BadSample(f"{location}: {key} has {what}, want those of a volume")
+
+
+def _are_axes(*shape: int) -> bool:
+    return all(not isinstance(n, bool) and 0 < n < AXIS for n in shape)
 
 
 def _read_member(data: memoryview, start: int, location: str) -> tuple[str, memoryview, int]:

@@ -24,7 +24,7 @@ SAMPLES, SHARDS, INFO, PLAN = "samples.parquet", "shards.parquet", "dataset.json
 RUN_INFO = "run.json"  # how fast the last run was; no part of the dataset
 AXES = 3  # of a shape or a spacing
 LATER = frozenset({"split_source"})  # columns that tables of 0.1.0 do not have: they may be absent
-FILE_NAMES = ("name", "shard")  # columns that name a file of the folder, or nothing
+FILE_NAMES = ("name", "shard", "key")  # columns that name a file, or members of a tar, or nothing
 LONGEST_NAME = 255
 DIGESTS = "sha256"  # in dataset.json: table -> the digest of its bytes
 

@@ -121,6 +121,7 @@ SMALL = zstandard.ZstdCompressor(write_content_size=True).compress(bytes(100))
         ([10**400, 1, 1], "uint8", SMALL),
         ([-1, -10, 10], "uint8", SMALL),
         ([0, 10, 10], "uint8", SMALL),
+        ([True, 10, 10], "uint8", SMALL),
         ([1, 10], "uint8", SMALL),
         ("110", "uint8", SMALL),
         (None, "uint8", SMALL),

@@ -137,11 +137,15 @@ def judge_tar(seed: int, i: int) -> Verdict:
     return Verdict(kind, f"tars.case({seed}, {i}): {damage.text}", outcome, tuple(notes.faults))
 
 
-def _same(found: shard.Sample, theirs: Mapping[str, bytes]) -> bool:
-    """True if the sample is what its two members say."""
+def _same(found: shard.Sample, theirs: Mapping[str, list[bytes]]) -> bool:
+    """True if the sample is what two members say."""
+    texts_, frames = (theirs.get(found.key + suffix, []) for suffix in (".json", ".vol.zst"))
+    return any(_holds(found, text, frame) for text, frame in zip(texts_, frames, strict=False))
+
+
+def _holds(found: shard.Sample, text: bytes, frame: bytes) -> bool:
     try:
-        meta = json.loads(theirs[found.key + ".json"])
-        frame = theirs[found.key + ".vol.zst"]
+        meta = json.loads(text)
         raw = zstandard.ZstdDecompressor().decompressobj().decompress(frame)
         expected = np.frombuffer(raw, meta["dtype"]).reshape(meta["shape"])
     except (KeyError, ValueError, TypeError, zstandard.ZstdError):
@@ -149,14 +153,14 @@ def _same(found: shard.Sample, theirs: Mapping[str, bytes]) -> bool:
     return expected.dtype == found.voxels_DHW.dtype and np.array_equal(expected, found.voxels_DHW)
 
 
-def _by_tarfile(data: bytes) -> dict[str, bytes]:
-    """Member -> bytes, as far as tarfile comes."""
-    theirs: dict[str, bytes] = {}
+def _by_tarfile(data: bytes) -> dict[str, list[bytes]]:
+    """Name -> bytes of its members in order, as far as tarfile comes."""
+    theirs: dict[str, list[bytes]] = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             for info in archive:
                 if info.isreg() and not info.sparse and (file := archive.extractfile(info)):
-                    theirs[info.name] = file.read()
+                    theirs.setdefault(info.name, []).append(file.read())
     except Exception:  # it knows many
         return theirs
     return theirs

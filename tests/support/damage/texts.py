@@ -71,6 +71,9 @@ def _holders(node: Any) -> list[Any]:
     return [*own, *(inner for child in children for inner in _holders(child))]
 
 
+SAME_PERSON = ("1001", "1000")  # whom some of the cells name too, as numbers written in other ways
+
+
 class TableDamage(NamedTuple):
     """A damaged table; touched: the first cells of the lines whose meaning may have changed."""
 
@@ -100,7 +103,7 @@ def damaged_table(data: bytes, rng: Rng) -> TableDamage:
         half = len(cells[place]) // 2
         cells[place] = value if what == "cell" else cells[place][:half] + value + cells[place][half:]
         if place == 0:
-            person |= {value.decode("utf-8", "replace")}
+            person |= {value.decode("utf-8", "replace"), *SAME_PERSON}
         text = f"line {at + 1} cell {place}: {value[:12]!r}, {what}"
         lines[at] = b"\t".join(cells)
         return TableDamage(text, b"\n".join(lines) + b"\n", person)
