@@ -175,10 +175,18 @@ def size(url: str) -> int:
 def etag(url: str) -> str:
     """A short text that changes when the object does (remote: generation or etag; local: size, mtime)."""
     if is_remote(url):
-        return remote.request(url, lambda client: client.head(url).version)
+        return size_and_etag(url)[1]
     with local.one_line_errors(url):
         stat = local_path(url).stat()
     return f"{stat.st_size}-{stat.st_mtime_ns}"
+
+
+def size_and_etag(url: str) -> tuple[int, str]:
+    """Both, of a remote object by one request."""
+    if is_remote(url):
+        head = remote.request(url, lambda client: client.head(url))
+        return head.size, head.version
+    return size(url), etag(url)
 
 
 def is_newer(url: str, other: str) -> bool:

@@ -52,8 +52,10 @@ class FolderSource:
     def fingerprint(self, path: str) -> Fingerprint:
         """Asks the store; FileNotFoundError if there is no file."""
         url = store.join(self.root, path)
-        size = store.size(url) if store.is_remote(url) else local.file_size(url)
-        return Fingerprint(size, None, store.etag(url))
+        if not store.is_remote(url):
+            local.file_size(url)  # raises for a folder or a pipe
+        size, version = store.size_and_etag(url)
+        return Fingerprint(size, None, version)
 
 
 def map_file(url: str) -> Buffer:
