@@ -13,7 +13,7 @@ from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.plan import ShardPlan, draw_subset, plan
 from octshard.prep.release import zip_source
 from octshard.prep.release.aireadi import Entry, Release, read_release
-from octshard.prep.release.source import FolderSource, Source
+from octshard.prep.release.source import Source, open_folder
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def check_splits(cfg: PrepConfig, release: Release, devices: Sequence[str]) -> N
 def open_source(cfg: PrepConfig, release: Release) -> Source:
     """The source of files: unpacked below the release's root, or its device ZIPs."""
     if not cfg.from_zip:
-        return FolderSource(release.root)
+        return open_folder(release.root, release.entries)
     source, refused, unlisted = zip_source.open_release(release)
     for member in refused:
         logger.info("refused: %s %s: %s", member.zip, member.member, member.reason)

@@ -1,11 +1,15 @@
 """Sources of the bytes of a release's files: the protocol, and the folder of an unpacked release."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from octshard.prep.release.aireadi import Entry
 from octshard.storage import local, store
 from octshard.storage.checksum import Buffer
+
+TRIED = 8  # files that are looked for to learn where the paths of a manifest begin
 
 
 class Fingerprint(NamedTuple):
@@ -34,13 +38,14 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Files below the release's root at their manifest paths."""
+    """Files below the release's root at their manifest paths without the first `skipped` folders of these."""
 
     root: str
+    skipped: int = 0
 
     def read(self, entry: Entry) -> Buffer:
         """The whole file, mapped where it is local."""
-        return map_file(store.join(self.root, entry.path))
+        return map_file(self._url(entry.path))
 
     def has(self, path: str) -> bool:
         """Asks the store."""
@@ -51,11 +56,29 @@ class FolderSource:
 
     def fingerprint(self, path: str) -> Fingerprint:
         """Asks the store; FileNotFoundError if there is no file."""
-        url = store.join(self.root, path)
+        url = self._url(path)
         if not store.is_remote(url):
             local.file_size(url)  # raises for a folder or a pipe
         size, version = store.size_and_etag(url)
         return Fingerprint(size, None, version)
+
+    def _url(self, path: str) -> str:
+        return store.join(self.root, *path.split("/")[self.skipped :])
+
+
+def open_folder(root: str, entries: Sequence[Entry]) -> FolderSource:
+    """The unpacked release at `root`. Its manifest may name files from a folder above, as absolute paths do:
+
+    as few leading folders that all rows share are skipped as it takes to find one of a few files.
+    """
+    paths = sorted({entry.path for entry in entries if entry.path})
+    few = paths[:: max(1, len(paths) // TRIED)]
+    shared = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    for skipped in range(len(shared.split("/")) + 1 if shared else 1):
+        source = FolderSource(root, skipped)
+        if any(source.has(path) for path in few):
+            return source
+    return FolderSource(root)
 
 
 def map_file(url: str) -> Buffer:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from isal import isal_zlib
 
 from octshard.errors import UsageError
-from octshard.imaging.volume import DEVICES
 from octshard.prep.refusals import Refused
 from octshard.prep.release import zip_directory
 from octshard.prep.release.aireadi import Entry, Release
 from octshard.prep.release.source import Fingerprint
 from octshard.prep.release.zip_directory import DamagedZip, RefusedMember, ZipEntry, shown
+from octshard.prep.release.zip_names import BELOW, device_in, find_zips, member_names, zip_device
 from octshard.storage import checksum, store
 
 READ = 2**23  # a member that is read whole takes one request per so many bytes
@@ -62,20 +62,20 @@ class ZipSource:
         """The refused member for a path, or else the damaged ZIPs that may hold one."""
         if path in self.refused:
             return [self.refused[path]]
-        device = _device_in(f"/{path}")
-        return [z for z in self.unread_zips if _device_in(*_hints(z.zip)) in ("", device) or not device]
+        device = device_in(f"/{path}")
+        return [z for z in self.unread_zips if zip_device(z.zip) in ("", device) or not device]
 
 
 def open_release(release: Release) -> tuple[ZipSource, list[RefusedMember], list[str]]:
     """(source, refused members, `ZIP:member` without a manifest row). No ZIP at all is a UsageError."""
     zips = find_zips(release.root)
     if not zips:
-        folders = "itself, structural_oct, retinal_oct, retinal_oct/structural_oct and their device folders"
-        raise UsageError(f"{release.root}: no ZIP in {folders}; name the release root, or read it unpacked")
+        folders = f"in it, in {', '.join(BELOW)}, and in no folder directly below these"
+        raise UsageError(f"{release.root}: no ZIP {folders}; name the release root, or read it unpacked")
     versions = {url: store.etag(url) for url in zips}
     entry_by_path, refused, unlisted = match(release, zips)
-    path_by_name = _paths_by_name(release.entries)
-    refused_by_path = {_path_of(r.zip, r.member, path_by_name): r for r in refused if r.member}
+    names = member_names(release.entries)
+    refused_by_path = {names.path_of(r.zip, r.member): r for r in refused if r.member}
     source = ZipSource(
         entries=entry_by_path,
         refused={p: r for p, r in refused_by_path.items() if p and p not in entry_by_path},
@@ -85,27 +85,18 @@ def open_release(release: Release) -> tuple[ZipSource, list[RefusedMember], list
     return source, refused, unlisted
 
 
-def find_zips(root: str) -> list[str]:
-    """ZIPs at the root, in device folders, and in either below retinal_oct and structural_oct; sorted."""
-    below = ("structural_oct", "retinal_oct", "retinal_oct/structural_oct")
-    homes = [root, *(store.join(root, *folder.split("/")) for folder in below)]
-    folders = [*homes, *(store.join(home, device) for home in homes for device in DEVICES)]
-    names = [store.join(folder, name) for folder in folders for name in store.list_names(folder)]
-    return sorted(name for name in names if name.lower().endswith(".zip"))
-
-
 def match(
     release: Release, zips: Sequence[str]
 ) -> tuple[dict[str, ZipEntry], list[RefusedMember], list[str]]:
     """(manifest path -> entry, refused members, members without a row). Of two for one row the first wins."""
-    path_by_name = _paths_by_name(release.entries)
+    names = member_names(release.entries)
     entry_by_path: dict[str, ZipEntry] = {}
     refused, unlisted = [], []
     for url in zips:
         members, problems = zip_directory.read(url)
         refused += problems
         for entry in members:
-            path = _path_of(entry.zip, entry.name, path_by_name)
+            path = names.path_of(entry.zip, entry.name)
             if not path:
                 unlisted.append(f"{url}:{shown(entry.name)}")
             elif path in entry_by_path:
@@ -228,44 +219,6 @@ def _text(refused: RefusedMember) -> str:
 
 def _damage(entry: ZipEntry, reason: str) -> DamagedZip:
     return DamagedZip(entry.zip, entry.name, reason)
-
-
-def _paths_by_name(entries: Sequence[Entry]) -> dict[tuple[str, str, str], str]:
-    """(device, person folder, file name) -> manifest path; device or folder is empty where that is unique."""
-    paths_by_name: dict[tuple[str, str, str], set[str]] = {}
-    for entry in entries:
-        folder, name = _tail(entry.path)
-        for device in (entry.device, ""):
-            for parent in (folder, ""):
-                paths_by_name.setdefault((device, parent, name), set()).add(entry.path)
-    return {key: next(iter(paths)) for key, paths in paths_by_name.items() if len(paths) == 1 and key[2]}
-
-
-def _path_of(url: str, name: str, path_by_name: Mapping[tuple[str, str, str], str]) -> str:
-    """The manifest path of a member, with any prefix; empty if there is none."""
-    member = name.replace("\\", "/")
-    folder, name = _tail(member)
-    device = _device_in(f"/{member}", *_hints(url))
-    for key in ((device, folder, name), (device, "", name)):
-        if key in path_by_name:
-            return path_by_name[key]
-    return ""
-
-
-def _hints(url: str) -> tuple[str, str]:
-    """Where the address of a ZIP may name a device: its folder, then its own name."""
-    folder, file = _tail(url)
-    return f"/{folder}/", file
-
-
-def _device_in(*hints: str) -> str:
-    """The device that the first of the hints names that names one; empty if none does."""
-    return next((device for hint in hints for device in DEVICES if device in hint), "")
-
-
-def _tail(path: str) -> tuple[str, str]:
-    parts = ["", *path.split("/")]
-    return parts[-2], parts[-1]
 
 
 def _duplicate_reason(entry: ZipEntry, first: ZipEntry) -> str:

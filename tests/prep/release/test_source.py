@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from octshard.prep.release.source import FolderSource, map_file
+from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.source import FolderSource, map_file, open_folder
 from octshard.storage import store
 from tests.support.memory_source import entry
 
@@ -34,3 +35,30 @@ def test_a_folder_a_pipe_and_a_path_without_object_are_no_files(tmp_path: Path) 
         assert not source.has(name)
     with pytest.raises(FileNotFoundError):
         map_file("memory://source/nothing")
+
+
+def listed(*paths: str) -> list[Entry]:
+    return [dataclasses.replace(entry("a.dcm"), path=path) for path in paths]
+
+
+@pytest.mark.parametrize("above", ["", "data/release", "old/disk/release", "release"])
+def test_paths_may_begin_in_any_folder_above_the_root(tmp_path: Path, above: str) -> None:
+    """As in a manifest with absolute paths, of a release that lies where it was or was moved."""
+    below = ["triton/1/a.dcm", "triton/2/a.dcm", "cirrus/1/b.dcm"]
+    for name in below:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    entries = listed(*(f"{above}/{name}".lstrip("/") for name in below))
+    source = open_folder(str(tmp_path), entries)
+    assert [bytes(source.read(e)).decode() for e in entries] == below
+
+
+def test_a_file_of_another_folder_is_never_taken_for_a_missing_one(tmp_path: Path) -> None:
+    """1/a.dcm is missing. a.dcm of the root is another file: only folders that all rows share are skipped."""
+    (tmp_path / "2").mkdir()
+    for name in ("a.dcm", "2/a.dcm"):
+        (tmp_path / name).write_text(name)
+    source = open_folder(str(tmp_path), listed("1/a.dcm", "2/a.dcm"))
+    assert (source.has("1/a.dcm"), source.has("2/a.dcm")) == (False, True)
+    assert open_folder(str(tmp_path), listed("x/1/b.dcm")) == FolderSource(str(tmp_path))
+    assert open_folder(str(tmp_path), listed("")) == FolderSource(str(tmp_path))

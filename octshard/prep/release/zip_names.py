@@ -1,0 +1,85 @@
+"""Which ZIPs a release has, and which manifest row a member of one is the file of: by names alone."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from octshard.imaging.volume import DEVICES
+from octshard.prep.release.aireadi import HOME, Entry
+from octshard.storage import store
+
+BELOW = ("structural_oct", HOME, f"{HOME}/structural_oct")  # where releases keep their device folders
+REQUESTS = 16  # at once: a store answers one in tens of milliseconds
+NO_FOLDERS = (".dcm", ".tsv", ".csv", ".json", ".md", ".txt", ".html", ".parquet", ".tar")
+
+
+@dataclass(frozen=True)
+class MemberNames:
+    """paths: (device, person folder, file name) -> manifest path; device or folder is empty where unique."""
+
+    paths: Mapping[tuple[str, str, str], str]
+    devices: frozenset[str]  # of the manifest, in lower case
+
+    def path_of(self, url: str, name: str) -> str:
+        """The manifest path of a member of the ZIP `url`, with any prefix; empty if there is none."""
+        member = name.replace("\\", "/")
+        folder, name = _tail(member)
+        device = next(filter(None, (self._device_in(hint) for hint in (f"/{member}", *_hints(url)))), "")
+        for key in ((device, folder, name), (device, "", name)):
+            if key in self.paths:
+                return self.paths[key]
+        return ""
+
+    def _device_in(self, hint: str) -> str:
+        """One of ours anywhere in the hint, or another of the manifest as a folder or the name of a ZIP."""
+        parts = hint.lower().removesuffix(".zip").split("/")
+        return device_in(hint) or next((part for part in parts if part in self.devices), "")
+
+
+def find_zips(root: str) -> list[str]:
+    """ZIPs in the root, in `BELOW`, and in the folders directly below these, whatever their names; sorted."""
+    homes = [root, *(store.join(root, *folder.split("/")) for folder in BELOW)]
+    inside = {home: store.list_names(home) for home in homes}
+    folders = sorted(
+        store.join(home, name)
+        for home, names in inside.items()
+        for name in names
+        if not name.startswith(".") and not name.lower().endswith((".zip", *NO_FOLDERS))
+    )
+    with ThreadPoolExecutor(REQUESTS) as threads:
+        inside |= dict(zip(folders, threads.map(store.list_names, folders), strict=True))
+    urls = {store.join(folder, name) for folder, names in inside.items() for name in names}
+    return sorted(url for url in urls if url.lower().endswith(".zip"))
+
+
+def member_names(entries: Sequence[Entry]) -> MemberNames:
+    """How the files of these manifest rows may be called in ZIPs."""
+    paths_by_name: dict[tuple[str, str, str], set[str]] = {}
+    for entry in entries:
+        folder, name = _tail(entry.path)
+        for device in (entry.device.lower(), ""):
+            for parent in (folder, ""):
+                paths_by_name.setdefault((device, parent, name), set()).add(entry.path)
+    unique = {key: next(iter(paths)) for key, paths in paths_by_name.items() if len(paths) == 1 and key[2]}
+    return MemberNames(unique, frozenset(entry.device.lower() for entry in entries))
+
+
+def zip_device(url: str) -> str:
+    """The device that the address of a ZIP names; empty if it names none of ours."""
+    return next(filter(None, map(device_in, _hints(url))), "")
+
+
+def device_in(text: str) -> str:
+    """The first of our devices that is named in a text; empty if none is."""
+    return next((device for device in DEVICES if device in text.lower()), "")
+
+
+def _hints(url: str) -> tuple[str, str]:
+    """Where the address of a ZIP may name a device: its folder, then its own name."""
+    folder, file = _tail(url)
+    return f"/{folder}/", file
+
+
+def _tail(path: str) -> tuple[str, str]:
+    parts = ["", *path.split("/")]
+    return parts[-2], parts[-1]
