@@ -111,7 +111,7 @@ def geometry_flags(geometry: Geometry) -> list[str]:
     """What is odd about where the frames lie."""
     holds = {
         "geometry_unknown": geometry.kind == "unknown",
-        "frame_locations_missing": geometry.kind != "unknown" and geometry.missing > 0,
+        "frame_locations_missing": geometry.kind != "unknown" and geometry.missing > 0 and not geometry.note,
         "slow_axis_flipped": geometry.flipped,
         "fast_axis_reversed": geometry.fast_axis_reversed,
         "frames_mirrored": bool(geometry.mirrored),

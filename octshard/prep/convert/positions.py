@@ -9,7 +9,7 @@ from octshard.prep.dicom.frame_groups import Placement
 
 STILL_MM = 1e-6  # positions that differ by less are one: dummies
 STRAIGHT = 0.1  # how far positions may lie beside their line, as a share of its length
-ACROSS = 0.5  # share of the way that must lead along the frames' normal, where that is known
+ACROSS = 0.1  # share of the way that must lead along the frames' normal, where that is known
 EVEN = 0.25  # deviation of a frame from an even step, as a share of the step
 DECIMALS = 6  # that positions may be rounded to
 ROUNDINGS = 3.0  # in a frame's distance from the first one: both are rounded, and so is the mean step

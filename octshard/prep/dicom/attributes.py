@@ -135,6 +135,13 @@ class Attributes:
             }
             yield Attributes(self._data, item_encoding, by_tag)
 
+    def raw(self, name: str) -> bytes:
+        """The bytes of a value, to tell equal ones; empty if there is none, or its end is unknown."""
+        element = self._by_tag.get(LISTED[name][0])
+        if element is None or element.length == elements.UNDEFINED:
+            return b""
+        return bytes(self._data[element.start : element.start + element.length])
+
     def first(self, name: str) -> "Attributes | None":
         """The first item of a sequence, if there is one."""
         return next(self.items(name), None)

@@ -3,9 +3,9 @@
 Each item is read once. What a frame does not say, or says in a way that makes no sense, is missing.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from octshard.prep.dicom.pixel_measures import PixelMeasures
 from octshard.prep.refusals import Refused
 
 Rescale = tuple[float, float]  # slope, intercept
+T = TypeVar("T")
 NOTHING = np.empty(0)  # shared by all frames that say nothing: hostile files have millions
 UNIT = 0.01  # how far the length of a direction may be from 1
+LONGEST_KNOWN = 1024  # bytes of an item that is remembered
 PARALLEL = np.cos(np.deg2rad(3.0))  # normals of one stack; as PARALLEL_DEG of frame locations
 
 
@@ -58,9 +60,10 @@ class _Frame(NamedTuple):
 
 def read(top: Attributes, shared: Attributes | None) -> FrameGroups:
     """The per-frame groups of a dataset; from the shared ones what is said there for all frames."""
-    frames = [_frame(item) for item in top.items("PerFrameFunctionalGroupsSequence")]
+    known = _Known({})
+    frames = [_frame(item, known) for item in top.items("PerFrameFunctionalGroupsSequence")]
     orientations = [frame.orientation for frame in frames if len(frame.orientation)]
-    common = _frame(shared) if shared is not None else None
+    common = _frame(shared, known) if shared is not None else None
     if common is not None and not orientations:
         orientations = [common.orientation]
     eyes = [frame.eye for frame in frames] + ([common.eye] if common is not None else [])
@@ -85,25 +88,53 @@ def slope_intercept(group: Attributes) -> Rescale:
     return 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
 
 
-def _frame(item: Attributes) -> _Frame:
-    measures = item.first("PixelMeasuresSequence")
-    rescale = item.first("PixelValueTransformationSequence")
-    location = item.first("OphthalmicFrameLocationSequence")
-    position = item.first("PlanePositionSequence")
-    orientation = item.first("PlaneOrientationSequence")
-    content, anatomy = item.first("FrameContentSequence"), item.first("FrameAnatomySequence")
+@dataclass(frozen=True)
+class _Known:
+    """Items that were read: frames mostly repeat those that do not place them."""
+
+    by_bytes: dict[tuple[str, bytes], Any]
+
+    def read(self, frame: Attributes, name: str, read: Callable[[Attributes | None], T]) -> T:
+        """`read` of the first item of a sequence, once for all items of the same bytes."""
+        raw = frame.raw(name)
+        if not raw or len(raw) > LONGEST_KNOWN:
+            return read(frame.first(name))
+        if (name, raw) not in self.by_bytes:
+            self.by_bytes[name, raw] = read(frame.first(name))
+        value: T = self.by_bytes[name, raw]
+        return value
+
+
+def _frame(item: Attributes, known: _Known) -> _Frame:
+    content = item.first("FrameContentSequence")
     return _Frame(
-        None if measures is None else pixel_measures.read("per_frame", measures),
-        None if rescale is None else slope_intercept(rescale),
-        _location(location),
-        _numbers(position, "ImagePositionPatient", (3,)),
-        _numbers(orientation, "ImageOrientationPatient", (6,)),
+        known.read(item, "PixelMeasuresSequence", _measures),
+        known.read(item, "PixelValueTransformationSequence", _rescale),
+        _location(item.first("OphthalmicFrameLocationSequence")),
+        _numbers(item.first("PlanePositionSequence"), "ImagePositionPatient", (3,)),
+        known.read(item, "PlaneOrientationSequence", _orientation),
         _numbers(content, "InStackPositionNumber", (1,)),
         _numbers(content, "DimensionIndexValues", range(1, 32)),
         "" if content is None else content.text("StackID"),
         "" if content is None else "".join(map(str, _numbers(content, "TemporalPositionIndex", (1,)))),
-        "" if anatomy is None else anatomy.text("FrameLaterality").upper(),
+        known.read(item, "FrameAnatomySequence", _eye),
     )
+
+
+def _measures(item: Attributes | None) -> PixelMeasures | None:
+    return None if item is None else pixel_measures.read("per_frame", item)
+
+
+def _rescale(item: Attributes | None) -> Rescale | None:
+    return None if item is None else slope_intercept(item)
+
+
+def _orientation(item: Attributes | None) -> np.ndarray:
+    return _numbers(item, "ImageOrientationPatient", (6,))
+
+
+def _eye(item: Attributes | None) -> str:
+    return "" if item is None else item.text("FrameLaterality").upper()
 
 
 def _location(item: Attributes | None) -> np.ndarray:
@@ -140,7 +171,8 @@ def _normal(orientations: Sequence[np.ndarray]) -> np.ndarray | None:
     usable = [o for o in orientations if len(o) == 6 and np.isfinite(o).all()]
     if not usable or len(usable) < len(orientations):
         return None
-    normals = np.array([np.cross(o[:3], o[3:]) for o in usable])
+    rows_F3, columns_F3 = np.split(np.array(usable), 2, axis=1)
+    normals = np.cross(rows_F3, columns_F3)
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
     if not (np.abs(lengths - 1) < UNIT).all():
         return None

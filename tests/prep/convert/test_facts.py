@@ -90,6 +90,7 @@ def test_geometry_flags() -> None:
         "frame_locations_missing", "slow_axis_flipped", "fast_axis_reversed", "frames_mirrored",
     ]  # fmt: skip
     assert facts.geometry_flags(Geometry("unknown", missing=6)) == ["geometry_unknown"]
+    assert facts.geometry_flags(Geometry("uneven", missing=6, note="by their numbers")) == []
 
 
 def test_layout_flags_come_in_the_order_header_geometry_spacing() -> None:

@@ -33,10 +33,11 @@ def test_the_step_is_the_way_from_frame_to_frame(direction: Any, normal: Any) ->
 
 
 def test_only_the_way_along_the_normal_counts_in_an_oblique_raster() -> None:
-    """Corners that are also shifted by 0.03 along the frames: 0.0583 apart, planes 0.05 apart."""
-    stack = positions(STEPS * np.array([0.6, 0, 1.0]), (0, 0, 1))
-    assert stack is not None
-    assert stack.step_mm == pytest.approx(0.05)
+    """Corners that are also shifted by 0.03 or 0.1 mm along the frames: the planes are 0.05 apart."""
+    for shift in (0.6, 2.0):
+        stack = positions(STEPS * np.array([shift, 0, 1.0]), (0, 0, 1))
+        assert stack is not None
+        assert stack.step_mm == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(
