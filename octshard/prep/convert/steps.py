@@ -71,15 +71,15 @@ class StepSources:
 
     @property
     def repeats(self) -> list[Step]:
-        """Thicknesses that repeat the column spacing, the publisher's error in files of square scans."""
+        """Thicknesses that repeat the column spacing, the publisher's error in files of square scans.
+
+        Where frame locations say the same step in a scan that is not square, it is no error.
+        """
         if self.square_mm is None or self.plane.pixel_mm is None:
             return []
-        column = Step("thickness", self.plane.pixel_mm[1])
-        return [
-            s
-            for s in self.told
-            if s.kind == "thickness" and _same(s, column, SAME) and not self._confirmed(s)
-        ]
+        column, square = Step("thickness", self.plane.pixel_mm[1]), Step("square", self.square_mm)
+        thicknesses = [s for s in self.told if s.kind == "thickness" and _same(s, column, SAME)]
+        return [s for s in thicknesses if _same(s, square) or not self._confirmed(s)]
 
     @property
     def square(self) -> list[Step]:

@@ -126,3 +126,5 @@ def test_a_true_cirrus_step_is_left_alone() -> None:
     assert chosen(0.0469, cirrus_frames=128) == ChosenStep(0.0469, (), ())
     isotropic = chosen(DX, located=[lines(DX)], cirrus_frames=200)
     assert isotropic == ChosenStep(DX, (), ())
+    disc_cube = chosen(DX, located=[lines(DX)], cirrus_frames=512)  # square and isotropic: told as ever
+    assert disc_cube == ChosenStep(DX, ("slice_thickness_is_column_spacing",), ())
