@@ -62,7 +62,7 @@ def decode(data: bytes) -> Holder | None:
             float(values["time"]),
             int(values.get("beat", 0)),
         )
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 

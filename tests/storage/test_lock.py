@@ -460,8 +460,13 @@ def test_a_second_run_goes_on_where_the_first_lost_its_lease(target: str, clock:
 
 @pytest.mark.parametrize(
     "text",
-    [b"[1]", b"", b"{", b"{}", b'{"token": "x", "time": "noon"}', b"\xff", b'{"token": 1, "time": 1}'],
-)
+    [
+        b"[1]", b"", b"{", b"{}", b'{"token": "x", "time": "noon"}', b"\xff", b'{"token": 1, "time": 1}',
+        b"[" * 100_000, b'{"token": "x", "time": 1, "pid": Infinity}',
+        b'{"token": "x", "time": 1%s}' % (b"0" * 400),
+    ],
+    ids=lambda text: repr(text[:40]),
+)  # fmt: skip
 def test_a_lock_that_makes_no_sense_holds_nobody(text: bytes) -> None:
     target = f"memory://{uuid.uuid4().hex}"
     store.write(f"{target}/lock", text)

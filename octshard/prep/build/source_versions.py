@@ -14,7 +14,7 @@ from octshard.dataset.tables import SampleRow
 from octshard.prep.plan import Member, ShardPlan
 from octshard.prep.refusals import Refused
 from octshard.prep.release.source import Fingerprint, Source
-from octshard.storage import checksum, store
+from octshard.storage import checksum, json_object, store
 
 REQUESTS = 32  # at once: a store answers one in tens of milliseconds
 READS = 4  # at once, of whole files whose version differs and whose size does not
@@ -91,10 +91,10 @@ def write(cfg: PrepConfig, device: str, versions: SourceVersions) -> None:
 def _read(cfg: PrepConfig, device: str) -> dict[str, str]:
     """Path -> version; nothing if the last run read the files elsewhere, or left nothing readable."""
     try:
-        record = json.loads(store.read(_url(cfg, device)))
-    except (FileNotFoundError, ValueError):
+        record = json_object.read(_url(cfg, device))
+    except (FileNotFoundError, json_object.DamagedJson):
         return {}
-    if not isinstance(record, dict) or not isinstance(record.get("versions"), dict):
+    if not isinstance(record.get("versions"), dict):
         return {}
     same = (record.get("src"), record.get("from_zip")) == (cfg.src, cfg.from_zip)
     return {str(path): str(version) for path, version in record["versions"].items()} if same else {}

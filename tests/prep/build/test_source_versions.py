@@ -96,7 +96,7 @@ def test_a_stored_file_with_another_time_or_none_at_all_is_kept(tmp_path: Path) 
     assert (tree(tmp_path / "dst"), lines) == (before, [])
 
 
-@pytest.mark.parametrize("kind", ["moved", "of an earlier version", "damaged"])
+@pytest.mark.parametrize("kind", ["moved", "of an earlier version", "damaged", "deep"])
 def test_without_versions_to_compare_sizes_tell_and_refused_files_are_read(tmp_path: Path, kind: str) -> None:
     files = [sound(1), sound(2, "4001"), changed(3, DAMAGE["not_dicom"])]
     root = unpacked(tmp_path / "release", files, SPLITS)
@@ -109,6 +109,8 @@ def test_without_versions_to_compare_sizes_tell_and_refused_files_are_read(tmp_p
         cfg = dataclasses.replace(cfg, src=str(root))
     elif kind == "damaged":
         versions.write_text('{"versions": 7')
+    elif kind == "deep":
+        versions.write_text('{"versions":' + '{"a":' * 100_000)
     else:
         versions.unlink()
     (root / files[0].path).write_bytes(bytes(len(files[0].data or b"")))  # nobody can see that
