@@ -298,4 +298,5 @@ _quiet = _Quiet()
 
 def _one_line(error: BaseException) -> str:
     name = "" if isinstance(error, codestream.BadCodestream) else f"{type(error).__name__}: "
-    return f"{name}{' '.join(str(error).split())}"[:200]
+    text = str(error).rsplit("raised by all available plugins:", 1)[-1]  # pydicom's, of the only one we ask
+    return f"{name}{' '.join(text.split())}"[:200]

@@ -14,6 +14,7 @@ CODESTREAM_STARTS = (
     b"\1\0\0\0\x40\0\0\0",  # RLE of 8 bits: one segment, at byte 64
     b"\2\0\0\0\x40\0\0\0",  # RLE of 16 bits
 )
+CODESTREAM_END = b"\xff\xd9"  # EOC of JPEG 2000 and EOI of JPEG; neither occurs inside their data
 
 
 def begins_with_codestream(parsed: ParsedFile) -> bool:
@@ -33,15 +34,16 @@ def encapsulated_frames(parsed: ParsedFile, expected: int) -> int | None:
         return 0
     fragments = parsed.pixels.fragments
     if known := len(_marked(parsed.body, fragments)) or len(parsed.pixels.offsets):
-        return known
+        return expected if len(_firsts(parsed.body, fragments)) == expected else known
     return len(fragments) if len(fragments) <= expected else None
 
 
 def frame_spans(body: Buffer, pixels: Pixels, frames: int) -> tuple[tuple[Span, ...], ...]:
     """The fragments of every frame; Refused `decoder_error` if it is unclear where frames begin.
 
-    The first of these that fits decides: extended offset table, codestream starts, basic offset table, one
-    fragment for each frame. A table that leads nowhere is passed over, one that leads astray is not.
+    The first of these that fits decides: extended offset table, codestream starts, these and what follows a
+    codestream's end, basic offset table, one fragment for each frame. A table that leads nowhere is passed
+    over, one that leads astray is not.
     """
     fragments = pixels.fragments or ()
     extended = [(pixels.start + at + 8, pixels.start + at + 8 + n) for at, n in _extended(pixels)]
@@ -54,6 +56,7 @@ def frame_spans(body: Buffer, pixels: Pixels, frames: int) -> tuple[tuple[Span, 
     fragment_at = {start - 8 - pixels.start: i for i, (start, _) in enumerate(fragments)}
     for firsts in (
         _marked(body, fragments),
+        _firsts(body, fragments),
         [fragment_at.get(offset, -1) for offset in pixels.offsets],
         range(len(fragments)),
     ):
@@ -72,6 +75,14 @@ def _marked(body: Buffer, fragments: Sequence[Span]) -> list[int]:
         for i, (start, stop) in enumerate(fragments)
         if bytes(body[start : min(stop, start + 12)]).startswith(CODESTREAM_STARTS)
     ]
+
+
+def _firsts(body: Buffer, fragments: Sequence[Span]) -> list[int]:
+    """The marked fragments, and those behind the end of a codestream: frames whose beginning is damaged."""
+    tails = [bytes(body[max(start, stop - 3) : stop]).rstrip(b"\0") for start, stop in fragments]
+    behind = {i + 1 for i, tail in enumerate(tails[:-1]) if tail.endswith(CODESTREAM_END)}
+    starts = {*_marked(body, fragments), *behind}
+    return sorted({0, *starts}) if starts else []
 
 
 def _extended(pixels: Pixels) -> Iterator[tuple[int, int]]:

@@ -133,13 +133,38 @@ def test_fragments_that_nobody_can_count_are_no_wrong_number_of_frames() -> None
     codes = list(generate_frames(pydicom.dcmread(io.BytesIO(J2K)).PixelData, number_of_frames=6))
 
     def hide(ds: Any) -> None:
-        masked = [b"\x5a" + code[1:] for code in codes]
+        masked = [b"\x5a" + code.rstrip(b"\0")[1:-1] for code in codes]  # without their ends too
         ds.PixelData = encapsulate(masked, fragments_per_frame=2, has_bot=False)
         ds["PixelData"].is_undefined_length = True
 
     assert refusal(edited(J2K, hide)) == (
         "decoder_error: 12 fragments, 0 offsets that do not lead to 6 frames"
     )
+
+
+@pytest.mark.parametrize("number", [1, 3, 6])
+@pytest.mark.parametrize("start", [b"\0\0\0\0", b"junk"])
+def test_a_frame_without_its_beginning_is_damaged_not_missing(number: int, start: bytes) -> None:
+    codes = list(generate_frames(pydicom.dcmread(io.BytesIO(J2K)).PixelData, number_of_frames=6))
+    codes[number - 1] = start + codes[number - 1][4:]
+
+    def put(ds: Any) -> None:
+        ds.PixelData = encapsulate(codes, has_bot=False)
+        ds["PixelData"].is_undefined_length = True
+
+    text = f"decoder_error: frame {number}: begins with {start.hex(' ')}, want SOC and SIZ"
+    assert refusal(edited(J2K, put)) == text
+
+
+def test_a_fragment_of_padding_is_no_frame() -> None:
+    codes = list(generate_frames(pydicom.dcmread(io.BytesIO(J2K)).PixelData, number_of_frames=6))
+
+    def put(ds: Any) -> None:
+        ds.PixelData = encapsulate([*codes, bytes(4)], has_bot=False)
+        ds["PixelData"].is_undefined_length = True
+
+    data = edited(J2K, put)
+    assert len(list(decode.frames(data, dicom.read_header(data, LIMIT)))) == 6
 
 
 def test_photometric_interpretations_that_are_no_colour_are_not_called_one() -> None:
