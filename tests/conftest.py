@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from octshard.storage import client
-from tests.support import faulty_store
+from tests.support import b2_proxy, faulty_store
 from tests.support.emulators import BUCKET, need, s3_settings
 
 
@@ -49,6 +49,19 @@ def s3() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def b2_server(s3: str) -> Iterator[b2_proxy.B2Proxy]:
+    """Backblaze B2, made of moto."""
+    yield from b2_proxy.serve(os.environ["AWS_ENDPOINT_URL"])
+
+
+@pytest.fixture
+def b2(s3: str, b2_server: b2_proxy.B2Proxy, monkeypatch: pytest.MonkeyPatch) -> str:
+    """s3://BUCKET there."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", b2_server.url)
+    return s3
+
+
+@pytest.fixture(scope="session")
 def faulty_server() -> Iterator[faulty_store.FaultyStore]:
     """One server for all tests, for making a client takes longer than most of them."""
     yield from faulty_store.serve()
@@ -69,6 +82,19 @@ def faulty(
     faulty_server.clear()
 
 
+@pytest.fixture(
+    params=[
+        pytest.param("gcs", marks=pytest.mark.gcs),
+        pytest.param("faulty", marks=pytest.mark.gcs),  # as Google's storage-testbench answers
+        pytest.param("b2", marks=pytest.mark.s3),
+    ]
+)
+def cloud(request: pytest.FixtureRequest) -> str:
+    """A fresh folder on each kind of cloud store whose answers differ."""
+    bucket = request.getfixturevalue(request.param)
+    return f"{bucket if isinstance(bucket, str) else f'gs://{faulty_store.BUCKET}'}/{uuid.uuid4().hex}"
+
+
 @pytest.fixture(scope="session")
 def realdata() -> Path:
     """The AI-READI-shaped release of real pixels; skips where there is none."""
@@ -85,6 +111,8 @@ def realdata() -> Path:
         "memory",
         pytest.param("gcs", marks=pytest.mark.gcs),
         pytest.param("s3", marks=pytest.mark.s3),
+        pytest.param("b2", marks=pytest.mark.s3),
+        pytest.param("faulty", marks=pytest.mark.gcs),  # as Google's storage-testbench answers
     ]
 )
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
@@ -93,4 +121,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return str(tmp_path / "root")
     if request.param == "memory":
         return f"memory://{uuid.uuid4().hex}"
+    if request.param == "faulty":
+        request.getfixturevalue("faulty")
+        return f"gs://{faulty_store.BUCKET}/{uuid.uuid4().hex}"
     return f"{request.getfixturevalue(request.param)}/{uuid.uuid4().hex}"

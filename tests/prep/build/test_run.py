@@ -793,14 +793,13 @@ def test_the_device_folder_may_lie_in_memory(release: Path) -> None:
     assert shard_writer.DONE in "".join(store.list_names(f"memory://engine-test/{DEVICE}"))
 
 
-@pytest.mark.gcs
 def test_the_device_folder_may_lie_in_cloud_storage(
-    release: Path, undisturbed: dict[str, bytes], gcs: str
+    release: Path, undisturbed: dict[str, bytes], cloud: str
 ) -> None:
-    cfg = dataclasses.replace(config(release, Path()), dst=f"{gcs}/shards")
+    cfg = dataclasses.replace(config(release, Path()), dst=f"{cloud}/shards")
     build(cfg)
     for name, data in undisturbed.items():
-        assert store.read(f"{gcs}/shards/{DEVICE}/{name}") == data
+        assert store.read(f"{cloud}/shards/{DEVICE}/{name}") == data
     assert build(cfg).kept >= 4
 
 
