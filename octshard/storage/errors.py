@@ -31,6 +31,8 @@ TRANSIENT_NAMES = (
     "Timeout",
     "Connect",
     "Checksum",
+    "JSONDecode",  # a reply that is no JSON: altered, or the page of a proxy
+    "UnicodeDecode",
     "Transport",
     "Payload",
     "IncompleteRead",

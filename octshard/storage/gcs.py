@@ -47,7 +47,7 @@ class Gcs(Client):
         metadata = call(self.fs, "call", "GET", "b/{}/o/{}", bucket, key, json_out=True)
         crc32c = "" if metadata.get("contentEncoding") else metadata.get("crc32c", "")
         told = f"crc32c:{crc32c}" if crc32c else ""
-        return Blob(b"", _size(metadata), str(metadata["generation"]), told)
+        return Blob(b"", _size(metadata), _generation(metadata), told)
 
     def get(self, url: str, start: int, stop: int | None, version: str) -> Blob:
         link = self.fs.url("/".join(split_url(url)), generation=version or None)
@@ -79,7 +79,7 @@ class Gcs(Client):
         )
         if _size(metadata) != len(data):
             raise IncompleteRead(f"{len(data)} bytes were sent, {_size(metadata)} stand there")
-        return str(metadata["generation"])
+        return _generation(metadata)
 
     def upload(self, url: str, file: BinaryIO, size: int, retry: Retry) -> None:
         bucket, key = split_url(url)
@@ -140,6 +140,12 @@ class Gcs(Client):
 def _size(metadata: Mapping[str, Any]) -> int:
     """Bytes of an object; JSON made of protocol buffers leaves out a size of 0."""
     return int(metadata.get("size", 0))
+
+
+def _generation(metadata: Mapping[str, Any]) -> str:
+    if "generation" not in metadata:
+        raise IncompleteRead("a reply without the object's generation")
+    return str(metadata["generation"])
 
 
 def _told_checksum(headers: Any) -> str:

@@ -123,7 +123,7 @@ def shown(name: str) -> str:
 
 def _raw(url: str, size: int) -> _Raw:
     """Reads the tail of a ZIP, and the directory if the tail does not hold all of it."""
-    tail = store.read_range(url, max(0, size - TAIL), size)
+    tail = store.read_range_twice(url, max(0, size - TAIL), size)
     base = size - len(tail)
     at = tail.rfind(b"PK\5\6")
     while at >= 0 and at + _END.size + int.from_bytes(tail[at + 20 : at + 22], "little") > len(tail):
@@ -143,7 +143,7 @@ def _raw(url: str, size: int) -> _Raw:
     if count * _ENTRY.size > length:
         raise _broken(url, f"{count} members promised in a directory of {length} bytes, too few for that")
     whole = start >= base
-    data = tail[start - base : stop] if whole else store.read_range(url, start, base + stop)
+    data = tail[start - base : stop] if whole else store.read_range_twice(url, start, base + stop)
     return _Raw(url, data, start, start - offset, count, modulus)
 
 

@@ -21,7 +21,8 @@ import pytest
 from octshard.errors import OctshardError, UsageError
 from octshard.prep.release import unzip, zip_source
 from octshard.prep.release.unzip import Limits, UnzipReport
-from octshard.storage import local, lock, store
+from octshard.storage import local, lock, remote, store
+from tests.support.faulty_store import FLIP, LOST, RESET, SHORT, STALL, FaultyStore
 from tests.support.made_release import HEAD, File, Part, changed, sound, zip_bytes, zipped
 
 FILES = [
@@ -582,6 +583,29 @@ def test_a_release_in_cloud_storage_is_unpacked_there(tmp_path: Path, cloud: str
     store.write(f"{dst}/{min(files)}", b"changed behind our back")
     again = run(src, dst)
     assert (again.written, len(again.skipped)) == ((min(files),), 2)
+
+
+@pytest.mark.parametrize("scheme", ["gs", "s3"])
+@pytest.mark.parametrize("seed", range(3))
+def test_one_request_in_six_fails_and_nothing_changes(
+    tmp_path: Path, scheme: str, seed: int, faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a reply is silent, cut, altered or lost."""
+    monkeypatch.setattr(remote.random, "uniform", lambda low, high: 0.0)
+    files = large(tmp_path / "src", 5, 50_000)
+    src, dst = (f"{scheme}://faulty/{uuid.uuid4().hex}" for _ in range(2))
+    for name in ("manifest.tsv", "topcon_triton.zip"):
+        store.copy(str(tmp_path / "src" / name), f"{src}/{name}")
+    rng = np.random.default_rng(seed)
+    kinds: list[str | int] = [429, 503, RESET, LOST, SHORT, STALL, FLIP]
+    script = [kinds[rng.integers(7)] if rng.random() < 1 / 6 else None for _ in range(400)]
+    faulty.fail(*script)  # type: ignore[arg-type]
+    report = run(src, dst)
+    assert len(faulty.faults) < 380
+    faulty.fail()
+    assert (set(report.written), report.refused) == (set(files), ())
+    assert {path: store.read(f"{dst}/{path}") for path in files} == files
+    assert len(run(src, dst).skipped) == 5
 
 
 @pytest.mark.realdata

@@ -103,11 +103,26 @@ def test_only_the_tail_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     big = Part("big", bytes(2**20), method=0)
     few, many = zip_bytes([big, *PARTS]), zip_bytes([big, *(Part(f"{i:0100}", b"x") for i in range(3000))])
     assert len(listed(few)[0]) == 3
-    assert asked == [(len(few) - zip_directory.TAIL, len(few))]
+    assert asked == 2 * [(len(few) - zip_directory.TAIL, len(few))]  # twice: it comes without a checksum
     asked.clear()
     assert len(listed(many)[0]) == 3001
-    assert len(asked) == 2
-    assert sum(stop - start for start, stop in asked) < zip_directory.TAIL + 3001 * 150
+    assert len(asked) == 4
+    assert sum(stop - start for start, stop in asked) < 2 * (zip_directory.TAIL + 3001 * 150)
+
+
+def test_a_directory_altered_on_its_way_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest, sent = store.read_range, []
+
+    def altered(url: str, start: int, stop: int) -> bytes:
+        data = bytearray(honest(url, start, stop))
+        sent.append(start)
+        data[data.rindex(b"two.dcm")] ^= len(sent) in flips
+        return bytes(data)
+
+    monkeypatch.setattr(store, "read_range", altered)
+    for flips in ({1}, {2}, {1, 3}):
+        sent.clear()
+        assert [member.name for member in listed(zip_bytes(PARTS))[0]] == [part.name for part in PARTS]
 
 
 @pytest.mark.parametrize("wide", [False, True])
