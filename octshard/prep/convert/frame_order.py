@@ -53,12 +53,13 @@ def check_is_whole(header: Header) -> None:
 def check_is_one(placement: Placement, frames: int, kind: str) -> None:
     """Refused `several_volumes` for several stacks or times. kind: of the frames' geometry.
 
-    Some exporters number stacks as they should number frames: a stack for each frame of a raster is none.
-    Other patterns have stacks of their own, and a refusal of their own.
+    Some exporters count frames in the wrong place: a stack, or a time, for each frame is none if the frames
+    have different places. Other patterns have stacks of their own, and a refusal of their own.
     """
+    apart = kind == "raster" or len(np.unique(placement.numbers_F)) >= frames
     for name, values in (("StackID", placement.stacks), ("TemporalPositionIndex", placement.times)):
-        per_frame = len(values) >= frames and kind == "raster"
-        if len(values) > 1 and kind in PARALLEL and not per_frame:
+        counts_frames = len(values) >= frames and apart
+        if len(values) > 1 and kind in PARALLEL and not counts_frames:
             raise Refused("several_volumes", f"{len(values)} values of {name}, want one volume in a file")
 
 

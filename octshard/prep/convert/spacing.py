@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from octshard.imaging.volume import Shape, Spacing
-from octshard.prep.convert.steps import SAME_STEP, Step, StepSources, choose
+from octshard.prep.convert.steps import LEAST_MM, MOST_MM, SAME_STEP, Step, StepSources, choose
 from octshard.prep.dicom.pixel_measures import PixelMeasures
 
 AXES = ("slice", "axial", "lateral")
-LEAST_UM = {"slice": 2.0, "axial": 1.0, "lateral": 2.0}  # of a voxel: OCT resolves no less
+LEAST_VOXEL_MM = {"slice": LEAST_MM, "axial": 0.001, "lateral": 0.002}  # OCT resolves no less
 PLAUSIBLE_MM = {  # of the whole scan; eyes are 24 mm wide, OCT sees 2 to 3 mm deep, and a crop sees less
     "slice": (0.0, 30.0),
     "axial": (0.15, 8.0),
     "lateral": (0.25, 30.0),
 }
-MOST_STEP_MM = 2.0  # between B-scans
 MOST_STEPS = 250  # between B-scans, in column spacings: rasters of five long lines come to 120
 USUAL_MM = {"axial": (1.0, 4.0), "lateral": (1.0, 25.0)}  # what whole scans of the retina cover
 NAMED = 3  # unreadable values that a note names
@@ -90,11 +89,11 @@ def _plausibility_flags(spacing_mm: Spacing, shape: Shape) -> list[str]:
     """What no OCT scan of an eye is like. The whole scan counts: a smaller copy of one has larger voxels."""
     extent_mm = {axis: n * mm for axis, n, mm in zip(AXES, shape, spacing_mm, strict=True)}
     dz, dy, dx = spacing_mm
-    far_apart = dz > min(MOST_STEP_MM, MOST_STEPS * dx)
+    far_apart = dz > min(MOST_MM, MOST_STEPS * dx)
     flags = [
         f"implausible_{axis}_spacing"
         for axis, mm in zip(AXES, spacing_mm, strict=True)
-        if mm * 1000 < LEAST_UM[axis]
+        if mm < LEAST_VOXEL_MM[axis]
         or not PLAUSIBLE_MM[axis][0] <= extent_mm[axis] <= PLAUSIBLE_MM[axis][1]
         or (axis == "slice" and far_apart)
     ]

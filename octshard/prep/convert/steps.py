@@ -12,6 +12,10 @@ from octshard.prep.convert.placeholders import is_one_mm
 from octshard.prep.dicom.pixel_measures import SAME, PixelMeasures
 
 SAME_STEP = 0.05  # two steps closer than this share are one
+LEAST_MM, MOST_MM = (
+    0.002,
+    2.0,
+)  # steps beyond are believed only if nothing else is told: other units, most often
 SQUARE_RATIO = 8  # step per column spacing of a square cube: Cirrus cubes have 1 to 4, its line rasters 20
 NAMES = {
     "locations": "frame locations",
@@ -57,12 +61,13 @@ class StepSources:
         """The most trusted first."""
         between = [(m.spacing_between_slices_mm, m.source) for m in self.measures]
         thickness = [(m.thickness_mm, m.source) for m in self.measures]
-        return [
+        steps = [
             *(step for step in self.located if not step.rough),
             *(Step("between", mm, source) for mm, source in between if mm),
             *(Step("thickness", mm, source) for mm, source in thickness if mm),
             *(step for step in self.located if step.rough),
         ]
+        return sorted(steps, key=lambda step: not LEAST_MM <= step.mm <= MOST_MM)  # stable
 
     @property
     def invented(self) -> list[Step]:
@@ -137,7 +142,7 @@ def _difference_flags(step: Step, steps: Sequence[Step]) -> list[str]:
     thicknesses = [s for s in steps if s.kind == "thickness"]
     firm = [s for s in steps if s.kind != "thickness"]
     flags = []
-    if _spread(firm or thicknesses) > 1 + SAME_STEP:
+    if _spread([step, *(firm or thicknesses)]) > 1 + SAME_STEP:
         flags.append("slice_steps_differ")
     if firm and not all(_same(s, step) for s in thicknesses):
         flags.append("slice_thickness_is_not_step")
@@ -145,8 +150,8 @@ def _difference_flags(step: Step, steps: Sequence[Step]) -> list[str]:
 
 
 def _spread(steps: Sequence[Step]) -> float:
-    return max((s.mm for s in steps), default=1.0) / min((s.mm for s in steps), default=1.0)
+    return max(s.mm for s in steps) / min(s.mm for s in steps)
 
 
 def _same(step: Step, other: Step, share: float = SAME_STEP) -> bool:
-    return abs(step.mm - other.mm) <= share * other.mm
+    return _spread([step, other]) <= 1 + share

@@ -144,6 +144,8 @@ def test_a_stack_for_each_frame_of_a_raster_is_a_number_in_the_wrong_place() -> 
     frame_order.check_is_one(placement, FRAMES, "raster")
     with pytest.raises(Refused, match="6 values of StackID"):
         frame_order.check_is_one(placement, FRAMES, "unknown")
+    numbered = header(numbers=numbers(range(6)), times=tuple("123456")).placement
+    frame_order.check_is_one(numbered, FRAMES, "unknown")
 
 
 def test_both_eyes_are_several_volumes() -> None:

@@ -51,6 +51,9 @@ def planes(mm: float, *, rough: bool = False) -> Step:
         (None, None, [lines(0.05, rough=True)], 0.05, ("slice_step_from_locations",)),
         (0.10, None, [planes(0.05, rough=True), lines(0.05)], 0.05,
          ("slice_step_from_locations", "slice_thickness_is_not_step")),
+        (0.05, None, [planes(50.0)], 0.05, ("slice_steps_differ",)),  # micrometres
+        (0.05, 50.0, [], 0.05, ("slice_steps_differ",)),
+        (None, None, [planes(50.0)], 50.0, ("slice_step_from_positions",)),
     ],
 )  # fmt: skip
 def test_trust(
