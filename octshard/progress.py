@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from octshard.printable import printable
+
 PLAIN_EVERY_S = 10.0  # seconds between two plain lines, at least
 
 OnProgress = Callable[[int, int, str], None]  # (done, total, note); the total may change
@@ -36,7 +38,7 @@ class StderrHandler(logging.Handler):
     """Log records as lines on stderr: above the progress bar if one is shown, never into it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
+        text = printable(record.getMessage(), keep="\n")
         return text if record.levelno <= logging.INFO else f"{record.levelname} {text}"
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -61,15 +63,16 @@ def _bar(title: str) -> Iterator[OnProgress]:
     )
 
     columns = (
-        TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description:<22}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False),
     )  # fmt: skip
     bar = Progress(*columns, console=Console(stderr=True))
 
     def on_progress(done: int, total: int, note: str) -> None:
         global _console
+        note = printable(note)
         if _console is not bar.console:  # the first call: what is logged before it needs no bar
-            bar.add_task(title, total=total, note=note)
+            bar.add_task(printable(title), total=total, note=note)
             _console = bar.console
             bar.start()
         bar.update(bar.task_ids[0], completed=done, total=total, note=note)
@@ -111,7 +114,7 @@ def _lines(title: str) -> Iterator[OnProgress]:
         if done_and_total == (0, 0) or done < done_and_total[0]:  # the next of several tasks starts to count
             first_done, first_at = done, time.monotonic()
         done_and_total = (done, total)
-        latest = f"{title}: {done}/{total} {note}".rstrip()
+        latest = printable(f"{title}: {done}/{total} {note}".rstrip())
         if latest != written and time.monotonic() - written_at >= PLAIN_EVERY_S:
             write()
 

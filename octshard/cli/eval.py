@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import click
 
 from octshard.cli.completion import complete_setting, config_option
+from octshard.printable import printable
 from octshard.progress import progress
 
 
@@ -32,5 +33,5 @@ def linear_probe(config: Sequence[str], overrides: Sequence[str]) -> None:
 
     with progress("linear probe") as on_progress:
         result = run(cfg, on_progress)
-    click.echo(result.text())
+    click.echo(printable(result.text(), keep="\n"))
     click.echo(f"page: {cfg.out}/probe.html")

@@ -18,6 +18,7 @@ from octshard.cli.eval import evaluate
 from octshard.cli.prep import prep
 from octshard.cli.train import stream_check, train
 from octshard.errors import OctshardError, exit_code
+from octshard.printable import printable
 from octshard.progress import StderrHandler
 
 DEBUG = "--debug"
@@ -57,10 +58,11 @@ def _show_log() -> None:
 
 def _report(error: Exception) -> int:
     if isinstance(error, OctshardError):
-        click.echo(f"octshard: {error}", err=True)
+        click.echo(printable(f"octshard: {error}"), err=True)
     else:
         text = " ".join(str(error).split())
-        click.echo(f"octshard: unexpected {type(error).__name__}: {text} ({DEBUG} shows where)", err=True)
+        name = type(error).__name__
+        click.echo(printable(f"octshard: unexpected {name}: {text} ({DEBUG} shows where)"), err=True)
     return exit_code(error)
 
 

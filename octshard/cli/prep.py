@@ -9,6 +9,7 @@ import click
 from octshard.cli.completion import complete_setting, config_option
 from octshard.errors import OctshardError, UsageError
 from octshard.pool import worker_count
+from octshard.printable import printable
 from octshard.progress import progress
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 ALLOW_EMPTY = "see the lines above; --allow-empty takes it for success"
 NAMED = 20  # files that are listed by name after the table of counts
+
+
+def _say(text: str) -> None:
+    """Lines on stdout; names from manifests and ZIPs are in them."""
+    click.echo(printable(text, keep="\n"))
 
 
 @click.group()
@@ -88,12 +94,12 @@ def unzip(allow_empty: bool, **options: Any) -> None:
         "in a ZIP, not in the manifest": report.unlisted,
     }
     for name, items in counts.items():
-        click.echo(f"{name:<30}{len(items):>9,}")
+        _say(f"{name:<30}{len(items):>9,}")
     for member in report.refused:
-        click.echo(f"refused: {member.zip} {member.member}: {member.reason}")
+        _say(f"refused: {member.zip} {member.member}: {member.reason}")
     for name in ("in the manifest, in no ZIP", "in a ZIP, not in the manifest"):
         for item in counts[name][:NAMED]:
-            click.echo(f"{name}: {item}")
+            _say(f"{name}: {item}")
     if not report.written and not report.skipped and not allow_empty:
         raise OctshardError(
             f"{cfg.dst}: not one file of {cfg.src} could be written ({len(report.refused)} refused, "
@@ -140,14 +146,14 @@ def shard(devices: Sequence[str], dry_run: bool, allow_empty: bool, **options: A
     if dry_run:
         with progress("dry run") as on_progress:
             estimates = estimate.estimates(cfg, devices, on_progress)
-        click.echo(estimate.text(estimates, cfg))
+        _say(estimate.text(estimates, cfg))
         return
     with progress("shard") as on_progress:
         summaries = run.shard(cfg, devices, on_progress)
     for summary in summaries:
         refused = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.refused.items())) or "none"
         kept = f" ({summary.kept} kept from an earlier run)" if summary.kept else ""
-        click.echo(
+        _say(
             f"{summary.folder}: {summary.stored} volumes in {summary.shards} shards{kept}, "
             f"{summary.bytes / 1e6:.1f} MB; refused: {refused}; "
             f"people split: {split_sources_text(summary.split_sources)}"
@@ -178,12 +184,12 @@ def verify(shards: Sequence[str], deep: bool) -> None:
             findings = run(folder, deep, on_progress)
         count += len(findings)
         for finding in findings:
-            click.echo(f"{folder}: {finding.shard} {finding.key}: {finding.what}")
+            _say(f"{folder}: {finding.shard} {finding.key}: {finding.what}")
         if not findings:
-            click.echo(f"{folder}: whole")
+            _say(f"{folder}: whole")
     for finding in across(folders):
         count += 1
-        click.echo(finding.what)
+        _say(finding.what)
     if count:
         raise OctshardError(f"{count} findings; build the folders named above again with octshard prep shard")
 
@@ -203,4 +209,4 @@ def report(shards: str, out: str, seed: int) -> None:
 
     with progress("report") as on_progress:
         page = write(shards, out, seed, on_progress)
-    click.echo(f"page: {page}")
+    _say(f"page: {page}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 
 from octshard.cli.completion import complete_setting, config_option
+from octshard.printable import printable
 from octshard.progress import progress
 from octshard.stop_signals import SHELL_BASE
 
@@ -67,4 +68,4 @@ def stream_check(
     from octshard.train.stream_check import lines
 
     for line in lines(cfg, readers, devices, seconds):
-        click.echo(line)
+        click.echo(printable(line))

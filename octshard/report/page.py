@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from octshard.printable import printable
 from octshard.report.numbers import NOTHING, Rounded, decimal, integer
 from octshard.report.style import SCRIPT, STYLE
 
@@ -160,8 +161,8 @@ def figure(content: str, caption: str) -> Html:
 
 
 def escaped(text: str) -> str:
-    """Text escaped for markup and quoted attributes."""
-    return html.escape(text, quote=True)
+    """Text escaped for markup and quoted attributes, and what would turn or hide letters on the page."""
+    return html.escape(printable(text, keep="\n\t"), quote=True)
 
 
 def _flow(parts: Sequence[Content]) -> str:

@@ -9,6 +9,7 @@ from octshard.imaging.volume import Spacing
 from octshard.prep.convert.geometry import Geometry
 from octshard.prep.convert.layout import ScanLayout
 from octshard.prep.convert.quality import Quality
+from octshard.prep.dicom.attributes import UID
 from octshard.prep.dicom.header import Header
 from octshard.prep.release.aireadi import Entry
 
@@ -57,7 +58,9 @@ def of_header(header: Header, entry: Entry) -> HeaderFacts:
         manufacturer=entry.manufacturer or header.manufacturer,
         model=entry.model or header.model,
         eye=entry.eye or header.eye or entry.eye_in_name,
-        transfer_syntax=header.transfer_syntax,
+        transfer_syntax=header.transfer_syntax
+        if UID.fullmatch(header.transfer_syntax)
+        else "",  # else any text
         frames=header.frames,
         rows=header.rows,
         cols=header.cols,

@@ -20,6 +20,7 @@ from octshard.prep.plan import Member
 from octshard.prep.refusals import Refused
 from octshard.prep.release.aireadi import Entry
 from octshard.prep.release.source import Source
+from octshard.printable import printable
 
 TWINS = 8  # of a file that are looked at for its bytes while it is converted
 
@@ -90,7 +91,8 @@ def refused(task: ConvertTask, refusal: Refused) -> Converted:
 
 
 def _refused(row: SampleRow, refusal: Refused) -> SampleRow:
-    return replace(row, shard="", status="refused", reason=refusal.reason, detail=refusal.detail)
+    detail = printable(refusal.detail)
+    return replace(row, shard="", status="refused", reason=refusal.reason, detail=detail)
 
 
 def _manifest_row(task: ConvertTask) -> SampleRow:

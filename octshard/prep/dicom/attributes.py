@@ -4,10 +4,12 @@ A field that is not listed is never parsed, so no name, date, comment or private
 a value costs time and memory in proportion to its bytes, whatever they say; nonsense is a Refused.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from octshard.prep import lengths
 from octshard.prep.dicom import elements
 from octshard.prep.dicom.elements import Element, Encoding
 from octshard.prep.refusals import Refused
@@ -57,6 +59,7 @@ LISTED = {  # keyword: tag, and the value representation where a file does not g
 }
 TAGS = frozenset(tag for tag, _ in LISTED.values())
 BINARY = {b"US": "u2", b"SS": "i2", b"UL": "u4", b"SL": "i4", b"FL": "f4", b"FD": "f8"}
+UID = re.compile(r"[0-9.]{1,64}", re.ASCII)
 MAX_TEXT = 1024  # bytes; the longest listed text has 64
 INT64_LIMIT = 2**63  # whole numbers lie in [-INT64_LIMIT, INT64_LIMIT): tables hold 64 bits
 
@@ -72,6 +75,11 @@ class Attributes:
         element = self._by_tag.get(LISTED[name][0])
         raw = "" if element is None else self._text(element)
         return "".join(letter if letter.isprintable() else "?" for letter in raw)
+
+    def uid(self, name: str) -> str:
+        """The value if it has the letters of a UID; other text, which may name a person, is nothing."""
+        text = self.text(name)
+        return text if UID.fullmatch(text) else ""
 
     def numbers(self, name: str) -> np.ndarray:
         """All numbers of the value, float64, NaN for a blank; empty if there is none.
@@ -94,7 +102,7 @@ class Attributes:
         try:
             return np.array([_number(part.strip()) for part in text.split("\\")] if text else [], np.float64)
         except ValueError:
-            raise Refused("unreadable", f"{name} is {text[:64]!r}, want numbers") from None
+            raise Refused("unreadable", f"{name} is {lengths.quote(text)}, want numbers") from None
 
     def numeric_text(self, name: str) -> str:
         """A value that should be numbers, as the file spells it, cut at MAX_TEXT; binary ones as text."""

@@ -160,7 +160,7 @@ def _parse(top: Attributes, parsed: ParsedFile, pixels: Pixels) -> Header:
     rows, cols, allocated = (_required_integer(top, name) for name in ("Rows", "Columns", "BitsAllocated"))
     photometric = top.text("PhotometricInterpretation")
     return Header(
-        sop_instance_uid=top.text("SOPInstanceUID"),
+        sop_instance_uid=top.uid("SOPInstanceUID"),
         transfer_syntax=parsed.transfer_syntax,
         manufacturer=top.text("Manufacturer"),
         model=top.text("ManufacturerModelName"),

@@ -41,6 +41,11 @@ COLUMNS = {  # our name -> its headings in releases and in copies
 UNKNOWN = lengths.SILENT  # in the manifest
 HOME = "retinal_oct"
 TABLES = ("manifest.tsv", "participants.tsv")
+OWN = re.compile(  # names of what prep and its locks write beside scans
+    r"lock|\..*\.(lock|json|partial).*|(manifest|participants)\.tsv|(plan|dataset|run)\.json"
+    r"|(samples|shards)\.parquet|.*\.(done\.json|rows\.parquet)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -169,10 +174,16 @@ def _words(path: str, participant: str) -> list[str]:
 
 
 def relative_path(text: str, location: str) -> str:
-    """A filepath below the release root: no leading slash, no `dataset/`. One with `..` is a UsageError."""
+    """A filepath below the release root: no leading slash, no `dataset/`.
+
+    UsageError for one with `..`, and for a name of our own files: a scan is neither read from nor unpacked
+    to a lock, a journal or a table.
+    """
     parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
     if ".." in parts or any(":" in part for part in parts[:1]):
         raise UsageError(f"{location}: filepath {text!r} leaves the release, want a path below its root")
+    if own := next(filter(OWN.fullmatch, parts), ""):
+        raise UsageError(f"{location}: filepath {text!r} names {own}, a file of octshard's own; want a scan")
     return "/".join(parts[1:] if parts[:1] == ["dataset"] else parts)
 
 

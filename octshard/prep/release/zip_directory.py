@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from octshard.errors import OctshardError
+from octshard.printable import printable
 from octshard.storage import store
 
 STORED, DEFLATED = 0, 8
@@ -117,8 +118,8 @@ def problem_of(entry: ZipEntry, flags: int, attributes: int) -> str:
 
 
 def shown(name: str) -> str:
-    """A name without control characters, cut to MAX_SHOWN."""
-    return "".join(char if char.isprintable() else "?" for char in name[:MAX_SHOWN])
+    """A name with escapes for control characters, cut to MAX_SHOWN."""
+    return printable(name[:MAX_SHOWN])
 
 
 def _raw(url: str, size: int) -> _Raw:

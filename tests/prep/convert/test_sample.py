@@ -14,6 +14,7 @@ from octshard.imaging.volume import SampleKey
 from octshard.prep.convert import sample
 from octshard.prep.convert.sample import Converted, ConvertTask
 from octshard.prep.dicom import writer
+from octshard.prep.dicom.attributes import LISTED
 from octshard.prep.plan import Member
 from octshard.prep.refusals import Refused
 from octshard.prep.release.aireadi import Entry
@@ -203,3 +204,43 @@ def test_the_values_behind_flags_stand_beside_those_of_the_grey_levels() -> None
     row, _ = converted(written(slice_thickness_mm=0.08))
     assert row.flags == ("slice_step_from_locations", "slice_thickness_is_not_step")
     assert row.detail == "step 0.04 mm by frame locations; SliceThickness (shared) 0.08"
+
+
+TEXTS = [name for name, (_, vr) in LISTED.items() if vr in (b"UI", b"CS", b"DS", b"IS", b"LO")]
+NAMES = {"Manufacturer", "ManufacturerModelName"}  # columns of the table, in the words of the file
+
+
+@pytest.mark.parametrize("keyword", sorted({*TEXTS} - NAMES))
+@pytest.mark.parametrize("everywhere", [False, True])
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+def test_a_name_in_any_field_of_a_header_reaches_no_row(keyword: str, everywhere: bool) -> None:
+    """As anonymisers overlook it: a person's name where DICOM wants a number, a code or a UID."""
+    dataset = pydicom.dcmread(io.BytesIO(written()))
+    tag, vr = LISTED[keyword]
+    name = pydicom.DataElement(tag, "LO" if vr == b"LO" else vr.decode(), None, already_converted=True)
+    name._value = "MUELLER ANNA"
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    frames = dataset.PerFrameFunctionalGroupsSequence
+    items = [shared, *frames, *(item[0] for group in (shared, *frames) for item in group if item.VR == "SQ")]
+    for item in [dataset, *(items if everywhere else [])]:
+        if item is dataset or tag in item:
+            item[tag] = name
+    out = io.BytesIO()
+    dataset.save_as(out)
+    assert b"MUELLER ANNA" in out.getvalue()
+    row, _ = converted(out.getvalue())
+    assert "MUELLER" not in repr(row)
+    assert "ANNA" not in repr(row)
+
+
+def test_a_name_as_transfer_syntax_reaches_no_row() -> None:
+    data = written()
+    assert data.count(b"1.2.840.10008.1.2.1\0") == 1
+    row, _ = converted(data.replace(b"1.2.840.10008.1.2.1\0", b"MUELLER ANNA VON UND "[:20]))
+    assert row.reason in ("unsupported_syntax", "unreadable")
+    assert "MUELLER" not in repr(row)
+
+
+def test_a_path_with_escapes_is_shown_escaped_in_the_detail() -> None:
+    task = task_of("a\x1b[31m.dcm")
+    assert sample.convert(task, CFG, MemorySource({})).row.detail == "no object at a\\x1b[31m.dcm"

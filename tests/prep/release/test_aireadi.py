@@ -261,3 +261,30 @@ def test_paths_below_retinal_oct_itself_are_found_from_the_root(tmp_path: Path) 
     assert (alone.root, alone.splits) == (str(root / "retinal_oct"), {"1001": "test"})
     assert all((root / "retinal_oct" / entry.path).is_file() for entry in alone.entries)
     assert alone.tables == ("manifest.tsv", "participants.tsv")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".unzip.lock",
+        "/.unzip.journal.json",
+        "shards/.topcon_triton.lock",
+        ".topcon_triton.lock/lease",
+        "MANIFEST.tsv",
+        "participants.tsv",
+        "topcon_triton/plan.json",
+        "topcon_triton/train-000000.done.json",
+        "topcon_triton\\\\train-000000.rows.parquet",
+        "runs/lock",
+        ".x.dcm.123.0a1b2c3d.partial",
+        ".topcon_triton.sources.json",
+    ],
+)
+def test_a_path_of_our_own_files_is_an_error(path: str) -> None:
+    with pytest.raises(UsageError, match=r"m line 2: filepath .* a file of octshard's own; want a scan"):
+        aireadi.parse_manifest(table({**VALUES, "filepath": path}), "m")
+
+
+@pytest.mark.parametrize("path", ["a/._scan.dcm", "block/scan.dcm", "a/clock", "run.json.dcm", "a/plan.dcm"])
+def test_other_paths_stay(path: str) -> None:
+    assert only(table({**VALUES, "filepath": path})).path == path
