@@ -13,13 +13,12 @@ from octshard.config import fields
 from octshard.config.eval import ProbeConfig
 from octshard.config.train import TrainConfig
 from octshard.devices import select
-from octshard.errors import UsageError
-from octshard.eval import features, labels, report, scores
+from octshard.eval import features, labels, report, scores, setup
 from octshard.eval.labels import LabelledScans
 from octshard.eval.probes import linear
 from octshard.eval.report import Arm, Control, ProbeResult, ScoredCheckpoint
 from octshard.eval.verdict import MIN_PARTICIPANTS, Evidence, judge
-from octshard.models.encoder import TrainedEncoder, random_encoder, read_encoder
+from octshard.models.encoder import random_encoder, read_encoder
 from octshard.progress import OnProgress, no_progress
 from octshard.rng import rng_for, seed_for
 from octshard.storage import store
@@ -32,7 +31,7 @@ PRETRAINED, RANDOM, INTENSITY = "pretrained", "random-init", "raw-intensity"
 
 def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> ProbeResult:
     """Runs the probe and writes its files under cfg.out; labels are checked before anything is encoded."""
-    _check(cfg)
+    setup.check(cfg)
     participant_labels = labels.read(cfg.participants, cfg.label)
     checkpoint = read_encoder(cfg.checkpoint)
     # of the run's settings no place is used: they may be somebody else's
@@ -42,12 +41,13 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
     indexes = tuple(build_index(datasets, trained, split, 0) for split in labels.SPLITS)
     rows = [sample.row for index in indexes for sample in index.samples]
     scans = labels.join(participant_labels, rows)
-    scored = _scored(checkpoint, scans, cfg)
+    scored = setup.scored_checkpoint(checkpoint, scans, cfg)
+    setup.check_resamples(cfg, scans)
 
     run = dataclasses.replace(trained.run, device=cfg.device, compile=False, cpu_threads=0)
     backend = select.open_backend(run)
-    if cfg.batch % backend.device_count:
-        raise UsageError(f"batch {cfg.batch}: want a multiple of the {backend.device_count} devices")
+    batch_size = setup.batch_size(cfg, trained.model, len(rows), backend)
+    setup.check_out(cfg.out)
     untrained = random_encoder(trained, seed_for(cfg.seed, RANDOM))
     sources = (
         features.encoder_source(
@@ -64,7 +64,7 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
         sources,
         features.FeatureRequest(tuple(row.key for row in rows), stored),
         store.join(cfg.out, "features"),
-        lambda: _batches(indexes, trained, cfg.batch, transform, on_progress),
+        lambda: _batches(indexes, trained, batch_size, transform, on_progress),
     )
     values = {name: source.values_NF for name, source in features_by_source.items()}
     result = compare(values, scans, scored, cfg, on_progress)
@@ -179,31 +179,6 @@ def _batches(
             yield batch
             done += batch.count
             on_progress(done, total, "features")
-
-
-def _check(cfg: ProbeConfig) -> None:
-    if not cfg.checkpoint:
-        raise UsageError(
-            "checkpoint: not set, want checkpoint=RUN, a training run's folder or one of its .pt"
-        )
-    if not cfg.shards:
-        raise UsageError("shards: not set, want at least one dataset folder: shards=[SHARDS/DEVICE]")
-    fields.check(cfg)
-
-
-def _scored(checkpoint: TrainedEncoder, scans: LabelledScans, cfg: ProbeConfig) -> ScoredCheckpoint:
-    """UsageError if the encoder was pretrained on test participants, unless cfg allows it."""
-    people, known = set(scans.subsets["test"].participants), checkpoint.participants
-    seen = sorted(known.members(people)) if known else []
-    if seen and not cfg.allow_seen_people:
-        raise UsageError(
-            f"{checkpoint.path}: the encoder was pretrained on {len(seen)} of the {len(people)} test "
-            f"participants, the first is {seen[0]}; want people that it has not seen, or "
-            "allow_seen_people=true, which the page then says"
-        )
-    return ScoredCheckpoint(
-        checkpoint.path, checkpoint.step, checkpoint.samples_seen, len(seen) if known else None
-    )
 
 
 def _seen_notes(scored: ScoredCheckpoint, test_participants: int) -> tuple[str, ...]:

@@ -97,10 +97,12 @@ def eyes(tmp_path_factory) -> ProbeConfig:
     )
 
 
-def write_checkpoint(out: str, seed: int, step: int = 1, **more: Any) -> None:
+def write_checkpoint(out: str, seed: int, step: int = 1, cache_dir: str = "", **more: Any) -> None:
     """A run folder whose target encoder was never trained; more: of the payload."""
     cfg = TrainConfig(
-        data=DataConfig(threads=1), model=MODEL, run=RunConfig(samples_budget=8, precision="fp32", out=out)
+        data=DataConfig(threads=1, cache_dir=cache_dir),
+        model=MODEL,
+        run=RunConfig(samples_budget=8, precision="fp32", out=out),
     )
     torch.manual_seed(seed)
     weights = {checkpoint.TARGET_ENCODER + n: t for n, t in Encoder(MODEL).state_dict().items()}
@@ -277,6 +279,22 @@ def test_batch_size_does_not_change_the_answer(result, eyes, tmp_path):
         )
 
 
+def test_no_place_of_the_run_is_used(eyes, tmp_path, monkeypatch):
+    """A checkpoint may be somebody else's: nothing is cached where its config says."""
+    places = []
+    real = linear_probe.loader.eval_batches
+
+    def eval_batches(index, trained, *more):
+        places.append((trained.data.cache_dir, tuple(trained.data.shards)))
+        return real(index, trained, *more)
+
+    monkeypatch.setattr(linear_probe.loader, "eval_batches", eval_batches)
+    write_checkpoint(str(tmp_path / "run"), seed=3, cache_dir="/elsewhere")
+    cfg = dataclasses.replace(eyes, checkpoint=str(tmp_path / "run"), out=str(tmp_path / "probe"))
+    linear_probe.linear_probe(dataclasses.replace(cfg, bootstrap=10, shuffles=1, regularisation=[0.1]))
+    assert set(places) == {("", tuple(eyes.shards))}
+
+
 def test_progress_counts_every_scan(eyes, tmp_path):
     reports = []
     quick = dataclasses.replace(eyes, out=str(tmp_path), bootstrap=10, shuffles=1)
@@ -313,7 +331,7 @@ def test_a_test_set_without_a_class_is_scored_on_the_others(eyes):
         ({"label": "stat"}, UsageError, "did you mean state"),
         ({"label": "age"}, UsageError, "looks like a number"),
         ({"regularisation": [0.0]}, UsageError, "regularisation=.*want at least 1, each more than 0"),
-        ({"bootstrap": 0}, UsageError, "bootstrap=0: want at least 1"),
+        ({"bootstrap": 0}, UsageError, "bootstrap=0: want 1 to"),
         ({"checkpoint": "/nowhere"}, UsageError, "/nowhere: no checkpoint"),
         ({"shards": ["/nowhere"]}, UsageError, "/nowhere: found nothing"),
     ],

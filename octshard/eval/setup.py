@@ -1,0 +1,79 @@
+"""What a probe checks before anything is encoded: settings, people, memory, and its folder."""
+
+from octshard.config import fields
+from octshard.config.eval import ProbeConfig
+from octshard.config.train import ModelConfig
+from octshard.devices import host_memory
+from octshard.devices.backend import Backend
+from octshard.errors import UsageError
+from octshard.eval.labels import LabelledScans
+from octshard.eval.report import ScoredCheckpoint
+from octshard.imaging.volume import product
+from octshard.models.encoder import TrainedEncoder
+from octshard.storage import store
+
+FLOAT = 4  # bytes
+RESAMPLE_BYTES = 32  # of a participant in a resample: its weight, and three arrays of that shape in a score
+
+
+def check(cfg: ProbeConfig) -> None:
+    """UsageError for settings that cannot be."""
+    if not cfg.checkpoint:
+        raise UsageError(
+            "checkpoint: not set, want checkpoint=RUN, a training run's folder or one of its .pt"
+        )
+    if not cfg.shards:
+        raise UsageError("shards: not set, want at least one dataset folder: shards=[SHARDS/DEVICE]")
+    if not cfg.out:
+        raise UsageError("out: not set, want out=FOLDER, where probe.json and probe.html go")
+    fields.check(cfg)
+
+
+def scored_checkpoint(checkpoint: TrainedEncoder, scans: LabelledScans, cfg: ProbeConfig) -> ScoredCheckpoint:
+    """UsageError if the encoder was pretrained on test participants, unless cfg allows it."""
+    people, known = set(scans.subsets["test"].participants), checkpoint.participants
+    seen = sorted(known.members(people)) if known else []
+    if seen and not cfg.allow_seen_people:
+        raise UsageError(
+            f"{checkpoint.path}: the encoder was pretrained on {len(seen)} of the {len(people)} test "
+            f"participants, the first is {seen[0]}; want people that it has not seen, or "
+            "allow_seen_people=true, which the page then says"
+        )
+    return ScoredCheckpoint(
+        checkpoint.path, checkpoint.step, checkpoint.samples_seen, len(seen) if known else None
+    )
+
+
+def batch_size(cfg: ProbeConfig, model: ModelConfig, scans: int, backend: Backend) -> int:
+    """cfg.batch, or what all scans need if that is less; UsageError if it cannot be.
+
+    Of memory the least that is certain is asked for, so that nothing is refused that fits.
+    """
+    devices = backend.device_count
+    if cfg.batch % devices:
+        raise UsageError(f"batch {cfg.batch}: want a multiple of the {devices} devices")
+    batch = min(cfg.batch, -(-scans // devices) * devices)
+    _check_memory(f"batch={cfg.batch}", batch * product(model.image_size) * (1 + FLOAT))
+    return batch
+
+
+def check_resamples(cfg: ProbeConfig, scans: LabelledScans) -> None:
+    """UsageError if the bootstrap of the test participants cannot fit into memory."""
+    people = len(set(scans.subsets["test"].participants))
+    _check_memory(f"bootstrap={cfg.bootstrap}", cfg.bootstrap * people * RESAMPLE_BYTES)
+
+
+def check_out(out: str) -> None:
+    """StoreError if nothing can be written there, before hours are spent; leaves nothing."""
+    url = store.join(out, "features", "empty")
+    store.write(url, b"")
+    store.remove(url)
+
+
+def _check_memory(setting: str, least: int) -> None:
+    free = host_memory.free_memory()
+    if free is not None and least > free:
+        raise UsageError(
+            f"{setting}: takes at least {least / 1e9:.1f} GB, and this machine has {free / 1e9:.1f} GB of "
+            "memory; want a smaller one"
+        )
