@@ -26,6 +26,7 @@ class DataConfig:
     weights: list[float] = field(
         [], "share of each dataset folder in what is seen; empty = by size", above=0, below=MAX_WEIGHT
     )
+    drop: list[str] = field([], "keys of volumes that are neither trained on nor validated on")
     balance: str = field(
         "none",
         "device: every device is drawn equally, whatever its number of volumes",

@@ -31,6 +31,11 @@ class ParticipantDigests:
         known = np.isin(_digests(names, self.salt), self.values_P)
         return frozenset(name for name, member in zip(names, known.tolist(), strict=True) if member)
 
+    def including(self, participants: Iterable[str]) -> "ParticipantDigests":
+        """The set with `participants` in it too, under its own salt."""
+        more_P = _digests(set(filter(canonical, participants)), self.salt)
+        return ParticipantDigests(self.salt, np.union1d(self.values_P, more_P))
+
     def payload(self) -> dict[str, Any]:
         """As a checkpoint keeps it: a tensor and plain values."""
         return {"version": VERSION, "salt": self.salt, "digests": torch.from_numpy(self.values_P)}

@@ -3,6 +3,7 @@
 Order, batches and resume depend on this index alone; its digest goes into every checkpoint.
 """
 
+import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -84,8 +85,10 @@ class SampleIndex:
 
 
 def load_index(cfg: TrainConfig, split: str, needed_tokens: int) -> SampleIndex:
-    """`build_index` of the datasets in data.shards."""
-    return build_index(open_datasets(cfg), cfg, split, needed_tokens)
+    """`build_index` of the datasets in data.shards, without what data.drop names."""
+    datasets = open_datasets(cfg)
+    check_dropped(datasets, cfg)
+    return without_dropped(build_index(datasets, cfg, split, needed_tokens), cfg)
 
 
 def open_datasets(cfg: TrainConfig) -> tuple[Dataset, ...]:
@@ -139,6 +142,25 @@ def _check_size(sample: SampleRef, limit: int) -> None:
             f"{sample.location}: bytes {sample.start} to {sample.stop} of a shard of {sample.shard.bytes}; "
             "run octshard prep verify"
         )
+
+
+def check_dropped(datasets: Sequence[Dataset], cfg: TrainConfig) -> None:
+    """UsageError for a key of data.drop that no dataset holds."""
+    if not cfg.data.drop:
+        return
+    known = {row.key for dataset in datasets for row in dataset.rows if row.status == "ok"}
+    for key in cfg.data.drop:
+        if key not in known:
+            raise UsageError(
+                f"data.drop: {key} is the key of no volume in data.shards, want keys of {tables.SAMPLES}"
+            )
+
+
+def without_dropped(index: SampleIndex, cfg: TrainConfig) -> SampleIndex:
+    """`index` without the volumes of data.drop: training and validation do without them, eval does not."""
+    drop = set(cfg.data.drop)
+    samples = tuple(sample for sample in index.samples if sample.row.key not in drop)
+    return dataclasses.replace(index, samples=samples) if drop else index
 
 
 def sampler_config(index: SampleIndex, cfg: TrainConfig) -> SamplerConfig:

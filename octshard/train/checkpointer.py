@@ -30,6 +30,8 @@ class TrainState:
     position: StreamPosition
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    changes: tuple[Mapping[str, Any], ...] = ()  # of settings, on the way: {step, changes: {key: [old, new]}}
+    participants: ParticipantDigests | None = None  # everybody who was trained on
 
 
 def state_payload(
@@ -51,6 +53,7 @@ def state_payload(
         "data": dict(data),
         "preparations": [dict(settings) for settings in preparations],
         "participants": participants.payload() if participants else None,
+        "changes": [dict(change) for change in state.changes],
         "step": state.step,
         "samples_seen": state.samples_seen,
         "position": list(state.position),
@@ -64,11 +67,13 @@ def restore(payload: Mapping[str, Any], state: TrainState) -> None:
     state.model.load_state_dict(payload["model"])
     saved = payload["optimizer"]
     pairs = zip(saved["param_groups"], state.optimizer.param_groups, strict=True)
-    # whether AdamW is fused depends on the device, not on the run
-    groups = [{**saved_group, "fused": group["fused"]} for saved_group, group in pairs]
+    # whether AdamW is fused depends on the device; the others may have been changed on the way
+    own = ("fused", "weight_decay", "betas", "eps")
+    groups = [{**saved_group, **{name: group[name] for name in own}} for saved_group, group in pairs]
     state.optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
     state.step, state.samples_seen = payload["step"], payload["samples_seen"]
     state.position = StreamPosition(*payload["position"])
+    state.changes = tuple(payload.get("changes", ()))
 
 
 class Checkpointer:

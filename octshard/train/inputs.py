@@ -14,7 +14,7 @@ from octshard.dataset.splits import check_disjoint
 from octshard.devices.backend import Backend
 from octshard.stream import loader
 from octshard.stream.batch import Batch, BatchTransform
-from octshard.stream.index import SampleIndex, build_index, open_datasets
+from octshard.stream.index import SampleIndex, build_index, check_dropped, open_datasets, without_dropped
 from octshard.stream.sampler import StreamPosition
 from octshard.train.augment import views
 from octshard.train.objectives import masks
@@ -63,7 +63,10 @@ def load_inputs(cfg: TrainConfig, backend: Backend) -> RunInputs:
     """The samples of train and val, and the plan; UsageError if they and the config do not fit together."""
     needed = masks.needed_tokens(cfg)
     datasets = open_datasets(cfg)
-    index, val_index = (build_index(datasets, cfg, split, needed) for split in ("train", "val"))
+    check_dropped(datasets, cfg)
+    index, val_index = (
+        without_dropped(build_index(datasets, cfg, split, needed), cfg) for split in ("train", "val")
+    )
     plan = make_plan(cfg, index, backend)
     check_disjoint((sample.row for part in (index, val_index) for sample in part.samples), "data.shards")
     return RunInputs(plan, index, val_index)

@@ -20,14 +20,14 @@ from octshard.devices.prefetch import DeviceBatch
 from octshard.devices.stop_agreement import StopAgreement
 from octshard.progress import OnProgress, no_progress
 from octshard.stop_signals import SHELL_BASE
-from octshard.train import memory, optim, plan, setup, step_stats, validation
+from octshard.train import memory, nonfinite, optim, plan, resume, setup, step_stats, validation
 from octshard.train.augment import views
 from octshard.train.checkpointer import Checkpointer, TrainState, open_checkpointer, state_payload
 from octshard.train.inputs import TrainInputs, load_inputs, train_batches
 from octshard.train.metrics_log import MetricsLog
 from octshard.train.objectives import jepa
 from octshard.train.setup import Run
-from octshard.train.step_stats import LogWindow, StepOutputs
+from octshard.train.step_stats import LogWindow, StepOutputs, StepRecord
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +58,13 @@ class RunOutputs(NamedTuple):
     on_progress: OnProgress
 
 
-def train(cfg: TrainConfig, on_progress: OnProgress = no_progress) -> Outcome:
+def train(
+    cfg: TrainConfig, on_progress: OnProgress = no_progress, *, accept_changes: bool = False
+) -> Outcome:
     """Trains, or goes on training, in run.out until the budget is spent, or SIGINT or SIGTERM comes.
 
     on_progress is called in the first process after every step with the last metrics as its note.
+    accept_changes: goes on also with a config or data that change the result, and records it.
     """
     jepa.check(cfg)
     with (
@@ -72,7 +75,7 @@ def train(cfg: TrainConfig, on_progress: OnProgress = no_progress) -> Outcome:
         # 1. everything that can be wrong is checked before anything is allocated
         inputs = load_inputs(cfg, backend)
         memory.check(cfg, backend)
-        payload = setup.payload_to_resume(cfg, inputs, backend)
+        payload = resume.payload_to_resume(cfg, inputs, backend, accept_changes=accept_changes)
         if payload and payload["step"] >= inputs.plan.steps:
             if backend.process_index == 0:
                 logger.info(
@@ -121,7 +124,9 @@ def _loop(
         sums_2, samples_before = step_outputs.sums_2, state.samples_seen
         state.step, state.samples_seen = state.step + 1, samples_before + cfg.run.global_batch
         state.position = micro_batches[-1].host.batch.position
-        window.add(state.step, tuple(key for micro in micro_batches for key in micro.host.batch.keys))
+        keys = tuple(key for micro in micro_batches for key in micro.host.batch.keys)
+        lr = _scalars(run, state.step - 1, samples_before).lr
+        window.add(StepRecord(state.step, keys, step_outputs.losses_B, step_outputs.norm, lr))
         substitutes = [line for micro in micro_batches for line in micro.host.batch.substituted]
         for line in substitutes:
             logger.warning("step %d: %s", state.step, line)
@@ -129,7 +134,7 @@ def _loop(
         # 3. log
         logs = state.step in (1, steps) or state.step % cfg.run.log_every_steps == 0
         if logs:
-            step_stats.raise_if_nonfinite(sums_2, state.step, window, run.backend)  # waits
+            nonfinite.check(run, sums_2, state.step, window)  # waits
             everywhere = round(collectives.all_reduce_sum(run.backend, substituted))  # waits
             metrics = {**_metrics(run, state, step_outputs, window), "substituted": everywhere}  # waits
             outputs.metrics.write(metrics)
@@ -138,7 +143,7 @@ def _loop(
             sums_2, window = step_stats.zero_sums(run.backend), LogWindow(cfg.run.log_every_steps)
         # 4. validate and save, at thresholds of samples seen
         if plan.checkpoint_due(run.plan, samples_before, state.samples_seen):
-            step_stats.raise_if_nonfinite(sums_2, state.step, window, run.backend)  # waits
+            nonfinite.check(run, sums_2, state.step, window)  # waits
             val_loss = validation.validate(run)  # waits
             if val_loss is not None:
                 values = {"step": state.step, "samples_seen": state.samples_seen, "val_loss": val_loss}
@@ -150,7 +155,7 @@ def _loop(
         outputs.on_progress(state.step, steps, step_stats.summary(metrics))
     stop_signal = stop.signum if state.step < steps else 0
     if stop_signal and state.step > saved_step:
-        step_stats.raise_if_nonfinite(sums_2, state.step, window, run.backend)  # waits
+        nonfinite.check(run, sums_2, state.step, window)  # waits
         _save(run, state, None, outputs)  # waits
     if stop_signal and run.is_first:
         logger.info(
@@ -168,7 +173,7 @@ def _step(
     run.model.train()
     scalars = _scalars(run, state.step, state.samples_seen)
     scalars_4 = backend.replicate(scalars.host_tensor())
-    mean_loss = torch.zeros((), device=backend.device)
+    mean_loss, losses = torch.zeros((), device=backend.device), []
     for number, micro in enumerate(micro_batches, start=1):
         last = number == len(micro_batches)
         batch, params, masks = micro.device
@@ -178,6 +183,7 @@ def _step(
                 out = run.wrapped(context, target, masks, batch.valid_B3)
             (out.loss / len(micro_batches)).backward()
         mean_loss = mean_loss + out.loss.detach() / len(micro_batches)
+        losses.append(out.losses_B)
         if not last:
             backend.mark_step()
     norm = optim.clip(run.model.parameters(), cfg.optim.clip_grad)
@@ -185,8 +191,9 @@ def _step(
     jepa.update_target(run.model, scalars_4[1:2])
     state.optimizer.zero_grad(set_to_none=True)
     sums_2 = sums_2 + torch.stack([mean_loss, step_stats.nonfinite(mean_loss, norm)])
+    losses_B = torch.cat(losses)
     backend.mark_step()
-    return StepOutputs(sums_2, norm, out.tokens_RF, out.pooled_BF)
+    return StepOutputs(sums_2, norm, out.tokens_RF, out.pooled_BF, losses_B)
 
 
 def _scalars(run: Run, step: int, samples_seen: int) -> optim.Scalars:
@@ -224,7 +231,7 @@ def _save(run: Run, state: TrainState, val_loss: float | None, outputs: RunOutpu
     outputs.metrics.flush()
     inputs, fingerprint = run.inputs, run.inputs.fingerprint(run.cfg)
     payload = run.backend.to_host(
-        state_payload(state, run.cfg, fingerprint, inputs.index.preparations, inputs.participants)
+        state_payload(state, run.cfg, fingerprint, inputs.index.preparations, state.participants)
     )  # waits
     before = state.samples_seen - run.cfg.run.global_batch
     milestone = plan.is_milestone(run.plan, before, state.samples_seen)

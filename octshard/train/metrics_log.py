@@ -150,6 +150,7 @@ def _open_wandb(cfg: TrainConfig) -> Any:
         mode=cast(Literal["offline", "online"], cfg.run.wandb),
         dir=None if store.is_remote(cfg.run.out) else cfg.run.out.removeprefix("file://"),
         config=fields.result_values(cfg),
+        allow_val_change=True,  # of the config, by --accept-changes
     )
 
 

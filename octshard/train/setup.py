@@ -8,16 +8,13 @@ from typing import Any
 
 from torch import nn
 
-from octshard.config import fields
 from octshard.config.load import save
 from octshard.config.train import TrainConfig
 from octshard.devices import collectives
 from octshard.devices.backend import Backend
-from octshard.errors import UsageError
-from octshard.models import checkpoint
 from octshard.storage import lock, store
 from octshard.stream.sampler import StreamPosition
-from octshard.train import checkpointer, metrics_log, optim, step_stats
+from octshard.train import metrics_log, optim, resume, step_stats
 from octshard.train.checkpointer import TrainState
 from octshard.train.inputs import RunInputs
 from octshard.train.metrics_log import MetricsLog
@@ -48,42 +45,21 @@ class Run:
         return self.backend.process_index == 0
 
 
-def payload_to_resume(cfg: TrainConfig, inputs: RunInputs, backend: Backend) -> Mapping[str, Any] | None:
-    """The payload to go on from; None for a new run; UsageError if config or data were others then.
-
-    What killed runs left half-written in run.out goes.
-    """
-    if backend.process_index == 0:
-        checkpointer.remove_incomplete(cfg.run.out)
-    latest = checkpoint.latest(cfg.run.out)
-    if latest is None:
-        return None
-    if backend.process_index == 0:
-        for line in latest.damaged:
-            logger.warning("%s; going on from %s", line, latest.info.name)
-    before = {**latest.payload["result_values"], **latest.payload["data"]}
-    now = {**fields.result_values(cfg), **inputs.fingerprint(cfg)}
-    if changed := fields.differences(before, now):
-        raise UsageError(
-            f"{cfg.run.out}: its checkpoints were made with other values, want the same to go on: "
-            f"{'; '.join(changed)}; set them back, or give run.out another folder"
-        )
-    return latest.payload
-
-
 def start(
     cfg: TrainConfig, backend: Backend, inputs: RunInputs, payload: Mapping[str, Any] | None
 ) -> tuple[Run, TrainState]:
     """The run on its device, and its state: new, or as `payload` has it."""
     model = jepa.build(cfg).to(backend.device)
     state = TrainState(0, 0, StreamPosition(0, 0), model, optim.build(model, cfg.optim))
+    state.participants = inputs.participants
     if payload:
-        checkpointer.restore(payload, state)
+        resume.restore(payload, state, inputs)
     backend.mark_step()
     collectives.check_same_step(cfg, backend, state.step)
     run = Run(cfg, inputs, backend, model, backend.wrap(model))
     if run.is_first:
         _log_start(run, state)
+        resume.record(cfg, state)
     return run, state
 
 
@@ -99,6 +75,12 @@ def _log_start(run: Run, state: TrainState) -> None:
     if plan.length.warmup > plan.length.total:
         logger.warning(
             "warm-up of %d samples is longer than the run: base_lr is never reached", plan.length.warmup
+        )
+    if cfg.data.drop:
+        logger.info(
+            "%d volumes of data.drop are not used: %s",
+            len(cfg.data.drop),
+            step_stats.shorten_keys(cfg.data.drop),
         )
     if index.left_out:
         logger.info(

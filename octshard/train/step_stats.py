@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from octshard.devices.backend import Backend
-from octshard.errors import OctshardError
 from octshard.train.objectives import collapse
 
 NAMED_KEYS = 8  # most keys that one line names
@@ -27,6 +26,17 @@ class StepOutputs(NamedTuple):
     norm: Tensor  # of the gradient, before clipping
     tokens_RF: Tensor
     pooled_BF: Tensor
+    losses_B: Tensor  # of the volumes of this process, in the order of its keys
+
+
+class StepRecord(NamedTuple):
+    """What is kept of a step until the next read, in case that it was not finite."""
+
+    step: int
+    keys: tuple[str, ...]
+    losses_B: Tensor
+    norm: Tensor
+    lr: float
 
 
 class LogWindow:
@@ -35,7 +45,7 @@ class LogWindow:
     def __init__(self, max_steps: int) -> None:
         self._start = self._mark = time.perf_counter()
         self._waited, self.steps = 0.0, 0
-        self._keys: deque[tuple[int, tuple[str, ...]]] = deque(maxlen=max_steps)
+        self._records: deque[StepRecord] = deque(maxlen=max_steps)
 
     def waiting(self) -> None:
         """The loop begins to wait for data."""
@@ -45,14 +55,14 @@ class LogWindow:
         """The loop has its data."""
         self._waited += time.perf_counter() - self._mark
 
-    def add(self, step: int, keys: tuple[str, ...]) -> None:
-        """Adds a step and the keys of its volumes."""
+    def add(self, record: StepRecord) -> None:
+        """Adds a step."""
         self.steps += 1
-        self._keys.append((step, keys))
+        self._records.append(record)
 
-    def keys_of(self, step: int) -> tuple[str, ...]:
-        """The keys of the volumes of a step; () for a step before the last `max_steps`."""
-        return next((keys for number, keys in self._keys if number == step), ())
+    def record_of(self, step: int) -> StepRecord | None:
+        """That of `step`; None for a step before the last `max_steps`."""
+        return next((record for record in self._records if record.step == step), None)
 
     def speed(self, batch: int, devices: int) -> dict[str, float]:
         """volumes_per_s_per_device, and data_wait: the fraction of the time that the loop waited for data."""
@@ -92,19 +102,6 @@ def compile_counts(backend: Backend) -> dict[str, int]:
     counters = backend.counters()
     fallbacks = sum(n for name, n in counters.items() if name.startswith("aten::"))
     return {"compiles": counters["compiles"], "fallbacks": fallbacks} if counters else {}
-
-
-def raise_if_nonfinite(sums_2: Tensor, step: int, window: LogWindow, backend: Backend) -> None:
-    """OctshardError if a loss or gradient since the last read was not finite. Waits for the device."""
-    failed = int(backend.to_host(sums_2)[1])
-    if not failed:
-        return
-    first = step - failed + 1  # once weights are not finite they stay so, and so does the loss
-    raise OctshardError(
-        f"step {first}: loss or gradient is not finite, want numbers; its volumes: "
-        f"{shorten_keys(window.keys_of(first))}. Nothing was saved since; look at them, lower optim.base_lr, "
-        f"or try run.precision=fp32"
-    )
 
 
 def collapse_line(metrics: dict[str, Any]) -> str | None:

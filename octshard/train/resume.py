@@ -1,0 +1,105 @@
+"""Where a run goes on: its last checkpoint, with the settings it was made with, or with accepted changes.
+
+A change is recorded in every later checkpoint and in changes.json.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from octshard.config import fields
+from octshard.config.train import TrainConfig
+from octshard.dataset import participant_digests
+from octshard.devices.backend import Backend
+from octshard.errors import UsageError
+from octshard.models import checkpoint
+from octshard.storage import store
+from octshard.stream.sampler import StreamPosition
+from octshard.train import checkpointer
+from octshard.train.checkpointer import TrainState
+from octshard.train.inputs import RunInputs
+
+logger = logging.getLogger(__name__)
+
+CHANGES = "changes.json"
+# what cannot change on the way: beginnings of keys, and why
+FIXED = {
+    "model.": "the weights have their shape from it",
+    "predictor.": "the weights have their shape from it",
+    "objective.name": "another method has other weights",
+    "run.global_batch": "steps are counted in it",
+}
+
+
+def payload_to_resume(
+    cfg: TrainConfig, inputs: RunInputs, backend: Backend, *, accept_changes: bool = False
+) -> Mapping[str, Any] | None:
+    """The payload to go on from; None for a new run; UsageError if config or data were others then, unless
+    the changes are accepted. What killed runs left half-written in run.out goes.
+    """
+    if backend.process_index == 0:
+        checkpointer.remove_incomplete(cfg.run.out)
+    latest = checkpoint.latest(cfg.run.out)
+    if latest is None:
+        return None
+    if backend.process_index == 0:
+        for line in latest.damaged:
+            logger.warning("%s; going on from %s", line, latest.info.name)
+    # a setting that the checkpoint does not know was as by default
+    before = {
+        **fields.result_values(TrainConfig()),
+        **latest.payload["result_values"],
+        **latest.payload["data"],
+    }
+    changes = fields.changes(before, {**fields.result_values(cfg), **inputs.fingerprint(cfg)})
+    if not changes:
+        return latest.payload
+    _check(cfg, changes, accept_changes=accept_changes)
+    change = {"step": latest.payload["step"], "changes": {key: list(pair) for key, pair in changes.items()}}
+    return {**latest.payload, "changes": [*latest.payload.get("changes", ()), change]}
+
+
+def restore(payload: Mapping[str, Any], state: TrainState, inputs: RunInputs) -> None:
+    """Puts a payload into `state`. After a change of the data an epoch that is over by now ends, and who was
+    trained on before is remembered.
+    """
+    checkpointer.restore(payload, state)
+    epoch, samples_seen = state.position
+    if state.changes and samples_seen > inputs.plan.samples_per_epoch:
+        state.position = StreamPosition(epoch + 1, 0)
+    if any("data.digest" in change["changes"] for change in state.changes):
+        before = participant_digests.from_payload(payload.get("participants"))
+        people = (sample.row.participant for sample in inputs.index.samples)
+        state.participants = before.including(people) if before else None  # None: nobody knows
+
+
+def record(cfg: TrainConfig, state: TrainState) -> None:
+    """Logs the last change if the run goes on from it, and writes changes.json. First process only."""
+    if not state.changes:
+        return
+    last = state.changes[-1]
+    if last["step"] == state.step:
+        lines = "; ".join(f"{key}: {old!r} -> {new!r}" for key, (old, new) in last["changes"].items())
+        logger.warning("step %d: goes on with other values: %s", state.step, lines)
+    text = json.dumps(list(state.changes), indent=1)
+    store.write(store.join(cfg.run.out, CHANGES), text.encode() + b"\n")
+
+
+def _check(cfg: TrainConfig, changes: Mapping[str, tuple[Any, Any]], *, accept_changes: bool) -> None:
+    """UsageError unless the changes are accepted and can be made on the way."""
+    lines = fields.change_lines(changes)
+    for key, (old, new) in changes.items():
+        reason = next((reason for start, reason in FIXED.items() if key.startswith(start)), "")
+        if key == "objective.masks" and len(old) != len(new) and cfg.objective.name == "vjepa2":
+            reason = "each mask set has a weight of its own"
+        if reason:
+            raise UsageError(
+                f"{cfg.run.out}: its checkpoints were made with other values: {'; '.join(lines)}; {key} "
+                f"cannot change on the way ({reason}): set it back, or give run.out another folder"
+            )
+    if not accept_changes:
+        raise UsageError(
+            f"{cfg.run.out}: its checkpoints were made with other values, want the same to go on: "
+            f"{'; '.join(lines)}; set them back, give run.out another folder, or say --accept-changes"
+        )

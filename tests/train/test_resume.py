@@ -1,0 +1,159 @@
+"""A run goes on with other values only if that is said, and remembers what changed at which step."""
+
+import json
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from octshard.config import fields
+from octshard.config.train import TrainConfig
+from octshard.dataset import participant_digests
+from octshard.errors import OctshardError, UsageError
+from octshard.models import checkpoint
+from octshard.train import loop, metrics_log
+from octshard.train.augment import views
+from octshard.train.inputs import train_batches
+from octshard.train.loop import Outcome
+from tests.support.log_lines import log_lines
+from tests.support.tiny_run import config_for, write_dataset
+
+LENGTH = ("run.samples_budget=32", "run.log_every_steps=1")  # 8 steps
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 21, "val": 6})
+
+
+def payload_of(out: Path) -> Mapping[str, Any]:
+    latest = checkpoint.latest(str(out))
+    assert latest is not None
+    return latest.payload
+
+
+def stopped_at(step: int, cfg: TrainConfig, *, accept_changes: bool = False) -> Outcome:
+    def on_progress(done: int, total: int, note: str) -> None:
+        if done == step:
+            signal.raise_signal(signal.SIGTERM)
+
+    return loop.train(cfg, on_progress, accept_changes=accept_changes)
+
+
+def test_changes_are_refused_then_accepted_used_and_remembered(shards: str, tmp_path: Path) -> None:
+    stopped_at(2, config_for(shards, tmp_path, *LENGTH))
+    gentler = config_for(
+        shards, tmp_path, *LENGTH, "optim.base_lr=1e-4", "optim.weight_decay=0.2", "optim.beta2=0.9"
+    )
+    with pytest.raises(UsageError, match=r"optim.base_lr: 0.0015 -> 0.0001; .*or say --accept-changes"):
+        loop.train(gentler)
+    with log_lines() as lines:
+        stopped_at(4, gentler, accept_changes=True)
+    assert any("step 2: goes on with other values: optim.base_lr: 0.0015 -> 0.0001" in line for line in lines)
+    assert loop.train(gentler).step == 8  # from the checkpoint of step 4 on nothing has changed
+    payload = payload_of(tmp_path)
+    expected = {
+        "optim.base_lr": [0.0015, 1e-4],
+        "optim.beta2": [0.999, 0.9],
+        "optim.weight_decay": [0.05, 0.2],
+    }
+    assert payload["changes"] == [{"step": 2, "changes": expected}]
+    assert json.loads((tmp_path / "changes.json").read_text()) == payload["changes"]
+    group = payload["optimizer"]["param_groups"][0]
+    assert (group["weight_decay"], group["betas"]) == (0.2, (0.9, 0.9))
+    lr = {line["step"]: line["lr"] for line in metrics_log.read(str(tmp_path)) if "lr" in line}
+    assert max(lr[step] for step in range(3, 9)) <= 1e-4 < lr[2]
+
+
+def test_a_volume_is_dropped_and_never_seen_again(
+    shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = list[str]()
+
+    def listen(*args: Any) -> Any:
+        for batch in train_batches(*args):
+            keys.extend(batch.batch.keys)
+            yield batch
+
+    monkeypatch.setattr(loop, "train_batches", listen)
+    stopped_at(2, config_for(shards, tmp_path, *LENGTH))
+    dropped, keys[:] = keys[:3], []
+    fewer = config_for(shards, tmp_path, *LENGTH, f"data.drop={dropped}".replace("'", ""))
+    with pytest.raises(UsageError, match=r"data.digest: .*data.drop: \[\] -> .*data.samples: 21 -> 18"):
+        loop.train(fewer)
+    with log_lines() as lines:
+        assert loop.train(fewer, accept_changes=True).step == 8
+    assert any(line.startswith("3 volumes of data.drop are not used") for line in lines)
+    assert len(set(keys)) > 10
+    assert not set(keys) & set(dropped)
+    people = participant_digests.from_payload(payload_of(tmp_path)["participants"])
+    assert people is not None  # who was trained on before is still among those who were
+    assert people.members([key[:6] for key in (*dropped, *keys)]) == {key[:6] for key in (*dropped, *keys)}
+
+
+def test_a_key_that_nobody_has_is_a_mistake(shards: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"data.drop: train099 is the key of no volume"):
+        loop.train(config_for(shards, tmp_path, *LENGTH, "data.drop=[train099]"))
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("model.width=48", "the weights have their shape from it"),
+        ("predictor.depth=2", "the weights have their shape from it"),
+        ("objective.name=byol", "another method has other weights"),
+        ("run.global_batch=8", "steps are counted in it"),
+        ("objective.masks=[{context: 2, target: 2}, {context: 2, target: 2}]", "a weight of its own"),
+    ],
+)
+def test_what_cannot_change_on_the_way_is_refused_whatever_is_said(
+    shards: str, tmp_path: Path, word: str, reason: str
+) -> None:
+    stopped_at(1, config_for(shards, tmp_path, *LENGTH))
+    with pytest.raises(UsageError, match=f"cannot change on the way .*{reason}"):
+        loop.train(config_for(shards, tmp_path, *LENGTH, word), accept_changes=True)
+
+
+def test_the_advice_after_a_loss_that_is_not_finite_can_be_followed(
+    shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One volume of step 5 is nan: it alone is named, and the run goes on without it."""
+    stopped_at(2, config_for(shards, tmp_path, *LENGTH))
+    apply, calls = views.apply, list[int]()
+
+    def spoil(*args: Any) -> Any:
+        context, target = apply(*args)
+        calls.append(1)
+        if len(calls) == 3:
+            context[1] = float("nan")
+        return context, target
+
+    with monkeypatch.context() as patch:
+        patch.setattr(views, "apply", spoil)
+        late = config_for(shards, tmp_path, *LENGTH, "run.log_every_steps=100")
+        with pytest.raises(OctshardError, match=r"^step 5: .*the loss is not for \S+ \(all 4") as error:
+            loop.train(late)
+    report = json.loads((tmp_path / "nonfinite-step-00000005.json").read_text())
+    (culprit,) = (volume["key"] for volume in report["volumes"] if volume["loss"] == "nan")
+    assert culprit in str(error.value)
+    assert payload_of(tmp_path)["step"] == 2
+    assert "--accept-changes" in str(error.value)
+    gentle = config_for(shards, tmp_path, *LENGTH, f"data.drop=[{culprit}]", "run.precision=bf16")
+    assert loop.train(gentle, accept_changes=True).step == 8
+
+
+def test_a_setting_that_an_older_checkpoint_does_not_know_was_as_by_default(
+    shards: str, tmp_path: Path
+) -> None:
+    cfg = config_for(shards, tmp_path, *LENGTH)
+    stopped_at(2, cfg)
+    payload = dict(payload_of(tmp_path))
+    payload["result_values"] = {
+        key: value for key, value in payload["result_values"].items() if key != "data.drop"
+    }
+    del payload["changes"], payload["participants"]
+    checkpoint.write(str(tmp_path), payload, None, milestone=False)
+    assert "data.drop" in fields.result_values(cfg)
+    assert loop.train(cfg).step == 8
