@@ -13,7 +13,15 @@ from pydicom.uid import RLELossless
 from octshard.prep.dicom import writer
 from octshard.prep.refusals import REASONS
 from octshard.rng import rng_for
-from tests.support.damage import dicom_envelope, dicom_structure, dicom_tree, fragments, sound_dicoms, values
+from tests.support.damage import (
+    byte_damage,
+    dicom_envelope,
+    dicom_structure,
+    dicom_tree,
+    fragments,
+    sound_dicoms,
+    values,
+)
 from tests.support.damage.case import OK, Case, Damage, Rng, pick
 from tests.support.made_release import scan
 
@@ -35,7 +43,8 @@ ENCODINGS = (*sound_dicoms.ENCODINGS, *WIDE)
 PLAIN = ("native", "wide", "signed", "deflated")  # explicit little endian, native
 ENCAPSULATED = tuple(name for name in ENCODINGS if name not in (*PLAIN, "implicit", "big_endian", "big wide"))
 MUTATORS = {**dicom_structure.MUTATORS, **dicom_envelope.MUTATORS, **fragments.MUTATORS, **values.MUTATORS}
-KINDS = (*MUTATORS, "two at once")
+KINDS = (*MUTATORS, "two at once", "bytes")
+ANY = frozenset((OK, *REASONS))
 
 
 def sound(encoding: str) -> bytes:
@@ -50,7 +59,12 @@ def case(seed: int, i: int) -> Case:
     encodings = ENCAPSULATED if kind in fragments.MUTATORS else PLAIN if kind == "deflated" else ENCODINGS
     encoding = pick(rng, encodings)
     tree = dicom_tree.read(sound(encoding))
-    damage = MUTATORS[kind](tree, rng) if kind in MUTATORS else _two(tree, rng, encoding in ENCAPSULATED)
+    if kind == "bytes":
+        damage = Damage(*pick(rng, list(byte_damage.KINDS.values()))(sound(encoding), rng), ANY)
+    elif kind == "two at once":
+        damage = _two(tree, rng, encoding in ENCAPSULATED)
+    else:
+        damage = MUTATORS[kind](tree, rng)
     return Case(kind, f"dicoms.case({seed}, {i}), {encoding}: {damage.text}", sound(encoding), damage)
 
 
@@ -62,8 +76,8 @@ def _two(tree: dicom_tree.Tree, rng: Rng, encapsulated: bool) -> Damage:
     try:
         after = MUTATORS[second](tree, rng)
     except Exception:  # the first left nothing that the second understands
-        return before._replace(outcomes=frozenset((OK, *REASONS)))
-    return Damage(f"{before.text}; {after.text}", after.data, frozenset((OK, *REASONS)))
+        return before._replace(outcomes=ANY)
+    return Damage(f"{before.text}; {after.text}", after.data, ANY)
 
 
 @lru_cache
