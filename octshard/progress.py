@@ -30,7 +30,7 @@ def duration(seconds: float) -> str:
 @contextlib.contextmanager
 def progress(title: str) -> Iterator[OnProgress]:
     """Yields `on_progress(done, total, note)`; the last state is always shown."""
-    with (_bar if sys.stderr.isatty() else _lines)(title) as on_progress:
+    with (_bar if sys.stderr and sys.stderr.isatty() else _lines)(title) as on_progress:
         yield on_progress
 
 
@@ -44,10 +44,19 @@ class StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         line = self.format(record)
         if _console is not None:
-            _console.print(line, markup=False, highlight=False, soft_wrap=True)
+            with contextlib.suppress(OSError):
+                _console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
+            write_line(line)
+
+
+def write_line(line: str) -> None:
+    """On stderr. Where it is full or closed the line is lost, and the work goes on."""
+    if sys.stderr is None:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 @contextlib.contextmanager
@@ -100,8 +109,7 @@ def _lines(title: str) -> Iterator[OnProgress]:
     def write() -> None:
         nonlocal written_at, written
         written_at, written = time.monotonic(), latest
-        sys.stderr.write(f"{latest} ({written_at - start:.0f} s{remaining(written_at - first_at)})\n")
-        sys.stderr.flush()
+        write_line(f"{latest} ({written_at - start:.0f} s{remaining(written_at - first_at)})")
 
     def remaining(seconds: float) -> str:
         done, total = done_and_total

@@ -5,12 +5,14 @@ Exit 0 done, 1 failed, 2 wrong usage, 130 or 143 stopped by Ctrl-C or SIGTERM be
 Packages are imported inside their command, so that `octshard --help` is quick.
 """
 
+import contextlib
 import logging
 import sys
 
 import click
 
 from octshard import __version__, stop_signals
+from octshard.cli import streams
 from octshard.cli.config import config
 from octshard.cli.demo import demo, phantom
 from octshard.cli.doctor import doctor
@@ -19,26 +21,36 @@ from octshard.cli.prep import prep
 from octshard.cli.train import stream_check, train
 from octshard.errors import OctshardError, exit_code
 from octshard.printable import printable
-from octshard.progress import StderrHandler
+from octshard.progress import StderrHandler, write_line
 
 DEBUG = "--debug"
 
 
 def main() -> None:
     """The console script: runs a command and turns what it raises into one line and an exit code."""
+    streams.open_closed()
     arguments = [word for word in sys.argv[1:] if word != DEBUG]
     _show_log()
     try:
+        _run(arguments)
+    finally:
+        streams.drop_unwritable()
+
+
+def _run(arguments: list[str]) -> None:
+    try:
         with stop_signals.on_first_signal(stop_signals.interrupt):
             cli.main(arguments, prog_name="octshard", standalone_mode=False)
+            sys.stdout.flush()  # while it can be said that it failed
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):
+            error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
         interruption = error.__cause__ or error  # click turns it into its own, and an EOFError too
         if isinstance(interruption, EOFError):
             sys.exit(_report(interruption))
-        click.echo(f"octshard: interrupted {interruption}".rstrip(), err=True)
+        write_line(f"octshard: interrupted {interruption}".rstrip())
         sys.exit(exit_code(interruption))
     except click.exceptions.Exit as request:
         sys.exit(request.exit_code)
@@ -57,12 +69,14 @@ def _show_log() -> None:
 
 
 def _report(error: Exception) -> int:
-    if isinstance(error, OctshardError):
-        click.echo(printable(f"octshard: {error}"), err=True)
+    if isinstance(error, OSError) and not error.filename and (problem := streams.stdout_problem()):
+        text = f"standard output: {problem}"
+    elif isinstance(error, OctshardError):
+        text = str(error)
     else:
         text = " ".join(str(error).split())
-        name = type(error).__name__
-        click.echo(printable(f"octshard: unexpected {name}: {text} ({DEBUG} shows where)"), err=True)
+        text = f"unexpected {type(error).__name__}: {text} ({DEBUG} shows where)"
+    write_line(printable(f"octshard: {text}"))
     return exit_code(error)
 
 

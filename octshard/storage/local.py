@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from octshard.storage.errors import NotAFile, StoreError
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a quota, or the limit on the size of a file
 NO_FILE = (errno.EISDIR, errno.ENXIO)  # a folder; a pipe, a device or a socket
 IMPOSSIBLE_PATH = (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)  # no file can have such a path
 PARTIAL_SUFFIX = ".partial"  # ends the name of a file that is being written
@@ -124,6 +124,8 @@ def one_line_errors(url: str) -> Iterator[None]:
 
 
 def _os_line(url: str, error: OSError) -> str:
+    if error.errno == errno.EFBIG:
+        return f"{url}: larger than a file may be here; raise the limit (ulimit -f) and run the command again"
     if error.errno in FULL:
         return f"{url}: the disk is full; free some space and run the same command again"
     at = f" ({error.filename})" if error.filename and str(error.filename) != url else ""

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -74,6 +75,25 @@ def test_a_disk_that_fills_in_the_block_is_one_clear_line(tmp_path: Path) -> Non
     with pytest.raises(StoreError, match="the disk is full"), store.open_write(str(tmp_path / "a")):
         full(0)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_limit_on_the_size_of_a_file_is_one_clear_line(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        for act in (store.write, _write_in_pieces):
+            with pytest.raises(StoreError, match=r"/a: larger than a file may be here; .*ulimit -f"):
+                act(str(tmp_path / "a"), bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(tmp_path) == []
+
+
+def _write_in_pieces(url: str, data: bytes) -> None:
+    with store.open_write(url) as file:
+        for at in range(0, len(data), 100):
+            file.write(data[at : at + 100])
+            file.flush()
 
 
 def test_free_space_is_that_of_the_nearest_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
