@@ -38,6 +38,7 @@ PAUSE_S = (
     0.05  # before the second start, twice as long before each that follows: that server takes time to end
 )
 KILLS = 20  # of its children from outside that one file outlives; then the run stops
+LONGEST_PAUSE_S = 2.0  # after a kill: what kills workers may be over in half a minute
 ENDING_S = 10.0  # after its pipe broke; a child that is not gone by then is killed
 
 
@@ -79,13 +80,14 @@ class WorkerPool:
             yield waiting.popleft().result()
 
     def _convert(self, task: ConvertTask) -> Converted:
-        for _ in range(KILLS):
+        for kill in range(KILLS):
             try:
                 return self._convert_twice(task)
             except WorkerKilled as error:
                 self._stop_if_closed()
                 cause = error
             logger.info("%s: %s; it is tried again", task.member.entry.path, cause)
+            time.sleep(min(PAUSE_S * 2**kill, LONGEST_PAUSE_S))
         raise OctshardError(
             f"{task.member.entry.path}: {cause}, {KILLS} times; find what ends it (a guard of the machine's "
             "memory? then give fewer --workers) and run the same command again"

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from octshard.prep.release.aireadi import Entry
@@ -41,7 +41,7 @@ class FolderSource:
     """Files below the release's root at their manifest paths without the first `skipped` folders of these."""
 
     root: str
-    skipped: int = 0
+    skipped: int = field(default=0, kw_only=True)
 
     def read(self, entry: Entry) -> Buffer:
         """The whole file, mapped where it is local."""
@@ -75,7 +75,7 @@ def open_folder(root: str, entries: Sequence[Entry]) -> FolderSource:
     few = paths[:: max(1, len(paths) // TRIED)]
     shared = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
     for skipped in range(len(shared.split("/")) + 1 if shared else 1):
-        source = FolderSource(root, skipped)
+        source = FolderSource(root, skipped=skipped)
         if any(source.has(path) for path in few):
             return source
     return FolderSource(root)

@@ -132,7 +132,10 @@ def test_a_child_killed_in_the_middle_of_a_message_is_replaced(root: str, tmp_pa
     assert set(outcomes.values()) == {("", "")}
 
 
-def test_a_file_whose_child_is_killed_again_and_again_stops_the_run_and_is_no_row(root: str) -> None:
+def test_a_file_whose_child_is_killed_again_and_again_stops_the_run_and_is_no_row(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_pool, "LONGEST_PAUSE_S", 0.0)
     text = rf"{uid(1)}.*: its worker process was ended from outside by SIGKILL, 20 times; .* run the same"
     with pytest.raises(OctshardError, match=text) as caught, log_lines() as lines:
         reasons(root, Planted(root, {uid(1): "cut"}), workers=1)
