@@ -20,7 +20,7 @@ def cut(tree: Tree, rng: Rng) -> Damage:
     edges, at = [], len(tree.head)
     for node in tree.nodes:
         edges.append(at)
-        at += len(dicom_tree._written(tree, node))
+        at += len(dicom_tree.written(tree, node))
     stop = min(len(whole) - 1, pick(rng, edges) + int(pick(rng, (0, 0, 1, 4, 6, 8, 9, 12))))
     words = "no_pixel_data truncated" if stop < edges[-1] + 12 else "truncated"  # a value may be empty
     return Damage(f"cut at {stop} of {len(whole)}", whole[:stop], outcomes(words))

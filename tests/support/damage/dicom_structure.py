@@ -28,7 +28,7 @@ def nested(tree: Tree, rng: Rng) -> Damage:
     """Sequences within sequences, up to ten thousand, in a public, private or needed element."""
     depth, undefined = pick(rng, DEPTHS), bool(rng.integers(4))
     tag = pick(rng, (ANATOMY, 0x00091001, 0x00081115, 0x00420010))
-    body, head = b"", dicom_tree._head
+    body, head = b"", dicom_tree.head
     end = head(tree, ITEM_END, b"", 0), head(tree, SEQUENCE_END, b"", 0)
     opened = head(tree, ITEM, b"", 0xFFFFFFFF), head(tree, tag, b"SQ", 0xFFFFFFFF)
     if undefined:
@@ -38,9 +38,8 @@ def nested(tree: Tree, rng: Rng) -> Damage:
             body = head(tree, ITEM, b"", len(body)) + body
             if level < depth - 1:
                 body = head(tree, tag, b"SQ", len(body)) + body
-    if rng.random() < 0.2:  # ... and they are never closed
-        body = body[: len(body) // 2]
-    cut = len(body) % 2 or not body.endswith(end[0]) if undefined else False
+    closed = rng.random() >= 0.2
+    body = body if closed else body[: len(body) // 2]
     node = Node(tag, b"SQ", body, undefined=undefined)
     place = pick(rng, ("top", "shared"))
     if place == "top":
@@ -50,7 +49,7 @@ def nested(tree: Tree, rng: Rng) -> Damage:
         shared = tree.get(SHARED).value
         assert isinstance(shared, list)
         shared[0].value = [node, *shared[0].value]  # type: ignore[list-item,misc]
-    text = f"{depth} nested sequences of {'un' * undefined}defined length, {place}, cut={cut}"
+    text = f"{depth} nested sequences of {'un' * undefined}defined length, {place}{'' if closed else ', cut'}"
     return _done(tree, text, "ok unreadable truncated no_pixel_data")
 
 
@@ -70,10 +69,10 @@ def undefined_length(tree: Tree, rng: Rng) -> Damage:
         node.end = b""
     elif what == "wrong end":
         mark = pick(rng, (ITEM_END, SEQUENCE_END))
-        node.end = dicom_tree._head(tree, mark, b"", 0)
+        node.end = dicom_tree.head(tree, mark, b"", 0)
     elif what == "long end":
         mark = ITEM_END if node.tag == ITEM else SEQUENCE_END
-        node.end = dicom_tree._head(tree, mark, b"", int(pick(rng, (2, 8, 0xFFFFFFFF))))
+        node.end = dicom_tree.head(tree, mark, b"", int(pick(rng, (2, 8, 0xFFFFFFFF))))
     return _done(tree, f"{node.tag:08X} of undefined length, {what}", "ok unreadable truncated no_pixel_data")
 
 
@@ -94,24 +93,12 @@ def swapped_vr(tree: Tree, rng: Rng) -> Damage:
     node = pick(rng, [node for node in tree.root.walk() if node.vr])
     old, node.vr = node.vr, pick(rng, VRS + list(NO_VRS) if rng.random() < 0.8 else list(NO_VRS))
     if rng.random() < 0.3 and isinstance(node.value, bytes):  # ... in the bytes alone
-        body = dicom_tree._head(tree, node.tag, old, len(node.value))
+        body = dicom_tree.head(tree, node.tag, old, len(node.value))
         fields = body[:4] + node.vr + body[6:]
-        node.value, node.tag, node.vr, node.length = fields + node.value, 0, b"", None
-        data = _raw(tree, node)
-        return Damage(
-            f"{old!r} -> {fields[4:6]!r} in {fields[:4].hex()}", data, outcomes(HEADER, CODEC, GEOMETRY)
-        )
+        node.value, node.raw = fields + node.value, True
+        text = f"{old!r} -> {node.vr!r} in the bytes of {node.tag:08X}"
+        return _done(tree, text, HEADER, CODEC, GEOMETRY)
     return _done(tree, f"{node.tag:08X} is {node.vr!r}, was {old!r}", HEADER, CODEC, GEOMETRY)
-
-
-def _raw(tree: Tree, node: Node) -> bytes:
-    """The file with a node of tag 0 whose value stands for its header too."""
-    real = dicom_tree._written
-    try:
-        dicom_tree._written = lambda t, n: n.value if n is node else real(t, n)  # type: ignore[assignment]
-        return dicom_tree.write(tree)
-    finally:
-        dicom_tree._written = real
 
 
 def private(tree: Tree, rng: Rng) -> Damage:

@@ -26,10 +26,7 @@ class Node:
     length: int | None = None
     undefined: bool = False
     end: bytes | None = None  # in place of the end mark of an undefined length
-
-    def find(self, tag: int) -> "Node | None":
-        """The first node of this tag at any depth."""
-        return next((node for node in self.walk() if node.tag == tag), None)
+    raw: bool = False  # the value is all of it, header and end
 
     def walk(self) -> "Iterator[Node]":
         """All nodes below this one, in file order."""
@@ -84,7 +81,7 @@ def read(data: bytes) -> Tree:
 
 def dataset(tree: Tree) -> bytes:
     """The bytes of the dataset, not deflated."""
-    return b"".join(_written(tree, node) for node in tree.nodes)
+    return b"".join(written(tree, node) for node in tree.nodes)
 
 
 def write(tree: Tree) -> bytes:
@@ -101,19 +98,24 @@ def item(*nodes: Node, undefined: bool = False) -> Node:
     return Node(ITEM, b"", list(nodes), undefined=undefined)
 
 
-def _written(tree: Tree, node: Node) -> bytes:
+def written(tree: Tree, node: Node) -> bytes:
+    """The bytes of one node."""
+    if node.raw:
+        assert isinstance(node.value, bytes)
+        return node.value
     if isinstance(node.value, list):
-        body = b"".join(_written(tree, child) for child in node.value)
+        body = b"".join(written(tree, child) for child in node.value)
     else:
         body = node.value
     length = UNDEFINED if node.undefined else len(body)
     if node.undefined:
         mark = ITEM_END if node.tag == ITEM else SEQUENCE_END
-        body += _head(tree, mark, b"", 0) if node.end is None else node.end
-    return _head(tree, node.tag, node.vr, length if node.length is None else node.length) + body
+        body += head(tree, mark, b"", 0) if node.end is None else node.end
+    return head(tree, node.tag, node.vr, length if node.length is None else node.length) + body
 
 
-def _head(tree: Tree, tag: int, vr: bytes, length: int) -> bytes:
+def head(tree: Tree, tag: int, vr: bytes, length: int) -> bytes:
+    """What stands before a value."""
     group = struct.pack(f"{tree.order}HH", tag >> 16, tag & 0xFFFF)
     if not tree.explicit or tag >> 16 == 0xFFFE:
         return group + struct.pack(f"{tree.order}I", length & UNDEFINED)

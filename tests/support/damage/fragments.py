@@ -132,9 +132,9 @@ def sequence(tree: Tree, rng: Rng) -> Damage:
     if what == "no end":
         node.end = b""
     elif what == "other end":
-        node.end = dicom_tree._head(tree, dicom_tree.ITEM_END, b"", 0)
+        node.end = dicom_tree.head(tree, dicom_tree.ITEM_END, b"", 0)
     elif what == "long end":
-        node.end = dicom_tree._head(tree, dicom_tree.SEQUENCE_END, b"", 0xFFFFFFFF)
+        node.end = dicom_tree.head(tree, dicom_tree.SEQUENCE_END, b"", 0xFFFFFFFF)
     elif what == "element":
         pieces.insert(int(rng.integers(1, len(pieces))), Node(0x00280010, b"US", tree.short(9)))
     elif what == "undefined":
