@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+import yaml
 from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
-from yaml import YAMLError
+from yaml import AliasEvent, YAMLError
 
 import octshard
 from octshard.config.eval import ProbeConfig
@@ -111,6 +112,8 @@ def _layers(kind: type, files: Sequence[str | Path], overrides: Sequence[str]) -
 
 def _saved(text: str, origin: str) -> Any:
     try:
+        if any(isinstance(event, AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise UsageError(f"{origin}: its config holds a YAML alias, want what octshard saves")
         values = OmegaConf.create(text)
         check_plain(values, origin)
     except (YAMLError, OmegaConfBaseException, RecursionError) as error:

@@ -92,8 +92,16 @@ def list_checkpoints(out: str) -> list[CheckpointInfo]:
 def load(path: str) -> dict[str, Any]:
     """The payload of a checkpoint file, on the host; DamagedCheckpoint if its sha256 differs.
 
-    UsageError if the file or its .json is missing, or its format is unknown.
+    UsageError if the file or its .json is missing, or its format is unknown. Both name the older ones.
     """
+    try:
+        return _load(path)
+    except (DamagedCheckpoint, UsageError) as error:
+        folder, name = path.rsplit("/", 1) if "/" in path else (".", path)
+        raise type(error)(f"{error}; {_older_line(folder, name.removesuffix('.pt'))}") from error
+
+
+def _load(path: str) -> dict[str, Any]:
     folder, name = path.rsplit("/", 1) if "/" in path else (".", path)
     try:
         info = read_info(store.join(folder, name.removesuffix(".pt") + ".json"))
@@ -106,11 +114,16 @@ def load(path: str) -> dict[str, Any]:
     if digest:
         raise DamagedCheckpoint(
             f"{path}: {len(data)} bytes with sha256 {digest[:12]}, want {info.bytes} with "
-            f"{info.sha256[:12]}: the file is damaged; {_older_line(folder, info)}"
+            f"{info.sha256[:12]}: the file is damaged"
         )
     payload = _content(path, data)
     if payload["format"] == 1:
-        payload = _upgrade(payload, path)
+        try:
+            payload = _upgrade(payload, path)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise DamagedCheckpoint(
+                f"{path}: not as octshard 0.1 wrote it ({type(error).__name__})"
+            ) from error
     if payload["format"] != FORMAT:
         raise UsageError(f"{path}: checkpoint of format {payload['format']}, want {FORMAT}")
     return payload
@@ -124,7 +137,7 @@ def latest(out: str) -> LatestCheckpoint | None:
         try:
             if not store.exists(path):
                 raise DamagedCheckpoint(f"{path}: gone, want it beside its .json; remove the .json too")
-            return LatestCheckpoint(info, load(path), tuple(damaged))
+            return LatestCheckpoint(info, _load(path), tuple(damaged))
         except DamagedCheckpoint as error:  # an unreachable store or another format raises other errors
             damaged.append(str(error))
     if damaged:
@@ -143,7 +156,7 @@ def load_newest(out: str) -> tuple[str, dict[str, Any]]:
     while True:
         path = store.join(out, FOLDER, name + ".pt")
         try:
-            payload = load(path)
+            payload = _load(path)
             if payload["step"] != int(name.removeprefix("step-")):
                 raise DamagedCheckpoint(f"{path}: holds step {payload['step']}, want that of its name")
             return path, payload
@@ -151,9 +164,7 @@ def load_newest(out: str) -> tuple[str, dict[str, Any]]:
             if (later := _newest_name(out)) != name:  # a run wrote on, and removed this one
                 name = later
                 continue
-            raise type(error)(
-                f"{error}; to take another one, name its .pt in place of the run folder"
-            ) from None
+            raise type(error)(f"{error}; {_older_line(store.join(out, FOLDER), name)}") from error
 
 
 def _newest_name(out: str) -> str:
@@ -212,11 +223,13 @@ def _upgrade(payload: Mapping[str, Any], origin: str) -> dict[str, Any]:
     }
 
 
-def _older_line(folder: str, damaged: CheckpointInfo) -> str:
-    """The older checkpoints of the folder, for an error line."""
-    names = [name for name in store.list_names(folder) if name.endswith(".pt")]
-    older = [name for name in names if name < damaged.name]
-    return f"older ones that stand: {', '.join(older)}" if older else "no older one stands"
+def _older_line(folder: str, name: str) -> str:
+    """For an error line: the checkpoints of a folder that are older than `name`."""
+    older = sorted(entry for entry in store.list_names(folder) if entry.endswith(".pt") and entry < name)
+    if not older:
+        return "no older one stands beside it"
+    others = f" ({len(older) - 1} more stand beside it)" if older[1:] else ""
+    return f"to take an older one, name its file: {store.join(folder, older[-1])}{others}"
 
 
 class _HashingFile:

@@ -107,7 +107,20 @@ def test_an_escaped_resolver_is_text_for_good() -> None:
     assert load_saved(TrainConfig, save(cfg), "a.pt").run.out == "${oc.env:PLACE}"
 
 
-@pytest.mark.parametrize("text", ["a: [", "a: ${", "[" * 3000, "- 1", "depth: 1", "&a [*a]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [",
+        "a: ${",
+        "[" * 3000,
+        "- 1",
+        "depth: 1",
+        "&a [*a]",
+        "a: &a [1, 1]\nb: &b [*a, *a]\n" + "".join(f"c{i}: [*b]\n" for i in range(9)),
+        "run: {out: !!python/object/apply:os.system ['true']}",
+        "\0",
+    ],
+)
 def test_what_was_not_saved_by_us_is_one_line(text: str) -> None:
     with pytest.raises(UsageError, match=r"a\.pt") as error:
         load_saved(TrainConfig, text, "a.pt")

@@ -195,9 +195,7 @@ def test_a_damaged_newest_checkpoint_is_not_replaced_by_an_older_one(eyes, tmp_p
     cfg = dataclasses.replace(
         eyes, checkpoint=str(run), out=str(tmp_path / "probe"), bootstrap=10, shuffles=1
     )
-    with pytest.raises(
-        OctshardError, match=r"step-00000002.pt: .*damaged.*older.*step-00000001.pt.*name its"
-    ):
+    with pytest.raises(OctshardError, match=r"step-00000002.pt: .*damaged; .*older.*step-00000001.pt$"):
         linear_probe.linear_probe(cfg)
     older = str(run / "checkpoints" / "step-00000001.pt")
     assert linear_probe.linear_probe(dataclasses.replace(cfg, checkpoint=older)).scored.step == 1

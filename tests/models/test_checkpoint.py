@@ -137,7 +137,9 @@ def test_no_older_checkpoint_stands_in_for_the_newest(tmp_path: Path, damage: st
         record.write_bytes(older.with_suffix(".json").read_bytes())
     else:
         record.write_text("" if damage == "empty record" else "[" * 100_000)
-    with pytest.raises(OctshardError, match=r"step-00000007\.(pt|json): .*name its \.pt") as error:
+    with pytest.raises(
+        OctshardError, match=r"step-00000007\.(pt|json): .*to take an older one, .*: .*step-00000003\.pt$"
+    ) as error:
         checkpoint.load_newest(str(tmp_path))
     assert "\n" not in str(error.value)
     assert checkpoint.load(str(older))["step"] == 3
@@ -188,6 +190,14 @@ def test_a_strangers_checkpoint_reads_no_environment(tmp_path: Path, monkeypatch
             with pytest.raises(UsageError, match="is an interpolation") as error:
                 read_encoder(str(path))
             assert "hunter2" not in str(error.value)
+
+
+def test_what_octshard_0_1_did_not_write_is_damage(tmp_path: Path) -> None:
+    for more in ({}, {"result_values": 7}, {"result_values": {}, "config": "[a"}):
+        path = put(tmp_path, 3, format=1, **more)
+        with pytest.raises((DamagedCheckpoint, UsageError), match="step-00000003") as error:
+            checkpoint.load(str(path))
+        assert "\n" not in str(error.value)
 
 
 def test_weights_of_another_encoder_are_one_line(tmp_path: Path) -> None:
