@@ -20,15 +20,15 @@ class ProbeConfig:
         [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0],
         "values of C, the inverse strength; the best on val is chosen",
         above=0,
-        most=MANY,
+        limit=MANY,
         least_length=1,
     )
-    bootstrap: int = field(1000, "resamples of participants behind each interval", least=1, most=1_000_000)
+    bootstrap: int = field(1000, "resamples of participants behind each interval", least=1, limit=1_000_000)
     shuffles: int = field(
-        20, "random deals of the labels behind the shuffled-label control", least=1, most=1_000_000
+        20, "random deals of the labels behind the shuffled-label control", least=1, limit=1_000_000
     )
-    seed: int = field(0, "of resamples, deals and the random encoder", least=-SEEDS, below=SEEDS)
-    batch: int = field(8, "volumes per forward pass", unit="samples", least=1, most=MANY, speed=True)
+    seed: int = field(0, "of resamples, deals and the random encoder", limit=SEEDS)
+    batch: int = field(8, "volumes per forward pass", unit="samples", least=1, limit=MANY, speed=True)
     allow_seen_people: bool = field(
         False, "score also if the encoder was pretrained on test participants; the page says on how many"
     )

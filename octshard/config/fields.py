@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 from octshard.errors import UsageError
 
 INDENT = "."  # joins the names of a dotted key
-# Bounds of what has none of its own: far beyond any use, so that a slip of the pen is an error at once.
+# Limits of what has no bound of its own: far beyond any use, so that a slip of the pen is an error at once.
 MANY = 10**9  # samples, steps, passes
 MANY_BYTES = 2**62
 MANY_THREADS = 10_000  # or processes, or connections
@@ -32,6 +32,7 @@ class Rule:
     most: float = math.inf
     above: float = -math.inf  # as least, but itself not allowed
     below: float = math.inf
+    limit: float = math.inf  # of the absolute value: beyond it is a slip of the pen; not listed
     choices: tuple[str, ...] = ()
     length: int | None = None  # of a list
     least_length: int = 0
@@ -48,7 +49,12 @@ class Rule:
             return ""
         unbounded = self.most == self.below == math.inf
         odd = any(isinstance(item, float) and not math.isfinite(item) for item in values)
-        parts = ["a finite number" if odd and unbounded else "", self.bounds()]
+        far = not odd and any(self._is_far(item) for item in values)
+        parts = [
+            "a finite number" if odd and unbounded else "",
+            self.bounds(),
+            f"no more than {self.limit:g} in size" if far else "",
+        ]
         return f"want {', '.join(filter(None, parts))}"
 
     def _allows(self, value: Any) -> bool:
@@ -56,7 +62,13 @@ class Rule:
             return value in self.choices
         if isinstance(value, bool) or not isinstance(value, int | float):
             return True
-        return self.least <= value <= self.most and self.above < value < self.below
+        return (
+            self.least <= value <= self.most and self.above < value < self.below and not self._is_far(value)
+        )
+
+    def _is_far(self, value: Any) -> bool:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and not abs(value) <= self.limit  # nan is far too
 
     def bounds(self) -> str:
         """The rule in words, such as `3 numbers, at least 1`; empty if any value of the type will do."""

@@ -26,7 +26,7 @@ class PrepConfig:
         unit="voxels",
         length=3,
         least=1,
-        most=MANY,
+        limit=MANY,
     )
     fit: str = field(
         "crop_pad",
@@ -37,15 +37,14 @@ class PrepConfig:
         [], "geometries besides raster that become volumes", choices=GEOMETRIES
     )
     shard_bytes: int = field(
-        256_000_000, "size of one tar that is aimed at", unit="bytes", least=1, most=MANY_BYTES
+        256_000_000, "size of one tar that is aimed at", unit="bytes", least=1, limit=MANY_BYTES
     )
     zstd_level: int = field(3, "zstd compression level", least=1, most=22)
-    limit: int = field(0, "files of each device, a seeded draw; 0 = all", least=0, most=MANY)
+    limit: int = field(0, "files of each device, a seeded draw; 0 = all", least=0, limit=MANY)
     seed: int = field(
         0,
         "of the order of samples, of the draw, and of the split where the release names none",
-        least=-SEEDS,
-        below=SEEDS,
+        limit=SEEDS,
     )
     split: str = field(
         "recommended",
@@ -59,21 +58,21 @@ class PrepConfig:
         "a file that declares more is refused as too_large",
         unit="voxels",
         least=1,
-        most=MANY_BYTES,
+        limit=MANY_BYTES,
     )
     max_output_voxels: int = field(
         400_000_000,
         "a file whose stored volume would have more is refused",
         unit="voxels",
         least=1,
-        most=MANY_BYTES,
+        limit=MANY_BYTES,
     )
     decode: str = field(
         "exact",
         "exact: as pydicom; fast: JPEG 2000 at reduced resolution where the target allows it",
         choices=("exact", "fast"),
     )
-    workers: int = field(0, "processes; 0 = one per core", least=0, most=MANY_THREADS, speed=True)
+    workers: int = field(0, "processes; 0 = one per core", least=0, limit=MANY_THREADS, speed=True)
     from_zip: bool = field(
         False, "read the members of the device ZIPs below src, not unpacked files", speed=True
     )
@@ -97,14 +96,14 @@ class PrepConfig:
         speed=True,
     )
     price_per_core_hour: float = field(
-        0.04, "for the estimate of a dry run", unit="USD", least=0, most=MANY, speed=True
+        0.04, "for the estimate of a dry run", unit="USD", least=0, limit=MANY, speed=True
     )
     worker_memory: int = field(
         4_000_000_000,
         "memory that making one volume may take; a file that takes more is tried once more, then refused",
         unit="bytes",
         least=1,
-        most=MANY_BYTES,
+        limit=MANY_BYTES,
         speed=True,
     )
     unzip_memory: int = field(
@@ -112,6 +111,6 @@ class PrepConfig:
         "memory that unzip holds at once, all threads together",
         unit="bytes",
         least=1,
-        most=MANY_BYTES,
+        limit=MANY_BYTES,
         speed=True,
     )

@@ -24,7 +24,7 @@ class DataConfig:
         place=True,
     )
     weights: list[float] = field(
-        [], "share of each dataset folder in what is seen; empty = by size", above=0, below=MAX_WEIGHT
+        [], "share of each dataset folder in what is seen; empty = by size", above=0, limit=MAX_WEIGHT
     )
     drop: list[str] = field([], "keys of volumes that are neither trained on nor validated on")
     balance: str = field(
@@ -32,26 +32,26 @@ class DataConfig:
         "device: every device is drawn equally, whatever its number of volumes",
         choices=("none", "device"),
     )
-    lanes: int = field(64, "sequential readers that make up the order (DESIGN §6)", least=1, most=MANY)
+    lanes: int = field(64, "sequential readers that make up the order (DESIGN §6)", least=1, limit=MANY)
     shuffle_block_size: int = field(
-        256, "samples permuted together within a lane", unit="samples", least=1, most=MANY
+        256, "samples permuted together within a lane", unit="samples", least=1, limit=MANY
     )
-    threads: int = field(2, "threads that verify and decompress", least=1, most=MANY_THREADS, speed=True)
+    threads: int = field(2, "threads that verify and decompress", least=1, limit=MANY_THREADS, speed=True)
     prefetch_bytes: int = field(
         512_000_000,
         "batches held ready (at least one batch)",
         unit="bytes",
         least=0,
-        most=MANY_BYTES,
+        limit=MANY_BYTES,
         speed=True,
     )
-    connections: int = field(4, "requests to a remote store at once", least=1, most=MANY_THREADS, speed=True)
+    connections: int = field(4, "requests to a remote store at once", least=1, limit=MANY_THREADS, speed=True)
     read_ahead_bytes: int = field(
         1_000_000_000,
         "compressed samples held or on their way",
         unit="bytes",
         least=0,
-        most=MANY_BYTES,
+        limit=MANY_BYTES,
         speed=True,
     )
     cache_dir: str = field(
@@ -62,7 +62,7 @@ class DataConfig:
         "when the cache grows beyond it, the longest unused shard goes",
         unit="bytes",
         least=0,
-        most=MANY_BYTES,
+        limit=MANY_BYTES,
         speed=True,
     )
     on_bad_sample: str = field(
@@ -72,7 +72,7 @@ class DataConfig:
         speed=True,
     )
     max_substitutes: int = field(
-        10, "in one epoch and process; more stop the run", unit="samples", least=0, most=MANY, speed=True
+        10, "in one epoch and process; more stop the run", unit="samples", least=0, limit=MANY, speed=True
     )
 
 
@@ -86,15 +86,15 @@ class ModelConfig:
         unit="voxels",
         length=3,
         least=1,
-        most=LONG_AXIS,
+        limit=LONG_AXIS,
     )
     patch: list[int] = field(
-        [4, 16, 16], "one token (tubelet), D, H, W", unit="voxels", length=3, least=1, most=LONG_AXIS
+        [4, 16, 16], "one token (tubelet), D, H, W", unit="voxels", length=3, least=1, limit=LONG_AXIS
     )
-    width: int = field(768, "features of a token", least=1, most=WIDE)
-    depth: int = field(12, "blocks", least=1, most=DEEP)
-    heads: int = field(12, "attention heads; they divide width", least=1, most=WIDE)
-    mlp_ratio: float = field(4.0, "hidden width of the MLP / width", above=0, most=100)
+    width: int = field(768, "features of a token", least=1, limit=WIDE)
+    depth: int = field(12, "blocks", least=1, limit=DEEP)
+    heads: int = field(12, "attention heads; they divide width", least=1, limit=WIDE)
+    mlp_ratio: float = field(4.0, "hidden width of the MLP / width", above=0, limit=100)
     position: str = field("rope", "rope: 3-D rotary; sincos: fixed, added", choices=("rope", "sincos"))
 
 
@@ -102,9 +102,9 @@ class ModelConfig:
 class PredictorConfig:
     """The transformer predictor of `vjepa2`; the MLP of `byol` takes `width` as its hidden width."""
 
-    width: int = field(384, "features of a token", least=1, most=WIDE)
-    depth: int = field(12, "blocks", least=1, most=DEEP)
-    heads: int = field(6, "attention heads: head_dim 64 (V-JEPA 2 takes 12 heads of 32)", least=1, most=WIDE)
+    width: int = field(384, "features of a token", least=1, limit=WIDE)
+    depth: int = field(12, "blocks", least=1, limit=DEEP)
+    heads: int = field(6, "attention heads: head_dim 64 (V-JEPA 2 takes 12 heads of 32)", least=1, limit=WIDE)
 
 
 @dataclass
@@ -116,19 +116,19 @@ class MaskSet:
         "blocks: V-JEPA 2's full-depth rectangles; cubes: until `ratio` is hidden",
         choices=("blocks", "cubes"),
     )
-    blocks: int = field(8, "blocks per volume", least=1, most=10_000)
+    blocks: int = field(8, "blocks per volume", least=1, limit=10_000)
     scale: float = field(0.15, "share of the valid plane, each block", above=0, most=1)
     aspect: list[float] = field(
         [0.75, 1.5],
         "least and greatest height / width of a block, drawn log-uniformly",
         length=2,
         least=0.001,
-        most=1000,
+        limit=1000,
     )
     ratio: float = field(0.6, "share of the valid tokens that cubes hide", above=0, below=1)
-    cube: list[int] = field([2, 2, 2], "one cube, D, H, W", unit="tokens", length=3, least=1, most=LONG_AXIS)
-    context: float = field(0.2, "context tokens K: a count > 1, or a share of N", above=0, most=MANY)
-    target: float = field(0.4, "target tokens T: a count > 1, or a share of N", above=0, most=MANY)
+    cube: list[int] = field([2, 2, 2], "one cube, D, H, W", unit="tokens", length=3, least=1, limit=LONG_AXIS)
+    context: float = field(0.2, "context tokens K: a count > 1, or a share of N", above=0, limit=MANY)
+    target: float = field(0.4, "target tokens T: a count > 1, or a share of N", above=0, limit=MANY)
 
 
 @dataclass
@@ -176,14 +176,14 @@ class ViewConfig:
 class OptimConfig:
     """AdamW: linear warm-up from 0 to base_lr (absolute, not scaled by batch), then cosine to final_lr."""
 
-    base_lr: float = field(1.5e-3, "learning rate after warm-up", least=0, most=1000)
-    final_lr: float = field(1e-6, "learning rate at the end", least=0, most=1000)
-    weight_decay: float = field(0.05, "of weights of two and more dimensions", least=0, most=1000)
+    base_lr: float = field(1.5e-3, "learning rate after warm-up", least=0, limit=1000)
+    final_lr: float = field(1e-6, "learning rate at the end", least=0, limit=1000)
+    weight_decay: float = field(0.05, "of weights of two and more dimensions", least=0, limit=1000)
     beta1: float = field(0.9, "decay of the first moment", least=0, below=1)
     beta2: float = field(0.999, "decay of the second moment", least=0, below=1)
     eps: float = field(1e-8, "added to the root of the second moment", above=0, most=1)
-    warmup_epochs: float = field(10.0, "length of the warm-up", unit="passes", least=0, most=MANY)
-    clip_grad: float = field(1.0, "global norm of the gradient; 0 = never clipped", least=0, most=MANY)
+    warmup_epochs: float = field(10.0, "length of the warm-up", unit="passes", least=0, limit=MANY)
+    clip_grad: float = field(1.0, "global norm of the gradient; 0 = never clipped", least=0, limit=MANY)
 
 
 @dataclass
@@ -193,18 +193,18 @@ class RunConfig:
     out: str = field(
         "runs/run", "folder of checkpoints, metrics.jsonl and config.yaml", speed=True, place=True
     )
-    seed: int = field(0, "of weights, order, crops, views and masks", least=-SEEDS, below=SEEDS)
+    seed: int = field(0, "of weights, order, crops, views and masks", limit=SEEDS)
     epochs: float | None = field(
-        None, "length in passes over the data ...", unit="passes", above=0, most=MANY
+        None, "length in passes over the data ...", unit="passes", above=0, limit=MANY
     )
     samples_budget: int | None = field(
-        None, "... or in samples; exactly one of the two", unit="samples", least=1, most=MANY_SAMPLES
+        None, "... or in samples; exactly one of the two", unit="samples", least=1, limit=MANY_SAMPLES
     )
     global_batch: int = field(
-        128, "per_device_batch x devices x accumulation", unit="samples", least=1, most=MANY
+        128, "per_device_batch x devices x accumulation", unit="samples", least=1, limit=MANY
     )
     per_device_batch: int = field(
-        2, "of one micro-batch on one device", unit="samples", least=1, most=MANY, speed=True
+        2, "of one micro-batch on one device", unit="samples", least=1, limit=MANY, speed=True
     )
     device: str = field(
         "auto",
@@ -218,21 +218,23 @@ class RunConfig:
         0,
         "torch threads on cpu; 0 = as torch chooses. Part of the result: bit-exact resume needs it",
         least=0,
-        most=MANY_THREADS,
+        limit=MANY_THREADS,
     )
     checkpoint_every_epochs: float = field(
-        5.0, "between checkpoints", unit="passes", above=0, most=MANY, speed=True
+        5.0, "between checkpoints", unit="passes", above=0, limit=MANY, speed=True
     )
-    log_every_steps: int = field(50, "between lines of metrics", unit="steps", least=1, most=MANY, speed=True)
+    log_every_steps: int = field(
+        50, "between lines of metrics", unit="steps", least=1, limit=MANY, speed=True
+    )
     keep_last: int = field(
-        2, "checkpoints kept besides the best and the last", least=0, most=MANY, speed=True
+        2, "checkpoints kept besides the best and the last", least=0, limit=MANY, speed=True
     )
     val_samples: int = field(
         256,
         "validation volumes at each checkpoint, at most; 0 = no validation",
         unit="samples",
         least=0,
-        most=MANY,
+        limit=MANY,
     )
     wandb: str = field("off", "Weights & Biases", choices=("off", "offline", "online"), speed=True)
     wandb_project: str = field("octshard", "its project", speed=True)

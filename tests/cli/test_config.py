@@ -50,7 +50,7 @@ def test_defaults_keep_to_their_own_bounds(which: str, kind: Any) -> None:
         (TrainConfig, "views.zoom=0.6", "views.zoom=0.6: want 0 to 0.5"),
         (TrainConfig, "views.gamma=.nan", "views.gamma=nan: want 0 to 10"),
         (TrainConfig, "run.wandb=cloud", "run.wandb=cloud: want off, offline or online"),
-        (TrainConfig, "model.patch=[4,16]", r"model.patch=\[4, 16\]: want three numbers, each 1 to 100000"),
+        (TrainConfig, "model.patch=[4,16]", r"model.patch=\[4, 16\]: want three numbers, each at least 1"),
         (TrainConfig, "objective.masks=[]", r"objective.masks=\[\]: want at least 1"),
         (
             TrainConfig,

@@ -45,8 +45,8 @@ def test_overrides_win_over_files_and_defaults(tmp_path: Path) -> None:
         ("data.shards=null", "data.shards is nothing, want a list of text"),
         ("objective.masks=null", "objective.masks is nothing, want a list of groups of settings"),
         ("run.seed=1.5", "run.seed is 1.5, want a whole number"),
-        ("run.epochs=.inf", "run.epochs=inf: want more than 0"),
-        ("data.weights=[1, .nan]", r"data.weights=\[1.0, nan\]: want more than 0"),
+        ("run.epochs=.inf", "run.epochs=inf: want a finite number, more than 0"),
+        ("data.weights=[1, .nan]", r"data.weights=\[1.0, nan\]: want a finite number"),
     ],
 )
 def test_mistakes_are_one_clear_line(word: str, message: str) -> None:
