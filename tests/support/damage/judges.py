@@ -23,6 +23,7 @@ from octshard.errors import OctshardError
 from octshard.prep import verify
 from octshard.prep.release import zip_directory, zip_source
 from octshard.prep.release.aireadi import read_release
+from octshard.printable import printable
 from octshard.rng import rng_for
 from octshard.storage import store
 from tests.support.damage import datasets, tar_members, tars, texts, zips
@@ -53,8 +54,9 @@ class _Notes:
         try:
             yield
         except allowed as error:
-            if "\n" in str(error) or len(str(error)) > LONGEST:
-                self.faults.append(f"a message of {len(str(error))} characters: {str(error)[:200]!r}")
+            text = printable(str(error))  # as a command shows it
+            if "\n" in text or len(text) > LONGEST:
+                self.faults.append(f"a message of {len(text)} characters: {text[:200]}")
         except BaseException as error:  # whatever else comes is what is searched for
             self.faults.append(f"{type(error).__name__}: {str(error)[:200]}")
 
