@@ -39,7 +39,7 @@ DEFECTS = (
     Defect("upside_down", "topcon_maestro2", flags=("slow_axis_flipped",)),  # its other scans run downwards
     Defect("copied_file", "topcon_maestro2", "duplicate", ("uid_differs_from_manifest",), "file"),
     Defect("other_eye", "heidelberg_spectralis", flags=("eye_differs_from_manifest",)),
-    Defect("copied_pixels", "zeiss_cirrus", flags=("equal_pixels",), copies="pixels"),
+    Defect("copied_pixels", "zeiss_cirrus", "duplicate", copies="pixels"),
 )
 BY_NAME = {defect.name: defect for defect in DEFECTS}
 

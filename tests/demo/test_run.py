@@ -77,7 +77,7 @@ def test_every_file_came_to_what_was_planted(walked: Path) -> None:
     reasons = {row.reason for row in rows}
     assert {"", "duplicate", "missing_file", "truncated", "geometry_mixed"} <= reasons
     flags = {flag for row in rows for flag in row.flags}
-    assert {"slow_axis_flipped", "blank_frames", "no_retina_frames", "equal_pixels"} <= flags
+    assert {"slow_axis_flipped", "blank_frames", "no_retina_frames"} <= flags
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,6 +111,13 @@ def test_many_twins_make_a_plan_no_larger() -> None:
     shards = plan(rows, {}, PrepConfig())
     assert len(digest(shards)) == 16
     assert len(repr(shards)) < 600 * len(rows)
+
+
+def test_the_digest_is_that_of_0_1_0() -> None:
+    """It was computed by 0.1.0. If it changes, no folder that was begun before can be finished."""
+    rows = [replace(entry(i, 1000 + i // 4, f"2.25.{i // 2 + 1}"), path=f"a/{i}.dcm") for i in range(12)]
+    shards = plan(rows, {"1000": "test", "1001": "val"}, PrepConfig(shard_bytes=2_000_000))
+    assert digest(shards) == "aa6458881e8c89b3"
 
 
 def test_files_that_share_a_uid_have_keys_of_their_own_and_take_room() -> None:

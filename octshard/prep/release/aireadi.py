@@ -3,6 +3,7 @@
 `read_release` is the only I/O. Device and eye come from columns and the path's folder, not from a file name.
 """
 
+import dataclasses
 import os
 import re
 from collections.abc import Sequence
@@ -67,7 +68,8 @@ class Entry:
     sop_instance_uid: str
     path: str  # below the release root, no leading slash; empty if the row names no file
     eye_in_name: str = ""  # L, R or empty, by the file's name; used only to check `eye`
-    unreadable_spacing: tuple[str, ...] = ()  # what stands in its columns, but is no length
+    # what stands in its columns, but is no length; not in the text of a plan's digest, which 0.1.0 wrote too
+    unreadable_spacing: tuple[str, ...] = dataclasses.field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
