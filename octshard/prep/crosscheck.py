@@ -8,7 +8,6 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +23,7 @@ from octshard.imaging import intensity
 from octshard.imaging.volume import Shape, product
 from octshard.prep.build import shard_writer
 from octshard.prep.refusals import REASONS
-from octshard.storage import json_object, store
+from octshard.storage import json_object, store, transport
 
 MEND_PLAN = "the same octshard prep shard again writes it anew"
 REQUESTS = 16  # at once: a store answers one in tens of milliseconds
@@ -122,7 +121,7 @@ def compare_parts(dataset: Tables) -> Iterator[Finding]:
         Finding(name + shard_writer.TAR, "", "parts of it are there, but no plan")
         for name in sorted(shard_names - {*paths_by_shard})
     )
-    with ThreadPoolExecutor(REQUESTS) as threads:
+    with transport.thread_pool(REQUESTS) as threads:
         parts = list(threads.map(lambda name: _read_part(dataset.folder, name), sorted(paths_by_shard)))
     infos = {info.name: info for info in dataset.shards}
     for part in parts:

@@ -7,7 +7,6 @@ the shard, the key and what is wrong; a sound folder gives none.
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -19,7 +18,7 @@ from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.prep import crosscheck
 from octshard.prep.crosscheck import Finding, Tables
 from octshard.progress import OnProgress, no_progress
-from octshard.storage import store
+from octshard.storage import store, transport
 
 CHUNK = 2**22
 TARS_AT_ONCE = 4  # at most one per core: checksums release the interpreter lock
@@ -49,15 +48,12 @@ def verify(folder: str, deep: bool, on_progress: OnProgress = no_progress) -> li
     reading = _Reading(
         deep, voxel_limit(dataset.info), _Progress(sum(info.bytes for info in infos), on_progress)
     )
-    threads = ThreadPoolExecutor(min(TARS_AT_ONCE, pool.worker_count(0)))
-    try:
+    with transport.thread_pool(min(TARS_AT_ONCE, pool.worker_count(0))) as threads:
         checks = [
             _TarCheck(store.join(folder, info.name), info, stored[info.name], reading) for info in infos
         ]
         for tar_findings in threads.map(_settled_findings, checks):
             findings += tar_findings
-    finally:
-        threads.shutdown(cancel_futures=True)
     return findings
 
 

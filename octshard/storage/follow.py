@@ -20,23 +20,23 @@ class Ticket(NamedTuple):
     """Which lock a helper of this run has to look at."""
 
     at: str  # the object
-    folder: str
+    targets: tuple[str, ...]
     token: str
 
 
 def ticket(folder: str) -> Ticket | None:
     """That of the lease which this process holds on `folder`; None for a local one, which is not lost."""
     held = lease.on(folder)
-    return Ticket(held.at, held.folder, held.token) if held else None
+    return Ticket(held.at, held.targets, held.token) if held else None
 
 
 @contextlib.contextmanager
 def followed(ticket: Ticket | None) -> Iterator[None]:
-    """Ties writes below the ticket's folder, in this process, to the lock of the run that gave it."""
+    """Ties writes to the ticket's targets, in this process, to the lock of the run that gave it."""
     if ticket is None or lease.is_held_here(ticket.token):
         yield
         return
-    held = Lease(ticket.at, ticket.folder, ticket.token, 0.0, ticket.at)
+    held = Lease(ticket.at, ticket.targets, ticket.token, 0.0, ticket.at)
     begin = lease.clock()
     first = _version(ticket)
     if first is None:

@@ -33,10 +33,13 @@ def clock() -> float:
 
 @dataclass(eq=False)
 class Lease:
-    """What this run holds: `folder`, by the lock `url`, until `end` on our clock. at: the object renewed."""
+    """What this run holds: files and folders, by the lock `url`, until `end` on our clock.
+
+    at: the object that is renewed.
+    """
 
     url: str
-    folder: str
+    targets: tuple[str, ...]
     token: str
     end: float
     at: str
@@ -65,15 +68,17 @@ class Lease:
         return left
 
     def covers(self, url: str) -> bool:
-        """True if `url` is in the folder, or of the lock itself."""
-        return url.startswith((self.folder.rstrip("/") + "/", self.url))
+        """True if `url` is a target, in one, or of the lock itself."""
+        return url in self.targets or url.startswith(
+            (self.url, *(target.rstrip("/") + "/" for target in self.targets))
+        )
 
 
 _held: dict[str, Lease] = {}  # by token
 
 
 def hold(lease: Lease) -> None:
-    """Ties all writes below the lease's folder to it."""
+    """Ties all writes to the lease's targets to it."""
     _held[lease.token] = lease
 
 
@@ -82,9 +87,9 @@ def drop(lease: Lease) -> None:
     _held.pop(lease.token, None)
 
 
-def on(folder: str) -> Lease | None:
-    """The lease that this process holds on that very folder."""
-    return next((lease for lease in tuple(_held.values()) if lease.folder == folder), None)
+def on(target: str) -> Lease | None:
+    """The lease that this process holds on that very target."""
+    return next((lease for lease in tuple(_held.values()) if target in lease.targets), None)
 
 
 def is_held_here(token: str) -> bool:

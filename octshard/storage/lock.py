@@ -26,13 +26,14 @@ RENEW_S = 10.0  # for one renewal with all its attempts
 
 
 @contextlib.contextmanager
-def one_writer(url: str, folder: str) -> Iterator[None]:
+def one_writer(url: str, *targets: str) -> Iterator[None]:
     """Holds the lock object `url` for the block; OctshardError while a living run holds it.
 
-    LostLease for every write below `folder` after the lock of a remote target was lost, and after the block.
+    targets: the files and folders that it stands for. LostLease for every write there after the lock of a
+    remote target was lost, and after the block.
     """
     pool.stop_if_imported_again()  # else that script's worker would find the lock of its own parent
-    with _remote_lock(url, folder) if store.is_remote(url) else _local_lock(url):
+    with _remote_lock(url, targets) if store.is_remote(url) else _local_lock(url):
         yield
 
 
@@ -58,11 +59,11 @@ def _local_lock(url: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _remote_lock(url: str, folder: str) -> Iterator[None]:
+def _remote_lock(url: str, targets: tuple[str, ...]) -> Iterator[None]:
     holder = holders.this_process()
     lock = VersionedLock(url, holder) if conditions.heeded(url) else ClaimLock(url, holder)
     begin = lock.take()
-    held = Lease(url, folder, holder.token, 0.0, lock.at)
+    held = Lease(url, targets, holder.token, 0.0, lock.at)
     held.renew(begin)
     lease.hold(held)
     stop = threading.Event()

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any
 
@@ -84,6 +84,20 @@ class Scope:
         """Waits; Cancelled as soon as the scope is."""
         if self._cancelled.wait(seconds):
             raise Cancelled("the request was cancelled")
+
+
+@contextlib.contextmanager
+def thread_pool(workers: int, name: str = "") -> Iterator[ThreadPoolExecutor]:
+    """Threads for work with stores. If the block ends with an error, so do their requests, at once."""
+    requests = Scope()
+    pool = ThreadPoolExecutor(workers, name, lambda: [_scope.set(requests)])
+    try:
+        yield pool
+    except BaseException:
+        requests.cancel()
+        pool.shutdown(cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 _until: ContextVar[float | None] = ContextVar("until", default=None)

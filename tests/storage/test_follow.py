@@ -47,7 +47,7 @@ def test_a_helper_writes_while_the_lock_is_renewed_and_not_after(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, holder = f"memory://{uuid.uuid4().hex}", lock.holders.this_process()
-    ticket = follow.Ticket(f"{folder}/lock", folder, holder.token)
+    ticket = follow.Ticket(f"{folder}/lock", (folder,), holder.token)
     store.write(ticket.at, holder.encode())
     looks, look = [], follow._version
 

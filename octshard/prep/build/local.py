@@ -1,7 +1,7 @@
 """Builds shards with processes of this machine."""
 
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from typing import Any
 
 from octshard import pool
@@ -12,7 +12,7 @@ from octshard.prep.build.work import Work
 from octshard.prep.convert import sample
 from octshard.prep.convert.worker_pool import WorkerPool
 from octshard.prep.plan import ShardPlan
-from octshard.storage import store
+from octshard.storage import store, transport
 
 
 def make_shards(plans: Sequence[ShardPlan], work: Work) -> None:
@@ -27,7 +27,7 @@ def make_shards(plans: Sequence[ShardPlan], work: Work) -> None:
         return
     size = min(workers(cfg), sum(len(plan.members) for plan in plans))
     with (
-        ThreadPoolExecutor(min(len(plans), 2 + size // 8), "shard") as threads,
+        transport.thread_pool(min(len(plans), 2 + size // 8), "shard") as threads,
         WorkerPool(work.job, size) as worker_pool,
     ):
 
@@ -41,7 +41,7 @@ def make_shards(plans: Sequence[ShardPlan], work: Work) -> None:
             for future in done:
                 future.result()
         except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
+            threads.shutdown(wait=False, cancel_futures=True)  # before the children are ended
             raise
 
 

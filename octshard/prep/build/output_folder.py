@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from octshard import __version__
@@ -18,7 +17,7 @@ from octshard.prep.build.shard_writer import BuiltShard
 from octshard.prep.build.source_versions import SourceVersions
 from octshard.prep.plan import ShardPlan, digest
 from octshard.prep.release.source import Source
-from octshard.storage import json_object, store
+from octshard.storage import json_object, store, transport
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +160,7 @@ def write_run_facts(folder: str, cfg: PrepConfig, count: ProgressCounter, worker
 def _finished(folder: str, plans: Sequence[ShardPlan]) -> dict[str, BuiltShard]:
     names = set(store.list_names(folder))
     candidates = [plan for plan in plans if plan.name + shard_writer.DONE in names]
-    with ThreadPoolExecutor(REQUESTS) as threads:
+    with transport.thread_pool(REQUESTS) as threads:
         shards = threads.map(lambda plan: _finished_shard(plan, folder), candidates)
         return {plan.name: shard for plan, shard in zip(candidates, shards, strict=True) if shard is not None}
 

@@ -88,7 +88,8 @@ def _build_device(
     total = sum(len(plan.members) for plan in plans)
     count = ProgressCounter(device, total, on_progress, most_refused(cfg.max_refused, total))
     work = Work(job, folder, count)
-    with lock.one_writer(store.join(cfg.dst, f".{device}.lock"), folder):
+    lock_url = store.join(cfg.dst, f".{device}.lock")
+    with lock.one_writer(lock_url, folder, source_versions.record_url(cfg, device)):
         output_folder.check_or_write_plan(folder, cfg, plans)
         store.remove_partials(folder)
         versions = source_versions.look(cfg, device, plans, job.source)

@@ -6,7 +6,6 @@ their shards do not. Without it, or after a move of SRC, sizes alone tell, and r
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from octshard.config.prep import PrepConfig
@@ -14,7 +13,7 @@ from octshard.dataset.tables import SampleRow
 from octshard.prep.plan import Member, ShardPlan
 from octshard.prep.refusals import Refused
 from octshard.prep.release.source import Fingerprint, Source
-from octshard.storage import checksum, json_object, store
+from octshard.storage import checksum, json_object, store, transport
 
 REQUESTS = 32  # at once: a store answers one in tens of milliseconds
 READS = 4  # at once, of whole files whose version differs and whose size does not
@@ -68,7 +67,7 @@ def look(cfg: PrepConfig, device: str, plans: Sequence[ShardPlan], source: Sourc
         except FileNotFoundError:
             return None
 
-    with ThreadPoolExecutor(REQUESTS) as threads:
+    with transport.thread_pool(REQUESTS) as threads:
         now = dict(zip(paths, threads.map(ask, paths), strict=True))
     return SourceVersions({p: f for p, f in now.items() if f is not None}, _read(cfg, device))
 
@@ -76,7 +75,7 @@ def look(cfg: PrepConfig, device: str, plans: Sequence[ShardPlan], source: Sourc
 def changed(pairs: Iterable[Pair], versions: SourceVersions, source: Source) -> list[Pair]:
     """The pairs whose files, or the refusals of them, are not what they were."""
     suspects = [(member, row) for member, row in pairs if versions.may_differ(row)]
-    with ThreadPoolExecutor(READS) as threads:
+    with transport.thread_pool(READS) as threads:
         differ = list(threads.map(lambda pair: versions.differs(pair[0], pair[1], source), suspects))
     return [pair for pair, is_other in zip(suspects, differ, strict=True) if is_other]
 
@@ -85,13 +84,13 @@ def write(cfg: PrepConfig, device: str, versions: SourceVersions) -> None:
     """To be called before the files are read: a version may then be too old, but never too new."""
     text = {path: fingerprint.version for path, fingerprint in versions.now.items()}
     record = {"src": cfg.src, "from_zip": cfg.from_zip, "versions": text}
-    store.write(_url(cfg, device), json.dumps(record, sort_keys=True, indent=0).encode())
+    store.write(record_url(cfg, device), json.dumps(record, sort_keys=True, indent=0).encode())
 
 
 def _read(cfg: PrepConfig, device: str) -> dict[str, str]:
     """Path -> version; nothing if the last run read the files elsewhere, or left nothing readable."""
     try:
-        record = json_object.read(_url(cfg, device))
+        record = json_object.read(record_url(cfg, device))
     except (FileNotFoundError, json_object.DamagedJson):
         return {}
     if not isinstance(record.get("versions"), dict):
@@ -100,5 +99,6 @@ def _read(cfg: PrepConfig, device: str) -> dict[str, str]:
     return {str(path): str(version) for path, version in record["versions"].items()} if same else {}
 
 
-def _url(cfg: PrepConfig, device: str) -> str:
+def record_url(cfg: PrepConfig, device: str) -> str:
+    """The file of these versions, beside the device's folder."""
     return store.join(cfg.dst, f".{device}.sources.json")

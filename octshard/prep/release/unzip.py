@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,7 +18,7 @@ from octshard.prep.release import zip_source
 from octshard.prep.release.aireadi import Release, read_release
 from octshard.prep.release.zip_directory import DamagedZip, RefusedMember, ZipEntry, shown
 from octshard.progress import OnProgress, no_progress
-from octshard.storage import client, json_object, lock, store
+from octshard.storage import client, json_object, lock, store, transport
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +109,7 @@ def unzip(src: str, dst: str, limits: Limits, on_progress: OnProgress = no_progr
         work.bytes_total = sum(entry.size for entry in entries.values())
         _sweep(work)
         try:
-            with ThreadPoolExecutor(threads) as pool:
+            with transport.thread_pool(threads) as pool:
                 for _ in pool.map(lambda path: _extract(path, work), entries):
                     pass
         finally:

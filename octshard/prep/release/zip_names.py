@@ -1,12 +1,11 @@
 """Which ZIPs a release has, and which manifest row a member of one is the file of: by names alone."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from octshard.imaging.volume import DEVICES
 from octshard.prep.release.aireadi import HOME, Entry
-from octshard.storage import store
+from octshard.storage import store, transport
 
 BELOW = ("structural_oct", HOME, f"{HOME}/structural_oct")  # where releases keep their device folders
 REQUESTS = 16  # at once: a store answers one in tens of milliseconds
@@ -46,7 +45,7 @@ def find_zips(root: str) -> list[str]:
         for name in names
         if not name.startswith(".") and not name.lower().endswith((".zip", *NO_FOLDERS))
     )
-    with ThreadPoolExecutor(REQUESTS) as threads:
+    with transport.thread_pool(REQUESTS) as threads:
         inside |= dict(zip(folders, threads.map(store.list_names, folders), strict=True))
     urls = {store.join(folder, name) for folder, names in inside.items() for name in names}
     return sorted(url for url in urls if url.lower().endswith(".zip"))
