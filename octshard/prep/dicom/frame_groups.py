@@ -88,37 +88,53 @@ def slope_intercept(group: Attributes) -> Rescale:
     return 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
 
 
+def whole_number(group: Attributes, name: str) -> int | None:
+    """The one whole number of a value that no pixel depends on; None if it is none."""
+    numbers = _whole_numbers(group, name, (1,))
+    return int(numbers[0]) if len(numbers) else None
+
+
 @dataclass(frozen=True)
 class _Known:
     """Items that were read: frames mostly repeat those that do not place them."""
 
     by_bytes: dict[tuple[str, bytes], Any]
 
-    def read(self, frame: Attributes, name: str, read: Callable[[Attributes | None], T]) -> T:
+    def read(
+        self, frame: Attributes, name: str, read: Callable[[Attributes | None], T], *, needed: bool = True
+    ) -> T:
         """`read` of the first item of a sequence, once for all items of the same bytes."""
-        raw = frame.raw(name)
+        first, raw = Attributes.first if needed else _first, frame.raw(name)
         if not raw or len(raw) > LONGEST_KNOWN:
-            return read(frame.first(name))
+            return read(first(frame, name))
         if (name, raw) not in self.by_bytes:
-            self.by_bytes[name, raw] = read(frame.first(name))
+            self.by_bytes[name, raw] = read(first(frame, name))
         value: T = self.by_bytes[name, raw]
         return value
 
 
 def _frame(item: Attributes, known: _Known) -> _Frame:
-    content = item.first("FrameContentSequence")
+    content = _first(item, "FrameContentSequence")
     return _Frame(
         known.read(item, "PixelMeasuresSequence", _measures),
         known.read(item, "PixelValueTransformationSequence", _rescale),
         _location(item.first("OphthalmicFrameLocationSequence")),
-        _numbers(item.first("PlanePositionSequence"), "ImagePositionPatient", (3,)),
-        known.read(item, "PlaneOrientationSequence", _orientation),
-        _numbers(content, "InStackPositionNumber", (1,)),
-        _numbers(content, "DimensionIndexValues", range(1, 32)),
+        _numbers(_first(item, "PlanePositionSequence"), "ImagePositionPatient", (3,)),
+        known.read(item, "PlaneOrientationSequence", _orientation, needed=False),
+        _whole_numbers(content, "InStackPositionNumber", (1,)),
+        _whole_numbers(content, "DimensionIndexValues", range(1, 32)),
         "" if content is None else content.text("StackID"),
-        "" if content is None else "".join(map(str, _numbers(content, "TemporalPositionIndex", (1,)))),
-        known.read(item, "FrameAnatomySequence", _eye),
+        "" if content is None else "".join(map(str, _whole_numbers(content, "TemporalPositionIndex", (1,)))),
+        known.read(item, "FrameAnatomySequence", _eye, needed=False),
     )
+
+
+def _first(frame: Attributes, name: str) -> Attributes | None:
+    """The first item of a sequence that pixels do not depend on: None if it is damaged."""
+    try:
+        return frame.first(name)
+    except Refused:
+        return None
 
 
 def _measures(item: Attributes | None) -> PixelMeasures | None:
@@ -151,6 +167,12 @@ def _numbers(item: Attributes | None, name: str, counts: Container[int]) -> np.n
     except Refused:  # words where numbers belong: nothing here is needed to read the pixels
         return NOTHING
     return numbers if len(numbers) in counts else NOTHING
+
+
+def _whole_numbers(item: Attributes | None, name: str, counts: Container[int]) -> np.ndarray:
+    """As `_numbers`; empty too if one is not whole."""
+    numbers = _numbers(item, name, counts)
+    return numbers if np.isfinite(numbers).all() and (numbers == np.rint(numbers)).all() else NOTHING
 
 
 def _rows(values: Sequence[np.ndarray], width: int) -> np.ndarray:

@@ -245,9 +245,9 @@ def _rescale(
 def _concatenation(top: Attributes) -> Concatenation:
     return Concatenation(
         top.text("ConcatenationUID"),
-        top.integer("InConcatenationNumber"),
-        top.integer("InConcatenationTotalNumber"),
-        top.integer("ConcatenationFrameOffsetNumber"),
+        frame_groups.whole_number(top, "InConcatenationNumber"),
+        frame_groups.whole_number(top, "InConcatenationTotalNumber"),
+        frame_groups.whole_number(top, "ConcatenationFrameOffsetNumber"),
     )
 
 

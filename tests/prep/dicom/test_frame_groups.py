@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
@@ -67,8 +68,12 @@ def test_words_and_wrong_counts_are_missing_and_refuse_nothing() -> None:
         frame.PlanePositionSequence = item(ImagePositionPatient=["0", "0"] if i else ["0", "0", "1"])
         frame.FrameContentSequence[0].DimensionIndexValues = [1, i + 1, 7] if i == 2 else [1, i + 1]
 
+        if i == 4:  # the bits of the whole number 5 as a fraction
+            frame.FrameContentSequence[0]["InStackPositionNumber"] = DataElement(0x00209057, "FL", 7e-45)
+
     told = placement(change)
     assert np.isfinite(told.positions_F3).all(axis=1).tolist() == [True] + [False] * 5
+    assert np.array_equal(told.numbers_F, [1, 2, 3, 4, np.nan, 6], equal_nan=True)
     assert np.isnan(told.indices_FK[2]).all()
     assert told.indices_FK.shape == (6, 2)
 
@@ -111,3 +116,15 @@ def test_a_concatenation() -> None:
 
     assert read(change).concatenation == Concatenation("1.2.3", 2, 3, 64)
     assert read(lambda ds: None).concatenation == Concatenation()
+    words = read(lambda ds: ds.add(DataElement(0x00209162, "LO", "first")))
+    assert words.concatenation == Concatenation()
+
+
+def test_damage_inside_a_place_is_a_place_that_is_missing() -> None:
+    """Pixels do not depend on it, so it refuses nothing."""
+    data = bytearray(writer.write(scan()))
+    for at in range(len(data)):  # items of PlanePositionSequence, whose tags become others
+        if data[at : at + 6] == b"\x20\x00\x13\x91SQ" and data[at + 8 : at + 12] != bytes(4):
+            data[at + 14 : at + 16] = b"\x28\xe0"
+    placement_read = dicom.read_header(bytes(data), 10**9).placement
+    assert placement_read.numbers_F.tolist() == [1, 2, 3, 4, 5, 6]

@@ -9,7 +9,10 @@ Rng = np.random.Generator
 T = TypeVar("T")
 OK = "ok"
 CODEC = "decoder_error decoder_timeout decoder_crash"
-GEOMETRY = "geometry_uneven geometry_line geometry_mixed geometry_radial geometry_circle"
+GEOMETRY = (
+    "geometry_uneven geometry_line geometry_mixed geometry_radial geometry_circle"
+    " frame_order several_volumes part_of_scan"
+)
 HEADER = f"{OK} unreadable truncated no_pixel_data not_oct frame_count empty"
 
 
