@@ -20,7 +20,7 @@ from octshard.devices.prefetch import DeviceBatch
 from octshard.devices.stop_agreement import StopAgreement
 from octshard.progress import OnProgress, no_progress
 from octshard.stop_signals import SHELL_BASE
-from octshard.train import memory, nonfinite, optim, plan, resume, setup, step_stats, validation
+from octshard.train import memory, no_effect, nonfinite, optim, plan, resume, setup, step_stats, validation
 from octshard.train.augment import views
 from octshard.train.checkpointer import Checkpointer, TrainState, open_checkpointer, state_payload
 from octshard.train.inputs import TrainInputs, load_inputs, train_batches
@@ -73,6 +73,7 @@ def train(
         setup.run_lock(cfg, backend),
     ):
         # 1. everything that can be wrong is checked before anything is allocated
+        no_effect.refuse(cfg, backend)
         inputs = load_inputs(cfg, backend)
         memory.check(cfg, backend)
         payload = resume.payload_to_resume(cfg, inputs, backend, accept_changes=accept_changes)

@@ -14,7 +14,7 @@ from octshard.devices import collectives
 from octshard.devices.backend import Backend
 from octshard.storage import lock, store
 from octshard.stream.sampler import StreamPosition
-from octshard.train import metrics_log, optim, resume, step_stats
+from octshard.train import metrics_log, no_effect, optim, resume, step_stats
 from octshard.train.checkpointer import TrainState
 from octshard.train.inputs import RunInputs
 from octshard.train.metrics_log import MetricsLog
@@ -72,6 +72,8 @@ def _log_start(run: Run, state: TrainState) -> None:
         f"{len(index.samples)} volumes; global batch {cfg.run.global_batch} = {cfg.run.per_device_batch} x "
         f"{run.backend.device_count} {run.backend.device.type} x {plan.accumulation}"
     )
+    for line in no_effect.lines(cfg, run.backend):
+        logger.warning("%s", line)
     if plan.length.warmup > plan.length.total:
         logger.warning(
             "warm-up of %d samples is longer than the run: base_lr is never reached", plan.length.warmup

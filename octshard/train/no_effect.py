@@ -1,0 +1,55 @@
+"""Settings that change nothing beside the others of a run, and are not as by default.
+
+torch.compile on the CPU is refused; the rest is said at the start.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from octshard.config.train import MaskSet, TrainConfig
+from octshard.devices.backend import Backend
+from octshard.errors import UsageError
+
+OF_KIND = {"blocks": ("blocks", "scale", "aspect"), "cubes": ("ratio", "cube")}  # keys of a mask set
+
+
+def refuse(cfg: TrainConfig, backend: Backend) -> None:
+    """UsageError for torch.compile without a GPU: a run would be another than it says."""
+    if cfg.run.compile and backend.device.type == "cpu":
+        raise UsageError(
+            "run.compile=true: torch.compile is for cuda alone, this run is on the cpu; want false"
+        )
+
+
+def lines(cfg: TrainConfig, backend: Backend) -> Iterator[str]:
+    """`key=value has no effect: why` for each such setting."""
+    default = TrainConfig()
+    for key, idle, why in _conditions(cfg, backend):
+        value, by_default = (_value(each, key) for each in (cfg, default))
+        if idle and value != by_default:
+            yield f"{key}={value} has no effect: {why}"
+    for number, mask_set in enumerate(cfg.objective.masks):
+        for kind in OF_KIND.keys() - {mask_set.kind}:
+            for name in OF_KIND[kind]:
+                if getattr(mask_set, name) != getattr(MaskSet(), name):
+                    key, value = f"objective.masks[{number}].{name}", getattr(mask_set, name)
+                    yield f"{key}={value} has no effect: kind is {mask_set.kind}, want {kind}"
+
+
+def _conditions(cfg: TrainConfig, backend: Backend) -> list[tuple[str, bool, str]]:
+    """(key, is it idle?, why)"""
+    device, mlp = backend.device.type, "the predictor of byol is an MLP of predictor.width"
+    return [
+        ("run.compile", device != "cuda", f"torch.compile is for cuda alone, this run is on {device}"),
+        ("run.cpu_threads", device != "cpu", f"it is for the cpu alone, this run is on {device}"),
+        ("run.wandb_project", cfg.run.wandb == "off", "run.wandb is off"),
+        ("data.cache_bytes", not cfg.data.cache_dir, "data.cache_dir is empty"),
+        ("data.max_substitutes", cfg.data.on_bad_sample == "raise", "data.on_bad_sample is raise"),
+        ("predictor.depth", cfg.objective.name == "byol", mlp),
+        ("predictor.heads", cfg.objective.name == "byol", mlp),
+    ]
+
+
+def _value(cfg: TrainConfig, key: str) -> Any:
+    group, name = key.split(".")
+    return getattr(getattr(cfg, group), name)
