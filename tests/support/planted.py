@@ -38,7 +38,7 @@ class Planted(FolderSource):
             if kind == "cut":
                 Connection.send_bytes = _cut  # type: ignore[assignment, method-assign]
             else:
-                decode.frames = lambda data, header, level=0: _bad(kind)  # type: ignore[assignment]
+                decode.frames = lambda *_: _bad(kind)
         return super().read(entry)
 
     def _done(self, entry: Entry) -> bool:
