@@ -20,6 +20,21 @@ def test_plain_lines_show_the_first_and_the_last_state(capsys: Any) -> None:
     assert len(lines) == 2
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_foreign_names_neither_steer_the_terminal_nor_break_the_bar(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    name = "a[/b]\x1b]0;t\x07\udcff"
+    with progress.progress("shard") as on_progress:
+        on_progress(1, 1, name)
+        progress.StderrHandler().emit(logging.makeLogRecord({"msg": name, "levelno": logging.INFO}))
+    shown = capsys.readouterr().err
+    assert "a[/b]\\x1b]0;t" in shown
+    assert "\x1b]" not in shown
+    assert "\x07" not in shown
+
+
 def test_plain_lines_tell_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """Ten files were there from an earlier run; ten more took 40 s, so the 80 that are left take 320 s."""
     clock = iter([0.0, 0.0, 0.0, 0.0, 40.0, 40.0])

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from octshard.cli import main
-from octshard.errors import OctshardError, StoppedError
+from octshard.errors import OctshardError, StoppedError, UsageError
 from octshard.stop_signals import Interrupted
 
 
@@ -79,6 +79,19 @@ def test_source_and_target_may_come_from_the_environment(
     monkeypatch.setenv("OCTSHARD_DST", str(tmp_path / "out"))
     assert run(monkeypatch, ["prep", "shard", "--device", "all"]) == 2
     assert "nothing-here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [UsageError, OctshardError, RuntimeError])
+def test_names_in_errors_cannot_steer_the_terminal(
+    kind: type[Exception], monkeypatch: Any, capsys: Any
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise kind("\x1b[2Jgone\u202e")
+
+    monkeypatch.setattr(main.cli, "main", fail)
+    run(monkeypatch, ["demo"])
+    assert "\\x1b[2Jgone\\u202e" in (shown := capsys.readouterr().err)
+    assert "\x1b" not in shown
 
 
 def test_what_nobody_expected_is_one_line_too(monkeypatch: Any, capsys: Any) -> None:

@@ -71,6 +71,10 @@ def test_any_text_is_escaped_and_every_tag_closed(word):
     assert 'onload="x' not in text
 
 
+def test_names_cannot_turn_or_hide_letters_of_the_page():
+    assert page.escaped("a\x1b[1m\u202eb\nc") == "a\\x1b[1m\\u202eb\nc"
+
+
 def test_a_table_to_sort_brings_the_one_script_and_the_values_behind_the_words():
     rows = [["a", 1234, Rounded(0.126, 1), None], ["<b>", 5, float("nan"), 2.5]]
     table = page.table(["name", "n", "x", "y"], rows, "", sortable=True)

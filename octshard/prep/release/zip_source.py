@@ -70,7 +70,7 @@ def open_release(release: Release) -> tuple[ZipSource, list[RefusedMember], list
     """(source, refused members, `ZIP:member` without a manifest row). No ZIP at all is a UsageError."""
     zips = find_zips(release.root)
     if not zips:
-        folders = f"in it, in {', '.join(BELOW)}, and in no folder directly below these"
+        folders = f"in it, {', '.join(BELOW)} or a folder directly below one of these"
         raise UsageError(f"{release.root}: no ZIP {folders}; name the release root, or read it unpacked")
     versions = {url: store.etag(url) for url in zips}
     entry_by_path, refused, unlisted = match(release, zips)
