@@ -59,6 +59,7 @@ def render(results: DemoResults) -> str:
                 probe_report.auroc_plot(results.probe),
                 probe_report.scores(results.probe),
                 *map(probe_report.readable, results.probe.notes),
+                f"{results.probe.scored.text()}.",
                 *probe_report.METHOD,
             ),
         ),

@@ -17,7 +17,7 @@ from octshard.eval import features, labels, report, scores, setup
 from octshard.eval.labels import LabelledScans
 from octshard.eval.probes import linear
 from octshard.eval.report import Arm, Control, ProbeResult, ScoredCheckpoint
-from octshard.eval.verdict import MIN_PARTICIPANTS, Evidence, judge
+from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Evidence, judge
 from octshard.models.encoder import random_encoder, read_encoder
 from octshard.progress import OnProgress, no_progress
 from octshard.rng import rng_for, seed_for
@@ -122,7 +122,7 @@ def compare(
         verdicts=tuple(
             verdict.sentence(name, differences[name]["macro_auroc"]) for name, verdict in comparisons.items()
         ),
-        notes=(*_notes(scans, arms), *_seen_notes(scored, sum(participants.values()))),
+        notes=(*_notes(scans, arms, cfg), *_seen_notes(scored, sum(participants.values()))),
         config=fields.result_values(cfg),
     )
 
@@ -192,7 +192,7 @@ def _seen_notes(scored: ScoredCheckpoint, test_participants: int) -> tuple[str, 
     )
 
 
-def _notes(scans: LabelledScans, arms: Sequence[Arm]) -> tuple[str, ...]:
+def _notes(scans: LabelledScans, arms: Sequence[Arm], cfg: ProbeConfig) -> tuple[str, ...]:
     """What a reader must know before believing the intervals."""
     notes = []
     participants = scans.counts[labels.SPLITS.index("test")].of_class
@@ -202,6 +202,9 @@ def _notes(scans: LabelledScans, arms: Sequence[Arm]) -> tuple[str, ...]:
         notes.append(f"So few test participants that intervals may be too narrow: {', '.join(small)}.")
     if slow := [arm.name for arm in arms if not arm.converged]:
         notes.append(f"The fit stopped at {linear.ITERATIONS} iterations: {', '.join(slow)}.")
+    for key, draws in (("bootstrap", cfg.bootstrap), ("shuffles", cfg.shuffles)):
+        if 1 / (1 + draws) > MAX_P:
+            notes.append(f"No p of {MAX_P} can come of {key}={draws}: want at least {round(1 / MAX_P) - 1}.")
     if dropped := sum(scans.dropped.values()):
         notes.append(f"Scans left out, because their participant has no label: {dropped}.")
     return tuple(notes)

@@ -169,6 +169,7 @@ def test_both_files_are_written_and_agree(result, eyes):
 
 def test_eight_people_a_class_and_four_deals_tell_nothing(result):
     """24 test participants in three classes: however high the scores, no winner."""
+    assert "No p of 0.05 can come of shuffles=4: want at least 19." in result.notes
     for name, verdict in result.comparisons.items():
         assert verdict.verdict == "cannot tell"
         assert verdict.reasons["few_participants"].endswith("in high (8) and 2 more of the classes")
