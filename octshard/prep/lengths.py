@@ -54,7 +54,8 @@ def parse(text: str, count: int) -> tuple[float, ...]:
     if len(text) > LONGEST:
         raise ValueError(text)
     plain = _plain(text)
-    if plain.lower() in SILENT:
+    parts = re.split(SEPARATOR.format(comma=","), plain.lower())
+    if plain.lower() in SILENT or SILENT.issuperset(parts):
         return ()
     units = {unit.lower() for unit in UNIT.findall(plain)} or {"mm"}
     bare = UNIT.sub("", plain)

@@ -25,7 +25,20 @@ def test_a_pair_with_one_meaning_is_read(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "\\", "n/a", "Not reported", "NaN", "Varies by frame", "[]", "\0\0"]
+    "text",
+    [
+        "",
+        " ",
+        "\\",
+        "n/a",
+        "nan\\nan",
+        "[None, None]",
+        "Not reported",
+        "NaN",
+        "Varies by frame",
+        "[]",
+        "\0\0",
+    ],
 )
 def test_silence_is_no_problem(text: str) -> None:
     assert lengths.read("PixelSpacing", text, 2) == ((), "")

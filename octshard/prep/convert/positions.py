@@ -8,6 +8,7 @@ import numpy as np
 from octshard.prep.dicom.frame_groups import Placement
 
 STILL_MM = 1e-6  # positions that differ by less are one: dummies
+FARTHEST_MM = 1e6  # greater numbers are no places, and arithmetic on them could overflow
 STRAIGHT = 0.1  # how far positions may lie beside their line, as a share of its length
 ACROSS = 0.1  # share of the way that must lead along the frames' normal, where that is known
 EVEN = 0.25  # deviation of a frame from an even step, as a share of the step
@@ -52,6 +53,7 @@ def positions_of(placement: Placement, frames: int) -> Positions | None:
     """
     position_F3 = np.full((frames, 3), np.nan)
     position_F3[: len(placement.positions_F3)] = placement.positions_F3[:frames]
+    position_F3[~(np.abs(position_F3) <= FARTHEST_MM).all(axis=1)] = np.nan
     told_F = np.isfinite(position_F3).all(axis=1)
     if told_F.sum() < 2:
         return None

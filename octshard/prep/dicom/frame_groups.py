@@ -18,6 +18,7 @@ Rescale = tuple[float, float]  # slope, intercept
 T = TypeVar("T")
 NOTHING = np.empty(0)  # shared by all frames that say nothing: hostile files have millions
 UNIT = 0.01  # how far the length of a direction may be from 1
+MOST = 2.0**53  # whole numbers beyond are not exact
 LONGEST_KNOWN = 1024  # bytes of an item that is remembered
 PARALLEL = np.cos(np.deg2rad(3.0))  # normals of one stack; as PARALLEL_DEG of frame locations
 
@@ -170,9 +171,9 @@ def _numbers(item: Attributes | None, name: str, counts: Container[int]) -> np.n
 
 
 def _whole_numbers(item: Attributes | None, name: str, counts: Container[int]) -> np.ndarray:
-    """As `_numbers`; empty too if one is not whole."""
+    """As `_numbers`; empty too if one is not whole, or too great to be a count."""
     numbers = _numbers(item, name, counts)
-    return numbers if np.isfinite(numbers).all() and (numbers == np.rint(numbers)).all() else NOTHING
+    return numbers if (np.abs(numbers) < MOST).all() and (numbers == np.rint(numbers)).all() else NOTHING
 
 
 def _rows(values: Sequence[np.ndarray], width: int) -> np.ndarray:
@@ -190,7 +191,7 @@ def _each_once(words: Iterable[str]) -> tuple[str, ...]:
 
 def _normal(orientations: Sequence[np.ndarray]) -> np.ndarray | None:
     """The unit normal to planes of these orientations (PS3.3 C.7.6.2.1.1: row, then column direction)."""
-    usable = [o for o in orientations if len(o) == 6 and np.isfinite(o).all()]
+    usable = [o for o in orientations if len(o) == 6 and (np.abs(o) <= 1 + UNIT).all()]
     if not usable or len(usable) < len(orientations):
         return None
     rows_F3, columns_F3 = np.split(np.array(usable), 2, axis=1)

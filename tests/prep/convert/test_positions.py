@@ -47,6 +47,7 @@ def test_only_the_way_along_the_normal_counts_in_an_oblique_raster() -> None:
         np.full((8, 3), 12.5),
         np.full((8, 3), NAN),
         np.r_[np.zeros((1, 3)), np.full((7, 3), NAN)],
+        np.outer(np.arange(8), [1e307, 0, 1e307]),  # no places
         np.stack([np.cos(np.arange(8)), np.sin(np.arange(8)), np.zeros(8)], axis=1),  # round a circle
     ],
 )

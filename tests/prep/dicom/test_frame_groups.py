@@ -128,3 +128,15 @@ def test_damage_inside_a_place_is_a_place_that_is_missing() -> None:
             data[at + 14 : at + 16] = b"\x28\xe0"
     placement_read = dicom.read_header(bytes(data), 10**9).placement
     assert placement_read.numbers_F.tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_absurd_numbers_are_missing() -> None:
+    def change(frame: Any, i: int) -> None:
+        frame.PlaneOrientationSequence = item(ImageOrientationPatient=["1e200"] * 6)
+        frame.FrameContentSequence[0]["InStackPositionNumber"] = DataElement(
+            0x00209057, "FD", 1e300 * (i - 3)
+        )
+
+    told = placement(change)
+    assert told.normal_3 is None
+    assert np.isnan(told.numbers_F).tolist() == [True] * 3 + [False] + [True] * 2
