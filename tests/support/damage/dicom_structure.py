@@ -207,7 +207,9 @@ def native_value(tree: Tree, rng: Rng) -> Damage:
     size = len(node.value)
     keep = {"shorter": int(rng.integers(1, size)), "odd": size - 1}.get(what, size)
     node.value = node.value[:keep] + (rng.bytes(2 * int(rng.integers(1, size))) if what == "longer" else b"")
-    return _done(tree, f"{len(node.value)} bytes of pixels, were {size}", "ok frame_count no_pixel_data")
+    return _done(
+        tree, f"{len(node.value)} bytes of pixels, were {size}", "ok frame_count no_pixel_data unreadable"
+    )
 
 
 MUTATORS: dict[str, Mutator] = {
