@@ -14,6 +14,7 @@ from octshard.prep.plan import ShardPlan, draw_subset, plan
 from octshard.prep.release import zip_source
 from octshard.prep.release.aireadi import Entry, Release, read_release
 from octshard.prep.release.source import Source, open_folder
+from octshard.storage import store
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +55,11 @@ def check_splits(cfg: PrepConfig, release: Release, devices: Sequence[str]) -> N
     With split=hash such people are placed by the hash of their ids, and so is everybody without the table.
     """
     if release.split_table is None:
-        logger.info(
-            "%s: no participants.tsv, so people are split 70:15:15 by a hash of their ids", release.root
-        )
+        names = [name for name in store.list_names(release.root) if name.lower().startswith("participants")]
+        log = logger.warning if names else logger.info
+        there = f" (there is {', '.join(names)})" if names else ""
+        text = "%s: no participants.tsv%s, so people are split 70:15:15 by a hash of their ids"
+        log(text, release.root, there)
     elif cfg.split != "hash":
         release.split_table.check(entry.participant for entry in release.entries if entry.device in devices)
 

@@ -85,3 +85,10 @@ def test_without_participants_tsv_one_line_says_that_ids_are_hashed(tmp_path: Pa
     with log_lines() as lines:
         inputs.load(config(root, tmp_path / "shards"), ["all"])
     assert lines == [f"{root}: no participants.tsv, so people are split 70:15:15 by a hash of their ids"]
+    (root / "Participants.TSV").write_text("")
+    with log_lines() as lines:
+        inputs.load(config(root, tmp_path / "shards"), ["all"])
+    assert lines == [
+        f"WARNING {root}: no participants.tsv (there is Participants.TSV), so people are split 70:15:15 by a "
+        "hash of their ids"
+    ]
