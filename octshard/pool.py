@@ -5,11 +5,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from multiprocessing import util
 from multiprocessing.synchronize import Event
 from typing import Any
 
@@ -17,6 +19,9 @@ from octshard.errors import OctshardError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 KEEP_BYTES = 2**30
+# a socket's address has at most 107 bytes; behind TMPDIR come /pymp-xxxxxxxx/listener-xxxxxxxx
+LONGEST_TMPDIR, SHORT_TMPDIR = 107 - 32, "/tmp"
+_socket_lock = threading.Lock()
 IMPORTED_AGAIN = 112  # exit code of a worker whose import of the parent's script came back to octshard
 NOT_STARTED = (
     "a worker process ended before it began: every worker imports the script that started it, so in a script "
@@ -53,9 +58,28 @@ def process_pool(
 def check_script() -> None:
     """To be called before a process is started: what the process will find when it imports our script."""
     stop_if_imported_again()
+    _shorten_sockets()
     script = sys.modules["__main__"]
     if getattr(script, "__file__", "") == "<stdin>":  # no worker could import that, and none needs it
         del script.__file__
+
+
+def _shorten_sockets() -> None:
+    """Lets multiprocessing make its sockets below /tmp if TMPDIR is too long for the address of one."""
+    with _socket_lock:
+        before = tempfile.gettempdir()
+        if len(before.encode()) <= LONGEST_TMPDIR:
+            return
+        tempfile.tempdir = SHORT_TMPDIR
+        try:
+            util.get_temp_dir()  # made once for this process
+        except OSError as error:
+            raise OctshardError(
+                f"TMPDIR={before}: too long for a socket, and {SHORT_TMPDIR} cannot be used "
+                f"({error.strerror}); set a shorter TMPDIR"
+            ) from error
+        finally:
+            tempfile.tempdir = before
 
 
 def stop_if_imported_again() -> None:

@@ -1,6 +1,7 @@
 """Worker processes and the script that starts them: with its guard and without, in a file and from a pipe."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,8 +30,10 @@ def script(folder: Path, text: str) -> Path:
     return folder / "script.py"
 
 
-def python(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(pool.__file__).parents[1])}
+def python(
+    folder: Path, *arguments: str, stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **environment, "PYTHONPATH": str(Path(pool.__file__).parents[1])}
     command = [sys.executable, *arguments]
     return subprocess.run(
         command, cwd=folder, env=environment, input=stdin, capture_output=True, text=True, check=False
@@ -61,6 +64,22 @@ def test_a_script_without_a_file_needs_no_guard(tmp_path: Path, text: str) -> No
     run = python(tmp_path, "-", stdin=text)
     assert (run.returncode, run.stderr) == (0, "")
     assert "stored" in run.stdout
+
+
+def test_a_tmpdir_longer_than_a_socket_s_address(tmp_path: Path) -> None:
+    body = SHARD.strip().splitlines()
+    text = "\n".join([*body[:2], 'if __name__ == "__main__":', f"    {body[2]}"])
+    path = script(tmp_path, text)
+    for length in (60, 75, 76, 77, 90, 107, 150):
+        folder = Path("/tmp") / ("t" * (length - 5))
+        folder.mkdir()
+        try:
+            run = python(tmp_path, str(path), TMPDIR=str(folder))
+            assert (run.returncode, run.stdout) == (0, "stored 2\n"), run.stderr
+            assert list(folder.iterdir()) == []
+        finally:
+            shutil.rmtree(folder)
+            shutil.rmtree(tmp_path / "shards", ignore_errors=True)
 
 
 def test_a_guarded_script_works(tmp_path: Path) -> None:
