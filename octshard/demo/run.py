@@ -66,6 +66,7 @@ def run(out: str, spec: ReleaseSpec, prep_config: str = CONFIG, train_config: st
     """Makes everything below `out`; returns the report's path. Configs: files, or shipped ones by name."""
     demo = Demo(out)
     _check_settings(demo, spec)
+    store.remove_partials(out)
     with demo.stage("1/5 made-up eyes") as on_progress:
         if not store.exists(store.join(demo.at("release"), "participants.tsv")):
             write_release(demo.at("release"), spec, worker_count(0), on_progress)

@@ -64,10 +64,14 @@ def check_resamples(cfg: ProbeConfig, scans: LabelledScans) -> None:
 
 
 def check_out(out: str) -> None:
-    """StoreError if nothing can be written there, before hours are spent; leaves nothing."""
+    """StoreError if nothing can be written there, before hours are spent; what killed probes left goes."""
     url = store.join(out, "features", "empty")
+    for folder in (out, store.join(out, "features")):
+        store.remove_partials(folder)
     store.write(url, b"")
     store.remove(url)
+    for name in ("probe.json", "probe.html"):
+        store.check_writable(store.join(out, name))
 
 
 def _check_memory(setting: str, least: int) -> None:

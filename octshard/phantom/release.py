@@ -110,6 +110,8 @@ def write_release(
         raise UsageError(f"participants={spec.participants}, scale={spec.scale}: want 1 to {most}, 0.02 to 1")
     if not spec.eyes or not set(spec.eyes) <= {"L", "R"}:
         raise UsageError(f"eyes={spec.eyes}: want L, R or both")
+    for folder in (out, *(store.join(out, name) for name in DEVICES)):
+        store.remove_partials(folder)  # of a run that was killed
     participants = cohort.sample_cohort(spec.participants, spec.seed)
     scan_jobs = jobs([participant.person for participant in participants], spec)
     truth_columns: dict[str, list[Any]] = {}

@@ -5,6 +5,7 @@ The local half of `store`. A killed writer leaves at most a file whose name ends
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -32,10 +33,9 @@ def local_path(url: str) -> Path:
 def atomic_write(url: str) -> Iterator[BinaryIO]:
     """A binary file that replaces the one at `url` when the block ends without error."""
     target = local_path(url)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}{PARTIAL_SUFFIX}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        file = open(partial, "wb")  # noqa: SIM115 (closed below, whatever the block does)
+        file, partial = _create_partial(target)
     except OSError as error:
         raise StoreError(_os_line(url, error)) from error
     try:
@@ -54,6 +54,20 @@ def atomic_write(url: str) -> Iterator[BinaryIO]:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_writable(url: str) -> None:
+    """StoreError if `atomic_write` could not make or replace the file; leaves nothing but its folder."""
+    target = local_path(url)
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), url)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file, partial = _create_partial(target)
+        file.close()
+        partial.unlink()
+    except OSError as error:
+        raise StoreError(_os_line(url, error)) from error
 
 
 def free_bytes(path: Path) -> int:
@@ -101,11 +115,37 @@ def is_partial(name: str) -> bool:
 
 
 def remove_partials(folder: Path) -> int:
-    """Removes half-written files that killed writers left, and no other file; returns how many."""
-    partials = [path for path in folder.iterdir() if is_partial(path.name)]
-    for path in partials:
-        path.unlink(missing_ok=True)
-    return len(partials)
+    """Removes half-written files that killed writers left, and no other file; returns how many.
+
+    One that a living process writes is locked and stays, so a sweep needs no lock of its own.
+    """
+    try:
+        names = [name for name in os.listdir(folder) if is_partial(name)]
+    except OSError:  # what cannot be listed is not swept; whoever writes there will say why
+        return 0
+    return sum(_remove_unlocked(folder / name) for name in names)
+
+
+def _remove_unlocked(path: Path) -> bool:
+    try:
+        with open(path, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+    except OSError:  # locked, gone, or not ours to remove
+        return False
+    return True
+
+
+def _create_partial(target: Path) -> tuple[BinaryIO, Path]:
+    """A new file beside `target`, locked as long as it is open."""
+    while True:
+        partial = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}{PARTIAL_SUFFIX}")
+        file = open(partial, "wb")  # noqa: SIM115 (closed by the caller)
+        with contextlib.suppress(OSError):  # not every file system has locks; there nothing is swept
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file, partial
+        file.close()  # swept before it was locked
 
 
 @contextlib.contextmanager

@@ -167,6 +167,12 @@ def open_write(url: str) -> Iterator[BinaryIO]:
         raise
 
 
+def check_writable(url: str) -> None:
+    """StoreError if a local file cannot be written there; of a remote one nothing is known before."""
+    if not is_remote(url):
+        local.check_writable(url)
+
+
 def exists(url: str) -> bool:
     """True if there is an object or a folder."""
     if not is_remote(url):
@@ -256,7 +262,7 @@ def remove(url: str) -> None:
 
 
 def remove_partials(url: str) -> int:
-    """Removes half-written files that killed writers left in a local folder, under the folder's lock.
+    """Removes half-written files that killed writers left in a local folder, and none that one still writes.
 
     Returns how many; always 0 for a remote folder.
     """

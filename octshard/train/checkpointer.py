@@ -137,6 +137,7 @@ def prune(out: str, keep_last: int) -> None:
 def remove_incomplete(out: str) -> None:
     """Removes half-written files and weights without a .json, left by killed runs. Needs the run's lock."""
     folder = store.join(out, FOLDER)
+    store.remove_partials(out)
     store.remove_partials(folder)
     names = set(store.list_names(folder))
     for name in names:

@@ -1,6 +1,7 @@
 """What stops a probe before anything is encoded."""
 
 import dataclasses
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,12 +53,19 @@ def test_what_cannot_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_folder_that_takes_no_files_is_found_first(tmp_path: Path) -> None:
+    (tmp_path / "new" / "features").mkdir(parents=True)
+    for folder in ("new", "new/features"):  # a probe was killed there
+        (tmp_path / folder / ".random.npz.12.ab.partial").touch()
     setup.check_out(str(tmp_path / "new"))
+    assert os.listdir(tmp_path / "new") == ["features"]
     assert not list((tmp_path / "new" / "features").iterdir())
     (tmp_path / "file").write_text("x")
     with pytest.raises(OctshardError, match="file/features") as error:
         setup.check_out(str(tmp_path / "file"))
     assert "\n" not in str(error.value)
+    (tmp_path / "new" / "probe.html").mkdir()
+    with pytest.raises(OctshardError, match=r"probe\.html: Is a directory"):
+        setup.check_out(str(tmp_path / "new"))
 
 
 @pytest.mark.parametrize("key", ["checkpoint", "shards", "out"])

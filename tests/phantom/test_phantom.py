@@ -493,6 +493,17 @@ def test_bytes_depend_on_the_seed_alone(release: Path, tmp_path: Path) -> None:
     assert other not in members(release).values()
 
 
+def test_what_a_killed_phantom_left_goes(tmp_path: Path) -> None:
+    left = [tmp_path / ".truth.parquet.12.ab.partial", *(
+        tmp_path / name / f".{name}.zip.12.ab.partial" for name in DEVICES
+    )]  # fmt: skip
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    write_release(str(tmp_path), ReleaseSpec(1, 0, 0.02, False), 1)
+    assert not list(tmp_path.rglob("*.partial"))
+
+
 def test_a_release_lands_at_a_url() -> None:
     summary = write_release(
         "memory://phantom", ReleaseSpec(1, 0, 0.05, False, ("R",)), 1, lambda count, total, note: None

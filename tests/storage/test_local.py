@@ -2,8 +2,11 @@
 
 import errno
 import os
+import re
 import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,46 @@ def test_sweep_removes_what_killed_writers_left(tmp_path: Path) -> None:
     assert store.remove_partials(str(tmp_path)) == 1
     assert sorted(os.listdir(tmp_path)) == whole
     assert store.remove_partials(str(tmp_path / "absent")) == 0
+
+
+def test_a_sweep_leaves_what_a_living_process_writes(tmp_path: Path) -> None:
+    url = str(tmp_path / "a.tar")
+    (tmp_path / ".a.tar.123.0123abcd.partial").write_bytes(b"left by a kill")
+    code = (
+        "import sys; from octshard.storage import store\n"
+        "with store.open_write(sys.argv[1]): print(1, flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "1\n"
+        with store.open_write(str(tmp_path / "b.tar")) as file:
+            assert store.remove_partials(str(tmp_path)) == 1
+            assert len(os.listdir(tmp_path)) == 2  # that of the other process, and ours
+            file.write(b"b")
+        other.kill()
+        other.wait()
+    assert store.remove_partials(str(tmp_path)) == 1
+    assert os.listdir(tmp_path) == ["b.tar"]
+
+
+def test_a_sweep_passes_over_what_it_may_not_remove(tmp_path: Path) -> None:
+    (tmp_path / ".a.1.0123abcd.partial").mkdir()
+    os.mkfifo(tmp_path / ".b.1.0123abcd.partial")
+    (tmp_path / ".c.1.0123abcd.partial").symlink_to("nowhere")
+    assert store.remove_partials(str(tmp_path)) <= 1
+    assert (tmp_path / ".a.1.0123abcd.partial").is_dir()
+
+
+def test_what_cannot_be_written_is_known_before(tmp_path: Path) -> None:
+    store.check_writable(str(tmp_path / "new" / "a"))
+    assert os.listdir(tmp_path / "new") == []
+    (tmp_path / "file").touch()
+    for url in (tmp_path, tmp_path / "file" / "a", "/proc/a", "/dev/null/a"):
+        with pytest.raises(StoreError, match=re.escape(str(url))) as caught:
+            store.check_writable(str(url))
+        assert "\n" not in str(caught.value)
+    store.check_writable("gs://bucket/a")
 
 
 def test_sweep_knows_what_a_writer_leaves(tmp_path: Path) -> None:

@@ -140,10 +140,13 @@ def test_sweep_removes_what_no_record_names(cfg: TrainConfig) -> None:
     put(cfg, 2)
     path_of(cfg, 2).with_suffix(".json").unlink()
     (path_of(cfg, 1).parent / ".step-00000003.pt.12.ab.partial").write_bytes(b"x")
+    in_root = Path(cfg.run.out) / ".metrics.jsonl.12.ab.partial"
+    in_root.write_bytes(b"x")
     checkpointer.remove_incomplete(cfg.run.out)
     assert sorted(path.name for path in path_of(cfg, 1).parent.iterdir()) == [
         "step-00000001.json", "step-00000001.pt",
     ]  # fmt: skip
+    assert not in_root.exists()
 
 
 def test_last_best_and_milestones_are_kept() -> None:

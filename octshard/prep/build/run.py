@@ -91,6 +91,7 @@ def _build_device(
     lock_url = store.join(cfg.dst, f".{device}.lock")
     with lock.one_writer(lock_url, folder, source_versions.record_url(cfg, device)):
         output_folder.check_or_write_plan(folder, cfg, plans)
+        store.remove_partials(cfg.dst)
         store.remove_partials(folder)
         versions = source_versions.look(cfg, device, plans, job.source)
         kept = output_folder.reusable(folder, plans, job.source, versions)

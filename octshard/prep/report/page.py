@@ -63,7 +63,9 @@ def write(shards: str, out: str, seed: int, on_progress: OnProgress = no_progres
     out: a URL, or empty for report.html beside the tables. on_progress counts the volumes drawn.
     A folder that is neither is a UsageError; a damaged table or sample an OctshardError that names it.
     """
+    out = out or store.join(shards, PAGE)
     content = open_shards(shards)
+    _check_out(out)
     selection = [
         (dataset.url, row)
         for dataset in content.datasets
@@ -73,9 +75,15 @@ def write(shards: str, out: str, seed: int, on_progress: OnProgress = no_progres
     for done, (folder, row) in enumerate(selection, start=1):
         previews.append(thumbnails.read(folder, row))
         on_progress(done, len(selection), row.key)
-    out = out or store.join(shards, PAGE)
     store.write(out, render(content, previews).encode())
     return out
+
+
+def _check_out(out: str) -> None:
+    """StoreError if the page cannot be written, before anything is drawn; what killed reports left goes."""
+    folder = out.rpartition("/")[0] or "."
+    store.remove_partials(folder)
+    store.check_writable(out)
 
 
 def open_shards(url: str) -> Shards:
