@@ -44,7 +44,7 @@ HOME = "retinal_oct"
 TABLES = ("manifest.tsv", "participants.tsv")
 OWN = re.compile(  # names of what prep and its locks write beside scans
     r"lock|\..*\.(lock|json|partial).*|(manifest|participants)\.tsv|(plan|dataset|run)\.json"
-    r"|(samples|shards)\.parquet|.*\.(done\.json|rows\.parquet)",
+    r"|(samples|shards)\.parquet|.*\.(done\.json|rows\.parquet)|(train|val|test)-\d+\.tar",
     re.IGNORECASE,
 )
 

@@ -276,6 +276,7 @@ def test_paths_below_retinal_oct_itself_are_found_from_the_root(tmp_path: Path) 
         "topcon_triton/train-000000.done.json",
         "topcon_triton\\\\train-000000.rows.parquet",
         "runs/lock",
+        "topcon_triton/train-000000.tar",
         ".x.dcm.123.0a1b2c3d.partial",
         ".topcon_triton.sources.json",
     ],
