@@ -330,7 +330,7 @@ def test_a_test_set_without_a_class_is_scored_on_the_others(eyes):
         ({"label": "stat"}, UsageError, "did you mean state"),
         ({"label": "age"}, UsageError, "looks like a number"),
         ({"regularisation": [0.0]}, UsageError, "regularisation=.*want at least 1, each more than 0"),
-        ({"bootstrap": 0}, UsageError, "bootstrap=0: want 1 to"),
+        ({"bootstrap": 0}, UsageError, "bootstrap=0: want "),
         ({"checkpoint": "/nowhere"}, UsageError, "/nowhere: no checkpoint"),
         ({"shards": ["/nowhere"]}, UsageError, "/nowhere: found nothing"),
     ],
