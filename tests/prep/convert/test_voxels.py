@@ -2,7 +2,7 @@
 
 import dataclasses
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,7 +109,9 @@ def test_never_more_than_a_few_frames_are_held(monkeypatch: pytest.MonkeyPatch) 
     alive: list[weakref.ref[np.ndarray]] = []
     most = 0
 
-    def watched(data: Buffer, header: Header, level: int = 0) -> Iterator[np.ndarray]:
+    def watched(
+        data: Buffer, header: Header, level: int = 0, order: Sequence[int] = ()
+    ) -> Iterator[np.ndarray]:
         nonlocal most
         for _ in range(200):
             frame_HW = np.ones((20, 24), np.uint8)
