@@ -1,5 +1,6 @@
 """Checkpoint files: RUN/checkpoints/step-NNNNNNNN.pt, and beside it a .json with its sha256, written last."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -85,8 +86,12 @@ def write(out: str, payload: Mapping[str, Any], val_loss: float | None, *, miles
 
 def list_checkpoints(out: str) -> list[CheckpointInfo]:
     """Every finished checkpoint of a run folder, oldest first."""
-    names = [name for name in store.list_names(store.join(out, FOLDER)) if name.endswith(".json")]
-    return sorted((read_info(store.join(out, FOLDER, name)) for name in names), key=lambda info: info.step)
+    infos = []
+    for name in store.list_names(store.join(out, FOLDER)):
+        if name.endswith(".json"):
+            with contextlib.suppress(FileNotFoundError):  # removed since: a run keeps only some
+                infos.append(read_info(store.join(out, FOLDER, name)))
+    return sorted(infos, key=lambda info: info.step)
 
 
 def load(path: str) -> dict[str, Any]:

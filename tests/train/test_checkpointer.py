@@ -135,6 +135,16 @@ def test_an_unreachable_store_is_no_damage(cfg: TrainConfig, monkeypatch: pytest
         checkpoint.latest(cfg.run.out)
 
 
+def test_a_checkpoint_that_goes_while_a_run_is_listed_is_passed_over(
+    cfg: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(cfg, 1)
+    put(cfg, 2)
+    names = store.list_names
+    monkeypatch.setattr(store, "list_names", lambda url: [*names(url), "step-00000000.json"])
+    assert [info.step for info in checkpoint.list_checkpoints(cfg.run.out)] == [1, 2]
+
+
 def test_sweep_removes_what_no_record_names(cfg: TrainConfig) -> None:
     put(cfg, 1)
     put(cfg, 2)
