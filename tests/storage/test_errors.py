@@ -1,6 +1,7 @@
 """Failures of every library a store may be asked with are sorted rightly."""
 
 import http.client
+import json
 
 import pytest
 
@@ -18,9 +19,9 @@ class HttpError(Exception):
 class ClientError(Exception):
     """What botocore raises: an exception with a parsed response."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, code: str = "") -> None:
         super().__init__(f"status {status}")
-        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}}
+        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": code}}
 
 
 class RefreshError(Exception):
@@ -60,6 +61,14 @@ def caused(error: Exception, cause: Exception) -> Exception:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
+        (ClientError(501, "NotImplemented"), "unimplemented"),
+        *[(ClientError(400, code), "transient") for code in errors.TRANSIENT_CODES],
+        *[(ClientError(400, code), "permission_denied") for code in errors.EXPIRED_CODES],
+        (ClientError(400, "InvalidArgument"), "other"),
+        (HttpError(400, "Provided CRC32C does not match calculated CRC32C"), "transient"),
+        (HttpError(400, "bad name"), "other"),
+        (json.JSONDecodeError("Expecting value", "<html>", 0), "transient"),
+        (errors.AlteredBytes("md5"), "transient"),
         *[(HttpError(code), "transient") for code in (408, 409, 429, 500, 502, 503, 504, "503")],
         *[(HttpError(code), "other") for code in (400, 405, 411)],
         *[(HttpError(code), "permission_denied") for code in (401, 403)],
