@@ -131,7 +131,7 @@ def test_every_damaged_dicom_ends_in_a_row(count: int, decode: str, tmp_path: Pa
     made = mutations.dicoms(count, SEED)
     rows = _judge_shards(made, tmp_path / "src", tmp_path / "dst", decode)
     assert any(row.decoded_level for row in rows) == (decode == "fast")
-    stored = sum(row.status == "ok" for row in rows)
+    stored = sum(row.status == "ok" or row.reason == "duplicate" for row in rows)  # all had the same voxels
     assert 0.2 * count < stored < 0.8 * count  # or the damage is idle
     assert len({row.reason for row in rows}) > 5
 
@@ -144,7 +144,7 @@ def test_what_made_decoders_hang_or_swell_costs_its_own_file_only(tmp_path: Path
         for i, name in enumerate(sound_dicoms.ENCODINGS)
     ]
     rows = _judge_shards([*evil, *good], tmp_path / "src", tmp_path / "dst", "exact")
-    lost = {row.sop_instance_uid for row in rows if row.status != "ok"}
+    lost = {row.sop_instance_uid for row in rows if row.status != "ok" and row.reason != "duplicate"}
     assert lost == {one.name for one in evil}
 
 
