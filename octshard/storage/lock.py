@@ -105,7 +105,7 @@ def _keep_renewing(lock: VersionedLock | ClaimLock, held: Lease, stop: threading
 def _release(lock: VersionedLock | ClaimLock, held: Lease) -> None:
     """Gives the lock back if it is still ours; one that stays is found dead by the next run."""
     try:
-        with transport.until(transport.clock() + held.seconds_left()):
+        with transport.until(transport.clock() + min(held.seconds_left(), RENEW_S)):
             lock.release()
     except (StoreError, FileNotFoundError) as error:
         logger.debug("%s: stays: %s", held.url, error)

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from octshard.errors import UsageError
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 JOURNAL, LOCK = ".unzip.journal.json", ".unzip.lock"
 JOURNAL_EVERY_S = 10.0  # a killed run writes again what it wrote after the last save
+LAST_SAVE_S = 10.0  # for the journal of a run that is being stopped
 JOURNAL_SHARE = 20  # saving takes at most 1 / this of the time, however long the journal
 SMALLEST, LARGEST = 2**18, 2**23  # bytes of one request
 BLOCKS = 4  # held by a thread: two of `zip_source.chunks`, and copies of them in a client or codec
@@ -112,8 +113,12 @@ def unzip(src: str, dst: str, limits: Limits, on_progress: OnProgress = no_progr
             with transport.thread_pool(threads) as pool:
                 for _ in pool.map(lambda path: _extract(path, work), entries):
                     pass
-        finally:
-            _save_journal(work)
+        except BaseException:
+            # not longer than whoever stops the run will wait, and never in place of the error
+            with suppress(store.StoreError), transport.until(transport.clock() + LAST_SAVE_S):
+                _save_journal(work)
+            raise
+        _save_journal(work)
         _copy_tables(release, dst)
     return UnzipReport(
         written=tuple(sorted(work.written)),

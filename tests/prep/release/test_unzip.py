@@ -5,6 +5,7 @@ import json
 import struct
 import subprocess
 import sys
+import time
 import tracemalloc
 import uuid
 import warnings
@@ -583,6 +584,23 @@ def test_a_release_in_cloud_storage_is_unpacked_there(tmp_path: Path, cloud: str
     store.write(f"{dst}/{min(files)}", b"changed behind our back")
     again = run(src, dst)
     assert (again.written, len(again.skipped)) == ((min(files),), 2)
+
+
+def test_a_run_that_is_stopped_does_not_wait_for_its_silent_target(
+    tmp_path: Path, faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unzip, "LAST_SAVE_S", 0.1)
+    monkeypatch.setattr(lock, "RENEW_S", 0.1)
+    src = zipped(tmp_path / "src", FILES, SPLITS)
+
+    def stop(done: int, total: int, note: str) -> None:
+        faulty.fail(*[STALL] * 100)
+        raise KeyboardInterrupt
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        unzip.unzip(str(src), f"gs://faulty/{uuid.uuid4().hex}", Limits(1, 2**28), stop)
+    assert time.monotonic() - start < 20
 
 
 @pytest.mark.parametrize("scheme", ["gs", "s3"])
