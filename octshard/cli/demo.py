@@ -37,7 +37,9 @@ def demo(out: str, participants: int, seed: int) -> None:
 @click.option(
     "--defects/--no-defects", default=True, show_default=True, help="Plant files that must be refused."
 )
-@click.option("--workers", default=0, help="Processes; 0 = one per core.  [default: 0]")
+@click.option(
+    "--workers", type=click.IntRange(0), default=0, help="Processes; 0 = one per core.  [default: 0]"
+)
 def phantom(out: str, participants: int, seed: int, scale: float, defects: bool, workers: int) -> None:
     """Write an AI-READI-shaped release of made-up eyes with known layers, lesions and labels.
 

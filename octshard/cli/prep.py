@@ -80,7 +80,7 @@ def unzip(allow_empty: bool, **options: Any) -> None:
     from octshard.prep.release.unzip import unzip as run
 
     cfg = _prep_config(options)
-    if options["memory"]:
+    if options["memory"] is not None:
         cfg.unzip_memory = options["memory"]
     if not cfg.src or not cfg.dst:
         raise UsageError(f"src={cfg.src!r}, dst={cfg.dst!r}: want both, the release root and where DICOMs go")

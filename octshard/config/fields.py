@@ -18,7 +18,7 @@ INDENT = "."  # joins the names of a dotted key
 # Limits of what has no bound of its own: far beyond any use, so that a slip of the pen is an error at once.
 MANY = 10**9  # samples, steps, passes
 MANY_BYTES = 2**62
-MANY_THREADS = 10_000  # or processes, or connections
+MANY_THREADS = 1024  # or processes, or connections
 SEEDS = 2**63  # seeds are below it
 
 

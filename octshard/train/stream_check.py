@@ -31,6 +31,7 @@ from octshard.stream.sampler import StreamPosition
 from octshard.stream.simulate import EpochSimulation, simulate
 from octshard.train.objectives import masks
 
+MOST_S = 86_400.0  # for a stage
 SLICES = 16  # kept in memory and unpacked again and again
 
 
@@ -47,6 +48,8 @@ def lines(cfg: TrainConfig, readers: int, devices: int, seconds: float) -> Itera
     those of this machine. seconds: for each stage; 0: nothing is measured.
     """
     fields.check(cfg)
+    if not 0 <= seconds < MOST_S:
+        raise UsageError(f"seconds={seconds}: want 0 to {MOST_S:g}")
     with contextlib.closing(select.open_backend(cfg.run)) as backend:
         batch = cfg.run.per_device_batch * (devices or backend.device_count * readers)
         index = load_index(cfg, "train", masks.needed_tokens(cfg))

@@ -67,3 +67,21 @@ def test_an_error_comes_out_at_its_turn(stage: str, monkeypatch: pytest.MonkeyPa
         assert [next(device_batches).device, next(device_batches).device] == [0, 1]
         with pytest.raises(ZeroDivisionError, match="third"):
             next(device_batches)
+
+
+def test_batches_that_never_come_are_given_up_when_the_consumer_is_told_to_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A store that is silent holds nobody who was asked to stop; what is there already still comes."""
+    monkeypatch.setattr(prefetch, "ASK_S", 0.001)
+    silence, stop = threading.Event(), threading.Event()
+
+    def batches() -> Generator[torch.Tensor, None, None]:
+        yield torch.tensor(7)
+        silence.wait()
+
+    with prefetch.prefetch_to_device(batches(), CPU, stop.is_set) as device_batches:
+        assert int(next(device_batches).device) == 7
+        stop.set()
+        assert list(device_batches) == []
+        silence.set()  # or the end of the block would wait for it

@@ -84,6 +84,12 @@ def test_what_train_refuses_is_refused(shards: str, wrong: str) -> None:
         list(stream_check.lines(config_of(shards, wrong), 1, 0, 0.01))
 
 
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_a_time_without_end_or_before_the_start_is_refused(shards: str, seconds: float) -> None:
+    with pytest.raises(UsageError, match=r"seconds=.*want 0 to 86400"):
+        list(stream_check.lines(config_of(shards), 1, 0, seconds))
+
+
 def test_trouble_of_the_cache_is_logged(shards: str, tmp_path: Path) -> None:
     far = f"memory://{uuid.uuid4().hex}"
     first = shards.split(",")[0]

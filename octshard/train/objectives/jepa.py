@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from octshard.config import fields
 from octshard.config.train import TrainConfig
+from octshard.errors import UsageError
 from octshard.models import position
 from octshard.models.vit import LAYER_NORM_EPS, Encoder, MaskToken
 from octshard.rng import seed_for
@@ -95,6 +96,11 @@ def check(cfg: TrainConfig) -> None:
     """UsageError for values out of bounds, and for mask sets or model sizes that cannot be built."""
     fields.check(cfg)
     masks.token_counts(cfg)
+    for group, width in (("model", cfg.model.width), ("predictor", cfg.predictor.width)):
+        if int(width * cfg.model.mlp_ratio) < 1:
+            raise UsageError(
+                f"model.mlp_ratio={cfg.model.mlp_ratio}: {group}.width {width} gives an MLP of no width"
+            )
     position.check("model", cfg.model.position, cfg.model.width, cfg.model.heads)
     if cfg.objective.name == "vjepa2":
         position.check("predictor", cfg.model.position, cfg.predictor.width, cfg.predictor.heads)

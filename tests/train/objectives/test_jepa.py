@@ -313,3 +313,12 @@ def test_xla_agrees_with_the_cpu_and_compiles_no_more_after_two_steps() -> None:
 
 if __name__ == "__main__":
     on_xla()
+
+
+def test_an_mlp_of_no_width_is_refused() -> None:
+    cfg = config("vjepa2")
+    cfg.model.mlp_ratio = 0.05  # 24 features of the encoder make one, 16 of the predictor none
+    with pytest.raises(
+        UsageError, match=r"model.mlp_ratio=0.05: predictor.width 16 gives an MLP of no width"
+    ):
+        jepa.check(cfg)
