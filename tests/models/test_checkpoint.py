@@ -151,7 +151,7 @@ def test_no_older_checkpoint_stands_in_for_the_newest(tmp_path: Path, damage: st
         b"",
         b"x",
         b"\x80\x02.",
-        b"\x80\x04K\x01.",
+        b"\x80\x02K\x01.",
         b"PK\x05\x06" + bytes(18),
         b"\x80\x02cos\nsystem\n(S'echo'\ntR.",
     ],
