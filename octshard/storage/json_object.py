@@ -25,6 +25,8 @@ def parse(data: bytes | str, name: str) -> dict[str, Any]:
         raise DamagedJson(f"{name}: empty, want a JSON object")
     try:
         value = json.loads(data)
+        if (b"\\ud" if isinstance(data, bytes) else "\\ud") in data.lower():  # type: ignore[operator]
+            json.dumps(value, ensure_ascii=False).encode()  # half a character is no text, and no path
     except RecursionError:
         raise DamagedJson(f"{name}: brackets in brackets without end, want a JSON object") from None
     except ValueError as error:

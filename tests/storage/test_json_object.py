@@ -23,6 +23,8 @@ from octshard.storage.json_object import DamagedJson
         (bytes(4000), "not JSON"),
         (b"\xff\xfe\x00\x80", "not JSON"),
         (b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b'{"a": "\\ud800"}', "not JSON"),
+        (b'{"\\udfff": 1}', "not JSON"),
         (b"[" * 100_000, "brackets in brackets"),
         (b'{"a":' * 100_000, "brackets in brackets"),
     ],
@@ -33,6 +35,13 @@ def test_anything_else_is_one_line(tmp_path: Path, data: bytes, text: str) -> No
     with pytest.raises(DamagedJson, match=rf"^{tmp_path}/a\.json: {text}") as caught:
         json_object.read(str(tmp_path / "a.json"))
     assert "\n" not in str(caught.value)
+
+
+def test_any_whole_character_comes_back() -> None:
+    value = {"é": "\N{GRINNING FACE} \N{OCR HOOK}"}
+    for ascii_only in (True, False):
+        text = json.dumps(value, ensure_ascii=ascii_only)
+        assert json_object.parse(text, "a") == json_object.parse(text.encode(), "a") == value
 
 
 def test_what_is_no_file_is_one_line_at_once(tmp_path: Path) -> None:
