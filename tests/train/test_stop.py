@@ -21,13 +21,13 @@ from octshard.train import loop
 
 train, signals = loop.train, {signals!r}
 
-def signalled(cfg, on_progress):
+def signalled(cfg, on_progress, **more):
     def progress(step, steps, note):
         on_progress(step, steps, note)
         if step == {at_step}:
             for name in signals:
                 os.kill(os.getpid(), getattr(signal, name))
-    return train(cfg, progress)
+    return train(cfg, progress, **more)
 
 loop.train = signalled
 sys.argv = ["octshard", "train", "--config", {config!r}, *{words!r}]
