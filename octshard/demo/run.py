@@ -117,7 +117,10 @@ def _check_settings(demo: Demo, spec: ReleaseSpec) -> None:
     url = demo.at("demo.json")
     settings = {"participants": spec.participants, "seed": spec.seed, "scale": spec.scale}
     if store.exists(url):
-        before = json_object.read(url)
+        try:
+            before = json_object.read(url)
+        except json_object.DamagedJson as error:
+            raise UsageError(f"{error}; choose another --out or remove {demo.out}") from error
         if before != settings:
             raise UsageError(
                 f"{demo.out}: holds a demo of {before}, want {settings}; choose another --out or remove it"
