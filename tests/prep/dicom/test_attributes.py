@@ -94,8 +94,8 @@ def test_a_blank_is_no_number() -> None:
 @pytest.mark.parametrize(
     ("name", "vr", "raw", "text"),
     [
-        ("SliceThickness", b"DS", b"thin", "'thin', want numbers"),
-        ("SliceThickness", b"DS", b"nan ", "'nan', want numbers"),
+        ("SliceThickness", b"DS", b"thin", "a text of 4 letters, want numbers"),
+        ("SliceThickness", b"DS", b"nan ", "a text of 3 letters, want numbers"),
         ("SliceThickness", b"DS", b"1\\2 ", "2 values, want one"),
         ("NumberOfFrames", b"IS", b"1.5 ", "1.5, want a whole number"),
         ("NumberOfFrames", b"IS", b"1e999 ", "inf, want a whole number"),

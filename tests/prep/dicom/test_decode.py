@@ -19,7 +19,7 @@ from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.pixels import get_decoder
 from pydicom.uid import RLELossless
 
-from octshard.prep.dicom import decode, elements, writer
+from octshard.prep.dicom import compressed_frame, decode, elements, writer
 from octshard.prep.dicom import header as dicom
 from octshard.prep.refusals import Refused
 from tests.support import mutations
@@ -503,7 +503,7 @@ def test_a_codestream_of_another_size_is_refused_before_it_is_decoded(
         raise AssertionError("a decoder was asked")
 
     for name in ("_by_pydicom", "_by_openjpeg", "_reduced"):
-        monkeypatch.setattr(decode, name, never)
+        monkeypatch.setattr(compressed_frame, name, never)
     depth = Depth(8, 8)
     voxels = smooth(depth)
     big = bytearray(j2k(voxels[0], 8))
@@ -558,7 +558,7 @@ def test_threads_that_decode_at_once_leave_logging_and_warnings_as_they_were(
 
     voxels = np.zeros((1, 8, 8), np.uint8)
     data = compressed(JPEG + "90", [imagecodecs.jpeg2k_encode(voxels[0])], voxels, Depth(8, 8))
-    monkeypatch.setattr(decode, "_decoded", decoded)
+    monkeypatch.setattr(compressed_frame, "decode", decoded)
     monkeypatch.setattr(log, "disabled", False)
     first, second = (threading.Thread(target=stored, args=(data,), name=name) for name in ("first", "second"))
     first.start()
