@@ -11,9 +11,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "octshard"
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
 DOORS = {  # foreign package -> the modules that may import it
-    "pydicom": {"prep.dicom.file_kind", "prep.dicom.writer", "prep.dicom.decode"},
-    "pylibjpeg": {"prep.dicom.decode"},
-    "openjpeg": {"prep.dicom.decode"},
+    "pydicom": {"prep.dicom.file_kind", "prep.dicom.writer", "prep.dicom.compressed_frame"},
+    "pylibjpeg": {"prep.dicom.compressed_frame"},
+    "openjpeg": {"prep.dicom.compressed_frame"},
     "pyarrow": {"dataset.tables"},
     "tarfile": {"dataset.shard"},
     "webdataset": {"webdataset"},
