@@ -173,7 +173,8 @@ def _numbers(item: Attributes | None, name: str, counts: Container[int]) -> np.n
 def _whole_numbers(item: Attributes | None, name: str, counts: Container[int]) -> np.ndarray:
     """As `_numbers`; empty too if one is not whole, or too great to be a count."""
     numbers = _numbers(item, name, counts)
-    return numbers if (np.abs(numbers) < MOST).all() and (numbers == np.rint(numbers)).all() else NOTHING
+    # plain floats: of so few, NumPy takes longer
+    return numbers if all(abs(n) < MOST and n.is_integer() for n in numbers.tolist()) else NOTHING
 
 
 def _rows(values: Sequence[np.ndarray], width: int) -> np.ndarray:
