@@ -12,6 +12,7 @@ from typing import NamedTuple
 SOC, SIZ, COD, COC, SOT = 0xFF4F, 0xFF51, 0xFF52, 0xFF53, 0xFF90  # JPEG 2000
 SOI, DHT, JPG, DAC, SOS, SOF_JPEG_LS = 0xFFD8, 0xFFC4, 0xFFC8, 0xFFCC, 0xFFDA, 0xFFF7  # JPEG, JPEG-LS
 DRI, RESTART = 0xFFDD, re.compile(rb"\xff[\xd0-\xd7]")  # every so many lines of JPEG-LS one of these markers
+EOI = b"\xff\xd9"  # of JPEG and JPEG-LS, whose data hold no such pair of bytes
 ALONE = frozenset([0xFF01, *range(0xFFD0, 0xFFD8)])  # JPEG markers without a segment
 MAX_TILES = 4096  # of a frame: a decoder takes kilobytes for each tile
 
@@ -65,6 +66,12 @@ def jpeg(code: bytes) -> Frame:
         if marker == SOS:
             break
     raise BadCodestream("no frame header before the first scan")
+
+
+def check_end(code: bytes) -> None:
+    """BadCodestream for JPEG or JPEG-LS that was cut before its end: decoders fill the rest with anything."""
+    if EOI not in code:
+        raise BadCodestream("no end of image (EOI): it was cut")
 
 
 def _check_restarts(code: bytes, rows: int) -> None:

@@ -26,6 +26,7 @@ def decode(code: bytes, header: Header, level: int) -> np.ndarray:
     if header.transfer_syntax in file_kind.JPEG:
         declared = codestream.jpeg(code)
         _check_declared(declared, header)
+        codestream.check_end(code)
         if header.transfer_syntax not in file_kind.JPEG_LS:
             _check_jpeg_bits(declared, header)
         return _by_pydicom(code, header, "pylibjpeg")

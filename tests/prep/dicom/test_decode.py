@@ -521,6 +521,17 @@ def test_a_codestream_of_another_size_is_refused_before_it_is_decoded(
         assert "want 33 x 47 x 1" in caught.value.detail
 
 
+@pytest.mark.parametrize("syntax", ["50", "51", "70", "80", "81"])
+def test_a_jpeg_frame_that_was_cut_is_refused(syntax: str) -> None:
+    """libjpeg would fill the rest of the frame with anything, and pydicom would hand it on."""
+    depth = Depth(8, 8)
+    voxels = smooth(depth)
+    codes = [{**LOSSLESS, **LOSSY}[syntax](frame, depth) for frame in voxels]
+    codes[1] = codes[1][: len(codes[1]) * 3 // 4]
+    with pytest.raises(Refused, match="decoder_error: frame 2: no end of image"):
+        frames(compressed(JPEG + syntax, codes, voxels, depth))
+
+
 def test_more_bits_than_the_file_has_room_for_are_refused() -> None:
     """pydicom would wrap them in silence."""
     voxels = smooth(Depth(16, 12))
