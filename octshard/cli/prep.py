@@ -158,9 +158,9 @@ def shard(devices: Sequence[str], dry_run: bool, allow_empty: bool, **options: A
             f"{summary.bytes / 1e6:.1f} MB; refused: {refused}; "
             f"people split: {split_sources_text(summary.split_sources)}"
         )
-    empty = [summary.folder for summary in summaries if not summary.stored]
-    if empty and not allow_empty:
-        raise OctshardError(f"{', '.join(empty)}: every file was refused, nothing is stored; {ALLOW_EMPTY}")
+    if not any(summary.stored for summary in summaries) and not allow_empty:
+        folders = ", ".join(summary.folder for summary in summaries)
+        raise OctshardError(f"{folders}: every file was refused, nothing is stored; {ALLOW_EMPTY}")
 
 
 @prep.command()

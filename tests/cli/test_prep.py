@@ -1,5 +1,6 @@
 """`octshard prep`: exit codes and last lines of its commands."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def test_shards_of_nothing_are_a_failure_unless_allowed(
 
 
 def test_one_sound_file_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = [sound(1), changed(2, lambda data: b"")]
+    """Also if it is of another device than those that came to nothing: their lines say so."""
+    nothing = replace(changed(3, lambda data: b""), device="zeiss_cirrus")
+    files = [sound(1), changed(2, lambda data: b""), nothing]
     root = unpacked(tmp_path / "release", files, {"1001": "train"})
     assert shard(monkeypatch, root, tmp_path / "dst") == 0
 
