@@ -46,8 +46,9 @@ def test_a_missing_plugin_fails_its_codecs_alone(monkeypatch: pytest.MonkeyPatch
 
 def test_a_missing_import_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """`openjpeg` is not installed, so that prep's decoder cannot be imported at all."""
-    monkeypatch.delitem(sys.modules, "octshard.prep.dicom.decode")
-    monkeypatch.delattr("octshard.prep.dicom.decode")
+    for name in ("octshard.prep.dicom.decode", "octshard.prep.dicom.compressed_frame"):
+        monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr(name)
     monkeypatch.setitem(sys.modules, "openjpeg", None)
     checks = codecs.checks()
     assert {check.status for check in checks} == {"fail"}
