@@ -28,8 +28,8 @@ class ParticipantDigests:
     def members(self, participants: Iterable[str]) -> frozenset[str]:
         """Those of `participants` that are in the set."""
         names = sorted(set(participants))
-        known = np.isin(_digests(names, self.salt), self.values_P)
-        return frozenset(name for name, member in zip(names, known.tolist(), strict=True) if member)
+        is_member_P = np.isin(_digests(names, self.salt), self.values_P)
+        return frozenset(name for name, member in zip(names, is_member_P.tolist(), strict=True) if member)
 
     def including(self, participants: Iterable[str]) -> "ParticipantDigests":
         """The set with `participants` in it too, under its own salt."""

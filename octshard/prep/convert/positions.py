@@ -26,16 +26,16 @@ class Positions:
     @property
     def step_mm(self) -> float | None:
         """The step from frame to frame; None if most frames do not tell their place."""
-        (told,) = np.nonzero(np.isfinite(self.place_F))
-        if 2 * len(told) <= len(self.place_F):
+        (index_P,) = np.nonzero(np.isfinite(self.place_F))
+        if 2 * len(index_P) <= len(self.place_F):
             return None
-        return abs(float(np.polyfit(told, self.place_F[told], 1)[0]))
+        return abs(float(np.polyfit(index_P, self.place_F[index_P], 1)[0]))
 
     @property
     def is_even(self) -> bool:
         """True if the frames move on by one step each, as far as their decimals tell."""
-        (told,) = np.nonzero(np.isfinite(self.place_F))
-        place_F, index_F = self.place_F[told] - self.place_F[told[0]], told - told[0]
+        (index_P,) = np.nonzero(np.isfinite(self.place_F))
+        place_F, index_F = self.place_F[index_P] - self.place_F[index_P[0]], index_P - index_P[0]
         step = place_F[-1] / index_F[-1]
         allowed = max(EVEN * abs(step), ROUNDINGS * self.rounding_mm)
         return bool(np.abs(place_F - step * index_F).max() <= allowed)

@@ -12,10 +12,8 @@ from octshard.prep.convert.placeholders import is_one_mm
 from octshard.prep.dicom.pixel_measures import SAME, PixelMeasures
 
 SAME_STEP = 0.05  # two steps closer than this share are one
-LEAST_MM, MOST_MM = (
-    0.002,
-    2.0,
-)  # steps beyond are believed only if nothing else is told: other units, most often
+# steps beyond are believed only where there is no other: they are in other units, most often
+LEAST_MM, MOST_MM = 0.002, 2.0
 SQUARE_RATIO = 8  # step per column spacing of a square cube: Cirrus cubes have 1 to 4, its line rasters 20
 NAMES = {
     "locations": "frame locations",
@@ -57,7 +55,7 @@ class StepSources:
     square_mm: float | None
 
     @property
-    def told(self) -> list[Step]:
+    def by_trust(self) -> list[Step]:
         """The most trusted first."""
         between = [(m.spacing_between_slices_mm, m.source) for m in self.measures]
         thickness = [(m.thickness_mm, m.source) for m in self.measures]
@@ -72,7 +70,9 @@ class StepSources:
     @property
     def invented(self) -> list[Step]:
         """Steps of exactly 1 mm that no frame location confirms."""
-        return [s for s in self.told if s.kind != "locations" and is_one_mm(s.mm) and not self._confirmed(s)]
+        return [
+            s for s in self.by_trust if s.kind != "locations" and is_one_mm(s.mm) and not self._confirmed(s)
+        ]
 
     @property
     def repeats(self) -> list[Step]:
@@ -83,7 +83,7 @@ class StepSources:
         if self.square_mm is None or self.plane.pixel_mm is None:
             return []
         column, square = Step("thickness", self.plane.pixel_mm[1]), Step("square", self.square_mm)
-        thicknesses = [s for s in self.told if s.kind == "thickness" and _same(s, column, SAME)]
+        thicknesses = [s for s in self.by_trust if s.kind == "thickness" and _same(s, column, SAME)]
         return [s for s in thicknesses if _same(s, square) or not self._confirmed(s)]
 
     @property
@@ -112,7 +112,7 @@ def choose(sources: StepSources) -> ChosenStep:
     flags = ["spacing_is_placeholder"] if invented else []
     flags += ["slice_thickness_is_column_spacing"] if repeats else []
     notes = [f"placeholder: {step.text} mm" for step in invented]
-    steps = [step for step in sources.told if step not in (*invented, *repeats)] or square
+    steps = [step for step in sources.by_trust if step not in (*invented, *repeats)] or square
     if not steps:
         return ChosenStep(None, tuple(flags), (*notes, *(f"no step: {step.text} mm" for step in repeats)))
     best, written = steps[0], [s for s in steps if s.source] + (square if repeats else [])
