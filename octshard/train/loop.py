@@ -178,7 +178,9 @@ def _step(
     for number, micro in enumerate(micro_batches, start=1):
         last = number == len(micro_batches)
         batch, params, masks = micro.device
-        context, target = views.apply(batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params)
+        context, target = views.apply(
+            batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params, cfg.model.image_size
+        )
         with backend.accumulate(run.wrapped, last=last):
             with backend.autocast():
                 out = run.wrapped(context, target, masks, batch.valid_B3)

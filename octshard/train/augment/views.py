@@ -13,7 +13,6 @@ from torch import Tensor
 
 from octshard.config.train import ViewConfig
 from octshard.devices.backend import map_tensors
-from octshard.imaging.volume import product
 from octshard.models.normalize import STD_FLOOR, normalize, padding_mask, per_sample, standardize
 from octshard.rng import rng_for
 from octshard.train.augment.affine import Affine, apply_affine
@@ -80,15 +79,22 @@ def _exp(x: Tensor) -> Tensor:
 
 
 def apply(
-    voxels_BDHW: Tensor, mean_B: Tensor, std_B: Tensor, valid_B3: Tensor, params: ViewParams
+    voxels_BDHW: Tensor,
+    mean_B: Tensor,
+    std_B: Tensor,
+    valid_B3: Tensor,
+    params: ViewParams,
+    image_size: Sequence[int],
 ) -> tuple[Tensor, Tensor]:
     """(context, target), each float32 (B, 1, D, H, W): normalised by the volume's mean and std, padding 0.
+
+    The voxels are the corner at (0, 0, 0) of a box of image_size; noise depends on the place in that box.
 
     Both get the same geometry within the valid extent, which stays as it is. The context view then gets gamma
     (on intensities / 255), speckle (in proportion to the grey level) and noise; the target view none of them.
     """
     grey_BDHW = apply_affine(voxels_BDHW, valid_B3, params.flip_d_B, params.flip_w_B, params.affine)
-    noise_BDHW = hash_noise(params.hash_B, voxels_BDHW.shape[1:])
+    noise_BDHW = hash_noise(params.hash_B, voxels_BDHW.shape[1:], image_size)
     target = normalize(grey_BDHW, mean_B, std_B, valid_B3)
     # From here on in place: a volume is large, and fresh pages cost more than the arithmetic.
     intensity_BDHW = grey_BDHW.div_(_LEVELS).pow_(per_sample(params.gamma_B)).mul_(_LEVELS)
@@ -101,12 +107,16 @@ def apply(
     return context.masked_fill_(padding_mask(voxels_BDHW, valid_B3), 0).unsqueeze(1), target
 
 
-def hash_noise(hash_B: Tensor, shape: Sequence[int]) -> Tensor:
+def hash_noise(hash_B: Tensor, shape: Sequence[int], image_size: Sequence[int]) -> Tensor:
     """float32 (B, *shape): mean 0, std 1, near normal, cut at 3.45 std; equal on every backend.
 
-    32-bit integers that overflow: native on every backend, while a TPU emulates 64 bits.
+    The corner at (0, 0, 0) of the noise of a whole box of image_size. 32-bit integers that overflow: native
+    on every backend, while a TPU emulates 64 bits.
     """
-    index = torch.arange(product(shape), dtype=torch.int32, device=hash_B.device).reshape(*shape)
+    _, height, width = image_size
+    # One long arange would be a constant as large as a volume in XLA's graph.
+    d_D, h_H, w_W = (torch.arange(n, dtype=torch.int32, device=hash_B.device) for n in shape)
+    index = (d_D * (height * width))[:, None, None] + (h_H * width)[:, None] + w_W
     signed_B = torch.where(hash_B < 2**31, hash_B, hash_B - 2**32).to(torch.int32)
     bits = _mix(_mix(index) ^ signed_B.reshape(-1, *(1 for _ in shape)))
     for width, mask in ((8, 0x00FF00FF), (16, 0xFFFF)):  # bytes to pairs to one sum

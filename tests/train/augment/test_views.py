@@ -58,7 +58,7 @@ def test_flips_stay_inside_the_volume(
 ) -> None:
     voxels, mean, std, valid = batch(extents)
     n = len(extents)
-    context, target = views.apply(voxels, mean, std, valid, params(over_d[:n], over_w[:n]))
+    context, target = views.apply(voxels, mean, std, valid, params(over_d[:n], over_w[:n]), SHAPE)
     for i, (d, h, w) in enumerate(extents):
         inner = voxels[i, :d, :h, :w].numpy().astype(np.float64)
         inner = inner[::-1] if over_d[i] else inner
@@ -74,8 +74,12 @@ def test_flips_stay_inside_the_volume(
 
 def test_gamma_bends_the_context_and_leaves_the_target() -> None:
     voxels, mean, std, valid = batch([SHAPE, (3, 4, 5)])
-    context, target = views.apply(voxels, mean, std, valid, params([True, False], [True, True], gamma=1.3))
-    assert torch.equal(target, views.apply(voxels, mean, std, valid, params([True, False], [True, True]))[1])
+    context, target = views.apply(
+        voxels, mean, std, valid, params([True, False], [True, True], gamma=1.3), SHAPE
+    )
+    assert torch.equal(
+        target, views.apply(voxels, mean, std, valid, params([True, False], [True, True]), SHAPE)[1]
+    )
     grey = target * std.reshape(-1, 1, 1, 1, 1) + mean.reshape(-1, 1, 1, 1, 1)
     expected = (255 * (grey.double() / 255) ** 1.3 - mean.reshape(-1, 1, 1, 1, 1)) / std.reshape(
         -1, 1, 1, 1, 1
@@ -91,7 +95,7 @@ def test_gamma_and_normalisation_are_monais() -> None:
     """AdjustContrast bends between the least and the largest value: the same where those are 0 and 255."""
     voxels, mean, std, valid = batch([SHAPE])
     voxels[0, 0, 0, :2] = torch.tensor([0, 255])
-    context, target = views.apply(voxels, mean, std, valid, params([False], [False], gamma=0.7))
+    context, target = views.apply(voxels, mean, std, valid, params([False], [False], gamma=0.7), SHAPE)
     normalise = NormalizeIntensity(float(mean[0]), float(std[0]))
     volume = voxels[0][None].double()
     np.testing.assert_allclose(target[0], normalise(volume), atol=1e-5)
@@ -109,7 +113,7 @@ def test_both_views_of_a_drawn_sample_share_their_geometry() -> None:
             > 1
         )
         context, target = views.apply(
-            voxels, torch.full((8,), 60.0), torch.full((8,), 30.0), valid, view_params
+            voxels, torch.full((8,), 60.0), torch.full((8,), 30.0), valid, view_params, SHAPE
         )
         bent = ((target.double() * 30 + 60) / 255) ** view_params.gamma_B.double().reshape(-1, 1, 1, 1, 1)
         torch.testing.assert_close(context.double(), (bent * 255 - 60) / 30, atol=1e-4, rtol=1e-4)
@@ -121,7 +125,7 @@ def test_geometry_sees_no_padding_and_leaves_it_zero() -> None:
     voxels, mean, std, valid = batch([SHAPE, (3, 4, 5), (1, 1, 2)])
     voxels = torch.where(voxels > 0, voxels // 2 + 100, 0).byte()
     view_params = views.draw(ViewConfig(zoom=0.4, shift=0.3, tilt=0.3), 0, [0] * 3, ["a", "b", "c"])
-    context, target = views.apply(voxels, mean, std, valid, view_params)
+    context, target = views.apply(voxels, mean, std, valid, view_params, SHAPE)
     inside = voxels > 0
     grey = target[:, 0] * std.reshape(-1, 1, 1, 1) + mean.reshape(-1, 1, 1, 1)
     for i, mask in enumerate(inside):
@@ -137,7 +141,9 @@ def test_noise_has_the_variance_of_its_two_parts(speckle: float, noise: float) -
     slabs = torch.tensor([0, 50, 100, 200], dtype=torch.uint8)
     voxels = slabs.reshape(1, 4, 1, 1).expand(1, 4, 96, 96)
     arguments = voxels, torch.tensor([60.0]), torch.tensor([40.0]), torch.tensor([[4, 96, 96]])
-    context, target = views.apply(*arguments, params([False], [False], noise=noise, speckle=speckle))
+    context, target = views.apply(
+        *arguments, params([False], [False], noise=noise, speckle=speckle), (4, 96, 96)
+    )
     left = ((context - target)[0, 0] * 40).double().reshape(4, -1)
     expected = ((speckle * slabs.double()) ** 2 + (40 * noise) ** 2) ** 0.5
     assert ((left.std(1) - expected).abs() <= 5 * expected / (2 * left.shape[1]) ** 0.5 + 1e-4).all()
@@ -148,7 +154,8 @@ def test_plain_is_the_target_view_without_flips() -> None:
     voxels, mean, std, valid = batch([SHAPE, (3, 4, 5)])
     view_params = views.draw(ViewConfig(flip_d=0, flip_w=0, zoom=0, shift=0, tilt=0), 0, [0, 0], ["a", "b"])
     assert torch.equal(
-        normalize.normalize(voxels, mean, std, valid), views.apply(voxels, mean, std, valid, view_params)[1]
+        normalize.normalize(voxels, mean, std, valid),
+        views.apply(voxels, mean, std, valid, view_params, SHAPE)[1],
     )
 
 
@@ -156,7 +163,7 @@ def test_a_blank_volume_stays_finite_and_padding_zero_under_noise() -> None:
     voxels, _, _, valid = batch([(4, 2, 6)])
     voxels = (voxels > 0).byte() * 7
     context, target = views.apply(
-        voxels, torch.tensor([7.0]), torch.tensor([0.0]), valid, params([True], [True], 0.8, 0.1)
+        voxels, torch.tensor([7.0]), torch.tensor([0.0]), valid, params([True], [True], 0.8, 0.1), SHAPE
     )
     assert torch.isfinite(context).all()
     assert (target == 0).all()
@@ -175,13 +182,25 @@ def test_the_hash_is_the_same_in_numpys_unsigned_integers() -> None:
     bits = mix(mix(np.arange(n, dtype=np.uint32)) ^ hash_B.numpy().astype(np.uint32)[:, None])
     total = bits.view(np.uint8).reshape(3, n, 4).sum(-1, dtype=np.int64)
     expected = (total - 510.0) / np.sqrt(4 * (256**2 - 1) / 12)
-    noise = views.hash_noise(hash_B, SHAPE)
+    noise = views.hash_noise(hash_B, SHAPE, SHAPE)
     np.testing.assert_allclose(noise.reshape(3, n), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_smaller_box_has_the_noise_of_its_corner() -> None:
+    hash_B = torch.tensor([3, 2**32 - 1])
+    noise = views.hash_noise(hash_B, SHAPE, SHAPE)
+    assert torch.equal(views.hash_noise(hash_B, (2, 3, 4), SHAPE), noise[:, :2, :3, :4])
+    voxels, mean, std, valid = batch([(2, 3, 4), (2, 3, 3)])
+    view_params = params([True, False], [False, True], gamma=0.8, noise=0.1, speckle=0.1)
+    whole = views.apply(voxels, mean, std, valid, view_params, SHAPE)
+    box = views.apply(voxels[:, :2, :3, :4].contiguous(), mean, std, valid, view_params, SHAPE)
+    for first, second in zip(box, whole, strict=True):
+        assert torch.equal(first, second[:, :, :2, :3, :4])
 
 
 def test_the_noise_looks_normal_and_unrelated() -> None:
     seeds = views.draw(ViewConfig(), 0, [0] * 3, ["a", "b", "c"]).hash_B
-    noise = views.hash_noise(seeds, (16, 64, 64)).double().numpy().reshape(3, -1)
+    noise = views.hash_noise(seeds, (16, 64, 64), (16, 64, 64)).double().numpy().reshape(3, -1)
     size = noise.shape[1]
     assert np.abs(noise.mean(1)).max() < 5 / size**0.5
     assert np.abs(noise.std(1) - 1).max() < 5 / (2 * size) ** 0.5
@@ -251,7 +270,7 @@ def test_nothing_asked_for_is_nothing_done() -> None:
     still = views.draw(STILL, 0, [0, 0], ["a", "b"])
     assert still.affine is None
     voxels, mean, std, valid = batch([SHAPE, (3, 4, 5)])
-    context, target = views.apply(voxels, mean, std, valid, still)
+    context, target = views.apply(voxels, mean, std, valid, still, SHAPE)
     assert torch.equal(target, normalize.normalize(voxels, mean, std, valid))
     torch.testing.assert_close(context, target, atol=1e-5, rtol=1e-5)
 
@@ -262,7 +281,7 @@ def test_apply_leaves_its_inputs_alone() -> None:
     for either in (voxels, voxels.float()):
         values = [either, mean, std, valid, *tensors(view_params)]
         before = [value.clone() for value in values]
-        views.apply(either, mean, std, valid, view_params)
+        views.apply(either, mean, std, valid, view_params, SHAPE)
         normalize.normalize(either, mean, std, valid)
         assert all(torch.equal(first, second) for first, second in zip(before, values, strict=True))
 
@@ -288,8 +307,10 @@ def on_xla() -> None:
         for step in range(3):
             voxels, mean, std, valid = batch([SHAPE, (3, 4 - step, 5), (1 + step, 5, 6)], step)
             view_params = views.draw(cfg, 0, [step] * 3, ["a", "b", "c"])
-            expected = views.apply(voxels, mean, std, valid, view_params)
-            result = views.apply(voxels.to(at), mean.to(at), std.to(at), valid.to(at), view_params.to(at))
+            expected = views.apply(voxels, mean, std, valid, view_params, SHAPE)
+            result = views.apply(
+                voxels.to(at), mean.to(at), std.to(at), valid.to(at), view_params.to(at), SHAPE
+            )
             torch_xla.sync()
             for first, second in zip(result, expected, strict=True):
                 torch.testing.assert_close(first.cpu(), second, atol=1e-3, rtol=0)
@@ -299,7 +320,9 @@ def on_xla() -> None:
     turned = affine.apply_affine(voxels.to(at), valid.to(at), flips[0].to(at), flips[1].to(at), None)
     assert torch.equal(turned.cpu(), affine.apply_affine(voxels, valid, *flips, None))
     hash_B = torch.tensor([0, 3, 2**31, 2**32 - 1])
-    assert torch.equal(views.hash_noise(hash_B.to(at), SHAPE).cpu(), views.hash_noise(hash_B, SHAPE))
+    assert torch.equal(
+        views.hash_noise(hash_B.to(at), SHAPE, SHAPE).cpu(), views.hash_noise(hash_B, SHAPE, SHAPE)
+    )
     fallen = [name for name in metrics.counter_names() if name.startswith("aten::")]
     assert not fallen, fallen
 

@@ -60,7 +60,7 @@ def inputs(
     valid_B3 = torch.tensor(EXTENTS)
     params = views.draw(cfg.views, cfg.run.seed, [0, 0], keys)
     context, target = views.apply(
-        voxels, torch.tensor([127.0, 120.0]), torch.tensor([70.0, 75.0]), valid_B3, params
+        voxels, torch.tensor([127.0, 120.0]), torch.tensor([70.0, 75.0]), valid_B3, params, SIZE
     )
     mask_sets = masks.draw(cfg, masks.token_counts(cfg), valid_B3, cfg.run.seed, [0, 0], keys)
     return context, target, mask_sets, valid_B3
@@ -281,7 +281,9 @@ def on_xla() -> None:
             for model in (on_cpu, on_xla_device):
                 at = model.encoder.embed.weight.device
                 mean_B, std_B = (value.to(at) for value in moments)
-                context, target = views.apply(voxels.to(at), mean_B, std_B, valid_B3.to(at), params.to(at))
+                context, target = views.apply(
+                    voxels.to(at), mean_B, std_B, valid_B3.to(at), params.to(at), SIZE
+                )
                 out = model(context, target, [mask_set.to(at) for mask_set in mask_sets], valid_B3.to(at))
                 out.loss.backward()
                 jepa.update_target(model, momentum.to(at))
@@ -297,7 +299,8 @@ def on_xla() -> None:
     assert not fallen, fallen
     hash_B = torch.tensor([3, 2**32 - 1])
     assert torch.equal(
-        views.hash_noise(hash_B.to(torch_xla.device()), SIZE).cpu(), views.hash_noise(hash_B, SIZE)
+        views.hash_noise(hash_B.to(torch_xla.device()), SIZE, SIZE).cpu(),
+        views.hash_noise(hash_B, SIZE, SIZE),
     )
 
 
