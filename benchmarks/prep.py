@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 import octshard_prep
+from command import benchmark
 from scans import ScanFile, ScanSpec, listing, make, release
 from table import SectionResult, Table, Timing, at_least, at_most, clock, in_fresh_process, report
 from volumes import LOSSLESS, LOSSY, NATIVE, compare, decode_alone, label
@@ -155,12 +156,7 @@ def _plans_timed(root: Path, number: int) -> Timing:
     return timing
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--quick", is_flag=True, help="Fewer and smaller scans: under a minute on two cores.")
-@click.option("--json", "json_file", type=click.Path(), help="Write all figures to this file.")
-@click.option(
-    "--only", multiple=True, type=click.Choice(list(SECTIONS)), help="Run this section; may repeat."
-)
+@benchmark(SECTIONS, "Fewer and smaller scans.")
 @click.option("--work", type=click.Path(), help="Keeps the made inputs.  [default: a temporary folder]")
 def main(quick: bool, json_file: str | None, only: tuple[str, ...], work: str | None) -> None:
     """prep beside the MONAI baseline: speed, memory, growth.
@@ -171,7 +167,7 @@ def main(quick: bool, json_file: str | None, only: tuple[str, ...], work: str | 
     """
     home = Path(work or Path(tempfile.gettempdir()) / "octshard-benchmarks")
     home.mkdir(parents=True, exist_ok=True)
-    sections = {name: partial(SECTIONS[name], home, quick=quick) for name in only or SECTIONS}
+    sections = {name: partial(SECTIONS[name], home, quick=quick) for name in only}
     report(sections, json_file, quick=quick)
 
 

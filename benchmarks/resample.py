@@ -18,6 +18,7 @@ import click
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 (its own documentation calls it so)
 import torch
+from command import benchmark
 from monai.data import MetaTensor
 from monai.transforms import Spacing as MonaiSpacing
 from scipy import ndimage
@@ -293,12 +294,7 @@ def _shape(cube_DHW: np.ndarray) -> Shape:
 SECTIONS: dict[str, Callable[..., SectionResult]] = {"synthetic": synthetic, "real": real}
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--quick", is_flag=True, help="A smaller cube, one run of each: under a minute on two cores.")
-@click.option("--json", "json_file", type=click.Path(), help="Write all figures to this file.")
-@click.option(
-    "--only", multiple=True, type=click.Choice(list(SECTIONS)), help="Run this section; may repeat."
-)
+@benchmark(SECTIONS, "A smaller cube, one run of each.")
 def main(quick: bool, json_file: str | None, only: tuple[str, ...]) -> None:
     """Resampling beside MONAI, SciPy, SimpleITK and torch: CPU time and quality.
 
@@ -308,7 +304,7 @@ def main(quick: bool, json_file: str | None, only: tuple[str, ...]) -> None:
     """
     torch.set_num_threads(1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    report({name: partial(SECTIONS[name], quick=quick) for name in only or SECTIONS}, json_file, quick=quick)
+    report({name: partial(SECTIONS[name], quick=quick) for name in only}, json_file, quick=quick)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from command import benchmark
 from corruption import FAULTS, PLAIN, corrupted_copy
 from formats import Volumes, ratio, scans, shards
 from loaders import ReaderSpec
@@ -295,12 +296,7 @@ def _fault_word(answer: dict[str, Any], stored: dict[str, Any]) -> str:
     return f"silent, {', '.join(losses)}" if losses else f"all {len(marks)}, right"
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--quick", is_flag=True, help="Fewer volumes: under a minute on two cores, once they are made.")
-@click.option("--json", "json_file", type=click.Path(), help="Write all figures to this file.")
-@click.option(
-    "--only", multiple=True, type=click.Choice(list(SECTIONS)), help="Run this section; may repeat."
-)
+@benchmark(SECTIONS, "Fewer volumes, made once before.")
 @click.option(
     "--work", type=click.Path(), help="Keeps volumes and environments.  [default: a temporary folder]"
 )
@@ -314,7 +310,7 @@ def main(quick: bool, json_file: str | None, only: tuple[str, ...], work: str | 
     home = Path(work or Path(tempfile.gettempdir()) / "octshard-benchmarks").absolute()
     home.mkdir(parents=True, exist_ok=True)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])  # children inherit it
-    sections = {name: partial(SECTIONS[name], home, quick=quick) for name in only or SECTIONS}
+    sections = {name: partial(SECTIONS[name], home, quick=quick) for name in only}
     report(sections, json_file, quick=quick)
 
 

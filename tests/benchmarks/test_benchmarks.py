@@ -11,7 +11,12 @@ import pytest
 from tests.support.tiny_run import write_dataset
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-SCRIPTS = ("prep.py", "resample.py", "stream.py")
+CHILD = "subprocess_run.py"  # of stream.py: nobody calls it by hand
+SCRIPTS = sorted(
+    path.name
+    for path in BENCHMARKS.glob("*.py")
+    if path.name != CHILD and '__name__ == "__main__"' in path.read_text()
+)
 
 
 def run(script: str, *words: str) -> str:
@@ -30,6 +35,22 @@ def test_help_names_what_every_benchmark_takes_and_an_example(script: str) -> No
     text = run(script, "--help")
     for word in ("--quick", "--json", "--only", f"python benchmarks/{script} --quick"):
         assert word in text
+
+
+def test_every_command_is_tried_here() -> None:
+    assert {"prep.py", "resample.py", "stream.py"} <= set(SCRIPTS)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_json_file_in_no_folder_is_said_before_the_run(script: str, tmp_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), "--quick", "--json", str(tmp_path / "none" / "out.json")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert process.stderr.splitlines()[-1].endswith(f"no folder {tmp_path / 'none'}; make it first")
 
 
 @pytest.fixture(scope="module")
