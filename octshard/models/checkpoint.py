@@ -15,6 +15,7 @@ import torch
 
 from octshard.config.load import RENAMED_KEYS, RENAMED_VALUES, upgrade
 from octshard.errors import OctshardError, UsageError
+from octshard.models.checkpoint_info import CheckpointInfo, Score, scored
 from octshard.storage import json_object, store
 
 FORMAT = 2
@@ -35,19 +36,6 @@ UNREADABLE = (  # what torch.load raises on bytes that are no checkpoint; EOFErr
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class CheckpointInfo:
-    """The .json beside a checkpoint. milestone: the first at or past a quarter of the run, never deleted."""
-
-    name: str
-    step: int
-    samples_seen: int
-    sha256: str
-    bytes: int
-    val_loss: float | None
-    milestone: bool
-
-
 @dataclass(frozen=True, eq=False)
 class LatestCheckpoint:
     """The newest whole checkpoint of a run, and one line on each newer one that is damaged."""
@@ -61,7 +49,14 @@ class DamagedCheckpoint(OctshardError):
     """A checkpoint differs from what was written; an older one may be whole."""
 
 
-def write(out: str, payload: Mapping[str, Any], val_loss: float | None, *, milestone: bool) -> CheckpointInfo:
+def write(
+    out: str,
+    payload: Mapping[str, Any],
+    val_loss: float | None,
+    score: Score | None = None,
+    *,
+    milestone: bool,
+) -> CheckpointInfo:
     """Writes one checkpoint of the run folder `out`: the file, atomically, then its .json."""
     name = f"step-{payload['step']:08d}"
     with store.open_write(store.join(out, FOLDER, name + ".pt")) as file:
@@ -79,8 +74,13 @@ def write(out: str, payload: Mapping[str, Any], val_loss: float | None, *, miles
         val_loss,
         milestone,
     )
+    return write_info(out, scored(info, score))
+
+
+def write_info(out: str, info: CheckpointInfo) -> CheckpointInfo:
+    """Writes the .json of a checkpoint of the run folder `out`."""
     text = json.dumps(dataclasses.asdict(info), indent=1)
-    store.write(store.join(out, FOLDER, name + ".json"), text.encode() + b"\n")
+    store.write(store.join(out, FOLDER, info.name + ".json"), text.encode() + b"\n")
     return info
 
 

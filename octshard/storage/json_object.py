@@ -37,11 +37,17 @@ def parse(data: bytes | str, name: str) -> dict[str, Any]:
 
 
 def as_record(values: dict[str, Any], kind: type[Kind], name: str) -> Kind:
-    """The dataclass `kind` of an object that has its fields, each of its type; else DamagedJson."""
-    hints = get_type_hints(kind)
-    if different := sorted({*values} ^ {*hints}):
+    """The dataclass `kind` of an object that has its fields, each of its type; else DamagedJson.
+
+    A field with a default may be missing: files from before there was one stay readable.
+    """
+    hints, fields = get_type_hints(kind), dataclasses.fields(kind)  # type: ignore[arg-type]
+    required = {field.name for field in fields if field.default is dataclasses.MISSING}
+    if different := sorted((required - {*values}) | ({*values} - {*hints})):
         raise DamagedJson(f"{name}: missing or unknown fields {different}, want {sorted(hints)}")
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+    for field in fields:
+        if field.name not in values:
+            continue
         value, hint = values[field.name], hints[field.name]
         if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
             raise DamagedJson(f"{name}: {field.name} = {value!r}, want {getattr(hint, '__name__', hint)}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +16,8 @@ from octshard.config import fields
 from octshard.config.load import save
 from octshard.config.train import TrainConfig
 from octshard.dataset.participant_digests import ParticipantDigests
-from octshard.models.checkpoint import FOLDER, FORMAT, CheckpointInfo, list_checkpoints, write
+from octshard.models.checkpoint import FOLDER, FORMAT, list_checkpoints, write, write_info
+from octshard.models.checkpoint_info import CheckpointInfo, Score, best, scored
 from octshard.storage import store
 from octshard.stream.sampler import StreamPosition
 
@@ -77,29 +78,43 @@ def restore(payload: Mapping[str, Any], state: TrainState) -> None:
 
 
 class Checkpointer:
-    """Writes one payload at a time, in the background; the next `save` or `wait` raises its error."""
+    """Writes one thing after another, in the background; the next `save` or `wait` raises its error."""
 
     def __init__(self, out: str, keep_last: int) -> None:
         self._out, self._keep_last = out, keep_last
         self._pool = ThreadPoolExecutor(1, "checkpoint")
-        self._running: Future[CheckpointInfo] | None = None
+        self._running: list[Future[CheckpointInfo | None]] = []
 
-    def save(self, payload: Mapping[str, Any], val_loss: float | None, *, milestone: bool) -> None:
+    def save(
+        self,
+        payload: Mapping[str, Any],
+        val_loss: float | None,
+        score: Score | None = None,
+        *,
+        milestone: bool,
+    ) -> None:
         """Begins to write `payload`, whose tensors nothing else may change; waits for the payload before."""
         self.wait()
-        self._running = self._pool.submit(self._write, payload, val_loss, milestone)
+        self._running.append(self._pool.submit(self._write, payload, val_loss, score, milestone))
 
-    def wait(self) -> CheckpointInfo | None:
-        """Waits for the write that was begun; None if there is none. Raises the error of the write."""
-        running, self._running = self._running, None
-        return running.result() if running else None
+    def rate(self, step: int, score: Score) -> None:
+        """Begins to give the checkpoint of `step` a score that came later, a probe's; waits for nothing."""
+        self._running.append(self._pool.submit(rate, self._out, step, score))
+
+    def wait(self) -> None:
+        """Waits for what was begun, and raises the error that it met."""
+        running, self._running = self._running, []
+        for future in running:
+            future.result()
 
     def close(self) -> None:
         """Waits for the write that was begun; its error is raised by `wait`, not here."""
         self._pool.shutdown()
 
-    def _write(self, payload: Mapping[str, Any], val_loss: float | None, milestone: bool) -> CheckpointInfo:
-        info = write(self._out, payload, val_loss, milestone=milestone)
+    def _write(
+        self, payload: Mapping[str, Any], val_loss: float | None, score: Score | None, milestone: bool
+    ) -> CheckpointInfo:
+        info = write(self._out, payload, val_loss, score, milestone=milestone)
         prune(self._out, self._keep_last)
         return info
 
@@ -116,12 +131,17 @@ def open_checkpointer(out: str, keep_last: int) -> Iterator[Checkpointer]:
 
 
 def retained(infos: Sequence[CheckpointInfo], keep_last: int) -> set[str]:
-    """Names to keep: the last one and `keep_last` before it, the best by validation loss, the milestones."""
+    """Names to keep: the last one and `keep_last` before it, the best by score, the milestones."""
     names = {info.name for info in infos[-1 - keep_last :]} | {info.name for info in infos if info.milestone}
-    validated = [info for info in infos if info.val_loss is not None]
-    if validated:
-        names.add(min(validated, key=lambda info: cast(float, info.val_loss)).name)
+    if (best_info := best(infos)) is not None:
+        names.add(best_info.name)
     return names
+
+
+def rate(out: str, step: int, score: Score) -> CheckpointInfo | None:
+    """Writes `score` into the .json of the checkpoint of `step`; None if there is no such checkpoint."""
+    info = next((info for info in list_checkpoints(out) if info.step == step), None)
+    return info and write_info(out, scored(info, score))
 
 
 def prune(out: str, keep_last: int) -> None:

@@ -209,3 +209,17 @@ def test_weights_of_another_encoder_are_one_line(tmp_path: Path) -> None:
             read_encoder(str(path))
         assert "\n" not in str(error.value)
         assert len(str(error.value)) < 400
+
+
+def test_a_record_without_a_score_as_octshard_0_1_wrote_it_is_read(tmp_path: Path) -> None:
+    cfg = config_for("nowhere", tmp_path / "run", "run.epochs=1")
+    model = jepa.build(cfg)
+    state = TrainState(1, 4, StreamPosition(0, 4), model, optim.build(model, cfg.optim))
+    info = checkpoint.write(cfg.run.out, checkpointer.state_payload(state, cfg, {}), 0.5, milestone=True)
+    path = tmp_path / "run" / "checkpoints" / "step-00000001.json"
+    values = json.loads(path.read_text())
+    assert (values.pop("score"), values.pop("score_name")) == (None, "")
+    path.write_text(json.dumps(values))
+    latest = checkpoint.latest(cfg.run.out)
+    assert latest is not None
+    assert latest.info == info

@@ -96,3 +96,15 @@ def test_a_missing_field_is_one_line(name: str) -> None:
     values = {key: value for key, value in SOUND.items() if key != name}
     with pytest.raises(DamagedJson, match=f"^here: missing or unknown fields .'{name}'"):
         json_object.as_record(values, Record, "here")
+
+
+def test_a_missing_field_that_has_a_default_takes_it() -> None:
+    @dataclass(frozen=True)
+    class Grown:
+        name: str
+        score: float | None = None
+
+    assert json_object.as_record({"name": "a"}, Grown, "here") == Grown("a")
+    assert json_object.as_record({"name": "a", "score": 0.5}, Grown, "here") == Grown("a", 0.5)
+    with pytest.raises(DamagedJson, match="score = 'x'"):
+        json_object.as_record({"name": "a", "score": "x"}, Grown, "here")

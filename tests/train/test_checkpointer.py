@@ -11,7 +11,7 @@ import torch
 from octshard.config.train import TrainConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.models import checkpoint
-from octshard.models.checkpoint import CheckpointInfo
+from octshard.models.checkpoint_info import CheckpointInfo, Score
 from octshard.models.encoder import random_encoder, read_encoder
 from octshard.storage import store
 from octshard.storage.store import StoreError
@@ -41,9 +41,9 @@ def cfg(tmp_path: Path) -> TrainConfig:
     return config_for("nowhere", tmp_path / "run", "run.epochs=1")
 
 
-def put(cfg: TrainConfig, step: int, val_loss: float | None = None) -> CheckpointInfo:
+def put(cfg: TrainConfig, step: int, score: Score | None = None) -> CheckpointInfo:
     payload = checkpointer.state_payload(state_of(cfg, step), cfg, {"data.samples": 7})
-    return checkpoint.write(cfg.run.out, payload, val_loss, milestone=False)
+    return checkpoint.write(cfg.run.out, payload, 1.0, score, milestone=False)
 
 
 def path_of(cfg: TrainConfig, step: int) -> Path:
@@ -160,21 +160,60 @@ def test_sweep_removes_what_no_record_names(cfg: TrainConfig) -> None:
 
 
 def test_last_best_and_milestones_are_kept() -> None:
-    losses = [5.0, 1.0, 4.0, None, 3.0, 2.0]
-    infos = [CheckpointInfo(str(i), i, i, "", 0, loss, i == 2) for i, loss in enumerate(losses)]
-    assert checkpointer.retained(infos, 1) == {"1", "2", "4", "5"}
-    assert checkpointer.retained(infos, 0) == {"1", "2", "5"}
+    losses, skills = [5.0, 1.0, 4.0, None, 3.0, 2.0], [0.1, 0.2, 0.4, None, 0.6, 0.3]
+    infos = [
+        CheckpointInfo(str(i), i, i, "", 0, loss, i == 2, skill, "skill" if skill else "")
+        for i, (loss, skill) in enumerate(zip(losses, skills, strict=True))
+    ]
+    assert checkpointer.retained(infos, 0) == {"2", "4", "5"}  # not "1", whose loss is the lowest
+    assert checkpointer.retained([*infos[:5], infos[3], infos[5]], 1) == {"2", "3", "4", "5"}
     assert checkpointer.retained(infos[:1], 2) == {"0"}
+
+
+def test_without_a_score_as_octshard_0_1_wrote_it_none_is_the_best() -> None:
+    infos = [CheckpointInfo(str(i), i, i, "", 0, loss, False) for i, loss in enumerate((1.0, 5.0, 2.0))]
+    assert checkpointer.retained(infos, 0) == {"2"}
 
 
 def test_the_saver_prunes_and_leaves_the_last(cfg: TrainConfig) -> None:
     with checkpointer.open_checkpointer(cfg.run.out, 0) as saver:
-        for step in (1, 2, 3):
-            saver.save(
-                checkpointer.state_payload(state_of(cfg, step), cfg, {}), 1.0 / step, milestone=step == 1
-            )
-    assert [record.step for record in checkpoint.list_checkpoints(cfg.run.out)] == [1, 3]
-    assert not path_of(cfg, 2).exists()
+        for step, skill in ((1, 0.1), (2, 0.3), (3, 0.2), (4, 0.25)):
+            payload = checkpointer.state_payload(state_of(cfg, step), cfg, {})
+            saver.save(payload, 1.0 / step, Score("skill", skill), milestone=step == 1)
+    assert [record.step for record in checkpoint.list_checkpoints(cfg.run.out)] == [1, 2, 4]
+    assert not path_of(cfg, 3).exists()
+
+
+def test_a_score_that_comes_later_says_which_is_the_best(cfg: TrainConfig) -> None:
+    with checkpointer.open_checkpointer(cfg.run.out, 0) as saver:
+        for step, skill in ((1, 0.1), (2, 0.3), (3, 0.2)):
+            payload = checkpointer.state_payload(state_of(cfg, step), cfg, {})
+            saver.save(payload, None, Score("skill", skill), milestone=step == 1)
+        saver.rate(1, Score("probe", 0.5))
+        saver.rate(2, Score("probe", 0.4))
+        saver.rate(7, Score("probe", 0.9))  # has no checkpoint
+        payload = checkpointer.state_payload(state_of(cfg, 4), cfg, {})
+        saver.save(payload, None, Score("skill", 0.9), milestone=False)
+    infos = checkpoint.list_checkpoints(cfg.run.out)
+    assert [(info.step, info.score_name, info.score) for info in infos] == [
+        (1, "probe", 0.5),
+        (4, "skill", 0.9),
+    ]
+    assert checkpoint.latest(cfg.run.out) is not None
+
+
+def test_a_score_that_cannot_be_written_surfaces(cfg: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(cfg, 1)
+
+    def full_disk(*_: Any) -> CheckpointInfo:
+        raise store.StoreError("the disk is full")
+
+    monkeypatch.setattr(checkpointer, "write_info", full_disk)
+    with (
+        pytest.raises(OctshardError, match="disk is full"),
+        checkpointer.open_checkpointer(cfg.run.out, 1) as saver,
+    ):
+        saver.rate(1, Score("probe", 0.5))
 
 
 def test_saving_does_not_stop_the_loop_and_its_error_surfaces(

@@ -1,0 +1,51 @@
+"""The .json beside a checkpoint, and the score in it that says which checkpoint of a run is the best."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+SKILL = "skill"  # name of the score of validation
+
+
+class Score(NamedTuple):
+    """What says which checkpoint is the best, the higher the better: SKILL, or a probe by its name."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """The .json beside a checkpoint. milestone: the first at or past a quarter of the run, never deleted;
+    score, score_name: a Score, None where nothing was scored, and in what octshard 0.1 wrote.
+    """
+
+    name: str
+    step: int
+    samples_seen: int
+    sha256: str
+    bytes: int
+    val_loss: float | None
+    milestone: bool
+    score: float | None = None
+    score_name: str = ""
+
+
+def scored(info: CheckpointInfo, score: Score | None) -> CheckpointInfo:
+    """`info` with `score` in place of what it had, unless that is None or no finite number."""
+    if score is None or not math.isfinite(score.value):
+        return info
+    return dataclasses.replace(info, score=score.value, score_name=score.name)
+
+
+def best(infos: Sequence[CheckpointInfo]) -> CheckpointInfo | None:
+    """The highest score; None if there is none. infos: oldest first.
+
+    Skills are compared only as long as no probe has judged one; of several probes, only that of the newest.
+    """
+    with_score = [info for info in infos if info.score is not None]
+    judged = [info for info in with_score if info.score_name != SKILL] or with_score
+    same = [info for info in judged if info.score_name == judged[-1].score_name]
+    return max(same, key=lambda info: cast(float, info.score), default=None)

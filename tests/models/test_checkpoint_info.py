@@ -1,0 +1,38 @@
+"""Which checkpoint is the best: that with the best probe, else the best skill, never one by its loss."""
+
+import pytest
+
+from octshard.models import checkpoint_info
+from octshard.models.checkpoint_info import SKILL, CheckpointInfo, Score
+
+
+def info(step: int, score: Score | None = None, val_loss: float = 1.0) -> CheckpointInfo:
+    return checkpoint_info.scored(CheckpointInfo(f"{step}", step, step, "", 0, val_loss, False), score)
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([], None),
+        ([None, None], None),
+        ([(SKILL, 0.1), (SKILL, 0.3), (SKILL, 0.2)], 1),
+        ([(SKILL, -0.3), (SKILL, -0.1)], 1),
+        ([(SKILL, 0.2), (SKILL, 0.2)], 0),  # the older of equals: there is less to unlearn
+        ([None, (SKILL, 0.1), None], 1),
+        ([(SKILL, 0.9), ("r2", 0.1), (SKILL, 0.8)], 1),
+        ([("r2", 0.3), ("r2", 0.4), (SKILL, 0.8)], 1),
+        ([("auroc", 0.9), ("r2", 0.1), ("r2", 0.2), (SKILL, 0.8)], 2),  # of two probes, the newest's
+        ([(SKILL, float("nan")), (SKILL, float("inf")), (SKILL, 0.1)], 2),
+    ],
+)  # fmt: skip
+def test_the_best(scores: list[tuple[str, float] | None], best: int | None) -> None:
+    infos = [info(step, score and Score(*score), -step) for step, score in enumerate(scores)]
+    chosen = checkpoint_info.best(infos)
+    assert (chosen and chosen.step) == best
+
+
+def test_a_later_score_takes_the_place_of_the_first_and_no_number_takes_none() -> None:
+    first = info(1, Score(SKILL, 0.5))
+    assert checkpoint_info.scored(first, Score("r2", 0.1)) == info(1, Score("r2", 0.1))
+    assert checkpoint_info.scored(first, Score("r2", float("nan"))) == first
+    assert checkpoint_info.scored(first, None) == first
