@@ -12,9 +12,11 @@ from octshard.config.load import save
 from octshard.config.train import TrainConfig
 from octshard.devices import collectives
 from octshard.devices.backend import Backend
+from octshard.imaging.volume import product
+from octshard.models import position
 from octshard.storage import lock, store
 from octshard.stream.sampler import StreamPosition
-from octshard.train import metrics_log, no_effect, optim, resume, step_stats
+from octshard.train import flops, metrics_log, no_effect, optim, resume, step_stats
 from octshard.train.checkpointer import TrainState
 from octshard.train.inputs import RunInputs
 from octshard.train.metrics_log import MetricsLog
@@ -72,6 +74,7 @@ def _log_start(run: Run, state: TrainState) -> None:
         f"{len(index.samples)} volumes; global batch {cfg.run.global_batch} = {cfg.run.per_device_batch} x "
         f"{run.backend.device_count} {run.backend.device.type} x {plan.accumulation}"
     )
+    logger.info("%s", flops.start_line(cfg, index, product(position.grid_of(cfg.model))))
     for line in no_effect.lines(cfg, run.backend):
         logger.warning("%s", line)
     if plan.length.warmup > plan.length.total:

@@ -1,0 +1,111 @@
+"""FLOPs of a volume by formula: the matrix products of a training step and of a frozen encoder.
+
+A multiplication with its addition counts two. Backward costs twice its forward. Norms, softmax, views and the
+optimizer are left out: together they are below one per cent of ViT-B's step.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from octshard.config.train import ModelConfig, TrainConfig
+from octshard.imaging.volume import product, valid_tokens
+from octshard.models import position
+from octshard.stream.index import SampleIndex, sampler_config
+from octshard.train.objectives import masks
+from octshard.train.objectives.masks import TokenCounts
+
+
+class StepFlops(NamedTuple):
+    """Of one volume in a training step: target encoder forward; encoder and predictor with their backward."""
+
+    target: float
+    encoder: float
+    predictor: float
+
+    @property
+    def total(self) -> float:
+        """Of the whole step."""
+        return sum(self)
+
+
+def step_flops(cfg: TrainConfig, encoded: int) -> StepFlops:
+    """A volume of which the target encoder (with `byol` both encoders) reads `encoded` tokens."""
+    encoder, predictor = 0.0, 0.0
+    for counts in masks.token_counts(cfg):
+        if cfg.objective.name == "vjepa2":
+            encoder += _trained_encoder(cfg.model, counts.K)
+            predictor += 3 * _transformer_predictor(cfg, counts)
+        else:
+            encoder += _trained_encoder(cfg.model, encoded)
+            predictor += 3 * 2 * _linear(counts.T, cfg.model.width, cfg.predictor.width)
+    return StepFlops(encoder_flops(cfg.model, encoded), encoder, predictor)
+
+
+def encoder_flops(model: ModelConfig, encoded: int) -> float:
+    """The forward of the encoder over `encoded` tokens."""
+    return _embedding(model, encoded) + _blocks(encoded, model.width, model)
+
+
+def padding_share(cfg: TrainConfig, encoded: int, valid_counts: Mapping[int, float]) -> float:
+    """The share of a step's FLOPs that is spent on tokens of pure padding. valid_counts: how often volumes of
+    so many valid tokens are seen, in any unit. Attention with padding keys is computed densely, so it counts.
+    """
+    seen = sum(valid_counts.values())
+    useful = sum(often * step_flops(cfg, min(valid, encoded)).total for valid, often in valid_counts.items())
+    return 1 - useful / seen / step_flops(cfg, encoded).total
+
+
+def valid_counts(index: SampleIndex, cfg: TrainConfig) -> dict[int, float]:
+    """Valid tokens of a volume -> the share of what is seen that volumes of so many are, by data.weights and
+    data.balance too.
+    """
+    domains, (image_size, patch) = sampler_config(index, cfg).domains, position.shape_of(cfg.model)
+    shares: dict[int, float] = {}
+    for domain in domains:
+        often = domain.weight / sum(each.weight for each in domains) / domain.samples
+        for first, count in domain.shards:
+            for sample in index.samples[first : first + count]:
+                valid = product(valid_tokens(sample.shape, image_size, patch))
+                shares[valid] = shares.get(valid, 0.0) + often
+    return shares
+
+
+def start_line(cfg: TrainConfig, index: SampleIndex, encoded: int) -> str:
+    """What a run says of its steps before the first one."""
+    padding = padding_share(cfg, encoded, valid_counts(index, cfg))
+    return (
+        f"padding: {padding:.1%} of the FLOPs of a step; {encoded:,} tokens of a volume are encoded, "
+        f"{step_flops(cfg, encoded).total / 1e12:.3g} TFLOP a volume"
+    )
+
+
+def _trained_encoder(model: ModelConfig, encoded: int) -> float:
+    """Forward and backward; patches get no gradient, so that the embedding's backward is one product."""
+    return 2 * _embedding(model, encoded) + 3 * _blocks(encoded, model.width, model)
+
+
+def _transformer_predictor(cfg: TrainConfig, counts: TokenCounts) -> float:
+    width, model_width = cfg.predictor.width, cfg.model.width
+    blocks = _block(counts.K + counts.T, width, cfg.model.mlp_ratio) * cfg.predictor.depth
+    return _linear(counts.K, model_width, width) + blocks + _linear(counts.T, width, model_width)
+
+
+def _embedding(model: ModelConfig, count: int) -> float:
+    return _linear(count, product(model.patch), model.width)
+
+
+def _blocks(count: int, width: int, model: ModelConfig) -> float:
+    return _block(count, width, model.mlp_ratio) * model.depth
+
+
+def _block(count: int, width: int, mlp_ratio: float) -> float:
+    """Queries, keys, values and output; scores and their mix; the MLP."""
+    return (
+        4 * _linear(count, width, width)
+        + 4 * count**2 * width
+        + 2 * _linear(count, width, int(width * mlp_ratio))
+    )
+
+
+def _linear(count: int, width_in: int, width_out: int) -> float:
+    return 2 * count * width_in * width_out

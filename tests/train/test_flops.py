@@ -1,0 +1,90 @@
+"""FLOPs by formula, against torch's counter over a real step and against a computation by hand."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from octshard.config.load import load
+from octshard.config.train import TrainConfig
+from octshard.imaging.volume import product
+from octshard.models import position
+from octshard.stream.index import load_index
+from octshard.train import flops, loop
+from octshard.train.objectives import jepa, masks
+from tests.support.log_lines import log_lines
+from tests.support.tiny_run import config_for, write_dataset
+
+TWO_SETS = "objective.masks=[{kind: cubes, context: 8, target: 6}, {kind: blocks, context: 5, target: 9}]"
+WORDS = ["model.image_size=[8,32,32]", "model.patch=[2,8,8]", "model.width=48", "model.heads=3",
+         "model.depth=3", "model.mlp_ratio=2.5", "predictor.width=24", "predictor.depth=2",
+         "predictor.heads=2", TWO_SETS]  # fmt: skip
+
+
+@pytest.mark.parametrize("objective", ["vjepa2", "byol"])
+def test_the_formula_counts_what_torch_counts(objective: str) -> None:
+    cfg = load(TrainConfig, [], [*WORDS, f"objective.name={objective}"])
+    model, size = jepa.build(cfg), 2
+    x, valid_B3 = torch.randn(size, 1, *cfg.model.image_size), torch.tensor([cfg.model.image_size] * size)
+    mask_sets = masks.draw(cfg, masks.token_counts(cfg), valid_B3, 0, [0] * size, ["a", "b"])
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # as plain products
+        model(x, x, mask_sets, valid_B3).loss.backward()
+    everything = product(position.grid_of(cfg.model))
+    assert counter.get_total_flops() == size * flops.step_flops(cfg, everything).total
+
+
+def test_the_formula_of_the_encoder_counts_what_torch_counts() -> None:
+    cfg = load(TrainConfig, [], WORDS)
+    encoder, keep_BK = jepa.build(cfg).encoder, torch.arange(20).unsqueeze(0)
+    x = torch.randn(1, 1, *cfg.model.image_size)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        encoder(x, keep_BK)
+    assert counter.get_total_flops() == flops.encoder_flops(cfg.model, 20)
+
+
+def test_padding_by_hand() -> None:
+    """ViT-B at the seed preset: the target encoder over all 9,216 tokens, of which 2,736 are valid."""
+    cfg = load(TrainConfig, ["pretrain_vjepa_single_domain"], [])
+
+    def layer(n: int, f: int) -> float:
+        return n * f**2 * (8 + 4 * 4) + 4 * n**2 * f
+
+    def target(n: int) -> float:
+        return 12 * layer(n, 768) + 2 * n * 1024 * 768
+
+    K, T = 960, 1450
+    encoder = 3 * 12 * layer(K, 768) + 2 * 2 * K * 1024 * 768
+    predictor = 3 * (12 * layer(K + T, 384) + 2 * K * 768 * 384 + 2 * T * 384 * 768)
+    assert flops.step_flops(cfg, 9216) == pytest.approx((target(9216), encoder, predictor))
+    whole = target(9216) + encoder + predictor
+    by_hand = 1 - (0.75 * target(2736) + 0.25 * target(2432) + encoder + predictor) / whole
+    assert 0.6 < by_hand < 0.8
+    assert flops.padding_share(cfg, 9216, {2736: 3, 2432: 1}) == pytest.approx(by_hand)
+    assert flops.padding_share(cfg, 2736, {2736: 5}) == 0
+    assert flops.padding_share(cfg, 2432, {2736: 5}) == 0  # what is left out of a volume is no padding
+
+
+def test_volumes_count_as_often_as_they_are_seen(tmp_path: Path) -> None:
+    """Two devices of 2 x 3 x 2 and 2 x 2 x 2 valid tokens: by number of volumes, and in equal shares."""
+    folders = [
+        write_dataset(tmp_path / name, {"train": count}, shape, device=name)
+        for name, count, shape in (("wide", 6, (4, 24, 16)), ("flat", 2, (4, 16, 16)))
+    ]
+    more = ["data.lanes=1", "objective.masks=[{kind: cubes, cube: [1,1,1], context: 4, target: 4}]"]
+    for balance, share in (("none", 0.75), ("device", 0.5)):
+        cfg = config_for(",".join(folders), tmp_path / "run", *more, f"data.balance={balance}")
+        counted = flops.valid_counts(load_index(cfg, "train", 1), cfg)
+        assert counted == pytest.approx({12: share, 8: 1 - share})
+
+
+def test_a_run_says_at_its_start_what_padding_costs(tmp_path: Path) -> None:
+    """A volume of 6 x 20 x 24 voxels has 3 x 3 x 2 valid tokens of the 4 x 4 x 2 that are encoded."""
+    cfg = config_for(write_dataset(tmp_path / "data", {"train": 8, "val": 1}), tmp_path / "run")
+    cfg.run.samples_budget = 4
+    with log_lines() as lines:
+        loop.train(cfg)
+    share = flops.padding_share(cfg, 32, {18: 1})
+    (line,) = (line for line in lines if "padding:" in line)
+    assert f"padding: {100 * share:.1f}% of the FLOPs of a step; 32 tokens of a volume are encoded" in line
