@@ -35,6 +35,7 @@ FLOORS = [  # a package imports from its own and from lower floors alone
     {"config", "imaging", "storage"},
     {"dataset", "devices", "models", "report"},
     {"stream", "prep"},
+    {"probes"},
     {"train"},
     {"eval"},
     {"phantom", "demo", "doctor", "cli"},

@@ -13,12 +13,12 @@ from octshard.config import fields
 from octshard.config.eval import ProbeConfig
 from octshard.config.train import TrainConfig
 from octshard.devices import select
-from octshard.eval import features, labels, report, scores, setup
-from octshard.eval.labels import LabelledScans
-from octshard.eval.probes import linear
+from octshard.eval import features, report, setup
 from octshard.eval.report import Arm, Control, ProbeResult, ScoredCheckpoint
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Evidence, judge
 from octshard.models.encoder import random_encoder, read_encoder
+from octshard.probes import labels, linear, scores
+from octshard.probes.labels import LabelledScans
 from octshard.progress import OnProgress, no_progress
 from octshard.rng import rng_for, seed_for
 from octshard.storage import store

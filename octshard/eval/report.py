@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from octshard.eval.labels import SplitCounts
-from octshard.eval.scores import Estimate, Score
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Verdict, bracketed
+from octshard.probes.labels import SplitCounts
+from octshard.probes.scores import Estimate, Score
 from octshard.report.page import Cell, Html, Section, grid, numeral, page, table
 from octshard.report.plots import interval_plot, line_plot
 

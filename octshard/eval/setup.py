@@ -6,10 +6,10 @@ from octshard.config.train import ModelConfig
 from octshard.devices import host_memory
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
-from octshard.eval.labels import LabelledScans
 from octshard.eval.report import ScoredCheckpoint
 from octshard.imaging.volume import product
 from octshard.models.encoder import TrainedEncoder
+from octshard.probes.labels import LabelledScans
 from octshard.storage import store
 
 FLOAT = 4  # bytes

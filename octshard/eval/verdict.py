@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from octshard.eval.scores import Estimate
+from octshard.probes.scores import Estimate
 
 BETTER, WORSE, UNTOLD = "better", "worse", "cannot tell"
 MIN_PARTICIPANTS = 10  # of each class in test: with fewer, bootstrap intervals are too narrow

@@ -18,11 +18,12 @@ from octshard.config.train import DataConfig, ModelConfig, RunConfig, TrainConfi
 from octshard.dataset import shard, tables
 from octshard.dataset.participant_digests import digest_participants
 from octshard.errors import OctshardError, UsageError
-from octshard.eval import features, labels, linear_probe
+from octshard.eval import features, linear_probe
 from octshard.eval.report import ScoredCheckpoint
 from octshard.imaging.intensity import histogram, moments
 from octshard.models import checkpoint
 from octshard.models.vit import Encoder
+from octshard.probes import labels
 from octshard.rng import rng_for
 
 MODEL = ModelConfig([8, 32, 32], [4, 16, 16], width=24, depth=1, heads=2)

@@ -8,10 +8,10 @@ import re
 import pytest
 
 from octshard.eval import report
-from octshard.eval.labels import SplitCounts
 from octshard.eval.report import Arm, Control, ProbeResult, ScoredCheckpoint
-from octshard.eval.scores import METRICS, Estimate, Score
 from octshard.eval.verdict import Verdict
+from octshard.probes.labels import SplitCounts
+from octshard.probes.scores import METRICS, Estimate, Score
 
 NAN = Estimate(math.nan, math.nan, math.nan)
 

@@ -13,7 +13,7 @@ from octshard.config.eval import ProbeConfig
 from octshard.config.train import ModelConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.eval import setup
-from octshard.eval.labels import LabelledScans, Subset
+from octshard.probes.labels import LabelledScans, Subset
 
 MODEL = ModelConfig([8, 32, 32])
 CFG = ProbeConfig(checkpoint="run", shards=["shards"])

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from octshard.eval import scores
-from octshard.eval.scores import Estimate, Predictions
 from octshard.eval.verdict import BETTER, UNTOLD, WORSE, Evidence, bracketed, judge
+from octshard.probes import scores
+from octshard.probes.scores import Estimate, Predictions
 from octshard.rng import rng_for
 
 SOUND = Evidence(Estimate(0.05, 0.01, 0.11), 0.004, 0.02, {"a": 12, "b": 10})

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from sklearn import metrics
 
 from octshard.errors import OctshardError
-from octshard.eval import scores
+from octshard.probes import scores
 from octshard.rng import rng_for
 
 

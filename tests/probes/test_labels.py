@@ -4,7 +4,7 @@ import pytest
 
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
-from octshard.eval import labels
+from octshard.probes import labels
 
 TABLE = (
     "\ufeffparticipant_id\tclinical_site\tstudy_group\tage\n"

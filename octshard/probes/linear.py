@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from octshard.errors import OctshardError
-from octshard.eval import scores
+from octshard.probes import scores
 
 ITERATIONS = 1000  # of L-BFGS, for each regularisation
 

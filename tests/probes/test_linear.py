@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from octshard.errors import OctshardError
-from octshard.eval import scores
-from octshard.eval.probes import linear
+from octshard.probes import linear, scores
 from octshard.rng import rng_for
 
 GRID = [1e-3, 1e-1, 10.0]
