@@ -17,6 +17,12 @@ from octshard.train.objectives import collapse
 NAMED_KEYS = 8  # most keys that one line names
 COLLAPSED_RANK = 2.0  # effective; features along one line have rank 1 whatever their std
 COLLAPSED_STD = 1e-3  # of layer-normed features, whose own scale is 1
+SPEEDS = (
+    "volumes_per_s_per_device",
+    "data_wait",
+    "data_wait_worst_s",
+    "data_wait_worst_step",
+)  # by the clock
 
 
 class StepOutputs(NamedTuple):
@@ -40,11 +46,15 @@ class StepRecord(NamedTuple):
 
 
 class LogWindow:
-    """The steps since the last read: how many, which volumes, and how long the loop waited for data."""
+    """The steps since the last read: how many, which volumes, and how long the loop waited for data.
+
+    The longest wait of a single step shows a spike that the mean of many steps hides.
+    """
 
     def __init__(self, max_steps: int) -> None:
         self._start = self._mark = time.perf_counter()
-        self._waited, self.steps = 0.0, 0
+        self._waited, self._last_wait, self.steps = 0.0, 0.0, 0
+        self._worst = (0.0, 0)  # seconds, step
         self._records: deque[StepRecord] = deque(maxlen=max_steps)
 
     def waiting(self) -> None:
@@ -53,11 +63,13 @@ class LogWindow:
 
     def working(self) -> None:
         """The loop has its data."""
-        self._waited += time.perf_counter() - self._mark
+        self._last_wait = time.perf_counter() - self._mark
+        self._waited += self._last_wait
 
     def add(self, record: StepRecord) -> None:
-        """Adds a step."""
+        """Adds a step, whose data the loop waited for last."""
         self.steps += 1
+        self._worst = max(self._worst, (self._last_wait, record.step), key=lambda wait: wait[0])
         self._records.append(record)
 
     def record_of(self, step: int) -> StepRecord | None:
@@ -65,11 +77,15 @@ class LogWindow:
         return next((record for record in self._records if record.step == step), None)
 
     def speed(self, batch: int, devices: int) -> dict[str, float]:
-        """volumes_per_s_per_device, and data_wait: the fraction of the time that the loop waited for data."""
+        """volumes_per_s_per_device; data_wait: the share of the time that the loop waited for data; the
+        longest wait of one step and which step it was. Names: SPEEDS.
+        """
         seconds = max(1e-9, time.perf_counter() - self._start)
         return {
             "volumes_per_s_per_device": self.steps * batch / seconds / devices,
             "data_wait": self._waited / seconds,
+            "data_wait_worst_s": self._worst[0],
+            "data_wait_worst_step": self._worst[1],
         }
 
 

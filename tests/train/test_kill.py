@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from octshard.models import checkpoint
-from octshard.train import metrics_log
+from octshard.train import metrics_log, step_stats
 from tests.support.tiny_run import config_for, write_dataset
 
 SCRIPT = """
@@ -56,5 +56,5 @@ def payload_of(shards: str, out: Path) -> dict[str, Any]:
 
 
 def untimed(out: Path) -> list[dict[str, Any]]:
-    clocks = {"volumes_per_s_per_device", "data_wait"}
-    return [{k: v for k, v in line.items() if k not in clocks} for line in metrics_log.read(str(out))]
+    lines = metrics_log.read(str(out))
+    return [{k: v for k, v in line.items() if k not in step_stats.SPEEDS} for line in lines]

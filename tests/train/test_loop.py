@@ -18,7 +18,7 @@ from octshard.errors import OctshardError, UsageError
 from octshard.models import checkpoint
 from octshard.storage import lease, lock, store
 from octshard.storage.lease import LostLease
-from octshard.train import loop, metrics_log
+from octshard.train import loop, metrics_log, step_stats
 from octshard.train.loop import Outcome
 from tests.support.faulty_store import STALL, FaultyStore
 from tests.support.log_lines import log_lines
@@ -75,8 +75,7 @@ def same_state(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 
 def untimed(out: str) -> list[dict[str, Any]]:
     """The metrics lines without what the clock decides."""
-    clocks = {"volumes_per_s_per_device", "data_wait"}
-    return [{k: v for k, v in line.items() if k not in clocks} for line in metrics_log.read(out)]
+    return [{k: v for k, v in line.items() if k not in step_stats.SPEEDS} for line in metrics_log.read(out)]
 
 
 def test_a_run_logs_validates_saves_and_is_complete(shards: str, tmp_path: Path) -> None:
