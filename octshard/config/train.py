@@ -214,6 +214,9 @@ class RunConfig:
     )
     precision: str = field("bf16", "bf16: autocast; fp32", choices=("bf16", "fp32"))
     compile: bool = field(False, "torch.compile on cuda", speed=True)
+    deterministic: bool = field(
+        False, "on cuda only kernels that repeat bit for bit, as those of a cpu do; slower", speed=True
+    )
     cpu_threads: int = field(
         0,
         "torch threads on cpu; 0 = as torch chooses. Part of the result: bit-exact resume needs it",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 Tree = TypeVar("Tree")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Backend(Protocol):
@@ -65,8 +66,14 @@ class Backend(Protocol):
 
     def autocast(self) -> AbstractContextManager[Any]: ...
 
+    def compile(self, function: Function) -> Function:
+        """A function of tensors on the device, or a module, compiled where run.compile asks for it."""
+        ...
+
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model whose forward and backward act on the global batch; parameters stay those of `model`."""
+        """The model, compiled as by `compile`; its forward and backward act on the global batch, its
+        parameters stay those of `model`.
+        """
         ...
 
     def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[Any]:

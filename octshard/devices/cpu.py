@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from octshard.config.train import RunConfig
 from octshard.devices import host_memory, processes
-from octshard.devices.backend import DTYPES, Backend, Transfer, Tree, autocast_for, map_tensors
+from octshard.devices.backend import DTYPES, Backend, Function, Transfer, Tree, autocast_for, map_tensors
 from octshard.devices.buffers import BufferPool
 from octshard.devices.processes import Processes
 
@@ -64,8 +64,11 @@ class Cpu:
     def autocast(self) -> AbstractContextManager[Any]:
         return autocast_for("cpu", self.dtype)
 
+    def compile(self, function: Function) -> Function:
+        return function
+
     def wrap(self, model: nn.Module) -> nn.Module:
-        return nn.parallel.DistributedDataParallel(model) if self.process_count > 1 else model
+        return processes.distribute(model) if self.process_count > 1 else model
 
     def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
         return processes.accumulate(wrapped, last=last)

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
@@ -49,6 +50,16 @@ def leave(count: int) -> None:
     """Ends what `join` began."""
     if count > 1 and dist.is_initialized():
         dist.destroy_process_group()
+
+
+def distribute(model: nn.Module, device: torch.device | None = None) -> nn.Module:
+    """The model with gradients averaged over the processes. Its buffers are tables, equal in all of them."""
+    return nn.parallel.DistributedDataParallel(
+        model,
+        device_ids=[device.index] if device else None,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+    )
 
 
 def all_reduce_sum(tensor: Tensor, count: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from octshard.config.train import RunConfig
-from octshard.devices.backend import DTYPES, Backend, Transfer, Tree, autocast_for, map_tensors
+from octshard.devices.backend import DTYPES, Backend, Function, Transfer, Tree, autocast_for, map_tensors
 from octshard.devices.buffers import BufferPool
 from octshard.errors import OctshardError, UsageError
 from octshard.extras import install_advice
@@ -78,6 +78,9 @@ class Xla:
 
     def autocast(self) -> AbstractContextManager[Any]:
         return autocast_for("xla", self.dtype)
+
+    def compile(self, function: Function) -> Function:
+        return function  # XLA compiles what is recorded until mark_step
 
     def wrap(self, model: nn.Module) -> nn.Module:
         return model

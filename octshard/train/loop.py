@@ -21,7 +21,6 @@ from octshard.devices.stop_agreement import StopAgreement
 from octshard.progress import OnProgress, no_progress
 from octshard.stop_signals import SHELL_BASE
 from octshard.train import memory, no_effect, nonfinite, optim, plan, resume, setup, step_stats, validation
-from octshard.train.augment import views
 from octshard.train.checkpointer import Checkpointer, TrainState, open_checkpointer, state_payload
 from octshard.train.inputs import TrainInputs, load_inputs, train_batches
 from octshard.train.metrics_log import MetricsLog
@@ -178,7 +177,7 @@ def _step(
     for number, micro in enumerate(micro_batches, start=1):
         last = number == len(micro_batches)
         batch, params, masks = micro.device
-        context, target = views.apply(
+        context, target = run.views(
             batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params, cfg.model.image_size
         )
         with backend.accumulate(run.wrapped, last=last):

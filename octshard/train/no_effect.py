@@ -41,6 +41,7 @@ def _conditions(cfg: TrainConfig, backend: Backend) -> list[tuple[str, bool, str
     device, mlp = backend.device.type, "the predictor of byol is an MLP of predictor.width"
     return [
         ("run.compile", device != "cuda", f"torch.compile is for cuda alone, this run is on {device}"),
+        ("run.deterministic", device != "cuda", f"it is for cuda alone, this run is on {device}"),
         ("run.cpu_threads", device != "cpu", f"it is for the cpu alone, this run is on {device}"),
         ("run.wandb_project", cfg.run.wandb == "off", "run.wandb is off"),
         ("data.cache_bytes", not cfg.data.cache_dir, "data.cache_dir is empty"),

@@ -2,11 +2,11 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from octshard.config.load import save
 from octshard.config.train import TrainConfig
@@ -17,6 +17,7 @@ from octshard.models import position
 from octshard.storage import lock, store
 from octshard.stream.sampler import StreamPosition
 from octshard.train import flops, metrics_log, no_effect, optim, resume, step_stats
+from octshard.train.augment import views
 from octshard.train.checkpointer import TrainState
 from octshard.train.inputs import RunInputs
 from octshard.train.metrics_log import MetricsLog
@@ -35,6 +36,7 @@ class Run:
     backend: Backend
     model: jepa.Jepa
     wrapped: nn.Module  # `model`, exchanging gradients between processes
+    views: Callable[..., tuple[Tensor, Tensor]]  # `views.apply`, as the device runs it
 
     @property
     def plan(self) -> Plan:
@@ -58,7 +60,7 @@ def start(
         resume.restore(payload, state, inputs)
     backend.mark_step()
     collectives.check_same_step(cfg, backend, state.step)
-    run = Run(cfg, inputs, backend, model, backend.wrap(model))
+    run = Run(cfg, inputs, backend, model, backend.wrap(model), backend.compile(views.apply))
     if run.is_first:
         _log_start(run, state)
         resume.record(cfg, state)

@@ -117,8 +117,12 @@ def test_a_signal_to_one_process_stops_and_saves_all_after_one_step(shards: str,
     assert (own_lines, stderr_of_second) == ([], "")  # one speaks for all
 
 
-def test_two_processes_have_the_losses_of_one(shards: str, tmp_path: Path) -> None:
-    more = ("run.samples_budget=32", "run.val_samples=7", "run.log_every_steps=1")
+@pytest.mark.parametrize("micro_batch", [2, 1])  # 1: gradients are exchanged in the second micro-batch only
+def test_two_processes_have_the_losses_and_gradients_of_one(
+    shards: str, tmp_path: Path, micro_batch: int
+) -> None:
+    more = ("run.samples_budget=32", "run.val_samples=7", "run.log_every_steps=1",
+            f"run.per_device_batch={micro_batch}")  # fmt: skip
     for process in (
         start(shards, tmp_path / "one", [], 0, *more),
         *start_two(shards, tmp_path / "two", *more),
@@ -127,6 +131,6 @@ def test_two_processes_have_the_losses_of_one(shards: str, tmp_path: Path) -> No
         assert process.returncode == 0, stderr
     one, two = (metrics_log.read(str(tmp_path / name)) for name in ("one", "two"))
     assert [line["step"] for line in one] == [line["step"] for line in two]
-    for name in ("loss", "val_loss"):
+    for name in ("loss", "val_loss", "grad_norm"):
         expected = [line[name] for line in one if name in line]
         assert [line[name] for line in two if name in line] == pytest.approx(expected, rel=1e-5)

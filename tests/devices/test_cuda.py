@@ -1,0 +1,97 @@
+"""What CUDA is asked for, as far as a CPU shows it: a step compiles without a break and computes the same."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend
+
+from octshard.devices import cuda, select
+from octshard.devices.cpu import Cpu
+from octshard.models import checkpoint
+from octshard.train import loop, metrics_log
+from tests.support.tiny_run import config_for, write_dataset
+
+CUDNN, FLASH = SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION
+EFFICIENT, MATH = SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH
+
+
+@dataclasses.dataclass(frozen=True)
+class CompilingCpu(Cpu):
+    """The CPU with torch.compile as on a GPU, but for the last stage, which writes kernels. A graph break
+    raises.
+    """
+
+    def compile(self, function: Callable[..., Any]) -> Any:
+        return torch.compile(function, backend="aot_eager", dynamic=False, fullgraph=True)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        return self.compile(model)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Volumes of two sizes, both with padding."""
+    return write_dataset(tmp_path_factory.mktemp("data"), {"train": 12, "val": 2})
+
+
+@pytest.fixture
+def counters() -> Iterator[Any]:
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield torch._dynamo.utils.counters
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("position", ["rope", "sincos"])
+@pytest.mark.parametrize("objective", ["vjepa2", "byol"])
+def test_a_compiled_run_has_no_graph_break_and_the_losses_of_an_eager_one(
+    shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counters: Any, objective: str, position: str
+) -> None:
+    """Views, forward and backward: two graphs, made once, in three steps of two micro-batches each."""
+    words = [f"objective.name={objective}", f"model.position={position}", "run.samples_budget=12",
+             "run.per_device_batch=2", "run.log_every_steps=1", "run.val_samples=2"]  # fmt: skip
+    eager, compiled = (config_for(shards, tmp_path / name, *words) for name in ("eager", "compiled"))
+    loop.train(eager)
+    monkeypatch.setattr(select, "open_backend", lambda run: CompilingCpu(None))
+    loop.train(compiled)
+    assert counters["stats"]["unique_graphs"] == 2
+    assert not counters["graph_break"]
+    one, other = (metrics_log.read(cfg.run.out) for cfg in (eager, compiled))
+    for name in ("loss", "grad_norm", "val_loss", "rank"):
+        expected = [line[name] for line in one if name in line]
+        assert [line[name] for line in other if name in line] == pytest.approx(expected, rel=1e-5), name
+    one_model, other_model = (checkpoint.load_newest(cfg.run.out)[1]["model"] for cfg in (eager, compiled))
+    for name, weight in one_model.items():
+        torch.testing.assert_close(other_model[name], weight, rtol=1e-4, atol=1e-6)
+
+
+def test_a_deterministic_run_asks_torch_for_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    try:
+        cuda.be_deterministic()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()  # it raises where there is no kernel
+        assert not torch.backends.cudnn.benchmark
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+        cuda.be_deterministic()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"  # the user's own choice stays
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+
+
+def test_cudnn_leads_where_it_is_faster_and_repeats_are_not_asked_for() -> None:
+    assert cuda.attention_order((9, 0), deterministic=False) == [CUDNN, FLASH, EFFICIENT, MATH]
+    assert cuda.attention_order((10, 0), deterministic=False)[0] == CUDNN
+    assert cuda.attention_order((8, 9), deterministic=False) == [FLASH, EFFICIENT, MATH, CUDNN]
+    for capability in ((8, 0), (9, 0)):
+        assert cuda.attention_order(capability, deterministic=True) == [FLASH, EFFICIENT, MATH]
