@@ -1,0 +1,143 @@
+"""The loss of one micro-batch and its gradients: encoder, predictor, targets; each volume by itself.
+
+Nothing is padded, so this is also what a padded batch has to equal.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from octshard.config.train import TrainConfig
+from tests.support.numpy_step import layers
+from tests.support.numpy_step.layers import Backward
+from tests.support.numpy_step.transformer import Mask, Stack, Tokens, encoder, predictor
+from tests.support.numpy_step.views import Scan, patches, views
+from tests.support.numpy_step.weights import Array, Weights
+
+
+class Sample(NamedTuple):
+    """A volume; numbers in the grid of the tokens that are read, and of context and targets by mask set."""
+
+    scan: Scan
+    ids_N: Array
+    masks: tuple[tuple[Array, Array], ...]
+
+
+class Read(NamedTuple):
+    """The tokens of a volume's context view, and the target encoder's features by token."""
+
+    patches: dict[int, Array]
+    ids_N: Array
+    target_F: dict[int, Array]
+
+
+def backpropagate(samples: list[Sample], cfg: TrainConfig, weights: Weights, share: float) -> Array:
+    """The losses of the volumes (B,); adds the gradients of `share` of their mean to the weights."""
+    read = [_read(sample, cfg, weights) for sample in samples]
+    sets = range(len(cfg.objective.masks))
+    predict = _transformer if cfg.objective.name == "vjepa2" else _mlp
+    losses_SB = []
+    for s in sets:
+        predicted, backward = predict([(r, sample.masks[s]) for r, sample in zip(read, samples, strict=True)],
+                                      s, cfg, weights)  # fmt: skip
+        target = [
+            np.stack([r.target_F[i] for i in sample.masks[s][1]])
+            for r, sample in zip(read, samples, strict=True)
+        ]
+        error = l1 if cfg.objective.name == "vjepa2" else normalised_mse
+        losses, derivatives = zip(*(error(p, t) for p, t in zip(predicted, target, strict=True)), strict=True)
+        backward([d * (share / len(samples) / len(sets)) for d in derivatives])
+        losses_SB.append(losses)
+    return np.mean(losses_SB, axis=0)
+
+
+def l1(predicted_TF: Array, target_TF: Array) -> tuple[float, Array]:
+    """mean |z - norm(h)| and its derivative by z."""
+    unit_TF, _ = layers.normed(target_TF, 1, layers.LAYER_NORM_EPS)
+    error_TF = predicted_TF - unit_TF
+    return float(np.abs(error_TF).mean()), np.sign(error_TF) / error_TF.size
+
+
+def normalised_mse(predicted_TF: Array, target_TF: Array) -> tuple[float, Array]:
+    """mean |z / |z| - h / |h||^2 and its derivative by z."""
+    length_T1 = np.linalg.norm(predicted_TF, axis=1, keepdims=True)
+    z_TF = predicted_TF / length_T1
+    h_TF = target_TF / np.linalg.norm(target_TF, axis=1, keepdims=True)
+    cosine_T1 = (z_TF * h_TF).sum(1, keepdims=True)
+    loss = float(((z_TF - h_TF) ** 2).sum(1).mean())
+    return loss, -2 * (h_TF - cosine_T1 * z_TF) / length_T1 / len(z_TF)
+
+
+def stack_of(cfg: TrainConfig, prefix: str) -> Stack:
+    """The blocks of `encoder`, `target_encoder` or `predictor`."""
+    d, h, w = (size // side for size, side in zip(cfg.model.image_size, cfg.model.patch, strict=True))
+    sizes = cfg.predictor if prefix == "predictor" else cfg.model
+    return Stack(prefix, sizes.depth, sizes.heads, cfg.model.position, (d, h, w))
+
+
+def rows(by_token: dict[int, Array], ids_N: Array) -> Array:
+    """(N, F)."""
+    return np.stack([by_token[int(i)] for i in ids_N])
+
+
+def all_real(ids_N: Array) -> Tokens:
+    """Without padding."""
+    return Tokens(ids_N, np.ones(len(ids_N), bool))
+
+
+def _read(sample: Sample, cfg: TrainConfig, weights: Weights) -> Read:
+    stack = stack_of(cfg, "target_encoder")
+    size, patch = tuple(cfg.model.image_size), tuple(cfg.model.patch)
+    context, target = (patches(view, patch, stack.grid) for view in views(sample.scan, size))
+    target_NF, _ = encoder(rows(target, sample.ids_N), all_real(sample.ids_N), stack, weights)
+    return Read(context, sample.ids_N, dict(zip(map(int, sample.ids_N), target_NF, strict=True)))
+
+
+Volumes = list[tuple[Read, tuple[Array, Array]]]
+
+
+def _transformer(volumes: Volumes, s: int, cfg: TrainConfig, weights: Weights):  # type: ignore[no-untyped-def]
+    """Predictions of each volume, and their backward pass. The encoder reads the context alone."""
+    predictions, passes = [], list[Backward]()
+    for read, (context, target) in volumes:
+        z_KF, into_encoder = encoder(
+            rows(read.patches, context), all_real(context), stack_of(cfg, "encoder"), weights
+        )
+        z_TF, into_predictor = predictor(z_KF, (context, target), s, stack_of(cfg, "predictor"), weights)
+        predictions.append(z_TF)
+        passes.append(lambda d, e=into_encoder, p=into_predictor: e(p(d)))
+
+    def backward(derivatives: list[Array]) -> None:
+        for back, derivative in zip(passes, derivatives, strict=True):
+            back(derivative)
+
+    return predictions, backward
+
+
+def _mlp(volumes: Volumes, s: int, cfg: TrainConfig, weights: Weights):  # type: ignore[no-untyped-def]
+    """The same for `byol`: every token enters, those that are not context as the mask token; the batch norm
+    sees the targets of all volumes.
+    """
+    features, passes = [], []
+    for read, (context, target) in volumes:
+        mask = Mask(~np.isin(read.ids_N, context), "predictor.token_F")
+        z_NF, into_encoder = encoder(
+            rows(read.patches, read.ids_N), all_real(read.ids_N), stack_of(cfg, "encoder"), weights, mask
+        )
+        places = np.searchsorted(read.ids_N, target)
+        features.append(z_NF[places])
+        passes.append((into_encoder, places, z_NF.shape))
+    h, into_in = layers.linear(np.concatenate(features), weights, "predictor.proj_in")
+    h, into_norm = layers.scaled_norm(h, weights, "predictor.norm", axis=0)
+    h, into_relu = layers.relu(h)
+    z, into_out = layers.linear(h, weights, "predictor.proj_out")
+    ends = np.cumsum([len(f) for f in features])[:-1]
+
+    def backward(derivatives: list[Array]) -> None:
+        d = into_in(into_norm(into_relu(into_out(np.concatenate(derivatives)))))
+        for (into_encoder, places, shape), d_TF in zip(passes, np.split(d, ends), strict=True):
+            d_NF = np.zeros(shape)
+            d_NF[places] = d_TF
+            into_encoder(d_NF)
+
+    return np.split(z, ends), backward

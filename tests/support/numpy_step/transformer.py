@@ -1,0 +1,151 @@
+"""Pre-norm blocks, the encoder and the transformer predictor, for one volume, with their backward passes."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from tests.support.numpy_step import layers, positions
+from tests.support.numpy_step.layers import Backward
+from tests.support.numpy_step.positions import Grid
+from tests.support.numpy_step.weights import Array, Weights
+
+
+class Tokens(NamedTuple):
+    """Their numbers in the grid; padding (real false) is no key of attention."""
+
+    ids_N: Array
+    real_N: Array
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Some blocks. prefix: of the names of their weights."""
+
+    prefix: str
+    depth: int
+    heads: int
+    position: str  # rope | sincos
+    grid: Grid
+
+
+def blocks(z_NF: Array, tokens: Tokens, stack: Stack, weights: Weights) -> tuple[Array, Backward]:
+    """The blocks, one after the other, after the positions are added (sincos)."""
+    width = z_NF.shape[1]
+    angle_NP = None
+    if stack.position == "rope":
+        angle_NP = positions.rotary_angles(tokens.ids_N, stack.grid, width // stack.heads)
+    else:
+        z_NF = z_NF + positions.sincos(tokens.ids_N, stack.grid, width)
+    passes: list[Backward] = []
+    for i in range(stack.depth):
+        z_NF, back = _block(
+            z_NF, f"{stack.prefix}.blocks.{i}", stack.heads, (tokens.real_N, angle_NP), weights
+        )
+        passes.append(back)
+
+    def backward(dz_NF: Array) -> Array:
+        for back in reversed(passes):
+            dz_NF = back(dz_NF)
+        return dz_NF
+
+    return z_NF, backward
+
+
+class Mask(NamedTuple):
+    """Tokens that enter as the learned vector `name` instead of their voxels."""
+
+    mask_N: Array
+    name: str
+
+
+def encoder(
+    patches_NP: Array, tokens: Tokens, stack: Stack, weights: Weights, mask: Mask | None = None
+) -> tuple[Array, Backward]:
+    """(N, F): embedding, blocks, layer norm. The backward pass goes down to the voxels."""
+    z_NF, into_patches = layers.linear(patches_NP, weights, f"{stack.prefix}.embed")
+    if mask is not None:
+        z_NF = np.where(mask.mask_N[:, None], weights[mask.name], z_NF)
+    z_NF, into_blocks = blocks(z_NF, tokens, stack, weights)
+    z_NF, into_norm = layers.scaled_norm(z_NF, weights, f"{stack.prefix}.norm")
+
+    def backward(dz_NF: Array) -> Array:
+        dz_NF = into_blocks(into_norm(dz_NF))
+        if mask is not None:
+            weights.add(mask.name, dz_NF[mask.mask_N].sum(0))
+            dz_NF = np.where(mask.mask_N[:, None], 0, dz_NF)
+        return into_patches(dz_NF)
+
+    return z_NF, backward
+
+
+def predictor(
+    z_KF: Array, ids: tuple[Array, Array], set_index: int, stack: Stack, weights: Weights
+) -> tuple[Array, Backward]:
+    """(T, F) at the targets: context features and one mask token per target, through narrow blocks."""
+    context_ids, target_ids = ids
+    context_KF, into_context = layers.linear(z_KF, weights, f"{stack.prefix}.proj_in")
+    table_SF = weights[f"{stack.prefix}.tokens_SF"]
+    z_NF = np.concatenate([context_KF, np.tile(table_SF[set_index], (len(target_ids), 1))])
+    all_ids = np.concatenate([context_ids, target_ids])
+    z_NF, into_blocks = blocks(z_NF, Tokens(all_ids, np.ones(len(all_ids), bool)), stack, weights)
+    z_TF, into_norm = layers.scaled_norm(z_NF[len(context_ids) :], weights, f"{stack.prefix}.norm")
+    predicted_TF, into_out = layers.linear(z_TF, weights, f"{stack.prefix}.proj_out")
+
+    def backward(dy_TF: Array) -> Array:
+        dz_TF = into_norm(into_out(dy_TF))
+        dz_NF = into_blocks(np.concatenate([np.zeros_like(context_KF), dz_TF]))
+        gradient_SF = np.zeros_like(table_SF)
+        gradient_SF[set_index] = dz_NF[len(context_ids) :].sum(0)
+        weights.add(f"{stack.prefix}.tokens_SF", gradient_SF)
+        return into_context(dz_NF[: len(context_ids)])
+
+    return predicted_TF, backward
+
+
+def _block(
+    z_NF: Array, name: str, heads: int, attended: tuple[Array, Array | None], weights: Weights
+) -> tuple[Array, Backward]:
+    """z + attention(norm(z)), then the same with the MLP."""
+    x_NF, into_norm1 = layers.scaled_norm(z_NF, weights, f"{name}.norm1")
+    mixed_NF, into_attention = _attention(x_NF, f"{name}.attention", heads, attended, weights)
+    z_NF = z_NF + mixed_NF
+    x_NF, into_norm2 = layers.scaled_norm(z_NF, weights, f"{name}.norm2")
+    h_NH, into_hidden = layers.linear(x_NF, weights, f"{name}.mlp.0")
+    g_NH, into_gelu = layers.gelu(h_NH)
+    y_NF, into_out = layers.linear(g_NH, weights, f"{name}.mlp.2")
+
+    def backward(dz_NF: Array) -> Array:
+        dz_NF = dz_NF + into_norm2(into_hidden(into_gelu(into_out(dz_NF))))
+        return dz_NF + into_norm1(into_attention(dz_NF))
+
+    return z_NF + y_NF, backward
+
+
+def _attention(
+    x_NF: Array, name: str, heads: int, attended: tuple[Array, Array | None], weights: Weights
+) -> tuple[Array, Backward]:
+    """Columns of qkv: all queries, all keys, all values; in each the heads one after the other."""
+    real_N, angle_NP = attended
+    qkv, into_qkv = layers.linear(x_NF, weights, f"{name}.qkv")
+    queries, keys, values = (np.split(part, heads, axis=1) for part in np.split(qkv, 3, axis=1))
+    outputs, passes = [], []
+    for query_NF, key_NF, value_NF in zip(queries, keys, values, strict=True):
+        query_NF, into_query = layers.rotated(query_NF, angle_NP)
+        key_NF, into_key = layers.rotated(key_NF, angle_NP)
+        output_NF, into_head = layers.head(query_NF, key_NF, value_NF, real_N)
+        outputs.append(output_NF)
+        passes.append((into_query, into_key, into_head))
+    y_NF, into_out = layers.linear(np.concatenate(outputs, axis=1), weights, f"{name}.out")
+
+    def backward(dy_NF: Array) -> Array:
+        parts: tuple[list[Array], list[Array], list[Array]] = ([], [], [])
+        for d_NF, (into_query, into_key, into_head) in zip(
+            np.split(into_out(dy_NF), heads, axis=1), passes, strict=True
+        ):
+            dq_NF, dk_NF, dv_NF = into_head(d_NF)
+            for part, d in zip(parts, (into_query(dq_NF), into_key(dk_NF), dv_NF), strict=True):
+                part.append(d)
+        return into_qkv(np.concatenate([np.concatenate(part, axis=1) for part in parts], axis=1))
+
+    return y_NF, backward
