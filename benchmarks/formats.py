@@ -38,10 +38,12 @@ class Volumes:
     count: int
     shape: Shape
     per_file: int
+    first: int = 0  # number of the first, so that two sets need not have volumes in common
 
     def folder(self, work: Path) -> Path:
         """The parent of one folder for each format."""
-        return work / f"{CACHE_VERSION}-{self.name}-{self.count}-{'x'.join(map(str, self.shape))}"
+        name = f"{CACHE_VERSION}-{self.name}-{self.count}-{'x'.join(map(str, self.shape))}"
+        return work / (f"{name}-from-{self.first}" if self.first else name)
 
     @property
     def megabytes(self) -> float:
@@ -98,7 +100,9 @@ def _write(volumes: Volumes, folder: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         for first in range(0, volumes.count, volumes.per_file):
             numbers = range(first, min(first + volumes.per_file, volumes.count))
-            packed_samples = list(pool.map(lambda number: _sample(volumes, clean_DHW, number), numbers))
+            packed_samples = list(
+                pool.map(lambda number: _sample(volumes, clean_DHW, volumes.first + number), numbers)
+            )
             name = f"train-{first // volumes.per_file:06d}.tar"
             with open(folder / name, "wb") as file:
                 shard_sums = shard.write(file, [data for _, data in packed_samples])

@@ -105,3 +105,20 @@ def test_our_reader_of_the_stream_reads_our_shards(tmp_path: Path) -> None:
     answer = json.loads(process.stdout.splitlines()[-1])
     assert answer["word"] == "silent", answer
     assert len(answer["what"]) == 8
+
+
+@pytest.mark.slow
+def test_a_step_is_measured_beside_the_design_point(tmp_path: Path) -> None:
+    """The JSON has both variants, with the FLOPs that the formula says for all tokens of a whole image."""
+    file = tmp_path / "out.json"
+    run("train_step.py", "--quick", "--width", "128", "--json", str(file))
+    tables = json.loads(file.read_text())["tables"]
+    (step,) = (rows for title, rows in tables.items() if title.startswith("step, seed, vjepa2: width 128"))
+    ours, design = step
+    assert (ours["variant"], design["variant"], ours["times ours"]) == ("ours", "design point", 1)
+    assert design["tokens"] == 9216
+    layer = 9216 * 128**2 * 24 + 4 * 9216**2 * 128
+    (encoder,) = (rows for title, rows in tables.items() if title.startswith("evaluation's encoder, seed"))
+    assert encoder[1]["TFLOP a volume"] == pytest.approx((layer + 2 * 9216 * 1024 * 128) / 1e12)
+    assert ours["TFLOP/s"] == pytest.approx(ours["TFLOP a volume"] / ours["CPU s a volume"])
+    assert ours["peak MB"] > 0
