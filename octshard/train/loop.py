@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from octshard.config.train import TrainConfig
 from octshard.devices import collectives, prefetch, select, stop_agreement
@@ -24,9 +23,9 @@ from octshard.train import memory, no_effect, nonfinite, optim, plan, resume, se
 from octshard.train.checkpointer import Checkpointer, TrainState, open_checkpointer, state_payload
 from octshard.train.inputs import TrainInputs, load_inputs, train_batches
 from octshard.train.metrics_log import MetricsLog
-from octshard.train.objectives import jepa
+from octshard.train.objectives import collapse, jepa
 from octshard.train.setup import Run
-from octshard.train.step_stats import LogWindow, StepOutputs, StepRecord
+from octshard.train.step_stats import LogWindow, StepOutputs, StepRecord, Sums
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +110,8 @@ def _loop(
     cfg, steps, saved_step = run.cfg, run.plan.steps, state.step
     metrics: dict[str, Any] = {}
     val_loss, substituted = None, 0
-    sums_2, window = step_stats.zero_sums(run.backend), LogWindow(cfg.run.log_every_steps)
+    sums = step_stats.zero_sums(run.backend, cfg.model.width)
+    window = LogWindow(cfg.run.log_every_steps)
     while state.step < steps and not stop.stops_after(state.step):
         # 1. take the batch of this step
         window.waiting()
@@ -120,8 +120,8 @@ def _loop(
             break  # a stop was asked for, and no data comes
         window.working()
         # 2. forward, backward, update
-        step_outputs = _step(run, state, micro_batches, sums_2)
-        sums_2, samples_before = step_outputs.sums_2, state.samples_seen
+        step_outputs = _step(run, state, micro_batches, sums)
+        sums, samples_before = step_outputs.sums, state.samples_seen
         state.step, state.samples_seen = state.step + 1, samples_before + cfg.run.global_batch
         state.position = micro_batches[-1].host.batch.position
         keys = tuple(key for micro in micro_batches for key in micro.host.batch.keys)
@@ -134,16 +134,17 @@ def _loop(
         # 3. log
         logs = state.step in (1, steps) or state.step % cfg.run.log_every_steps == 0
         if logs:
-            nonfinite.check(run, sums_2, state.step, window)  # waits
+            nonfinite.check(run, sums.steps_2, state.step, window)  # waits
             everywhere = round(collectives.all_reduce_sum(run.backend, substituted))  # waits
             metrics = {**_metrics(run, state, step_outputs, window), "substituted": everywhere}  # waits
             outputs.metrics.write(metrics)
-            if run.is_first and (collapse := step_stats.collapse_line(metrics)):
-                logger.warning("%s", collapse)
-            sums_2, window = step_stats.zero_sums(run.backend), LogWindow(cfg.run.log_every_steps)
+            if run.is_first and (collapsed := step_stats.collapse_line(metrics)):
+                logger.warning("%s", collapsed)
+            sums = step_stats.zero_sums(run.backend, cfg.model.width)
+            window = LogWindow(cfg.run.log_every_steps)
         # 4. validate and save, at thresholds of samples seen
         if plan.checkpoint_due(run.plan, samples_before, state.samples_seen):
-            nonfinite.check(run, sums_2, state.step, window)  # waits
+            nonfinite.check(run, sums.steps_2, state.step, window)  # waits
             val_loss = validation.validate(run)  # waits
             if val_loss is not None:
                 values = {"step": state.step, "samples_seen": state.samples_seen, "val_loss": val_loss}
@@ -151,11 +152,12 @@ def _loop(
                 metrics = {**metrics, **values}
             _save(run, state, val_loss, outputs)  # waits for the device, and the save before
             saved_step = state.step
-            sums_2, window = step_stats.zero_sums(run.backend), LogWindow(cfg.run.log_every_steps)
+            sums = step_stats.zero_sums(run.backend, cfg.model.width)
+            window = LogWindow(cfg.run.log_every_steps)
         outputs.on_progress(state.step, steps, step_stats.summary(metrics))
     stop_signal = stop.signum if state.step < steps else 0
     if stop_signal and state.step > saved_step:
-        nonfinite.check(run, sums_2, state.step, window)  # waits
+        nonfinite.check(run, sums.steps_2, state.step, window)  # waits
         _save(run, state, None, outputs)  # waits
     if stop_signal and run.is_first:
         logger.info(
@@ -166,14 +168,14 @@ def _loop(
 
 
 def _step(
-    run: Run, state: TrainState, micro_batches: list[DeviceBatch[TrainInputs]], sums_2: Tensor
+    run: Run, state: TrainState, micro_batches: list[DeviceBatch[TrainInputs]], sums: Sums
 ) -> StepOutputs:
     """One optimizer step over the micro-batches of one global batch. Waits for nothing."""
     cfg, backend = run.cfg, run.backend
     run.model.train()
     scalars = _scalars(run, state.step, state.samples_seen)
     scalars_4 = backend.replicate(scalars.host_tensor())
-    mean_loss, losses = torch.zeros((), device=backend.device), []
+    mean_loss, losses, spread = torch.zeros((), device=backend.device), [], sums.spread
     for number, micro in enumerate(micro_batches, start=1):
         last = number == len(micro_batches)
         batch, params, masks = micro.device
@@ -186,16 +188,17 @@ def _step(
             (out.loss / len(micro_batches)).backward()
         mean_loss = mean_loss + out.loss.detach() / len(micro_batches)
         losses.append(out.losses_B)
+        spread = collapse.add_volumes(spread, out.pooled_BF)
         if not last:
             backend.mark_step()
     norm = optim.clip(run.model.parameters(), cfg.optim.clip_grad)
     optim.step(state.optimizer, scalars, scalars_4)
     jepa.update_target(run.model, scalars_4[1:2])
     state.optimizer.zero_grad(set_to_none=True)
-    sums_2 = sums_2 + torch.stack([mean_loss, step_stats.nonfinite(mean_loss, norm)])
+    steps_2 = sums.steps_2 + torch.stack([mean_loss, step_stats.nonfinite(mean_loss, norm)])
     losses_B = torch.cat(losses)
     backend.mark_step()
-    return StepOutputs(sums_2, norm, out.tokens_RF, out.pooled_BF, losses_B)
+    return StepOutputs(Sums(steps_2, spread), norm, out.tokens_RF, losses_B)
 
 
 def _scalars(run: Run, step: int, samples_seen: int) -> optim.Scalars:

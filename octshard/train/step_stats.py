@@ -3,6 +3,7 @@
 The host reads it only when it logs and before a save; functions that wait for the device say so.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -11,11 +12,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from octshard.devices.backend import Backend
+from octshard.devices.backend import Backend, map_tensors
 from octshard.train.objectives import collapse
+from octshard.train.objectives.collapse import VolumeSpread
 
 NAMED_KEYS = 8  # most keys that one line names
-COLLAPSED_RANK = 2.0  # effective; features along one line have rank 1 whatever their std
 COLLAPSED_STD = 1e-3  # of layer-normed features, whose own scale is 1
 SPEEDS = (
     "volumes_per_s_per_device",
@@ -23,15 +24,25 @@ SPEEDS = (
     "data_wait_worst_s",
     "data_wait_worst_step",
 )  # by the clock
+# Between volumes of N tokens with contents of their own a mean keeps 1 / sqrt(N) of their spread: 0.017 of
+# 3,500 tokens. Features of which a tenth is content, and nothing of it common to a volume, would keep 0.0017.
+PLACE_ONLY = 0.002
+MIN_PAIRS = 4  # of volumes since the last read, before their spread is a number
+
+
+class Sums(NamedTuple):
+    """What is summed on the device since the last read. steps_2: losses, and steps that were not finite."""
+
+    steps_2: Tensor
+    spread: VolumeSpread
 
 
 class StepOutputs(NamedTuple):
-    """What a step leaves on the device. sums_2: losses and non-finite steps, summed since the last read."""
+    """What a step leaves on the device."""
 
-    sums_2: Tensor
+    sums: Sums
     norm: Tensor  # of the gradient, before clipping
     tokens_RF: Tensor
-    pooled_BF: Tensor
     losses_B: Tensor  # of the volumes of this process, in the order of its keys
 
 
@@ -89,9 +100,10 @@ class LogWindow:
         }
 
 
-def zero_sums(backend: Backend) -> Tensor:
-    """sums_2 of a new window."""
-    return backend.replicate(torch.zeros(2))
+def zero_sums(backend: Backend, width: int) -> Sums:
+    """Those of a new window, for features of that width."""
+    zeros = Sums(torch.zeros(2), collapse.no_spread(width))
+    return map_tensors(zeros, backend.replicate)  # type: ignore[no-any-return]
 
 
 def nonfinite(loss: Tensor, norm: Tensor) -> Tensor:
@@ -100,15 +112,21 @@ def nonfinite(loss: Tensor, norm: Tensor) -> Tensor:
 
 
 def read(outputs: StepOutputs, steps: int, backend: Backend) -> dict[str, float]:
-    """Loss (mean over `steps` steps and all processes) and the collapse statistics. Waits for the device."""
-    # the last element counts the processes
-    sums_3 = torch.cat([outputs.sums_2, torch.ones_like(outputs.sums_2[:1])])
-    total_3, host = backend.to_host((backend.all_reduce_sum(sums_3), outputs))
+    """Loss (mean over `steps` steps and all processes) and the collapse statistics. Waits for the device.
+
+    pooled_std is there once MIN_PAIRS of volumes, of all processes, were compared.
+    """
+    steps_2, spread = outputs.sums
+    processes = torch.ones_like(spread.pairs)
+    parts = [steps_2, torch.stack([processes, spread.pairs]), spread.squares_F]
+    total, host = backend.to_host((backend.all_reduce_sum(torch.cat(parts)), outputs))
+    (loss, _, process_count, pairs), squares_F = total[:4].tolist(), total[4:]
+    pooled_std = float((squares_F / (2 * max(1.0, pairs))).sqrt().mean())
     return {
-        "loss": float(total_3[0] / total_3[2]) / steps,
+        "loss": loss / process_count / steps,
         "grad_norm": float(host.norm),
         "feature_std": float(collapse.feature_std(host.tokens_RF)),
-        "pooled_std": float(collapse.feature_std(host.pooled_BF)),
+        **({"pooled_std": pooled_std} if pairs >= MIN_PAIRS else {}),
         "rank": float(collapse.rankme(host.tokens_RF)),
     }
 
@@ -120,13 +138,18 @@ def compile_counts(backend: Backend) -> dict[str, int]:
     return {"compiles": counters["compiles"], "fallbacks": fallbacks} if counters else {}
 
 
-def collapse_line(metrics: dict[str, Any]) -> str | None:
-    """A warning if the target features are nearly equal for all tokens, or lie on one line; else None."""
-    if metrics["feature_std"] >= COLLAPSED_STD and metrics["rank"] >= COLLAPSED_RANK:
+def collapse_line(metrics: Mapping[str, Any]) -> str | None:
+    """A warning if the target features are nearly equal for all tokens, or for all volumes; else None."""
+    std, pooled_std = metrics["feature_std"], metrics.get("pooled_std", math.inf)
+    if std < COLLAPSED_STD:
+        problem = f"are the same for all tokens (std {std:.2g})"
+    elif pooled_std < PLACE_ONLY * std:
+        problem = f"say only where a token lies (std {std:.2g}, of whole volumes {pooled_std:.2g})"
+    else:
         return None
     return (
-        f"step {metrics['step']}: target features have collapsed (std {metrics['feature_std']:.2g}, "
-        f"effective rank {metrics['rank']:.1f}); lower optim.base_lr or raise objective.ema_start"
+        f"step {metrics['step']}: target features have collapsed: they {problem}; "
+        f"lower optim.base_lr or raise objective.ema_start"
     )
 
 
@@ -135,7 +158,7 @@ def summary(metrics: Mapping[str, Any]) -> str:
     names = {
         "loss": "loss",
         "val_loss": "val_loss",
-        "rank": "rank",
+        "skill": "skill",
         "volumes_per_s_per_device": "volumes/s/device",
     }
     return "  ".join(f"{text} {metrics[name]:.3g}" for name, text in names.items() if name in metrics)

@@ -4,7 +4,6 @@ import torch
 
 from octshard.devices import prefetch
 from octshard.models import normalize
-from octshard.train import step_stats
 from octshard.train.inputs import val_batches
 from octshard.train.setup import Run
 
@@ -18,7 +17,7 @@ def validate(run: Run) -> float | None:
     if min(run.cfg.run.val_samples, len(run.inputs.val_index.samples)) == 0:
         return None
     run.model.eval()
-    total_2 = step_stats.zero_sums(backend)
+    total_2 = backend.replicate(torch.zeros(2))
     inputs = val_batches(run.inputs, run.cfg, backend)
     with torch.no_grad(), prefetch.prefetch_to_device(inputs, backend) as batches:
         for device_batch in batches:

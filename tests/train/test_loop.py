@@ -20,6 +20,7 @@ from octshard.storage import lease, lock, store
 from octshard.storage.lease import LostLease
 from octshard.train import loop, metrics_log, step_stats
 from octshard.train.loop import Outcome
+from octshard.train.objectives import jepa
 from tests.support.faulty_store import STALL, FaultyStore
 from tests.support.log_lines import log_lines
 from tests.support.tiny_run import config_for, write_dataset
@@ -98,6 +99,45 @@ def test_a_run_logs_validates_saves_and_is_complete(shards: str, tmp_path: Path)
     assert run(cfg, again).step == 8
     assert (again.steps, len(again.lines)) == ([], 1)
     assert "already complete" in again.lines[0]
+
+
+# with a blank embedding the features of rope are the same everywhere, those of sincos say where a token lies
+@pytest.mark.parametrize("per_device_batch", [4, 1])
+@pytest.mark.parametrize(
+    ("embedding", "position", "warning"),
+    [
+        (0.0, "rope", "they are the same for all tokens"),
+        (0.0, "sincos", "they say only where a token lies"),
+        (1.0, "rope", ""),
+        (1.0, "sincos", ""),
+    ],
+)
+def test_a_collapse_is_warned_of_whatever_the_batch_and_a_sound_run_is_not(
+    shards: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    embedding: float,
+    position: str,
+    warning: str,
+    per_device_batch: int,
+) -> None:
+    build = jepa.build
+
+    def with_embedding(cfg: TrainConfig) -> jepa.Jepa:
+        model = build(cfg)
+        with torch.no_grad():
+            for encoder in (model.encoder, model.target_encoder):
+                encoder.embed.weight *= embedding
+        return model
+
+    monkeypatch.setattr(jepa, "build", with_embedding)
+    more = (f"model.position={position}", f"run.per_device_batch={per_device_batch}", "run.val_samples=0")
+    lr = () if embedding else ("optim.base_lr=0", "optim.final_lr=0", "optim.weight_decay=0")
+    listener = Listener()
+    run(config_for(shards, tmp_path, *LENGTH, *more, *lr), listener)
+    warnings = [line for line in listener.lines if "collapsed" in line]
+    assert [warning in line for line in warnings] == [True] * (len(warnings) if warning else 0)
+    assert bool(warnings) == bool(warning)
 
 
 @pytest.mark.parametrize("objective", ["vjepa2", "byol"])

@@ -7,13 +7,23 @@ from torch import Tensor
 from octshard.config.train import RunConfig
 from octshard.devices import select
 from octshard.train import step_stats
-from octshard.train.step_stats import LogWindow, StepOutputs, StepRecord
+from octshard.train.objectives import collapse
+from octshard.train.step_stats import LogWindow, StepOutputs, StepRecord, Sums
 
 CPU = select.open_backend(RunConfig(device="cpu"))
 
 
-def seen_with(sums: list[float], tokens_RF: Tensor) -> StepOutputs:
-    return StepOutputs(torch.tensor(sums), torch.tensor(2.0), tokens_RF, tokens_RF, torch.zeros(2))
+def seen_with(sums: list[float], tokens_RF: Tensor, pooled_BF: Tensor | None = None) -> StepOutputs:
+    """A step's outputs; pooled_BF: of the volumes since the last read, those of the tokens if not said."""
+    spread = collapse.no_spread(tokens_RF.shape[1])
+    for row_F in tokens_RF if pooled_BF is None else pooled_BF:
+        spread = collapse.add_volumes(spread, row_F[None])  # one volume at a time
+    return StepOutputs(Sums(torch.tensor(sums), spread), torch.tensor(2.0), tokens_RF, torch.zeros(2))
+
+
+def line_of(tokens_RF: Tensor, pooled_BF: Tensor | None = None) -> str:
+    values = step_stats.read(seen_with([1.0, 0.0], tokens_RF, pooled_BF), 1, CPU)
+    return str(step_stats.collapse_line({"step": 7, **values}) or "")
 
 
 def test_a_number_that_is_not_finite_counts_once() -> None:
@@ -29,14 +39,39 @@ def test_the_loss_is_the_mean_of_the_window() -> None:
     assert values["rank"] == pytest.approx(4.0, rel=1e-4)
 
 
-def test_collapsed_features_are_said_aloud() -> None:
-    spread = {"step": 7, **step_stats.read(seen_with([1.0, 0.0], torch.randn(64, 8)), 1, CPU)}
-    equal = {"step": 7, **step_stats.read(seen_with([1.0, 0.0], torch.ones(64, 8)), 1, CPU)}
-    assert step_stats.collapse_line(spread) is None
-    assert "step 7: target features have collapsed" in str(step_stats.collapse_line(equal))
-    line = torch.linspace(-1, 1, 64)[:, None] * torch.ones(64, 8)  # spread, but along one direction only
-    flat = {"step": 7, **step_stats.read(seen_with([1.0, 0.0], line), 1, CPU)}
-    assert "effective rank 1.0" in str(step_stats.collapse_line(flat))
+def test_features_that_are_the_same_for_all_tokens_are_said_aloud() -> None:
+    torch.manual_seed(0)
+    assert line_of(torch.randn(64, 8)) == ""
+    line = line_of(torch.ones(64, 8) + 1e-4 * torch.randn(64, 8))
+    assert line.startswith("step 7: target features have collapsed: they are the same for all tokens")
+
+
+def test_features_that_say_only_the_place_are_said_aloud() -> None:
+    torch.manual_seed(0)
+    tokens_RF, volume_F = torch.randn(64, 8), torch.randn(8)
+    same_BF = volume_F.expand(5, 8)
+    assert "they say only where a token lies (std 1, of whole volumes 0)" in line_of(tokens_RF, same_BF)
+    assert "they say only" in line_of(tokens_RF, same_BF + 1e-3 * torch.randn(5, 8))
+    assert line_of(tokens_RF, same_BF + 1e-2 * torch.randn(5, 8)) == ""
+    assert line_of(tokens_RF, same_BF[:4]) == ""  # three pairs are too few to say so
+
+
+def test_a_low_rank_is_no_collapse() -> None:
+    line = torch.linspace(-1, 1, 64)[:, None] * torch.ones(64, 8)
+    assert line_of(line) == ""
+
+
+def test_volumes_of_all_processes_count() -> None:
+    class Three(type(CPU)):  # type: ignore[misc]
+        def all_reduce_sum(self, tensor: Tensor) -> Tensor:
+            return 3 * tensor
+
+    pooled_BF = torch.tensor([[0.0, 1.0], [2.0, 1.0], [0.0, 3.0]])  # two pairs here, six in all
+    outputs = seen_with([6.0, 0.0], torch.eye(2), pooled_BF)
+    assert "pooled_std" not in step_stats.read(outputs, 1, CPU)
+    values = step_stats.read(outputs, 1, Three(None, torch.device("cpu")))
+    assert values["pooled_std"] == pytest.approx(((8 / 4) ** 0.5 + (4 / 4) ** 0.5) / 2)
+    assert values["loss"] == 6.0
 
 
 def test_the_longest_wait_of_one_step_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

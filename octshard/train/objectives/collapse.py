@@ -1,8 +1,10 @@
-"""Has the encoder collapsed? Spread and effective rank of target features, from a fixed number of tokens.
+"""Has the encoder collapsed? The spread of target features over tokens, and between volumes.
 
-Rank and spread of tokens stay high when features depend only on the position of a token; the spread of pooled
-features between volumes then falls, so both are logged.
+Features that say only where a token lies are spread over tokens, but pooled they are the same for every
+volume. The effective rank only describes them: better runs may have the lower one.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +24,34 @@ def subsample_tokens(z_BTF: Tensor) -> Tensor:
 def feature_std(features_RF: Tensor) -> Tensor:
     """The standard deviation of a feature over the rows, averaged over features; 0 means collapse. 0-d."""
     return features_RF.float().std(dim=0, correction=0).mean()
+
+
+class VolumeSpread(NamedTuple):
+    """How far pooled features lie from those of the volume before: squares_F summed over `pairs` of volumes.
+
+    Half the mean square is their variance between volumes. Neighbours are compared, so that what the weights
+    change from step to step is not taken for it, and one volume at a time is enough.
+    """
+
+    squares_F: Tensor
+    pairs: Tensor
+    last_F: Tensor  # of the volume before
+    has_last: Tensor  # 0 or 1
+
+
+def no_spread(width: int) -> VolumeSpread:
+    """That of no volumes, on the host."""
+    return VolumeSpread(torch.zeros(width), torch.zeros(()), torch.zeros(width), torch.zeros(()))
+
+
+def add_volumes(spread: VolumeSpread, pooled_BF: Tensor) -> VolumeSpread:
+    """With the pooled features of further volumes. All shapes stay; 0-d and (F,) tensors on one device."""
+    pooled_BF = pooled_BF.detach().float()
+    before_BF = torch.cat([spread.last_F.unsqueeze(0), pooled_BF[:-1]])
+    squares_BF = (pooled_BF - before_BF).square()
+    squares_F = squares_BF[1:].sum(0) + spread.has_last * squares_BF[0]
+    pairs = spread.pairs + (len(pooled_BF) - 1) + spread.has_last
+    return VolumeSpread(spread.squares_F + squares_F, pairs, pooled_BF[-1], torch.ones_like(spread.has_last))
 
 
 def rankme(features_RF: Tensor) -> Tensor:

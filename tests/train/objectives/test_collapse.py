@@ -41,3 +41,30 @@ def test_the_sample_takes_tokens_evenly_from_each_volume(batch: int, tokens: int
     assert tokens_RF.dtype == torch.float32
     assert len(tokens_RF[:, 0].unique()) == rows
     assert (tokens_RF[:, 0] // tokens).unique(return_counts=True)[1].tolist() == [rows // batch] * batch
+
+
+def test_the_spread_of_volumes_is_that_of_neighbours() -> None:
+    pooled_BF = torch.tensor([[1.0, 0.0], [3.0, 0.0], [2.0, 6.0]])
+    spread = collapse.add_volumes(collapse.no_spread(2), pooled_BF)
+    assert spread.squares_F.tolist() == [4 + 1, 36]
+    assert float(spread.pairs) == 2
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_the_spread_does_not_depend_on_the_batch(batch: int) -> None:
+    pooled_BF = torch.from_numpy(np.random.default_rng(3).standard_normal((10, 4)))
+    spread = collapse.no_spread(4)
+    for part_BF in pooled_BF.split(batch):
+        spread = collapse.add_volumes(spread, part_BF)
+    assert float(spread.pairs) == 9
+    expected = np.square(np.diff(pooled_BF.numpy(), axis=0)).sum(0)
+    np.testing.assert_allclose(spread.squares_F.numpy(), expected, rtol=1e-5)
+
+
+def test_half_the_mean_square_is_the_variance_and_a_slow_drift_is_none() -> None:
+    rng = np.random.default_rng(4)
+    drift = np.linspace(0, 50, 4000)[:, None]  # far more than the spread of 2
+    pooled_BF = torch.from_numpy(2 * rng.standard_normal((4000, 3)) + drift)
+    spread = collapse.add_volumes(collapse.no_spread(3), pooled_BF)
+    variance_F = spread.squares_F / (2 * spread.pairs)
+    np.testing.assert_allclose(variance_F.numpy(), 4, rtol=0.1)
