@@ -18,6 +18,7 @@ from octshard.cli.demo import demo, phantom
 from octshard.cli.doctor import doctor
 from octshard.cli.eval import evaluate
 from octshard.cli.prep import prep
+from octshard.cli.preview import preview
 from octshard.cli.train import stream_check, train
 from octshard.errors import OctshardError, exit_code
 from octshard.printable import printable
@@ -92,5 +93,5 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (demo, phantom, prep, train, stream_check, evaluate, config, doctor):
+for command in (demo, phantom, prep, train, preview, stream_check, evaluate, config, doctor):
     cli.add_command(command)

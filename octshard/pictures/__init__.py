@@ -1,0 +1,1 @@
+"""Pictures of what the model sees: arrays in, figures and animations out. The only matplotlib imports."""

@@ -1,0 +1,76 @@
+"""The figure of what the model sees of a volume: rows of B-scans in true proportions beside an en face view.
+
+Nothing here reads a clock or draws at random: the same volume gives the same file.
+"""
+
+import io
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from octshard.errors import UsageError
+from octshard.pictures import drawing
+from octshard.pictures.drawing import GAP_IN, LETTERS, MARGIN_IN, NORMAL, ROOM_IN, TITLE_IN, TOP_IN, Box
+from octshard.pictures.model_view import ModelView, planes
+from octshard.pictures.panels import panels
+
+FORMATS = ("png", "pdf", "svg")
+DPI = 300
+WIDTH_IN = 7.2  # two columns of a journal
+TALLEST_IN = 1.5  # a B-scan
+RC: dict[Any, Any] = {
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "octshard",
+    "font.family": "DejaVu Sans",
+}
+METADATA = {  # without a date
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    "svg": {"Date": None, "Creator": None},
+}
+
+
+def format_of(url: str) -> str:
+    """png, pdf or svg, by the suffix; UsageError for another."""
+    suffix = url.rpartition(".")[2].lower()
+    if suffix not in FORMATS:
+        raise UsageError(f"{url}: want a name that ends in .{', .'.join(FORMATS)}")
+    return suffix
+
+
+def render(view: ModelView, form: str, columns: int, dpi: int = DPI) -> bytes:
+    """The figure with `columns` B-scans as a file of one of FORMATS."""
+    out = io.BytesIO()
+    with matplotlib.rc_context(RC):
+        draw(view, columns).savefig(out, format=form, dpi=dpi, metadata=METADATA[form])
+    return out.getvalue()
+
+
+def rgb_of(figure: Figure) -> np.ndarray:
+    """uint8 (H, W, 3) of a figure at its own resolution."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def draw(view: ModelView, columns: int) -> Figure:
+    """The figure, `columns` B-scans wide."""
+    shown, kinds = planes(view, columns), panels(view)
+    room = (WIDTH_IN - ROOM_IN + GAP_IN) / max(len(shown), 3) - GAP_IN
+    width, height = drawing.panel_size(view, room, TALLEST_IN)
+    figure = drawing.sheet(view, WIDTH_IN, len(kinds) * (TITLE_IN + height), shown)
+    for row, kind in enumerate(kinds):
+        left, top = ROOM_IN - MARGIN_IN, TOP_IN + row * (TITLE_IN + height) + TITLE_IN
+        drawing.text(figure, (left, top - 0.045), kind.title, size=NORMAL, weight="bold")
+        for column, plane in enumerate(shown):
+            axes = drawing.axes_at(figure, Box(left + column * (width + GAP_IN), top, width, height))
+            drawing.draw_panel(axes, view, kind, plane)
+            if row == 0:
+                drawing.letter(axes, LETTERS[column])
+            if row == column == 0:
+                drawing.scale_bar(axes, view)
+    return figure
