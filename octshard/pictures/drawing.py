@@ -41,6 +41,7 @@ def sheet(view: ModelView, width: float, rows_in: float, shown: Sequence[int]) -
     figure = Figure((width, TOP_IN + high + MARGIN_IN), facecolor="white")
     text(figure, (MARGIN_IN, 0.17), view.title, size=LARGE, weight="bold")
     text(figure, (MARGIN_IN, 0.32), view.detail, size=SMALL, colour=SOFT)
+    text(figure, (MARGIN_IN, en_face.top - 0.045), "En face: mean over depth", size=NORMAL, weight="bold")
     _draw_en_face(axes_at(figure, en_face), view, shown)
     _legend(figure, view, en_face.top + en_face.height + 0.1)
     return figure
@@ -105,7 +106,6 @@ def _draw_en_face(axes: Axes, view: ModelView, shown: Sequence[int]) -> None:
         if len(shown) > 1:
             _label(axes, left + 0.02 * w * step_w, y, LETTERS[number])
     axes.set(xlim=(0, w * step_w), ylim=(d * step_d, 0))
-    axes.set_title("En face: mean over depth", loc="left", pad=3, **_font(NORMAL, "bold"))
     _scale_bar(axes, view, (w * step_w, d * step_d))
 
 

@@ -60,7 +60,7 @@ def rgb_of(figure: Figure) -> np.ndarray:
 def draw(view: ModelView, columns: int) -> Figure:
     """The figure, `columns` B-scans wide."""
     shown, kinds = planes(view, columns), panels(view)
-    room = (WIDTH_IN - ROOM_IN + GAP_IN) / max(len(shown), 3) - GAP_IN
+    room = (WIDTH_IN - ROOM_IN + GAP_IN) / max(len(shown), 2) - GAP_IN
     width, height = drawing.panel_size(view, room, TALLEST_IN)
     figure = drawing.sheet(view, WIDTH_IN, len(kinds) * (TITLE_IN + height), shown)
     for row, kind in enumerate(kinds):

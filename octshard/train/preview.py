@@ -132,7 +132,7 @@ def view_of(
         for mask_set in step.masks
     )
     return ModelView(
-        title=printable(", ".join((row.device, row.protocol, EYES.get(row.eye, row.eye)))),
+        title=printable(", ".join((row.device, row.protocol, EYES.get(row.eye.upper(), row.eye)))),
         detail=_detail(cfg, valid, row, mask_sets),
         spacing_mm=spacing_of(row),
         patch=patch,
