@@ -18,7 +18,7 @@ from octshard.devices import host_memory
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
 from octshard.imaging.volume import Shape, product, triple
-from octshard.models import normalize
+from octshard.models import normalize, position
 from octshard.stream.batch import Batch
 from octshard.stream.index import SampleIndex, SampleRef, open_datasets
 from octshard.stream.sampler import StreamPosition
@@ -88,11 +88,12 @@ def volumes(source: VolumeSource, keys: Sequence[str], count: int) -> Iterator[S
 
 def train_volumes(source: VolumeSource, count: int) -> Iterator[StepVolume]:
     """The first `count` volumes of the run, in the order of its stream."""
+    image_size, _ = position.shape_of(source.cfg.model)
     stream = train_batches(source.inputs, source.cfg, source.backend, StreamPosition(0, 0))
     with closing(stream) as batches:
         for batch, params, mask_sets in itertools.islice(batches, count):
             context, target = views.apply(
-                batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params
+                batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params, image_size
             )
             yield StepVolume(batch, context, target, params, mask_sets)
 

@@ -42,7 +42,13 @@ def batch_of_training(cfg: TrainConfig, count: int) -> list[Any]:
     stream = train_batches(load_inputs(cfg, backend), cfg, backend, StreamPosition(0, 0))
     with contextlib.closing(stream) as batches:
         return [
-            (batch, *views.apply(batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params), masks)
+            (
+                batch,
+                *views.apply(
+                    batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params, cfg.model.image_size
+                ),
+                masks,
+            )
             for batch, params, masks in itertools.islice(batches, count)
         ]
 
