@@ -239,6 +239,35 @@ class RunConfig:
         least=0,
         limit=MANY,
     )
+    probe_every: int = field(
+        0,
+        "between snapshots of the target encoder that probes judge in a process of their own, as they do "
+        "each checkpoint; 0 = none",
+        unit="samples",
+        least=0,
+        limit=MANY_SAMPLES,
+        speed=True,
+    )
+    probe_participants: str = field(
+        "", "participants.tsv, where the labels of the probes come from", speed=True, place=True
+    )
+    probe_target: str = field("study_group", "a column of it: classes, or numbers", speed=True)
+    probe_samples: int = field(
+        512, "labelled volumes of train, and of val, that a probe reads, at most", unit="samples", least=1,
+        limit=MANY, speed=True,
+    )  # fmt: skip
+    probe_device: str = field(
+        "cpu", "of the probes: cpu, or a GPU that the run leaves free, such as cuda:1", speed=True
+    )
+    probe_threads: int = field(1, "threads of their process", least=1, limit=MANY_THREADS, speed=True)
+    probe_timeout_s: float = field(
+        600.0,
+        "a probe that shows no progress for so long has failed",
+        unit="s",
+        above=0,
+        limit=MANY,
+        speed=True,
+    )
     wandb: str = field("off", "Weights & Biases", choices=("off", "offline", "online"), speed=True)
     wandb_project: str = field("octshard", "its project", speed=True)
 

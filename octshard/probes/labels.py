@@ -62,17 +62,33 @@ class LabelledScans:
 
 def read(url: str, column: str) -> Labels:
     """The labels in the participants.tsv at `url`."""
+    return parse(read_text(url, "participants"), column, url)
+
+
+def read_text(url: str, key: str) -> str:
+    """The participants.tsv at `url`; UsageError if there is none. key: the setting that names it."""
     if not url:
-        raise UsageError("participants: not set, want participants=PATH of the release's participants.tsv")
+        raise UsageError(f"{key}: not set, want {key}=PATH of the release's participants.tsv")
     try:
         data = store.read(url)
     except FileNotFoundError:
-        raise UsageError(f"participants {url}: no such file, want the release's participants.tsv") from None
-    return parse(tsv.decode(data, f"participants {url}"), column, url)
+        raise UsageError(f"{key} {url}: no such file, want the release's participants.tsv") from None
+    return tsv.decode(data, f"participants {url}")
 
 
 def parse(text: str, column: str, source: str) -> Labels:
     """The labels in the TSV `text`; `source` names it in errors."""
+    value_of = parse_values(text, column, source)
+    labelled = {participant: value for participant, value in value_of.items() if value}
+    classes = tuple(sorted(set(labelled.values())))
+    _check_categorical(classes, column, source)
+    index = {name: i for i, name in enumerate(classes)}
+    class_of = {participant: index[value] for participant, value in labelled.items()}
+    return Labels(column, classes, class_of, frozenset(value_of) - frozenset(labelled))
+
+
+def parse_values(text: str, column: str, source: str) -> dict[str, str]:
+    """Participant -> the text in `column` of the TSV `text`, empty where a value is missing."""
     table = tsv.parse(text, f"participants {source}")
     if not set(table.columns).intersection(tsv.PERSON):
         raise UsageError(
@@ -98,12 +114,7 @@ def parse(text: str, column: str, source: str) -> Labels:
                 f"participants {source}: participant {participant} has {column} "
                 f"{value_of[participant]!r} and {value!r}, want one value"
             )
-    labelled = {participant: value for participant, value in value_of.items() if value}
-    classes = tuple(sorted(set(labelled.values())))
-    _check_categorical(classes, column, source)
-    index = {name: i for i, name in enumerate(classes)}
-    class_of = {participant: index[value] for participant, value in labelled.items()}
-    return Labels(column, classes, class_of, frozenset(value_of) - frozenset(labelled))
+    return value_of
 
 
 def join(labels: Labels, rows: Sequence[SampleRow]) -> LabelledScans:
@@ -153,7 +164,7 @@ def _check_counts(counts: tuple[SplitCounts, ...], column: str) -> None:
 def _check_categorical(classes: tuple[str, ...], column: str, source: str) -> None:
     if len(classes) < 2:
         content = f"one value, {classes[0]!r}" if classes else "no value"
-        raise OctshardError(f"participants {source}: label {column} has {content}, want at least 2 classes")
+        raise UsageError(f"participants {source}: label {column} has {content}, want at least 2 classes")
     if len(classes) > MAX_CLASSES:
         kind = "a number" if all(_is_number(value) for value in classes) else "free text"
         raise UsageError(

@@ -139,6 +139,13 @@ def macro_auroc(predictions: Predictions) -> float:
     return float(measure(predictions, np.ones((1, len(predictions.y_P)), np.int64))["macro_auroc"][0])
 
 
+def r2(predictions: Predictions) -> float:
+    """1 - squared error of p_P1 / squared distance of y_P from its mean; nan if all y are one."""
+    error = float(((predictions.p_PC[:, 0] - predictions.y_P) ** 2).sum())
+    spread = float(((predictions.y_P - predictions.y_P.mean()) ** 2).sum())
+    return 1 - error / spread if spread > 0 else float("nan")
+
+
 def measure(predictions: Predictions, weight_RP: np.ndarray) -> dict[str, np.ndarray]:
     """Metric -> its value in each resample (R,). A class that a resample lacks is not part of its mean.
 

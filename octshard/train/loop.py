@@ -19,11 +19,23 @@ from octshard.devices.prefetch import DeviceBatch
 from octshard.devices.stop_agreement import StopAgreement
 from octshard.progress import OnProgress, no_progress
 from octshard.stop_signals import SHELL_BASE
-from octshard.train import memory, no_effect, nonfinite, optim, plan, resume, setup, step_stats, validation
+from octshard.train import (
+    memory,
+    no_effect,
+    nonfinite,
+    optim,
+    plan,
+    prober,
+    resume,
+    setup,
+    step_stats,
+    validation,
+)
 from octshard.train.checkpointer import Checkpointer, TrainState, open_checkpointer, state_payload
 from octshard.train.inputs import TrainInputs, load_inputs, train_batches
 from octshard.train.metrics_log import MetricsLog
 from octshard.train.objectives import collapse, jepa
+from octshard.train.prober import Prober
 from octshard.train.setup import Run
 from octshard.train.step_stats import LogWindow, StepOutputs, StepRecord, Sums
 
@@ -54,6 +66,7 @@ class RunOutputs(NamedTuple):
     metrics: MetricsLog
     checkpoints: Checkpointer
     on_progress: OnProgress
+    prober: Prober | None
 
 
 def train(
@@ -73,6 +86,7 @@ def train(
         # 1. everything that can be wrong is checked before anything is allocated
         no_effect.refuse(cfg, backend)
         inputs = load_inputs(cfg, backend)
+        probe_task = prober.make_task(cfg, inputs, backend)
         memory.check(cfg, backend)
         payload = resume.payload_to_resume(cfg, inputs, backend, accept_changes=accept_changes)
         if payload and payload["step"] >= inputs.plan.steps:
@@ -90,11 +104,12 @@ def train(
             stop_agreement.open_agreement(backend, state.step) as stop,
             setup.run_log(run, state.step) as metrics,
             open_checkpointer(cfg.run.out, cfg.run.keep_last) as checkpoints,
+            prober.open_prober(run, state, probe_task) as probes,
             prefetch.prefetch_to_device(
                 train_batches(inputs, cfg, backend, state.position), backend, stop.waits_in_vain
             ) as batches,
         ):
-            outputs = RunOutputs(metrics, checkpoints, on_progress if run.is_first else no_progress)
+            outputs = RunOutputs(metrics, checkpoints, on_progress if run.is_first else no_progress, probes)
             outcome = _loop(run, state, batches, outputs, stop)
             metrics.exit_code = SHELL_BASE + outcome.stop_signal if outcome.stopped else 0
             return outcome
@@ -140,6 +155,7 @@ def _loop(
             outputs.metrics.write(metrics)
             if run.is_first and (collapsed := step_stats.collapse_line(metrics)):
                 logger.warning("%s", collapsed)
+            _write_scores(outputs)
             sums = step_stats.zero_sums(run.backend, cfg.model.width)
             window = LogWindow(cfg.run.log_every_steps)
         # 4. validate and save, at thresholds of samples seen
@@ -154,7 +170,13 @@ def _loop(
             saved_step = state.step
             sums = step_stats.zero_sums(run.backend, cfg.model.width)
             window = LogWindow(cfg.run.log_every_steps)
+        # 5. a snapshot for the probes, at thresholds of samples seen
+        if plan.probe_due(run.plan, samples_before, state.samples_seen):
+            prober.submit(run, state, outputs.prober)  # waits for the device
         outputs.on_progress(state.step, steps, step_stats.summary(metrics))
+    if outputs.prober is not None and state.step == steps:
+        outputs.prober.finish(lambda: stop.signum != 0)  # waits
+    _write_scores(outputs)
     stop_signal = stop.signum if state.step < steps else 0
     if stop_signal and state.step > saved_step:
         nonfinite.check(run, sums.steps_2, state.step, window)  # waits
@@ -199,6 +221,14 @@ def _step(
     losses_B = torch.cat(losses)
     backend.mark_step()
     return StepOutputs(Sums(steps_2, spread), norm, out.tokens_RF, losses_B)
+
+
+def _write_scores(outputs: RunOutputs) -> None:
+    """Logs the probes that have come, at their own steps, and rates their checkpoints. Waits for nothing."""
+    for result in outputs.prober.results() if outputs.prober is not None else ():
+        outputs.metrics.write(result.line())
+        outputs.checkpoints.rate(result.step, result.score)
+        logger.info("%s", result.text())
 
 
 def _scalars(run: Run, step: int, samples_seen: int) -> optim.Scalars:

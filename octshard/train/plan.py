@@ -26,6 +26,7 @@ class Plan(NamedTuple):
     rank_slice: RankSlice  # of one micro-batch
     accumulation: int  # micro-batches of one step
     checkpoint_every: int
+    probe_every: int = 0  # 0: never
 
 
 def make_plan(cfg: TrainConfig, index: SampleIndex, backend: Backend) -> Plan:
@@ -56,12 +57,20 @@ def make_plan(cfg: TrainConfig, index: SampleIndex, backend: Backend) -> Plan:
     length = optim.Length(round(cfg.optim.warmup_epochs * epoch), steps * run.global_batch)
     every = max(1, round(run.checkpoint_every_epochs * epoch))
     rank_slice = RankSlice(micro, backend.process_index, backend.process_count)
-    return Plan(steps, epoch, length, rank_slice, run.global_batch // micro, every)
+    return Plan(steps, epoch, length, rank_slice, run.global_batch // micro, every, run.probe_every)
 
 
 def checkpoint_due(plan: Plan, before: int, after: int) -> bool:
     """True if a checkpoint threshold lies between two counts of samples seen, or the run ends at `after`."""
     return before // plan.checkpoint_every != after // plan.checkpoint_every or after >= plan.length.total
+
+
+def probe_due(plan: Plan, before: int, after: int) -> bool:
+    """True if a probe threshold lies between two counts of samples seen, or a checkpoint is due."""
+    if not plan.probe_every:
+        return False
+    crossed = before // plan.probe_every != after // plan.probe_every
+    return crossed or checkpoint_due(plan, before, after)
 
 
 def is_milestone(plan: Plan, before: int, after: int) -> bool:

@@ -89,7 +89,7 @@ def _row(
     shape: tuple[int, int, int],
 ) -> SampleRow:
     return SampleRow(
-        key, key[:6], key.split("-")[1], "m", "m", "proto", "Macula", "l", split, f"{key}.dcm",
+        key, key.split("-")[0], key.split("-")[1], "m", "m", "proto", "Macula", "l", split, f"{key}.dcm",
         shape_out=shape, spacing_out=(0.05, 0.02, 0.02), dtype="uint8", mean=meta["mean"], std=meta["std"],
         shard=name, offset=offset, nbytes=len(data), sha256=key, xxh3=shard.slice_digest(data),
     )  # fmt: skip

@@ -346,4 +346,4 @@ def test_a_checkpoint_knows_who_was_trained_on(shards: str, tmp_path: Path) -> N
     known = participant_digests.from_payload(final_of(cfg)["participants"])
     assert known is not None
     # write_dataset: the first six letters of a key; "9" has a refused file alone
-    assert known.members({"train0", "val000", "9"}) == {"train0"}
+    assert known.members({"train000", "val000", "9"}) == {"train000"}

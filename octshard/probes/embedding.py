@@ -1,0 +1,56 @@
+"""Volumes -> one row of numbers each: mean and standard deviation of every feature over the valid tokens."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from octshard.config.train import TrainConfig
+from octshard.devices.backend import Backend, put
+from octshard.errors import OctshardError
+from octshard.models import normalize
+from octshard.models.vit import Encoder
+from octshard.probes.task import ProbeVolumes
+from octshard.stream import loader
+from octshard.stream.batch import BatchTransform, RankSlice
+
+BATCH = 4  # volumes per forward pass: little memory, whatever the run takes
+
+
+def mean_std(z_BVF: Tensor, pad_BV: Tensor) -> Tensor:
+    """(B, 2 F) float32: mean, then population std, of each feature over the tokens that are not padding."""
+    z_BVF, weight_BV1 = z_BVF.float(), (~pad_BV).float().unsqueeze(-1)
+    count_B1 = weight_BV1.sum(1).clamp(min=1)
+    mean_BF = (z_BVF * weight_BV1).sum(1) / count_B1
+    variance_BF = ((z_BVF - mean_BF.unsqueeze(1)).square() * weight_BV1).sum(1) / count_B1
+    return torch.cat([mean_BF, variance_BF.sqrt()], 1)
+
+
+def embed(
+    encoder: Encoder,
+    volumes: ProbeVolumes,
+    cfg: TrainConfig,
+    backend: Backend,
+    on_batch: Callable[[], None],
+) -> np.ndarray:
+    """values_NF: of every volume, in order. on_batch is called after each batch.
+
+    OctshardError for a volume whose features are not finite.
+    """
+    rows = []
+    transform = BatchTransform(backend.pin, backend.empty)
+    for batch in loader.eval_batches(volumes.index, cfg, RankSlice(BATCH, 0, 1), 0, transform):
+        on_device = put(backend, batch)
+        with torch.no_grad(), backend.autocast():
+            x_BCDHW = normalize.normalize(
+                on_device.voxels_BDHW, on_device.mean_B, on_device.std_B, on_device.valid_B3
+            )
+            values_BF = mean_std(encoder(x_BCDHW), ~encoder.valid_tokens(on_device.valid_B3))
+        host_BF = backend.to_host(values_BF).numpy()[: batch.count]  # waits for the device
+        for key, values_F in zip(batch.keys, host_BF, strict=False):
+            if not np.isfinite(values_F).all():
+                raise OctshardError(f"volume {key} gave nan or inf, want finite features")
+        rows.append(host_BF)
+        on_batch()
+    return np.concatenate(rows)

@@ -1,0 +1,51 @@
+"""Two probes of one set of features: k-NN, and a linear head (logistic for classes, ridge for numbers)."""
+
+import numpy as np
+
+from octshard.probes import knn, linear, ridge, scores
+from octshard.probes.linear import Examples
+from octshard.probes.task import ProbeScores, ProbeTask
+
+LOGISTIC = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # values of C
+RIDGE = (1.0, 10.0, 1e2, 1e3, 1e4, 1e5)  # values of alpha
+HELD_OUT = 4  # every fourth participant of train chooses among them
+
+
+def judge(task: ProbeTask, train_NF: np.ndarray, val_MF: np.ndarray) -> ProbeScores:
+    """Fits on the train volumes, choosing the regularisation among them, and scores the val volumes once."""
+    train = Examples(train_NF, task.train.y_N, task.train.participants)
+    val = Examples(val_MF, task.val.y_N, task.val.participants)
+    if task.classes:
+        onehot_NC = np.eye(len(task.classes))[train.y_N]
+        votes = scores.by_participant(knn.predict(train, onehot_NC, val_MF), val.y_N, val.participants)
+        return ProbeScores(scores.macro_auroc(votes), _logistic(train, val))
+    means = knn.predict(train, train.y_N[:, None], val_MF)
+    knn_r2 = scores.r2(scores.by_participant(means, val.y_N, val.participants))
+    strength = ridge.fit(*split(train), RIDGE).regularisation
+    return ProbeScores(knn_r2, ridge.r2(ridge.fit(train, val, (strength,)), val))
+
+
+def split(train: Examples) -> tuple[Examples, Examples]:
+    """(the others, every fourth participant): of each class, or in the order of their numbers."""
+    y_of = dict(zip(train.participants, train.y_N.tolist(), strict=True))
+    people = sorted(y_of, key=lambda person: (y_of[person], person))
+    if np.issubdtype(train.y_N.dtype, np.integer):
+        by_class = [[person for person in people if y_of[person] == c] for c in sorted(set(y_of.values()))]
+    else:
+        by_class = [people]
+    held = {person for members in by_class for person in members[HELD_OUT - 1 :: HELD_OUT]}
+    is_held_N = np.array([person in held for person in train.participants])
+    return _part(train, ~is_held_N), _part(train, is_held_N)
+
+
+def _logistic(train: Examples, val: Examples) -> float:
+    strength = linear.fit(*split(train), LOGISTIC).regularisation
+    probe = linear.fit(train, val, (strength,))  # of one strength val chooses nothing
+    return scores.macro_auroc(
+        scores.by_participant(linear.predict(probe, val.x_NF), val.y_N, val.participants)
+    )
+
+
+def _part(examples: Examples, kept_N: np.ndarray) -> Examples:
+    participants = tuple(person for person, kept in zip(examples.participants, kept_N, strict=True) if kept)
+    return Examples(examples.x_NF[kept_N], examples.y_N[kept_N], participants)
