@@ -43,7 +43,7 @@ docs: $(READY)
 # Every benchmark, briefly; without --quick they take longer and are what docs/log.md quotes.
 benchmark: $(READY)
 	$(INSTALL) bench
-	for script in prep resample stream train_step; do $(BIN)/python benchmarks/$$script.py --quick || exit 1; done
+	for script in $$(grep -l "^@benchmark" benchmarks/*.py); do $(BIN)/python $$script --quick || exit 1; done
 
 clean:
 	rm -rf demo runs build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

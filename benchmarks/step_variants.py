@@ -96,7 +96,7 @@ class VariantRun:
             train_batches(self.inputs, self.cfg, backend, StreamPosition(0, 0)), backend
         ) as batches:
             self._micro_batches = [next(batches)]
-        self._sums_2 = step_stats.zero_sums(backend)
+        self._sums = step_stats.zero_sums(backend, self.cfg.model.width)
         self._features = encoder_source("encoder", self._run.model.target_encoder, "", backend)
 
     @property
@@ -107,7 +107,7 @@ class VariantRun:
     def step(self) -> None:
         """One optimizer step; the device may not have ended it."""
         self._run.model.train()
-        self._sums_2 = loop._step(self._run, self._state, self._micro_batches, self._sums_2).sums_2
+        self._sums = loop._step(self._run, self._state, self._micro_batches, self._sums).sums
         self._state.step += 1
 
     def encode(self) -> None:

@@ -48,9 +48,9 @@ def run_step(cfg: TrainConfig) -> Step:
     batches = train_batches(run.inputs, cfg, backend, state.position)
     with prefetch.prefetch_to_device(batches, backend) as on_device:
         micro_batches = list(itertools.islice(on_device, run.plan.accumulation))
-        outputs = loop._step(run, state, micro_batches, step_stats.zero_sums(backend))
+        outputs = loop._step(run, state, micro_batches, step_stats.zero_sums(backend, cfg.model.width))
     tensors = {
-        "loss": outputs.sums_2[0],
+        "loss": outputs.sums.steps_2[0],
         "norm": outputs.norm,
         "losses_B": outputs.losses_B,
         **{f"gradient/{name}": gradient for name, gradient in gradients.items()},
