@@ -24,7 +24,7 @@ DOORS = {  # foreign package -> the modules that may import it
     "google_crc32c": {"storage.checksum"},
     "numba": {"imaging.jit"},
     "einops": {"models.vit"},
-    "matplotlib": {"pictures.drawing", "pictures.figure", "pictures.sweep"},
+    "matplotlib": {"pictures.drawing", "pictures.figure", "pictures.palette", "pictures.sweep"},
     "torch_xla": {"devices.xla"},
     "fsspec": {"storage.remote", "storage.s3"},
     "gcsfs": {"storage.gcs"},

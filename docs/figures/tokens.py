@@ -1,4 +1,4 @@
-"""The README's picture: a B-scan of a made-up eye, its tokens, and which of them are context and targets.
+"""The first page's picture: a B-scan of a made-up eye, its tokens, which of them are context and targets.
 
 `python docs/figures/tokens.py` writes tokens.png beside this file; the same environment gives the same bytes.
 octshard makes all of it: phantom, resampling, crop and masks, by the shipped pretraining config.

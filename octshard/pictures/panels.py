@@ -15,7 +15,7 @@ CONTEXT, TARGET, PADDING = (0.0, 0.32, 0.5), (0.9, 0.62, 0.0), (0.78, 0.85, 0.93
 WINDOW = (1.0, 99.8)  # percentiles of the target view that become black and white
 VEILED = (0.78, 0.97)  # what black and white become in tokens that are not shown
 OTHER = (0.82, 0.82, 0.82)  # about what such tokens look like, for the legend
-TINT_FLOOR, SHADE_FLOOR = 0.25, 0.35  # of a colour, where the scan is black
+TINT_FLOOR, SHADE_FLOOR = 0.25, 0.55  # of a colour, where the scan is black
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,15 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from PIL import Image
 
 from octshard.errors import UsageError
 from octshard.pictures import drawing
 from octshard.pictures.drawing import GAP_IN, MARGIN_IN, NORMAL, ROOM_IN, TITLE_IN, TOP_IN, Box
 from octshard.pictures.figure import RC, rgb_of
 from octshard.pictures.model_view import ModelView, planes
-from octshard.pictures.panels import CONTEXT, PADDING, TARGET, TINT_FLOOR, Panel, panels
+from octshard.pictures.palette import in_palette, palette_of
+from octshard.pictures.panels import Panel, panels
 
 WIDTH_IN, DPI = 5.6, 125  # 700 pixels
 COLUMNS, TALLEST_IN = 2, 1.3
@@ -35,7 +34,7 @@ def render(view: ModelView) -> bytes:
     with matplotlib.rc_context(RC):
         frames = {plane: rgb_of(_frame(view, plane)) for plane in planes(view, TRIES[0][0])}
     for count, levels in TRIES:
-        gif = _encode([frames[plane] for plane in _evenly(list(frames), count)], _palette(levels, view))
+        gif = _encode([frames[plane] for plane in _evenly(list(frames), count)], palette_of(view, levels))
         if len(gif) <= LIMIT_BYTES:
             break
     return gif
@@ -72,26 +71,8 @@ def _kinds(view: ModelView) -> list[Panel]:
 
 
 def _encode(frames: Sequence[np.ndarray], palette_P3: np.ndarray) -> bytes:
-    """All frames in one palette, without dithering, which would take more room than the pictures."""
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(palette_P3.tobytes())
-    images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    images = [in_palette(frame, palette_P3) for frame in frames]
     out = io.BytesIO()
     durations = [FRAME_MS] * (len(images) - 1) + [LAST_MS]
     images[0].save(out, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
     return out.getvalue()
-
-
-def _palette(levels: int, view: ModelView) -> np.ndarray:
-    """(P, 3) uint8: `levels` greys, half as many of the targets' colour, those of lines and of features."""
-    grey_L3 = np.repeat(np.linspace(0, 1, levels)[:, None], 3, axis=1)
-    tint_L3 = np.linspace(TINT_FLOOR, 1, levels // 2)[:, None] * np.array(TARGET)
-    own = (CONTEXT, PADDING, drawing.CROP, drawing.PLACE, drawing.INK, drawing.SOFT)
-    lines_L3 = np.array([to_rgb(colour) for colour in own])
-    parts = [grey_L3, tint_L3, lines_L3]
-    if view.colours_dhw3 is not None:
-        shown = [panels(view)[-1].pixels(plane) for plane in planes(view, 4)]
-        pixels = Image.fromarray(np.rint(255 * np.concatenate(shown)).astype(np.uint8))
-        few = pixels.quantize(2 * levels, Image.Quantize.MEDIANCUT).getpalette()
-        parts.append(np.array(few).reshape(-1, 3) / 255)
-    return np.rint(255 * np.concatenate(parts)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The README's picture shows what octshard does now: the shipped config's masks, on the committed PNG too."""
+"""The pictures of docs show what octshard does now: the shipped config's masks, also the committed ones."""
 
 import importlib.util
 import io
@@ -13,19 +13,24 @@ from PIL import Image
 
 from octshard.config.load import load, shipped_configs
 from octshard.config.train import TrainConfig
+from octshard.pictures import sweep
 from octshard.train.objectives.masks import token_counts
 
 FOLDER = Path(__file__).parents[2] / "docs" / "figures"
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tokens_figure", FOLDER / "tokens.py")
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{name}_figure", FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    return _load("tokens")
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +108,40 @@ def test_the_same_bytes_come_twice(script: ModuleType, picture: Any) -> None:
     png = script.draw(picture)
     assert png == script.draw(picture)
     assert Image.open(io.BytesIO(png)).size == (script.WIDTH_PX, script.HEIGHT_PX)
+
+
+@pytest.fixture(scope="module")
+def preview_script() -> ModuleType:
+    return _load("preview")
+
+
+@pytest.fixture(scope="module")
+def model_view(preview_script: ModuleType) -> Any:
+    return preview_script.model_view()
+
+
+@pytest.mark.slow
+def test_the_preview_is_of_the_shipped_config(model_view: Any) -> None:
+    (counts,) = token_counts(load(TrainConfig, [shipped_configs()["pretrain_vjepa_single_domain"]]))
+    (tokens,) = model_view.mask_sets
+    assert model_view.shape == (64, 129, 300)
+    assert (tokens.context_dhw.sum(), tokens.target_dhw.sum()) == (counts.K, counts.T)
+
+
+@pytest.mark.slow
+def test_the_committed_preview_is_that_of_the_script(preview_script: ModuleType, model_view: Any) -> None:
+    """Its size and its pixels on average; fonts may differ by a version."""
+    png = preview_script.png(model_view)
+    assert png == preview_script.png(model_view)
+    assert (FOLDER / "preview.png").stat().st_size < 600_000
+    pictures = [Image.open(file).convert("RGB") for file in (io.BytesIO(png), FOLDER / "preview.png")]
+    ours, theirs = (np.asarray(picture).astype(float) for picture in pictures)
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).mean() < 1.0
+
+
+@pytest.mark.slow
+def test_the_committed_animation_is_small_and_sweeps() -> None:
+    assert (FOLDER / "preview.gif").stat().st_size <= sweep.LIMIT_BYTES
+    with Image.open(FOLDER / "preview.gif") as image:
+        assert image.n_frames >= 16

@@ -3,7 +3,7 @@
 import numpy as np
 
 from octshard.pictures import panels
-from octshard.pictures.panels import PADDING, TARGET, TINT_FLOOR, VEILED, Panel
+from octshard.pictures.panels import PADDING, SHADE_FLOOR, TARGET, TINT_FLOOR, VEILED, Panel
 from tests.support.model_views import made_up
 
 PLANE = 4
@@ -57,7 +57,7 @@ def test_features_are_colours_darkened_by_the_scan() -> None:
     colours = np.random.default_rng(0).random((3, 3, 3, 3))
     pixels = panel("Features", colours_dhw3=colours).pixels(PLANE)
     expected = np.kron(colours[PLANE // 2], np.ones((8, 8, 1)))[:20] * (
-        0.35 + 0.65 * grey(made_up().target_DHW[PLANE])[..., None]
+        SHADE_FLOOR + (1 - SHADE_FLOOR) * grey(made_up().target_DHW[PLANE])[..., None]
     )
     np.testing.assert_allclose(pixels[:20], expected, atol=1e-12)
 
