@@ -36,6 +36,7 @@ from octshard.devices.backend import Backend
 from octshard.train import flops
 
 DESIGN = "design point"
+VARIANTS = ("ours", DESIGN)
 GOAL_DEVICE = "H200"  # what the figures that are aimed at are for, with ViT-B
 
 
@@ -48,6 +49,7 @@ class Size:
     depth: int
     rounds: int
     turn: int
+    variants: tuple[str, ...]
 
 
 def step(preset: str, objective: str, size: Size, backend: Backend, work: Path) -> SectionResult:
@@ -94,7 +96,7 @@ def _runs(preset: str, objective: str, size: Size, backend: Backend, work: Path)
         name: VariantRun(
             Variant(preset, objective, name == DESIGN, size.batch, size.width, size.depth), backend, work
         )
-        for name in ("ours", DESIGN)
+        for name in size.variants
     }
 
 
@@ -166,6 +168,7 @@ def sections(
     "--depth", type=click.IntRange(1), help="Blocks of encoder and predictor. [cuda 12; cpu 2, quick 1]"
 )
 @click.option("--batch", type=click.IntRange(1), help="Volumes of a step. [cuda 8; cpu 1]")
+@click.option("--ours-alone", is_flag=True, help="Without the design point.")
 @click.option("--rounds", type=click.IntRange(1), help="Pairs. [3, quick 1]")
 def main(
     quick: bool,
@@ -177,6 +180,7 @@ def main(
     depth: int | None,
     batch: int | None,
     rounds: int | None,
+    ours_alone: bool,
 ) -> None:
     """A training step and the frozen encoder, beside the reference's design point: speed, memory, padding.
 
@@ -193,6 +197,7 @@ def main(
         depth or (1 if quick else 12 if cuda else 2),
         rounds or (1 if quick else 3),
         (2 if quick else 10) if cuda else 1,
+        VARIANTS[:1] if ours_alone else VARIANTS,
     )
     if size.width % 128:
         raise click.UsageError(
