@@ -1,6 +1,7 @@
 """The benchmarks explain themselves and write the figures they promise; how fast anything is: not here."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -122,3 +123,29 @@ def test_a_step_is_measured_beside_the_design_point(tmp_path: Path) -> None:
     assert encoder[1]["TFLOP a volume"] == pytest.approx((layer + 2 * 9216 * 1024 * 128) / 1e12)
     assert ours["TFLOP/s"] == pytest.approx(ours["TFLOP a volume"] / ours["CPU s a volume"])
     assert ours["peak MB"] > 0
+
+
+def test_the_script_for_a_gpu_machine_calls_its_benchmark(tmp_path: Path) -> None:
+    """From any folder, with the Python that it is given."""
+    process = subprocess.run(
+        [str(BENCHMARKS / "gpu.sh"), "--help"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHON": sys.executable},
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    assert "What a machine with a GPU should show" in process.stdout
+
+
+@pytest.mark.slow
+def test_without_a_gpu_its_parts_run_on_the_cpu_and_say_so(tmp_path: Path) -> None:
+    file = tmp_path / "out.json"
+    process = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "gpu.py"), "--quick", "--only", "resume", "--json", str(file)],
+        capture_output=True, text=True, check=False, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    assert "no GPU here" in process.stderr
+    figures = json.loads(file.read_text())
+    (row,) = figures["tables"]["on the CPU, at a small size"]
+    assert (row["part"], row["found"]) == ("resume", "equal")
+    assert figures["wanted"][0]["met"] is True
