@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from octshard.config.train import RunConfig
 from octshard.devices.backend import DTYPES, Backend, Function, Transfer, Tree, autocast_for, map_tensors
 from octshard.devices.buffers import BufferPool
+from octshard.devices.recorded import Recorded, RecordedModel
 from octshard.errors import OctshardError, UsageError
 from octshard.extras import install_advice
 
@@ -80,10 +81,10 @@ class Xla:
         return autocast_for("xla", self.dtype)
 
     def compile(self, function: Function) -> Function:
-        return function  # XLA compiles what is recorded until mark_step
+        return cast(Function, Recorded(function))  # XLA compiles the graph that has it, at mark_step
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        return model
+        return RecordedModel(model)
 
     def accumulate(self, wrapped: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
         return contextlib.nullcontext()
