@@ -21,9 +21,10 @@ from octshard.errors import UsageError
 from octshard.imaging.crop import crop_pad_into
 from octshard.imaging.intensity import histogram, moments, to_uint8
 from octshard.imaging.resample import resample_to_shape
-from octshard.imaging.volume import SampleKey, Volume, triple
+from octshard.imaging.volume import SampleKey, Volume, product, triple
 from octshard.models import normalize
 from octshard.models.encoder import TrainedEncoder, read_encoder
+from octshard.models.tokens import Tokens, pool
 from octshard.prep.convert import scan_file
 from octshard.prep.convert.spacing import ResolvedSpacing
 from octshard.prep.convert.voxels import stored_shape
@@ -80,18 +81,33 @@ class FrozenEncoder(nn.Module):
         return EncoderInput(*(torch.cat(tensors) for tensors in zip(*batches, strict=True)))
 
     def forward(self, batch: EncoderInput) -> Tensor:
-        """(B, N, F): features of all N tokens, those of padding too (see `valid_tokens`)."""
-        with self._autocast():
-            return self.encoder(batch.x_BCDHW.to(self.device))
+        """(B, N, F): features of all tokens of the grid; 0 for those of padding (see `valid_tokens`), which
+        no token reads.
+        """
+        z_BVF, tokens = self._encode(batch)
+        z_BVF = z_BVF.masked_fill(tokens.filling_BV.unsqueeze(-1), 0)
+        z_BNF = z_BVF.new_zeros(len(z_BVF), product(self.encoder.grid), z_BVF.shape[-1])
+        return z_BNF.scatter_add(1, tokens.index_BV.unsqueeze(-1).expand_as(z_BVF), z_BVF)
 
     def valid_tokens(self, batch: EncoderInput) -> Tensor:
         """(B, N) bool: the token holds a voxel of the volume."""
-        return self.encoder.valid_tokens(batch.valid_B3.to(self.device))
+        tokens = self._tokens(batch)
+        count_BN = torch.zeros(len(batch.valid_B3), product(self.encoder.grid), device=self.device)
+        return count_BN.scatter_add(1, tokens.index_BV, (~tokens.filling_BV).float()) > 0
 
     def embed_batch(self, batch: EncoderInput) -> Tensor:
         """(B, F) float32: for each scan the mean over its valid tokens, the input of eval's probes."""
+        z_BVF, tokens = self._encode(batch)
+        return pool(z_BVF, tokens.filling_BV)
+
+    def _encode(self, batch: EncoderInput) -> tuple[Tensor, Tokens]:
+        tokens = self._tokens(batch)
         with self._autocast():
-            return self.encoder.pool(self(batch), self.valid_tokens(batch))
+            return self.encoder(batch.x_BCDHW.to(self.device), *tokens), tokens
+
+    def _tokens(self, batch: EncoderInput) -> Tokens:
+        index_BV, filling_BV = self.encoder.tokens_of(batch.valid_B3.cpu())
+        return Tokens(index_BV.to(self.device), filling_BV.to(self.device))
 
     def embed(self, scan: Scan, spacing: Sequence[float] | None = None) -> Tensor:
         """(F,) float32 for one scan, given as to `preprocess`."""

@@ -143,6 +143,13 @@ class ObjectiveConfig:
     masks: list[MaskSet] = dataclasses.field(
         default_factory=lambda: [MaskSet()], metadata={"rule": Rule("mask sets", least_length=1)}
     )
+    max_tokens: int | None = field(
+        None,
+        "tokens of a volume that an encoder of all of them reads at most; of more a seeded choice. "
+        "null = as many as the largest volume has",
+        least=2,
+        limit=MANY,
+    )
     ema_start: float = field(0.996, "momentum of the target encoder at the start", least=0, most=1)
     ema_end: float = field(1.0, "the same at the end of the budget, reached by cosine", least=0, most=1)
 

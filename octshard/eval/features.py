@@ -20,11 +20,12 @@ from octshard.devices.backend import Backend, put
 from octshard.errors import OctshardError
 from octshard.imaging.resample import matrix, taps
 from octshard.models import normalize
+from octshard.models.tokens import pool
 from octshard.models.vit import Encoder
 from octshard.storage import store
 from octshard.stream.batch import Batch
 
-VERSION = 1  # of the features: a change of their meaning makes stored files stale
+VERSION = 2  # of the features: a change of their meaning makes stored files stale
 EN_FACE = (8, 8)  # cells along D, W of the raw en face picture
 B_SCAN = (16, 8)  # cells along H, W of the raw mean B-scan
 BINS = 32  # of the raw histogram over 0..255
@@ -63,17 +64,17 @@ class FeatureRequest:
     digest: str
 
 
-def encoder_source(name: str, encoder: Encoder, digest: str, backend: Backend) -> FeatureSource:
-    """All N tokens of the plain view through the frozen encoder, pooled over the valid ones."""
+def encoder_source(name: str, encoder: Encoder, digest: str, backend: Backend, tokens: int) -> FeatureSource:
+    """The valid tokens of the plain view through the frozen encoder, pooled. tokens: the most of any scan."""
     encoder = encoder.to(backend.device).eval()
 
     def values_of(batch: Batch) -> np.ndarray:
-        on_device = put(backend, batch)
+        on_device, tokens_BV = put(backend, (batch, encoder.tokens_of(batch.valid_B3, tokens)))
         with torch.no_grad(), backend.autocast():
             x_BCDHW = normalize.normalize(
                 on_device.voxels_BDHW, on_device.mean_B, on_device.std_B, on_device.valid_B3
             )
-            values_BF = encoder.pool(encoder(x_BCDHW), encoder.valid_tokens(on_device.valid_B3))
+            values_BF = pool(encoder(x_BCDHW, *tokens_BV), tokens_BV.filling_BV)
         backend.mark_step()
         return backend.to_host(values_BF).float().numpy()  # waits for the device
 

@@ -16,6 +16,7 @@ from octshard.devices import select
 from octshard.eval import features, report, setup
 from octshard.eval.report import Arm, Control, ProbeResult, ScoredCheckpoint
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Evidence, judge
+from octshard.imaging.volume import product
 from octshard.models.encoder import random_encoder, read_encoder
 from octshard.probes import labels, linear, scores
 from octshard.probes.labels import LabelledScans
@@ -24,6 +25,7 @@ from octshard.rng import rng_for, seed_for
 from octshard.storage import store
 from octshard.stream import loader
 from octshard.stream.batch import Batch, BatchTransform, RankSlice
+from octshard.stream.batch_shape import batch_shape
 from octshard.stream.index import SampleIndex, build_index, open_datasets
 
 PRETRAINED, RANDOM, INTENSITY = "pretrained", "random-init", "raw-intensity"
@@ -36,7 +38,8 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
     checkpoint = read_encoder(cfg.checkpoint)
     # of the run's settings no place is used: they may be somebody else's
     data = dataclasses.replace(checkpoint.config.data, shards=list(cfg.shards), cache_dir="")
-    trained = dataclasses.replace(checkpoint.config, data=data)
+    objective = dataclasses.replace(checkpoint.config.objective, max_tokens=None)  # a scan is read whole
+    trained = dataclasses.replace(checkpoint.config, data=data, objective=objective)
     datasets = open_datasets(trained)
     indexes = tuple(build_index(datasets, trained, split, 0) for split in labels.SPLITS)
     rows = [sample.row for index in indexes for sample in index.samples]
@@ -45,16 +48,18 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
     setup.check_resamples(cfg, scans)
 
     run = dataclasses.replace(trained.run, device=cfg.device, compile=False, cpu_threads=0)
+    shapes = [batch_shape(index, trained) for index in indexes if index.samples]
+    tokens, voxels = max(shape.tokens for shape in shapes), max(product(shape.box) for shape in shapes)
     backend = select.open_backend(run)
-    batch_size = setup.batch_size(cfg, trained.model, len(rows), backend)
+    batch_size = setup.batch_size(cfg, voxels, len(rows), backend)
     setup.check_out(cfg.out)
     untrained = random_encoder(trained, seed_for(cfg.seed, RANDOM))
     sources = (
         features.encoder_source(
-            PRETRAINED, checkpoint.encoder, f"{checkpoint.digest} {run.precision}", backend
+            PRETRAINED, checkpoint.encoder, f"{checkpoint.digest} {run.precision}", backend, tokens
         ),
         features.encoder_source(
-            RANDOM, untrained, f"{features.weights_digest(untrained)} {run.precision}", backend
+            RANDOM, untrained, f"{features.weights_digest(untrained)} {run.precision}", backend, tokens
         ),
         features.intensity_source(INTENSITY),
     )

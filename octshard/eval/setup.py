@@ -2,12 +2,10 @@
 
 from octshard.config import fields
 from octshard.config.eval import ProbeConfig
-from octshard.config.train import ModelConfig
 from octshard.devices import host_memory
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
 from octshard.eval.report import ScoredCheckpoint
-from octshard.imaging.volume import product
 from octshard.models.encoder import TrainedEncoder
 from octshard.probes.labels import LabelledScans
 from octshard.storage import store
@@ -44,8 +42,8 @@ def scored_checkpoint(checkpoint: TrainedEncoder, scans: LabelledScans, cfg: Pro
     )
 
 
-def batch_size(cfg: ProbeConfig, model: ModelConfig, scans: int, backend: Backend) -> int:
-    """cfg.batch, or what all scans need if that is less; UsageError if it cannot be.
+def batch_size(cfg: ProbeConfig, voxels: int, scans: int, backend: Backend) -> int:
+    """cfg.batch, or what all scans need if that is less; UsageError if it cannot be. voxels: of a scan in it.
 
     Of memory the least that is certain is asked for, so that nothing is refused that fits.
     """
@@ -53,7 +51,7 @@ def batch_size(cfg: ProbeConfig, model: ModelConfig, scans: int, backend: Backen
     if cfg.batch % devices:
         raise UsageError(f"batch {cfg.batch}: want a multiple of the {devices} devices")
     batch = min(cfg.batch, -(-scans // devices) * devices)
-    _check_memory(f"batch={cfg.batch}", batch * product(model.image_size) * (1 + FLOAT))
+    _check_memory(f"batch={cfg.batch}", batch * voxels * (1 + FLOAT))
     return batch
 
 

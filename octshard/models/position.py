@@ -118,6 +118,15 @@ class Position(nn.Module):
         return _rows(self.cos_NP, index_BK).unsqueeze(1), _rows(self.sin_NP, index_BK).unsqueeze(1)
 
 
+def in_box(index_BK: Tensor, grid: Shape, box: Shape) -> Tensor:
+    """Token numbers of `grid` as those of `box`, its part at the low end of each axis; they must lie in it."""
+    if box == grid:
+        return index_BK
+    _, height, width = grid
+    d_BK, h_BK, w_BK = index_BK // (height * width), index_BK // width % height, index_BK % width
+    return (d_BK * box[1] + h_BK) * box[2] + w_BK
+
+
 def gather_tokens(z_BNF: Tensor, index_BK: Tensor) -> Tensor:
     """Tokens `index_BK` of each sample: (B, K, F)."""
     return z_BNF.gather(1, index_BK.unsqueeze(-1).expand(-1, -1, z_BNF.shape[-1]))

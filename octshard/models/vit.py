@@ -1,7 +1,7 @@
 """The 3-D vision transformer over patches of an OCT volume: pre-norm, no CLS token, one channel.
 
-Tokens that are not kept are dropped before the embedding, so that a hidden patch cannot reach the output.
-Shapes follow from the config. Voxels are normalised, padding is 0.
+Tokens that do not enter are dropped before the embedding, so that a hidden patch cannot reach the output.
+Shapes follow from the config and the tokens asked for. Voxels are normalised, padding is 0.
 """
 
 from typing import NamedTuple
@@ -12,17 +12,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from octshard.config.train import ModelConfig
-from octshard.imaging.volume import Shape, product
+from octshard.imaging.volume import Shape, product, triple
 from octshard.models import position
+from octshard.models.tokens import Tokens, as_tokens, valid_ids
 
 LAYER_NORM_EPS = 1e-6  # V-JEPA 2, Assran et al. 2025
 INIT_STD = 0.02
 
 
 class MaskToken(NamedTuple):
-    """Tokens that enter as one learned vector instead of their voxels: token_F, if mask_BN is true."""
+    """Tokens that enter as one learned vector instead of their voxels: token_F, where mask_BK is true."""
 
-    mask_BN: Tensor
+    mask_BK: Tensor
     token_F: Tensor
 
 
@@ -35,13 +36,15 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, z_BNF: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
-        """(B, N, F) -> (B, N, F)."""
+    def forward(
+        self, z_BNF: Tensor, rotary: tuple[Tensor, Tensor] | None, key_B11N: Tensor | None = None
+    ) -> Tensor:
+        """(B, N, F) -> (B, N, F). key_B11N: bool, False for tokens that no token reads; None: all are read."""
         qkv = rearrange(self.qkv(z_BNF), "b n (qkv h f) -> qkv b h n f", qkv=3, h=self.heads)
         query, key, value = qkv.unbind(0)
         if rotary is not None:
             query, key = position.apply_rotary(query, rotary), position.apply_rotary(key, rotary)
-        mixed_BHNF = functional.scaled_dot_product_attention(query, key, value)
+        mixed_BHNF = functional.scaled_dot_product_attention(query, key, value, attn_mask=key_B11N)
         return self.out(rearrange(mixed_BHNF, "b h n f -> b n (h f)"))
 
 
@@ -56,9 +59,11 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-    def forward(self, z_BNF: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
-        """(B, N, F) -> (B, N, F)."""
-        z_BNF = z_BNF + self.attention(self.norm1(z_BNF), rotary)
+    def forward(
+        self, z_BNF: Tensor, rotary: tuple[Tensor, Tensor] | None, key_B11N: Tensor | None = None
+    ) -> Tensor:
+        """(B, N, F) -> (B, N, F); key_B11N as for `Attention`."""
+        z_BNF = z_BNF + self.attention(self.norm1(z_BNF), rotary, key_B11N)
         return z_BNF + self.mlp(self.norm2(z_BNF))
 
 
@@ -79,37 +84,38 @@ class Encoder(nn.Module):
         init_weights(self, self.blocks)
 
     def forward(
-        self, x_BCDHW: Tensor, keep_BK: Tensor | None = None, hidden: MaskToken | None = None
+        self,
+        x_BCDHW: Tensor,
+        index_BK: Tensor | None = None,
+        filling_BK: Tensor | None = None,
+        hidden: MaskToken | None = None,
     ) -> Tensor:
-        """Features (B, N, F) of all tokens, or (B, K, F) of the tokens `keep_BK`: the others do not enter.
+        """Features (B, K, F) of the tokens `index_BK`: no others enter. None: all N of a whole image.
 
-        With `hidden`, all N enter, the hidden ones as the learned token.
+        x_BCDHW may end where its volumes do, at a whole patch: index_BK counts in the grid of the whole image.
+        filling_BK: tokens that no other reads, as their places only fill a list (see `Tokens`).
         """
-        patches = patchify(x_BCDHW, self.patch)
-        if keep_BK is not None:
-            patches = position.gather_tokens(patches, keep_BK)
-        z_BKF = self.embed(patches)
+        patches_BNP = patchify(x_BCDHW, self.patch)
+        if index_BK is not None:
+            d, h, w = (n // p for n, p in zip(x_BCDHW.shape[2:], self.patch, strict=True))
+            patches_BNP = position.gather_tokens(patches_BNP, position.in_box(index_BK, self.grid, (d, h, w)))
+        z_BKF = self.embed(patches_BNP)
         if hidden is not None:
-            z_BKF = torch.where(hidden.mask_BN.unsqueeze(-1), hidden.token_F.to(z_BKF.dtype), z_BKF)
-        z_BKF = self.position.add_sincos(z_BKF, keep_BK)
-        rotary = self.position.rotary(keep_BK)
+            z_BKF = torch.where(hidden.mask_BK.unsqueeze(-1), hidden.token_F.to(z_BKF.dtype), z_BKF)
+        z_BKF = self.position.add_sincos(z_BKF, index_BK)
+        rotary = self.position.rotary(index_BK)
+        key_B11K = None if filling_BK is None else ~filling_BK[:, None, None, :]
         for block in self.blocks:
-            z_BKF = block(z_BKF, rotary)
+            z_BKF = block(z_BKF, rotary, key_B11K)
         return self.norm(z_BKF)
 
-    def valid_tokens(self, valid_B3: Tensor) -> Tensor:
-        """(B, N) bool: the token holds a voxel of the volume. valid_B3: its extent (D, H, W) in voxels."""
-        first = [
-            torch.arange(n, device=valid_B3.device) * p for n, p in zip(self.grid, self.patch, strict=True)
-        ]
-        d_BD, h_BH, w_BW = (start < valid_B3[:, axis : axis + 1] for axis, start in enumerate(first))
-        return (d_BD[:, :, None, None] & h_BH[:, None, :, None] & w_BW[:, None, None, :]).flatten(1)
+    def tokens_of(self, valid_B3: Tensor, length: int | None = None) -> Tokens:
+        """All tokens of each volume, on the host. valid_B3: its extent (D, H, W) in voxels, on the host.
 
-    def pool(self, z_BNF: Tensor, valid_BN: Tensor) -> Tensor:
-        """(B, F) float32: the mean over valid tokens, the input of the probes."""
-        weight_BN = valid_BN.float()
-        total_BF = (z_BNF.float() * weight_BN.unsqueeze(-1)).sum(1)
-        return total_BF / weight_BN.sum(1, keepdim=True).clamp(min=1)
+        length: V, no less than the largest of their numbers; None takes that.
+        """
+        rows = [valid_ids(self.grid, self.patch, triple(extent)) for extent in valid_B3.tolist()]
+        return as_tokens(rows, length or max(map(len, rows)))
 
 
 def patchify(x_BCDHW: Tensor, patch: Shape) -> Tensor:

@@ -19,6 +19,7 @@ from octshard.imaging.volume import Shape, product
 from octshard.rng import rng_for
 from octshard.stream import sampler
 from octshard.stream.batch import Batch, BatchTransform, T
+from octshard.stream.batch_shape import batch_shape
 from octshard.stream.index import SampleIndex, sampler_config
 from octshard.stream.read import Scratch
 from octshard.stream.read_ahead import ReadAhead
@@ -52,7 +53,7 @@ class BatchBuilder(Generic[T]):
     def start(self, pool: ThreadPoolExecutor, collator: "Collator", transform: BatchTransform[T]) -> None:
         """Takes memory for the batch and lets the threads fill it."""
         size = len(self.keys)
-        self.voxels_BDHW = transform.empty((size, *collator.image_size))
+        self.voxels_BDHW = transform.empty((size, *collator.box))
         self.mean_B, self.std_B = torch.zeros(size), torch.ones(size)
         self.valid_B3 = torch.zeros((size, 3), dtype=torch.int64)
         self._fills = [pool.submit(self._fill, slot, collator, transform) for slot in range(size)]
@@ -97,8 +98,7 @@ class Collator:
     """Puts samples into the slots of batches, and substitutes where data.on_bad_sample allows them."""
 
     def __init__(self, index: SampleIndex, cfg: TrainConfig, read_ahead: ReadAhead) -> None:
-        d, h, w = cfg.model.image_size
-        self.image_size: Shape = (d, h, w)
+        self.box: Shape = batch_shape(index, cfg).box
         self._index, self._cfg, self._read_ahead = index, cfg, read_ahead
         self._memory = _ThreadMemory()
 
@@ -149,7 +149,7 @@ class Collator:
                 f"samples.parquet says"
             )
         slot_DHW = builder.voxels_BDHW[slot].numpy()
-        if packed.shape == self.image_size:
+        if packed.shape == self.box:
             packed.unpack_into(slot_DHW)
             valid = packed.shape
         else:

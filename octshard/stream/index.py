@@ -122,7 +122,7 @@ def build_index(datasets: Sequence[Dataset], cfg: TrainConfig, split: str, neede
                 )
             sample = SampleRef(shards[row.shard], folder, row)
             _check_size(sample, limit)
-            if tokens(sample.shape, cfg) < needed_tokens:
+            if product(token_grid(sample.shape, cfg)) < needed_tokens:
                 left_out.append(row.key)
             else:
                 samples.append(sample)
@@ -172,11 +172,11 @@ def sampler_config(index: SampleIndex, cfg: TrainConfig) -> SamplerConfig:
     return SamplerConfig(cfg.run.seed, _domains(index, cfg), data.lanes, data.shuffle_block_size)
 
 
-def tokens(stored: Shape, cfg: TrainConfig) -> int:
-    """Valid tokens of a stored volume at this model's image_size and patch."""
+def token_grid(stored: Shape, cfg: TrainConfig) -> Shape:
+    """Valid tokens of a stored volume along D, H, W at this model's image_size and patch."""
     d, h, w = cfg.model.image_size
     pd, ph, pw = cfg.model.patch
-    return product(valid_tokens(stored, (d, h, w), (pd, ph, pw)))
+    return valid_tokens(stored, (d, h, w), (pd, ph, pw))
 
 
 def _domains(index: SampleIndex, cfg: TrainConfig) -> tuple[Domain, ...]:

@@ -108,7 +108,7 @@ def _run(
         requested, started = deque[BatchBuilder[T]](), deque[BatchBuilder[T]]()
         while True:
             _request(builders, requested, read_ahead, cfg, idle=not started)
-            while requested and len(started) < _batches_ahead(requested[0], cfg):
+            while requested and len(started) < _batches_ahead(requested[0], collator, cfg):
                 requested[0].start(pool, collator, transform)
                 started.append(requested.popleft())
             if not started:
@@ -141,9 +141,9 @@ def _request(
         requested.append(builder)
 
 
-def _batches_ahead(builder: BatchBuilder[T], cfg: TrainConfig) -> int:
+def _batches_ahead(builder: BatchBuilder[T], collator: Collator, cfg: TrainConfig) -> int:
     """Batches that are built at once: the next one, and as many more as data.prefetch_bytes allows."""
-    fit = cfg.data.prefetch_bytes // (len(builder.keys) * product(cfg.model.image_size))
+    fit = cfg.data.prefetch_bytes // (len(builder.keys) * product(collator.box))
     return 1 + min(MAX_BATCHES_AHEAD, max(1, fit))
 
 

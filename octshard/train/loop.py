@@ -87,7 +87,7 @@ def train(
         no_effect.refuse(cfg, backend)
         inputs = load_inputs(cfg, backend)
         probe_task = prober.make_task(cfg, inputs, backend)
-        memory.check(cfg, backend)
+        memory.check(cfg, backend, inputs.shape)
         payload = resume.payload_to_resume(cfg, inputs, backend, accept_changes=accept_changes)
         if payload and payload["step"] >= inputs.plan.steps:
             if backend.process_index == 0:
@@ -106,7 +106,7 @@ def train(
             open_checkpointer(cfg.run.out, cfg.run.keep_last) as checkpoints,
             prober.open_prober(run, state, probe_task) as probes,
             prefetch.prefetch_to_device(
-                train_batches(inputs, cfg, backend, state.position), backend, stop.waits_in_vain
+                train_batches(inputs, backend, state.position), backend, stop.waits_in_vain
             ) as batches,
         ):
             outputs = RunOutputs(metrics, checkpoints, on_progress if run.is_first else no_progress, probes)
@@ -200,13 +200,13 @@ def _step(
     mean_loss, losses, spread = torch.zeros((), device=backend.device), [], sums.spread
     for number, micro in enumerate(micro_batches, start=1):
         last = number == len(micro_batches)
-        batch, params, masks = micro.device
+        batch, params, tokens, places = micro.device
         context, target = run.views(
             batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params, cfg.model.image_size
         )
         with backend.accumulate(run.wrapped, last=last):
             with backend.autocast():
-                out = run.wrapped(context, target, masks, batch.valid_B3)
+                out = run.wrapped(context, target, tokens, places)
             (out.loss / len(micro_batches)).backward()
         mean_loss = mean_loss + out.loss.detach() / len(micro_batches)
         losses.append(out.losses_B)
@@ -264,7 +264,7 @@ def _save(run: Run, state: TrainState, val_loss: float | None, outputs: RunOutpu
     if not run.is_first:
         return
     outputs.metrics.flush()
-    inputs, fingerprint = run.inputs, run.inputs.fingerprint(run.cfg)
+    inputs, fingerprint = run.inputs, run.inputs.fingerprint()
     payload = run.backend.to_host(
         state_payload(state, run.cfg, fingerprint, inputs.index.preparations, state.participants)
     )  # waits

@@ -8,7 +8,7 @@ from octshard.devices import host_memory
 from octshard.devices.backend import Backend
 from octshard.errors import OctshardError, UsageError
 from octshard.imaging.volume import product
-from octshard.models import position
+from octshard.stream.batch_shape import BatchShape
 from octshard.train.objectives import masks
 
 FLOAT32 = 4  # bytes of a weight, and of each of its gradient and two moments
@@ -16,12 +16,12 @@ HOST_BATCHES = 3  # at least: one in use, one on its way, one being filled
 FULL = ("out of memory", "can't allocate memory", "cannot allocate memory", "RESOURCE_EXHAUSTED")
 
 
-def check(cfg: TrainConfig, backend: Backend) -> None:
+def check(cfg: TrainConfig, backend: Backend, shape: BatchShape) -> None:
     """UsageError if even the least that a step can take is more than there is.
 
     It leaves out what it does not know (workspaces, fragments), so that nothing is refused that fits.
     """
-    weights, batch = weight_bytes(cfg), cfg.run.per_device_batch * volume_bytes(cfg)
+    weights, batch = weight_bytes(cfg), cfg.run.per_device_batch * volume_bytes(cfg, shape)
     free = backend.free_memory()
     if free is not None and weights + batch > free:
         cause = f"run.per_device_batch={cfg.run.per_device_batch}" if weights <= free else "model, predictor"
@@ -30,7 +30,7 @@ def check(cfg: TrainConfig, backend: Backend) -> None:
             f"{cause}: a step takes at least {_gigabytes(weights + batch)} ({_gigabytes(weights)} of weights "
             f"and moments), and {backend.device.type} has {_gigabytes(free)}; {advice}"
         )
-    voxels = HOST_BATCHES * cfg.run.per_device_batch * product(position.shape_of(cfg.model)[0])
+    voxels = HOST_BATCHES * cfg.run.per_device_batch * product(shape.box)
     on_host = voxels * (backend.device_count // backend.process_count)
     if (host := host_memory.free_memory()) is not None and on_host > host:
         raise UsageError(
@@ -49,18 +49,17 @@ def weight_bytes(cfg: TrainConfig) -> int:
     return FLOAT32 * (5 * encoder + 4 * predictor)
 
 
-def volume_bytes(cfg: TrainConfig) -> int:
+def volume_bytes(cfg: TrainConfig, shape: BatchShape) -> int:
     """At least: what a volume of a batch takes on the device, as voxels, as views, and kept for backward."""
-    voxels = product(position.shape_of(cfg.model)[0])
+    voxels = product(shape.box)
     number = FLOAT32 if cfg.run.precision == "fp32" else FLOAT32 // 2
-    grid = product(position.grid_of(cfg.model))
     kept = 0.0
     for counts in masks.token_counts(cfg):
         if cfg.objective.name == "vjepa2":
             kept += counts.K * _kept(cfg.model, cfg.model.width) * cfg.model.depth
             kept += (counts.K + counts.T) * _kept(cfg.model, cfg.predictor.width) * cfg.predictor.depth
         else:
-            kept += grid * _kept(cfg.model, cfg.model.width) * cfg.model.depth
+            kept += shape.tokens * _kept(cfg.model, cfg.model.width) * cfg.model.depth
     return voxels * (1 + 2 * FLOAT32) + int(number * kept)
 
 

@@ -52,7 +52,7 @@ def payload_to_resume(
         **latest.payload["result_values"],
         **latest.payload["data"],
     }
-    changes = fields.changes(before, {**fields.result_values(cfg), **inputs.fingerprint(cfg)})
+    changes = fields.changes(before, {**fields.result_values(cfg), **inputs.fingerprint()})
     if not changes:
         return latest.payload
     _check(cfg, changes, accept_changes=accept_changes)

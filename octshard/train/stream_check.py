@@ -19,11 +19,12 @@ from octshard.dataset import shard
 from octshard.devices import prefetch, select
 from octshard.devices.backend import Backend, put
 from octshard.errors import UsageError
-from octshard.imaging.volume import product
+from octshard.imaging.volume import Shape, product
 from octshard.report.numbers import pluralize
 from octshard.storage import store
 from octshard.stream import loader, read, sampler
 from octshard.stream.batch import Batch, BatchTransform, RankSlice
+from octshard.stream.batch_shape import batch_shape
 from octshard.stream.index import SampleIndex, SampleRef, load_index, sampler_config
 from octshard.stream.read import Scratch
 from octshard.stream.read_ahead import ReadAhead, Request
@@ -82,7 +83,8 @@ def measure(
     samples = list(itertools.islice(_samples(index, cfg, rank_slice), SLICES))
     yield _read_rate(index, cfg, rank_slice, seconds)
     yield _unpack_rate(samples, cfg, seconds)
-    if (send_rate := _send_rate(cfg, rank_slice, backend, seconds)) is not None:
+    box = batch_shape(index, cfg).box
+    if (send_rate := _send_rate(box, rank_slice, backend, seconds)) is not None:
         yield send_rate
     transform: BatchTransform[Batch] = BatchTransform(backend.pin, backend.empty)
     batches = loader.train_batches(index, cfg, rank_slice, StreamPosition(0, 0), transform)
@@ -196,12 +198,14 @@ def _unpack_rate(samples: Sequence[SampleRef], cfg: TrainConfig, seconds: float)
         return _measure_rate("unpack", lambda: sum(pool.map(unpack, scratches)), seconds)
 
 
-def _send_rate(cfg: TrainConfig, rank_slice: RankSlice, backend: Backend, seconds: float) -> Rate | None:
+def _send_rate(
+    box: Shape, rank_slice: RankSlice, backend: Backend, seconds: float
+) -> Rate | None:
     """Batches to the device; None where the host is the device."""
     if backend.device.type == "cpu":
         return None
     size = rank_slice.global_batch // rank_slice.world_size
-    batch = backend.empty((size, *cfg.model.image_size))
+    batch = backend.empty((size, *box))
 
     def send() -> int:
         on_device = put(backend, batch)

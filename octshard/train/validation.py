@@ -18,13 +18,13 @@ def validate(run: Run) -> float | None:
         return None
     run.model.eval()
     total_2 = backend.replicate(torch.zeros(2))
-    inputs = val_batches(run.inputs, run.cfg, backend)
+    inputs = val_batches(run.inputs, backend)
     with torch.no_grad(), prefetch.prefetch_to_device(inputs, backend) as batches:
         for device_batch in batches:
-            batch, masks, weight_B = device_batch.device
+            batch, tokens, places, weight_B = device_batch.device
             x = normalize.normalize(batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3)
             with backend.autocast():
-                losses_B = run.model(x, x, masks, batch.valid_B3).losses_B
+                losses_B = run.model(x, x, tokens, places).losses_B
             total_2 = total_2 + torch.stack([(losses_B * weight_B).sum(), weight_B.sum()])
             backend.mark_step()
     total, count = backend.to_host(backend.all_reduce_sum(total_2)).tolist()  # waits

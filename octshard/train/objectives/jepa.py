@@ -16,10 +16,11 @@ from octshard.config import fields
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.models import position
+from octshard.models.tokens import Tokens, pool
 from octshard.models.vit import LAYER_NORM_EPS, Encoder, MaskToken
 from octshard.rng import seed_for
 from octshard.train.objectives import collapse, masks
-from octshard.train.objectives.masks import Masks
+from octshard.train.objectives.places import Places
 from octshard.train.objectives.predictor import MlpPredictor, Predictor
 
 
@@ -47,36 +48,31 @@ class Jepa(nn.Module):
         self.target_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
 
     def forward(
-        self, context_BCDHW: Tensor, target_BCDHW: Tensor, mask_sets: Sequence[Masks], valid_B3: Tensor
+        self, context_BCDHW: Tensor, target_BCDHW: Tensor, tokens: Tokens, place_sets: Sequence[Places]
     ) -> JepaOut:
-        """The loss averaged over mask sets; the target encoder reads all N tokens once for all sets."""
+        """The loss averaged over mask sets; the target encoder reads all V tokens once for all sets."""
         with torch.no_grad():
-            target_BNF = self.target_encoder(target_BCDHW)
-            pooled_BF = self.target_encoder.pool(target_BNF, self.target_encoder.valid_tokens(valid_B3))
+            target_BVF = self.target_encoder(target_BCDHW, *tokens)
+            pooled_BF = pool(target_BVF, tokens.filling_BV)
         losses, losses_of_volumes = [], []
-        for set_index, mask_set in enumerate(mask_sets):
-            target_BTF = position.gather_tokens(target_BNF, mask_set.target_BT)
-            error = self._error(self.predict(context_BCDHW, mask_set, set_index), target_BTF)
+        for set_index, places in enumerate(place_sets):
+            target_BTF = position.gather_tokens(target_BVF, places.target_BT)
+            error = self._error(self.predict(context_BCDHW, tokens, places, set_index), target_BTF)
             losses.append(error.mean())
             losses_of_volumes.append(error.detach().flatten(1).mean(1))
         losses_S, losses_B = torch.stack(losses), torch.stack(losses_of_volumes).mean(0)
-        tokens_RF = collapse.subsample_tokens(position.gather_tokens(target_BNF, mask_sets[0].target_BT))
+        tokens_RF = collapse.subsample_tokens(position.gather_tokens(target_BVF, place_sets[0].target_BT))
         return JepaOut(losses_S.mean(), losses_S, losses_B, tokens_RF, pooled_BF)
 
-    def predict(self, context_BCDHW: Tensor, masks: Masks, set_index: int) -> Tensor:
+    def predict(self, context_BCDHW: Tensor, tokens: Tokens, places: Places, set_index: int) -> Tensor:
         """(B, T, F): predicted features at the targets of mask set `set_index`, from context tokens alone."""
         if isinstance(self.predictor, Predictor):
-            return self.predictor(self.encoder(context_BCDHW, masks.context_BK), masks, set_index)
-        hidden = MaskToken(self._not_context(masks.context_BK), self.predictor.token_F)
-        return self.predictor(
-            position.gather_tokens(self.encoder(context_BCDHW, hidden=hidden), masks.target_BT)
-        )
-
-    def _not_context(self, context_BK: Tensor) -> Tensor:
-        """(B, N) bool: True for every token that is not context: targets, unused tokens and padding."""
-        batch, (d, h, w) = context_BK.shape[0], self.encoder.grid
-        all_tokens = torch.ones(batch, d * h * w, dtype=torch.bool, device=context_BK.device)
-        return all_tokens.scatter(1, context_BK, False)
+            context_BK, target_BT = (tokens.index_BV.gather(1, place_BX) for place_BX in places)
+            return self.predictor(self.encoder(context_BCDHW, context_BK), context_BK, target_BT, set_index)
+        not_context_BV = torch.ones_like(tokens.index_BV, dtype=torch.bool).scatter(1, places.context_BK, False)
+        hidden = MaskToken(not_context_BV, self.predictor.token_F)
+        z_BVF = self.encoder(context_BCDHW, *tokens, hidden)
+        return self.predictor(position.gather_tokens(z_BVF, places.target_BT))
 
     def _error(self, predicted_BTF: Tensor, target_BTF: Tensor) -> Tensor:
         if self.objective == "vjepa2":

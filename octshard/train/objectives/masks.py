@@ -54,10 +54,18 @@ def token_counts(cfg: TrainConfig) -> tuple[TokenCounts, ...]:
     tokens = product(position.grid_of(cfg.model))
     if not cfg.objective.masks:
         raise UsageError("objective.masks: found none, want at least one mask set")
-    return tuple(
+    counts = tuple(
         _counts_of_set(f"objective.masks[{i}]", mask_set, tokens)
         for i, mask_set in enumerate(cfg.objective.masks)
     )
+    named = min(tokens, sum(K_T.K + K_T.T for K_T in counts))
+    max_tokens = cfg.objective.max_tokens
+    if max_tokens is not None and max_tokens < named:
+        raise UsageError(
+            f"objective.max_tokens={max_tokens}: the mask sets name up to {named} tokens of a volume, want at "
+            f"least as many"
+        )
+    return counts
 
 
 def needed_tokens(cfg: TrainConfig) -> int:

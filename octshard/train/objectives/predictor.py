@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from octshard.config.train import TrainConfig
 from octshard.models import position
 from octshard.models.vit import INIT_STD, LAYER_NORM_EPS, Block, init_weights
-from octshard.train.objectives.masks import Masks
 
 
 class Predictor(nn.Module):
@@ -32,12 +31,12 @@ class Predictor(nn.Module):
         init_weights(self, self.blocks)
         nn.init.trunc_normal_(self.tokens_SF, std=INIT_STD)
 
-    def forward(self, z_BKF: Tensor, masks: Masks, set_index: int) -> Tensor:
-        """(B, T, F): features at masks.target_BT, predicted from z_BKF, those at masks.context_BK."""
+    def forward(self, z_BKF: Tensor, context_BK: Tensor, target_BT: Tensor, set_index: int) -> Tensor:
+        """(B, T, F): features of the tokens target_BT, predicted from z_BKF, those of the tokens context_BK."""
         context = self.proj_in(z_BKF)
-        batch, targets = masks.target_BT.shape
+        batch, targets = target_BT.shape
         mask_tokens = self.tokens_SF[set_index].to(context.dtype).expand(batch, targets, -1)
-        index_BN = torch.cat([masks.context_BK, masks.target_BT], dim=1)
+        index_BN = torch.cat([context_BK, target_BT], dim=1)
         z = self.position.add_sincos(torch.cat([context, mask_tokens], dim=1), index_BN)
         rotary = self.position.rotary(index_BN)
         for block in self.blocks:

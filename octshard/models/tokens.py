@@ -1,0 +1,50 @@
+"""Which tokens of a volume an encoder reads: those that hold a voxel of it, as a list of fixed length.
+
+Padding costs nothing and changes nothing: it is gathered away before the embedding, and what fills the lists
+of smaller volumes is no key of the attention.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from octshard.imaging.volume import Shape, product, triple, valid_tokens
+
+
+class Tokens(NamedTuple):
+    """The tokens of each volume of a batch. V is fixed for a run, so that shapes are.
+
+    index_BV: int64, numbers in the grid of the whole image, ascending; behind the last one 0, as filling;
+    filling_BV: bool, True there; None if no volume of the run needs any.
+    """
+
+    index_BV: Tensor
+    filling_BV: Tensor | None
+
+
+def as_tokens(rows: Sequence[np.ndarray], length: int, *, padded: bool = True) -> Tokens:
+    """Lists of token numbers, each filled up to `length`. padded False: promises that none needs filling."""
+    index_BV = np.zeros((len(rows), length), np.int64)
+    filling_BV = np.ones(index_BV.shape, bool)
+    for i, row in enumerate(rows):
+        index_BV[i, : len(row)] = row
+        filling_BV[i, : len(row)] = False
+    return Tokens(torch.from_numpy(index_BV), torch.from_numpy(filling_BV) if padded else None)
+
+
+def valid_ids(grid: Shape, patch: Shape, extent: Shape) -> np.ndarray:
+    """(V,) int64: the numbers of the tokens that hold a voxel of a volume of this extent, ascending."""
+    image_size = triple([n * p for n, p in zip(grid, patch, strict=True)])
+    d, h, w = valid_tokens(extent, image_size, patch)
+    return np.arange(product(grid)).reshape(grid)[:d, :h, :w].ravel()
+
+
+def pool(z_BVF: Tensor, filling_BV: Tensor | None) -> Tensor:
+    """(B, F) float32: the mean over the tokens of each volume, the input of the probes."""
+    if filling_BV is None:
+        return z_BVF.float().mean(1)
+    weight_BV1 = (~filling_BV).float().unsqueeze(-1)
+    return (z_BVF.float() * weight_BV1).sum(1) / weight_BV1.sum(1).clamp(min=1)

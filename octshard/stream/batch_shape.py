@@ -1,0 +1,28 @@
+"""The shape of all batches of an index: fixed, and no larger than its largest volume asks for."""
+
+from typing import NamedTuple
+
+from octshard.config.train import TrainConfig
+from octshard.imaging.volume import Shape, product, triple
+from octshard.stream.index import SampleIndex, token_grid
+
+
+class BatchShape(NamedTuple):
+    """box: voxels (D, H, W) of a volume in a batch, whole patches inside image_size; tokens: V, the most that
+    an encoder reads of a volume; padded: whether some volume has fewer.
+    """
+
+    box: Shape
+    tokens: int
+    padded: bool
+
+
+def batch_shape(index: SampleIndex, cfg: TrainConfig) -> BatchShape:
+    """That of `index` at this model's image_size and patch, and objective.max_tokens."""
+    grids = {token_grid(shape, cfg) for shape in {sample.shape for sample in index.samples}}
+    if not grids:
+        grids = {token_grid(triple(cfg.model.image_size), cfg)}
+    d, h, w = (max(sizes) * p for sizes, p in zip(zip(*grids, strict=True), cfg.model.patch, strict=True))
+    counts = [product(grid) for grid in grids]
+    tokens = min(max(counts), cfg.objective.max_tokens or max(counts))
+    return BatchShape((d, h, w), tokens, min(counts) < tokens)

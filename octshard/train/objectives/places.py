@@ -1,0 +1,60 @@
+"""Where context and targets stand in the list of tokens that an encoder reads of a volume.
+
+On the device a feature is looked up by its place in the list; its number in the grid says where it lies.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from octshard.config.train import TrainConfig
+from octshard.imaging.volume import triple
+from octshard.models import position
+from octshard.models.tokens import Tokens, as_tokens, valid_ids
+from octshard.rng import rng_for
+from octshard.stream.batch import Batch
+from octshard.stream.batch_shape import BatchShape
+from octshard.train.objectives.masks import Masks
+
+
+class Places(NamedTuple):
+    """Places of one mask set in the lists of `Tokens`, int64, each row sorted."""
+
+    context_BK: Tensor
+    target_BT: Tensor
+
+
+def list_tokens(
+    cfg: TrainConfig, shape: BatchShape, mask_sets: Sequence[Masks], batch: Batch
+) -> tuple[Tokens, list[Places]]:
+    """The tokens of each volume that an encoder reads, and the places of its mask sets among them.
+
+    A volume of more than shape.tokens is subsampled, by (seed, epoch, key): what a mask set names stays.
+    """
+    (_, patch), grid = position.shape_of(cfg.model), position.grid_of(cfg.model)
+    rows = []
+    for i, (extent, epoch, key) in enumerate(
+        zip(batch.valid_B3.tolist(), batch.epoch_B, batch.seeds, strict=True)
+    ):
+        ids_V = valid_ids(grid, patch, triple(extent))
+        if len(ids_V) > shape.tokens:
+            named = np.concatenate([index_BX[i].numpy() for masks in mask_sets for index_BX in masks])
+            rng = rng_for("tokens", cfg.run.seed, epoch, key)
+            ids_V = _subsample(ids_V, np.unique(named), shape.tokens, rng)
+        rows.append(ids_V)
+    place_sets = [Places(*(_places(rows, index_BX) for index_BX in masks)) for masks in mask_sets]
+    return as_tokens(rows, shape.tokens, padded=shape.padded), place_sets
+
+
+def _subsample(ids_V: np.ndarray, named: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` of ids_V, ascending: all of `named`, the rest at random."""
+    others = np.setdiff1d(ids_V, named, assume_unique=True)
+    return np.sort(np.concatenate([named, rng.permutation(others)[: count - len(named)]]))
+
+
+def _places(rows: Sequence[np.ndarray], index_BX: Tensor) -> Tensor:
+    pairs = zip(rows, index_BX.numpy(), strict=True)
+    return torch.from_numpy(np.stack([np.searchsorted(ids_V, index_X) for ids_V, index_X in pairs]))
