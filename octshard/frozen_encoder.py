@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
 from octshard.dataset import preparation
-from octshard.devices.backend import DTYPES, autocast_for
+from octshard.devices.backend import DTYPES, autocast_for, map_tensors
 from octshard.errors import UsageError
 from octshard.imaging.crop import crop_pad_into
 from octshard.imaging.intensity import histogram, moments, to_uint8
@@ -24,7 +24,7 @@ from octshard.imaging.resample import resample_to_shape
 from octshard.imaging.volume import SampleKey, Volume, product, triple
 from octshard.models import normalize
 from octshard.models.encoder import TrainedEncoder, read_encoder
-from octshard.models.tokens import Tokens, pool
+from octshard.models.tokens import Tokens, pool, to_grid
 from octshard.prep.convert import scan_file
 from octshard.prep.convert.spacing import ResolvedSpacing
 from octshard.prep.convert.voxels import stored_shape
@@ -84,16 +84,13 @@ class FrozenEncoder(nn.Module):
         """(B, N, F): features of all tokens of the grid; 0 for those of padding (see `valid_tokens`), which
         no token reads.
         """
-        z_BVF, tokens = self._encode(batch)
-        z_BVF = z_BVF.masked_fill(tokens.filling_BV.unsqueeze(-1), 0)
-        z_BNF = z_BVF.new_zeros(len(z_BVF), product(self.encoder.grid), z_BVF.shape[-1])
-        return z_BNF.scatter_add(1, tokens.index_BV.unsqueeze(-1).expand_as(z_BVF), z_BVF)
+        return to_grid(*self._encode(batch), product(self.encoder.grid))
 
     def valid_tokens(self, batch: EncoderInput) -> Tensor:
         """(B, N) bool: the token holds a voxel of the volume."""
         tokens = self._tokens(batch)
-        count_BN = torch.zeros(len(batch.valid_B3), product(self.encoder.grid), device=self.device)
-        return count_BN.scatter_add(1, tokens.index_BV, (~tokens.filling_BV).float()) > 0
+        ones_BV1 = torch.ones((*tokens.index_BV.shape, 1), device=self.device)
+        return to_grid(ones_BV1, tokens, product(self.encoder.grid)).squeeze(-1) > 0
 
     def embed_batch(self, batch: EncoderInput) -> Tensor:
         """(B, F) float32: for each scan the mean over its valid tokens, the input of eval's probes."""
@@ -106,8 +103,8 @@ class FrozenEncoder(nn.Module):
             return self.encoder(batch.x_BCDHW.to(self.device), *tokens), tokens
 
     def _tokens(self, batch: EncoderInput) -> Tokens:
-        index_BV, filling_BV = self.encoder.tokens_of(batch.valid_B3.cpu())
-        return Tokens(index_BV.to(self.device), filling_BV.to(self.device))
+        tokens = self.encoder.tokens_of(batch.valid_B3.cpu())
+        return map_tensors(tokens, lambda tensor: tensor.to(self.device))  # type: ignore[no-any-return]
 
     def embed(self, scan: Scan, spacing: Sequence[float] | None = None) -> Tensor:
         """(F,) float32 for one scan, given as to `preprocess`."""

@@ -63,7 +63,7 @@ def test_a_stored_volume_has_the_features_that_evaluation_has(tmp_path: Path, pr
     cfg = config_for(folder, tmp_path / "run", f"run.precision={precision}")
     run = write_checkpoint(tmp_path / "run", cfg, TARGET)
     backend = select.open_backend(cfg.run)
-    source = features.encoder_source("x", read_encoder(run).encoder, "x", backend)
+    source = features.encoder_source("x", read_encoder(run).encoder, "x", backend, 18)
     transform = BatchTransform(backend.pin, backend.empty)
     expected = {}
     for batch in loader.eval_batches(load_index(cfg, "test", 0), cfg, RankSlice(2, 0, 1), 0, transform):
@@ -123,6 +123,7 @@ def test_tokens_and_the_mean_over_valid_ones(encoder: frozen_encoder.FrozenEncod
     batch = encoder.collate([encoder.preprocess(voxels, spacing) for voxels in scans])
     tokens = encoder(batch)
     assert tokens.shape == (3, 4 * 4 * 2, 24)  # 8 x 32 x 16 voxels in patches of 2 x 8 x 8
+    assert torch.equal(encoder.valid_tokens(batch), tokens.abs().amax(-1) > 0)  # those of padding are 0
     for i, voxels in enumerate(scans):
         grid = tokens[i].reshape(4, 4, 2, 24)[: -(-(3 + i) // 2), :2]  # 9 rows reach into the second patch
         expected = grid.reshape(-1, 24).mean(0)

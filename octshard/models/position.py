@@ -119,7 +119,7 @@ class Position(nn.Module):
 
 
 def in_box(index_BK: Tensor, grid: Shape, box: Shape) -> Tensor:
-    """Token numbers of `grid` as those of `box`, its part at the low end of each axis; they must lie in it."""
+    """Token numbers of `grid` as those of `box`, its part at the low end of each axis, which holds them."""
     if box == grid:
         return index_BK
     _, height, width = grid

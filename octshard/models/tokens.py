@@ -42,6 +42,15 @@ def valid_ids(grid: Shape, patch: Shape, extent: Shape) -> np.ndarray:
     return np.arange(product(grid)).reshape(grid)[:d, :h, :w].ravel()
 
 
+def to_grid(z_BVF: Tensor, tokens: Tokens, grid_tokens: int) -> Tensor:
+    """(B, N, F): features at the places of their tokens in the grid of the whole image, 0 elsewhere."""
+    index_BV, filling_BV = tokens
+    if filling_BV is not None:
+        z_BVF = z_BVF.masked_fill(filling_BV.unsqueeze(-1), 0)
+    z_BNF = z_BVF.new_zeros(len(z_BVF), grid_tokens, z_BVF.shape[-1])
+    return z_BNF.scatter_add(1, index_BV.unsqueeze(-1).expand_as(z_BVF), z_BVF)
+
+
 def pool(z_BVF: Tensor, filling_BV: Tensor | None) -> Tensor:
     """(B, F) float32: the mean over the tokens of each volume, the input of the probes."""
     if filling_BV is None:

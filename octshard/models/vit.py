@@ -39,7 +39,7 @@ class Attention(nn.Module):
     def forward(
         self, z_BNF: Tensor, rotary: tuple[Tensor, Tensor] | None, key_B11N: Tensor | None = None
     ) -> Tensor:
-        """(B, N, F) -> (B, N, F). key_B11N: bool, False for tokens that no token reads; None: all are read."""
+        """(B, N, F) -> (B, N, F). key_B11N: bool, False for tokens that none reads; None: all are read."""
         qkv = rearrange(self.qkv(z_BNF), "b n (qkv h f) -> qkv b h n f", qkv=3, h=self.heads)
         query, key, value = qkv.unbind(0)
         if rotary is not None:
@@ -92,7 +92,7 @@ class Encoder(nn.Module):
     ) -> Tensor:
         """Features (B, K, F) of the tokens `index_BK`: no others enter. None: all N of a whole image.
 
-        x_BCDHW may end where its volumes do, at a whole patch: index_BK counts in the grid of the whole image.
+        x_BCDHW may end at a whole patch behind its volumes: index_BK counts in the grid of the whole image.
         filling_BK: tokens that no other reads, as their places only fill a list (see `Tokens`).
         """
         patches_BNP = patchify(x_BCDHW, self.patch)

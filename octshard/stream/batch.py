@@ -15,7 +15,8 @@ Empty = Callable[[Sequence[int]], Tensor]  # a uint8 tensor of that shape, not i
 @dataclass(frozen=True, eq=False)
 class Batch:
     """One rank's part of a batch. voxels_BDHW uint8, of the size of `BatchShape.box`, padding 0 at the high
-    end; valid_B3 voxels along D, H, W. epoch_B: which pass over its domain each sample belongs to; without mixing, the epoch.
+    end; valid_B3 voxels along D, H, W. epoch_B: which pass over its domain each sample belongs to; without
+    mixing, the epoch.
 
     The first `count` samples are real; only evaluation's last batch has repeats behind them.
     """

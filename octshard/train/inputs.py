@@ -70,7 +70,7 @@ class RunInputs:
         return digest_participants(people, self.index.digest)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the result besides the config: the data, whether encoders read its padding (as those of
+        """What decides the result besides the config: the data, whether encoders read its padding (those of
         octshard 0.1 did), and for `byol` what one BatchNorm sees.
         """
         fingerprint: dict[str, Any] = {
@@ -131,4 +131,5 @@ def _draw_tokens(
 ) -> tuple[Tokens, list[Places]]:
     """Small host tensors, seeded per sample; drawn in the stream's threads, as all that is prepared."""
     drawn = masks.draw(cfg, counts, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.seeds)
-    return list_tokens(cfg, shape, drawn, batch)
+    passes_B = list(zip(batch.epoch_B, batch.seeds, strict=True))
+    return list_tokens(cfg, shape, drawn, batch.valid_B3, passes_B)

@@ -198,9 +198,7 @@ def _unpack_rate(samples: Sequence[SampleRef], cfg: TrainConfig, seconds: float)
         return _measure_rate("unpack", lambda: sum(pool.map(unpack, scratches)), seconds)
 
 
-def _send_rate(
-    box: Shape, rank_slice: RankSlice, backend: Backend, seconds: float
-) -> Rate | None:
+def _send_rate(box: Shape, rank_slice: RankSlice, backend: Backend, seconds: float) -> Rate | None:
     """Batches to the device; None where the host is the device."""
     if backend.device.type == "cpu":
         return None

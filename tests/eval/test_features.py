@@ -193,16 +193,16 @@ def test_encoder_features_are_the_mean_over_tokens_that_hold_the_volume():
     encoder = Encoder(MODEL)
     examples = batch(("a", "b"), 2)
     backend = select.open_backend(RunConfig(device="cpu", precision="fp32"))
-    values_BF = features.encoder_source("x", encoder, "1", backend).values_of(examples)
+    values_BF = features.encoder_source("x", encoder, "1", backend, 8).values_of(examples)
     for i in range(2):
         d, h, w = examples.valid_B3[i].tolist()
         x = np.zeros((8, 32, 32), np.float32)
         x[:d, :h, :w] = (examples.voxels_BDHW[i, :d, :h, :w].numpy() - 100.0) / 50
         with torch.no_grad():
-            z_NF = encoder(torch.from_numpy(x)[None, None])[0].numpy()
-        tokens = [(a, b, c) for a in range(2) for b in range(2) for c in range(2)]
-        valid = [n for n, (a, b, c) in enumerate(tokens) if 4 * a < d and 16 * b < h and 16 * c < w]
-        np.testing.assert_allclose(values_BF[i], z_NF[valid].mean(axis=0), rtol=1e-4, atol=1e-5)
+            tokens = [(a, b, c) for a in range(2) for b in range(2) for c in range(2)]
+            valid = [n for n, (a, b, c) in enumerate(tokens) if 4 * a < d and 16 * b < h and 16 * c < w]
+            z_KF = encoder(torch.from_numpy(x)[None, None], torch.tensor([valid]))[0].numpy()
+        np.testing.assert_allclose(values_BF[i], z_KF.mean(axis=0), rtol=1e-4, atol=1e-5)
     assert values_BF.dtype == np.float32
 
 

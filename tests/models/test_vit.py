@@ -145,23 +145,18 @@ def test_hidden_tokens_enter_as_the_learned_vector() -> None:
 
 
 @pytest.mark.parametrize("extent", [(4, 12, 16), (3, 5, 16), (1, 1, 1), (2, 4, 8)])
-def test_valid_tokens_are_those_that_hold_a_voxel(extent: tuple[int, int, int]) -> None:
-    box = valid_tokens(extent, (4, 12, 16), PATCH)
-    expected = np.zeros(GRID, bool)
-    expected[: box[0], : box[1], : box[2]] = True
-    valid_BN = encoder().valid_tokens(torch.tensor([[4, 12, 16], list(extent)]))
-    assert valid_BN[0].all()
-    assert valid_BN[1].tolist() == expected.ravel().tolist()
-
-
-def test_pooling_is_the_mean_over_valid_tokens() -> None:
-    z_BNF = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 24, 5)))
-    valid_BN = torch.zeros(2, 24, dtype=torch.bool)
-    valid_BN[0, [2, 3]] = True
-    valid_BN[1, :] = True
-    pooled = encoder().pool(z_BNF, valid_BN)
-    np.testing.assert_allclose(pooled[0], z_BNF[0, [2, 3]].mean(0), atol=1e-6)
-    np.testing.assert_allclose(pooled[1], z_BNF[1].mean(0), atol=1e-6)
+@pytest.mark.parametrize("kind", ["rope", "sincos"])
+def test_padding_changes_nothing(kind: str, extent: tuple[int, int, int]) -> None:
+    """A padded volume in a list of all 24 places, in a larger box, beside another: as if alone in its box."""
+    x_BCDHW, model = voxels(), encoder(kind)
+    d, h, w = (n * p for n, p in zip(valid_tokens(extent, (4, 12, 16), PATCH), PATCH, strict=True))
+    tokens = model.tokens_of(torch.tensor([[4, 12, 16], list(extent)]), 24)
+    x_BCDHW[1] = 1e3  # what padding holds must not matter
+    x_BCDHW[1, :, :d, :h, :w] = voxels()[1, :, :d, :h, :w]
+    alone = model(voxels()[1:, :, :d, :h, :w], *model.tokens_of(torch.tensor([list(extent)])))
+    together = model(x_BCDHW, *tokens)
+    torch.testing.assert_close(together[1:, : alone.shape[1]], alone, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(together[0], model(voxels())[0], atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["rope", "sincos"])

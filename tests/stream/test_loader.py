@@ -66,7 +66,7 @@ def test_batches_follow_the_order_and_hold_the_stored_voxels(shards: str) -> Non
         assert batch.keys == tuple(index.samples[i].row.key for i in global_batch.samples_B)
         assert batch.epoch_B == tuple(global_batch.passes_B)
         assert (batch.position, batch.count) == (global_batch.position, 4)
-        assert batch.voxels_BDHW.shape == (4, 8, 32, 16)
+        assert batch.voxels_BDHW.shape == (4, 6, 24, 16)  # whole patches of 2, 8, 8
         assert batch.valid_B3.tolist() == [[6, 20, 16]] * 4
         for slot, key in enumerate(batch.keys):
             voxels, whole = batch.voxels_BDHW[slot].numpy(), voxels_of(key, SHAPE)
@@ -158,7 +158,7 @@ def test_an_error_in_prepare_reaches_the_consumer_at_its_turn(shards: str) -> No
 
 def test_prefetch_is_bounded_and_closing_stops_the_threads(shards: str) -> None:
     """Two batches ahead of the one that is waited for."""
-    cfg = config_of(shards, f"data.prefetch_bytes={2 * 4 * 8 * 32 * 16}")
+    cfg = config_of(shards, f"data.prefetch_bytes={2 * 4 * 6 * 24 * 16}")
     tensors: list[torch.Tensor] = []
     buffers = BufferPool()
 

@@ -11,8 +11,10 @@ import torch
 from octshard.config.load import load
 from octshard.config.train import TrainConfig
 from octshard.errors import OctshardError, UsageError
+from octshard.stream.batch_shape import BatchShape, batch_shape
+from octshard.stream.index import SampleIndex
 from octshard.train import loop, memory
-from octshard.train.objectives import jepa
+from octshard.train.objectives import jepa, masks, places
 from tests.support.tiny_run import config_for, write_dataset
 
 GB = 10**9
@@ -42,29 +44,34 @@ def test_the_least_that_a_volume_takes_is_less_than_autograd_keeps() -> None:
     model, kept = jepa.build(cfg), dict[int, int]()
     x = torch.zeros(1, 1, *cfg.model.image_size)
     valid_B3 = torch.tensor([cfg.model.image_size])
-    mask_sets = drawn_masks(cfg, valid_B3)
+    lists = token_lists(cfg, valid_B3)
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(x, x, mask_sets, valid_B3).loss.backward()
+        model(x, x, *lists).loss.backward()
     voxels = 9 * x.numel()  # as voxels and as two views
-    assert 0 < memory.volume_bytes(cfg) - voxels < sum(kept.values())
+    assert 0 < memory.volume_bytes(cfg, whole(cfg)) - voxels < sum(kept.values())
 
 
-def drawn_masks(cfg: TrainConfig, valid_B3: torch.Tensor) -> list[Any]:
-    from octshard.train.objectives import masks
+def whole(cfg: TrainConfig) -> BatchShape:
+    """Batches of volumes that fill the image."""
+    return batch_shape(SampleIndex("train", (), (), 0, 0), cfg)
 
-    return list(masks.draw(cfg, masks.token_counts(cfg), valid_B3, 0, [0], ["key"]))
+
+def token_lists(cfg: TrainConfig, valid_B3: torch.Tensor) -> tuple[Any, ...]:
+    drawn = masks.draw(cfg, masks.token_counts(cfg), valid_B3, 0, [0], ["key"])
+    return places.list_tokens(cfg, whole(cfg), drawn, valid_B3, [(0, "key")])
 
 
 @pytest.mark.parametrize(
     "name", ["pretrain_vjepa_single_domain", "pretrain_vjepa_multi_domain", "smoke_test"]
 )
 def test_shipped_configs_fit_a_gpu_of_40_gb(name: str) -> None:
-    memory.check(load(TrainConfig, [name], []), backend_with(40 * GB))
+    cfg = load(TrainConfig, [name], [])
+    memory.check(cfg, backend_with(40 * GB), whole(cfg))
 
 
 @pytest.mark.parametrize(
@@ -84,8 +91,9 @@ def test_shipped_configs_fit_a_gpu_of_40_gb(name: str) -> None:
     ],
 )
 def test_what_is_far_too_large_is_refused(words: list[str], free: int | None, line: str) -> None:
+    cfg = load(TrainConfig, ["smoke_test"], words)
     with pytest.raises(UsageError, match=line) as error:
-        memory.check(load(TrainConfig, ["smoke_test"], words), backend_with(free))
+        memory.check(cfg, backend_with(free), whole(cfg))
     assert "\n" not in str(error.value)
 
 

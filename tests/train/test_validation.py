@@ -12,9 +12,10 @@ from octshard.config.train import TrainConfig
 from octshard.devices import select
 from octshard.imaging.crop import crop_pad_into
 from octshard.models import normalize
+from octshard.stream.batch_shape import BatchShape
 from octshard.train import setup, validation
 from octshard.train.inputs import load_inputs, val_batches
-from octshard.train.objectives import jepa, masks
+from octshard.train.objectives import jepa, masks, places
 from tests.support.tiny_run import config_for, write_dataset
 
 # whatever the batch is, 7 and 5 volumes of two sizes do not fill it
@@ -53,9 +54,12 @@ def losses_one_by_one(cfg: TrainConfig, urls: list[str]) -> list[float]:
             torch.tensor([meta["std"]]),
             valid_B3,
         )
-        mask_sets = masks.draw(cfg, masks.token_counts(cfg), valid_B3, cfg.run.seed, [0], [meta["key"]])
+        drawn = masks.draw(cfg, masks.token_counts(cfg), valid_B3, cfg.run.seed, [0], [meta["key"]])
+        tokens = model.encoder.tokens_of(valid_B3)
+        shape = BatchShape((d, h, w), tokens.index_BV.shape[1], padded=False)
+        lists = places.list_tokens(cfg, shape, drawn, valid_B3, [(0, meta["key"])])
         with torch.no_grad():
-            losses.append(float(model(x, x, mask_sets, valid_B3).loss))
+            losses.append(float(model(x, x, *lists).loss))
     return losses
 
 
@@ -81,7 +85,7 @@ def test_the_volumes_are_the_same_ones_and_from_all_datasets(
             shards, tmp_path, *LENGTH, f"run.val_samples={samples}", f"run.per_device_batch={size}"
         )
         backend = select.open_backend(cfg.run)
-        batches = val_batches(load_inputs(cfg, backend), cfg, backend)
+        batches = val_batches(load_inputs(cfg, backend), backend)
         chosen.append([key for inputs in batches for key in inputs.batch.keys[: int(inputs.weight_B.sum())]])
     assert chosen[0] == chosen[1]
     assert len(set(chosen[0])) == samples

@@ -69,8 +69,8 @@ class Jepa(nn.Module):
         if isinstance(self.predictor, Predictor):
             context_BK, target_BT = (tokens.index_BV.gather(1, place_BX) for place_BX in places)
             return self.predictor(self.encoder(context_BCDHW, context_BK), context_BK, target_BT, set_index)
-        not_context_BV = torch.ones_like(tokens.index_BV, dtype=torch.bool).scatter(1, places.context_BK, False)
-        hidden = MaskToken(not_context_BV, self.predictor.token_F)
+        all_BV = torch.ones_like(tokens.index_BV, dtype=torch.bool)
+        hidden = MaskToken(all_BV.scatter(1, places.context_BK, False), self.predictor.token_F)
         z_BVF = self.encoder(context_BCDHW, *tokens, hidden)
         return self.predictor(position.gather_tokens(z_BVF, places.target_BT))
 

@@ -62,8 +62,8 @@ def token_counts(cfg: TrainConfig) -> tuple[TokenCounts, ...]:
     max_tokens = cfg.objective.max_tokens
     if max_tokens is not None and max_tokens < named:
         raise UsageError(
-            f"objective.max_tokens={max_tokens}: the mask sets name up to {named} tokens of a volume, want at "
-            f"least as many"
+            f"objective.max_tokens={max_tokens}: the mask sets name up to {named} tokens of a volume, want "
+            "at least as many"
         )
     return counts
 

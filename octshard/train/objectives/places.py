@@ -15,7 +15,6 @@ from octshard.imaging.volume import triple
 from octshard.models import position
 from octshard.models.tokens import Tokens, as_tokens, valid_ids
 from octshard.rng import rng_for
-from octshard.stream.batch import Batch
 from octshard.stream.batch_shape import BatchShape
 from octshard.train.objectives.masks import Masks
 
@@ -28,17 +27,20 @@ class Places(NamedTuple):
 
 
 def list_tokens(
-    cfg: TrainConfig, shape: BatchShape, mask_sets: Sequence[Masks], batch: Batch
+    cfg: TrainConfig,
+    shape: BatchShape,
+    mask_sets: Sequence[Masks],
+    valid_B3: Tensor,
+    passes_B: Sequence[tuple[int, str]],
 ) -> tuple[Tokens, list[Places]]:
     """The tokens of each volume that an encoder reads, and the places of its mask sets among them.
 
     A volume of more than shape.tokens is subsampled, by (seed, epoch, key): what a mask set names stays.
+    valid_B3: as `masks.draw` has it; passes_B: epoch and key of each volume.
     """
     (_, patch), grid = position.shape_of(cfg.model), position.grid_of(cfg.model)
     rows = []
-    for i, (extent, epoch, key) in enumerate(
-        zip(batch.valid_B3.tolist(), batch.epoch_B, batch.seeds, strict=True)
-    ):
+    for i, (extent, (epoch, key)) in enumerate(zip(valid_B3.tolist(), passes_B, strict=True)):
         ids_V = valid_ids(grid, patch, triple(extent))
         if len(ids_V) > shape.tokens:
             named = np.concatenate([index_BX[i].numpy() for masks in mask_sets for index_BX in masks])

@@ -32,7 +32,7 @@ class Predictor(nn.Module):
         nn.init.trunc_normal_(self.tokens_SF, std=INIT_STD)
 
     def forward(self, z_BKF: Tensor, context_BK: Tensor, target_BT: Tensor, set_index: int) -> Tensor:
-        """(B, T, F): features of the tokens target_BT, predicted from z_BKF, those of the tokens context_BK."""
+        """(B, T, F): features of tokens target_BT, predicted from z_BKF, those of tokens context_BK."""
         context = self.proj_in(z_BKF)
         batch, targets = target_BT.shape
         mask_tokens = self.tokens_SF[set_index].to(context.dtype).expand(batch, targets, -1)

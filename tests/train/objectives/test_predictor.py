@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from octshard.config.train import MaskSet, ModelConfig, ObjectiveConfig, PredictorConfig, TrainConfig
-from octshard.train.objectives.masks import Masks
 from octshard.train.objectives.predictor import MlpPredictor, Predictor
 
 CONTEXT = torch.tensor([[0, 5, 9, 17], [3, 4, 8, 23]])
@@ -37,32 +36,32 @@ def features() -> torch.Tensor:
 def test_the_order_of_context_tokens_does_not_matter(kind: str) -> None:
     order = torch.tensor([3, 1, 0, 2])
     model = predictor(kind)
-    shuffled = model(features()[:, order], Masks(CONTEXT[:, order], TARGET), 0)
-    torch.testing.assert_close(shuffled, model(features(), Masks(CONTEXT, TARGET), 0), atol=1e-4, rtol=1e-4)
+    shuffled = model(features()[:, order], CONTEXT[:, order], TARGET, 0)
+    torch.testing.assert_close(shuffled, model(features(), CONTEXT, TARGET, 0), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["rope", "sincos"])
 def test_predictions_follow_their_targets(kind: str) -> None:
     order = torch.tensor([2, 0, 1])
     model = predictor(kind)
-    predicted = model(features(), Masks(CONTEXT, TARGET), 0)
+    predicted = model(features(), CONTEXT, TARGET, 0)
     assert predicted.shape == (2, 3, 24)
-    moved = model(features(), Masks(CONTEXT, TARGET[:, order]), 0)
+    moved = model(features(), CONTEXT, TARGET[:, order], 0)
     torch.testing.assert_close(moved, predicted[:, order], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["rope", "sincos"])
 def test_predictions_depend_on_where_context_and_targets_stand(kind: str) -> None:
     model = predictor(kind)
-    predicted = model(features(), Masks(CONTEXT, TARGET), 0)
+    predicted = model(features(), CONTEXT, TARGET, 0)
     assert not torch.allclose(predicted[:, 0], predicted[:, 1], atol=1e-3)
-    elsewhere = model(features(), Masks(CONTEXT.flip(0), TARGET), 0)
+    elsewhere = model(features(), CONTEXT.flip(0), TARGET, 0)
     assert not torch.allclose(elsewhere, predicted, atol=1e-3)
 
 
 def test_each_mask_set_has_its_own_token() -> None:
     model = predictor(sets=2)
-    predictions = [model(features(), Masks(CONTEXT, TARGET), set_index) for set_index in (0, 1)]
+    predictions = [model(features(), CONTEXT, TARGET, set_index) for set_index in (0, 1)]
     assert not torch.allclose(*predictions, atol=1e-3)
 
 
