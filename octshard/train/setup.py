@@ -12,8 +12,6 @@ from octshard.config.load import save
 from octshard.config.train import TrainConfig
 from octshard.devices import collectives
 from octshard.devices.backend import Backend
-from octshard.imaging.volume import product
-from octshard.models import position
 from octshard.storage import lock, store
 from octshard.stream.sampler import StreamPosition
 from octshard.train import flops, metrics_log, no_effect, optim, resume, step_stats
@@ -76,7 +74,7 @@ def _log_start(run: Run, state: TrainState) -> None:
         f"{len(index.samples)} volumes; global batch {cfg.run.global_batch} = {cfg.run.per_device_batch} x "
         f"{run.backend.device_count} {run.backend.device.type} x {plan.accumulation}"
     )
-    logger.info("%s", flops.start_line(cfg, index, product(position.grid_of(cfg.model))))
+    logger.info("%s", flops.start_line(cfg, index, run.inputs.shape.tokens))
     for line in no_effect.lines(cfg, run.backend):
         logger.warning("%s", line)
     if plan.length.warmup > plan.length.total:

@@ -45,7 +45,7 @@ def run_step(cfg: TrainConfig) -> Step:
     gradients: dict[str, torch.Tensor] = {}
     for name, weight in trained(state).items():
         weight.register_post_accumulate_grad_hook(lambda w, n=name: gradients.update({n: w.grad}))
-    batches = train_batches(run.inputs, cfg, backend, state.position)
+    batches = train_batches(run.inputs, backend, state.position)
     with prefetch.prefetch_to_device(batches, backend) as on_device:
         micro_batches = list(itertools.islice(on_device, run.plan.accumulation))
         outputs = loop._step(run, state, micro_batches, step_stats.zero_sums(backend, cfg.model.width))
@@ -100,7 +100,11 @@ def samples_of(inputs: TrainInputs, cfg: TrainConfig) -> list[Sample]:
         voxels_DHW = batch.voxels_BDHW[i].numpy()[tuple(map(slice, valid))].copy()
         view = View(*(getattr(params, f"{name}_B")[i].item() for name in View._fields))
         scan = Scan(voxels_DHW, batch.mean_B[i].item(), batch.std_B[i].item(), view)
-        masks = tuple((m.context_BK[i].numpy(), m.target_BT[i].numpy()) for m in inputs.masks)
+        index_V = inputs.tokens.index_BV[i].numpy()
+        masks = tuple(
+            (index_V[places.context_BK[i].numpy()], index_V[places.target_BT[i].numpy()])
+            for places in inputs.places
+        )
         samples.append(Sample(scan, valid_ids(valid, cfg), masks))
     return samples
 

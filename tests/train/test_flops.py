@@ -13,9 +13,10 @@ from octshard.imaging.volume import product
 from octshard.models import position
 from octshard.stream.index import load_index
 from octshard.train import flops, loop
-from octshard.train.objectives import jepa, masks
+from octshard.train.objectives import jepa
 from tests.support.log_lines import log_lines
 from tests.support.tiny_run import config_for, write_dataset
+from tests.support.token_lists import draw_lists
 
 TWO_SETS = "objective.masks=[{kind: cubes, context: 8, target: 6}, {kind: blocks, context: 5, target: 9}]"
 WORDS = ["model.image_size=[8,32,32]", "model.patch=[2,8,8]", "model.width=48", "model.heads=3",
@@ -28,9 +29,9 @@ def test_the_formula_counts_what_torch_counts(objective: str) -> None:
     cfg = load(TrainConfig, [], [*WORDS, f"objective.name={objective}"])
     model, size = jepa.build(cfg), 2
     x, valid_B3 = torch.randn(size, 1, *cfg.model.image_size), torch.tensor([cfg.model.image_size] * size)
-    mask_sets = masks.draw(cfg, masks.token_counts(cfg), valid_B3, 0, [0] * size, ["a", "b"])
+    lists = draw_lists(cfg, valid_B3, ["a", "b"])
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # as plain products
-        model(x, x, mask_sets, valid_B3).loss.backward()
+        model(x, x, *lists).loss.backward()
     everything = product(position.grid_of(cfg.model))
     assert counter.get_total_flops() == size * flops.step_flops(cfg, everything).total
 
@@ -80,11 +81,15 @@ def test_volumes_count_as_often_as_they_are_seen(tmp_path: Path) -> None:
 
 
 def test_a_run_says_at_its_start_what_padding_costs(tmp_path: Path) -> None:
-    """A volume of 6 x 20 x 24 voxels has 3 x 3 x 2 valid tokens of the 4 x 4 x 2 that are encoded."""
-    cfg = config_for(write_dataset(tmp_path / "data", {"train": 8, "val": 1}), tmp_path / "run")
+    """Volumes of 3 x 3 x 2 valid tokens, and of 3 x 2 x 2: all lists are of 18."""
+    folders = [
+        write_dataset(tmp_path / name, {"train": count, "val": 1}, shape, device=name)
+        for name, count, shape in (("tall", 6, (6, 20, 24)), ("flat", 2, (6, 16, 24)))
+    ]
+    cfg = config_for(",".join(folders), tmp_path / "run")
     cfg.run.samples_budget = 4
     with log_lines() as lines:
         loop.train(cfg)
-    share = flops.padding_share(cfg, 32, {18: 1})
+    share = flops.padding_share(cfg, 18, {18: 3, 12: 1})
     (line,) = (line for line in lines if "padding:" in line)
-    assert f"padding: {100 * share:.1f}% of the FLOPs of a step; 32 tokens of a volume are encoded" in line
+    assert f"padding: {100 * share:.1f}% of the FLOPs of a step; 18 tokens of a volume are encoded" in line

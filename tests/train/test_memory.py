@@ -14,8 +14,9 @@ from octshard.errors import OctshardError, UsageError
 from octshard.stream.batch_shape import BatchShape, batch_shape
 from octshard.stream.index import SampleIndex
 from octshard.train import loop, memory
-from octshard.train.objectives import jepa, masks, places
+from octshard.train.objectives import jepa
 from tests.support.tiny_run import config_for, write_dataset
+from tests.support.token_lists import draw_lists
 
 GB = 10**9
 
@@ -44,7 +45,7 @@ def test_the_least_that_a_volume_takes_is_less_than_autograd_keeps() -> None:
     model, kept = jepa.build(cfg), dict[int, int]()
     x = torch.zeros(1, 1, *cfg.model.image_size)
     valid_B3 = torch.tensor([cfg.model.image_size])
-    lists = token_lists(cfg, valid_B3)
+    lists = draw_lists(cfg, valid_B3, ["key"])
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
@@ -59,11 +60,6 @@ def test_the_least_that_a_volume_takes_is_less_than_autograd_keeps() -> None:
 def whole(cfg: TrainConfig) -> BatchShape:
     """Batches of volumes that fill the image."""
     return batch_shape(SampleIndex("train", (), (), 0, 0), cfg)
-
-
-def token_lists(cfg: TrainConfig, valid_B3: torch.Tensor) -> tuple[Any, ...]:
-    drawn = masks.draw(cfg, masks.token_counts(cfg), valid_B3, 0, [0], ["key"])
-    return places.list_tokens(cfg, whole(cfg), drawn, valid_B3, [(0, "key")])
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from octshard.config.train import TrainConfig
 from octshard.devices import select
 from octshard.imaging.crop import crop_pad_into
 from octshard.models import normalize
-from octshard.stream.batch_shape import BatchShape
 from octshard.train import setup, validation
 from octshard.train.inputs import load_inputs, val_batches
-from octshard.train.objectives import jepa, masks, places
+from octshard.train.objectives import jepa
 from tests.support.tiny_run import config_for, write_dataset
+from tests.support.token_lists import draw_lists
 
 # whatever the batch is, 7 and 5 volumes of two sizes do not fill it
 LENGTH = ("run.samples_budget=8", "run.global_batch=8", "run.val_samples=99", "run.cpu_threads=1")
@@ -54,10 +54,7 @@ def losses_one_by_one(cfg: TrainConfig, urls: list[str]) -> list[float]:
             torch.tensor([meta["std"]]),
             valid_B3,
         )
-        drawn = masks.draw(cfg, masks.token_counts(cfg), valid_B3, cfg.run.seed, [0], [meta["key"]])
-        tokens = model.encoder.tokens_of(valid_B3)
-        shape = BatchShape((d, h, w), tokens.index_BV.shape[1], padded=False)
-        lists = places.list_tokens(cfg, shape, drawn, valid_B3, [(0, meta["key"])])
+        lists = draw_lists(cfg, valid_B3, [meta["key"]])
         with torch.no_grad():
             losses.append(float(model(x, x, *lists).loss))
     return losses

@@ -22,9 +22,10 @@ from octshard.devices.backend import map_tensors
 from octshard.errors import UsageError
 from octshard.models.tokens import Tokens
 from octshard.models.vit import patchify
-from octshard.stream.batch_shape import BatchShape
 from octshard.train.augment import views
-from octshard.train.objectives import jepa, masks, places
+from octshard.train.objectives import jepa
+from octshard.train.objectives.places import Places
+from tests.support.token_lists import draw_lists
 
 GOLDEN = Path(__file__).parent / "golden" / "jepa_step.json"
 SIZE, PATCH = (4, 12, 16), (2, 4, 4)
@@ -57,7 +58,7 @@ def config(objective: str, kind: str = "rope", sets: int = 1, depth: int = 2) ->
 
 def inputs(
     cfg: TrainConfig, step: int = 0, extents: list[list[int]] = EXTENTS
-) -> tuple[torch.Tensor, torch.Tensor, Tokens, list[places.Places]]:
+) -> tuple[torch.Tensor, torch.Tensor, Tokens, list[Places]]:
     """What the loop hands to Jepa for two made-up volumes, the second one with padding."""
     keys = [f"first-{step}", f"second-{step}"]
     voxels = torch.from_numpy(np.random.default_rng(step).integers(0, 256, (2, *SIZE)).astype(np.uint8))
@@ -66,15 +67,7 @@ def inputs(
     context, target = views.apply(
         voxels, torch.tensor([127.0, 120.0]), torch.tensor([70.0, 75.0]), valid_B3, params, SIZE
     )
-    mask_sets = masks.draw(cfg, masks.token_counts(cfg), valid_B3, cfg.run.seed, [0, 0], keys)
-    return context, target, *listed(cfg, mask_sets, valid_B3, keys)
-
-
-def listed(
-    cfg: TrainConfig, mask_sets: list[masks.Masks], valid_B3: torch.Tensor, keys: list[str]
-) -> tuple[Tokens, list[places.Places]]:
-    shape = BatchShape(SIZE, 24, padded=True)
-    return places.list_tokens(cfg, shape, mask_sets, valid_B3, [(0, key) for key in keys])
+    return context, target, *draw_lists(cfg, valid_B3, keys)
 
 
 def numbers(tokens: Tokens, place_BX: torch.Tensor) -> torch.Tensor:
@@ -295,7 +288,6 @@ def on_xla() -> None:
                 np.random.default_rng(step).integers(0, 256, (2, *SIZE)).astype(np.uint8)
             )
             params = views.draw(cfg.views, 0, [0, 0], keys)
-            mask_sets = masks.draw(cfg, masks.token_counts(cfg), valid_B3, 0, [0, 0], keys)
             moments = torch.tensor([127.0, 120.0]), torch.tensor([70.0, 75.0])
             losses = []
             for model in (on_cpu, on_xla_device):
@@ -304,7 +296,7 @@ def on_xla() -> None:
                 context, target = views.apply(
                     voxels.to(at), mean_B, std_B, valid_B3.to(at), params.to(at), SIZE
                 )
-                lists = map_tensors(listed(cfg, mask_sets, valid_B3, keys), lambda t, at=at: t.to(at))
+                lists = map_tensors(draw_lists(cfg, valid_B3, keys), lambda t, at=at: t.to(at))
                 out = model(context, target, *lists)
                 out.loss.backward()
                 jepa.update_target(model, momentum.to(at))
