@@ -38,8 +38,7 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
     checkpoint = read_encoder(cfg.checkpoint)
     # of the run's settings no place is used: they may be somebody else's
     data = dataclasses.replace(checkpoint.config.data, shards=list(cfg.shards), cache_dir="")
-    objective = dataclasses.replace(checkpoint.config.objective, max_tokens=None)  # a scan is read whole
-    trained = dataclasses.replace(checkpoint.config, data=data, objective=objective)
+    trained = dataclasses.replace(checkpoint.config, data=data)
     datasets = open_datasets(trained)
     indexes = tuple(build_index(datasets, trained, split, 0) for split in labels.SPLITS)
     rows = [sample.row for index in indexes for sample in index.samples]

@@ -14,13 +14,16 @@ from octshard.models.vit import Encoder
 from octshard.probes.task import ProbeVolumes
 from octshard.stream import loader
 from octshard.stream.batch import BatchTransform, RankSlice
+from octshard.stream.batch_shape import batch_shape
 
 BATCH = 4  # volumes per forward pass: little memory, whatever the run takes
 
 
-def mean_std(z_BVF: Tensor, pad_BV: Tensor) -> Tensor:
-    """(B, 2 F) float32: mean, then population std, of each feature over the tokens that are not padding."""
-    z_BVF, weight_BV1 = z_BVF.float(), (~pad_BV).float().unsqueeze(-1)
+def mean_std(z_BVF: Tensor, filling_BV: Tensor | None) -> Tensor:
+    """(B, 2 F) float32: mean, then population std, of each feature over the tokens of a volume."""
+    z_BVF = z_BVF.float()
+    filling_BV = z_BVF.new_zeros(z_BVF.shape[:2], dtype=torch.bool) if filling_BV is None else filling_BV
+    weight_BV1 = (~filling_BV).float().unsqueeze(-1)
     count_B1 = weight_BV1.sum(1).clamp(min=1)
     mean_BF = (z_BVF * weight_BV1).sum(1) / count_B1
     variance_BF = ((z_BVF - mean_BF.unsqueeze(1)).square() * weight_BV1).sum(1) / count_B1
@@ -38,15 +41,15 @@ def embed(
 
     OctshardError for a volume whose features are not finite.
     """
-    rows = []
+    rows, tokens = [], batch_shape(volumes.index, cfg).tokens
     transform = BatchTransform(backend.pin, backend.empty)
     for batch in loader.eval_batches(volumes.index, cfg, RankSlice(BATCH, 0, 1), 0, transform):
-        on_device = put(backend, batch)
+        on_device, tokens_BV = put(backend, (batch, encoder.tokens_of(batch.valid_B3, tokens)))
         with torch.no_grad(), backend.autocast():
             x_BCDHW = normalize.normalize(
                 on_device.voxels_BDHW, on_device.mean_B, on_device.std_B, on_device.valid_B3
             )
-            values_BF = mean_std(encoder(x_BCDHW), ~encoder.valid_tokens(on_device.valid_B3))
+            values_BF = mean_std(encoder(x_BCDHW, *tokens_BV), tokens_BV.filling_BV)
         host_BF = backend.to_host(values_BF).numpy()[: batch.count]  # waits for the device
         for key, values_F in zip(batch.keys, host_BF, strict=False):
             if not np.isfinite(values_F).all():

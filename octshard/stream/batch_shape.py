@@ -17,12 +17,12 @@ class BatchShape(NamedTuple):
     padded: bool
 
 
-def batch_shape(index: SampleIndex, cfg: TrainConfig) -> BatchShape:
-    """That of `index` at this model's image_size and patch, and objective.max_tokens."""
+def batch_shape(index: SampleIndex, cfg: TrainConfig, max_tokens: int | None = None) -> BatchShape:
+    """That of `index` at this model's image_size and patch; of a volume at most `max_tokens` are read."""
     grids = {token_grid(shape, cfg) for shape in {sample.shape for sample in index.samples}}
     if not grids:
         grids = {token_grid(triple(cfg.model.image_size), cfg)}
     d, h, w = (max(sizes) * p for sizes, p in zip(zip(*grids, strict=True), cfg.model.patch, strict=True))
     counts = [product(grid) for grid in grids]
-    tokens = min(max(counts), cfg.objective.max_tokens or max(counts))
+    tokens = min(max(counts), max_tokens or max(counts))
     return BatchShape((d, h, w), tokens, min(counts) < tokens)

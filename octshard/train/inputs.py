@@ -56,12 +56,12 @@ class RunInputs:
     @cached_property
     def shape(self) -> BatchShape:
         """Of the batches of training."""
-        return batch_shape(self.index, self.cfg)
+        return batch_shape(self.index, self.cfg, self.cfg.objective.max_tokens)
 
     @cached_property
     def val_shape(self) -> BatchShape:
         """Of the batches of validation."""
-        return batch_shape(self.val_index, self.cfg)
+        return batch_shape(self.val_index, self.cfg, self.cfg.objective.max_tokens)
 
     @cached_property
     def participants(self) -> ParticipantDigests:

@@ -112,8 +112,8 @@ def _numbered(url: str, number: int) -> str:
 def features(encoder: Encoder, step: StepVolume) -> np.ndarray:
     """(V, F) float32: the features of the target view's valid tokens, in the order of the grid."""
     with torch.no_grad():
-        z_BNF = encoder(step.target_BCDHW)
-    z_VF: np.ndarray = z_BNF[0][encoder.valid_tokens(step.batch.valid_B3)[0]].numpy()
+        z_BVF = encoder(step.target_BCDHW, *encoder.tokens_of(step.batch.valid_B3))
+    z_VF: np.ndarray = z_BVF[0].numpy()
     return z_VF
 
 

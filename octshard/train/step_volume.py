@@ -19,6 +19,7 @@ from octshard.devices.backend import Backend
 from octshard.errors import UsageError
 from octshard.imaging.volume import Shape, product, triple
 from octshard.models import normalize, position
+from octshard.models.tokens import Tokens
 from octshard.stream.batch import Batch
 from octshard.stream.index import SampleIndex, SampleRef, open_datasets
 from octshard.stream.sampler import StreamPosition
@@ -27,6 +28,7 @@ from octshard.train.augment.views import ViewParams
 from octshard.train.inputs import RunInputs, load_inputs, train_batches, val_batches
 from octshard.train.objectives import masks
 from octshard.train.objectives.masks import Masks
+from octshard.train.objectives.places import Places
 
 _VOXEL_BYTES = 24  # of a volume of image_size: its voxels, two views, and what lies between
 
@@ -50,9 +52,13 @@ class StepVolume(NamedTuple):
 class VolumeSource:
     """The volumes of a run, one by one; `open_source` makes one."""
 
-    cfg: TrainConfig
     inputs: RunInputs
     backend: Backend
+
+    @property
+    def cfg(self) -> TrainConfig:
+        """Of the run."""
+        return self.inputs.cfg
 
     def ref(self, step: StepVolume) -> SampleRef:
         """Where the volume of a step is stored."""
@@ -69,7 +75,7 @@ def open_source(cfg: TrainConfig, backend: Backend) -> VolumeSource:
             f"model.image_size={list(cfg.model.image_size)}: one volume and its views take "
             f"{needed / 1e9:,.1f} GB, and this machine has {free / 1e9:,.1f} GB; want a smaller one"
         )
-    return VolumeSource(cfg, inputs, backend)
+    return VolumeSource(inputs, backend)
 
 
 def one_by_one(cfg: TrainConfig) -> TrainConfig:
@@ -89,13 +95,13 @@ def volumes(source: VolumeSource, keys: Sequence[str], count: int) -> Iterator[S
 def train_volumes(source: VolumeSource, count: int) -> Iterator[StepVolume]:
     """The first `count` volumes of the run, in the order of its stream."""
     image_size, _ = position.shape_of(source.cfg.model)
-    stream = train_batches(source.inputs, source.cfg, source.backend, StreamPosition(0, 0))
+    stream = train_batches(source.inputs, source.backend, StreamPosition(0, 0))
     with closing(stream) as batches:
-        for batch, params, mask_sets in itertools.islice(batches, count):
+        for batch, params, tokens, place_sets in itertools.islice(batches, count):
             context, target = views.apply(
                 batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params, image_size
             )
-            yield StepVolume(batch, context, target, params, mask_sets)
+            yield StepVolume(batch, context, target, params, _masks(tokens, place_sets))
 
 
 def volume_of(source: VolumeSource, key: str) -> StepVolume:
@@ -105,7 +111,7 @@ def volume_of(source: VolumeSource, key: str) -> StepVolume:
         # alone, so no other domain to be drawn from; seeds depend on key and pass only
         data = dataclasses.replace(source.cfg.data, weights=[], balance="none")
         cfg = dataclasses.replace(source.cfg, data=data)
-        alone = dataclasses.replace(source, cfg=cfg, inputs=dataclasses.replace(inputs, index=train))
+        alone = dataclasses.replace(source, inputs=dataclasses.replace(inputs, cfg=cfg, index=train))
         return next(iter(train_volumes(alone, 1)))
     if val := _only(inputs.val_index, key):
         alone = dataclasses.replace(source, inputs=dataclasses.replace(inputs, val_index=val))
@@ -116,11 +122,16 @@ def volume_of(source: VolumeSource, key: str) -> StepVolume:
 def _val_volume(source: VolumeSource) -> StepVolume:
     """The first one of validation: a centre crop, normalised."""
     run = dataclasses.replace(source.cfg.run, val_samples=1)
-    cfg = dataclasses.replace(source.cfg, run=run)
-    with closing(val_batches(source.inputs, cfg, source.backend)) as batches:
-        batch, mask_sets, _ = next(batches)
+    inputs = dataclasses.replace(source.inputs, cfg=dataclasses.replace(source.cfg, run=run))
+    with closing(val_batches(inputs, source.backend)) as batches:
+        batch, tokens, place_sets, _ = next(batches)
     x = normalize.normalize(batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3)
-    return StepVolume(batch, x, x, None, mask_sets)
+    return StepVolume(batch, x, x, None, _masks(tokens, place_sets))
+
+
+def _masks(tokens: Tokens, place_sets: Sequence[Places]) -> list[Masks]:
+    """By their numbers in the grid."""
+    return [Masks(*(tokens.index_BV.gather(1, place_BX) for place_BX in places)) for places in place_sets]
 
 
 def _only(index: SampleIndex, key: str) -> SampleIndex | None:

@@ -20,9 +20,9 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
     return ",".join(urls)
 
 
-def shape_of(shards: str, *more: str) -> tuple[tuple[int, int, int], int, bool]:
-    cfg = config_for(shards, "nowhere", "run.epochs=1", *more)
-    return tuple(batch_shape(load_index(cfg, "train", 0), cfg))  # type: ignore[return-value]
+def shape_of(shards: str, max_tokens: int | None = None) -> tuple[tuple[int, int, int], int, bool]:
+    cfg = config_for(shards, "nowhere", "run.epochs=1")
+    return tuple(batch_shape(load_index(cfg, "train", 0), cfg, max_tokens))  # type: ignore[return-value]
 
 
 def test_the_box_holds_every_volume_and_the_list_the_largest(shards: str) -> None:
@@ -32,8 +32,8 @@ def test_the_box_holds_every_volume_and_the_list_the_largest(shards: str) -> Non
 
 
 def test_a_setting_bounds_the_list(shards: str) -> None:
-    assert shape_of(shards, "objective.max_tokens=12") == ((8, 32, 16), 12, True)
-    assert shape_of(shards, "objective.max_tokens=99") == ((8, 32, 16), 18, True)
+    assert shape_of(shards, 12) == ((8, 32, 16), 12, True)
+    assert shape_of(shards, 99) == ((8, 32, 16), 18, True)
 
 
 def test_without_samples_it_is_that_of_the_image() -> None:

@@ -12,10 +12,13 @@ import torch
 from octshard.config.train import TrainConfig
 from octshard.devices.cpu import Cpu
 from octshard.errors import UsageError
+from octshard.models.tokens import Tokens
 from octshard.stream.sampler import StreamPosition
 from octshard.train import step_volume
 from octshard.train.augment import views
 from octshard.train.inputs import load_inputs, train_batches, val_batches
+from octshard.train.objectives.masks import Masks
+from octshard.train.objectives.places import Places
 from octshard.train.step_volume import StepVolume, VolumeSource
 from tests.support.tiny_run import config_for, write_dataset
 
@@ -39,7 +42,7 @@ def source(cfg: TrainConfig) -> VolumeSource:
 def batch_of_training(cfg: TrainConfig, count: int) -> list[Any]:
     """The first batches, as the loop gets them: four volumes each."""
     backend = Cpu(None)
-    stream = train_batches(load_inputs(cfg, backend), cfg, backend, StreamPosition(0, 0))
+    stream = train_batches(load_inputs(cfg, backend), backend, StreamPosition(0, 0))
     with contextlib.closing(stream) as batches:
         return [
             (
@@ -47,10 +50,18 @@ def batch_of_training(cfg: TrainConfig, count: int) -> list[Any]:
                 *views.apply(
                     batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params, cfg.model.image_size
                 ),
-                masks,
+                in_grid(tokens, place_sets),
             )
-            for batch, params, masks in itertools.islice(batches, count)
+            for batch, params, tokens, place_sets in itertools.islice(batches, count)
         ]
+
+
+def in_grid(tokens: Tokens, place_sets: list[Places]) -> list[Masks]:
+    index_BV = tokens.index_BV.numpy()
+    return [
+        Masks(*(torch.from_numpy(np.take_along_axis(index_BV, place_BX.numpy(), 1)) for place_BX in places))
+        for places in place_sets
+    ]
 
 
 def check_equal(step: StepVolume, row: int, batch: Any, context: Any, target: Any, masks: Any) -> None:
@@ -82,8 +93,9 @@ def test_a_key_gives_what_its_first_pass_gives(shards: str, mixing: tuple[str, .
 
 def test_a_key_of_val_gives_what_validation_reads(shards: str) -> None:
     cfg, backend = config(shards, "run.val_samples=0"), Cpu(None)
-    with contextlib.closing(val_batches(load_inputs(cfg, backend), cfg, backend)) as batches:
-        batch, masks, _ = next(batches)
+    with contextlib.closing(val_batches(load_inputs(cfg, backend), backend)) as batches:
+        batch, tokens, place_sets, _ = next(batches)
+    masks = in_grid(tokens, place_sets)
     step = step_volume.volume_of(source(cfg), batch.keys[2])
     x = step.context_BCDHW
     assert step.params is None
