@@ -52,6 +52,16 @@ def test_the_wheel_needs_no_extra(built: Path) -> None:
     (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
     needed = email.message_from_bytes(archive.read(name)).get_all("Requires-Dist", [])
     base = [line for line in needed if "extra ==" not in line]
-    for package in ("webdataset", "torch_xla", "ray", "gcsfs", "s3fs", "wandb", "monai", "timm"):
+    for package in (
+        "webdataset",
+        "torch_xla",
+        "ray",
+        "gcsfs",
+        "s3fs",
+        "wandb",
+        "tensorboard",
+        "monai",
+        "timm",
+    ):
         assert not [line for line in base if line.startswith(package)]
         assert [line for line in needed if line.startswith(package)]

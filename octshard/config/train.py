@@ -277,6 +277,15 @@ class RunConfig:
     )
     wandb: str = field("off", "Weights & Biases", choices=("off", "offline", "online"), speed=True)
     wandb_project: str = field("octshard", "its project", speed=True)
+    wandb_artifacts: bool = field(False, "checkpoints go there too, as artifacts", speed=True)
+    tensorboard: bool = field(False, "event files in run.out/tensorboard", speed=True)
+    keep_pictures: int = field(
+        20, "pictures of each kind kept in run.out/pictures", least=0, limit=MANY, speed=True
+    )
+    name: str = field(
+        "", "beginning of the run's name in W&B and TensorBoard; empty = last folder of run.out", speed=True
+    )
+    tags: list[str] = field([], "tags beside those of the devices and the objective", speed=True)
 
 
 @dataclass

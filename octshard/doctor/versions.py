@@ -19,6 +19,7 @@ USES = {  # what each extra is for
     "gcs": "gs:// paths",
     "s3": "s3:// paths",
     "wandb": "run.wandb=online or offline",
+    "tensorboard": "run.tensorboard=true",
     "ray": "octshard prep shard --engine ray",
     "webdataset": "octshard.webdataset.decoder",
     "monai": "ShardDataset(as_metatensor=True)",

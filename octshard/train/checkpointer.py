@@ -3,7 +3,7 @@
 One background thread writes; the files are those of `models/checkpoint`. A payload fits every backend.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,11 +77,21 @@ def restore(payload: Mapping[str, Any], state: TrainState) -> None:
     state.changes = tuple(payload.get("changes", ()))
 
 
-class Checkpointer:
-    """Writes one thing after another, in the background; the next `save` or `wait` raises its error."""
+OnWritten = Callable[[CheckpointInfo], None]
 
-    def __init__(self, out: str, keep_last: int) -> None:
-        self._out, self._keep_last = out, keep_last
+
+def no_listener(info: CheckpointInfo) -> None:
+    """Nobody wants to know of a finished checkpoint."""
+
+
+class Checkpointer:
+    """Writes one thing after another, in the background; the next `save` or `wait` raises its error.
+
+    on_written: called there with each checkpoint whose files are finished.
+    """
+
+    def __init__(self, out: str, keep_last: int, on_written: OnWritten = no_listener) -> None:
+        self._out, self._keep_last, self._on_written = out, keep_last, on_written
         self._pool = ThreadPoolExecutor(1, "checkpoint")
         self._running: list[Future[CheckpointInfo | None]] = []
 
@@ -115,14 +125,17 @@ class Checkpointer:
         self, payload: Mapping[str, Any], val_loss: float | None, score: Score | None, milestone: bool
     ) -> CheckpointInfo:
         info = write(self._out, payload, val_loss, score, milestone=milestone)
+        self._on_written(info)
         prune(self._out, self._keep_last)
         return info
 
 
 @contextmanager
-def open_checkpointer(out: str, keep_last: int) -> Iterator[Checkpointer]:
+def open_checkpointer(
+    out: str, keep_last: int, on_written: OnWritten = no_listener
+) -> Iterator[Checkpointer]:
     """A Checkpointer; a block that ends without an error waits for the last write."""
-    checkpointer = Checkpointer(out, keep_last)
+    checkpointer = Checkpointer(out, keep_last, on_written)
     try:
         yield checkpointer
         checkpointer.wait()

@@ -21,6 +21,7 @@ from octshard.progress import OnProgress, no_progress
 from octshard.stop_signals import SHELL_BASE
 from octshard.train import (
     memory,
+    metrics_log,
     no_effect,
     nonfinite,
     optim,
@@ -78,6 +79,7 @@ def train(
     accept_changes: goes on also with a config or data that change the result, and records it.
     """
     jepa.check(cfg)
+    metrics_log.check(cfg)
     with (
         memory.one_line_errors(cfg),
         contextlib.closing(select.open_backend(cfg.run)) as backend,
@@ -102,8 +104,8 @@ def train(
         # 3. the loop
         with (
             stop_agreement.open_agreement(backend, state.step) as stop,
-            setup.run_log(run, state.step) as metrics,
-            open_checkpointer(cfg.run.out, cfg.run.keep_last) as checkpoints,
+            setup.run_log(run, state) as metrics,
+            open_checkpointer(cfg.run.out, cfg.run.keep_last, metrics.write_checkpoint) as checkpoints,
             prober.open_prober(run, state, probe_task) as probes,
             prefetch.prefetch_to_device(
                 train_batches(inputs, backend, state.position), backend, stop.waits_in_vain

@@ -1,176 +1,107 @@
-"""The metrics of a run: metrics.jsonl in its folder, and W&B if run.wandb says so. The only wandb import.
+"""The log of a run: what is written goes to metrics.jsonl, RUN/pictures, W&B and TensorBoard.
 
-Every line holds its step; on resume the file is cut back to the checkpoint, so that no step is there twice.
-Only the first process has a log that writes.
+All hold the same names and numbers, against samples_seen. After a resume nothing is there twice; late lines,
+of an earlier step, are lines like the others. Only the first process has a log that writes.
 """
 
-import errno
-import json
-import logging
-import math
-import re
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, cast
+from typing import Any
 
-from octshard.config import fields
 from octshard.config.train import TrainConfig
-from octshard.errors import UsageError, exit_code
-from octshard.extras import install_advice
-from octshard.storage import json_object, lease, local, store
-from octshard.storage.json_object import DamagedJson
-
-logger = logging.getLogger(__name__)
+from octshard.errors import exit_code
+from octshard.models.checkpoint_info import CheckpointInfo
+from octshard.storage import store
+from octshard.train import run_identity
+from octshard.train.run_identity import RunIdentity
+from octshard.train.sinks import metrics_file, picture_folder, tensorboard_file, wandb_run
+from octshard.train.sinks.background import BackgroundSink
+from octshard.train.sinks.metrics_file import MetricsFile
+from octshard.train.sinks.picture_folder import PictureFolder
+from octshard.train.sinks.sink import Picture, Sink, Values
+from octshard.train.sinks.tensorboard_file import TensorboardFile
 
 METRICS = "metrics.jsonl"
-WANDB_ID = "wandb-id.txt"
-WANDB_ID_FORM = re.compile(r"[A-Za-z0-9_-]{1,64}")
-Values = Mapping[str, Any]
+CLOSE_S = 60.0  # at the end, for what is still to be written or sent
+UPLOAD_S = 600.0  # the same where checkpoints are sent
 
 
 class MetricsLog:
-    """Appends lines; local ones are written one by one, a remote file is written whole at every `flush`."""
+    """Hands everything to its sinks, in their order."""
 
-    def __init__(self, url: str, lines: list[str], wandb_run: Any) -> None:
-        self._url, self._wandb = url, wandb_run
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = sinks
         self.exit_code = 0  # of the command, for W&B
-        self._lines = lines if store.is_remote(url) else None
-        self._file = None
-        if url and self._lines is None:
-            # unbuffered: a line that does not fit on the disk is not tried again when the file is closed
-            self._file = open(store.local_path(url), "ab", buffering=0)  # noqa: SIM115 (open for the whole run)
 
     def write(self, values: Values) -> None:
-        """One line; `values` holds `step`. What JSON cannot hold (nan, inf) is written as null."""
-        line = json.dumps({name: _plain(value) for name, value in values.items()}, allow_nan=False)
-        if self._file is not None:
-            data = line.encode() + b"\n"
-            with local.one_line_errors(self._url):
-                if self._file.write(data) < len(data):
-                    raise OSError(errno.ENOSPC, "the line does not fit")
-        elif self._lines is not None:
-            lease.seconds_left(self._url)  # a run that lost its folder ends here, not at its next checkpoint
-            self._lines.append(line)
-        if self._wandb is not None:
-            self._wandb.log(dict(values), step=values["step"])
+        """One line; `values` holds `step` and `samples_seen`, both those of what is measured."""
+        for sink in self._sinks:
+            sink.write(values)
+
+    def write_picture(self, picture: Picture) -> None:
+        """One picture."""
+        for sink in self._sinks:
+            sink.write_picture(picture)
+
+    def write_checkpoint(self, info: CheckpointInfo) -> None:
+        """The files of a checkpoint that is finished."""
+        for sink in self._sinks:
+            sink.write_checkpoint(info)
 
     def flush(self) -> None:
-        """Writes a remote metrics file whole; called at every checkpoint."""
-        if self._lines is not None:
-            store.write(self._url, "".join(line + "\n" for line in self._lines).encode())
-
-    def close(self) -> None:
-        """Ends the file."""
-        self.flush()
-        if self._file is not None:
-            self._file.close()
-
-    def finish(self) -> None:
-        """Ends the W&B run: as finished if exit_code is 0, else as failed."""
-        if self._wandb is not None:
-            self._wandb.finish(exit_code=self.exit_code)
+        """What was written stays, whatever becomes of the process; called at every checkpoint."""
+        for sink in self._sinks:
+            sink.flush()
 
 
 def null_log() -> MetricsLog:
     """A log that writes nothing: for every process but the first."""
-    return MetricsLog("", [], None)
+    return MetricsLog([])
+
+
+def check(cfg: TrainConfig) -> None:
+    """UsageError if what cfg asks for is not installed, or names and tags could not be logged."""
+    run_identity.check(cfg)
+    wandb_run.check(cfg)
+    tensorboard_file.check(cfg)
 
 
 @contextmanager
-def open_log(cfg: TrainConfig, last_step: int) -> Iterator[MetricsLog]:
-    """The log of run.out, cut back to `last_step`; the W&B run of the same id is continued."""
+def open_log(cfg: TrainConfig, identity: RunIdentity, step: int, samples_seen: int) -> Iterator[MetricsLog]:
+    """The log of run.out, cut back to `step` and `samples_seen`; the W&B run of the same id is continued."""
+    check(cfg)
     url = store.join(cfg.run.out, METRICS)
-    lines = truncate_after(url, last_step)
-    log = MetricsLog(url, lines, _open_wandb(cfg))
+    file = MetricsFile(url, metrics_file.truncate_after(url, step))
+    others = _others(cfg, identity, samples_seen)
+    log = MetricsLog([file, *others])
     try:
         try:
             yield log
         finally:
-            log.close()
+            file.close(log.exit_code)
     except BaseException as error:
         log.exit_code = exit_code(error)
         raise
     finally:
-        log.finish()
-
-
-def truncate_after(url: str, last_step: int) -> list[str]:
-    """Rewrites a metrics file without lines after `last_step` and without an incomplete last line.
-
-    Returns the lines that stay. Damaged lines do not; a warning names the first.
-    """
-    lines, damage = [], []
-    for number, data in enumerate(_whole_lines(url), start=1):
-        try:
-            if _parse(data, f"{url} line {number}")["step"] <= last_step:
-                lines.append(data.decode(errors="replace"))
-        except DamagedJson as error:
-            damage.append(str(error))
-    if damage:
-        logger.warning("%s; left out, as are %d more", damage[0], len(damage) - 1)
-    store.write(url, "".join(line + "\n" for line in lines).encode())
-    return lines
+        for sink in others:
+            sink.close(log.exit_code)
 
 
 def read(out: str) -> list[dict[str, Any]]:
     """The lines of a run's metrics file; DamagedJson names the first that is none."""
-    url = store.join(out, METRICS)
-    return [_parse(data, f"{url} line {number}") for number, data in enumerate(_whole_lines(url), start=1)]
+    return metrics_file.read(store.join(out, METRICS))
 
 
-def _whole_lines(url: str) -> list[bytes]:
-    """Without what is behind the last line end: a line that a kill cut short."""
-    try:
-        return store.read(url).split(b"\n")[:-1]
-    except FileNotFoundError:
-        return []
-
-
-def _parse(data: bytes, name: str) -> dict[str, Any]:
-    values = json_object.parse(data, name)
-    if not isinstance(values.get("step"), int):
-        raise DamagedJson(f"{name}: step {values.get('step')!r:.99}, want a number")
-    return values
-
-
-def _open_wandb(cfg: TrainConfig) -> Any:
-    if cfg.run.wandb == "off":
-        return None
-    try:
-        import wandb
-    except ImportError:
-        raise UsageError(
-            f"run.wandb={cfg.run.wandb}: wandb is not here; {install_advice('wandb')} or run.wandb=off"
-        ) from None
-    return wandb.init(
-        project=cfg.run.wandb_project,
-        id=_wandb_id(cfg.run.out),
-        resume="allow",
-        mode=cast(Literal["offline", "online"], cfg.run.wandb),
-        dir=None if store.is_remote(cfg.run.out) else cfg.run.out.removeprefix("file://"),
-        config=fields.result_values(cfg),
-        allow_val_change=True,  # of the config, by --accept-changes
-    )
-
-
-def _wandb_id(out: str) -> str:
-    """The run's W&B id, made once and kept in the run folder."""
-    url = store.join(out, WANDB_ID)
-    try:
-        wandb_id = store.read(url).decode("ascii", "replace").strip()
-        if WANDB_ID_FORM.fullmatch(wandb_id):
-            return wandb_id
-        logger.warning("%s: %.20r is no id, so W&B gets a new run", url, wandb_id)
-    except FileNotFoundError:
-        pass
-    wandb_id = uuid.uuid4().hex[:12]
-    store.write(url, wandb_id.encode())
-    return wandb_id
-
-
-def _plain(value: Any) -> Any:
-    """`value`, or None for a float that JSON cannot hold."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def _others(cfg: TrainConfig, identity: RunIdentity, samples_seen: int) -> list[Sink]:
+    """The sinks whose failure does no harm to the run."""
+    picture_folder.remove_after(cfg.run.out, samples_seen)
+    sinks: list[Sink] = [
+        BackgroundSink(PictureFolder(cfg.run.out, cfg.run.keep_pictures), "pictures", CLOSE_S)
+    ]
+    if cfg.run.tensorboard:
+        writer = TensorboardFile(cfg.run.out, identity, samples_seen)
+        sinks.append(BackgroundSink(writer, "run.tensorboard", CLOSE_S))
+    if cfg.run.wandb != "off" and (run := wandb_run.open_run(cfg, identity)) is not None:
+        close_s = UPLOAD_S if cfg.run.wandb_artifacts else CLOSE_S
+        sinks.append(BackgroundSink(run, f"run.wandb={cfg.run.wandb}", close_s))
+    return sinks

@@ -44,6 +44,7 @@ def _conditions(cfg: TrainConfig, backend: Backend) -> list[tuple[str, bool, str
         ("run.deterministic", device != "cuda", f"it is for cuda alone, this run is on {device}"),
         ("run.cpu_threads", device != "cpu", f"it is for the cpu alone, this run is on {device}"),
         ("run.wandb_project", cfg.run.wandb == "off", "run.wandb is off"),
+        ("run.wandb_artifacts", cfg.run.wandb == "off", "run.wandb is off"),
         *(
             (f"run.probe_{name}", not cfg.run.probe_every, "run.probe_every is 0")
             for name in ("participants", "target", "samples", "device", "threads", "timeout_s")

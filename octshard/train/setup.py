@@ -14,7 +14,7 @@ from octshard.devices import collectives
 from octshard.devices.backend import Backend
 from octshard.storage import lock, store
 from octshard.stream.sampler import StreamPosition
-from octshard.train import flops, metrics_log, no_effect, optim, resume, step_stats
+from octshard.train import flops, metrics_log, no_effect, optim, resume, run_identity, step_stats
 from octshard.train.augment import views
 from octshard.train.checkpointer import TrainState
 from octshard.train.inputs import RunInputs
@@ -113,10 +113,11 @@ def run_lock(cfg: TrainConfig, backend: Backend) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def run_log(run: Run, step: int) -> Iterator[MetricsLog]:
+def run_log(run: Run, state: TrainState) -> Iterator[MetricsLog]:
     """The run's metrics log; one that writes nothing in all but the first process."""
     if not run.is_first:
         yield metrics_log.null_log()
         return
-    with metrics_log.open_log(run.cfg, step) as metrics:
+    identity = run_identity.identify(run.cfg, run.inputs)
+    with metrics_log.open_log(run.cfg, identity, state.step, state.samples_seen) as metrics:
         yield metrics
