@@ -93,19 +93,21 @@ def trained(state: TrainState) -> dict[str, torch.nn.Parameter]:
 
 
 def samples_of(inputs: TrainInputs, cfg: TrainConfig) -> list[Sample]:
-    """What the stream and the masks made, volume by volume; tokens are counted here anew."""
+    """What the stream and the masks made, volume by volume; which tokens hold a voxel is found here anew."""
     batch, params = inputs.batch, inputs.params
     samples = []
     for i, valid in enumerate(batch.valid_B3.tolist()):
         voxels_DHW = batch.voxels_BDHW[i].numpy()[tuple(map(slice, valid))].copy()
         view = View(*(getattr(params, f"{name}_B")[i].item() for name in View._fields))
         scan = Scan(voxels_DHW, batch.mean_B[i].item(), batch.std_B[i].item(), view)
-        index_V = inputs.tokens.index_BV[i].numpy()
+        index_V, valid_V = inputs.tokens.index_BV[i].numpy(), valid_ids(valid, cfg)
         masks = tuple(
             (index_V[places.context_BK[i].numpy()], index_V[places.target_BT[i].numpy()])
             for places in inputs.places
         )
-        samples.append(Sample(scan, valid_ids(valid, cfg), masks))
+        read_V = valid_V if len(valid_V) <= len(index_V) else index_V  # a seeded choice
+        assert np.isin(read_V, valid_V).all()
+        samples.append(Sample(scan, read_V, masks))
     return samples
 
 

@@ -96,6 +96,30 @@ def test_no_voxel_outside_the_context_reaches_a_prediction(objective: str, kind:
     assert torch.equal(reached(context), shown(numbers(tokens, places_of_set.context_BK)))
 
 
+@BOTH_POSITIONS
+@EITHER
+def test_each_number_of_each_prediction_has_a_gradient_of_zero_outside_the_context(
+    objective: str, kind: str
+) -> None:
+    """Targets, unused tokens, padding; of a sum of them two might cancel. The second volume is padded."""
+    cfg = config(objective, kind)
+    model, (context, _, tokens, (places_of_set, *_)) = (
+        jepa.build(cfg),
+        inputs(cfg, 0, [list(SIZE), [3, 8, 9]]),
+    )
+    context.requires_grad_()
+    predicted = model.predict(context, tokens, places_of_set, 0).flatten()
+    one_each = torch.eye(len(predicted))
+    (slope_PBCDHW,) = torch.autograd.grad(predicted, context, one_each, is_grads_batched=True)
+    seen_PBN = patchify(slope_PBCDHW.flatten(0, 1), PATCH).abs().amax(-1).unflatten(0, (-1, 2)) > 0
+    shown_BN = shown(numbers(tokens, places_of_set.context_BK))
+    assert torch.equal(seen_PBN.any(0), shown_BN)
+    if objective == "vjepa2":  # the batch norm of `byol` joins volumes, by their context alone
+        first, second = seen_PBN.unflatten(0, (2, -1))
+        assert not first[:, 1].any()
+        assert not second[:, 0].any()
+
+
 @EITHER
 def test_no_voxel_outside_the_context_reaches_the_loss(objective: str) -> None:
     cfg = config(objective, sets=2)
@@ -106,6 +130,38 @@ def test_no_voxel_outside_the_context_reaches_the_loss(objective: str) -> None:
     first, second = (shown(numbers(tokens, places_of_set.context_BK)) for places_of_set in place_sets)
     assert torch.equal(reached(context), first | second)
     assert target.grad is None
+
+
+@EITHER
+def test_valid_tokens_alone_equal_the_masked_full_computation_and_each_volume_by_itself(
+    objective: str,
+) -> None:
+    """In float32: losses and gradients to 1e-6. With `byol` a batch norm joins the volumes."""
+    cfg = config(objective, STEADY[objective])
+    model, keys, extents = jepa.build(cfg), ["first", "second"], torch.tensor([[3, 8, 9], [4, 8, 16]])
+    context, target, _, _ = inputs(cfg, 0, extents.tolist())
+
+    def run(size: list[int], length: int, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Losses, and all gradients as one vector; what lies behind a volume in the box is 1000."""
+        d, h, w = size
+        views_ = [x[rows, :, :d, :h, :w].clone() for x in (context, target)]
+        for view in views_:
+            for x_CDHW, (depth, height, _) in zip(view, extents[rows].tolist(), strict=True):
+                x_CDHW[:, 2 * -(-depth // 2) :] = x_CDHW[:, :, 4 * -(-height // 4) :] = 1e3
+        lists = draw_lists(cfg, extents[rows], keys[rows], length)
+        model.zero_grad()
+        out = model(*views_, *lists)
+        out.loss.backward()
+        return out.losses_B, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    losses_B, gradient = run([4, 8, 16], 16, slice(0, 2))
+    full_losses_B, full_gradient = run(list(SIZE), 24, slice(0, 2))
+    torch.testing.assert_close(losses_B, full_losses_B, rtol=1e-6, atol=0)
+    assert (gradient - full_gradient).norm() <= 1e-6 * gradient.norm()
+    if objective == "vjepa2":
+        alone = [run([4, 8, 12], 12, slice(0, 1)), run([4, 8, 16], 16, slice(1, 2))]
+        torch.testing.assert_close(losses_B, torch.cat([losses for losses, _ in alone]), rtol=1e-6, atol=0)
+        assert (gradient - (alone[0][1] + alone[1][1]) / 2).norm() <= 1e-6 * gradient.norm()
 
 
 @EITHER
