@@ -1,15 +1,19 @@
 """The pieces of pictures: a B-scan with lines around its tokens, the en face view, scale bars, the legend."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.textpath import TextPath
 
 from octshard.pictures.model_view import ModelView, token_grid
 from octshard.pictures.panels import CONTEXT, OTHER, PADDING, TARGET, Outline, Panel, whole_tokens
@@ -17,11 +21,22 @@ from octshard.pictures.panels import CONTEXT, OTHER, PADDING, TARGET, Outline, P
 INK, SOFT, RIM = "#1c2330", "#5b6577", "#a9b2c0"
 CROP, PLACE = "#56b4e9", "#f0e442"  # of Okabe and Ito's palette, as those of the panels
 SMALL, NORMAL, LARGE = 6.0, 7.0, 8.5  # points
+FAMILY = "DejaVu Sans"  # comes with matplotlib
+RC: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "octshard"}
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 BARS_MM = (5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 LEFT_IN, MARGIN_IN, GAP_IN = 1.6, 0.1, 0.08  # inches: the column of the en face view, and around it
 TOP_IN, TITLE_IN, LEGEND_IN = 0.42, 0.19, 0.75  # the head of a sheet, the title of a panel, the legend
 ROOM_IN = LEFT_IN + 3 * MARGIN_IN  # of the width, everything beside the panels
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """What a matplotlibrc of the user says changes no picture; text of vector files stays text."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(RC)
+        yield
 
 
 @dataclass(frozen=True)
@@ -39,8 +54,9 @@ def sheet(view: ModelView, width: float, rows_in: float, shown: Sequence[int]) -
     en_face = _en_face_box(view, max(rows_in - TITLE_IN - LEGEND_IN, 1.0))
     high = max(rows_in, TITLE_IN + en_face.height + LEGEND_IN)
     figure = Figure((width, TOP_IN + high + MARGIN_IN), facecolor="white")
-    text(figure, (MARGIN_IN, 0.17), view.title, size=LARGE, weight="bold")
-    text(figure, (MARGIN_IN, 0.32), view.detail, size=SMALL, colour=SOFT)
+    room = width - 2 * MARGIN_IN
+    text(figure, (MARGIN_IN, 0.17), _cut(view.title, room, LARGE, "bold"), size=LARGE, weight="bold")
+    text(figure, (MARGIN_IN, 0.32), _cut(view.detail, room, SMALL, "normal"), size=SMALL, colour=SOFT)
     text(figure, (MARGIN_IN, en_face.top - 0.045), "En face: mean over depth", size=NORMAL, weight="bold")
     _draw_en_face(axes_at(figure, en_face), view, shown)
     _legend(figure, view, en_face.top + en_face.height + 0.1)
@@ -146,7 +162,7 @@ def _legend(figure: Figure, view: ModelView, top: float) -> None:
     figure.legend(
         handles=handles, loc="upper left", frameon=False, borderaxespad=0, borderpad=0, handlelength=1.6,
         labelspacing=0.5, bbox_to_anchor=(MARGIN_IN / wide, 1 - top / high),
-        prop={"family": "DejaVu Sans", "size": SMALL}, labelcolor=INK,
+        prop={"family": FAMILY, "size": SMALL}, labelcolor=INK,
     )  # fmt: skip
 
 
@@ -170,8 +186,22 @@ def text(
     figure.text(place[0] / wide, 1 - place[1] / high, words, parse_math=False, **_font(size, weight, colour))
 
 
+def _cut(words: str, room: float, size: float, weight: str) -> str:
+    """`words`, or as much of their beginning as is `room` inches wide."""
+    font = FontProperties(family=FAMILY, weight=weight)
+
+    def width(part: str) -> float:
+        part = part.replace("$", "0")  # as wide, and no beginning of a formula
+        return float(TextPath((0, 0), part, size=size, prop=font, usetex=False).get_extents().width) / 72
+
+    if width(words) <= room:
+        return words
+    count = next(n for n in range(len(words), 0, -1) if width(words[:n] + "…") <= room)
+    return words[:count] + "…"
+
+
 def _font(size: float, weight: str = "normal", color: str = INK) -> dict[str, Any]:
-    return {"fontfamily": "DejaVu Sans", "fontsize": size, "fontweight": weight, "color": color}
+    return {"fontfamily": FAMILY, "fontsize": size, "fontweight": weight, "color": color}
 
 
 def _label(axes: Axes, x: float, y: float, name: str) -> None:

@@ -4,9 +4,7 @@ Nothing here reads a clock or draws at random: the same volume gives the same fi
 """
 
 import io
-from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -21,12 +19,6 @@ FORMATS = ("png", "pdf", "svg")
 DPI = 300
 WIDTH_IN = 7.2  # two columns of a journal
 TALLEST_IN = 1.5  # a B-scan
-RC: dict[Any, Any] = {
-    "pdf.fonttype": 42,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "octshard",
-    "font.family": "DejaVu Sans",
-}
 METADATA = {  # without a date
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
@@ -45,7 +37,7 @@ def format_of(url: str) -> str:
 def render(view: ModelView, form: str, columns: int, dpi: int = DPI) -> bytes:
     """The figure with `columns` B-scans as a file of one of FORMATS."""
     out = io.BytesIO()
-    with matplotlib.rc_context(RC):
+    with drawing.style():
         draw(view, columns).savefig(out, format=form, dpi=dpi, metadata=METADATA[form])
     return out.getvalue()
 

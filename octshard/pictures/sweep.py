@@ -3,14 +3,13 @@
 import io
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from octshard.errors import UsageError
 from octshard.pictures import drawing
 from octshard.pictures.drawing import GAP_IN, MARGIN_IN, NORMAL, ROOM_IN, TITLE_IN, TOP_IN, Box
-from octshard.pictures.figure import RC, rgb_of
+from octshard.pictures.figure import rgb_of
 from octshard.pictures.model_view import ModelView, planes
 from octshard.pictures.palette import in_palette, palette_of
 from octshard.pictures.panels import Panel, panels
@@ -31,7 +30,7 @@ def check(url: str) -> None:
 
 def render(view: ModelView) -> bytes:
     """The GIF: as many frames and greys as LIMIT_BYTES allows, fewer where speckle takes the room."""
-    with matplotlib.rc_context(RC):
+    with drawing.style():
         frames = {plane: rgb_of(_frame(view, plane)) for plane in planes(view, TRIES[0][0])}
     for count, levels in TRIES:
         gif = _encode([frames[plane] for plane in _evenly(list(frames), count)], palette_of(view, levels))

@@ -4,6 +4,7 @@ import io
 from itertools import combinations
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -56,6 +57,21 @@ def test_nothing_overlaps_or_leaves_the_sheet(spacing: Any) -> None:
         assert 0 <= box.y0 < box.y1 <= drawn.bbox.height
     for one, other in combinations(boxes, 2):
         assert not one.overlaps(other), (one, other)
+
+
+def test_a_title_that_is_too_long_is_cut() -> None:
+    drawn = figure.draw(made_up(title="$_" * 200, detail="detail " * 50), 2)
+    renderer = FigureCanvasAgg(drawn).get_renderer()
+    for text in drawn.texts[:2]:
+        assert text.get_text().endswith("…")
+        assert 6.5 * 72 < text.get_window_extent(renderer).x1 / drawn.dpi * 72 <= 7.2 * 72
+
+
+def test_a_matplotlibrc_of_the_user_changes_nothing() -> None:
+    plain = figure.render(made_up(), "png", 2)
+    with matplotlib.rc_context({"text.usetex": True, "font.size": 30, "image.interpolation": "nearest"}):
+        assert figure.render(made_up(), "png", 2) == plain
+        assert matplotlib.rcParams["font.size"] == 30
 
 
 def test_the_bar_is_as_long_as_it_says() -> None:
