@@ -6,7 +6,7 @@ of its batch. The position comes with the batch: it is all that a resume needs.
 
 import contextlib
 from collections import Counter, deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -54,15 +54,33 @@ def eval_batches(
 
     Every batch is full; its first `count` samples are real. A bad sample is always an error.
     """
-    count = min(limit, len(index.samples)) if limit else len(index.samples)
-    numbers = np.arange(count) * len(index.samples) // max(1, count)  # evenly from all datasets
+    return listed_batches(index, cfg, rank_slice, [evenly_spread(len(index.samples), limit)], transform)
+
+
+def listed_batches(
+    index: SampleIndex,
+    cfg: TrainConfig,
+    rank_slice: RankSlice,
+    lists: Sequence[np.ndarray],
+    transform: BatchTransform[T],
+) -> Generator[T, None, None]:
+    """Batches as of `eval_batches`, of the samples with these numbers; of several lists of one length the
+    first batch of each, then the second of each, and so on.
+    """
     batch_size = rank_slice.global_batch // rank_slice.world_size
-    batches = sampler.sequential_batches(count, batch_size, rank_slice.rank, rank_slice.world_size)
+    batches = sampler.sequential_batches(len(lists[0]), batch_size, rank_slice.rank, rank_slice.world_size)
     specs = (
         BatchSpec(numbers[places_B].tolist(), [NO_PASS] * batch_size, real_count, StreamPosition(0, 0))
         for places_B, real_count in batches
+        for numbers in lists
     )
     return _run(specs, index, cfg, transform)
+
+
+def evenly_spread(samples: int, limit: int) -> np.ndarray:
+    """Numbers of `limit` of the samples (0: of all), evenly from all datasets, ascending."""
+    count = min(limit, samples) if limit else samples
+    return np.arange(count) * samples // max(1, count)
 
 
 def max_requested(cfg: TrainConfig) -> int:

@@ -1,5 +1,6 @@
 """What a run reads: the samples of train and val, and batches of them with their views and masks."""
 
+import contextlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,10 +21,13 @@ from octshard.stream.batch import Batch, BatchTransform
 from octshard.stream.batch_shape import BatchShape, batch_shape
 from octshard.stream.index import SampleIndex, build_index, check_dropped, open_datasets, without_dropped
 from octshard.stream.sampler import StreamPosition
+from octshard.train import val_tokens
 from octshard.train.augment import views
 from octshard.train.objectives import masks
 from octshard.train.objectives.places import Places, list_tokens
 from octshard.train.plan import Plan, make_plan
+from octshard.train.val_set import ValSet, val_set
+from octshard.train.val_tokens import Sites
 
 
 class TrainInputs(NamedTuple):
@@ -35,13 +39,21 @@ class TrainInputs(NamedTuple):
     places: list[Places]
 
 
-class ValInputs(NamedTuple):
+class ValBatch(NamedTuple):
     """A batch of validation. weight_B: 1 for a volume, 0 for a repeat that only fills the batch."""
 
     batch: Batch
     tokens: Tokens
     places: list[Places]
+    sites: Sites
     weight_B: Tensor
+
+
+class ValInputs(NamedTuple):
+    """A batch of validation; other: of each volume the one whose context is tried in place of its own."""
+
+    own: ValBatch
+    other: Batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +74,11 @@ class RunInputs:
     def val_shape(self) -> BatchShape:
         """Of the batches of validation."""
         return batch_shape(self.val_index, self.cfg, self.cfg.objective.max_tokens)
+
+    @cached_property
+    def val_set(self) -> ValSet:
+        """Which volumes are validated on."""
+        return val_set(self.val_index, self.cfg)
 
     @cached_property
     def participants(self) -> ParticipantDigests:
@@ -112,18 +129,26 @@ def train_batches(
 
 
 def val_batches(inputs: RunInputs, backend: Backend) -> Generator[ValInputs, None, None]:
-    """run.val_samples validation volumes (all, if there are fewer), evenly spread over the index, in order.
+    """The volumes of `val_set` in order, each beside its other one.
 
     Which ones, and their masks, depend neither on the size of the batch nor on the number of processes.
     """
-    cfg, shape, counts = inputs.cfg, inputs.val_shape, masks.token_counts(inputs.cfg)
+    cfg, val, shape, counts = inputs.cfg, inputs.val_set, inputs.val_shape, masks.token_counts(inputs.cfg)
+    keys = [inputs.val_index.samples[number].row.key for number in val.numbers_V]
+    rows = dict(zip(keys, val.rows_V.tolist(), strict=True))
 
-    def prepare(batch: Batch) -> ValInputs:
-        weight_B = (torch.arange(len(batch.keys)) < batch.count).float()
-        return backend.pin(ValInputs(batch, *_draw_tokens(cfg, shape, counts, batch), weight_B))
+    def prepare(batch: Batch) -> ValBatch:
+        tokens, places = _draw_tokens(cfg, shape, counts, batch)
+        real_B = torch.arange(len(batch.keys)) < batch.count
+        rows_B = [rows[key] if real else -1 for key, real in zip(batch.keys, real_B, strict=True)]
+        sites = val_tokens.sites(val, rows_B, tokens)
+        return backend.pin(ValBatch(batch, tokens, places, sites, real_B.float()))
 
-    transform = BatchTransform(prepare, backend.empty)
-    return loader.eval_batches(inputs.val_index, cfg, inputs.plan.rank_slice, cfg.run.val_samples, transform)
+    transform, lists = BatchTransform(prepare, backend.empty), [val.numbers_V, val.others_V]
+    batches = loader.listed_batches(inputs.val_index, cfg, inputs.plan.rank_slice, lists, transform)
+    with contextlib.closing(batches):
+        for own, other in zip(batches, batches, strict=True):
+            yield ValInputs(own, other.batch)
 
 
 def _draw_tokens(

@@ -39,6 +39,7 @@ from octshard.train.objectives import collapse, jepa
 from octshard.train.prober import Prober
 from octshard.train.setup import Run
 from octshard.train.step_stats import LogWindow, StepOutputs, StepRecord, Sums
+from octshard.train.validation import Validation
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ def _loop(
 ) -> Outcome:
     cfg, steps, saved_step = run.cfg, run.plan.steps, state.step
     metrics: dict[str, Any] = {}
-    val_loss, substituted = None, 0
+    val, substituted = None, 0
     sums = step_stats.zero_sums(run.backend, cfg.model.width)
     window = LogWindow(cfg.run.log_every_steps)
     while state.step < steps and not stop.stops_after(state.step):
@@ -163,19 +164,21 @@ def _loop(
         # 4. validate and save, at thresholds of samples seen
         if plan.checkpoint_due(run.plan, samples_before, state.samples_seen):
             nonfinite.check(run, sums.steps_2, state.step, window)  # waits
-            val_loss = validation.validate(run)  # waits
-            if val_loss is not None:
-                values = {"step": state.step, "samples_seen": state.samples_seen, "val_loss": val_loss}
+            val = validation.validate(run)  # waits
+            if val is not None:
+                values = {"step": state.step, "samples_seen": state.samples_seen, **val.metrics()}
                 outputs.metrics.write(values)
-                metrics = {**metrics, **values}
-            _save(run, state, val_loss, outputs)  # waits for the device, and the save before
+                if run.is_first and (collapsed := val.collapse_line(state.step)):
+                    logger.warning("%s", collapsed)
+            _save(run, state, val, outputs)  # waits for the device, and the save before
             saved_step = state.step
             sums = step_stats.zero_sums(run.backend, cfg.model.width)
             window = LogWindow(cfg.run.log_every_steps)
         # 5. a snapshot for the probes, at thresholds of samples seen
         if plan.probe_due(run.plan, samples_before, state.samples_seen):
             prober.submit(run, state, outputs.prober)  # waits for the device
-        outputs.on_progress(state.step, steps, step_stats.summary(metrics))
+        shown = {**metrics, **(val.metrics() if val else {})}
+        outputs.on_progress(state.step, steps, step_stats.summary(shown))
     if outputs.prober is not None and state.step == steps:
         outputs.prober.finish(lambda: stop.signum != 0)  # waits
     _write_scores(outputs)
@@ -188,6 +191,7 @@ def _loop(
             "%s: stopped by %s and saved at step %d of %d; run it again to go on",
             cfg.run.out, signal.Signals(stop_signal).name, state.step, steps,
         )  # fmt: skip
+    val_loss = val.loss if val else None
     return Outcome(state.step, state.samples_seen, val_loss, stop_signal, run.backend.process_index)
 
 
@@ -261,7 +265,7 @@ def _metrics(run: Run, state: TrainState, step_outputs: StepOutputs, window: Log
     }
 
 
-def _save(run: Run, state: TrainState, val_loss: float | None, outputs: RunOutputs) -> None:
+def _save(run: Run, state: TrainState, val: Validation | None, outputs: RunOutputs) -> None:
     """Copies the state to the host (waits) and lets the checkpointer write it. First process only."""
     if not run.is_first:
         return
@@ -272,4 +276,5 @@ def _save(run: Run, state: TrainState, val_loss: float | None, outputs: RunOutpu
     )  # waits
     before = state.samples_seen - run.cfg.run.global_batch
     milestone = plan.is_milestone(run.plan, before, state.samples_seen)
-    outputs.checkpoints.save(payload, val_loss, milestone=milestone)
+    val_loss, score = (val.loss, val.score) if val else (None, None)
+    outputs.checkpoints.save(payload, val_loss, score, milestone=milestone)

@@ -1,31 +1,106 @@
-"""val_loss: the loss over the validation volumes, the same ones in the same way at every checkpoint."""
+"""Validation: the loss over the same volumes in the same way at every checkpoint, and what it is worth.
+
+Two losses stand beside it: that of the best predictor that knows the position of a token alone, and the
+model's with the context of another volume.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 
 from octshard.devices import prefetch
 from octshard.models import normalize
+from octshard.models.checkpoint_info import SKILL, Score
+from octshard.train import val_tokens
 from octshard.train.inputs import val_batches
+from octshard.train.objectives import jepa, position_only
+from octshard.train.objectives.position_only import Losses
 from octshard.train.setup import Run
 
+LEAST_LOSS = 1e-3  # of features whose own scale is 1: a predictor that errs less leaves nothing to learn
+PLACE_ONLY = 0.05  # of the loss of a constant is left to the position-only predictor
 
-def validate(run: Run) -> float | None:
-    """Mean loss over the validation volumes, each once: centre crops, no flips, no noise, always one mask.
+
+@dataclass(frozen=True)
+class Validation:
+    """loss_other_context: None with a single volume; references: None with too few volumes for halves."""
+
+    loss: float
+    loss_other_context: float | None
+    references: Losses | None
+
+    @property
+    def skill(self) -> float | None:
+        """1 - loss / loss of the best predictor that does not see the volume, over the same tokens: 1 is
+        perfect, 0 no better. None if there is no such predictor, or nothing for it to get wrong.
+        """
+        if self.references is None or self.references.volume_blind < LEAST_LOSS:
+            return None
+        return 1 - self.references.model / self.references.volume_blind
+
+    @property
+    def score(self) -> Score | None:
+        """That of the checkpoint."""
+        return None if self.skill is None else Score(SKILL, self.skill)
+
+    def metrics(self) -> Mapping[str, float]:
+        """What there is, by the names of the log."""
+        values = {
+            "val_loss": self.loss,
+            "val_loss_other_context": self.loss_other_context,
+            "val_loss_position_only": self.references and self.references.volume_blind,
+            SKILL: self.skill,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    def collapse_line(self, step: int) -> str | None:
+        """A warning if nothing, or only its position, tells one target token from another; else None."""
+        if self.references is None:
+            return None
+        constant, position_only = self.references.constant, self.references.position_only
+        if constant < LEAST_LOSS:
+            problem = f"are the same for all tokens (loss of a constant {constant:.2g})"
+        elif position_only < PLACE_ONLY * constant:
+            problem = f"say only where a token lies (loss of the position-only predictor {position_only:.2g})"
+        else:
+            return None
+        return (
+            f"step {step}: target features of the validation volumes have collapsed: they {problem}; "
+            f"lower optim.base_lr or raise objective.ema_start"
+        )
+
+
+def validate(run: Run) -> Validation | None:
+    """Over the validation volumes, each once: centre crops, no flips, no noise, always one mask.
 
     All shapes are fixed, so the last batch is filled up with repeats, which weigh nothing.
     """
-    backend = run.backend
-    if min(run.cfg.run.val_samples, len(run.inputs.val_index.samples)) == 0:
+    backend, val, cfg = run.backend, run.inputs.val_set, run.cfg
+    if len(val.numbers_V) == 0:
         return None
     run.model.eval()
-    total_2 = backend.replicate(torch.zeros(2))
-    inputs = val_batches(run.inputs, backend)
-    with torch.no_grad(), prefetch.prefetch_to_device(inputs, backend) as batches:
+    total_3 = backend.replicate(torch.zeros(3))
+    sums = val_tokens.no_tokens(val, cfg.model.width, backend)
+    with torch.no_grad(), prefetch.prefetch_to_device(val_batches(run.inputs, backend), backend) as batches:
         for device_batch in batches:
-            batch, tokens, places, weight_B = device_batch.device
-            x = normalize.normalize(batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3)
+            (batch, tokens, places, sites, weight_B), other = device_batch.device
+            x, other_x = (
+                normalize.normalize(b.voxels_BDHW, b.mean_B, b.std_B, b.valid_B3) for b in (batch, other)
+            )
             with backend.autocast():
-                losses_B = run.model(x, x, tokens, places).losses_B
-            total_2 = total_2 + torch.stack([(losses_B * weight_B).sum(), weight_B.sum()])
+                target_BVF = run.model.targets(x, tokens)
+                errors = run.model.errors(x, target_BVF, tokens, places)
+                other_errors = run.model.errors(other_x, target_BVF, tokens, places)
+            losses = [jepa.losses_of_volumes(e) for e in (errors, other_errors)]
+            total_3 = total_3 + torch.stack(
+                [*((loss_B * weight_B).sum() for loss_B in losses), weight_B.sum()]
+            )
+            sums = val_tokens.add(sums, sites, target_BVF, errors, places)
             backend.mark_step()
-    total, count = backend.to_host(backend.all_reduce_sum(total_2)).tolist()  # waits
-    return float(total / count)
+    loss, other_loss, count = backend.to_host(backend.all_reduce_sum(total_3)).tolist()  # waits
+    tokens_of_all = val_tokens.to_host(sums, backend)  # waits
+    references = position_only.losses(tokens_of_all, val.second_R, cfg.objective.name)
+    return Validation(
+        float(loss / count), float(other_loss / count) if len(val.numbers_V) > 1 else None, references
+    )

@@ -1,20 +1,28 @@
-"""val_loss: every validation volume counts once, whatever the batch and the number of processes."""
+"""Validation: every volume counts once, whatever the batch and the number of processes, and so do the losses
+that stand beside its loss.
+"""
 
 import contextlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from octshard import ShardDataset
 from octshard.config.train import TrainConfig
 from octshard.devices import select
 from octshard.imaging.crop import crop_pad_into
 from octshard.models import normalize
-from octshard.train import setup, validation
+from octshard.models.tokens import Tokens
+from octshard.train import setup, val_set, validation
 from octshard.train.inputs import load_inputs, val_batches
 from octshard.train.objectives import jepa
+from octshard.train.objectives.places import Places
+from octshard.train.objectives.position_only import Losses
+from octshard.train.validation import Validation
 from tests.support.tiny_run import config_for, write_dataset
 from tests.support.token_lists import draw_lists
 
@@ -30,15 +38,26 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{first},{second}"
 
 
-def val_loss(cfg: TrainConfig) -> float | None:
+def validate(cfg: TrainConfig) -> Validation:
     with contextlib.closing(select.open_backend(cfg.run)) as backend:
         run, _ = setup.start(cfg, backend, load_inputs(cfg, backend), None)
-        return validation.validate(run)
+        result = validation.validate(run)
+        assert result is not None
+        return result
 
 
-def losses_one_by_one(cfg: TrainConfig, urls: list[str]) -> list[float]:
-    """Each volume alone: read as a program reads it, its centre through the model in training mode."""
-    model, losses = jepa.build(cfg), []
+class Volume(NamedTuple):
+    """One of val, read alone, as a program reads it: its centre as the model gets it, and its masks."""
+
+    participant: str
+    x: torch.Tensor
+    tokens: Tokens
+    places: list[Places]
+
+
+def volumes_of(cfg: TrainConfig, urls: list[str]) -> list[Volume]:
+    """All of val, in the order of the datasets."""
+    volumes = []
     d, h, w = cfg.model.image_size
     for item in (
         dataset[i]
@@ -54,22 +73,81 @@ def losses_one_by_one(cfg: TrainConfig, urls: list[str]) -> list[float]:
             torch.tensor([meta["std"]]),
             valid_B3,
         )
-        lists = draw_lists(cfg, valid_B3, [meta["key"]])
-        with torch.no_grad():
-            losses.append(float(model(x, x, *lists).loss))
-    return losses
+        volumes.append(Volume(meta["key"][:6], x, *draw_lists(cfg, valid_B3, [meta["key"]])))
+    return volumes
+
+
+@torch.no_grad()
+def losses_one_by_one(cfg: TrainConfig, volumes: list[Volume], others: list[int]) -> tuple[float, float]:
+    """Of all volumes with their own context, and with that of the others; the model in training mode."""
+    model, own, other = jepa.build(cfg), [], []
+    for volume, number in zip(volumes, others, strict=True):
+        own.append(float(model(volume.x, volume.x, volume.tokens, volume.places).loss))
+        other.append(float(model(volumes[number].x, volume.x, volume.tokens, volume.places).loss))
+    return float(np.mean(own)), float(np.mean(other))
+
+
+@torch.no_grad()
+def position_only_by_loops(cfg: TrainConfig, volumes: list[Volume], first: set[str]) -> tuple[float, float]:
+    """The model's loss and the position-only predictor's, over the targets that four of each half hold."""
+    model, objective = jepa.build(cfg), cfg.objective.name
+    error_of = jepa.normed_l1 if objective == "vjepa2" else jepa.normalised_mse
+    features: dict[tuple[int, int], torch.Tensor] = {}
+    for v, volume in enumerate(volumes):
+        z_VF = model.target_encoder(volume.x, *volume.tokens)[0]
+        features |= {(v, int(i)): z_F for i, z_F in zip(volume.tokens.index_BV[0], z_VF, strict=True)}
+    own, reference, weights = [], [], []
+    for v, volume in enumerate(volumes):
+        in_first = volume.participant in first
+        errors = model.errors(volume.x, model.targets(volume.x, volume.tokens), volume.tokens, volume.places)
+        for error, (_, target_BT) in zip(errors, volume.places, strict=True):
+            for error_F, place in zip(error[0], target_BT[0], strict=True):
+                token = int(volume.tokens.index_BV[0, place])
+                halves: list[list[torch.Tensor]] = [[], []]
+                for (u, i), z_F in features.items():
+                    if i == token:
+                        halves[(volumes[u].participant in first) == in_first].append(z_F)
+                if min(map(len, halves)) < 4:
+                    continue
+                rows_VF = torch.stack(halves[0])
+                if objective == "vjepa2":
+                    normed = functional.layer_norm(rows_VF, rows_VF.shape[-1:], eps=1e-6).numpy()
+                    center = torch.from_numpy(np.median(normed, axis=0))
+                else:
+                    center = (rows_VF / rows_VF.norm(dim=1, keepdim=True)).sum(0)
+                error_BT = error_of(center[None, None], features[v, token][None, None])
+                own.append(float(error_F.mean()))
+                reference.append(float(error_BT.mean()))
+                weights.append(1 / target_BT.shape[1])
+    return float(np.average(own, weights=weights)), float(np.average(reference, weights=weights))
+
+
+SETS = (
+    "objective.masks=[{kind: cubes, cube: [1,1,1], context: 6, target: 5},"
+    " {kind: cubes, cube: [1,1,1], context: 4, target: 8}]"
+)
+# the next volume of another participant that is as large; those of the last two are in front
+OTHERS = [1, 2, 3, 4, 5, 6, 0, 8, 9, 10, 11, 7]
+FIRST_HALF = {"val000", "val002", "val004", "val006"}
 
 
 # with rope the hidden tokens of `byol` are all but equal at the start, and a norm blows up their rounding
 @pytest.mark.parametrize(("objective", "position"), [("vjepa2", "rope"), ("byol", "sincos")])
-def test_it_is_the_mean_over_volumes_each_alone_whatever_the_batch(
+def test_all_losses_are_those_of_volumes_each_alone_whatever_the_batch(
     shards: str, tmp_path: Path, objective: str, position: str
 ) -> None:
-    more = (*LENGTH, f"objective.name={objective}", f"model.position={position}")
+    more = (*LENGTH, f"objective.name={objective}", f"model.position={position}", SETS)
     cfgs = [config_for(shards, tmp_path, *more, f"run.per_device_batch={size}") for size in (8, 4, 2, 1)]
-    expected = losses_one_by_one(cfgs[0], shards.split(","))
-    assert len(expected) == 12
-    assert [val_loss(cfg) for cfg in cfgs] == pytest.approx([np.mean(expected)] * 4, rel=1e-6)
+    volumes = volumes_of(cfgs[0], shards.split(","))
+    assert len(volumes) == 12
+    expected = losses_one_by_one(cfgs[0], volumes, OTHERS)
+    model, position_only = position_only_by_loops(cfgs[0], volumes, FIRST_HALF)
+    for cfg in cfgs:
+        result = validate(cfg)
+        assert (result.loss, result.loss_other_context) == pytest.approx(expected, rel=1e-6)
+        assert result.references is not None
+        assert result.references.model == pytest.approx(model, rel=1e-5)
+        assert result.references.position_only == pytest.approx(position_only, rel=1e-5)
 
 
 @pytest.mark.parametrize("samples", [1, 5, 9])
@@ -83,8 +161,55 @@ def test_the_volumes_are_the_same_ones_and_from_all_datasets(
         )
         backend = select.open_backend(cfg.run)
         batches = val_batches(load_inputs(cfg, backend), backend)
-        chosen.append([key for inputs in batches for key in inputs.batch.keys[: int(inputs.weight_B.sum())]])
+        chosen.append(
+            [key for inputs in batches for key in inputs.own.batch.keys[: int(inputs.own.weight_B.sum())]]
+        )
     assert chosen[0] == chosen[1]
     assert len(set(chosen[0])) == samples
     of_second = sum("-two-" in key for key in chosen[0])
     assert abs(of_second - samples * 5 / 12) < 1
+
+
+def test_few_positions_give_the_skill_of_all(
+    shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = config_for(shards, tmp_path, *LENGTH, SETS, "run.per_device_batch=8")
+    exact = validate(cfg)
+    monkeypatch.setattr(val_set, "BYTES", 12 * 6 * 24 * 4)  # 6 of the 12 positions
+    monkeypatch.setattr(val_set, "LEAST_POSITIONS", 1)
+    part = validate(cfg)
+    assert exact.skill is not None
+    assert part.skill is not None
+    assert (part.loss, part.loss_other_context) == (exact.loss, exact.loss_other_context)
+    assert part.references != exact.references
+    assert part.skill == pytest.approx(exact.skill, abs=0.03)
+
+
+def test_too_few_volumes_have_a_loss_but_no_skill(shards: str, tmp_path: Path) -> None:
+    few = validate(config_for(shards, tmp_path, *LENGTH, "run.val_samples=5", "run.per_device_batch=8"))
+    assert (few.references, few.skill, few.score) == (None, None, None)
+    assert set(few.metrics()) == {"val_loss", "val_loss_other_context"}
+    one = validate(config_for(shards, tmp_path, *LENGTH, "run.val_samples=1", "run.per_device_batch=8"))
+    assert set(one.metrics()) == {"val_loss"}
+
+
+@pytest.mark.parametrize(
+    ("losses", "skill", "line"),
+    [
+        (Losses(0.3, 0.6, 0.8), 0.5, ""),
+        (Losses(0.9, 0.6, 0.8), -0.5, ""),
+        (Losses(0.3, 0.8, 0.6), 0.5, ""),  # of few volumes: the constant is the better reference
+        (Losses(0.01, 0.002, 0.8), -4, "say only where a token lies"),
+        (Losses(0.0, 0.0, 0.8), None, "say only where a token lies"),
+        (Losses(0.3, 1e-4, 1e-4), None, "are the same for all tokens"),
+        (None, None, ""),
+    ],
+)
+def test_skill_and_the_collapse_that_it_cannot_see(
+    losses: Losses | None, skill: float | None, line: str
+) -> None:
+    result = Validation(0.3, 0.4, losses)
+    assert result.skill == (None if skill is None else pytest.approx(skill))
+    assert (result.score is None) == (skill is None)
+    text = str(result.collapse_line(7) or "")
+    assert (line in text) == (text.startswith("step 7: target features of") if line else text == "")

@@ -51,18 +51,29 @@ class Jepa(nn.Module):
         self, context_BCDHW: Tensor, target_BCDHW: Tensor, tokens: Tokens, place_sets: Sequence[Places]
     ) -> JepaOut:
         """The loss averaged over mask sets; the target encoder reads all V tokens once for all sets."""
-        with torch.no_grad():
-            target_BVF = self.target_encoder(target_BCDHW, *tokens)
-            pooled_BF = pool(target_BVF, tokens.filling_BV)
-        losses, losses_of_volumes = [], []
-        for set_index, places in enumerate(place_sets):
-            target_BTF = position.gather_tokens(target_BVF, places.target_BT)
-            error = self._error(self.predict(context_BCDHW, tokens, places, set_index), target_BTF)
-            losses.append(error.mean())
-            losses_of_volumes.append(error.detach().flatten(1).mean(1))
-        losses_S, losses_B = torch.stack(losses), torch.stack(losses_of_volumes).mean(0)
+        target_BVF = self.targets(target_BCDHW, tokens)
+        pooled_BF = pool(target_BVF, tokens.filling_BV)
+        errors = self.errors(context_BCDHW, target_BVF, tokens, place_sets)
+        losses_S = torch.stack([error.mean() for error in errors])
         tokens_RF = collapse.subsample_tokens(position.gather_tokens(target_BVF, place_sets[0].target_BT))
-        return JepaOut(losses_S.mean(), losses_S, losses_B, tokens_RF, pooled_BF)
+        return JepaOut(losses_S.mean(), losses_S, losses_of_volumes(errors), tokens_RF, pooled_BF)
+
+    @torch.no_grad()
+    def targets(self, target_BCDHW: Tensor, tokens: Tokens) -> Tensor:
+        """(B, V, F): what the target encoder makes of the volumes."""
+        return self.target_encoder(target_BCDHW, *tokens)  # type: ignore[no-any-return]
+
+    def errors(
+        self, context_BCDHW: Tensor, target_BVF: Tensor, tokens: Tokens, place_sets: Sequence[Places]
+    ) -> list[Tensor]:
+        """Of every mask set (B, T, F) or (B, T): what its loss is the mean of."""
+        return [
+            self._error(
+                self.predict(context_BCDHW, tokens, places, set_index),
+                position.gather_tokens(target_BVF, places.target_BT),
+            )
+            for set_index, places in enumerate(place_sets)
+        ]
 
     def predict(self, context_BCDHW: Tensor, tokens: Tokens, places: Places, set_index: int) -> Tensor:
         """(B, T, F): predicted features at the targets of mask set `set_index`, from context tokens alone."""
@@ -102,13 +113,24 @@ def check(cfg: TrainConfig) -> None:
         position.check("predictor", cfg.model.position, cfg.predictor.width, cfg.predictor.heads)
 
 
+def losses_of_volumes(errors: Sequence[Tensor]) -> Tensor:
+    """(B,): the loss of each volume, without a gradient, from the `errors` of all mask sets."""
+    return torch.stack([error.detach().flatten(1).mean(1) for error in errors]).mean(0)
+
+
+def as_compared(target_BTF: Tensor, objective: str) -> Tensor:
+    """Target features as the loss compares them, float32: layer-normed, or of length 1."""
+    if objective == "vjepa2":
+        return functional.layer_norm(target_BTF.float(), target_BTF.shape[-1:], eps=LAYER_NORM_EPS)
+    return functional.normalize(target_BTF.float(), dim=-1)
+
+
 def normed_l1(predicted_BTF: Tensor, target_BTF: Tensor) -> Tensor:
     """(B, T, F): |z - layer_norm(h)| in float32, the norm over F without affine; its mean is the loss.
 
     V-JEPA 2, Assran et al. 2025.
     """
-    normed_target = functional.layer_norm(target_BTF.float(), target_BTF.shape[-1:], eps=LAYER_NORM_EPS)
-    return (predicted_BTF.float() - normed_target).abs()
+    return (predicted_BTF.float() - as_compared(target_BTF, "vjepa2")).abs()
 
 
 def normalised_mse(predicted_BTF: Tensor, target_BTF: Tensor) -> Tensor:
