@@ -1,4 +1,4 @@
-"""The demo's page: refusals with reasons, B-scans before and after, loss, rank, probe and controls."""
+"""The demo's page: refusals with reasons, B-scans before and after, loss, skill, probe and controls."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ def render(results: DemoResults) -> str:
             "B-scans before and after",
             (BEFORE_AFTER, *(_before_and_after(results, d) for d in results.datasets)),
         ),
-        Section("Training", (*results.log_lines, _loss_plot(results), _rank_plot(results))),
+        Section("Training", (*results.log_lines, _loss_plot(results), _skill_plot(results))),
         Section(
             "The frozen encoder, probed",
             (
@@ -184,9 +184,12 @@ def _loss_plot(results: DemoResults) -> Html:
     )
 
 
-def _rank_plot(results: DemoResults) -> Html:
-    caption = "Effective rank (RankMe) of the target encoder's features. Near 1 they have collapsed."
-    return line_plot({"effective rank": _line(results, "rank")}, "samples seen", "rank", caption)
+def _skill_plot(results: DemoResults) -> Html:
+    caption = (
+        "Skill on val: 1 - loss / loss of the best predictor that knows the position of a token alone. At 0 "
+        "the context tells nothing of the volume."
+    )
+    return line_plot({"skill": _line(results, "skill")}, "samples seen", "skill", caption)
 
 
 def _line(results: DemoResults, name: str) -> tuple[list[float], list[float]]:

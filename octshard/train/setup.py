@@ -20,6 +20,7 @@ from octshard.train.checkpointer import TrainState
 from octshard.train.inputs import RunInputs
 from octshard.train.metrics_log import MetricsLog
 from octshard.train.objectives import jepa, masks
+from octshard.train.objectives.position_only import MIN_VOLUMES
 from octshard.train.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -94,12 +95,24 @@ def _log_start(run: Run, state: TrainState) -> None:
             f"{step_stats.shorten_keys(index.left_out)}"
         )
         store.write(store.join(cfg.run.out, "left-out.txt"), "\n".join(index.left_out).encode() + b"\n")
-    if cfg.run.val_samples and not run.inputs.val_index.samples:
+    _log_validation(run)
+    store.write(store.join(cfg.run.out, "config.yaml"), save(cfg).encode())
+
+
+def _log_validation(run: Run) -> None:
+    """Says it when there are too few volumes for a loss, or for a skill."""
+    index, val_set = run.inputs.val_index, run.inputs.val_set
+    if run.cfg.run.val_samples and not index.samples:
         logger.warning(
-            f"data.shards: 0 usable val samples ({len(run.inputs.val_index.left_out)} too small), "
+            f"data.shards: 0 usable val samples ({len(index.left_out)} too small), "
             f"so there is no val_loss and no best checkpoint; run.val_samples=0 if none is wanted"
         )
-    store.write(store.join(cfg.run.out, "config.yaml"), save(cfg).encode())
+    elif run.cfg.run.val_samples and not val_set.has_skill:
+        logger.warning(
+            f"validation: {len(val_set.numbers_V)} volumes of {val_set.participants} participants, want "
+            f"{MIN_VOLUMES} of each half of the participants, so there is no skill and no best checkpoint by "
+            f"it; run.val_samples=0 if none is wanted"
+        )
 
 
 @contextlib.contextmanager

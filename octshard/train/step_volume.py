@@ -124,7 +124,7 @@ def _val_volume(source: VolumeSource) -> StepVolume:
     run = dataclasses.replace(source.cfg.run, val_samples=1)
     inputs = dataclasses.replace(source.inputs, cfg=dataclasses.replace(source.cfg, run=run))
     with closing(val_batches(inputs, source.backend)) as batches:
-        batch, tokens, place_sets, _ = next(batches)
+        batch, tokens, place_sets, *_ = next(batches).own
     x = normalize.normalize(batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3)
     return StepVolume(batch, x, x, None, _masks(tokens, place_sets))
 

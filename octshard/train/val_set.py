@@ -34,6 +34,7 @@ class ValSet:
     rows_V: np.ndarray
     second_R: np.ndarray
     positions_P: np.ndarray
+    participants: int
     has_skill: bool  # enough volumes in both halves
 
 
@@ -57,6 +58,7 @@ def val_set(index: SampleIndex, cfg: TrainConfig) -> ValSet:
         rows_V,
         second_R,
         chosen_P if len(chosen_P) else np.zeros(1, int),  # shapes stay
+        len({sample.row.participant for sample in samples}),
         len(chosen_P) > 0,
     )
 

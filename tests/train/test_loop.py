@@ -30,7 +30,7 @@ LENGTH = ("run.samples_budget=32", "run.checkpoint_every_epochs=1")  # 8 steps, 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 21, "val": 6})
+    return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 21, "val": 9})
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +101,34 @@ def test_a_run_logs_validates_saves_and_is_complete(shards: str, tmp_path: Path)
     assert "already complete" in again.lines[0]
 
 
+def test_skill_stands_beside_val_loss_and_says_which_checkpoint_is_the_best(
+    shards: str, tmp_path: Path
+) -> None:
+    cfg = config_for(shards, tmp_path, *LENGTH, "run.val_samples=9")
+    notes = []
+    loop.train(cfg, lambda step, steps, note: notes.append(note))
+    lines = {line["step"]: line for line in metrics_log.read(str(tmp_path)) if "val_loss" in line}
+    assert list(lines) == [5, 8]
+    for info in checkpoint.list_checkpoints(str(tmp_path)):
+        line = lines[info.step]
+        assert (info.val_loss, info.score_name, info.score) == (line["val_loss"], "skill", line["skill"])
+        assert line["val_loss_other_context"] > 0
+        # all positions of the volumes, which are of one size, are judged: the loss is that of validation
+        assert line["skill"] == pytest.approx(1 - line["val_loss"] / line["val_loss_position_only"])
+    shown = [note.split("skill ")[1].split()[0] for note in notes if "skill" in note]
+    assert shown == [f"{lines[step]['skill']:.3g}" for step in (5, 5, 5, 8)]
+    assert not any("rank" in note for note in notes)
+
+
+@pytest.mark.parametrize(("val_samples", "warned"), [(0, False), (4, True), (9, False)])
+def test_a_run_without_skill_says_so(shards: str, tmp_path: Path, val_samples: int, warned: bool) -> None:
+    listener = Listener()
+    run(config_for(shards, tmp_path, *LENGTH, f"run.val_samples={val_samples}"), listener)
+    lines = [line for line in listener.lines if "no skill" in line]
+    expected = "WARNING validation: 4 volumes of 4 participants, want 4 of each half of the participants"
+    assert [line.startswith(expected) for line in lines] == [True] * warned
+
+
 # with a blank embedding the features of rope are the same everywhere, those of sincos say where a token lies
 @pytest.mark.parametrize("per_device_batch", [4, 1])
 @pytest.mark.parametrize(
@@ -131,13 +159,17 @@ def test_a_collapse_is_warned_of_whatever_the_batch_and_a_sound_run_is_not(
         return model
 
     monkeypatch.setattr(jepa, "build", with_embedding)
-    more = (f"model.position={position}", f"run.per_device_batch={per_device_batch}", "run.val_samples=0")
+    more = (f"model.position={position}", f"run.per_device_batch={per_device_batch}", "run.val_samples=9")
     lr = () if embedding else ("optim.base_lr=0", "optim.final_lr=0", "optim.weight_decay=0")
     listener = Listener()
     run(config_for(shards, tmp_path, *LENGTH, *more, *lr), listener)
     warnings = [line for line in listener.lines if "collapsed" in line]
     assert [warning in line for line in warnings] == [True] * (len(warnings) if warning else 0)
     assert bool(warnings) == bool(warning)
+    assert [line.split(":")[0] for line in warnings if "validation" in line] == [
+        "WARNING step 5",
+        "WARNING step 8",
+    ] * bool(warning)
 
 
 @pytest.mark.parametrize("objective", ["vjepa2", "byol"])

@@ -92,9 +92,9 @@ def test_a_key_gives_what_its_first_pass_gives(shards: str, mixing: tuple[str, .
 
 
 def test_a_key_of_val_gives_what_validation_reads(shards: str) -> None:
-    cfg, backend = config(shards, "run.val_samples=0"), Cpu(None)
+    cfg, backend = config(shards, "run.val_samples=99"), Cpu(None)
     with contextlib.closing(val_batches(load_inputs(cfg, backend), backend)) as batches:
-        batch, tokens, place_sets, _ = next(batches)
+        batch, tokens, place_sets, *_ = next(batches).own
     masks = in_grid(tokens, place_sets)
     step = step_volume.volume_of(source(cfg), batch.keys[2])
     x = step.context_BCDHW

@@ -52,9 +52,11 @@ try:
     loop.train(config_for({bad!r}, {out!r} + "/bad", *settings))
 except BadSample as error:
     results["bad"] = str(error)
-settings = ["run.device=xla", "run.per_device_batch=" + str(4 // {devices}), "run.val_samples=7"]
+settings = ["run.device=xla", "run.per_device_batch=" + str(4 // {devices}), "run.val_samples=9"]
 settings = [*{settings!r}, *settings, "run.samples_budget=4"]
-results["val_loss"] = loop.train(config_for({shards!r}, {out!r} + "/validated", *settings)).val_loss
+cfg = config_for({shards!r}, {out!r} + "/validated", *settings)
+loop.train(cfg)
+results["validation"] = metrics_log.read(cfg.run.out)[-1]
 backend = select.open_backend(cfg.run)
 results["devices"] = backend.device_count
 import torch_xla
@@ -67,7 +69,7 @@ print(json.dumps(results))
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 21, "val": 7})
+    return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 21, "val": 9})
 
 
 @pytest.fixture(scope="module")
@@ -140,13 +142,17 @@ def test_xla_has_the_loss_of_the_cpu(results: dict[int, dict[str, Any]], shards:
     assert [step["loss"] for step in results[1]["vjepa2-fp32"]] == pytest.approx(losses, rel=1e-4)
 
 
-def test_seven_validation_volumes_count_once_on_one_device_on_four_and_on_the_cpu(
+def test_nine_validation_volumes_count_once_on_one_device_on_four_and_on_the_cpu(
     results: dict[int, dict[str, Any]], shards: str, tmp_path: Path
 ) -> None:
-    more = ("run.samples_budget=4", "run.val_samples=7", "run.per_device_batch=1")
-    on_cpu = loop.train(config_for(shards, tmp_path, *SETTINGS, *more)).val_loss
-    assert results[4]["val_loss"] == pytest.approx(results[1]["val_loss"], rel=1e-5)
-    assert results[1]["val_loss"] == pytest.approx(on_cpu, rel=1e-4)
+    more = ("run.samples_budget=4", "run.val_samples=9", "run.per_device_batch=1")
+    cfg = config_for(shards, tmp_path, *SETTINGS, *more)
+    loop.train(cfg)
+    on_cpu = metrics_log.read(cfg.run.out)[-1]
+    for name in ("val_loss", "val_loss_other_context", "val_loss_position_only", "skill"):
+        one, four = (results[devices]["validation"][name] for devices in (1, 4))
+        assert four == pytest.approx(one, rel=1e-5, abs=1e-5)
+        assert one == pytest.approx(on_cpu[name], rel=1e-4, abs=1e-4)
 
 
 def test_an_error_of_the_stream_reaches_the_loop(results: dict[int, dict[str, Any]]) -> None:
