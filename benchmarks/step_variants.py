@@ -19,8 +19,7 @@ from octshard.config.train import TrainConfig
 from octshard.devices.backend import Backend
 from octshard.devices.prefetch import prefetch_to_device
 from octshard.eval.features import encoder_source
-from octshard.imaging.volume import Shape, product
-from octshard.models import position
+from octshard.imaging.volume import Shape
 from octshard.stream.sampler import StreamPosition
 from octshard.train import flops, loop, setup, step_stats
 from octshard.train.inputs import load_inputs, train_batches
@@ -92,17 +91,17 @@ class VariantRun:
         self._before = _memory_mb(backend, peak=False)
         self.inputs = load_inputs(self.cfg, backend)
         self._run, self._state = setup.start(self.cfg, backend, self.inputs, None)
-        with prefetch_to_device(
-            train_batches(self.inputs, self.cfg, backend, StreamPosition(0, 0)), backend
-        ) as batches:
+        stream = train_batches(self.inputs, backend, StreamPosition(0, 0))
+        with prefetch_to_device(stream, backend) as batches:
             self._micro_batches = [next(batches)]
         self._sums = step_stats.zero_sums(backend, self.cfg.model.width)
-        self._features = encoder_source("encoder", self._run.model.target_encoder, "", backend)
+        encoder = self._run.model.target_encoder
+        self._features = encoder_source("encoder", encoder, "", backend, self.encoded)
 
     @property
     def encoded(self) -> int:
         """Tokens of a volume that the target encoder reads."""
-        return product(position.grid_of(self.cfg.model))
+        return self.inputs.shape.tokens
 
     def step(self) -> None:
         """One optimizer step; the device may not have ended it."""

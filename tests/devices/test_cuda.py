@@ -36,8 +36,12 @@ class CompilingCpu(Cpu):
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Volumes of two sizes, both with padding."""
-    return write_dataset(tmp_path_factory.mktemp("data"), {"train": 12, "val": 2})
+    """Volumes of 18 and of 24 valid tokens, so that the lists of some are filled and attention is masked."""
+    folder = tmp_path_factory.mktemp("data")
+    return ",".join(
+        write_dataset(folder / name, {"train": 12, "val": 1}, shape, device=name)
+        for name, shape in (("flat", (6, 20, 24)), ("tall", (6, 32, 24)))
+    )
 
 
 @pytest.fixture
