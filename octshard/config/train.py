@@ -279,8 +279,12 @@ class RunConfig:
     wandb_project: str = field("octshard", "its project", speed=True)
     wandb_artifacts: bool = field(False, "checkpoints go there too, as artifacts", speed=True)
     tensorboard: bool = field(False, "event files in run.out/tensorboard", speed=True)
-    keep_pictures: int = field(
-        20, "pictures of each kind kept in run.out/pictures", least=0, limit=MANY, speed=True
+    pictures: int = field(
+        0,
+        "newest pictures kept in run.out/pictures; one is drawn of each checkpoint, none if 0",
+        least=0,
+        limit=MANY,
+        speed=True,
     )
     name: str = field(
         "", "beginning of the run's name in W&B and TensorBoard; empty = last folder of run.out", speed=True

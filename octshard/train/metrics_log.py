@@ -15,15 +15,17 @@ from octshard.storage import store
 from octshard.train import run_identity
 from octshard.train.run_identity import RunIdentity
 from octshard.train.sinks import metrics_file, picture_folder, tensorboard_file, wandb_run
-from octshard.train.sinks.background import BackgroundSink
+from octshard.train.sinks.background import BackgroundSink, Patience
+from octshard.train.sinks.checkpoint_pictures import CheckpointPictures
 from octshard.train.sinks.metrics_file import MetricsFile
 from octshard.train.sinks.picture_folder import PictureFolder
 from octshard.train.sinks.sink import Picture, Sink, Values
 from octshard.train.sinks.tensorboard_file import TensorboardFile
 
 METRICS = "metrics.jsonl"
-CLOSE_S = 60.0  # at the end, for what is still to be written or sent
-UPLOAD_S = 600.0  # the same where checkpoints are sent
+WRITING = Patience(flush_s=5.0, end_s=60.0, stop_s=60.0)
+SENDING = Patience(flush_s=5.0, end_s=600.0, stop_s=60.0)  # where checkpoints are sent
+DRAWING = Patience(flush_s=0.0, end_s=120.0, stop_s=0.0)
 
 
 class MetricsLog:
@@ -70,9 +72,9 @@ def check(cfg: TrainConfig) -> None:
 def open_log(cfg: TrainConfig, identity: RunIdentity, step: int, samples_seen: int) -> Iterator[MetricsLog]:
     """The log of run.out, cut back to `step` and `samples_seen`; the W&B run of the same id is continued."""
     check(cfg)
+    others = _others(cfg, identity, samples_seen)
     url = store.join(cfg.run.out, METRICS)
     file = MetricsFile(url, metrics_file.truncate_after(url, step))
-    others = _others(cfg, identity, samples_seen)
     log = MetricsLog([file, *others])
     try:
         try:
@@ -93,15 +95,17 @@ def read(out: str) -> list[dict[str, Any]]:
 
 
 def _others(cfg: TrainConfig, identity: RunIdentity, samples_seen: int) -> list[Sink]:
-    """The sinks whose failure does no harm to the run."""
-    picture_folder.remove_after(cfg.run.out, samples_seen)
-    sinks: list[Sink] = [
-        BackgroundSink(PictureFolder(cfg.run.out, cfg.run.keep_pictures), "pictures", CLOSE_S)
-    ]
+    """The sinks whose failure does no harm to the run. First the one that feeds the others."""
+    sinks: list[Sink] = []
+    if cfg.run.wandb != "off" and (run := wandb_run.open_run(cfg, identity)) is not None:
+        patience = SENDING if cfg.run.wandb_artifacts else WRITING
+        sinks.append(BackgroundSink(run, f"run.wandb={cfg.run.wandb}", patience))
     if cfg.run.tensorboard:
         writer = TensorboardFile(cfg.run.out, identity, samples_seen)
-        sinks.append(BackgroundSink(writer, "run.tensorboard", CLOSE_S))
-    if cfg.run.wandb != "off" and (run := wandb_run.open_run(cfg, identity)) is not None:
-        close_s = UPLOAD_S if cfg.run.wandb_artifacts else CLOSE_S
-        sinks.append(BackgroundSink(run, f"run.wandb={cfg.run.wandb}", close_s))
+        sinks.append(BackgroundSink(writer, "run.tensorboard", WRITING))
+    picture_folder.remove_after(cfg.run.out, samples_seen)
+    if cfg.run.pictures:
+        sinks.append(BackgroundSink(PictureFolder(cfg.run.out, cfg.run.pictures), "pictures", WRITING))
+        drawing = CheckpointPictures(cfg, MetricsLog(sinks).write_picture)
+        return [BackgroundSink(drawing, f"run.pictures={cfg.run.pictures}", DRAWING), *sinks]
     return sinks

@@ -27,7 +27,7 @@ IDENTITY = RunIdentity("run-20261106-0123abcd", ("triton", "vjepa2"), {"model.de
 
 
 def config_for(out: str, *more: str) -> TrainConfig:
-    return load(TrainConfig, [], [f"run.out={out}", *more])
+    return load(TrainConfig, [], [f"run.out={out}", "run.pictures=9", *more])
 
 
 def line_of(step: int, **values: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from octshard.models.checkpoint_info import CheckpointInfo
 from octshard.printable import printable
@@ -17,17 +18,21 @@ from octshard.train.sinks.sink import Picture, Sink, Values
 logger = logging.getLogger(__name__)
 
 MAX_PENDING = 10_000  # calls; lines come every few seconds
-FLUSH_S = 5.0  # a flush waits no longer
+
+
+class Patience(NamedTuple):
+    """Seconds that a run waits for a sink: at a flush, at its end, and when it is stopped or fails."""
+
+    flush_s: float
+    end_s: float
+    stop_s: float
 
 
 class BackgroundSink(Sink):
-    """Hands every call to `sink` in a thread. name: of the setting that asks for it, for warnings.
+    """Hands every call to `sink` in a thread. name: of the setting that asks for it, for warnings."""
 
-    close_s: how long the end of the run waits for what is still to be sent.
-    """
-
-    def __init__(self, sink: Sink, name: str, close_s: float) -> None:
-        self._sink, self._name, self._close_s = sink, name, close_s
+    def __init__(self, sink: Sink, name: str, patience: Patience) -> None:
+        self._sink, self._name, self._patience = sink, name, patience
         self._calls = queue.Queue[Callable[[], None] | None](MAX_PENDING)
         self._flushed = threading.Event()
         self._flushed.set()
@@ -52,16 +57,18 @@ class BackgroundSink(Sink):
         if self._flushed.is_set():
             self._flushed.clear()
             self._begin(self._flush)
-            self._flushed.wait(FLUSH_S)
+            self._flushed.wait(self._patience.flush_s)
 
     def close(self, exit_code: int) -> None:
-        """Writes what is left and closes the sink; leaves it after close_s."""
+        """Writes what is left and closes the sink, unless that takes too long."""
+        wait_s = self._patience.stop_s if exit_code else self._patience.end_s
         self._begin(partial(self._sink.close, exit_code))
         self._begin(None)
-        self._thread.join(self._close_s)
+        self._thread.join(wait_s)
         if self._thread.is_alive():
             self._abandoned = True
-            logger.warning("%s: not done after %g s; the run ends without it", self._name, self._close_s)
+            if wait_s:
+                logger.warning("%s: not done after %g s; the run ends without it", self._name, wait_s)
             self._sink.abandon()
         elif self._failed > 1:
             logger.warning("%s: %d calls failed", self._name, self._failed)

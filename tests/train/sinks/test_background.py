@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from octshard.train.sinks import background
-from octshard.train.sinks.background import BackgroundSink
+from octshard.train.sinks.background import BackgroundSink, Patience
 from octshard.train.sinks.sink import Picture, Sink, Values
 from tests.support.log_lines import log_lines
+
+LONG = Patience(9.0, 9.0, 9.0)
+SHORT = Patience(0.01, 0.01, 0.01)
 
 
 class Recorder(Sink):
@@ -51,7 +54,7 @@ def hanging() -> Iterator[Recorder]:
 
 def test_calls_come_in_order_and_a_flush_waits_for_them() -> None:
     recorder = Recorder()
-    sink = BackgroundSink(recorder, "x", 9.0)
+    sink = BackgroundSink(recorder, "x", LONG)
     values = {"loss": 1}
     sink.write(values)
     values["loss"] = 7  # the caller may use its line again
@@ -65,7 +68,7 @@ def test_calls_come_in_order_and_a_flush_waits_for_them() -> None:
 def test_an_error_is_said_once_and_the_next_line_is_tried() -> None:
     recorder = Recorder(bad=(2, 3, 5))
     with log_lines() as lines:
-        sink = BackgroundSink(recorder, "run.wandb=online", 9.0)
+        sink = BackgroundSink(recorder, "run.wandb=online", LONG)
         for loss in (1, 2, 3, 4, 5, 6):
             sink.write({"loss": loss})
         sink.close(0)
@@ -79,7 +82,7 @@ def test_an_error_is_said_once_and_the_next_line_is_tried() -> None:
 
 def test_the_end_of_a_run_does_not_wait_for_ever(hanging: Recorder) -> None:
     with log_lines() as lines:
-        sink = BackgroundSink(hanging, "run.wandb=online", 0.01)
+        sink = BackgroundSink(hanging, "run.wandb=online", SHORT)
         sink.write({"loss": -1})
         sink.close(0)
     assert hanging.calls == ["abandon"]
@@ -91,7 +94,7 @@ def test_lines_for_a_sink_that_hangs_are_bounded_and_never_waited_for(
 ) -> None:
     monkeypatch.setattr(background, "MAX_PENDING", 3)
     with log_lines() as lines:
-        sink = BackgroundSink(hanging, "x", 0.01)
+        sink = BackgroundSink(hanging, "x", SHORT)
         sink.write({"loss": -1})
         hanging.hangs.wait()
         for loss in range(100):
@@ -100,16 +103,24 @@ def test_lines_for_a_sink_that_hangs_are_bounded_and_never_waited_for(
     assert lines[0] == "WARNING x: 3 calls wait for it; the run goes on, and metrics.jsonl has every line"
 
 
-def test_checkpoints_wait_once_for_a_sink_that_hangs(
-    hanging: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checkpoints_wait_once_for_a_sink_that_hangs(hanging: Recorder) -> None:
     """The second flush would wait for ever if it did."""
-    monkeypatch.setattr(background, "FLUSH_S", 0.01)
-    sink = BackgroundSink(hanging, "x", 0.01)
+    sink = BackgroundSink(hanging, "x", SHORT)
     sink.write({"loss": -1})
     sink.flush()
-    monkeypatch.setattr(background, "FLUSH_S", threading.TIMEOUT_MAX)
+    sink._patience = Patience(threading.TIMEOUT_MAX, 0.0, 0.0)
     sink.flush()
+
+
+def test_a_run_that_is_stopped_waits_less_and_says_nothing_of_what_it_never_waits_for(
+    hanging: Recorder,
+) -> None:
+    """With exit code 0 this would wait for ever."""
+    with log_lines() as lines:
+        sink = BackgroundSink(hanging, "run.pictures=3", Patience(0.0, threading.TIMEOUT_MAX, 0.0))
+        sink.write({"loss": -1})
+        sink.close(143)
+    assert (hanging.calls, lines) == (["abandon"], [])
 
 
 def test_a_failed_flush_is_waited_for_again_the_next_time(tmp_path: Path) -> None:
@@ -119,7 +130,7 @@ def test_a_failed_flush_is_waited_for_again_the_next_time(tmp_path: Path) -> Non
             raise OSError("disk")
 
     recorder = Flaky()
-    sink = BackgroundSink(recorder, "x", 9.0)
+    sink = BackgroundSink(recorder, "x", LONG)
     sink.flush()
     sink.flush()
     assert recorder.calls == ["flush", "flush"]

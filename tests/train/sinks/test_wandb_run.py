@@ -199,9 +199,10 @@ import logging, os, signal, sys
 sys.path.insert(0, {root!r})
 logging.basicConfig(format="%(message)s")
 from octshard.train import metrics_log
+from octshard.train.sinks.background import Patience
 from tests.train.sinks.test_wandb_run import IDENTITY, config_for
 
-metrics_log.CLOSE_S = 2.0
+metrics_log.WRITING = Patience(2.0, 2.0, 2.0)
 with metrics_log.open_log(config_for({out!r}, "run.wandb=offline"), IDENTITY, 0, 0) as log:
     from wandb.sdk import wandb_setup
     core = wandb_setup.singleton()._connection._proc._process
