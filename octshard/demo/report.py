@@ -51,7 +51,9 @@ def render(results: DemoResults) -> str:
             "B-scans before and after",
             (BEFORE_AFTER, *(_before_and_after(results, d) for d in results.datasets)),
         ),
-        Section("Training", (*results.log_lines, _loss_plot(results), _skill_plot(results))),
+        Section(
+            "Training", (*results.log_lines, _loss_plot(results), _skill_plot(results), _probe_plot(results))
+        ),
         Section(
             "The frozen encoder, probed",
             (
@@ -192,6 +194,20 @@ def _skill_plot(results: DemoResults) -> Html:
     return line_plot({"skill": _line(results, "skill")}, "samples seen", "skill", caption)
 
 
+def _probe_plot(results: DemoResults) -> Html:
+    lines = {
+        "linear": _line(results, "probe_linear"),
+        "k-NN": _line(results, "probe_knn"),
+        "linear, at random": _line(results, "probe_random_linear"),
+        "k-NN, at random": _line(results, "probe_random_knn"),
+    }
+    caption = (
+        "Probes of the target encoder while it trains, in another process: macro AUROC of the study group on "
+        "val, by participant, beside the same encoder at random."
+    )
+    return line_plot(lines, "samples seen", "macro AUROC", caption)
+
+
 def _line(results: DemoResults, name: str) -> tuple[list[float], list[float]]:
-    points = [(float(m["samples_seen"]), float(m[name])) for m in results.metrics if name in m]
+    points = [(float(m["samples_seen"]), float(m[name])) for m in results.metrics if m.get(name) is not None]
     return [x for x, _ in points], [y for _, y in points]

@@ -29,6 +29,7 @@ from octshard.train.loop import train
 
 SCALE = 0.2  # voxels per axis, as a share of what the real devices write
 CONFIG = "demo"  # the shipped config of prep and of train
+PROBE_EVERY = 1120  # samples: ten points of a curve, and the checkpoints
 
 
 @dataclass
@@ -77,8 +78,12 @@ def run(out: str, spec: ReleaseSpec, prep_config: str = CONFIG, train_config: st
         words = [f"src={demo.at('dicom')}", f"dst={demo.at('shards')}"]
         summaries = prep_run.shard(load(PrepConfig, [prep_config], words), ["all"], on_progress)
     folders = [summary.folder for summary in summaries]
+    people = store.join(demo.at("release"), "participants.tsv")
     with demo.stage("4/5 train") as on_progress, _train_log() as log:
-        words = [f"data.shards={json.dumps(folders)}", f"run.out={demo.at('run')}"]
+        words = [
+            f"data.shards={json.dumps(folders)}", f"run.out={demo.at('run')}",
+            f"run.probe_every={PROBE_EVERY}", f"run.probe_participants={people}",
+        ]  # fmt: skip
         outcome = train(load(TrainConfig, [train_config], words), on_progress)
         if outcome.stopped:  # half-trained weights are not what the page is about
             text = f"{out}: stopped at step {outcome.step} of training; run it again to go on"
@@ -86,7 +91,7 @@ def run(out: str, spec: ReleaseSpec, prep_config: str = CONFIG, train_config: st
     with demo.stage("5/5 linear probe") as on_progress:
         words = [
             f"checkpoint={demo.at('run')}", f"shards={json.dumps(folders)}", f"out={demo.at('probe')}",
-            f"participants={store.join(demo.at('release'), 'participants.tsv')}", "batch=16",
+            f"participants={people}", "batch=16",
         ]  # fmt: skip
         probe = linear_probe(load(ProbeConfig, (), words), on_progress)
     metrics = metrics_log.read(demo.at("run"))

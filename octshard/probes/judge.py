@@ -26,14 +26,16 @@ def judge(task: ProbeTask, train_NF: np.ndarray, val_MF: np.ndarray) -> ProbeSco
 
 
 def split(train: Examples) -> tuple[Examples, Examples]:
-    """(the others, every fourth participant): of each class, or in the order of their numbers."""
+    """(the others, every fourth participant): of each class, and one at least; or in the order of their
+    numbers.
+    """
     y_of = dict(zip(train.participants, train.y_N.tolist(), strict=True))
     people = sorted(y_of, key=lambda person: (y_of[person], person))
     if np.issubdtype(train.y_N.dtype, np.integer):
         by_class = [[person for person in people if y_of[person] == c] for c in sorted(set(y_of.values()))]
     else:
         by_class = [people]
-    held = {person for members in by_class for person in members[HELD_OUT - 1 :: HELD_OUT]}
+    held = {p for members in by_class for p in members[HELD_OUT - 1 :: HELD_OUT] or members[-1:]}
     is_held_N = np.array([person in held for person in train.participants])
     return _part(train, ~is_held_N), _part(train, is_held_N)
 

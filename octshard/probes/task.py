@@ -23,8 +23,7 @@ from octshard.rng import rng_for
 from octshard.stream.index import SampleIndex
 
 VERSION = 1  # of draw, features and scores: other ones are not to be compared with
-MIN_TRAIN_PARTICIPANTS = 4  # of each class: one of four chooses the regularisation
-MIN_TRAIN_NUMBERS = 8  # participants with a number: two of eight choose it
+MIN_TRAIN_NUMBERS = 8  # participants with a number: two of eight choose the regularisation
 MIN_VAL_PARTICIPANTS = 2
 
 
@@ -152,7 +151,7 @@ def _in_turn(people: Sequence[str], target: Target) -> Iterator[str]:
 
 def _check(task: ProbeTask) -> None:
     """UsageError for too few people, or none that differ."""
-    least_train = 2 * MIN_TRAIN_PARTICIPANTS if task.classes else MIN_TRAIN_NUMBERS
+    least_train = 2 * labels.MIN_TRAIN_PARTICIPANTS if task.classes else MIN_TRAIN_NUMBERS
     parts = (("train", task.train, least_train), ("val", task.val, MIN_VAL_PARTICIPANTS))
     counts = ", ".join(f"{split} {len(set(part.participants))}" for split, part, _ in parts)
     subject = f"run.probe_target={task.column} (labelled participants drawn: {counts})"
@@ -167,10 +166,10 @@ def _check(task: ProbeTask) -> None:
             )
     class_of = dict(zip(task.train.participants, task.train.y_N.tolist(), strict=True))
     for c, name in enumerate(task.classes):
-        if (count := sum(value == c for value in class_of.values())) < MIN_TRAIN_PARTICIPANTS:
+        if (count := sum(value == c for value in class_of.values())) < labels.MIN_TRAIN_PARTICIPANTS:
             raise UsageError(
-                f"{subject}: class {name!r} has {count} in train, want at least {MIN_TRAIN_PARTICIPANTS}; "
-                f"{advice}"
+                f"{subject}: class {name!r} has {count} in train, want at least "
+                f"{labels.MIN_TRAIN_PARTICIPANTS}; {advice}"
             )
 
 

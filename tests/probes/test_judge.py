@@ -75,3 +75,9 @@ def test_the_inner_split_is_by_participant_and_holds_every_class(whole: bool) ->
     assert sorted((*others.participants, *held.participants)) == sorted(people)
     assert len(set(held.participants)) == 2
     assert len(set(held.y_N.tolist())) == 2
+
+
+def test_of_a_class_of_two_people_one_chooses_and_one_fits() -> None:
+    y_N, people = np.array([0, 0, 0, 1, 1]), ("a", "a", "b", "c", "d")
+    others, held = judge.split(Examples(np.arange(5.0)[:, None], y_N, people))
+    assert (others.participants, held.participants) == (("a", "a", "c"), ("b", "d"))

@@ -123,8 +123,8 @@ def test_the_draw_depends_on_no_seed_and_its_name_on_the_draw() -> None:
     ("settings", "message"),
     [
         (
-            {"train": 7},
-            r"\(labelled participants drawn: train 7, val 4\): train has 2 classes, want at least 8",
+            {"train": 3},
+            r"\(labelled participants drawn: train 3, val 4\): train has 2 classes, want at least 4",
         ),
         ({"val": 1}, "val has 1 classes, want at least 2 participants and 2 classes"),
         ({"train": 0}, "train has 0 classes"),
@@ -138,10 +138,10 @@ def test_too_few_people_are_a_usage_error(settings: dict[str, object], message: 
 
 
 def test_a_class_of_few_is_named() -> None:
-    values = {person: "rare" if n < 3 else "xy"[n % 2] for n, person in enumerate(people("t", 30))}
+    values = {person: "rare" if n < 1 else "xy"[n % 2] for n, person in enumerate(people("t", 30))}
     run = run_for(table_of(values), "rare")
     index = index_of(dict.fromkeys(values, 1))
-    with pytest.raises(UsageError, match="class 'rare' has 3 in train, want at least 4"):
+    with pytest.raises(UsageError, match="class 'rare' has 1 in train, want at least 2"):
         task.make_task(run, index, index)
 
 

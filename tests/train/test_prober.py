@@ -263,7 +263,7 @@ def test_a_stop_ends_the_wait_for_the_last_probe(
         (["run.probe_participants=''"], "run.probe_participants: not set"),
         (["run.probe_target=study_grp"], "no label column 'study_grp'; did you mean study_group?"),
         (["run.probe_target=cohort"], "label cohort has one value, 'all', want at least 2 classes"),
-        (["run.probe_samples=5"], "labelled participants drawn: train 5, val 5"),
+        (["run.probe_samples=3"], "labelled participants drawn: train 3, val 3"),
         (["run.probe_device=gpu"], "run.probe_device=gpu: want cpu, or a GPU by its number"),
         (["run.probe_device=cuda:7"], r"run.probe_device=cuda:7: torch sees \d+ GPUs here"),
         (["run.probe_every=-1"], "run.probe_every=-1: want at least 0"),
