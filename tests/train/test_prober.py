@@ -36,6 +36,12 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 21, "val": 8})
 
 
+@pytest.fixture(autouse=True)
+def _priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process of the probes has that of the tests: they wait for it."""
+    monkeypatch.setattr(worker_process, "NICE", 0)
+
+
 @pytest.fixture(scope="module")
 def people(shards: str) -> str:
     """A participants.tsv beside the shards, with classes in turn."""
