@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -79,11 +79,10 @@ class Cuda:
     def to_host(self, values: Tree) -> Tree:
         return map_tensors(values, lambda t: t.detach().to("cpu", copy=True))  # type: ignore[no-any-return]
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        contexts = contextlib.ExitStack()
-        contexts.enter_context(sdpa_kernel(self.attention, set_priority=True))
-        contexts.enter_context(autocast_for("cuda", self.dtype))
-        return contexts
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        with sdpa_kernel(self.attention, set_priority=True), autocast_for("cuda", self.dtype):
+            yield
 
     def compile(self, function: Function) -> Function:
         """Not as CUDA graphs: these want inputs at fixed addresses, and every batch comes at another one; and

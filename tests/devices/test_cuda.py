@@ -3,16 +3,18 @@
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from octshard.devices import cuda, select
 from octshard.devices.cpu import Cpu
+from octshard.devices.processes import Processes
 from octshard.models import checkpoint
 from octshard.train import loop, metrics_log
 from tests.support.tiny_run import config_for, write_dataset
@@ -32,6 +34,9 @@ class CompilingCpu(Cpu):
 
     def wrap(self, model: nn.Module) -> nn.Module:
         return self.compile(model)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return sdpa_kernel(cuda.attention_order((9, 0), deterministic=False), set_priority=True)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,32 @@ def test_a_compiled_run_has_no_graph_break_and_the_losses_of_an_eager_one(
     one_model, other_model = (checkpoint.load_newest(cfg.run.out)[1]["model"] for cfg in (eager, compiled))
     for name, weight in one_model.items():
         torch.testing.assert_close(other_model[name], weight, rtol=1e-4, atol=1e-6)
+
+
+def test_attention_is_chosen_in_that_order_within_autocast_alone() -> None:
+    order, before = [EFFICIENT, CUDNN, MATH], torch._C._get_sdp_priority_order()
+    backend = cuda.Cuda(None, False, order, torch.device("cuda"), Processes(), None)  # type: ignore[arg-type]
+    with backend.autocast():
+        chosen = torch._C._get_sdp_priority_order()
+        assert chosen[:3] == [int(kernel) for kernel in order]
+        assert not torch.backends.cuda.flash_sdp_enabled()  # it is not in the list
+    assert torch._C._get_sdp_priority_order() == before
+    assert torch.backends.cuda.flash_sdp_enabled()
+
+
+def test_a_function_is_compiled_only_where_the_config_says_so(counters: Any) -> None:
+    def double(x: torch.Tensor) -> torch.Tensor:
+        return 2 * x
+
+    plain, compiling = (
+        cuda.Cuda(None, compiles, [], torch.device("cuda"), Processes(), None)  # type: ignore[arg-type]
+        for compiles in (False, True)
+    )
+    assert plain.compile(double) is double
+    assert compiling.compile(double) is not double
+    model = nn.Linear(2, 2)
+    assert plain.wrap(model) is model
+    assert compiling.wrap(model)._orig_mod is model
 
 
 def test_a_deterministic_run_asks_torch_for_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
