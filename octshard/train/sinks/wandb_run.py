@@ -67,8 +67,8 @@ def open_run(cfg: TrainConfig, identity: RunIdentity) -> "WandbRun | None":
         run.define_metric("*", step_metric=AXIS)
     except (wandb.errors.UsageError, wandb.errors.AuthenticationError) as error:
         raise UsageError(
-            f"run.wandb={cfg.run.wandb}: {printable(str(error))}; log in (wandb login), or take "
-            f"run.wandb=offline or off"
+            f"run.wandb={cfg.run.wandb}: {printable(str(error)).rstrip('.')}; log in with `wandb login`, or "
+            f"take run.wandb=offline or off"
         ) from error
     except Exception as error:  # W&B raises kinds of its own, and none may keep a run from beginning
         reason = printable(f"{type(error).__name__}: {error}")

@@ -114,8 +114,8 @@ def test_it_is_told_how_the_run_ended(
 
 def test_no_login_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in (FakeWandb.errors.UsageError, FakeWandb.errors.AuthenticationError):
-        install(monkeypatch, kind("No API key\nconfigured"))
-        with pytest.raises(UsageError, match=r"run.wandb=online: No API key\\nconfigured; log in") as caught:
+        install(monkeypatch, kind("No API key\nconfigured."))
+        with pytest.raises(UsageError, match=r"run.wandb=online: No API key\\nconfigured; log in with") as caught:
             wandb_run.open_run(config_for(str(tmp_path), "run.wandb=online"), IDENTITY)
         assert "\n" not in str(caught.value)
 
