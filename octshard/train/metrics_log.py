@@ -14,7 +14,7 @@ from octshard.models.checkpoint_info import CheckpointInfo
 from octshard.storage import store
 from octshard.train import run_identity
 from octshard.train.run_identity import RunIdentity
-from octshard.train.sinks import metrics_file, picture_folder, tensorboard_file, wandb_run
+from octshard.train.sinks import metrics_file, tensorboard_file, wandb_run
 from octshard.train.sinks.background import BackgroundSink, Patience
 from octshard.train.sinks.checkpoint_pictures import CheckpointPictures
 from octshard.train.sinks.metrics_file import MetricsFile
@@ -103,9 +103,9 @@ def _others(cfg: TrainConfig, identity: RunIdentity, samples_seen: int) -> list[
     if cfg.run.tensorboard:
         writer = TensorboardFile(cfg.run.out, identity, samples_seen)
         sinks.append(BackgroundSink(writer, "run.tensorboard", WRITING))
-    picture_folder.remove_after(cfg.run.out, samples_seen)
     if cfg.run.pictures:
-        sinks.append(BackgroundSink(PictureFolder(cfg.run.out, cfg.run.pictures), "pictures", WRITING))
+        folder = PictureFolder(cfg.run.out, cfg.run.pictures, samples_seen)
+        sinks.append(BackgroundSink(folder, "pictures", WRITING))
         drawing = CheckpointPictures(cfg, MetricsLog(sinks).write_picture)
         return [BackgroundSink(drawing, f"run.pictures={cfg.run.pictures}", DRAWING), *sinks]
     return sinks

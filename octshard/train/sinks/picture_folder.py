@@ -10,19 +10,36 @@ FILE = re.compile(r"(?P<name>[a-z0-9-]+)-(?P<samples_seen>\d{12,})\.png")
 
 
 class PictureFolder(Sink):
-    """Writes pictures into `out` and keeps the newest `keep` of each name."""
+    """Writes pictures into `out` and keeps the newest `keep` of each name.
 
-    def __init__(self, out: str, keep: int) -> None:
+    samples_seen: where the run goes on; pictures of what it has yet to see go first.
+    """
+
+    def __init__(self, out: str, keep: int, samples_seen: int) -> None:
         self._out, self._keep = out, keep
+        self._resumed_at: int | None = samples_seen
 
     def write_picture(self, picture: Picture) -> None:
         """Writes it, then removes the oldest of its name."""
-        if not self._keep:
-            return
+        self.flush()
         store.write(store.join(self._out, FOLDER, file_name(picture)), picture.png)
         files = sorted(_files(self._out, picture.name), key=_samples_seen)
         for name in files[: -self._keep]:
             store.remove(store.join(self._out, FOLDER, name))
+
+    def flush(self) -> None:
+        """Every picture stands as soon as it is written; but what a killed run left goes."""
+        if self._resumed_at is None:
+            return
+        store.remove_partials(store.join(self._out, FOLDER))
+        for name in _files(self._out):
+            if _samples_seen(name) > self._resumed_at:
+                store.remove(store.join(self._out, FOLDER, name))
+        self._resumed_at = None
+
+    def close(self, exit_code: int) -> None:
+        """As `flush`."""
+        self.flush()
 
 
 def file_name(picture: Picture) -> str:
@@ -31,14 +48,6 @@ def file_name(picture: Picture) -> str:
     if not FILE.fullmatch(name):
         raise ValueError(f"picture {picture.name!r}: want lower case, digits and hyphens")
     return name
-
-
-def remove_after(out: str, samples_seen: int) -> None:
-    """Removes the pictures of what a resumed run has yet to see, and what a killed one left half-written."""
-    store.remove_partials(store.join(out, FOLDER))
-    for name in _files(out):
-        if _samples_seen(name) > samples_seen:
-            store.remove(store.join(out, FOLDER, name))
 
 
 def _files(out: str, picture: str | None = None) -> list[str]:

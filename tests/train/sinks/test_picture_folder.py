@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from octshard.storage import store
-from octshard.train.sinks import picture_folder
 from octshard.train.sinks.picture_folder import PictureFolder
 from octshard.train.sinks.sink import Picture
 
@@ -22,7 +21,7 @@ def names(out: str) -> list[str]:
 def test_the_newest_of_each_name_are_kept(tmp_path: Path, place: str) -> None:
     """Also beyond twelve digits, where names alone would not sort, and beside a name that begins alike."""
     out = str(tmp_path) if place == "local" else place
-    folder = PictureFolder(out, 2)
+    folder = PictureFolder(out, 2, 0)
     store.write(store.join(out, "pictures", "notes.png"), b"the user's")
     folder.write_picture(picture("tokens-2", 4))
     for samples_seen in (4, 8, 999_999_999_999, 1_000_000_000_000):
@@ -38,20 +37,22 @@ def test_the_newest_of_each_name_are_kept(tmp_path: Path, place: str) -> None:
 
 
 def test_a_resume_removes_what_is_yet_to_be_seen(tmp_path: Path) -> None:
-    folder = PictureFolder(str(tmp_path), 9)
+    """Also where no picture comes any more; what is the user's stays, and so does what comes later."""
+    folder = PictureFolder(str(tmp_path), 9, 0)
     for samples_seen in (4, 8, 12):
         folder.write_picture(picture("views", samples_seen))
     store.write(str(tmp_path / "pictures" / "views-12.png"), b"the user's")
-    picture_folder.remove_after(str(tmp_path), 8)
+    resumed = PictureFolder(str(tmp_path), 9, 8)
+    resumed.flush()
     assert names(str(tmp_path)) == ["views-000000000004.png", "views-000000000008.png", "views-12.png"]
-
-
-def test_none_are_kept_if_none_are_wanted(tmp_path: Path) -> None:
-    PictureFolder(str(tmp_path), 0).write_picture(picture("views", 4))
-    assert list(tmp_path.iterdir()) == []
+    resumed.write_picture(picture("views", 16))
+    resumed.close(0)
+    assert "views-000000000016.png" in names(str(tmp_path))
+    PictureFolder(str(tmp_path), 9, 4).close(0)
+    assert names(str(tmp_path)) == ["views-000000000004.png", "views-12.png"]
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "Views", "a b"])
 def test_a_name_that_is_none_for_a_file_is_an_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="want lower case, digits and hyphens"):
-        PictureFolder(str(tmp_path), 3).write_picture(picture(name, 4))
+        PictureFolder(str(tmp_path), 3, 0).write_picture(picture(name, 4))

@@ -115,7 +115,9 @@ def test_it_is_told_how_the_run_ended(
 def test_no_login_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in (FakeWandb.errors.UsageError, FakeWandb.errors.AuthenticationError):
         install(monkeypatch, kind("No API key\nconfigured."))
-        with pytest.raises(UsageError, match=r"run.wandb=online: No API key\\nconfigured; log in with") as caught:
+        with pytest.raises(
+            UsageError, match=r"run.wandb=online: No API key\\nconfigured; log in with"
+        ) as caught:
             wandb_run.open_run(config_for(str(tmp_path), "run.wandb=online"), IDENTITY)
         assert "\n" not in str(caught.value)
 
@@ -182,7 +184,7 @@ class TestRealRun:
         script = SCRIPT.format(root=str(Path(__file__).parents[3]), out=str(tmp_path), how=how)
         try:
             with open(tmp_path / "log.txt", "w") as log:  # a pipe would be held by W&B's process too
-                done = subprocess.run([sys.executable, "-c", script], stdout=log, stderr=log, timeout=60)
+                done = subprocess.run([sys.executable, "-c", script], stdout=log, stderr=log, timeout=300)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int((tmp_path / "core.pid").read_text()), signal.SIGKILL)
