@@ -184,6 +184,20 @@ def test_the_saver_prunes_and_leaves_the_last(cfg: TrainConfig) -> None:
     assert not path_of(cfg, 3).exists()
 
 
+def test_who_listens_is_told_of_every_checkpoint_while_its_files_are_there(cfg: TrainConfig) -> None:
+    """Also of one that the next line of the same thread would prune."""
+    told: list[tuple[str, bool]] = []
+
+    def on_written(info: CheckpointInfo) -> None:
+        told.append((info.name, path_of(cfg, info.step).exists()))
+
+    with checkpointer.open_checkpointer(cfg.run.out, 0, on_written) as checkpoints:
+        for step in (1, 2, 3):
+            payload = checkpointer.state_payload(state_of(cfg, step), cfg, {})
+            checkpoints.save(payload, None, milestone=False)
+    assert told == [("step-00000001", True), ("step-00000002", True), ("step-00000003", True)]
+
+
 def test_a_score_that_comes_later_says_which_is_the_best(cfg: TrainConfig) -> None:
     with checkpointer.open_checkpointer(cfg.run.out, 0) as saver:
         for step, skill in ((1, 0.1), (2, 0.3), (3, 0.2)):
