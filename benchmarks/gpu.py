@@ -35,7 +35,7 @@ SMALL = ("model.width=64", "model.heads=1", "model.depth=1", "predictor.width=64
          "predictor.depth=1", "run.precision=fp32", "run.cpu_threads=1")  # fmt: skip
 SHALLOW = ("model.depth=2", "predictor.depth=2")
 BATCHES = {"seed": 32, "retina": 16}  # of a step with ViT-B; 46 GB at most
-STOP, END = 4, 8  # steps of the run that is resumed
+STOP, END = 2, 4  # steps of the run that is resumed
 PartResult = tuple[list[tuple[str, str, str]], list[Target]]  # rows of the table, and what is aimed at
 
 
@@ -75,7 +75,7 @@ class Machine:
 
     def volumes(self) -> str:
         """Volumes as a Triton 6x6 cube is stored at the seed preset, as the word that names their shards."""
-        return f"data.shards={shards(Volumes('gpu', 32, PRESETS['seed'].shapes[0], 8), self.work)}"
+        return f"data.shards={shards(Volumes('gpu', 16, PRESETS['seed'].shapes[0], 8), self.work)}"
 
 
 def smoke(machine: Machine) -> PartResult:
@@ -115,8 +115,8 @@ def steps(preset: str, machine: Machine) -> PartResult:
 
 def data(machine: Machine) -> PartResult:
     """How long the loop waits for data from local shards: the last of three windows, long after compiling."""
-    window = 2 if machine.quick or not machine.cuda else 20
-    batch, out = 16 if machine.cuda else 2, machine.work / "data"
+    window = 20 if machine.cuda and not machine.quick else 2 if machine.cuda else 1
+    batch, out = 16 if machine.cuda else 1, machine.work / "data"
     words = [machine.volumes(), f"run.global_batch={batch}", f"run.per_device_batch={batch}"]
     words += ["run.epochs=null", f"run.samples_budget={3 * window * batch}", f"run.log_every_steps={window}"]
     words += ["run.val_samples=0", f"run.compile={str(machine.cuda).lower()}", "data.threads=4"]
@@ -129,7 +129,7 @@ def data(machine: Machine) -> PartResult:
 
 
 def resume(machine: Machine) -> PartResult:
-    """A run of eight steps, and one that goes on from its fourth: weights, moments and losses bit for bit."""
+    """A run of four steps, and one that goes on from its second: weights, moments and losses bit for bit."""
     whole, resumed = machine.work / "whole", machine.work / "resumed"
     words = [machine.volumes(), "run.epochs=null", f"run.samples_budget={2 * END}", "run.global_batch=2"]
     words += ["run.checkpoint_every_epochs=0.25", "run.log_every_steps=1", "run.val_samples=0"]
