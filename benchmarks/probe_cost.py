@@ -2,20 +2,26 @@
 
     python benchmarks/probe_cost.py --quick --json probe_cost.json
 
-The loop has one core and the probes another, where there are two; in `shared` both have the same one. A
-snapshot is taken every few steps and the probes are never idle, which is far more than a real run asks for.
-Compared are CPU seconds of the loop's own process, and the clock, which depends on other load too.
+`own core`: the loop has one core and the probes another, where there are two; `shared`: both have the same
+one. A snapshot is taken every few steps and the probes are never idle, which is far more than a real run asks
+for. Compared are CPU seconds of the loop's own process, and the clock, which depends on other load too.
+`snapshot`: what the process of the run itself spends on one snapshot of ViT-B.
 """
 
 import contextlib
 import dataclasses
 import os
+import signal
+import socket
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import click
@@ -25,15 +31,19 @@ from formats import Volumes, shards
 from table import SectionResult, Table, Target, at_most, report
 
 from octshard.config.load import load
-from octshard.config.train import TrainConfig
+from octshard.config.train import ModelConfig, RunConfig, TrainConfig
 from octshard.dataset import tables
+from octshard.devices import select
 from octshard.imaging.volume import Shape
+from octshard.models.vit import Encoder
+from octshard.probes.protocol import send_weights
 from octshard.train import loop, metrics_log
 
 SHAPE: Shape = (16, 128, 192)
 TRAIN, VAL = 24, 8  # volumes
 SNAPSHOT_STEPS = 10
 LIMIT_PERCENT = 2.0
+READER = "import os, sys\nwhile os.read(int(sys.argv[1]), 2**20): pass"
 LAST_CORE = max(os.sched_getaffinity(0))
 
 
@@ -93,14 +103,45 @@ def speed(cfg: TrainConfig, size: Size, *, shared: bool) -> Speed:
 
     def on_progress(step: int, steps: int, note: str) -> None:
         place_probes(shared=shared)
-        if step in (size.warm_steps, steps):
+        if step in (size.warm_steps, steps - 1):
             marks.append((time.process_time(), time.perf_counter()))
+        if step == steps - 1:
+            os.kill(os.getpid(), signal.SIGTERM)  # a run that makes its last step waits for its probes
 
     with pinned():
         loop.train(cfg, on_progress)
     (cpu, wall), (cpu_end, wall_end) = marks
     judged = sum("probe" in line for line in metrics_log.read(cfg.run.out))
     return Speed((cpu_end - cpu) / size.steps, (wall_end - wall) / size.steps, judged)
+
+
+def snapshot(repeats: int) -> SectionResult:
+    """CPU time of the copy, for which the loop waits, and of the sending, which a thread does."""
+    backend, model = select.open_backend(RunConfig(device="cpu")), ModelConfig()
+    weights = Encoder(model).state_dict()
+    megabytes = sum(tensor.nbytes for tensor in weights.values()) / 1e6
+    ours, theirs = socket.socketpair()
+    reader = subprocess.Popen(
+        [sys.executable, "-S", "-c", READER, str(theirs.fileno())], pass_fds=[theirs.fileno()]
+    )
+    theirs.close()
+    pipe = Connection(ours.detach())
+    copies, sendings = [], []
+    for _ in range(repeats + 1):
+        marks = [time.thread_time()]
+        on_host = backend.to_host(weights)
+        marks.append(time.thread_time())
+        send_weights(pipe, on_host)
+        marks.append(time.thread_time())
+        copies.append(marks[1] - marks[0])
+        sendings.append(marks[2] - marks[1])
+    pipe.close()
+    reader.wait()
+    copy_s, sending_s = statistics.median(copies[1:]), statistics.median(sendings[1:])
+    step_s = 50 * (copy_s + sending_s)
+    head = ("MB", "CPU s to copy", "CPU s to send", "seconds between snapshots that make it 2 %")
+    row = (megabytes, copy_s, sending_s, step_s)
+    return [Table(f"a snapshot of ViT-B, median of {repeats}", head, (row,))], []
 
 
 @contextlib.contextmanager
@@ -127,7 +168,7 @@ def place_probes(*, shared: bool) -> None:
 
 def config(size: Size, folders: list[Path], people: Path, out: Path, *, probes: bool) -> TrainConfig:
     """A short run; with probes all of its snapshots are taken, whether they are judged or not."""
-    steps = size.warm_steps + size.steps
+    steps = size.warm_steps + size.steps + 1
     words = (
         f"data.shards=[{','.join(map(str, folders))}]", f"run.out={out}", "data.lanes=1", "data.threads=1",
         f"model.image_size={list(SHAPE)}", f"model.width={size.width}", f"model.depth={size.depth}",
@@ -159,7 +200,7 @@ def volumes(work: Path) -> tuple[list[Path], Path]:
     return [train, val], people
 
 
-@benchmark(("own core", "shared"), "A narrow model of one block, one pair.")
+@benchmark(("own core", "shared", "snapshot"), "A narrow model of one block, one pair.")
 @click.option("--pairs", type=click.IntRange(1), help="[5, quick 1]")
 def main(quick: bool, json_file: str | None, only: tuple[str, ...], pairs: int | None) -> None:
     """What probes in another process cost the training loop.
@@ -174,6 +215,7 @@ def main(quick: bool, json_file: str | None, only: tuple[str, ...], pairs: int |
         sections: dict[str, Callable[[], SectionResult]] = {
             "own core": partial(cost, size, Path(folder), shared=False),
             "shared": partial(cost, size, Path(folder), shared=True),
+            "snapshot": partial(snapshot, 3 if quick else 9),
         }
         report({name: sections[name] for name in only}, json_file, quick=quick)
 

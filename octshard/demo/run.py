@@ -82,7 +82,7 @@ def run(out: str, spec: ReleaseSpec, prep_config: str = CONFIG, train_config: st
     with demo.stage("4/5 train") as on_progress, _train_log() as log:
         words = [
             f"data.shards={json.dumps(folders)}", f"run.out={demo.at('run')}",
-            f"run.probe_every={PROBE_EVERY}", f"run.probe_participants={people}",
+            f"run.probe_every={PROBE_EVERY}", f"run.probe_participants={people}", "run.probe_samples=256",
         ]  # fmt: skip
         outcome = train(load(TrainConfig, [train_config], words), on_progress)
         if outcome.stopped:  # half-trained weights are not what the page is about

@@ -131,7 +131,7 @@ class Prober:
             )
 
     def _is_busy(self) -> bool:
-        return self._busy or self._waiting is not None
+        return self._thread.is_alive() and (self._busy or self._waiting is not None)
 
     def _serve(self) -> None:
         while (snapshot := self._next()) is not None:

@@ -195,8 +195,8 @@ def test_every_fault_is_one_line_and_after_three_in_a_row_there_are_no_more_prob
 
 
 def snapshot_of(step: int) -> Snapshot:
-    """Its one weight is its step."""
-    return Snapshot(step, 4 * step, {"weight": torch.tensor([float(step)])})
+    """Its weights are its step, and more than a socket holds."""
+    return Snapshot(step, 4 * step, {"weight": torch.full((500_000,), float(step))})
 
 
 def task_of(cfg: TrainConfig) -> Any:
