@@ -1,5 +1,7 @@
 """The pieces of pictures: a B-scan with lines around its tokens, the en face view, scale bars, the legend."""
 
+import bisect
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -186,6 +188,7 @@ def text(
     figure.text(place[0] / wide, 1 - place[1] / high, words, parse_math=False, **_font(size, weight, colour))
 
 
+@functools.lru_cache(maxsize=16)
 def _cut(words: str, room: float, size: float, weight: str) -> str:
     """`words`, or as much of their beginning as is `room` inches wide."""
     font = FontProperties(family=FAMILY, weight=weight)
@@ -196,7 +199,8 @@ def _cut(words: str, room: float, size: float, weight: str) -> str:
 
     if width(words) <= room:
         return words
-    count = next(n for n in range(len(words), 0, -1) if width(words[:n] + "…") <= room)
+    lengths = range(1, len(words) + 1)
+    count = bisect.bisect_right(lengths, room, key=lambda n: width(words[:n] + "…"))
     return words[:count] + "…"
 
 

@@ -19,7 +19,7 @@ COLUMNS, TALLEST_IN = 2, 1.3
 FRAME_MS, LAST_MS = 140, 700
 LIMIT_BYTES = 1_500_000
 # frames and levels of grey, until it fits
-TRIES = ((64, 32), (32, 32), (32, 20), (24, 20), (16, 20), (12, 12), (8, 8), (4, 8))
+TRIES = ((64, 32), (32, 32), (32, 20), (24, 20), (16, 20), (12, 12), (8, 8), (4, 8), (1, 8))
 
 
 def check(url: str) -> None:

@@ -36,6 +36,23 @@ def test_files_are_written_and_named(
     assert gif.read_bytes()[:4] == b"GIF8"
 
 
+def test_a_damaged_volume_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = write_dataset(tmp_path / "damaged", {"train": 5, "val": 1})
+    shard = tmp_path / "damaged" / "train-000000.tar"
+    data = bytearray(shard.read_bytes())
+    for place in range(600, len(data), 700):
+        data[place] ^= 0xFF
+    shard.write_bytes(bytes(data))
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, f"data.shards={shards}") == 1
+    shown = capsys.readouterr()
+    (line,) = shown.err.strip().splitlines()
+    assert "train-000000.tar at " in line
+    assert not (tmp_path / "preview.png").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -60,10 +60,12 @@ def test_nothing_overlaps_or_leaves_the_sheet(spacing: Any) -> None:
 
 
 def test_a_title_that_is_too_long_is_cut() -> None:
-    drawn = figure.draw(made_up(title="$_" * 200, detail="detail " * 50), 2)
+    title, detail = "$_" * 200, "detail " * 50
+    drawn = figure.draw(made_up(title=title, detail=detail), 2)
     renderer = FigureCanvasAgg(drawn).get_renderer()
     for text in drawn.texts[:2]:
         assert text.get_text().endswith("…")
+        assert (title + detail).startswith(text.get_text()[:-1]) or detail.startswith(text.get_text()[:-1])
         assert 6.5 * 72 < text.get_window_extent(renderer).x1 / drawn.dpi * 72 <= 7.2 * 72
 
 

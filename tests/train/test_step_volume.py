@@ -64,12 +64,14 @@ def in_grid(tokens: Tokens, place_sets: list[Places]) -> list[Masks]:
     ]
 
 
-def check_equal(step: StepVolume, row: int, batch: Any, context: Any, target: Any, masks: Any) -> None:
+def check_equal(
+    step: StepVolume, row: int, batch: Any, context: Any, target: Any, masks: Any, *, atol: float = 0.0
+) -> None:
     assert step.batch.keys[0] == batch.keys[row]
     assert step.valid == tuple(batch.valid_B3[row].tolist())
     d, h, w = step.valid
     for ours, theirs in ((step.context_BCDHW, context), (step.target_BCDHW, target)):
-        assert torch.equal(ours[0, 0, :d, :h, :w], theirs[row, 0, :d, :h, :w])
+        torch.testing.assert_close(ours[0, 0, :d, :h, :w], theirs[row, 0, :d, :h, :w], rtol=0, atol=atol)
     for ours, theirs in zip(step.masks, masks, strict=True):
         assert torch.equal(ours.context_BK[0], theirs.context_BK[row])
         assert torch.equal(ours.target_BT[0], theirs.target_BT[row])
@@ -81,6 +83,22 @@ def test_the_first_volumes_are_those_of_the_first_steps(shards: str) -> None:
     for number, batch in enumerate(batch_of_training(cfg, 2)):
         for row in range(4):
             check_equal(steps[4 * number + row], row, *batch)
+
+
+def test_noise_and_masks_do_not_depend_on_the_sizes_of_others(shards: str, tmp_path: Path) -> None:
+    """Batches of a run with larger volumes have a larger box; alone, a small volume has its own, and sums of
+    its geometry may be rounded in another order.
+    """
+    large = write_dataset(tmp_path / "large", {"train": 9, "val": 1}, (8, 32, 16), "large")
+    cfg = config_for(f"{shards},{large}", "unused", "run.samples_budget=32", TWO_SETS)
+    boxes = set()
+    for batch in batch_of_training(cfg, 3):
+        boxes.add(tuple(batch[0].voxels_BDHW.shape[1:]))
+        for row, key in enumerate(batch[0].keys):
+            check_equal(step_volume.volume_of(source(cfg), key), row, *batch, atol=1e-5)
+    assert boxes == {(8, 32, 16)}
+    alone = step_volume.volume_of(source(cfg), "train000-device-proto-l-0000000000")
+    assert alone.batch.voxels_BDHW.shape[1:] == (6, 24, 16)
 
 
 @pytest.mark.parametrize("mixing", [(), ("data.balance=device",), ("data.weights=[1.0]",)])
