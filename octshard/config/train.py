@@ -269,7 +269,7 @@ class RunConfig:
     probe_threads: int = field(1, "threads of their process", least=1, limit=MANY_THREADS, speed=True)
     probe_timeout_s: float = field(
         600.0,
-        "a probe that shows no progress for so long has failed",
+        "a probe without progress for so long has failed; the end of a run waits no longer for the last one",
         unit="s",
         above=0,
         limit=MANY,

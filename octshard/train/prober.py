@@ -108,12 +108,17 @@ class Prober:
         return results
 
     def finish(self, is_stopped: Callable[[], bool]) -> None:
-        """Waits for the snapshots that were submitted, until a stop is asked for."""
+        """Waits for the snapshots that were submitted: until a stop is asked for, or run.probe_timeout_s."""
+        run, end = self._cfg.run, time.monotonic() + self._cfg.run.probe_timeout_s
         with self._changed:
             if self._is_busy():
-                logger.info("%s: waits for the last probe; Ctrl-C leaves without it", self._cfg.run.out)
-            while self._is_busy() and not is_stopped():
-                self._changed.wait(LOOK_S)
+                logger.info("%s: waits for the last probe; Ctrl-C leaves without it", run.out)
+            while self._is_busy() and not is_stopped() and time.monotonic() < end:
+                self._changed.wait(min(LOOK_S, run.probe_timeout_s))
+            if self._is_busy() and not is_stopped():
+                logger.warning(
+                    "the last probe is not done after %g s; the run ends without it", run.probe_timeout_s
+                )
 
     def close(self) -> None:
         """Ends thread and process; what was not judged is dropped."""

@@ -20,6 +20,7 @@ from octshard.errors import UsageError
 from octshard.models import checkpoint
 from octshard.probes import worker_process
 from octshard.probes.task import ProbeScores
+from octshard.probes.worker_process import ProbeFailed
 from octshard.train import loop, metrics_log, prober
 from octshard.train.inputs import load_inputs
 from octshard.train.prober import Prober, Snapshot
@@ -179,7 +180,8 @@ def test_every_fault_is_one_line_and_after_three_in_a_row_there_are_no_more_prob
     with log_lines() as lines:
         for step in (1, 2, 3, 4):
             probes.submit(snapshot_of(step))
-            probes.finish(lambda: False)
+            while probes._is_busy():  # a hang takes as long as the end of a run would wait
+                probes.finish(lambda: False)
         probes.close()
     failed = [line for line in lines if "failed: " in line]
     head = "WARNING the probe of step {} failed: {}; "
@@ -209,9 +211,9 @@ class FakeWorker:
 
     def __init__(self, answers: int = 0) -> None:
         self.control = ProbeScores(0.5, 0.5)
-        self.answers: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
         for _ in range(answers):
-            self.answers.put(None)
+            self.answers.put(True)
         self.judged: list[float] = []
 
     def __call__(self, job: Any) -> "FakeWorker":
@@ -219,11 +221,12 @@ class FakeWorker:
 
     def judge(self, weights: Any) -> ProbeScores:
         self.judged.append(float(next(iter(weights.values())).flatten()[0]))
-        self.answers.get(timeout=60)
+        if not self.answers.get(timeout=60):
+            raise ProbeFailed("killed")
         return ProbeScores(0.6, 0.7)
 
     def kill(self) -> None:
-        self.answers.put(None)
+        self.answers.put(False)
 
     def end(self) -> None:
         pass
@@ -241,8 +244,8 @@ def test_of_waiting_snapshots_the_newest_wins(
             assert probes.results() == []
         for step in (2, 3, 4):
             probes.submit(snapshot_of(step))
-        fake.answers.put(None)
-        fake.answers.put(None)
+        fake.answers.put(True)
+        fake.answers.put(True)
         probes.finish(lambda: False)
         results = probes.results()
         probes.close()
@@ -261,6 +264,20 @@ def test_a_stop_ends_the_wait_for_the_last_probe(
     probes.submit(snapshot_of(1))
     probes.finish(lambda: True)
     probes.close()
+
+
+def test_the_end_waits_no_longer_than_the_setting_says(
+    shards: str, people: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = probed(shards, people, tmp_path, "run.probe_timeout_s=0.01")
+    monkeypatch.setattr(prober, "WorkerProcess", FakeWorker())
+    probes = Prober(cfg, task_of(cfg), None)
+    with log_lines() as lines:
+        probes.submit(snapshot_of(1))
+        probes.finish(lambda: False)
+        probes.close()
+    assert lines[-1] == "WARNING the last probe is not done after 0.01 s; the run ends without it"
+    assert probes.results() == []
 
 
 @pytest.mark.parametrize(
