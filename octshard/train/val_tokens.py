@@ -64,7 +64,7 @@ def no_tokens(val: ValSet, width: int, backend: Backend) -> ValTokens:
 def add(
     sums: ValTokens, sites: Sites, target_BVF: Tensor, errors: Sequence[Tensor], place_sets: Sequence[Places]
 ) -> ValTokens:
-    """With a further batch; errors: `Jepa.errors` of its own context."""
+    """With a further batch, in place; errors: `Jepa.errors` of its own context."""
     objective = "vjepa2" if errors[0].ndim == 3 else "byol"
     held_BP = sites.held_BP * sites.keeps_B.unsqueeze(1)
     weight_BV = error_BV = target_BVF.new_zeros(target_BVF.shape[:2], dtype=torch.float32)
@@ -81,7 +81,7 @@ def add(
         error_BV.gather(1, sites.place_BP) * held_BP,
     )
     return ValTokens(
-        *(total.index_add(0, sites.rows_B, part) for total, part in zip(sums, parts, strict=True))
+        *(total.index_add_(0, sites.rows_B, part) for total, part in zip(sums, parts, strict=True))
     )
 
 

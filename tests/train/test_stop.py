@@ -37,7 +37,7 @@ main.main()
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 21, "val": 7})
+    return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 21, "val": 9})
 
 
 def start(
@@ -121,7 +121,7 @@ def test_a_signal_to_one_process_stops_and_saves_all_after_one_step(shards: str,
 def test_two_processes_have_the_losses_and_gradients_of_one(
     shards: str, tmp_path: Path, micro_batch: int
 ) -> None:
-    more = ("run.samples_budget=32", "run.val_samples=7", "run.log_every_steps=1",
+    more = ("run.samples_budget=32", "run.val_samples=9", "run.log_every_steps=1",
             f"run.per_device_batch={micro_batch}")  # fmt: skip
     for process in (
         start(shards, tmp_path / "one", [], 0, *more),
@@ -131,6 +131,7 @@ def test_two_processes_have_the_losses_and_gradients_of_one(
         assert process.returncode == 0, stderr
     one, two = (metrics_log.read(str(tmp_path / name)) for name in ("one", "two"))
     assert [line["step"] for line in one] == [line["step"] for line in two]
-    for name in ("loss", "val_loss", "grad_norm"):
+    for name in ("loss", "val_loss", "val_loss_other_context", "skill", "grad_norm"):
         expected = [line[name] for line in one if name in line]
+        assert expected
         assert [line[name] for line in two if name in line] == pytest.approx(expected, rel=1e-5)

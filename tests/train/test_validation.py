@@ -216,3 +216,28 @@ def test_skill_and_the_collapse_that_it_cannot_see(
     assert (result.score is None) == (skill is None)
     text = str(result.collapse_line(7) or "")
     assert (line in text) == (text.startswith("step 7: target features of") if line else text == "")
+
+
+@pytest.mark.parametrize(
+    ("embedding", "position", "line"),
+    [
+        (0, "sincos", "say only where a token lies"),
+        (0, "rope", "are the same for all tokens"),
+        (1, "rope", ""),
+    ],
+)
+def test_a_collapse_is_seen_though_volumes_differ_in_size(
+    shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedding: int, position: str, line: str
+) -> None:
+    build = jepa.build
+
+    def with_embedding(cfg: TrainConfig) -> jepa.Jepa:
+        model = build(cfg)
+        with torch.no_grad():
+            model.target_encoder.embed.weight *= embedding
+        return model
+
+    monkeypatch.setattr(jepa, "build", with_embedding)
+    cfg = config_for(shards, tmp_path, *LENGTH, f"model.position={position}", "run.per_device_batch=1")
+    text = validate(cfg).collapse_line(1)
+    assert (line in text) if line and text else text is None and not line
