@@ -52,7 +52,7 @@ def padding_share(cfg: TrainConfig, encoded: int, valid_counts: Mapping[int, flo
     """
     seen = sum(valid_counts.values())
     useful = sum(often * step_flops(cfg, min(valid, encoded)).total for valid, often in valid_counts.items())
-    return 1 - useful / seen / step_flops(cfg, encoded).total
+    return max(0.0, 1 - useful / seen / step_flops(cfg, encoded).total)  # rounding must not say -0.0 %
 
 
 def valid_counts(index: SampleIndex, cfg: TrainConfig) -> dict[int, float]:

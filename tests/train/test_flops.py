@@ -93,3 +93,13 @@ def test_a_run_says_at_its_start_what_padding_costs(tmp_path: Path) -> None:
     share = flops.padding_share(cfg, 18, {18: 3, 12: 1})
     (line,) = (line for line in lines if "padding:" in line)
     assert f"padding: {100 * share:.1f}% of the FLOPs of a step; 18 tokens of a volume are encoded" in line
+
+
+def test_no_padding_is_never_said_as_less_than_none() -> None:
+    """Shares whose sum is not exactly 1."""
+    cfg = load(TrainConfig, ["pretrain_vjepa_single_domain"], [])
+    for weights in ([1 / 3] * 3, [0.1] * 10, [1 / 7] * 7, [0.7, 0.1, 0.1, 0.1]):
+        valid = {2736 + i: weight for i, weight in enumerate(weights)}
+        share = flops.padding_share(cfg, 2736, valid)
+        assert f"{share:.1%}" == "0.0%"
+        assert share >= 0
