@@ -220,7 +220,7 @@ def _step(
         if not last:
             backend.mark_step()
     norm = optim.clip(run.model.parameters(), cfg.optim.clip_grad)
-    optim.step(state.optimizer, scalars, scalars_4)
+    optim.step(state.optimizer, scalars, scalars_4, run.adamw)
     jepa.update_target(run.model, scalars_4[1:2])
     state.optimizer.zero_grad(set_to_none=True)
     steps_2 = sums.steps_2 + torch.stack([mean_loss, step_stats.nonfinite(mean_loss, norm)])

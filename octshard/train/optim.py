@@ -6,7 +6,7 @@ numbers they recompile.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -33,6 +33,26 @@ class Scalars(NamedTuple):
     def host_tensor(self) -> Tensor:
         """float32 (4,): lr, ema, lr / correction1, 1 / sqrt(correction2): the order that `step` expects."""
         return torch.tensor([self.lr, self.ema, self.lr / self.correction1, self.correction2**-0.5])
+
+
+class Values(NamedTuple):
+    """Weights that are trained, and their first and second moments."""
+
+    weights: list[Tensor]
+    means: list[Tensor]
+    squares: list[Tensor]
+
+
+class Rates(NamedTuple):
+    """What AdamW keeps for a whole run."""
+
+    beta1: float
+    beta2: float
+    eps: float
+    decay: float
+
+
+AdamW = Callable[[Values, list[Tensor], Tensor, Rates], Values]
 
 
 def lr_at(samples_seen: int, length: Length, cfg: OptimConfig) -> float:
@@ -83,12 +103,12 @@ def clip(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     return norm
 
 
-def step(optimizer: torch.optim.Optimizer, scalars: Scalars, device_scalars_4: Tensor) -> None:
+def step(optimizer: torch.optim.Optimizer, scalars: Scalars, device_scalars_4: Tensor, adamw: AdamW) -> None:
     """One AdamW step (Loshchilov and Hutter 2019). `device_scalars_4` is `host_tensor` on the parameters'
-    device.
+    device, `adamw` the function below as the device runs it.
     """
     if device_scalars_4.device.type == "xla":
-        _step_by_tensors(optimizer, device_scalars_4)
+        _step_by_tensors(optimizer, device_scalars_4, adamw)
         return
     for group in optimizer.param_groups:
         group["lr"] = scalars.lr
@@ -96,22 +116,37 @@ def step(optimizer: torch.optim.Optimizer, scalars: Scalars, device_scalars_4: T
 
 
 @torch.no_grad()
-def _step_by_tensors(optimizer: torch.optim.Optimizer, scalars_4: Tensor) -> None:
-    """The same step in tensor arithmetic only, with the same state, so that a checkpoint fits every backend.
-
-    torch's own `capturable` form divides by lr, which is 0/0 at lr = 0.
-    """
-    lr, corrected_lr, inverse_root = scalars_4[0:1], scalars_4[2:3], scalars_4[3:4]
+def _step_by_tensors(optimizer: torch.optim.Optimizer, scalars_4: Tensor, adamw: AdamW) -> None:
+    """The same step in tensor arithmetic alone; the state is the same, so a checkpoint fits every backend."""
     for group in optimizer.param_groups:
-        (beta1, beta2), eps, decay = group["betas"], group["eps"], group["weight_decay"]
-        for parameter in group["params"]:
-            if parameter.grad is None:
-                continue
-            state = optimizer.state[parameter]
+        parameters = [p for p in group["params"] if p.grad is not None]
+        states = [optimizer.state[p] for p in parameters]
+        for state in states:
             state["step"] += 1  # on the host: it never enters the graph
-            mean, square, gradient = state["exp_avg"], state["exp_avg_sq"], parameter.grad
-            if decay:
-                parameter.mul_(1.0 - lr * decay)
-            mean.mul_(beta1).add_(gradient, alpha=1.0 - beta1)
-            square.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
-            parameter.sub_(corrected_lr * mean / (square.sqrt() * inverse_root + eps))
+        means, squares = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+        values = Values([p.detach() for p in parameters], means, squares)
+        beta1, beta2 = group["betas"]
+        rates = Rates(beta1, beta2, group["eps"], group["weight_decay"])
+        for old, new in zip(
+            values, adamw(values, [p.grad for p in parameters], scalars_4, rates), strict=True
+        ):
+            torch._foreach_copy_(old, new)
+
+
+def adamw(values: Values, gradients: list[Tensor], scalars_4: Tensor, rates: Rates) -> Values:
+    """`values` after one step. torch's own `capturable` form divides by lr, which is 0/0 at lr = 0."""
+    lr, corrected_lr, inverse_root = scalars_4[0:1], scalars_4[2:3], scalars_4[3:4]
+    weights = [w * (1.0 - lr * rates.decay) if rates.decay else w for w in values.weights]
+    means = [
+        (m * rates.beta1).add_(g, alpha=1.0 - rates.beta1)
+        for m, g in zip(values.means, gradients, strict=True)
+    ]
+    squares = [
+        (s * rates.beta2).addcmul_(g, g, value=1.0 - rates.beta2)
+        for s, g in zip(values.squares, gradients, strict=True)
+    ]
+    weights = [
+        w - corrected_lr * m / (s.sqrt() * inverse_root + rates.eps)
+        for w, m, s in zip(weights, means, squares, strict=True)
+    ]
+    return Values(weights, means, squares)

@@ -36,6 +36,7 @@ class Run:
     model: jepa.Jepa
     wrapped: nn.Module  # `model`, exchanging gradients between processes
     views: Callable[..., tuple[Tensor, Tensor]]  # `views.apply`, as the device runs it
+    adamw: optim.AdamW  # `optim.adamw`, likewise; where torch has no form of its own
 
     @property
     def plan(self) -> Plan:
@@ -59,7 +60,8 @@ def start(
         resume.restore(payload, state, inputs)
     backend.mark_step()
     collectives.check_same_step(cfg, backend, state.step)
-    run = Run(cfg, inputs, backend, model, backend.wrap(model), backend.compile(views.apply))
+    compiled = backend.compile(views.apply), backend.compile(optim.adamw)
+    run = Run(cfg, inputs, backend, model, backend.wrap(model), *compiled)
     if run.is_first:
         _log_start(run, state)
         resume.record(cfg, state)

@@ -66,8 +66,8 @@ def test_the_tensor_only_step_is_adamw() -> None:
             a.grad = torch.randn_like(a) if step > 1 else torch.zeros_like(a)
             b.grad = a.grad.clone()
         scalars = optim.scalars_at(lr, 1.0, step, cfg)
-        optim.step(reference, scalars, scalars.host_tensor())
-        optim._step_by_tensors(optimizer, scalars.host_tensor().double())
+        optim.step(reference, scalars, scalars.host_tensor(), optim.adamw)
+        optim._step_by_tensors(optimizer, scalars.host_tensor().double(), optim.adamw)
         for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
             assert torch.isfinite(a).all()
             torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
