@@ -48,7 +48,7 @@ def test_the_page_tells_the_whole_road(walked: Path) -> None:
     text = (walked / "report.html").read_text()
     for word in (
         "What was stored and what was refused", "B-scans before and after", "Training", "Skill on val",
-        "pretrained", "random-init", "raw-intensity", "shuffled labels",
+        "while it trains", "pretrained", "random-init", "raw-intensity", "shuffled labels",
         "truncated", "missing_file", "geometry_mixed",
     ):  # fmt: skip
         assert word in text
