@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import json
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -145,3 +146,42 @@ def test_the_committed_animation_is_small_and_sweeps() -> None:
     assert (FOLDER / "preview.gif").stat().st_size <= sweep.LIMIT_BYTES
     with Image.open(FOLDER / "preview.gif") as image:
         assert image.n_frames >= 16
+
+
+@pytest.fixture(scope="module")
+def learning_script() -> ModuleType:
+    return _load("learning")
+
+
+def test_what_a_run_learned_is_drawn_from_its_metrics(
+    learning_script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run's lines go in, those that are drawn stay; the same ones give the same bytes."""
+    run = tmp_path / "run"
+    run.mkdir()
+    lines = [
+        {"step": 1, "samples_seen": 16, "loss": 0.81234567, "rank": 30.0},
+        {"step": 2, "samples_seen": 32, "val_loss": 0.5, "skill": -0.1, "val_loss_position_only": 0.4},
+        {"step": 2, "samples_seen": 32, "probe": "age, R2", "probe_linear": 0.3, "probe_knn": None},
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    monkeypatch.setattr(learning_script, "FOLDER", tmp_path)
+    learning_script.main([str(run)])
+    drawn = learning_script.read_lines()
+    assert drawn[0] == {"step": 1, "samples_seen": 16, "loss": 0.8123}
+    assert drawn[2] == {"step": 2, "samples_seen": 32, "probe": "age, R2", "probe_linear": 0.3}
+    png = (tmp_path / "learning.png").read_bytes()
+    assert png == learning_script.draw(drawn)
+    assert png != learning_script.draw(drawn[:2])
+
+
+def test_the_committed_figure_is_that_of_its_numbers(learning_script: ModuleType) -> None:
+    """Its size and its pixels on average; fonts may differ by a version. Loss, skill and probes are there."""
+    lines = learning_script.read_lines()
+    for name in ("loss", "val_loss", "val_loss_other_context", "skill", "probe_linear"):
+        assert any(name in line for line in lines), name
+    png = learning_script.draw(lines)
+    pictures = [Image.open(file).convert("RGB") for file in (io.BytesIO(png), FOLDER / "learning.png")]
+    ours, theirs = (np.asarray(picture).astype(float) for picture in pictures)
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).mean() < 2.0
