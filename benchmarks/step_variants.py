@@ -27,6 +27,7 @@ from octshard.train.inputs import load_inputs, train_batches
 HEAD_DIM, REFERENCE_HEAD_DIM = 64, 32  # of the predictor: ours, and V-JEPA 2's
 PRODUCT = {"cuda": 8192, "cpu": 1024}  # side of the matrices of a product that uses the device well
 WHOLE = (64, 384, 384)
+CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -164,8 +165,8 @@ def reset_peak(backend: Backend) -> None:
     """From now on memory is measured anew."""
     if backend.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(backend.device)
-    else:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM begins with what is held now
+    elif CLEAR_REFS.exists():  # Linux
+        CLEAR_REFS.write_text("5")  # VmHWM begins with what is held now
 
 
 def step_flops(run: VariantRun) -> float:
@@ -188,5 +189,5 @@ def _memory_mb(backend: Backend, *, peak: bool) -> float:
         count = torch.cuda.max_memory_allocated if peak else torch.cuda.memory_allocated
         return count(backend.device) / 1e6
     name = "VmHWM" if peak else "VmRSS"
-    found = re.search(rf"{name}:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    found = re.search(rf"{name}:\s*(\d+) kB", STATUS.read_text() if STATUS.exists() else "")
     return int(found[1]) / 1024 if found else 0.0

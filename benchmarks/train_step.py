@@ -10,7 +10,7 @@ time is compared, with one thread; elsewhere that of the clock.
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -189,8 +189,9 @@ def main(
       python benchmarks/train_step.py --quick --json step.json
     """
     torch.set_num_threads(1)
-    backend = select.open_backend(RunConfig(precision="bf16" if torch.cuda.is_available() else "fp32"))
-    cuda = backend.device.type == "cuda"
+    cuda = torch.cuda.is_available()
+    run = RunConfig(device="cuda", precision="bf16") if cuda else RunConfig(device="cpu", precision="fp32")
+    backend = select.open_backend(replace(run, compile=cuda))
     size = Size(
         batch or (8 if cuda else 1),
         width or (384 if quick else 768),
