@@ -80,7 +80,7 @@ def _panel(axes: Axes, title: str, styles: Styles, lines: Lines) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e9ecf1", lw=0.6)
     axes.set_axisbelow(True)
-    if len(styles) > 1:
+    if len(styles) > 1 and axes.lines:
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
         axes.legend(fontsize=drawing.SMALL, frameon=False, **below)
 
