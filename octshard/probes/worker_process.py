@@ -44,7 +44,7 @@ class WorkerProcess:
             for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
                 ours.setsockopt(socket.SOL_SOCKET, option, _timeval(self._timeout_s))
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", MODULE, str(theirs.fileno()), str(os.getpid())],
+                [sys.executable or "python3", "-P", "-m", MODULE, str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()], env=environment(job.cfg.run), start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors,
             )  # fmt: skip
