@@ -12,7 +12,7 @@ from octshard.config.train import ModelConfig, TrainConfig
 from octshard.dataset import sample
 from octshard.dataset.folders import dataset_folders
 from octshard.dataset.tables import SampleRow
-from octshard.devices import select
+from octshard.devices.cpu import Cpu
 from octshard.errors import UsageError
 from octshard.imaging.crop import crop_window
 from octshard.imaging.volume import Shape, Spacing
@@ -87,7 +87,8 @@ def previews(cfg: TrainConfig, request: PreviewRequest) -> Iterator[Preview]:
     jepa.check(cfg)
     encoder = _encoder(cfg.model, read_encoder(request.checkpoint)) if request.checkpoint else None
     alone = step_volume.one_by_one(cfg)
-    with closing(select.open_backend(alone.run)) as backend:
+    # no select.open_backend: under variables of torchrun it would wait for other processes
+    with closing(Cpu(dtype=None)) as backend:
         source = step_volume.open_source(alone, backend)
         colours = _fit_colours(encoder, source) if encoder else None
         for step in step_volume.volumes(source, request.keys, request.count):

@@ -156,6 +156,14 @@ def test_wrong_names_are_errors_before_anything_is_read(tmp_path: Path) -> None:
             list(preview.write(nowhere, FIRST, files, no_progress))
 
 
+def test_variables_of_torchrun_are_none_of_its_business(shards: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the second of two processes it would wait for the first."""
+    here = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9"}
+    for name, value in here.items():
+        monkeypatch.setenv(name, value)
+    assert first(config(shards)).split == "train"
+
+
 def test_png_is_rgb(shards: str, tmp_path: Path) -> None:
     list(preview.write(config(shards), FIRST, PreviewFiles(f"{tmp_path}/p.png", "", 3), no_progress))
     with Image.open(io.BytesIO((tmp_path / "p.png").read_bytes())) as image:
