@@ -43,9 +43,11 @@ class WorkerProcess:
         with ours, theirs:
             for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
                 ours.setsockopt(socket.SOL_SOCKET, option, _timeval(self._timeout_s))
+            # a group of its own, as the terminal's Ctrl-C is for the run; no session of its own: Linux shares
+            # the CPU between sessions first, and the priority would count for nothing
             self._process = subprocess.Popen(
                 [sys.executable or "python3", "-P", "-m", MODULE, str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()], env=environment(job.cfg.run), start_new_session=True,
+                pass_fds=[theirs.fileno()], env=environment(job.cfg.run), process_group=0,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors,
             )  # fmt: skip
             self._pipe = Connection(ours.detach())

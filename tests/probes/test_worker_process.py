@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 import octshard
-from octshard.config.train import RunConfig
+from octshard.config.train import RunConfig, TrainConfig
 from octshard.probes import worker_process
+from octshard.probes.protocol import WorkerJob
+from octshard.probes.task import ProbeTask
 
 
 @pytest.mark.parametrize(
@@ -38,3 +41,14 @@ def test_it_is_no_process_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (environment["KEPT"], environment["OMP_NUM_THREADS"]) == ("yes", "3")
     root = str(Path(octshard.__file__).parents[1])
     assert root in environment["PYTHONPATH"].split(os.pathsep)
+
+
+def test_its_priority_counts_against_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a session of its own it would get half of the CPU (sched(7), autogroup)."""
+    monkeypatch.setattr(worker_process, "MODULE", "this")  # any module: it does not matter what it does
+    process = worker_process.WorkerProcess(WorkerJob(TrainConfig(), cast(ProbeTask, None), None))
+    pid = process._process.pid
+    assert os.getsid(pid) == os.getsid(0)
+    assert os.getpgid(pid) == pid
+    assert os.getpriority(os.PRIO_PROCESS, pid) == worker_process.NICE == 19
+    process.end()
