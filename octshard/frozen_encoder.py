@@ -103,7 +103,7 @@ class FrozenEncoder(nn.Module):
             return self.encoder(batch.x_BCDHW.to(self.device), *tokens), tokens
 
     def _tokens(self, batch: EncoderInput) -> Tokens:
-        tokens = self.encoder.tokens_of(batch.valid_B3.cpu())
+        tokens = self.encoder.tokens_of(batch.valid_B3.cpu(), packed=self.device.type != "xla")
         return map_tensors(tokens, lambda tensor: tensor.to(self.device))  # type: ignore[no-any-return]
 
     def embed(self, scan: Scan, spacing: Sequence[float] | None = None) -> Tensor:

@@ -221,6 +221,12 @@ class RunConfig:
     )
     precision: str = field("bf16", "bf16: autocast; fp32", choices=("bf16", "fp32"))
     compile: bool = field(False, "torch.compile on cuda", speed=True)
+    packing: str = field(
+        "auto",
+        "volumes of a batch in one sequence where all their tokens are encoded; auto: if it saves FLOPs",
+        choices=("auto", "on", "off"),
+        speed=True,
+    )
     deterministic: bool = field(
         False, "on cuda only kernels that repeat bit for bit, as those of a cpu do; slower", speed=True
     )

@@ -9,13 +9,14 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 Tree = TypeVar("Tree")
 Function = TypeVar("Function", bound=Callable[..., Any])
+Sequences = Literal["any length", "few lengths", "none"]
 
 
 class Backend(Protocol):
@@ -32,6 +33,13 @@ class Backend(Protocol):
     @property
     def store(self) -> Any:
         """torch.distributed.Store that all processes reach; None for a single one."""
+        ...
+
+    @property
+    def sequences(self) -> Sequences:
+        """How volumes may be packed into one sequence, in what `compile` and `wrap` return. Few: each length
+        is compiled for itself. None: attention between volumes would be computed, and masked.
+        """
         ...
 
     def free_memory(self) -> int | None:

@@ -10,7 +10,16 @@ from torch import Tensor, nn
 
 from octshard.config.train import RunConfig
 from octshard.devices import host_memory, processes
-from octshard.devices.backend import DTYPES, Backend, Function, Transfer, Tree, autocast_for, map_tensors
+from octshard.devices.backend import (
+    DTYPES,
+    Backend,
+    Function,
+    Sequences,
+    Transfer,
+    Tree,
+    autocast_for,
+    map_tensors,
+)
 from octshard.devices.buffers import BufferPool
 from octshard.devices.processes import Processes
 
@@ -39,6 +48,10 @@ class Cpu:
     @property
     def store(self) -> Any:
         return self.processes.store
+
+    @property
+    def sequences(self) -> Sequences:
+        return "any length"
 
     def free_memory(self) -> int | None:
         return host_memory.free_memory()

@@ -13,7 +13,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from octshard.config.train import RunConfig
 from octshard.devices import processes
-from octshard.devices.backend import DTYPES, Backend, Function, Transfer, Tree, autocast_for, map_tensors
+from octshard.devices.backend import (
+    DTYPES,
+    Backend,
+    Function,
+    Sequences,
+    Transfer,
+    Tree,
+    autocast_for,
+    map_tensors,
+)
 from octshard.devices.processes import Processes
 from octshard.errors import UsageError
 
@@ -46,6 +55,10 @@ class Cuda:
     @property
     def store(self) -> Any:
         return self.processes.store
+
+    @property
+    def sequences(self) -> Sequences:
+        return "few lengths" if self.compiles else "any length"
 
     def free_memory(self) -> int | None:
         return torch.cuda.mem_get_info(self.device)[1]  # all of it: what others hold may go

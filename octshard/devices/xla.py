@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from octshard.config.train import RunConfig
-from octshard.devices.backend import DTYPES, Backend, Function, Transfer, Tree, autocast_for, map_tensors
+from octshard.devices.backend import (
+    DTYPES,
+    Backend,
+    Function,
+    Sequences,
+    Transfer,
+    Tree,
+    autocast_for,
+    map_tensors,
+)
 from octshard.devices.buffers import BufferPool
 from octshard.devices.recorded import Recorded, RecordedModel
 from octshard.errors import OctshardError, UsageError
@@ -32,6 +41,10 @@ class Xla:
     mesh: Any  # one axis, "batch", over all devices; None with a single device
     store: Any = None  # torch.distributed.Store of all hosts
     buffers: BufferPool = field(default_factory=BufferPool)
+
+    @property
+    def sequences(self) -> Sequences:
+        return "none"
 
     def free_memory(self) -> int | None:
         return None  # nobody says it before the first compile

@@ -66,10 +66,10 @@ class FeatureRequest:
 
 def encoder_source(name: str, encoder: Encoder, digest: str, backend: Backend, tokens: int) -> FeatureSource:
     """The valid tokens of the plain view through the frozen encoder, pooled. tokens: the most of any scan."""
-    encoder = encoder.to(backend.device).eval()
+    encoder, packed = encoder.to(backend.device).eval(), backend.sequences != "none"
 
     def values_of(batch: Batch) -> np.ndarray:
-        on_device, tokens_BV = put(backend, (batch, encoder.tokens_of(batch.valid_B3, tokens)))
+        on_device, tokens_BV = put(backend, (batch, encoder.tokens_of(batch.valid_B3, tokens, packed=packed)))
         with torch.no_grad(), backend.autocast():
             x_BCDHW = normalize.normalize(
                 on_device.voxels_BDHW, on_device.mean_B, on_device.std_B, on_device.valid_B3

@@ -12,17 +12,20 @@ import torch
 from torch import Tensor
 
 from octshard.imaging.volume import Shape, product, triple, valid_tokens
+from octshard.models.packing import Packing, pack_closely, pack_in_blocks
 
 
 class Tokens(NamedTuple):
     """The tokens of each volume of a batch. V is fixed for a run, so that shapes are.
 
     index_BV: int64, numbers in the grid of the whole image, ascending; behind the last one 0, as filling;
-    filling_BV: bool, True there; None if no volume of the run needs any.
+    filling_BV: bool, True there; None if no volume of the run needs any;
+    packing: how an encoder computes them without the filling; None: it computes that too.
     """
 
     index_BV: Tensor
     filling_BV: Tensor | None
+    packing: Packing | None = None
 
 
 def as_tokens(rows: Sequence[np.ndarray], length: int, *, padded: bool = True) -> Tokens:
@@ -35,6 +38,20 @@ def as_tokens(rows: Sequence[np.ndarray], length: int, *, padded: bool = True) -
     return Tokens(torch.from_numpy(index_BV), torch.from_numpy(filling_BV) if padded else None)
 
 
+def packed_closely(tokens: Tokens) -> Tokens:
+    """For kernels that take sequences of any length: no filling is left."""
+    if tokens.filling_BV is None or not tokens.filling_BV.any():
+        return tokens._replace(filling_BV=None)
+    return tokens._replace(packing=pack_closely(tokens.filling_BV))
+
+
+def packed_in_blocks(tokens: Tokens, lengths: Sequence[int]) -> Tokens:
+    """In a sequence of the smallest of `lengths` that holds them, as `packing.pack_in_blocks` has it."""
+    if tokens.filling_BV is None:
+        return tokens
+    return tokens._replace(packing=pack_in_blocks(tokens.filling_BV, lengths))
+
+
 def valid_ids(grid: Shape, patch: Shape, extent: Shape) -> np.ndarray:
     """(V,) int64: the numbers of the tokens that hold a voxel of a volume of this extent, ascending."""
     image_size = triple([n * p for n, p in zip(grid, patch, strict=True)])
@@ -44,7 +61,7 @@ def valid_ids(grid: Shape, patch: Shape, extent: Shape) -> np.ndarray:
 
 def to_grid(z_BVF: Tensor, tokens: Tokens, grid_tokens: int) -> Tensor:
     """(B, N, F): features at the places of their tokens in the grid of the whole image, 0 elsewhere."""
-    index_BV, filling_BV = tokens
+    index_BV, filling_BV, _ = tokens
     if filling_BV is not None:
         z_BVF = z_BVF.masked_fill(filling_BV.unsqueeze(-1), 0)
     z_BNF = z_BVF.new_zeros(len(z_BVF), grid_tokens, z_BVF.shape[-1])

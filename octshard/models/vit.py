@@ -9,12 +9,13 @@ from typing import NamedTuple
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional
 
 from octshard.config.train import ModelConfig
 from octshard.imaging.volume import Shape, product, triple
-from octshard.models import position
-from octshard.models.tokens import Tokens, as_tokens, valid_ids
+from octshard.models import attention, position
+from octshard.models.attention import Attend
+from octshard.models.packing import Packing
+from octshard.models.tokens import Tokens, as_tokens, packed_closely, valid_ids
 
 LAYER_NORM_EPS = 1e-6  # V-JEPA 2, Assran et al. 2025
 INIT_STD = 0.02
@@ -37,15 +38,17 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(
-        self, z_BNF: Tensor, rotary: tuple[Tensor, Tensor] | None, key_B11N: Tensor | None = None
+        self,
+        z_BNF: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        attend: Attend = attention.every_token,
     ) -> Tensor:
-        """(B, N, F) -> (B, N, F). key_B11N: bool, False for tokens that none reads; None: all are read."""
+        """(B, N, F) -> (B, N, F). attend: which tokens read each other."""
         qkv = rearrange(self.qkv(z_BNF), "b n (qkv h f) -> qkv b h n f", qkv=3, h=self.heads)
         query, key, value = qkv.unbind(0)
         if rotary is not None:
             query, key = position.apply_rotary(query, rotary), position.apply_rotary(key, rotary)
-        mixed_BHNF = functional.scaled_dot_product_attention(query, key, value, attn_mask=key_B11N)
-        return self.out(rearrange(mixed_BHNF, "b h n f -> b n (h f)"))
+        return self.out(rearrange(attend(query, key, value), "b h n f -> b n (h f)"))
 
 
 class Block(nn.Module):
@@ -60,10 +63,13 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def forward(
-        self, z_BNF: Tensor, rotary: tuple[Tensor, Tensor] | None, key_B11N: Tensor | None = None
+        self,
+        z_BNF: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        attend: Attend = attention.every_token,
     ) -> Tensor:
-        """(B, N, F) -> (B, N, F); key_B11N as for `Attention`."""
-        z_BNF = z_BNF + self.attention(self.norm1(z_BNF), rotary, key_B11N)
+        """(B, N, F) -> (B, N, F); attend as for `Attention`."""
+        z_BNF = z_BNF + self.attention(self.norm1(z_BNF), rotary, attend)
         return z_BNF + self.mlp(self.norm2(z_BNF))
 
 
@@ -88,34 +94,43 @@ class Encoder(nn.Module):
         x_BCDHW: Tensor,
         index_BK: Tensor | None = None,
         filling_BK: Tensor | None = None,
+        packing: Packing | None = None,
         hidden: MaskToken | None = None,
     ) -> Tensor:
         """Features (B, K, F) of the tokens `index_BK`: no others enter. None: all N of a whole image.
 
         x_BCDHW may end at a whole patch behind its volumes: index_BK counts in the grid of the whole image.
         filling_BK: tokens that no other reads, as their places only fill a list (see `Tokens`).
+        packing: how they are computed, in one sequence without that filling; features are the same.
         """
         patches_BNP = patchify(x_BCDHW, self.patch)
         if index_BK is not None:
             d, h, w = (n // p for n, p in zip(x_BCDHW.shape[2:], self.patch, strict=True))
             patches_BNP = position.gather_tokens(patches_BNP, position.in_box(index_BK, self.grid, (d, h, w)))
+        attend = attention.no_filling(filling_BK)
+        if packing is not None and index_BK is not None:
+            patches_BNP, index_BK = packing.pack(patches_BNP), packing.pack(index_BK)
+            hidden = hidden and hidden._replace(mask_BK=packing.pack(hidden.mask_BK))
+            attend = packing.attend()
         z_BKF = self.embed(patches_BNP)
         if hidden is not None:
             z_BKF = torch.where(hidden.mask_BK.unsqueeze(-1), hidden.token_F.to(z_BKF.dtype), z_BKF)
         z_BKF = self.position.add_sincos(z_BKF, index_BK)
         rotary = self.position.rotary(index_BK)
-        key_B11K = None if filling_BK is None else ~filling_BK[:, None, None, :]
         for block in self.blocks:
-            z_BKF = block(z_BKF, rotary, key_B11K)
-        return self.norm(z_BKF)
+            z_BKF = block(z_BKF, rotary, attend)
+        z_BKF = self.norm(z_BKF)
+        return z_BKF if packing is None else packing.unpack(z_BKF)
 
-    def tokens_of(self, valid_B3: Tensor, length: int | None = None) -> Tokens:
+    def tokens_of(self, valid_B3: Tensor, length: int | None = None, *, packed: bool = False) -> Tokens:
         """All tokens of each volume, on the host. valid_B3: its extent (D, H, W) in voxels, on the host.
 
-        length: V, no less than the largest of their numbers; None takes that.
+        length: V, no less than the largest of their numbers; None takes that. packed: for a device on which
+        sequences may have any length.
         """
         rows = [valid_ids(self.grid, self.patch, triple(extent)) for extent in valid_B3.tolist()]
-        return as_tokens(rows, length or max(map(len, rows)))
+        tokens = as_tokens(rows, length or max(map(len, rows)))
+        return packed_closely(tokens) if packed else tokens
 
 
 def patchify(x_BCDHW: Tensor, patch: Shape) -> Tensor:

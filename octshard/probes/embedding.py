@@ -42,9 +42,10 @@ def embed(
     OctshardError for a volume whose features are not finite.
     """
     rows, tokens = [], batch_shape(volumes.index, cfg).tokens
+    packed = backend.sequences != "none"
     transform = BatchTransform(backend.pin, backend.empty)
     for batch in loader.eval_batches(volumes.index, cfg, RankSlice(BATCH, 0, 1), 0, transform):
-        on_device, tokens_BV = put(backend, (batch, encoder.tokens_of(batch.valid_B3, tokens)))
+        on_device, tokens_BV = put(backend, (batch, encoder.tokens_of(batch.valid_B3, tokens, packed=packed)))
         with torch.no_grad(), backend.autocast():
             x_BCDHW = normalize.normalize(
                 on_device.voxels_BDHW, on_device.mean_B, on_device.std_B, on_device.valid_B3

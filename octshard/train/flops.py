@@ -28,31 +28,54 @@ class StepFlops(NamedTuple):
         return sum(self)
 
 
+class Reading(NamedTuple):
+    """What an encoder of all tokens computes of a volume: rows of its matrix products, padding included, and
+    pairs of tokens in its attention. Whole numbers, or the mean over volumes.
+    """
+
+    rows: float
+    pairs: float
+
+
+def listed(count: float) -> Reading:
+    """Each of `count` tokens reads all of them."""
+    return Reading(count, count**2)
+
+
 def step_flops(cfg: TrainConfig, encoded: int) -> StepFlops:
     """A volume of which the target encoder (with `byol` both encoders) reads `encoded` tokens."""
+    return flops_of(cfg, listed(encoded))
+
+
+def flops_of(cfg: TrainConfig, reading: Reading) -> StepFlops:
+    """As `step_flops`, of any reading."""
     encoder, predictor = 0.0, 0.0
     for counts in masks.token_counts(cfg):
         if cfg.objective.name == "vjepa2":
-            encoder += _trained_encoder(cfg.model, counts.K)
+            encoder += _trained_encoder(cfg.model, listed(counts.K))
             predictor += 3 * _transformer_predictor(cfg, counts)
         else:
-            encoder += _trained_encoder(cfg.model, encoded)
+            encoder += _trained_encoder(cfg.model, reading)
             predictor += 3 * 2 * _linear(counts.T, cfg.model.width, cfg.predictor.width)
-    return StepFlops(encoder_flops(cfg.model, encoded), encoder, predictor)
+    return StepFlops(_encoder(cfg.model, reading), encoder, predictor)
 
 
 def encoder_flops(model: ModelConfig, encoded: int) -> float:
     """The forward of the encoder over `encoded` tokens."""
-    return _embedding(model, encoded) + _blocks(encoded, model.width, model)
+    return _encoder(model, listed(encoded))
 
 
-def padding_share(cfg: TrainConfig, encoded: int, valid_counts: Mapping[int, float]) -> float:
+def padding_share(
+    cfg: TrainConfig, encoded: int, valid_counts: Mapping[int, float], reading: Reading | None = None
+) -> float:
     """The share of a step's FLOPs that is spent on tokens of pure padding. valid_counts: how often volumes of
-    so many valid tokens are seen, in any unit. Attention with padding keys is computed densely, so it counts.
+    so many valid tokens are seen, in any unit. reading: what is computed of a volume; None: lists of
+    `encoded` tokens. Attention with padding keys is computed densely, so it counts.
     """
     seen = sum(valid_counts.values())
     useful = sum(often * step_flops(cfg, min(valid, encoded)).total for valid, often in valid_counts.items())
-    return max(0.0, 1 - useful / seen / step_flops(cfg, encoded).total)  # rounding must not say -0.0 %
+    spent = flops_of(cfg, reading or listed(encoded)).total
+    return max(0.0, 1 - useful / seen / spent)  # rounding must not say -0.0 %
 
 
 def valid_counts(index: SampleIndex, cfg: TrainConfig) -> dict[int, float]:
@@ -70,42 +93,37 @@ def valid_counts(index: SampleIndex, cfg: TrainConfig) -> dict[int, float]:
     return shares
 
 
-def start_line(cfg: TrainConfig, index: SampleIndex, encoded: int) -> str:
-    """What a run says of its steps before the first one."""
-    padding = padding_share(cfg, encoded, valid_counts(index, cfg))
-    return (
-        f"padding: {padding:.1%} of the FLOPs of a step; {encoded:,} tokens of a volume are encoded, "
-        f"{step_flops(cfg, encoded).total / 1e12:.3g} TFLOP a volume"
-    )
+def _encoder(model: ModelConfig, reading: Reading) -> float:
+    return _embedding(model, reading) + _blocks(reading, model.width, model)
 
 
-def _trained_encoder(model: ModelConfig, encoded: int) -> float:
+def _trained_encoder(model: ModelConfig, reading: Reading) -> float:
     """Forward and backward; patches get no gradient, so that the embedding's backward is one product."""
-    return 2 * _embedding(model, encoded) + 3 * _blocks(encoded, model.width, model)
+    return 2 * _embedding(model, reading) + 3 * _blocks(reading, model.width, model)
 
 
 def _transformer_predictor(cfg: TrainConfig, counts: TokenCounts) -> float:
     width, model_width = cfg.predictor.width, cfg.model.width
-    blocks = _block(counts.K + counts.T, width, cfg.model.mlp_ratio) * cfg.predictor.depth
+    blocks = _block(listed(counts.K + counts.T), width, cfg.model.mlp_ratio) * cfg.predictor.depth
     return _linear(counts.K, model_width, width) + blocks + _linear(counts.T, width, model_width)
 
 
-def _embedding(model: ModelConfig, count: int) -> float:
-    return _linear(count, product(model.patch), model.width)
+def _embedding(model: ModelConfig, reading: Reading) -> float:
+    return _linear(reading.rows, product(model.patch), model.width)
 
 
-def _blocks(count: int, width: int, model: ModelConfig) -> float:
-    return _block(count, width, model.mlp_ratio) * model.depth
+def _blocks(reading: Reading, width: int, model: ModelConfig) -> float:
+    return _block(reading, width, model.mlp_ratio) * model.depth
 
 
-def _block(count: int, width: int, mlp_ratio: float) -> float:
+def _block(reading: Reading, width: int, mlp_ratio: float) -> float:
     """Queries, keys, values and output; scores and their mix; the MLP."""
     return (
-        4 * _linear(count, width, width)
-        + 4 * count**2 * width
-        + 2 * _linear(count, width, int(width * mlp_ratio))
+        4 * _linear(reading.rows, width, width)
+        + 4 * reading.pairs * width
+        + 2 * _linear(reading.rows, width, int(width * mlp_ratio))
     )
 
 
-def _linear(count: int, width_in: int, width_out: int) -> float:
-    return 2 * count * width_in * width_out
+def _linear(rows: float, width_in: int, width_out: int) -> float:
+    return 2 * rows * width_in * width_out

@@ -15,7 +15,7 @@ from octshard.dataset.splits import check_disjoint
 from octshard.devices.backend import Backend
 from octshard.imaging.volume import product
 from octshard.models import position
-from octshard.models.tokens import Tokens
+from octshard.models.tokens import Tokens, packed_closely
 from octshard.stream import loader
 from octshard.stream.batch import Batch, BatchTransform
 from octshard.stream.batch_shape import BatchShape, batch_shape
@@ -26,6 +26,7 @@ from octshard.train.augment import views
 from octshard.train.objectives import masks
 from octshard.train.objectives.places import Places, list_tokens
 from octshard.train.plan import Plan, make_plan
+from octshard.train.sequences import plan_sequences
 from octshard.train.val_set import ValSet, val_set
 from octshard.train.val_tokens import Sites
 
@@ -119,10 +120,12 @@ def train_batches(
 ) -> Generator[TrainInputs, None, None]:
     """This process's part of every batch, from `start` on, without end."""
     cfg, shape, counts = inputs.cfg, inputs.shape, masks.token_counts(inputs.cfg)
+    plan = plan_sequences(cfg, inputs.index, shape, backend)
 
     def prepare(batch: Batch) -> TrainInputs:
         params = views.draw(cfg.views, cfg.run.seed, batch.epoch_B, batch.seeds)
-        return backend.pin(TrainInputs(batch, params, *_draw_tokens(cfg, shape, counts, batch)))
+        tokens, places = _draw_tokens(cfg, shape, counts, batch)
+        return backend.pin(TrainInputs(batch, params, plan.apply(tokens), places))
 
     transform = BatchTransform(prepare, backend.empty)
     return loader.train_batches(inputs.index, cfg, inputs.plan.rank_slice, start, transform)
@@ -135,10 +138,12 @@ def val_batches(inputs: RunInputs, backend: Backend) -> Generator[ValInputs, Non
     """
     cfg, val, shape, counts = inputs.cfg, inputs.val_set, inputs.val_shape, masks.token_counts(inputs.cfg)
     keys = [inputs.val_index.samples[number].row.key for number in val.numbers_V]
+    packs = cfg.run.packing != "off" and backend.sequences != "none"  # the model as it is, not compiled
     rows = dict(zip(keys, val.rows_V.tolist(), strict=True))
 
     def prepare(batch: Batch) -> ValBatch:
         tokens, places = _draw_tokens(cfg, shape, counts, batch)
+        tokens = packed_closely(tokens) if packs else tokens
         real_B = torch.arange(len(batch.keys)) < batch.count
         rows_B = [rows[key] if real else -1 for key, real in zip(batch.keys, real_B, strict=True)]
         sites = val_tokens.sites(val, rows_B, tokens)

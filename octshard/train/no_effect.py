@@ -1,6 +1,6 @@
 """Settings that change nothing beside the others of a run, and are not as by default.
 
-torch.compile on the CPU is refused; the rest is said at the start.
+torch.compile on the CPU and packing where it saves nothing are refused; the rest is said at the start.
 """
 
 from collections.abc import Iterator
@@ -14,10 +14,17 @@ OF_KIND = {"blocks": ("blocks", "scale", "aspect"), "cubes": ("ratio", "cube")} 
 
 
 def refuse(cfg: TrainConfig, backend: Backend) -> None:
-    """UsageError for torch.compile without a GPU: a run would be another than it says."""
+    """UsageError for torch.compile without a GPU, or packing without its kernels: a run would be another than
+    it says.
+    """
     if cfg.run.compile and backend.device.type == "cpu":
         raise UsageError(
             "run.compile=true: torch.compile is for cuda alone, this run is on the cpu; want false"
+        )
+    if cfg.run.packing == "on" and backend.sequences == "none":
+        raise UsageError(
+            f"run.packing=on: {backend.device.type} computes attention between all volumes of a "
+            f"sequence, which costs what it saves; want auto"
         )
 
 

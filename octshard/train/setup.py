@@ -14,7 +14,7 @@ from octshard.devices import collectives
 from octshard.devices.backend import Backend
 from octshard.storage import lock, store
 from octshard.stream.sampler import StreamPosition
-from octshard.train import flops, metrics_log, no_effect, optim, resume, run_identity, step_stats
+from octshard.train import metrics_log, no_effect, optim, resume, run_identity, sequences, step_stats
 from octshard.train.augment import views
 from octshard.train.checkpointer import TrainState
 from octshard.train.inputs import RunInputs
@@ -77,7 +77,7 @@ def _log_start(run: Run, state: TrainState) -> None:
         f"{len(index.samples)} volumes; global batch {cfg.run.global_batch} = {cfg.run.per_device_batch} x "
         f"{run.backend.device_count} {run.backend.device.type} x {plan.accumulation}"
     )
-    logger.info("%s", flops.start_line(cfg, index, run.inputs.shape.tokens))
+    logger.info("%s", _padding_line(run))
     for line in no_effect.lines(cfg, run.backend):
         logger.warning("%s", line)
     if plan.length.warmup > plan.length.total:
@@ -115,6 +115,12 @@ def _log_validation(run: Run) -> None:
             f"{MIN_VOLUMES} of each half of the participants, so there is no skill and no best checkpoint by "
             f"it; run.val_samples=0 if none is wanted"
         )
+
+
+def _padding_line(run: Run) -> str:
+    shape = run.inputs.shape
+    plan = sequences.plan_sequences(run.cfg, run.inputs.index, shape, run.backend)
+    return sequences.start_line(run.cfg, shape.tokens, plan)
 
 
 @contextlib.contextmanager

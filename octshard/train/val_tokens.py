@@ -40,7 +40,7 @@ class ValTokens(NamedTuple):
 
 def sites(val: ValSet, rows_B: Sequence[int], tokens: Tokens) -> Sites:
     """Those of a batch on the host; rows_B: -1 for a volume that is not kept, and for a repeat."""
-    index_BV, filling_BV = tokens
+    index_BV, filling_BV, _ = tokens
     rows = np.asarray(rows_B)
     place_BP = np.zeros((len(rows), len(val.positions_P)), np.int64)
     held_BP = np.zeros(place_BP.shape, np.float32)

@@ -18,7 +18,7 @@ def test_a_token_is_listed_if_it_holds_a_voxel(extent: tuple[int, int, int]) -> 
 
 
 def test_shorter_lists_are_filled_up() -> None:
-    index_BV, filling_BV = tokens.as_tokens([np.array([0, 2, 5]), np.array([1])], 3)
+    index_BV, filling_BV, _ = tokens.as_tokens([np.array([0, 2, 5]), np.array([1])], 3)
     assert index_BV.tolist() == [[0, 2, 5], [1, 0, 0]]
     assert filling_BV is not None
     assert filling_BV.tolist() == [[False] * 3, [False, True, True]]

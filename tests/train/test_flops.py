@@ -12,9 +12,8 @@ from octshard.config.train import TrainConfig
 from octshard.imaging.volume import product
 from octshard.models import position
 from octshard.stream.index import load_index
-from octshard.train import flops, loop
+from octshard.train import flops
 from octshard.train.objectives import jepa
-from tests.support.log_lines import log_lines
 from tests.support.tiny_run import config_for, write_dataset
 from tests.support.token_lists import draw_lists
 
@@ -78,21 +77,6 @@ def test_volumes_count_as_often_as_they_are_seen(tmp_path: Path) -> None:
         cfg = config_for(",".join(folders), tmp_path / "run", *more, f"data.balance={balance}")
         counted = flops.valid_counts(load_index(cfg, "train", 1), cfg)
         assert counted == pytest.approx({12: share, 8: 1 - share})
-
-
-def test_a_run_says_at_its_start_what_padding_costs(tmp_path: Path) -> None:
-    """Volumes of 3 x 3 x 2 valid tokens, and of 3 x 2 x 2: all lists are of 18."""
-    folders = [
-        write_dataset(tmp_path / name, {"train": count, "val": 1}, shape, device=name)
-        for name, count, shape in (("tall", 6, (6, 20, 24)), ("flat", 2, (6, 16, 24)))
-    ]
-    cfg = config_for(",".join(folders), tmp_path / "run")
-    cfg.run.samples_budget = 4
-    with log_lines() as lines:
-        loop.train(cfg)
-    share = flops.padding_share(cfg, 18, {18: 3, 12: 1})
-    (line,) = (line for line in lines if "padding:" in line)
-    assert f"padding: {100 * share:.1f}% of the FLOPs of a step; 18 tokens of a volume are encoded" in line
 
 
 def test_no_padding_is_never_said_as_less_than_none() -> None:
