@@ -23,6 +23,7 @@ from octshard.imaging.volume import Shape
 from octshard.stream.sampler import StreamPosition
 from octshard.train import flops, loop, setup, step_stats
 from octshard.train.inputs import load_inputs, train_batches
+from octshard.train.sequences import SequencePlan, plan_sequences
 
 HEAD_DIM, REFERENCE_HEAD_DIM = 64, 32  # of the predictor: ours, and V-JEPA 2's
 PRODUCT = {"cuda": 8192, "cpu": 1024}  # side of the matrices of a product that uses the device well
@@ -104,6 +105,11 @@ class VariantRun:
         """Tokens of a volume that the target encoder reads."""
         return self.inputs.shape.tokens
 
+    @property
+    def sequences(self) -> SequencePlan:
+        """Whether its volumes are packed, and what is spent on padding."""
+        return plan_sequences(self.cfg, self.inputs.index, self.inputs.shape, self._backend)
+
     def step(self) -> None:
         """One optimizer step; the device may not have ended it."""
         self._run.model.train()
@@ -171,7 +177,9 @@ def reset_peak(backend: Backend) -> None:
 
 def step_flops(run: VariantRun) -> float:
     """Of one volume in a training step."""
-    return flops.step_flops(run.cfg, run.encoded).total
+    plan = run.sequences
+    listed = flops.step_flops(run.cfg, run.encoded).total
+    return listed * (1 - plan.listed_padding) / (1 - plan.padding)
 
 
 def encoder_flops(run: VariantRun) -> float:

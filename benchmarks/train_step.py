@@ -18,6 +18,7 @@ from typing import Any
 import click
 import torch
 from command import benchmark
+from padding import padding
 from step_variants import (
     PRESETS,
     Turns,
@@ -33,7 +34,6 @@ from table import SectionResult, Table, Target, at_least, report
 from octshard.config.train import RunConfig
 from octshard.devices import select
 from octshard.devices.backend import Backend
-from octshard.train import flops
 
 DESIGN = "design point"
 VARIANTS = ("ours", DESIGN)
@@ -66,12 +66,10 @@ def step(preset: str, objective: str, size: Size, backend: Backend, work: Path) 
         turns[name].timings.clear()
     _alternate(turns, size)
     peak = product_tflops(backend)
-    valid = flops.valid_counts(runs["ours"].inputs.index, runs["ours"].cfg)
     rows = []
     for name, run in runs.items():
-        padding = 100 * flops.padding_share(run.cfg, run.encoded, valid)
         speed = _speed(turns[name], turns["ours"], peak)
-        rows.append((name, run.encoded, *speed, f"{padding:.1f} %", peaks[name]))
+        rows.append((name, run.encoded, *speed, f"{100 * run.sequences.padding:.1f} %", peaks[name]))
     head = ("variant", "tokens", *_speed_head(backend), "FLOPs on padding", "peak MB")
     table = Table(_title(f"step, {preset}, {objective}", size, backend), head, tuple(rows))
     return [table], _targets(preset, objective, turns["ours"], size)
@@ -155,10 +153,10 @@ def sections(
         for objective in objectives
     }
     encoders = {f"encoder {preset}": partial(encoder, preset, size, backend, work) for preset in presets}
-    return {"step": steps, "encoder": encoders}
+    return {"step": steps, "encoder": encoders, "padding": {"padding": padding}}
 
 
-@benchmark(("step", "encoder"), "A narrow model of one block, one pair.")
+@benchmark(("step", "encoder", "padding"), "A narrow model of one block, one pair.")
 @click.option("--preset", multiple=True, type=click.Choice(list(PRESETS)), help="Of prep; may repeat. [seed]")
 @click.option(
     "--objective", multiple=True, type=click.Choice(["vjepa2", "byol"]), help="May repeat. [vjepa2]"

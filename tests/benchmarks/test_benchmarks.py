@@ -125,6 +125,19 @@ def test_a_step_is_measured_beside_the_design_point(tmp_path: Path) -> None:
     assert ours["peak MB"] > 0
 
 
+def test_the_padding_of_the_configs_is_within_its_bounds(tmp_path: Path) -> None:
+    file = tmp_path / "out.json"
+    run("train_step.py", "--quick", "--only", "padding", "--json", str(file))
+    figures = json.loads(file.read_text())
+    assert [line["met"] for line in figures["wanted"]] == [True, True]
+    (rows,) = figures["tables"].values()
+    multi = next(
+        r for r in rows if (r["config"], r["objective"]) == ("pretrain_vjepa_multi_domain", "vjepa2")
+    )
+    assert (multi["tokens"], multi["packed, any length"]) == (3456, "0.0 %")
+    assert float(multi["in lists"].split()[0]) > 15
+
+
 def test_the_script_for_a_gpu_machine_calls_its_benchmark(tmp_path: Path) -> None:
     """From any folder, with the Python that it is given."""
     process = subprocess.run(

@@ -95,7 +95,7 @@ def position_only_by_loops(cfg: TrainConfig, volumes: list[Volume], first: set[s
     features: dict[tuple[int, int], torch.Tensor] = {}
     for v, volume in enumerate(volumes):
         z_VF = model.target_encoder(volume.x, *volume.tokens)[0]
-        index_BV, filling_BV = volume.tokens
+        index_BV, filling_BV, _ = volume.tokens
         assert filling_BV is not None
         valid_V = ~filling_BV[0]
         features |= {(v, int(i)): z_F for i, z_F in zip(index_BV[0, valid_V], z_VF[valid_V], strict=True)}
