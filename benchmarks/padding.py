@@ -49,6 +49,6 @@ def _shares(cfg: TrainConfig, counts: Mapping[int, float]) -> tuple[float, ...]:
     _, few = sequences.few_lengths(counts, VOLUMES)
     exact = sequences.exact_reading(counts)
     readings = (flops.listed(most), exact, few)
-    steps = (max(0.0, flops.padding_share(cfg, most, counts, reading)) for reading in readings)
+    steps = (flops.padding_share(cfg, most, counts, reading) for reading in readings)
     useful = sum(often * flops.encoder_flops(cfg.model, count) for count, often in counts.items())
     return *steps, 1 - useful / flops.encoder_flops(cfg.model, most)

@@ -55,7 +55,7 @@ def plan_sequences(cfg: TrainConfig, index: SampleIndex, shape: BatchShape, back
     lengths, reading, worth = None, exact_reading(counts), 0.0
     if backend.sequences == "few lengths":
         (lengths, reading), worth = few_lengths(counts, volumes), WORTH
-    packed_padding = max(0.0, flops.padding_share(cfg, shape.tokens, valid, reading))
+    packed_padding = flops.padding_share(cfg, shape.tokens, valid, reading)
     saves = packed_padding + worth < listed_padding
     packed = shape.padded and (saves if cfg.run.packing == "auto" else cfg.run.packing == "on")
     return SequencePlan(packed, lengths, listed_padding, packed_padding)
