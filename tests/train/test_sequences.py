@@ -130,8 +130,13 @@ def test_packing_cannot_be_on_where_it_saves_nothing() -> None:
         no_effect.refuse(cfg, PackingCpu(None, kind="none"))
 
 
-@pytest.mark.parametrize("objective", ["vjepa2", "byol"])
-def test_packed_or_not_a_step_has_the_same_loss_and_gradients(objective: str) -> None:
+@pytest.mark.parametrize(
+    ("objective", "dtype", "atol"), [("vjepa2", torch.float64, 1e-6), ("byol", torch.float32, 3e-5)]
+)
+def test_packed_or_not_a_step_has_the_same_loss_and_gradients(
+    objective: str, dtype: torch.dtype, atol: float
+) -> None:
+    """The BatchNorm of byol computes in float32, and over so few tokens it enlarges what is rounded."""
     words = ["model.image_size=[8,32,32]", "model.patch=[2,8,8]", "model.width=24", "model.heads=2",
              "model.depth=2", "predictor.width=24", "predictor.depth=1", "predictor.heads=2",
              "objective.masks=[{kind: cubes, cube: [1,1,1], context: 8, target: 6}]"]  # fmt: skip
@@ -139,7 +144,8 @@ def test_packed_or_not_a_step_has_the_same_loss_and_gradients(objective: str) ->
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 1, 8, 32, 32)))
     valid_B3 = torch.tensor([[8, 32, 32], [8, 20, 32], [5, 32, 20]])
     listed, places = draw_lists(cfg, valid_B3, ["a", "b", "c"])
-    model = jepa.build(cfg).double()
+    model = jepa.build(cfg).to(dtype)
+    x = x.to(dtype)
     outs, gradients = [], []
     for read in (listed, tokens.packed_closely(listed), tokens.packed_in_blocks(listed, (384, 640))):
         outs.append(model(x, x, read, places))
@@ -149,7 +155,7 @@ def test_packed_or_not_a_step_has_the_same_loss_and_gradients(objective: str) ->
         for field in ("loss", "losses_B", "tokens_RF", "pooled_BF"):
             torch.testing.assert_close(getattr(out, field), getattr(outs[0], field), atol=1e-6, rtol=1e-6)
         for one, other in zip(gradient, gradients[0], strict=True):
-            torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(one, other, atol=atol, rtol=1e-5)
 
 
 @pytest.mark.parametrize("objective", ["vjepa2", "byol"])
