@@ -131,7 +131,7 @@ def test_packing_cannot_be_on_where_it_saves_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("objective", "dtype", "atol"), [("vjepa2", torch.float64, 1e-6), ("byol", torch.float32, 3e-5)]
+    ("objective", "dtype", "atol"), [("vjepa2", torch.float64, 1e-6), ("byol", torch.float32, 3e-4)]
 )
 def test_packed_or_not_a_step_has_the_same_loss_and_gradients(
     objective: str, dtype: torch.dtype, atol: float
