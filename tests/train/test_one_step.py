@@ -120,9 +120,10 @@ def check_arrays(
         assert error <= 2 * UNIT["fp32"] * np.abs(array).max() + off, (kind, name, error)
 
 
+@pytest.mark.parametrize("packing", ["on", "off"])
 @EITHER
-def test_the_cpu_in_float32(shards: str, tmp_path: Path, objective: str, position: str) -> None:
-    cfg = config(shards, tmp_path, objective, position)
+def test_the_cpu_in_float32(shards: str, tmp_path: Path, objective: str, position: str, packing: str) -> None:
+    cfg = config(shards, tmp_path, objective, position, f"run.packing={packing}")
     made = run_step(cfg)
     for samples in made.micro_batches:
         assert {len(sample.ids_N) for sample in samples} == {32, 18, 24}
