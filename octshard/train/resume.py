@@ -101,5 +101,10 @@ def _check(cfg: TrainConfig, changes: Mapping[str, tuple[Any, Any]], *, accept_c
     if not accept_changes:
         raise UsageError(
             f"{cfg.run.out}: its checkpoints were made with other values, want the same to go on: "
-            f"{'; '.join(lines)}; set them back, give run.out another folder, or say --accept-changes"
+            f"{'; '.join(lines)}; {_way_back(changes)}give run.out another folder, or say --accept-changes"
         )
+
+
+def _way_back(changes: Mapping[str, tuple[Any, Any]]) -> str:
+    """Of the advice. Encoders of octshard 0.1 read padding too: no setting brings that back."""
+    return "" if "padding" in changes else "set them back, "

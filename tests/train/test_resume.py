@@ -158,3 +158,14 @@ def test_a_setting_that_an_older_checkpoint_does_not_know_was_as_by_default(
     checkpoint.write(str(tmp_path), payload, None, milestone=False)
     assert "data.drop" in fields.result_values(cfg)
     assert loop.train(cfg).step == 8
+
+
+def test_a_run_whose_encoders_read_padding_goes_on_only_if_that_is_said(shards: str, tmp_path: Path) -> None:
+    cfg = config_for(shards, tmp_path, *LENGTH)
+    stopped_at(2, cfg)
+    payload = dict(payload_of(tmp_path))
+    payload["data"] = {key: value for key, value in payload["data"].items() if key != "padding"}
+    checkpoint.write(str(tmp_path), payload, None, milestone=False)
+    with pytest.raises(UsageError, match=r"padding: None -> 'not read'; give run.out another folder, or say"):
+        loop.train(cfg)
+    assert loop.train(cfg, accept_changes=True).step == 8
