@@ -93,6 +93,11 @@ def valid_counts(index: SampleIndex, cfg: TrainConfig) -> dict[int, float]:
     return shares
 
 
+def text(count: float) -> str:
+    """A number of FLOPs with its unit."""
+    return f"{count / 1e12:.3g} TFLOP" if count >= 1e12 else f"{count / 1e9:.3g} GFLOP"
+
+
 def _encoder(model: ModelConfig, reading: Reading) -> float:
     return _embedding(model, reading) + _blocks(reading, model.width, model)
 

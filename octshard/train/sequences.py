@@ -71,7 +71,7 @@ def start_line(cfg: TrainConfig, encoded: int, plan: SequencePlan) -> str:
         way = f"volumes packed in sequences of {lengths}, {plan.listed_padding:.1%} in lists"
     return (
         f"padding: {plan.padding:.1%} of the FLOPs of a step ({way}); at most {encoded:,} tokens of a volume "
-        f"are encoded, {flops.step_flops(cfg, encoded).total / 1e12:.3g} TFLOP"
+        f"are encoded, {flops.text(flops.step_flops(cfg, encoded).total)} a volume"
     )
 
 

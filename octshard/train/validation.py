@@ -100,7 +100,9 @@ def validate(run: Run) -> Validation | None:
             backend.mark_step()
     loss, other_loss, count = backend.to_host(backend.all_reduce_sum(total_3)).tolist()  # waits
     tokens_of_all = val_tokens.to_host(sums, backend)  # waits
-    references = position_only.losses(tokens_of_all, val.second_R, cfg.objective.name)
+    references = None
+    if val.has_skill:
+        references = position_only.losses(tokens_of_all, val.second_R, cfg.objective.name)
     return Validation(
         float(loss / count), float(other_loss / count) if len(val.numbers_V) > 1 else None, references
     )

@@ -87,3 +87,10 @@ def test_no_padding_is_never_said_as_less_than_none() -> None:
         share = flops.padding_share(cfg, 2736, valid)
         assert f"{share:.1%}" == "0.0%"
         assert share >= 0
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(2.94e8, "0.294 GFLOP"), (9.99e11, "999 GFLOP"), (5.93e12, "5.93 TFLOP")]
+)
+def test_numbers_have_a_unit_that_fits(count: float, text: str) -> None:
+    assert flops.text(count) == text

@@ -195,7 +195,8 @@ def test_a_run_says_at_its_start_what_padding_costs(shards: str, tmp_path: Path)
         with log_lines() as lines:
             loop.train(cfg)
         (line,) = (line for line in lines if "padding:" in line)
-        assert f"padding: {way}; at most 18 tokens of a volume are encoded" in line
+        cost = flops.text(flops.step_flops(cfg, 18).total)
+        assert f"padding: {way}; at most 18 tokens of a volume are encoded, {cost} a volume" in line
 
 
 def test_a_plan_depends_on_how_often_volumes_are_seen(shards: str, tmp_path: Path) -> None:

@@ -192,6 +192,9 @@ def test_too_few_volumes_have_a_loss_but_no_skill(shards: str, tmp_path: Path) -
     few = validate(config_for(shards, tmp_path, *LENGTH, "run.val_samples=5", "run.per_device_batch=8"))
     assert (few.references, few.skill, few.score) == (None, None, None)
     assert set(few.metrics()) == {"val_loss", "val_loss_other_context"}
+    first = shards.split(",")[0]  # 7 volumes: 4 of one half, 3 of the other
+    uneven = validate(config_for(first, tmp_path, *LENGTH, "run.per_device_batch=8"))
+    assert (uneven.references, uneven.skill) == (None, None)
     one = validate(config_for(shards, tmp_path, *LENGTH, "run.val_samples=1", "run.per_device_batch=8"))
     assert set(one.metrics()) == {"val_loss"}
 
