@@ -199,6 +199,14 @@ def test_too_few_volumes_have_a_loss_but_no_skill(shards: str, tmp_path: Path) -
     assert set(one.metrics()) == {"val_loss"}
 
 
+def test_one_half_with_enough_volumes_gives_no_skill_of_the_other(tmp_path: Path) -> None:
+    """Four volumes could fit the one position that shapes keep, and three be judged on it."""
+    mask = "objective.masks=[{kind: cubes, cube: [1,1,1], context: 6, target: 12}]"
+    url = write_dataset(tmp_path / "seven", {"train": 4, "val": 7})
+    few = validate(config_for(url, tmp_path, *LENGTH, mask, "run.val_samples=7"))
+    assert (few.references, few.score) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("losses", "skill", "line"),
     [

@@ -46,7 +46,12 @@ class CheckpointPictures(Sink):
             config, png = Path(folder, "config.yaml"), Path(folder, "preview.png")
             config.write_text(save(self._cfg))
             options = ["--config", config, "--checkpoint", path, "--out", png, "--columns", COLUMNS]
-            self._run([str(option) for option in options], Path(folder, "errors.txt"))
+            try:
+                self._run([str(option) for option in options], Path(folder, "errors.txt"))
+            except OctshardError:
+                if store.exists(path):
+                    raise
+                return  # removed before the process had read it
             if not self._ended:
                 self._on_picture(Picture(NAME, info.step, info.samples_seen, png.read_bytes()))
 
@@ -61,8 +66,8 @@ class CheckpointPictures(Sink):
         run = dataclasses.replace(self._cfg.run, probe_device="cpu")
         with open(errors, "wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "octshard", "preview", *options],
-                env=worker_process.environment(run), start_new_session=True,
+                [sys.executable or "python3", "-P", "-m", "octshard", "preview", *options],
+                env=worker_process.environment(run), process_group=0,  # as of a WorkerProcess
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
             )  # fmt: skip
         with contextlib.suppress(OSError):  # it has ended already

@@ -89,6 +89,31 @@ def test_a_checkpoint_that_is_gone_by_now_is_no_failure(cfg: TrainConfig, tmp_pa
     CheckpointPictures(cfg, lambda picture: None).write_checkpoint(INFO)
 
 
+def test_a_checkpoint_that_goes_before_it_is_read_is_no_failure(
+    cfg: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run" / "checkpoints" / "step-00000005.pt"
+    replace_command(monkeypatch, tmp_path, f"import os, sys\nos.remove({str(path)!r})\nsys.exit('no file')")
+    pictures: list[Picture] = []
+    CheckpointPictures(cfg, pictures.append).write_checkpoint(INFO)
+    assert not pictures
+
+
+def test_the_process_stays_in_the_session_of_the_run(
+    cfg: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its low priority counts for nothing; but the terminal's Ctrl-C is for the run alone."""
+    text = (
+        "import os, sys\n"
+        "session, alone = os.getsid(0), os.getpgid(0) == os.getpid()\n"
+        "open(sys.argv[sys.argv.index('--out') + 1], 'w').write(f'{session} {alone}')"
+    )
+    replace_command(monkeypatch, tmp_path, text)
+    pictures: list[Picture] = []
+    CheckpointPictures(cfg, pictures.append).write_checkpoint(INFO)
+    assert pictures[0].png.decode() == f"{os.getsid(0)} True"
+
+
 def test_a_run_that_ends_ends_the_drawing(
     cfg: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
