@@ -122,6 +122,15 @@ def children() -> set[int]:
     }
 
 
+def test_the_page_of_the_log_names_all_that_a_line_holds(plain: Path) -> None:
+    page = (Path(prober.__file__).parents[2] / "docs" / "design" / "train.md").read_text()
+    table = page[page.index("## The log of a run") :]
+    scores = ProbeScores(0.5, 0.5)
+    lines = [*others_of(plain), prober.ProbeResult(1, 4, "label", scores, scores, 1.0).line()]
+    names = CLOCKS.union(*lines, ["val_loss_position_only", "skill", "compiles", "fallbacks"])
+    assert [name for name in sorted(names) if f"`{name}`" not in table] == []
+
+
 def test_a_run_with_probes_is_the_run_without(shards: str, people: str, plain: Path, tmp_path: Path) -> None:
     before = children()
     lines = train(probed(shards, people, tmp_path))
