@@ -95,7 +95,7 @@ class FrozenEncoder(nn.Module):
     def embed_batch(self, batch: EncoderInput) -> Tensor:
         """(B, F) float32: for each scan the mean over its valid tokens, the input of eval's probes."""
         z_BVF, tokens = self._encode(batch)
-        return pool(z_BVF, tokens.filling_BV)
+        return pool(z_BVF, tokens.padding_BV)
 
     def _encode(self, batch: EncoderInput) -> tuple[Tensor, Tokens]:
         tokens = self._tokens(batch)

@@ -74,7 +74,7 @@ def encoder_source(name: str, encoder: Encoder, digest: str, backend: Backend, t
             x_BCDHW = normalize.normalize(
                 on_device.voxels_BDHW, on_device.mean_B, on_device.std_B, on_device.valid_B3
             )
-            values_BF = pool(encoder(x_BCDHW, *tokens_BV), tokens_BV.filling_BV)
+            values_BF = pool(encoder(x_BCDHW, *tokens_BV), tokens_BV.padding_BV)
         backend.mark_step()
         return backend.to_host(values_BF).float().numpy()  # waits for the device
 

@@ -1,4 +1,4 @@
-"""The volumes of a batch one behind the other in one sequence, so that short lists need no filling.
+"""The volumes of a batch one behind the other in one sequence, so that short lists need no padding.
 
 A token reads those of its own volume alone. Sequences are of any length where kernels take any, and of a few
 lengths where each of them is compiled.
@@ -19,7 +19,7 @@ class Packing(NamedTuple):
     """Where the tokens of lists (B, V) stand in a sequence of L.
 
     place_L: which token stands here, by its place in all lists end to end; where none does, 0;
-    place_BV: where this token stands; of what fills a list, 0;
+    place_BV: where this token stands; of padding, 0;
     lengths: tokens of each volume, if nothing lies between and behind them; else None, and
     segment_L: the volume of each token, -1 where none stands; each volume begins a block.
     """
@@ -34,7 +34,7 @@ class Packing(NamedTuple):
         return values_BVX.flatten(0, 1).index_select(0, self.place_L).unsqueeze(0)
 
     def unpack(self, z_1LF: Tensor) -> Tensor:
-        """(B, V, F); where a list is filled, the numbers of another token, of which nobody reads."""
+        """(B, V, F); at padding the numbers of another token, of which nobody reads."""
         return z_1LF[0].index_select(0, self.place_BV.flatten()).unflatten(0, tuple(self.place_BV.shape))
 
     def attend(self) -> Attend:
@@ -45,22 +45,22 @@ class Packing(NamedTuple):
         return attention.runs(self.lengths)
 
 
-def pack_closely(filling_BV: Tensor) -> Packing:
-    """A sequence of the volumes' tokens and nothing else. filling_BV: as in `Tokens`, on the host."""
-    counts_B = (~filling_BV).sum(1).tolist()
+def pack_closely(padding_BV: Tensor) -> Packing:
+    """A sequence of the volumes' tokens and nothing else. padding_BV: as in `Tokens`, on the host."""
+    counts_B = (~padding_BV).sum(1).tolist()
     starts_B = np.cumsum([0, *counts_B])
-    place_L, place_BV, _ = _places(filling_BV, starts_B[:-1], int(starts_B[-1]))
+    place_L, place_BV, _ = _places(padding_BV, starts_B[:-1], int(starts_B[-1]))
     return Packing(place_L, place_BV, tuple(counts_B), None)
 
 
-def pack_in_blocks(filling_BV: Tensor, lengths: Sequence[int]) -> Packing:
+def pack_in_blocks(padding_BV: Tensor, lengths: Sequence[int]) -> Packing:
     """A sequence of the smallest of `lengths` (multiples of BLOCK, ascending) that holds all volumes, each
     from the beginning of a block on.
     """
-    blocks_B = [blocks(count) for count in (~filling_BV).sum(1).tolist()]
+    blocks_B = [blocks(count) for count in (~padding_BV).sum(1).tolist()]
     starts_B = BLOCK * np.cumsum([0, *blocks_B])
     length = next(each for each in lengths if each >= starts_B[-1])
-    place_L, place_BV, segment_L = _places(filling_BV, starts_B[:-1], length)
+    place_L, place_BV, segment_L = _places(padding_BV, starts_B[:-1], length)
     return Packing(place_L, place_BV, None, segment_L)
 
 
@@ -69,13 +69,13 @@ def blocks(count: int) -> int:
     return -(-count // BLOCK)
 
 
-def _places(filling_BV: Tensor, starts_B: np.ndarray, length: int) -> tuple[Tensor, Tensor, Tensor]:
+def _places(padding_BV: Tensor, starts_B: np.ndarray, length: int) -> tuple[Tensor, Tensor, Tensor]:
     """place_L, place_BV and segment_L: the tokens of volume b stand from starts_B[b] on."""
-    size = filling_BV.shape[1]
+    size = padding_BV.shape[1]
     place_L, segment_L = np.zeros(length, np.int64), np.full(length, -1)
-    place_BV = np.zeros(filling_BV.shape, np.int64)
-    for i, (start, filling_V) in enumerate(zip(starts_B.tolist(), filling_BV.numpy(), strict=True)):
-        count = size - int(filling_V.sum())
+    place_BV = np.zeros(padding_BV.shape, np.int64)
+    for i, (start, padding_V) in enumerate(zip(starts_B.tolist(), padding_BV.numpy(), strict=True)):
+        count = size - int(padding_V.sum())
         place_L[start : start + count] = i * size + np.arange(count)
         segment_L[start : start + count] = i
         place_BV[i, :count] = start + np.arange(count)

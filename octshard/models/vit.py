@@ -93,21 +93,21 @@ class Encoder(nn.Module):
         self,
         x_BCDHW: Tensor,
         index_BK: Tensor | None = None,
-        filling_BK: Tensor | None = None,
+        padding_BK: Tensor | None = None,
         packing: Packing | None = None,
         hidden: MaskToken | None = None,
     ) -> Tensor:
         """Features (B, K, F) of the tokens `index_BK`: no others enter. None: all N of a whole image.
 
         x_BCDHW may end at a whole patch behind its volumes: index_BK counts in the grid of the whole image.
-        filling_BK: tokens that no other reads, as their places only fill a list (see `Tokens`).
-        packing: how they are computed, in one sequence without that filling; features are the same.
+        padding_BK: tokens that no other reads, as their places only pad a list (see `Tokens`).
+        packing: how they are computed, in one sequence without that padding; features are the same.
         """
         patches_BNP = patchify(x_BCDHW, self.patch)
         if index_BK is not None:
             d, h, w = (n // p for n, p in zip(x_BCDHW.shape[2:], self.patch, strict=True))
             patches_BNP = position.gather_tokens(patches_BNP, position.in_box(index_BK, self.grid, (d, h, w)))
-        attend = attention.no_filling(filling_BK)
+        attend = attention.no_filling(padding_BK)
         if packing is not None and index_BK is not None:
             patches_BNP, index_BK = packing.pack(patches_BNP), packing.pack(index_BK)
             hidden = hidden and hidden._replace(mask_BK=packing.pack(hidden.mask_BK))

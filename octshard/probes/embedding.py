@@ -10,6 +10,7 @@ from octshard.config.train import TrainConfig
 from octshard.devices.backend import Backend, put
 from octshard.errors import OctshardError
 from octshard.models import normalize
+from octshard.models.tokens import pool
 from octshard.models.vit import Encoder
 from octshard.probes.task import ProbeVolumes
 from octshard.stream import loader
@@ -19,14 +20,11 @@ from octshard.stream.batch_shape import batch_shape
 BATCH = 4  # volumes per forward pass: little memory, whatever the run takes
 
 
-def mean_std(z_BVF: Tensor, filling_BV: Tensor | None) -> Tensor:
+def mean_std(z_BVF: Tensor, padding_BV: Tensor | None) -> Tensor:
     """(B, 2 F) float32: mean, then population std, of each feature over the tokens of a volume."""
     z_BVF = z_BVF.float()
-    filling_BV = z_BVF.new_zeros(z_BVF.shape[:2], dtype=torch.bool) if filling_BV is None else filling_BV
-    weight_BV1 = (~filling_BV).float().unsqueeze(-1)
-    count_B1 = weight_BV1.sum(1).clamp(min=1)
-    mean_BF = (z_BVF * weight_BV1).sum(1) / count_B1
-    variance_BF = ((z_BVF - mean_BF.unsqueeze(1)).square() * weight_BV1).sum(1) / count_B1
+    mean_BF = pool(z_BVF, padding_BV)
+    variance_BF = pool((z_BVF - mean_BF.unsqueeze(1)).square(), padding_BV)
     return torch.cat([mean_BF, variance_BF.sqrt()], 1)
 
 
@@ -50,7 +48,7 @@ def embed(
             x_BCDHW = normalize.normalize(
                 on_device.voxels_BDHW, on_device.mean_B, on_device.std_B, on_device.valid_B3
             )
-            values_BF = mean_std(encoder(x_BCDHW, *tokens_BV), tokens_BV.filling_BV)
+            values_BF = mean_std(encoder(x_BCDHW, *tokens_BV), tokens_BV.padding_BV)
         host_BF = backend.to_host(values_BF).numpy()[: batch.count]  # waits for the device
         for key, values_F in zip(batch.keys, host_BF, strict=False):
             if not np.isfinite(values_F).all():

@@ -90,7 +90,7 @@ def exact_reading(counts: Mapping[int, float]) -> Reading:
 
 
 def few_lengths(counts: Mapping[int, float], volumes: int) -> tuple[tuple[int, ...], Reading]:
-    """The FEW lengths with the least filling on average, for `volumes` drawn independently; the longest
+    """The FEW lengths with the least padding on average, for `volumes` drawn independently; the longest
     holds any of them. And what is computed of a volume then: attention by whole blocks.
     """
     most = max(map(blocks, counts)) * volumes
@@ -98,7 +98,7 @@ def few_lengths(counts: Mapping[int, float], volumes: int) -> tuple[tuple[int, .
     unit = -(-most // FINEST)  # of blocks
     steps_S = -(-np.arange(most + 1) // unit)
     chance_U = np.bincount(steps_S, weights=sums_S)
-    ends = _least_filling(chance_U)
+    ends = _least_padding(chance_U)
     mean = chance_U @ ends[np.searchsorted(ends, np.arange(len(chance_U)))]
     pairs = sum(p * (BLOCK * blocks(count)) ** 2 for count, p in counts.items())
     lengths = tuple(BLOCK * unit * int(end) for end in ends)
@@ -116,7 +116,7 @@ def _sums(counts: Mapping[int, float], volumes: int) -> np.ndarray:
     return sums_S
 
 
-def _least_filling(chance_U: np.ndarray) -> np.ndarray:
+def _least_padding(chance_U: np.ndarray) -> np.ndarray:
     """At most FEW ends, ascending, the last that of chance_U: the mean of the end at or above U is least."""
     last = len(chance_U) - 1
     below_U = np.concatenate([[0.0], np.cumsum(chance_U)])  # the chance of less than U

@@ -40,13 +40,13 @@ class ValTokens(NamedTuple):
 
 def sites(val: ValSet, rows_B: Sequence[int], tokens: Tokens) -> Sites:
     """Those of a batch on the host; rows_B: -1 for a volume that is not kept, and for a repeat."""
-    index_BV, filling_BV, _ = tokens
+    index_BV, padding_BV, _ = tokens
     rows = np.asarray(rows_B)
     place_BP = np.zeros((len(rows), len(val.positions_P)), np.int64)
     held_BP = np.zeros(place_BP.shape, np.float32)
     for i, index_V in enumerate(index_BV.numpy()):
-        if filling_BV is not None:
-            index_V = index_V[~filling_BV[i].numpy()]
+        if padding_BV is not None:
+            index_V = index_V[~padding_BV[i].numpy()]
         place_P = np.searchsorted(index_V, val.positions_P).clip(max=len(index_V) - 1)
         held_BP[i] = index_V[place_P] == val.positions_P
         place_BP[i] = place_P

@@ -46,12 +46,12 @@ def counters() -> Iterator[Any]:
     torch._dynamo.reset()
 
 
-def filling(counts: list[int], length: int) -> Tensor:
+def padding(counts: list[int], length: int) -> Tensor:
     return torch.arange(length) >= torch.tensor(counts)[:, None]
 
 
 def test_closely_packed_volumes_stand_end_to_end() -> None:
-    packed = packing.pack_closely(filling([2, 0, 3], 3))
+    packed = packing.pack_closely(padding([2, 0, 3], 3))
     assert packed.place_L.tolist() == [0, 1, 6, 7, 8]
     assert packed.place_BV.tolist() == [[0, 1, 0], [0, 0, 0], [2, 3, 4]]
     assert (packed.lengths, packed.segment_L) == ((2, 0, 3), None)
@@ -59,7 +59,7 @@ def test_closely_packed_volumes_stand_end_to_end() -> None:
 
 
 def test_volumes_in_blocks_begin_one_each() -> None:
-    packed = packing.pack_in_blocks(filling([130, 1, 128], 140), (384, 512, 640, 768))
+    packed = packing.pack_in_blocks(padding([130, 1, 128], 140), (384, 512, 640, 768))
     assert packed.segment_L is not None
     assert packed.lengths is None
     expected = torch.full((640,), -1)  # 256, then 128 and 128: 512 would hold them
@@ -67,7 +67,7 @@ def test_volumes_in_blocks_begin_one_each() -> None:
     assert torch.equal(packed.segment_L, expected[:512])
     assert packed.place_L[[129, 130, 256, 257, 384, 511]].tolist() == [129, 0, 140, 0, 280, 407]
     assert packed.place_BV[[0, 1, 2], [129, 0, 127]].tolist() == [129, 256, 511]
-    assert len(packing.pack_in_blocks(filling([130, 1, 129], 140), (384, 640)).place_L) == 640
+    assert len(packing.pack_in_blocks(padding([130, 1, 129], 140), (384, 640)).place_L) == 640
 
 
 @pytest.mark.parametrize("way", WAYS, ids=["closely", "in blocks"])
@@ -93,11 +93,11 @@ def test_gradients_are_those_of_lists(way: Callable[[Tokens], Tokens]) -> None:
     weight_BVF = torch.randn(4, 160, 24, generator=torch.Generator().manual_seed(1)).double()
     gradients = []
     for read in (lists(model), way(lists(model))):
-        assert read.filling_BV is not None
+        assert read.padding_BV is not None
         x_BCDHW = voxels().double().requires_grad_()
         token_F = torch.ones(24, dtype=torch.float64, requires_grad=True)
         z_BVF = model(x_BCDHW, *read, vit.MaskToken(hidden_BV, token_F))
-        loss = (z_BVF * weight_BVF).masked_fill(read.filling_BV[..., None], 0).sum()
+        loss = (z_BVF * weight_BVF).masked_fill(read.padding_BV[..., None], 0).sum()
         inputs = [x_BCDHW, token_F, *model.parameters()]
         gradients.append(torch.autograd.grad(loss, inputs))
     for listed, packed in zip(*gradients, strict=True):
@@ -147,8 +147,8 @@ def test_sequences_of_blocks_are_one_graph_each(kind: str, counters: Any) -> Non
     assert not counters["graph_break"]
 
 
-def test_lists_without_filling_stay_lists() -> None:
+def test_lists_without_padding_stay_lists() -> None:
     model = encoder()
     full = model.tokens_of(torch.tensor([EXTENTS[0], EXTENTS[3]]), 144, packed=True)
-    assert (full.filling_BV, full.packing) == (None, None)
+    assert (full.padding_BV, full.packing) == (None, None)
     assert model.tokens_of(torch.tensor(EXTENTS[:2]), packed=True).packing is not None

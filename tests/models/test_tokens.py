@@ -18,17 +18,17 @@ def test_a_token_is_listed_if_it_holds_a_voxel(extent: tuple[int, int, int]) -> 
 
 
 def test_shorter_lists_are_filled_up() -> None:
-    index_BV, filling_BV, _ = tokens.as_tokens([np.array([0, 2, 5]), np.array([1])], 3)
+    index_BV, padding_BV, _ = tokens.as_tokens([np.array([0, 2, 5]), np.array([1])], 3)
     assert index_BV.tolist() == [[0, 2, 5], [1, 0, 0]]
-    assert filling_BV is not None
-    assert filling_BV.tolist() == [[False] * 3, [False, True, True]]
-    assert tokens.as_tokens([np.array([3, 4])], 2, padded=False).filling_BV is None
+    assert padding_BV is not None
+    assert padding_BV.tolist() == [[False] * 3, [False, True, True]]
+    assert tokens.as_tokens([np.array([3, 4])], 2, padded=False).padding_BV is None
 
 
 def test_pooling_and_the_grid_leave_out_what_only_fills() -> None:
     z_BVF = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 5)))
     lists = tokens.as_tokens([np.array([0, 2, 5]), np.array([1])], 3)
-    pooled = tokens.pool(z_BVF, lists.filling_BV)
+    pooled = tokens.pool(z_BVF, lists.padding_BV)
     np.testing.assert_allclose(pooled[0], z_BVF[0].mean(0), atol=1e-6)
     np.testing.assert_allclose(pooled[1], z_BVF[1, 0], atol=1e-6)
     torch.testing.assert_close(tokens.pool(z_BVF, None), z_BVF.mean(1).float())

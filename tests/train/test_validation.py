@@ -95,9 +95,9 @@ def position_only_by_loops(cfg: TrainConfig, volumes: list[Volume], first: set[s
     features: dict[tuple[int, int], torch.Tensor] = {}
     for v, volume in enumerate(volumes):
         z_VF = model.target_encoder(volume.x, *volume.tokens)[0]
-        index_BV, filling_BV, _ = volume.tokens
-        assert filling_BV is not None
-        valid_V = ~filling_BV[0]
+        index_BV, padding_BV, _ = volume.tokens
+        assert padding_BV is not None
+        valid_V = ~padding_BV[0]
         features |= {(v, int(i)): z_F for i, z_F in zip(index_BV[0, valid_V], z_VF[valid_V], strict=True)}
     own, reference, weights = [], [], []
     for v, volume in enumerate(volumes):

@@ -52,7 +52,7 @@ class Jepa(nn.Module):
     ) -> JepaOut:
         """The loss averaged over mask sets; the target encoder reads all V tokens once for all sets."""
         target_BVF = self.targets(target_BCDHW, tokens)
-        pooled_BF = pool(target_BVF, tokens.filling_BV)
+        pooled_BF = pool(target_BVF, tokens.padding_BV)
         errors = self.errors(context_BCDHW, target_BVF, tokens, place_sets)
         losses_S = torch.stack([error.mean() for error in errors])
         tokens_RF = collapse.subsample_tokens(position.gather_tokens(target_BVF, place_sets[0].target_BT))

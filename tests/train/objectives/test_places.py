@@ -41,10 +41,10 @@ def test_places_name_the_tokens_of_their_masks(count: int) -> None:
 
 def test_a_large_volume_is_subsampled_by_its_seed_and_keeps_what_masks_name() -> None:
     mask_sets, tokens, _ = drawn(config(20), 20)
-    assert tokens.filling_BV is not None
-    assert tokens.filling_BV.sum(1).tolist() == [0, 0, 8]
+    assert tokens.padding_BV is not None
+    assert tokens.padding_BV.sum(1).tolist() == [0, 0, 8]
     for i in range(3):
-        kept = tokens.index_BV[i][~tokens.filling_BV[i]].numpy()
+        kept = tokens.index_BV[i][~tokens.padding_BV[i]].numpy()
         assert (np.diff(kept) > 0).all()
         named = np.concatenate([index_BX[i].numpy() for masks_ in mask_sets for index_BX in masks_])
         assert set(named) <= set(kept)
