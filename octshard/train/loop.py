@@ -269,6 +269,7 @@ def _save(run: Run, state: TrainState, val: Validation | None, outputs: RunOutpu
     """Copies the state to the host (waits) and lets the checkpointer write it. First process only."""
     if not run.is_first:
         return
+    _write_scores(outputs)  # lest the checkpoint that they make the best is pruned
     outputs.metrics.flush()
     inputs, fingerprint = run.inputs, run.inputs.fingerprint()
     payload = run.backend.to_host(

@@ -1,12 +1,13 @@
 """Probes while training: the run is the same with and without, whatever becomes of their process."""
 
+import contextlib
 import os
 import queue
 import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from octshard.probes.task import ProbeScores
 from octshard.probes.worker_process import ProbeFailed
 from octshard.train import loop, metrics_log, prober
 from octshard.train.inputs import load_inputs
-from octshard.train.prober import Prober, Snapshot
+from octshard.train.prober import Prober, ProbeResult, Snapshot
 from tests.support.log_lines import log_lines
 from tests.support.tiny_run import config_for, write_dataset
 
@@ -262,6 +263,35 @@ def test_of_waiting_snapshots_the_newest_wins(
     assert [(result.step, result.samples_seen) for result in results] == [(1, 4), (4, 16)]
     assert results[0].line()["probe_linear"] == 0.7
     assert lines[-1].startswith("2 snapshots were replaced by newer ones")
+
+
+class ScoreOfStep2:
+    """A Prober that has judged step 2 by the time that step 3 is made."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def submit(self, snapshot: Snapshot) -> None:
+        self.steps.append(snapshot.step)
+
+    def results(self) -> list[ProbeResult]:
+        scores = ProbeScores(0.5, 0.9)
+        return [ProbeResult(2, 8, "label", scores, scores, 1.0)] if self.steps[-1:] == [2] else []
+
+    def finish(self, is_stopped: Callable[[], bool]) -> None:
+        pass
+
+
+def test_a_score_that_has_come_counts_before_checkpoints_are_pruned(
+    shards: str, people: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the next line of the log is far away."""
+    monkeypatch.setattr(prober, "open_prober", lambda *_: contextlib.nullcontext(ScoreOfStep2()))
+    every_step = ("run.checkpoint_every_epochs=0.1", "run.keep_last=0", "run.log_every_steps=1000")
+    cfg = probed(shards, people, tmp_path, *every_step, "run.val_samples=0", "run.samples_budget=48")
+    loop.train(cfg)
+    infos = checkpoint.list_checkpoints(cfg.run.out)
+    assert [(info.step, info.score) for info in infos if not info.milestone] == [(2, 0.9)]
 
 
 def test_a_stop_ends_the_wait_for_the_last_probe(
