@@ -12,7 +12,9 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from typing import IO
 
 from octshard.config.train import RunConfig
 from octshard.probes.protocol import ALIVE, CONTROL, FAILED, Weights, WorkerJob, send_weights
@@ -43,16 +45,9 @@ class WorkerProcess:
         with ours, theirs:
             for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
                 ours.setsockopt(socket.SOL_SOCKET, option, _timeval(self._timeout_s))
-            # a group of its own, as the terminal's Ctrl-C is for the run; no session of its own: Linux shares
-            # the CPU between sessions first, and the priority would count for nothing
-            self._process = subprocess.Popen(
-                [sys.executable or "python3", "-P", "-m", MODULE, str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()], env=environment(job.cfg.run), process_group=0,
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors,
-            )  # fmt: skip
+            words = [MODULE, str(theirs.fileno()), str(os.getpid())]
+            self._process = start(words, job.cfg.run, self._errors, [theirs.fileno()])
             self._pipe = Connection(ours.detach())
-        with contextlib.suppress(OSError):  # it has ended already
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, NICE)
 
     def judge(self, weights: Weights) -> ProbeScores:
         """The scores of an encoder with these weights; ProbeFailed ends the process."""
@@ -102,6 +97,24 @@ class WorkerProcess:
         if code is not None and code < 0:
             return f"its process was killed by {signal.Signals(-code).name}"
         return f"its process ended with exit code {code}" + (f" ({last[:200]})" if last else "")
+
+
+def start(
+    words: Sequence[str], run: RunConfig, stderr: IO[bytes], descriptors: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """`python -m WORDS` at the lowest priority, which has these descriptors too.
+
+    In a group of its own, as the terminal's Ctrl-C is for the run. In no session of its own: Linux shares the
+    CPU between sessions first, and the priority would count for nothing.
+    """
+    process = subprocess.Popen(
+        [sys.executable or "python3", "-P", "-m", *words],
+        pass_fds=descriptors, env=environment(run), process_group=0,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
+    )  # fmt: skip
+    with contextlib.suppress(OSError):  # it has ended already
+        os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
+    return process
 
 
 def environment(run: RunConfig) -> dict[str, str]:

@@ -4,11 +4,8 @@ It is what `octshard preview` draws, in a process of its own at the lowest prior
 nothing, and no device gets a batch of another shape.
 """
 
-import contextlib
 import dataclasses
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -65,13 +62,7 @@ class CheckpointPictures(Sink):
         """OctshardError with the last line of what it wrote, if it failed."""
         run = dataclasses.replace(self._cfg.run, probe_device="cpu")
         with open(errors, "wb") as stderr:
-            self._process = subprocess.Popen(
-                [sys.executable or "python3", "-P", "-m", "octshard", "preview", *options],
-                env=worker_process.environment(run), process_group=0,  # as of a WorkerProcess
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
-            )  # fmt: skip
-        with contextlib.suppress(OSError):  # it has ended already
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, worker_process.NICE)
+            self._process = worker_process.start(["octshard", "preview", *options], run, stderr)
         if self._ended:
             self._process.kill()
         try:

@@ -15,7 +15,6 @@ from octshard.models import checkpoint
 from octshard.models.checkpoint_info import CheckpointInfo
 from octshard.storage import store
 from octshard.train import loop
-from octshard.train.sinks import checkpoint_pictures
 from octshard.train.sinks.checkpoint_pictures import CheckpointPictures
 from octshard.train.sinks.sink import Picture
 from tests.support.tiny_run import config_for, write_dataset
@@ -35,7 +34,7 @@ def replace_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) 
     program = tmp_path / "program"
     program.write_text(f"#!{sys.executable}\n{text}\n")
     program.chmod(0o755)
-    monkeypatch.setattr(checkpoint_pictures.sys, "executable", str(program))
+    monkeypatch.setattr(sys, "executable", str(program))
 
 
 @pytest.mark.slow
