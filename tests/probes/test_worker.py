@@ -35,8 +35,14 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> WorkerJob:
     return WorkerJob(cfg, task.make_task(cfg.run, *indexes), None)
 
 
+@pytest.fixture(scope="module")
+def snapshots(job: WorkerJob) -> list[dict[str, torch.Tensor]]:
+    """Drawn before there is a worker: as a thread it shares torch's generator, and draws its control."""
+    return [random_encoder(job.cfg, seed).state_dict() for seed in (1, 2)]
+
+
 @pytest.fixture
-def pipe(job: WorkerJob) -> Iterator[Connection]:
+def pipe(job: WorkerJob, snapshots: list[dict[str, torch.Tensor]]) -> Iterator[Connection]:
     """To a worker in a thread that has its job."""
     yield from serving(job)
 
@@ -74,9 +80,8 @@ def by_hand(cfg: TrainConfig, probe: ProbeTask, weights: dict[str, torch.Tensor]
 
 
 def test_a_snapshot_is_scored_beside_the_control_which_is_scored_once(
-    job: WorkerJob, pipe: Connection
+    job: WorkerJob, pipe: Connection, snapshots: list[dict[str, torch.Tensor]]
 ) -> None:
-    snapshots = [random_encoder(job.cfg, seed).state_dict() for seed in (1, 2)]
     send_weights(pipe, snapshots[0])
     first = answers(pipe)
     assert [kind for kind, _ in first if kind != ALIVE] == [CONTROL, SCORES]
@@ -90,8 +95,10 @@ def test_a_snapshot_is_scored_beside_the_control_which_is_scored_once(
     assert dict(second)[SCORES] == by_hand(job.cfg, job.task, snapshots[1])
 
 
-def test_what_fails_is_one_line_and_the_next_snapshot_is_scored(job: WorkerJob, pipe: Connection) -> None:
-    weights = random_encoder(job.cfg, 1).state_dict()
+def test_what_fails_is_one_line_and_the_next_snapshot_is_scored(
+    pipe: Connection, snapshots: list[dict[str, torch.Tensor]]
+) -> None:
+    weights = snapshots[0]
     send_weights(pipe, {name: torch.full_like(t, float("nan")) for name, t in weights.items()})
     kind, text = answers(pipe)[-1]
     assert kind == FAILED
