@@ -35,7 +35,7 @@ def padding() -> SectionResult:
             shares = _shares(cfg, counts)
             rows.append((name, objective, max(counts), *(f"{100 * share:.1f} %" for share in shares)))
             if objective == "vjepa2":
-                packs = shares[0] - shares[2] > sequences.WORTH
+                packs = shares[0] - shares[2] > sequences.LEAST_SAVING
                 spent = 100 * (shares[2] if packs else shares[0])
                 targets.append(at_most(f"padding, {name}", 100 * limit, spent, "%"))
     head = ("config", "objective", "tokens", "in lists", "packed, any length", "packed, few lengths",
@@ -48,7 +48,7 @@ def _shares(cfg: TrainConfig, counts: Mapping[int, float]) -> tuple[float, ...]:
     most = max(counts)
     _, few = sequences.few_lengths(counts, VOLUMES)
     exact = sequences.exact_reading(counts)
-    readings = (flops.listed(most), exact, few)
+    readings = (flops.list_reading(most), exact, few)
     steps = (flops.padding_share(cfg, most, counts, reading) for reading in readings)
     useful = sum(often * flops.encoder_flops(cfg.model, count) for count, often in counts.items())
     return *steps, 1 - useful / flops.encoder_flops(cfg.model, most)

@@ -15,7 +15,7 @@ import torch
 
 from octshard.config.load import RENAMED_KEYS, RENAMED_VALUES, upgrade
 from octshard.errors import OctshardError, UsageError
-from octshard.models.checkpoint_info import CheckpointInfo, Score, scored
+from octshard.models.checkpoint_info import CheckpointInfo, Score, with_score
 from octshard.storage import json_object, store
 
 FORMAT = 2
@@ -74,7 +74,7 @@ def write(
         val_loss,
         milestone,
     )
-    return write_info(out, scored(info, score))
+    return write_info(out, with_score(info, score))
 
 
 def write_info(out: str, info: CheckpointInfo) -> CheckpointInfo:

@@ -19,7 +19,7 @@ class Score(NamedTuple):
 @dataclass(frozen=True)
 class CheckpointInfo:
     """The .json beside a checkpoint. milestone: the first at or past a quarter of the run, never deleted;
-    score, score_name: a Score, None where nothing was scored, and in what octshard 0.1 wrote.
+    score, score_name: a Score, None where there is none, and in what octshard 0.1 wrote.
     """
 
     name: str
@@ -33,7 +33,7 @@ class CheckpointInfo:
     score_name: str = ""
 
 
-def scored(info: CheckpointInfo, score: Score | None) -> CheckpointInfo:
+def with_score(info: CheckpointInfo, score: Score | None) -> CheckpointInfo:
     """`info` with `score` in place of what it had, unless that is None or no finite number."""
     if score is None or not math.isfinite(score.value):
         return info
@@ -45,7 +45,7 @@ def best(infos: Sequence[CheckpointInfo]) -> CheckpointInfo | None:
 
     Skills are compared only as long as no probe has judged one; of several probes, only that of the newest.
     """
-    with_score = [info for info in infos if info.score is not None]
-    judged = [info for info in with_score if info.score_name != SKILL] or with_score
-    same = [info for info in judged if info.score_name == judged[-1].score_name]
+    scored = [info for info in infos if info.score is not None]
+    probed = [info for info in scored if info.score_name != SKILL] or scored
+    same = [info for info in probed if info.score_name == probed[-1].score_name]
     return max(same, key=lambda info: cast(float, info.score), default=None)

@@ -17,7 +17,7 @@ from octshard.config.load import save
 from octshard.config.train import TrainConfig
 from octshard.dataset.participant_digests import ParticipantDigests
 from octshard.models.checkpoint import FOLDER, FORMAT, list_checkpoints, write, write_info
-from octshard.models.checkpoint_info import CheckpointInfo, Score, best, scored
+from octshard.models.checkpoint_info import CheckpointInfo, Score, best, with_score
 from octshard.storage import store
 from octshard.stream.sampler import StreamPosition
 
@@ -107,9 +107,9 @@ class Checkpointer:
         self.wait()
         self._running.append(self._pool.submit(self._write, payload, val_loss, score, milestone))
 
-    def rate(self, step: int, score: Score) -> None:
+    def add_score(self, step: int, score: Score) -> None:
         """Begins to give the checkpoint of `step` a score that came later, a probe's; waits for nothing."""
-        self._running.append(self._pool.submit(rate, self._out, step, score))
+        self._running.append(self._pool.submit(add_score, self._out, step, score))
 
     def wait(self) -> None:
         """Waits for what was begun, and raises the error that it met."""
@@ -151,10 +151,10 @@ def retained(infos: Sequence[CheckpointInfo], keep_last: int) -> set[str]:
     return names
 
 
-def rate(out: str, step: int, score: Score) -> CheckpointInfo | None:
+def add_score(out: str, step: int, score: Score) -> CheckpointInfo | None:
     """Writes `score` into the .json of the checkpoint of `step`; None if there is no such checkpoint."""
     info = next((info for info in list_checkpoints(out) if info.step == step), None)
-    return info and write_info(out, scored(info, score))
+    return info and write_info(out, with_score(info, score))
 
 
 def prune(out: str, keep_last: int) -> None:

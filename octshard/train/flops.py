@@ -37,14 +37,14 @@ class Reading(NamedTuple):
     pairs: float
 
 
-def listed(count: float) -> Reading:
+def list_reading(count: float) -> Reading:
     """Each of `count` tokens reads all of them."""
     return Reading(count, count**2)
 
 
 def step_flops(cfg: TrainConfig, encoded: int) -> StepFlops:
     """A volume of which the target encoder (with `byol` both encoders) reads `encoded` tokens."""
-    return flops_of(cfg, listed(encoded))
+    return flops_of(cfg, list_reading(encoded))
 
 
 def flops_of(cfg: TrainConfig, reading: Reading) -> StepFlops:
@@ -52,7 +52,7 @@ def flops_of(cfg: TrainConfig, reading: Reading) -> StepFlops:
     encoder, predictor = 0.0, 0.0
     for counts in masks.token_counts(cfg):
         if cfg.objective.name == "vjepa2":
-            encoder += _trained_encoder(cfg.model, listed(counts.K))
+            encoder += _trained_encoder(cfg.model, list_reading(counts.K))
             predictor += 3 * _transformer_predictor(cfg, counts)
         else:
             encoder += _trained_encoder(cfg.model, reading)
@@ -62,7 +62,7 @@ def flops_of(cfg: TrainConfig, reading: Reading) -> StepFlops:
 
 def encoder_flops(model: ModelConfig, encoded: int) -> float:
     """The forward of the encoder over `encoded` tokens."""
-    return _encoder(model, listed(encoded))
+    return _encoder(model, list_reading(encoded))
 
 
 def padding_share(
@@ -74,7 +74,7 @@ def padding_share(
     """
     seen = sum(valid_counts.values())
     useful = sum(often * step_flops(cfg, min(valid, encoded)).total for valid, often in valid_counts.items())
-    spent = flops_of(cfg, reading or listed(encoded)).total
+    spent = flops_of(cfg, reading or list_reading(encoded)).total
     return max(0.0, 1 - useful / seen / spent)  # rounding must not say -0.0 %
 
 
@@ -109,7 +109,7 @@ def _trained_encoder(model: ModelConfig, reading: Reading) -> float:
 
 def _transformer_predictor(cfg: TrainConfig, counts: TokenCounts) -> float:
     width, model_width = cfg.predictor.width, cfg.model.width
-    blocks = _block(listed(counts.K + counts.T), width, cfg.model.mlp_ratio) * cfg.predictor.depth
+    blocks = _block(list_reading(counts.K + counts.T), width, cfg.model.mlp_ratio) * cfg.predictor.depth
     return _linear(counts.K, model_width, width) + blocks + _linear(counts.T, width, model_width)
 
 

@@ -230,10 +230,10 @@ def _step(
 
 
 def _write_scores(outputs: RunOutputs) -> None:
-    """Logs the probes that have come, at their own steps, and rates their checkpoints. Waits for nothing."""
+    """Logs the probes that have come, at their own steps, and in their checkpoints. Waits for nothing."""
     for result in outputs.prober.results() if outputs.prober is not None else ():
         outputs.metrics.write(result.line())
-        outputs.checkpoints.rate(result.step, result.score)
+        outputs.checkpoints.add_score(result.step, result.score)
         logger.info("%s", result.text())
 
 

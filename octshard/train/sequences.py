@@ -18,9 +18,9 @@ from octshard.stream.index import SampleIndex
 from octshard.train import flops
 from octshard.train.flops import Reading
 
-FEW = 4  # lengths, where each is compiled for itself
-WORTH = 0.05  # of a step's FLOPs, saved: less does not pay for compiling FEW lengths, and slower attention
-FINEST = 512  # steps between nothing and the longest sequence
+MAX_LENGTHS = 4  # lengths, where each is compiled for itself
+LEAST_SAVING = 0.05  # of a step's FLOPs: less does not pay for several compiles and slower attention
+LENGTH_STEPS = 512  # steps between nothing and the longest sequence
 
 
 class SequencePlan(NamedTuple):
@@ -52,11 +52,11 @@ def plan_sequences(cfg: TrainConfig, index: SampleIndex, shape: BatchShape, back
     if backend.sequences == "none":
         return SequencePlan(False, None, listed_padding, None)
     counts = clip_counts(valid, shape.tokens)
-    lengths, reading, worth = None, exact_reading(counts), 0.0
+    lengths, reading, least_saving = None, exact_reading(counts), 0.0
     if backend.sequences == "few lengths":
-        (lengths, reading), worth = few_lengths(counts, volumes), WORTH
+        (lengths, reading), least_saving = few_lengths(counts, volumes), LEAST_SAVING
     packed_padding = flops.padding_share(cfg, shape.tokens, valid, reading)
-    saves = packed_padding + worth < listed_padding
+    saves = packed_padding + least_saving < listed_padding
     packed = shape.padded and (saves if cfg.run.packing == "auto" else cfg.run.packing == "on")
     return SequencePlan(packed, lengths, listed_padding, packed_padding)
 
@@ -90,12 +90,12 @@ def exact_reading(counts: Mapping[int, float]) -> Reading:
 
 
 def few_lengths(counts: Mapping[int, float], volumes: int) -> tuple[tuple[int, ...], Reading]:
-    """The FEW lengths with the least padding on average, for `volumes` drawn independently; the longest
-    holds any of them. And what is computed of a volume then: attention by whole blocks.
+    """MAX_LENGTHS lengths with the least padding on average, for `volumes` drawn independently; the
+    longest holds any of them. And what is computed of a volume then: attention by whole blocks.
     """
     most = max(map(blocks, counts)) * volumes
     sums_S = _sums(counts, volumes)
-    unit = -(-most // FINEST)  # of blocks
+    unit = -(-most // LENGTH_STEPS)  # of blocks
     steps_S = -(-np.arange(most + 1) // unit)
     chance_U = np.bincount(steps_S, weights=sums_S)
     ends = _least_padding(chance_U)
@@ -117,11 +117,11 @@ def _sums(counts: Mapping[int, float], volumes: int) -> np.ndarray:
 
 
 def _least_padding(chance_U: np.ndarray) -> np.ndarray:
-    """At most FEW ends, ascending, the last that of chance_U: the mean of the end at or above U is least."""
+    """At most MAX_LENGTHS ends, ascending, the last that of chance_U: the mean end at or above U is least."""
     last = len(chance_U) - 1
     below_U = np.concatenate([[0.0], np.cumsum(chance_U)])  # the chance of less than U
     cost_U, before = below_U[1:] * np.arange(last + 1), list[np.ndarray]()  # with a single end at U
-    for _ in range(FEW - 1):
+    for _ in range(MAX_LENGTHS - 1):
         # [i, j]: an end at j, the one before at i
         total = cost_U[:, None] + np.arange(last + 1) * (below_U[1:] - below_U[1:, None])
         total[np.tril_indices(last + 1, -1)] = np.inf

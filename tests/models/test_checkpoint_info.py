@@ -7,7 +7,7 @@ from octshard.models.checkpoint_info import SKILL, CheckpointInfo, Score
 
 
 def info(step: int, score: Score | None = None, val_loss: float = 1.0) -> CheckpointInfo:
-    return checkpoint_info.scored(CheckpointInfo(f"{step}", step, step, "", 0, val_loss, False), score)
+    return checkpoint_info.with_score(CheckpointInfo(f"{step}", step, step, "", 0, val_loss, False), score)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,6 @@ def test_the_best(scores: list[tuple[str, float] | None], best: int | None) -> N
 
 def test_a_later_score_takes_the_place_of_the_first_and_no_number_takes_none() -> None:
     first = info(1, Score(SKILL, 0.5))
-    assert checkpoint_info.scored(first, Score("r2", 0.1)) == info(1, Score("r2", 0.1))
-    assert checkpoint_info.scored(first, Score("r2", float("nan"))) == first
-    assert checkpoint_info.scored(first, None) == first
+    assert checkpoint_info.with_score(first, Score("r2", 0.1)) == info(1, Score("r2", 0.1))
+    assert checkpoint_info.with_score(first, Score("r2", float("nan"))) == first
+    assert checkpoint_info.with_score(first, None) == first

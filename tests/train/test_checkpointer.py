@@ -203,9 +203,9 @@ def test_a_score_that_comes_later_says_which_is_the_best(cfg: TrainConfig) -> No
         for step, skill in ((1, 0.1), (2, 0.3), (3, 0.2)):
             payload = checkpointer.state_payload(state_of(cfg, step), cfg, {})
             saver.save(payload, None, Score("skill", skill), milestone=step == 1)
-        saver.rate(1, Score("probe", 0.5))
-        saver.rate(2, Score("probe", 0.4))
-        saver.rate(7, Score("probe", 0.9))  # has no checkpoint
+        saver.add_score(1, Score("probe", 0.5))
+        saver.add_score(2, Score("probe", 0.4))
+        saver.add_score(7, Score("probe", 0.9))  # has no checkpoint
         payload = checkpointer.state_payload(state_of(cfg, 4), cfg, {})
         saver.save(payload, None, Score("skill", 0.9), milestone=False)
     infos = checkpoint.list_checkpoints(cfg.run.out)
@@ -227,7 +227,7 @@ def test_a_score_that_cannot_be_written_surfaces(cfg: TrainConfig, monkeypatch: 
         pytest.raises(OctshardError, match="disk is full"),
         checkpointer.open_checkpointer(cfg.run.out, 1) as saver,
     ):
-        saver.rate(1, Score("probe", 0.5))
+        saver.add_score(1, Score("probe", 0.5))
 
 
 def test_saving_does_not_stop_the_loop_and_its_error_surfaces(

@@ -74,7 +74,7 @@ def test_the_few_lengths_are_the_best_of_all() -> None:
 def test_the_longest_holds_the_largest_volumes(volumes: int) -> None:
     for counts in (MULTI_DOMAIN, {1: 1e-9, 3456: 1 - 1e-9}, {7: 1.0}, {40_000: 0.5, 20: 0.5}):
         lengths, reading = sequences.few_lengths(sequences.clip_counts(counts, 10**9), volumes)
-        assert 1 <= len(lengths) <= sequences.FEW
+        assert 1 <= len(lengths) <= sequences.MAX_LENGTHS
         assert list(lengths) == sorted(set(lengths))
         assert not any(n % BLOCK for n in lengths)
         assert lengths[0] > 0
