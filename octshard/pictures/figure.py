@@ -30,7 +30,8 @@ def format_of(url: str) -> str:
     """png, pdf or svg, by the suffix; UsageError for another."""
     suffix = url.rpartition(".")[2].lower()
     if suffix not in FORMATS:
-        raise UsageError(f"{url}: want a name that ends in .{', .'.join(FORMATS)}")
+        *others, last = FORMATS
+        raise UsageError(f"{url}: want a name that ends in .{', .'.join(others)} or .{last}")
     return suffix
 
 

@@ -56,7 +56,7 @@ def test_a_damaged_volume_is_one_line(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["data.shards={shards}", "--out", "p.bmp"], "p.bmp: want a name that ends in .png, .pdf, .svg"),
+        (["data.shards={shards}", "--out", "p.bmp"], "p.bmp: want a name that ends in .png, .pdf or .svg"),
         (["data.shards={shards}", "--gif", "p.png"], "p.png: want a name that ends in .gif"),
         (["data.shards={shards}", "--key", "nobody"], "--key nobody: the key of no volume in data.shards"),
         (["data.shards={shards}", "--key", "a", "--count", "2"], "--key and --count=2: want one of the two"),

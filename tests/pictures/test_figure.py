@@ -98,5 +98,5 @@ def test_lines_of_the_en_face_view_lie_where_the_b_scans_were_taken() -> None:
 
 def test_another_suffix_is_a_usage_error() -> None:
     assert figure.format_of("gs://bucket/a.b/x.PDF") == "pdf"
-    with pytest.raises(UsageError, match=r"x\.jpg: want a name that ends in \.png, \.pdf, \.svg"):
+    with pytest.raises(UsageError, match=r"x\.jpg: want a name that ends in \.png, \.pdf or \.svg"):
         figure.format_of("x.jpg")
