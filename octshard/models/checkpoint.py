@@ -15,7 +15,7 @@ import torch
 
 from octshard.config.load import RENAMED_KEYS, RENAMED_VALUES, upgrade
 from octshard.errors import OctshardError, UsageError
-from octshard.models.checkpoint_info import CheckpointInfo, Score, with_score
+from octshard.models.checkpoint_info import CheckpointInfo, CheckpointScore, with_score
 from octshard.storage import json_object, store
 
 FORMAT = 2
@@ -53,7 +53,7 @@ def write(
     out: str,
     payload: Mapping[str, Any],
     val_loss: float | None,
-    score: Score | None = None,
+    score: CheckpointScore | None = None,
     *,
     milestone: bool,
 ) -> CheckpointInfo:

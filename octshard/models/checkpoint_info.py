@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 SKILL = "skill"  # name of the score of validation
 
 
-class Score(NamedTuple):
+class CheckpointScore(NamedTuple):
     """What says which checkpoint is the best, the higher the better: SKILL, or a probe by its name."""
 
     name: str
@@ -19,7 +19,7 @@ class Score(NamedTuple):
 @dataclass(frozen=True)
 class CheckpointInfo:
     """The .json beside a checkpoint. milestone: the first at or past a quarter of the run, never deleted;
-    score, score_name: a Score, None where there is none, and in what octshard 0.1 wrote.
+    score, score_name: a CheckpointScore, None where there is none, and in what octshard 0.1 wrote.
     """
 
     name: str
@@ -33,7 +33,7 @@ class CheckpointInfo:
     score_name: str = ""
 
 
-def with_score(info: CheckpointInfo, score: Score | None) -> CheckpointInfo:
+def with_score(info: CheckpointInfo, score: CheckpointScore | None) -> CheckpointInfo:
     """`info` with `score` in place of what it had, unless that is None or no finite number."""
     if score is None or not math.isfinite(score.value):
         return info

@@ -15,7 +15,7 @@ Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class WorkerJob:
+class ProbeJob:
     """What every snapshot of a run shares. control: the scores of an encoder at random, if known."""
 
     cfg: TrainConfig

@@ -18,7 +18,7 @@ from octshard.devices import select as devices
 from octshard.models.encoder import random_encoder
 from octshard.probes.embedding import embed
 from octshard.probes.judge import judge
-from octshard.probes.protocol import ALIVE, CONTROL, FAILED, SCORES, Weights, WorkerJob, receive_weights
+from octshard.probes.protocol import ALIVE, CONTROL, FAILED, SCORES, ProbeJob, Weights, receive_weights
 from octshard.probes.task import ProbeScores
 from octshard.rng import seed_for
 
@@ -32,7 +32,7 @@ def serve(pipe: Connection) -> None:
 
     After every batch it says that it is alive.
     """
-    job: WorkerJob = pipe.recv()
+    job: ProbeJob = pipe.recv()
     probe, control = _Probe(job, pipe), job.control
     while True:
         weights = receive_weights(pipe)
@@ -48,7 +48,7 @@ def serve(pipe: Connection) -> None:
 class _Probe:
     """An encoder on the device of the probes, and the volumes that it is judged on."""
 
-    def __init__(self, job: WorkerJob, pipe: Connection) -> None:
+    def __init__(self, job: ProbeJob, pipe: Connection) -> None:
         self._task, self._pipe, self._cfg = job.task, pipe, probe_config(job.cfg)
         self._backend = devices.open_backend(self._cfg.run)
         encoder = random_encoder(self._cfg, seed_for("probe", "random"))

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from typing import IO
 
 from octshard.config.train import RunConfig
-from octshard.probes.protocol import ALIVE, CONTROL, FAILED, Weights, WorkerJob, send_weights
+from octshard.probes.protocol import ALIVE, CONTROL, FAILED, ProbeJob, Weights, send_weights
 from octshard.probes.task import ProbeScores
 
 MODULE = "octshard.probes.worker"
@@ -37,9 +37,9 @@ class ProbeFailed(Exception):
 class WorkerProcess:
     """One worker. `judge` is for one thread; `kill` may be called by any. control: its scores, once known."""
 
-    def __init__(self, job: WorkerJob) -> None:
+    def __init__(self, job: ProbeJob) -> None:
         self._timeout_s, self.control = job.cfg.run.probe_timeout_s, job.control
-        self._job: WorkerJob | None = job  # until it is sent
+        self._job: ProbeJob | None = job  # until it is sent
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
         ours, theirs = socket.socketpair()
         with ours, theirs:

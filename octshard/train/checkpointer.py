@@ -17,7 +17,7 @@ from octshard.config.load import save
 from octshard.config.train import TrainConfig
 from octshard.dataset.participant_digests import ParticipantDigests
 from octshard.models.checkpoint import FOLDER, FORMAT, list_checkpoints, write, write_info
-from octshard.models.checkpoint_info import CheckpointInfo, Score, best, with_score
+from octshard.models.checkpoint_info import CheckpointInfo, CheckpointScore, best, with_score
 from octshard.storage import store
 from octshard.stream.sampler import StreamPosition
 
@@ -99,7 +99,7 @@ class Checkpointer:
         self,
         payload: Mapping[str, Any],
         val_loss: float | None,
-        score: Score | None = None,
+        score: CheckpointScore | None = None,
         *,
         milestone: bool,
     ) -> None:
@@ -107,7 +107,7 @@ class Checkpointer:
         self.wait()
         self._running.append(self._pool.submit(self._write, payload, val_loss, score, milestone))
 
-    def add_score(self, step: int, score: Score) -> None:
+    def add_score(self, step: int, score: CheckpointScore) -> None:
         """Begins to give the checkpoint of `step` a score that came later, a probe's; waits for nothing."""
         self._running.append(self._pool.submit(add_score, self._out, step, score))
 
@@ -122,7 +122,11 @@ class Checkpointer:
         self._pool.shutdown()
 
     def _write(
-        self, payload: Mapping[str, Any], val_loss: float | None, score: Score | None, milestone: bool
+        self,
+        payload: Mapping[str, Any],
+        val_loss: float | None,
+        score: CheckpointScore | None,
+        milestone: bool,
     ) -> CheckpointInfo:
         info = write(self._out, payload, val_loss, score, milestone=milestone)
         self._on_written(info)
@@ -151,7 +155,7 @@ def retained(infos: Sequence[CheckpointInfo], keep_last: int) -> set[str]:
     return names
 
 
-def add_score(out: str, step: int, score: Score) -> CheckpointInfo | None:
+def add_score(out: str, step: int, score: CheckpointScore) -> CheckpointInfo | None:
     """Writes `score` into the .json of the checkpoint of `step`; None if there is no such checkpoint."""
     info = next((info for info in list_checkpoints(out) if info.step == step), None)
     return info and write_info(out, with_score(info, score))

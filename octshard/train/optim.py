@@ -35,7 +35,7 @@ class Scalars(NamedTuple):
         return torch.tensor([self.lr, self.ema, self.lr / self.correction1, self.correction2**-0.5])
 
 
-class Values(NamedTuple):
+class AdamWState(NamedTuple):
     """Weights that are trained, and their first and second moments."""
 
     weights: list[Tensor]
@@ -43,7 +43,7 @@ class Values(NamedTuple):
     squares: list[Tensor]
 
 
-class Rates(NamedTuple):
+class AdamWSettings(NamedTuple):
     """What AdamW keeps for a whole run."""
 
     beta1: float
@@ -52,7 +52,7 @@ class Rates(NamedTuple):
     decay: float
 
 
-AdamW = Callable[[Values, list[Tensor], Tensor, Rates], Values]
+AdamW = Callable[[AdamWState, list[Tensor], Tensor, AdamWSettings], AdamWState]
 
 
 def lr_at(samples_seen: int, length: Length, cfg: OptimConfig) -> float:
@@ -124,29 +124,30 @@ def _step_by_tensors(optimizer: torch.optim.Optimizer, scalars_4: Tensor, adamw:
         for state in states:
             state["step"] += 1  # on the host: it never enters the graph
         means, squares = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
-        values = Values([p.detach() for p in parameters], means, squares)
+        before = AdamWState([p.detach() for p in parameters], means, squares)
         beta1, beta2 = group["betas"]
-        rates = Rates(beta1, beta2, group["eps"], group["weight_decay"])
-        for old, new in zip(
-            values, adamw(values, [p.grad for p in parameters], scalars_4, rates), strict=True
-        ):
+        settings = AdamWSettings(beta1, beta2, group["eps"], group["weight_decay"])
+        after = adamw(before, [p.grad for p in parameters], scalars_4, settings)
+        for old, new in zip(before, after, strict=True):
             torch._foreach_copy_(old, new)
 
 
-def adamw(values: Values, gradients: list[Tensor], scalars_4: Tensor, rates: Rates) -> Values:
-    """`values` after one step. torch's own `capturable` form divides by lr, which is 0/0 at lr = 0."""
+def adamw(
+    state: AdamWState, gradients: list[Tensor], scalars_4: Tensor, settings: AdamWSettings
+) -> AdamWState:
+    """`state` after one step. torch's own `capturable` form divides by lr, which is 0/0 at lr = 0."""
     lr, corrected_lr, inverse_root = scalars_4[0:1], scalars_4[2:3], scalars_4[3:4]
-    weights = [w * (1.0 - lr * rates.decay) if rates.decay else w for w in values.weights]
+    weights = [w * (1.0 - lr * settings.decay) if settings.decay else w for w in state.weights]
     means = [
-        (m * rates.beta1).add_(g, alpha=1.0 - rates.beta1)
-        for m, g in zip(values.means, gradients, strict=True)
+        (m * settings.beta1).add_(g, alpha=1.0 - settings.beta1)
+        for m, g in zip(state.means, gradients, strict=True)
     ]
     squares = [
-        (s * rates.beta2).addcmul_(g, g, value=1.0 - rates.beta2)
-        for s, g in zip(values.squares, gradients, strict=True)
+        (s * settings.beta2).addcmul_(g, g, value=1.0 - settings.beta2)
+        for s, g in zip(state.squares, gradients, strict=True)
     ]
     weights = [
-        w - corrected_lr * m / (s.sqrt() * inverse_root + rates.eps)
+        w - corrected_lr * m / (s.sqrt() * inverse_root + settings.eps)
         for w, m, s in zip(weights, means, squares, strict=True)
     ]
-    return Values(weights, means, squares)
+    return AdamWState(weights, means, squares)

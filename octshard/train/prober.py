@@ -17,9 +17,9 @@ import torch
 from octshard.config.train import TrainConfig
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
-from octshard.models.checkpoint_info import Score
+from octshard.models.checkpoint_info import CheckpointScore
 from octshard.probes import task as probe_task
-from octshard.probes.protocol import Weights, WorkerJob
+from octshard.probes.protocol import ProbeJob, Weights
 from octshard.probes.task import ProbeScores, ProbeTask
 from octshard.probes.worker_process import ProbeFailed, WorkerProcess
 from octshard.train import metrics_log, plan
@@ -42,7 +42,7 @@ class Snapshot(NamedTuple):
     weights: Weights
 
 
-class ProbeResult(NamedTuple):
+class SnapshotResult(NamedTuple):
     """Scores of a snapshot, beside those of the same encoder at random. name: that of the task."""
 
     step: int
@@ -66,9 +66,9 @@ class ProbeResult(NamedTuple):
         return f"probe of step {self.step}: {scores}"
 
     @property
-    def score(self) -> Score:
+    def score(self) -> CheckpointScore:
         """By which the best checkpoint is chosen."""
-        return Score(self.name, self.scores.linear)
+        return CheckpointScore(self.name, self.scores.linear)
 
 
 def make_task(cfg: TrainConfig, inputs: RunInputs, backend: Backend) -> ProbeTask | None:
@@ -87,7 +87,7 @@ class Prober:
         self._changed = threading.Condition()  # guards what follows
         self._waiting: Snapshot | None = None
         self._busy = self._closed = False
-        self._results: list[ProbeResult] = []
+        self._results: list[SnapshotResult] = []
         self._replaced = self._failures = 0
         self._worker: WorkerProcess | None = None
         self._thread = threading.Thread(target=self._serve, name="probes", daemon=True)
@@ -101,7 +101,7 @@ class Prober:
                 self._waiting = snapshot
                 self._changed.notify_all()
 
-    def results(self) -> list[ProbeResult]:
+    def results(self) -> list[SnapshotResult]:
         """Those that have come since the last call; waits for nothing."""
         with self._changed:
             results, self._results = self._results, []
@@ -167,7 +167,7 @@ class Prober:
             if self._closed:
                 raise ProbeFailed("the run ends")
             if self._worker is None:
-                self._worker = WorkerProcess(WorkerJob(self._cfg, self._task, self._control))
+                self._worker = WorkerProcess(ProbeJob(self._cfg, self._task, self._control))
             worker = self._worker
         try:
             return worker.judge(snapshot.weights)
@@ -176,7 +176,7 @@ class Prober:
 
     def _succeed(self, snapshot: Snapshot, scores: ProbeScores, seconds: float) -> None:
         assert self._control is not None  # it comes first
-        result = ProbeResult(
+        result = SnapshotResult(
             snapshot.step, snapshot.samples_seen, self._task.name, scores, self._control, seconds
         )
         with self._changed:

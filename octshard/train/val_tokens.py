@@ -29,7 +29,7 @@ class Sites(NamedTuple):
     held_BP: Tensor
 
 
-class ValTokens(NamedTuple):
+class TokenSums(NamedTuple):
     """Sums over the batches so far; the fields of `position_only.ValTokens`, on the device."""
 
     features_RPF: Tensor
@@ -54,16 +54,16 @@ def sites(val: ValSet, rows_B: Sequence[int], tokens: Tokens) -> Sites:
     return Sites(*map(torch.from_numpy, parts))
 
 
-def no_tokens(val: ValSet, width: int, backend: Backend) -> ValTokens:
+def no_tokens(val: ValSet, width: int, backend: Backend) -> TokenSums:
     """Sums over nothing."""
     shape = (len(val.second_R), len(val.positions_P))
-    zeros = ValTokens(torch.zeros(*shape, width), *(torch.zeros(shape) for _ in range(3)))
+    zeros = TokenSums(torch.zeros(*shape, width), *(torch.zeros(shape) for _ in range(3)))
     return map_tensors(zeros, backend.replicate)  # type: ignore[no-any-return]
 
 
 def add(
-    sums: ValTokens, sites: Sites, target_BVF: Tensor, errors: Sequence[Tensor], place_sets: Sequence[Places]
-) -> ValTokens:
+    sums: TokenSums, sites: Sites, target_BVF: Tensor, errors: Sequence[Tensor], place_sets: Sequence[Places]
+) -> TokenSums:
     """With a further batch, in place; errors: `Jepa.errors` of its own context."""
     objective = "vjepa2" if errors[0].ndim == 3 else "byol"
     held_BP = sites.held_BP * sites.keeps_B.unsqueeze(1)
@@ -80,13 +80,13 @@ def add(
         weight_BV.gather(1, sites.place_BP) * held_BP,
         error_BV.gather(1, sites.place_BP) * held_BP,
     )
-    return ValTokens(
+    return TokenSums(
         *(total.index_add_(0, sites.rows_B, part) for total, part in zip(sums, parts, strict=True))
     )
 
 
-def to_host(sums: ValTokens, backend: Backend) -> position_only.ValTokens:
+def to_host(sums: TokenSums, backend: Backend) -> position_only.ValTokens:
     """Those of all processes. Waits for the device."""
-    everywhere = ValTokens(*(backend.all_reduce_sum(total) for total in sums))
+    everywhere = TokenSums(*(backend.all_reduce_sum(total) for total in sums))
     features, held, weight, error = (total.numpy() for total in backend.to_host(everywhere))
     return position_only.ValTokens(features, held > 0.5, weight, error)

@@ -11,7 +11,7 @@ import torch
 
 from octshard.devices import prefetch
 from octshard.models import normalize
-from octshard.models.checkpoint_info import SKILL, Score
+from octshard.models.checkpoint_info import SKILL, CheckpointScore
 from octshard.train import val_tokens
 from octshard.train.inputs import val_batches
 from octshard.train.objectives import jepa, position_only
@@ -40,9 +40,9 @@ class Validation:
         return 1 - self.references.model / self.references.volume_blind
 
     @property
-    def score(self) -> Score | None:
+    def score(self) -> CheckpointScore | None:
         """That of the checkpoint."""
-        return None if self.skill is None else Score(SKILL, self.skill)
+        return None if self.skill is None else CheckpointScore(SKILL, self.skill)
 
     def metrics(self) -> Mapping[str, float]:
         """What there is, by the names of the log."""

@@ -3,10 +3,10 @@
 import pytest
 
 from octshard.models import checkpoint_info
-from octshard.models.checkpoint_info import SKILL, CheckpointInfo, Score
+from octshard.models.checkpoint_info import SKILL, CheckpointInfo, CheckpointScore
 
 
-def info(step: int, score: Score | None = None, val_loss: float = 1.0) -> CheckpointInfo:
+def info(step: int, score: CheckpointScore | None = None, val_loss: float = 1.0) -> CheckpointInfo:
     return checkpoint_info.with_score(CheckpointInfo(f"{step}", step, step, "", 0, val_loss, False), score)
 
 
@@ -26,13 +26,15 @@ def info(step: int, score: Score | None = None, val_loss: float = 1.0) -> Checkp
     ],
 )  # fmt: skip
 def test_the_best(scores: list[tuple[str, float] | None], best: int | None) -> None:
-    infos = [info(step, score and Score(*score), -step) for step, score in enumerate(scores)]
+    infos = [info(step, score and CheckpointScore(*score), -step) for step, score in enumerate(scores)]
     chosen = checkpoint_info.best(infos)
     assert (chosen and chosen.step) == best
 
 
 def test_a_later_score_takes_the_place_of_the_first_and_no_number_takes_none() -> None:
-    first = info(1, Score(SKILL, 0.5))
-    assert checkpoint_info.with_score(first, Score("r2", 0.1)) == info(1, Score("r2", 0.1))
-    assert checkpoint_info.with_score(first, Score("r2", float("nan"))) == first
+    first = info(1, CheckpointScore(SKILL, 0.5))
+    assert checkpoint_info.with_score(first, CheckpointScore("r2", 0.1)) == info(
+        1, CheckpointScore("r2", 0.1)
+    )
+    assert checkpoint_info.with_score(first, CheckpointScore("r2", float("nan"))) == first
     assert checkpoint_info.with_score(first, None) == first

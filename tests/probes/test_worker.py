@@ -16,7 +16,7 @@ from octshard.dataset import tables
 from octshard.models.encoder import random_encoder
 from octshard.probes import embedding, task, worker
 from octshard.probes.judge import judge
-from octshard.probes.protocol import ALIVE, CONTROL, FAILED, SCORES, WorkerJob, receive_weights, send_weights
+from octshard.probes.protocol import ALIVE, CONTROL, FAILED, SCORES, ProbeJob, receive_weights, send_weights
 from octshard.probes.task import ProbeScores, ProbeTask
 from octshard.rng import seed_for
 from octshard.stream.index import load_index
@@ -24,7 +24,7 @@ from tests.support.tiny_run import config_for, write_dataset
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> WorkerJob:
+def job(tmp_path_factory: pytest.TempPathFactory) -> ProbeJob:
     shards = write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 14, "val": 5})
     rows = [row for row in tables.open_dataset(shards).rows if row.status == "ok"]
     people = Path(shards).parent / "participants.tsv"
@@ -32,22 +32,22 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> WorkerJob:
     people.write_text("person_id\tstudy_group\n" + "".join(lines))
     cfg = config_for(shards, "nowhere", "run.samples_budget=4", f"run.probe_participants={people}")
     indexes = (load_index(cfg, split, 0) for split in ("train", "val"))
-    return WorkerJob(cfg, task.make_task(cfg.run, *indexes), None)
+    return ProbeJob(cfg, task.make_task(cfg.run, *indexes), None)
 
 
 @pytest.fixture(scope="module")
-def snapshots(job: WorkerJob) -> list[dict[str, torch.Tensor]]:
+def snapshots(job: ProbeJob) -> list[dict[str, torch.Tensor]]:
     """Drawn before there is a worker: as a thread it shares torch's generator, and draws its control."""
     return [random_encoder(job.cfg, seed).state_dict() for seed in (1, 2)]
 
 
 @pytest.fixture
-def pipe(job: WorkerJob, snapshots: list[dict[str, torch.Tensor]]) -> Iterator[Connection]:
+def pipe(job: ProbeJob, snapshots: list[dict[str, torch.Tensor]]) -> Iterator[Connection]:
     """To a worker in a thread that has its job."""
     yield from serving(job)
 
 
-def serving(job: WorkerJob) -> Iterator[Connection]:
+def serving(job: ProbeJob) -> Iterator[Connection]:
     ours, theirs = Pipe()
 
     def serve() -> None:
@@ -80,7 +80,7 @@ def by_hand(cfg: TrainConfig, probe: ProbeTask, weights: dict[str, torch.Tensor]
 
 
 def test_a_snapshot_is_scored_beside_the_control_which_is_scored_once(
-    job: WorkerJob, pipe: Connection, snapshots: list[dict[str, torch.Tensor]]
+    job: ProbeJob, pipe: Connection, snapshots: list[dict[str, torch.Tensor]]
 ) -> None:
     send_weights(pipe, snapshots[0])
     first = answers(pipe)
@@ -123,7 +123,7 @@ def test_weights_arrive_as_they_are(dtype: torch.dtype) -> None:
     assert [received[name].dtype for name in sent] == [dtype] * 3
 
 
-def test_the_process_takes_little_and_its_own_device(job: WorkerJob) -> None:
+def test_the_process_takes_little_and_its_own_device(job: ProbeJob) -> None:
     cfg = worker.probe_config(job.cfg)
     assert (cfg.run.device, cfg.run.precision, cfg.run.cpu_threads, cfg.data.threads) == ("cpu", "fp32", 1, 1)
     assert np.isclose(cfg.data.prefetch_bytes, 0)

@@ -9,7 +9,7 @@ import pytest
 import octshard
 from octshard.config.train import RunConfig, TrainConfig
 from octshard.probes import worker_process
-from octshard.probes.protocol import WorkerJob
+from octshard.probes.protocol import ProbeJob
 from octshard.probes.task import ProbeTask
 
 
@@ -46,7 +46,7 @@ def test_it_is_no_process_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_its_priority_counts_against_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a session of its own it would get half of the CPU (sched(7), autogroup)."""
     monkeypatch.setattr(worker_process, "MODULE", "this")  # any module: it does not matter what it does
-    process = worker_process.WorkerProcess(WorkerJob(TrainConfig(), cast(ProbeTask, None), None))
+    process = worker_process.WorkerProcess(ProbeJob(TrainConfig(), cast(ProbeTask, None), None))
     pid = process._process.pid
     assert os.getsid(pid) == os.getsid(0)
     assert os.getpgid(pid) == pid

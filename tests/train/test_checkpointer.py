@@ -11,7 +11,7 @@ import torch
 from octshard.config.train import TrainConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.models import checkpoint
-from octshard.models.checkpoint_info import CheckpointInfo, Score
+from octshard.models.checkpoint_info import CheckpointInfo, CheckpointScore
 from octshard.models.encoder import random_encoder, read_encoder
 from octshard.storage import store
 from octshard.storage.store import StoreError
@@ -41,7 +41,7 @@ def cfg(tmp_path: Path) -> TrainConfig:
     return config_for("nowhere", tmp_path / "run", "run.epochs=1")
 
 
-def put(cfg: TrainConfig, step: int, score: Score | None = None) -> CheckpointInfo:
+def put(cfg: TrainConfig, step: int, score: CheckpointScore | None = None) -> CheckpointInfo:
     payload = checkpointer.state_payload(state_of(cfg, step), cfg, {"data.samples": 7})
     return checkpoint.write(cfg.run.out, payload, 1.0, score, milestone=False)
 
@@ -179,7 +179,7 @@ def test_the_saver_prunes_and_leaves_the_last(cfg: TrainConfig) -> None:
     with checkpointer.open_checkpointer(cfg.run.out, 0) as saver:
         for step, skill in ((1, 0.1), (2, 0.3), (3, 0.2), (4, 0.25)):
             payload = checkpointer.state_payload(state_of(cfg, step), cfg, {})
-            saver.save(payload, 1.0 / step, Score("skill", skill), milestone=step == 1)
+            saver.save(payload, 1.0 / step, CheckpointScore("skill", skill), milestone=step == 1)
     assert [record.step for record in checkpoint.list_checkpoints(cfg.run.out)] == [1, 2, 4]
     assert not path_of(cfg, 3).exists()
 
@@ -202,12 +202,12 @@ def test_a_score_that_comes_later_says_which_is_the_best(cfg: TrainConfig) -> No
     with checkpointer.open_checkpointer(cfg.run.out, 0) as saver:
         for step, skill in ((1, 0.1), (2, 0.3), (3, 0.2)):
             payload = checkpointer.state_payload(state_of(cfg, step), cfg, {})
-            saver.save(payload, None, Score("skill", skill), milestone=step == 1)
-        saver.add_score(1, Score("probe", 0.5))
-        saver.add_score(2, Score("probe", 0.4))
-        saver.add_score(7, Score("probe", 0.9))  # has no checkpoint
+            saver.save(payload, None, CheckpointScore("skill", skill), milestone=step == 1)
+        saver.add_score(1, CheckpointScore("probe", 0.5))
+        saver.add_score(2, CheckpointScore("probe", 0.4))
+        saver.add_score(7, CheckpointScore("probe", 0.9))  # has no checkpoint
         payload = checkpointer.state_payload(state_of(cfg, 4), cfg, {})
-        saver.save(payload, None, Score("skill", 0.9), milestone=False)
+        saver.save(payload, None, CheckpointScore("skill", 0.9), milestone=False)
     infos = checkpoint.list_checkpoints(cfg.run.out)
     assert [(info.step, info.score_name, info.score) for info in infos] == [
         (1, "probe", 0.5),
@@ -227,7 +227,7 @@ def test_a_score_that_cannot_be_written_surfaces(cfg: TrainConfig, monkeypatch: 
         pytest.raises(OctshardError, match="disk is full"),
         checkpointer.open_checkpointer(cfg.run.out, 1) as saver,
     ):
-        saver.add_score(1, Score("probe", 0.5))
+        saver.add_score(1, CheckpointScore("probe", 0.5))
 
 
 def test_saving_does_not_stop_the_loop_and_its_error_surfaces(

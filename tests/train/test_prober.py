@@ -24,7 +24,7 @@ from octshard.probes.task import ProbeScores
 from octshard.probes.worker_process import ProbeFailed
 from octshard.train import loop, metrics_log, prober
 from octshard.train.inputs import load_inputs
-from octshard.train.prober import Prober, ProbeResult, Snapshot
+from octshard.train.prober import Prober, Snapshot, SnapshotResult
 from tests.support.log_lines import log_lines
 from tests.support.tiny_run import config_for, write_dataset
 
@@ -127,7 +127,7 @@ def test_the_page_of_the_log_names_all_that_a_line_holds(plain: Path) -> None:
     page = (Path(prober.__file__).parents[2] / "docs" / "design" / "train.md").read_text()
     table = page[page.index("## The log of a run") :]
     scores = ProbeScores(0.5, 0.5)
-    lines = [*others_of(plain), prober.ProbeResult(1, 4, "label", scores, scores, 1.0).line()]
+    lines = [*others_of(plain), prober.SnapshotResult(1, 4, "label", scores, scores, 1.0).line()]
     names = CLOCKS.union(*lines, ["val_loss_position_only", "skill", "compiles", "fallbacks"])
     assert [name for name in sorted(names) if f"`{name}`" not in table] == []
 
@@ -274,9 +274,9 @@ class ScoreOfStep2:
     def submit(self, snapshot: Snapshot) -> None:
         self.steps.append(snapshot.step)
 
-    def results(self) -> list[ProbeResult]:
+    def results(self) -> list[SnapshotResult]:
         scores = ProbeScores(0.5, 0.9)
-        return [ProbeResult(2, 8, "label", scores, scores, 1.0)] if self.steps[-1:] == [2] else []
+        return [SnapshotResult(2, 8, "label", scores, scores, 1.0)] if self.steps[-1:] == [2] else []
 
     def finish(self, is_stopped: Callable[[], bool]) -> None:
         pass
