@@ -21,9 +21,10 @@ from octshard.devices.prefetch import prefetch_to_device
 from octshard.eval.features import encoder_source
 from octshard.imaging.volume import Shape
 from octshard.stream.sampler import StreamPosition
-from octshard.train import flops, loop, setup, step_stats
+from octshard.train import flops, setup, step_stats
 from octshard.train.inputs import load_inputs, train_batches
 from octshard.train.sequences import SequencePlan, plan_sequences
+from octshard.train.step import make_step
 
 HEAD_DIM, REFERENCE_HEAD_DIM = 64, 32  # of the predictor: ours, and V-JEPA 2's
 PRODUCT = {"cuda": 8192, "cpu": 1024}  # side of the matrices of a product that uses the device well
@@ -113,7 +114,7 @@ class VariantRun:
     def step(self) -> None:
         """One optimizer step; the device may not have ended it."""
         self._run.model.train()
-        self._sums = loop._step(self._run, self._state, self._micro_batches, self._sums).sums
+        self._sums = make_step(self._run, self._state, self._micro_batches, self._sums).sums
         self._state.step += 1
 
     def encode(self) -> None:

@@ -2,7 +2,7 @@
 
     python benchmarks/xla_host.py --quick --json xla.json
 
-Steps are `octshard.train.loop`'s own, on batches of the real stream, with the volumes that the seed preset
+Steps are `octshard.train.step`'s own, on batches of the real stream, with the volumes that the seed preset
 stores: as octshard runs them, and traced anew every time, in processes of their own. Once it has begun a run
 executes nothing, its graphs are dropped; so CPU time is the host's. Without PJRT_DEVICE it is XLA's CPU.
 """
@@ -32,8 +32,9 @@ from octshard.devices.backend import map_tensors
 from octshard.devices.prefetch import prefetch_to_device
 from octshard.devices.xla import Xla
 from octshard.stream.sampler import StreamPosition
-from octshard.train import loop, setup, step_stats
+from octshard.train import setup, step_stats
 from octshard.train.inputs import load_inputs, train_batches
+from octshard.train.step import make_step
 
 OURS, ANEW = "traced once", "traced anew"
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
@@ -102,7 +103,7 @@ class TracedRun:
         self._reset()
         sums = step_stats.zero_sums(self.backend, self.run.cfg.model.width)
         self.backend.marks[:] = [time.process_time()]
-        out = loop._step(self.run, self.state, self.micro_batches[:micro_steps], sums)
+        out = make_step(self.run, self.state, self.micro_batches[:micro_steps], sums)
         marks = self.backend.marks
         left = [p.data for p in self.run.model.parameters()]
         map_tensors((dict(self.state.optimizer.state), out), lambda t: left.append(t) or t)

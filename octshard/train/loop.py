@@ -8,10 +8,8 @@ import contextlib
 import itertools
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
-
-import torch
 
 from octshard.config.train import TrainConfig
 from octshard.devices import collectives, prefetch, select, stop_agreement
@@ -24,7 +22,6 @@ from octshard.train import (
     metrics_log,
     no_effect,
     nonfinite,
-    optim,
     plan,
     prober,
     resume,
@@ -35,10 +32,11 @@ from octshard.train import (
 from octshard.train.checkpointer import Checkpointer, TrainState, open_checkpointer, state_payload
 from octshard.train.inputs import TrainInputs, load_inputs, train_batches
 from octshard.train.metrics_log import MetricsLog
-from octshard.train.objectives import collapse, jepa
+from octshard.train.objectives import jepa
 from octshard.train.prober import Prober
 from octshard.train.setup import Run
-from octshard.train.step_stats import LogWindow, StepOutputs, StepRecord, Sums
+from octshard.train.step import count_step, make_step, scalars_after
+from octshard.train.step_stats import LogWindow, StepOutputs, Sums
 from octshard.train.validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -114,6 +112,11 @@ def train(
         ):
             outputs = RunOutputs(metrics, checkpoints, on_progress if run.is_first else no_progress, probes)
             outcome = _loop(run, state, batches, outputs, stop)
+            if outcome.stopped and run.is_first:
+                logger.info(
+                    "%s: stopped by %s and saved at step %d of %d; run it again to go on",
+                    cfg.run.out, signal.Signals(outcome.stop_signal).name, outcome.step, run.plan.steps,
+                )  # fmt: skip
             metrics.exit_code = SHELL_BASE + outcome.stop_signal if outcome.stopped else 0
             return outcome
 
@@ -125,11 +128,10 @@ def _loop(
     outputs: RunOutputs,
     stop: StopAgreement,
 ) -> Outcome:
-    cfg, steps, saved_step = run.cfg, run.plan.steps, state.step
+    steps, saved_step = run.plan.steps, state.step
     metrics: dict[str, Any] = {}
     val, substituted = None, 0
-    sums = step_stats.zero_sums(run.backend, cfg.model.width)
-    window = LogWindow(cfg.run.log_every_steps)
+    sums, window = _new_window(run)
     while state.step < steps and not stop.stops_after(state.step):
         # 1. take the batch of this step
         window.waiting()
@@ -138,42 +140,25 @@ def _loop(
             break  # a stop was asked for, and no data comes
         window.working()
         # 2. forward, backward, update
-        step_outputs = _step(run, state, micro_batches, sums)
-        sums, samples_before = step_outputs.sums, state.samples_seen
-        state.step, state.samples_seen = state.step + 1, samples_before + cfg.run.global_batch
-        state.position = micro_batches[-1].host.batch.position
-        keys = tuple(key for micro in micro_batches for key in micro.host.batch.keys)
-        lr = _scalars(run, state.step - 1, samples_before).lr
-        window.add(StepRecord(state.step, keys, step_outputs.losses_B, step_outputs.norm, lr))
-        substitutes = [line for micro in micro_batches for line in micro.host.batch.substituted]
-        for line in substitutes:
-            logger.warning("step %d: %s", state.step, line)
-        substituted += len(substitutes)
+        samples_before = state.samples_seen
+        step_outputs = make_step(run, state, micro_batches, sums)
+        sums = step_outputs.sums
+        window.add(count_step(run, state, micro_batches, step_outputs))
+        substituted += _say_substitutes(state.step, micro_batches)
         # 3. log
-        logs = state.step in (1, steps) or state.step % cfg.run.log_every_steps == 0
-        if logs:
+        if state.step in (1, steps) or state.step % run.cfg.run.log_every_steps == 0:
             nonfinite.check(run, sums.steps_2, state.step, window)  # waits
-            everywhere = round(collectives.all_reduce_sum(run.backend, substituted))  # waits
-            metrics = {**_metrics(run, state, step_outputs, window), "substituted": everywhere}  # waits
-            outputs.metrics.write(metrics)
-            if run.is_first and (collapsed := step_stats.collapse_line(metrics)):
-                logger.warning("%s", collapsed)
+            metrics = _metrics(run, state, step_outputs, window, substituted)  # waits
+            _log(run, metrics, step_stats.collapse_line(metrics), outputs)
             _write_scores(outputs)
-            sums = step_stats.zero_sums(run.backend, cfg.model.width)
-            window = LogWindow(cfg.run.log_every_steps)
+            sums, window = _new_window(run)
         # 4. validate and save, at thresholds of samples seen
         if plan.checkpoint_due(run.plan, samples_before, state.samples_seen):
             nonfinite.check(run, sums.steps_2, state.step, window)  # waits
-            val = validation.validate(run)  # waits
-            if val is not None:
-                values = {"step": state.step, "samples_seen": state.samples_seen, **val.metrics()}
-                outputs.metrics.write(values)
-                if run.is_first and (collapsed := val.collapse_line(state.step)):
-                    logger.warning("%s", collapsed)
+            val = _validate(run, state, outputs)  # waits
             _save(run, state, val, outputs)  # waits for the device, and the save before
             saved_step = state.step
-            sums = step_stats.zero_sums(run.backend, cfg.model.width)
-            window = LogWindow(cfg.run.log_every_steps)
+            sums, window = _new_window(run)
         # 5. a snapshot for the probes, at thresholds of samples seen
         if plan.probe_due(run.plan, samples_before, state.samples_seen):
             prober.submit(run, state, outputs.prober)  # waits for the device
@@ -186,47 +171,40 @@ def _loop(
     if stop_signal and state.step > saved_step:
         nonfinite.check(run, sums.steps_2, state.step, window)  # waits
         _save(run, state, None, outputs)  # waits
-    if stop_signal and run.is_first:
-        logger.info(
-            "%s: stopped by %s and saved at step %d of %d; run it again to go on",
-            cfg.run.out, signal.Signals(stop_signal).name, state.step, steps,
-        )  # fmt: skip
     val_loss = val.loss if val else None
     return Outcome(state.step, state.samples_seen, val_loss, stop_signal, run.backend.process_index)
 
 
-def _step(
-    run: Run, state: TrainState, micro_batches: list[DeviceBatch[TrainInputs]], sums: Sums
-) -> StepOutputs:
-    """One optimizer step over the micro-batches of one global batch. Waits for nothing."""
-    cfg, backend = run.cfg, run.backend
-    run.model.train()
-    scalars = _scalars(run, state.step, state.samples_seen)
-    scalars_4 = backend.replicate(scalars.host_tensor())
-    mean_loss, losses, spread = torch.zeros((), device=backend.device), [], sums.spread
-    for number, micro in enumerate(micro_batches, start=1):
-        last = number == len(micro_batches)
-        batch, params, tokens, places = micro.device
-        context, target = run.views(
-            batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params, cfg.model.image_size
-        )
-        with backend.accumulate(run.wrapped, last=last):
-            with backend.autocast():
-                out = run.wrapped(context, target, tokens, places)
-            (out.loss / len(micro_batches)).backward()
-        mean_loss = mean_loss + out.loss.detach() / len(micro_batches)
-        losses.append(out.losses_B)
-        spread = collapse.add_volumes(spread, out.pooled_BF)
-        if not last:
-            backend.mark_step()
-    norm = optim.clip(run.model.parameters(), cfg.optim.clip_grad)
-    optim.step(state.optimizer, scalars, scalars_4, run.adamw)
-    jepa.update_target(run.model, scalars_4[1:2])
-    state.optimizer.zero_grad(set_to_none=True)
-    steps_2 = sums.steps_2 + torch.stack([mean_loss, step_stats.nonfinite(mean_loss, norm)])
-    losses_B = torch.cat(losses)
-    backend.mark_step()
-    return StepOutputs(Sums(steps_2, spread), norm, out.tokens_RF, losses_B)
+def _new_window(run: Run) -> tuple[Sums, LogWindow]:
+    """What is summed from here to the next log or save: on the device, and on the host. A resumed run begins
+    with nothing summed, so that a save ends the sums of the run that goes on, too.
+    """
+    cfg = run.cfg
+    return step_stats.zero_sums(run.backend, cfg.model.width), LogWindow(cfg.run.log_every_steps)
+
+
+def _say_substitutes(step: int, micro_batches: list[DeviceBatch[TrainInputs]]) -> int:
+    """A warning for each sample that another replaced in this process; how many there are."""
+    substitutes = [line for micro in micro_batches for line in micro.host.batch.substituted]
+    for line in substitutes:
+        logger.warning("step %d: %s", step, line)
+    return len(substitutes)
+
+
+def _log(run: Run, line: Mapping[str, Any], warning: str | None, outputs: RunOutputs) -> None:
+    """One line of the log, and what is wrong with its numbers. Waits for nothing."""
+    outputs.metrics.write(line)
+    if run.is_first and warning:
+        logger.warning("%s", warning)
+
+
+def _validate(run: Run, state: TrainState, outputs: RunOutputs) -> Validation | None:
+    """Validates and logs it. Waits for the device."""
+    val = validation.validate(run)  # waits
+    if val is not None:
+        line = {"step": state.step, "samples_seen": state.samples_seen, **val.metrics()}
+        _log(run, line, val.collapse_line(state.step), outputs)
+    return val
 
 
 def _write_scores(outputs: RunOutputs) -> None:
@@ -237,18 +215,13 @@ def _write_scores(outputs: RunOutputs) -> None:
         logger.info("%s", result.text())
 
 
-def _scalars(run: Run, step: int, samples_seen: int) -> optim.Scalars:
-    """lr, EMA momentum and moment corrections of the step after `step` steps and `samples_seen` samples."""
-    cfg, after = run.cfg, samples_seen + run.cfg.run.global_batch
-    lr = optim.lr_at(after, run.plan.length, cfg.optim)
-    ema = optim.ema_at(after, run.plan.length, cfg.objective)
-    return optim.scalars_at(lr, ema, step + 1, cfg.optim)
-
-
-def _metrics(run: Run, state: TrainState, step_outputs: StepOutputs, window: LogWindow) -> dict[str, Any]:
-    """One line of metrics. Waits for the device."""
+def _metrics(
+    run: Run, state: TrainState, step_outputs: StepOutputs, window: LogWindow, substituted: int
+) -> dict[str, Any]:
+    """One line of metrics. substituted: samples of this process so far. Waits for the device."""
     batch = run.cfg.run.global_batch
-    scalars = _scalars(run, state.step - 1, state.samples_seen - batch)
+    scalars = scalars_after(run, state.step - 1, state.samples_seen - batch)
+    everywhere = round(collectives.all_reduce_sum(run.backend, substituted))  # waits
     values = step_stats.read(step_outputs, window.steps, run.backend)  # waits
     return {
         "step": state.step,
@@ -262,6 +235,7 @@ def _metrics(run: Run, state: TrainState, step_outputs: StepOutputs, window: Log
         "left_out": len(run.inputs.index.left_out),
         **window.speed(batch, run.backend.device_count),
         **step_stats.compile_counts(run.backend),
+        "substituted": everywhere,
     }
 
 

@@ -18,9 +18,10 @@ from octshard.config.load import load_saved
 from octshard.config.train import TrainConfig
 from octshard.devices import prefetch, select
 from octshard.rng import rng_for
-from octshard.train import loop, setup, step_stats
+from octshard.train import setup, step_stats
 from octshard.train.checkpointer import TrainState
 from octshard.train.inputs import TrainInputs, load_inputs, train_batches
+from octshard.train.step import make_step
 from tests.support.numpy_step.objective import Sample
 from tests.support.numpy_step.step import Moments, Schedule, StepResult, step
 from tests.support.numpy_step.views import Scan, View
@@ -48,7 +49,7 @@ def run_step(cfg: TrainConfig) -> Step:
     batches = train_batches(run.inputs, backend, state.position)
     with prefetch.prefetch_to_device(batches, backend) as on_device:
         micro_batches = list(itertools.islice(on_device, run.plan.accumulation))
-        outputs = loop._step(run, state, micro_batches, step_stats.zero_sums(backend, cfg.model.width))
+        outputs = make_step(run, state, micro_batches, step_stats.zero_sums(backend, cfg.model.width))
     tensors = {
         "loss": outputs.sums.steps_2[0],
         "norm": outputs.norm,

@@ -1,0 +1,67 @@
+"""One optimizer step: forward and backward over the micro-batches of a global batch, then the update.
+
+Nothing here waits for the device.
+"""
+
+import torch
+
+from octshard.devices.prefetch import DeviceBatch
+from octshard.train import optim, step_stats
+from octshard.train.checkpointer import TrainState
+from octshard.train.inputs import TrainInputs
+from octshard.train.objectives import collapse, jepa
+from octshard.train.setup import Run
+from octshard.train.step_stats import StepOutputs, StepRecord, Sums
+
+
+def make_step(
+    run: Run, state: TrainState, micro_batches: list[DeviceBatch[TrainInputs]], sums: Sums
+) -> StepOutputs:
+    """One optimizer step over the micro-batches of one global batch; `count_step` counts it."""
+    cfg, backend = run.cfg, run.backend
+    run.model.train()
+    scalars = scalars_after(run, state.step, state.samples_seen)
+    scalars_4 = backend.replicate(scalars.host_tensor())
+    mean_loss, losses, spread = torch.zeros((), device=backend.device), [], sums.spread
+    for number, micro in enumerate(micro_batches, start=1):
+        last = number == len(micro_batches)
+        batch, params, tokens, places = micro.device
+        context, target = run.views(
+            batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params, cfg.model.image_size
+        )
+        with backend.accumulate(run.wrapped, last=last):
+            with backend.autocast():
+                out = run.wrapped(context, target, tokens, places)
+            (out.loss / len(micro_batches)).backward()
+        mean_loss = mean_loss + out.loss.detach() / len(micro_batches)
+        losses.append(out.losses_B)
+        spread = collapse.add_volumes(spread, out.pooled_BF)
+        if not last:
+            backend.mark_step()
+    norm = optim.clip(run.model.parameters(), cfg.optim.clip_grad)
+    optim.step(state.optimizer, scalars, scalars_4, run.adamw)
+    jepa.update_target(run.model, scalars_4[1:2])
+    state.optimizer.zero_grad(set_to_none=True)
+    steps_2 = sums.steps_2 + torch.stack([mean_loss, step_stats.nonfinite(mean_loss, norm)])
+    losses_B = torch.cat(losses)
+    backend.mark_step()
+    return StepOutputs(Sums(steps_2, spread), norm, out.tokens_RF, losses_B)
+
+
+def count_step(
+    run: Run, state: TrainState, micro_batches: list[DeviceBatch[TrainInputs]], step_outputs: StepOutputs
+) -> StepRecord:
+    """Adds the step that was made to `state`; what is kept of it."""
+    lr = scalars_after(run, state.step, state.samples_seen).lr
+    state.step, state.samples_seen = state.step + 1, state.samples_seen + run.cfg.run.global_batch
+    state.position = micro_batches[-1].host.batch.position
+    keys = tuple(key for micro in micro_batches for key in micro.host.batch.keys)
+    return StepRecord(state.step, keys, step_outputs.losses_B, step_outputs.norm, lr)
+
+
+def scalars_after(run: Run, step: int, samples_seen: int) -> optim.Scalars:
+    """lr, EMA momentum and moment corrections of the step after `step` steps and `samples_seen` samples."""
+    cfg, after = run.cfg, samples_seen + run.cfg.run.global_batch
+    lr = optim.lr_at(after, run.plan.length, cfg.optim)
+    ema = optim.ema_at(after, run.plan.length, cfg.objective)
+    return optim.scalars_at(lr, ema, step + 1, cfg.optim)
