@@ -34,7 +34,8 @@ def lines(cfg: TrainConfig, backend: Backend) -> Iterator[str]:
     for key, idle, why in _conditions(cfg, backend):
         value, by_default = (_value(each, key) for each in (cfg, default))
         if idle and value != by_default:
-            yield f"{key}={value} has no effect: {why}"
+            text = str(value).lower() if isinstance(value, bool) else value
+            yield f"{key}={text} has no effect: {why}"
     for number, mask_set in enumerate(cfg.objective.masks):
         for kind in OF_KIND.keys() - {mask_set.kind}:
             for name in OF_KIND[kind]:

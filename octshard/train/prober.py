@@ -257,7 +257,8 @@ def _check_device(cfg: TrainConfig, backend: Backend) -> None:
         raise UsageError(f"run.probe_device={device}: want cpu, or a GPU by its number, such as cuda:1")
     number, gpus = int(match[1]), torch.cuda.device_count()
     if number >= gpus:
-        raise UsageError(f"run.probe_device={device}: torch sees {gpus} GPUs here, want one of them, or cpu")
+        want = "want one of them, or cpu" if gpus else "want cpu"
+        raise UsageError(f"run.probe_device={device}: torch sees {gpus or 'no'} GPUs here, {want}")
     used = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if backend.device.type == "cuda" else 0
     if number < used:
         raise UsageError(

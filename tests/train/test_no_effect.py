@@ -22,8 +22,8 @@ def on(device: str) -> Any:
 @pytest.mark.parametrize(
     ("device", "words", "line"),
     [
-        ("xla", ["run.compile=true"], "run.compile=True has no effect: torch.compile is for cuda alone"),
-        ("cpu", ["run.deterministic=true"], "run.deterministic=True has no effect: it is for cuda alone"),
+        ("xla", ["run.compile=true"], "run.compile=true has no effect: torch.compile is for cuda alone"),
+        ("cpu", ["run.deterministic=true"], "run.deterministic=true has no effect: it is for cuda alone"),
         ("cuda", ["run.cpu_threads=3"], "run.cpu_threads=3 has no effect: it is for the cpu alone"),
         ("cpu", ["run.wandb_project=mine"], "run.wandb_project=mine has no effect: run.wandb is off"),
         ("cpu", ["data.cache_bytes=5"], "data.cache_bytes=5 has no effect: data.cache_dir is empty"),

@@ -327,7 +327,7 @@ def test_the_end_waits_no_longer_than_the_setting_says(
         (["run.probe_target=cohort"], "label cohort has one value, 'all', want at least 2 classes"),
         (["run.probe_samples=3"], "labelled participants drawn: train 3, val 3"),
         (["run.probe_device=gpu"], "run.probe_device=gpu: want cpu, or a GPU by its number"),
-        (["run.probe_device=cuda:7"], r"run.probe_device=cuda:7: torch sees \d+ GPUs here"),
+        (["run.probe_device=cuda:7"], r"run.probe_device=cuda:7: torch sees (\d+|no) GPUs here, want "),
         (["run.probe_every=-1"], "run.probe_every=-1: want at least 0"),
     ],
 )
@@ -393,12 +393,12 @@ def test_the_process_of_the_probes_ends_with_the_run(
 
 
 def wait_for_end(pid: int) -> None:
-    """Returns once the process is gone; the test's own timeout is the end of a wait in vain."""
+    """Returns once the process is gone: at the lowest priority it may long import before it looks."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        assert select.select([handle], [], [], 30)[0], f"{pid} outlives its run"
+        assert select.select([handle], [], [], 100)[0], f"{pid} outlives its run"
     finally:
         os.close(handle)
