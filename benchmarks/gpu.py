@@ -90,8 +90,8 @@ def smoke(machine: Machine) -> PartResult:
     words = [f"data.shards={machine.work / 'eyes' / 'topcon_triton'}", "run.val_samples=0"]
     seconds = machine.train("smoke_test", out, *words)
     losses = [line["loss"] for line in metrics_log.read(str(out)) if "loss" in line]
-    found = f"{len(losses)} finite losses, {losses[0]:.3g} to {losses[-1]:.3g}, in {seconds:.0f} s"
-    rows = [("smoke_test.yaml", found), ("made-up eyes and their shards", f"{prepared_s:.0f} s")]
+    losses_text = f"{len(losses)} finite losses, {losses[0]:.3g} to {losses[-1]:.3g}, in {seconds:.0f} s"
+    rows = [("smoke_test.yaml", losses_text), ("made-up eyes and their shards", f"{prepared_s:.0f} s")]
     return _rows("smoke", rows), [at_least("steps of smoke_test.yaml", 10, len(losses), "steps")]
 
 
@@ -123,9 +123,9 @@ def data(machine: Machine) -> PartResult:
     seconds = machine.train("pretrain_vjepa_single_domain", out, *words)
     last = [line for line in metrics_log.read(str(out)) if "loss" in line][-1]
     wait, rate = 100 * last["data_wait"], last["volumes_per_s_per_device"]
-    found = f"{wait:.2f} % of the time, at {rate:.3g} volumes/s, in {seconds:.0f} s"
-    wanted = at_most("wait for data from local shards", 1, wait if machine.cuda else None, "%")
-    return _rows("data", [("wait for data from local shards", found)]), [wanted]
+    wait_text = f"{wait:.2f} % of the time, at {rate:.3g} volumes/s, in {seconds:.0f} s"
+    target = at_most("wait for data from local shards", 1, wait if machine.cuda else None, "%")
+    return _rows("data", [("wait for data from local shards", wait_text)]), [target]
 
 
 def resume(machine: Machine) -> PartResult:
@@ -141,8 +141,8 @@ def resume(machine: Machine) -> PartResult:
         path.unlink()
     machine.train("pretrain_vjepa_single_domain", resumed, *words)
     equal = _same_run(whole, resumed)
-    found = "equal" if equal else "another result"
-    rows = [(f"{END} steps, and {STOP} with {END - STOP} resumed", found)]
+    outcome = "equal" if equal else "another result"
+    rows = [(f"{END} steps, and {STOP} with {END - STOP} resumed", outcome)]
     return _rows("resume", rows), [at_least("resumed run equal bit for bit", 1, float(equal), "")]
 
 

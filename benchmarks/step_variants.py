@@ -198,5 +198,5 @@ def _memory_mb(backend: Backend, *, peak: bool) -> float:
         count = torch.cuda.max_memory_allocated if peak else torch.cuda.memory_allocated
         return count(backend.device) / 1e6
     name = "VmHWM" if peak else "VmRSS"
-    found = re.search(rf"{name}:\s*(\d+) kB", STATUS.read_text() if STATUS.exists() else "")
-    return int(found[1]) / 1024 if found else 0.0
+    match = re.search(rf"{name}:\s*(\d+) kB", STATUS.read_text() if STATUS.exists() else "")
+    return int(match[1]) / 1024 if match else 0.0

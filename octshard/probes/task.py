@@ -113,9 +113,9 @@ def present(target: Target, indexes: Sequence[SampleIndex]) -> Target:
     value_of = {person: value for person, value in target.value_of.items() if person in people}
     if not target.classes:
         return Target(target.column, (), value_of)
-    kept = sorted(set(value_of.values()))
-    classes = tuple(target.classes[int(c)] for c in kept)
-    return Target(target.column, classes, {person: float(kept.index(c)) for person, c in value_of.items()})
+    codes = sorted(set(value_of.values()))
+    classes = tuple(target.classes[int(c)] for c in codes)
+    return Target(target.column, classes, {person: float(codes.index(c)) for person, c in value_of.items()})
 
 
 def draw(target: Target, index: SampleIndex, limit: int) -> ProbeVolumes:

@@ -119,10 +119,10 @@ def start(
 
 def environment(run: RunConfig) -> dict[str, str]:
     """The worker's: the modules of this process, few threads, its own device, and no part in the run."""
-    kept = {name: value for name, value in os.environ.items() if name not in OF_THE_RUN}
+    others = {name: value for name, value in os.environ.items() if name not in OF_THE_RUN}
     folders = [path or os.getcwd() for path in sys.path]
     return {
-        **kept,
+        **others,
         **{name: str(run.probe_threads) for name in THREADS},
         "PYTHONPATH": os.pathsep.join(folders),
         "CUDA_VISIBLE_DEVICES": visible_gpu(run.probe_device),

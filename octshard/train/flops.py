@@ -72,10 +72,10 @@ def padding_share(
     so many valid tokens are seen, in any unit. reading: what is computed of a volume; None: lists of
     `encoded` tokens. Attention with padding keys is computed densely, so it counts.
     """
-    seen = sum(valid_counts.values())
+    total = sum(valid_counts.values())
     useful = sum(often * step_flops(cfg, min(valid, encoded)).total for valid, often in valid_counts.items())
     spent = flops_of(cfg, reading or list_reading(encoded)).total
-    return max(0.0, 1 - useful / seen / spent)  # rounding must not say -0.0 %
+    return max(0.0, 1 - useful / total / spent)  # rounding must not say -0.0 %
 
 
 def valid_counts(index: SampleIndex, cfg: TrainConfig) -> dict[int, float]:

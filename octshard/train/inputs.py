@@ -160,6 +160,6 @@ def _draw_tokens(
     cfg: TrainConfig, shape: BatchShape, counts: Sequence[masks.TokenCounts], batch: Batch
 ) -> tuple[Tokens, list[Places]]:
     """Small host tensors, seeded per sample; drawn in the stream's threads, as all that is prepared."""
-    drawn = masks.draw(cfg, counts, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.seeds)
+    mask_sets = masks.draw(cfg, counts, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.seeds)
     passes_B = list(zip(batch.epoch_B, batch.seeds, strict=True))
-    return list_tokens(cfg, shape, drawn, batch.valid_B3, passes_B)
+    return list_tokens(cfg, shape, mask_sets, batch.valid_B3, passes_B)

@@ -77,10 +77,10 @@ def start_line(cfg: TrainConfig, encoded: int, plan: SequencePlan) -> str:
 
 def clip_counts(valid_counts: Mapping[int, float], most: int) -> dict[int, float]:
     """Tokens that are encoded of a volume -> the share of volumes of which so many are."""
-    seen, counts = sum(valid_counts.values()), dict[int, float]()
+    total, counts = sum(valid_counts.values()), dict[int, float]()
     for valid, often in valid_counts.items():
         count = min(valid, most)
-        counts[count] = counts.get(count, 0.0) + often / seen
+        counts[count] = counts.get(count, 0.0) + often / total
     return counts
 
 
