@@ -72,9 +72,9 @@ def check(cfg: TrainConfig) -> None:
 def open_log(cfg: TrainConfig, identity: RunIdentity, step: int, samples_seen: int) -> Iterator[MetricsLog]:
     """The log of run.out, cut back to `step` and `samples_seen`; the W&B run of the same id is continued."""
     check(cfg)
-    others = _others(cfg, identity, samples_seen)
     url = store.join(cfg.run.out, METRICS)
-    file = MetricsFile(url, metrics_file.truncate_after(url, step))
+    file = MetricsFile(url, metrics_file.truncate_after(url, step))  # first: it may fail, and ends the run
+    others = _others(cfg, identity, samples_seen)
     log = MetricsLog([file, *others])
     try:
         try:

@@ -12,7 +12,7 @@ import pytest
 
 from octshard.config.load import load
 from octshard.config.train import TrainConfig
-from octshard.errors import UsageError
+from octshard.errors import OctshardError, UsageError
 from octshard.models import checkpoint
 from octshard.storage import store
 from octshard.train import loop, metrics_log
@@ -57,6 +57,20 @@ def test_a_silent_log_writes_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
     log.write_picture(Picture("views", 1, 4, b""))
     log.flush()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_cannot_write_its_lines_begins_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "metrics.jsonl").mkdir()
+    begun: list[TrainConfig] = []
+    monkeypatch.setattr(metrics_log, "_others", lambda cfg, *_: begun.append(cfg) or [])
+    with (
+        pytest.raises(OctshardError, match=r"metrics\.jsonl"),
+        metrics_log.open_log(config_for(str(tmp_path)), IDENTITY, 0, 0),
+    ):
+        pass
+    assert not begun
 
 
 @pytest.mark.parametrize(
