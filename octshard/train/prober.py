@@ -130,8 +130,8 @@ class Prober:
         self._thread.join()
         if self._replaced:
             logger.info(
-                "%d snapshots were replaced by newer ones before a probe was free for them; a greater "
-                "run.probe_every or a smaller run.probe_samples judges all",
+                "snapshots that a newer one replaced before a probe was free: %d; a greater run.probe_every "
+                "or a smaller run.probe_samples judges all",
                 self._replaced,
             )
 

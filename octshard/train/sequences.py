@@ -64,7 +64,7 @@ def plan_sequences(cfg: TrainConfig, index: SampleIndex, shape: BatchShape, back
 def start_line(cfg: TrainConfig, encoded: int, plan: SequencePlan) -> str:
     """What a run says of its steps before the first one. encoded: the most tokens of a volume."""
     way = "volumes in lists of one length"
-    if plan.packed_padding is not None:
+    if plan.packed_padding is not None and plan.packed_padding < plan.listed_padding:
         way += f", {plan.packed_padding:.1%} if packed"
     if plan.packed:
         lengths = "any length" if plan.lengths is None else " or ".join(f"{n:,}" for n in plan.lengths)

@@ -262,7 +262,7 @@ def test_of_waiting_snapshots_the_newest_wins(
     assert fake.judged == [1.0, 4.0]
     assert [(result.step, result.samples_seen) for result in results] == [(1, 4), (4, 16)]
     assert results[0].line()["probe_linear"] == 0.7
-    assert lines[-1].startswith("2 snapshots were replaced by newer ones")
+    assert lines[-1].startswith("snapshots that a newer one replaced before a probe was free: 2;")
 
 
 class ScoreOfStep2:
