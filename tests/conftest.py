@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import setuptools  # noqa: F401 (torch imports it when it first compiles, which fails after some other tests)
 
 from octshard.storage import client
 from tests.support import b2_proxy, faulty_store
