@@ -25,7 +25,7 @@ DOORS = {  # foreign package -> the modules that may import it
     "numba": {"imaging.jit"},
     "einops": {"models.vit"},
     "matplotlib": {"pictures.drawing", "pictures.figure", "pictures.palette", "pictures.sweep"},
-    "torch_xla": {"devices.xla", "devices.recorded"},
+    "torch_xla": {"devices.xla", "devices.recorded", "devices.scanned"},
     "fsspec": {"storage.remote", "storage.s3"},
     "gcsfs": {"storage.gcs"},
     "s3fs": {"storage.s3"},

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from octshard.devices.scanned import scanned
+
 CONSTANTS = (bool, int, float, str, type(None))  # arguments besides tensors; another value is another trace
 
 
@@ -96,8 +98,11 @@ class RecordedModel(nn.Module):
                 for place, (tensor, original) in enumerate(zip(state, self._state.values(), strict=True))
                 if original.requires_grad
             }
-            out = torch.func.functional_call(self.model, dict(zip(self._state, state, strict=True)), values)
-            gradients = torch.autograd.grad(out.loss, list(trained.values()), allow_unused=True)
+            with scanned(self.model):
+                named = dict(zip(self._state, state, strict=True))
+                out = torch.func.functional_call(self.model, named, values)
+            with torch.autocast("xla", enabled=False):  # a backward pass has the types of its forward pass
+                gradients = torch.autograd.grad(out.loss, list(trained.values()), allow_unused=True)
         return out, {place: g for place, g in zip(trained, gradients, strict=True) if g is not None}
 
 

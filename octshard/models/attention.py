@@ -4,11 +4,13 @@ An `Attend` takes queries, keys and values, (B, heads, N, F of a head) each, and
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
+from torch.utils._pytree import register_dataclass
 
 BLOCK = 128  # tokens along each side of what FlexAttention computes, or leaves out, at once
 
@@ -20,16 +22,24 @@ def every_token(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return functional.scaled_dot_product_attention(query, key, value)
 
 
+@dataclass(frozen=True, eq=False)
+class SomeKeys:
+    """An Attend: those where key_B11N is True. A tree of tensors too, so that it can go round with a loop."""
+
+    key_B11N: Tensor
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=self.key_B11N)
+
+
+register_dataclass(SomeKeys)
+
+
 def no_filling(filling_BN: Tensor | None) -> Attend:
     """All but those where filling_BN is True; None: there are none."""
     if filling_BN is None:
         return every_token
-    key_B11N = ~filling_BN[:, None, None, :]
-
-    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=key_B11N)
-
-    return attend
+    return SomeKeys(~filling_BN[:, None, None, :])
 
 
 def runs(lengths: Sequence[int]) -> Attend:

@@ -14,6 +14,7 @@ from octshard.config.train import ModelConfig
 from octshard.imaging.volume import Shape, product, triple
 from octshard.models import attention, position
 from octshard.models.attention import Attend
+from octshard.models.blocks import BlockStack, Rotary
 from octshard.models.packing import Packing
 from octshard.models.tokens import Tokens, as_tokens, packed_closely, valid_ids
 
@@ -40,7 +41,7 @@ class Attention(nn.Module):
     def forward(
         self,
         z_BNF: Tensor,
-        rotary: tuple[Tensor, Tensor] | None,
+        rotary: Rotary,
         attend: Attend = attention.every_token,
     ) -> Tensor:
         """(B, N, F) -> (B, N, F). attend: which tokens read each other."""
@@ -65,7 +66,7 @@ class Block(nn.Module):
     def forward(
         self,
         z_BNF: Tensor,
-        rotary: tuple[Tensor, Tensor] | None,
+        rotary: Rotary,
         attend: Attend = attention.every_token,
     ) -> Tensor:
         """(B, N, F) -> (B, N, F); attend as for `Attention`."""
@@ -83,8 +84,8 @@ class Encoder(nn.Module):
         position.check("model", model.position, model.width, model.heads)
         self.embed = nn.Linear(product(self.patch), model.width)
         self.position = position.Position(model.position, self.grid, model.width, model.heads)
-        self.blocks = nn.ModuleList(
-            Block(model.width, model.heads, model.mlp_ratio) for _ in range(model.depth)
+        self.blocks = BlockStack(
+            [Block(model.width, model.heads, model.mlp_ratio) for _ in range(model.depth)]
         )
         self.norm = nn.LayerNorm(model.width, eps=LAYER_NORM_EPS)
         init_weights(self, self.blocks)
@@ -116,10 +117,7 @@ class Encoder(nn.Module):
         if hidden is not None:
             z_BKF = torch.where(hidden.mask_BK.unsqueeze(-1), hidden.token_F.to(z_BKF.dtype), z_BKF)
         z_BKF = self.position.add_sincos(z_BKF, index_BK)
-        rotary = self.position.rotary(index_BK)
-        for block in self.blocks:
-            z_BKF = block(z_BKF, rotary, attend)
-        z_BKF = self.norm(z_BKF)
+        z_BKF = self.norm(self.blocks(z_BKF, self.position.rotary(index_BK), attend))
         return z_BKF if packing is None else packing.unpack(z_BKF)
 
     def tokens_of(self, valid_B3: Tensor, length: int | None = None, *, packed: bool = False) -> Tokens:

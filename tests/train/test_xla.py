@@ -30,7 +30,7 @@ SETTINGS = (
     "run.log_every_steps=1",
     "run.checkpoint_every_epochs=9",
     "run.val_samples=0",
-    "model.depth=1",
+    "model.depth=2",
     "optim.final_lr=0",  # the last step is at lr 0 and EMA 1
 )
 SCRIPT = """

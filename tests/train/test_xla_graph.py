@@ -42,9 +42,12 @@ loop.train(config_for(sys.argv[1], {out!r} + "/" + sys.argv[2], *settings))
 
 
 class Graph(NamedTuple):
-    """One graph that the loop handed to XLA. nodes: what the host adds to it in a step, leaves left out."""
+    """One graph that the loop handed to XLA. nodes: what the host adds to it in a step, leaves left out;
+    instructions: what XLA compiles, those of recorded computations too.
+    """
 
     nodes: int
+    instructions: int
     parameters: int
     largest_constant: int  # bytes
 
@@ -84,13 +87,16 @@ def step_graphs(text: str) -> list[Graph]:
 
 def graph(text: str) -> Graph:
     """Nodes are the instructions of the entry: a computation that it calls was recorded before."""
-    entry = text.split("\nENTRY ")[1]
-    kinds = re.findall(r"^  (?:ROOT )?\S+ = .*? ([\w-]+)\(", entry, re.MULTILINE)
+    every, kinds = (_kinds(part) for part in (text, text.split("\nENTRY ")[1]))
     assert kinds[-1] == "tuple", kinds[-5:]
     leaves = sum(kind in ("parameter", "constant") for kind in kinds)
     constants = re.findall(r" = (\w+)\[([\d,]*)\]\S* constant\(", text)
     sizes = [BYTES[kind] * math.prod(int(n) for n in shape.split(",") if n) for kind, shape in constants]
-    return Graph(len(kinds) - leaves, kinds.count("parameter"), max(sizes))
+    return Graph(len(kinds) - leaves, len(every), kinds.count("parameter"), max(sizes))
+
+
+def _kinds(text: str) -> list[str]:
+    return re.findall(r"^  (?:ROOT )?\S+ = .*? ([\w-]+)\(", text, re.MULTILINE)
 
 
 def test_a_constant_is_found_by_its_shape() -> None:
@@ -106,7 +112,7 @@ ENTRY %main.4 (p0.5: s64[2]) -> (s32[16,128,192]) {
   ROOT %tuple.8 = (s32[16,128,192]{2,1,0}) tuple(s32[16,128,192]{2,1,0} %call.7)
 }
 """
-    assert graph(text) == Graph(2, 1, 4 * 393216)
+    assert graph(text) == Graph(2, 5, 1, 4 * 393216)
 
 
 def test_no_large_constant_enters_the_graph_of_a_step(graphs: dict[int, list[Graph]]) -> None:
@@ -127,3 +133,13 @@ def test_the_host_adds_nothing_for_a_deeper_model_but_what_its_parameters_need(
     assert deep[1].nodes - shallow[1].nodes <= 24 * 30, (shallow, deep)
     assert shallow[0].nodes < 200, shallow
     assert shallow[1].nodes < 1000, shallow
+
+
+def test_xla_compiles_no_more_for_a_deeper_model_but_what_its_parameters_need(
+    graphs: dict[int, list[Graph]],
+) -> None:
+    """Of forward and backward pass: blocks are a loop over stacked weights, so that two more add what stacks
+    those of both encoders, 48 tensors, and takes 24 gradients apart. One after the other they are 1,500.
+    """
+    shallow, deep = (graphs[depth][0].instructions for depth in DEPTHS)
+    assert deep - shallow <= 48 * 3 + 24 * 8, (shallow, deep)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from octshard.config.train import TrainConfig
 from octshard.models import position
+from octshard.models.blocks import BlockStack
 from octshard.models.vit import INIT_STD, LAYER_NORM_EPS, Block, init_weights
 
 
@@ -23,8 +24,8 @@ class Predictor(nn.Module):
         self.proj_in = nn.Linear(cfg.model.width, width)
         self.tokens_SF = nn.Parameter(torch.zeros(len(cfg.objective.masks), width))
         self.position = position.Position(cfg.model.position, position.grid_of(cfg.model), width, heads)
-        self.blocks = nn.ModuleList(
-            Block(width, heads, cfg.model.mlp_ratio) for _ in range(cfg.predictor.depth)
+        self.blocks = BlockStack(
+            [Block(width, heads, cfg.model.mlp_ratio) for _ in range(cfg.predictor.depth)]
         )
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.proj_out = nn.Linear(width, cfg.model.width)
@@ -38,9 +39,7 @@ class Predictor(nn.Module):
         mask_tokens = self.tokens_SF[set_index].to(context.dtype).expand(batch, targets, -1)
         index_BN = torch.cat([context_BK, target_BT], dim=1)
         z = self.position.add_sincos(torch.cat([context, mask_tokens], dim=1), index_BN)
-        rotary = self.position.rotary(index_BN)
-        for block in self.blocks:
-            z = block(z, rotary)
+        z = self.blocks(z, self.position.rotary(index_BN))
         return self.proj_out(self.norm(z[:, -targets:]))
 
 

@@ -1,0 +1,32 @@
+"""A stack of equal blocks with their own weights, run one after the other unless a device has another way."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from octshard.models import attention
+from octshard.models.attention import Attend
+
+Rotary = tuple[Tensor, Tensor] | None
+Run = Callable[[nn.ModuleList, Tensor, Rotary, Attend], Tensor]
+
+
+def one_by_one(blocks: nn.ModuleList, z_BNF: Tensor, rotary: Rotary, attend: Attend) -> Tensor:
+    """A Run: the loop."""
+    for block in blocks:
+        z_BNF = block(z_BNF, rotary, attend)
+    return z_BNF
+
+
+class BlockStack(nn.ModuleList):
+    """Blocks called as `block(z_BNF, rotary, attend)`, which return what the next one takes."""
+
+    run: Run
+
+    def __init__(self, blocks: list[nn.Module]) -> None:
+        super().__init__(blocks)
+        self.run = one_by_one
+
+    def forward(self, z_BNF: Tensor, rotary: Rotary, attend: Attend = attention.every_token) -> Tensor:
+        """(B, N, F) -> (B, N, F), through all blocks."""
+        return self.run(self, z_BNF, rotary, attend)
