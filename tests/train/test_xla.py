@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.utils._pytree import tree_flatten
 
 from octshard.train import loop, metrics_log
 from tests.support.tiny_run import config_for, write_dataset
@@ -158,3 +160,37 @@ def test_nine_validation_volumes_count_once_on_one_device_on_four_and_on_the_cpu
 def test_an_error_of_the_stream_reaches_the_loop(results: dict[int, dict[str, Any]]) -> None:
     for devices in (1, 4):
         assert "train-000002.tar at 0 (train010-" in results[devices]["bad"]
+
+
+RESUME = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+from tests.support.tiny_run import config_for
+from octshard.train import loop
+
+def stop(step, *_):
+    if step == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+settings = [*{settings!r}, "run.device=xla", "run.per_device_batch=4", "run.samples_budget=16"]
+whole, halves = (config_for({shards!r}, {out!r} + "/" + name, *settings) for name in ("whole", "halves"))
+loop.train(whole)
+assert loop.train(halves, stop).step == 2
+loop.train(halves)
+"""
+
+
+def test_a_resumed_run_is_the_one_that_was_never_stopped(shards: str, tmp_path: Path) -> None:
+    script = RESUME.format(
+        root=str(Path(__file__).parents[2]), settings=SETTINGS, shards=shards, out=str(tmp_path)
+    )
+    flags = {"PJRT_DEVICE": "CPU", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    subprocess.run([sys.executable, "-c", script], env=os.environ | flags, check=True, timeout=400)
+    whole, halves = (
+        torch.load(tmp_path / name / "checkpoints" / "step-00000004.pt", weights_only=True)
+        for name in ("whole", "halves")
+    )
+    pairs = list(zip(*(tree_flatten(payload)[0] for payload in (whole, halves)), strict=True))
+    tensors = [(one, other) for one, other in pairs if isinstance(one, torch.Tensor)]
+    assert len(tensors) > 100
+    assert all(torch.equal(one, other) for one, other in tensors)
