@@ -82,7 +82,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Graph]]:
 def step_graphs(text: str) -> list[Graph]:
     """Those of `text` that the loop's step ended: XLA writes the Python frames above each graph."""
     sections = text.split("TensorsGraphInfo:")[1:]
-    return [graph(section) for section in sections if re.search(r"^  _step \(", section, re.MULTILINE)]
+    return [graph(section) for section in sections if re.search(r"^  make_step \(", section, re.MULTILINE)]
 
 
 def graph(text: str) -> Graph:
