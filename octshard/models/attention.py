@@ -1,4 +1,4 @@
-"""Which tokens read each other: all of a row, those that are no filling, or those of the same volume.
+"""Which tokens read each other: all of a row, those that are no padding, or those of the same volume.
 
 An `Attend` takes queries, keys and values, (B, heads, N, F of a head) each, and returns their mix.
 """
@@ -35,11 +35,11 @@ class SomeKeys:
 register_dataclass(SomeKeys)
 
 
-def no_filling(filling_BN: Tensor | None) -> Attend:
-    """All but those where filling_BN is True; None: there are none."""
-    if filling_BN is None:
+def no_padding(padding_BN: Tensor | None) -> Attend:
+    """All but those where padding_BN is True; None: there are none."""
+    if padding_BN is None:
         return every_token
-    return SomeKeys(~filling_BN[:, None, None, :])
+    return SomeKeys(~padding_BN[:, None, None, :])
 
 
 def runs(lengths: Sequence[int]) -> Attend:

@@ -108,7 +108,7 @@ class Encoder(nn.Module):
         if index_BK is not None:
             d, h, w = (n // p for n, p in zip(x_BCDHW.shape[2:], self.patch, strict=True))
             patches_BNP = position.gather_tokens(patches_BNP, position.in_box(index_BK, self.grid, (d, h, w)))
-        attend = attention.no_filling(padding_BK)
+        attend = attention.no_padding(padding_BK)
         if packing is not None and index_BK is not None:
             patches_BNP, index_BK = packing.pack(patches_BNP), packing.pack(index_BK)
             hidden = hidden and hidden._replace(mask_BK=packing.pack(hidden.mask_BK))
