@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from octshard.config.train import ModelConfig, TrainConfig
-from octshard.imaging.volume import product, valid_tokens
-from octshard.models import position
-from octshard.stream.index import SampleIndex, sampler_config
+from octshard.imaging.volume import product
+from octshard.stream.index import SampleIndex, sampler_config, token_grid
 from octshard.train.objectives import masks
 from octshard.train.objectives.masks import TokenCounts
 
@@ -82,13 +81,13 @@ def valid_counts(index: SampleIndex, cfg: TrainConfig) -> dict[int, float]:
     """Valid tokens of a volume -> the share of what is seen that volumes of so many are, by data.weights and
     data.balance too.
     """
-    domains, (image_size, patch) = sampler_config(index, cfg).domains, position.shape_of(cfg.model)
+    domains = sampler_config(index, cfg).domains
     shares: dict[int, float] = {}
     for domain in domains:
         often = domain.weight / sum(each.weight for each in domains) / domain.samples
         for first, count in domain.shards:
             for sample in index.samples[first : first + count]:
-                valid = product(valid_tokens(sample.shape, image_size, patch))
+                valid = product(token_grid(sample.shape, cfg))
                 shares[valid] = shares.get(valid, 0.0) + often
     return shares
 
