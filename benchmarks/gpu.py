@@ -96,11 +96,11 @@ def smoke(machine: Machine) -> PartResult:
 
 
 def steps(preset: str, machine: Machine) -> PartResult:
-    """`train_step.py` with ViT-B: at the seed preset beside the design point, at the retina preset alone."""
+    """`train_step.py` with ViT-B: on a GPU at the seed preset beside the design point, else alone."""
     file = machine.work / f"step-{preset}.json"
     small = ("--batch", str(BATCHES[preset])) if machine.cuda else ("--width", "128", "--depth", "1")
     quick = ("--quick",) if machine.quick or not machine.cuda else ()
-    alone = () if preset == "seed" else ("--ours-alone",)
+    alone = () if preset == "seed" and machine.cuda else ("--ours-alone",)
     words = ("--only", "step", "--preset", preset, "--json", str(file), *small, *quick, *alone)
     machine.run(str(Path(__file__).with_name("train_step.py")), *words)
     figures = json.loads(file.read_text())

@@ -9,6 +9,7 @@ from octshard.config.load import load
 from octshard.config.train import TrainConfig
 from octshard.imaging.volume import product, valid_tokens
 from octshard.models import position
+from octshard.models.flops import list_reading
 from octshard.train import flops, sequences
 
 VOLUMES = 2  # of a micro-batch, as the configs have it
@@ -48,7 +49,7 @@ def _shares(cfg: TrainConfig, counts: Mapping[int, float]) -> tuple[float, ...]:
     most = max(counts)
     _, few = sequences.few_lengths(counts, VOLUMES)
     exact = sequences.exact_reading(counts)
-    readings = (flops.list_reading(most), exact, few)
+    readings = (list_reading(most), exact, few)
     steps = (flops.padding_share(cfg, most, counts, reading) for reading in readings)
     useful = sum(often * flops.encoder_flops(cfg.model, count) for count, often in counts.items())
     return *steps, 1 - useful / flops.encoder_flops(cfg.model, most)

@@ -98,7 +98,7 @@ class VariantRun:
         with prefetch_to_device(stream, backend) as batches:
             self._micro_batches = [next(batches)]
         self._sums = step_stats.zero_sums(backend, self.cfg.model.width)
-        encoder = self._run.model.target_encoder
+        encoder = self._run.model.judged
         self._features = encoder_source("encoder", encoder, "", backend, self.encoded)
 
     @property

@@ -77,7 +77,7 @@ def readers(work: Path, *, quick: bool) -> SectionResult:
         for setup in list(processes):
             with _note_failure(notes, setup):
                 versions[NAMES[setup.reader]] = processes[setup].answer()["versions"]
-        for number in range(1 + (2 if quick else 5)):
+        for number in range(1 + (1 if quick else 5)):
             for setup in [setup for setup in processes if setup not in notes]:
                 with _note_failure(notes, setup):
                     batches = 1 if quick and not number else setup.batches

@@ -22,7 +22,7 @@ FORMAT = 2
 # parameters whose names differ in format 1: old -> new prefix
 RENAMED_PARAMETERS = {"predictor.into.": "predictor.proj_in.", "predictor.back.": "predictor.proj_out."}
 FOLDER = "checkpoints"
-TARGET_ENCODER = "target_encoder."  # prefix of its weights in the model's state
+ENCODER, TARGET_ENCODER = "encoder.", "target_encoder."  # prefixes of their weights in the model's state
 NAME = re.compile(r"step-(\d{8,})\.(?:pt|json)")
 CONTENT = {
     "format": int,

@@ -6,14 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-SKILL = "skill"  # name of the score of validation
+SKILL = "skill"  # of validation: the name of its score is this, or begins with it and names the volumes
 
 
 class CheckpointScore(NamedTuple):
-    """What says which checkpoint is the best, the higher the better: SKILL, or a probe by its name."""
+    """What says which checkpoint is the best, the higher the better: skill, or a probe. Only scores of one
+    name are compared.
+    """
 
     name: str
     value: float
+
+
+def skill_score(volumes: str, value: float) -> CheckpointScore:
+    """A skill; volumes: a digest of those that it was measured on."""
+    return CheckpointScore(f"{SKILL}, {volumes}", value)
 
 
 @dataclass(frozen=True)
@@ -43,9 +50,9 @@ def with_score(info: CheckpointInfo, score: CheckpointScore | None) -> Checkpoin
 def best(infos: Sequence[CheckpointInfo]) -> CheckpointInfo | None:
     """The highest score; None if there is none. infos: oldest first.
 
-    Skills are compared only as long as no probe has judged one; of several probes, only that of the newest.
+    Skills are compared only as long as no probe has judged one; of several names, only that of the newest.
     """
     scored = [info for info in infos if info.score is not None]
-    probed = [info for info in scored if info.score_name != SKILL] or scored
+    probed = [info for info in scored if info.score_name.split(",")[0] != SKILL] or scored
     same = [info for info in probed if info.score_name == probed[-1].score_name]
     return max(same, key=lambda info: cast(float, info.score), default=None)

@@ -10,7 +10,14 @@ from octshard.config.load import load_saved
 from octshard.config.train import TrainConfig
 from octshard.dataset import participant_digests
 from octshard.dataset.participant_digests import ParticipantDigests
-from octshard.models.checkpoint import TARGET_ENCODER, DamagedCheckpoint, load, load_newest, read_info
+from octshard.models.checkpoint import (
+    ENCODER,
+    TARGET_ENCODER,
+    DamagedCheckpoint,
+    load,
+    load_newest,
+    read_info,
+)
 from octshard.models.vit import Encoder
 
 
@@ -31,7 +38,8 @@ class TrainedEncoder(NamedTuple):
 
 
 def read_encoder(run_or_checkpoint: str) -> TrainedEncoder:
-    """The target encoder of a checkpoint file, or of a run folder's newest checkpoint, in eval mode.
+    """The target encoder of a checkpoint file, or of a run folder's newest checkpoint, in eval mode; the
+    encoder where the objective has no target encoder.
 
     DamagedCheckpoint if that one is not whole: an older one is taken only where its file is named.
     """
@@ -41,11 +49,9 @@ def read_encoder(run_or_checkpoint: str) -> TrainedEncoder:
         path, payload = load_newest(run_or_checkpoint)
     cfg = load_saved(TrainConfig, payload["config"], path)
     encoder = Encoder(cfg.model)
-    weights = {
-        name.removeprefix(TARGET_ENCODER): tensor
-        for name, tensor in payload["model"].items()
-        if name.startswith(TARGET_ENCODER)
-    }
+    names = payload["model"]
+    prefix = TARGET_ENCODER if any(name.startswith(TARGET_ENCODER) for name in names) else ENCODER
+    weights = {name.removeprefix(prefix): names[name] for name in names if name.startswith(prefix)}
     try:
         encoder.load_state_dict(weights)
         participants = participant_digests.from_payload(payload.get("participants"))

@@ -24,6 +24,7 @@ from octshard.stream.sampler import StreamPosition
 from octshard.train import val_tokens
 from octshard.train.augment import views
 from octshard.train.objectives import masks
+from octshard.train.objectives.build import objective_class
 from octshard.train.objectives.places import Places, list_tokens
 from octshard.train.plan import Plan, make_plan
 from octshard.train.sequences import plan_sequences
@@ -89,7 +90,7 @@ class RunInputs:
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides the result besides the config: the data, whether encoders read its padding (those of
-        octshard 0.1 did), and for `byol` what one BatchNorm sees.
+        octshard 0.1 did), and what batch statistics are of.
         """
         fingerprint: dict[str, Any] = {
             "data.samples": len(self.index.samples),
@@ -97,7 +98,7 @@ class RunInputs:
         }
         if self.shape.padded or self.shape.tokens < product(position.grid_of(self.cfg.model)):
             fingerprint["padding"] = "not read"
-        if self.cfg.objective.name == "byol":
+        if objective_class(self.cfg).batch_statistics:
             fingerprint["micro_batch"] = self.plan.rank_slice.global_batch
         return fingerprint
 

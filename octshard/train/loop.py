@@ -32,7 +32,7 @@ from octshard.train import (
 from octshard.train.checkpointer import Checkpointer, TrainState, open_checkpointer, state_payload
 from octshard.train.inputs import TrainInputs, load_inputs, train_batches
 from octshard.train.metrics_log import MetricsLog
-from octshard.train.objectives import jepa
+from octshard.train.objectives import build
 from octshard.train.prober import Prober
 from octshard.train.setup import Run
 from octshard.train.step import count_step, make_step, scalars_after
@@ -77,7 +77,7 @@ def train(
     on_progress is called in the first process after every step with the last metrics as its note.
     accept_changes: goes on also with a config or data that change the result, and records it.
     """
-    jepa.check(cfg)
+    build.check(cfg)
     metrics_log.check(cfg)
     with (
         memory.one_line_errors(cfg),

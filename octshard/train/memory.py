@@ -8,8 +8,9 @@ from octshard.devices import host_memory
 from octshard.devices.backend import Backend
 from octshard.errors import OctshardError, UsageError
 from octshard.imaging.volume import product
+from octshard.models.flops import block_weights
 from octshard.stream.batch_shape import BatchShape
-from octshard.train.objectives import masks
+from octshard.train.objectives.build import objective_class
 
 FLOAT32 = 4  # bytes of a weight, and of each of its gradient and two moments
 HOST_BATCHES = 3  # at least: one in use, one on its way, one being filled
@@ -41,25 +42,20 @@ def check(cfg: TrainConfig, backend: Backend, shape: BatchShape) -> None:
 
 def weight_bytes(cfg: TrainConfig) -> int:
     """At least: weights, gradients and moments of what is trained, and the weights of the target encoder."""
-    encoder = _block_weights(cfg.model.width, cfg.model.mlp_ratio) * cfg.model.depth
+    encoder = block_weights(cfg.model.width, cfg.model.mlp_ratio) * cfg.model.depth
     encoder += product(cfg.model.patch) * cfg.model.width
-    predictor = _block_weights(cfg.predictor.width, cfg.model.mlp_ratio) * cfg.predictor.depth
-    if cfg.objective.name != "vjepa2":
-        predictor = 2 * cfg.model.width * cfg.predictor.width
-    return FLOAT32 * (5 * encoder + 4 * predictor)
+    objective = objective_class(cfg)
+    copies = 5 if objective.has_target_encoder else 4
+    return FLOAT32 * (copies * encoder + 4 * objective.predictor_weights(cfg))
 
 
 def volume_bytes(cfg: TrainConfig, shape: BatchShape) -> int:
     """At least: what a volume of a batch takes on the device, as voxels, as views, and kept for backward."""
     voxels = product(shape.box)
     number = FLOAT32 if cfg.run.precision == "fp32" else FLOAT32 // 2
-    kept = 0.0
-    for counts in masks.token_counts(cfg):
-        if cfg.objective.name == "vjepa2":
-            kept += counts.K * _kept(cfg.model, cfg.model.width) * cfg.model.depth
-            kept += (counts.K + counts.T) * _kept(cfg.model, cfg.predictor.width) * cfg.predictor.depth
-        else:
-            kept += shape.tokens * _kept(cfg.model, cfg.model.width) * cfg.model.depth
+    tokens = objective_class(cfg).kept_tokens(cfg, shape.tokens)
+    kept = tokens.encoder * _kept(cfg.model, cfg.model.width) * cfg.model.depth
+    kept += tokens.predictor * _kept(cfg.model, cfg.predictor.width) * cfg.predictor.depth
     return voxels * (1 + 2 * FLOAT32) + int(number * kept)
 
 
@@ -76,11 +72,6 @@ def one_line_errors(cfg: TrainConfig) -> Iterator[None]:
             f"memory is full at run.per_device_batch={cfg.run.per_device_batch} ({text[:120]}); halve it "
             f"(with vjepa2 the result stays the same) or free some, and run it again: it goes on from there"
         ) from error
-
-
-def _block_weights(width: int, mlp_ratio: float) -> int:
-    """Of one transformer block, without biases and norms."""
-    return 4 * width**2 + 2 * width * int(width * mlp_ratio)
 
 
 def _kept(model: ModelConfig, width: int) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from octshard.config.train import MaskSet, TrainConfig
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
+from octshard.train.objectives.build import objective_class
 
 OF_KIND = {"blocks": ("blocks", "scale", "aspect"), "cubes": ("ratio", "cube")}  # keys of a mask set
 
@@ -46,7 +47,7 @@ def lines(cfg: TrainConfig, backend: Backend) -> Iterator[str]:
 
 def _conditions(cfg: TrainConfig, backend: Backend) -> list[tuple[str, bool, str]]:
     """(key, is it idle?, why)"""
-    device, mlp = backend.device.type, "the predictor of byol is an MLP of predictor.width"
+    device = backend.device.type
     return [
         ("run.compile", device != "cuda", f"torch.compile is for cuda alone, this run is on {device}"),
         ("run.deterministic", device != "cuda", f"it is for cuda alone, this run is on {device}"),
@@ -59,8 +60,7 @@ def _conditions(cfg: TrainConfig, backend: Backend) -> list[tuple[str, bool, str
         ),
         ("data.cache_bytes", not cfg.data.cache_dir, "data.cache_dir is empty"),
         ("data.max_substitutes", cfg.data.on_bad_sample == "raise", "data.on_bad_sample is raise"),
-        ("predictor.depth", cfg.objective.name == "byol", mlp),
-        ("predictor.heads", cfg.objective.name == "byol", mlp),
+        *((key, True, why) for key, why in objective_class(cfg).idle.items()),
     ]
 
 

@@ -23,16 +23,21 @@ class Length(NamedTuple):
 
 
 class Scalars(NamedTuple):
-    """What changes from step to step. `correction1`, `correction2`: 1 - beta ** step of the two moments."""
+    """What changes from step to step. progress: the share of the budget that is spent; correction1,
+    correction2: 1 - beta ** step of the two moments.
+    """
 
     lr: float
     ema: float
+    progress: float
     correction1: float
     correction2: float
 
     def host_tensor(self) -> Tensor:
-        """float32 (4,): lr, ema, lr / correction1, 1 / sqrt(correction2): the order that `step` expects."""
-        return torch.tensor([self.lr, self.ema, self.lr / self.correction1, self.correction2**-0.5])
+        """float32 (5,): lr, ema, lr / correction1, 1 / sqrt(correction2), progress: the order of `step`."""
+        return torch.tensor(
+            [self.lr, self.ema, self.lr / self.correction1, self.correction2**-0.5, self.progress]
+        )
 
 
 class AdamWState(NamedTuple):
@@ -69,9 +74,9 @@ def ema_at(samples_seen: int, length: Length, cfg: ObjectiveConfig) -> float:
     return cfg.ema_end - (cfg.ema_end - cfg.ema_start) * 0.5 * (1.0 + math.cos(math.pi * fraction))
 
 
-def scalars_at(lr: float, ema: float, step: int, cfg: OptimConfig) -> Scalars:
+def scalars_at(lr: float, ema: float, progress: float, step: int, cfg: OptimConfig) -> Scalars:
     """The numbers of optimizer step `step`, counted from 1."""
-    return Scalars(lr, ema, 1.0 - cfg.beta1**step, 1.0 - cfg.beta2**step)
+    return Scalars(lr, ema, progress, 1.0 - cfg.beta1**step, 1.0 - cfg.beta2**step)
 
 
 def build(model: nn.Module, cfg: OptimConfig) -> torch.optim.AdamW:
@@ -103,12 +108,12 @@ def clip(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     return norm
 
 
-def step(optimizer: torch.optim.Optimizer, scalars: Scalars, device_scalars_4: Tensor, adamw: AdamW) -> None:
-    """One AdamW step (Loshchilov and Hutter 2019). `device_scalars_4` is `host_tensor` on the parameters'
+def step(optimizer: torch.optim.Optimizer, scalars: Scalars, device_scalars_5: Tensor, adamw: AdamW) -> None:
+    """One AdamW step (Loshchilov and Hutter 2019). `device_scalars_5` is `host_tensor` on the parameters'
     device, `adamw` the function below as the device runs it.
     """
-    if device_scalars_4.device.type == "xla":
-        _step_by_tensors(optimizer, device_scalars_4, adamw)
+    if device_scalars_5.device.type == "xla":
+        _step_by_tensors(optimizer, device_scalars_5, adamw)
         return
     for group in optimizer.param_groups:
         group["lr"] = scalars.lr
@@ -116,7 +121,7 @@ def step(optimizer: torch.optim.Optimizer, scalars: Scalars, device_scalars_4: T
 
 
 @torch.no_grad()
-def _step_by_tensors(optimizer: torch.optim.Optimizer, scalars_4: Tensor, adamw: AdamW) -> None:
+def _step_by_tensors(optimizer: torch.optim.Optimizer, scalars_5: Tensor, adamw: AdamW) -> None:
     """The same step in tensor arithmetic alone; the state is the same, so a checkpoint fits every backend."""
     for group in optimizer.param_groups:
         parameters = [p for p in group["params"] if p.grad is not None]
@@ -127,16 +132,16 @@ def _step_by_tensors(optimizer: torch.optim.Optimizer, scalars_4: Tensor, adamw:
         before = AdamWState([p.detach() for p in parameters], means, squares)
         beta1, beta2 = group["betas"]
         settings = AdamWSettings(beta1, beta2, group["eps"], group["weight_decay"])
-        after = adamw(before, [p.grad for p in parameters], scalars_4, settings)
+        after = adamw(before, [p.grad for p in parameters], scalars_5, settings)
         for old, new in zip(before, after, strict=True):
             torch._foreach_copy_(old, new)
 
 
 def adamw(
-    state: AdamWState, gradients: list[Tensor], scalars_4: Tensor, settings: AdamWSettings
+    state: AdamWState, gradients: list[Tensor], scalars_5: Tensor, settings: AdamWSettings
 ) -> AdamWState:
     """`state` after one step. torch's own `capturable` form divides by lr, which is 0/0 at lr = 0."""
-    lr, corrected_lr, inverse_root = scalars_4[0:1], scalars_4[2:3], scalars_4[3:4]
+    lr, corrected_lr, inverse_root = scalars_5[0:1], scalars_5[2:3], scalars_5[3:4]
     weights = [w * (1.0 - lr * settings.decay) if settings.decay else w for w in state.weights]
     means = [
         (m * settings.beta1).add_(g, alpha=1.0 - settings.beta1)

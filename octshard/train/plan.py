@@ -13,6 +13,7 @@ from octshard.stream.batch import RankSlice
 from octshard.stream.index import SampleIndex, sampler_config
 from octshard.train import optim
 from octshard.train.objectives import masks
+from octshard.train.objectives.build import objective_class
 
 MILESTONES = 4  # checkpoints kept for good: one at each quarter of the run
 
@@ -84,10 +85,10 @@ def is_milestone(plan: Plan, before: int, after: int) -> bool:
 
 def _check(cfg: TrainConfig, backend: Backend) -> None:
     run = cfg.run
-    if cfg.objective.name == "byol" and backend.process_count > 1 and backend.device.type == "cpu":
+    if objective_class(cfg).batch_statistics and backend.process_count > 1 and backend.device.type == "cpu":
         raise UsageError(
-            f"objective.name=byol in {backend.process_count} processes on the CPU: its BatchNorm is shared "
-            f"between GPUs only; start one process"
+            f"objective.name={cfg.objective.name} in {backend.process_count} processes on the CPU: its "
+            f"BatchNorm is shared between GPUs only; start one process"
         )
     if (run.epochs is None) == (run.samples_budget is None):
         raise UsageError(

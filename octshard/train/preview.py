@@ -28,7 +28,7 @@ from octshard.rng import rng_for
 from octshard.storage import store
 from octshard.train import step_volume
 from octshard.train.augment.affine import apply_affine
-from octshard.train.objectives import jepa
+from octshard.train.objectives import build
 from octshard.train.step_volume import StepVolume, VolumeSource
 
 FITTED = 4  # volumes that the colours of features are fitted to
@@ -84,7 +84,7 @@ def write(
 
 def previews(cfg: TrainConfig, request: PreviewRequest) -> Iterator[Preview]:
     """Volumes as training gets them in their first pass, or as validation does."""
-    jepa.check(cfg)
+    build.check(cfg)
     encoder = _encoder(cfg.model, read_encoder(request.checkpoint)) if request.checkpoint else None
     alone = step_volume.one_by_one(cfg)
     # no select.open_backend: under variables of torchrun it would wait for other processes

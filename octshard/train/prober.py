@@ -232,7 +232,7 @@ def _known_control(lines: Sequence[Mapping[str, Any]]) -> ProbeScores | None:
 def submit(run: Run, state: TrainState, prober: Prober | None) -> None:
     """Copies the target encoder to the host (waits), to be judged."""
     if prober is not None:
-        weights = run.backend.to_host(run.model.target_encoder.state_dict())  # waits
+        weights = run.backend.to_host(run.model.judged.state_dict())  # waits
         prober.submit(Snapshot(state.step, state.samples_seen, weights))
 
 

@@ -19,6 +19,7 @@ from octshard.stream.sampler import StreamPosition
 from octshard.train import checkpointer
 from octshard.train.checkpointer import TrainState
 from octshard.train.inputs import RunInputs
+from octshard.train.objectives.build import objective_class
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def _check(cfg: TrainConfig, changes: Mapping[str, tuple[Any, Any]], *, accept_c
     lines = fields.change_lines(changes)
     for key, (old, new) in changes.items():
         reason = next((reason for start, reason in FIXED.items() if key.startswith(start)), "")
-        if key == "objective.masks" and len(old) != len(new) and cfg.objective.name == "vjepa2":
+        if key == "objective.masks" and len(old) != len(new) and objective_class(cfg).token_per_set:
             reason = "each mask set has a weight of its own"
         if reason:
             raise UsageError(

@@ -11,12 +11,12 @@ import numpy as np
 from octshard.config.train import TrainConfig
 from octshard.devices.backend import Backend
 from octshard.models.attention import BLOCK
+from octshard.models.flops import Reading
 from octshard.models.packing import blocks
 from octshard.models.tokens import Tokens, packed_closely, packed_in_blocks
 from octshard.stream.batch_shape import BatchShape
 from octshard.stream.index import SampleIndex
 from octshard.train import flops
-from octshard.train.flops import Reading
 
 MAX_LENGTHS = 4  # lengths, where each is compiled for itself
 LEAST_SAVING = 0.05  # of a step's FLOPs: less does not pay for several compiles and slower attention

@@ -19,7 +19,9 @@ from octshard.train.augment import views
 from octshard.train.checkpointer import TrainState
 from octshard.train.inputs import RunInputs
 from octshard.train.metrics_log import MetricsLog
-from octshard.train.objectives import jepa, masks
+from octshard.train.objectives import masks
+from octshard.train.objectives.build import build
+from octshard.train.objectives.objective import Objective
 from octshard.train.objectives.position_only import MIN_VOLUMES
 from octshard.train.plan import Plan
 
@@ -33,7 +35,7 @@ class Run:
     cfg: TrainConfig
     inputs: RunInputs
     backend: Backend
-    model: jepa.Jepa
+    model: Objective
     wrapped: nn.Module  # `model`, exchanging gradients between processes
     views: Callable[..., tuple[Tensor, Tensor]]  # `views.apply`, as the device runs it
     adamw: optim.AdamW  # `optim.adamw`, likewise; where torch has no form of its own
@@ -53,7 +55,7 @@ def start(
     cfg: TrainConfig, backend: Backend, inputs: RunInputs, payload: Mapping[str, Any] | None
 ) -> tuple[Run, TrainState]:
     """The run on its device, and its state: new, or as `payload` has it."""
-    model = jepa.build(cfg).to(backend.device)
+    model = build(cfg).to(backend.device)
     state = TrainState(0, 0, StreamPosition(0, 0), model, optim.build(model, cfg.optim))
     state.participants = inputs.participants
     if payload:

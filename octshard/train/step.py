@@ -9,7 +9,7 @@ from octshard.devices.prefetch import DeviceBatch
 from octshard.train import optim, step_stats
 from octshard.train.checkpointer import TrainState
 from octshard.train.inputs import TrainInputs
-from octshard.train.objectives import collapse, jepa
+from octshard.train.objectives import collapse
 from octshard.train.setup import Run
 from octshard.train.step_stats import StepOutputs, StepRecord, Sums
 
@@ -21,7 +21,7 @@ def make_step(
     cfg, backend = run.cfg, run.backend
     run.model.train()
     scalars = scalars_after(run, state.step, state.samples_seen)
-    scalars_4 = backend.replicate(scalars.host_tensor())
+    scalars_5 = backend.replicate(scalars.host_tensor())
     mean_loss, losses, spread = torch.zeros((), device=backend.device), [], sums.spread
     for number, micro in enumerate(micro_batches, start=1):
         last = number == len(micro_batches)
@@ -31,7 +31,7 @@ def make_step(
         )
         with backend.accumulate(run.wrapped, last=last):
             with backend.autocast():
-                out = run.wrapped(context, target, tokens, places)
+                out = run.wrapped(context, target, tokens, places, scalars_5[4:5])
             (out.loss / len(micro_batches)).backward()
         mean_loss = mean_loss + out.loss.detach() / len(micro_batches)
         losses.append(out.losses_B)
@@ -39,8 +39,8 @@ def make_step(
         if not last:
             backend.mark_step()
     norm = optim.clip(run.model.parameters(), cfg.optim.clip_grad)
-    optim.step(state.optimizer, scalars, scalars_4, run.adamw)
-    jepa.update_target(run.model, scalars_4[1:2])
+    optim.step(state.optimizer, scalars, scalars_5, run.adamw)
+    run.model.update(scalars_5[1:2])
     state.optimizer.zero_grad(set_to_none=True)
     steps_2 = sums.steps_2 + torch.stack([mean_loss, step_stats.nonfinite(mean_loss, norm)])
     losses_B = torch.cat(losses)
@@ -60,8 +60,8 @@ def count_step(
 
 
 def scalars_after(run: Run, step: int, samples_seen: int) -> optim.Scalars:
-    """lr, EMA momentum and moment corrections of the step after `step` steps and `samples_seen` samples."""
+    """The scalars of the step after `step` steps and `samples_seen` samples."""
     cfg, after = run.cfg, samples_seen + run.cfg.run.global_batch
     lr = optim.lr_at(after, run.plan.length, cfg.optim)
     ema = optim.ema_at(after, run.plan.length, cfg.objective)
-    return optim.scalars_at(lr, ema, step + 1, cfg.optim)
+    return optim.scalars_at(lr, ema, after / run.plan.length.total, step + 1, cfg.optim)

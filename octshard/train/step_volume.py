@@ -131,7 +131,7 @@ def _val_volume(source: VolumeSource) -> StepVolume:
 
 def _masks(tokens: Tokens, place_sets: Sequence[Places]) -> list[Masks]:
     """By their numbers in the grid."""
-    return [Masks(*(tokens.index_BV.gather(1, place_BX) for place_BX in places)) for places in place_sets]
+    return [Masks(*(tokens.index_BV.gather(1, place_BX) for place_BX in places[:2])) for places in place_sets]
 
 
 def _only(index: SampleIndex, key: str) -> SampleIndex | None:

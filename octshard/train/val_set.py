@@ -3,7 +3,10 @@
 All of it follows from the table of samples, before a voxel is read.
 """
 
+import dataclasses
+import hashlib
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +18,7 @@ from octshard.models import position
 from octshard.rng import rng_for
 from octshard.stream import loader
 from octshard.stream.index import SampleIndex, SampleRef, token_grid
+from octshard.train.objectives.build import objective_class
 from octshard.train.objectives.position_only import MIN_VOLUMES
 
 BYTES = 128_000_000  # of the features that are kept for the position-only predictor
@@ -36,6 +40,7 @@ class ValSet:
     positions_P: np.ndarray
     participants: int
     has_skill: bool  # enough volumes in both halves
+    digest: str  # of the volumes and of what hides their tokens: skills of another one are no match
 
 
 def val_set(index: SampleIndex, cfg: TrainConfig) -> ValSet:
@@ -44,7 +49,7 @@ def val_set(index: SampleIndex, cfg: TrainConfig) -> ValSet:
     numbers_V = loader.evenly_spread(len(index.samples), cfg.run.val_samples)[:count]
     samples = [index.samples[number] for number in numbers_V]
     grids = [token_grid(sample.shape, cfg) for sample in samples]
-    token_bytes = 4 * cfg.model.width
+    token_bytes = 4 * objective_class(cfg).target_width(cfg)
     kept_R = loader.evenly_spread(count, max(1, BYTES // (LEAST_POSITIONS * token_bytes)))
     rows_V = np.full(count, -1)
     rows_V[kept_R] = np.arange(len(kept_R))
@@ -60,7 +65,14 @@ def val_set(index: SampleIndex, cfg: TrainConfig) -> ValSet:
         chosen_P if len(chosen_P) else np.zeros(1, int),  # shapes stay
         len({sample.row.participant for sample in samples}),
         len(chosen_P) > 0,
+        _digest(samples, cfg),
     )
+
+
+def _digest(samples: Sequence[SampleRef], cfg: TrainConfig) -> str:
+    volumes = [[sample.row.key, sample.row.sha256] for sample in samples]
+    text = json.dumps([volumes, [dataclasses.asdict(mask_set) for mask_set in cfg.objective.masks]])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _others(samples: Sequence[SampleRef], grids: Sequence[Shape]) -> list[int]:

@@ -13,7 +13,8 @@ from torch import Tensor
 from octshard.devices.backend import Backend, map_tensors
 from octshard.models import position
 from octshard.models.tokens import Tokens
-from octshard.train.objectives import jepa, position_only
+from octshard.train.objectives import position_only
+from octshard.train.objectives.distance import Distance
 from octshard.train.objectives.places import Places
 from octshard.train.val_set import ValSet
 
@@ -62,20 +63,26 @@ def no_tokens(val: ValSet, width: int, backend: Backend) -> TokenSums:
 
 
 def add(
-    sums: TokenSums, sites: Sites, target_BVF: Tensor, errors: Sequence[Tensor], place_sets: Sequence[Places]
+    sums: TokenSums,
+    sites: Sites,
+    distance: Distance,
+    target_BVX: Tensor,
+    errors: Sequence[Tensor],
+    place_sets: Sequence[Places],
 ) -> TokenSums:
-    """With a further batch, in place; errors: `Jepa.errors` of its own context."""
-    objective = "vjepa2" if errors[0].ndim == 3 else "byol"
+    """With a further batch, in place; errors: `Objective.errors` of its own context."""
     held_BP = sites.held_BP * sites.keeps_B.unsqueeze(1)
-    weight_BV = error_BV = target_BVF.new_zeros(target_BVF.shape[:2], dtype=torch.float32)
-    for error, (_, target_BT) in zip(errors, place_sets, strict=True):
-        share = 1 / (len(errors) * target_BT.shape[1])  # of a token in the loss of its volume
-        error_BT = error.flatten(2).mean(2) if error.ndim == 3 else error
-        error_BV = error_BV.scatter_add(1, target_BT, share * error_BT)
-        weight_BV = weight_BV.scatter_add(1, target_BT, torch.full_like(error_BT, share))
-    features_BPF = jepa.as_compared(position.gather_tokens(target_BVF, sites.place_BP), objective)
+    weight_BV = error_BV = target_BVX.new_zeros(target_BVX.shape[:2], dtype=torch.float32)
+    for error_BT, (_, target_BT, _, padding_BT) in zip(errors, place_sets, strict=True):
+        share_BT = torch.ones_like(error_BT)  # of a token in the loss of its volume
+        if padding_BT is not None:
+            share_BT = share_BT.masked_fill(padding_BT, 0)
+        share_BT = share_BT / (len(errors) * share_BT.sum(1, keepdim=True))
+        error_BV = error_BV.scatter_add(1, target_BT, share_BT * error_BT)
+        weight_BV = weight_BV.scatter_add(1, target_BT, share_BT)
+    features_BPX = distance.as_compared(position.gather_tokens(target_BVX, sites.place_BP))
     parts = (
-        features_BPF * held_BP.unsqueeze(-1),
+        features_BPX * held_BP.unsqueeze(-1),
         held_BP,
         weight_BV.gather(1, sites.place_BP) * held_BP,
         error_BV.gather(1, sites.place_BP) * held_BP,

@@ -11,10 +11,11 @@ import torch
 
 from octshard.devices import prefetch
 from octshard.models import normalize
-from octshard.models.checkpoint_info import SKILL, CheckpointScore
+from octshard.models.checkpoint_info import SKILL, CheckpointScore, skill_score
 from octshard.train import val_tokens
 from octshard.train.inputs import val_batches
-from octshard.train.objectives import jepa, position_only
+from octshard.train.objectives import position_only
+from octshard.train.objectives.objective import mean_errors
 from octshard.train.objectives.position_only import Losses
 from octshard.train.setup import Run
 
@@ -24,11 +25,14 @@ PLACE_ONLY = 0.05  # of the loss of a constant is left to the position-only pred
 
 @dataclass(frozen=True)
 class Validation:
-    """loss_other_context: None with a single volume; references: None with too few volumes for halves."""
+    """loss_other_context: None with a single volume; references: None with too few volumes for halves;
+    volumes: a digest of what it was measured on.
+    """
 
     loss: float
     loss_other_context: float | None
     references: Losses | None
+    volumes: str
 
     @property
     def skill(self) -> float | None:
@@ -42,7 +46,7 @@ class Validation:
     @property
     def score(self) -> CheckpointScore | None:
         """That of the checkpoint."""
-        return None if self.skill is None else CheckpointScore(SKILL, self.skill)
+        return None if self.skill is None else skill_score(self.volumes, self.skill)
 
     def metrics(self) -> Mapping[str, float]:
         """What there is, by the names of the log."""
@@ -81,7 +85,7 @@ def validate(run: Run) -> Validation | None:
         return None
     run.model.eval()
     total_3 = backend.replicate(torch.zeros(3))
-    sums = val_tokens.no_tokens(val, cfg.model.width, backend)
+    sums = val_tokens.no_tokens(val, run.model.target_width(cfg), backend)
     with torch.no_grad(), prefetch.prefetch_to_device(val_batches(run.inputs, backend), backend) as batches:
         for device_batch in batches:
             (batch, tokens, places, sites, weight_B), other = device_batch.device
@@ -89,20 +93,19 @@ def validate(run: Run) -> Validation | None:
                 normalize.normalize(b.voxels_BDHW, b.mean_B, b.std_B, b.valid_B3) for b in (batch, other)
             )
             with backend.autocast():
-                target_BVF = run.model.targets(x, tokens)
-                errors = run.model.errors(x, target_BVF, tokens, places)
-                other_errors = run.model.errors(other_x, target_BVF, tokens, places)
-            losses = [jepa.losses_of_volumes(e) for e in (errors, other_errors)]
+                target_BVX = run.model.targets(x, tokens)
+                errors = run.model.errors(x, target_BVX, tokens, places)
+                other_errors = run.model.errors(other_x, target_BVX, tokens, places)
+            losses = [mean_errors(e, places).mean(0) for e in (errors, other_errors)]
             total_3 = total_3 + torch.stack(
                 [*((loss_B * weight_B).sum() for loss_B in losses), weight_B.sum()]
             )
-            sums = val_tokens.add(sums, sites, target_BVF, errors, places)
+            sums = val_tokens.add(sums, sites, run.model.distance, target_BVX, errors, places)
             backend.mark_step()
     loss, other_loss, count = backend.to_host(backend.all_reduce_sum(total_3)).tolist()  # waits
     tokens_of_all = val_tokens.to_host(sums, backend)  # waits
     references = None
     if val.has_skill:
-        references = position_only.losses(tokens_of_all, val.second_R, cfg.objective.name)
-    return Validation(
-        float(loss / count), float(other_loss / count) if len(val.numbers_V) > 1 else None, references
-    )
+        references = position_only.losses(tokens_of_all, val.second_R, run.model.distance)
+    other = float(other_loss / count) if len(val.numbers_V) > 1 else None
+    return Validation(float(loss / count), other, references, val.digest)

@@ -21,7 +21,7 @@ from octshard.models.encoder import read_encoder
 from octshard.stream.sampler import StreamPosition
 from octshard.train import checkpointer, optim
 from octshard.train.checkpointer import TrainState
-from octshard.train.objectives import jepa
+from octshard.train.objectives.build import build
 from tests.support.tiny_run import config_for
 
 OLD_PARAMETERS = {"predictor.proj_in.": "predictor.into.", "predictor.proj_out.": "predictor.back."}
@@ -65,7 +65,7 @@ def test_a_checkpoint_of_format_1_is_read_in_todays_names(tmp_path: Path) -> Non
     for objective in ("vjepa2", "byol"):
         out = tmp_path / objective
         cfg = config_for("shards", out, f"objective.name={objective}", "run.epochs=1")
-        model = jepa.build(cfg)
+        model = build(cfg)
         state = TrainState(3, 12, StreamPosition(0, 12), model, optim.build(model, cfg.optim))
         payload = checkpointer.state_payload(state, cfg, {})
         old = as_0_1_wrote_it(payload, cfg)
@@ -75,7 +75,7 @@ def test_a_checkpoint_of_format_1_is_read_in_todays_names(tmp_path: Path) -> Non
         assert latest is not None
         assert latest.payload["format"] == checkpoint.FORMAT
         assert latest.payload["result_values"] == payload["result_values"]
-        other = jepa.build(dataclasses.replace(cfg, run=dataclasses.replace(cfg.run, seed=9)))
+        other = build(dataclasses.replace(cfg, run=dataclasses.replace(cfg.run, seed=9)))
         other_state = TrainState(0, 0, StreamPosition(0, 0), other, optim.build(other, cfg.optim))
         checkpointer.restore(latest.payload, other_state)
         for name, tensor in model.state_dict().items():
@@ -213,7 +213,7 @@ def test_weights_of_another_encoder_are_one_line(tmp_path: Path) -> None:
 
 def test_a_record_without_a_score_as_octshard_0_1_wrote_it_is_read(tmp_path: Path) -> None:
     cfg = config_for("nowhere", tmp_path / "run", "run.epochs=1")
-    model = jepa.build(cfg)
+    model = build(cfg)
     state = TrainState(1, 4, StreamPosition(0, 4), model, optim.build(model, cfg.optim))
     info = checkpoint.write(cfg.run.out, checkpointer.state_payload(state, cfg, {}), 0.5, milestone=True)
     path = tmp_path / "run" / "checkpoints" / "step-00000001.json"

@@ -21,6 +21,8 @@ def info(step: int, score: CheckpointScore | None = None, val_loss: float = 1.0)
         ([None, (SKILL, 0.1), None], 1),
         ([(SKILL, 0.9), ("r2", 0.1), (SKILL, 0.8)], 1),
         ([("r2", 0.3), ("r2", 0.4), (SKILL, 0.8)], 1),
+        ([("skill, 1234", 0.9), ("skill, 5678", 0.2), ("skill, 5678", 0.1)], 1),  # of other volumes
+        ([("r2", 0.3), ("skill, 1234", 0.8)], 0),
         ([("auroc", 0.9), ("r2", 0.1), ("r2", 0.2), (SKILL, 0.8)], 2),  # of two probes, the newest's
         ([(SKILL, float("nan")), (SKILL, float("inf")), (SKILL, 0.1)], 2),
     ],

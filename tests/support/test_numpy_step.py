@@ -5,7 +5,7 @@ import pytest
 
 from octshard.config.train import MaskSet, ModelConfig, ObjectiveConfig, PredictorConfig, TrainConfig
 from octshard.rng import rng_for
-from octshard.train.objectives import jepa
+from octshard.train.objectives.build import build
 from tests.support.numpy_step.objective import Sample, backpropagate, stack_of
 from tests.support.numpy_step.transformer import Mask, Tokens, encoder
 from tests.support.numpy_step.views import Scan, View
@@ -53,7 +53,7 @@ def samples(cfg: TrainConfig) -> list[Sample]:
 def values(cfg: TrainConfig) -> dict[str, np.ndarray]:
     return {
         name: drawn("weight", name, tuple(weight.shape)).astype(np.float64)
-        for name, weight in jepa.build(cfg).named_parameters()
+        for name, weight in build(cfg).named_parameters()
     }
 
 

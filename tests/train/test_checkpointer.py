@@ -18,12 +18,12 @@ from octshard.storage.store import StoreError
 from octshard.stream.sampler import StreamPosition
 from octshard.train import checkpointer, optim
 from octshard.train.checkpointer import TrainState
-from octshard.train.objectives import jepa
+from octshard.train.objectives.build import build
 from tests.support.tiny_run import config_for
 
 
 def state_of(cfg: TrainConfig, step: int) -> TrainState:
-    model = jepa.build(cfg)
+    model = build(cfg)
     optimizer = optim.build(model, cfg.optim)
     torch.manual_seed(step)
     for parameter in model.parameters():
@@ -55,7 +55,7 @@ def test_a_state_comes_back_bit_for_bit(cfg: TrainConfig) -> None:
     checkpoint.write(cfg.run.out, checkpointer.state_payload(before, cfg, {}), None, milestone=False)
     latest = checkpoint.latest(cfg.run.out)
     assert latest is not None
-    model = jepa.build(cfg)
+    model = build(cfg)
     after = TrainState(0, 0, StreamPosition(0, 0), model, optim.build(model, cfg.optim))
     checkpointer.restore(latest.payload, after)
     assert (after.step, after.samples_seen, after.position) == (3, 12, StreamPosition(1, 3))

@@ -13,7 +13,7 @@ from octshard.imaging.volume import product
 from octshard.models import position
 from octshard.stream.index import load_index
 from octshard.train import flops
-from octshard.train.objectives import jepa
+from octshard.train.objectives.build import build
 from tests.support.tiny_run import config_for, write_dataset
 from tests.support.token_lists import draw_lists
 
@@ -26,7 +26,7 @@ WORDS = ["model.image_size=[8,32,32]", "model.patch=[2,8,8]", "model.width=48", 
 @pytest.mark.parametrize("objective", ["vjepa2", "byol"])
 def test_the_formula_counts_what_torch_counts(objective: str) -> None:
     cfg = load(TrainConfig, [], [*WORDS, f"objective.name={objective}"])
-    model, size = jepa.build(cfg), 2
+    model, size = build(cfg), 2
     x, valid_B3 = torch.randn(size, 1, *cfg.model.image_size), torch.tensor([cfg.model.image_size] * size)
     lists = draw_lists(cfg, valid_B3, ["a", "b"])
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # as plain products
@@ -37,7 +37,7 @@ def test_the_formula_counts_what_torch_counts(objective: str) -> None:
 
 def test_the_formula_of_the_encoder_counts_what_torch_counts() -> None:
     cfg = load(TrainConfig, [], WORDS)
-    encoder, keep_BK = jepa.build(cfg).encoder, torch.arange(20).unsqueeze(0)
+    encoder, keep_BK = build(cfg).encoder, torch.arange(20).unsqueeze(0)
     x = torch.randn(1, 1, *cfg.model.image_size)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         encoder(x, keep_BK)

@@ -18,9 +18,10 @@ from octshard.errors import OctshardError, UsageError
 from octshard.models import checkpoint
 from octshard.storage import lease, lock, store
 from octshard.storage.lease import LostLease
-from octshard.train import loop, metrics_log, step_stats
+from octshard.train import loop, metrics_log, setup, step_stats
 from octshard.train.loop import Outcome
-from octshard.train.objectives import jepa
+from octshard.train.objectives.build import build
+from octshard.train.objectives.jepa import Jepa
 from tests.support.faulty_store import STALL, FaultyStore
 from tests.support.log_lines import log_lines
 from tests.support.tiny_run import config_for, write_dataset
@@ -111,7 +112,8 @@ def test_skill_stands_beside_val_loss_and_says_which_checkpoint_is_the_best(
     assert list(lines) == [5, 8]
     for info in checkpoint.list_checkpoints(str(tmp_path)):
         line = lines[info.step]
-        assert (info.val_loss, info.score_name, info.score) == (line["val_loss"], "skill", line["skill"])
+        assert (info.val_loss, info.score) == (line["val_loss"], line["skill"])
+        assert info.score_name.startswith("skill, ")
         assert line["val_loss_other_context"] > 0
         # all positions of the volumes, which are of one size, are judged: the loss is that of validation
         assert line["skill"] == pytest.approx(1 - line["val_loss"] / line["val_loss_position_only"])
@@ -149,16 +151,15 @@ def test_a_collapse_is_warned_of_whatever_the_batch_and_a_sound_run_is_not(
     warning: str,
     per_device_batch: int,
 ) -> None:
-    build = jepa.build
-
-    def with_embedding(cfg: TrainConfig) -> jepa.Jepa:
+    def with_embedding(cfg: TrainConfig) -> Jepa:
         model = build(cfg)
+        assert isinstance(model, Jepa)
         with torch.no_grad():
             for encoder in (model.encoder, model.target_encoder):
                 encoder.embed.weight *= embedding
         return model
 
-    monkeypatch.setattr(jepa, "build", with_embedding)
+    monkeypatch.setattr(setup, "build", with_embedding)
     more = (f"model.position={position}", f"run.per_device_batch={per_device_batch}", "run.val_samples=9")
     lr = () if embedding else ("optim.base_lr=0", "optim.final_lr=0", "optim.weight_decay=0")
     listener = Listener()

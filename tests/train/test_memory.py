@@ -14,7 +14,7 @@ from octshard.errors import OctshardError, UsageError
 from octshard.stream.batch_shape import BatchShape, batch_shape
 from octshard.stream.index import SampleIndex
 from octshard.train import loop, memory
-from octshard.train.objectives import jepa
+from octshard.train.objectives.build import build
 from tests.support.tiny_run import config_for, write_dataset
 from tests.support.token_lists import draw_lists
 
@@ -32,7 +32,7 @@ def test_the_weights_of_the_estimate_are_those_of_the_model(objective: str) -> N
     cfg = load(
         TrainConfig, ["smoke_test"], ["model.depth=2", "predictor.depth=1", f"objective.name={objective}"]
     )
-    model = jepa.build(cfg)
+    model = build(cfg)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     true = 4 * (4 * trained + sum(p.numel() for p in model.target_encoder.parameters()))
     assert 0.95 * true <= memory.weight_bytes(cfg) <= true
@@ -42,7 +42,7 @@ def test_the_least_that_a_volume_takes_is_less_than_autograd_keeps() -> None:
     """A second count: the tensors that autograd keeps in a real step."""
     words = ["model.depth=2", "model.width=192", "model.heads=3", "predictor.depth=1", "run.precision=fp32"]
     cfg = load(TrainConfig, ["smoke_test"], words)
-    model, kept = jepa.build(cfg), dict[int, int]()
+    model, kept = build(cfg), dict[int, int]()
     x = torch.zeros(1, 1, *cfg.model.image_size)
     valid_B3 = torch.tensor([cfg.model.image_size])
     lists = draw_lists(cfg, valid_B3, ["key"])

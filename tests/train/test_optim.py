@@ -65,7 +65,7 @@ def test_the_tensor_only_step_is_adamw() -> None:
         for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
             a.grad = torch.randn_like(a) if step > 1 else torch.zeros_like(a)
             b.grad = a.grad.clone()
-        scalars = optim.scalars_at(lr, 1.0, step, cfg)
+        scalars = optim.scalars_at(lr, 1.0, 0.5, step, cfg)
         optim.step(reference, scalars, scalars.host_tensor(), optim.adamw)
         optim._step_by_tensors(optimizer, scalars.host_tensor().double(), optim.adamw)
         for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):

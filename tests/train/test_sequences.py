@@ -19,7 +19,7 @@ from octshard.models.attention import BLOCK
 from octshard.stream.index import load_index
 from octshard.train import flops, loop, metrics_log, no_effect, sequences
 from octshard.train.inputs import load_inputs
-from octshard.train.objectives import jepa
+from octshard.train.objectives.build import build
 from octshard.train.sequences import SequencePlan
 from tests.support.log_lines import log_lines
 from tests.support.tiny_run import config_for, write_dataset
@@ -144,7 +144,7 @@ def test_packed_or_not_a_step_has_the_same_loss_and_gradients(
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 1, 8, 32, 32)))
     valid_B3 = torch.tensor([[8, 32, 32], [8, 20, 32], [5, 32, 20]])
     listed, places = draw_lists(cfg, valid_B3, ["a", "b", "c"])
-    model = jepa.build(cfg).to(dtype)
+    model = build(cfg).to(dtype)
     x = x.to(dtype)
     outs, gradients = [], []
     for read in (listed, tokens.packed_closely(listed), tokens.packed_in_blocks(listed, (384, 640))):

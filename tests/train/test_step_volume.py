@@ -59,7 +59,9 @@ def batch_of_training(cfg: TrainConfig, count: int) -> list[Any]:
 def in_grid(tokens: Tokens, place_sets: list[Places]) -> list[Masks]:
     index_BV = tokens.index_BV.numpy()
     return [
-        Masks(*(torch.from_numpy(np.take_along_axis(index_BV, place_BX.numpy(), 1)) for place_BX in places))
+        Masks(
+            *(torch.from_numpy(np.take_along_axis(index_BV, place_BX.numpy(), 1)) for place_BX in places[:2])
+        )
         for places in place_sets
     ]
 

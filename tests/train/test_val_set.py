@@ -105,3 +105,18 @@ def test_the_largest_model_keeps_what_the_bound_says(whole: tuple[SampleIndex, T
     cfg = with_samples(whole[1], 30, width=768)
     val = val_set.val_set(index_of(whole[0], "abcdefghijklmnopqrstuvwxyzABCD", [LARGE] * 30), cfg)
     assert len(val.second_R) * len(val.positions_P) * 768 * 4 <= val_set.BYTES
+
+
+def test_skills_of_other_volumes_or_other_masks_have_another_digest(
+    whole: tuple[SampleIndex, TrainConfig],
+) -> None:
+    index, cfg = whole
+    masks = [dataclasses.replace(cfg.objective.masks[0], context=3)]
+    other_masks = dataclasses.replace(cfg, objective=dataclasses.replace(cfg.objective, masks=masks))
+    less = dataclasses.replace(index, samples=index.samples[:-1])
+    digests = [
+        val_set.val_set(each, with_samples(setting, 99)).digest
+        for each, setting in ((index, cfg), (less, cfg), (index, other_masks))
+    ]
+    assert len(set(digests)) == 3
+    assert val_set.val_set(index, with_samples(cfg, 99)).digest == digests[0]

@@ -19,7 +19,8 @@ from octshard.models import normalize
 from octshard.models.tokens import Tokens
 from octshard.train import setup, val_set, validation
 from octshard.train.inputs import load_inputs, val_batches
-from octshard.train.objectives import jepa
+from octshard.train.objectives.build import build
+from octshard.train.objectives.jepa import Jepa
 from octshard.train.objectives.places import Places
 from octshard.train.objectives.position_only import Losses
 from octshard.train.validation import Validation
@@ -80,7 +81,7 @@ def volumes_of(cfg: TrainConfig, urls: list[str]) -> list[Volume]:
 @torch.no_grad()
 def losses_one_by_one(cfg: TrainConfig, volumes: list[Volume], others: list[int]) -> tuple[float, float]:
     """Of all volumes with their own context, and with that of the others; the model in training mode."""
-    model, own, other = jepa.build(cfg), [], []
+    model, own, other = build(cfg), [], []
     for volume, number in zip(volumes, others, strict=True):
         own.append(float(model(volume.x, volume.x, volume.tokens, volume.places).loss))
         other.append(float(model(volumes[number].x, volume.x, volume.tokens, volume.places).loss))
@@ -90,8 +91,8 @@ def losses_one_by_one(cfg: TrainConfig, volumes: list[Volume], others: list[int]
 @torch.no_grad()
 def position_only_by_loops(cfg: TrainConfig, volumes: list[Volume], first: set[str]) -> tuple[float, float]:
     """The model's loss and the position-only predictor's, over the targets that four of each half hold."""
-    model, objective = jepa.build(cfg), cfg.objective.name
-    error_of = jepa.normed_l1 if objective == "vjepa2" else jepa.normalised_mse
+    model, objective = build(cfg), cfg.objective.name
+    assert isinstance(model, Jepa)
     features: dict[tuple[int, int], torch.Tensor] = {}
     for v, volume in enumerate(volumes):
         z_VF = model.target_encoder(volume.x, *volume.tokens)[0]
@@ -103,7 +104,7 @@ def position_only_by_loops(cfg: TrainConfig, volumes: list[Volume], first: set[s
     for v, volume in enumerate(volumes):
         in_first = volume.participant in first
         errors = model.errors(volume.x, model.targets(volume.x, volume.tokens), volume.tokens, volume.places)
-        for error, (_, target_BT) in zip(errors, volume.places, strict=True):
+        for error, (_, target_BT, *_) in zip(errors, volume.places, strict=True):
             for error_F, place in zip(error[0], target_BT[0], strict=True):
                 token = int(volume.tokens.index_BV[0, place])
                 halves: list[list[torch.Tensor]] = [[], []]
@@ -118,7 +119,8 @@ def position_only_by_loops(cfg: TrainConfig, volumes: list[Volume], first: set[s
                     center = torch.from_numpy(np.median(normed, axis=0))
                 else:
                     center = (rows_VF / rows_VF.norm(dim=1, keepdim=True)).sum(0)
-                error_BT = error_of(center[None, None], features[v, token][None, None])
+                compared = model.distance.as_compared(features[v, token][None, None])
+                error_BT = model.distance.error(center[None, None], compared)
                 own.append(float(error_F.mean()))
                 reference.append(float(error_BT.mean()))
                 weights.append(1 / target_BT.shape[1])
@@ -222,7 +224,7 @@ def test_one_half_with_enough_volumes_gives_no_skill_of_the_other(tmp_path: Path
 def test_skill_and_the_collapse_that_it_cannot_see(
     losses: Losses | None, skill: float | None, line: str
 ) -> None:
-    result = Validation(0.3, 0.4, losses)
+    result = Validation(0.3, 0.4, losses, "1234")
     assert result.skill == (None if skill is None else pytest.approx(skill))
     assert (result.score is None) == (skill is None)
     text = str(result.collapse_line(7) or "")
@@ -240,15 +242,14 @@ def test_skill_and_the_collapse_that_it_cannot_see(
 def test_a_collapse_is_seen_though_volumes_differ_in_size(
     shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedding: int, position: str, line: str
 ) -> None:
-    build = jepa.build
-
-    def with_embedding(cfg: TrainConfig) -> jepa.Jepa:
+    def with_embedding(cfg: TrainConfig) -> Jepa:
         model = build(cfg)
+        assert isinstance(model, Jepa)
         with torch.no_grad():
             model.target_encoder.embed.weight *= embedding
         return model
 
-    monkeypatch.setattr(jepa, "build", with_embedding)
+    monkeypatch.setattr(setup, "build", with_embedding)
     cfg = config_for(shards, tmp_path, *LENGTH, f"model.position={position}", "run.per_device_batch=1")
     text = validate(cfg).collapse_line(1)
     assert (line in text) if line and text else text is None and not line

@@ -1,6 +1,5 @@
-"""What is learned: an objective, its masks and predictors, and the statistics of collapse.
+"""What is learned: objectives, their masks and predictors, and the statistics of collapse.
 
-`jepa` holds both objectives, `vjepa2` and `byol`: they share encoder, target encoder and masks, and
-`objective.name` picks predictor and loss. A method that predicts something else gets a file of its own here
+`objective` is the protocol, each method has a file of its own, `build` makes the one of `objective.name`
 (CONTRIBUTING.md, "Adding an objective").
 """

@@ -20,10 +20,30 @@ from octshard.train.objectives.masks import Masks
 
 
 class Places(NamedTuple):
-    """Places of one mask set in the lists of `Tokens`, int64, each row sorted."""
+    """Places of one mask set in the lists of `Tokens`, int64.
+
+    padding: bool, True behind the last place of a volume that has fewer than K or T, where its own repeat;
+    None if none has fewer.
+    """
 
     context_BK: Tensor
     target_BT: Tensor
+    context_padding_BK: Tensor | None = None
+    target_padding_BT: Tensor | None = None
+
+    @property
+    def padding_BN(self) -> Tensor | None:
+        """Of context and targets together, N = K + T."""
+        paddings = (self.context_padding_BK, self.target_padding_BT)
+        if all(padding_BX is None for padding_BX in paddings):
+            return None
+        return torch.cat(
+            [
+                torch.zeros_like(place_BX, dtype=torch.bool) if padding_BX is None else padding_BX
+                for place_BX, padding_BX in zip(self[:2], paddings, strict=True)
+            ],
+            dim=1,
+        )
 
 
 def list_tokens(

@@ -1,12 +1,14 @@
 """The best predictor that knows a token's position and nothing of its volume: what a loss is held against.
 
-Per position and feature the median (`vjepa2`) or the mean direction (`byol`) over one half of the validation
-volumes, judged on the other half; then the halves change places. On the host: a median is no work for XLA.
+Per position the center of the objective's distance (of L1 the median of each feature) over one half of the
+validation volumes, judged on the other half; then the halves change places. On the host: XLA has no median.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+
+from octshard.train.objectives.distance import Distance
 
 MIN_VOLUMES = 4  # of one half that hold a position: with fewer, nothing is fitted or judged there
 
@@ -40,7 +42,7 @@ class Losses(NamedTuple):
         return min(self.position_only, self.constant)
 
 
-def losses(tokens: ValTokens, second_V: np.ndarray, objective: str) -> Losses | None:
+def losses(tokens: ValTokens, second_V: np.ndarray, distance: Distance) -> Losses | None:
     """All three; second_V: the volume is of the second half. None if no position has enough volumes."""
     sums_4, features_VPF = np.zeros(4), tokens.features_VPF
     for judged_V in (second_V, ~second_V):
@@ -51,33 +53,18 @@ def losses(tokens: ValTokens, second_V: np.ndarray, objective: str) -> Losses | 
             continue
         center_PF = np.stack(
             [
-                center(features_VPF[fitting_V, p], objective)
+                distance.center(features_VPF[fitting_V, p])
                 for p, fitting_V in enumerate(fitting_VP.T)
                 if fitted_P[p]
             ]
         )
         at_P = np.cumsum(fitted_P) - 1
-        constant_F = center(center_PF, objective)
+        constant_F = distance.center(center_PF)
         for v in np.nonzero(target_VP.any(1))[0]:
             target_P = target_VP[v]
             weight, rows = tokens.weight_VP[v, target_P].astype(np.float64), features_VPF[v, target_P]
-            error = error_of(rows, center_PF[at_P[target_P]], objective)
-            constant = error_of(rows, constant_F, objective)
+            error = distance.error_of(rows, center_PF[at_P[target_P]])
+            constant = distance.error_of(rows, constant_F)
             model = tokens.error_VP[v, target_P].sum(dtype=np.float64)
             sums_4 += (model, weight @ error, weight @ constant, weight.sum())
     return Losses(*(sums_4[:3] / sums_4[3]).tolist()) if sums_4[3] else None
-
-
-def center(features_VF: np.ndarray, objective: str) -> np.ndarray:
-    """(F,): what the mean loss over the rows is least for."""
-    if objective == "vjepa2":
-        return np.median(features_VF, axis=0)  # type: ignore[no-any-return]
-    mean_F = features_VF.mean(axis=0, dtype=np.float64)
-    return mean_F / max(float(np.linalg.norm(mean_F)), 1e-12)  # type: ignore[no-any-return]
-
-
-def error_of(features_RF: np.ndarray, predicted_RF: np.ndarray, objective: str) -> np.ndarray:
-    """(R,): the loss of the objective, `jepa.normed_l1` or `jepa.normalised_mse`, averaged over features."""
-    if objective == "vjepa2":
-        return np.abs(predicted_RF - features_RF).mean(axis=-1, dtype=np.float64)  # type: ignore[no-any-return]
-    return 2 - 2 * (features_RF * predicted_RF).sum(axis=-1, dtype=np.float64)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from octshard.config.train import TrainConfig
-from octshard.models import position
+from octshard.models import attention, position
 from octshard.models.blocks import BlockStack
 from octshard.models.vit import INIT_STD, LAYER_NORM_EPS, Block, init_weights
 
@@ -32,14 +32,24 @@ class Predictor(nn.Module):
         init_weights(self, self.blocks)
         nn.init.trunc_normal_(self.tokens_SF, std=INIT_STD)
 
-    def forward(self, z_BKF: Tensor, context_BK: Tensor, target_BT: Tensor, set_index: int) -> Tensor:
-        """(B, T, F): features of tokens target_BT, predicted from z_BKF, those of tokens context_BK."""
+    def forward(
+        self,
+        z_BKF: Tensor,
+        context_BK: Tensor,
+        target_BT: Tensor,
+        set_index: int,
+        padding_BN: Tensor | None = None,
+    ) -> Tensor:
+        """(B, T, F): features of tokens target_BT, predicted from z_BKF, those of tokens context_BK.
+
+        padding_BN: which of K + T only pad their lists.
+        """
         context = self.proj_in(z_BKF)
         batch, targets = target_BT.shape
         mask_tokens = self.tokens_SF[set_index].to(context.dtype).expand(batch, targets, -1)
         index_BN = torch.cat([context_BK, target_BT], dim=1)
         z = self.position.add_sincos(torch.cat([context, mask_tokens], dim=1), index_BN)
-        z = self.blocks(z, self.position.rotary(index_BN))
+        z = self.blocks(z, self.position.rotary(index_BN), attention.no_padding(padding_BN))
         return self.proj_out(self.norm(z[:, -targets:]))
 
 

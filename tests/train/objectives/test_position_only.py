@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from octshard.train.objectives import jepa, position_only
+from octshard.train.objectives import position_only
+from octshard.train.objectives.distance import NORMALISED_MSE, NORMED_L1, Distance
 from octshard.train.objectives.position_only import ValTokens
 
+EACH_DISTANCE = pytest.mark.parametrize("distance", [NORMED_L1, NORMALISED_MSE])
 SECOND_V = np.arange(8) % 2 == 1
 
 
@@ -22,7 +24,7 @@ def tokens_of(values_VP: list[list[float]], target_VP: object = True, held_VP: o
 
 def test_the_median_of_one_half_is_judged_on_the_other() -> None:
     # first half (volumes 0, 2, 4, 6): 0, 1, 5, 9, median 3; second half: 3, 4, 4, 100, median 4
-    losses = position_only.losses(tokens_of([[0], [3], [1], [4], [5], [4], [9], [100]]), SECOND_V, "vjepa2")
+    losses = position_only.losses(tokens_of([[0], [3], [1], [4], [5], [4], [9], [100]]), SECOND_V, NORMED_L1)
     assert losses is not None
     first = 0 + 1 + 1 + 97  # |3, 4, 4, 100 - 3|
     second = 4 + 3 + 1 + 5  # |0, 1, 5, 9 - 4|
@@ -34,7 +36,7 @@ def test_only_targets_are_judged_but_all_that_is_held_is_fitted() -> None:
     target_VP = np.zeros((8, 1), bool)
     target_VP[1] = True
     losses = position_only.losses(
-        tokens_of([[0], [3], [1], [4], [5], [4], [9], [100]], target_VP), SECOND_V, "vjepa2"
+        tokens_of([[0], [3], [1], [4], [5], [4], [9], [100]], target_VP), SECOND_V, NORMED_L1
     )
     assert losses is not None
     assert losses.position_only == 0  # |3 - 3|
@@ -47,7 +49,7 @@ def test_a_position_that_fewer_than_four_hold_counts_for_nobody() -> None:
     tokens = tokens_of(values, held_VP=held_VP)
     tokens.features_VPF[6, 1] = np.nan  # what is not held is not read
     tokens.error_VP[1::2, 1] = np.nan
-    losses = position_only.losses(tokens, SECOND_V, "vjepa2")
+    losses = position_only.losses(tokens, SECOND_V, NORMED_L1)
     assert losses is not None
     assert losses.position_only == pytest.approx((99 + 13 + 0 + 0 + 0) / (8 + 3))
     assert losses.model == 10
@@ -56,11 +58,11 @@ def test_a_position_that_fewer_than_four_hold_counts_for_nobody() -> None:
 @pytest.mark.parametrize("volumes", [1, 6])
 def test_too_few_volumes_have_no_position_only_predictor(volumes: int) -> None:
     tokens = tokens_of([[float(v)] for v in range(volumes)])
-    assert position_only.losses(tokens, SECOND_V[:volumes], "vjepa2") is None
+    assert position_only.losses(tokens, SECOND_V[:volumes], NORMED_L1) is None
 
 
 def test_with_enough_volumes_in_one_half_the_other_is_judged() -> None:
-    losses = position_only.losses(tokens_of([[float(v)] for v in range(7)]), SECOND_V[:7], "vjepa2")
+    losses = position_only.losses(tokens_of([[float(v)] for v in range(7)]), SECOND_V[:7], NORMED_L1)
     assert losses is not None
     assert losses.position_only == pytest.approx(np.abs(np.array([1, 3, 5]) - 3).mean())
 
@@ -74,47 +76,47 @@ def test_weights_are_shares_of_the_loss() -> None:
     tokens = tokens_of([[0, 0]] * 4 + [[2, 4]] * 4)
     second_V = np.arange(8) >= 4
     tokens.weight_VP[:, 1] = 3
-    losses = position_only.losses(tokens, second_V, "vjepa2")
+    losses = position_only.losses(tokens, second_V, NORMED_L1)
     assert losses is not None
     assert losses.position_only == pytest.approx((2 * 1 + 4 * 3) / 4)
     assert losses.model == pytest.approx((10 + 10) / 4)
 
 
-@pytest.mark.parametrize("objective", ["vjepa2", "byol"])
-def test_against_a_plain_loop_with_the_loss_of_the_model(objective: str) -> None:
+@EACH_DISTANCE
+def test_against_a_plain_loop_with_the_loss_of_the_model(distance: Distance) -> None:
     rng = np.random.default_rng(0)
     h_VPF = rng.standard_normal((12, 5, 6)).astype(np.float32) + np.arange(5)[:, None]
     held_VP, second_V = rng.random((12, 5)) < 0.9, rng.random(12) < 0.5
     target_VP = (rng.random((12, 5)) < 0.6) & held_VP
-    features = jepa.as_compared(torch.from_numpy(h_VPF), objective).numpy()
+    features = distance.as_compared(torch.from_numpy(h_VPF)).numpy()
     weight_VP = target_VP.astype(np.float32)
-    losses = position_only.losses(ValTokens(features, held_VP, weight_VP, weight_VP), second_V, objective)
+    losses = position_only.losses(ValTokens(features, held_VP, weight_VP, weight_VP), second_V, distance)
     expected = []
     for p in range(5):
         for second in (False, True):
             fit = [features[v, p] for v in range(12) if held_VP[v, p] and second_V[v] != second]
             if len(fit) < 4:
                 continue
-            if objective == "vjepa2":
+            if distance is NORMED_L1:
                 center = [statistics.median(column) for column in np.stack(fit).T.tolist()]
             else:
                 center = np.sum(fit, axis=0).tolist()  # its length does not matter to a cosine
             for v in range(12):
                 if target_VP[v, p] and second_V[v] == second:
-                    error_of = jepa.normed_l1 if objective == "vjepa2" else jepa.normalised_mse
-                    error = error_of(torch.tensor([[center]]), torch.tensor(h_VPF[v, p])[None, None])
+                    compared = distance.as_compared(torch.tensor(h_VPF[v, p])[None, None])
+                    error = distance.error(torch.tensor([[center]]), compared)
                     expected.append(float(error.mean()))
     assert losses is not None
     assert losses.position_only == pytest.approx(np.mean(expected), rel=1e-5)
 
 
-@pytest.mark.parametrize("objective", ["vjepa2", "byol"])
-def test_no_constant_is_better_than_the_center(objective: str) -> None:
+@EACH_DISTANCE
+def test_no_constant_is_better_than_the_center(distance: Distance) -> None:
     rng = np.random.default_rng(1)
-    rows = jepa.as_compared(torch.from_numpy(rng.standard_normal((9, 7)) + 0.5), objective).numpy()
-    center = position_only.center(rows, objective)
-    least = position_only.error_of(rows, center, objective).mean()
+    rows = distance.as_compared(torch.from_numpy(rng.standard_normal((9, 7)) + 0.5)).numpy()
+    center = distance.center(rows)
+    least = distance.error_of(rows, center).mean()
     for _ in range(100):
         other = center + 0.05 * rng.standard_normal(7)
-        other = other / np.linalg.norm(other) if objective == "byol" else other
-        assert position_only.error_of(rows, other, objective).mean() >= least - 1e-9
+        other = other / np.linalg.norm(other) if distance is NORMALISED_MSE else other
+        assert distance.error_of(rows, other).mean() >= least - 1e-9

@@ -1,4 +1,4 @@
-"""The method: nothing hidden leaks, targets get no gradient, the average is one, and a golden seeded step."""
+"""All objectives: nothing hidden leaks, targets get no gradient, and a golden seeded step."""
 
 import json
 import os
@@ -23,7 +23,8 @@ from octshard.errors import UsageError
 from octshard.models.tokens import Tokens
 from octshard.models.vit import patchify
 from octshard.train.augment import views
-from octshard.train.objectives import jepa
+from octshard.train.objectives.build import build, check
+from octshard.train.objectives.distance import NORMALISED_MSE, NORMED_L1, Distance
 from octshard.train.objectives.places import Places
 from tests.support.token_lists import draw_lists
 
@@ -59,7 +60,7 @@ def config(objective: str, kind: str = "rope", sets: int = 1, depth: int = 2) ->
 def inputs(
     cfg: TrainConfig, step: int = 0, extents: list[list[int]] = EXTENTS
 ) -> tuple[torch.Tensor, torch.Tensor, Tokens, list[Places]]:
-    """What the loop hands to Jepa for two made-up volumes, the second one with padding."""
+    """What the loop hands to an objective for two made-up volumes, the second one with padding."""
     keys = [f"first-{step}", f"second-{step}"]
     voxels = torch.from_numpy(np.random.default_rng(step).integers(0, 256, (2, *SIZE)).astype(np.uint8))
     valid_B3 = torch.tensor(extents)
@@ -89,7 +90,7 @@ def shown(context_BK: torch.Tensor) -> torch.Tensor:
 @EITHER
 def test_no_voxel_outside_the_context_reaches_a_prediction(objective: str, kind: str) -> None:
     cfg = config(objective, kind)
-    model, (context, _, tokens, (places_of_set, *_)) = jepa.build(cfg), inputs(cfg)
+    model, (context, _, tokens, (places_of_set, *_)) = build(cfg), inputs(cfg)
     context.requires_grad_()
     weight = torch.randn(2, 8, 24, generator=torch.Generator().manual_seed(0))
     (model.predict(context, tokens, places_of_set, 0) * weight).sum().backward()
@@ -104,7 +105,7 @@ def test_each_number_of_each_prediction_has_a_gradient_of_zero_outside_the_conte
     """Targets, unused tokens, padding; of a sum of them two might cancel. The second volume is padded."""
     cfg = config(objective, kind)
     model, (context, _, tokens, (places_of_set, *_)) = (
-        jepa.build(cfg),
+        build(cfg),
         inputs(cfg, 0, [list(SIZE), [3, 8, 9]]),
     )
     context.requires_grad_()
@@ -123,7 +124,7 @@ def test_each_number_of_each_prediction_has_a_gradient_of_zero_outside_the_conte
 @EITHER
 def test_no_voxel_outside_the_context_reaches_the_loss(objective: str) -> None:
     cfg = config(objective, sets=2)
-    model, (context, target, tokens, place_sets) = jepa.build(cfg), inputs(cfg)
+    model, (context, target, tokens, place_sets) = build(cfg), inputs(cfg)
     context.requires_grad_()
     target.requires_grad_()
     model(context, target, tokens, place_sets).loss.backward()
@@ -138,7 +139,7 @@ def test_valid_tokens_alone_equal_the_masked_full_computation_and_each_volume_by
 ) -> None:
     """In float32: losses and gradients to 1e-6. With `byol` a batch norm joins the volumes."""
     cfg = config(objective, STEADY[objective])
-    model, keys, extents = jepa.build(cfg), ["first", "second"], torch.tensor([[3, 8, 9], [4, 8, 16]])
+    model, keys, extents = build(cfg), ["first", "second"], torch.tensor([[3, 8, 9], [4, 8, 16]])
     context, target, _, _ = inputs(cfg, 0, extents.tolist())
 
     def run(size: list[int], length: int, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
@@ -167,7 +168,7 @@ def test_valid_tokens_alone_equal_the_masked_full_computation_and_each_volume_by
 @EITHER
 def test_what_is_hidden_may_hold_anything(objective: str) -> None:
     cfg = config(objective)
-    model, (context, _, tokens, (places_of_set, *_)) = jepa.build(cfg), inputs(cfg)
+    model, (context, _, tokens, (places_of_set, *_)) = build(cfg), inputs(cfg)
     hidden = ~shown(numbers(tokens, places_of_set.context_BK))
     spoilt = patchify(context, PATCH).masked_fill(hidden.unsqueeze(-1), 1e6)
     back = spoilt.reshape(2, 1, 2, 3, 4, *PATCH).permute(0, 1, 2, 5, 3, 6, 4, 7).reshape(context.shape)
@@ -180,7 +181,7 @@ def test_what_is_hidden_may_hold_anything(objective: str) -> None:
 @EITHER
 def test_everything_trains_but_the_target_encoder(objective: str) -> None:
     cfg = config(objective, sets=2)
-    model = jepa.build(cfg)
+    model = build(cfg)
     model(*inputs(cfg)).loss.backward()
     assert all(p.grad is None and not p.requires_grad for p in model.target_encoder.parameters())
     for part in (model.encoder, model.predictor):
@@ -189,26 +190,31 @@ def test_everything_trains_but_the_target_encoder(objective: str) -> None:
 
 
 def test_the_target_encoder_starts_as_the_encoder_and_follows_by_the_formula() -> None:
-    model = jepa.build(config("vjepa2"))
+    model = build(config("vjepa2"))
     pairs = list(zip(model.target_encoder.parameters(), model.encoder.parameters(), strict=True))
     assert all(torch.equal(target, source) and target is not source for target, source in pairs)
     with torch.no_grad():
         for _, source in pairs:
             source.add_(torch.randn(source.shape, generator=torch.Generator().manual_seed(0)))
     before = [target.double().numpy().copy() for target, _ in pairs]
-    jepa.update_target(model, torch.tensor([0.75]))
+    model.update(torch.tensor([0.75]))
     for old, (target, source) in zip(before, pairs, strict=True):
         np.testing.assert_allclose(target, 0.75 * old + 0.25 * source.detach().double().numpy(), atol=1e-6)
 
 
 def test_momentum_one_changes_no_bit() -> None:
-    model = jepa.build(config("vjepa2"))
+    model = build(config("vjepa2"))
     with torch.no_grad():
         for weight in model.encoder.parameters():
             weight.add_(0.3)
     before = [weight.clone() for weight in model.target_encoder.parameters()]
-    jepa.update_target(model, torch.tensor(1.0))
+    model.update(torch.tensor(1.0))
     assert all(torch.equal(a, b) for a, b in zip(before, model.target_encoder.parameters(), strict=True))
+
+
+def mean_error(distance: Distance, z: np.ndarray, h: np.ndarray) -> float:
+    error_BT = distance.error(torch.from_numpy(z), distance.as_compared(torch.from_numpy(h)))
+    return float(error_BT.mean())
 
 
 def test_the_losses_by_hand() -> None:
@@ -216,28 +222,24 @@ def test_the_losses_by_hand() -> None:
     z, h = rng.normal(size=(2, 3, 5)), rng.normal(2.0, 3.0, size=(2, 3, 5))
     normed = (h - h.mean(-1, keepdims=True)) / np.sqrt(h.var(-1, keepdims=True) + 1e-6)
     expected = np.abs(z - normed).mean()
-    assert float(jepa.normed_l1(torch.from_numpy(z), torch.from_numpy(h)).mean()) == pytest.approx(
-        expected, rel=1e-5
-    )
+    assert mean_error(NORMED_L1, z, h) == pytest.approx(expected, rel=1e-5)
     unit_z, unit_h = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (z, h))
     expected = ((unit_z - unit_h) ** 2).sum(-1).mean()
-    assert float(jepa.normalised_mse(torch.from_numpy(z), torch.from_numpy(h)).mean()) == pytest.approx(
-        expected, rel=1e-5
-    )
+    assert mean_error(NORMALISED_MSE, z, h) == pytest.approx(expected, rel=1e-5)
 
 
 @EITHER
 def test_the_loss_is_the_mean_over_mask_sets_of_prediction_against_all_token_targets(objective: str) -> None:
     cfg = config(objective, sets=2)
-    model, (context, target, tokens, place_sets) = jepa.build(cfg), inputs(cfg)
+    model, (context, target, tokens, place_sets) = build(cfg), inputs(cfg)
     out = model(context, target, tokens, place_sets)
     h_BVF = model.target_encoder(target, *tokens)
-    loss = {"vjepa2": jepa.normed_l1, "byol": jepa.normalised_mse}[objective]
     for i, places_of_set in enumerate(place_sets):
         expected = torch.stack([h_BVF[b, places_of_set.target_BT[b]] for b in range(2)])
-        torch.testing.assert_close(
-            out.losses_S[i], loss(model.predict(context, tokens, places_of_set, i), expected).mean()
+        error_BT = model.distance.error(
+            model.predict(context, tokens, places_of_set, i), model.distance.as_compared(expected)
         )
+        torch.testing.assert_close(out.losses_S[i], error_BT.mean())
     torch.testing.assert_close(out.loss, out.losses_S.mean())
     torch.testing.assert_close(out.pooled_BF[1], h_BVF[1, :16].mean(0))
     assert out.tokens_RF.shape == (16, 24)
@@ -248,13 +250,13 @@ def test_weights_follow_from_the_seed_and_leave_the_global_generator_alone() -> 
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    first = jepa.build(config("vjepa2")).state_dict()
+    first = build(config("vjepa2")).state_dict()
     assert torch.equal(torch.rand(3), expected)
-    second = jepa.build(config("vjepa2")).state_dict()
+    second = build(config("vjepa2")).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
     other = config("vjepa2")
     other.run.seed = 8
-    assert not torch.equal(jepa.build(other).encoder.embed.weight, first["encoder.embed.weight"])
+    assert not torch.equal(build(other).encoder.embed.weight, first["encoder.embed.weight"])
 
 
 @pytest.mark.parametrize(
@@ -275,14 +277,14 @@ def test_what_cannot_be_built_is_said_first(key: str, value: object, says: str) 
     group, name = key.split(".")
     setattr(getattr(cfg, group), name, value)
     with pytest.raises(UsageError) as error:
-        jepa.build(cfg)
+        build(cfg)
     assert says in str(error.value)
 
 
 def two_steps(objective: str, extents: list[list[int]]) -> list[float]:
     """Losses of two seeded steps of plain gradient descent with a moving average, on the CPU in float32."""
     cfg = config(objective, STEADY[objective], sets=2)
-    model, losses = jepa.build(cfg), []
+    model, losses = build(cfg), []
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     for step in range(2):
         loss = model(*inputs(cfg, step, extents)).loss
@@ -290,7 +292,7 @@ def two_steps(objective: str, extents: list[list[int]]) -> list[float]:
         with torch.no_grad():
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight.sub_(0.5 * gradient)
-        jepa.update_target(model, torch.tensor([0.9]))
+        model.update(torch.tensor([0.9]))
         losses.append(float(loss.detach()))
     return losses
 
@@ -308,7 +310,7 @@ def test_the_golden_step(objective: str, extents: list[list[int]]) -> None:
     assert losses == pytest.approx(expected, abs=1e-5), (
         f"{objective}: a seeded step gives {losses}, was {expected}. Weights, masks, views or loss changed "
         "their result. If that was not meant, find the change; if it was, run OCTSHARD_GOLDEN=write pytest "
-        "tests/train/objectives/test_jepa.py -k golden, commit the file and say in the commit why "
+        "tests/train/objectives/test_objective.py -k golden, commit the file and say in the commit why "
         "results moved."
     )
 
@@ -316,7 +318,7 @@ def test_the_golden_step(objective: str, extents: list[list[int]]) -> None:
 @EITHER
 def test_a_step_lowers_the_loss_on_its_own_batch(objective: str) -> None:
     cfg = config(objective)
-    model, batch = jepa.build(cfg), inputs(cfg)
+    model, batch = build(cfg), inputs(cfg)
     optimizer = torch.optim.AdamW([w for w in model.parameters() if w.requires_grad], lr=5e-3)
     losses = []
     for _ in range(30):
@@ -335,7 +337,7 @@ def on_xla() -> None:
 
     for objective in OBJECTIVES:
         cfg = config(objective, STEADY[objective], depth=1)
-        on_cpu, on_xla_device = jepa.build(cfg), jepa.build(cfg).to(torch_xla.device())
+        on_cpu, on_xla_device = build(cfg), build(cfg).to(torch_xla.device())
         compiles = []
         for step in range(4):
             momentum = torch.tensor([0.9, 1.0])[step % 2 :][:1]
@@ -355,7 +357,7 @@ def on_xla() -> None:
                 lists = map_tensors(draw_lists(cfg, valid_B3, keys), lambda t, at=at: t.to(at))
                 out = model(context, target, *lists)
                 out.loss.backward()
-                jepa.update_target(model, momentum.to(at))
+                model.update(momentum.to(at))
                 model.zero_grad()
                 torch_xla.sync()
                 losses.append(float(out.loss.detach()))
@@ -377,7 +379,7 @@ def on_xla() -> None:
 def test_xla_agrees_with_the_cpu_and_compiles_no_more_after_two_steps() -> None:
     pytest.importorskip("torch_xla")
     environment = os.environ | {"PJRT_DEVICE": "CPU"}
-    words = [sys.executable, "-m", "tests.train.objectives.test_jepa"]
+    words = [sys.executable, "-m", "tests.train.objectives.test_objective"]
     root = Path(__file__).parents[3]
     ran = subprocess.run(words, env=environment, cwd=root, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr[-2000:]
@@ -393,4 +395,4 @@ def test_an_mlp_of_no_width_is_refused() -> None:
     with pytest.raises(
         UsageError, match=r"model.mlp_ratio=0.05: predictor.width 16 gives an MLP of no width"
     ):
-        jepa.check(cfg)
+        check(cfg)

@@ -1,0 +1,41 @@
+"""The objective that a config names: found, checked, made."""
+
+import torch
+
+from octshard.config import fields
+from octshard.config.train import TrainConfig
+from octshard.errors import UsageError
+from octshard.models import position
+from octshard.rng import seed_for
+from octshard.train.objectives import masks
+from octshard.train.objectives.byol import Byol
+from octshard.train.objectives.objective import Objective
+from octshard.train.objectives.vjepa2 import VJepa2
+
+CLASSES: dict[str, type[Objective]] = {"vjepa2": VJepa2, "byol": Byol}
+
+
+def objective_class(cfg: TrainConfig) -> type[Objective]:
+    """That of objective.name, one of the choices of its key."""
+    return CLASSES[cfg.objective.name]
+
+
+def build(cfg: TrainConfig) -> Objective:
+    """On the CPU, its weights a function of run.seed; all checks run before anything is allocated."""
+    check(cfg)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for("model", cfg.run.seed))
+        return objective_class(cfg)(cfg)  # type: ignore[call-arg]
+
+
+def check(cfg: TrainConfig) -> None:
+    """UsageError for values out of bounds, and for mask sets or model sizes that cannot be built."""
+    fields.check(cfg)
+    masks.token_counts(cfg)
+    for group, width in (("model", cfg.model.width), ("predictor", cfg.predictor.width)):
+        if int(width * cfg.model.mlp_ratio) < 1:
+            raise UsageError(
+                f"model.mlp_ratio={cfg.model.mlp_ratio}: {group}.width {width} gives an MLP of no width"
+            )
+    position.check("model", cfg.model.position, cfg.model.width, cfg.model.heads)
+    objective_class(cfg).check(cfg)

@@ -1,0 +1,59 @@
+"""BYOL (Grill et al. 2020) of masked tokens: the encoder itself reads mask tokens, an MLP predicts.
+
+Its loss is the squared distance of unit vectors, 2 - 2 cos.
+"""
+
+import torch
+from torch import Tensor
+
+from octshard.config.train import TrainConfig
+from octshard.models import flops, position
+from octshard.models.flops import Reading
+from octshard.models.tokens import Tokens
+from octshard.models.vit import MaskToken
+from octshard.train.objectives import masks
+from octshard.train.objectives.distance import NORMALISED_MSE
+from octshard.train.objectives.jepa import Jepa
+from octshard.train.objectives.objective import KeptTokens, StepFlops
+from octshard.train.objectives.places import Places
+from octshard.train.objectives.predictor import MlpPredictor
+
+_MLP = "the predictor of byol is an MLP of predictor.width"
+
+
+class Byol(Jepa):
+    """The encoder reads all tokens, a learned vector in place of each that is not context."""
+
+    predictor: MlpPredictor
+    distance = NORMALISED_MSE
+    batch_statistics = True
+    token_per_set = False
+    idle = {"predictor.depth": _MLP, "predictor.heads": _MLP}
+
+    def __init__(self, cfg: TrainConfig) -> None:
+        super().__init__(cfg, MlpPredictor)
+
+    def predict(self, context_BCDHW: Tensor, tokens: Tokens, places: Places, set_index: int) -> Tensor:
+        """As `Jepa.predict`."""
+        all_BV = torch.ones_like(tokens.index_BV, dtype=torch.bool)
+        hidden = MaskToken(all_BV.scatter(1, places.context_BK, False), self.predictor.token_F)
+        z_BVF = self.encoder(context_BCDHW, *tokens, hidden)
+        return self.predictor(position.gather_tokens(z_BVF, places.target_BT))  # type: ignore[no-any-return]
+
+    @staticmethod
+    def step_flops(cfg: TrainConfig, reading: Reading) -> StepFlops:
+        """As `Objective.step_flops`."""
+        counts, width, hidden = masks.token_counts(cfg), cfg.model.width, cfg.predictor.width
+        encoder = len(counts) * flops.trained_encoder(cfg.model, reading)
+        predictor = sum(3 * 2 * flops.linear(K_T.T, width, hidden) for K_T in counts)
+        return StepFlops(flops.encoder(cfg.model, reading), encoder, predictor)
+
+    @staticmethod
+    def kept_tokens(cfg: TrainConfig, encoded: int) -> KeptTokens:
+        """As `Objective.kept_tokens`."""
+        return KeptTokens(len(masks.token_counts(cfg)) * encoded, 0)
+
+    @staticmethod
+    def predictor_weights(cfg: TrainConfig) -> int:
+        """As `Objective.predictor_weights`."""
+        return 2 * cfg.model.width * cfg.predictor.width

@@ -1,0 +1,128 @@
+"""What a run trains: the protocol that every objective fills, a file each in this folder."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from octshard.config.train import TrainConfig
+from octshard.models.flops import Reading
+from octshard.models.tokens import Tokens
+from octshard.models.vit import Encoder
+from octshard.train.objectives.distance import Distance
+from octshard.train.objectives.places import Places
+
+
+class ObjectiveOutput(NamedTuple):
+    """One forward: the loss (0-d), mean errors of mask sets and of volumes (these without a gradient), and
+    features for the collapse statistics: of some tokens, and the mean of each volume.
+    """
+
+    loss: Tensor
+    losses_S: Tensor
+    losses_B: Tensor
+    tokens_RF: Tensor
+    pooled_BF: Tensor
+
+
+class StepFlops(NamedTuple):
+    """Of one volume in a training step: target encoder forward; encoder and predictor with their backward."""
+
+    target: float
+    encoder: float
+    predictor: float
+
+    @property
+    def total(self) -> float:
+        """Of the whole step."""
+        return sum(self)
+
+
+class KeptTokens(NamedTuple):
+    """Tokens of a volume whose numbers blocks keep for backward: the encoder's, the predictor's."""
+
+    encoder: int
+    predictor: int
+
+
+class Objective(nn.Module):
+    """An encoder and what trains it. What stands below is what the trainer asks of every objective."""
+
+    encoder: Encoder
+    distance: Distance
+    batch_statistics = False  # does the loss of a volume depend on the others of its micro-batch?
+    has_target_encoder = False
+    token_per_set = True  # has each mask set a weight of its own?
+    idle: Mapping[str, str] = {}  # keys of the config that change nothing, and why
+
+    def forward(
+        self,
+        context_BCDHW: Tensor,
+        target_BCDHW: Tensor,
+        tokens: Tokens,
+        place_sets: Sequence[Places],
+        progress_1: Tensor | None = None,
+    ) -> ObjectiveOutput:
+        """The loss averaged over mask sets. progress_1: the share of the run's budget that is spent after
+        this step, on the device; None: all of it.
+        """
+        raise NotImplementedError
+
+    def targets(self, target_BCDHW: Tensor, tokens: Tokens) -> Tensor:
+        """(B, V, X): what is to be predicted of every token, without a gradient."""
+        raise NotImplementedError
+
+    def errors(
+        self, context_BCDHW: Tensor, target_BVX: Tensor, tokens: Tokens, place_sets: Sequence[Places]
+    ) -> list[Tensor]:
+        """Of every mask set (B, T), float32: `distance` of the prediction and `targets`, of each target."""
+        raise NotImplementedError
+
+    def update(self, momentum_1: Tensor) -> None:
+        """After an optimizer step. momentum_1: of the target encoder, on the device."""
+
+    @property
+    def judged(self) -> Encoder:
+        """The encoder that probes and users get."""
+        return self.encoder
+
+    @staticmethod
+    def check(cfg: TrainConfig) -> None:
+        """UsageError for what this objective cannot be built from, beyond the bounds of each key."""
+
+    @staticmethod
+    def target_width(cfg: TrainConfig) -> int:
+        """X of `targets`."""
+        raise NotImplementedError
+
+    @staticmethod
+    def step_flops(cfg: TrainConfig, reading: Reading) -> StepFlops:
+        """Of one volume; reading: what an encoder of all its tokens computes."""
+        raise NotImplementedError
+
+    @staticmethod
+    def kept_tokens(cfg: TrainConfig, encoded: int) -> KeptTokens:
+        """Of one volume, at least; encoded: the tokens that an encoder of all of them reads."""
+        raise NotImplementedError
+
+    @staticmethod
+    def predictor_weights(cfg: TrainConfig) -> int:
+        """Of what is trained beside the encoder, without biases and norms."""
+        raise NotImplementedError
+
+
+def mean_errors(errors: Sequence[Tensor], place_sets: Sequence[Places]) -> Tensor:
+    """(S, B): the mean of the `errors` of each mask set and volume, over its targets."""
+    return torch.stack(
+        [
+            _mean(error_BT, places.target_padding_BT)
+            for error_BT, places in zip(errors, place_sets, strict=True)
+        ]
+    )
+
+
+def _mean(error_BT: Tensor, padding_BT: Tensor | None) -> Tensor:
+    if padding_BT is None:
+        return error_BT.mean(1)
+    return error_BT.masked_fill(padding_BT, 0).sum(1) / (~padding_BT).sum(1)

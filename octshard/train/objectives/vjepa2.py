@@ -1,0 +1,53 @@
+"""V-JEPA 2 (Assran et al. 2025): a transformer predicts the target features, L1 on layer-normed targets."""
+
+from torch import Tensor
+
+from octshard.config.train import TrainConfig
+from octshard.models import flops, position
+from octshard.models.flops import Reading, list_reading
+from octshard.models.tokens import Tokens
+from octshard.train.objectives import masks
+from octshard.train.objectives.distance import NORMED_L1
+from octshard.train.objectives.jepa import Jepa
+from octshard.train.objectives.objective import KeptTokens, StepFlops
+from octshard.train.objectives.places import Places
+from octshard.train.objectives.predictor import Predictor
+
+
+class VJepa2(Jepa):
+    """The encoder reads context tokens alone; the predictor adds a learned token for each target."""
+
+    distance = NORMED_L1
+
+    def __init__(self, cfg: TrainConfig) -> None:
+        super().__init__(cfg, Predictor)
+
+    def predict(self, context_BCDHW: Tensor, tokens: Tokens, places: Places, set_index: int) -> Tensor:
+        """As `Jepa.predict`."""
+        context_BK, target_BT = (tokens.index_BV.gather(1, place_BX) for place_BX in places[:2])
+        z_BKF = self.encoder(context_BCDHW, context_BK, places.context_padding_BK)
+        return self.predictor(z_BKF, context_BK, target_BT, set_index, places.padding_BN)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def check(cfg: TrainConfig) -> None:
+        """As `Objective.check`."""
+        position.check("predictor", cfg.model.position, cfg.predictor.width, cfg.predictor.heads)
+
+    @staticmethod
+    def step_flops(cfg: TrainConfig, reading: Reading) -> StepFlops:
+        """As `Objective.step_flops`."""
+        counts = masks.token_counts(cfg)
+        encoder = sum(flops.trained_encoder(cfg.model, list_reading(K_T.K)) for K_T in counts)
+        predictor = sum(3 * flops.predictor(cfg, K_T.K, K_T.T, cfg.model.width) for K_T in counts)
+        return StepFlops(flops.encoder(cfg.model, reading), encoder, predictor)
+
+    @staticmethod
+    def kept_tokens(cfg: TrainConfig, encoded: int) -> KeptTokens:
+        """As `Objective.kept_tokens`."""
+        counts = masks.token_counts(cfg)
+        return KeptTokens(sum(K_T.K for K_T in counts), sum(K_T.K + K_T.T for K_T in counts))
+
+    @staticmethod
+    def predictor_weights(cfg: TrainConfig) -> int:
+        """As `Objective.predictor_weights`."""
+        return flops.block_weights(cfg.predictor.width, cfg.model.mlp_ratio) * cfg.predictor.depth
