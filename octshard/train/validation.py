@@ -107,5 +107,5 @@ def validate(run: Run) -> Validation | None:
     references = None
     if val.has_skill:
         references = position_only.losses(tokens_of_all, val.second_R, run.model.distance)
-    other = float(other_loss / count) if len(val.numbers_V) > 1 else None
-    return Validation(float(loss / count), other, references, val.digest)
+    of_others = float(other_loss / count) if len(val.numbers_V) > 1 else None
+    return Validation(float(loss / count), of_others, references, val.digest)
