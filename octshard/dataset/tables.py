@@ -23,7 +23,9 @@ REBUILD = "build it again with octshard prep shard"
 SAMPLES, SHARDS, INFO, PLAN = "samples.parquet", "shards.parquet", "dataset.json", "plan.json"
 RUN_INFO = "run.json"  # how fast the last run was; no part of the dataset
 AXES = 3  # of a shape or a spacing
-LATER = frozenset({"split_source"})  # columns that tables of 0.1.0 do not have: they may be absent
+LATER = frozenset(
+    {"split_source", "retina_found"}
+)  # columns that tables of 0.1.0 do not have: they may be absent
 FILE_NAMES = ("name", "shard", "key")  # columns that name a file, or members of a tar, or nothing
 LONGEST_NAME = 255
 DIGESTS = "sha256"  # in dataset.json: table -> the digest of its bytes
@@ -77,6 +79,7 @@ class SampleRow:
     reason: str = ""
     detail: str = ""
     split_source: str = ""  # recommended | hash; empty in tables of 0.1.0
+    retina_found: float | None = None  # share of blocks with a retinal band; None: nothing was looked for
 
 
 @dataclass(frozen=True)

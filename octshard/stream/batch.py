@@ -19,6 +19,10 @@ class Batch:
     mixing, the epoch.
 
     The first `count` samples are real; only evaluation's last batch has repeats behind them.
+
+    band_BDQ2: int16, the retinal band of each sample (imaging/retina_band.py) in the rows and columns of its
+    voxels here, NOT_FOUND in padding and where a sample has none; None if no sample of the batch has one. The
+    row of a sample in samples.parquet tells beforehand: its retina_found is None where it has no band.
     """
 
     voxels_BDHW: Tensor
@@ -31,6 +35,7 @@ class Batch:
     position: StreamPosition
     substituted: tuple[str, ...]  # one line for each sample that another replaces
     seeds: tuple[str, ...]  # what randomness depends on: the key; of a substitute also the bad one's
+    band_BDQ2: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from octshard.config.train import TrainConfig
-from octshard.dataset import shard
+from octshard.dataset import shard, stored_band
 from octshard.dataset.shard import BadSample
-from octshard.imaging.crop import crop_pad_into
+from octshard.imaging.crop import Window, crop_window, fill_padded
+from octshard.imaging.retina_band import NOT_FOUND, RetinaBand, blocks_of
 from octshard.imaging.volume import Shape, product
 from octshard.rng import rng_for
 from octshard.stream import sampler
@@ -56,6 +57,7 @@ class BatchBuilder(Generic[T]):
         self.voxels_BDHW = transform.empty((size, *collator.box))
         self.mean_B, self.std_B = torch.zeros(size), torch.ones(size)
         self.valid_B3 = torch.zeros((size, 3), dtype=torch.int64)
+        self.bands: list[RetinaBand | None] = [None] * size
         self._fills = [pool.submit(self._fill, slot, collator, transform) for slot in range(size)]
 
     def result(self) -> T:
@@ -84,7 +86,20 @@ class BatchBuilder(Generic[T]):
             self.spec.position,
             tuple(self.substituted[slot] for slot in sorted(self.substituted)),
             tuple(self.seeds),
+            self._bands(),
         )
+
+    def _bands(self) -> torch.Tensor | None:
+        """`Batch.band_BDQ2`."""
+        if all(band is None for band in self.bands):
+            return None
+        size, depth, _, width = self.voxels_BDHW.shape
+        band_BDQ2 = torch.full((size, depth, blocks_of(width), 2), NOT_FOUND, dtype=torch.int16)
+        for slot, band in enumerate(self.bands):
+            if band is not None:
+                rows_DQ2 = torch.from_numpy(band.rows_DQ2)
+                band_BDQ2[slot, : rows_DQ2.shape[0], : rows_DQ2.shape[1]] = rows_DQ2
+        return band_BDQ2
 
 
 class _ThreadMemory(threading.local):
@@ -149,21 +164,25 @@ class Collator:
                 f"samples.parquet says"
             )
         slot_DHW = builder.voxels_BDHW[slot].numpy()
+        window = self._window(packed.shape, pass_index, builder.seeds[slot])
         if packed.shape == self.box:
             packed.unpack_into(slot_DHW)
-            valid = packed.shape
         else:
-            valid = self._unpack_crop(packed, slot_DHW, pass_index, builder.seeds[slot])
+            self._unpack_crop(packed, slot_DHW, window)
         builder.keys[slot] = packed.key
         builder.mean_B[slot], builder.std_B[slot] = packed.number("mean"), packed.number("std")
-        builder.valid_B3[slot] = torch.tensor(valid)
+        builder.valid_B3[slot] = torch.tensor([part.stop - part.start for part in window])
+        band = stored_band.from_json(packed.meta, packed.shape, sample.location)
+        builder.bands[slot] = None if band is None else band.crop(window)
 
-    def _unpack_crop(
-        self, packed: shard.PackedSample, slot_DHW: np.ndarray, pass_index: int, seed: str
-    ) -> Shape:
-        """A crop, placed by (run seed, pass, seed), padded with 0 at the high end. Its shape (D, H, W)."""
+    def _window(self, stored: Shape, pass_index: int, seed: str) -> Window:
+        """Which part of a stored volume is used, placed by (run seed, pass, seed)."""
         rng = rng_for(self._cfg.run.seed, pass_index, seed, "crop") if pass_index != NO_PASS else None
+        return crop_window(stored, self.box, rng)
+
+    def _unpack_crop(self, packed: shard.PackedSample, slot_DHW: np.ndarray, window: Window) -> None:
+        """That part of the volume, padded with 0 at the high end."""
         buffer = self._memory.volume.view(product(packed.shape))
         stored_DHW = np.frombuffer(buffer, np.uint8).reshape(packed.shape)
         packed.unpack_into(stored_DHW)
-        return crop_pad_into(slot_DHW, stored_DHW, rng)
+        fill_padded(slot_DHW, stored_DHW[window])

@@ -22,6 +22,7 @@ from octshard.dataset.shard import BadSample
 from octshard.dataset.tables import SampleRow
 from octshard.devices.buffers import BufferPool
 from octshard.errors import OctshardError, UsageError
+from octshard.imaging.retina_band import NOT_FOUND, RetinaBand
 from octshard.storage import remote, store
 from octshard.stream import loader, read_ahead, sampler
 from octshard.stream.batch import Batch, BatchTransform, RankSlice
@@ -56,6 +57,47 @@ def take(
 ) -> list[Batch]:
     with contextlib.closing(loader.train_batches(index, cfg, rank_slice, start, WAY)) as iterator:
         return list(islice(iterator, batches))
+
+
+def test_the_band_follows_the_crop_and_is_not_found_in_padding(tmp_path: Path) -> None:
+    def band_of(key: str) -> RetinaBand | None:
+        """Rows by B-scan, alike in all blocks, since crops begin at any column; every third key has none."""
+        number = int(key[-10:], 16)
+        first_D = 2 + (np.arange(6) + number) % 9
+        rows_DQ2 = np.repeat(np.stack([first_D, first_D + 5], axis=1)[:, None], 3, axis=1)
+        return RetinaBand(rows_DQ2.astype(np.int16)) if number % 3 else None
+
+    url = write_dataset(tmp_path / "device", {"train": 12}, band_of=band_of)
+    cfg = config_of(url)
+    batches = take(load_index(cfg, "train", 0), cfg, WHOLE, START, 3)
+    assert {band_of(key) is None for batch in batches for key in batch.keys} == {True, False}
+    for batch in batches:
+        assert batch.band_BDQ2 is not None
+        assert (batch.band_BDQ2.shape, batch.band_BDQ2.dtype) == ((4, 6, 2, 2), torch.int16)
+        for slot, key in enumerate(batch.keys):
+            band = band_of(key)
+            expected_DQ2 = np.full((6, 2, 2), NOT_FOUND) if band is None else band.rows_DQ2[:, :2]
+            np.testing.assert_array_equal(batch.band_BDQ2[slot].numpy(), expected_DQ2)
+    taller = config_of(url, "model.image_size=[8,16,48]")  # rows are cut, columns padded
+    (batch,) = take(load_index(taller, "train", 0), taller, WHOLE, START, 1)
+    assert batch.band_BDQ2 is not None
+    assert batch.valid_B3.tolist() == [[6, 16, 24]] * 4
+    assert batch.band_BDQ2.shape == (4, 6, 3, 2)
+    assert batch.band_BDQ2.max() <= 16
+
+
+def test_shards_without_bands_give_batches_without(shards: str) -> None:
+    cfg = config_of(shards)
+    assert all(batch.band_BDQ2 is None for batch in take(load_index(cfg, "train", 0), cfg, WHOLE, START, 4))
+
+
+def test_a_damaged_band_is_a_bad_sample_that_names_its_place(tmp_path: Path) -> None:
+    def band_of(_: str) -> RetinaBand:
+        return RetinaBand(np.full((6, 3, 2), (3, 21), np.int16))  # of 20 rows
+
+    cfg = config_of(write_dataset(tmp_path / "device", {"train": 4}, band_of=band_of))
+    with pytest.raises(BadSample, match=r"train-000000.tar at \d+ .*retina_band has rows outside"):
+        take(load_index(cfg, "train", 0), cfg, WHOLE, START, 1)
 
 
 def test_batches_follow_the_order_and_hold_the_stored_voxels(shards: str) -> None:

@@ -1,14 +1,17 @@
 """A tiny dataset and a tiny run, shared by the tests of octshard.train: made-up voxels, real shards."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from octshard.config.load import load
 from octshard.config.train import TrainConfig
-from octshard.dataset import shard, tables
+from octshard.dataset import shard, stored_band, tables
 from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.imaging.intensity import histogram, moments
+from octshard.imaging.retina_band import RetinaBand
 from octshard.storage import store
 
 SHAPE = (6, 20, 24)  # voxels (D, H, W): smaller than image_size along H, larger along W
@@ -36,8 +39,16 @@ SETTINGS = (
 )
 
 
+def no_band(key: str) -> RetinaBand | None:
+    """As in shards of octshard 0.1."""
+
+
 def write_dataset(
-    folder: Path, counts: dict[str, int], shape: tuple[int, int, int] = SHAPE, device: str = "device"
+    folder: Path,
+    counts: dict[str, int],
+    shape: tuple[int, int, int] = SHAPE,
+    device: str = "device",
+    band_of: Callable[[str], RetinaBand | None] = no_band,
 ) -> str:
     """A dataset folder: `counts[split]` samples per split, at most five to a shard, and one refused row."""
     url, rows, infos = str(folder), [], []
@@ -45,11 +56,13 @@ def write_dataset(
         for number, first in enumerate(range(0, count, 5)):
             name = f"{split}-{number:06d}.tar"
             keys = [f"{split}{i:03d}-{device}-proto-l-{i:010x}" for i in range(first, min(count, first + 5))]
-            packed = [_pack(key, shape) for key in keys]
+            packed = [_pack(key, shape, band_of(key)) for key in keys]
             with store.open_write(store.join(url, name)) as file:
                 sums = shard.write(file, [data for data, _ in packed])
             for key, offset, (data, meta) in zip(keys, sums.offsets, packed, strict=True):
-                rows.append(_row(key, split, name, offset, data, meta, shape))
+                row = _row(key, split, name, offset, data, meta, shape)
+                band = band_of(key)
+                rows.append(replace(row, retina_found=band.share if band else None))
             infos.append(ShardInfo(name, "device", split, len(keys), sums.bytes, sums.sha256))
     refused = SampleRow("bad", "9", "device", "m", "m", "p", "Macula", "l", "train", "bad.dcm",
                         status="refused", reason="truncated")  # fmt: skip
@@ -72,11 +85,12 @@ def voxels_of(key: str, shape: tuple[int, int, int]) -> np.ndarray:
     return np.clip(bright, 0, 255).astype(np.uint8)
 
 
-def _pack(key: str, shape: tuple[int, int, int]) -> tuple[bytes, dict[str, float]]:
+def _pack(key: str, shape: tuple[int, int, int], band: RetinaBand | None) -> tuple[bytes, dict[str, float]]:
     voxels = voxels_of(key, shape)
     found = moments(histogram(voxels))
     meta = {"mean": found.mean, "std": found.std}
-    return shard.pack(key, {"format": 1, **meta}, voxels, 3), meta
+    stored = {stored_band.NAME: stored_band.to_json(band)} if band else {}
+    return shard.pack(key, {"format": 1, **meta, **stored}, voxels, 3), meta
 
 
 def _row(
