@@ -8,7 +8,10 @@ import click
 @click.command()
 @click.argument("which", type=click.Choice(["train", "prep", "probe"]), default="train")
 @click.argument("prefix", default="")
-def config(which: str, prefix: str) -> None:
+@click.option(
+    "--translate", "file", metavar="FILE", help="Writes another project's training YAML with our keys."
+)
+def config(which: str, prefix: str, file: str | None) -> None:
     """List the settings of `train`, `prep shard` or `eval linear-probe`; PREFIX: only keys that begin so.
 
     They are given in a YAML file (--config) or as KEY=VALUE words. The shell completes them after
@@ -17,7 +20,11 @@ def config(which: str, prefix: str) -> None:
     \b
     Example:
       octshard config train run.
+      octshard config --translate old.yaml > new.yaml
     """
+    if file is not None:
+        _translate(file)
+        return
     from octshard.config.fields import settings
     from octshard.config.load import CLASSES, shipped_configs
 
@@ -37,6 +44,23 @@ def config(which: str, prefix: str) -> None:
         raise click.UsageError(
             f"no setting of {which} begins with {prefix!r}; octshard config {which} lists them"
         )
+
+
+def _translate(file: str) -> None:
+    """Prints the file in our words, and says which of its values do not fit."""
+    from omegaconf import DictConfig
+
+    from octshard.config.load import load_saved, read_layer
+    from octshard.config.train import TrainConfig
+    from octshard.config.translation import translate, written
+    from octshard.errors import UsageError
+
+    layer = read_layer(TrainConfig, file)
+    if not isinstance(layer, DictConfig):
+        raise UsageError(f"config {file}: found a {type(layer).__name__}, want key: value pairs")
+    text = written(translate(layer))
+    click.echo(text, nl=False)
+    load_saved(TrainConfig, text, file)
 
 
 def value_text(value: Any) -> str:

@@ -22,6 +22,7 @@ from octshard.config.fields import check, element_class, known_keys, settings, t
 from octshard.config.interpolation import check_plain, check_resolvers, escape, resolve_places
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
+from octshard.config.translation import foreign
 from octshard.errors import UsageError
 
 Config = TypeVar("Config")
@@ -76,6 +77,7 @@ def _merge(kind: type[Config], layers: Iterable[tuple[str, Any]]) -> Config:
             raise UsageError(f"config {origin}: found a {type(layer).__name__}, want key: value pairs")
         try:
             check_resolvers(layer, places, origin)
+            _check_words(kind, layer, origin)
             _check_layer(kind, layer, origin)
             merged = OmegaConf.merge(merged, layer)
         except OmegaConfBaseException as error:
@@ -89,6 +91,14 @@ def _merge(kind: type[Config], layers: Iterable[tuple[str, Any]]) -> Config:
     return cfg
 
 
+def _check_words(kind: type, layer: DictConfig, origin: str) -> None:
+    """UsageError if a layer of `train` speaks of settings as other projects do: all such keys at once."""
+    lines = foreign(layer) if kind is TrainConfig else []
+    if lines:
+        advice = "" if "=" in origin else f"; octshard config --translate {origin} writes it with our keys"
+        raise UsageError(f"config {origin}: {'; '.join(lines)}{advice}")
+
+
 def shipped_configs(name: str = "train") -> dict[str, Path]:
     """Name -> path of the YAML files that come with octshard for one of CLASSES; none for `probe`."""
     folder = "" if name == "train" else name
@@ -100,7 +110,7 @@ def shipped_configs(name: str = "train") -> dict[str, Path]:
 def _layers(kind: type, files: Sequence[str | Path], overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """(origin, values) of every file and word."""
     for file in files:
-        yield str(file), _read(kind, file)
+        yield str(file), read_layer(kind, file)
     for word in overrides:
         if "=" not in word:
             raise UsageError(f"{word!r}: want KEY=VALUE, for example run.seed=1")
@@ -132,7 +142,8 @@ def _parse_word(kind: type, word: str) -> DictConfig:
     return layer
 
 
-def _read(kind: type, file: str | Path) -> Any:
+def read_layer(kind: type, file: str | Path) -> Any:
+    """The values of a YAML file, or of a shipped config, as they are written; UsageError if it is neither."""
     try:
         return OmegaConf.load(file)
     except (FileNotFoundError, IsADirectoryError) as error:  # a run folder may be called like a config
