@@ -181,7 +181,7 @@ class ViewConfig:
 
 @dataclass
 class OptimConfig:
-    """AdamW: linear warm-up from 0 to base_lr (absolute, not scaled by batch), then cosine to final_lr."""
+    """AdamW: linear warm-up from 0 to base_lr (absolute, not scaled by batch), then `schedule`."""
 
     base_lr: float = field(1.5e-3, "learning rate after warm-up", least=0, limit=1000)
     final_lr: float = field(1e-6, "learning rate at the end", least=0, limit=1000)
@@ -191,6 +191,24 @@ class OptimConfig:
     eps: float = field(1e-8, "added to the root of the second moment", above=0, most=1)
     warmup_epochs: float = field(10.0, "length of the warm-up", unit="passes", least=0, limit=MANY)
     clip_grad: float = field(1.0, "global norm of the gradient; 0 = never clipped", least=0, limit=MANY)
+    schedule: str = field(
+        "cosine",
+        "after the warm-up. cosine: down to final_lr; constant: base_lr until the cooldown",
+        choices=("cosine", "constant"),
+    )
+    # 0.2: from there on a line down is as good as a cosine (Haegele et al. 2024).
+    cooldown: float = field(
+        0.2,
+        "share of the budget at its end in which a constant rate goes down a line to final_lr; 0 = never",
+        least=0,
+        most=1,
+    )
+    final_weight_decay: float | None = field(
+        None,
+        "weight decay at the end of the budget, reached by half a cosine; null = as at the start",
+        least=0,
+        limit=1000,
+    )
 
 
 @dataclass

@@ -229,7 +229,7 @@ def _metrics(
         "passes": state.samples_seen / run.plan.samples_per_epoch,
         **values,
         "lr": scalars.lr,
-        "weight_decay": run.cfg.optim.weight_decay,
+        "weight_decay": scalars.weight_decay,
         "ema": scalars.ema,
         "skipped_files": run.inputs.index.refused,
         "left_out": len(run.inputs.index.left_out),

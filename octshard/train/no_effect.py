@@ -58,6 +58,7 @@ def _conditions(cfg: TrainConfig, backend: Backend) -> list[tuple[str, bool, str
             (f"run.probe_{name}", not cfg.run.probe_every, "run.probe_every is 0")
             for name in ("participants", "target", "samples", "device", "threads", "timeout_s")
         ),
+        ("optim.cooldown", cfg.optim.schedule != "constant", f"optim.schedule is {cfg.optim.schedule}"),
         ("data.cache_bytes", not cfg.data.cache_dir, "data.cache_dir is empty"),
         ("data.max_substitutes", cfg.data.on_bad_sample == "raise", "data.on_bad_sample is raise"),
         *((key, True, why) for key, why in objective_class(cfg).idle.items()),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from octshard.config.train import ObjectiveConfig, OptimConfig
+from octshard.config.train import ObjectiveConfig, OptimConfig, TrainConfig
 
 
 class Length(NamedTuple):
@@ -28,16 +28,18 @@ class Scalars(NamedTuple):
     """
 
     lr: float
+    weight_decay: float
     ema: float
     progress: float
     correction1: float
     correction2: float
 
     def host_tensor(self) -> Tensor:
-        """float32 (5,): lr, ema, lr / correction1, 1 / sqrt(correction2), progress: the order of `step`."""
-        return torch.tensor(
-            [self.lr, self.ema, self.lr / self.correction1, self.correction2**-0.5, self.progress]
-        )
+        """float32 (6,): lr, ema, lr / correction1, 1 / sqrt(correction2), progress, lr * weight_decay: the
+        order of `step`.
+        """
+        moments = [self.lr / self.correction1, self.correction2**-0.5]
+        return torch.tensor([self.lr, self.ema, *moments, self.progress, self.lr * self.weight_decay])
 
 
 class AdamWState(NamedTuple):
@@ -54,29 +56,61 @@ class AdamWSettings(NamedTuple):
     beta1: float
     beta2: float
     eps: float
-    decay: float
+    decayed: bool
 
 
 AdamW = Callable[[AdamWState, list[Tensor], Tensor, AdamWSettings], AdamWState]
 
 
+def scalars_at(step: int, samples_seen: int, length: Length, cfg: TrainConfig) -> Scalars:
+    """The numbers of optimizer step `step`, counted from 1; samples_seen: after it."""
+    return Scalars(
+        lr_at(samples_seen, length, cfg.optim),
+        weight_decay_at(samples_seen, length, cfg.optim),
+        ema_at(samples_seen, length, cfg.objective),
+        samples_seen / length.total,
+        1.0 - cfg.optim.beta1**step,
+        1.0 - cfg.optim.beta2**step,
+    )
+
+
 def lr_at(samples_seen: int, length: Length, cfg: OptimConfig) -> float:
-    """Linear from 0 to base_lr over the warm-up, then half a cosine down to final_lr at the end."""
+    """Linear from 0 to base_lr over the warm-up; then down to final_lr at the end, by half a cosine, or,
+    with the constant schedule, by a line from `cooldown_start` on.
+    """
     if samples_seen < length.warmup:
         return cfg.base_lr * samples_seen / length.warmup
-    fraction = (samples_seen - length.warmup) / max(1, length.total - length.warmup)
-    return cfg.final_lr + (cfg.base_lr - cfg.final_lr) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, fraction)))
+    if cfg.schedule == "constant":
+        start = cooldown_start(length, cfg)
+        spent = _share(samples_seen, start, length.total) if samples_seen > start else 0.0
+        return cfg.base_lr + (cfg.final_lr - cfg.base_lr) * spent
+    return _half_cosine(cfg.base_lr, cfg.final_lr, _share(samples_seen, length.warmup, length.total))
+
+
+def cooldown_start(length: Length, cfg: OptimConfig) -> int:
+    """Samples seen where a constant rate begins to go down: not before the warm-up ends."""
+    return max(length.warmup, length.total - round(cfg.cooldown * length.total))
+
+
+def weight_decay_at(samples_seen: int, length: Length, cfg: OptimConfig) -> float:
+    """From weight_decay to final_weight_decay by half a cosine over the run (DINO, Caron et al. 2021)."""
+    if cfg.final_weight_decay is None:
+        return cfg.weight_decay
+    return _half_cosine(cfg.weight_decay, cfg.final_weight_decay, _share(samples_seen, 0, length.total))
 
 
 def ema_at(samples_seen: int, length: Length, cfg: ObjectiveConfig) -> float:
     """From ema_start to ema_end by half a cosine over the whole run (BYOL, Grill et al. 2020)."""
-    fraction = min(1.0, samples_seen / max(1, length.total))
-    return cfg.ema_end - (cfg.ema_end - cfg.ema_start) * 0.5 * (1.0 + math.cos(math.pi * fraction))
+    return _half_cosine(cfg.ema_start, cfg.ema_end, _share(samples_seen, 0, length.total))
 
 
-def scalars_at(lr: float, ema: float, progress: float, step: int, cfg: OptimConfig) -> Scalars:
-    """The numbers of optimizer step `step`, counted from 1."""
-    return Scalars(lr, ema, progress, 1.0 - cfg.beta1**step, 1.0 - cfg.beta2**step)
+def _half_cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+def _share(samples_seen: int, start: int, end: int) -> float:
+    """Of the way from `start` to `end`, at most 1."""
+    return min(1.0, (samples_seen - start) / max(1, end - start))
 
 
 def build(model: nn.Module, cfg: OptimConfig) -> torch.optim.AdamW:
@@ -108,21 +142,23 @@ def clip(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     return norm
 
 
-def step(optimizer: torch.optim.Optimizer, scalars: Scalars, device_scalars_5: Tensor, adamw: AdamW) -> None:
-    """One AdamW step (Loshchilov and Hutter 2019). `device_scalars_5` is `host_tensor` on the parameters'
+def step(optimizer: torch.optim.Optimizer, scalars: Scalars, device_scalars_6: Tensor, adamw: AdamW) -> None:
+    """One AdamW step (Loshchilov and Hutter 2019). `device_scalars_6` is `host_tensor` on the parameters'
     device, `adamw` the function below as the device runs it.
     """
-    if device_scalars_5.device.type == "xla":
-        _step_by_tensors(optimizer, device_scalars_5, adamw)
-        return
-    for group in optimizer.param_groups:
-        group["lr"] = scalars.lr
-    optimizer.step()
+    decayed, spared = optimizer.param_groups  # as `build` makes them
+    decayed["weight_decay"] = scalars.weight_decay
+    decayed["lr"] = spared["lr"] = scalars.lr
+    if device_scalars_6.device.type == "xla":
+        _step_by_tensors(optimizer, device_scalars_6, adamw)
+    else:
+        optimizer.step()
 
 
 @torch.no_grad()
-def _step_by_tensors(optimizer: torch.optim.Optimizer, scalars_5: Tensor, adamw: AdamW) -> None:
+def _step_by_tensors(optimizer: torch.optim.Optimizer, scalars_6: Tensor, adamw: AdamW) -> None:
     """The same step in tensor arithmetic alone; the state is the same, so a checkpoint fits every backend."""
+    decayed, _ = optimizer.param_groups
     for group in optimizer.param_groups:
         parameters = [p for p in group["params"] if p.grad is not None]
         states = [optimizer.state[p] for p in parameters]
@@ -131,18 +167,18 @@ def _step_by_tensors(optimizer: torch.optim.Optimizer, scalars_5: Tensor, adamw:
         means, squares = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
         before = AdamWState([p.detach() for p in parameters], means, squares)
         beta1, beta2 = group["betas"]
-        settings = AdamWSettings(beta1, beta2, group["eps"], group["weight_decay"])
-        after = adamw(before, [p.grad for p in parameters], scalars_5, settings)
+        settings = AdamWSettings(beta1, beta2, group["eps"], group is decayed)
+        after = adamw(before, [p.grad for p in parameters], scalars_6, settings)
         for old, new in zip(before, after, strict=True):
             torch._foreach_copy_(old, new)
 
 
 def adamw(
-    state: AdamWState, gradients: list[Tensor], scalars_5: Tensor, settings: AdamWSettings
+    state: AdamWState, gradients: list[Tensor], scalars_6: Tensor, settings: AdamWSettings
 ) -> AdamWState:
     """`state` after one step. torch's own `capturable` form divides by lr, which is 0/0 at lr = 0."""
-    lr, corrected_lr, inverse_root = scalars_5[0:1], scalars_5[2:3], scalars_5[3:4]
-    weights = [w * (1.0 - lr * settings.decay) if settings.decay else w for w in state.weights]
+    corrected_lr, inverse_root, shrinkage = scalars_6[2:3], scalars_6[3:4], scalars_6[5:6]
+    weights = [w * (1.0 - shrinkage) if settings.decayed else w for w in state.weights]
     means = [
         (m * settings.beta1).add_(g, alpha=1.0 - settings.beta1)
         for m, g in zip(state.means, gradients, strict=True)

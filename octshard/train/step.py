@@ -21,7 +21,7 @@ def make_step(
     cfg, backend = run.cfg, run.backend
     run.model.train()
     scalars = scalars_after(run, state.step, state.samples_seen)
-    scalars_5 = backend.replicate(scalars.host_tensor())
+    scalars_6 = backend.replicate(scalars.host_tensor())
     mean_loss, losses, spread = torch.zeros((), device=backend.device), [], sums.spread
     for number, micro in enumerate(micro_batches, start=1):
         last = number == len(micro_batches)
@@ -31,7 +31,7 @@ def make_step(
         )
         with backend.accumulate(run.wrapped, last=last):
             with backend.autocast():
-                out = run.wrapped(context, target, tokens, places, scalars_5[4:5])
+                out = run.wrapped(context, target, tokens, places, scalars_6[4:5])
             (out.loss / len(micro_batches)).backward()
         mean_loss = mean_loss + out.loss.detach() / len(micro_batches)
         losses.append(out.losses_B)
@@ -39,8 +39,8 @@ def make_step(
         if not last:
             backend.mark_step()
     norm = optim.clip(run.model.parameters(), cfg.optim.clip_grad)
-    optim.step(state.optimizer, scalars, scalars_5, run.adamw)
-    run.model.update(scalars_5[1:2])
+    optim.step(state.optimizer, scalars, scalars_6, run.adamw)
+    run.model.update(scalars_6[1:2])
     state.optimizer.zero_grad(set_to_none=True)
     steps_2 = sums.steps_2 + torch.stack([mean_loss, step_stats.nonfinite(mean_loss, norm)])
     losses_B = torch.cat(losses)
@@ -61,7 +61,4 @@ def count_step(
 
 def scalars_after(run: Run, step: int, samples_seen: int) -> optim.Scalars:
     """The scalars of the step after `step` steps and `samples_seen` samples."""
-    cfg, after = run.cfg, samples_seen + run.cfg.run.global_batch
-    lr = optim.lr_at(after, run.plan.length, cfg.optim)
-    ema = optim.ema_at(after, run.plan.length, cfg.objective)
-    return optim.scalars_at(lr, ema, after / run.plan.length.total, step + 1, cfg.optim)
+    return optim.scalars_at(step + 1, samples_seen + run.cfg.run.global_batch, run.plan.length, run.cfg)

@@ -26,6 +26,7 @@ def on(device: str) -> Any:
         ("cpu", ["run.deterministic=true"], "run.deterministic=true has no effect: it is for cuda alone"),
         ("cuda", ["run.cpu_threads=3"], "run.cpu_threads=3 has no effect: it is for the cpu alone"),
         ("cpu", ["run.wandb_project=mine"], "run.wandb_project=mine has no effect: run.wandb is off"),
+        ("cpu", ["optim.cooldown=0.1"], "optim.cooldown=0.1 has no effect: optim.schedule is cosine"),
         ("cpu", ["data.cache_bytes=5"], "data.cache_bytes=5 has no effect: data.cache_dir is empty"),
         ("cpu", ["data.max_substitutes=3"], "data.max_substitutes=3 has no effect: data.on_bad_sample"),
         (

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from octshard.config.train import ObjectiveConfig, OptimConfig
+from octshard.config.train import ObjectiveConfig, OptimConfig, TrainConfig
 from octshard.train import optim
-from octshard.train.optim import Length
+from octshard.train.optim import Length, Scalars
 
 CFG = OptimConfig(base_lr=1.0, final_lr=0.1)
+CONSTANT = OptimConfig(base_lr=1.0, final_lr=0.1, schedule="constant", cooldown=0.25)
 
 
 def test_lr_warms_up_from_zero_and_ends_at_final() -> None:
@@ -23,6 +24,74 @@ def test_lr_warms_up_from_zero_and_ends_at_final() -> None:
 
 def test_lr_without_warmup_starts_at_base() -> None:
     assert optim.lr_at(0, Length(0, 10), CFG) == 1.0
+
+
+def test_a_constant_lr_goes_down_a_line_over_the_last_quarter() -> None:
+    length = Length(warmup=100, total=400)
+    lr = {n: optim.lr_at(n, length, CONSTANT) for n in (0, 50, 100, 200, 300, 350, 400, 500)}
+    expected = {0: 0.0, 50: 0.5, 100: 1.0, 200: 1.0, 300: 1.0, 350: 0.55, 400: 0.1, 500: 0.1}
+    assert lr == pytest.approx(expected, rel=1e-12)
+    assert (lr[100], lr[300]) == (1.0, 1.0)  # the same number: a longer run has it too
+
+
+@pytest.mark.parametrize(
+    ("cooldown", "at_150", "at_200"),
+    [(0.0, 1.0, 1.0), (1.0, 0.55, 0.1)],
+    ids=["no cooldown", "one that would begin within the warm-up begins at its end"],
+)
+def test_a_cooldown_of_nothing_and_of_everything(cooldown: float, at_150: float, at_200: float) -> None:
+    cfg = OptimConfig(base_lr=1.0, final_lr=0.1, schedule="constant", cooldown=cooldown)
+    lr = [optim.lr_at(n, Length(100, 200), cfg) for n in (50, 100, 150, 200)]
+    assert lr == pytest.approx([0.5, 1.0, at_150, at_200])
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_lr_is_that_of_the_schedulers_of_torch(schedule: str) -> None:
+    """Warm-up of 5 steps, then a cosine of 15, or 10 at base_lr and a line of 5."""
+    cfg = OptimConfig(base_lr=0.7, final_lr=0.07, schedule=schedule, cooldown=0.25)
+    torch_lr = torch.optim.lr_scheduler
+    sgd = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.7)
+    warmup = torch_lr.LinearLR(sgd, start_factor=1e-12, total_iters=5)
+    after: list[torch_lr.LRScheduler]
+    if schedule == "cosine":
+        after, ends = [torch_lr.CosineAnnealingLR(sgd, 15, eta_min=0.07)], [5]
+    else:
+        line = torch_lr.LinearLR(sgd, start_factor=1.0, end_factor=0.1, total_iters=5)
+        after, ends = [torch_lr.ConstantLR(sgd, factor=1.0), line], [5, 15]
+    scheduler = torch_lr.SequentialLR(sgd, [warmup, *after], ends)
+    for samples in range(21):
+        assert optim.lr_at(samples, Length(5, 20), cfg) == pytest.approx(sgd.param_groups[0]["lr"], abs=1e-9)
+        sgd.step()
+        scheduler.step()
+
+
+def test_weight_decay_stays_or_goes_half_a_cosine_to_its_end() -> None:
+    length = Length(warmup=30, total=120)
+    assert optim.weight_decay_at(77, length, OptimConfig(weight_decay=0.3)) == 0.3
+    cfg = OptimConfig(weight_decay=0.04, final_weight_decay=0.4)
+    values = [optim.weight_decay_at(n, length, cfg) for n in (0, 30, 60, 120, 200)]
+    assert values == pytest.approx([0.04, 0.22 - 0.18 * math.sqrt(0.5), 0.22, 0.4, 0.4])
+    down = OptimConfig(weight_decay=0.04, final_weight_decay=0.0)
+    assert optim.weight_decay_at(120, length, down) == 0.0
+
+
+def test_the_numbers_of_a_step_are_those_after_it() -> None:
+    cfg = TrainConfig(optim=OptimConfig(base_lr=1.0, beta1=0.5, beta2=0.75, weight_decay=0.2))
+    scalars = optim.scalars_at(2, 8, Length(16, 32), cfg)
+    assert scalars[:2] == (0.5, 0.2)
+    assert scalars[3:] == (0.25, 0.75, 0.4375)
+    names = ("lr", "ema", "corrected lr", "inverse root", "progress", "decay of a step")
+    numbers = dict(zip(names, scalars.host_tensor().tolist(), strict=True))
+    assert numbers == pytest.approx(
+        {
+            "lr": 0.5,
+            "ema": scalars.ema,
+            "corrected lr": 0.5 / 0.75,
+            "inverse root": 0.4375**-0.5,
+            "progress": 0.25,
+            "decay of a step": 0.1,
+        }
+    )
 
 
 def test_ema_goes_from_start_to_exactly_end() -> None:
@@ -52,8 +121,11 @@ def test_clip_returns_the_norm_before_and_limits_it() -> None:
 
 
 def test_the_tensor_only_step_is_adamw() -> None:
-    """As it runs on XLA, against torch.optim.AdamW in float64; lr = 0 moves nothing and makes no NaN."""
-    cfg = OptimConfig(weight_decay=0.1)
+    """As it runs on XLA, against torch.optim.AdamW in float64; lr = 0 moves nothing and makes no NaN.
+
+    Weight decay is another one at each step; that of the settings stands in no step.
+    """
+    cfg = OptimConfig(weight_decay=0.7)
     torch.manual_seed(0)
     ours, theirs = (nn.Linear(5, 3).double() for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
@@ -65,8 +137,10 @@ def test_the_tensor_only_step_is_adamw() -> None:
         for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
             a.grad = torch.randn_like(a) if step > 1 else torch.zeros_like(a)
             b.grad = a.grad.clone()
-        scalars = optim.scalars_at(lr, 1.0, 0.5, step, cfg)
+        corrections = 1 - cfg.beta1**step, 1 - cfg.beta2**step
+        scalars = Scalars(lr, 0.05 * step, 1.0, 0.5, *corrections)
         optim.step(reference, scalars, scalars.host_tensor(), optim.adamw)
+        assert [group["weight_decay"] for group in reference.param_groups] == [0.05 * step, 0.0]
         optim._step_by_tensors(optimizer, scalars.host_tensor().double(), optim.adamw)
         for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
             assert torch.isfinite(a).all()

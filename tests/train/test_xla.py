@@ -25,7 +25,7 @@ pytestmark = [
 RUNS = {
     "vjepa2-fp32": ("objective.name=vjepa2", "run.precision=fp32"),
     "vjepa2-bf16": ("objective.name=vjepa2", "run.precision=bf16"),
-    "byol-fp32": ("objective.name=byol", "run.precision=fp32"),
+    "byol-fp32": ("objective.name=byol", "run.precision=fp32", "optim.schedule=constant"),
 }
 SETTINGS = (
     "run.samples_budget=40",  # ten steps
@@ -34,6 +34,7 @@ SETTINGS = (
     "run.val_samples=0",
     "model.depth=2",
     "optim.final_lr=0",  # the last step is at lr 0 and EMA 1
+    "optim.final_weight_decay=0.4",  # another number at each step
 )
 SCRIPT = """
 import json, sys

@@ -53,7 +53,8 @@ def step(
     norm = math.sqrt(sum(float((g**2).sum()) for g in weights.gradients.values()))
     shrink = min(1.0, cfg.optim.clip_grad / (norm + 1e-6)) if cfg.optim.clip_grad else 1.0
     gradients = {name: g * shrink for name, g in weights.gradients.items()}
-    after, moved = _adamw(weights.values, gradients, moments, cfg, learning_rate(schedule, cfg))
+    rates = learning_rate(schedule, cfg), weight_decay(schedule, cfg)
+    after, moved = _adamw(weights.values, gradients, moments, cfg, rates)
     momentum = ema(schedule, cfg)
     for name in [name for name in after if name.startswith("target_encoder.")]:
         source = after[name.removeprefix("target_")]
@@ -63,11 +64,22 @@ def step(
 
 
 def learning_rate(schedule: Schedule, cfg: TrainConfig) -> float:
-    """Up a line from 0, down half a cosine."""
+    """Up a line from 0, down half a cosine, or a line over the last share."""
     if schedule.seen < schedule.warmup:
         return cfg.optim.base_lr * schedule.seen / schedule.warmup
+    if cfg.optim.schedule == "constant":
+        left = (schedule.total - schedule.seen) / (cfg.optim.cooldown * schedule.total)
+        return cfg.optim.final_lr + (cfg.optim.base_lr - cfg.optim.final_lr) * min(1, left)
     x = (schedule.seen - schedule.warmup) / (schedule.total - schedule.warmup)
     return cfg.optim.final_lr + (cfg.optim.base_lr - cfg.optim.final_lr) * (1 + math.cos(math.pi * x)) / 2
+
+
+def weight_decay(schedule: Schedule, cfg: TrainConfig) -> float:
+    """Half a cosine between its two settings, if there are two."""
+    start, end = cfg.optim.weight_decay, cfg.optim.final_weight_decay
+    if end is None:
+        return start
+    return end - (end - start) * (1 + math.cos(math.pi * schedule.seen / schedule.total)) / 2
 
 
 def ema(schedule: Schedule, cfg: TrainConfig) -> float:
@@ -81,17 +93,17 @@ def _adamw(
     gradients: Mapping[str, Array],
     moments: Moments,
     cfg: TrainConfig,
-    lr: float,
+    rates: tuple[float, float],
 ) -> tuple[dict[str, Array], Moments]:
-    """Decay first, and of matrices only; then the moments with their corrections."""
-    optim, count = cfg.optim, moments.steps + 1
+    """Decay first, and of matrices only; then the moments with their corrections. rates: lr, weight decay."""
+    optim, count, (lr, decay_of_matrices) = cfg.optim, moments.steps + 1, rates
     after, mean, square = dict(values), dict(moments.mean), dict(moments.square)
     for name, g in gradients.items():
         mean[name] = optim.beta1 * mean[name] + (1 - optim.beta1) * g
         square[name] = optim.beta2 * square[name] + (1 - optim.beta2) * g**2
         unbiased_mean = mean[name] / (1 - optim.beta1**count)
         unbiased_square = square[name] / (1 - optim.beta2**count)
-        decay = optim.weight_decay if values[name].ndim > 1 else 0.0
+        decay = decay_of_matrices if values[name].ndim > 1 else 0.0
         shrunk = values[name] * (1 - lr * decay)
         after[name] = shrunk - lr * unbiased_mean / (np.sqrt(unbiased_square) + optim.eps)
     return after, Moments(mean, square, count)
