@@ -31,19 +31,20 @@ class Places(NamedTuple):
     context_padding_BK: Tensor | None = None
     target_padding_BT: Tensor | None = None
 
-    @property
-    def padding_BN(self) -> Tensor | None:
-        """Of context and targets together, N = K + T."""
-        paddings = (self.context_padding_BK, self.target_padding_BT)
-        if all(padding_BX is None for padding_BX in paddings):
-            return None
-        return torch.cat(
-            [
-                torch.zeros_like(place_BX, dtype=torch.bool) if padding_BX is None else padding_BX
-                for place_BX, padding_BX in zip(self[:2], paddings, strict=True)
-            ],
-            dim=1,
-        )
+
+def joint_padding(places: Places) -> Tensor | None:
+    """(B, N) bool: of context and targets together, N = K + T. No property: torch.compile traces none."""
+    context_BK, target_BT, context_padding_BK, target_padding_BT = places
+    if context_padding_BK is None and target_padding_BT is None:
+        return None
+    pairs = ((context_BK, context_padding_BK), (target_BT, target_padding_BT))
+    return torch.cat(
+        [
+            torch.zeros_like(place_BX, dtype=torch.bool) if padding_BX is None else padding_BX
+            for place_BX, padding_BX in pairs
+        ],
+        dim=1,
+    )
 
 
 def list_tokens(

@@ -10,7 +10,7 @@ from octshard.train.objectives import masks
 from octshard.train.objectives.distance import NORMED_L1
 from octshard.train.objectives.jepa import Jepa
 from octshard.train.objectives.objective import KeptTokens, StepFlops
-from octshard.train.objectives.places import Places
+from octshard.train.objectives.places import Places, joint_padding
 from octshard.train.objectives.predictor import Predictor
 
 
@@ -26,7 +26,7 @@ class VJepa2(Jepa):
         """As `Jepa.predict`."""
         context_BK, target_BT = (tokens.index_BV.gather(1, place_BX) for place_BX in places[:2])
         z_BKF = self.encoder(context_BCDHW, context_BK, places.context_padding_BK)
-        return self.predictor(z_BKF, context_BK, target_BT, set_index, places.padding_BN)  # type: ignore[no-any-return]
+        return self.predictor(z_BKF, context_BK, target_BT, set_index, joint_padding(places))  # type: ignore[no-any-return]
 
     @staticmethod
     def check(cfg: TrainConfig) -> None:
