@@ -1,7 +1,8 @@
 """Token positions: the grid, fixed 3-D sin-cos vectors, 3-D rotary angles, and gathering tokens by index.
 
 Tables are computed once in float64 and kept in float32; token n is at (n // (h * w), n // w % h, n % w) of
-the grid (d, h, w). No shape here depends on data.
+the grid (d, h, w). In a coarser grid a token covers several of the image's tokens and lies in the middle of
+them. No shape here depends on data.
 """
 
 import numpy as np
@@ -12,6 +13,7 @@ from octshard.config.train import ModelConfig
 from octshard.errors import UsageError
 from octshard.imaging.volume import Shape
 
+FINE: Shape = (1, 1, 1)  # the scale of the image's own tokens
 _BASE = 10000.0  # of the frequencies, as in "Attention is all you need", Vaswani et al. 2017
 
 
@@ -34,6 +36,12 @@ def grid_of(model: ModelConfig) -> Shape:
     return d // pd, h // ph, w // pw
 
 
+def coarser(grid: Shape, scale: Shape) -> Shape:
+    """Tokens along (D, H, W), each of which covers `scale` of `grid`; the last ones may reach beyond it."""
+    d, h, w = (-(-n // s) for n, s in zip(grid, scale, strict=True))
+    return d, h, w
+
+
 def check(name: str, position: str, width: int, heads: int) -> None:
     """UsageError unless `heads` divides `width` and a head is wide enough for `position`."""
     if heads < 1 or width < 1 or width % heads:
@@ -44,25 +52,24 @@ def check(name: str, position: str, width: int, heads: int) -> None:
         raise UsageError(f"{name}.width {width}: 3-D sin-cos wants at least 6")
 
 
-def coordinates(grid: Shape) -> np.ndarray:
-    """(N, 3) float64: the grid index of each token along D, H, W."""
-    return (
-        np.stack(np.meshgrid(*(np.arange(n) for n in grid), indexing="ij"), axis=-1)
-        .reshape(-1, 3)
-        .astype(np.float64)
-    )
+def coordinates(grid: Shape, scale: Shape = FINE) -> np.ndarray:
+    """(N, 3) float64: the centre of each token along D, H, W, in tokens of the image, of which it covers
+    `scale`; the first token of the image is at 0.
+    """
+    index_N3 = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), axis=-1).reshape(-1, 3)
+    return index_N3 * np.array(scale) + (np.array(scale) - 1) / 2
 
 
-def sincos(grid: Shape, width: int) -> Tensor:
+def sincos(place_N3: np.ndarray, width: int) -> Tensor:
     """(N, width) float32: for each axis sin then cos at width // 6 frequencies, then columns of 0."""
     pairs = width // 6
     omega = _BASE ** (-np.arange(pairs) / pairs)
-    angle_N3P = coordinates(grid)[:, :, None] * omega
+    angle_N3P = place_N3[:, :, None] * omega
     table = np.concatenate([np.sin(angle_N3P), np.cos(angle_N3P)], axis=-1).reshape(-1, 6 * pairs)
     return torch.from_numpy(np.pad(table, ((0, 0), (0, width - 6 * pairs))).astype(np.float32))
 
 
-def rope_angles(grid: Shape, head_dim: int) -> np.ndarray:
+def rope_angles(place_N3: np.ndarray, head_dim: int) -> np.ndarray:
     """(N, head_dim / 2) float64: the angle of each pair of features (2k, 2k+1), V-JEPA 2, Assran et al. 2025.
 
     Each axis rotates the same even number of features D, the largest that fits three times (64 = 20|20|20
@@ -70,7 +77,7 @@ def rope_angles(grid: Shape, head_dim: int) -> np.ndarray:
     """
     pairs = head_dim // 6
     omega = _BASE ** (-np.arange(pairs) / pairs)
-    angle_NP = (coordinates(grid)[:, :, None] * omega).reshape(-1, 3 * pairs)
+    angle_NP = (place_N3[:, :, None] * omega).reshape(-1, 3 * pairs)
     return np.pad(angle_NP, ((0, 0), (0, head_dim // 2 - 3 * pairs)))
 
 
@@ -84,18 +91,18 @@ def apply_rotary(x_BHNF: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
 class Position(nn.Module):
     """Position of the tokens: `add_sincos` before the blocks (sincos), `rotary` inside attention (rope).
 
-    The tables are fixed, so they are not stored in a checkpoint.
+    place_N3: `coordinates` of the tokens. The tables are fixed, so they are not stored in a checkpoint.
     """
 
     cos_NP: Tensor
     sin_NP: Tensor
     table_NF: Tensor
 
-    def __init__(self, position: str, grid: Shape, width: int, heads: int) -> None:
+    def __init__(self, position: str, place_N3: np.ndarray, width: int, heads: int) -> None:
         super().__init__()
         self.kind = position
         if position == "rope":
-            angle_NP = rope_angles(grid, width // heads)
+            angle_NP = rope_angles(place_N3, width // heads)
             self.register_buffer(
                 "cos_NP", torch.from_numpy(np.cos(angle_NP).astype(np.float32)), persistent=False
             )
@@ -103,7 +110,7 @@ class Position(nn.Module):
                 "sin_NP", torch.from_numpy(np.sin(angle_NP).astype(np.float32)), persistent=False
             )
         else:
-            self.register_buffer("table_NF", sincos(grid, width), persistent=False)
+            self.register_buffer("table_NF", sincos(place_N3, width), persistent=False)
 
     def add_sincos(self, z_BKF: Tensor, index_BK: Tensor | None) -> Tensor:
         """z with the position vectors of its tokens added (rope: none); `index_BK` None: all N in order."""

@@ -16,6 +16,7 @@ from octshard.models import attention, position
 from octshard.models.attention import Attend
 from octshard.models.blocks import BlockStack, Rotary
 from octshard.models.packing import Packing
+from octshard.models.position import FINE
 from octshard.models.tokens import Tokens, as_tokens, packed_closely, valid_ids
 
 LAYER_NORM_EPS = 1e-6  # V-JEPA 2, Assran et al. 2025
@@ -80,15 +81,22 @@ class Encoder(nn.Module):
     def __init__(self, model: ModelConfig) -> None:
         super().__init__()
         _, self.patch = position.shape_of(model)
-        self.grid: Shape = position.grid_of(model)
+        self._model = model
         position.check("model", model.position, model.width, model.heads)
         self.embed = nn.Linear(product(self.patch), model.width)
-        self.position = position.Position(model.position, self.grid, model.width, model.heads)
+        self.read_at(FINE)
         self.blocks = BlockStack(
             [Block(model.width, model.heads, model.mlp_ratio) for _ in range(model.depth)]
         )
         self.norm = nn.LayerNorm(model.width, eps=LAYER_NORM_EPS)
         init_weights(self, self.blocks)
+
+    def read_at(self, scale: Shape) -> None:
+        """From now on a token covers `scale` tokens of the image: grid and positions change, weights stay."""
+        model = self._model
+        self.grid: Shape = position.coarser(position.grid_of(model), scale)
+        place_N3 = position.coordinates(self.grid, scale)
+        self.position = position.Position(model.position, place_N3, model.width, model.heads)
 
     def forward(
         self,

@@ -23,18 +23,20 @@ from octshard.models.tokens import Tokens
 from octshard.stream.batch import Batch
 from octshard.stream.index import SampleIndex, SampleRef, open_datasets
 from octshard.stream.sampler import StreamPosition
-from octshard.train.augment import views
+from octshard.train.augment import cross_resolution, views
 from octshard.train.augment.views import ViewParams
 from octshard.train.inputs import RunInputs, load_inputs, train_batches, val_batches
 from octshard.train.objectives import masks
 from octshard.train.objectives.masks import Masks
-from octshard.train.objectives.places import Places
+from octshard.train.objectives.places import Places, token_numbers
 
 _VOXEL_BYTES = 24  # of a volume of image_size: its voxels, two views, and what lies between
 
 
 class StepVolume(NamedTuple):
-    """context, target: views of (1, 1, D, H, W), as the encoders read them. params: None in validation."""
+    """context, target: views of (1, 1, D, H, W), as the encoders read them, the context at its own spacing.
+    params: None in validation.
+    """
 
     batch: Batch  # of this volume alone
     context_BCDHW: Tensor
@@ -101,6 +103,7 @@ def train_volumes(source: VolumeSource, count: int) -> Iterator[StepVolume]:
             context, target = views.apply(
                 batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params, image_size
             )
+            context = cross_resolution.of_context(context, batch.valid_B3, source.cfg)
             yield StepVolume(batch, context, target, params, _masks(tokens, place_sets))
 
 
@@ -126,12 +129,13 @@ def _val_volume(source: VolumeSource) -> StepVolume:
     with closing(val_batches(inputs, source.backend)) as batches:
         batch, tokens, place_sets, *_ = next(batches).own
     x = normalize.normalize(batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3)
-    return StepVolume(batch, x, x, None, _masks(tokens, place_sets))
+    context = cross_resolution.of_context(x, batch.valid_B3, source.cfg)
+    return StepVolume(batch, context, x, None, _masks(tokens, place_sets))
 
 
 def _masks(tokens: Tokens, place_sets: Sequence[Places]) -> list[Masks]:
-    """By their numbers in the grid."""
-    return [Masks(*(tokens.index_BV.gather(1, place_BX) for place_BX in places[:2])) for places in place_sets]
+    """By their numbers in the grids."""
+    return [Masks(*token_numbers(tokens, places)) for places in place_sets]
 
 
 def _only(index: SampleIndex, key: str) -> SampleIndex | None:

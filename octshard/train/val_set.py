@@ -18,6 +18,7 @@ from octshard.models import position
 from octshard.rng import rng_for
 from octshard.stream import loader
 from octshard.stream.index import SampleIndex, SampleRef, token_grid
+from octshard.train.objectives import footprints
 from octshard.train.objectives.build import objective_class
 from octshard.train.objectives.position_only import MIN_VOLUMES
 
@@ -71,7 +72,10 @@ def val_set(index: SampleIndex, cfg: TrainConfig) -> ValSet:
 
 def _digest(samples: Sequence[SampleRef], cfg: TrainConfig) -> str:
     volumes = [[sample.row.key, sample.row.sha256] for sample in samples]
-    text = json.dumps([volumes, [dataclasses.asdict(mask_set) for mask_set in cfg.objective.masks]])
+    parts = [volumes, [dataclasses.asdict(mask_set) for mask_set in cfg.objective.masks]]
+    if footprints.is_coarse(cfg):
+        parts.append(list(cfg.objective.context_scale))
+    text = json.dumps(parts)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -73,7 +73,8 @@ def add(
     """With a further batch, in place; errors: `Objective.errors` of its own context."""
     held_BP = sites.held_BP * sites.keeps_B.unsqueeze(1)
     weight_BV = error_BV = target_BVX.new_zeros(target_BVX.shape[:2], dtype=torch.float32)
-    for error_BT, (_, target_BT, _, padding_BT) in zip(errors, place_sets, strict=True):
+    for error_BT, places in zip(errors, place_sets, strict=True):
+        target_BT, padding_BT = places.target_BT, places.target_padding_BT
         share_BT = torch.ones_like(error_BT)  # of a token in the loss of its volume
         if padding_BT is not None:
             share_BT = share_BT.masked_fill(padding_BT, 0)

@@ -13,6 +13,7 @@ from octshard.devices import prefetch
 from octshard.models import normalize
 from octshard.models.checkpoint_info import SKILL, CheckpointScore, skill_score
 from octshard.train import val_tokens
+from octshard.train.augment import cross_resolution
 from octshard.train.inputs import val_batches
 from octshard.train.objectives import position_only
 from octshard.train.objectives.objective import mean_errors
@@ -94,6 +95,10 @@ def validate(run: Run) -> Validation | None:
             )
             with backend.autocast():
                 target_BVX = run.model.targets(x, tokens)
+                x, other_x = (
+                    cross_resolution.of_context(view, b.valid_B3, cfg)
+                    for view, b in ((x, batch), (other_x, other))
+                )
                 errors = run.model.errors(x, target_BVX, tokens, places)
                 other_errors = run.model.errors(other_x, target_BVX, tokens, places)
             losses = [mean_errors(e, places).mean(0) for e in (errors, other_errors)]

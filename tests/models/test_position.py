@@ -11,6 +11,7 @@ from octshard.errors import UsageError
 from octshard.models import position
 
 GRID = (3, 4, 5)
+PLACES = position.coordinates(GRID)
 
 
 def coordinates_of(token: int) -> tuple[int, int, int]:
@@ -34,7 +35,7 @@ def rotated_by_hand(x: np.ndarray, token: int) -> np.ndarray:
 def test_rope_turns_each_token_as_the_formula_says(head_dim: int) -> None:
     index_BK = torch.tensor([[0, 7, 59], [58, 31, 12]])
     x_BHKF = torch.from_numpy(np.random.default_rng(head_dim).normal(size=(2, 3, 3, head_dim)))
-    rotary = position.Position("rope", GRID, 3 * head_dim, 3).rotary(index_BK)
+    rotary = position.Position("rope", PLACES, 3 * head_dim, 3).rotary(index_BK)
     assert rotary is not None
     rotated = position.apply_rotary(x_BHKF, rotary).numpy()
     for b in range(2):
@@ -45,14 +46,14 @@ def test_rope_turns_each_token_as_the_formula_says(head_dim: int) -> None:
 
 
 def test_rope_turns_20_20_20_of_64_features_and_leaves_4() -> None:
-    angle_NP = position.rope_angles(GRID, 64)
+    angle_NP = position.rope_angles(PLACES, 64)
     assert angle_NP.shape == (60, 32)
     assert (angle_NP[:, 30:] == 0).all()
     assert angle_NP[59, [0, 10, 20]].tolist() == [2, 3, 4]
 
 
 def test_rope_products_depend_on_the_offset_alone() -> None:
-    table = position.Position("rope", (6, 6, 6), 64, 1)
+    table = position.Position("rope", position.coordinates((6, 6, 6)), 64, 1)
     query, key = torch.randn(2, 1, 1, 1, 64, generator=torch.Generator().manual_seed(0)).unbind(0)
 
     def product(at: int, other: int) -> float:
@@ -66,7 +67,7 @@ def test_rope_products_depend_on_the_offset_alone() -> None:
 
 
 def test_rope_keeps_the_dtype_it_is_given() -> None:
-    turn = position.Position("rope", GRID, 8, 1).rotary(None)
+    turn = position.Position("rope", PLACES, 8, 1).rotary(None)
     assert turn is not None
     assert turn[0].dtype == torch.float32
     assert position.apply_rotary(torch.ones(1, 1, 60, 8, dtype=torch.bfloat16), turn).dtype == torch.bfloat16
@@ -74,7 +75,7 @@ def test_rope_keeps_the_dtype_it_is_given() -> None:
 
 @pytest.mark.parametrize("width", [6, 26, 48])
 def test_sincos_is_the_formula_and_zero_in_what_is_left(width: int) -> None:
-    table = position.sincos(GRID, width).double().numpy()
+    table = position.sincos(PLACES, width).double().numpy()
     pairs = width // 6
     for token in (0, 13, 59):
         expected: list[float] = []
@@ -86,7 +87,7 @@ def test_sincos_is_the_formula_and_zero_in_what_is_left(width: int) -> None:
 
 
 def test_picked_tokens_carry_the_position_of_their_index() -> None:
-    table = position.Position("sincos", GRID, 12, 2)
+    table = position.Position("sincos", PLACES, 12, 2)
     index_BK = torch.tensor([[5, 2], [59, 0]])
     everywhere = table.add_sincos(torch.zeros(2, 60, 12), None)
     assert torch.equal(
@@ -103,7 +104,7 @@ def test_take_is_row_by_row_indexing() -> None:
 
 
 def test_tables_are_no_part_of_a_checkpoint() -> None:
-    assert not position.Position("rope", GRID, 24, 2).state_dict()
+    assert not position.Position("rope", PLACES, 24, 2).state_dict()
 
 
 @pytest.mark.parametrize(
@@ -137,3 +138,18 @@ def test_heads_without_room_are_refused(kind: str, width: int, heads: int, says:
     with pytest.raises(UsageError) as error:
         position.check("predictor", kind, width, heads)
     assert says in str(error.value)
+
+
+def test_a_coarse_token_lies_in_the_middle_of_those_it_covers() -> None:
+    """Of 3 x 4 x 5 tokens, 1 x 2 x 3 in each coarse one; the last ones along W reach beyond the image."""
+    assert position.coarser(GRID, (1, 2, 3)) == (3, 2, 2)
+    place_M3 = position.coordinates((3, 2, 2), (1, 2, 3))
+    assert place_M3[:4].tolist() == [[0, 0.5, 1], [0, 0.5, 4], [0, 2.5, 1], [0, 2.5, 4]]
+    assert place_M3[-1].tolist() == [2, 2.5, 4]
+    fine_N3 = PLACES.reshape(3, 4, 5, 3)
+    assert fine_N3[2, 2:4, 0:3].reshape(-1, 3).mean(0).tolist() == place_M3[-2].tolist()
+    angle_M4 = position.rope_angles(place_M3, 8)
+    assert angle_M4[-1].tolist() == [2, 2.5, 4, 0]
+    table = position.sincos(place_M3, 6)
+    expected = [f(x) for x in (2, 2.5, 4) for f in (math.sin, math.cos)]
+    np.testing.assert_allclose(table[-1], expected, rtol=1e-6)

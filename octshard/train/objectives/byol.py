@@ -11,7 +11,7 @@ from octshard.models import flops, position
 from octshard.models.flops import Reading
 from octshard.models.tokens import Tokens
 from octshard.models.vit import MaskToken
-from octshard.train.objectives import masks
+from octshard.train.objectives import footprints, masks
 from octshard.train.objectives.distance import NORMALISED_MSE
 from octshard.train.objectives.jepa import Jepa
 from octshard.train.objectives.objective import KeptTokens, StepFlops
@@ -39,6 +39,11 @@ class Byol(Jepa):
         hidden = MaskToken(all_BV.scatter(1, places.context_BK, False), self.predictor.token_F)
         z_BVF = self.encoder(context_BCDHW, *tokens, hidden)
         return self.predictor(position.gather_tokens(z_BVF, places.target_BT))  # type: ignore[no-any-return]
+
+    @staticmethod
+    def check(cfg: TrainConfig) -> None:
+        """As `Objective.check`."""
+        footprints.refuse_coarse(cfg, "its encoder reads context and mask tokens in one grid")
 
     @staticmethod
     def step_flops(cfg: TrainConfig, reading: Reading) -> StepFlops:

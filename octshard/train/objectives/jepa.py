@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from octshard.config.train import TrainConfig
+from octshard.imaging.volume import triple
 from octshard.models import position
 from octshard.models.tokens import Tokens, pool
 from octshard.models.vit import Encoder
@@ -30,6 +31,7 @@ class Jepa(Objective):
         self.encoder = Encoder(cfg.model)
         self.predictor = predictor(cfg)
         self.target_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
+        self.encoder.read_at(triple(cfg.objective.context_scale))
 
     def predict(self, context_BCDHW: Tensor, tokens: Tokens, places: Places, set_index: int) -> Tensor:
         """(B, T, X): predicted features at the targets of mask set `set_index`, from context tokens alone."""

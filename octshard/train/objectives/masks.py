@@ -1,7 +1,8 @@
 """Which tokens are context and which are targets: the config fixes their numbers, K and T, a seed the choice.
 
 Drawn on the host with NumPy for each sample alone, from (seed, epoch, key): independent of the batch.
-Targets are hidden tokens, context is not hidden; tokens of pure padding are neither.
+Targets are hidden tokens, context is not hidden; tokens of pure padding are neither. Where tokens of the
+context are coarser (`objective.context_scale`), what is hidden or not are their footprints.
 """
 
 from collections.abc import Sequence
@@ -14,15 +15,21 @@ from torch import Tensor
 
 from octshard.config.train import MaskSet, TrainConfig
 from octshard.errors import OctshardError, UsageError
-from octshard.imaging.volume import Shape, product, valid_tokens
+from octshard.imaging.volume import Shape, product, triple, valid_tokens
 from octshard.models import position
+from octshard.models.position import FINE
 from octshard.rng import rng_for
+from octshard.train.objectives import footprints
+from octshard.train.objectives.footprints import Cells
 
 _REDRAWS = 16  # draws of a set of blocks before its last blocks are made to fit
 
 
 class Masks(NamedTuple):
-    """Token indices of one mask set, int64, each row sorted. No token is in context_BK and in target_BT."""
+    """Numbers of tokens of one mask set, int64, rows sorted: context in its grid, targets in the image's.
+
+    No target lies in the footprint of a token of the context.
+    """
 
     context_BK: Tensor
     target_BT: Tensor
@@ -36,10 +43,25 @@ class Masks(NamedTuple):
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """How many tokens of a volume are context (K) and target (T) in one mask set."""
+    """How many tokens of a volume are context (K) and target (T) in one mask set, and how many tokens of the
+    image one of the context covers.
+    """
 
     K: int
     T: int
+    covers: int = 1
+
+    @property
+    def needed(self) -> int:
+        """Valid tokens that a volume needs: so many leave T behind whichever K are seen."""
+        return self.K * self.covers + self.T
+
+    @property
+    def text(self) -> str:
+        """`needed` and its parts."""
+        if self.covers == 1:
+            return f"K + T = {self.K} + {self.T}"
+        return f"{self.covers} K + T = {self.covers} x {self.K} + {self.T}"
 
 
 class HiddenRange(NamedTuple):
@@ -51,14 +73,14 @@ class HiddenRange(NamedTuple):
 
 def token_counts(cfg: TrainConfig) -> tuple[TokenCounts, ...]:
     """K and T of every mask set, checked before anything is drawn; UsageError names the key that is wrong."""
-    tokens = product(position.grid_of(cfg.model))
+    grid, scale = position.grid_of(cfg.model), footprints.scale_of(cfg)
     if not cfg.objective.masks:
         raise UsageError("objective.masks: found none, want at least one mask set")
     counts = tuple(
-        _counts_of_set(f"objective.masks[{i}]", mask_set, tokens)
+        _counts_of_set(f"objective.masks[{i}]", mask_set, scale, grid)
         for i, mask_set in enumerate(cfg.objective.masks)
     )
-    named = min(tokens, sum(K_T.K + K_T.T for K_T in counts))
+    named = min(product(grid), sum(K_T.T + (K_T.K if scale == FINE else 0) for K_T in counts))
     max_tokens = cfg.objective.max_tokens
     if max_tokens is not None and max_tokens < named:
         raise UsageError(
@@ -69,8 +91,8 @@ def token_counts(cfg: TrainConfig) -> tuple[TokenCounts, ...]:
 
 
 def needed_tokens(cfg: TrainConfig) -> int:
-    """Valid tokens a volume needs, the largest K + T of the mask sets; the stream leaves smaller ones out."""
-    return max(counts.K + counts.T for counts in token_counts(cfg))
+    """Valid tokens a volume needs, the most of any mask set; the stream leaves smaller ones out."""
+    return max(counts.needed for counts in token_counts(cfg))
 
 
 def draw(
@@ -86,34 +108,35 @@ def draw(
     OctshardError names a volume with fewer valid tokens than K + T.
     """
     image_size, patch = position.shape_of(cfg.model)
-    ids_DHW = np.arange(product(position.grid_of(cfg.model))).reshape(position.grid_of(cfg.model))
     boxes = [valid_tokens(tuple(extent), image_size, patch) for extent in valid_B3.tolist()]
+    cells_B = [footprints.cells_of(cfg, box) for box in boxes]
     sets = []
     for i, (mask_set, counts) in enumerate(zip(cfg.objective.masks, counts_of_sets, strict=True)):
         rows = []
-        for box, epoch, key in zip(boxes, epochs, keys, strict=True):
-            if product(box) < counts.K + counts.T:
+        for cells, epoch, key in zip(cells_B, epochs, keys, strict=True):
+            if (valid := cells.target_DHW.size) < counts.needed:
                 raise OctshardError(
-                    f"{key}: {product(box)} valid tokens, want K + T = {counts.K} + {counts.T} "
-                    f"(objective.masks[{i}]); leave it out or lower context and target"
+                    f"{key}: {valid} valid tokens, want {counts.text} (objective.masks[{i}]); leave it out "
+                    "or lower context and target"
                 )
-            ids = ids_DHW[: box[0], : box[1], : box[2]]
-            rows.append(_draw_set(mask_set, counts, ids, rng_for("masks", i, seed, epoch, key)))
+            rows.append(_draw_set(mask_set, counts, cells, rng_for("masks", i, seed, epoch, key)))
         context, target = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
         sets.append(Masks(context, target))
     return sets
 
 
-def _counts_of_set(name: str, mask_set: MaskSet, tokens: int) -> TokenCounts:
+def _counts_of_set(name: str, mask_set: MaskSet, scale: Shape, grid: Shape) -> TokenCounts:
     if mask_set.aspect[0] > mask_set.aspect[1]:
         raise UsageError(f"{name}.aspect={list(mask_set.aspect)}: want [least, greatest]")
-    counts = TokenCounts(
-        _tokens(f"{name}.context", mask_set.context, tokens),
-        _tokens(f"{name}.target", mask_set.target, tokens),
-    )
-    if tokens < counts.K + counts.T:
+    tokens, covers = product(grid), product(scale)
+    K, T = (_tokens(f"{name}.{key}", getattr(mask_set, key), tokens) for key in ("context", "target"))
+    if covers > 1 and mask_set.context <= 1:  # of the volume, not of its tokens; rounded down, so that T fits
+        K = max(1, int(mask_set.context * tokens / covers))
+    counts = TokenCounts(K, T, covers)
+    if tokens < counts.needed:
+        times = f" x {counts.covers}" if counts.covers > 1 else ""
         raise UsageError(
-            f"{name}: context {counts.K} + target {counts.T} tokens, want at most the grid's {tokens}"
+            f"{name}: context {counts.K}{times} + target {counts.T} tokens, want at most the grid's {tokens}"
         )
     return counts
 
@@ -127,14 +150,14 @@ def _tokens(name: str, value: float, tokens: int) -> int:
 
 
 def _draw_set(
-    mask_set: MaskSet, counts: TokenCounts, ids_DHW: np.ndarray, rng: np.random.Generator
+    mask_set: MaskSet, counts: TokenCounts, cells: Cells, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """(K,) and (T,) sorted indices, drawn at random from the tokens that are not hidden and that are."""
-    hidden_range = HiddenRange(counts.T, ids_DHW.size - counts.K)
+    hidden_range = HiddenRange(cells.least_hidden(counts.T), cells.context_dhw.size - counts.K)
     draw_hidden = _blocks if mask_set.kind == "blocks" else _cubes
-    hidden_DHW = draw_hidden(mask_set, hidden_range, ids_DHW.shape, rng)  # type: ignore[arg-type]
-    context = rng.permutation(ids_DHW[~hidden_DHW])[: counts.K]
-    target = rng.permutation(ids_DHW[hidden_DHW])[: counts.T]
+    hidden_dhw = draw_hidden(mask_set, hidden_range, triple(cells.context_dhw.shape), rng)
+    context = rng.permutation(cells.context_dhw[~hidden_dhw])[: counts.K]
+    target = rng.permutation(cells.targets_in(hidden_dhw))[: counts.T]
     return np.sort(context), np.sort(target)
 
 

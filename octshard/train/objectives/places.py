@@ -16,6 +16,7 @@ from octshard.models import position
 from octshard.models.tokens import Tokens, as_tokens, valid_ids
 from octshard.rng import rng_for
 from octshard.stream.batch_shape import BatchShape
+from octshard.train.objectives import footprints
 from octshard.train.objectives.masks import Masks
 
 
@@ -23,18 +24,26 @@ class Places(NamedTuple):
     """Places of one mask set in the lists of `Tokens`, int64.
 
     padding: bool, True behind the last place of a volume that has fewer than K or T, where its own repeat;
-    None if none has fewer.
+    None if none has fewer. coarse: the context has a grid of its own (`objective.context_scale`), and
+    context_BK are the numbers of its tokens there.
     """
 
     context_BK: Tensor
     target_BT: Tensor
     context_padding_BK: Tensor | None = None
     target_padding_BT: Tensor | None = None
+    coarse: bool = False
+
+
+def token_numbers(tokens: Tokens, places: Places) -> tuple[Tensor, Tensor]:
+    """(B, K) and (B, T): of the context in its grid, of the targets in that of the image."""
+    context_BK = places.context_BK if places.coarse else tokens.index_BV.gather(1, places.context_BK)
+    return context_BK, tokens.index_BV.gather(1, places.target_BT)
 
 
 def joint_padding(places: Places) -> Tensor | None:
     """(B, N) bool: of context and targets together, N = K + T. No property: torch.compile traces none."""
-    context_BK, target_BT, context_padding_BK, target_padding_BT = places
+    context_BK, target_BT, context_padding_BK, target_padding_BT = places[:4]
     if context_padding_BK is None and target_padding_BT is None:
         return None
     pairs = ((context_BK, context_padding_BK), (target_BT, target_padding_BT))
@@ -60,15 +69,20 @@ def list_tokens(
     valid_B3: as `masks.draw` has it; passes_B: epoch and key of each volume.
     """
     (_, patch), grid = position.shape_of(cfg.model), position.grid_of(cfg.model)
+    coarse = footprints.is_coarse(cfg)
     rows = []
     for i, (extent, (epoch, key)) in enumerate(zip(valid_B3.tolist(), passes_B, strict=True)):
         ids_V = valid_ids(grid, patch, triple(extent))
         if len(ids_V) > shape.tokens:
-            named = np.concatenate([index_BX[i].numpy() for masks in mask_sets for index_BX in masks])
+            listed = (index_BX for masks in mask_sets for index_BX in (masks[1:] if coarse else masks))
+            named = np.concatenate([index_BX[i].numpy() for index_BX in listed])
             rng = rng_for("tokens", cfg.run.seed, epoch, key)
             ids_V = _subsample(ids_V, np.unique(named), shape.tokens, rng)
         rows.append(ids_V)
-    place_sets = [Places(*(_places(rows, index_BX) for index_BX in masks)) for masks in mask_sets]
+    place_sets = [
+        Places(context_BK if coarse else _places(rows, context_BK), _places(rows, target_BT), coarse=coarse)
+        for context_BK, target_BT in mask_sets
+    ]
     return as_tokens(rows, shape.tokens, padded=shape.padded), place_sets
 
 

@@ -3,12 +3,15 @@
 Both hold the learned vector that stands for hidden tokens; neither reads a voxel.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from octshard.config.train import TrainConfig
+from octshard.imaging.volume import triple
 from octshard.models import attention, position
 from octshard.models.blocks import BlockStack
+from octshard.models.position import FINE
 from octshard.models.vit import INIT_STD, LAYER_NORM_EPS, Block, init_weights
 
 
@@ -23,7 +26,14 @@ class Predictor(nn.Module):
         width, heads = cfg.predictor.width, cfg.predictor.heads
         self.proj_in = nn.Linear(cfg.model.width, width)
         self.tokens_SF = nn.Parameter(torch.zeros(len(cfg.objective.masks), width))
-        self.position = position.Position(cfg.model.position, position.grid_of(cfg.model), width, heads)
+        grid, scale = position.grid_of(cfg.model), triple(cfg.objective.context_scale)
+        place_N3 = position.coordinates(grid)
+        self.first_context = 0  # row of the positions of the context's first token
+        if scale != FINE:
+            self.first_context = len(place_N3)
+            coarse_M3 = position.coordinates(position.coarser(grid, scale), scale)
+            place_N3 = np.concatenate([place_N3, coarse_M3])
+        self.position = position.Position(cfg.model.position, place_N3, width, heads)
         self.blocks = BlockStack(
             [Block(width, heads, cfg.model.mlp_ratio) for _ in range(cfg.predictor.depth)]
         )
@@ -42,12 +52,14 @@ class Predictor(nn.Module):
     ) -> Tensor:
         """(B, T, F): features of tokens target_BT, predicted from z_BKF, those of tokens context_BK.
 
-        padding_BN: which of K + T only pad their lists.
+        Both by their numbers, the context's in its own grid (`objective.context_scale`). padding_BN: which
+        of K + T only pad their lists.
         """
         context = self.proj_in(z_BKF)
         batch, targets = target_BT.shape
         mask_tokens = self.tokens_SF[set_index].to(context.dtype).expand(batch, targets, -1)
-        index_BN = torch.cat([context_BK, target_BT], dim=1)
+        place_BK = context_BK + self.first_context if self.first_context else context_BK
+        index_BN = torch.cat([place_BK, target_BT], dim=1)
         z = self.position.add_sincos(torch.cat([context, mask_tokens], dim=1), index_BN)
         z = self.blocks(z, self.position.rotary(index_BN), attention.no_padding(padding_BN))
         return self.proj_out(self.norm(z[:, -targets:]))

@@ -10,7 +10,7 @@ from octshard.train.objectives import masks
 from octshard.train.objectives.distance import NORMED_L1
 from octshard.train.objectives.jepa import Jepa
 from octshard.train.objectives.objective import KeptTokens, StepFlops
-from octshard.train.objectives.places import Places, joint_padding
+from octshard.train.objectives.places import Places, joint_padding, token_numbers
 from octshard.train.objectives.predictor import Predictor
 
 
@@ -24,7 +24,7 @@ class VJepa2(Jepa):
 
     def predict(self, context_BCDHW: Tensor, tokens: Tokens, places: Places, set_index: int) -> Tensor:
         """As `Jepa.predict`."""
-        context_BK, target_BT = (tokens.index_BV.gather(1, place_BX) for place_BX in places[:2])
+        context_BK, target_BT = token_numbers(tokens, places)
         z_BKF = self.encoder(context_BCDHW, context_BK, places.context_padding_BK)
         return self.predictor(z_BKF, context_BK, target_BT, set_index, joint_padding(places))  # type: ignore[no-any-return]
 

@@ -1,0 +1,130 @@
+"""What a token of the context covers: cells by hand, masks of whole cells, and no voxel in two footprints."""
+
+from itertools import product as all_of
+
+import numpy as np
+import pytest
+import torch
+
+from octshard.config.train import (
+    MaskSet,
+    ModelConfig,
+    ObjectiveConfig,
+    PredictorConfig,
+    RunConfig,
+    TrainConfig,
+)
+from octshard.errors import OctshardError, UsageError
+from octshard.train.objectives import footprints, masks
+from octshard.train.objectives.build import check
+
+MM = (0.2, 0.004, 0.012)  # a voxel along D, H, W
+SIZE, PATCH = (6, 20, 28), (2, 4, 4)  # 3 x 5 x 7 tokens
+SCALES = [(1, 2, 2), (2, 1, 3), (3, 5, 1), (1, 1, 1)]
+
+
+def config(scale: tuple[int, int, int], *mask_sets: MaskSet, name: str = "vjepa2") -> TrainConfig:
+    model = ModelConfig(image_size=list(SIZE), patch=list(PATCH), width=24, depth=1, heads=2)
+    sets = list(mask_sets) or [MaskSet(context=2, target=7)]
+    objective = ObjectiveConfig(name=name, masks=sets, context_scale=list(scale))
+    predictor = PredictorConfig(width=12, depth=1, heads=2)
+    return TrainConfig(model=model, predictor=predictor, objective=objective, run=RunConfig(seed=3))
+
+
+def footprint_mm(number: int, scale: tuple[int, int, int]) -> list[tuple[float, float]]:
+    """Where the token lies along D, H, W, from its number alone: voxels of scale x MM, patches of PATCH."""
+    grid = [-(-size // (p * s)) for size, p, s in zip(SIZE, PATCH, scale, strict=True)]
+    index = (number // (grid[1] * grid[2]), number // grid[2] % grid[1], number % grid[2])
+    side = [p * s * mm for p, s, mm in zip(PATCH, scale, MM, strict=True)]
+    return [(i * length, (i + 1) * length) for i, length in zip(index, side, strict=True)]
+
+
+def overlap_mm(one: list[tuple[float, float]], other: list[tuple[float, float]]) -> float:
+    """The shortest side of what both cover; 0 or less if they at most touch."""
+    return min(min(a[1], b[1]) - max(a[0], b[0]) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("kind", ["blocks", "cubes"])
+@pytest.mark.parametrize("extent", [SIZE, (5, 17, 22), (6, 9, 28)])
+def test_no_target_shares_a_part_of_a_mm_with_the_context(
+    scale: tuple[int, int, int], kind: str, extent: tuple[int, int, int]
+) -> None:
+    mask_set = MaskSet(kind=kind, cube=[1, 1, 2], context=2, target=7)
+    cfg = config(scale, mask_set)
+    counts = masks.token_counts(cfg)
+    tokens = int(np.prod([-(-n // p) for n, p in zip(extent, PATCH, strict=True)]))
+    drawn_any = False
+    for seed in range(20):
+        if tokens < counts[0].needed:
+            with pytest.raises(OctshardError, match=rf"a: {tokens} valid tokens, want .*K \+ T = "):
+                masks.draw(cfg, counts, torch.tensor([extent]), seed, [0], ["a"])
+            continue
+        ((context_BK, target_BT),) = masks.draw(cfg, counts, torch.tensor([extent]), seed, [0], ["a"])
+        assert (context_BK.shape, target_BT.shape) == ((1, 2), (1, 7))
+        assert len(set(context_BK[0].tolist())), len(set(target_BT[0].tolist())) == (2, 7)
+        seen = [footprint_mm(number, scale) for number in context_BK[0].tolist()]
+        targets = [footprint_mm(number, (1, 1, 1)) for number in target_BT[0].tolist()]
+        assert max(overlap_mm(a, b) for a, b in all_of(seen, targets)) < 1e-9
+        whole = [(0, n * mm) for n, mm in zip(extent, MM, strict=True)]
+        assert min(overlap_mm(whole, footprint) for footprint in (*seen, *targets)) > 1e-9  # no pure padding
+        drawn_any = True
+    assert drawn_any or tokens < counts[0].needed
+
+
+def test_all_that_is_not_hidden_can_be_context_and_all_that_is_can_be_a_target() -> None:
+    """Over many seeds; the cells at the ends of H and W too, which are cut by the image."""
+    cfg = config((1, 2, 2), MaskSet(kind="cubes", cube=[1, 1, 1], context=12, target=20))
+    counts, extent = masks.token_counts(cfg), torch.tensor([SIZE])
+    drawn = [masks.draw(cfg, counts, extent, seed, [0], ["a"])[0] for seed in range(60)]
+    assert {n for each in drawn for n in each.context_BK[0].tolist()} == set(range(3 * 3 * 4))
+    assert {n for each in drawn for n in each.target_BT[0].tolist()} == set(range(3 * 5 * 7))
+
+
+def test_cells_by_hand() -> None:
+    cells = footprints.cells_of(config((2, 2, 3)), (3, 5, 4))
+    assert cells.context_dhw.shape == (2, 3, 2)  # of 2 x 3 x 3 of the whole image
+    assert cells.context_dhw[1, 2].tolist() == [15, 16]
+    hidden_dhw = np.zeros((2, 3, 2), bool)
+    hidden_dhw[1, 2, 0] = True  # plane 2, row 4, columns 0 to 2
+    assert cells.targets_in(hidden_dhw).tolist() == [2 * 35 + 4 * 7 + column for column in range(3)]
+    sizes = footprints.cell_sizes((3, 5, 4), (2, 2, 3))
+    assert sizes.tolist() == [[[12, 4], [12, 4], [6, 2]], [[6, 2], [6, 2], [3, 1]]]
+    # ascending 1 2 2 2 3 4 4 6 6 6 12 12: the first five hold 10
+    assert [cells.least_hidden(targets) for targets in (1, 2, 10, 11, 60)] == [1, 2, 5, 6, 12]
+
+
+def test_without_a_scale_the_cells_are_the_tokens() -> None:
+    cells = footprints.cells_of(config((1, 1, 1)), (3, 5, 4))
+    assert np.array_equal(cells.context_dhw, cells.target_DHW)
+    assert [cells.least_hidden(targets) for targets in (1, 7, 60)] == [1, 7, 60]
+
+
+def test_counts_and_shares_are_of_the_volume_that_they_cover() -> None:
+    cfg = config((1, 2, 2), MaskSet(context=0.4, target=0.6), MaskSet(context=3, target=0.5))
+    assert masks.token_counts(cfg) == (masks.TokenCounts(10, 63, 4), masks.TokenCounts(3, 52, 4))
+    assert masks.needed_tokens(cfg) == 103
+
+
+@pytest.mark.parametrize(
+    ("cfg", "says"),
+    [
+        (config((1, 6, 1)), r"objective.context_scale=\[1, 6, 1\]: want at most the tokens .*\[3, 5, 7\]"),
+        (config((1, 0, 1)), r"objective.context_scale=\[1, 0, 1\]: want three numbers, each at least 1"),
+        (config((1, 2, 2), MaskSet(context=20, target=30)), r"context 20 x 4 \+ target 30 tokens, .* 105"),
+        (config((1, 2, 2), name="byol"), r"context_scale=\[1, 2, 2\]: objective.name=byol has no coarser"),
+    ],
+)
+def test_what_cannot_be_is_said_first(cfg: TrainConfig, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        check(cfg)
+
+
+def test_a_list_of_tokens_need_not_hold_the_context() -> None:
+    """objective.max_tokens: targets alone are looked up in the list of what the target encoder reads."""
+    cfg = config((1, 2, 2), MaskSet(context=10, target=40))
+    cfg.objective.max_tokens = 40
+    check(cfg)
+    cfg.objective.max_tokens = 39
+    with pytest.raises(UsageError, match=r"max_tokens=39: the mask sets name up to 40 tokens"):
+        check(cfg)
