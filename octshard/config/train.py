@@ -100,7 +100,7 @@ class ModelConfig:
 
 @dataclass
 class PredictorConfig:
-    """The transformer predictor of `vjepa2`; the MLP of `byol` takes `width` as its hidden width."""
+    """The transformer predictor of `vjepa2` and `mae`; the MLP of `byol` is `width` wide inside."""
 
     width: int = field(384, "features of a token", least=1, limit=WIDE)
     depth: int = field(12, "blocks", least=1, limit=DEEP)
@@ -137,8 +137,9 @@ class ObjectiveConfig:
 
     name: str = field(
         "vjepa2",
-        "vjepa2: L1 on layer-normed targets; byol: MLP predictor, normalised MSE",
-        choices=("vjepa2", "byol"),
+        "vjepa2: L1 on layer-normed targets; byol: MLP predictor, normalised MSE; mae: hidden voxels, "
+        "normalised by patch",
+        choices=("vjepa2", "byol", "mae"),
     )
     masks: list[MaskSet] = dataclasses.field(
         default_factory=lambda: [MaskSet()], metadata={"rule": Rule("mask sets", least_length=1)}

@@ -112,10 +112,7 @@ class Encoder(nn.Module):
         padding_BK: tokens that no other reads, as their places only pad a list (see `Tokens`).
         packing: how they are computed, in one sequence without that padding; features are the same.
         """
-        patches_BNP = patchify(x_BCDHW, self.patch)
-        if index_BK is not None:
-            d, h, w = (n // p for n, p in zip(x_BCDHW.shape[2:], self.patch, strict=True))
-            patches_BNP = position.gather_tokens(patches_BNP, position.in_box(index_BK, self.grid, (d, h, w)))
+        patches_BNP = self.patches(x_BCDHW, index_BK)
         attend = attention.no_padding(padding_BK)
         if packing is not None and index_BK is not None:
             patches_BNP, index_BK = packing.pack(patches_BNP), packing.pack(index_BK)
@@ -127,6 +124,14 @@ class Encoder(nn.Module):
         z_BKF = self.position.add_sincos(z_BKF, index_BK)
         z_BKF = self.norm(self.blocks(z_BKF, self.position.rotary(index_BK), attend))
         return z_BKF if packing is None else packing.unpack(z_BKF)
+
+    def patches(self, x_BCDHW: Tensor, index_BK: Tensor | None) -> Tensor:
+        """(B, K, voxels of a patch): what the tokens hold, as `forward` takes them."""
+        patches_BNP = patchify(x_BCDHW, self.patch)
+        if index_BK is None:
+            return patches_BNP
+        d, h, w = (n // p for n, p in zip(x_BCDHW.shape[2:], self.patch, strict=True))
+        return position.gather_tokens(patches_BNP, position.in_box(index_BK, self.grid, (d, h, w)))
 
     def tokens_of(self, valid_B3: Tensor, length: int | None = None, *, packed: bool = False) -> Tokens:
         """All tokens of each volume, on the host. valid_B3: its extent (D, H, W) in voxels, on the host.

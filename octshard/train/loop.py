@@ -149,7 +149,7 @@ def _loop(
         if state.step in (1, steps) or state.step % run.cfg.run.log_every_steps == 0:
             nonfinite.check(run, sums.steps_2, state.step, window)  # waits
             metrics = _metrics(run, state, step_outputs, window, substituted)  # waits
-            _log(run, metrics, step_stats.collapse_line(metrics), outputs)
+            _log(run, metrics, step_stats.collapse_line(metrics, run.model.collapse_advice), outputs)
             _write_scores(outputs)
             sums, window = _new_window(run)
         # 4. validate and save, at thresholds of samples seen

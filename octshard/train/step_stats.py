@@ -138,8 +138,10 @@ def compile_counts(backend: Backend) -> dict[str, int]:
     return {"compiles": counters["compiles"], "fallbacks": fallbacks} if counters else {}
 
 
-def collapse_line(metrics: Mapping[str, Any]) -> str | None:
-    """A warning if the target features are nearly equal for all tokens, or for all volumes; else None."""
+def collapse_line(metrics: Mapping[str, Any], advice: str) -> str | None:
+    """A warning, with the objective's advice, if the features are nearly equal for all tokens, or for all
+    volumes; else None.
+    """
     std, pooled_std = metrics["feature_std"], metrics.get("pooled_std", math.inf)
     if std < COLLAPSED_STD:
         problem = f"are the same for all tokens (std {std:.2g})"
@@ -147,10 +149,7 @@ def collapse_line(metrics: Mapping[str, Any]) -> str | None:
         problem = f"say only where a token lies (std {std:.2g}, of whole volumes {pooled_std:.2g})"
     else:
         return None
-    return (
-        f"step {metrics['step']}: target features have collapsed: they {problem}; "
-        f"lower optim.base_lr or raise objective.ema_start"
-    )
+    return f"step {metrics['step']}: features have collapsed: they {problem}; {advice}"
 
 
 def summary(metrics: Mapping[str, Any]) -> str:

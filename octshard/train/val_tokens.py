@@ -83,7 +83,7 @@ def add(
         weight_BV = weight_BV.scatter_add(1, target_BT, share_BT)
     features_BPX = distance.as_compared(position.gather_tokens(target_BVX, sites.place_BP))
     parts = (
-        features_BPX * held_BP.unsqueeze(-1),
+        features_BPX.where(held_BP.unsqueeze(-1) > 0, 0),  # a feature may be NaN
         held_BP,
         weight_BV.gather(1, sites.place_BP) * held_BP,
         error_BV.gather(1, sites.place_BP) * held_BP,

@@ -69,6 +69,8 @@ def counters() -> Iterator[Any]:
         ("vjepa2", "sincos", "off"),
         ("byol", "rope", "off"),
         ("byol", "sincos", "off"),
+        ("mae", "rope", "off"),
+        ("mae", "sincos", "off"),
         ("vjepa2", "rope", "on"),
     ],
 )

@@ -13,7 +13,7 @@ from tests.support.numpy_step.weights import Weights
 from tests.support.one_step import drawn, valid_ids
 
 EXTENTS = ([4, 12, 16], [3, 8, 9], [4, 5, 16])  # of 24 tokens 24, 12 and 16 hold a voxel
-OBJECTIVE = pytest.mark.parametrize("objective", ["vjepa2", "byol"])
+OBJECTIVE = pytest.mark.parametrize("objective", ["vjepa2", "byol", "mae"])
 POSITION = pytest.mark.parametrize("position", ["rope", "sincos"])
 STEP = 1e-5  # of a difference: its error is about STEP ** 2, and the loss's rounding 1e-16 / STEP
 

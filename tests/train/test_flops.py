@@ -23,7 +23,7 @@ WORDS = ["model.image_size=[8,32,32]", "model.patch=[2,8,8]", "model.width=48", 
          "predictor.heads=2", TWO_SETS]  # fmt: skip
 
 
-@pytest.mark.parametrize("objective", ["vjepa2", "byol"])
+@pytest.mark.parametrize("objective", ["vjepa2", "byol", "mae"])
 def test_the_formula_counts_what_torch_counts(objective: str) -> None:
     cfg = load(TrainConfig, [], [*WORDS, f"objective.name={objective}"])
     model, size = build(cfg), 2

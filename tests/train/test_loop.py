@@ -173,7 +173,7 @@ def test_a_collapse_is_warned_of_whatever_the_batch_and_a_sound_run_is_not(
     ] * bool(warning)
 
 
-@pytest.mark.parametrize("objective", ["vjepa2", "byol"])
+@pytest.mark.parametrize("objective", ["vjepa2", "byol", "mae"])
 def test_sigterm_saves_and_a_restart_is_the_run_that_was_never_stopped(
     shards: str, tmp_path: Path, objective: str
 ) -> None:

@@ -56,18 +56,22 @@ LIMITS = {
     ("fp32", "vjepa2", "sincos"): Limit(8, 32),
     ("fp32", "byol", "rope"): Limit(64, 8192),
     ("fp32", "byol", "sincos"): Limit(64, 512),
+    ("fp32", "mae", "rope"): Limit(8, 32),
+    ("fp32", "mae", "sincos"): Limit(8, 32),
     ("bf16", "vjepa2", "rope"): Limit(1, 32),
     ("bf16", "vjepa2", "sincos"): Limit(1, 32),
     ("bf16", "byol", "sincos"): Limit(4, 128),  # with rope no limit would say anything
+    ("bf16", "mae", "rope"): Limit(1, 32),
+    ("bf16", "mae", "sincos"): Limit(1, 32),
 }
 XLA_ROUGHNESS = 4  # its CPU device adds one number after another, and has erf by a polynomial
 CASES = [case for precision, *case in LIMITS if precision == "fp32"]
 BF16_CASES = [case for precision, *case in LIMITS if precision == "bf16"]
-XLA_CASES = [("vjepa2", "rope"), ("byol", "sincos")]
+XLA_CASES = [("vjepa2", "rope"), ("byol", "sincos"), ("mae", "rope")]
 EITHER = pytest.mark.parametrize(("objective", "position"), CASES)
 # Of the norm of all gradients: rounding counts against it where one is smaller. With `byol` two are exactly
 # 0, the biases before the batch norm, as sums of terms that are not.
-SHARE = {"vjepa2": 1 / 64, "byol": 1 / 8}
+SHARE = {"vjepa2": 1 / 64, "byol": 1 / 8, "mae": 1 / 64}
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +134,7 @@ def test_the_cpu_in_float32(shards: str, tmp_path: Path, objective: str, positio
     check(made, in_float64(cfg, made), cfg)
 
 
-@pytest.mark.parametrize(("objective", "position"), [("vjepa2", "rope"), ("byol", "sincos")])
+@pytest.mark.parametrize(("objective", "position"), XLA_CASES)
 def test_the_cpu_with_large_volumes_subsampled(
     shards: str, tmp_path: Path, objective: str, position: str
 ) -> None:

@@ -23,7 +23,7 @@ def seen_with(sums: list[float], tokens_RF: Tensor, pooled_BF: Tensor | None = N
 
 def line_of(tokens_RF: Tensor, pooled_BF: Tensor | None = None) -> str:
     values = step_stats.read(seen_with([1.0, 0.0], tokens_RF, pooled_BF), 1, CPU)
-    return str(step_stats.collapse_line({"step": 7, **values}) or "")
+    return str(step_stats.collapse_line({"step": 7, **values}, "advice") or "")
 
 
 def test_a_number_that_is_not_finite_counts_once() -> None:
@@ -43,7 +43,7 @@ def test_features_that_are_the_same_for_all_tokens_are_said_aloud() -> None:
     torch.manual_seed(0)
     assert line_of(torch.randn(64, 8)) == ""
     line = line_of(torch.ones(64, 8) + 1e-4 * torch.randn(64, 8))
-    assert line.startswith("step 7: target features have collapsed: they are the same for all tokens")
+    assert line.startswith("step 7: features have collapsed: they are the same for all tokens")
 
 
 def test_features_that_say_only_the_place_are_said_aloud() -> None:

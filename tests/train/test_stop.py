@@ -117,12 +117,13 @@ def test_a_signal_to_one_process_stops_and_saves_all_after_one_step(shards: str,
     assert (own_lines, stderr_of_second) == ([], "")  # one speaks for all
 
 
-@pytest.mark.parametrize("micro_batch", [2, 1])  # 1: gradients are exchanged in the second micro-batch only
+# 1: gradients are exchanged in the second micro-batch only
+@pytest.mark.parametrize(("objective", "micro_batch"), [("vjepa2", 2), ("vjepa2", 1), ("mae", 1)])
 def test_two_processes_have_the_losses_and_gradients_of_one(
-    shards: str, tmp_path: Path, micro_batch: int
+    shards: str, tmp_path: Path, objective: str, micro_batch: int
 ) -> None:
-    more = ("run.samples_budget=32", "run.val_samples=9", "run.log_every_steps=1",
-            f"run.per_device_batch={micro_batch}")  # fmt: skip
+    more = (f"objective.name={objective}", f"run.per_device_batch={micro_batch}", "run.samples_budget=32",
+            "run.val_samples=9", "run.log_every_steps=1")  # fmt: skip
     for process in (
         start(shards, tmp_path / "one", [], 0, *more),
         *start_two(shards, tmp_path / "two", *more),

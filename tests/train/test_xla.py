@@ -26,6 +26,7 @@ RUNS = {
     "vjepa2-fp32": ("objective.name=vjepa2", "run.precision=fp32"),
     "vjepa2-bf16": ("objective.name=vjepa2", "run.precision=bf16"),
     "byol-fp32": ("objective.name=byol", "run.precision=fp32", "optim.schedule=constant"),
+    "mae-fp32": ("objective.name=mae", "run.precision=fp32"),
 }
 SETTINGS = (
     "run.samples_budget=40",  # ten steps
@@ -121,7 +122,12 @@ def test_from_the_third_step_on_nothing_compiles_and_nothing_falls_back(
 
 @pytest.mark.parametrize(
     ("name", "tolerance", "later"),
-    [("vjepa2-fp32", 1e-5, 1e-5), ("vjepa2-bf16", 1e-3, 1e-3), ("byol-fp32", 1e-5, 1e-4)],
+    [
+        ("vjepa2-fp32", 1e-5, 1e-5),
+        ("vjepa2-bf16", 1e-3, 1e-3),
+        ("byol-fp32", 1e-5, 1e-4),
+        ("mae-fp32", 1e-5, 1e-5),
+    ],
 )
 def test_four_virtual_devices_have_the_loss_of_one(
     results: dict[int, dict[str, Any]], name: str, tolerance: float, later: float

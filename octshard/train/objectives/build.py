@@ -9,10 +9,11 @@ from octshard.models import position
 from octshard.rng import seed_for
 from octshard.train.objectives import masks
 from octshard.train.objectives.byol import Byol
+from octshard.train.objectives.mae import Mae
 from octshard.train.objectives.objective import Objective
 from octshard.train.objectives.vjepa2 import VJepa2
 
-CLASSES: dict[str, type[Objective]] = {"vjepa2": VJepa2, "byol": Byol}
+CLASSES: dict[str, type[Objective]] = {"vjepa2": VJepa2, "byol": Byol, "mae": Mae}
 
 
 def objective_class(cfg: TrainConfig) -> type[Objective]:

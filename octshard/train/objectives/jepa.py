@@ -5,7 +5,7 @@ features of the rest. The target encoder is a moving average of the encoder and 
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,9 @@ class Jepa(Objective):
 
     predictor: nn.Module
     has_target_encoder = True
+    collapse_advice = "lower optim.base_lr or raise objective.ema_start"
 
-    def __init__(self, cfg: TrainConfig, predictor: type[nn.Module]) -> None:
+    def __init__(self, cfg: TrainConfig, predictor: Callable[[TrainConfig], nn.Module]) -> None:
         super().__init__()
         self.encoder = Encoder(cfg.model)
         self.predictor = predictor(cfg)

@@ -53,6 +53,7 @@ class Objective(nn.Module):
     distance: Distance
     batch_statistics = False  # does the loss of a volume depend on the others of its micro-batch?
     has_target_encoder = False
+    collapse_advice = "lower optim.base_lr"  # for features that have collapsed
     token_per_set = True  # has each mask set a weight of its own?
     idle: Mapping[str, str] = {}  # keys of the config that change nothing, and why
 

@@ -1,4 +1,4 @@
-"""Predicts target features from context features: a transformer (`vjepa2`) or an MLP (`byol`).
+"""Predicts targets from context features: a transformer (`vjepa2`, `mae`) or an MLP (`byol`).
 
 Both hold the learned vector that stands for hidden tokens; neither reads a voxel.
 """
@@ -18,10 +18,10 @@ from octshard.models.vit import INIT_STD, LAYER_NORM_EPS, Block, init_weights
 class Predictor(nn.Module):
     """V-JEPA 2's predictor: context features and mask tokens, each with its position, through narrow blocks.
 
-    One mask token per mask set: short-range and long-range sets differ.
+    One mask token per mask set: short-range and long-range sets differ. width_out: numbers of a prediction.
     """
 
-    def __init__(self, cfg: TrainConfig) -> None:
+    def __init__(self, cfg: TrainConfig, width_out: int) -> None:
         super().__init__()
         width, heads = cfg.predictor.width, cfg.predictor.heads
         self.proj_in = nn.Linear(cfg.model.width, width)
@@ -38,7 +38,7 @@ class Predictor(nn.Module):
             [Block(width, heads, cfg.model.mlp_ratio) for _ in range(cfg.predictor.depth)]
         )
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.proj_out = nn.Linear(width, cfg.model.width)
+        self.proj_out = nn.Linear(width, width_out)
         init_weights(self, self.blocks)
         nn.init.trunc_normal_(self.tokens_SF, std=INIT_STD)
 
@@ -50,7 +50,7 @@ class Predictor(nn.Module):
         set_index: int,
         padding_BN: Tensor | None = None,
     ) -> Tensor:
-        """(B, T, F): features of tokens target_BT, predicted from z_BKF, those of tokens context_BK.
+        """(B, T, X): of tokens target_BT, predicted from z_BKF, the features of tokens context_BK.
 
         Both by their numbers, the context's in its own grid (`objective.context_scale`). padding_BN: which
         of K + T only pad their lists.

@@ -1,5 +1,7 @@
 """V-JEPA 2 (Assran et al. 2025): a transformer predicts the target features, L1 on layer-normed targets."""
 
+from functools import partial
+
 from torch import Tensor
 
 from octshard.config.train import TrainConfig
@@ -20,7 +22,7 @@ class VJepa2(Jepa):
     distance = NORMED_L1
 
     def __init__(self, cfg: TrainConfig) -> None:
-        super().__init__(cfg, Predictor)
+        super().__init__(cfg, partial(Predictor, width_out=cfg.model.width))
 
     def predict(self, context_BCDHW: Tensor, tokens: Tokens, places: Places, set_index: int) -> Tensor:
         """As `Jepa.predict`."""

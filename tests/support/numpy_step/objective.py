@@ -24,7 +24,7 @@ class Sample(NamedTuple):
 
 
 class Read(NamedTuple):
-    """The tokens of a volume's context view, and the target encoder's features by token."""
+    """The tokens of a volume's context view, and by token what is to be predicted: features, or voxels."""
 
     patches: dict[int, Array]
     ids_N: Array
@@ -35,7 +35,7 @@ def backpropagate(samples: list[Sample], cfg: TrainConfig, weights: Weights, sha
     """The losses of the volumes (B,); adds the gradients of `share` of their mean to the weights."""
     read = [_read(sample, cfg, weights) for sample in samples]
     sets = range(len(cfg.objective.masks))
-    predict = _transformer if cfg.objective.name == "vjepa2" else _mlp
+    predict = _mlp if cfg.objective.name == "byol" else _transformer
     losses_SB = []
     for s in sets:
         predicted, backward = predict([(r, sample.masks[s]) for r, sample in zip(read, samples, strict=True)],
@@ -44,7 +44,7 @@ def backpropagate(samples: list[Sample], cfg: TrainConfig, weights: Weights, sha
             np.stack([r.target_F[i] for i in sample.masks[s][1]])
             for r, sample in zip(read, samples, strict=True)
         ]
-        error = l1 if cfg.objective.name == "vjepa2" else normalised_mse
+        error = ERRORS[cfg.objective.name]
         losses, derivatives = zip(*(error(p, t) for p, t in zip(predicted, target, strict=True)), strict=True)
         backward([d * (share / len(samples) / len(sets)) for d in derivatives])
         losses_SB.append(losses)
@@ -68,6 +68,24 @@ def normalised_mse(predicted_TF: Array, target_TF: Array) -> tuple[float, Array]
     return loss, -2 * (h_TF - cosine_T1 * z_TF) / length_T1 / len(z_TF)
 
 
+def squared_error(predicted_TP: Array, target_TP: Array) -> tuple[float, Array]:
+    """mean |z - h|^2, first over the voxels of a patch that are real, and its derivative by z."""
+    known_TP = ~np.isnan(target_TP)
+    error_TP = np.where(known_TP, predicted_TP - target_TP, 0)
+    count_T1 = known_TP.sum(1, keepdims=True)
+    return float(((error_TP**2).sum(1) / count_T1[:, 0]).mean()), 2 * error_TP / count_T1 / len(error_TP)
+
+
+ERRORS = {"vjepa2": l1, "byol": normalised_mse, "mae": squared_error}
+
+
+def normed_voxels(patch_P: Array, real_P: Array) -> Array:
+    """Of mean 0 and variance 1 over the voxels of the volume; NaN beyond it."""
+    voxels = patch_P[real_P > 0]
+    normed_P = (patch_P - voxels.mean()) / np.sqrt(voxels.var() + 1e-6)
+    return np.where(real_P > 0, normed_P, np.nan)
+
+
 def stack_of(cfg: TrainConfig, prefix: str) -> Stack:
     """The blocks of `encoder`, `target_encoder` or `predictor`."""
     d, h, w = (size // side for size, side in zip(cfg.model.image_size, cfg.model.patch, strict=True))
@@ -89,6 +107,9 @@ def _read(sample: Sample, cfg: TrainConfig, weights: Weights) -> Read:
     stack = stack_of(cfg, "target_encoder")
     size, patch = tuple(cfg.model.image_size), tuple(cfg.model.patch)
     context, target = (patches(view, patch, stack.grid) for view in views(sample.scan, size))
+    if cfg.objective.name == "mae":
+        real = patches(np.ones(sample.scan.voxels_DHW.shape), patch, stack.grid)
+        return Read(context, sample.ids_N, {i: normed_voxels(target[i], real[i]) for i in real})
     target_NF, _ = encoder(rows(target, sample.ids_N), all_real(sample.ids_N), stack, weights)
     return Read(context, sample.ids_N, dict(zip(map(int, sample.ids_N), target_NF, strict=True)))
 

@@ -23,7 +23,7 @@ from octshard.errors import UsageError
 from octshard.models.tokens import Tokens
 from octshard.models.vit import patchify
 from octshard.train.augment import views
-from octshard.train.objectives.build import build, check
+from octshard.train.objectives.build import CLASSES, build, check
 from octshard.train.objectives.distance import NORMALISED_MSE, NORMED_L1, Distance
 from octshard.train.objectives.places import Places
 from tests.support.token_lists import draw_lists
@@ -32,10 +32,10 @@ GOLDEN = Path(__file__).parent / "golden" / "jepa_step.json"
 SIZE, PATCH = (4, 12, 16), (2, 4, 4)
 EXTENTS = [list(SIZE), [4, 8, 16]]
 WHOLE = [list(SIZE), list(SIZE)]
-OBJECTIVES = ("vjepa2", "byol")
+OBJECTIVES = tuple(CLASSES)
 EITHER = pytest.mark.parametrize("objective", OBJECTIVES)
 # With rope the hidden tokens of `byol` are all but equal at the start, and BatchNorm blows up their rounding.
-STEADY = {"vjepa2": "rope", "byol": "sincos"}
+STEADY = {**dict.fromkeys(OBJECTIVES, "rope"), "byol": "sincos"}
 BOTH_POSITIONS = pytest.mark.parametrize("kind", ["rope", "sincos"])
 
 
@@ -92,8 +92,9 @@ def test_no_voxel_outside_the_context_reaches_a_prediction(objective: str, kind:
     cfg = config(objective, kind)
     model, (context, _, tokens, (places_of_set, *_)) = build(cfg), inputs(cfg)
     context.requires_grad_()
-    weight = torch.randn(2, 8, 24, generator=torch.Generator().manual_seed(0))
-    (model.predict(context, tokens, places_of_set, 0) * weight).sum().backward()
+    predicted = model.predict(context, tokens, places_of_set, 0)
+    weight = torch.randn(predicted.shape, generator=torch.Generator().manual_seed(0))
+    (predicted * weight).sum().backward()
     assert torch.equal(reached(context), shown(numbers(tokens, places_of_set.context_BK)))
 
 
@@ -115,7 +116,7 @@ def test_each_number_of_each_prediction_has_a_gradient_of_zero_outside_the_conte
     seen_PBN = patchify(slope_PBCDHW.flatten(0, 1), PATCH).abs().amax(-1).unflatten(0, (-1, 2)) > 0
     shown_BN = shown(numbers(tokens, places_of_set.context_BK))
     assert torch.equal(seen_PBN.any(0), shown_BN)
-    if objective == "vjepa2":  # the batch norm of `byol` joins volumes, by their context alone
+    if not model.batch_statistics:  # the batch norm of `byol` joins volumes, by their context alone
         first, second = seen_PBN.unflatten(0, (2, -1))
         assert not first[:, 1].any()
         assert not second[:, 0].any()
@@ -159,7 +160,7 @@ def test_valid_tokens_alone_equal_the_masked_full_computation_and_each_volume_by
     full_losses_B, full_gradient = run(list(SIZE), 24, slice(0, 2))
     torch.testing.assert_close(losses_B, full_losses_B, rtol=1e-6, atol=0)
     assert (gradient - full_gradient).norm() <= 1e-6 * gradient.norm()
-    if objective == "vjepa2":
+    if not model.batch_statistics:
         alone = [run([4, 8, 12], 12, slice(0, 1)), run([4, 8, 16], 16, slice(1, 2))]
         torch.testing.assert_close(losses_B, torch.cat([losses for losses, _ in alone]), rtol=1e-6, atol=0)
         assert (gradient - (alone[0][1] + alone[1][1]) / 2).norm() <= 1e-6 * gradient.norm()
@@ -183,7 +184,8 @@ def test_everything_trains_but_the_target_encoder(objective: str) -> None:
     cfg = config(objective, sets=2)
     model = build(cfg)
     model(*inputs(cfg)).loss.backward()
-    assert all(p.grad is None and not p.requires_grad for p in model.target_encoder.parameters())
+    if model.has_target_encoder:
+        assert all(p.grad is None and not p.requires_grad for p in model.target_encoder.parameters())
     for part in (model.encoder, model.predictor):
         silent = [name for name, p in part.named_parameters() if p.grad is None or not p.grad.any()]
         assert silent == []
@@ -233,16 +235,24 @@ def test_the_loss_is_the_mean_over_mask_sets_of_prediction_against_all_token_tar
     cfg = config(objective, sets=2)
     model, (context, target, tokens, place_sets) = build(cfg), inputs(cfg)
     out = model(context, target, tokens, place_sets)
-    h_BVF = model.target_encoder(target, *tokens)
+    h_BVX = model.targets(target, tokens)
     for i, places_of_set in enumerate(place_sets):
-        expected = torch.stack([h_BVF[b, places_of_set.target_BT[b]] for b in range(2)])
+        expected = torch.stack([h_BVX[b, places_of_set.target_BT[b]] for b in range(2)])
         error_BT = model.distance.error(
             model.predict(context, tokens, places_of_set, i), model.distance.as_compared(expected)
         )
         torch.testing.assert_close(out.losses_S[i], error_BT.mean())
     torch.testing.assert_close(out.loss, out.losses_S.mean())
-    torch.testing.assert_close(out.pooled_BF[1], h_BVF[1, :16].mean(0))
-    assert out.tokens_RF.shape == (16, 24)
+    tokens_of_first = place_sets[0].target_BT
+    if model.has_target_encoder:
+        torch.testing.assert_close(h_BVX, model.target_encoder(target, *tokens))
+        torch.testing.assert_close(out.pooled_BF[1], h_BVX[1, :16].mean(0))
+    else:
+        tokens_of_first = place_sets[0].context_BK
+        z_BKF = model.encoder(context, numbers(tokens, tokens_of_first))
+        torch.testing.assert_close(out.pooled_BF, z_BKF.mean(1))
+    assert out.tokens_RF.shape == (tokens_of_first.numel(), 24)
+    assert not out.pooled_BF.requires_grad
     assert not out.tokens_RF.requires_grad
 
 
@@ -262,7 +272,7 @@ def test_weights_follow_from_the_seed_and_leave_the_global_generator_alone() -> 
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("objective.name", "vjepa3", "objective.name=vjepa3: want vjepa2 or byol"),
+        ("objective.name", "vjepa3", "objective.name=vjepa3: want vjepa2, byol or mae"),
         ("model.position", "learned", "want rope or sincos"),
         ("model.heads", 5, "model.width 24: want a multiple of model.heads 5"),
         ("predictor.heads", 3, "predictor.width 16: want a multiple of predictor.heads 3"),
@@ -331,7 +341,7 @@ def test_a_step_lowers_the_loss_on_its_own_batch(objective: str) -> None:
 
 
 def on_xla() -> None:
-    """Runs in its own process: four steps of both objectives on XLA's CPU device, against the CPU itself."""
+    """Runs in its own process: four steps of each objective on XLA's CPU device, against the CPU itself."""
     import torch_xla
     import torch_xla.debug.metrics as metrics
 

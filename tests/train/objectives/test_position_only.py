@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from octshard.train.objectives import position_only
-from octshard.train.objectives.distance import NORMALISED_MSE, NORMED_L1, Distance
+from octshard.train.objectives.distance import NORMALISED_MSE, NORMED_L1, VOXEL_MSE, Distance
 from octshard.train.objectives.position_only import ValTokens
 
-EACH_DISTANCE = pytest.mark.parametrize("distance", [NORMED_L1, NORMALISED_MSE])
+EACH_DISTANCE = pytest.mark.parametrize("distance", [NORMED_L1, NORMALISED_MSE, VOXEL_MSE])
 SECOND_V = np.arange(8) % 2 == 1
 
 
@@ -99,6 +99,8 @@ def test_against_a_plain_loop_with_the_loss_of_the_model(distance: Distance) -> 
                 continue
             if distance is NORMED_L1:
                 center = [statistics.median(column) for column in np.stack(fit).T.tolist()]
+            elif distance is VOXEL_MSE:
+                center = np.mean(fit, axis=0).tolist()
             else:
                 center = np.sum(fit, axis=0).tolist()  # its length does not matter to a cosine
             for v in range(12):

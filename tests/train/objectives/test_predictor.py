@@ -21,7 +21,7 @@ def config(kind: str = "rope", sets: int = 1) -> TrainConfig:
 
 def predictor(kind: str = "rope", sets: int = 1) -> Predictor:
     torch.manual_seed(0)
-    model = Predictor(config(kind, sets))
+    model = Predictor(config(kind, sets), 24)
     with torch.no_grad():  # larger than at the start, so that attention is far from uniform
         for weight in model.parameters():
             weight.mul_(10)
