@@ -308,6 +308,14 @@ class RunConfig:
         limit=MANY,
         speed=True,
     )
+    patience: int = field(
+        0,
+        "scores of the probe in a row, after the warm-up, that are no better than the best end the run; "
+        "0 = never",
+        least=0,
+        limit=MANY,
+        speed=True,
+    )
     wandb: str = field("off", "Weights & Biases", choices=("off", "offline", "online"), speed=True)
     wandb_project: str = field("octshard", "its project", speed=True)
     wandb_artifacts: bool = field(False, "checkpoints go there too, as artifacts", speed=True)

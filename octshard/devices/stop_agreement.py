@@ -19,6 +19,7 @@ LOOK_S, ANSWER_S = 0.5, 0.1  # between two looks: for a signal, for the promises
 LOST_S = 30.0  # without a promise of the others: they are gone, and this process stops alone
 PATIENCE_S = 10.0  # for data of the last steps, once all have agreed
 SIGNAL = "signal"
+EARLY_STOP = -1  # in place of a signal: the run has found its end
 
 _numbers = itertools.count()  # of agreements: those of one process share a store, and never their keys
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from octshard.config.train import TrainConfig
 from octshard.devices import collectives, prefetch, select, stop_agreement
 from octshard.devices.prefetch import DeviceBatch
-from octshard.devices.stop_agreement import StopAgreement
+from octshard.devices.stop_agreement import EARLY_STOP, StopAgreement
 from octshard.progress import OnProgress, no_progress
 from octshard.stop_signals import SHELL_BASE
 from octshard.train import (
@@ -22,6 +22,7 @@ from octshard.train import (
     metrics_log,
     no_effect,
     nonfinite,
+    patience,
     plan,
     prober,
     resume,
@@ -33,6 +34,7 @@ from octshard.train.checkpointer import Checkpointer, TrainState, open_checkpoin
 from octshard.train.inputs import TrainInputs, load_inputs, train_batches
 from octshard.train.metrics_log import MetricsLog
 from octshard.train.objectives import build
+from octshard.train.patience import Patience
 from octshard.train.prober import Prober
 from octshard.train.setup import Run
 from octshard.train.step import count_step, make_step, scalars_after
@@ -43,7 +45,8 @@ logger = logging.getLogger(__name__)
 
 
 class Outcome(NamedTuple):
-    """How a call of `train` ended. stop_signal: SIGINT or SIGTERM, if one stopped it before its end; else 0.
+    """How a call of `train` ended. stop_signal: SIGINT or SIGTERM, if one stopped it before its end, or
+    EARLY_STOP; else 0.
 
     process_index: the first of several processes speaks for all.
     """
@@ -57,7 +60,12 @@ class Outcome(NamedTuple):
     @property
     def stopped(self) -> bool:
         """By a signal, before the end."""
-        return self.stop_signal != 0
+        return self.stop_signal > 0
+
+    @property
+    def ended_early(self) -> bool:
+        """By run.patience."""
+        return self.stop_signal == EARLY_STOP
 
 
 class RunOutputs(NamedTuple):
@@ -67,6 +75,7 @@ class RunOutputs(NamedTuple):
     checkpoints: Checkpointer
     on_progress: OnProgress
     prober: Prober | None
+    patience: Patience
 
 
 def train(
@@ -100,6 +109,10 @@ def train(
         # 2. the state: new, or where the last checkpoint left it
         run, state = setup.start(cfg, backend, inputs, payload)
         payload = None  # its tensors are no longer needed
+        endurance = patience.of_run(run, state)
+        if collectives.all_reduce_sum(backend, endurance.is_over):
+            _say_early_end(run, state, endurance)
+            return Outcome(state.step, state.samples_seen, None, EARLY_STOP, backend.process_index)
         # 3. the loop
         with (
             stop_agreement.open_agreement(backend, state.step) as stop,
@@ -110,13 +123,16 @@ def train(
                 train_batches(inputs, backend, state.position), backend, stop.waits_in_vain
             ) as batches,
         ):
-            outputs = RunOutputs(metrics, checkpoints, on_progress if run.is_first else no_progress, probes)
+            shown = on_progress if run.is_first else no_progress
+            outputs = RunOutputs(metrics, checkpoints, shown, probes, endurance)
             outcome = _loop(run, state, batches, outputs, stop)
             if outcome.stopped and run.is_first:
                 logger.info(
                     "%s: stopped by %s and saved at step %d of %d; run it again to go on",
                     cfg.run.out, signal.Signals(outcome.stop_signal).name, outcome.step, run.plan.steps,
                 )  # fmt: skip
+            if outcome.ended_early:
+                _say_early_end(run, state, endurance)
             metrics.exit_code = SHELL_BASE + outcome.stop_signal if outcome.stopped else 0
             return outcome
 
@@ -150,7 +166,9 @@ def _loop(
             nonfinite.check(run, sums.steps_2, state.step, window)  # waits
             metrics = _metrics(run, state, step_outputs, window, substituted)  # waits
             _log(run, metrics, step_stats.collapse_line(metrics, run.model.collapse_advice), outputs)
-            _write_scores(outputs)
+            _write_scores(run, outputs)
+            if outputs.patience.is_over:
+                stop.request(EARLY_STOP)
             sums, window = _new_window(run)
         # 4. validate and save, at thresholds of samples seen
         if plan.checkpoint_due(run.plan, samples_before, state.samples_seen):
@@ -166,13 +184,21 @@ def _loop(
         outputs.on_progress(state.step, steps, step_stats.summary(shown))
     if outputs.prober is not None and state.step == steps:
         outputs.prober.finish(lambda: stop.signum != 0)  # waits
-    _write_scores(outputs)
+    _write_scores(run, outputs)
     stop_signal = stop.signum if state.step < steps else 0
     if stop_signal and state.step > saved_step:
         nonfinite.check(run, sums.steps_2, state.step, window)  # waits
         _save(run, state, None, outputs)  # waits
     val_loss = val.loss if val else None
     return Outcome(state.step, state.samples_seen, val_loss, stop_signal, run.backend.process_index)
+
+
+def _say_early_end(run: Run, state: TrainState, endurance: Patience) -> None:
+    if run.is_first:
+        logger.info(
+            "%s: ended early at step %d of %d: %s; a greater one, or 0, goes on",
+            run.cfg.run.out, state.step, run.plan.steps, endurance.text(),
+        )  # fmt: skip
 
 
 def _new_window(run: Run) -> tuple[Sums, LogWindow]:
@@ -207,11 +233,13 @@ def _validate(run: Run, state: TrainState, outputs: RunOutputs) -> Validation | 
     return val
 
 
-def _write_scores(outputs: RunOutputs) -> None:
+def _write_scores(run: Run, outputs: RunOutputs) -> None:
     """Logs the probes that have come, at their own steps, and in their checkpoints. Waits for nothing."""
     for result in outputs.prober.results() if outputs.prober is not None else ():
         outputs.metrics.write(result.line())
-        outputs.checkpoints.add_score(result.step, result.score)
+        if plan.is_past_warmup(run.plan, result.samples_seen):
+            outputs.checkpoints.add_score(result.step, result.score)
+        outputs.patience.add(result.step, result.samples_seen, result.score)
         logger.info("%s", result.text())
 
 
@@ -243,7 +271,7 @@ def _save(run: Run, state: TrainState, val: Validation | None, outputs: RunOutpu
     """Copies the state to the host (waits) and lets the checkpointer write it. First process only."""
     if not run.is_first:
         return
-    _write_scores(outputs)  # lest the checkpoint that they make the best is pruned
+    _write_scores(run, outputs)  # lest the checkpoint that they make the best is pruned
     outputs.metrics.flush()
     inputs, fingerprint = run.inputs, run.inputs.fingerprint()
     payload = run.backend.to_host(
@@ -252,4 +280,6 @@ def _save(run: Run, state: TrainState, val: Validation | None, outputs: RunOutpu
     before = state.samples_seen - run.cfg.run.global_batch
     milestone = plan.is_milestone(run.plan, before, state.samples_seen)
     val_loss, score = (val.loss, val.score) if val else (None, None)
+    if not plan.is_past_warmup(run.plan, state.samples_seen):
+        score = None
     outputs.checkpoints.save(payload, val_loss, score, milestone=milestone)

@@ -1,6 +1,6 @@
 """Settings that change nothing beside the others of a run, and are not as by default.
 
-torch.compile on the CPU and packing where it saves nothing are refused; the rest is said at the start.
+What would make a run another than it says is refused; the rest is said at the start.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ OF_KIND = {"blocks": ("blocks", "scale", "aspect"), "cubes": ("ratio", "cube")} 
 
 
 def refuse(cfg: TrainConfig, backend: Backend) -> None:
-    """UsageError for torch.compile without a GPU, or packing without its kernels: a run would be another than
-    it says.
+    """UsageError for torch.compile without a GPU, packing without its kernels, or patience without probes: a
+    run would be another than it says.
     """
     if cfg.run.compile and backend.device.type == "cpu":
         raise UsageError(
@@ -26,6 +26,11 @@ def refuse(cfg: TrainConfig, backend: Backend) -> None:
         raise UsageError(
             f"run.packing=on: {backend.device.type} computes attention between all volumes of a "
             f"sequence, which costs what it saves; want auto"
+        )
+    if cfg.run.patience and not cfg.run.probe_every:
+        raise UsageError(
+            f"run.patience={cfg.run.patience}: it counts scores of probes, and run.probe_every is 0; want "
+            f"probes, or run.patience=0"
         )
 
 

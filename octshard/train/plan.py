@@ -61,6 +61,13 @@ def make_plan(cfg: TrainConfig, index: SampleIndex, backend: Backend) -> Plan:
     return Plan(steps, epoch, length, rank_slice, run.global_batch // micro, every, run.probe_every)
 
 
+def is_past_warmup(plan: Plan, samples_seen: int) -> bool:
+    """True if scores of a checkpoint may be compared: before, the target encoder is all but the encoder, so
+    that loss and skill flatter.
+    """
+    return samples_seen >= plan.length.warmup
+
+
 def checkpoint_due(plan: Plan, before: int, after: int) -> bool:
     """True if a checkpoint threshold lies between two counts of samples seen, or the run ends at `after`."""
     return before // plan.checkpoint_every != after // plan.checkpoint_every or after >= plan.length.total
