@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from octshard.cli.config import value_text
+from octshard.config import on_resume
 from octshard.config.fields import Setting, settings
 from octshard.config.load import CLASSES
 
@@ -17,13 +18,20 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def _table(name: str) -> str:
-    lines = ["| key | default | what may be given | meaning |", "|---|---|---|---|"]
-    return "\n".join([*lines, *(_row(setting) for setting in settings(CLASSES[name]))])
+    heads = ["key", "default", "what may be given", "meaning", *(["on resume"] if name == "train" else [])]
+    rows = (_row(name, setting) for setting in settings(CLASSES[name]))
+    return "\n".join([_line(heads), "|---" * len(heads) + "|", *rows])
 
 
-def _row(setting: Setting) -> str:
+def _row(name: str, setting: Setting) -> str:
     rule = setting.rule
     kind = "; ".join(part for part in (setting.type, rule.bounds(), rule.unit) if part)
-    meaning = html.escape(rule.doc, quote=False) + (" (speed only)" if rule.speed else "")
-    cells = (f"`{setting.key}`", f"`{value_text(setting.default)}`", kind, meaning)
+    meaning = html.escape(rule.doc, quote=False)
+    cells = [f"`{setting.key}`", f"`{value_text(setting.default)}`", kind, meaning]
+    if name == "train":
+        return _line([*cells, on_resume.mark(setting)])
+    return _line([*cells[:-1], meaning + (" (speed only)" if rule.speed else "")])
+
+
+def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

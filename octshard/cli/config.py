@@ -1,8 +1,11 @@
 """`octshard config`: every setting with its type, default, bounds, unit and meaning."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from octshard.config.fields import Setting
 
 
 @click.command()
@@ -13,6 +16,8 @@ import click
 )
 def config(which: str, prefix: str, file: str | None) -> None:
     """List the settings of `train`, `prep shard` or `eval linear-probe`; PREFIX: only keys that begin so.
+
+    Behind each setting of `train`: may it be another one when a run goes on (`octshard train --help`)?
 
     They are given in a YAML file (--config) or as KEY=VALUE words. The shell completes them after
     `eval "$(_OCTSHARD_COMPLETE=bash_source octshard)"` (bash; zsh_source, fish_source for the others).
@@ -35,8 +40,7 @@ def config(which: str, prefix: str, file: str | None) -> None:
         click.echo(
             f"{setting.key:<{width}}  = {value_text(setting.default)}  ({'; '.join(filter(None, facts))})"
         )
-        speed = " [speed only]" if setting.rule.speed else ""
-        click.echo(f"{'':<{width}}    {setting.rule.doc}{speed}")
+        click.echo(f"{'':<{width}}    {setting.rule.doc}{_note(which, setting)}")
     shipped = shipped_configs(which)
     if shipped and not prefix:
         click.echo(f"\nshipped configs, for --config: {', '.join(shipped)}")
@@ -61,6 +65,14 @@ def _translate(file: str) -> None:
     text = written(translate(layer))
     click.echo(text, nl=False)
     load_saved(TrainConfig, text, file)
+
+
+def _note(which: str, setting: "Setting") -> str:
+    from octshard.config import on_resume
+
+    if which == "train":
+        return f" [on resume: {on_resume.mark(setting)}]"
+    return " [speed only]" if setting.rule.speed else ""
 
 
 def value_text(value: Any) -> str:

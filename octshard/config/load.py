@@ -17,6 +17,7 @@ from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 from yaml import AliasEvent, YAMLError
 
 import octshard
+from octshard.config import presets
 from octshard.config.eval import ProbeConfig
 from octshard.config.fields import check, element_class, known_keys, settings, type_name
 from octshard.config.interpolation import check_plain, check_resolvers, escape, resolve_places
@@ -40,7 +41,7 @@ def load(kind: type[Config], files: Sequence[str | Path] = (), overrides: Sequen
     """Defaults < files in order < KEY=VALUE overrides, then `fields.check`.
 
     A file is a path, or the name of a shipped config without `.yaml`. One value where a list is wanted is a
-    list of one.
+    list of one. A preset replaces what earlier files say; a word or a later file that denies it is an error.
     """
     return _merge(kind, _layers(kind, files, overrides))
 
@@ -79,11 +80,13 @@ def _merge(kind: type[Config], layers: Iterable[tuple[str, Any]]) -> Config:
             check_resolvers(layer, places, origin)
             _check_words(kind, layer, origin)
             _check_layer(kind, layer, origin)
+            presets.expand(layer)
             merged = OmegaConf.merge(merged, layer)
         except OmegaConfBaseException as error:
             raise UsageError(f"config {origin}: {_one_line(error)}") from error
     resolve_places(merged, places)
     try:
+        presets.settle(merged)
         cfg: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
         raise UsageError(f"config: {_one_line(error)}") from error
@@ -108,10 +111,14 @@ def shipped_configs(name: str = "train") -> dict[str, Path]:
 
 
 def _layers(kind: type, files: Sequence[str | Path], overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """(origin, values) of every file and word."""
+    """(origin, values) of every file and word, whose order says nothing: one that names a preset first."""
     for file in files:
         yield str(file), read_layer(kind, file)
-    for word in overrides:
+    yield from sorted(_parsed(kind, overrides), key=lambda word: not presets.names_one(word[1]))
+
+
+def _parsed(kind: type, words: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    for word in words:
         if "=" not in word:
             raise UsageError(f"{word!r}: want KEY=VALUE, for example run.seed=1")
         try:

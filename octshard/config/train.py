@@ -12,6 +12,14 @@ WIDE = 1_000_000  # features
 DEEP = 10_000  # blocks
 MANY_SAMPLES = 10**15
 
+# ViT (Dosovitskiy et al. 2021) base and large; tiny and small of DeiT (Touvron et al. 2021)
+PRESETS = {
+    "tiny": {"width": 192, "depth": 12, "heads": 3},
+    "small": {"width": 384, "depth": 12, "heads": 6},
+    "base": {"width": 768, "depth": 12, "heads": 12},
+    "large": {"width": 1024, "depth": 24, "heads": 16},
+}
+
 
 @dataclass
 class DataConfig:
@@ -96,6 +104,12 @@ class ModelConfig:
     heads: int = field(12, "attention heads; they divide width", least=1, limit=WIDE)
     mlp_ratio: float = field(4.0, "hidden width of the MLP / width", above=0, limit=100)
     position: str = field("rope", "rope: 3-D rotary; sincos: fixed, added", choices=("rope", "sincos"))
+    preset: str | None = field(
+        None,
+        "width, depth and heads of a ViT: 192/12/3, 384/12/6, 768/12/12, 1024/24/16. What is saved are these "
+        "numbers. The predictor is not changed: V-JEPA 2 has the same beside encoders of every size",
+        choices=tuple(PRESETS),
+    )
 
 
 @dataclass

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from octshard.config import fields
+from octshard.config import fields, on_resume
 from octshard.config.train import TrainConfig
 from octshard.dataset import participant_digests
 from octshard.devices.backend import Backend
@@ -24,13 +24,6 @@ from octshard.train.objectives.build import objective_class
 logger = logging.getLogger(__name__)
 
 CHANGES = "changes.json"
-# what cannot change on the way: beginnings of keys, and why
-FIXED = {
-    "model.": "the weights have their shape from it",
-    "predictor.": "the weights have their shape from it",
-    "objective.name": "another method has other weights",
-    "run.global_batch": "steps are counted in it",
-}
 
 
 def payload_to_resume(
@@ -56,7 +49,7 @@ def payload_to_resume(
     changes = fields.changes(before, {**fields.result_values(cfg), **inputs.fingerprint()})
     if not changes:
         return latest.payload
-    _check(cfg, changes, accept_changes=accept_changes)
+    check(cfg, changes, accept_changes=accept_changes)
     change = {"step": latest.payload["step"], "changes": {key: list(pair) for key, pair in changes.items()}}
     return {**latest.payload, "changes": [*latest.payload.get("changes", ()), change]}
 
@@ -87,13 +80,13 @@ def record(cfg: TrainConfig, state: TrainState) -> None:
     store.write(store.join(cfg.run.out, CHANGES), text.encode() + b"\n")
 
 
-def _check(cfg: TrainConfig, changes: Mapping[str, tuple[Any, Any]], *, accept_changes: bool) -> None:
+def check(cfg: TrainConfig, changes: Mapping[str, tuple[Any, Any]], *, accept_changes: bool) -> None:
     """UsageError unless the changes are accepted and can be made on the way."""
     lines = fields.change_lines(changes)
     for key, (old, new) in changes.items():
-        reason = next((reason for start, reason in FIXED.items() if key.startswith(start)), "")
+        reason = on_resume.fixed_reason(key)
         if key == "objective.masks" and len(old) != len(new) and objective_class(cfg).token_per_set:
-            reason = "each mask set has a weight of its own"
+            reason = on_resume.MASK_SETS
         if reason:
             raise UsageError(
                 f"{cfg.run.out}: its checkpoints were made with other values: {'; '.join(lines)}; {key} "

@@ -1,5 +1,6 @@
 """`octshard config` lists every setting, and what it lists is what `load` holds values to."""
 
+import itertools
 import subprocess
 import sys
 from typing import Any
@@ -26,6 +27,19 @@ def test_every_key_is_listed_with_its_meaning(which: str) -> None:
         assert f"{setting.key} " in listed.output
         assert setting.rule.doc in listed.output
         assert setting.rule.doc, f"{setting.key} has no meaning"
+
+
+def test_each_setting_of_a_run_says_whether_it_may_change_on_the_way() -> None:
+    lines = CliRunner().invoke(cli, ["config", "train"]).output.splitlines()
+    marks = {line.split()[0]: below for line, below in itertools.pairwise(lines) if "  = " in line}
+    assert marks["run.per_device_batch"].endswith(
+        " [on resume: free; with --accept-changes where volumes of a batch are normalised together (byol)]"
+    )
+    assert marks["optim.base_lr"].endswith(" [on resume: with --accept-changes]")
+    assert marks["model.width"].endswith(" [on resume: never: the weights have their shape from it]")
+    assert all("[on resume: " in mark for mark in marks.values())
+    assert len(marks) == len(list(fields.settings(TrainConfig)))
+    assert "on resume" not in CliRunner().invoke(cli, ["config", "prep"]).output
 
 
 def test_a_prefix_narrows_the_list_and_a_wrong_one_is_an_error() -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from octshard.config import fields
+from octshard.config import fields, on_resume
 from octshard.config.train import TrainConfig
 from octshard.dataset import participant_digests
 from octshard.errors import OctshardError, UsageError
 from octshard.models import checkpoint
-from octshard.train import loop, metrics_log
+from octshard.train import loop, metrics_log, resume
 from octshard.train.augment import views
 from octshard.train.inputs import train_batches
 from octshard.train.loop import Outcome
@@ -115,6 +115,29 @@ def test_what_cannot_change_on_the_way_is_refused_whatever_is_said(
     stopped_at(1, config_for(shards, tmp_path, *LENGTH))
     with pytest.raises(UsageError, match=f"cannot change on the way .*{reason}"):
         loop.train(config_for(shards, tmp_path, *LENGTH, word), accept_changes=True)
+
+
+@pytest.mark.parametrize("setting", list(fields.settings(TrainConfig)), ids=lambda setting: setting.key)
+def test_a_run_is_held_to_what_octshard_config_says_of_each_key(
+    shards: str, tmp_path: Path, setting: fields.Setting
+) -> None:
+    cfg = config_for(shards, tmp_path, *LENGTH)
+    key, _, element = setting.key.partition("[i].")
+    values = fields.result_values(cfg)
+    if key not in values:
+        assert on_resume.mark(setting).startswith("free")
+        return
+    old, new = ([{element: 1}], [{element: 2}]) if element else (values[key], "another value")
+    said = ""
+    try:
+        resume.check(cfg, {key: (old, new)}, accept_changes=True)
+    except UsageError as error:
+        said = str(error)
+    mark = on_resume.mark(setting)
+    assert mark.startswith("never" if said else "with --accept-changes")
+    assert mark.removeprefix("never: ") in said or not said
+    with pytest.raises(UsageError):
+        resume.check(cfg, {key: (old, new)}, accept_changes=False)
 
 
 def test_the_advice_after_a_loss_that_is_not_finite_can_be_followed(

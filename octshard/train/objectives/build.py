@@ -32,6 +32,10 @@ def build(cfg: TrainConfig) -> Objective:
 def check(cfg: TrainConfig) -> None:
     """UsageError for values out of bounds, and for mask sets or model sizes that cannot be built."""
     fields.check(cfg)
+    if cfg.model.preset is not None:
+        raise UsageError(
+            f"model.preset={cfg.model.preset}: `config.load` puts numbers in its place, want these"
+        )
     masks.token_counts(cfg)
     for group, width in (("model", cfg.model.width), ("predictor", cfg.predictor.width)):
         if int(width * cfg.model.mlp_ratio) < 1:
