@@ -22,13 +22,14 @@ from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
 from octshard.imaging.crop import crop_window
 from octshard.imaging.resample import resample
-from octshard.imaging.volume import SampleKey, Shape, Volume, triple, valid_tokens
+from octshard.imaging.volume import SampleKey, Shape, Volume, product, triple, valid_tokens
 from octshard.models import position
 from octshard.phantom import eye, scan
 from octshard.phantom.device import PROTOCOLS
 from octshard.phantom.eye import Person
 from octshard.rng import rng_for
 from octshard.train.objectives import masks
+from octshard.train.objectives.token_counts import ListLengths, counts_of
 
 CONFIG = "pretrain_vjepa_single_domain"
 PERSON, SIDE, SEED = Person("1000", "fluid", severity=0.9, age=68), "R", 0
@@ -92,7 +93,8 @@ def tokens() -> TokenPicture:
     volume_DHW = np.zeros(image_size, np.uint8)
     volume_DHW[tuple(slice(n) for n in part_DHW.shape)] = part_DHW
     extent = torch.tensor([part_DHW.shape])
-    (drawn,) = masks.draw(cfg, masks.token_counts(cfg), extent, SEED, [0], [str(key)])
+    (counts,) = counts_of(cfg, product(valid_tokens(triple(part_DHW.shape), image_size, patch)))
+    (drawn,) = masks.draw(cfg, [ListLengths(counts, counts)], extent, SEED, [0], [str(key)])
     fluid_D = np.unpackbits(picture.fluid_DB, axis=1).sum(axis=1)
     most = int(fluid_D.argmax())  # the frame with the most fluid
     return TokenPicture(

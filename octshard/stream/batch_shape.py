@@ -9,12 +9,18 @@ from octshard.stream.index import SampleIndex, token_grid
 
 class BatchShape(NamedTuple):
     """box: voxels (D, H, W) of a volume in a batch, whole patches inside image_size; tokens: V, the most that
-    an encoder reads of a volume; padded: whether some volume has fewer.
+    an encoder reads of a volume; least_valid, most_valid: valid tokens of the smallest and the largest volume.
     """
 
     box: Shape
     tokens: int
-    padded: bool
+    least_valid: int
+    most_valid: int
+
+    @property
+    def padded(self) -> bool:
+        """True if of some volume fewer than V are read."""
+        return self.least_valid < self.tokens
 
 
 def batch_shape(index: SampleIndex, cfg: TrainConfig, max_tokens: int | None = None) -> BatchShape:
@@ -25,4 +31,4 @@ def batch_shape(index: SampleIndex, cfg: TrainConfig, max_tokens: int | None = N
     d, h, w = (max(sizes) * p for sizes, p in zip(zip(*grids, strict=True), cfg.model.patch, strict=True))
     counts = [product(grid) for grid in grids]
     tokens = min(max(counts), max_tokens or max(counts))
-    return BatchShape((d, h, w), tokens, min(counts) < tokens)
+    return BatchShape((d, h, w), tokens, min(counts), max(counts))

@@ -9,16 +9,19 @@ from octshard.models.flops import Reading, list_reading
 from octshard.stream.index import SampleIndex, sampler_config, token_grid
 from octshard.train.objectives.build import objective_class
 from octshard.train.objectives.objective import StepFlops
+from octshard.train.objectives.token_counts import counts_of
 
 
-def step_flops(cfg: TrainConfig, encoded: int) -> StepFlops:
-    """A volume of which the target encoder (with `byol` both encoders) reads `encoded` tokens."""
-    return flops_of(cfg, list_reading(encoded))
+def step_flops(cfg: TrainConfig, encoded: int, valid: int | None = None) -> StepFlops:
+    """A volume of which the target encoder (with `byol` both encoders) reads `encoded` tokens. valid: as many
+    ask for the lists of context and targets; None: `encoded`.
+    """
+    return flops_of(cfg, list_reading(encoded), encoded if valid is None else valid)
 
 
-def flops_of(cfg: TrainConfig, reading: Reading) -> StepFlops:
+def flops_of(cfg: TrainConfig, reading: Reading, valid: int) -> StepFlops:
     """As `step_flops`, of any reading."""
-    return objective_class(cfg).step_flops(cfg, reading)
+    return objective_class(cfg).step_flops(cfg, reading, counts_of(cfg, valid))
 
 
 def encoder_flops(model: ModelConfig, encoded: int) -> float:
@@ -31,11 +34,14 @@ def padding_share(
 ) -> float:
     """The share of a step's FLOPs that is spent on tokens of pure padding. valid_counts: how often volumes of
     so many valid tokens are seen, in any unit. reading: what is computed of a volume; None: lists of
-    `encoded` tokens. Attention with padding keys is computed densely, so it counts.
+    `encoded` tokens. Lists of context and targets are as long as the largest volume asks for. Attention with
+    padding keys is computed densely, so it counts.
     """
     total = sum(valid_counts.values())
-    useful = sum(often * step_flops(cfg, min(valid, encoded)).total for valid, often in valid_counts.items())
-    spent = flops_of(cfg, reading or list_reading(encoded)).total
+    useful = sum(
+        often * step_flops(cfg, min(valid, encoded), valid).total for valid, often in valid_counts.items()
+    )
+    spent = flops_of(cfg, reading or list_reading(encoded), max(valid_counts)).total
     return max(0.0, 1 - useful / total / spent)  # rounding must not say -0.0 %
 
 

@@ -1,7 +1,7 @@
 """What a run reads: the samples of train and val, and batches of them with their views and masks."""
 
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from octshard.stream.index import SampleIndex, build_index, check_dropped, open_
 from octshard.stream.sampler import StreamPosition
 from octshard.train import val_tokens
 from octshard.train.augment import views
-from octshard.train.objectives import masks
+from octshard.train.objectives import masks, token_counts
 from octshard.train.objectives.build import objective_class
 from octshard.train.objectives.places import Places, list_tokens
 from octshard.train.plan import Plan, make_plan
@@ -89,15 +89,19 @@ class RunInputs:
         return digest_participants(people, self.index.digest)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the result besides the config: the data, whether encoders read its padding (those of
-        octshard 0.1 did), and what batch statistics are of.
+        """What decides the result besides the config: the data, whether encoders read its padding and what
+        the shares of mask sets are of (octshard 0.1 read it, and took them of the whole grid), and what
+        batch statistics are of.
         """
         fingerprint: dict[str, Any] = {
             "data.samples": len(self.index.samples),
             "data.digest": self.index.digest,
         }
-        if self.shape.padded or self.shape.tokens < product(position.grid_of(self.cfg.model)):
+        tokens = product(position.grid_of(self.cfg.model))
+        if self.shape.padded or self.shape.tokens < tokens:
             fingerprint["padding"] = "not read"
+        if token_counts.has_shares(self.cfg) and self.shape.least_valid < tokens:
+            fingerprint["mask shares"] = "of the valid tokens"
         if objective_class(self.cfg).batch_statistics:
             fingerprint["micro_batch"] = self.plan.rank_slice.global_batch
         return fingerprint
@@ -105,7 +109,7 @@ class RunInputs:
 
 def load_inputs(cfg: TrainConfig, backend: Backend) -> RunInputs:
     """The samples of train and val, and the plan; UsageError if they and the config do not fit together."""
-    needed = masks.needed_tokens(cfg)
+    needed = token_counts.needed_tokens(cfg)
     datasets = open_datasets(cfg)
     check_dropped(datasets, cfg)
     index, val_index = (
@@ -113,19 +117,21 @@ def load_inputs(cfg: TrainConfig, backend: Backend) -> RunInputs:
     )
     plan = make_plan(cfg, index, backend)
     check_disjoint((sample.row for part in (index, val_index) for sample in part.samples), "data.shards")
-    return RunInputs(cfg, plan, index, val_index)
+    inputs = RunInputs(cfg, plan, index, val_index)
+    token_counts.check_max_tokens(cfg, max(inputs.shape.most_valid, inputs.val_shape.most_valid))
+    return inputs
 
 
 def train_batches(
     inputs: RunInputs, backend: Backend, start: StreamPosition
 ) -> Generator[TrainInputs, None, None]:
     """This process's part of every batch, from `start` on, without end."""
-    cfg, shape, counts = inputs.cfg, inputs.shape, masks.token_counts(inputs.cfg)
+    cfg, shape = inputs.cfg, inputs.shape
     plan = plan_sequences(cfg, inputs.index, shape, backend)
 
     def prepare(batch: Batch) -> TrainInputs:
         params = views.draw(cfg.views, cfg.run.seed, batch.epoch_B, batch.seeds)
-        tokens, places = _draw_tokens(cfg, shape, counts, batch)
+        tokens, places = _draw_tokens(cfg, shape, batch)
         return backend.pin(TrainInputs(batch, params, plan.apply(tokens), places))
 
     transform = BatchTransform(prepare, backend.empty)
@@ -137,13 +143,13 @@ def val_batches(inputs: RunInputs, backend: Backend) -> Generator[ValInputs, Non
 
     Which ones, and their masks, depend neither on the size of the batch nor on the number of processes.
     """
-    cfg, val, shape, counts = inputs.cfg, inputs.val_set, inputs.val_shape, masks.token_counts(inputs.cfg)
+    cfg, val, shape = inputs.cfg, inputs.val_set, inputs.val_shape
     keys = [inputs.val_index.samples[number].row.key for number in val.numbers_V]
     packs = cfg.run.packing != "off" and backend.sequences != "none"  # the model as it is, not compiled
     rows = dict(zip(keys, val.rows_V.tolist(), strict=True))
 
     def prepare(batch: Batch) -> ValBatch:
-        tokens, places = _draw_tokens(cfg, shape, counts, batch)
+        tokens, places = _draw_tokens(cfg, shape, batch)
         tokens = packed_closely(tokens) if packs else tokens
         real_B = torch.arange(len(batch.keys)) < batch.count
         rows_B = [rows[key] if real else -1 for key, real in zip(batch.keys, real_B, strict=True)]
@@ -157,10 +163,9 @@ def val_batches(inputs: RunInputs, backend: Backend) -> Generator[ValInputs, Non
             yield ValInputs(own, other.batch)
 
 
-def _draw_tokens(
-    cfg: TrainConfig, shape: BatchShape, counts: Sequence[masks.TokenCounts], batch: Batch
-) -> tuple[Tokens, list[Places]]:
+def _draw_tokens(cfg: TrainConfig, shape: BatchShape, batch: Batch) -> tuple[Tokens, list[Places]]:
     """Small host tensors, seeded per sample; drawn in the stream's threads, as all that is prepared."""
-    mask_sets = masks.draw(cfg, counts, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.seeds)
+    lengths = token_counts.list_lengths(cfg, shape)
+    mask_sets = masks.draw(cfg, lengths, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.seeds)
     passes_B = list(zip(batch.epoch_B, batch.seeds, strict=True))
     return list_tokens(cfg, shape, mask_sets, batch.valid_B3, passes_B)

@@ -11,6 +11,7 @@ from octshard.imaging.volume import product
 from octshard.models.flops import block_weights
 from octshard.stream.batch_shape import BatchShape
 from octshard.train.objectives.build import objective_class
+from octshard.train.objectives.token_counts import counts_of
 
 FLOAT32 = 4  # bytes of a weight, and of each of its gradient and two moments
 HOST_BATCHES = 3  # at least: one in use, one on its way, one being filled
@@ -53,7 +54,7 @@ def volume_bytes(cfg: TrainConfig, shape: BatchShape) -> int:
     """At least: what a volume of a batch takes on the device, as voxels, as views, and kept for backward."""
     voxels = product(shape.box)
     number = FLOAT32 if cfg.run.precision == "fp32" else FLOAT32 // 2
-    tokens = objective_class(cfg).kept_tokens(cfg, shape.tokens)
+    tokens = objective_class(cfg).kept_tokens(cfg, shape.tokens, counts_of(cfg, shape.most_valid))
     kept = tokens.encoder * _kept(cfg.model, cfg.model.width) * cfg.model.depth
     kept += tokens.predictor * _kept(cfg.model, cfg.predictor.width) * cfg.predictor.depth
     return voxels * (1 + 2 * FLOAT32) + int(number * kept)

@@ -12,7 +12,7 @@ from octshard.stream import sampler
 from octshard.stream.batch import RankSlice
 from octshard.stream.index import SampleIndex, sampler_config
 from octshard.train import optim
-from octshard.train.objectives import masks
+from octshard.train.objectives import token_counts
 from octshard.train.objectives.build import objective_class
 
 MILESTONES = 4  # checkpoints kept for good: one at each quarter of the run
@@ -43,7 +43,7 @@ def make_plan(cfg: TrainConfig, index: SampleIndex, backend: Backend) -> Plan:
     if not index.samples:
         raise UsageError(
             f"data.shards={list(cfg.data.shards)}: 0 usable train samples ({len(index.left_out)} left out, "
-            f"with fewer than {masks.needed_tokens(cfg)} valid tokens); lower context and target of "
+            f"with fewer than {token_counts.needed_tokens(cfg)} valid tokens); lower context and target of "
             f"objective.masks, or add shards"
         )
     sampling = sampler_config(index, cfg)

@@ -61,17 +61,18 @@ def plan_sequences(cfg: TrainConfig, index: SampleIndex, shape: BatchShape, back
     return SequencePlan(packed, lengths, listed_padding, packed_padding)
 
 
-def start_line(cfg: TrainConfig, encoded: int, plan: SequencePlan) -> str:
-    """What a run says of its steps before the first one. encoded: the most tokens of a volume."""
+def start_line(cfg: TrainConfig, shape: BatchShape, plan: SequencePlan) -> str:
+    """What a run says of its steps before the first one."""
     way = "volumes in lists of one length"
     if plan.packed_padding is not None and plan.packed_padding < plan.listed_padding:
         way += f", {plan.packed_padding:.1%} if packed"
     if plan.packed:
         lengths = "any length" if plan.lengths is None else " or ".join(f"{n:,}" for n in plan.lengths)
         way = f"volumes packed in sequences of {lengths}, {plan.listed_padding:.1%} in lists"
+    cost = flops.text(flops.step_flops(cfg, shape.tokens, shape.most_valid).total)
     return (
-        f"padding: {plan.padding:.1%} of the FLOPs of a step ({way}); at most {encoded:,} tokens of a volume "
-        f"are encoded, {flops.text(flops.step_flops(cfg, encoded).total)} a volume"
+        f"padding: {plan.padding:.1%} of the FLOPs of a step ({way}); at most {shape.tokens:,} tokens of a "
+        f"volume are encoded, {cost} a volume"
     )
 
 

@@ -20,7 +20,7 @@ from octshard.train.augment import views
 from octshard.train.checkpointer import TrainState
 from octshard.train.inputs import RunInputs
 from octshard.train.metrics_log import MetricsLog
-from octshard.train.objectives import masks
+from octshard.train.objectives import token_counts
 from octshard.train.objectives.build import build
 from octshard.train.objectives.objective import Objective
 from octshard.train.objectives.position_only import MIN_VOLUMES
@@ -98,7 +98,7 @@ def _log_start(run: Run, state: TrainState) -> None:
     if index.left_out:
         logger.info(
             f"{len(index.left_out)} of {len(index.left_out) + len(index.samples)} train volumes have fewer "
-            f"than {masks.needed_tokens(cfg)} valid tokens and are left out (all in left-out.txt): "
+            f"than {token_counts.needed_tokens(cfg)} valid tokens and are left out (all in left-out.txt): "
             f"{step_stats.shorten_keys(index.left_out)}"
         )
         store.write(store.join(cfg.run.out, "left-out.txt"), "\n".join(index.left_out).encode() + b"\n")
@@ -125,7 +125,7 @@ def _log_validation(run: Run) -> None:
 def _padding_line(run: Run) -> str:
     shape = run.inputs.shape
     plan = sequences.plan_sequences(run.cfg, run.inputs.index, shape, run.backend)
-    return sequences.start_line(run.cfg, shape.tokens, plan)
+    return sequences.start_line(run.cfg, shape, plan)
 
 
 @contextlib.contextmanager

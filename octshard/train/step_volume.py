@@ -26,7 +26,7 @@ from octshard.stream.sampler import StreamPosition
 from octshard.train.augment import cross_resolution, views
 from octshard.train.augment.views import ViewParams
 from octshard.train.inputs import RunInputs, load_inputs, train_batches, val_batches
-from octshard.train.objectives import masks
+from octshard.train.objectives import token_counts
 from octshard.train.objectives.masks import Masks
 from octshard.train.objectives.places import Places, token_numbers
 
@@ -150,7 +150,7 @@ def _absence(source: VolumeSource, key: str) -> str:
         return "left out by data.drop, want a volume of the run"
     if key in (*inputs.index.left_out, *inputs.val_index.left_out):
         return (
-            f"left out of the run, it has fewer than {masks.needed_tokens(cfg)} valid tokens; lower context "
+            f"left out of the run, it has fewer than {token_counts.needed_tokens(cfg)} valid tokens; lower context "
             f"and target of objective.masks"
         )
     rows = {row.key: row for dataset in open_datasets(cfg) for row in dataset.rows}

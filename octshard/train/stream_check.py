@@ -30,7 +30,7 @@ from octshard.stream.read import Scratch
 from octshard.stream.read_ahead import ReadAhead, Request
 from octshard.stream.sampler import StreamPosition
 from octshard.stream.simulate import EpochSimulation, simulate
-from octshard.train.objectives import masks
+from octshard.train.objectives import token_counts
 
 MOST_S = 86_400.0  # for a stage
 SLICES = 16  # kept in memory and unpacked again and again
@@ -53,7 +53,7 @@ def lines(cfg: TrainConfig, readers: int, devices: int, seconds: float) -> Itera
         raise UsageError(f"seconds={seconds}: want 0 to {MOST_S:g}")
     with contextlib.closing(select.open_backend(cfg.run)) as backend:
         batch = cfg.run.per_device_batch * (devices or backend.device_count * readers)
-        index = load_index(cfg, "train", masks.needed_tokens(cfg))
+        index = load_index(cfg, "train", token_counts.needed_tokens(cfg))
         if not index.samples:
             raise UsageError(f"data.shards={list(cfg.data.shards)}: 0 usable train samples, want some")
         simulation = simulate(index, cfg, batch, readers)

@@ -15,7 +15,7 @@ from PIL import Image
 from octshard.config.load import load, shipped_configs
 from octshard.config.train import TrainConfig
 from octshard.pictures import sweep
-from octshard.train.objectives.masks import token_counts
+from octshard.train.objectives.token_counts import counts_of
 
 FOLDER = Path(__file__).parents[2] / "docs" / "figures"
 
@@ -41,7 +41,7 @@ def picture(script: ModuleType) -> Any:
 
 @pytest.mark.slow
 def test_context_and_targets_are_those_of_the_config(picture: Any) -> None:
-    (counts,) = token_counts(load(TrainConfig, [shipped_configs()["pretrain_vjepa_single_domain"]]))
+    (counts,) = counts_of(load(TrainConfig, [shipped_configs()["pretrain_vjepa_single_domain"]]), 2736)
     assert picture.context_dhw.sum() == counts.K
     assert picture.target_dhw.sum() == counts.T
     assert not (picture.context_dhw & picture.target_dhw).any()
@@ -123,7 +123,7 @@ def model_view(preview_script: ModuleType) -> Any:
 
 @pytest.mark.slow
 def test_the_preview_is_of_the_shipped_config(model_view: Any) -> None:
-    (counts,) = token_counts(load(TrainConfig, [shipped_configs()["pretrain_vjepa_single_domain"]]))
+    (counts,) = counts_of(load(TrainConfig, [shipped_configs()["pretrain_vjepa_single_domain"]]), 2736)
     (tokens,) = model_view.mask_sets
     assert model_view.shape == (64, 129, 300)
     assert (tokens.context_dhw.sum(), tokens.target_dhw.sum()) == (counts.K, counts.T)

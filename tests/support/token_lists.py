@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from octshard.config.train import TrainConfig
-from octshard.imaging.volume import product, triple
+from octshard.imaging.volume import product, triple, valid_tokens
 from octshard.models import position
 from octshard.models.tokens import Tokens
 from octshard.stream.batch_shape import BatchShape
 from octshard.train.objectives import masks
 from octshard.train.objectives.places import Places, list_tokens
+from octshard.train.objectives.token_counts import list_lengths
 
 
 def draw_lists(
@@ -18,7 +19,9 @@ def draw_lists(
 ) -> tuple[Tokens, list[Places]]:
     """In lists of `length`, by default of all tokens of the grid."""
     epochs = [0] * len(keys)
-    drawn = masks.draw(cfg, masks.token_counts(cfg), valid_B3, cfg.run.seed, epochs, keys)
+    everything, patch = position.shape_of(cfg.model)
     tokens = length or product(position.grid_of(cfg.model))
-    shape = BatchShape(triple(cfg.model.image_size), tokens, padded=True)
+    most = max(product(valid_tokens(triple(extent), everything, patch)) for extent in valid_B3.tolist())
+    shape = BatchShape(everything, tokens, 1, most)
+    drawn = masks.draw(cfg, list_lengths(cfg, shape), valid_B3, cfg.run.seed, epochs, keys)
     return list_tokens(cfg, shape, drawn, valid_B3, list(zip(epochs, keys, strict=True)))

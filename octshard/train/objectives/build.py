@@ -7,7 +7,7 @@ from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.models import position
 from octshard.rng import seed_for
-from octshard.train.objectives import masks
+from octshard.train.objectives import token_counts
 from octshard.train.objectives.byol import Byol
 from octshard.train.objectives.mae import Mae
 from octshard.train.objectives.objective import Objective
@@ -36,7 +36,7 @@ def check(cfg: TrainConfig) -> None:
         raise UsageError(
             f"model.preset={cfg.model.preset}: `config.load` puts numbers in its place, want these"
         )
-    masks.token_counts(cfg)
+    token_counts.check(cfg)
     for group, width in (("model", cfg.model.width), ("predictor", cfg.predictor.width)):
         if int(width * cfg.model.mlp_ratio) < 1:
             raise UsageError(

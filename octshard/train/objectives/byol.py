@@ -3,6 +3,8 @@
 Its loss is the squared distance of unit vectors, 2 - 2 cos.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -11,12 +13,13 @@ from octshard.models import flops, position
 from octshard.models.flops import Reading
 from octshard.models.tokens import Tokens
 from octshard.models.vit import MaskToken
-from octshard.train.objectives import footprints, masks
+from octshard.train.objectives import footprints
 from octshard.train.objectives.distance import NORMALISED_MSE
 from octshard.train.objectives.jepa import Jepa
 from octshard.train.objectives.objective import KeptTokens, StepFlops
 from octshard.train.objectives.places import Places
 from octshard.train.objectives.predictor import MlpPredictor
+from octshard.train.objectives.token_counts import TokenCounts
 
 _MLP = "the predictor of byol is an MLP of predictor.width"
 
@@ -46,17 +49,17 @@ class Byol(Jepa):
         footprints.refuse_coarse(cfg, "its encoder reads context and mask tokens in one grid")
 
     @staticmethod
-    def step_flops(cfg: TrainConfig, reading: Reading) -> StepFlops:
+    def step_flops(cfg: TrainConfig, reading: Reading, counts: Sequence[TokenCounts]) -> StepFlops:
         """As `Objective.step_flops`."""
-        counts, width, hidden = masks.token_counts(cfg), cfg.model.width, cfg.predictor.width
+        width, hidden = cfg.model.width, cfg.predictor.width
         encoder = len(counts) * flops.trained_encoder(cfg.model, reading)
         predictor = sum(3 * 2 * flops.linear(K_T.T, width, hidden) for K_T in counts)
         return StepFlops(flops.encoder(cfg.model, reading), encoder, predictor)
 
     @staticmethod
-    def kept_tokens(cfg: TrainConfig, encoded: int) -> KeptTokens:
+    def kept_tokens(cfg: TrainConfig, encoded: int, counts: Sequence[TokenCounts]) -> KeptTokens:
         """As `Objective.kept_tokens`."""
-        return KeptTokens(len(masks.token_counts(cfg)) * encoded, 0)
+        return KeptTokens(len(counts) * encoded, 0)
 
     @staticmethod
     def predictor_weights(cfg: TrainConfig) -> int:

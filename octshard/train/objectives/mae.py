@@ -14,7 +14,7 @@ from octshard.models import flops, position
 from octshard.models.flops import Reading, list_reading
 from octshard.models.tokens import Tokens, pool
 from octshard.models.vit import Encoder
-from octshard.train.objectives import collapse, masks
+from octshard.train.objectives import collapse
 from octshard.train.objectives.distance import VOXEL_MSE
 from octshard.train.objectives.objective import (
     KeptTokens,
@@ -25,6 +25,7 @@ from octshard.train.objectives.objective import (
 )
 from octshard.train.objectives.places import Places, joint_padding
 from octshard.train.objectives.predictor import Predictor
+from octshard.train.objectives.token_counts import TokenCounts
 from octshard.train.objectives.vjepa2 import VJepa2
 
 VARIANCE_EPS = 1e-6  # of a patch's voxels, He et al. 2022: a patch of one grey level has targets of 0
@@ -115,17 +116,17 @@ class Mae(Objective):
         return product(cfg.model.patch)
 
     @staticmethod
-    def step_flops(cfg: TrainConfig, reading: Reading) -> StepFlops:
+    def step_flops(cfg: TrainConfig, reading: Reading, counts: Sequence[TokenCounts]) -> StepFlops:
         """As `Objective.step_flops`."""
-        counts, voxels = masks.token_counts(cfg), product(cfg.model.patch)
+        voxels = product(cfg.model.patch)
         encoder = sum(flops.trained_encoder(cfg.model, list_reading(K_T.K)) for K_T in counts)
         predictor = sum(3 * flops.predictor(cfg, K_T.K, K_T.T, voxels) for K_T in counts)
         return StepFlops(0.0, encoder, predictor)
 
     @staticmethod
-    def kept_tokens(cfg: TrainConfig, encoded: int) -> KeptTokens:
+    def kept_tokens(cfg: TrainConfig, encoded: int, counts: Sequence[TokenCounts]) -> KeptTokens:
         """As `Objective.kept_tokens`."""
-        return VJepa2.kept_tokens(cfg, encoded)
+        return VJepa2.kept_tokens(cfg, encoded, counts)
 
     @staticmethod
     def predictor_weights(cfg: TrainConfig) -> int:

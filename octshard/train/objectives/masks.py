@@ -1,4 +1,4 @@
-"""Which tokens are context and which are targets: the config fixes their numbers, K and T, a seed the choice.
+"""Which tokens are context and which are targets: `token_counts` has their numbers, a seed the choice.
 
 Drawn on the host with NumPy for each sample alone, from (seed, epoch, key): independent of the batch.
 Targets are hidden tokens, context is not hidden; tokens of pure padding are neither. Where tokens of the
@@ -6,7 +6,6 @@ context are coarser (`objective.context_scale`), what is hidden or not are their
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,13 +13,13 @@ import torch
 from torch import Tensor
 
 from octshard.config.train import MaskSet, TrainConfig
-from octshard.errors import OctshardError, UsageError
-from octshard.imaging.volume import Shape, product, triple, valid_tokens
+from octshard.errors import OctshardError
+from octshard.imaging.volume import Shape, triple, valid_tokens
 from octshard.models import position
-from octshard.models.position import FINE
 from octshard.rng import rng_for
-from octshard.train.objectives import footprints
+from octshard.train.objectives import footprints, token_counts
 from octshard.train.objectives.footprints import Cells
+from octshard.train.objectives.token_counts import ListLengths, TokenCounts
 
 _REDRAWS = 16  # draws of a set of blocks before its last blocks are made to fit
 
@@ -28,40 +27,14 @@ _REDRAWS = 16  # draws of a set of blocks before its last blocks are made to fit
 class Masks(NamedTuple):
     """Numbers of tokens of one mask set, int64, rows sorted: context in its grid, targets in the image's.
 
-    No target lies in the footprint of a token of the context.
+    No target lies in the footprint of a token of the context. padding: bool, True behind the last number of a
+    volume that has fewer than K or T, where its own repeat; None if none has fewer.
     """
 
     context_BK: Tensor
     target_BT: Tensor
-
-    def to(self, device: torch.device | str) -> "Masks":
-        """The same on `device`."""
-        return Masks(
-            self.context_BK.to(device, non_blocking=True), self.target_BT.to(device, non_blocking=True)
-        )
-
-
-@dataclass(frozen=True)
-class TokenCounts:
-    """How many tokens of a volume are context (K) and target (T) in one mask set, and how many tokens of the
-    image one of the context covers.
-    """
-
-    K: int
-    T: int
-    covers: int = 1
-
-    @property
-    def needed(self) -> int:
-        """Valid tokens that a volume needs: so many leave T behind whichever K are seen."""
-        return self.K * self.covers + self.T
-
-    @property
-    def text(self) -> str:
-        """`needed` and its parts."""
-        if self.covers == 1:
-            return f"K + T = {self.K} + {self.T}"
-        return f"{self.covers} K + T = {self.covers} x {self.K} + {self.T}"
+    context_padding_BK: Tensor | None = None
+    target_padding_BT: Tensor | None = None
 
 
 class HiddenRange(NamedTuple):
@@ -71,39 +44,16 @@ class HiddenRange(NamedTuple):
     high: int
 
 
-def token_counts(cfg: TrainConfig) -> tuple[TokenCounts, ...]:
-    """K and T of every mask set, checked before anything is drawn; UsageError names the key that is wrong."""
-    grid, scale = position.grid_of(cfg.model), footprints.scale_of(cfg)
-    if not cfg.objective.masks:
-        raise UsageError("objective.masks: found none, want at least one mask set")
-    counts = tuple(
-        _counts_of_set(f"objective.masks[{i}]", mask_set, scale, grid)
-        for i, mask_set in enumerate(cfg.objective.masks)
-    )
-    named = min(product(grid), sum(K_T.T + (K_T.K if scale == FINE else 0) for K_T in counts))
-    max_tokens = cfg.objective.max_tokens
-    if max_tokens is not None and max_tokens < named:
-        raise UsageError(
-            f"objective.max_tokens={max_tokens}: the mask sets name up to {named} tokens of a volume, want "
-            "at least as many"
-        )
-    return counts
-
-
-def needed_tokens(cfg: TrainConfig) -> int:
-    """Valid tokens a volume needs, the most of any mask set; the stream leaves smaller ones out."""
-    return max(counts.needed for counts in token_counts(cfg))
-
-
 def draw(
     cfg: TrainConfig,
-    counts_of_sets: Sequence[TokenCounts],
+    lengths_of_sets: Sequence[ListLengths],
     valid_B3: Tensor,
     seed: int,
     epochs: Sequence[int],
     keys: Sequence[str],
 ) -> list[Masks]:
-    """One `Masks` for each mask set, on the host. `valid_B3`: voxels along D, H, W inside image_size.
+    """One `Masks` for each mask set, on the host, in lists of these lengths. `valid_B3`: voxels along D, H, W
+    inside image_size.
 
     OctshardError names a volume with fewer valid tokens than K + T.
     """
@@ -111,42 +61,41 @@ def draw(
     boxes = [valid_tokens(tuple(extent), image_size, patch) for extent in valid_B3.tolist()]
     cells_B = [footprints.cells_of(cfg, box) for box in boxes]
     sets = []
-    for i, (mask_set, counts) in enumerate(zip(cfg.objective.masks, counts_of_sets, strict=True)):
+    for i, (mask_set, lengths) in enumerate(zip(cfg.objective.masks, lengths_of_sets, strict=True)):
         rows = []
         for cells, epoch, key in zip(cells_B, epochs, keys, strict=True):
-            if (valid := cells.target_DHW.size) < counts.needed:
+            valid = cells.target_DHW.size
+            counts = token_counts.counts_of(cfg, valid)[i]
+            if valid < counts.needed:
                 raise OctshardError(
                     f"{key}: {valid} valid tokens, want {counts.text} (objective.masks[{i}]); leave it out "
                     "or lower context and target"
                 )
             rows.append(_draw_set(mask_set, counts, cells, rng_for("masks", i, seed, epoch, key)))
-        context, target = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
-        sets.append(Masks(context, target))
+        sets.append(_as_masks(rows, lengths))
     return sets
 
 
-def _counts_of_set(name: str, mask_set: MaskSet, scale: Shape, grid: Shape) -> TokenCounts:
-    if mask_set.aspect[0] > mask_set.aspect[1]:
-        raise UsageError(f"{name}.aspect={list(mask_set.aspect)}: want [least, greatest]")
-    tokens, covers = product(grid), product(scale)
-    K, T = (_tokens(f"{name}.{key}", getattr(mask_set, key), tokens) for key in ("context", "target"))
-    if covers > 1 and mask_set.context <= 1:  # of the volume, not of its tokens; rounded down, so that T fits
-        K = max(1, int(mask_set.context * tokens / covers))
-    counts = TokenCounts(K, T, covers)
-    if tokens < counts.needed:
-        times = f" x {counts.covers}" if counts.covers > 1 else ""
-        raise UsageError(
-            f"{name}: context {counts.K}{times} + target {counts.T} tokens, want at most the grid's {tokens}"
-        )
-    return counts
+def draw_hidden(
+    mask_set: MaskSet, hidden_range: HiddenRange, box: Shape, rng: np.random.Generator
+) -> np.ndarray:
+    """(d, h, w) bool: which tokens of a box the set hides, as many as `hidden_range` allows."""
+    draw_kind = _blocks if mask_set.kind == "blocks" else _cubes
+    return draw_kind(mask_set, hidden_range, box, rng)
 
 
-def _tokens(name: str, value: float, tokens: int) -> int:
-    if value <= 0 or (value > 1 and value != int(value)):
-        raise UsageError(
-            f"{name}: found {value}, want a share in (0, 1] of the {tokens} tokens, or a whole number > 1"
-        )
-    return int(value) if value > 1 else max(1, round(value * tokens))
+def _as_masks(rows: Sequence[tuple[np.ndarray, np.ndarray]], lengths: ListLengths) -> Masks:
+    context, target = zip(*rows, strict=True)
+    context_BK, context_padding_BK = _as_lists(context, lengths.most.K, lengths.least.K)
+    target_BT, target_padding_BT = _as_lists(target, lengths.most.T, lengths.least.T)
+    return Masks(context_BK, target_BT, context_padding_BK, target_padding_BT)
+
+
+def _as_lists(rows: Sequence[np.ndarray], most: int, least: int) -> tuple[Tensor, Tensor | None]:
+    """Each row repeated up to a length of `most`, and which places repeat; None if all rows are so long."""
+    index_BX = np.stack([np.resize(row, most) for row in rows])
+    padding_BX = np.stack([np.arange(most) >= len(row) for row in rows])
+    return torch.from_numpy(index_BX), torch.from_numpy(padding_BX) if least < most else None
 
 
 def _draw_set(
@@ -154,7 +103,6 @@ def _draw_set(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(K,) and (T,) sorted indices, drawn at random from the tokens that are not hidden and that are."""
     hidden_range = HiddenRange(cells.least_hidden(counts.T), cells.context_dhw.size - counts.K)
-    draw_hidden = _blocks if mask_set.kind == "blocks" else _cubes
     hidden_dhw = draw_hidden(mask_set, hidden_range, triple(cells.context_dhw.shape), rng)
     context = rng.permutation(cells.context_dhw[~hidden_dhw])[: counts.K]
     target = rng.permutation(cells.targets_in(hidden_dhw))[: counts.T]

@@ -12,6 +12,7 @@ from octshard.models.tokens import Tokens
 from octshard.models.vit import Encoder
 from octshard.train.objectives.distance import Distance
 from octshard.train.objectives.places import Places
+from octshard.train.objectives.token_counts import TokenCounts
 
 
 class ObjectiveOutput(NamedTuple):
@@ -98,13 +99,17 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     @staticmethod
-    def step_flops(cfg: TrainConfig, reading: Reading) -> StepFlops:
-        """Of one volume; reading: what an encoder of all its tokens computes."""
+    def step_flops(cfg: TrainConfig, reading: Reading, counts: Sequence[TokenCounts]) -> StepFlops:
+        """Of one volume; reading: what an encoder of all its tokens computes; counts: the lengths of its lists
+        of context and targets.
+        """
         raise NotImplementedError
 
     @staticmethod
-    def kept_tokens(cfg: TrainConfig, encoded: int) -> KeptTokens:
-        """Of one volume, at least; encoded: the tokens that an encoder of all of them reads."""
+    def kept_tokens(cfg: TrainConfig, encoded: int, counts: Sequence[TokenCounts]) -> KeptTokens:
+        """Of one volume, at least; encoded: the tokens that an encoder of all of them reads; counts: as for
+        `step_flops`.
+        """
         raise NotImplementedError
 
     @staticmethod

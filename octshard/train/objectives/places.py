@@ -74,14 +74,20 @@ def list_tokens(
     for i, (extent, (epoch, key)) in enumerate(zip(valid_B3.tolist(), passes_B, strict=True)):
         ids_V = valid_ids(grid, patch, triple(extent))
         if len(ids_V) > shape.tokens:
-            listed = (index_BX for masks in mask_sets for index_BX in (masks[1:] if coarse else masks))
+            listed = (index_BX for masks in mask_sets for index_BX in (masks[1:2] if coarse else masks[:2]))
             named = np.concatenate([index_BX[i].numpy() for index_BX in listed])
             rng = rng_for("tokens", cfg.run.seed, epoch, key)
             ids_V = _subsample(ids_V, np.unique(named), shape.tokens, rng)
         rows.append(ids_V)
     place_sets = [
-        Places(context_BK if coarse else _places(rows, context_BK), _places(rows, target_BT), coarse=coarse)
-        for context_BK, target_BT in mask_sets
+        Places(
+            masks.context_BK if coarse else _places(rows, masks.context_BK),
+            _places(rows, masks.target_BT),
+            masks.context_padding_BK,
+            masks.target_padding_BT,
+            coarse,
+        )
+        for masks in mask_sets
     ]
     return as_tokens(rows, shape.tokens, padded=shape.padded), place_sets
 

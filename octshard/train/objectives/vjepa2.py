@@ -1,5 +1,6 @@
 """V-JEPA 2 (Assran et al. 2025): a transformer predicts the target features, L1 on layer-normed targets."""
 
+from collections.abc import Sequence
 from functools import partial
 
 from torch import Tensor
@@ -8,12 +9,12 @@ from octshard.config.train import TrainConfig
 from octshard.models import flops, position
 from octshard.models.flops import Reading, list_reading
 from octshard.models.tokens import Tokens
-from octshard.train.objectives import masks
 from octshard.train.objectives.distance import NORMED_L1
 from octshard.train.objectives.jepa import Jepa
 from octshard.train.objectives.objective import KeptTokens, StepFlops
 from octshard.train.objectives.places import Places, joint_padding, token_numbers
 from octshard.train.objectives.predictor import Predictor
+from octshard.train.objectives.token_counts import TokenCounts
 
 
 class VJepa2(Jepa):
@@ -36,17 +37,15 @@ class VJepa2(Jepa):
         position.check("predictor", cfg.model.position, cfg.predictor.width, cfg.predictor.heads)
 
     @staticmethod
-    def step_flops(cfg: TrainConfig, reading: Reading) -> StepFlops:
+    def step_flops(cfg: TrainConfig, reading: Reading, counts: Sequence[TokenCounts]) -> StepFlops:
         """As `Objective.step_flops`."""
-        counts = masks.token_counts(cfg)
         encoder = sum(flops.trained_encoder(cfg.model, list_reading(K_T.K)) for K_T in counts)
         predictor = sum(3 * flops.predictor(cfg, K_T.K, K_T.T, cfg.model.width) for K_T in counts)
         return StepFlops(flops.encoder(cfg.model, reading), encoder, predictor)
 
     @staticmethod
-    def kept_tokens(cfg: TrainConfig, encoded: int) -> KeptTokens:
+    def kept_tokens(cfg: TrainConfig, encoded: int, counts: Sequence[TokenCounts]) -> KeptTokens:
         """As `Objective.kept_tokens`."""
-        counts = masks.token_counts(cfg)
         return KeptTokens(sum(K_T.K for K_T in counts), sum(K_T.K + K_T.T for K_T in counts))
 
     @staticmethod

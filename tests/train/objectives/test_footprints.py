@@ -17,6 +17,7 @@ from octshard.config.train import (
 from octshard.errors import OctshardError, UsageError
 from octshard.train.objectives import footprints, masks
 from octshard.train.objectives.build import check
+from octshard.train.objectives.token_counts import ListLengths, TokenCounts, counts_of, needed_tokens
 
 MM = (0.2, 0.004, 0.012)  # a voxel along D, H, W
 SIZE, PATCH = (6, 20, 28), (2, 4, 4)  # 3 x 5 x 7 tokens
@@ -52,15 +53,16 @@ def test_no_target_shares_a_part_of_a_mm_with_the_context(
 ) -> None:
     mask_set = MaskSet(kind=kind, cube=[1, 1, 2], context=2, target=7)
     cfg = config(scale, mask_set)
-    counts = masks.token_counts(cfg)
     tokens = int(np.prod([-(-n // p) for n, p in zip(extent, PATCH, strict=True)]))
+    counts = counts_of(cfg, tokens)
+    lengths = [ListLengths(each, each) for each in counts]
     drawn_any = False
     for seed in range(20):
         if tokens < counts[0].needed:
             with pytest.raises(OctshardError, match=rf"a: {tokens} valid tokens, want .*K \+ T = "):
-                masks.draw(cfg, counts, torch.tensor([extent]), seed, [0], ["a"])
+                masks.draw(cfg, lengths, torch.tensor([extent]), seed, [0], ["a"])
             continue
-        ((context_BK, target_BT),) = masks.draw(cfg, counts, torch.tensor([extent]), seed, [0], ["a"])
+        ((context_BK, target_BT, *_),) = masks.draw(cfg, lengths, torch.tensor([extent]), seed, [0], ["a"])
         assert (context_BK.shape, target_BT.shape) == ((1, 2), (1, 7))
         assert len(set(context_BK[0].tolist())), len(set(target_BT[0].tolist())) == (2, 7)
         seen = [footprint_mm(number, scale) for number in context_BK[0].tolist()]
@@ -75,8 +77,8 @@ def test_no_target_shares_a_part_of_a_mm_with_the_context(
 def test_all_that_is_not_hidden_can_be_context_and_all_that_is_can_be_a_target() -> None:
     """Over many seeds; the cells at the ends of H and W too, which are cut by the image."""
     cfg = config((1, 2, 2), MaskSet(kind="cubes", cube=[1, 1, 1], context=12, target=20))
-    counts, extent = masks.token_counts(cfg), torch.tensor([SIZE])
-    drawn = [masks.draw(cfg, counts, extent, seed, [0], ["a"])[0] for seed in range(60)]
+    lengths, extent = [ListLengths(*counts_of(cfg, 105) * 2)], torch.tensor([SIZE])
+    drawn = [masks.draw(cfg, lengths, extent, seed, [0], ["a"])[0] for seed in range(60)]
     assert {n for each in drawn for n in each.context_BK[0].tolist()} == set(range(3 * 3 * 4))
     assert {n for each in drawn for n in each.target_BT[0].tolist()} == set(range(3 * 5 * 7))
 
@@ -102,8 +104,22 @@ def test_without_a_scale_the_cells_are_the_tokens() -> None:
 
 def test_counts_and_shares_are_of_the_volume_that_they_cover() -> None:
     cfg = config((1, 2, 2), MaskSet(context=0.4, target=0.6), MaskSet(context=3, target=0.5))
-    assert masks.token_counts(cfg) == (masks.TokenCounts(10, 63, 4), masks.TokenCounts(3, 52, 4))
-    assert masks.needed_tokens(cfg) == 103
+    assert counts_of(cfg, 105) == (TokenCounts(10, 63, 4), TokenCounts(3, 52, 4))
+    assert counts_of(cfg, 60) == (TokenCounts(6, 36, 4), TokenCounts(3, 30, 4))
+
+
+@pytest.mark.parametrize("mask_set", [
+    MaskSet(context=0.4, target=0.6), MaskSet(context=0.5, target=10), MaskSet(context=3, target=0.5),
+    MaskSet(context=0.9, target=3), MaskSet(context=2, target=7),
+])  # fmt: skip
+@pytest.mark.parametrize("scale", SCALES)
+def test_needed_is_the_size_from_which_on_every_volume_fits(
+    mask_set: MaskSet, scale: tuple[int, int, int]
+) -> None:
+    cfg = config(scale, mask_set)
+    unfit = [valid for valid in range(1, 106) if counts_of(cfg, valid)[0].needed > valid]
+    if max(unfit) < 105:
+        assert needed_tokens(cfg) == max(unfit) + 1
 
 
 @pytest.mark.parametrize(

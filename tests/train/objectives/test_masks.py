@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from octshard.config import fields
 from octshard.config.train import MaskSet, ModelConfig, ObjectiveConfig, TrainConfig
 from octshard.errors import OctshardError, UsageError
-from octshard.train.objectives import masks
+from octshard.stream.batch_shape import BatchShape
+from octshard.train.objectives import masks, token_counts
+from octshard.train.objectives.token_counts import ListLengths
 
 GRID = (4, 6, 8)
 PATCH = (2, 4, 4)
@@ -26,7 +28,13 @@ def draw_masks(
     cfg: TrainConfig, extents: list[list[int]], epoch: int = 0, seed: int = 0
 ) -> list[masks.Masks]:
     keys = [f"key-{i}" for i in range(len(extents))]
-    return masks.draw(cfg, masks.token_counts(cfg), torch.tensor(extents), seed, [epoch] * len(keys), keys)
+    return masks.draw(cfg, lengths_of(cfg, extents), torch.tensor(extents), seed, [epoch] * len(keys), keys)
+
+
+def lengths_of(cfg: TrainConfig, extents: list[list[int]]) -> tuple[ListLengths, ...]:
+    """As long as the largest of these volumes asks for."""
+    valid = [len(inside(extent)) for extent in extents]
+    return token_counts.list_lengths(cfg, BatchShape((8, 24, 32), TOKENS, min(valid), max(valid)))
 
 
 def inside(extent: list[int]) -> set[int]:
@@ -62,7 +70,7 @@ def cases(draw: st.DrawFn) -> tuple[MaskSet, list[int], int]:
 def test_every_promise_of_a_mask(case: tuple[MaskSet, list[int], int]) -> None:
     mask_set, extent, seed = case
     cfg = config(mask_set)
-    ((K, T),) = ((counts.K, counts.T) for counts in masks.token_counts(cfg))
+    ((K, T),) = token_counts.counts_of(cfg, len(inside(extent)))
     if len(inside(extent)) < K + T:
         with pytest.raises(OctshardError, match=r"key-0: \d+ valid tokens"):
             draw_masks(cfg, [extent], seed=seed)
@@ -82,7 +90,7 @@ def test_every_promise_of_a_mask(case: tuple[MaskSet, list[int], int]) -> None:
 def test_a_samples_masks_do_not_depend_on_its_batch(order: list[int], epoch: int) -> None:
     cfg = config(MaskSet(context=30, target=50), MaskSet(kind="cubes", context=30, target=50))
     extents = torch.tensor([FULL, [6, 24, 32], [8, 20, 31], [7, 24, 27]])
-    keys, plan = ["a", "b", "c", "d"], masks.token_counts(cfg)
+    keys, plan = ["a", "b", "c", "d"], lengths_of(cfg, [FULL])
     together = masks.draw(cfg, plan, extents, 3, [epoch] * 4, keys)
     shuffled = masks.draw(cfg, plan, extents[order], 3, [epoch] * 4, [keys[i] for i in order])
     alone = masks.draw(cfg, plan, extents[:1], 3, [epoch], keys[:1])
@@ -94,7 +102,7 @@ def test_a_samples_masks_do_not_depend_on_its_batch(order: list[int], epoch: int
 
 def test_seed_epoch_key_and_set_each_change_the_masks() -> None:
     cfg = config(MaskSet(), MaskSet())
-    plan, extent = masks.token_counts(cfg), torch.tensor([FULL])
+    plan, extent = lengths_of(cfg, [FULL]), torch.tensor([FULL])
     first, second = masks.draw(cfg, plan, extent, 0, [0], ["a"])
     others = [
         masks.draw(cfg, plan, extent, *named)[0]
@@ -177,10 +185,6 @@ def test_cubes_hide_the_ratio_in_whole_cubes(ratio: float) -> None:
             assert len(set(cell[cell >= 0])) <= 1
 
 
-def test_shares_are_of_the_whole_grid_and_counts_are_counts() -> None:
-    cfg = config(MaskSet(context=0.25, target=100), MaskSet(context=1 / TOKENS, target=0.5))
-    assert masks.token_counts(cfg) == (masks.TokenCounts(48, 100), masks.TokenCounts(1, 96))
-    assert masks.needed_tokens(cfg) == 148
 
 
 @pytest.mark.parametrize(
@@ -201,10 +205,10 @@ def test_a_mask_set_that_makes_no_sense_is_refused(wrong: dict[str, object], say
     cfg = config(MaskSet(**wrong))  # type: ignore[arg-type]
     with pytest.raises(UsageError) as error:  # noqa: PT012 (either may find it)
         fields.check(cfg)
-        masks.token_counts(cfg)
+        token_counts.check(cfg)
     assert says in str(error.value)
 
 
 def test_no_mask_set_is_refused() -> None:
     with pytest.raises(UsageError, match="at least one mask set"):
-        masks.token_counts(config())
+        token_counts.check(config())
