@@ -143,8 +143,12 @@ class MaskSet:
     )
     ratio: float = field(0.6, "share of the valid tokens that cubes hide", above=0, below=1)
     cube: list[int] = field([2, 2, 2], "one cube, D, H, W", unit="tokens", length=3, least=1, limit=LONG_AXIS)
-    context: float = field(0.2, "context tokens K: a count > 1, or a share of a volume's valid tokens", above=0, limit=MANY)
-    target: float = field(0.4, "target tokens T: a count > 1, or a share of a volume's valid tokens", above=0, limit=MANY)
+    context: float = field(
+        0.2, "context tokens K: a count > 1, or a share of a volume's valid tokens", above=0, limit=MANY
+    )
+    target: float = field(
+        0.4, "target tokens T: a count > 1, or a share of a volume's valid tokens", above=0, limit=MANY
+    )
 
 
 @dataclass

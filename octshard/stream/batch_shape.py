@@ -9,7 +9,7 @@ from octshard.stream.index import SampleIndex, token_grid
 
 class BatchShape(NamedTuple):
     """box: voxels (D, H, W) of a volume in a batch, whole patches inside image_size; tokens: V, the most that
-    an encoder reads of a volume; least_valid, most_valid: valid tokens of the smallest and the largest volume.
+    an encoder reads of a volume; least_valid, most_valid: valid tokens of the smallest and the largest one.
     """
 
     box: Shape

@@ -129,7 +129,7 @@ def view_of(
     crop_DHW = crop[0, 0, :d, :h, :w].numpy()
     tokens = token_grid(valid, patch)
     mask_sets = tuple(
-        TokenFlags(*(on_grid(ids_BK[0].numpy(), grid, tokens) for ids_BK in mask_set))
+        TokenFlags(*(on_grid(ids_BK[0].numpy(), grid, tokens) for ids_BK in mask_set[:2]))
         for mask_set in step.masks
     )
     return ModelView(

@@ -100,7 +100,7 @@ def check(cfg: TrainConfig, changes: Mapping[str, tuple[Any, Any]], *, accept_ch
 
 
 def _way_back(changes: Mapping[str, tuple[Any, Any]]) -> str:
-    """Of the advice. Encoders of octshard 0.1 read padding, and shares were of the grid: no setting brings that
-    back.
+    """Of the advice. Encoders of octshard 0.1 read padding, and shares were of the grid: no setting brings
+    that back.
     """
     return "" if {"padding", "mask shares"} & changes.keys() else "set them back, "

@@ -149,9 +149,10 @@ def _absence(source: VolumeSource, key: str) -> str:
     if key in cfg.data.drop:
         return "left out by data.drop, want a volume of the run"
     if key in (*inputs.index.left_out, *inputs.val_index.left_out):
+        needed = token_counts.needed_tokens(cfg)
         return (
-            f"left out of the run, it has fewer than {token_counts.needed_tokens(cfg)} valid tokens; lower context "
-            f"and target of objective.masks"
+            f"left out of the run, it has fewer than {needed} valid tokens; lower context and target of "
+            f"objective.masks"
         )
     rows = {row.key: row for dataset in open_datasets(cfg) for row in dataset.rows}
     if (row := rows.get(key)) is None:

@@ -46,8 +46,8 @@ def test_the_formula_of_the_encoder_counts_what_torch_counts() -> None:
 
 
 def test_padding_by_hand() -> None:
-    """ViT-B at the seed preset: the target encoder over all 9,216 tokens, of which 2,736 or 2,432 are valid. K
-    and T are 35 % and 53 % of these, and the lists of all are those of the larger ones.
+    """ViT-B at the seed preset: the target encoder over all 9,216 tokens, of which 2,736 or 2,432 are valid.
+    K and T are 35 % and 53 % of these, and the lists of all are those of the larger ones.
     """
     cfg = load(TrainConfig, ["pretrain_vjepa_single_domain"], [])
 
@@ -69,7 +69,9 @@ def test_padding_by_hand() -> None:
     assert 0.6 < by_hand < 0.8
     assert flops.padding_share(cfg, 9216, {2736: 3, 2432: 1}) == pytest.approx(by_hand)
     assert flops.padding_share(cfg, 2736, {2736: 5}) == 0
-    assert flops.padding_share(cfg, 2432, {2736: 5}) == pytest.approx(0)  # what is left out of a volume is no padding
+    assert flops.padding_share(cfg, 2432, {2736: 5}) == pytest.approx(
+        0
+    )  # what is left out of a volume is no padding
 
 
 def test_volumes_count_as_often_as_they_are_seen(tmp_path: Path) -> None:

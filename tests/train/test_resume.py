@@ -192,3 +192,24 @@ def test_a_run_whose_encoders_read_padding_goes_on_only_if_that_is_said(shards: 
     with pytest.raises(UsageError, match=r"padding: None -> 'not read'; give run.out another folder, or say"):
         loop.train(cfg)
     assert loop.train(cfg, accept_changes=True).step == 8
+
+
+SHARES = "objective.masks=[{kind: cubes, cube: [1,1,1], context: 0.35, target: 0.5}]"
+
+
+def test_a_run_whose_shares_were_of_the_grid_goes_on_only_if_that_is_said(
+    shards: str, tmp_path: Path
+) -> None:
+    """18 of 32 tokens are valid. Counts are what they were: they leave no trace."""
+    cfg = config_for(shards, tmp_path, *LENGTH, SHARES)
+    stopped_at(2, cfg)
+    payload = dict(payload_of(tmp_path))
+    assert payload["data"]["mask shares"] == "of the valid tokens"
+    payload["data"] = {key: value for key, value in payload["data"].items() if key != "mask shares"}
+    checkpoint.write(str(tmp_path), payload, None, milestone=False)
+    with pytest.raises(UsageError, match=r"mask shares: None -> 'of the valid tokens'; give run.out another"):
+        loop.train(cfg)
+    assert loop.train(cfg, accept_changes=True).step == 8
+    counts = config_for(shards, tmp_path / "counts", *LENGTH)
+    stopped_at(1, counts)
+    assert "mask shares" not in payload_of(tmp_path / "counts")["data"]

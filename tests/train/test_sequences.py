@@ -83,8 +83,8 @@ def test_the_longest_holds_the_largest_volumes(volumes: int) -> None:
 
 
 def test_the_padding_of_the_configs() -> None:
-    """By formula: 33 % of a step's FLOPs for several devices, 24 % packed, and 4 % for one. It is 10 % and 3 %
-    at most where K and T are the same of all volumes: lists of context and targets are not packed.
+    """By formula: 33 % of a step's FLOPs for several devices, 24 % packed, and 4 % for one. It is 10 % and
+    3 % at most where K and T are the same of all volumes: lists of context and targets are not packed.
     """
     multi, single = (load(TrainConfig, [f"pretrain_vjepa_{name}_domain"], []) for name in ("multi", "single"))
     few = sequences.few_lengths(sequences.clip_counts(MULTI_DOMAIN, 3456), 2)[1]

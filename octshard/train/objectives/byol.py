@@ -41,7 +41,8 @@ class Byol(Jepa):
         all_BV = torch.ones_like(tokens.index_BV, dtype=torch.bool)
         hidden = MaskToken(all_BV.scatter(1, places.context_BK, False), self.predictor.token_F)
         z_BVF = self.encoder(context_BCDHW, *tokens, hidden)
-        return self.predictor(position.gather_tokens(z_BVF, places.target_BT))  # type: ignore[no-any-return]
+        z_BTF = position.gather_tokens(z_BVF, places.target_BT)
+        return self.predictor(z_BTF, places.target_padding_BT)  # type: ignore[no-any-return]
 
     @staticmethod
     def check(cfg: TrainConfig) -> None:

@@ -100,8 +100,8 @@ class Objective(nn.Module):
 
     @staticmethod
     def step_flops(cfg: TrainConfig, reading: Reading, counts: Sequence[TokenCounts]) -> StepFlops:
-        """Of one volume; reading: what an encoder of all its tokens computes; counts: the lengths of its lists
-        of context and targets.
+        """Of one volume; reading: what an encoder of all its tokens computes; counts: how long its
+        lists of context and targets are.
         """
         raise NotImplementedError
 

@@ -81,19 +81,27 @@ class MlpPredictor(nn.Module):
         init_weights(self, nn.ModuleList())
         nn.init.trunc_normal_(self.token_F, std=INIT_STD)
 
-    def forward(self, z_BTF: Tensor) -> Tensor:
-        """(B, T, F) -> (B, T, F); statistics in float32, in training over all B x T tokens of the batch.
+    def forward(self, z_BTF: Tensor, padding_BT: Tensor | None = None) -> Tensor:
+        """(B, T, F) -> (B, T, F); statistics in float32, in training over all B x T rows of the batch: of a
+        volume with fewer targets these repeat.
 
-        In evaluation over the T tokens of each volume: its loss must not depend on the others of its batch.
+        In evaluation over the targets of each volume: its loss must not depend on the others of its batch.
+        padding_BT: rows that repeat.
         """
         hidden_BTF = self.proj_in(z_BTF)
         if self.training:
             hidden_BTF = self.norm(hidden_BTF.flatten(0, 1).float()).unflatten(0, tuple(z_BTF.shape[:2]))
         else:
-            hidden_BTF = self._normalise_volumes(hidden_BTF.float())
+            hidden_BTF = self._normalise_volumes(hidden_BTF.float(), padding_BT)
         return self.proj_out(torch.relu(hidden_BTF))
 
-    def _normalise_volumes(self, hidden_BTF: Tensor) -> Tensor:
-        mean_B1F = hidden_BTF.mean(1, keepdim=True)
-        var_B1F = hidden_BTF.var(1, keepdim=True, correction=0)
+    def _normalise_volumes(self, hidden_BTF: Tensor, padding_BT: Tensor | None) -> Tensor:
+        if padding_BT is None:
+            mean_B1F = hidden_BTF.mean(1, keepdim=True)
+            var_B1F = hidden_BTF.var(1, keepdim=True, correction=0)
+        else:
+            weight_BT1 = (~padding_BT).float().unsqueeze(-1)
+            weight_BT1 = weight_BT1 / weight_BT1.sum(1, keepdim=True)
+            mean_B1F = (hidden_BTF * weight_BT1).sum(1, keepdim=True)
+            var_B1F = ((hidden_BTF - mean_B1F).square() * weight_BT1).sum(1, keepdim=True)
         return (hidden_BTF - mean_B1F) * (var_B1F + self.norm.eps).rsqrt() * self.norm.weight + self.norm.bias

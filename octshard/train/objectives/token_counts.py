@@ -1,7 +1,7 @@
-"""How many tokens of a volume are context (K) and target (T): a function of the config and of its valid tokens.
+"""How many tokens of a volume are context (K) and target (T), by the config and by its valid tokens.
 
-A share is one of the valid tokens of each volume, so that all devices lose the same part of theirs; a count is
-the same for all. Lists are as long as the largest volume asks for.
+A share is one of the valid tokens of each volume, so that all devices use the same part of theirs; a count
+is the same for all. Lists are as long as the largest volume asks for.
 """
 
 import bisect
@@ -136,6 +136,6 @@ def _tokens(value: float, valid: int) -> int:
 def _check_count(name: str, value: float, tokens: int) -> None:
     if value <= 0 or (value > 1 and value != int(value)):
         raise UsageError(
-            f"{name}: found {value}, want a share in (0, 1] of a volume's valid tokens (at most {tokens}), or "
-            f"a whole number > 1"
+            f"{name}: found {value}, want a share in (0, 1] of a volume's valid tokens (at most "
+            f"{tokens}), or a whole number > 1"
         )

@@ -185,8 +185,6 @@ def test_cubes_hide_the_ratio_in_whole_cubes(ratio: float) -> None:
             assert len(set(cell[cell >= 0])) <= 1
 
 
-
-
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [

@@ -166,6 +166,57 @@ def test_valid_tokens_alone_equal_the_masked_full_computation_and_each_volume_by
         assert (gradient - (alone[0][1] + alone[1][1]) / 2).norm() <= 1e-6 * gradient.norm()
 
 
+def of_shares(objective: str) -> TrainConfig:
+    """Two mask sets by shares: of 24 tokens 6 and 12, 7 and 8; of 16 only 4 and 8, 5 and 6."""
+    cfg = config(objective, STEADY[objective], sets=2)
+    for mask_set, context, target in zip(cfg.objective.masks, (0.25, 0.3), (0.5, 0.35), strict=True):
+        mask_set.context, mask_set.target = context, target
+    return cfg
+
+
+@EITHER
+def test_lists_that_repeat_tokens_leak_nothing(objective: str) -> None:
+    """Each number of each prediction, and the loss, of a volume with fewer tokens beside a larger one."""
+    cfg = of_shares(objective)
+    model, (context, target, tokens, place_sets) = build(cfg), inputs(cfg)
+    padding = [tuple((~p).sum(1).tolist() for p in places[2:]) for places in place_sets]
+    assert padding == [([6, 4], [12, 8]), ([7, 5], [8, 6])]
+    context.requires_grad_()
+    target.requires_grad_()
+    places_of_set = place_sets[1]
+    predicted = model.predict(context, tokens, places_of_set, 1).flatten()
+    (slope_PBCDHW,) = torch.autograd.grad(
+        predicted, context, torch.eye(len(predicted)), is_grads_batched=True
+    )
+    seen_PBN = patchify(slope_PBCDHW.flatten(0, 1), PATCH).abs().amax(-1).unflatten(0, (-1, 2)) > 0
+    assert torch.equal(seen_PBN.any(0), shown(numbers(tokens, places_of_set.context_BK)))
+    model(context, target, tokens, place_sets).loss.backward()
+    first, second = (shown(numbers(tokens, places.context_BK)) for places in place_sets)
+    assert torch.equal(reached(context), first | second)
+    assert target.grad is None
+
+
+@EITHER
+def test_a_volume_of_fewer_tokens_has_the_loss_that_it_has_alone(objective: str) -> None:
+    """In float32 to 1e-6. The batch norm of `byol` joins volumes but in evaluation."""
+    cfg, extents = of_shares(objective), torch.tensor(EXTENTS)
+    keys, (context, target, _, _) = ["first", "second"], inputs(cfg)
+    model = build(cfg).train(objective != "byol")
+
+    def run(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        lists = draw_lists(cfg, extents[rows], keys[rows])
+        model.zero_grad()
+        out = model(context[rows], target[rows], *lists)
+        out.loss.backward()
+        return out.losses_B, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    losses_B, gradient = run(slice(0, 2))
+    (first, first_gradient), (second, second_gradient) = run(slice(0, 1)), run(slice(1, 2))
+    torch.testing.assert_close(losses_B, torch.cat([first, second]), rtol=1e-6, atol=0)
+    expected = (first_gradient + second_gradient) / 2
+    assert (gradient - expected).norm() <= (1e-5 if objective == "byol" else 1e-6) * expected.norm()
+
+
 @EITHER
 def test_what_is_hidden_may_hold_anything(objective: str) -> None:
     cfg = config(objective)

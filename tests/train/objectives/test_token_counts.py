@@ -1,5 +1,6 @@
 """K and T: shares of the valid tokens of each volume, or counts; what a volume needs, what is refused."""
 
+import itertools
 from fractions import Fraction
 
 import pytest
@@ -39,7 +40,7 @@ def test_two_shares_fit_every_volume_and_are_right_to_a_token(context: int, targ
     ((K, T),) = token_counts.counts_of(config(MaskSet(context=context / 1000, target=target / 1000)), valid)
     assert K >= 1
     assert T >= 1
-    assert K + T <= valid
+    assert valid >= K + T
     for count, share in ((K, Fraction(context, 1000)), (T, Fraction(target, 1000))):
         assert abs(count - share * valid) <= 1
 
@@ -50,7 +51,7 @@ def test_larger_volumes_have_no_shorter_lists(context: float, target: float) -> 
     """So that the lists of the largest hold those of all."""
     cfg = config(MaskSet(context=context, target=target))
     counts = [token_counts.counts_of(cfg, valid)[0] for valid in range(2, TOKENS + 1)]
-    for smaller, larger in zip(counts, counts[1:], strict=False):
+    for smaller, larger in itertools.pairwise(counts):
         if larger.total <= TOKENS and context + target <= 1:
             assert smaller.K <= larger.K
             assert smaller.T <= larger.T
