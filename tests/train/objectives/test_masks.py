@@ -70,7 +70,7 @@ def cases(draw: st.DrawFn) -> tuple[MaskSet, list[int], int]:
 def test_every_promise_of_a_mask(case: tuple[MaskSet, list[int], int]) -> None:
     mask_set, extent, seed = case
     cfg = config(mask_set)
-    ((K, T),) = token_counts.counts_of(cfg, len(inside(extent)))
+    ((K, T, _),) = token_counts.counts_of(cfg, len(inside(extent)))
     if len(inside(extent)) < K + T:
         with pytest.raises(OctshardError, match=r"key-0: \d+ valid tokens"):
             draw_masks(cfg, [extent], seed=seed)

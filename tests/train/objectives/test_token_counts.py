@@ -37,7 +37,7 @@ def test_two_shares_fit_every_volume_and_are_right_to_a_token(context: int, targ
     """By exact fractions; a volume of one token has no two parts."""
     if context + target > 1000:
         return
-    ((K, T),) = token_counts.counts_of(config(MaskSet(context=context / 1000, target=target / 1000)), valid)
+    ((K, T, _),) = token_counts.counts_of(config(MaskSet(context=context / 1000, target=target / 1000)), valid)
     assert K >= 1
     assert T >= 1
     assert valid >= K + T
@@ -52,7 +52,7 @@ def test_larger_volumes_have_no_shorter_lists(context: float, target: float) -> 
     cfg = config(MaskSet(context=context, target=target))
     counts = [token_counts.counts_of(cfg, valid)[0] for valid in range(2, TOKENS + 1)]
     for smaller, larger in itertools.pairwise(counts):
-        if larger.total <= TOKENS and context + target <= 1:
+        if larger.needed <= TOKENS and context + target <= 1:
             assert smaller.K <= larger.K
             assert smaller.T <= larger.T
 
@@ -62,7 +62,7 @@ def test_larger_volumes_have_no_shorter_lists(context: float, target: float) -> 
 def test_needed_is_the_smallest_volume_that_all_sets_fit(context: float, target: float) -> None:
     cfg = config(MaskSet(context=context, target=target), MaskSet(context=0.1, target=20))
     fits = [
-        all(counts.total <= valid for counts in token_counts.counts_of(cfg, valid))
+        all(counts.needed <= valid for counts in token_counts.counts_of(cfg, valid))
         for valid in range(1, TOKENS + 1)
     ]
     assert token_counts.needed_tokens(cfg) == 1 + fits.index(True)
@@ -92,5 +92,5 @@ def test_shipped_configs_use_the_same_share_of_every_volume(name: str) -> None:
     cfg = load(TrainConfig, [shipped_configs()[name]])
     small, large = (token_counts.counts_of(cfg, valid) for valid in (1824, 9216))
     for few, many in zip(small, large, strict=True):
-        assert few.total / 1824 == pytest.approx(many.total / 9216, abs=1e-3)
-        assert few.total / 1824 > 0.6
+        assert few.needed / 1824 == pytest.approx(many.needed / 9216, abs=1e-3)
+        assert few.needed / 1824 > 0.6
