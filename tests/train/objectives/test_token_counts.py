@@ -37,7 +37,8 @@ def test_two_shares_fit_every_volume_and_are_right_to_a_token(context: int, targ
     """By exact fractions; a volume of one token has no two parts."""
     if context + target > 1000:
         return
-    ((K, T, _),) = token_counts.counts_of(config(MaskSet(context=context / 1000, target=target / 1000)), valid)
+    mask_set = MaskSet(context=context / 1000, target=target / 1000)
+    ((K, T, _),) = token_counts.counts_of(config(mask_set), valid)
     assert K >= 1
     assert T >= 1
     assert valid >= K + T
