@@ -351,6 +351,12 @@ class RunConfig:
         "", "beginning of the run's name in W&B and TensorBoard; empty = last folder of run.out", speed=True
     )
     tags: list[str] = field([], "tags beside those of the devices and the objective", speed=True)
+    init_from: str = field(
+        "",
+        "weights that a new run begins with: a run's folder (its newest checkpoint), a checkpoint, or a file "
+        "in V-JEPA 2's layout; empty = at random",
+        place=True,
+    )
 
 
 @dataclass

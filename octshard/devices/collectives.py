@@ -9,12 +9,19 @@ from octshard.errors import UsageError
 
 def check_same_step(cfg: TrainConfig, backend: Backend, step: int) -> None:
     """UsageError if processes go on from different steps: each would train on the wrong samples."""
-    if backend.process_count > 1 and _all_reduce_sum(backend, float(step)) != float(
-        step * backend.device_count
-    ):
+    if not _same(backend, step):
         raise UsageError(
             f"run.out={cfg.run.out}: {backend.process_count} processes found different checkpoints there, "
             "want one folder that all hosts see"
+        )
+
+
+def check_same_weights(cfg: TrainConfig, backend: Backend, sha256: str) -> None:
+    """UsageError if processes begin with different weights, such as of a run that writes on meanwhile."""
+    if not _same(backend, int(sha256[:4], 16)):  # few enough bits for the sum to be exact
+        raise UsageError(
+            f"run.init_from={cfg.run.init_from}: {backend.process_count} processes read different weights "
+            "there, want a file that nothing replaces: name one checkpoint"
         )
 
 
@@ -25,7 +32,12 @@ def all_reduce_sum(backend: Backend, value: float) -> float:
     return _all_reduce_sum(backend, value) * backend.process_count / backend.device_count
 
 
+def _same(backend: Backend, value: int) -> bool:
+    """Is `value` that of all processes? Waits for the device."""
+    return backend.process_count == 1 or _all_reduce_sum(backend, value) == value * backend.device_count
+
+
 def _all_reduce_sum(backend: Backend, value: float) -> float:
     """The sum over all devices of the `value` of each one's process. Waits for the device."""
-    value_per_device = torch.full((backend.device_count // backend.process_count,), value)
+    value_per_device = torch.full((backend.device_count // backend.process_count,), float(value))
     return float(backend.to_host(backend.all_reduce_sum(put(backend, value_per_device).sum())))

@@ -33,6 +33,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     changes: tuple[Mapping[str, Any], ...] = ()  # of settings, on the way: {step, changes: {key: [old, new]}}
     participants: ParticipantDigests | None = None  # everybody who was trained on
+    init_from: Mapping[str, Any] | None = None  # what the weights began as, if not at random
 
 
 def state_payload(
@@ -55,6 +56,7 @@ def state_payload(
         "preparations": [dict(settings) for settings in preparations],
         "participants": participants.payload() if participants else None,
         "changes": [dict(change) for change in state.changes],
+        "init_from": dict(state.init_from) if state.init_from else None,
         "step": state.step,
         "samples_seen": state.samples_seen,
         "position": list(state.position),
@@ -75,6 +77,7 @@ def restore(payload: Mapping[str, Any], state: TrainState) -> None:
     state.step, state.samples_seen = payload["step"], payload["samples_seen"]
     state.position = StreamPosition(*payload["position"])
     state.changes = tuple(payload.get("changes", ()))
+    state.init_from = payload.get("init_from")
 
 
 OnWritten = Callable[[CheckpointInfo], None]

@@ -18,6 +18,7 @@ from octshard.devices.stop_agreement import EARLY_STOP, StopAgreement
 from octshard.progress import OnProgress, no_progress
 from octshard.stop_signals import SHELL_BASE
 from octshard.train import (
+    init_from,
     memory,
     metrics_log,
     no_effect,
@@ -106,9 +107,10 @@ def train(
                     cfg.run.out, payload["step"], inputs.plan.steps,
                 )  # fmt: skip
             return Outcome(payload["step"], payload["samples_seen"], None, 0, backend.process_index)
+        beginning = init_from.begin(cfg, inputs) if cfg.run.init_from and payload is None else None
         # 2. the state: new, or where the last checkpoint left it
-        run, state = setup.start(cfg, backend, inputs, payload)
-        payload = None  # its tensors are no longer needed
+        run, state = setup.start(cfg, backend, inputs, payload, beginning)
+        payload = beginning = None  # their tensors are no longer needed
         endurance = patience.of_run(run, state)
         if collectives.all_reduce_sum(backend, endurance.is_over):
             _say_early_end(run, state, endurance)

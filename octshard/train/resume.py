@@ -55,14 +55,14 @@ def payload_to_resume(
 
 
 def restore(payload: Mapping[str, Any], state: TrainState, inputs: RunInputs) -> None:
-    """Puts a payload into `state`. After a change of the data an epoch that is over by now ends, and who was
-    trained on before is remembered.
+    """Puts a payload into `state`. After a change of the data an epoch that is over by now ends. Who was
+    trained on before it, or before the run (`run.init_from`), is remembered.
     """
     checkpointer.restore(payload, state)
     epoch, samples_seen = state.position
     if state.changes and samples_seen > inputs.plan.samples_per_epoch:
         state.position = StreamPosition(epoch + 1, 0)
-    if any("data.digest" in change["changes"] for change in state.changes):
+    if state.init_from or any("data.digest" in change["changes"] for change in state.changes):
         before = participant_digests.from_payload(payload.get("participants"))
         people = (sample.row.participant for sample in inputs.index.samples)
         state.participants = before.including(people) if before else None  # None: nobody knows

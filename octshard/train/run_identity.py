@@ -43,11 +43,12 @@ def check(cfg: TrainConfig) -> None:
         raise UsageError(f"run.name={cfg.run.name!r:.99}: want at most {MAX_EXPERIMENT} printable characters")
 
 
-def identify(cfg: TrainConfig, inputs: RunInputs) -> RunIdentity:
-    """That of the run in run.out; run.json says the same."""
+def identify(cfg: TrainConfig, inputs: RunInputs, init_from: Mapping[str, Any] | None) -> RunIdentity:
+    """That of the run in run.out; run.json says the same. init_from: what its weights began as."""
     devices = sorted({sample.row.device[:MAX_TAG] for sample in inputs.index.samples})
     tags = tuple(dict.fromkeys([*devices, cfg.objective.name, *cfg.run.tags]))
     config = {**fields.result_values(cfg), **inputs.fingerprint()}
+    config |= {"init_from": init_from} if init_from else {}
     name = _kept_name(cfg.run.out) or make_name(cfg, datetime.datetime.now(datetime.UTC).date(), revision())
     text = json.dumps({"name": name, "tags": tags, "config": config}, indent=1, default=str)
     store.write(store.join(cfg.run.out, FILE), text.encode() + b"\n")

@@ -18,6 +18,7 @@ from octshard.stream.sampler import StreamPosition
 from octshard.train import metrics_log, no_effect, optim, resume, reuse, run_identity, sequences, step_stats
 from octshard.train.augment import views
 from octshard.train.checkpointer import TrainState
+from octshard.train.init_from import Beginning
 from octshard.train.inputs import RunInputs
 from octshard.train.metrics_log import MetricsLog
 from octshard.train.objectives import token_counts
@@ -53,20 +54,33 @@ class Run:
 
 
 def start(
-    cfg: TrainConfig, backend: Backend, inputs: RunInputs, payload: Mapping[str, Any] | None
+    cfg: TrainConfig,
+    backend: Backend,
+    inputs: RunInputs,
+    payload: Mapping[str, Any] | None,
+    beginning: Beginning | None = None,
 ) -> tuple[Run, TrainState]:
-    """The run on its device, and its state: new, or as `payload` has it."""
-    model = build(cfg).to(backend.device)
+    """The run on its device, and its state: new, as `payload` has it, or with the weights of `beginning`."""
+    model = build(cfg)
+    if beginning:
+        beginning.put(model)
+    model = model.to(backend.device)
     state = TrainState(0, 0, StreamPosition(0, 0), model, optim.build(model, cfg.optim))
     state.participants = inputs.participants
     if payload:
         resume.restore(payload, state, inputs)
+    elif beginning:
+        state.participants, state.init_from = beginning.participants, beginning.origin
     backend.mark_step()
     collectives.check_same_step(cfg, backend, state.step)
+    if beginning:
+        collectives.check_same_weights(cfg, backend, beginning.origin["sha256"])
     compiled = backend.compile(views.apply), backend.compile(optim.adamw)
     run = Run(cfg, inputs, backend, model, backend.wrap(model), *compiled)
     if run.is_first:
         _log_start(run, state)
+        if beginning:
+            beginning.log()
         resume.record(cfg, state)
     return run, state
 
@@ -144,6 +158,6 @@ def run_log(run: Run, state: TrainState) -> Iterator[MetricsLog]:
     if not run.is_first:
         yield metrics_log.null_log()
         return
-    identity = run_identity.identify(run.cfg, run.inputs)
+    identity = run_identity.identify(run.cfg, run.inputs, state.init_from)
     with metrics_log.open_log(run.cfg, identity, state.step, state.samples_seen) as metrics:
         yield metrics

@@ -30,7 +30,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_short_list() -> None:
     places = {name: [s.key for s in fields.settings(kind) if s.rule.place] for name, kind in CLASSES.items()}
     assert places == {
-        "train": ["data.shards", "data.cache_dir", "run.out", "run.probe_participants"],
+        "train": ["data.shards", "data.cache_dir", "run.out", "run.probe_participants", "run.init_from"],
         "prep": ["src", "dst"],
         "probe": ["checkpoint", "shards", "participants", "out"],
     }

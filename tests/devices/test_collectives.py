@@ -44,6 +44,12 @@ def test_several_begin_at_one_step() -> None:
         collectives.check_same_step(TrainConfig(), pair(0.0), 7)
 
 
+def test_several_begin_with_the_same_weights() -> None:
+    collectives.check_same_weights(TrainConfig(), pair(float(0xABCD)), "abcd1234")
+    with pytest.raises(UsageError, match="2 processes read different weights there"):
+        collectives.check_same_weights(TrainConfig(), pair(float(0xABCE)), "abcd1234")
+
+
 def test_counts_of_several_are_added() -> None:
     assert collectives.all_reduce_sum(pair(3.0), 4) == 7
     assert collectives.all_reduce_sum(pair(3.0, processes=1), 4) == 4

@@ -83,7 +83,7 @@ def identify(tmp_path: Path) -> Callable[..., run_identity.RunIdentity]:
 
     def of(*words: str) -> run_identity.RunIdentity:
         cfg = config_for(",".join(shards), tmp_path / "run", "run.epochs=1", *words)
-        return run_identity.identify(cfg, load_inputs(cfg, CPU))
+        return run_identity.identify(cfg, load_inputs(cfg, CPU), None)
 
     return of
 

@@ -29,6 +29,13 @@ def build(cfg: TrainConfig) -> Objective:
         return objective_class(cfg)(cfg)  # type: ignore[call-arg]
 
 
+def weight_shapes(cfg: TrainConfig) -> dict[str, tuple[int, ...]]:
+    """Of all that the state of `build(cfg)` holds, by name; no weight is allocated."""
+    with torch.device("meta"):
+        objective = objective_class(cfg)(cfg)  # type: ignore[call-arg]
+    return {name: tuple(tensor.shape) for name, tensor in objective.state_dict().items()}
+
+
 def check(cfg: TrainConfig) -> None:
     """UsageError for values out of bounds, and for mask sets or model sizes that cannot be built."""
     fields.check(cfg)

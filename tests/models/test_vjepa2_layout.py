@@ -1,0 +1,82 @@
+"""Files in Meta's layout: their names are ours afterwards; what is not of the layout is named."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from octshard.errors import UsageError
+from octshard.models.vjepa2_layout import read_layout
+from tests.support.vjepa2_file import Form, content
+
+
+@pytest.mark.parametrize("wrapper", ["", "module.", "module.backbone.", "_orig_mod.module.backbone."])
+def test_names_behind_any_wrapper_are_ours_afterwards(wrapper: str) -> None:
+    file = content(wrapper=wrapper)
+    weights = read_layout(file, "x.pt")
+    assert len(weights.encoder) == 2 * 12 + 4
+    assert len(weights.predictor) == 12 + 6 + 1
+    target = file["target_encoder"]
+    assert weights.source == "target_encoder"
+    for ours, theirs in {
+        "embed.weight": "patch_embed.proj.weight",
+        "blocks.1.attention.qkv.bias": "blocks.1.attn.qkv.bias",
+        "blocks.0.mlp.2.weight": "blocks.0.mlp.fc2.weight",
+        "norm.bias": "norm.bias",
+    }.items():
+        assert torch.equal(weights.encoder[ours], target[wrapper + theirs])
+    predictor = file["predictor"]
+    assert torch.equal(weights.predictor["proj_out.bias"], predictor[f"{wrapper}predictor_proj.bias"])
+    assert torch.equal(weights.predictor["tokens_SF"][1], predictor[f"{wrapper}mask_tokens.1"].flatten())
+
+
+def test_tables_of_positions_are_left_out_and_named() -> None:
+    assert read_layout(content(), "x.pt").left_out == ("pos_embed",)
+
+
+def test_an_encoder_alone_and_one_of_images_are_read() -> None:
+    file = content(Form(kernel=(3, 8, 8)))
+    assert read_layout({"encoder": file["encoder"]}, "x.pt").source == "encoder"
+    bare = read_layout({**file["encoder"], "module.backbone.cls_token": torch.zeros(1, 1, 24)}, "x.pt")
+    assert bare.encoder["embed.weight"].shape == (24, 3, 1, 8, 8)
+    assert bare.predictor == {}
+    assert set(bare.left_out) == {"pos_embed", "cls_token"}
+
+
+def changed(change: Any) -> dict[str, Any]:
+    file = content()
+    change(file["target_encoder"], "module.backbone.")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ({}, "x.pt: 0 names end in patch_embed.proj.weight, want one .*; it holds nothing"),
+        ({"state_dict": {}}, "0 names end in patch_embed.proj.weight, .*it holds state_dict"),
+        ({"encoder": [1]}, "x.pt: a list where weights by name are wanted"),
+        (
+            changed(lambda state, at: state.update({f"{at}blocks.0.ls1.gamma": torch.ones(24)})),
+            "1 of its names are not V-JEPA 2's, the first is module.backbone.blocks.0.ls1.gamma",
+        ),
+        (
+            changed(lambda state, at: state.update({"student.patch_embed.proj.weight": torch.ones(24)})),
+            "2 names end in patch_embed.proj.weight",
+        ),
+        (
+            changed(lambda state, at: state.update({f"{at}norm.bias": [0.0] * 24})),
+            "norm.bias is no tensor of real numbers",
+        ),
+        (
+            changed(lambda state, at: state.update({f"{at}norm.bias": torch.ones(24).long()})),
+            "norm.bias is no tensor of real numbers",
+        ),
+        (
+            changed(lambda state, at: state.update({f"{at}patch_embed.proj.weight": torch.ones(24, 256)})),
+            "patch_embed.proj.weight has 2 axes, want those of a 3-D or a 2-D convolution",
+        ),
+    ],
+)
+def test_what_is_not_of_the_layout_is_named(file: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_layout(file, "x.pt")
