@@ -112,7 +112,10 @@ class Encoder(nn.Module):
         padding_BK: tokens that no other reads, as their places only pad a list (see `Tokens`).
         packing: how they are computed, in one sequence without that padding; features are the same.
         """
-        patches_BNP = self.patches(x_BCDHW, index_BK)
+        if index_BK is None:
+            patches_BNP = patchify(x_BCDHW, self.patch)
+        else:
+            patches_BNP = token_patches(x_BCDHW, index_BK, self.patch, self.grid)
         attend = attention.no_padding(padding_BK)
         if packing is not None and index_BK is not None:
             patches_BNP, index_BK = packing.pack(patches_BNP), packing.pack(index_BK)
@@ -125,14 +128,6 @@ class Encoder(nn.Module):
         z_BKF = self.norm(self.blocks(z_BKF, self.position.rotary(index_BK), attend))
         return z_BKF if packing is None else packing.unpack(z_BKF)
 
-    def patches(self, x_BCDHW: Tensor, index_BK: Tensor | None) -> Tensor:
-        """(B, K, voxels of a patch): what the tokens hold, as `forward` takes them."""
-        patches_BNP = patchify(x_BCDHW, self.patch)
-        if index_BK is None:
-            return patches_BNP
-        d, h, w = (n // p for n, p in zip(x_BCDHW.shape[2:], self.patch, strict=True))
-        return position.gather_tokens(patches_BNP, position.in_box(index_BK, self.grid, (d, h, w)))
-
     def tokens_of(self, valid_B3: Tensor, length: int | None = None, *, packed: bool = False) -> Tokens:
         """All tokens of each volume, on the host. valid_B3: its extent (D, H, W) in voxels, on the host.
 
@@ -142,6 +137,12 @@ class Encoder(nn.Module):
         rows = [valid_ids(self.grid, self.patch, triple(extent)) for extent in valid_B3.tolist()]
         tokens = as_tokens(rows, length or max(map(len, rows)))
         return packed_closely(tokens) if packed else tokens
+
+
+def token_patches(x_BCDHW: Tensor, index_BK: Tensor, patch: Shape, grid: Shape) -> Tensor:
+    """(B, K, voxels of a patch): what tokens hold; their numbers are those of `grid`, which may be larger."""
+    d, h, w = (n // p for n, p in zip(x_BCDHW.shape[2:], patch, strict=True))
+    return position.gather_tokens(patchify(x_BCDHW, patch), position.in_box(index_BK, grid, (d, h, w)))
 
 
 def patchify(x_BCDHW: Tensor, patch: Shape) -> Tensor:

@@ -28,6 +28,7 @@ class EnFace:
 class ModelView:
     """What figures and animations show of one volume. Arrays DHW have the shape of its valid extent.
 
+    mask_sets: of the context the tokens of the image that its tokens cover, context_scale in each one.
     title, detail: for anybody's eyes, so no participant. spacing_mm: None if it is not known. source_D: the
     B-scan of the crop that each one of the views shows. colours_dhw3: of the tokens' features, in [0, 1].
     """
@@ -42,6 +43,7 @@ class ModelView:
     context_DHW: np.ndarray
     source_D: np.ndarray
     mask_sets: tuple[TokenFlags, ...]
+    context_scale: Shape
     colours_dhw3: np.ndarray | None
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard.imaging.volume import Shape
+from octshard.imaging.volume import Shape, product
 from octshard.pictures.model_view import ModelView, token_grid
 
 CONTEXT, TARGET, PADDING = (0.0, 0.32, 0.5), (0.9, 0.62, 0.0), (0.78, 0.85, 0.93)
@@ -40,7 +40,7 @@ class Panel:
 
 def panels(view: ModelView) -> list[Panel]:
     """The panels of a volume, in order: as stored, the views, each mask set's tokens, the features."""
-    draw = _Painter(view)
+    draw, means = _Painter(view), _means(view)
     if view.is_plain:
         kinds = [Panel("Volume", "Volume", draw.crop, _no_outlines)]
     else:
@@ -48,7 +48,7 @@ def panels(view: ModelView) -> list[Panel]:
             Panel("As stored", "As stored", draw.crop, _no_outlines),
             Panel("Target view: moved only", "Target view", draw.target_view, _no_outlines),
             Panel(
-                "Context view: moved, then gamma, speckle, noise",
+                f"Context view: moved, then gamma, speckle, noise{means}",
                 "Context view",
                 draw.context_view,
                 _no_outlines,
@@ -67,6 +67,12 @@ def panels(view: ModelView) -> list[Panel]:
             )
         )
     return kinds
+
+
+def _means(view: ModelView) -> str:
+    """What the context view is made of, where its voxels are larger than those of the volume."""
+    scale = view.context_scale
+    return f", means of {' x '.join(map(str, scale))} voxels" if product(scale) > 1 else ""
 
 
 def _no_outlines(_: int) -> tuple[Outline, ...]:
@@ -109,7 +115,7 @@ class _Painter:
 
         return [
             Panel(
-                f"Context{number}: all that the encoder sees",
+                f"Context{number}: all that the encoder sees{_means(self._view)}",
                 f"Context{number}: what is seen",
                 context,
                 lambda plane: (Outline(tokens.context_dhw[plane // depth], CONTEXT),),

@@ -1,6 +1,6 @@
 """Volumes as steps get them, made ready for octshard.pictures: for `octshard preview` and a run's log."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from octshard.dataset.tables import SampleRow
 from octshard.devices.cpu import Cpu
 from octshard.errors import UsageError
 from octshard.imaging.crop import crop_window
-from octshard.imaging.volume import Shape, Spacing
+from octshard.imaging.volume import Shape, product, triple
 from octshard.models import normalize, position
 from octshard.models.encoder import TrainedEncoder, read_encoder
 from octshard.models.vit import Encoder
@@ -26,9 +26,10 @@ from octshard.printable import printable
 from octshard.progress import OnProgress
 from octshard.rng import rng_for
 from octshard.storage import store
-from octshard.train import step_volume
+from octshard.train import step_volume, token_extent
 from octshard.train.augment.affine import apply_affine
-from octshard.train.objectives import build
+from octshard.train.objectives import build, footprints
+from octshard.train.objectives.masks import Masks
 from octshard.train.step_volume import StepVolume, VolumeSource
 
 FITTED = 4  # volumes that the colours of features are fitted to
@@ -55,11 +56,12 @@ class PreviewFiles(NamedTuple):
 
 
 class Preview(NamedTuple):
-    """A volume of a run, and what is drawn of it."""
+    """A volume of a run, and what is drawn of it. tokens: what they cover, in words."""
 
     key: str
     split: str
     view: ModelView
+    tokens: str
 
 
 def write(
@@ -70,7 +72,7 @@ def write(
     if files.gif:
         sweep.check(files.gif)
     total = len(request.keys) or request.count
-    for number, (key, split, view) in enumerate(previews(cfg, request), start=1):
+    for number, (key, split, view, tokens) in enumerate(previews(cfg, request), start=1):
         pictures = [(files.figure, lambda view: figure.render(view, form, files.columns))]
         if files.gif:
             pictures.append((files.gif, sweep.render))
@@ -78,7 +80,7 @@ def write(
             name = _numbered(url, number) if total > 1 else url
             data = render(view)
             store.write(name, data)
-            yield f"{name}: {key} of {split}, {len(data) / 1e6:.1f} MB"
+            yield f"{name}: {key} of {split}, {len(data) / 1e6:.1f} MB; {tokens}"
         on_progress(number, total, "")
 
 
@@ -96,7 +98,7 @@ def previews(cfg: TrainConfig, request: PreviewRequest) -> Iterator[Preview]:
             stored_DHW = sample.read(dataset_folders(cfg.data.shards)[ref.folder], ref.row).voxels_DHW
             colours_V3 = colours.of(features(encoder, step)) if encoder and colours else None
             view = view_of(alone, step, ref.row, _en_face(alone, step, stored_DHW), colours_V3)
-            yield Preview(ref.row.key, ref.row.split, view)
+            yield Preview(ref.row.key, ref.row.split, view, token_extent.start_line(cfg, [ref.row]))
 
 
 def _fit_colours(encoder: Encoder, source: VolumeSource) -> TokenColours:
@@ -129,42 +131,58 @@ def view_of(
     crop_DHW = crop[0, 0, :d, :h, :w].numpy()
     tokens = token_grid(valid, patch)
     mask_sets = tuple(
-        TokenFlags(*(on_grid(ids_BK[0].numpy(), grid, tokens) for ids_BK in mask_set[:2]))
+        TokenFlags(_seen(cfg, mask_set, tokens), on_grid(mask_set.target_BT[0].numpy(), grid, tokens))
         for mask_set in step.masks
     )
     return ModelView(
         title=printable(", ".join((row.device, row.protocol, EYES.get(row.eye.upper(), row.eye)))),
-        detail=_detail(cfg, valid, row, mask_sets),
-        spacing_mm=spacing_of(row),
+        detail=_detail(cfg, step, row),
+        spacing_mm=token_extent.spacing_of(row),
         patch=patch,
         en_face=en_face or EnFace(crop_DHW.mean(axis=1), 0, 0),
         crop_DHW=crop_DHW,
         target_DHW=step.target_BCDHW[0, 0, :d, :h, :w].numpy() if step.params else crop_DHW,
-        context_DHW=step.context_BCDHW[0, 0, :d, :h, :w].numpy() if step.params else crop_DHW,
+        context_DHW=_context(cfg, step) if step.params or footprints.is_coarse(cfg) else crop_DHW,
         source_D=_source_planes(step),
         mask_sets=mask_sets,
+        context_scale=triple(cfg.objective.context_scale),
         colours_dhw3=None if colours_V3 is None else colours_V3.reshape(*tokens, 3),
     )
 
 
-def spacing_of(row: SampleRow) -> Spacing | None:
-    """Of the stored voxels in mm; None where it was assumed."""
-    return None if row.assumed_spacing else row.spacing_out
+def _context(cfg: TrainConfig, step: StepVolume) -> np.ndarray:
+    """(D, H, W): the view of the context; where its voxels are larger, each over all that it covers."""
+    return footprints.spread(
+        step.context_BCDHW[0, 0].numpy(), triple(cfg.objective.context_scale), step.valid
+    )
 
 
-def _detail(cfg: TrainConfig, valid: Shape, row: SampleRow, mask_sets: Sequence[TokenFlags]) -> str:
+def _seen(cfg: TrainConfig, mask_set: Masks, tokens: Shape) -> np.ndarray:
+    """(d, h, w) bool: the tokens of the image that those of the context cover."""
+    scale, grid = triple(cfg.objective.context_scale), position.grid_of(cfg.model)
+    coarse_grid, coarse = (position.coarser(shape, scale) for shape in (grid, tokens))
+    return footprints.spread(on_grid(mask_set.context_BK[0].numpy(), coarse_grid, coarse), scale, tokens)
+
+
+def _detail(cfg: TrainConfig, step: StepVolume, row: SampleRow) -> str:
     """Size and counts in one line."""
-    size, patch = (" x ".join(map(str, shape)) for shape in (valid, position.shape_of(cfg.model)[1]))
-    spacing = spacing_of(row)
+    _, patch = position.shape_of(cfg.model)
+    spacing, scale = token_extent.spacing_of(row), cfg.objective.context_scale
     mm = f" of {' x '.join(f'{mm:.3g}' for mm in spacing)} mm" if spacing else ", spacing not known"
     context, target = (
-        " + ".join(f"{flags.sum():,}" for flags in column)
-        for column in zip(*((tokens.context_dhw, tokens.target_dhw) for tokens in mask_sets), strict=True)
+        " + ".join(f"{len(ids_BX[0].unique()):,}" for ids_BX in column)
+        for column in zip(*((masks.context_BK, masks.target_BT) for masks in step.masks), strict=True)
     )
+    side = _times(n * s for n, s in zip(patch, scale, strict=True))
+    of_side = f" (of {side})" if footprints.is_coarse(cfg) else ""
     return (
-        f"{size} voxels{mm} (D x H x W); tokens of {patch} voxels: {context} context and {target} target of "
-        f"{mask_sets[0].context_dhw.size:,}"
+        f"{_times(step.valid)} voxels{mm} (D x H x W); tokens of {_times(patch)} voxels: {context} context"
+        f"{of_side} and {target} target of {product(token_grid(step.valid, patch)):,}"
     )
+
+
+def _times(shape: Iterable[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _encoder(model: ModelConfig, trained: TrainedEncoder) -> Encoder:

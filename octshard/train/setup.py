@@ -15,7 +15,17 @@ from octshard.devices.backend import Backend
 from octshard.storage import lock, store
 from octshard.stream.index import sampler_config
 from octshard.stream.sampler import StreamPosition
-from octshard.train import metrics_log, no_effect, optim, resume, reuse, run_identity, sequences, step_stats
+from octshard.train import (
+    metrics_log,
+    no_effect,
+    optim,
+    resume,
+    reuse,
+    run_identity,
+    sequences,
+    step_stats,
+    token_extent,
+)
 from octshard.train.augment import views
 from octshard.train.checkpointer import TrainState
 from octshard.train.init_from import Beginning
@@ -95,6 +105,7 @@ def _log_start(run: Run, state: TrainState) -> None:
         f"{run.backend.device_count} {run.backend.device.type} x {plan.accumulation}"
     )
     logger.info("%s", _padding_line(run))
+    logger.info("%s", token_extent.start_line(cfg, [sample.row for sample in index.samples]))
     for level, line in reuse.lines(cfg, plan, sampler_config(index, cfg).domains):
         logger.log(level, "%s", line)
     for line in no_effect.lines(cfg, run.backend):

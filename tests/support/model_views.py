@@ -28,6 +28,7 @@ def made_up(**changes: Any) -> ModelView:
         context_DHW=crop_DHW[::-1] + 0.05,
         source_D=np.arange(6)[::-1],
         mask_sets=(TokenFlags(context_dhw, target_dhw),),
+        context_scale=(1, 1, 1),
         colours_dhw3=None,
     )
     return dataclasses.replace(view, **changes)

@@ -14,6 +14,7 @@ from octshard.dataset import tables
 from octshard.errors import UsageError
 from octshard.models.encoder import read_encoder
 from octshard.pictures.model_view import ModelView
+from octshard.pictures.panels import panels
 from octshard.progress import no_progress
 from octshard.train import loop, preview
 from octshard.train.preview import Preview, PreviewFiles, PreviewRequest
@@ -50,7 +51,7 @@ def grid_of(view: ModelView) -> tuple[int, int, int]:
 
 def test_the_crop_lies_where_the_picture_says(shards: str) -> None:
     """The volumes are wider than image_size: the blue frame marks what the stream took."""
-    for key, _, view in preview.previews(config(shards), PreviewRequest((), 5, "")):
+    for key, _, view, _ in preview.previews(config(shards), PreviewRequest((), 5, "")):
         stored_DHW = voxels_of(key, (6, 20, 24)).astype(float)
         np.testing.assert_allclose(view.en_face.picture_DW, stored_DHW.mean(axis=1), rtol=1e-5)
         normed_DHW = (stored_DHW - stored_DHW.mean()) / stored_DHW.std()
@@ -63,7 +64,9 @@ def test_each_b_scan_is_shown_beside_the_one_it_comes_from(shards: str) -> None:
     """With flips alone a view is the crop, mirrored or not."""
     still = [f"views.{name}=0" for name in ("zoom", "tilt", "gamma", "speckle", "noise")]
     seen = set()
-    for _, _, view in preview.previews(config(shards, *still, "views.flip_w=0"), PreviewRequest((), 8, "")):
+    for _, _, view, _ in preview.previews(
+        config(shards, *still, "views.flip_w=0"), PreviewRequest((), 8, "")
+    ):
         np.testing.assert_allclose(view.target_DHW, view.crop_DHW[view.source_D], atol=1e-5)
         np.testing.assert_allclose(view.context_DHW, view.target_DHW, atol=1e-4)
         seen.add(tuple(view.source_D))
@@ -78,8 +81,39 @@ def test_tokens_are_as_many_as_the_config_says_and_never_both(shards: str) -> No
     assert not (tokens.context_dhw & tokens.target_dhw).any()
 
 
+COARSE = ("objective.context_scale=[2,1,2]", "objective.masks=[{kind: cubes, context: 2, target: 5}]")
+
+
+@pytest.mark.parametrize("key", ["", VAL_KEY])
+def test_a_coarser_context_is_shown_as_the_means_that_the_encoder_reads(shards: str, key: str) -> None:
+    """By hand, from the fine view of the same config without a scale: planes 2 and 3 of 6 are one, columns 4
+    and 5 of 16; of its tokens, 2 x 3 x 1 of 4 x 8 x 16 voxels, two are seen.
+    """
+    request = PreviewRequest((key,) if key else (), 1, "")
+    fine = first(config(shards), request).view
+    _, _, view, tokens = first(config(shards, *COARSE), request)
+    mean_HW = fine.context_DHW.reshape(3, 2, 20, 8, 2).mean((1, 4))
+    for plane in range(6):
+        np.testing.assert_allclose(view.context_DHW[plane, :, 5], mean_HW[plane // 2, :, 2], atol=1e-5)
+    np.testing.assert_array_equal(view.target_DHW, fine.target_DHW)
+    assert not view.is_plain
+    flags = view.mask_sets[0]
+    assert not (flags.context_dhw & flags.target_dhw).any()
+    assert flags.target_dhw.sum() == 5
+    cells = flags.context_dhw[[0, 2], :, 0]  # of 2 x 1 x 2 tokens; of the last plane there is one
+    np.testing.assert_array_equal(flags.context_dhw, cells[[0, 0, 1]][:, :, None].repeat(2, axis=2))
+    assert cells.sum() == 2
+    assert view.detail.endswith("2 context (of 4 x 8 x 16) and 5 target of 18")
+    assert tokens == (
+        "tokens: one of the targets covers 0.1 x 0.16 x 0.16 mm (D x H x W), one of the context 0.2 x 0.16 x "
+        "0.32 mm (D x H x W)"
+    )
+    titles = [panel.title for panel in panels(view)]
+    assert "Context: all that the encoder sees, means of 2 x 1 x 2 voxels" in titles
+
+
 def test_a_volume_of_val_is_shown_as_validation_reads_it(shards: str) -> None:
-    key, split, view = first(config(shards), PreviewRequest((VAL_KEY,), 1, ""))
+    key, split, view, _ = first(config(shards), PreviewRequest((VAL_KEY,), 1, ""))
     assert (key, split) == (VAL_KEY, "val")
     assert view.is_plain
     assert view.en_face.first_W == 4  # the centre of 24 columns
@@ -101,7 +135,11 @@ def test_the_same_command_gives_the_same_pixels(shards: str, tmp_path: Path) -> 
     for name in ("a", "b"):
         files = PreviewFiles(f"{tmp_path}/{name}.png", f"{tmp_path}/{name}.gif", 2)
         lines = list(preview.write(config(shards), FIRST, files, no_progress))
-        assert re.fullmatch(rf"{tmp_path}/{name}\.png: train\S+ of train, \d\.\d MB", lines[0])
+        assert re.fullmatch(
+            rf"{tmp_path}/{name}\.png: train\S+ of train, \d\.\d MB; tokens: one covers 0.1 x 0.16 x 0.16 mm "
+            r"\(D x H x W\)",
+            lines[0],
+        )
         assert len(lines) == 2
     for suffix in ("png", "gif"):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()

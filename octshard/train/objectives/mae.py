@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from octshard.config.train import TrainConfig
-from octshard.imaging.volume import Shape, product
+from octshard.imaging.volume import Shape, product, triple
 from octshard.models import flops, position
 from octshard.models.flops import Reading, list_reading
 from octshard.models.tokens import Tokens, pool
-from octshard.models.vit import Encoder
+from octshard.models.vit import Encoder, token_patches
 from octshard.train.objectives import collapse
 from octshard.train.objectives.distance import VOXEL_MSE
 from octshard.train.objectives.objective import (
@@ -23,7 +23,7 @@ from octshard.train.objectives.objective import (
     StepFlops,
     mean_errors,
 )
-from octshard.train.objectives.places import Places, joint_padding
+from octshard.train.objectives.places import Places, joint_padding, token_numbers
 from octshard.train.objectives.predictor import Predictor
 from octshard.train.objectives.token_counts import TokenCounts
 from octshard.train.objectives.vjepa2 import VJepa2
@@ -47,6 +47,8 @@ class Mae(Objective):
     def __init__(self, cfg: TrainConfig) -> None:
         super().__init__()
         self.encoder = Encoder(cfg.model)
+        self.grid = self.encoder.grid
+        self.encoder.read_at(triple(cfg.objective.context_scale))
         self.predictor = Predictor(cfg, product(self.encoder.patch))
 
     def forward(
@@ -75,7 +77,8 @@ class Mae(Objective):
         """(B, V, P): the voxels of each patch, normalised by their own mean and spread; NaN where the patch
         hangs over the edge of its volume: nobody predicts padding.
         """
-        return normalize_patches(self.encoder.patches(target_BCDHW, tokens.index_BV), self.encoder.patch)
+        patches_BVP = token_patches(target_BCDHW, tokens.index_BV, self.encoder.patch, self.grid)
+        return normalize_patches(patches_BVP, self.encoder.patch)
 
     def errors(
         self, context_BCDHW: Tensor, target_BVX: Tensor, tokens: Tokens, place_sets: Sequence[Places]
@@ -92,11 +95,11 @@ class Mae(Objective):
         return self._decode(z_BKF, tokens, places, set_index)
 
     def _encode(self, context_BCDHW: Tensor, tokens: Tokens, places: Places) -> Tensor:
-        context_BK = tokens.index_BV.gather(1, places.context_BK)
+        context_BK, _ = token_numbers(tokens, places)
         return self.encoder(context_BCDHW, context_BK, places.context_padding_BK)  # type: ignore[no-any-return]
 
     def _decode(self, z_BKF: Tensor, tokens: Tokens, places: Places, set_index: int) -> Tensor:
-        context_BK, target_BT = (tokens.index_BV.gather(1, place_BX) for place_BX in places[:2])
+        context_BK, target_BT = token_numbers(tokens, places)
         return self.predictor(z_BKF, context_BK, target_BT, set_index, joint_padding(places))  # type: ignore[no-any-return]
 
     def _error(
