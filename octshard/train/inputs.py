@@ -90,8 +90,8 @@ class RunInputs:
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides the result besides the config: the data, whether encoders read its padding and what
-        the shares of mask sets are of (octshard 0.1 read it, and took them of the whole grid), and what
-        batch statistics are of.
+        the shares of mask sets are of (octshard 0.1 read it, and took them of the whole grid), what batch
+        statistics are of, and what the objective says of itself.
         """
         fingerprint: dict[str, Any] = {
             "data.samples": len(self.index.samples),
@@ -104,7 +104,7 @@ class RunInputs:
             fingerprint["mask shares"] = "of the valid tokens"
         if objective_class(self.cfg).batch_statistics:
             fingerprint["micro_batch"] = self.plan.rank_slice.global_batch
-        return fingerprint
+        return {**fingerprint, **objective_class(self.cfg).fingerprint}
 
 
 def load_inputs(cfg: TrainConfig, backend: Backend) -> RunInputs:

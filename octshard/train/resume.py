@@ -24,6 +24,8 @@ from octshard.train.objectives.build import objective_class
 logger = logging.getLogger(__name__)
 
 CHANGES = "changes.json"
+# of the fingerprint: encoders of octshard 0.1 read padding, shares were of the grid, byol's MLP had ReLU
+NO_SETTING = {"padding", "mask shares", "activation"}
 
 
 def payload_to_resume(
@@ -100,7 +102,5 @@ def check(cfg: TrainConfig, changes: Mapping[str, tuple[Any, Any]], *, accept_ch
 
 
 def _way_back(changes: Mapping[str, tuple[Any, Any]]) -> str:
-    """Of the advice. Encoders of octshard 0.1 read padding, and shares were of the grid: no setting brings
-    that back.
-    """
-    return "" if {"padding", "mask shares"} & changes.keys() else "set them back, "
+    """Of the advice. What octshard 0.1 computed otherwise, no setting brings back."""
+    return "" if changes.keys() & NO_SETTING else "set them back, "

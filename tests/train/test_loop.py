@@ -21,6 +21,7 @@ from octshard.storage.lease import LostLease
 from octshard.train import loop, metrics_log, setup, step_stats
 from octshard.train.loop import Outcome
 from octshard.train.objectives.build import build
+from octshard.train.objectives.byol import Byol
 from octshard.train.objectives.jepa import Jepa
 from tests.support.faulty_store import STALL, FaultyStore
 from tests.support.log_lines import log_lines
@@ -237,6 +238,17 @@ def test_the_batch_of_byols_batchnorm_may_not_change_on_resume(shards: str, tmp_
     run(config_for(shards, tmp_path, *byol), Listener({2: signal.SIGTERM}))
     with pytest.raises(UsageError, match=r"micro_batch: 4 -> 2"):
         run(config_for(shards, tmp_path, *byol, "run.per_device_batch=2"))
+
+
+def test_a_run_of_byol_whose_mlp_had_relu_goes_on_only_if_that_is_accepted(
+    shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    byol = (*LENGTH, "objective.name=byol")
+    with monkeypatch.context() as patch:
+        patch.setattr(Byol, "fingerprint", {})  # as octshard 0.1 wrote it
+        run(config_for(shards, tmp_path, *byol), Listener({2: signal.SIGTERM}))
+    with pytest.raises(UsageError, match=r"activation: None -> 'gelu'; give run\.out another folder"):
+        run(config_for(shards, tmp_path, *byol))
 
 
 def test_other_data_is_not_resumed_on(shards: str, tmp_path: Path) -> None:

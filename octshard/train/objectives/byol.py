@@ -31,6 +31,7 @@ class Byol(Jepa):
     distance = NORMALISED_MSE
     batch_statistics = True
     token_per_set = False
+    fingerprint = {"activation": "gelu"}  # octshard 0.1 had ReLU
     idle = {"predictor.depth": _MLP, "predictor.heads": _MLP}
 
     def __init__(self, cfg: TrainConfig) -> None:

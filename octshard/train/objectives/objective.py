@@ -56,6 +56,7 @@ class Objective(nn.Module):
     has_target_encoder = False
     collapse_advice = "lower optim.base_lr"  # for features that have collapsed
     token_per_set = True  # has each mask set a weight of its own?
+    fingerprint: Mapping[str, str] = {}  # what decides its result besides config and data
     idle: Mapping[str, str] = {}  # keys of the config that change nothing, and why
 
     def forward(

@@ -6,6 +6,7 @@ Both hold the learned vector that stands for hidden tokens; neither reads a voxe
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from octshard.config.train import TrainConfig
 from octshard.imaging.volume import triple
@@ -66,7 +67,8 @@ class Predictor(nn.Module):
 
 
 class MlpPredictor(nn.Module):
-    """The predictor of `byol`, as in BYOL (Grill et al. 2020): Linear, BatchNorm, ReLU, Linear on each token.
+    """The predictor of `byol`: Linear, BatchNorm, GELU, Linear on each token. BYOL (Grill et al. 2020) has a
+    ReLU.
 
     The encoder reads `token_F` in place of every token that is not context.
     """
@@ -93,7 +95,7 @@ class MlpPredictor(nn.Module):
             hidden_BTF = self.norm(hidden_BTF.flatten(0, 1).float()).unflatten(0, tuple(z_BTF.shape[:2]))
         else:
             hidden_BTF = self._normalise_volumes(hidden_BTF.float(), padding_BT)
-        return self.proj_out(torch.relu(hidden_BTF))
+        return self.proj_out(functional.gelu(hidden_BTF))
 
     def _normalise_volumes(self, hidden_BTF: Tensor, padding_BT: Tensor | None) -> Tensor:
         if padding_BT is None:

@@ -60,11 +60,6 @@ def gelu(x: Array) -> tuple[Array, Backward]:
     return x * below, lambda dy: dy * (below + x * density)
 
 
-def relu(x: Array) -> tuple[Array, Backward]:
-    """max(x, 0)."""
-    return np.maximum(x, 0), lambda dy: dy * (x > 0)
-
-
 def rotated(x_NF: Array, angle_NP: Array | None) -> tuple[Array, Backward]:
     """Each pair (2k, 2k + 1) as a complex number, times exp(i angle)."""
     if angle_NP is None:

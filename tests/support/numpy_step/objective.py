@@ -150,12 +150,12 @@ def _mlp(volumes: Volumes, s: int, cfg: TrainConfig, weights: Weights):  # type:
         passes.append((into_encoder, places, z_NF.shape))
     h, into_in = layers.linear(np.concatenate(features), weights, "predictor.proj_in")
     h, into_norm = layers.scaled_norm(h, weights, "predictor.norm", axis=0)
-    h, into_relu = layers.relu(h)
+    h, into_gelu = layers.gelu(h)
     z, into_out = layers.linear(h, weights, "predictor.proj_out")
     ends = np.cumsum([len(f) for f in features])[:-1]
 
     def backward(derivatives: list[Array]) -> None:
-        d = into_in(into_norm(into_relu(into_out(np.concatenate(derivatives)))))
+        d = into_in(into_norm(into_gelu(into_out(np.concatenate(derivatives)))))
         for (into_encoder, places, shape), d_TF in zip(passes, np.split(d, ends), strict=True):
             d_NF = np.zeros(shape)
             d_NF[places] = d_TF
