@@ -149,6 +149,15 @@ class MaskSet:
     target: float = field(
         0.4, "target tokens T: a count > 1, or a share of a volume's valid tokens", above=0, limit=MANY
     )
+    draws: int = field(
+        1, "independent draws for one target forward; they share a mask token", least=1, limit=1000
+    )
+    ratio_end: float | None = field(
+        None,
+        "of cubes: `ratio` goes there over the run by half a cosine, K and T with it; null = it stays",
+        above=0,
+        below=1,
+    )
 
 
 @dataclass
@@ -180,6 +189,13 @@ class ObjectiveConfig:
         length=3,
         least=1,
         limit=LONG_AXIS,
+    )
+    mask_stages: int = field(
+        4,
+        "stages of equal length in which `ratio` of mask sets goes to `ratio_end`: each has the ratio at its "
+        "middle, and shapes of its own",
+        least=1,
+        limit=100,
     )
 
 

@@ -7,6 +7,7 @@ from octshard.imaging.volume import product
 from octshard.models import flops
 from octshard.models.flops import Reading, list_reading
 from octshard.stream.index import SampleIndex, sampler_config, token_grid
+from octshard.train.objectives import curriculum
 from octshard.train.objectives.build import objective_class
 from octshard.train.objectives.objective import StepFlops
 from octshard.train.objectives.token_counts import counts_of
@@ -20,8 +21,12 @@ def step_flops(cfg: TrainConfig, encoded: int, valid: int | None = None) -> Step
 
 
 def flops_of(cfg: TrainConfig, reading: Reading, valid: int) -> StepFlops:
-    """As `step_flops`, of any reading."""
-    return objective_class(cfg).step_flops(cfg, reading, counts_of(cfg, valid))
+    """As `step_flops`, of any reading; the mean over the stages of the mask ratio."""
+    stages = [
+        objective_class(stage).step_flops(stage, reading, counts_of(stage, valid))
+        for stage in curriculum.stages(cfg)
+    ]
+    return StepFlops(*(sum(parts) / len(stages) for parts in zip(*stages, strict=True)))
 
 
 def encoder_flops(model: ModelConfig, encoded: int) -> float:

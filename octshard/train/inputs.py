@@ -1,7 +1,7 @@
 """What a run reads: the samples of train and val, and batches of them with their views and masks."""
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from octshard.stream.index import SampleIndex, build_index, check_dropped, open_
 from octshard.stream.sampler import StreamPosition
 from octshard.train import val_tokens
 from octshard.train.augment import views
-from octshard.train.objectives import masks, token_counts
+from octshard.train.objectives import curriculum, masks, token_counts
 from octshard.train.objectives.build import objective_class
 from octshard.train.objectives.places import Places, list_tokens
 from octshard.train.plan import Plan, make_plan
@@ -123,15 +123,19 @@ def load_inputs(cfg: TrainConfig, backend: Backend) -> RunInputs:
 
 
 def train_batches(
-    inputs: RunInputs, backend: Backend, start: StreamPosition
+    inputs: RunInputs, backend: Backend, start: StreamPosition, samples_seen: int | None = None
 ) -> Generator[TrainInputs, None, None]:
-    """This process's part of every batch, from `start` on, without end."""
+    """This process's part of every batch, from `start` on, without end. samples_seen: by the run until then;
+    None: as many as are before `start`.
+    """
     cfg, shape = inputs.cfg, inputs.shape
+    stages, spent = curriculum.stages(cfg), _samples_before(inputs, start, samples_seen)
     plan = plan_sequences(cfg, inputs.index, shape, backend)
 
     def prepare(batch: Batch) -> TrainInputs:
         params = views.draw(cfg.views, cfg.run.seed, batch.epoch_B, batch.seeds)
-        tokens, places = _draw_tokens(cfg, shape, batch)
+        stage = curriculum.stage_at(spent(batch), cfg.run.global_batch, inputs.plan.length.total, len(stages))
+        tokens, places = _draw_tokens(stages[stage], shape, batch)
         return backend.pin(TrainInputs(batch, params, plan.apply(tokens), places))
 
     transform = BatchTransform(prepare, backend.empty)
@@ -141,9 +145,10 @@ def train_batches(
 def val_batches(inputs: RunInputs, backend: Backend) -> Generator[ValInputs, None, None]:
     """The volumes of `val_set` in order, each beside its other one.
 
-    Which ones, and their masks, depend neither on the size of the batch nor on the number of processes.
+    Which ones, and their masks, depend neither on the size of the batch nor on the number of processes, nor
+    on how far the run is: with a `ratio_end` they are those of its last stage.
     """
-    cfg, val, shape = inputs.cfg, inputs.val_set, inputs.val_shape
+    cfg, val, shape = curriculum.stages(inputs.cfg)[-1], inputs.val_set, inputs.val_shape
     keys = [inputs.val_index.samples[number].row.key for number in val.numbers_V]
     packs = cfg.run.packing != "off" and backend.sequences != "none"  # the model as it is, not compiled
     rows = dict(zip(keys, val.rows_V.tolist(), strict=True))
@@ -161,6 +166,16 @@ def val_batches(inputs: RunInputs, backend: Backend) -> Generator[ValInputs, Non
     with contextlib.closing(batches):
         for own, other in zip(batches, batches, strict=True):
             yield ValInputs(own, other.batch)
+
+
+def _samples_before(
+    inputs: RunInputs, start: StreamPosition, samples_seen: int | None
+) -> Callable[[Batch], int]:
+    """How many samples the run saw before a batch of the stream from `start` on."""
+    epoch, size = inputs.plan.samples_per_epoch, inputs.plan.rank_slice.global_batch
+    first = start.epoch * epoch + start.samples_seen
+    offset = (first if samples_seen is None else samples_seen) - first - size
+    return lambda batch: batch.position.epoch * epoch + batch.position.samples_seen + offset
 
 
 def _draw_tokens(cfg: TrainConfig, shape: BatchShape, batch: Batch) -> tuple[Tokens, list[Places]]:

@@ -122,7 +122,9 @@ def train(
             open_checkpointer(cfg.run.out, cfg.run.keep_last, metrics.write_checkpoint) as checkpoints,
             prober.open_prober(run, state, probe_task) as probes,
             prefetch.prefetch_to_device(
-                train_batches(inputs, backend, state.position), backend, stop.waits_in_vain
+                train_batches(inputs, backend, state.position, state.samples_seen),
+                backend,
+                stop.waits_in_vain,
             ) as batches,
         ):
             shown = on_progress if run.is_first else no_progress

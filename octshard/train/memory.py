@@ -10,6 +10,7 @@ from octshard.errors import OctshardError, UsageError
 from octshard.imaging.volume import product
 from octshard.models.flops import block_weights
 from octshard.stream.batch_shape import BatchShape
+from octshard.train.objectives import curriculum
 from octshard.train.objectives.build import objective_class
 from octshard.train.objectives.token_counts import counts_of
 
@@ -54,10 +55,15 @@ def volume_bytes(cfg: TrainConfig, shape: BatchShape) -> int:
     """At least: what a volume of a batch takes on the device, as voxels, as views, and kept for backward."""
     voxels = product(shape.box)
     number = FLOAT32 if cfg.run.precision == "fp32" else FLOAT32 // 2
+    kept = max(_kept_of_volume(stage, shape) for stage in curriculum.stages(cfg))
+    return voxels * (1 + 2 * FLOAT32) + int(number * kept)
+
+
+def _kept_of_volume(cfg: TrainConfig, shape: BatchShape) -> float:
+    """Numbers that all blocks keep for backward."""
     tokens = objective_class(cfg).kept_tokens(cfg, shape.tokens, counts_of(cfg, shape.most_valid))
     kept = tokens.encoder * _kept(cfg.model, cfg.model.width) * cfg.model.depth
-    kept += tokens.predictor * _kept(cfg.model, cfg.predictor.width) * cfg.predictor.depth
-    return voxels * (1 + 2 * FLOAT32) + int(number * kept)
+    return kept + tokens.predictor * _kept(cfg.model, cfg.predictor.width) * cfg.predictor.depth
 
 
 @contextlib.contextmanager

@@ -9,9 +9,13 @@ from typing import Any
 from octshard.config.train import MaskSet, TrainConfig
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
+from octshard.train.objectives import curriculum
 from octshard.train.objectives.build import objective_class
 
-OF_KIND = {"blocks": ("blocks", "scale", "aspect"), "cubes": ("ratio", "cube")}  # keys of a mask set
+OF_KIND = {  # keys of a mask set
+    "blocks": ("blocks", "scale", "aspect"),
+    "cubes": ("ratio", "cube", "ratio_end"),
+}
 
 
 def refuse(cfg: TrainConfig, backend: Backend) -> None:
@@ -54,6 +58,7 @@ def _conditions(cfg: TrainConfig, backend: Backend) -> list[tuple[str, bool, str
     """(key, is it idle?, why)"""
     device = backend.device.type
     return [
+        ("objective.mask_stages", not curriculum.is_on(cfg), "no mask set has a ratio_end"),
         ("run.compile", device != "cuda", f"torch.compile is for cuda alone, this run is on {device}"),
         ("run.deterministic", device != "cuda", f"it is for cuda alone, this run is on {device}"),
         ("run.cpu_threads", device != "cpu", f"it is for the cpu alone, this run is on {device}"),

@@ -3,13 +3,14 @@
 A change is recorded in every later checkpoint and in changes.json.
 """
 
+import dataclasses
 import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 from octshard.config import fields, on_resume
-from octshard.config.train import TrainConfig
+from octshard.config.train import MaskSet, TrainConfig
 from octshard.dataset import participant_digests
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
@@ -48,6 +49,8 @@ def payload_to_resume(
         **latest.payload["result_values"],
         **latest.payload["data"],
     }
+    mask_set = dataclasses.asdict(MaskSet())
+    before["objective.masks"] = [{**mask_set, **values} for values in before["objective.masks"]]
     changes = fields.changes(before, {**fields.result_values(cfg), **inputs.fingerprint()})
     if not changes:
         return latest.payload

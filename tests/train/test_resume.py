@@ -194,6 +194,20 @@ def test_a_run_whose_encoders_read_padding_goes_on_only_if_that_is_said(shards: 
     assert loop.train(cfg, accept_changes=True).step == 8
 
 
+def test_a_run_that_knows_no_draws_of_mask_sets_goes_on(shards: str, tmp_path: Path) -> None:
+    """As octshard 0.1 wrote it: keys that a mask set got later were as by default."""
+    cfg = config_for(shards, tmp_path, *LENGTH)
+    stopped_at(2, cfg)
+    payload = dict(payload_of(tmp_path))
+    later = {"draws", "ratio_end"}
+    (mask_set,) = payload["result_values"]["objective.masks"]
+    assert later < mask_set.keys()
+    first = {key: value for key, value in mask_set.items() if key not in later}
+    payload["result_values"] = payload["result_values"] | {"objective.masks": [first]}
+    checkpoint.write(str(tmp_path), payload, None, milestone=False)
+    assert loop.train(cfg).step == 8
+
+
 SHARES = "objective.masks=[{kind: cubes, cube: [1,1,1], context: 0.35, target: 0.5}]"
 
 

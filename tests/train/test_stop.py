@@ -117,12 +117,23 @@ def test_a_signal_to_one_process_stops_and_saves_all_after_one_step(shards: str,
     assert (own_lines, stderr_of_second) == ([], "")  # one speaks for all
 
 
+STAGES = (
+    "objective.masks=[{kind: cubes, cube: [1,1,1], ratio: 0.5, ratio_end: 0.75, context: 0.4, target: 0.5, "
+    "draws: 2}]",
+    "objective.mask_stages=3",
+)
+
+
 # 1: gradients are exchanged in the second micro-batch only
-@pytest.mark.parametrize(("objective", "micro_batch"), [("vjepa2", 2), ("vjepa2", 1), ("mae", 1)])
+@pytest.mark.parametrize(
+    ("objective", "micro_batch", "masks"),
+    [("vjepa2", 2, ()), ("vjepa2", 1, ()), ("mae", 1, ()), ("vjepa2", 1, STAGES)],
+    ids=["vjepa2-2", "vjepa2-1", "mae-1", "stages-1"],
+)
 def test_two_processes_have_the_losses_and_gradients_of_one(
-    shards: str, tmp_path: Path, objective: str, micro_batch: int
+    shards: str, tmp_path: Path, objective: str, micro_batch: int, masks: tuple[str, ...]
 ) -> None:
-    more = (f"objective.name={objective}", f"run.per_device_batch={micro_batch}", "run.samples_budget=32",
+    more = (*masks, f"objective.name={objective}", f"run.per_device_batch={micro_batch}", "run.samples_budget=32",
             "run.val_samples=9", "run.log_every_steps=1")  # fmt: skip
     for process in (
         start(shards, tmp_path / "one", [], 0, *more),

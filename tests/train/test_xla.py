@@ -28,6 +28,14 @@ RUNS = {
     "byol-fp32": ("objective.name=byol", "run.precision=fp32", "optim.schedule=constant"),
     "mae-fp32": ("objective.name=mae", "run.precision=fp32"),
 }
+STAGES = {  # of the mask ratio: five steps each, of other shapes; K and T are shares, drawn twice
+    "stages": (
+        "objective.masks=[{kind: cubes, cube: [1,1,1], ratio: 0.5, ratio_end: 0.75, context: 0.4, "
+        "target: 0.5, draws: 2}]",
+        "objective.mask_stages=2",
+        "run.precision=fp32",
+    )
+}
 SETTINGS = (
     "run.samples_budget=40",  # ten steps
     "run.log_every_steps=1",
@@ -87,8 +95,8 @@ def results(shards: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, 
     for devices in (1, 4):
         out = tmp_path_factory.mktemp(f"xla{devices}")
         script = SCRIPT.format(
-            root=str(Path(__file__).parents[2]), runs=RUNS, settings=SETTINGS, devices=devices, shards=shards,
-            out=str(out), bad=bad,
+            root=str(Path(__file__).parents[2]), runs={**RUNS, **STAGES}, settings=SETTINGS, devices=devices,
+            shards=shards, out=str(out), bad=bad,
         )  # fmt: skip
         environment = {
             **os.environ,
@@ -118,6 +126,19 @@ def test_from_the_third_step_on_nothing_compiles_and_nothing_falls_back(
     assert {step["compiles"] for step in steps[2:]} == {steps[1]["compiles"]}
     assert {step["fallbacks"] for step in steps} == {0}
     assert (steps[-1]["lr"], steps[-1]["ema"]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_within_a_stage_of_the_mask_ratio_nothing_compiles_after_its_second_step(
+    results: dict[int, dict[str, Any]], devices: int
+) -> None:
+    steps = results[devices]["stages"]
+    compiles = [step["compiles"] for step in steps]
+    assert len(set(compiles[1:5])) == len(set(compiles[6:])) == 1
+    assert compiles[6] > compiles[4]  # the shapes are others
+    assert {step["fallbacks"] for step in steps} == {0}
+    losses = ([step["loss"] for step in results[number]["stages"]] for number in (1, 4))
+    assert next(losses) == pytest.approx(next(losses), rel=1e-5)
 
 
 @pytest.mark.parametrize(

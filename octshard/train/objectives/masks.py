@@ -25,7 +25,8 @@ _REDRAWS = 16  # draws of a set of blocks before its last blocks are made to fit
 
 
 class Masks(NamedTuple):
-    """Numbers of tokens of one mask set, int64, rows sorted: context in its grid, targets in the image's.
+    """Numbers of tokens of a draw of a mask set, int64, rows sorted: context in its grid, targets in the
+    image's.
 
     No target lies in the footprint of a token of the context. padding: bool, True behind the last number of a
     volume that has fewer than K or T, where its own repeat; None if none has fewer.
@@ -46,32 +47,34 @@ class HiddenRange(NamedTuple):
 
 def draw(
     cfg: TrainConfig,
-    lengths_of_sets: Sequence[ListLengths],
+    lengths_of_draws: Sequence[ListLengths],
     valid_B3: Tensor,
     seed: int,
     epochs: Sequence[int],
     keys: Sequence[str],
 ) -> list[Masks]:
-    """One `Masks` for each mask set, on the host, in lists of these lengths. `valid_B3`: voxels along D, H, W
-    inside image_size.
+    """One `Masks` for each draw of each mask set, on the host, in lists of these lengths. `valid_B3`: voxels
+    along D, H, W inside image_size.
 
     OctshardError names a volume with fewer valid tokens than K + T.
     """
     image_size, patch = position.shape_of(cfg.model)
     boxes = [valid_tokens(tuple(extent), image_size, patch) for extent in valid_B3.tolist()]
     cells_B = [footprints.cells_of(cfg, box) for box in boxes]
+    draws = [(i, n) for i, draws in enumerate(token_counts.draws_of_sets(cfg)) for n in range(draws)]
     sets = []
-    for i, (mask_set, lengths) in enumerate(zip(cfg.objective.masks, lengths_of_sets, strict=True)):
+    for place, ((i, number), lengths) in enumerate(zip(draws, lengths_of_draws, strict=True)):
         rows = []
         for cells, epoch, key in zip(cells_B, epochs, keys, strict=True):
             valid = cells.target_DHW.size
-            counts = token_counts.counts_of(cfg, valid)[i]
+            counts = token_counts.counts_of(cfg, valid)[place]
             if valid < counts.needed:
                 raise OctshardError(
                     f"{key}: {valid} valid tokens, want {counts.text} (objective.masks[{i}]); leave it out "
                     "or lower context and target"
                 )
-            rows.append(_draw_set(mask_set, counts, cells, rng_for("masks", i, seed, epoch, key)))
+            rng = rng_for("masks", i, seed, epoch, key, *([number] if number else []))
+            rows.append(_draw_set(cfg.objective.masks[i], counts, cells, rng))
         sets.append(_as_masks(rows, lengths))
     return sets
 

@@ -14,18 +14,21 @@ from octshard.models import attention, position
 from octshard.models.blocks import BlockStack
 from octshard.models.position import FINE
 from octshard.models.vit import INIT_STD, LAYER_NORM_EPS, Block, init_weights
+from octshard.train.objectives.token_counts import draws_of_sets
 
 
 class Predictor(nn.Module):
     """V-JEPA 2's predictor: context features and mask tokens, each with its position, through narrow blocks.
 
-    One mask token per mask set: short-range and long-range sets differ. width_out: numbers of a prediction.
+    One mask token per mask set, for all its draws: short-range and long-range sets differ. width_out: numbers
+    of a prediction.
     """
 
     def __init__(self, cfg: TrainConfig, width_out: int) -> None:
         super().__init__()
         width, heads = cfg.predictor.width, cfg.predictor.heads
         self.proj_in = nn.Linear(cfg.model.width, width)
+        self.set_of = [i for i, draws in enumerate(draws_of_sets(cfg)) for _ in range(draws)]
         self.tokens_SF = nn.Parameter(torch.zeros(len(cfg.objective.masks), width))
         grid, scale = position.grid_of(cfg.model), triple(cfg.objective.context_scale)
         place_N3 = position.coordinates(grid)
@@ -58,7 +61,7 @@ class Predictor(nn.Module):
         """
         context = self.proj_in(z_BKF)
         batch, targets = target_BT.shape
-        mask_tokens = self.tokens_SF[set_index].to(context.dtype).expand(batch, targets, -1)
+        mask_tokens = self.tokens_SF[self.set_of[set_index]].to(context.dtype).expand(batch, targets, -1)
         place_BK = context_BK + self.first_context if self.first_context else context_BK
         index_BN = torch.cat([place_BK, target_BT], dim=1)
         z = self.position.add_sincos(torch.cat([context, mask_tokens], dim=1), index_BN)

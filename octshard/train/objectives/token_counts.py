@@ -13,7 +13,7 @@ from octshard.errors import UsageError
 from octshard.imaging.volume import product
 from octshard.models import position
 from octshard.stream.batch_shape import BatchShape
-from octshard.train.objectives import footprints
+from octshard.train.objectives import curriculum, footprints
 
 
 class TokenCounts(NamedTuple):
@@ -39,20 +39,28 @@ class TokenCounts(NamedTuple):
 
 
 class ListLengths(NamedTuple):
-    """Of the lists of one mask set: K and T of the largest volume of a run, and of the smallest."""
+    """Of the lists of one draw of a mask set: K and T of the largest volume of a run, and of the smallest."""
 
     most: TokenCounts
     least: TokenCounts
 
 
 def counts_of(cfg: TrainConfig, valid: int) -> tuple[TokenCounts, ...]:
-    """K and T of every mask set, of a volume of `valid` tokens that hold a voxel of it."""
+    """K and T of every draw of every mask set, of a volume of `valid` tokens that hold a voxel of it. With a
+    `ratio_end` cfg is that of a stage.
+    """
     covers = product(cfg.objective.context_scale)
-    return tuple(_counts_of_set(mask_set, covers, valid) for mask_set in cfg.objective.masks)
+    counts = (_counts_of_set(mask_set, covers, valid) for mask_set in cfg.objective.masks)
+    return tuple(K_T for K_T, number in zip(counts, draws_of_sets(cfg), strict=True) for _ in range(number))
+
+
+def draws_of_sets(cfg: TrainConfig) -> list[int]:
+    """How often each mask set is drawn for one target forward."""
+    return [mask_set.draws for mask_set in cfg.objective.masks]
 
 
 def list_lengths(cfg: TrainConfig, shape: BatchShape) -> tuple[ListLengths, ...]:
-    """Those of every mask set in batches of this shape."""
+    """Those of every draw in batches of this shape."""
     pairs = zip(counts_of(cfg, shape.most_valid), counts_of(cfg, shape.least_valid), strict=True)
     return tuple(ListLengths(most, least) for most, least in pairs)
 
@@ -60,7 +68,11 @@ def list_lengths(cfg: TrainConfig, shape: BatchShape) -> tuple[ListLengths, ...]
 def needed_tokens(cfg: TrainConfig) -> int:
     """Valid tokens that a volume needs for all its mask sets; the stream leaves smaller ones out."""
     tokens, covers = product(position.grid_of(cfg.model)), product(cfg.objective.context_scale)
-    return max(_needed_of_set(mask_set, covers, tokens) for mask_set in cfg.objective.masks)
+    return max(
+        _needed_of_set(mask_set, covers, tokens)
+        for stage in curriculum.stages(cfg)
+        for mask_set in stage.objective.masks
+    )
 
 
 def has_shares(cfg: TrainConfig) -> bool:
@@ -81,13 +93,16 @@ def check(cfg: TrainConfig) -> None:
             raise UsageError(f"{name}.aspect={list(mask_set.aspect)}: want [least, greatest]")
         for key in ("context", "target"):
             _check_count(f"{name}.{key}", getattr(mask_set, key), tokens)
-        counts = _counts_of_set(mask_set, covers, tokens)
-        if tokens < counts.needed:
-            times = f" x {covers}" if covers > 1 else ""
-            raise UsageError(
-                f"{name}: context {counts.K}{times} + target {counts.T} tokens, want at most the grid's "
-                f"{tokens}"
-            )
+    curriculum.check(cfg)
+    for stage in curriculum.stages(cfg):
+        for i, mask_set in enumerate(stage.objective.masks):
+            counts = _counts_of_set(mask_set, covers, tokens)
+            if tokens < counts.needed:
+                times = f" x {covers}" if covers > 1 else ""
+                raise UsageError(
+                    f"objective.masks[{i}]: context {counts.K}{times} + target {counts.T} tokens, want at "
+                    f"most the grid's {tokens}"
+                )
     if not has_shares(cfg):
         check_max_tokens(cfg, tokens)
 
@@ -95,7 +110,10 @@ def check(cfg: TrainConfig) -> None:
 def check_max_tokens(cfg: TrainConfig, valid: int) -> None:
     """UsageError if the mask sets of the largest volume, of `valid` tokens, name more than are read of it."""
     fine = not footprints.is_coarse(cfg)  # a coarser context is not among the tokens of the image
-    named = min(valid, sum(counts.T + fine * counts.K for counts in counts_of(cfg, valid)))
+    named = max(
+        min(valid, sum(counts.T + fine * counts.K for counts in counts_of(stage, valid)))
+        for stage in curriculum.stages(cfg)
+    )
     max_tokens = cfg.objective.max_tokens
     if max_tokens is not None and max_tokens < named:
         raise UsageError(

@@ -111,6 +111,19 @@ def test_seed_epoch_key_and_set_each_change_the_masks() -> None:
     assert all(not torch.equal(first.context_BK, other.context_BK) for other in [*others, second])
 
 
+def test_draws_of_a_set_are_independent_and_the_first_is_that_of_a_set_of_one_draw() -> None:
+    one, more = (config(MaskSet(context=30, target=50, draws=draws), MaskSet()) for draws in (1, 3))
+    assert len(token_counts.counts_of(more, TOKENS)) == 4
+    alone, three = (draw_masks(cfg, [FULL, [7, 24, 27]]) for cfg in (one, more))
+    assert len(three) == 4
+    for first, other in ((three[0], alone[0]), (three[3], alone[1])):
+        assert torch.equal(first.context_BK, other.context_BK)
+        assert torch.equal(first.target_BT, other.target_BT)
+    targets = [set(masks_.target_BT[0].tolist()) for masks_ in three[:3]]
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert 0 < len(targets[a] & targets[b]) < 50
+
+
 @pytest.mark.parametrize("kind", ["blocks", "cubes"])
 @pytest.mark.parametrize("extent", [FULL, [8, 13, 32]])
 def test_every_valid_token_is_context_in_some_draws_and_target_in_others(
