@@ -133,8 +133,8 @@ STAGES = (
 def test_two_processes_have_the_losses_and_gradients_of_one(
     shards: str, tmp_path: Path, objective: str, micro_batch: int, masks: tuple[str, ...]
 ) -> None:
-    more = (*masks, f"objective.name={objective}", f"run.per_device_batch={micro_batch}", "run.samples_budget=32",
-            "run.val_samples=9", "run.log_every_steps=1")  # fmt: skip
+    more = (*masks, f"objective.name={objective}", f"run.per_device_batch={micro_batch}",
+            "run.samples_budget=32", "run.val_samples=9", "run.log_every_steps=1")  # fmt: skip
     for process in (
         start(shards, tmp_path / "one", [], 0, *more),
         *start_two(shards, tmp_path / "two", *more),
