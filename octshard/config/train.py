@@ -114,7 +114,7 @@ class ModelConfig:
 
 @dataclass
 class PredictorConfig:
-    """The transformer predictor of `vjepa2` and `mae`; the MLP of `byol` is `width` wide inside."""
+    """The transformer of `vjepa2`, `vjepa2_1` and `mae`; the MLP of `byol` is `width` wide inside."""
 
     width: int = field(384, "features of a token", least=1, limit=WIDE)
     depth: int = field(12, "blocks", least=1, limit=DEEP)
@@ -166,9 +166,9 @@ class ObjectiveConfig:
 
     name: str = field(
         "vjepa2",
-        "vjepa2: L1 on layer-normed targets; byol: MLP predictor, normalised MSE; mae: hidden voxels, "
-        "normalised by patch",
-        choices=("vjepa2", "byol", "mae"),
+        "vjepa2: L1 on layer-normed targets; vjepa2_1: of four levels of the encoder, and of context tokens "
+        "too; byol: MLP predictor, normalised MSE; mae: hidden voxels, normalised by patch",
+        choices=("vjepa2", "vjepa2_1", "byol", "mae"),
     )
     masks: list[MaskSet] = dataclasses.field(
         default_factory=lambda: [MaskSet()], metadata={"rule": Rule("mask sets", least_length=1)}
@@ -196,6 +196,16 @@ class ObjectiveConfig:
         "middle, and shapes of its own",
         least=1,
         limit=100,
+    )
+    context_weight: float = field(
+        0.5, "vjepa2_1: greatest weight of the error at context tokens in the loss", least=0, most=1
+    )
+    context_ramp: list[float] = field(
+        [0.1, 0.2],
+        "shares of the budget between which that weight grows from 0, linearly",
+        length=2,
+        least=0,
+        most=1,
     )
 
 

@@ -1,7 +1,7 @@
 """Stacks of equal blocks as loops of XLA's: a graph and a compile of one block, whatever the depth."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ def scanned(model: nn.Module) -> Iterator[None]:
             stack.run = run
 
 
-def scan_blocks(blocks: nn.ModuleList, z_BNF: Tensor, rotary: Rotary, attend: Attend) -> Tensor:
+def scan_blocks(blocks: Sequence[nn.Module], z_BNF: Tensor, rotary: Rotary, attend: Attend) -> Tensor:
     """A `Run`. What all blocks read alike goes round with the loop, unchanged."""
     from torch_xla.experimental import scan
 

@@ -1,6 +1,7 @@
 """A stack of equal blocks with their own weights, run one after the other unless a device has another way."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -8,10 +9,10 @@ from octshard.models import attention
 from octshard.models.attention import Attend
 
 Rotary = tuple[Tensor, Tensor] | None
-Run = Callable[[nn.ModuleList, Tensor, Rotary, Attend], Tensor]
+Run = Callable[[Sequence[nn.Module], Tensor, Rotary, Attend], Tensor]
 
 
-def one_by_one(blocks: nn.ModuleList, z_BNF: Tensor, rotary: Rotary, attend: Attend) -> Tensor:
+def one_by_one(blocks: Sequence[nn.Module], z_BNF: Tensor, rotary: Rotary, attend: Attend) -> Tensor:
     """A Run: the loop."""
     for block in blocks:
         z_BNF = block(z_BNF, rotary, attend)
@@ -29,4 +30,13 @@ class BlockStack(nn.ModuleList):
 
     def forward(self, z_BNF: Tensor, rotary: Rotary, attend: Attend = attention.every_token) -> Tensor:
         """(B, N, F) -> (B, N, F), through all blocks."""
-        return self.run(self, z_BNF, rotary, attend)
+        return self.run(list(self), z_BNF, rotary, attend)
+
+    def levels(self, z_BNF: Tensor, rotary: Rotary, attend: Attend, depths: Sequence[int]) -> list[Tensor]:
+        """What comes out of the first so many blocks, for each of `depths`, which ascend."""
+        levels: list[Tensor] = []
+        blocks = list(self)
+        for start, end in itertools.pairwise((0, *depths)):
+            z_BNF = self.run(blocks[start:end], z_BNF, rotary, attend)
+            levels.append(z_BNF)
+        return levels

@@ -129,9 +129,14 @@ def in_box(index_BK: Tensor, grid: Shape, box: Shape) -> Tensor:
     """Token numbers of `grid` as those of `box`, its part at the low end of each axis, which holds them."""
     if box == grid:
         return index_BK
-    _, height, width = grid
-    d_BK, h_BK, w_BK = index_BK // (height * width), index_BK // width % height, index_BK % width
+    d_BK, h_BK, w_BK = coordinates_of(index_BK, grid)
     return (d_BK * box[1] + h_BK) * box[2] + w_BK
+
+
+def coordinates_of(index_BK: Tensor, grid: Shape) -> tuple[Tensor, Tensor, Tensor]:
+    """Along D, H and W of `grid`, of tokens by their numbers in it."""
+    _, height, width = grid
+    return index_BK // (height * width), index_BK // width % height, index_BK % width
 
 
 def gather_tokens(z_BNF: Tensor, index_BK: Tensor) -> Tensor:

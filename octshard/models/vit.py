@@ -4,6 +4,7 @@ Tokens that do not enter are dropped before the embedding, so that a hidden patc
 Shapes follow from the config and the tokens asked for. Voxels are normalised, padding is 0.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -112,6 +113,27 @@ class Encoder(nn.Module):
         padding_BK: tokens that no other reads, as their places only pad a list (see `Tokens`).
         packing: how they are computed, in one sequence without that padding; features are the same.
         """
+        z_BKF = self.norm(self.blocks(*self._embedded(x_BCDHW, index_BK, padding_BK, packing, hidden)))
+        return z_BKF if packing is None else packing.unpack(z_BKF)
+
+    def levels(self, x_BCDHW: Tensor, tokens: Tokens, depths: Sequence[int]) -> list[Tensor]:
+        """Features (B, K, F) after the first so many blocks, for each of `depths`, which ascend.
+
+        The last one is all blocks: these are the features of `forward`; the others are not normed.
+        """
+        levels = self.blocks.levels(*self._embedded(x_BCDHW, *tokens), depths)
+        levels[-1] = self.norm(levels[-1])
+        return levels if tokens.packing is None else [tokens.packing.unpack(level) for level in levels]
+
+    def _embedded(
+        self,
+        x_BCDHW: Tensor,
+        index_BK: Tensor | None,
+        padding_BK: Tensor | None,
+        packing: Packing | None,
+        hidden: MaskToken | None = None,
+    ) -> tuple[Tensor, Rotary, Attend]:
+        """What the blocks take; packed, where the tokens are."""
         if index_BK is None:
             patches_BNP = patchify(x_BCDHW, self.patch)
         else:
@@ -124,9 +146,7 @@ class Encoder(nn.Module):
         z_BKF = self.embed(patches_BNP)
         if hidden is not None:
             z_BKF = torch.where(hidden.mask_BK.unsqueeze(-1), hidden.token_F.to(z_BKF.dtype), z_BKF)
-        z_BKF = self.position.add_sincos(z_BKF, index_BK)
-        z_BKF = self.norm(self.blocks(z_BKF, self.position.rotary(index_BK), attend))
-        return z_BKF if packing is None else packing.unpack(z_BKF)
+        return self.position.add_sincos(z_BKF, index_BK), self.position.rotary(index_BK), attend
 
     def tokens_of(self, valid_B3: Tensor, length: int | None = None, *, packed: bool = False) -> Tokens:
         """All tokens of each volume, on the host. valid_B3: its extent (D, H, W) in voxels, on the host.

@@ -10,7 +10,7 @@ from octshard.config.train import MaskSet, TrainConfig
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
 from octshard.train.objectives import curriculum
-from octshard.train.objectives.build import objective_class
+from octshard.train.objectives.build import idle_keys
 
 OF_KIND = {  # keys of a mask set
     "blocks": ("blocks", "scale", "aspect"),
@@ -71,7 +71,7 @@ def _conditions(cfg: TrainConfig, backend: Backend) -> list[tuple[str, bool, str
         ("optim.cooldown", cfg.optim.schedule != "constant", f"optim.schedule is {cfg.optim.schedule}"),
         ("data.cache_bytes", not cfg.data.cache_dir, "data.cache_dir is empty"),
         ("data.max_substitutes", cfg.data.on_bad_sample == "raise", "data.on_bad_sample is raise"),
-        *((key, True, why) for key, why in objective_class(cfg).idle.items()),
+        *((key, True, why) for key, why in idle_keys(cfg).items()),
     ]
 
 

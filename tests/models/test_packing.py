@@ -86,6 +86,17 @@ def test_a_packed_volume_is_encoded_as_in_a_list_and_as_alone(
 
 
 @pytest.mark.parametrize("way", WAYS, ids=["closely", "in blocks"])
+def test_levels_of_packed_volumes_are_those_of_lists(way: Callable[[Tokens], Tokens]) -> None:
+    model, x_BCDHW = encoder(), voxels()
+    listed = lists(model)
+    packed_levels, levels = (model.levels(x_BCDHW, read, [1, 2]) for read in (way(listed), listed))
+    assert torch.equal(packed_levels[1], model(x_BCDHW, *way(listed)))
+    for packed_BVF, level_BVF in zip(packed_levels, levels, strict=True):
+        for i, count in enumerate(COUNTS):
+            torch.testing.assert_close(packed_BVF[i, :count], level_BVF[i, :count], atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["closely", "in blocks"])
 def test_gradients_are_those_of_lists(way: Callable[[Tokens], Tokens]) -> None:
     """Of the voxels, of every weight and of the learned vector of hidden tokens, as in `byol`; in float64."""
     model = encoder().double()

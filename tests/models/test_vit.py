@@ -1,5 +1,7 @@
 """The encoder against PyTorch's transformer layer; parameters counted by hand; gradients of hidden voxels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 from octshard.config.train import ModelConfig
 from octshard.imaging.volume import valid_tokens
 from octshard.models import vit
+from octshard.models.tokens import Tokens
 
 GRID = (2, 3, 4)
 PATCH = (2, 4, 4)
@@ -96,6 +99,33 @@ def test_the_order_of_kept_tokens_does_not_matter(kind: str) -> None:
     model = encoder(kind)
     reordered = model(voxels(), keep_BK[:, order])
     torch.testing.assert_close(reordered, model(voxels(), keep_BK)[:, order], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["rope", "sincos"])
+def test_levels_are_what_so_many_blocks_make_and_the_last_is_the_output(kind: str) -> None:
+    """An encoder that has only the first blocks, of the same weights, and no norm."""
+    model, keep_BK = deep_encoder(kind), torch.tensor([[3, 9, 11, 20], [0, 1, 2, 23]])
+    levels = model.levels(voxels(), Tokens(keep_BK, None), [1, 3, 5])
+    for level, depth in zip(levels[:2], (1, 3), strict=True):
+        torch.manual_seed(1)
+        part = vit.Encoder(dataclasses.replace(small(kind), depth=depth))
+        part.load_state_dict({n: w for n, w in model.state_dict().items() if n in part.state_dict()})
+        part.norm = nn.Identity()
+        assert torch.equal(level, part(voxels(), keep_BK))
+    assert torch.equal(levels[2], model(voxels(), keep_BK))
+
+
+def deep_encoder(kind: str) -> vit.Encoder:
+    torch.manual_seed(0)
+    return vit.Encoder(dataclasses.replace(small(kind), depth=5))
+
+
+@pytest.mark.parametrize("kind", ["rope", "sincos"])
+def test_dynamo_traces_levels_as_one_graph(kind: str) -> None:
+    model, tokens = deep_encoder(kind), Tokens(torch.tensor([[3, 9, 11, 20], [0, 1, 2, 23]]), None)
+    torch._dynamo.reset()
+    explained = torch._dynamo.explain(model.levels)(voxels(), tokens, [1, 2, 3, 5])
+    assert (explained.graph_count, explained.graph_break_count) == (1, 0), explained.break_reasons
 
 
 @pytest.mark.parametrize("kind", ["rope", "sincos"])

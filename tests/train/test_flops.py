@@ -13,18 +13,18 @@ from octshard.imaging.volume import product
 from octshard.models import position
 from octshard.stream.index import load_index
 from octshard.train import flops
-from octshard.train.objectives.build import build
+from octshard.train.objectives.build import CLASSES, build
 from tests.support.tiny_run import config_for, write_dataset
 from tests.support.token_lists import draw_lists
 
 TWO_SETS = "objective.masks=[{kind: cubes, context: 8, target: 6}, {kind: blocks, context: 5, target: 9}]"
 COUNTS = "objective.masks=[{kind: cubes, context: 960, target: 1450}]"  # the same of all volumes
 WORDS = ["model.image_size=[8,32,32]", "model.patch=[2,8,8]", "model.width=48", "model.heads=3",
-         "model.depth=3", "model.mlp_ratio=2.5", "predictor.width=24", "predictor.depth=2",
+         "model.depth=5", "model.mlp_ratio=2.5", "predictor.width=24", "predictor.depth=2",
          "predictor.heads=2", TWO_SETS]  # fmt: skip
 
 
-@pytest.mark.parametrize("objective", ["vjepa2", "byol", "mae"])
+@pytest.mark.parametrize("objective", CLASSES)
 def test_the_formula_counts_what_torch_counts(objective: str) -> None:
     cfg = load(TrainConfig, [], [*WORDS, f"objective.name={objective}"])
     model, size = build(cfg), 2

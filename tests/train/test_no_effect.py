@@ -36,6 +36,16 @@ def on(device: str) -> Any:
         ),
         (
             "cpu",
+            ["objective.context_ramp=[0,0.5]"],
+            "objective.context_ramp=[0.0, 0.5] has no effect: objective.name is vjepa2, want vjepa2_1",
+        ),
+        (
+            "cpu",
+            ["objective.name=byol", "objective.context_weight=0.2"],
+            "objective.context_weight=0.2 has no effect: objective.name is byol, want vjepa2_1",
+        ),
+        (
+            "cpu",
             ["objective.masks=[{kind: cubes, scale: 0.3}]"],
             "objective.masks[0].scale=0.3 has no effect: kind is cubes, want blocks",
         ),
@@ -49,6 +59,11 @@ def on(device: str) -> Any:
 def test_what_changes_nothing_is_said_with_its_reason(device: str, words: list[str], line: str) -> None:
     (said,) = no_effect.lines(load(TrainConfig, [], words), on(device))
     assert said.startswith(line)
+
+
+def test_what_an_objective_reads_has_an_effect() -> None:
+    words = ["objective.name=vjepa2_1", "objective.context_weight=0.2", "objective.context_ramp=[0,0.5]"]
+    assert list(no_effect.lines(load(TrainConfig, [], words), on("cpu"))) == []
 
 
 @pytest.mark.parametrize("name", shipped_configs())

@@ -12,13 +12,28 @@ from octshard.train.objectives.byol import Byol
 from octshard.train.objectives.mae import Mae
 from octshard.train.objectives.objective import Objective
 from octshard.train.objectives.vjepa2 import VJepa2
+from octshard.train.objectives.vjepa2_1 import VJepa21
 
-CLASSES: dict[str, type[Objective]] = {"vjepa2": VJepa2, "byol": Byol, "mae": Mae}
+CLASSES: dict[str, type[Objective]] = {"vjepa2": VJepa2, "vjepa2_1": VJepa21, "byol": Byol, "mae": Mae}
 
 
 def objective_class(cfg: TrainConfig) -> type[Objective]:
     """That of objective.name, one of the choices of its key."""
     return CLASSES[cfg.objective.name]
+
+
+def idle_keys(cfg: TrainConfig) -> dict[str, str]:
+    """Keys of the config that change nothing with objective.name, and why."""
+    names_of = dict[str, list[str]]()
+    for name, each in CLASSES.items():
+        for key in each.keys:
+            names_of.setdefault(key, []).append(name)
+    others = {
+        key: f"objective.name is {cfg.objective.name}, want {' or '.join(names)}"
+        for key, names in names_of.items()
+        if cfg.objective.name not in names
+    }
+    return {**others, **objective_class(cfg).idle}
 
 
 def build(cfg: TrainConfig) -> Objective:

@@ -47,9 +47,16 @@ class Jepa(Objective):
         progress_1: Tensor | None = None,
     ) -> ObjectiveOutput:
         """As `Objective.forward`; the target encoder reads all V tokens once for all sets."""
-        target_BVF = self.targets(target_BCDHW, tokens)
+        target_BVX = self.targets(target_BCDHW, tokens)
+        errors = self.errors(context_BCDHW, target_BVX, tokens, place_sets)
+        return self.output(errors, target_BVX, tokens, place_sets)
+
+    def output(
+        self, errors: Sequence[Tensor], target_BVX: Tensor, tokens: Tokens, place_sets: Sequence[Places]
+    ) -> ObjectiveOutput:
+        """Of a forward with these `errors` and `targets`; the collapse statistics are of `encoded`."""
+        target_BVF = self.encoded(target_BVX)
         pooled_BF = pool(target_BVF, tokens.padding_BV)
-        errors = self.errors(context_BCDHW, target_BVF, tokens, place_sets)
         errors_SB = mean_errors(errors, place_sets)
         losses_S = errors_SB.mean(1)
         tokens_RF = collapse.subsample_tokens(position.gather_tokens(target_BVF, place_sets[0].target_BT))
@@ -60,17 +67,23 @@ class Jepa(Objective):
         """(B, V, F): what the target encoder makes of the volumes."""
         return self.target_encoder(target_BCDHW, *tokens)  # type: ignore[no-any-return]
 
+    def encoded(self, target_BVX: Tensor) -> Tensor:
+        """(B, V, F): the part of `targets` that is the target encoder's output."""
+        return target_BVX
+
     def errors(
         self, context_BCDHW: Tensor, target_BVX: Tensor, tokens: Tokens, place_sets: Sequence[Places]
     ) -> list[Tensor]:
         """As `Objective.errors`."""
         return [
-            self.distance.error(
-                self.predict(context_BCDHW, tokens, places, set_index),
-                self.distance.as_compared(position.gather_tokens(target_BVX, places.target_BT)),
-            )
+            self.error(self.predict(context_BCDHW, tokens, places, set_index), target_BVX, places.target_BT)
             for set_index, places in enumerate(place_sets)
         ]
+
+    def error(self, predicted_BTX: Tensor, target_BVX: Tensor, place_BT: Tensor) -> Tensor:
+        """(B, T), float32: `distance` of predictions and the targets at these places."""
+        compared_BTX = self.distance.as_compared(position.gather_tokens(target_BVX, place_BT))
+        return self.distance.error(predicted_BTX, compared_BTX)
 
     @torch.no_grad()
     def update(self, momentum_1: Tensor) -> None:

@@ -57,7 +57,8 @@ class Objective(nn.Module):
     collapse_advice = "lower optim.base_lr"  # for features that have collapsed
     token_per_set = True  # has each mask set a weight of its own?
     fingerprint: Mapping[str, str] = {}  # what decides its result besides config and data
-    idle: Mapping[str, str] = {}  # keys of the config that change nothing, and why
+    keys: Sequence[str] = ()  # of the config, that are for this objective alone, or for some
+    idle: Mapping[str, str] = {}  # other keys that change nothing, and why
 
     def forward(
         self,
@@ -123,13 +124,14 @@ def mean_errors(errors: Sequence[Tensor], place_sets: Sequence[Places]) -> Tenso
     """(S, B): the mean of the `errors` of each mask set and volume, over its targets."""
     return torch.stack(
         [
-            _mean(error_BT, places.target_padding_BT)
+            mean_error(error_BT, places.target_padding_BT)
             for error_BT, places in zip(errors, place_sets, strict=True)
         ]
     )
 
 
-def _mean(error_BT: Tensor, padding_BT: Tensor | None) -> Tensor:
+def mean_error(error_BT: Tensor, padding_BT: Tensor | None) -> Tensor:
+    """(B,): over the tokens of each volume, without padding."""
     if padding_BT is None:
         return error_BT.mean(1)
     return error_BT.masked_fill(padding_BT, 0).sum(1) / (~padding_BT).sum(1)

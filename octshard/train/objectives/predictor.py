@@ -1,7 +1,9 @@
-"""Predicts targets from context features: a transformer (`vjepa2`, `mae`) or an MLP (`byol`).
+"""Predicts targets from context features: a transformer (`vjepa2`, `vjepa2_1`, `mae`) or an MLP (`byol`).
 
-Both hold the learned vector that stands for hidden tokens; neither reads a voxel.
+All hold the learned vector that stands for hidden tokens; none reads a voxel.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,6 +17,8 @@ from octshard.models.blocks import BlockStack
 from octshard.models.position import FINE
 from octshard.models.vit import INIT_STD, LAYER_NORM_EPS, Block, init_weights
 from octshard.train.objectives.token_counts import draws_of_sets
+
+LEVELS = 4  # of the encoder that `vjepa2_1` predicts
 
 
 class Predictor(nn.Module):
@@ -59,14 +63,61 @@ class Predictor(nn.Module):
         Both by their numbers, the context's in its own grid (`objective.context_scale`). padding_BN: which
         of K + T only pad their lists.
         """
+        z_BNF = self.blocks_out(z_BKF, context_BK, target_BT, set_index, padding_BN)
+        return self.proj_out(self.norm(z_BNF[:, context_BK.shape[1] :]))
+
+    def blocks_out(
+        self,
+        z_BKF: Tensor,
+        context_BK: Tensor,
+        target_BT: Tensor,
+        set_index: int,
+        padding_BN: Tensor | None = None,
+    ) -> Tensor:
+        """(B, K + T, predictor.width): what the blocks make of context and targets, not normed."""
         context = self.proj_in(z_BKF)
         batch, targets = target_BT.shape
         mask_tokens = self.tokens_SF[self.set_of[set_index]].to(context.dtype).expand(batch, targets, -1)
         place_BK = context_BK + self.first_context if self.first_context else context_BK
         index_BN = torch.cat([place_BK, target_BT], dim=1)
         z = self.position.add_sincos(torch.cat([context, mask_tokens], dim=1), index_BN)
-        z = self.blocks(z, self.position.rotary(index_BN), attention.no_padding(padding_BN))
-        return self.proj_out(self.norm(z[:, -targets:]))
+        return self.blocks(z, self.position.rotary(index_BN), attention.no_padding(padding_BN))  # type: ignore[no-any-return]
+
+
+class LevelPredictor(nn.Module):
+    """The predictor of `vjepa2_1`: several levels of the encoder in, joined by an MLP, and as many out, of
+    targets and of context.
+
+    The MLP ends with `proj_in` of the transformer that it feeds. Norms are here and not in the encoder, whose
+    weights are those of any objective; its last level is normed already.
+    """
+
+    def __init__(self, cfg: TrainConfig) -> None:
+        super().__init__()
+        width = cfg.model.width
+        self.norms = nn.ModuleList(nn.LayerNorm(width, eps=LAYER_NORM_EPS) for _ in range(LEVELS - 1))
+        self.fusion = nn.Sequential(nn.Linear(LEVELS * width, width), nn.GELU())
+        self.transformer = Predictor(cfg, LEVELS * width)
+        self.proj_context = nn.Linear(cfg.predictor.width, LEVELS * width)
+        for part in (self.fusion, self.proj_context):
+            init_weights(part, nn.ModuleList())
+
+    def forward(
+        self,
+        levels: Sequence[Tensor],
+        context_BK: Tensor,
+        target_BT: Tensor,
+        set_index: int,
+        padding_BN: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(B, K, X) and (B, T, X): all levels, one behind the other, of context_BK and of target_BT; levels:
+        of context_BK, (B, K, F) each. padding_BN as for `Predictor`.
+        """
+        normed = [norm(level) for norm, level in zip(self.norms, levels[:-1], strict=True)]
+        z_BKF = self.fusion(torch.cat([*normed, levels[-1]], dim=-1))
+        z_BNF = self.transformer.blocks_out(z_BKF, context_BK, target_BT, set_index, padding_BN)
+        z_BNF, size = self.transformer.norm(z_BNF), context_BK.shape[1]
+        return self.proj_context(z_BNF[:, :size]), self.transformer.proj_out(z_BNF[:, size:])
 
 
 class MlpPredictor(nn.Module):

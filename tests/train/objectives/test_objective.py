@@ -33,6 +33,7 @@ SIZE, PATCH = (4, 12, 16), (2, 4, 4)
 EXTENTS = [list(SIZE), [4, 8, 16]]
 WHOLE = [list(SIZE), list(SIZE)]
 OBJECTIVES = tuple(CLASSES)
+LEAST_DEPTH = {"vjepa2_1": 4}
 EITHER = pytest.mark.parametrize("objective", OBJECTIVES)
 # With rope the hidden tokens of `byol` are all but equal at the start, and BatchNorm blows up their rounding.
 STEADY = {**dict.fromkeys(OBJECTIVES, "rope"), "byol": "sincos"}
@@ -46,7 +47,7 @@ def config(objective: str, kind: str = "rope", sets: int = 1, depth: int = 2) ->
             image_size=list(SIZE),
             patch=list(PATCH),
             width=24,
-            depth=depth,
+            depth=max(depth, LEAST_DEPTH.get(objective, 1)),
             heads=2,
             mlp_ratio=2.0,
             position=kind,
@@ -285,7 +286,7 @@ def test_the_losses_by_hand() -> None:
 def test_the_loss_is_the_mean_over_mask_sets_of_prediction_against_all_token_targets(objective: str) -> None:
     cfg = config(objective, sets=2)
     model, (context, target, tokens, place_sets) = build(cfg), inputs(cfg)
-    out = model(context, target, tokens, place_sets)
+    out = model(context, target, tokens, place_sets, torch.zeros(1))  # when nothing is added to it yet
     h_BVX = model.targets(target, tokens)
     for i, places_of_set in enumerate(place_sets):
         expected = torch.stack([h_BVX[b, places_of_set.target_BT[b]] for b in range(2)])
@@ -296,8 +297,9 @@ def test_the_loss_is_the_mean_over_mask_sets_of_prediction_against_all_token_tar
     torch.testing.assert_close(out.loss, out.losses_S.mean())
     tokens_of_first = place_sets[0].target_BT
     if model.has_target_encoder:
-        torch.testing.assert_close(h_BVX, model.target_encoder(target, *tokens))
-        torch.testing.assert_close(out.pooled_BF[1], h_BVX[1, :16].mean(0))
+        h_BVF = model.target_encoder(target, *tokens)
+        torch.testing.assert_close(h_BVX[..., -24:], h_BVF)
+        torch.testing.assert_close(out.pooled_BF[1], h_BVF[1, :16].mean(0))
     else:
         tokens_of_first = place_sets[0].context_BK
         z_BKF = model.encoder(context, numbers(tokens, tokens_of_first))
@@ -323,7 +325,7 @@ def test_weights_follow_from_the_seed_and_leave_the_global_generator_alone() -> 
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("objective.name", "vjepa3", "objective.name=vjepa3: want vjepa2, byol or mae"),
+        ("objective.name", "vjepa3", "objective.name=vjepa3: want vjepa2, vjepa2_1, byol or mae"),
         ("model.position", "learned", "want rope or sincos"),
         ("model.heads", 5, "model.width 24: want a multiple of model.heads 5"),
         ("predictor.heads", 3, "predictor.width 16: want a multiple of predictor.heads 3"),
@@ -374,6 +376,14 @@ def test_the_golden_step(objective: str, extents: list[list[int]]) -> None:
         "tests/train/objectives/test_objective.py -k golden, commit the file and say in the commit why "
         "results moved."
     )
+
+
+@EITHER
+def test_dynamo_traces_a_forward_as_one_graph(objective: str) -> None:
+    cfg = config(objective, sets=2)
+    torch._dynamo.reset()
+    explained = torch._dynamo.explain(build(cfg))(*inputs(cfg), torch.tensor([0.15]))
+    assert (explained.graph_count, explained.graph_break_count) == (1, 0), explained.break_reasons
 
 
 @EITHER
