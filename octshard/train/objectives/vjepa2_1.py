@@ -90,7 +90,8 @@ class VJepa21(Jepa):
             error_BK = weight_BK * self.error(context_BKX, target_BVX, places.context_BK)
             context_errors.append(mean_error(error_BK, places.context_padding_BK).mean())
         out = self.output(errors, target_BVX, tokens, place_sets)
-        return out._replace(loss=out.loss + self._weight_at(progress_1) * torch.stack(context_errors).mean())
+        loss = out.loss + self._weight_at(progress_1) * torch.stack(context_errors).mean()
+        return ObjectiveOutput(loss, *out[1:])  # torch.compile does not trace _replace
 
     def predict(self, context_BCDHW: Tensor, tokens: Tokens, places: Places, set_index: int) -> Tensor:
         """As `Jepa.predict`."""
