@@ -49,8 +49,9 @@ def test_levels_are_quarters_of_the_depth_rounded_down(depth: int, depths: list[
         ("objective", "context_ramp", [0.3, 0.2], "=[0.3, 0.2]: want [from, to]"),
         ("objective", "context_ramp", [0.3, 1.2], "=[0.3, 1.2]: want two numbers, each 0 to 1"),
         ("objective", "context_weight", -0.1, "=-0.1: want 0 to 1"),
-        ("objective", "context_scale", [1, 1, 2], "=[1, 1, 2]: objective.name=vjepa2_1 has no coarser context (it "
-         "predicts context tokens too, and no target has their size); want [1, 1, 1] or another objective"),
+        ("objective", "context_scale", [1, 1, 2],
+         "=[1, 1, 2]: objective.name=vjepa2_1 has no coarser context (it predicts context tokens "
+         "too, and no target has their size); want [1, 1, 1] or another objective"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_built_is_said_first(group: str, key: str, value: object, says: str) -> None:
@@ -188,7 +189,7 @@ def test_without_a_weight_the_context_has_no_gradient_of_its_own() -> None:
     cfg.objective.context_weight = 0
     model, batch = model_of(cfg), inputs(cfg)
     out = model(*batch)
-    assert float(out.loss) == float(out.losses_S.mean())
+    assert torch.equal(out.loss, out.losses_S.mean())
     out.loss.backward()
     assert not any(weight.grad.any() for weight in model.predictor.proj_context.parameters())  # type: ignore[union-attr]
 
