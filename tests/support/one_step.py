@@ -103,7 +103,10 @@ def samples_of(inputs: TrainInputs, cfg: TrainConfig) -> list[Sample]:
         scan = Scan(voxels_DHW, batch.mean_B[i].item(), batch.std_B[i].item(), view)
         index_V, valid_V = inputs.tokens.index_BV[i].numpy(), valid_ids(valid, cfg)
         masks = tuple(
-            (index_V[places.context_BK[i].numpy()], index_V[places.target_BT[i].numpy()])
+            (
+                places.context_BK[i].numpy() if places.coarse else index_V[places.context_BK[i].numpy()],
+                index_V[places.target_BT[i].numpy()],
+            )
             for places in inputs.places
         )
         read_V = valid_V if len(valid_V) <= len(index_V) else index_V  # a seeded choice

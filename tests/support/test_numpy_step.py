@@ -6,8 +6,8 @@ import pytest
 from octshard.config.train import MaskSet, ModelConfig, ObjectiveConfig, PredictorConfig, TrainConfig
 from octshard.rng import rng_for
 from octshard.train.objectives.build import build
-from tests.support.numpy_step.objective import Sample, backpropagate, stack_of
-from tests.support.numpy_step.transformer import Mask, Tokens, encoder
+from tests.support.numpy_step.objective import Sample, backpropagate, image_tokens, stack_of
+from tests.support.numpy_step.transformer import Mask, encoder
 from tests.support.numpy_step.views import Scan, View
 from tests.support.numpy_step.weights import Weights
 from tests.support.one_step import drawn, valid_ids
@@ -84,10 +84,10 @@ def test_padding_that_is_masked_changes_nothing_and_gets_no_gradient(position: s
     stack, ids = stack_of(cfg, "encoder"), valid_ids([3, 8, 9], cfg)
     patches = rng.standard_normal((len(ids), 32))
     hidden = rng.random(len(ids)) < 0.5
-    z, into = encoder(
-        patches, Tokens(ids, np.ones(len(ids), bool)), stack, weights, Mask(hidden, "predictor.token_F")
+    z, into = encoder(patches, image_tokens(ids, cfg), stack, weights, Mask(hidden, "predictor.token_F"))
+    padded_tokens = image_tokens(np.append(ids, [23, 0, 7]), cfg)._replace(
+        real_N=np.arange(len(ids) + 3) < len(ids)
     )
-    padded_tokens = Tokens(np.append(ids, [23, 0, 7]), np.arange(len(ids) + 3) < len(ids))
     padded_z, padded_into = encoder(
         np.concatenate([patches, 1e6 * rng.standard_normal((3, 32))]), padded_tokens, stack, weights,
         Mask(np.append(hidden, [False, True, False]), "predictor.token_F"),

@@ -145,6 +145,21 @@ def test_the_cpu_with_large_volumes_subsampled(
     check(made, in_float64(cfg, made), cfg)
 
 
+COARSE = (
+    "objective.context_scale=[2,2,1]",  # volumes of 2 x 2 x 2 and 2 x 2 x 1 cells, of which some are cut
+    "objective.masks=[{kind: cubes, cube: [1,1,1], context: 2, target: 5}, {context: 3, target: 6}]",
+)
+
+
+@pytest.mark.parametrize(
+    ("objective", "position"), [("vjepa2", "rope"), ("vjepa2", "sincos"), ("mae", "rope")]
+)
+def test_the_cpu_with_a_coarser_context(shards: str, tmp_path: Path, objective: str, position: str) -> None:
+    cfg = config(shards, tmp_path, objective, position, *COARSE)
+    made = run_step(cfg)
+    check(made, in_float64(cfg, made), cfg)
+
+
 def test_the_cpu_with_a_changing_weight_decay_in_the_cooldown_of_a_constant_rate(
     shards: str, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 Nothing is padded, so this is also what a padded batch has to equal.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,13 +11,16 @@ import numpy as np
 from octshard.config.train import TrainConfig
 from tests.support.numpy_step import layers
 from tests.support.numpy_step.layers import Backward
+from tests.support.numpy_step.positions import Grid, places
 from tests.support.numpy_step.transformer import Mask, Stack, Tokens, encoder, predictor
-from tests.support.numpy_step.views import Scan, patches, views
+from tests.support.numpy_step.views import Scan, box_means, patches, views
 from tests.support.numpy_step.weights import Array, Weights
 
 
 class Sample(NamedTuple):
-    """A volume; numbers in the grid of the tokens that are read, and of context and targets by mask set."""
+    """A volume; numbers in the grid of the tokens that are read, and of context (in its own grid) and
+    targets by mask set.
+    """
 
     scan: Scan
     ids_N: Array
@@ -88,9 +92,8 @@ def normed_voxels(patch_P: Array, real_P: Array) -> Array:
 
 def stack_of(cfg: TrainConfig, prefix: str) -> Stack:
     """The blocks of `encoder`, `target_encoder` or `predictor`."""
-    d, h, w = (size // side for size, side in zip(cfg.model.image_size, cfg.model.patch, strict=True))
     sizes = cfg.predictor if prefix == "predictor" else cfg.model
-    return Stack(prefix, sizes.depth, sizes.heads, cfg.model.position, (d, h, w))
+    return Stack(prefix, sizes.depth, sizes.heads, cfg.model.position)
 
 
 def rows(by_token: dict[int, Array], ids_N: Array) -> Array:
@@ -98,19 +101,36 @@ def rows(by_token: dict[int, Array], ids_N: Array) -> Array:
     return np.stack([by_token[int(i)] for i in ids_N])
 
 
-def all_real(ids_N: Array) -> Tokens:
-    """Without padding."""
-    return Tokens(ids_N, np.ones(len(ids_N), bool))
+def image_tokens(ids_N: Array, cfg: TrainConfig) -> Tokens:
+    """Those of the image with these numbers, without padding."""
+    return Tokens(places(ids_N, grid_of(cfg)), np.ones(len(ids_N), bool))
+
+
+def context_tokens(ids_K: Array, cfg: TrainConfig) -> Tokens:
+    """Those of the context with these numbers in its own grid."""
+    scale = tuple(cfg.objective.context_scale)
+    return Tokens(places(ids_K, grid_of(cfg, scale), scale), np.ones(len(ids_K), bool))
+
+
+def grid_of(cfg: TrainConfig, scale: Grid = (1, 1, 1)) -> Grid:
+    """Tokens along (D, H, W) that cover `scale` tokens of the image each; the last may reach beyond it."""
+    d, h, w = (
+        math.ceil(size / (side * s))
+        for size, side, s in zip(cfg.model.image_size, cfg.model.patch, scale, strict=True)
+    )
+    return d, h, w
 
 
 def _read(sample: Sample, cfg: TrainConfig, weights: Weights) -> Read:
-    stack = stack_of(cfg, "target_encoder")
+    stack, grid, scale = stack_of(cfg, "target_encoder"), grid_of(cfg), tuple(cfg.objective.context_scale)
     size, patch = tuple(cfg.model.image_size), tuple(cfg.model.patch)
-    context, target = (patches(view, patch, stack.grid) for view in views(sample.scan, size))
+    context_DHW, target_DHW = views(sample.scan, size)
+    context = patches(box_means(context_DHW, scale), patch, grid_of(cfg, scale))
+    target = patches(target_DHW, patch, grid)
     if cfg.objective.name == "mae":
-        real = patches(np.ones(sample.scan.voxels_DHW.shape), patch, stack.grid)
+        real = patches(np.ones(sample.scan.voxels_DHW.shape), patch, grid)
         return Read(context, sample.ids_N, {i: normed_voxels(target[i], real[i]) for i in real})
-    target_NF, _ = encoder(rows(target, sample.ids_N), all_real(sample.ids_N), stack, weights)
+    target_NF, _ = encoder(rows(target, sample.ids_N), image_tokens(sample.ids_N, cfg), stack, weights)
     return Read(context, sample.ids_N, dict(zip(map(int, sample.ids_N), target_NF, strict=True)))
 
 
@@ -121,10 +141,9 @@ def _transformer(volumes: Volumes, s: int, cfg: TrainConfig, weights: Weights): 
     """Predictions of each volume, and their backward pass. The encoder reads the context alone."""
     predictions, passes = [], list[Backward]()
     for read, (context, target) in volumes:
-        z_KF, into_encoder = encoder(
-            rows(read.patches, context), all_real(context), stack_of(cfg, "encoder"), weights
-        )
-        z_TF, into_predictor = predictor(z_KF, (context, target), s, stack_of(cfg, "predictor"), weights)
+        seen, hidden = context_tokens(context, cfg), image_tokens(target, cfg)
+        z_KF, into_encoder = encoder(rows(read.patches, context), seen, stack_of(cfg, "encoder"), weights)
+        z_TF, into_predictor = predictor(z_KF, (seen, hidden), s, stack_of(cfg, "predictor"), weights)
         predictions.append(z_TF)
         passes.append(lambda d, e=into_encoder, p=into_predictor: e(p(d)))
 
@@ -143,11 +162,15 @@ def _mlp(volumes: Volumes, s: int, cfg: TrainConfig, weights: Weights):  # type:
     for read, (context, target) in volumes:
         mask = Mask(~np.isin(read.ids_N, context), "predictor.token_F")
         z_NF, into_encoder = encoder(
-            rows(read.patches, read.ids_N), all_real(read.ids_N), stack_of(cfg, "encoder"), weights, mask
+            rows(read.patches, read.ids_N),
+            image_tokens(read.ids_N, cfg),
+            stack_of(cfg, "encoder"),
+            weights,
+            mask,
         )
-        places = np.searchsorted(read.ids_N, target)
-        features.append(z_NF[places])
-        passes.append((into_encoder, places, z_NF.shape))
+        rows_T = np.searchsorted(read.ids_N, target)
+        features.append(z_NF[rows_T])
+        passes.append((into_encoder, rows_T, z_NF.shape))
     h, into_in = layers.linear(np.concatenate(features), weights, "predictor.proj_in")
     h, into_norm = layers.scaled_norm(h, weights, "predictor.norm", axis=0)
     h, into_gelu = layers.gelu(h)
@@ -156,9 +179,9 @@ def _mlp(volumes: Volumes, s: int, cfg: TrainConfig, weights: Weights):  # type:
 
     def backward(derivatives: list[Array]) -> None:
         d = into_in(into_norm(into_gelu(into_out(np.concatenate(derivatives)))))
-        for (into_encoder, places, shape), d_TF in zip(passes, np.split(d, ends), strict=True):
+        for (into_encoder, rows_T, shape), d_TF in zip(passes, np.split(d, ends), strict=True):
             d_NF = np.zeros(shape)
-            d_NF[places] = d_TF
+            d_NF[rows_T] = d_TF
             into_encoder(d_NF)
 
     return np.split(z, ends), backward

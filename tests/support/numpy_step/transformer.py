@@ -7,14 +7,13 @@ import numpy as np
 
 from tests.support.numpy_step import layers, positions
 from tests.support.numpy_step.layers import Backward
-from tests.support.numpy_step.positions import Grid
 from tests.support.numpy_step.weights import Array, Weights
 
 
 class Tokens(NamedTuple):
-    """Their numbers in the grid; padding (real false) is no key of attention."""
+    """Where they lie; padding (real false) is no key of attention."""
 
-    ids_N: Array
+    place_N3: Array
     real_N: Array
 
 
@@ -26,7 +25,6 @@ class Stack:
     depth: int
     heads: int
     position: str  # rope | sincos
-    grid: Grid
 
 
 def blocks(z_NF: Array, tokens: Tokens, stack: Stack, weights: Weights) -> tuple[Array, Backward]:
@@ -34,9 +32,9 @@ def blocks(z_NF: Array, tokens: Tokens, stack: Stack, weights: Weights) -> tuple
     width = z_NF.shape[1]
     angle_NP = None
     if stack.position == "rope":
-        angle_NP = positions.rotary_angles(tokens.ids_N, stack.grid, width // stack.heads)
+        angle_NP = positions.rotary_angles(tokens.place_N3, width // stack.heads)
     else:
-        z_NF = z_NF + positions.sincos(tokens.ids_N, stack.grid, width)
+        z_NF = z_NF + positions.sincos(tokens.place_N3, width)
     passes: list[Backward] = []
     for i in range(stack.depth):
         z_NF, back = _block(
@@ -80,25 +78,26 @@ def encoder(
 
 
 def predictor(
-    z_KF: Array, ids: tuple[Array, Array], set_index: int, stack: Stack, weights: Weights
+    z_KF: Array, tokens: tuple[Tokens, Tokens], set_index: int, stack: Stack, weights: Weights
 ) -> tuple[Array, Backward]:
     """(T, F) at the targets: context features and one mask token per target, through narrow blocks."""
-    context_ids, target_ids = ids
+    context, targets = tokens
+    count = len(context.real_N)
     context_KF, into_context = layers.linear(z_KF, weights, f"{stack.prefix}.proj_in")
     table_SF = weights[f"{stack.prefix}.tokens_SF"]
-    z_NF = np.concatenate([context_KF, np.tile(table_SF[set_index], (len(target_ids), 1))])
-    all_ids = np.concatenate([context_ids, target_ids])
-    z_NF, into_blocks = blocks(z_NF, Tokens(all_ids, np.ones(len(all_ids), bool)), stack, weights)
-    z_TF, into_norm = layers.scaled_norm(z_NF[len(context_ids) :], weights, f"{stack.prefix}.norm")
+    z_NF = np.concatenate([context_KF, np.tile(table_SF[set_index], (len(targets.real_N), 1))])
+    together = Tokens(*(np.concatenate(parts) for parts in zip(context, targets, strict=True)))
+    z_NF, into_blocks = blocks(z_NF, together, stack, weights)
+    z_TF, into_norm = layers.scaled_norm(z_NF[count:], weights, f"{stack.prefix}.norm")
     predicted_TF, into_out = layers.linear(z_TF, weights, f"{stack.prefix}.proj_out")
 
     def backward(dy_TF: Array) -> Array:
         dz_TF = into_norm(into_out(dy_TF))
         dz_NF = into_blocks(np.concatenate([np.zeros_like(context_KF), dz_TF]))
         gradient_SF = np.zeros_like(table_SF)
-        gradient_SF[set_index] = dz_NF[len(context_ids) :].sum(0)
+        gradient_SF[set_index] = dz_NF[count:].sum(0)
         weights.add(f"{stack.prefix}.tokens_SF", gradient_SF)
-        return into_context(dz_NF[: len(context_ids)])
+        return into_context(dz_NF[:count])
 
     return predicted_TF, backward
 

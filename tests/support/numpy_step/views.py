@@ -48,6 +48,17 @@ def hash_noise(seed: int, image_size: Grid) -> Array:
     return (total - 4 * 127.5) / np.sqrt(4 * (256**2 - 1) / 12)
 
 
+def box_means(x_DHW: Array, scale: Grid) -> Array:
+    """The mean of each box of `scale` voxels, at the end of the volume of fewer."""
+    shape = [-(-size // step) for size, step in zip(x_DHW.shape, scale, strict=True)]
+    means = np.zeros(shape)
+    for place in np.ndindex(*shape):
+        means[place] = x_DHW[
+            tuple(slice(i * s, (i + 1) * s) for i, s in zip(place, scale, strict=True))
+        ].mean()
+    return means
+
+
 def patches(x_DHW: Array, patch: Grid, grid: Grid) -> dict[int, Array]:
     """Number in the grid -> voxels, of the tokens that hold one of the volume; 0 beyond its border."""
     counts = [-(-size // side) for size, side in zip(x_DHW.shape, patch, strict=True)]

@@ -1,6 +1,7 @@
 """What a token of the context covers: cells by hand, masks of whole cells, and no voxel in two footprints."""
 
 from itertools import product as all_of
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -15,12 +16,18 @@ from octshard.config.train import (
     TrainConfig,
 )
 from octshard.errors import OctshardError, UsageError
+from octshard.models.normalize import normalize
+from octshard.train.augment import cross_resolution
 from octshard.train.objectives import footprints, masks
-from octshard.train.objectives.build import check
+from octshard.train.objectives.build import CLASSES, build, check
+from octshard.train.objectives.jepa import Jepa
+from octshard.train.objectives.places import token_numbers
 from octshard.train.objectives.token_counts import ListLengths, TokenCounts, counts_of, needed_tokens
+from tests.support.token_lists import draw_lists
 
 MM = (0.2, 0.004, 0.012)  # a voxel along D, H, W
 SIZE, PATCH = (6, 20, 28), (2, 4, 4)  # 3 x 5 x 7 tokens
+COARSE_OBJECTIVES = [name for name in CLASSES if name != "byol"]
 SCALES = [(1, 2, 2), (2, 1, 3), (3, 5, 1), (1, 1, 1)]
 
 
@@ -144,3 +151,93 @@ def test_a_list_of_tokens_need_not_hold_the_context() -> None:
     cfg.objective.max_tokens = 39
     with pytest.raises(UsageError, match=r"max_tokens=39: the mask sets name up to 40 tokens"):
         check(cfg)
+
+
+class Seen(NamedTuple):
+    """Of each number that is predicted, whether each voxel of the fine view of the context moves it."""
+
+    by_PBDHW: torch.Tensor
+    context_BK: torch.Tensor
+    target_BT: torch.Tensor
+
+
+EXTENTS = [list(SIZE), [5, 17, 22]]  # the second ends within a patch, within a cell and within a box
+
+
+def seen(name: str, kind: str, scale: tuple[int, int, int]) -> Seen:
+    """By the gradient of each number by itself: of a sum of them two might cancel."""
+    cfg = config(scale, MaskSet(kind="cubes", cube=[1, 1, 1], context=2, target=4), name=name)
+    cfg.model.position = kind
+    model, valid_B3 = build(cfg), torch.tensor(EXTENTS)
+    generator = torch.Generator().manual_seed(0)
+    grey = torch.randint(0, 256, (2, *SIZE), generator=generator, dtype=torch.uint8)
+    view = normalize(grey, torch.tensor([127.0, 120.0]), torch.tensor([70.0, 75.0]), valid_B3)
+    view.requires_grad_()
+    tokens, (places, *_) = draw_lists(cfg, valid_B3, ["first", "second"])
+    coarse = cross_resolution.of_context(view, valid_B3, cfg)
+    predicted = model.predict(coarse, tokens, places, 0)[..., ::7].flatten()
+    one_each = torch.eye(len(predicted))
+    (slope_PBCDHW,) = torch.autograd.grad(predicted, view, one_each, is_grads_batched=True)
+    return Seen(slope_PBCDHW[:, :, 0] != 0, *token_numbers(tokens, places))
+
+
+def inside(footprint: list[tuple[float, float]]) -> torch.Tensor:
+    """(D, H, W) bool: the middle of the voxel lies in it."""
+    axes = [
+        (low < (np.arange(size) + 0.5) * mm) & ((np.arange(size) + 0.5) * mm < high)
+        for size, mm, (low, high) in zip(SIZE, MM, footprint, strict=True)
+    ]
+    return torch.from_numpy(axes[0][:, None, None] & axes[1][:, None] & axes[2])
+
+
+@pytest.mark.parametrize("scale", [(1, 2, 2), (2, 1, 3), (3, 5, 1)])
+@pytest.mark.parametrize("kind", ["rope", "sincos"])
+@pytest.mark.parametrize("name", COARSE_OBJECTIVES)
+def test_no_voxel_in_the_footprint_of_a_target_reaches_a_prediction(
+    name: str, kind: str, scale: tuple[int, int, int]
+) -> None:
+    """Nor any other that no token of the context covers; all that one covers do, but padding."""
+    by_PBDHW, context_BK, target_BT = seen(name, kind, scale)
+    for b, (d, h, w) in enumerate(EXTENTS):
+        for number in target_BT[b].tolist():
+            assert not by_PBDHW[:, b][:, inside(footprint_mm(number, (1, 1, 1)))].any()
+        covered_DHW = torch.stack([inside(footprint_mm(n, scale)) for n in context_BK[b].tolist()]).any(0)
+        covered_DHW[d:] = covered_DHW[:, h:] = covered_DHW[:, :, w:] = False
+        reached_DHW = by_PBDHW[:, b].any(0)
+        reached_DHW[d:] = reached_DHW[:, h:] = reached_DHW[:, :, w:] = False  # 0, whatever is stored there
+        assert torch.equal(reached_DHW, covered_DHW)
+    first, second = by_PBDHW.unflatten(0, (2, -1))
+    assert not first[:, 1].any()
+    assert not second[:, 0].any()
+
+
+@pytest.mark.parametrize("name", COARSE_OBJECTIVES)
+def test_what_is_not_context_may_hold_anything_and_the_target_encoder_reads_the_fine_view(name: str) -> None:
+    cfg = config((1, 2, 2), MaskSet(context=2, target=6))
+    model, valid_B3 = build(cfg), torch.tensor([list(SIZE)])
+    x = torch.randn(1, 1, *SIZE, generator=torch.Generator().manual_seed(0))
+    tokens, (places, *_) = draw_lists(cfg, valid_B3, ["first"])
+    hidden_DHW = ~torch.stack(
+        [inside(footprint_mm(n, (1, 2, 2))) for n in token_numbers(tokens, places)[0][0].tolist()]
+    ).any(0)
+    spoilt = x.masked_fill(hidden_DHW, 1e6)
+    views = [cross_resolution.of_context(view, valid_B3, cfg) for view in (x, spoilt)]
+    one, other = (model.predict(view, tokens, places, 0) for view in views)
+    assert torch.equal(one, other)
+    assert model.targets(x, tokens).shape[:2] == (1, 105)
+    loss = model(views[0], x, tokens, [places]).loss
+    loss.backward()
+    assert torch.isfinite(loss)
+    silent = [
+        n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())
+    ]
+    assert silent == []
+
+
+def test_target_encoder_and_encoder_share_weights_not_grids() -> None:
+    model = build(config((1, 2, 2)))
+    assert isinstance(model, Jepa)
+    assert (model.encoder.grid, model.target_encoder.grid) == ((3, 3, 4), (3, 5, 7))
+    plain = build(config((1, 1, 1))).state_dict()
+    assert plain.keys() == model.state_dict().keys()
+    assert all(torch.equal(weight, plain[name]) for name, weight in model.state_dict().items())
