@@ -13,6 +13,7 @@ from octshard.imaging.volume import product
 from octshard.models import position
 from octshard.stream.index import load_index
 from octshard.train import flops
+from octshard.train.augment import cross_resolution
 from octshard.train.objectives.build import CLASSES, build
 from tests.support.tiny_run import config_for, write_dataset
 from tests.support.token_lists import draw_lists
@@ -24,14 +25,18 @@ WORDS = ["model.image_size=[8,32,32]", "model.patch=[2,8,8]", "model.width=48", 
          "predictor.heads=2", TWO_SETS]  # fmt: skip
 
 
-@pytest.mark.parametrize("objective", CLASSES)
-def test_the_formula_counts_what_torch_counts(objective: str) -> None:
-    cfg = load(TrainConfig, [], [*WORDS, f"objective.name={objective}"])
+@pytest.mark.parametrize(
+    ("objective", "scale"),
+    [*((name, "[1,1,1]") for name in CLASSES), *((name, "[2,1,2]") for name in CLASSES if name != "byol")],
+)
+def test_the_formula_counts_what_torch_counts(objective: str, scale: str) -> None:
+    words = [f"objective.name={objective}", f"objective.context_scale={scale}"]
+    cfg = load(TrainConfig, [], [*WORDS, *words])
     model, size = build(cfg), 2
     x, valid_B3 = torch.randn(size, 1, *cfg.model.image_size), torch.tensor([cfg.model.image_size] * size)
     lists = draw_lists(cfg, valid_B3, ["a", "b"])
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # as plain products
-        model(x, x, *lists).loss.backward()
+        model(cross_resolution.of_context(x, valid_B3, cfg), x, *lists).loss.backward()
     everything = product(position.grid_of(cfg.model))
     assert counter.get_total_flops() == size * flops.step_flops(cfg, everything).total
 

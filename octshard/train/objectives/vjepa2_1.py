@@ -2,7 +2,8 @@
 
 The method of V-JEPA 2 (Assran et al. 2025) for the features after a quarter, half, three quarters and all of
 the blocks. The error at a context token counts 1 / sqrt(its distance to the nearest target), so that
-neighbours of what is hidden keep what lies there, and farther ones may be other things too.
+neighbours of what is hidden keep what lies there, and farther ones may be other things too. The target of a
+coarser context token (`objective.context_scale`) is the mean of those of the tokens that it covers.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,14 @@ from torch.nn import functional
 
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
-from octshard.imaging.volume import Shape
+from octshard.imaging.volume import Shape, triple
 from octshard.models import flops, position
 from octshard.models.flops import Reading
+from octshard.models.position import FINE
 from octshard.models.tokens import Tokens
 from octshard.models.vit import LAYER_NORM_EPS
 from octshard.train.objectives import footprints
+from octshard.train.objectives.covered import covered_tokens, mean_of_covered
 from octshard.train.objectives.distance import NORMED_L1
 from octshard.train.objectives.jepa import Jepa
 from octshard.train.objectives.objective import KeptTokens, ObjectiveOutput, StepFlops, mean_error
@@ -40,15 +43,19 @@ def layer_normed_levels(target_BTX: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def nearness(context_BK: Tensor, target_BT: Tensor, grid: Shape, padding_BT: Tensor | None) -> Tensor:
-    """(B, K) float32: 1 / sqrt(d) of each context token, d the distance to the nearest target that is no
-    padding: Euclidean, a token is 1 long on each axis. Tokens by their numbers in the grid.
+def nearness(
+    context_BK: Tensor, target_BT: Tensor, grid: Shape, padding_BT: Tensor | None, scale: Shape = FINE
+) -> Tensor:
+    """(B, K) float32: 1 / sqrt(d) of each context token, d the distance of its middle to that of the nearest
+    target that is no padding: Euclidean, a token of `grid` is 1 long on each axis. Tokens by their numbers in
+    the grid, those of the context in the one whose tokens cover `scale` of it.
     """
-    sides = zip(
-        position.coordinates_of(context_BK, grid), position.coordinates_of(target_BT, grid), strict=True
-    )
+    context_at = position.coordinates_of(context_BK, position.coarser(grid, scale))
+    sides = zip(context_at, position.coordinates_of(target_BT, grid), scale, strict=True)
     square_BKT = torch.zeros((), device=context_BK.device)
-    for context_at_BK, target_at_BT in sides:
+    for context_at_BK, target_at_BT, step in sides:
+        if step > 1:
+            context_at_BK = context_at_BK * step + (step - 1) / 2
         square_BKT = square_BKT + (context_at_BK.unsqueeze(2) - target_at_BT.unsqueeze(1)).float().square()
     if padding_BT is not None:
         square_BKT = square_BKT.masked_fill(padding_BT.unsqueeze(1), torch.inf)
@@ -64,7 +71,7 @@ class VJepa21(Jepa):
 
     def __init__(self, cfg: TrainConfig) -> None:
         super().__init__(cfg, LevelPredictor)
-        self.depths = level_depths(cfg.model.depth)
+        self.depths, self.scale = level_depths(cfg.model.depth), triple(cfg.objective.context_scale)
         self.context_weight, self.context_ramp = (
             cfg.objective.context_weight,
             tuple(cfg.objective.context_ramp),
@@ -85,9 +92,7 @@ class VJepa21(Jepa):
         for set_index, places in enumerate(place_sets):
             context_BKX, predicted_BTX = self._predict_both(context_BCDHW, tokens, places, set_index)
             errors.append(self.error(predicted_BTX, target_BVX, places.target_BT))
-            context_BK, target_BT = token_numbers(tokens, places)
-            weight_BK = nearness(context_BK, target_BT, self.encoder.grid, places.target_padding_BT)
-            error_BK = weight_BK * self.error(context_BKX, target_BVX, places.context_BK)
+            error_BK = self._context_error(context_BKX, target_BVX, tokens, places)
             context_errors.append(mean_error(error_BK, places.context_padding_BK).mean())
         out = self.output(errors, target_BVX, tokens, place_sets)
         loss = out.loss + self._weight_at(progress_1) * torch.stack(context_errors).mean()
@@ -106,6 +111,18 @@ class VJepa21(Jepa):
             context_BCDHW, Tokens(context_BK, places.context_padding_BK), self.depths
         )
         return self.predictor(levels, context_BK, target_BT, set_index, joint_padding(places))  # type: ignore[no-any-return]
+
+    def _context_error(
+        self, predicted_BKX: Tensor, target_BVX: Tensor, tokens: Tokens, places: Places
+    ) -> Tensor:
+        """(B, K): weighted by nearness; 0 where nothing that the token covers is in the list."""
+        grid, numbers = self.target_encoder.grid, token_numbers(tokens, places)
+        weight_BK = nearness(*numbers, grid, places.target_padding_BT, self.scale)
+        if not places.coarse:
+            return weight_BK * self.error(predicted_BKX, target_BVX, places.context_BK)
+        covered_BKV = covered_tokens(numbers[0], tokens, grid, self.scale)
+        compared_BKX = self.distance.as_compared(mean_of_covered(target_BVX, covered_BKV))
+        return weight_BK * covered_BKV.any(2) * self.distance.error(predicted_BKX, compared_BKX)
 
     def _weight_at(self, progress_1: Tensor | None) -> Tensor | float:
         """Of the context's errors. On the device: a Python number would be compiled into the XLA graph."""
@@ -129,7 +146,6 @@ class VJepa21(Jepa):
     def check(cfg: TrainConfig) -> None:
         """As `Objective.check`."""
         VJepa2.check(cfg)
-        footprints.refuse_coarse(cfg, "it predicts context tokens too, and no target has their size")
         if cfg.model.depth < LEVELS:
             raise UsageError(
                 f"model.depth={cfg.model.depth}: objective.name=vjepa2_1 predicts {LEVELS} levels of blocks, "
@@ -153,7 +169,11 @@ class VJepa21(Jepa):
             + flops.linear(K_T.K, cfg.predictor.width, width_out)
             for K_T in counts
         )
-        return VJepa2.step_flops(cfg, reading, counts)._replace(predictor=3 * predictor)
+        step = VJepa2.step_flops(cfg, reading, counts)._replace(predictor=3 * predictor)
+        if not footprints.is_coarse(cfg):
+            return step
+        means = sum(flops.linear(reading.rows, K_T.K, width_out) for K_T in counts)
+        return step._replace(target=step.target + means)
 
     @staticmethod
     def kept_tokens(cfg: TrainConfig, encoded: int, counts: Sequence[TokenCounts]) -> KeptTokens:

@@ -27,12 +27,12 @@ from tests.support.token_lists import draw_lists
 
 MM = (0.2, 0.004, 0.012)  # a voxel along D, H, W
 SIZE, PATCH = (6, 20, 28), (2, 4, 4)  # 3 x 5 x 7 tokens
-COARSE_OBJECTIVES = ["vjepa2", "mae"]
+COARSE_OBJECTIVES = ["vjepa2", "vjepa2_1", "mae"]
 SCALES = [(1, 2, 2), (2, 1, 3), (3, 5, 1), (1, 1, 1)]
 
 
 def config(scale: tuple[int, int, int], *mask_sets: MaskSet, name: str = "vjepa2") -> TrainConfig:
-    model = ModelConfig(image_size=list(SIZE), patch=list(PATCH), width=24, depth=1, heads=2)
+    model = ModelConfig(image_size=list(SIZE), patch=list(PATCH), width=24, depth=4, heads=2)
     sets = list(mask_sets) or [MaskSet(context=2, target=7)]
     objective = ObjectiveConfig(name=name, masks=sets, context_scale=list(scale))
     predictor = PredictorConfig(width=12, depth=1, heads=2)

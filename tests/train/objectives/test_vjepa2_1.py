@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from octshard.config.train import TrainConfig
+from octshard.config.train import MaskSet, TrainConfig
 from octshard.errors import UsageError
+from octshard.train.augment import cross_resolution
 from octshard.train.objectives.build import build, check
 from octshard.train.objectives.objective import Objective
 from octshard.train.objectives.places import Places
 from octshard.train.objectives.position_only import ValTokens, losses
 from octshard.train.objectives.vjepa2_1 import VJepa21, level_depths, nearness
-from tests.train.objectives.test_objective import config, inputs
+from tests.train.objectives.test_objective import EXTENTS, config, inputs
 
 GRID = (2, 3, 4)
 WIDTH = 24
@@ -49,9 +50,6 @@ def test_levels_are_quarters_of_the_depth_rounded_down(depth: int, depths: list[
         ("objective", "context_ramp", [0.3, 0.2], "=[0.3, 0.2]: want [from, to]"),
         ("objective", "context_ramp", [0.3, 1.2], "=[0.3, 1.2]: want two numbers, each 0 to 1"),
         ("objective", "context_weight", -0.1, "=-0.1: want 0 to 1"),
-        ("objective", "context_scale", [1, 1, 2],
-         "=[1, 1, 2]: objective.name=vjepa2_1 has no coarser context (it predicts context tokens "
-         "too, and no target has their size); want [1, 1, 1] or another objective"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_built_is_said_first(group: str, key: str, value: object, says: str) -> None:
@@ -120,7 +118,22 @@ def normed(x: np.ndarray) -> np.ndarray:
     return (x - mean) / np.sqrt(var + 1e-6)  # type: ignore[no-any-return]
 
 
-def plain_losses(model: VJepa21, batch: tuple[Any, ...], depth: int) -> tuple[list[float], list[list[float]]]:
+def covered_by(token: int) -> list[int]:
+    """Of the 8 tokens of a context of 1 x 2 x 2: what it covers of the image, which has no row 3."""
+    d, h, w = token // 4, token % 4 // 2, token % 2
+    return [
+        12 * d + 4 * row + column for row in (2 * h, 2 * h + 1) for column in (2 * w, 2 * w + 1) if row < 3
+    ]
+
+
+def middle_of(token: int) -> tuple[float, float, float]:
+    """Of the same, in tokens of the image."""
+    return token // 4, 2 * (token % 4 // 2) + 0.5, 2 * (token % 2) + 0.5
+
+
+def plain_losses(
+    model: VJepa21, batch: tuple[Any, ...], depth: int, *, coarse: bool = False
+) -> tuple[list[float], list[list[float]]]:
     """Of every mask set: the context's error, and that of the targets for each volume."""
     context, target, tokens, place_sets = batch
     contexts, targets = [], []
@@ -129,9 +142,14 @@ def plain_losses(model: VJepa21, batch: tuple[Any, ...], depth: int) -> tuple[li
         for b in range(len(context)):
             real = [not bool(p) for p in tokens.padding_BV[b]]
             ids_V = [int(i) for i, is_real in zip(tokens.index_BV[b], real, strict=True) if is_real]
-            K, T = ([int(tokens.index_BV[b, p]) for p in place_BX[b]] for place_BX in places[:2])
+            T = [int(tokens.index_BV[b, p]) for p in places.target_BT[b]]
+            K = [int(p) if coarse else int(tokens.index_BV[b, p]) for p in places.context_BK[b]]
             levels = shown_levels(model.target_encoder, target[b : b + 1], ids_V, depth)
             h = {i: np.concatenate([normed(level[n]) for level in levels]) for n, i in enumerate(ids_V)}
+            own = {i: h[i] for i in K if not coarse}
+            for i in K if coarse else ():
+                rows = [ids_V.index(j) for j in covered_by(i) if j in ids_V]
+                own[i] = np.concatenate([normed(level[rows].mean(0)) for level in levels])
             read = [
                 torch.from_numpy(z).float()[None]
                 for z in shown_levels(model.encoder, context[b : b + 1], K, depth)
@@ -141,8 +159,9 @@ def plain_losses(model: VJepa21, batch: tuple[Any, ...], depth: int) -> tuple[li
                 for z in model.predictor(read, *(torch.tensor([i]) for i in (K, T)), s)
             )
             of_targets.append(float(np.mean([np.abs(z - h[i]).mean() for z, i in zip(z_T, T, strict=True)])))
-            near = [min(math.dist(place(k), place(t)) for t in T) ** -0.5 for k in K]
-            errors = [np.abs(z - h[i]).mean() for z, i in zip(z_K, K, strict=True)]
+            where = middle_of if coarse else place
+            near = [min(math.dist(where(k), place(t)) for t in T) ** -0.5 for k in K]
+            errors = [np.abs(z - own[i]).mean() for z, i in zip(z_K, K, strict=True)]
             of_context.append(float(np.mean([n * e for n, e in zip(near, errors, strict=True)])))
         contexts.append(float(np.mean(of_context)))
         targets.append(of_targets)
@@ -166,6 +185,25 @@ def test_the_loss_is_that_of_plain_loops(kind: str, depth: int) -> None:
         assert float(out.loss.detach()) == pytest.approx(expected, rel=1e-5, abs=1e-7), progress
         np.testing.assert_allclose(out.losses_S.detach(), np.mean(targets, axis=1), rtol=1e-5)
         np.testing.assert_allclose(out.losses_B, np.mean(targets, axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["rope", "sincos"])
+def test_the_loss_of_a_coarser_context_is_that_of_plain_loops(kind: str) -> None:
+    """1 x 2 x 2 tokens of the image in one of the context; the second volume has 2 x 2 x 4, the last row of
+    cells of the first one is cut.
+    """
+    cfg = config("vjepa2_1", kind, depth=4)
+    cfg.objective.context_scale = [1, 2, 2]
+    cube = MaskSet(kind="cubes", cube=[1, 1, 1], context=2, target=7)
+    cfg.objective.masks = [MaskSet(context=2, target=6), cube]
+    model, (context, target, tokens, place_sets) = model_of(cfg), inputs(cfg)
+    context = cross_resolution.of_context(context, torch.tensor(EXTENTS), cfg)
+    batch = (context, target, tokens, place_sets)
+    contexts, targets = plain_losses(model, batch, 4, coarse=True)
+    out = model(*batch)
+    expected = np.mean(targets) + 0.5 * np.mean(contexts)
+    assert float(out.loss.detach()) == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(out.losses_B, np.mean(targets, axis=0), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
