@@ -129,8 +129,9 @@ class MaskSet:
 
     kind: str = field(
         "blocks",
-        "blocks: V-JEPA 2's full-depth rectangles; cubes: until `ratio` is hidden",
-        choices=("blocks", "cubes"),
+        "blocks: V-JEPA 2's full-depth rectangles; cubes: until `ratio` is hidden; retina: cubes, `band` of "
+        "the targets in the retinal band that prep found",
+        choices=("blocks", "cubes", "retina"),
     )
     blocks: int = field(8, "blocks per volume", least=1, limit=10_000)
     scale: float = field(0.15, "share of the valid plane, each block", above=0, most=1)
@@ -157,6 +158,12 @@ class MaskSet:
         "of cubes: `ratio` goes there over the run by half a cosine, K and T with it; null = it stays",
         above=0,
         below=1,
+    )
+    band: float = field(
+        0.5,
+        "share of the targets of retina that lie in the band; at most `ratio` of the band is target",
+        above=0,
+        most=1,
     )
 
 

@@ -13,6 +13,7 @@ from octshard.config.train import TrainConfig
 from octshard.dataset.participant_digests import ParticipantDigests, digest_participants
 from octshard.dataset.splits import check_disjoint
 from octshard.devices.backend import Backend
+from octshard.errors import UsageError
 from octshard.imaging.volume import product
 from octshard.models import position
 from octshard.models.tokens import Tokens, packed_closely
@@ -23,6 +24,7 @@ from octshard.stream.index import SampleIndex, build_index, check_dropped, open_
 from octshard.stream.sampler import StreamPosition
 from octshard.train import val_tokens
 from octshard.train.augment import views
+from octshard.train.augment.band import tokens_in_band
 from octshard.train.objectives import curriculum, masks, token_counts
 from octshard.train.objectives.build import objective_class
 from octshard.train.objectives.places import Places, list_tokens
@@ -116,6 +118,7 @@ def load_inputs(cfg: TrainConfig, backend: Backend) -> RunInputs:
         without_dropped(build_index(datasets, cfg, split, needed), cfg) for split in ("train", "val")
     )
     plan = make_plan(cfg, index, backend)
+    _check_bands(cfg, index)
     check_disjoint((sample.row for part in (index, val_index) for sample in part.samples), "data.shards")
     inputs = RunInputs(cfg, plan, index, val_index)
     token_counts.check_max_tokens(cfg, max(inputs.shape.most_valid, inputs.val_shape.most_valid))
@@ -135,7 +138,7 @@ def train_batches(
     def prepare(batch: Batch) -> TrainInputs:
         params = views.draw(cfg.views, cfg.run.seed, batch.epoch_B, batch.seeds)
         stage = curriculum.stage_at(spent(batch), cfg.run.global_batch, inputs.plan.length.total, len(stages))
-        tokens, places = _draw_tokens(stages[stage], shape, batch)
+        tokens, places = _draw_tokens(stages[stage], shape, batch, params)
         return backend.pin(TrainInputs(batch, params, plan.apply(tokens), places))
 
     transform = BatchTransform(prepare, backend.empty)
@@ -154,7 +157,7 @@ def val_batches(inputs: RunInputs, backend: Backend) -> Generator[ValInputs, Non
     rows = dict(zip(keys, val.rows_V.tolist(), strict=True))
 
     def prepare(batch: Batch) -> ValBatch:
-        tokens, places = _draw_tokens(cfg, shape, batch)
+        tokens, places = _draw_tokens(cfg, shape, batch, None)
         tokens = packed_closely(tokens) if packs else tokens
         real_B = torch.arange(len(batch.keys)) < batch.count
         rows_B = [rows[key] if real else -1 for key, real in zip(batch.keys, real_B, strict=True)]
@@ -168,6 +171,27 @@ def val_batches(inputs: RunInputs, backend: Backend) -> Generator[ValInputs, Non
             yield ValInputs(own, other.batch)
 
 
+def reads_bands(cfg: TrainConfig) -> bool:
+    """Has a mask set targets in the retinal band?"""
+    return any(mask_set.kind == "retina" for mask_set in cfg.objective.masks)
+
+
+def without_band(cfg: TrainConfig, index: SampleIndex) -> int:
+    """How many volumes have no retinal band, if that matters: their targets are drawn as those of cubes."""
+    return sum(not sample.row.retina_found for sample in index.samples) if reads_bands(cfg) else 0
+
+
+def _check_bands(cfg: TrainConfig, index: SampleIndex) -> None:
+    """UsageError if a band is asked for and no volume has one."""
+    if reads_bands(cfg) and without_band(cfg, index) == len(index.samples):
+        looked = any(sample.row.retina_found is not None for sample in index.samples)
+        act = "want cubes" if looked else "want cubes, or shards of today's prep shard (0.1 looked for none)"
+        raise UsageError(
+            f"objective.masks: kind=retina, and none of {len(index.samples)} train volumes in data.shards "
+            f"has a retinal band; {act}"
+        )
+
+
 def _samples_before(
     inputs: RunInputs, start: StreamPosition, samples_seen: int | None
 ) -> Callable[[Batch], int]:
@@ -178,9 +202,14 @@ def _samples_before(
     return lambda batch: batch.position.epoch * epoch + batch.position.samples_seen + offset
 
 
-def _draw_tokens(cfg: TrainConfig, shape: BatchShape, batch: Batch) -> tuple[Tokens, list[Places]]:
-    """Small host tensors, seeded per sample; drawn in the stream's threads, as all that is prepared."""
+def _draw_tokens(
+    cfg: TrainConfig, shape: BatchShape, batch: Batch, params: views.ViewParams | None
+) -> tuple[Tokens, list[Places]]:
+    """Small host tensors, seeded per sample; drawn in the stream's threads, as all that is prepared. params:
+    None in validation.
+    """
     lengths = token_counts.list_lengths(cfg, shape)
-    mask_sets = masks.draw(cfg, lengths, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.seeds)
+    bands_B = tokens_in_band(cfg, batch, params) if reads_bands(cfg) else None
+    mask_sets = masks.draw(cfg, lengths, batch.valid_B3, cfg.run.seed, batch.epoch_B, batch.seeds, bands_B)
     passes_B = list(zip(batch.epoch_B, batch.seeds, strict=True))
     return list_tokens(cfg, shape, mask_sets, batch.valid_B3, passes_B)

@@ -12,9 +12,11 @@ from octshard.errors import UsageError
 from octshard.train.objectives import curriculum
 from octshard.train.objectives.build import idle_keys
 
+_CUBES = ("ratio", "cube", "ratio_end")
 OF_KIND = {  # keys of a mask set
     "blocks": ("blocks", "scale", "aspect"),
-    "cubes": ("ratio", "cube", "ratio_end"),
+    "cubes": _CUBES,
+    "retina": (*_CUBES, "band"),
 }
 
 
@@ -47,11 +49,11 @@ def lines(cfg: TrainConfig, backend: Backend) -> Iterator[str]:
             text = str(value).lower() if isinstance(value, bool) else value
             yield f"{key}={text} has no effect: {why}"
     for number, mask_set in enumerate(cfg.objective.masks):
-        for kind in OF_KIND.keys() - {mask_set.kind}:
-            for name in OF_KIND[kind]:
-                if getattr(mask_set, name) != getattr(MaskSet(), name):
-                    key, value = f"objective.masks[{number}].{name}", getattr(mask_set, name)
-                    yield f"{key}={value} has no effect: kind is {mask_set.kind}, want {kind}"
+        for name in dict.fromkeys(name for names in OF_KIND.values() for name in names):
+            value, kinds = getattr(mask_set, name), [kind for kind in OF_KIND if name in OF_KIND[kind]]
+            if mask_set.kind not in kinds and value != getattr(MaskSet(), name):
+                key = f"objective.masks[{number}].{name}"
+                yield f"{key}={value} has no effect: kind is {mask_set.kind}, want {' or '.join(kinds)}"
 
 
 def _conditions(cfg: TrainConfig, backend: Backend) -> list[tuple[str, bool, str]]:

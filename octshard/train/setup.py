@@ -29,7 +29,7 @@ from octshard.train import (
 from octshard.train.augment import views
 from octshard.train.checkpointer import TrainState
 from octshard.train.init_from import Beginning
-from octshard.train.inputs import RunInputs
+from octshard.train.inputs import RunInputs, without_band
 from octshard.train.metrics_log import MetricsLog
 from octshard.train.objectives import token_counts
 from octshard.train.objectives.build import build
@@ -127,6 +127,11 @@ def _log_start(run: Run, state: TrainState) -> None:
             f"{step_stats.shorten_keys(index.left_out)}"
         )
         store.write(store.join(cfg.run.out, "left-out.txt"), "\n".join(index.left_out).encode() + b"\n")
+    if missing := without_band(cfg, index):
+        logger.info(
+            "%d of %d train volumes have no retinal band: their targets are drawn as those of cubes",
+            missing, len(index.samples),
+        )  # fmt: skip
     _log_validation(run)
     store.write(store.join(cfg.run.out, "config.yaml"), save(cfg).encode())
 

@@ -29,13 +29,7 @@ def apply_affine(
     its border, so no padding comes in; results outside the valid extent are undefined. Flips alone are exact.
     """
     _, depth, height, width = voxels_BDHW.shape
-    flip_B3 = torch.stack([flip_d_B, torch.zeros_like(flip_d_B), flip_w_B], 1)
-    centre_B3 = (valid_B3.float() - 1) / 2
-    source = _Source(centre_B3, centre_B3, 1 - 2 * flip_B3.float(), valid_B3)
-    if affine is not None:
-        source = source._replace(
-            start_B3=centre_B3 + affine.shift_B3 * valid_B3, scale_B3=source.scale_B3 / affine.zoom_B3
-        )
+    source = source_of(valid_B3, flip_d_B, flip_w_B, affine)
     with torch.autocast(voxels_BDHW.device.type, enabled=False):  # bf16 would round the weights
         d_BDD = _matrix(source, 0, range(depth), depth)
         w_BWW = _matrix(source, 2, range(width), width)
@@ -46,10 +40,10 @@ def apply_affine(
         margin = math.ceil(2 * affine.max_tilt * height)  # rows on each side, for the tilt
         h_BNH = _matrix(source, 1, range(-margin, height + margin + 1), height)
         x_BDNW = torch.matmul(h_BNH.unsqueeze(1), x_BDHW)
-    return _slide(x_BDNW, margin - _rise(affine.tilt_B2, valid_B3, (depth, width)), 2 * margin)
+    return _slide(x_BDNW, margin - rise(affine.tilt_B2, valid_B3, (depth, width)), 2 * margin)
 
 
-class _Source(NamedTuple):
+class Source(NamedTuple):
     """Output voxel p reads position `centre + (p - start) * scale`, within [0, valid - 1]."""
 
     centre_B3: Tensor
@@ -58,7 +52,19 @@ class _Source(NamedTuple):
     valid_B3: Tensor
 
 
-def _matrix(source: _Source, axis: int, voxels: range, size: int) -> Tensor:
+def source_of(valid_B3: Tensor, flip_d_B: Tensor, flip_w_B: Tensor, affine: Affine | None) -> Source:
+    """Where voxels of the result come from, before the tilt."""
+    flip_B3 = torch.stack([flip_d_B, torch.zeros_like(flip_d_B), flip_w_B], 1)
+    centre_B3 = (valid_B3.float() - 1) / 2
+    source = Source(centre_B3, centre_B3, 1 - 2 * flip_B3.float(), valid_B3)
+    if affine is None:
+        return source
+    return source._replace(
+        start_B3=centre_B3 + affine.shift_B3 * valid_B3, scale_B3=source.scale_B3 / affine.zoom_B3
+    )
+
+
+def _matrix(source: Source, axis: int, voxels: range, size: int) -> Tensor:
     """(B, N, size): in the row of each output voxel the weights of linear interpolation."""
     centre_B1, start_B1, scale_B1, valid_B1 = (value[:, axis : axis + 1] for value in source)
     voxel_N, column_X = (_float(indices, valid_B1) for indices in (voxels, range(size)))
@@ -66,7 +72,7 @@ def _matrix(source: _Source, axis: int, voxels: range, size: int) -> Tensor:
     return (1 - (position_BN.unsqueeze(2) - column_X).abs()).clamp(min=0)
 
 
-def _rise(tilt_B2: Tensor, valid_B3: Tensor, size: tuple[int, int]) -> Tensor:
+def rise(tilt_B2: Tensor, valid_B3: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, D, W): rows by which an A-scan moves towards the high end of H; 0 at the centre."""
     edge_B2 = tilt_B2 * valid_B3[:, 1:2]
     rises = []

@@ -93,6 +93,10 @@ def check(cfg: TrainConfig) -> None:
             raise UsageError(f"{name}.aspect={list(mask_set.aspect)}: want [least, greatest]")
         for key in ("context", "target"):
             _check_count(f"{name}.{key}", getattr(mask_set, key), tokens)
+        if mask_set.kind == "retina" and covers > 1:
+            raise UsageError(
+                f"{name}.kind=retina: it knows no objective.context_scale, want [1, 1, 1] or cubes"
+            )
     curriculum.check(cfg)
     for stage in curriculum.stages(cfg):
         for i, mask_set in enumerate(stage.objective.masks):

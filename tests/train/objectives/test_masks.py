@@ -10,7 +10,8 @@ from octshard.config import fields
 from octshard.config.train import MaskSet, ModelConfig, ObjectiveConfig, TrainConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.stream.batch_shape import BatchShape
-from octshard.train.objectives import masks, token_counts
+from octshard.train.objectives import hidden, masks, token_counts
+from octshard.train.objectives.hidden import HiddenRange
 from octshard.train.objectives.token_counts import ListLengths
 
 GRID = (4, 6, 8)
@@ -151,8 +152,8 @@ def test_no_depth_is_favoured(mask_set: MaskSet) -> None:
 @pytest.mark.parametrize("aspect", [0.75, 1.5])
 def test_one_block_is_a_rectangle_through_the_depth(aspect: float) -> None:
     mask_set = MaskSet(blocks=1, scale=0.15, aspect=[aspect, aspect])
-    hidden_DHW = masks._blocks(
-        mask_set, masks.HiddenRange(1, 16 * 24 * 24 - 1), (16, 24, 24), np.random.default_rng(0)
+    hidden_DHW = hidden.blocks(
+        mask_set, HiddenRange(1, 16 * 24 * 24 - 1), (16, 24, 24), np.random.default_rng(0)
     )
     assert (hidden_DHW == hidden_DHW[0]).all()
     rows, columns = np.nonzero(hidden_DHW[0].any(1))[0], np.nonzero(hidden_DHW[0].any(0))[0]
@@ -163,7 +164,7 @@ def test_one_block_is_a_rectangle_through_the_depth(aspect: float) -> None:
 
 
 def test_a_block_keeps_its_area_where_the_plane_is_low() -> None:
-    edges = masks._rectangles(
+    edges = hidden._rectangles(
         MaskSet(blocks=200, scale=0.5, aspect=[1.0, 1.0]), 3, 24, np.random.default_rng(0)
     )
     assert ((edges[:, 1] - edges[:, 0]) * (edges[:, 3] - edges[:, 2]) == 36).all()
@@ -174,9 +175,9 @@ def test_a_block_keeps_its_area_where_the_plane_is_low() -> None:
 @pytest.mark.parametrize(("context", "target"), [(150, 42), (2, 189), (96, 96), (97, 95)])
 def test_what_never_fits_is_made_to_fit_by_whole_columns(context: int, target: int) -> None:
     mask_set = MaskSet(blocks=2, scale=0.3)
-    hidden_range = masks.HiddenRange(target, TOKENS - context)
+    hidden_range = HiddenRange(target, TOKENS - context)
     for seed in range(20):
-        hidden_DHW = masks._blocks(mask_set, hidden_range, GRID, np.random.default_rng(seed))
+        hidden_DHW = hidden.blocks(mask_set, hidden_range, GRID, np.random.default_rng(seed))
         assert hidden_range.low <= hidden_DHW.sum() <= hidden_range.high
         deep = hidden_DHW.sum(0)
         assert ((deep != 0) & (deep != 4)).sum() <= 1
@@ -187,7 +188,7 @@ def test_cubes_hide_the_ratio_in_whole_cubes(ratio: float) -> None:
     mask_set = MaskSet(kind="cubes", cube=[2, 3, 2], ratio=ratio)
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        hidden_DHW = masks._cubes(mask_set, masks.HiddenRange(1, 12 * 12 * 12 - 1), (12, 12, 12), rng)
+        hidden_DHW = hidden.cubes(mask_set, HiddenRange(1, 12 * 12 * 12 - 1), (12, 12, 12), rng)
         assert ratio * 1728 <= hidden_DHW.sum() < ratio * 1728 + 12
         again = np.random.default_rng(seed)
         starts = [int(again.integers(side)) for side in mask_set.cube]
@@ -201,7 +202,7 @@ def test_cubes_hide_the_ratio_in_whole_cubes(ratio: float) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"kind": "tubes"}, "objective.masks[0].kind=tubes: want blocks or cubes"),
+        ({"kind": "tubes"}, "objective.masks[0].kind=tubes: want blocks, cubes or retina"),
         ({"context": 0.7, "target": 0.4}, "context 134 + target 77 tokens, want at most the grid's 192"),
         ({"context": 0.0}, "objective.masks[0].context=0.0: want more than 0"),
         ({"target": 10.5}, "objective.masks[0].target: found 10.5"),

@@ -332,7 +332,7 @@ def test_weights_follow_from_the_seed_and_leave_the_global_generator_alone() -> 
         ("predictor.heads", 4, "predictor: 4 features a head"),
         ("model.patch", [3, 4, 4], "want a multiple of model.patch [3, 4, 4]"),
         ("model.depth", 0, "model.depth=0: want at least 1"),
-        ("objective.masks", [MaskSet(kind="tubes")], "want blocks or cubes"),
+        ("objective.masks", [MaskSet(kind="tubes")], "want blocks, cubes or retina"),
     ],
 )
 def test_what_cannot_be_built_is_said_first(key: str, value: object, says: str) -> None:
