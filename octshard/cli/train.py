@@ -18,8 +18,13 @@ from octshard.stop_signals import SHELL_BASE
     is_flag=True,
     help="Go on also if settings or data that change the result are others now; what changed is recorded.",
 )
+@click.option(
+    "--extend",
+    is_flag=True,
+    help="Go on also if the run is longer now (run.epochs, run.samples_budget) and its schedules jump.",
+)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting("train"))
-def train(config: Sequence[str], accept_changes: bool, overrides: Sequence[str]) -> None:
+def train(config: Sequence[str], accept_changes: bool, extend: bool, overrides: Sequence[str]) -> None:
     """V-JEPA 2 pretraining; goes on by itself where run.out was left.
 
     \b
@@ -33,7 +38,7 @@ def train(config: Sequence[str], accept_changes: bool, overrides: Sequence[str])
     from octshard.train.loop import train as run
 
     with progress("train") as on_progress:
-        outcome = run(cfg, on_progress, accept_changes=accept_changes)
+        outcome = run(cfg, on_progress, accept_changes=accept_changes, extend=extend)
     if outcome.stopped:
         sys.exit(SHELL_BASE + outcome.stop_signal)
     if outcome.process_index == 0:

@@ -5,6 +5,7 @@
 from octshard.config.fields import Setting
 
 FREE, ACCEPTED, NEVER = "free", "with --accept-changes", "never"
+LENGTH = ("run.epochs", "run.samples_budget", "optim.cooldown")  # what makes a run longer
 
 # what cannot change on the way: beginnings of keys, and why
 FIXED = {
@@ -18,6 +19,7 @@ MASK_SETS = "each mask set has a weight of its own"  # why their number is fixed
 NOTES = {
     "data.shards": f"other samples {ACCEPTED}",
     "run.per_device_batch": f"{ACCEPTED} where volumes of a batch are normalised together (byol)",
+    **dict.fromkeys(LENGTH, "or --extend; longer without either where no rate jumps"),
     "objective.masks": f"their number {NEVER} where {MASK_SETS}",
 }
 
@@ -34,4 +36,4 @@ def mark(setting: Setting) -> str:
     reason = "" if setting.rule.speed else fixed_reason(setting.key)
     word = FREE if setting.rule.speed else f"{NEVER}: {reason}" if reason else ACCEPTED
     note = next((note for start, note in NOTES.items() if setting.key.startswith(start)), "")
-    return f"{word}; {note}" if note else word
+    return f"{word}, {note}" if setting.key in LENGTH else f"{word}; {note}" if note else word

@@ -37,6 +37,7 @@ from octshard.train.metrics_log import MetricsLog
 from octshard.train.objectives import build
 from octshard.train.patience import Patience
 from octshard.train.prober import Prober
+from octshard.train.resume import Consent
 from octshard.train.setup import Run
 from octshard.train.step import count_step, make_step, scalars_after
 from octshard.train.step_stats import LogWindow, StepOutputs, Sums
@@ -80,12 +81,17 @@ class RunOutputs(NamedTuple):
 
 
 def train(
-    cfg: TrainConfig, on_progress: OnProgress = no_progress, *, accept_changes: bool = False
+    cfg: TrainConfig,
+    on_progress: OnProgress = no_progress,
+    *,
+    accept_changes: bool = False,
+    extend: bool = False,
 ) -> Outcome:
     """Trains, or goes on training, in run.out until the budget is spent, or SIGINT or SIGTERM comes.
 
     on_progress is called in the first process after every step with the last metrics as its note.
-    accept_changes: goes on also with a config or data that change the result, and records it.
+    accept_changes: goes on also with a config or data that change the result, and records it; extend: only
+    with a greater length.
     """
     build.check(cfg)
     metrics_log.check(cfg)
@@ -99,11 +105,12 @@ def train(
         inputs = load_inputs(cfg, backend)
         probe_task = prober.make_task(cfg, inputs, backend)
         memory.check(cfg, backend, inputs.shape)
-        payload = resume.payload_to_resume(cfg, inputs, backend, accept_changes=accept_changes)
+        payload = resume.payload_to_resume(cfg, inputs, backend, Consent(accept_changes, extend))
         if payload and payload["step"] >= inputs.plan.steps:
             if backend.process_index == 0:
                 logger.info(
-                    "%s: already complete at step %d of %d; nothing to do",
+                    "%s: already complete at step %d of %d; nothing to do (a greater run.epochs or "
+                    "run.samples_budget makes it longer)",
                     cfg.run.out, payload["step"], inputs.plan.steps,
                 )  # fmt: skip
             return Outcome(payload["step"], payload["samples_seen"], None, 0, backend.process_index)

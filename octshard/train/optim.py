@@ -81,8 +81,8 @@ def lr_at(samples_seen: int, length: Length, cfg: OptimConfig) -> float:
     if samples_seen < length.warmup:
         return cfg.base_lr * samples_seen / length.warmup
     if cfg.schedule == "constant":
-        start = cooldown_start(length, cfg)
-        spent = _share(samples_seen, start, length.total) if samples_seen > start else 0.0
+        start, seen = cooldown_start(length, cfg), min(samples_seen, length.total)
+        spent = _share(seen, start, length.total) if seen > start else 0.0
         return cfg.base_lr + (cfg.final_lr - cfg.base_lr) * spent
     return _half_cosine(cfg.base_lr, cfg.final_lr, _share(samples_seen, length.warmup, length.total))
 

@@ -49,16 +49,23 @@ def make_plan(cfg: TrainConfig, index: SampleIndex, backend: Backend) -> Plan:
     sampling = sampler_config(index, cfg)
     sampler.check(sampling, micro, backend.process_count)
     epoch = sampler.epoch_length(sampling)
-    samples = run.samples_budget if run.samples_budget is not None else round((run.epochs or 0.0) * epoch)
-    steps = -(-samples // run.global_batch)
-    if steps < 1:
+    length = length_of(cfg, epoch)
+    if not length.total:
         raise UsageError(
             f"run.epochs={run.epochs}, run.samples_budget={run.samples_budget}: no samples at all"
         )
-    length = optim.Length(round(cfg.optim.warmup_epochs * epoch), steps * run.global_batch)
+    steps = length.total // run.global_batch
     every = max(1, round(run.checkpoint_every_epochs * epoch))
     rank_slice = RankSlice(micro, backend.process_index, backend.process_count)
     return Plan(steps, epoch, length, rank_slice, run.global_batch // micro, every, run.probe_every)
+
+
+def length_of(cfg: TrainConfig, epoch: int) -> optim.Length:
+    """In whole steps, where a pass has `epoch` samples."""
+    run = cfg.run
+    samples = run.samples_budget if run.samples_budget is not None else round((run.epochs or 0.0) * epoch)
+    steps = -(-samples // run.global_batch)
+    return optim.Length(round(cfg.optim.warmup_epochs * epoch), steps * run.global_batch)
 
 
 def is_past_warmup(plan: Plan, samples_seen: int) -> bool:

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from octshard.config import fields, on_resume
 from octshard.config.train import MaskSet, TrainConfig
@@ -19,6 +19,7 @@ from octshard.storage import store
 from octshard.stream.sampler import StreamPosition
 from octshard.train import checkpointer
 from octshard.train.checkpointer import TrainState
+from octshard.train.extension import find_extension
 from octshard.train.inputs import RunInputs
 from octshard.train.objectives.build import objective_class
 
@@ -27,13 +28,21 @@ logger = logging.getLogger(__name__)
 CHANGES = "changes.json"
 # of the fingerprint: encoders of octshard 0.1 read padding, shares were of the grid, byol's MLP had ReLU
 NO_SETTING = {"padding", "mask shares", "activation"}
+_WAYS_TO_EXTEND = "say --extend to go on so, set the length back, or begin a new run with run.init_from="
+
+
+class Consent(NamedTuple):
+    """What the command allows: changes of what decides the result, or only a longer run."""
+
+    accept_changes: bool = False
+    extend: bool = False
 
 
 def payload_to_resume(
-    cfg: TrainConfig, inputs: RunInputs, backend: Backend, *, accept_changes: bool = False
+    cfg: TrainConfig, inputs: RunInputs, backend: Backend, consent: Consent
 ) -> Mapping[str, Any] | None:
     """The payload to go on from; None for a new run; UsageError if config or data were others then, unless
-    the changes are accepted. What killed runs left half-written in run.out goes.
+    the changes are accepted, or make the run longer. What killed runs left half-written in run.out goes.
     """
     if backend.process_index == 0:
         checkpointer.remove_incomplete(cfg.run.out)
@@ -54,8 +63,16 @@ def payload_to_resume(
     changes = fields.changes(before, {**fields.result_values(cfg), **inputs.fingerprint()})
     if not changes:
         return latest.payload
-    check(cfg, changes, accept_changes=accept_changes)
-    change = {"step": latest.payload["step"], "changes": {key: list(pair) for key, pair in changes.items()}}
+    extension = find_extension(cfg, inputs.plan, latest.payload, changes)
+    if extension is None:
+        check(cfg, changes, accept_changes=consent.accept_changes)
+    elif extension.jumps and not any(consent):
+        raise UsageError(f"{cfg.run.out}: {extension.text()}; {_WAYS_TO_EXTEND}{cfg.run.out}")
+    change = {
+        "step": latest.payload["step"],
+        "changes": {key: list(pair) for key, pair in changes.items()},
+        **({"extension": extension.record()} if extension else {}),
+    }
     return {**latest.payload, "changes": [*latest.payload.get("changes", ()), change]}
 
 
@@ -80,6 +97,8 @@ def record(cfg: TrainConfig, state: TrainState) -> None:
     last = state.changes[-1]
     if last["step"] == state.step:
         lines = "; ".join(f"{key}: {old!r} -> {new!r}" for key, (old, new) in last["changes"].items())
+        for name, (old, new) in last.get("extension", {}).get("jumps", {}).items():
+            lines += f"; {name} jumps from {old:.4g} to {new:.4g}"
         logger.warning("step %d: goes on with other values: %s", state.step, lines)
     text = json.dumps(list(state.changes), indent=1)
     store.write(store.join(cfg.run.out, CHANGES), text.encode() + b"\n")

@@ -41,8 +41,8 @@ def test_a_constant_lr_goes_down_a_line_over_the_last_quarter() -> None:
 )
 def test_a_cooldown_of_nothing_and_of_everything(cooldown: float, at_150: float, at_200: float) -> None:
     cfg = OptimConfig(base_lr=1.0, final_lr=0.1, schedule="constant", cooldown=cooldown)
-    lr = [optim.lr_at(n, Length(100, 200), cfg) for n in (50, 100, 150, 200)]
-    assert lr == pytest.approx([0.5, 1.0, at_150, at_200])
+    lr = [optim.lr_at(n, Length(100, 200), cfg) for n in (50, 100, 150, 200, 300)]
+    assert lr == pytest.approx([0.5, 1.0, at_150, at_200, at_200])
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])

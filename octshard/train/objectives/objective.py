@@ -96,6 +96,11 @@ class Objective(nn.Module):
         """UsageError for what this objective cannot be built from, beyond the bounds of each key."""
 
     @staticmethod
+    def ramps(cfg: TrainConfig, progress: float) -> Mapping[str, float]:
+        """Numbers of the loss that change with the share of the budget that is spent, by name."""
+        return {}
+
+    @staticmethod
     def target_width(cfg: TrainConfig) -> int:
         """X of `targets`."""
         raise NotImplementedError

@@ -6,7 +6,7 @@ neighbours of what is hidden keep what lies there, and farther ones may be other
 coarser context token (`objective.context_scale`) is the mean of those of the tokens that it covers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -60,6 +60,14 @@ def nearness(
     if padding_BT is not None:
         square_BKT = square_BKT.masked_fill(padding_BT.unsqueeze(1), torch.inf)
     return square_BKT.amin(2).sqrt().rsqrt()
+
+
+def ramp_at(progress: Tensor, ramp: tuple[float, ...]) -> Tensor:
+    """From 0 to 1 between two shares of the budget, on the device of `progress` (0-d)."""
+    start, end = ramp
+    if start == end:
+        return (progress >= end).float()
+    return ((progress - start) / (end - start)).clamp(0, 1)
 
 
 class VJepa21(Jepa):
@@ -128,10 +136,13 @@ class VJepa21(Jepa):
         """Of the context's errors. On the device: a Python number would be compiled into the XLA graph."""
         if progress_1 is None:
             return self.context_weight
-        start, end = self.context_ramp
-        if start == end:
-            return self.context_weight * (progress_1.reshape(()) >= end).float()
-        return self.context_weight * ((progress_1.reshape(()) - start) / (end - start)).clamp(0, 1)
+        return self.context_weight * ramp_at(progress_1.reshape(()), self.context_ramp)
+
+    @staticmethod
+    def ramps(cfg: TrainConfig, progress: float) -> Mapping[str, float]:
+        """As `Objective.ramps`."""
+        ramp = ramp_at(torch.tensor(progress), tuple(cfg.objective.context_ramp))
+        return {"context_weight": cfg.objective.context_weight * float(ramp)}
 
     @torch.no_grad()
     def targets(self, target_BCDHW: Tensor, tokens: Tokens) -> Tensor:
