@@ -26,7 +26,7 @@ from octshard.train import (
     step_stats,
     token_extent,
 )
-from octshard.train.augment import views
+from octshard.train.augment import cross_resolution
 from octshard.train.checkpointer import TrainState
 from octshard.train.init_from import Beginning
 from octshard.train.inputs import RunInputs, without_band
@@ -49,7 +49,7 @@ class Run:
     backend: Backend
     model: Objective
     wrapped: nn.Module  # `model`, exchanging gradients between processes
-    views: Callable[..., tuple[Tensor, Tensor]]  # `views.apply`, as the device runs it
+    views: Callable[..., tuple[Tensor, Tensor]]  # `cross_resolution.views_of`, as the device runs it
     adamw: optim.AdamW  # `optim.adamw`, likewise; where torch has no form of its own
 
     @property
@@ -85,7 +85,7 @@ def start(
     collectives.check_same_step(cfg, backend, state.step)
     if beginning:
         collectives.check_same_weights(cfg, backend, beginning.origin["sha256"])
-    compiled = backend.compile(views.apply), backend.compile(optim.adamw)
+    compiled = backend.compile(cross_resolution.views_of(cfg)), backend.compile(optim.adamw)
     run = Run(cfg, inputs, backend, model, backend.wrap(model), *compiled)
     if run.is_first:
         _log_start(run, state)

@@ -7,7 +7,6 @@ import torch
 
 from octshard.devices.prefetch import DeviceBatch
 from octshard.train import optim, step_stats
-from octshard.train.augment import cross_resolution
 from octshard.train.checkpointer import TrainState
 from octshard.train.inputs import TrainInputs
 from octshard.train.objectives import collapse
@@ -30,7 +29,6 @@ def make_step(
         context, target = run.views(
             batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params, cfg.model.image_size
         )
-        context = cross_resolution.of_context(context, batch.valid_B3, cfg)
         with backend.accumulate(run.wrapped, last=last):
             with backend.autocast():
                 out = run.wrapped(context, target, tokens, places, scalars_6[4:5])

@@ -23,7 +23,7 @@ from octshard.models.tokens import Tokens
 from octshard.stream.batch import Batch
 from octshard.stream.index import SampleIndex, SampleRef, open_datasets
 from octshard.stream.sampler import StreamPosition
-from octshard.train.augment import cross_resolution, views
+from octshard.train.augment.cross_resolution import of_context, views_of
 from octshard.train.augment.views import ViewParams
 from octshard.train.inputs import RunInputs, load_inputs, train_batches, val_batches
 from octshard.train.objectives import token_counts
@@ -97,13 +97,12 @@ def volumes(source: VolumeSource, keys: Sequence[str], count: int) -> Iterator[S
 def train_volumes(source: VolumeSource, count: int) -> Iterator[StepVolume]:
     """The first `count` volumes of the run, in the order of its stream."""
     image_size, _ = position.shape_of(source.cfg.model)
-    stream = train_batches(source.inputs, source.backend, StreamPosition(0, 0))
+    stream, apply = train_batches(source.inputs, source.backend, StreamPosition(0, 0)), views_of(source.cfg)
     with closing(stream) as batches:
         for batch, params, tokens, place_sets in itertools.islice(batches, count):
-            context, target = views.apply(
+            context, target = apply(
                 batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3, params, image_size
             )
-            context = cross_resolution.of_context(context, batch.valid_B3, source.cfg)
             yield StepVolume(batch, context, target, params, _masks(tokens, place_sets))
 
 
@@ -129,7 +128,7 @@ def _val_volume(source: VolumeSource) -> StepVolume:
     with closing(val_batches(inputs, source.backend)) as batches:
         batch, tokens, place_sets, *_ = next(batches).own
     x = normalize.normalize(batch.voxels_BDHW, batch.mean_B, batch.std_B, batch.valid_B3)
-    context = cross_resolution.of_context(x, batch.valid_B3, source.cfg)
+    context = of_context(x, batch.valid_B3, source.cfg)
     return StepVolume(batch, context, x, None, _masks(tokens, place_sets))
 
 

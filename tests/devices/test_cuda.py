@@ -18,7 +18,7 @@ from octshard.devices.cpu import Cpu
 from octshard.devices.processes import Processes
 from octshard.models import checkpoint
 from octshard.train import loop, metrics_log
-from tests.support.tiny_run import config_for, write_dataset
+from tests.support.tiny_run import COARSE_CONTEXT, config_for, write_dataset
 
 CUDNN, FLASH = SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION
 EFFICIENT, MATH = SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH
@@ -54,6 +54,12 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
 
 
+NAMES = {
+    "coarse": COARSE_CONTEXT,
+    "coarse vjepa2_1": (*COARSE_CONTEXT, "objective.name=vjepa2_1", "model.depth=4"),
+}
+
+
 @pytest.fixture
 def counters() -> Iterator[Any]:
     torch._dynamo.reset()
@@ -66,6 +72,8 @@ def counters() -> Iterator[Any]:
     ("objective", "position", "packing"),
     [
         ("vjepa2", "rope", "off"),
+        ("coarse", "rope", "off"),
+        ("coarse vjepa2_1", "sincos", "off"),
         ("vjepa2", "sincos", "off"),
         ("byol", "rope", "off"),
         ("byol", "sincos", "off"),
@@ -86,7 +94,8 @@ def test_a_compiled_run_has_no_graph_break_and_the_losses_of_an_eager_one(
     """Views, forward and backward: two graphs, made once, in three steps of two micro-batches each. Packed,
     two volumes always take two blocks, and FlexAttention computes what one call a volume does.
     """
-    words = [f"objective.name={objective}", f"model.position={position}", "run.samples_budget=12",
+    named = NAMES.get(objective, [f"objective.name={objective}"])
+    words = [*named, f"model.position={position}", "run.samples_budget=12",
              "run.per_device_batch=2", "run.log_every_steps=1", "run.val_samples=2",
              f"run.packing={packing}"]  # fmt: skip
     eager, compiled = (config_for(shards, tmp_path / name, *words) for name in ("eager", "compiled"))

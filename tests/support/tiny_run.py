@@ -38,6 +38,12 @@ SETTINGS = (
     "run.val_samples=4",
 )
 
+# Cells of 2 x 2 x 1 tokens: 8 in a volume of 3 x 3 x 2, those at the high end of D and H are cut.
+COARSE_CONTEXT = (
+    "objective.context_scale=[2,2,1]",
+    "objective.masks=[{kind: cubes, cube: [1,1,1], context: 2, target: 5}]",
+)
+
 
 def no_band(key: str) -> RetinaBand | None:
     """As in shards of octshard 0.1."""

@@ -11,7 +11,7 @@ import pytest
 
 from octshard.models import checkpoint
 from octshard.train import metrics_log
-from tests.support.tiny_run import SETTINGS, write_dataset
+from tests.support.tiny_run import COARSE_CONTEXT, SETTINGS, write_dataset
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -127,8 +127,14 @@ STAGES = (
 # 1: gradients are exchanged in the second micro-batch only
 @pytest.mark.parametrize(
     ("objective", "micro_batch", "masks"),
-    [("vjepa2", 2, ()), ("vjepa2", 1, ()), ("mae", 1, ()), ("vjepa2", 1, STAGES)],
-    ids=["vjepa2-2", "vjepa2-1", "mae-1", "stages-1"],
+    [
+        ("vjepa2", 2, ()),
+        ("vjepa2", 1, ()),
+        ("mae", 1, ()),
+        ("vjepa2", 1, STAGES),
+        ("vjepa2", 1, COARSE_CONTEXT),
+    ],
+    ids=["vjepa2-2", "vjepa2-1", "mae-1", "stages-1", "coarse-1"],
 )
 def test_two_processes_have_the_losses_and_gradients_of_one(
     shards: str, tmp_path: Path, objective: str, micro_batch: int, masks: tuple[str, ...]

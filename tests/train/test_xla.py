@@ -16,7 +16,7 @@ import torch
 from torch.utils._pytree import tree_flatten
 
 from octshard.train import loop, metrics_log
-from tests.support.tiny_run import config_for, write_dataset
+from tests.support.tiny_run import COARSE_CONTEXT, config_for, write_dataset
 
 pytestmark = [
     pytest.mark.xla,
@@ -27,6 +27,8 @@ RUNS = {
     "vjepa2-bf16": ("objective.name=vjepa2", "run.precision=bf16"),
     "byol-fp32": ("objective.name=byol", "run.precision=fp32", "optim.schedule=constant"),
     "mae-fp32": ("objective.name=mae", "run.precision=fp32"),
+    "coarse-fp32": (*COARSE_CONTEXT, "run.precision=fp32"),
+    "coarse-levels": (*COARSE_CONTEXT, "objective.name=vjepa2_1", "model.depth=4", "run.precision=fp32"),
 }
 STAGES = {  # of the mask ratio: five steps each, of other shapes; K and T are shares, drawn twice
     "stages": (
@@ -148,6 +150,8 @@ def test_within_a_stage_of_the_mask_ratio_nothing_compiles_after_its_second_step
         ("vjepa2-bf16", 1e-3, 1e-3),
         ("byol-fp32", 1e-5, 1e-4),
         ("mae-fp32", 1e-5, 1e-5),
+        ("coarse-fp32", 1e-5, 1e-5),
+        ("coarse-levels", 1e-5, 1e-5),
     ],
 )
 def test_four_virtual_devices_have_the_loss_of_one(
@@ -164,12 +168,15 @@ def test_four_virtual_devices_have_the_loss_of_one(
     assert four == pytest.approx(single, rel=later)
 
 
-def test_xla_has_the_loss_of_the_cpu(results: dict[int, dict[str, Any]], shards: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["vjepa2-fp32", "coarse-fp32", "coarse-levels"])
+def test_xla_has_the_loss_of_the_cpu(
+    results: dict[int, dict[str, Any]], shards: str, tmp_path: Path, name: str
+) -> None:
     """Same weights, same views, same masks: in fp32 the first steps agree to rounding."""
-    cfg = config_for(shards, tmp_path, *SETTINGS, *RUNS["vjepa2-fp32"])
+    cfg = config_for(shards, tmp_path, *SETTINGS, *RUNS[name])
     loop.train(cfg)
     losses = [line["loss"] for line in metrics_log.read(cfg.run.out)]
-    assert [step["loss"] for step in results[1]["vjepa2-fp32"]] == pytest.approx(losses, rel=1e-4)
+    assert [step["loss"] for step in results[1][name]] == pytest.approx(losses, rel=1e-4)
 
 
 def test_nine_validation_volumes_count_once_on_one_device_on_four_and_on_the_cpu(

@@ -3,6 +3,9 @@
 Padding takes no part in a mean, so that the border of a volume is no darker than the rest of it.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -10,6 +13,21 @@ from torch.nn import functional
 from octshard.config.train import TrainConfig
 from octshard.imaging.volume import Shape, product, triple
 from octshard.models.position import FINE
+from octshard.train.augment import views
+
+
+def views_of(cfg: TrainConfig) -> Callable[..., tuple[Tensor, Tensor]]:
+    """`views.apply` with the context as its encoder reads it: one function, so that it is compiled as one."""
+    if triple(cfg.objective.context_scale) == FINE:
+        return views.apply
+
+    def apply(
+        voxels_BDHW: Tensor, mean_B: Tensor, std_B: Tensor, valid_B3: Tensor, *drawn: Any
+    ) -> tuple[Tensor, Tensor]:
+        context, target = views.apply(voxels_BDHW, mean_B, std_B, valid_B3, *drawn)
+        return of_context(context, valid_B3, cfg), target
+
+    return apply
 
 
 def of_context(view_BCDHW: Tensor, valid_B3: Tensor, cfg: TrainConfig) -> Tensor:
