@@ -44,6 +44,7 @@ class ReleaseSpec:
     scale: float
     defects: bool
     eyes: tuple[str, ...] = ("L", "R")  # each device scans one of these
+    devices: tuple[str, ...] = tuple(DEVICES)  # those that scan; a scan does not depend on the others
 
 
 @dataclass(frozen=True)
@@ -110,13 +111,15 @@ def write_release(
         raise UsageError(f"participants={spec.participants}, scale={spec.scale}: want 1 to {most}, 0.02 to 1")
     if not spec.eyes or not set(spec.eyes) <= {"L", "R"}:
         raise UsageError(f"eyes={spec.eyes}: want L, R or both")
-    for folder in (out, *(store.join(out, name) for name in DEVICES)):
+    if not spec.devices or not set(spec.devices) <= set(DEVICES):
+        raise UsageError(f"devices={spec.devices}: want some of {', '.join(DEVICES)}")
+    for folder in (out, *(store.join(out, name) for name in spec.devices)):
         store.remove_partials(folder)  # of a run that was killed
     participants = cohort.sample_cohort(spec.participants, spec.seed)
     scan_jobs = jobs([participant.person for participant in participants], spec)
     truth_columns: dict[str, list[Any]] = {}
     with ExitStack() as stack:
-        zips = {name: _open_zip(stack, out, name) for name in DEVICES}
+        zips = {name: _open_zip(stack, out, name) for name in spec.devices}
         results = zip(scan_jobs, _make_all(scan_jobs, workers), strict=True)
         for count, (job, (data, truth_row)) in enumerate(results, start=1):
             if job.defect != "missing_file":
@@ -130,7 +133,7 @@ def write_release(
     rng = rng_for(spec.seed, "participants.tsv")
     text = _tsv([cohort.COLUMNS, *(participant.row(rng) for participant in participants)])
     store.write(store.join(out, "participants.tsv"), text.encode())
-    size = sum(store.size(_zip_url(out, name)) for name in DEVICES)
+    size = sum(store.size(_zip_url(out, name)) for name in spec.devices)
     return ReleaseSummary(len(participants), len(scan_jobs), size)
 
 
@@ -141,7 +144,7 @@ def jobs(persons: Iterable[Person], spec: ReleaseSpec) -> tuple[ScanJob, ...]:
         rng = rng_for(spec.seed, "visit", person.participant)
         side = {name: spec.eyes[int(rng.integers(len(spec.eyes)))] for name in DEVICES}
         for protocol in PROTOCOLS:
-            if rng.random() < protocol.share:
+            if rng.random() < protocol.share and protocol.device in spec.devices:
                 scan_jobs.append(ScanJob(person, side[protocol.device], protocol, spec.scale, spec.seed, ""))
     return tuple(_with_defects(scan_jobs) if spec.defects else scan_jobs)
 

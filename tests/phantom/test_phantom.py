@@ -504,6 +504,17 @@ def test_what_a_killed_phantom_left_goes(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.partial"))
 
 
+def test_a_device_scans_the_same_whichever_others_do(tmp_path: Path) -> None:
+    every = dataclasses.replace(SPEC, participants=3, defects=False)
+    write_release(str(tmp_path / "every"), every, 1)
+    write_release(str(tmp_path / "one"), dataclasses.replace(every, devices=("zeiss_cirrus",)), 1)
+    assert [path.name for path in (tmp_path / "one").glob("*/*.zip")] == ["zeiss_cirrus.zip"]
+    one, other = (tmp_path / name / "zeiss_cirrus" / "zeiss_cirrus.zip" for name in ("one", "every"))
+    assert one.read_bytes() == other.read_bytes()
+    with pytest.raises(UsageError, match=r"devices=\('heidelberg',\): want some of"):
+        write_release(str(tmp_path), dataclasses.replace(SPEC, devices=("heidelberg",)), 1)
+
+
 def test_a_release_lands_at_a_url() -> None:
     summary = write_release(
         "memory://phantom", ReleaseSpec(1, 0, 0.05, False, ("R",)), 1, lambda count, total, note: None
