@@ -18,7 +18,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.textpath import TextPath
 
 from octshard.pictures.model_view import ModelView, token_grid
-from octshard.pictures.panels import CONTEXT, OTHER, PADDING, TARGET, Outline, Panel, whole_tokens
+from octshard.pictures.panels import BAND, CONTEXT, OTHER, PADDING, TARGET, Outline, Panel, whole_tokens
 
 INK, SOFT, RIM = "#1c2330", "#5b6577", "#a9b2c0"
 CROP, PLACE = "#56b4e9", "#f0e442"  # of Okabe and Ito's palette, as those of the panels
@@ -159,6 +159,8 @@ def _legend(figure: Figure, view: ModelView, top: float) -> None:
         Patch(facecolor=TARGET, label="target tokens"),
         Patch(facecolor=OTHER, edgecolor=RIM, linewidth=0.5, label="other tokens"),
     ]
+    if view.band_dhw is not None:
+        handles.append(Patch(facecolor="none", edgecolor=BAND, linewidth=1.5, label="retinal band"))
     if whole_tokens(token_grid(view.shape, view.patch), view.patch)[1:] != view.shape[1:]:
         handles.append(Patch(facecolor=PADDING, edgecolor=RIM, linewidth=0.5, label="padding"))
     figure.legend(

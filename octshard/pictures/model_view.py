@@ -31,6 +31,7 @@ class ModelView:
     mask_sets: of the context the tokens of the image that its tokens cover, context_scale in each one.
     title, detail: for anybody's eyes, so no participant. spacing_mm: None if it is not known. source_D: the
     B-scan of the crop that each one of the views shows. colours_dhw3: of the tokens' features, in [0, 1].
+    band_dhw: bool, tokens in the retinal band; None if there is none.
     """
 
     title: str
@@ -45,6 +46,7 @@ class ModelView:
     mask_sets: tuple[TokenFlags, ...]
     context_scale: Shape
     colours_dhw3: np.ndarray | None
+    band_dhw: np.ndarray | None = None
 
     @property
     def shape(self) -> Shape:

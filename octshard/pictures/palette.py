@@ -9,7 +9,7 @@ from PIL import Image
 
 from octshard.pictures import drawing
 from octshard.pictures.model_view import ModelView, planes
-from octshard.pictures.panels import CONTEXT, PADDING, TARGET, TINT_FLOOR, panels
+from octshard.pictures.panels import BAND, CONTEXT, PADDING, TARGET, TINT_FLOOR, panels
 
 LINES = (CONTEXT, PADDING, drawing.CROP, drawing.PLACE, drawing.INK, drawing.SOFT)
 
@@ -21,7 +21,8 @@ def palette_of(view: ModelView, levels: int) -> np.ndarray:
     """
     grey_L3 = np.repeat(np.linspace(0, 1, levels)[:, None], 3, axis=1)
     tint_L3 = np.linspace(TINT_FLOOR, 1, levels // 2)[:, None] * np.array(TARGET)
-    parts = [grey_L3, tint_L3, np.array([to_rgb(colour) for colour in LINES])]
+    lines = LINES if view.band_dhw is None else (*LINES, BAND)
+    parts = [grey_L3, tint_L3, np.array([to_rgb(colour) for colour in lines])]
     if view.colours_dhw3 is not None:
         shown = np.concatenate([panels(view)[-1].pixels(plane) for plane in planes(view, 4)])
         pixels = Image.fromarray(np.rint(255 * shown).astype(np.uint8))

@@ -12,6 +12,7 @@ from octshard.imaging.volume import Shape, product
 from octshard.pictures.model_view import ModelView, token_grid
 
 CONTEXT, TARGET, PADDING = (0.0, 0.32, 0.5), (0.9, 0.62, 0.0), (0.78, 0.85, 0.93)
+BAND = (0.8, 0.47, 0.65)
 WINDOW = (1.0, 99.8)  # percentiles of the target view that become black and white
 VEILED = (0.78, 0.97)  # what black and white become in tokens that are not shown
 OTHER = (0.82, 0.82, 0.82)  # about what such tokens look like, for the legend
@@ -124,9 +125,16 @@ class _Painter:
                 f"Targets{number}: what is to be predicted",
                 f"Targets{number}: to be predicted",
                 target,
-                lambda plane: (Outline(tokens.target_dhw[plane // depth], TARGET),),
+                lambda plane: (
+                    Outline(tokens.target_dhw[plane // depth], TARGET),
+                    *self._band(plane // depth),
+                ),
             ),
         ]
+
+    def _band(self, plane: int) -> tuple[Outline, ...]:
+        """Of a plane of tokens."""
+        return () if self._view.band_dhw is None else (Outline(self._view.band_dhw[plane], BAND),)
 
     def features(self, plane: int) -> np.ndarray:
         """The tokens' colours, darkened where the scan is dark."""

@@ -1,5 +1,6 @@
 """Volumes as steps get them, made ready for octshard.pictures: for `octshard preview` and a run's log."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,11 +27,14 @@ from octshard.printable import printable
 from octshard.progress import OnProgress
 from octshard.rng import rng_for
 from octshard.storage import store
-from octshard.train import step_volume, token_extent
+from octshard.train import mask_report, step_volume, token_extent
 from octshard.train.augment.affine import apply_affine
-from octshard.train.objectives import build, footprints
+from octshard.train.augment.band import tokens_in_band
+from octshard.train.objectives import build, footprints, retina
 from octshard.train.objectives.masks import Masks
 from octshard.train.step_volume import StepVolume, VolumeSource
+
+logger = logging.getLogger(__name__)
 
 FITTED = 4  # volumes that the colours of features are fitted to
 EYES = {"L": "left eye", "R": "right eye"}
@@ -92,6 +96,8 @@ def previews(cfg: TrainConfig, request: PreviewRequest) -> Iterator[Preview]:
     # no select.open_backend: under variables of torchrun it would wait for other processes
     with closing(Cpu(dtype=None)) as backend:
         source = step_volume.open_source(alone, backend)
+        for line in mask_report.misfits(cfg, source.inputs.index):
+            logger.warning("%s", line)
         colours = _fit_colours(encoder, source) if encoder else None
         for step in step_volume.volumes(source, request.keys, request.count):
             ref = source.ref(step)
@@ -134,9 +140,13 @@ def view_of(
         TokenFlags(_seen(cfg, mask_set, tokens), on_grid(mask_set.target_BT[0].numpy(), grid, tokens))
         for mask_set in step.masks
     )
+    (band_dhw,) = tokens_in_band(cfg, batch, step.params)
+    coverages = []
+    if band_dhw is not None:
+        coverages = [retina.coverage_of(flags.target_dhw, band_dhw) for flags in mask_sets]
     return ModelView(
         title=printable(", ".join((row.device, row.protocol, EYES.get(row.eye.upper(), row.eye)))),
-        detail=_detail(cfg, step, row),
+        detail=_detail(cfg, step, row) + mask_report.coverage_text(coverages),
         spacing_mm=token_extent.spacing_of(row),
         patch=patch,
         en_face=en_face or EnFace(crop_DHW.mean(axis=1), 0, 0),
@@ -147,6 +157,7 @@ def view_of(
         mask_sets=mask_sets,
         context_scale=triple(cfg.objective.context_scale),
         colours_dhw3=None if colours_V3 is None else colours_V3.reshape(*tokens, 3),
+        band_dhw=band_dhw,
     )
 
 

@@ -16,6 +16,7 @@ from octshard.storage import lock, store
 from octshard.stream.index import sampler_config
 from octshard.stream.sampler import StreamPosition
 from octshard.train import (
+    mask_report,
     metrics_log,
     no_effect,
     optim,
@@ -132,6 +133,8 @@ def _log_start(run: Run, state: TrainState) -> None:
             "%d of %d train volumes have no retinal band: their targets are drawn as those of cubes",
             missing, len(index.samples),
         )  # fmt: skip
+    for line in mask_report.misfits(cfg, index):
+        logger.warning("%s", line)
     _log_validation(run)
     store.write(store.join(cfg.run.out, "config.yaml"), save(cfg).encode())
 

@@ -30,6 +30,7 @@ from octshard.stream.read import Scratch
 from octshard.stream.read_ahead import ReadAhead, Request
 from octshard.stream.sampler import StreamPosition
 from octshard.stream.simulate import EpochSimulation, simulate
+from octshard.train import mask_report
 from octshard.train.objectives import token_counts
 
 MOST_S = 86_400.0  # for a stage
@@ -58,8 +59,10 @@ def lines(cfg: TrainConfig, readers: int, devices: int, seconds: float) -> Itera
             raise UsageError(f"data.shards={list(cfg.data.shards)}: 0 usable train samples, want some")
         simulation = simulate(index, cfg, batch, readers)
         yield from _simulation_lines(simulation, index, cfg, readers)
+        yield from mask_report.misfits(cfg, index)
         if seconds <= 0:
             return
+        yield from mask_report.coverage_lines(cfg, index)
         rates: list[Rate] = []
         megabytes = float(np.mean([sample.stop - sample.start for sample in index.samples])) / 1e6
         for rate in measure(index, cfg, RankSlice(batch, 0, readers), backend, seconds):

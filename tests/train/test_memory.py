@@ -64,7 +64,8 @@ def whole(cfg: TrainConfig) -> BatchShape:
 
 
 @pytest.mark.parametrize(
-    "name", ["pretrain_vjepa_single_domain", "pretrain_vjepa_multi_domain", "smoke_test"]
+    "name",
+    ["pretrain_vjepa_single_domain", "pretrain_vjepa_multi_domain", "pretrain_vjepa_retina", "smoke_test"],
 )
 def test_shipped_configs_fit_a_gpu_of_40_gb(name: str) -> None:
     cfg = load(TrainConfig, [name], [])

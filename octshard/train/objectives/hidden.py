@@ -36,12 +36,22 @@ def blocks(mask_set: MaskSet, hidden_range: HiddenRange, box: Shape, rng: np.ran
     depth, height, width = box
     for _ in range(_REDRAWS):
         edges = _rectangles(mask_set, height, width, rng)
-        hidden_HW = np.zeros((height, width), bool)
-        for top, bottom, left, right in edges.tolist():
-            hidden_HW[top:bottom, left:right] = True
+        hidden_HW = _inside(edges, height, width)
         if hidden_range.low <= depth * int(hidden_HW.sum()) <= hidden_range.high:
             return np.broadcast_to(hidden_HW, box)
     return _fit(edges, hidden_range, box, rng)
+
+
+def plane(mask_set: MaskSet, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """(height, width) bool: what one draw of blocks hides, whether it fits or not."""
+    return _inside(_rectangles(mask_set, height, width, rng), height, width)
+
+
+def _inside(edges: np.ndarray, height: int, width: int) -> np.ndarray:
+    hidden_HW = np.zeros((height, width), bool)
+    for top, bottom, left, right in edges.tolist():
+        hidden_HW[top:bottom, left:right] = True
+    return hidden_HW
 
 
 def _rectangles(mask_set: MaskSet, height: int, width: int, rng: np.random.Generator) -> np.ndarray:

@@ -54,6 +54,11 @@ def counts_of(cfg: TrainConfig, valid: int) -> tuple[TokenCounts, ...]:
     return tuple(K_T for K_T, number in zip(counts, draws_of_sets(cfg), strict=True) for _ in range(number))
 
 
+def counts_of_set(cfg: TrainConfig, i: int, valid: int) -> TokenCounts:
+    """As `counts_of`, of mask set i."""
+    return _counts_of_set(cfg.objective.masks[i], product(cfg.objective.context_scale), valid)
+
+
 def draws_of_sets(cfg: TrainConfig) -> list[int]:
     """How often each mask set is drawn for one target forward."""
     return [mask_set.draws for mask_set in cfg.objective.masks]
