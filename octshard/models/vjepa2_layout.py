@@ -45,7 +45,7 @@ class LayoutWeights(NamedTuple):
 
 def read_layout(values: Mapping[str, Any], path: str) -> LayoutWeights:
     """The weights of a file's content; UsageError names what is missing, or not of this layout."""
-    source = next((key for key in ENCODERS if key in values), "")
+    source = next((key for key in ENCODERS if values.get(key)), "")
     encoder, left_out = _translate(values[source] if source else values, EMBED, ENCODER_NAMES, path)
     kernel = encoder["embed.weight"]
     if kernel.ndim == 4:  # of an image: one slice deep
@@ -54,7 +54,7 @@ def read_layout(values: Mapping[str, Any], path: str) -> LayoutWeights:
         raise UsageError(f"{path}: {EMBED} has {kernel.ndim} axes, want those of a 3-D or a 2-D convolution")
     encoder["embed.weight"] = kernel
     predictor: dict[str, Tensor] = {}
-    if source and "predictor" in values:
+    if source and values.get("predictor"):
         predictor, more = _translate(values["predictor"], PREDICTOR_EMBED, PREDICTOR_NAMES, path)
         left_out = (*left_out, *more)
         names = sorted((name for name in predictor if name.startswith("tokens.")), key=_number)

@@ -92,6 +92,17 @@ def cooldown_start(length: Length, cfg: OptimConfig) -> int:
     return max(length.warmup, length.total - round(cfg.cooldown * length.total))
 
 
+def warmup_line(length: Length, cfg: OptimConfig) -> str:
+    """Says that the warm-up leaves no time for what comes after it; empty if it does."""
+    if length.warmup > length.total:
+        return f"warm-up of {length.warmup} samples is longer than the run: base_lr is never reached"
+    cooldown = round(cfg.cooldown * length.total) if cfg.schedule == "constant" else 0
+    rest = length.total - cooldown_start(length, cfg)
+    if rest < cooldown / 2:
+        return f"warm-up of {length.warmup} samples leaves {rest} of {cooldown} samples of the cooldown"
+    return ""
+
+
 def weight_decay_at(samples_seen: int, length: Length, cfg: OptimConfig) -> float:
     """From weight_decay to final_weight_decay by half a cosine over the run (DINO, Caron et al. 2021)."""
     if cfg.final_weight_decay is None:

@@ -111,10 +111,8 @@ def _log_start(run: Run, state: TrainState) -> None:
         logger.log(level, "%s", line)
     for line in no_effect.lines(cfg, run.backend):
         logger.warning("%s", line)
-    if plan.length.warmup > plan.length.total:
-        logger.warning(
-            "warm-up of %d samples is longer than the run: base_lr is never reached", plan.length.warmup
-        )
+    if line := optim.warmup_line(plan.length, cfg.optim):
+        logger.warning("%s", line)
     if cfg.data.drop:
         logger.info(
             "%d volumes of data.drop are not used: %s",

@@ -37,6 +37,8 @@ def test_tables_of_positions_are_left_out_and_named() -> None:
 def test_an_encoder_alone_and_one_of_images_are_read() -> None:
     file = content(Form(kernel=(3, 8, 8)))
     assert read_layout({"encoder": file["encoder"]}, "x.pt").source == "encoder"
+    nothing = {**file, "target_encoder": None, "predictor": None}
+    assert read_layout(nothing, "x.pt").predictor == {}
     bare = read_layout({**file["encoder"], "module.backbone.cls_token": torch.zeros(1, 1, 24)}, "x.pt")
     assert bare.encoder["embed.weight"].shape == (24, 3, 1, 8, 8)
     assert bare.predictor == {}

@@ -20,6 +20,7 @@ from octshard.models import checkpoint
 from octshard.models.encoder import read_encoder
 from octshard.storage import store
 from octshard.train import init_from, loop, setup
+from octshard.train.objectives.build import CLASSES
 from tests.support.log_lines import log_lines
 from tests.support.tiny_run import config_for, write_dataset
 from tests.support.vjepa2_file import Form, content, features
@@ -118,6 +119,28 @@ def test_a_run_begins_with_the_target_encoder_and_predictor_of_another(
     third = config_for(shards, tmp_path / "third", *SHORT, f"run.init_from={tmp_path}")
     loop.train(third)
     assert payload_of(tmp_path / "third")["init_from"]["init_from"] == origin
+
+
+@pytest.mark.parametrize("source", CLASSES)
+def test_every_objective_gives_its_weights_to_itself_and_its_encoder_to_all_others(
+    shards: str, tmp_path: Path, source: str
+) -> None:
+    words = (*SHORT, *STILL, "model.depth=4", "run.samples_budget=4")
+    given = tmp_path / source
+    loop.train(config_for(shards, given, *words, f"objective.name={source}"))
+    theirs = payload_of(given)["model"]
+    prefix = "target_encoder." if "target_encoder.norm.bias" in theirs else "encoder."
+    for name in CLASSES:
+        out = tmp_path / f"to_{name}"
+        objective = f"objective.name={name}"
+        loop.train(config_for(shards, out, *words, objective, f"run.init_from={given}", "run.seed=3"))
+        payload = payload_of(out)
+        assert (payload["init_from"]["new"] == []) == (name == source)
+        for key, tensor in payload["model"].items():
+            if "encoder." in key:
+                assert torch.equal(tensor, theirs[prefix + key.split("encoder.")[1]]), key
+            elif name == source:
+                assert torch.equal(tensor, theirs[key]), key
 
 
 def test_it_goes_on_without_what_it_began_with_and_remembers_everybody(

@@ -45,6 +45,15 @@ def test_a_cooldown_of_nothing_and_of_everything(cooldown: float, at_150: float,
     assert lr == pytest.approx([0.5, 1.0, at_150, at_200, at_200])
 
 
+def test_a_warm_up_that_leaves_no_time_is_said() -> None:
+    """The cooldown of the last quarter of 400 samples is what a warm-up of 360 eats into."""
+    assert optim.warmup_line(Length(401, 400), CFG).endswith("longer than the run: base_lr is never reached")
+    assert [optim.warmup_line(Length(warmup, 400), CONSTANT) for warmup in (100, 300, 350)] == [""] * 3
+    line = "warm-up of 360 samples leaves 40 of 100 samples of the cooldown"
+    assert optim.warmup_line(Length(360, 400), CONSTANT) == line
+    assert optim.warmup_line(Length(360, 400), CFG) == ""
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 def test_lr_is_that_of_the_schedulers_of_torch(schedule: str) -> None:
     """Warm-up of 5 steps, then a cosine of 15, or 10 at base_lr and a line of 5."""
