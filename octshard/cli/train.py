@@ -1,5 +1,6 @@
 """`octshard train` and `octshard stream-check`."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -37,8 +38,9 @@ def train(config: Sequence[str], accept_changes: bool, extend: bool, overrides: 
     cfg = load(TrainConfig, config, overrides)  # before torch is imported: a wrong key is reported at once
     from octshard.train.loop import train as run
 
+    command = shlex.join(["octshard", *sys.argv[1:]])
     with progress("train") as on_progress:
-        outcome = run(cfg, on_progress, accept_changes=accept_changes, extend=extend)
+        outcome = run(cfg, on_progress, accept_changes=accept_changes, extend=extend, command=command)
     if outcome.stopped:
         sys.exit(SHELL_BASE + outcome.stop_signal)
     if outcome.process_index == 0:

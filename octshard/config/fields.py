@@ -117,6 +117,18 @@ def group(kind: type, doc: str = "") -> Any:
     return dataclasses.field(default_factory=kind, metadata={"rule": Rule(doc)})
 
 
+def ruled(cfg: Any) -> Iterator[tuple[str, Any, Rule]]:
+    """Dotted key, value and rule of every field of `cfg`; a list of groups is the values of each."""
+    for item in dataclasses.fields(cfg):
+        child, rule = getattr(cfg, item.name), rule_of(item)
+        if dataclasses.is_dataclass(child):
+            yield from ((item.name + INDENT + key, value, inner) for key, value, inner in ruled(child))
+        elif _is_group_list(child):
+            yield item.name, [dataclasses.asdict(element) for element in child], rule
+        else:
+            yield item.name, child, rule
+
+
 def check(cfg: Any, prefix: str = "") -> None:
     """UsageError names the first value of `cfg` that its rule does not allow: key, value, what is wanted.
 

@@ -390,6 +390,26 @@ class RunConfig:
         "in V-JEPA 2's layout; empty = at random",
         place=True,
     )
+    memory_probe: str = field(
+        "auto",
+        "two steps on made-up data before the first one: while memory is full, per_device_batch is halved. "
+        "auto: not on the cpu",
+        choices=("auto", "on", "off"),
+        speed=True,
+    )
+    oom_shrink: bool = field(
+        False,
+        "a new run that does not fit at per_device_batch 1 takes image_size [64,320,320], another result",
+        speed=True,
+    )
+    start_timeout_s: float = field(
+        600.0,
+        "of several processes: all end if one has not come to the start by then",
+        unit="s",
+        above=0,
+        limit=MANY,
+        speed=True,
+    )
 
 
 @dataclass

@@ -100,6 +100,14 @@ class Backend(Protocol):
         """`compiles` so far, and operators that fell back to the host with their counts."""
         ...
 
+    def alone(self) -> "Backend":
+        """The device of this process without the others, where each process has its own program."""
+        ...
+
+    def release_memory(self) -> None:
+        """Gives back what the device keeps for later tensors."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -1,19 +1,10 @@
-"""What all processes of a run must agree on: where to begin. When to stop: `stop_agreement`."""
+"""Sums over all processes of a run. How they begin: `start_agreement`; when they stop: `stop_agreement`."""
 
 import torch
 
 from octshard.config.train import TrainConfig
 from octshard.devices.backend import Backend, put
 from octshard.errors import UsageError
-
-
-def check_same_step(cfg: TrainConfig, backend: Backend, step: int) -> None:
-    """UsageError if processes go on from different steps: each would train on the wrong samples."""
-    if not _same(backend, step):
-        raise UsageError(
-            f"run.out={cfg.run.out}: {backend.process_count} processes found different checkpoints there, "
-            "want one folder that all hosts see"
-        )
 
 
 def check_same_weights(cfg: TrainConfig, backend: Backend, sha256: str) -> None:

@@ -1,5 +1,6 @@
 """The host as the device, with torch's threads; DistributedDataParallel when torchrun started several."""
 
+import dataclasses
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -95,10 +96,16 @@ class Cpu:
     def counters(self) -> dict[str, int]:
         return {}
 
+    def alone(self) -> Backend:
+        return dataclasses.replace(self, processes=Processes())
+
+    def release_memory(self) -> None:
+        pass
+
     def close(self) -> None:
         processes.leave(self.process_count)
 
 
 def open_cpu(run: RunConfig) -> Backend:
     """The CPU at run.precision."""
-    return Cpu(DTYPES[run.precision], processes.join("gloo"))
+    return Cpu(DTYPES[run.precision], processes.join("gloo", run.start_timeout_s))

@@ -1,6 +1,7 @@
 """One process per GPU; DistributedDataParallel when torchrun started several."""
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -120,6 +121,12 @@ class Cuda:
     def counters(self) -> dict[str, int]:
         return {}
 
+    def alone(self) -> Backend:
+        return dataclasses.replace(self, processes=Processes())
+
+    def release_memory(self) -> None:
+        torch.cuda.empty_cache()
+
     def close(self) -> None:
         processes.leave(self.process_count)
 
@@ -173,5 +180,5 @@ def open_cuda(run: RunConfig) -> Backend:
     if run.deterministic:
         be_deterministic()
     attention = attention_order(torch.cuda.get_device_capability(device), deterministic=run.deterministic)
-    joined, copy_stream = processes.join("nccl"), torch.cuda.Stream(device)
+    joined, copy_stream = processes.join("nccl", run.start_timeout_s), torch.cuda.Stream(device)
     return Cuda(DTYPES[run.precision], run.compile, attention, device, joined, copy_stream)

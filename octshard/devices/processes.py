@@ -1,6 +1,7 @@
 """The processes of one run, as torchrun starts them: who this one is, and what they do together."""
 
 import contextlib
+import datetime
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,9 +23,17 @@ class Processes:
     store: Any = None  # torch.distributed.Store
 
 
-def join(communication: str) -> Processes:
-    """Joins the others that torchrun started, over nccl or gloo; alone if it started none."""
-    count, index = _number("WORLD_SIZE", 1), _number("RANK", 0)
+def expected_count() -> int:
+    """How many torchrun started."""
+    return _number("WORLD_SIZE", 1)
+
+
+def join(communication: str, timeout_s: float) -> Processes:
+    """Joins the others that torchrun started, over nccl or gloo; alone if it started none.
+
+    OctshardError if they are not there within `timeout_s`.
+    """
+    count, index = expected_count(), _number("RANK", 0)
     if count <= 1:
         return Processes()
     if not (os.environ.get("MASTER_ADDR") and os.environ.get("MASTER_PORT")):
@@ -32,12 +41,15 @@ def join(communication: str) -> Processes:
             f"WORLD_SIZE={count}: MASTER_ADDR or MASTER_PORT is not set; start with torchrun, or unset it"
         )
     try:
-        store, _, _ = next(dist.rendezvous("env://"))
+        store, _, _ = next(dist.rendezvous("env://", timeout=datetime.timedelta(seconds=timeout_s)))
         if not dist.is_initialized():
             dist.init_process_group(communication, store=store, rank=index, world_size=count)
     except (dist.DistError, ValueError) as error:
         line = str(error).splitlines()[0]
-        raise OctshardError(f"process {index} of {count}: the others cannot be reached ({line})") from error
+        raise OctshardError(
+            f"process {index} of {count}: the others cannot be reached within run.start_timeout_s="
+            f"{timeout_s:g} ({line}); look at what those said last that did not come"
+        ) from error
     return Processes(index, count, store)
 
 

@@ -1,6 +1,7 @@
 """TPU through torch_xla 2.9: one process per host, SPMD over its accelerators. The only torch_xla import."""
 
 import contextlib
+import datetime
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -117,6 +118,12 @@ class Xla:
         compiles = met.counter_value("UncachedCompile") or 0
         return {"compiles": int(compiles), **{name: int(met.counter_value(name) or 0) for name in names}}
 
+    def alone(self) -> Backend:
+        return self  # SPMD: one program of all processes
+
+    def release_memory(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -143,17 +150,17 @@ def open_xla(run: RunConfig) -> Backend:
     # float32 products (the views' geometry) would be bf16 on a TPU; those under autocast stay as they are
     xla_backends.set_mat_mul_precision("highest")
     device, count = torch_xla.device(), xr.process_count()
-    store = _store() if count > 1 else None
+    store = _store(run.start_timeout_s) if count > 1 else None
     return Xla(DTYPES[run.precision], device, xr.process_index(), count, devices, mesh, store)
 
 
-def _store() -> Any:
+def _store(timeout_s: float) -> Any:
     """A key-value store of all hosts, kept by the first; torch_xla finds its address."""
     import torch.distributed as dist
     import torch_xla.distributed.xla_backend  # noqa: F401 (registers xla://)
 
     try:
-        return next(dist.rendezvous("xla://"))[0]
+        return next(dist.rendezvous("xla://", timeout=datetime.timedelta(seconds=timeout_s)))[0]
     except dist.DistError as error:
         line = str(error).splitlines()[0]
         raise OctshardError(f"run.device=xla: the first host cannot be reached ({line})") from error

@@ -34,6 +34,12 @@ class TrainState:
     changes: tuple[Mapping[str, Any], ...] = ()  # of settings, on the way: {step, changes: {key: [old, new]}}
     participants: ParticipantDigests | None = None  # everybody who was trained on
     init_from: Mapping[str, Any] | None = None  # what the weights began as, if not at random
+    skipped: tuple[int, ...] = ()  # steps that were not finite and changed nothing
+
+    @property
+    def updates(self) -> int:
+        """Steps that changed the weights."""
+        return self.step - len(self.skipped)
 
 
 def state_payload(
@@ -57,6 +63,7 @@ def state_payload(
         "participants": participants.payload() if participants else None,
         "changes": [dict(change) for change in state.changes],
         "init_from": dict(state.init_from) if state.init_from else None,
+        "skipped": list(state.skipped),
         "step": state.step,
         "samples_seen": state.samples_seen,
         "position": list(state.position),
@@ -78,6 +85,7 @@ def restore(payload: Mapping[str, Any], state: TrainState) -> None:
     state.position = StreamPosition(*payload["position"])
     state.changes = tuple(payload.get("changes", ()))
     state.init_from = payload.get("init_from")
+    state.skipped = tuple(payload.get("skipped", ()))  # octshard 0.1 knew none
 
 
 OnWritten = Callable[[CheckpointInfo], None]

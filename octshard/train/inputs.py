@@ -20,7 +20,14 @@ from octshard.models.tokens import Tokens, packed_closely
 from octshard.stream import loader
 from octshard.stream.batch import Batch, BatchTransform
 from octshard.stream.batch_shape import BatchShape, batch_shape
-from octshard.stream.index import SampleIndex, build_index, check_dropped, open_datasets, without_dropped
+from octshard.stream.index import (
+    SampleIndex,
+    build_index,
+    check_dropped,
+    open_datasets,
+    token_grid,
+    without_dropped,
+)
 from octshard.stream.sampler import StreamPosition
 from octshard.train import val_tokens
 from octshard.train.augment import views
@@ -131,18 +138,46 @@ def train_batches(
     """This process's part of every batch, from `start` on, without end. samples_seen: by the run until then;
     None: as many as are before `start`.
     """
-    cfg, shape = inputs.cfg, inputs.shape
-    stages, spent = curriculum.stages(cfg), _samples_before(inputs, start, samples_seen)
+    cfg, stages = inputs.cfg, len(curriculum.stages(inputs.cfg))
+    spent = _samples_before(inputs, start, samples_seen)
+
+    def stage(batch: Batch) -> int:
+        return curriculum.stage_at(spent(batch), cfg.run.global_batch, inputs.plan.length.total, stages)
+
+    transform = BatchTransform(_preparation(inputs, backend, stage), backend.empty)
+    return loader.train_batches(inputs.index, cfg, inputs.plan.rank_slice, start, transform)
+
+
+def largest_batches(inputs: RunInputs, backend: Backend) -> list[TrainInputs]:
+    """A micro-batch of this process for each stage of the masks, as large as any: blank volumes of the size
+    of the largest one.
+    """
+    cfg, rank_slice = inputs.cfg, inputs.plan.rank_slice
+    size = rank_slice.global_batch // rank_slice.world_size
+    shape = max((s.shape for s in inputs.index.samples), key=lambda s: product(token_grid(s, cfg)))
+    valid_3 = torch.tensor(shape).minimum(torch.tensor(cfg.model.image_size))
+    keys = tuple(f"made up {i}" for i in range(size))
+    voxels_BDHW = backend.empty((size, *inputs.shape.box)).zero_()
+    mean_B, std_B, epoch_B = torch.zeros(size), torch.ones(size), (0,) * size
+    valid_B3, position = valid_3.expand(size, 3).clone(), StreamPosition(0, 0)
+    batch = Batch(voxels_BDHW, mean_B, std_B, valid_B3, keys, epoch_B, size, position, (), keys)
+    stages = range(len(curriculum.stages(cfg)))
+    return [_preparation(inputs, backend, lambda _, stage=stage: stage)(batch) for stage in stages]  # type: ignore[misc]
+
+
+def _preparation(
+    inputs: RunInputs, backend: Backend, stage: Callable[[Batch], int]
+) -> Callable[[Batch], TrainInputs]:
+    """What draws views and masks for a batch, and makes all ready for the device."""
+    cfg, shape, stages = inputs.cfg, inputs.shape, curriculum.stages(inputs.cfg)
     plan = plan_sequences(cfg, inputs.index, shape, backend)
 
     def prepare(batch: Batch) -> TrainInputs:
         params = views.draw(cfg.views, cfg.run.seed, batch.epoch_B, batch.seeds)
-        stage = curriculum.stage_at(spent(batch), cfg.run.global_batch, inputs.plan.length.total, len(stages))
-        tokens, places = _draw_tokens(stages[stage], shape, batch, params)
+        tokens, places = _draw_tokens(stages[stage(batch)], shape, batch, params)
         return backend.pin(TrainInputs(batch, params, plan.apply(tokens), places))
 
-    transform = BatchTransform(prepare, backend.empty)
-    return loader.train_batches(inputs.index, cfg, inputs.plan.rank_slice, start, transform)
+    return prepare
 
 
 def val_batches(inputs: RunInputs, backend: Backend) -> Generator[ValInputs, None, None]:

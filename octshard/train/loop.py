@@ -12,29 +12,27 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from octshard.config.train import TrainConfig
-from octshard.devices import collectives, prefetch, select, stop_agreement
+from octshard.devices import collectives, prefetch, select, start_agreement, stop_agreement
 from octshard.devices.prefetch import DeviceBatch
 from octshard.devices.stop_agreement import EARLY_STOP, StopAgreement
 from octshard.progress import OnProgress, no_progress
 from octshard.stop_signals import SHELL_BASE
 from octshard.train import (
     init_from,
+    launch,
     memory,
-    metrics_log,
-    no_effect,
+    memory_probe,
     nonfinite,
     patience,
     plan,
     prober,
-    resume,
     setup,
     step_stats,
     validation,
 )
-from octshard.train.checkpointer import Checkpointer, TrainState, open_checkpointer, state_payload
-from octshard.train.inputs import TrainInputs, load_inputs, train_batches
+from octshard.train.checkpointer import Checkpointer, TrainState, open_checkpointer
+from octshard.train.inputs import TrainInputs, train_batches
 from octshard.train.metrics_log import MetricsLog
-from octshard.train.objectives import build
 from octshard.train.patience import Patience
 from octshard.train.prober import Prober
 from octshard.train.resume import Consent
@@ -86,26 +84,25 @@ def train(
     *,
     accept_changes: bool = False,
     extend: bool = False,
+    command: str = "octshard train ...",
 ) -> Outcome:
     """Trains, or goes on training, in run.out until the budget is spent, or SIGINT or SIGTERM comes.
 
     on_progress is called in the first process after every step with the last metrics as its note.
     accept_changes: goes on also with a config or data that change the result, and records it; extend: only
-    with a greater length.
+    with a greater length. command: how it was called, for advice.
     """
-    build.check(cfg)
-    metrics_log.check(cfg)
     with (
+        launch.open_launch(cfg, command) as launched,
         memory.one_line_errors(cfg),
         contextlib.closing(select.open_backend(cfg.run)) as backend,
+        start_agreement.open_start(backend, cfg.run.start_timeout_s) as start,
         setup.run_lock(cfg, backend),
     ):
         # 1. everything that can be wrong is checked before anything is allocated
-        no_effect.refuse(cfg, backend)
-        inputs = load_inputs(cfg, backend)
-        probe_task = prober.make_task(cfg, inputs, backend)
-        memory.check(cfg, backend, inputs.shape)
-        payload = resume.payload_to_resume(cfg, inputs, backend, Consent(accept_changes, extend))
+        launched.opened(backend)
+        consent = Consent(accept_changes, extend)
+        inputs, probe_task, payload = launch.check_all(cfg, backend, start, consent)  # waits
         if payload and payload["step"] >= inputs.plan.steps:
             if backend.process_index == 0:
                 logger.info(
@@ -114,8 +111,10 @@ def train(
                     cfg.run.out, payload["step"], inputs.plan.steps,
                 )  # fmt: skip
             return Outcome(payload["step"], payload["samples_seen"], None, 0, backend.process_index)
+        # 2. the state: new, or where the last checkpoint left it, of a size that fits into memory
+        inputs = memory_probe.fit(cfg, inputs, backend, is_new=payload is None)  # waits
+        cfg = inputs.cfg
         beginning = init_from.begin(cfg, inputs) if cfg.run.init_from and payload is None else None
-        # 2. the state: new, or where the last checkpoint left it
         run, state = setup.start(cfg, backend, inputs, payload, beginning)
         payload = beginning = None  # their tensors are no longer needed
         endurance = patience.of_run(run, state)
@@ -134,7 +133,7 @@ def train(
                 stop.waits_in_vain,
             ) as batches,
         ):
-            shown = on_progress if run.is_first else no_progress
+            shown = launched.until_first_step(on_progress if run.is_first else no_progress)
             outputs = RunOutputs(metrics, checkpoints, shown, probes, endurance)
             outcome = _loop(run, state, batches, outputs, stop)
             if outcome.stopped and run.is_first:
@@ -174,7 +173,7 @@ def _loop(
         substituted += _say_substitutes(state.step, micro_batches)
         # 3. log
         if state.step in (1, steps) or state.step % run.cfg.run.log_every_steps == 0:
-            nonfinite.check(run, sums.steps_2, state.step, window)  # waits
+            nonfinite.check(run, state, sums.steps_2, window, outputs.checkpoints)  # waits
             metrics = _metrics(run, state, step_outputs, window, substituted)  # waits
             _log(run, metrics, step_stats.collapse_line(metrics, run.model.collapse_advice), outputs)
             _write_scores(run, outputs)
@@ -183,13 +182,14 @@ def _loop(
             sums, window = _new_window(run)
         # 4. validate and save, at thresholds of samples seen
         if plan.checkpoint_due(run.plan, samples_before, state.samples_seen):
-            nonfinite.check(run, sums.steps_2, state.step, window)  # waits
+            nonfinite.check(run, state, sums.steps_2, window, outputs.checkpoints)  # waits
             val = _validate(run, state, outputs)  # waits
             _save(run, state, val, outputs)  # waits for the device, and the save before
             saved_step = state.step
             sums, window = _new_window(run)
         # 5. a snapshot for the probes, at thresholds of samples seen
         if plan.probe_due(run.plan, samples_before, state.samples_seen):
+            nonfinite.check(run, state, sums.steps_2, window, outputs.checkpoints)  # waits
             prober.submit(run, state, outputs.prober)  # waits for the device
         shown = {**metrics, **(val.metrics() if val else {})}
         outputs.on_progress(state.step, steps, step_stats.summary(shown))
@@ -198,7 +198,7 @@ def _loop(
     _write_scores(run, outputs)
     stop_signal = stop.signum if state.step < steps else 0
     if stop_signal and state.step > saved_step:
-        nonfinite.check(run, sums.steps_2, state.step, window)  # waits
+        nonfinite.check(run, state, sums.steps_2, window, outputs.checkpoints)  # waits
         _save(run, state, None, outputs)  # waits
     val_loss = val.loss if val else None
     return Outcome(state.step, state.samples_seen, val_loss, stop_signal, run.backend.process_index)
@@ -284,10 +284,7 @@ def _save(run: Run, state: TrainState, val: Validation | None, outputs: RunOutpu
         return
     _write_scores(run, outputs)  # lest the checkpoint that they make the best is pruned
     outputs.metrics.flush()
-    inputs, fingerprint = run.inputs, run.inputs.fingerprint()
-    payload = run.backend.to_host(
-        state_payload(state, run.cfg, fingerprint, inputs.index.preparations, state.participants)
-    )  # waits
+    payload = setup.host_payload(run, state)  # waits
     before = state.samples_seen - run.cfg.run.global_batch
     milestone = plan.is_milestone(run.plan, before, state.samples_seen)
     val_loss, score = (val.loss, val.score) if val else (None, None)

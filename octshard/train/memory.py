@@ -71,14 +71,20 @@ def one_line_errors(cfg: TrainConfig) -> Iterator[None]:
     """OctshardError in place of what torch, NumPy and XLA raise when memory is full."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
-        text = " ".join(str(error).split())
-        if not isinstance(error, MemoryError) and not any(part.lower() in text.lower() for part in FULL):
+    except (MemoryError, RuntimeError) as error:
+        if not is_full(error):
             raise
+        text = " ".join(str(error).split())
         raise OctshardError(
             f"memory is full at run.per_device_batch={cfg.run.per_device_batch} ({text[:120]}); halve it "
             f"(with vjepa2 the result stays the same) or free some, and run it again: it goes on from there"
         ) from error
+
+
+def is_full(error: MemoryError | RuntimeError) -> bool:
+    """True for what torch (a RuntimeError too), NumPy and XLA raise when memory is full."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(part.lower() in text for part in FULL)
 
 
 def _kept(model: ModelConfig, width: int) -> float:

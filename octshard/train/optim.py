@@ -59,7 +59,7 @@ class AdamWSettings(NamedTuple):
     decayed: bool
 
 
-AdamW = Callable[[AdamWState, list[Tensor], Tensor, AdamWSettings], AdamWState]
+AdamW = Callable[[AdamWState, list[Tensor], Tensor, AdamWSettings, Tensor], AdamWState]
 
 
 def scalars_at(step: int, samples_seen: int, length: Length, cfg: TrainConfig) -> Scalars:
@@ -153,21 +153,29 @@ def clip(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     return norm
 
 
-def step(optimizer: torch.optim.Optimizer, scalars: Scalars, device_scalars_6: Tensor, adamw: AdamW) -> None:
+def step(
+    optimizer: torch.optim.Optimizer, scalars: Scalars, device_scalars_6: Tensor, adamw: AdamW, skip: Tensor
+) -> None:
     """One AdamW step (Loshchilov and Hutter 2019). `device_scalars_6` is `host_tensor` on the parameters'
-    device, `adamw` the function below as the device runs it.
+    device, `adamw` the function below as the device runs it. skip: 1.0 if nothing is to change, else 0.0; 0-d
+    on the device, which alone looks at it.
     """
     decayed, spared = optimizer.param_groups  # as `build` makes them
     decayed["weight_decay"] = scalars.weight_decay
     decayed["lr"] = spared["lr"] = scalars.lr
     if device_scalars_6.device.type == "xla":
-        _step_by_tensors(optimizer, device_scalars_6, adamw)
-    else:
-        optimizer.step()
+        _step_by_tensors(optimizer, device_scalars_6, adamw, skip)
+        return
+    if decayed["fused"]:
+        # as torch's GradScaler has it: the kernel leaves all as it is
+        optimizer.grad_scale, optimizer.found_inf = None, skip  # type: ignore[attr-defined]
+    elif skip:  # on the host, which is the device
+        return
+    optimizer.step()
 
 
 @torch.no_grad()
-def _step_by_tensors(optimizer: torch.optim.Optimizer, scalars_6: Tensor, adamw: AdamW) -> None:
+def _step_by_tensors(optimizer: torch.optim.Optimizer, scalars_6: Tensor, adamw: AdamW, skip: Tensor) -> None:
     """The same step in tensor arithmetic alone; the state is the same, so a checkpoint fits every backend."""
     decayed, _ = optimizer.param_groups
     for group in optimizer.param_groups:
@@ -179,15 +187,17 @@ def _step_by_tensors(optimizer: torch.optim.Optimizer, scalars_6: Tensor, adamw:
         before = AdamWState([p.detach() for p in parameters], means, squares)
         beta1, beta2 = group["betas"]
         settings = AdamWSettings(beta1, beta2, group["eps"], group is decayed)
-        after = adamw(before, [p.grad for p in parameters], scalars_6, settings)
+        after = adamw(before, [p.grad for p in parameters], scalars_6, settings, skip)
         for old, new in zip(before, after, strict=True):
             torch._foreach_copy_(old, new)
 
 
 def adamw(
-    state: AdamWState, gradients: list[Tensor], scalars_6: Tensor, settings: AdamWSettings
+    state: AdamWState, gradients: list[Tensor], scalars_6: Tensor, settings: AdamWSettings, skip: Tensor
 ) -> AdamWState:
-    """`state` after one step. torch's own `capturable` form divides by lr, which is 0/0 at lr = 0."""
+    """`state` after one step, or as it is where `skip` is 1. torch's own `capturable` form divides by lr,
+    which is 0/0 at lr = 0.
+    """
     corrected_lr, inverse_root, shrinkage = scalars_6[2:3], scalars_6[3:4], scalars_6[5:6]
     weights = [w * (1.0 - shrinkage) if settings.decayed else w for w in state.weights]
     means = [
@@ -202,4 +212,10 @@ def adamw(
         w - corrected_lr * m / (s.sqrt() * inverse_root + settings.eps)
         for w, m, s in zip(weights, means, squares, strict=True)
     ]
-    return AdamWState(weights, means, squares)
+    after = AdamWState(weights, means, squares)
+    return AdamWState(
+        *(
+            [torch.where(skip > 0, old, new) for old, new in zip(*pair, strict=True)]
+            for pair in zip(state, after, strict=True)
+        )
+    )

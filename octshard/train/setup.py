@@ -28,7 +28,7 @@ from octshard.train import (
     token_extent,
 )
 from octshard.train.augment import cross_resolution
-from octshard.train.checkpointer import TrainState
+from octshard.train.checkpointer import TrainState, state_payload
 from octshard.train.init_from import Beginning
 from octshard.train.inputs import RunInputs, without_band
 from octshard.train.metrics_log import MetricsLog
@@ -72,6 +72,25 @@ def start(
     beginning: Beginning | None = None,
 ) -> tuple[Run, TrainState]:
     """The run on its device, and its state: new, as `payload` has it, or with the weights of `beginning`."""
+    run, state = make_run(cfg, backend, inputs, payload, beginning)
+    if beginning:
+        collectives.check_same_weights(cfg, backend, beginning.origin["sha256"])
+    if run.is_first:
+        _log_start(run, state)
+        if beginning:
+            beginning.log()
+        resume.record(cfg, state)
+    return run, state
+
+
+def make_run(
+    cfg: TrainConfig,
+    backend: Backend,
+    inputs: RunInputs,
+    payload: Mapping[str, Any] | None = None,
+    beginning: Beginning | None = None,
+) -> tuple[Run, TrainState]:
+    """The same, and nothing is said or written."""
     model = build(cfg)
     if beginning:
         beginning.put(model)
@@ -83,17 +102,15 @@ def start(
     elif beginning:
         state.participants, state.init_from = beginning.participants, beginning.origin
     backend.mark_step()
-    collectives.check_same_step(cfg, backend, state.step)
-    if beginning:
-        collectives.check_same_weights(cfg, backend, beginning.origin["sha256"])
     compiled = backend.compile(cross_resolution.views_of(cfg)), backend.compile(optim.adamw)
-    run = Run(cfg, inputs, backend, model, backend.wrap(model), *compiled)
-    if run.is_first:
-        _log_start(run, state)
-        if beginning:
-            beginning.log()
-        resume.record(cfg, state)
-    return run, state
+    return Run(cfg, inputs, backend, model, backend.wrap(model), *compiled), state
+
+
+def host_payload(run: Run, state: TrainState) -> dict[str, Any]:
+    """What a checkpoint of `state` holds, on the host. Waits for the device."""
+    fingerprint, preparations = run.inputs.fingerprint(), run.inputs.index.preparations
+    payload = state_payload(state, run.cfg, fingerprint, preparations, state.participants)
+    return run.backend.to_host(payload)  # waits
 
 
 def _log_start(run: Run, state: TrainState) -> None:

@@ -1,6 +1,7 @@
 """One optimizer step: forward and backward over the micro-batches of a global batch, then the update.
 
-Nothing here waits for the device.
+A step whose loss or gradient is not finite changes nothing, nor does any after it until the host has read of
+it (`nonfinite`). Nothing here waits for the device.
 """
 
 import torch
@@ -11,7 +12,7 @@ from octshard.train.checkpointer import TrainState
 from octshard.train.inputs import TrainInputs
 from octshard.train.objectives import collapse
 from octshard.train.setup import Run
-from octshard.train.step_stats import StepOutputs, StepRecord, Sums
+from octshard.train.step_stats import StepOutputs, StepPositions, StepRecord, Sums
 
 
 def make_step(
@@ -20,7 +21,7 @@ def make_step(
     """One optimizer step over the micro-batches of one global batch; `count_step` counts it."""
     cfg, backend = run.cfg, run.backend
     run.model.train()
-    scalars = scalars_after(run, state.step, state.samples_seen)
+    scalars = scalars_after(run, state.updates, state.samples_seen)
     scalars_6 = backend.replicate(scalars.host_tensor())
     mean_loss, losses, spread = torch.zeros((), device=backend.device), [], sums.spread
     for number, micro in enumerate(micro_batches, start=1):
@@ -39,10 +40,12 @@ def make_step(
         if not last:
             backend.mark_step()
     norm = optim.clip(run.model.parameters(), cfg.optim.clip_grad)
-    optim.step(state.optimizer, scalars, scalars_6, run.adamw)
-    run.model.update(scalars_6[1:2])
+    bad = backend.all_reduce_sum(step_stats.nonfinite(mean_loss, norm))  # in any process: all do the same
+    skip = (bad + sums.steps_2[1] > 0).float()
+    optim.step(state.optimizer, scalars, scalars_6, run.adamw, skip)
+    run.model.update(torch.where(skip > 0, torch.ones_like(scalars_6[1:2]), scalars_6[1:2]))
     state.optimizer.zero_grad(set_to_none=True)
-    steps_2 = sums.steps_2 + torch.stack([mean_loss, step_stats.nonfinite(mean_loss, norm)])
+    steps_2 = sums.steps_2 + torch.stack([mean_loss, skip])
     losses_B = torch.cat(losses)
     backend.mark_step()
     return StepOutputs(Sums(steps_2, spread), norm, out.tokens_RF, losses_B)
@@ -52,13 +55,14 @@ def count_step(
     run: Run, state: TrainState, micro_batches: list[DeviceBatch[TrainInputs]], step_outputs: StepOutputs
 ) -> StepRecord:
     """Adds the step that was made to `state`; what is kept of it."""
-    lr = scalars_after(run, state.step, state.samples_seen).lr
+    lr, before = scalars_after(run, state.updates, state.samples_seen).lr, state.position
     state.step, state.samples_seen = state.step + 1, state.samples_seen + run.cfg.run.global_batch
     state.position = micro_batches[-1].host.batch.position
     keys = tuple(key for micro in micro_batches for key in micro.host.batch.keys)
-    return StepRecord(state.step, keys, step_outputs.losses_B, step_outputs.norm, lr)
+    positions = StepPositions(before, state.position)
+    return StepRecord(state.step, keys, step_outputs.losses_B, step_outputs.norm, lr, positions)
 
 
-def scalars_after(run: Run, step: int, samples_seen: int) -> optim.Scalars:
-    """The scalars of the step after `step` steps and `samples_seen` samples."""
-    return optim.scalars_at(step + 1, samples_seen + run.cfg.run.global_batch, run.plan.length, run.cfg)
+def scalars_after(run: Run, updates: int, samples_seen: int) -> optim.Scalars:
+    """The scalars of the step after `updates` updates and `samples_seen` samples."""
+    return optim.scalars_at(updates + 1, samples_seen + run.cfg.run.global_batch, run.plan.length, run.cfg)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from octshard.devices.backend import Backend, map_tensors
+from octshard.stream.sampler import StreamPosition
 from octshard.train.objectives import collapse
 from octshard.train.objectives.collapse import VolumeSpread
 
@@ -31,7 +32,9 @@ MIN_PAIRS = 4  # of volumes since the last read, before their spread is a number
 
 
 class Sums(NamedTuple):
-    """What is summed on the device since the last read. steps_2: losses, and steps that were not finite."""
+    """What is summed on the device since the last read. steps_2: losses, and steps that changed nothing: the
+    first that was not finite, and all after it.
+    """
 
     steps_2: Tensor
     spread: VolumeSpread
@@ -46,6 +49,13 @@ class StepOutputs(NamedTuple):
     losses_B: Tensor  # of the volumes of this process, in the order of its keys
 
 
+class StepPositions(NamedTuple):
+    """Those of the stream before and after a step."""
+
+    before: StreamPosition
+    after: StreamPosition
+
+
 class StepRecord(NamedTuple):
     """What is kept of a step until the next read, in case that it was not finite."""
 
@@ -54,6 +64,7 @@ class StepRecord(NamedTuple):
     losses_B: Tensor
     norm: Tensor
     lr: float
+    positions: StepPositions
 
 
 class LogWindow:

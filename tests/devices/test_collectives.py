@@ -1,4 +1,4 @@
-"""Processes begin together; seen on a backend that stands for two of them."""
+"""Sums over processes; seen on a backend that stands for two of them."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -36,12 +36,6 @@ class Pair:
 
 def pair(other: float, processes: int = 2) -> Backend:
     return cast(Backend, Pair(other, processes, processes))
-
-
-def test_several_begin_at_one_step() -> None:
-    collectives.check_same_step(TrainConfig(), pair(7.0), 7)
-    with pytest.raises(UsageError, match="2 processes found different checkpoints"):
-        collectives.check_same_step(TrainConfig(), pair(0.0), 7)
 
 
 def test_several_begin_with_the_same_weights() -> None:

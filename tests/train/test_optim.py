@@ -148,10 +148,48 @@ def test_the_tensor_only_step_is_adamw() -> None:
             b.grad = a.grad.clone()
         corrections = 1 - cfg.beta1**step, 1 - cfg.beta2**step
         scalars = Scalars(lr, 0.05 * step, 1.0, 0.5, *corrections)
-        optim.step(reference, scalars, scalars.host_tensor(), optim.adamw)
+        optim.step(reference, scalars, scalars.host_tensor(), optim.adamw, torch.zeros(()))
         assert [group["weight_decay"] for group in reference.param_groups] == [0.05 * step, 0.0]
-        optim._step_by_tensors(optimizer, scalars.host_tensor().double(), optim.adamw)
+        optim._step_by_tensors(optimizer, scalars.host_tensor().double(), optim.adamw, torch.zeros(()))
         for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
             assert torch.isfinite(a).all()
             torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
     reference.load_state_dict(optimizer.state_dict())  # the same state: a checkpoint fits every backend
+
+
+@pytest.mark.parametrize("form", ["plain", "fused", "tensors"])  # as on a CPU, on CUDA, on XLA
+def test_a_skipped_step_changes_nothing_and_the_next_one_is_the_one_after(form: str) -> None:
+    """Gradients that are not finite, against an optimizer that never saw them."""
+    cfg = OptimConfig(weight_decay=0.1)
+    models, optimizers = [nn.Linear(5, 3) for _ in range(2)], []
+    models[1].load_state_dict(models[0].state_dict())
+    for model in models:
+        optimizer = optim.build(model, cfg)
+        if form == "fused":
+            groups = [{"params": group["params"]} for group in optimizer.param_groups]
+            optimizer = torch.optim.AdamW(groups, eps=cfg.eps, fused=True)
+        for parameter in model.parameters():
+            moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+            optimizer.state[parameter] = {"step": torch.zeros(()), **moments}
+        optimizers.append(optimizer)
+    step = optim.step
+    if form == "tensors":
+        step = lambda optimizer, _, scalars_5, *rest: optim._step_by_tensors(optimizer, scalars_5, *rest)  # noqa: E731
+    updates = 0
+    for number, bad in enumerate([False, True, False, True, False]):
+        torch.manual_seed(number)
+        gradients = [torch.randn_like(p) for p in models[0].parameters()]
+        for model, optimizer, skips in zip(models, optimizers, (True, False), strict=True):
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                parameter.grad = gradient * float("nan") if bad else gradient.clone()
+            corrections = 1 - cfg.beta1 ** (updates + 1), 1 - cfg.beta2 ** (updates + 1)
+            scalars = Scalars(0.01, 0.1, 1.0, 0.5, *corrections)
+            if skips or not bad:
+                step(optimizer, scalars, scalars.host_tensor(), optim.adamw, torch.tensor(float(bad)))
+        updates += not bad
+        for a, b in zip(*(model.parameters() for model in models), strict=True):
+            assert torch.equal(a, b)
+            assert torch.isfinite(a).all()
+            one, other = optimizers[0].state[a], optimizers[1].state[b]
+            names = [name for name in one if name != "step" or form != "tensors"]  # XLA's host counts on
+            assert all(torch.equal(one[name], other[name]) for name in names)

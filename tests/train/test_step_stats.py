@@ -6,11 +6,14 @@ from torch import Tensor
 
 from octshard.config.train import RunConfig
 from octshard.devices import select
+from octshard.stream.sampler import StreamPosition
 from octshard.train import step_stats
 from octshard.train.objectives import collapse
-from octshard.train.step_stats import LogWindow, StepOutputs, StepRecord, Sums
+from octshard.train.step_stats import LogWindow, StepOutputs, StepPositions, StepRecord, Sums
 
 CPU = select.open_backend(RunConfig(device="cpu"))
+
+POSITIONS = StepPositions(StreamPosition(0, 0), StreamPosition(0, 0))
 
 
 def seen_with(sums: list[float], tokens_RF: Tensor, pooled_BF: Tensor | None = None) -> StepOutputs:
@@ -82,7 +85,7 @@ def test_the_longest_wait_of_one_step_is_named(monkeypatch: pytest.MonkeyPatch) 
     for step in (7, 8, 9):
         window.waiting()
         window.working()
-        window.add(StepRecord(step, (), torch.zeros(1), torch.zeros(()), 0.0))
+        window.add(StepRecord(step, (), torch.zeros(1), torch.zeros(()), 0.0, POSITIONS))
     window.waiting()
     window.working()
     speed = window.speed(40, 2)

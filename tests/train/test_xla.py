@@ -9,7 +9,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -201,31 +201,75 @@ RESUME = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 from tests.support.tiny_run import config_for
-from octshard.train import loop
+from octshard.devices import select
+from octshard.errors import OctshardError
+from octshard.train import inputs, loop
+from tests.train.test_nonfinite import planted
 
 def stop(step, *_):
     if step == 2:
         os.kill(os.getpid(), signal.SIGTERM)
 
 settings = [*{settings!r}, "run.device=xla", "run.per_device_batch=4", "run.samples_budget=16"]
-whole, halves = (config_for({shards!r}, {out!r} + "/" + name, *settings) for name in ("whole", "halves"))
+whole, halves, bad = (
+    config_for({shards!r}, {out!r} + "/" + name, *settings) for name in ("whole", "halves", "bad")
+)
 loop.train(whole)
 assert loop.train(halves, stop).step == 2
 loop.train(halves)
+
+before = select.open_backend(whole.run).counters()["compiles"]
+probed = config_for({shards!r}, {out!r} + "/probed", *settings, "run.memory_probe=on")
+loop.train(probed)  # what the probe compiles is what the run needs
+assert select.open_backend(whole.run).counters()["compiles"] == before
+
+draw, count, compiles, keys = inputs.views.draw, loop.count_step, [], []
+def counted(run, state, micro_batches, outputs):
+    record = count(run, state, micro_batches, outputs)
+    keys.append(record.keys)
+    compiles.append(run.backend.counters()["compiles"])
+    return record
+loop.count_step = counted
+seen = config_for({shards!r}, {out!r} + "/seen", *settings)
+seen.run.log_every_steps = bad.run.log_every_steps = 100
+loop.train(seen)
+inputs.views.draw = planted(keys[2][1])
+try:
+    loop.train(bad)
+except OctshardError as error:
+    assert "step 3: " in str(error) and keys[2][1] in str(error), error
+    assert len(compiles) == 8 and compiles[4:] == [compiles[3]] * 4, compiles
+else:
+    raise AssertionError("a NaN was not met")
 """
 
 
-def test_a_resumed_run_is_the_one_that_was_never_stopped(shards: str, tmp_path: Path) -> None:
+def test_a_resumed_run_is_the_one_that_was_never_stopped_and_a_bad_step_changes_nothing(
+    shards: str, tmp_path: Path
+) -> None:
     script = RESUME.format(
         root=str(Path(__file__).parents[2]), settings=SETTINGS, shards=shards, out=str(tmp_path)
     )
     flags = {"PJRT_DEVICE": "CPU", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     subprocess.run([sys.executable, "-c", script], env=os.environ | flags, check=True, timeout=400)
-    whole, halves = (
-        torch.load(tmp_path / name / "checkpoints" / "step-00000004.pt", weights_only=True)
-        for name in ("whole", "halves")
-    )
-    pairs = list(zip(*(tree_flatten(payload)[0] for payload in (whole, halves)), strict=True))
-    tensors = [(one, other) for one, other in pairs if isinstance(one, torch.Tensor)]
-    assert len(tensors) > 100
-    assert all(torch.equal(one, other) for one, other in tensors)
+    whole, halves = (payload_of(tmp_path / name, 4) for name in ("whole", "halves"))
+    assert len(check_same_tensors(whole, halves)) > 100
+    # what the bad third step left is what a run had that was stopped after the second
+    stopped = payload_of(tmp_path / "halves", 2)
+    kept = payload_of(tmp_path / "bad" / "nonfinite-step-00000003", 2)
+    check_same_tensors(stopped, kept)
+    check_same_tensors(stopped, payload_of(tmp_path / "bad", 3))
+
+
+def payload_of(folder: Path, step: int) -> dict[str, Any]:
+    path = folder / "checkpoints" / f"step-{step:08d}.pt"
+    return cast(dict[str, Any], torch.load(path, weights_only=True))
+
+
+def check_same_tensors(one: dict[str, Any], other: dict[str, Any]) -> list[torch.Tensor]:
+    trees = [
+        tree_flatten({name: payload[name] for name in ("model", "optimizer")})[0] for payload in (one, other)
+    ]
+    tensors = [(a, b) for a, b in zip(*trees, strict=True) if isinstance(a, torch.Tensor)]
+    assert all(torch.equal(a, b) for a, b in tensors)
+    return [a for a, _ in tensors]
