@@ -34,6 +34,7 @@ from table import SectionResult, Table, Target, at_least, report
 from octshard.config.train import RunConfig
 from octshard.devices import select
 from octshard.devices.backend import Backend
+from octshard.train.objectives.build import CLASSES
 
 DESIGN = "design point"
 VARIANTS = ("ours", DESIGN)
@@ -158,9 +159,7 @@ def sections(
 
 @benchmark(("step", "encoder", "padding"), "A narrow model of one block, one pair.")
 @click.option("--preset", multiple=True, type=click.Choice(list(PRESETS)), help="Of prep; may repeat. [seed]")
-@click.option(
-    "--objective", multiple=True, type=click.Choice(["vjepa2", "byol"]), help="May repeat. [vjepa2]"
-)
+@click.option("--objective", multiple=True, type=click.Choice(list(CLASSES)), help="May repeat. [vjepa2]")
 @click.option("--width", type=click.IntRange(128), help="Of the encoder; a multiple of 128. [768; quick 384]")
 @click.option(
     "--depth", type=click.IntRange(1), help="Blocks of encoder and predictor. [cuda 12; cpu 2, quick 1]"

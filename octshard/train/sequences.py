@@ -17,6 +17,7 @@ from octshard.models.tokens import Tokens, packed_closely, packed_in_blocks
 from octshard.stream.batch_shape import BatchShape
 from octshard.stream.index import SampleIndex
 from octshard.train import flops
+from octshard.train.objectives.build import objective_class
 
 MAX_LENGTHS = 4  # lengths, where each is compiled for itself
 LEAST_SAVING = 0.05  # of a step's FLOPs: less does not pay for several compiles and slower attention
@@ -57,7 +58,8 @@ def plan_sequences(cfg: TrainConfig, index: SampleIndex, shape: BatchShape, back
         (lengths, reading), least_saving = few_lengths(counts, volumes), LEAST_SAVING
     packed_padding = flops.padding_share(cfg, shape.tokens, valid, reading)
     saves = packed_padding + least_saving < listed_padding
-    packed = shape.padded and (saves if cfg.run.packing == "auto" else cfg.run.packing == "on")
+    packs = shape.padded and objective_class(cfg).encodes_all
+    packed = packs and (saves if cfg.run.packing == "auto" else cfg.run.packing == "on")
     return SequencePlan(packed, lengths, listed_padding, packed_padding)
 
 
@@ -70,9 +72,10 @@ def start_line(cfg: TrainConfig, shape: BatchShape, plan: SequencePlan) -> str:
         lengths = "any length" if plan.lengths is None else " or ".join(f"{n:,}" for n in plan.lengths)
         way = f"volumes packed in sequences of {lengths}, {plan.listed_padding:.1%} in lists"
     cost = flops.text(flops.step_flops(cfg, shape.tokens, shape.most_valid).total)
+    count = f"at most {shape.tokens:,}" if objective_class(cfg).encodes_all else "context"
     return (
-        f"padding: {plan.padding:.1%} of the FLOPs of a step ({way}); at most {shape.tokens:,} tokens of a "
-        f"volume are encoded, {cost} a volume"
+        f"padding: {plan.padding:.1%} of the FLOPs of a step ({way}); {count} tokens of a volume are "
+        f"encoded, {cost} a volume"
     )
 
 

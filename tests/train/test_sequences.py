@@ -208,6 +208,18 @@ def test_a_run_says_at_its_start_what_padding_costs(shards: str, tmp_path: Path)
         assert f"padding: {way}; at most 18 tokens of a volume are encoded, {cost} a volume" in line
 
 
+def test_what_encodes_context_alone_packs_nothing_and_says_so(shards: str, tmp_path: Path) -> None:
+    words = ("objective.name=mae", "run.packing=on", "run.samples_budget=4")
+    cfg = config_for(shards, tmp_path / "run", *words)
+    assert not _plan(cfg, "any length").packed
+    with log_lines() as lines:
+        loop.train(cfg)
+    cost = flops.text(flops.step_flops(cfg, 18).total)
+    (line,) = (line for line in lines if "padding:" in line)
+    assert line.endswith(f"context tokens of a volume are encoded, {cost} a volume")
+    assert any("run.packing=on has no effect: no encoder of mae reads all tokens" in line for line in lines)
+
+
 def test_a_plan_depends_on_how_often_volumes_are_seen(shards: str, tmp_path: Path) -> None:
     cfg = config_for(shards, tmp_path / "run", "data.lanes=1", "data.balance=device")
     by_device = flops.valid_counts(load_index(cfg, "train", 1), cfg)

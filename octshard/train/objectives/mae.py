@@ -38,6 +38,7 @@ class Mae(Objective):
     """
 
     distance = VOXEL_MSE
+    encodes_all = False
     idle = {
         "objective.ema_start": _NO_TARGET_ENCODER,
         "objective.ema_end": _NO_TARGET_ENCODER,

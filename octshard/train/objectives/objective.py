@@ -54,6 +54,7 @@ class Objective(nn.Module):
     distance: Distance
     batch_statistics = False  # does the loss of a volume depend on the others of its micro-batch?
     has_target_encoder = False
+    encodes_all = True  # does some encoder read all valid tokens of a volume?
     collapse_advice = "lower optim.base_lr"  # for features that have collapsed
     token_per_set = True  # has each mask set a weight of its own?
     fingerprint: Mapping[str, str] = {}  # what decides its result besides config and data
