@@ -3,6 +3,7 @@
 Steps from block to block along each B-scan instead of rows: they are small, and so is their text.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,3 +40,15 @@ def from_json(meta: Mapping[str, Any], shape: Shape, location: str) -> RetinaBan
     if not (is_band_DQ | ((top_DQ == NOT_FOUND) & (bottom_DQ == NOT_FOUND))).all():
         raise BadSample(f"{location}: {NAME} has rows outside the volume, or a last row before the first")
     return RetinaBand(rows_DQ2)
+
+
+def problem(meta: Mapping[str, Any], shape: Shape, retina_found: float | None) -> str:
+    """What is wrong with the band of a JSON, or with what its row says of it; empty if nothing is."""
+    try:
+        band = from_json(meta, shape, "the sample")
+    except BadSample as error:
+        return str(error)
+    share = None if band is None else band.share
+    if share == retina_found or (share and retina_found and math.isclose(share, retina_found)):
+        return ""
+    return f"{NAME} has the retina in a share of {share} of its blocks, the row says {retina_found}"

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import Dataset
 
-from octshard.dataset import sample, tables
+from octshard.dataset import sample, stored_band, tables
 from octshard.dataset.folders import dataset_folders
 from octshard.dataset.splits import SPLITS, check_disjoint, check_distinct
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
 from octshard.extras import install_advice
+from octshard.imaging.retina_band import not_found
 from octshard.storage import store
 
 ROW_FACTS = (
@@ -41,7 +42,9 @@ class ShardDataset(Dataset[dict[str, Any]]):
     image: uint8 (1, D, H, W), as stored;
     spacing: float32 (3,), mm along D, H, W;
     meta: what the sample's JSON says, and of its row key, participant, device, eye, split and the like; flags
-    are one text with commas between, so that the default collate function takes every value.
+    are one text with commas between, so that the default collate function takes every value;
+    retina_band: int16 (D, Q, 2), first row of the retina and the row behind its last, in B-scan d and columns
+    8 q to 8 q + 8; -1 where it was not found, and everywhere in a volume of octshard 0.1, which has none.
 
     As a MetaTensor, `image.affine` is diag(dz, dy, dx, 1), float64: mm from the first voxel along D
     (B-scans), H (depth), W (A-scans). These are axes of the scan; where it lies in the head is not known.
@@ -84,11 +87,15 @@ class ShardDataset(Dataset[dict[str, Any]]):
             raise OctshardError(f"{location}: no spacing_out in {tables.SAMPLES}; {tables.REBUILD}")
         facts = {name: getattr(row, name) for name in ROW_FACTS}
         meta = {**stored.meta, **facts, "flags": ",".join(row.flags)}
+        meta.pop(stored_band.NAME, None)
+        depth, height, width = stored.voxels_DHW.shape
+        band = stored_band.from_json(stored.meta, (depth, height, width), location) or not_found(depth, width)
         image = torch.from_numpy(stored.voxels_DHW.copy()).unsqueeze(0)  # what was read is read-only
         if self.as_metatensor:
             affine = torch.diag(torch.tensor([*row.spacing_out, 1.0], dtype=torch.float64))
             image = _metatensor_class()(image, affine=affine, meta={"filename_or_obj": location})
-        return {"image": image, "spacing": torch.tensor(row.spacing_out), "meta": meta}
+        spacing, rows_DQ2 = torch.tensor(row.spacing_out), torch.from_numpy(band.rows_DQ2.copy())
+        return {"image": image, "spacing": spacing, "meta": meta, "retina_band": rows_DQ2}
 
     @property
     def rows(self) -> list[SampleRow]:

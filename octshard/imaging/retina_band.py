@@ -14,6 +14,7 @@ from octshard.imaging.volume import Shape
 
 BLOCK = 8  # stored columns that share a place of the band; the last block may have fewer
 NOT_FOUND = -1
+MOST_ROWS = 2**15 - 1  # of a volume: its rows must fit int16
 
 
 def blocks_of(columns: int) -> int:

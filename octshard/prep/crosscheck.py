@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from octshard.dataset import tables
+from octshard.dataset import stored_band, tables
 from octshard.dataset.preparation import voxel_limit
 from octshard.dataset.shard import Sample
 from octshard.dataset.splits import split_overlaps
 from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.errors import OctshardError
 from octshard.imaging import intensity
-from octshard.imaging.volume import Shape, product
+from octshard.imaging.volume import Shape, product, triple
 from octshard.prep.build import shard_writer
 from octshard.prep.refusals import REASONS
 from octshard.storage import json_object, store, transport
@@ -162,6 +162,8 @@ def sample(row: SampleRow, stored: Sample) -> Iterator[str]:
         field = IN_JSON.get(name, name)
         if field in FIELDS and not _same(value, expected := _as_built(row, field)):
             yield f"its JSON says {name} = {value!r}, the row {expected!r}"
+    if problem := stored_band.problem(stored.meta, triple(voxels.shape), row.retina_found):
+        yield f"its JSON: {problem}"
 
 
 def _row(row: SampleRow, infos: Mapping[str, ShardInfo], device: str) -> Iterator[Finding]:

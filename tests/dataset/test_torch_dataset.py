@@ -15,6 +15,7 @@ import octshard
 from octshard.dataset import tables
 from octshard.dataset.shard import BadSample
 from octshard.errors import OctshardError, UsageError
+from octshard.imaging.retina_band import RetinaBand
 from octshard.storage import store
 from tests.support.tiny_run import SHAPE, voxels_of, write_dataset
 
@@ -44,6 +45,20 @@ def test_an_item_is_what_was_stored(folder: Path) -> None:
     assert item["meta"]["mean"] == pytest.approx(voxels_of(key, SHAPE).mean())
     item["image"] += 1  # the caller's own memory
     assert torch.equal(dataset[-1]["image"] + 1, item["image"])
+
+
+def test_the_retinal_band_is_part_of_an_item_and_not_found_where_none_is_stored(tmp_path: Path) -> None:
+    def band_of(key: str) -> RetinaBand | None:
+        return RetinaBand(np.full((6, 3, 2), (4, 11), np.int16)) if key.startswith("val") else None
+
+    write_dataset(tmp_path / "device", {"train": 1, "val": 1}, band_of=band_of)
+    train, val = (octshard.ShardDataset(tmp_path, split)[0] for split in ("train", "val"))
+    assert (train["retina_band"].dtype, train["retina_band"].shape) == (torch.int16, (6, 3, 2))
+    assert train["retina_band"].unique().tolist() == [-1]
+    assert val["retina_band"].tolist() == [[[4, 11]] * 3] * 6
+    assert "retina_band" not in {*train["meta"], *val["meta"]}
+    (batch,) = DataLoader(octshard.ShardDataset(tmp_path), batch_size=2)
+    assert batch["retina_band"].shape == (2, 6, 3, 2)
 
 
 def test_split_and_filter_choose_rows(folder: Path) -> None:

@@ -232,6 +232,8 @@ def test_a_row_that_says_something_else_is_found_and_named(folder: Path, field: 
         ("spacing_out", (1.0, 1.0, 1.0)),
         ("flags", ("constant",)),
         ("geometry", "line"),
+        ("retina_found", 0.5),
+        ("retina_found", None),
     ],
 )
 def test_deep_finds_it_without_the_parts_of_the_build(folder: Path, field: str, value: Any) -> None:
@@ -253,6 +255,9 @@ def test_deep_finds_it_without_the_parts_of_the_build(folder: Path, field: str, 
         (lambda meta: meta | {"flags": ["constant"]}, "its JSON says flags"),
         (lambda meta: {name: value for name, value in meta.items() if name != "std"}, "its JSON has no std"),
         (lambda meta: meta | {"format": 1}, "its JSON is of format 1"),
+        (lambda meta: meta | {"retina_band": 7}, "retina_band is 7, want blocks of 8 columns"),
+        (lambda meta: meta | {"retina_band": meta["retina_band"] | {"steps": "AAAA"}}, "retina_band is"),
+        (lambda meta: meta | {"retina_band": None}, "in a share of None of its blocks, the row says 0."),
     ],
 )
 def test_deep_finds_a_forged_json_under_sound_checksums(

@@ -12,7 +12,7 @@ from typing import Any
 from octshard.dataset import folders, tables
 from octshard.dataset.splits import SPLITS, split_overlaps, split_sources, split_sources_text
 from octshard.dataset.tables import Dataset, SampleRow
-from octshard.prep.report import distributions, reasons, thumbnails
+from octshard.prep.report import distributions, reasons, retina, thumbnails
 from octshard.prep.report.statistics import GroupCounts, group_counts
 from octshard.prep.report.thumbnails import Thumbnail
 from octshard.progress import OnProgress, no_progress
@@ -109,6 +109,7 @@ def render(shards: Shards, previews: Sequence[Thumbnail]) -> str:
         Section("What was refused, and why", reasons.refusals(rows)),
         Section("What is odd", reasons.flags(rows)),
         Section("How it looks", _pictures(previews)),
+        Section("Where the retina lies", (retina.counts(rows, devices),)),
         Section("Counts", _counts(rows)),
         Section("Shapes and spacings", distributions.shapes(rows, devices)),
         Section("Intensities and sizes", distributions.sizes(rows, devices)),
@@ -162,14 +163,18 @@ def _pictures(previews: Sequence[Thumbnail]) -> tuple[Content, ...]:
     parts = [
         part for device, cards in devices.items() for part in (page.heading(device), page.columns(cards))
     ]
-    return (SAMPLE, *parts)
+    has_lines = any(thumbnail.band_Q2 is not None for thumbnail in previews)
+    return (SAMPLE, *((retina.key(), retina.NOTE) if has_lines else ()), *parts)
 
 
 def _card(thumbnail: Thumbnail) -> Html:
     row, spacing_mm, shape = thumbnail.row, thumbnail.row.spacing_out or (), thumbnail.row.shape_out or ()
     alt = f"of {row.key}, {row.protocol}, eye {row.eye or 'unknown'}"
+    bscan = thumbnail.bscan_HW
+    if thumbnail.band_Q2 is not None and row.shape_out is not None:
+        bscan = retina.with_lines(bscan, thumbnail.band_Q2, row.shape_out)
     images = [
-        page.picture(thumbnail.bscan_HW, f"Central B-scan {alt}", "", thumbnail.bscan_aspect),
+        page.picture(bscan, f"Central B-scan {alt}", "", thumbnail.bscan_aspect),
         page.picture(thumbnail.en_face_DW, f"En-face mean {alt}", "", thumbnail.en_face_aspect),
     ]
     voxel = dimensions([round(mm * 1000, 1) for mm in spacing_mm])

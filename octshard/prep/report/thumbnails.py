@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard.dataset import sample
+from octshard.dataset import sample, stored_band
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError
+from octshard.imaging.retina_band import RetinaBand
+from octshard.imaging.volume import triple
 from octshard.rng import seed_for
+from octshard.storage import store
 
 LARGEST_PX = 640  # a side of a picture; wider ones are averaged down
 
@@ -25,6 +28,7 @@ class Thumbnail:
     bscan_aspect: float
     en_face_DW: np.ndarray  # the mean over depth, stretched to the full range of greys
     en_face_aspect: float
+    band_Q2: np.ndarray | None  # rows of the retina in that B-scan; None: it was not looked for
 
 
 def draw_rows(rows: Iterable[SampleRow], seed: int, most: int) -> list[SampleRow]:
@@ -42,10 +46,13 @@ def read(folder: str, row: SampleRow) -> Thumbnail:
     """The pictures of a stored row of the dataset in `folder`; an OctshardError names a bad sample."""
     if row.spacing_out is None:
         raise OctshardError(f"{folder}: {row.key} has no spacing_out; run octshard prep verify")
-    return draw(row, sample.read(folder, row).voxels_DHW)
+    stored = sample.read(folder, row)
+    location = f"{store.join(folder, row.shard)} at {row.offset} ({row.key})"
+    band = stored_band.from_json(stored.meta, triple(stored.voxels_DHW.shape), location)
+    return draw(row, stored.voxels_DHW, band)
 
 
-def draw(row: SampleRow, voxels_DHW: np.ndarray) -> Thumbnail:
+def draw(row: SampleRow, voxels_DHW: np.ndarray, band: RetinaBand | None = None) -> Thumbnail:
     """The pictures of a volume; where the spacing was assumed, pixels are drawn square."""
     dz, dy, dx = (1.0, 1.0, 1.0) if row.assumed_spacing or not row.spacing_out else row.spacing_out
     d, h, w = voxels_DHW.shape
@@ -53,7 +60,8 @@ def draw(row: SampleRow, voxels_DHW: np.ndarray) -> Thumbnail:
     if bscan_HW.dtype != np.uint8:
         bscan_HW = _stretched(bscan_HW)
     en_face_DW = _stretched(voxels_DHW.mean(axis=1, dtype=np.float32))
-    return Thumbnail(row, _small(bscan_HW), w * dx / (h * dy), _small(en_face_DW), w * dx / (d * dz))
+    band_Q2 = None if band is None else band.rows_DQ2[d // 2]
+    return Thumbnail(row, _small(bscan_HW), w * dx / (h * dy), _small(en_face_DW), w * dx / (d * dz), band_Q2)
 
 
 def _stretched(image: np.ndarray) -> np.ndarray:

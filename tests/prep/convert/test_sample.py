@@ -95,7 +95,8 @@ def test_flags_of_a_file_refused_after_its_layout_are_kept() -> None:
 def test_a_sound_file_fills_the_other_columns_too() -> None:
     row, tar_slice = converted(written())
     packed = {"shape_out", "spacing_out", "dtype", "mean", "std", "p01", "p99", "nbytes", "sha256", "xxh3"}
-    assert filled(row) == MANIFEST | BYTES | HEADER | LAYOUT | VOXELS | packed | {"shard"}
+    packed |= {"retina_found", "shard"}
+    assert filled(row) == MANIFEST | BYTES | HEADER | LAYOUT | VOXELS | packed
     assert (row.status, row.shard, row.nbytes) == ("ok", "train-000000.tar", len(tar_slice))
     assert (row.decoded_level, row.assumed_spacing, row.fast_psnr_db) == (0, 0, None)
 
@@ -109,7 +110,7 @@ def test_a_duplicate_keeps_all_that_decoding_told() -> None:
     source = MemorySource(dict.fromkeys(("a.dcm", "b.dcm"), written()))
     row, tar_slice = sample.convert(task_of("a.dcm", "b.dcm"), CFG, source)
     assert (row.reason, row.detail) == ("duplicate", "same SOPInstanceUID or path as a.dcm")
-    voxels = {"shape_out", "spacing_out", "dtype", "mean", "std", "p01", "p99", "sha256"}
+    voxels = {"shape_out", "spacing_out", "dtype", "mean", "std", "p01", "p99", "sha256", "retina_found"}
     assert filled(row) == MANIFEST | BYTES | HEADER | LAYOUT | VOXELS | voxels | REFUSED
     assert tar_slice == b""
 

@@ -5,7 +5,7 @@ import hashlib
 
 import numpy as np
 
-from octshard.dataset import shard
+from octshard.dataset import shard, stored_band
 from octshard.dataset.tables import FORMAT_VERSION, SampleRow
 from octshard.imaging.volume import SampleKey, Volume
 from octshard.prep.convert.tar_slice import pack
@@ -37,7 +37,10 @@ def test_the_slice_gives_back_the_voxels_and_the_row() -> None:
     row, data = pack(ROW, volume(voxels_DHW), 3)
     sample = shard.unpack(data, row.key, row.xxh3, "test")
     np.testing.assert_array_equal(sample.voxels_DHW, voxels_DHW)
-    assert sample.meta == {
+    band = stored_band.from_json(sample.meta, (2, 3, 4), "test")
+    assert band is not None
+    assert (band.share, row.retina_found) == (0.0, 0.0)  # three rows of a ramp are no retina
+    assert {name: value for name, value in sample.meta.items() if name != stored_band.NAME} == {
         "key": str(KEY), "format": FORMAT_VERSION, "shape": [2, 3, 4], "dtype": "uint8",
         "spacing_mm": [0.5, 0.25, 0.125], "source_levels": [0.0, 255.0],
         "mean": row.mean, "std": row.std, "p01": row.p01, "p99": row.p99,
@@ -69,3 +72,18 @@ def test_wider_voxels_become_uint8_and_the_detail_says_how() -> None:
     sample = shard.unpack(data, row.key, row.xxh3, "test")
     np.testing.assert_array_equal(sample.voxels_DHW, np.rint((wide - 100.0) / 2))
     assert sample.meta["source_levels"] == [100.0, 610.0]
+
+
+def test_the_retina_is_looked_for_unless_no_frame_shows_one() -> None:
+    """Two bright layers 0.25 mm apart in 20 um rows; the same voxels, once said to be of bad frames."""
+    voxels_DHW = np.random.default_rng(0).integers(8, 14, (4, 100, 64), dtype=np.uint8)
+    voxels_DHW[:, 40:42], voxels_DHW[:, 42:51], voxels_DHW[:, 51:53] = 120, 70, 200
+    scan = Volume(KEY, voxels_DHW, (0.05, 0.02, 0.02))
+    row, data = pack(dataclasses.replace(ROW, frames=4, blank_frames=1, no_retina_frames=2), scan, 3)
+    band = stored_band.from_json(shard.unpack(data, row.key, row.xxh3, "test").meta, (4, 100, 64), "test")
+    assert band is not None
+    assert row.retina_found == band.share == 1.0
+    assert abs(band.rows_DQ2[..., 0].astype(int) - 40).max() <= 1
+    assert abs(band.rows_DQ2[..., 1].astype(int) - 53).max() <= 1
+    row, _ = pack(dataclasses.replace(ROW, frames=4, blank_frames=1, no_retina_frames=3), scan, 3)
+    assert row.retina_found == 0.0
