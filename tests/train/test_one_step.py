@@ -37,6 +37,7 @@ SETTINGS = (
     "run.samples_budget=80",
     "run.val_samples=0",
 )
+LEVELS = ("model.depth=5", "objective.context_ramp=[0.1,0.9]")  # step 4 of ten is on the ramp
 
 
 class Limit(NamedTuple):
@@ -54,12 +55,16 @@ UNIT = {"fp32": 2.0**-24, "bf16": 2.0**-8}
 LIMITS = {
     ("fp32", "vjepa2", "rope"): Limit(8, 32),
     ("fp32", "vjepa2", "sincos"): Limit(8, 32),
+    ("fp32", "vjepa2_1", "rope"): Limit(8, 32),
+    ("fp32", "vjepa2_1", "sincos"): Limit(8, 32),
     ("fp32", "byol", "rope"): Limit(64, 8192),
     ("fp32", "byol", "sincos"): Limit(64, 512),
     ("fp32", "mae", "rope"): Limit(8, 32),
     ("fp32", "mae", "sincos"): Limit(8, 32),
     ("bf16", "vjepa2", "rope"): Limit(1, 32),
     ("bf16", "vjepa2", "sincos"): Limit(1, 32),
+    ("bf16", "vjepa2_1", "rope"): Limit(1, 32),
+    ("bf16", "vjepa2_1", "sincos"): Limit(1, 32),
     ("bf16", "byol", "sincos"): Limit(4, 128),  # with rope no limit would say anything
     ("bf16", "mae", "rope"): Limit(1, 32),
     ("bf16", "mae", "sincos"): Limit(1, 32),
@@ -67,11 +72,11 @@ LIMITS = {
 XLA_ROUGHNESS = 4  # its CPU device adds one number after another, and has erf by a polynomial
 CASES = [case for precision, *case in LIMITS if precision == "fp32"]
 BF16_CASES = [case for precision, *case in LIMITS if precision == "bf16"]
-XLA_CASES = [("vjepa2", "rope"), ("byol", "sincos"), ("mae", "rope")]
+XLA_CASES = [("vjepa2", "rope"), ("vjepa2_1", "rope"), ("byol", "sincos"), ("mae", "rope")]
 EITHER = pytest.mark.parametrize(("objective", "position"), CASES)
 # Of the norm of all gradients: rounding counts against it where one is smaller. With `byol` two are exactly
 # 0, the biases before the batch norm, as sums of terms that are not.
-SHARE = {"vjepa2": 1 / 64, "byol": 1 / 8, "mae": 1 / 64}
+SHARE = {"vjepa2": 1 / 64, "vjepa2_1": 1 / 64, "byol": 1 / 8, "mae": 1 / 64}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +93,8 @@ def config(shards: str, out: Path, objective: str, position: str, *more: str) ->
 
 
 def settings(objective: str, position: str) -> list[str]:
-    return [*SETTINGS, f"objective.name={objective}", f"model.position={position}"]
+    more = LEVELS if objective == "vjepa2_1" else ()
+    return [*SETTINGS, *more, f"objective.name={objective}", f"model.position={position}"]
 
 
 def check(made: Step, expected: StepResult, cfg: TrainConfig, roughness: float = 1) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from octshard.config.train import TrainConfig
-from tests.support.numpy_step import layers
+from tests.support.numpy_step import layers, levels
 from tests.support.numpy_step.layers import Backward
 from tests.support.numpy_step.positions import Grid, places
 from tests.support.numpy_step.transformer import Mask, Stack, Tokens, encoder, predictor
@@ -35,9 +35,20 @@ class Read(NamedTuple):
     target_F: dict[int, Array]
 
 
-def backpropagate(samples: list[Sample], cfg: TrainConfig, weights: Weights, share: float) -> Array:
-    """The losses of the volumes (B,); adds the gradients of `share` of their mean to the weights."""
+class Losses(NamedTuple):
+    """losses_B: of the volumes, at targets; whole: what has the gradients."""
+
+    losses_B: Array
+    whole: float
+
+
+def backpropagate(
+    samples: list[Sample], cfg: TrainConfig, weights: Weights, share: float, progress: float = 1.0
+) -> Losses:
+    """Adds the gradients of `share` of the whole to the weights. progress: the share of the budget spent."""
     read = [_read(sample, cfg, weights) for sample in samples]
+    if cfg.objective.name == "vjepa2_1":
+        return _levels(samples, read, cfg, weights, (share, levels.context_weight(progress, cfg)))
     sets = range(len(cfg.objective.masks))
     predict = _mlp if cfg.objective.name == "byol" else _transformer
     losses_SB = []
@@ -52,7 +63,28 @@ def backpropagate(samples: list[Sample], cfg: TrainConfig, weights: Weights, sha
         losses, derivatives = zip(*(error(p, t) for p, t in zip(predicted, target, strict=True)), strict=True)
         backward([d * (share / len(samples) / len(sets)) for d in derivatives])
         losses_SB.append(losses)
-    return np.mean(losses_SB, axis=0)
+    return Losses(np.mean(losses_SB, axis=0), float(np.mean(losses_SB)))
+
+
+def _levels(
+    samples: list[Sample],
+    read: list[Read],
+    cfg: TrainConfig,
+    weights: Weights,
+    shares: tuple[float, float],
+) -> Losses:
+    """shares: of the whole in the gradients, and of the context in the whole."""
+    share, of_context = shares
+    stacks = stack_of(cfg, "encoder"), stack_of(cfg, "predictor.transformer")
+    targets_SB, context_SB = np.zeros((2, len(cfg.objective.masks), len(samples)))
+    each = share / targets_SB.size
+    for b, (sample, r) in enumerate(zip(samples, read, strict=True)):
+        for s, ids in enumerate(sample.masks):
+            both = [levels.Predicted(image_tokens(ids_N, cfg), rows(r.target_F, ids_N)) for ids_N in ids]
+            parts = levels.level_losses(rows(r.patches, ids[0]), both, s, stacks, weights)
+            targets_SB[s, b], context_SB[s, b] = parts.targets, parts.context
+            parts.backward(each, each * of_context)
+    return Losses(targets_SB.mean(0), float(targets_SB.mean() + of_context * context_SB.mean()))
 
 
 def l1(predicted_TF: Array, target_TF: Array) -> tuple[float, Array]:
@@ -91,8 +123,8 @@ def normed_voxels(patch_P: Array, real_P: Array) -> Array:
 
 
 def stack_of(cfg: TrainConfig, prefix: str) -> Stack:
-    """The blocks of `encoder`, `target_encoder` or `predictor`."""
-    sizes = cfg.predictor if prefix == "predictor" else cfg.model
+    """The blocks of `encoder`, `target_encoder`, or what begins with `predictor`."""
+    sizes = cfg.predictor if prefix.startswith("predictor") else cfg.model
     return Stack(prefix, sizes.depth, sizes.heads, cfg.model.position)
 
 
@@ -130,7 +162,11 @@ def _read(sample: Sample, cfg: TrainConfig, weights: Weights) -> Read:
     if cfg.objective.name == "mae":
         real = patches(np.ones(sample.scan.voxels_DHW.shape), patch, grid)
         return Read(context, sample.ids_N, {i: normed_voxels(target[i], real[i]) for i in real})
-    target_NF, _ = encoder(rows(target, sample.ids_N), image_tokens(sample.ids_N, cfg), stack, weights)
+    tokens = image_tokens(sample.ids_N, cfg)
+    if cfg.objective.name == "vjepa2_1":
+        target_NF = levels.target_levels(rows(target, sample.ids_N), tokens, stack, weights)
+    else:
+        target_NF, _ = encoder(rows(target, sample.ids_N), tokens, stack, weights)
     return Read(context, sample.ids_N, dict(zip(map(int, sample.ids_N), target_NF, strict=True)))
 
 

@@ -49,7 +49,10 @@ def step(
 ) -> StepResult:
     """The step that `train` makes."""
     weights = Weights({name: np.asarray(value, np.float64) for name, value in values.items()})
-    losses = [backpropagate(samples, cfg, weights, 1 / len(micro_batches)) for samples in micro_batches]
+    progress = schedule.seen / schedule.total
+    losses = [
+        backpropagate(samples, cfg, weights, 1 / len(micro_batches), progress) for samples in micro_batches
+    ]
     norm = math.sqrt(sum(float((g**2).sum()) for g in weights.gradients.values()))
     shrink = min(1.0, cfg.optim.clip_grad / (norm + 1e-6)) if cfg.optim.clip_grad else 1.0
     gradients = {name: g * shrink for name, g in weights.gradients.items()}
@@ -59,8 +62,9 @@ def step(
     for name in [name for name in after if name.startswith("target_encoder.")]:
         source = after[name.removeprefix("target_")]
         after[name] = momentum * after[name] + (1 - momentum) * source
-    mean_loss = float(np.mean([losses_B.mean() for losses_B in losses]))
-    return StepResult(mean_loss, np.concatenate(losses), norm, gradients, after, moved)
+    mean_loss = float(np.mean([each.whole for each in losses]))
+    losses_B = np.concatenate([each.losses_B for each in losses])
+    return StepResult(mean_loss, losses_B, norm, gradients, after, moved)
 
 
 def learning_rate(schedule: Schedule, cfg: TrainConfig) -> float:

@@ -1,5 +1,6 @@
 """Pre-norm blocks, the encoder and the transformer predictor, for one volume, with their backward passes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,6 +30,17 @@ class Stack:
 
 def blocks(z_NF: Array, tokens: Tokens, stack: Stack, weights: Weights) -> tuple[Array, Backward]:
     """The blocks, one after the other, after the positions are added (sincos)."""
+    (z_NF,), backward = blocks_levels(z_NF, tokens, stack, weights, [stack.depth])
+    return z_NF, lambda dz_NF: backward([dz_NF])
+
+
+LevelsBackward = Callable[[list[Array]], Array]
+
+
+def blocks_levels(
+    z_NF: Array, tokens: Tokens, stack: Stack, weights: Weights, depths: list[int]
+) -> tuple[list[Array], LevelsBackward]:
+    """The same, and what comes out after so many blocks each; the last number is all."""
     width = z_NF.shape[1]
     angle_NP = None
     if stack.position == "rope":
@@ -36,18 +48,22 @@ def blocks(z_NF: Array, tokens: Tokens, stack: Stack, weights: Weights) -> tuple
     else:
         z_NF = z_NF + positions.sincos(tokens.place_N3, width)
     passes: list[Backward] = []
+    outputs: dict[int, Array] = {}
     for i in range(stack.depth):
         z_NF, back = _block(
             z_NF, f"{stack.prefix}.blocks.{i}", stack.heads, (tokens.real_N, angle_NP), weights
         )
         passes.append(back)
+        outputs[i + 1] = z_NF
 
-    def backward(dz_NF: Array) -> Array:
-        for back in reversed(passes):
-            dz_NF = back(dz_NF)
+    def backward(derivatives: list[Array]) -> Array:
+        by_depth = dict(zip(depths, derivatives, strict=True))
+        dz_NF = np.zeros_like(z_NF)
+        for i in reversed(range(stack.depth)):
+            dz_NF = passes[i](dz_NF + by_depth.get(i + 1, 0))
         return dz_NF
 
-    return z_NF, backward
+    return [outputs[depth] for depth in depths], backward
 
 
 class Mask(NamedTuple):
@@ -77,10 +93,40 @@ def encoder(
     return z_NF, backward
 
 
+def encoder_levels(
+    patches_NP: Array, tokens: Tokens, stack: Stack, weights: Weights, depths: list[int]
+) -> tuple[list[Array], LevelsBackward]:
+    """What comes out after so many blocks each; the last one, after all, is normed."""
+    z_NF, into_patches = layers.linear(patches_NP, weights, f"{stack.prefix}.embed")
+    levels, into_blocks = blocks_levels(z_NF, tokens, stack, weights, depths)
+    last, into_norm = layers.scaled_norm(levels[-1], weights, f"{stack.prefix}.norm")
+
+    def backward(derivatives: list[Array]) -> Array:
+        return into_patches(into_blocks([*derivatives[:-1], into_norm(derivatives[-1])]))
+
+    return [*levels[:-1], last], backward
+
+
 def predictor(
     z_KF: Array, tokens: tuple[Tokens, Tokens], set_index: int, stack: Stack, weights: Weights
 ) -> tuple[Array, Backward]:
     """(T, F) at the targets: context features and one mask token per target, through narrow blocks."""
+    z_NF, into_blocks = predictor_blocks(z_KF, tokens, set_index, stack, weights)
+    count = len(z_KF)
+    z_TF, into_norm = layers.scaled_norm(z_NF[count:], weights, f"{stack.prefix}.norm")
+    predicted_TF, into_out = layers.linear(z_TF, weights, f"{stack.prefix}.proj_out")
+
+    def backward(dy_TF: Array) -> Array:
+        dz_TF = into_norm(into_out(dy_TF))
+        return into_blocks(np.concatenate([np.zeros_like(z_NF[:count]), dz_TF]))
+
+    return predicted_TF, backward
+
+
+def predictor_blocks(
+    z_KF: Array, tokens: tuple[Tokens, Tokens], set_index: int, stack: Stack, weights: Weights
+) -> tuple[Array, Backward]:
+    """(K + T, width): what the narrow blocks make of context and mask tokens."""
     context, targets = tokens
     count = len(context.real_N)
     context_KF, into_context = layers.linear(z_KF, weights, f"{stack.prefix}.proj_in")
@@ -88,18 +134,15 @@ def predictor(
     z_NF = np.concatenate([context_KF, np.tile(table_SF[set_index], (len(targets.real_N), 1))])
     together = Tokens(*(np.concatenate(parts) for parts in zip(context, targets, strict=True)))
     z_NF, into_blocks = blocks(z_NF, together, stack, weights)
-    z_TF, into_norm = layers.scaled_norm(z_NF[count:], weights, f"{stack.prefix}.norm")
-    predicted_TF, into_out = layers.linear(z_TF, weights, f"{stack.prefix}.proj_out")
 
-    def backward(dy_TF: Array) -> Array:
-        dz_TF = into_norm(into_out(dy_TF))
-        dz_NF = into_blocks(np.concatenate([np.zeros_like(context_KF), dz_TF]))
+    def backward(dz_NF: Array) -> Array:
+        dz_NF = into_blocks(dz_NF)
         gradient_SF = np.zeros_like(table_SF)
         gradient_SF[set_index] = dz_NF[count:].sum(0)
         weights.add(f"{stack.prefix}.tokens_SF", gradient_SF)
         return into_context(dz_NF[:count])
 
-    return predicted_TF, backward
+    return z_NF, backward
 
 
 def _block(
