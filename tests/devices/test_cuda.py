@@ -18,7 +18,7 @@ from octshard.devices.cpu import Cpu
 from octshard.devices.processes import Processes
 from octshard.models import checkpoint
 from octshard.train import loop, metrics_log
-from tests.support.tiny_run import COARSE_CONTEXT, config_for, write_dataset
+from tests.support.tiny_run import COARSE_CONTEXT, config_for, objective_words, write_dataset
 
 CUDNN, FLASH = SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION
 EFFICIENT, MATH = SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH
@@ -75,6 +75,9 @@ def counters() -> Iterator[Any]:
         ("coarse", "rope", "off"),
         ("coarse vjepa2_1", "sincos", "off"),
         ("vjepa2", "sincos", "off"),
+        ("vjepa2_1", "rope", "off"),
+        ("vjepa2_1", "sincos", "off"),
+        ("vjepa2_1", "rope", "on"),
         ("byol", "rope", "off"),
         ("byol", "sincos", "off"),
         ("mae", "rope", "off"),
@@ -94,8 +97,8 @@ def test_a_compiled_run_has_no_graph_break_and_the_losses_of_an_eager_one(
     """Views, forward and backward: two graphs, made once, in three steps of two micro-batches each. Packed,
     two volumes always take two blocks, and FlexAttention computes what one call a volume does.
     """
-    named = NAMES.get(objective, [f"objective.name={objective}"])
-    words = [*named, f"model.position={position}", "run.samples_budget=12",
+    words = [*NAMES.get(objective, objective_words(objective)), f"model.position={position}",
+             "run.samples_budget=12",
              "run.per_device_batch=2", "run.log_every_steps=1", "run.val_samples=2",
              f"run.packing={packing}"]  # fmt: skip
     eager, compiled = (config_for(shards, tmp_path / name, *words) for name in ("eager", "compiled"))

@@ -45,6 +45,11 @@ COARSE_CONTEXT = (
 )
 
 
+def objective_words(name: str) -> tuple[str, ...]:
+    """The objective, and what else it needs in a tiny run."""
+    return (f"objective.name={name}", *(("model.depth=4",) if name == "vjepa2_1" else ()))
+
+
 def no_band(key: str) -> RetinaBand | None:
     """As in shards of octshard 0.1."""
 

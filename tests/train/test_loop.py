@@ -20,12 +20,12 @@ from octshard.storage import lease, lock, store
 from octshard.storage.lease import LostLease
 from octshard.train import loop, metrics_log, setup, step_stats
 from octshard.train.loop import Outcome
-from octshard.train.objectives.build import build
+from octshard.train.objectives.build import CLASSES, build
 from octshard.train.objectives.byol import Byol
 from octshard.train.objectives.jepa import Jepa
 from tests.support.faulty_store import STALL, FaultyStore
 from tests.support.log_lines import log_lines
-from tests.support.tiny_run import COARSE_CONTEXT, config_for, write_dataset
+from tests.support.tiny_run import COARSE_CONTEXT, config_for, objective_words, write_dataset
 
 LENGTH = ("run.samples_budget=32", "run.checkpoint_every_epochs=1")  # 8 steps, passes of 20 samples
 
@@ -176,19 +176,13 @@ def test_a_collapse_is_warned_of_whatever_the_batch_and_a_sound_run_is_not(
 
 @pytest.mark.parametrize(
     ("objective", "context"),
-    [
-        ("vjepa2", ()),
-        ("byol", ()),
-        ("mae", ()),
-        ("vjepa2", COARSE_CONTEXT),
-        ("vjepa2_1", (*COARSE_CONTEXT, "model.depth=4")),
-    ],
-    ids=["vjepa2", "byol", "mae", "coarse", "coarse vjepa2_1"],
+    [*((name, ()) for name in CLASSES), ("vjepa2", COARSE_CONTEXT), ("vjepa2_1", COARSE_CONTEXT)],
+    ids=[*CLASSES, "coarse", "coarse vjepa2_1"],
 )
 def test_sigterm_saves_and_a_restart_is_the_run_that_was_never_stopped(
     shards: str, tmp_path: Path, objective: str, context: tuple[str, ...]
 ) -> None:
-    more = (*LENGTH, *context, f"objective.name={objective}", "run.log_every_steps=1")
+    more = (*LENGTH, *context, *objective_words(objective), "run.log_every_steps=1")
     whole, cut = (config_for(shards, tmp_path / name, *more) for name in ("whole", "cut"))
     run(whole)
     listener = Listener({2: signal.SIGTERM})

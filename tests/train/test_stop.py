@@ -11,7 +11,7 @@ import pytest
 
 from octshard.models import checkpoint
 from octshard.train import metrics_log
-from tests.support.tiny_run import COARSE_CONTEXT, SETTINGS, write_dataset
+from tests.support.tiny_run import COARSE_CONTEXT, SETTINGS, objective_words, write_dataset
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -122,24 +122,26 @@ STAGES = (
     "draws: 2}]",
     "objective.mask_stages=3",
 )
+RAMP = ("objective.context_ramp=[0,0.9]",)  # another weight at each step
 
 
 # 1: gradients are exchanged in the second micro-batch only
 @pytest.mark.parametrize(
-    ("objective", "micro_batch", "masks"),
+    ("objective", "micro_batch", "more_words"),
     [
         ("vjepa2", 2, ()),
         ("vjepa2", 1, ()),
+        ("vjepa2_1", 1, RAMP),
         ("mae", 1, ()),
         ("vjepa2", 1, STAGES),
         ("vjepa2", 1, COARSE_CONTEXT),
     ],
-    ids=["vjepa2-2", "vjepa2-1", "mae-1", "stages-1", "coarse-1"],
+    ids=["vjepa2-2", "vjepa2-1", "vjepa2_1-1", "mae-1", "stages-1", "coarse-1"],
 )
 def test_two_processes_have_the_losses_and_gradients_of_one(
-    shards: str, tmp_path: Path, objective: str, micro_batch: int, masks: tuple[str, ...]
+    shards: str, tmp_path: Path, objective: str, micro_batch: int, more_words: tuple[str, ...]
 ) -> None:
-    more = (*masks, f"objective.name={objective}", f"run.per_device_batch={micro_batch}",
+    more = (*more_words, *objective_words(objective), f"run.per_device_batch={micro_batch}",
             "run.samples_budget=32", "run.val_samples=9", "run.log_every_steps=1")  # fmt: skip
     for process in (
         start(shards, tmp_path / "one", [], 0, *more),

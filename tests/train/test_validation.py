@@ -24,7 +24,7 @@ from octshard.train.objectives.jepa import Jepa
 from octshard.train.objectives.places import Places
 from octshard.train.objectives.position_only import Losses
 from octshard.train.validation import Validation
-from tests.support.tiny_run import config_for, write_dataset
+from tests.support.tiny_run import config_for, objective_words, write_dataset
 from tests.support.token_lists import draw_lists
 
 # whatever the batch is, 7 and 5 volumes of two sizes do not fill it
@@ -80,11 +80,14 @@ def volumes_of(cfg: TrainConfig, urls: list[str]) -> list[Volume]:
 
 @torch.no_grad()
 def losses_one_by_one(cfg: TrainConfig, volumes: list[Volume], others: list[int]) -> tuple[float, float]:
-    """Of all volumes with their own context, and with that of the others; the model in training mode."""
+    """Of all volumes with their own context, and with that of the others; the model in training mode. At
+    targets alone, as validation is.
+    """
     model, own, other = build(cfg), [], []
     for volume, number in zip(volumes, others, strict=True):
-        own.append(float(model(volume.x, volume.x, volume.tokens, volume.places).loss))
-        other.append(float(model(volumes[number].x, volume.x, volume.tokens, volume.places).loss))
+        own.append(float(model(volume.x, volume.x, volume.tokens, volume.places).losses_S.mean()))
+        other_x = volumes[number].x
+        other.append(float(model(other_x, volume.x, volume.tokens, volume.places).losses_S.mean()))
     return float(np.mean(own)), float(np.mean(other))
 
 
@@ -113,8 +116,9 @@ def position_only_by_loops(cfg: TrainConfig, volumes: list[Volume], first: set[s
                 if min(map(len, halves)) < 4:
                     continue
                 rows_VF = torch.stack(halves[0])
-                if objective == "vjepa2":
-                    normed = functional.layer_norm(rows_VF, rows_VF.shape[-1:], eps=1e-6).numpy()
+                if objective in ("vjepa2", "vjepa2_1"):
+                    levels_VLF = rows_VF.unflatten(1, (-1, 24))
+                    normed = functional.layer_norm(levels_VLF, (24,), eps=1e-6).flatten(1).numpy()
                     center = torch.from_numpy(np.median(normed, axis=0))
                 elif objective == "mae":
                     center = mean_where_known(rows_VF)
@@ -150,11 +154,13 @@ FIRST_HALF = {"val000", "val002", "val004", "val006"}
 
 
 # with rope the hidden tokens of `byol` are all but equal at the start, and a norm blows up their rounding
-@pytest.mark.parametrize(("objective", "position"), [("vjepa2", "rope"), ("byol", "sincos"), ("mae", "rope")])
+@pytest.mark.parametrize(
+    ("objective", "position"), [("vjepa2", "rope"), ("vjepa2_1", "rope"), ("byol", "sincos"), ("mae", "rope")]
+)
 def test_all_losses_are_those_of_volumes_each_alone_whatever_the_batch(
     shards: str, tmp_path: Path, objective: str, position: str
 ) -> None:
-    more = (*LENGTH, f"objective.name={objective}", f"model.position={position}", SETS)
+    more = (*LENGTH, *objective_words(objective), f"model.position={position}", SETS)
     cfgs = [config_for(shards, tmp_path, *more, f"run.per_device_batch={size}") for size in (8, 4, 2, 1)]
     volumes = volumes_of(cfgs[0], shards.split(","))
     assert len(volumes) == 12

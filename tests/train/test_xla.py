@@ -22,9 +22,12 @@ pytestmark = [
     pytest.mark.xla,
     pytest.mark.skipif(find_spec("torch_xla") is None, reason="torch_xla is not installed"),
 ]
+LEVELS = ("objective.name=vjepa2_1", "model.depth=4", "objective.context_ramp=[0,0.9]")  # a weight a step
 RUNS = {
     "vjepa2-fp32": ("objective.name=vjepa2", "run.precision=fp32"),
     "vjepa2-bf16": ("objective.name=vjepa2", "run.precision=bf16"),
+    "vjepa2_1-fp32": (*LEVELS, "run.precision=fp32"),
+    "vjepa2_1-bf16": (*LEVELS, "run.precision=bf16"),
     "byol-fp32": ("objective.name=byol", "run.precision=fp32", "optim.schedule=constant"),
     "mae-fp32": ("objective.name=mae", "run.precision=fp32"),
     "coarse-fp32": (*COARSE_CONTEXT, "run.precision=fp32"),
@@ -148,6 +151,8 @@ def test_within_a_stage_of_the_mask_ratio_nothing_compiles_after_its_second_step
     [
         ("vjepa2-fp32", 1e-5, 1e-5),
         ("vjepa2-bf16", 1e-3, 1e-3),
+        ("vjepa2_1-fp32", 1e-5, 1e-5),
+        ("vjepa2_1-bf16", 1e-3, 1e-3),
         ("byol-fp32", 1e-5, 1e-4),
         ("mae-fp32", 1e-5, 1e-5),
         ("coarse-fp32", 1e-5, 1e-5),
@@ -244,11 +249,13 @@ else:
 """
 
 
+@pytest.mark.parametrize("more", [(), LEVELS], ids=["vjepa2", "vjepa2_1"])
 def test_a_resumed_run_is_the_one_that_was_never_stopped_and_a_bad_step_changes_nothing(
-    shards: str, tmp_path: Path
+    shards: str, tmp_path: Path, more: tuple[str, ...]
 ) -> None:
+    settings = [*SETTINGS, *more]
     script = RESUME.format(
-        root=str(Path(__file__).parents[2]), settings=SETTINGS, shards=shards, out=str(tmp_path)
+        root=str(Path(__file__).parents[2]), settings=settings, shards=shards, out=str(tmp_path)
     )
     flags = {"PJRT_DEVICE": "CPU", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     subprocess.run([sys.executable, "-c", script], env=os.environ | flags, check=True, timeout=400)
