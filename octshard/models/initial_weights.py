@@ -35,7 +35,7 @@ class InitialWeights:
 
     path: str
     sha256: str
-    source: str  # target_encoder or encoder
+    source: str  # target_encoder, encoder, or as the file calls it
     objective: str  # that the predictor is of
     encoder: Mapping[str, Tensor]
     predictor: Mapping[str, Tensor]

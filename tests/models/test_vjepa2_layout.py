@@ -45,6 +45,32 @@ def test_an_encoder_alone_and_one_of_images_are_read() -> None:
     assert set(bare.left_out) == {"pos_embed", "cls_token"}
 
 
+def test_an_encoder_of_v_jepa_2_1_is_read() -> None:
+    """Its output's norm is that of its last level; what it adds to each token is added to the bias."""
+    file = content()
+    encoder = {key.removeprefix("module.backbone."): value for key, value in file["encoder"].items()}
+    norm = {kind: encoder.pop(f"norm.{kind}") for kind in ("weight", "bias")}
+    for level in range(11):
+        for kind in norm:
+            encoder[f"norms_block.{level}.{kind}"] = norm[kind] if level == 10 else torch.zeros(24)
+    encoder |= {
+        "video_mod_embed": torch.arange(24.0).reshape(1, 1, 24),
+        "img_mod_embed": torch.ones(1, 1, 24),
+        "patch_embed_img.proj.weight": torch.ones(24, 3, 1, 8, 8),
+    }
+    predictor = {"predictor_embed.0.weight": torch.ones(24, 96)}
+    weights = read_layout({"encoder": {}, "ema_encoder": encoder, "predictor": predictor}, "x.pt")
+    assert weights.source == "ema_encoder"
+    assert torch.equal(weights.encoder["norm.bias"], norm["bias"])
+    bias = encoder["patch_embed.proj.bias"]
+    assert torch.equal(weights.encoder["embed.bias"], bias + torch.arange(24.0))
+    assert set(weights.encoder) == set(read_layout(content(), "x.pt").encoder)
+    assert weights.predictor == {}
+    assert {"predictor", "img_mod_embed", "patch_embed_img.proj.weight", "norms_block.9.bias"} <= set(
+        weights.left_out
+    )
+
+
 def changed(change: Any) -> dict[str, Any]:
     file = content()
     change(file["target_encoder"], "module.backbone.")
@@ -57,6 +83,8 @@ def changed(change: Any) -> dict[str, Any]:
         ({}, "x.pt: 0 names end in patch_embed.proj.weight, want one .*; it holds nothing"),
         ({"state_dict": {}}, "0 names end in patch_embed.proj.weight, .*it holds state_dict"),
         ({"encoder": [1]}, "x.pt: a list where weights by name are wanted"),
+        ({"encoder": torch.ones(3)}, "x.pt: a Tensor where weights by name are wanted"),
+        ({**content(), "predictor": torch.ones(3)}, "x.pt: a Tensor where weights by name are wanted"),
         (
             changed(lambda state, at: state.update({f"{at}blocks.0.ls1.gamma": torch.ones(24)})),
             "1 of its names are not V-JEPA 2's, the first is module.backbone.blocks.0.ls1.gamma",
