@@ -23,13 +23,13 @@ from octshard import pool
 from octshard.config import fields
 from octshard.config.load import load
 from octshard.config.train import TrainConfig
-from octshard.errors import UsageError
+from octshard.devices import select
+from octshard.errors import OctshardError, UsageError
 from octshard.models.encoder import random_encoder, read_encoder
 from octshard.rng import seed_for
-from octshard.stream.batch_shape import batch_shape
-from octshard.stream.index import load_index
 from octshard.train import flops, loop, metrics_log
-from octshard.train.objectives import build, token_counts
+from octshard.train.inputs import load_inputs
+from octshard.train.objectives import build
 
 RANDOM, RAW = "random encoder", "raw intensities"
 SAMPLES, FLOPS, NONE = "samples", "FLOPs", "none"  # what a row has in common with the others
@@ -162,14 +162,14 @@ def plan_rows(
 
 
 def make_rows(plan: Plan, specs: Sequence[RowSpec]) -> list[Row]:
-    """All of them in order; each that is missing is made and kept at once."""
+    """Those that could be made, in order; each that is missing is made and kept at once."""
     rows = {row.digest: row for row in read_rows(plan.work)}
     missing = [spec for spec in specs if spec.digest not in rows]
     for row in _made(missing, plan.workers):
         keep_row(plan.work, row)
         rows[row.digest] = row
         click.echo(f"{row.recipe}, equal {row.budget}, seed {row.seed}: {row.cpu_s:.0f} CPU s", err=True)
-    return [rows[spec.digest] for spec in specs]
+    return [rows[spec.digest] for spec in specs if spec.digest in rows]
 
 
 def make_row(spec: RowSpec) -> Row:
@@ -220,11 +220,17 @@ def keep_row(work: Path, row: Row) -> None:
 
 
 def _made(specs: Sequence[RowSpec], workers: int) -> Iterator[Row]:
+    """Of a run that fails, as with a loss that is not finite, there is a line and no row."""
     if not specs:
         return
     with pool.process_pool(min(workers, len(specs)), pool.no_setup) as executor:
-        for future in as_completed([executor.submit(make_row, spec) for spec in specs]):
-            yield future.result()
+        futures = {executor.submit(make_row, spec): spec for spec in specs}
+        for future in as_completed(futures):
+            try:
+                yield future.result()
+            except OctshardError as error:
+                spec = futures[future]
+                click.echo(f"{spec.recipe.name}, seed {spec.seed}: no row: {error}", err=True)
 
 
 def _spec(plan: Plan, recipe: Recipe, budget: str, seed: int, ratio: float = 1.0) -> RowSpec:
@@ -233,11 +239,11 @@ def _spec(plan: Plan, recipe: Recipe, budget: str, seed: int, ratio: float = 1.0
 
 
 def _gflop(spec: RowSpec) -> float:
-    """Of a sample in a training step; UsageError for a recipe that cannot be built."""
+    """Of a sample in a training step; UsageError for a recipe that cannot be built, or not on these eyes."""
     cfg = spec.config
     build.check(cfg)
-    index = load_index(cfg, "train", token_counts.needed_tokens(cfg))
-    return flops.step_flops(cfg, batch_shape(index, cfg).tokens).total / 1e9
+    shape = load_inputs(cfg, select.open_backend(cfg.run)).shape
+    return flops.step_flops(cfg, shape.tokens, shape.most_valid).total / 1e9
 
 
 def _measured_cpu_s(spec: RowSpec) -> float:

@@ -41,7 +41,7 @@ from table import SectionResult, report
 
 BLOCKS = "{kind: blocks, blocks: 8, scale: 0.15, context: 32, target: 64}"
 CUBES = "{kind: cubes, cube: [2,2,2], ratio: 0.6, context: 32, target: 64}"
-RETINA = "{kind: retina, context: 32, target: 64}"
+RETINA = "{kind: retina, cube: [2,2,2], ratio: 0.6, context: 32, target: 64}"
 COARSE = "{kind: blocks, blocks: 8, scale: 0.15, context: 8, target: 64}"
 DEFAULT = Recipe("vjepa2, blocks", (f"objective.masks=[{BLOCKS}]",))
 RECIPES = (
