@@ -29,8 +29,10 @@ from octshard.rng import rng_for
 from octshard.stream import loader
 from octshard.stream.batch import BatchTransform, RankSlice
 from octshard.stream.index import load_index
+from octshard.train import loop
+from octshard.train.objectives.build import CLASSES, build
 from tests.support.made_release import scan, sound, unpacked
-from tests.support.tiny_run import SETTINGS, SHAPE, config_for, write_dataset
+from tests.support.tiny_run import SETTINGS, SHAPE, config_for, objective_words, write_dataset
 
 KEY = SampleKey("", "", "", "", "x")
 TARGET = {"target_spacing": [0.05, 0.02, 0.02], "image_size": [8, 32, 16], "fit": "crop_pad"}
@@ -78,6 +80,24 @@ def test_a_stored_volume_has_the_features_that_evaluation_has(tmp_path: Path, pr
         assert features_F.dtype == torch.float32
         tolerance = 1e-5 if precision == "fp32" else 2e-2  # bf16 depends on the size of the batch
         np.testing.assert_allclose(features_F.numpy(), expected[item["meta"]["key"]], atol=tolerance)
+
+
+@pytest.mark.parametrize("objective", CLASSES)
+def test_a_run_of_any_objective_gives_the_features_of_the_encoder_that_it_judges(
+    tmp_path: Path, objective: str
+) -> None:
+    folder = write_dataset(tmp_path / "shards", {"train": 21})
+    cfg = config_for(folder, tmp_path / "run", *objective_words(objective), "run.samples_budget=4")
+    loop.train(cfg)
+    model, encoder = build(cfg), octshard.load_encoder(cfg.run.out, target_spacing=(0.05, 0.02, 0.02))
+    model.load_state_dict(checkpoint.load_newest(cfg.run.out)[1]["model"])
+    voxels = rng_for("voxels").integers(0, 256, (6, 20, 24), dtype=np.uint8)
+    x_BCDHW, valid_B3 = encoder.preprocess(voxels, (0.05, 0.02, 0.02))
+    tokens = model.judged.tokens_of(valid_B3)
+    with torch.no_grad():
+        expected_BF = model.judged(x_BCDHW, *tokens).mean(1)
+        features_BF = encoder.embed_batch(frozen_encoder.EncoderInput(x_BCDHW, valid_B3))
+    torch.testing.assert_close(features_BF, expected_BF, rtol=1e-5, atol=1e-6)
 
 
 def test_a_path_an_array_and_a_volume_of_one_scan_are_the_same(
