@@ -110,6 +110,12 @@ class ModelConfig:
         "numbers. The predictor is not changed: V-JEPA 2 has the same beside encoders of every size",
         choices=tuple(PRESETS),
     )
+    attention: str = field(
+        "joint",
+        "joint: tokens read all others of their list; divided: those of their plane (the same B-scans), then "
+        "those along depth D. In the encoders, and in a predictor that is a transformer",
+        choices=("joint", "divided"),
+    )
 
 
 @dataclass

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from octshard.models.attention import Attend
-from octshard.models.blocks import BlockStack, Rotary
+from octshard.models.blocks import BlockStack, Readers, Rotary
 
 
 @contextlib.contextmanager
@@ -26,7 +25,7 @@ def scanned(model: nn.Module) -> Iterator[None]:
             stack.run = run
 
 
-def scan_blocks(blocks: Sequence[nn.Module], z_BNF: Tensor, rotary: Rotary, attend: Attend) -> Tensor:
+def scan_blocks(blocks: Sequence[nn.Module], z_BNF: Tensor, rotary: Rotary, attend: Readers) -> Tensor:
     """A `Run`. What all blocks read alike goes round with the loop, unchanged."""
     from torch_xla.experimental import scan
 

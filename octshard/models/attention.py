@@ -24,12 +24,14 @@ def every_token(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class SomeKeys:
-    """An Attend: those where key_B11N is True. A tree of tensors too, so that it can go round with a loop."""
+    """An Attend: those where key_B1QN is True; Q: N, or 1 where all queries read the same. A tree of tensors
+    too, so that it can go round with a loop.
+    """
 
-    key_B11N: Tensor
+    key_B1QN: Tensor
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=self.key_B11N)
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=self.key_B1QN)
 
 
 register_dataclass(SomeKeys)

@@ -7,12 +7,14 @@ from torch import Tensor, nn
 
 from octshard.models import attention
 from octshard.models.attention import Attend
+from octshard.models.divided import Divided
 
 Rotary = tuple[Tensor, Tensor] | None
-Run = Callable[[Sequence[nn.Module], Tensor, Rotary, Attend], Tensor]
+Readers = Attend | Divided  # which tokens read each other in a block
+Run = Callable[[Sequence[nn.Module], Tensor, Rotary, Readers], Tensor]
 
 
-def one_by_one(blocks: Sequence[nn.Module], z_BNF: Tensor, rotary: Rotary, attend: Attend) -> Tensor:
+def one_by_one(blocks: Sequence[nn.Module], z_BNF: Tensor, rotary: Rotary, attend: Readers) -> Tensor:
     """A Run: the loop."""
     for block in blocks:
         z_BNF = block(z_BNF, rotary, attend)
@@ -28,11 +30,11 @@ class BlockStack(nn.ModuleList):
         super().__init__(blocks)
         self.run = one_by_one
 
-    def forward(self, z_BNF: Tensor, rotary: Rotary, attend: Attend = attention.every_token) -> Tensor:
+    def forward(self, z_BNF: Tensor, rotary: Rotary, attend: Readers = attention.every_token) -> Tensor:
         """(B, N, F) -> (B, N, F), through all blocks."""
         return self.run(list(self), z_BNF, rotary, attend)
 
-    def levels(self, z_BNF: Tensor, rotary: Rotary, attend: Attend, depths: Sequence[int]) -> list[Tensor]:
+    def levels(self, z_BNF: Tensor, rotary: Rotary, attend: Readers, depths: Sequence[int]) -> list[Tensor]:
         """What comes out of the first so many blocks, for each of `depths`, which ascend."""
         levels: list[Tensor] = []
         blocks = list(self)

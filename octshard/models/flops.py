@@ -7,21 +7,31 @@ optimizer are left out: together they are below one per cent of ViT-B's step.
 from typing import NamedTuple
 
 from octshard.config.train import ModelConfig, TrainConfig
-from octshard.imaging.volume import product
+from octshard.imaging.volume import Shape, product, triple
+from octshard.models import divided, position
+from octshard.models.position import FINE
 
 
 class Reading(NamedTuple):
     """What an encoder of all tokens computes of a volume: rows of its matrix products, padding included, and
-    pairs of tokens in its attention. Whole numbers, or the mean over volumes.
+    pairs of tokens in its attention where that is joint. Whole numbers, or the mean over volumes. box: of the
+    volumes, in tokens, which decides on the pairs of divided attention; None: the whole grid.
     """
 
     rows: float
     pairs: float
+    box: Shape | None = None
 
 
-def list_reading(count: float) -> Reading:
-    """Each of `count` tokens reads all of them."""
-    return Reading(count, count**2)
+def list_reading(count: float, box: Shape | None = None) -> Reading:
+    """A list of `count` tokens; box: as in `Reading`."""
+    return Reading(count, count**2, box)
+
+
+def context_reading(cfg: TrainConfig, count: int, reading: Reading) -> Reading:
+    """The list of the `count` context tokens of a volume. reading: of all its tokens."""
+    box = position.coarser(reading.box or position.grid_of(cfg.model), triple(cfg.objective.context_scale))
+    return list_reading(count, box)
 
 
 def encoder(model: ModelConfig, reading: Reading) -> float:
@@ -34,20 +44,22 @@ def trained_encoder(model: ModelConfig, reading: Reading) -> float:
     return 2 * _embedding(model, reading) + 3 * _blocks(reading, model.width, model)
 
 
-def predictor(cfg: TrainConfig, context: int, targets: int, width_out: int) -> float:
-    """Forward of the transformer predictor, from `context` to `targets` tokens of width_out features."""
-    width = cfg.predictor.width
-    blocks = block(list_reading(context + targets), width, cfg.model.mlp_ratio) * cfg.predictor.depth
+def predictor(cfg: TrainConfig, counts: tuple[int, int], width_out: int, box: Shape | None = None) -> float:
+    """Forward of the transformer predictor. counts: tokens of the context, and of targets, which get
+    width_out features each; box: as in `Reading`.
+    """
+    (context, targets), width = counts, cfg.predictor.width
+    reading = list_reading(context + targets, box)
+    pairs = _pairs(cfg.model, reading)
+    if cfg.model.attention == "divided" and triple(cfg.objective.context_scale) != FINE:
+        pairs = 2 * reading.pairs  # of tokens of two grids: masked
+    blocks = _block(cfg.model, reading.rows, pairs, width) * cfg.predictor.depth
     return linear(context, cfg.model.width, width) + blocks + linear(targets, width, width_out)
 
 
-def block(reading: Reading, width: int, mlp_ratio: float) -> float:
-    """Forward: queries, keys, values and output; scores and their mix; the MLP."""
-    return (
-        4 * linear(reading.rows, width, width)
-        + 4 * reading.pairs * width
-        + 2 * linear(reading.rows, width, int(width * mlp_ratio))
-    )
+def attentions(model: ModelConfig) -> int:
+    """Of a block."""
+    return 2 if model.attention == "divided" else 1
 
 
 def linear(rows: float, width_in: int, width_out: int) -> float:
@@ -55,9 +67,9 @@ def linear(rows: float, width_in: int, width_out: int) -> float:
     return 2 * rows * width_in * width_out
 
 
-def block_weights(width: int, mlp_ratio: float) -> int:
+def block_weights(model: ModelConfig, width: int) -> int:
     """Of one transformer block, without biases and norms."""
-    return 4 * width**2 + 2 * width * int(width * mlp_ratio)
+    return attentions(model) * 4 * width**2 + 2 * width * int(width * model.mlp_ratio)
 
 
 def _embedding(model: ModelConfig, reading: Reading) -> float:
@@ -65,4 +77,20 @@ def _embedding(model: ModelConfig, reading: Reading) -> float:
 
 
 def _blocks(reading: Reading, width: int, model: ModelConfig) -> float:
-    return block(reading, width, model.mlp_ratio) * model.depth
+    return _block(model, reading.rows, _pairs(model, reading), width) * model.depth
+
+
+def _pairs(model: ModelConfig, reading: Reading) -> float:
+    """Of tokens, in all attentions of a block."""
+    if model.attention == "joint":
+        return reading.pairs
+    return divided.pairs(reading.rows, reading.box or position.grid_of(model))
+
+
+def _block(model: ModelConfig, rows: float, pairs: float, width: int) -> float:
+    """Forward: queries, keys, values and output; scores and their mix; the MLP."""
+    return (
+        attentions(model) * 4 * linear(rows, width, width)
+        + 4 * pairs * width
+        + 2 * linear(rows, width, int(width * model.mlp_ratio))
+    )

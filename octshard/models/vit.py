@@ -15,7 +15,8 @@ from octshard.config.train import ModelConfig
 from octshard.imaging.volume import Shape, product, triple
 from octshard.models import attention, position
 from octshard.models.attention import Attend
-from octshard.models.blocks import BlockStack, Rotary
+from octshard.models.blocks import BlockStack, Readers, Rotary
+from octshard.models.divided import Divided, Layout, divided
 from octshard.models.packing import Packing
 from octshard.models.position import FINE
 from octshard.models.tokens import Tokens, as_tokens, packed_closely, valid_ids
@@ -55,13 +56,16 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: attention, then an MLP with exact GELU."""
+    """Pre-norm transformer block: attention, as a whole or divided, then an MLP with exact GELU."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
+    def __init__(self, model: ModelConfig, width: int, heads: int) -> None:
         super().__init__()
-        hidden = int(width * mlp_ratio)
+        hidden = int(width * model.mlp_ratio)
         self.norm1 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.attention = Attention(width, heads)
+        if model.attention == "divided":
+            self.depth_norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+            self.depth_attention = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
@@ -69,10 +73,14 @@ class Block(nn.Module):
         self,
         z_BNF: Tensor,
         rotary: Rotary,
-        attend: Attend = attention.every_token,
+        attend: Readers = attention.every_token,
     ) -> Tensor:
-        """(B, N, F) -> (B, N, F); attend as for `Attention`."""
-        z_BNF = z_BNF + self.attention(self.norm1(z_BNF), rotary, attend)
+        """(B, N, F) -> (B, N, F); attend as for `Attention`, two of them where it is divided."""
+        if isinstance(attend, Divided):
+            z_BNF = z_BNF + self.attention(self.norm1(z_BNF), rotary, attend.plane)
+            z_BNF = z_BNF + self.depth_attention(self.depth_norm(z_BNF), rotary, attend.depth)
+        else:
+            z_BNF = z_BNF + self.attention(self.norm1(z_BNF), rotary, attend)
         return z_BNF + self.mlp(self.norm2(z_BNF))
 
 
@@ -86,9 +94,7 @@ class Encoder(nn.Module):
         position.check("model", model.position, model.width, model.heads)
         self.embed = nn.Linear(product(self.patch), model.width)
         self.read_at(FINE)
-        self.blocks = BlockStack(
-            [Block(model.width, model.heads, model.mlp_ratio) for _ in range(model.depth)]
-        )
+        self.blocks = BlockStack([Block(model, model.width, model.heads) for _ in range(model.depth)])
         self.norm = nn.LayerNorm(model.width, eps=LAYER_NORM_EPS)
         init_weights(self, self.blocks)
 
@@ -132,14 +138,18 @@ class Encoder(nn.Module):
         padding_BK: Tensor | None,
         packing: Packing | None,
         hidden: MaskToken | None = None,
-    ) -> tuple[Tensor, Rotary, Attend]:
+    ) -> tuple[Tensor, Rotary, Readers]:
         """What the blocks take; packed, where the tokens are."""
         if index_BK is None:
             patches_BNP = patchify(x_BCDHW, self.patch)
         else:
             patches_BNP = token_patches(x_BCDHW, index_BK, self.patch, self.grid)
-        attend = attention.no_padding(padding_BK)
-        if packing is not None and index_BK is not None:
+        attend: Readers = attention.no_padding(padding_BK)
+        if self._model.attention == "divided":
+            d, h, w = (n // p for n, p in zip(x_BCDHW.shape[2:], self.patch, strict=True))
+            index_BK = all_tokens(patches_BNP) if index_BK is None else index_BK
+            attend = divided(index_BK, self.grid, Layout(padding_BK, (d, h, w)))
+        elif packing is not None and index_BK is not None:
             patches_BNP, index_BK = packing.pack(patches_BNP), packing.pack(index_BK)
             hidden = hidden and hidden._replace(mask_BK=packing.pack(hidden.mask_BK))
             attend = packing.attend()
@@ -156,7 +166,7 @@ class Encoder(nn.Module):
         """
         rows = [valid_ids(self.grid, self.patch, triple(extent)) for extent in valid_B3.tolist()]
         tokens = as_tokens(rows, length or max(map(len, rows)))
-        return packed_closely(tokens) if packed else tokens
+        return packed_closely(tokens) if packed and self._model.attention == "joint" else tokens
 
 
 def token_patches(x_BCDHW: Tensor, index_BK: Tensor, patch: Shape, grid: Shape) -> Tensor:
@@ -171,6 +181,11 @@ def patchify(x_BCDHW: Tensor, patch: Shape) -> Tensor:
     return rearrange(x_BCDHW, "b c (d pd) (h ph) (w pw) -> b (d h w) (c pd ph pw)", pd=pd, ph=ph, pw=pw)
 
 
+def all_tokens(x_BNX: Tensor) -> Tensor:
+    """(B, N): the numbers of all tokens, where every volume has all, in order."""
+    return torch.arange(x_BNX.shape[1], device=x_BNX.device).expand(len(x_BNX), -1)
+
+
 def init_weights(module: nn.Module, blocks: nn.ModuleList) -> None:
     """trunc_normal 0.02, biases 0; output layers of block i (from 1) are divided by sqrt(2 i). V-JEPA 2."""
     for layer in module.modules():
@@ -180,5 +195,7 @@ def init_weights(module: nn.Module, blocks: nn.ModuleList) -> None:
     for i, block in enumerate(blocks, start=1):
         assert isinstance(block, Block)
         with torch.no_grad():
-            block.attention.out.weight.div_((2 * i) ** 0.5)
+            for part in block.children():
+                if isinstance(part, Attention):
+                    part.out.weight.div_((2 * i) ** 0.5)
             block.mlp[-1].weight.div_((2 * i) ** 0.5)  # type: ignore[operator, union-attr]

@@ -22,6 +22,10 @@ class BatchShape(NamedTuple):
         """True if of some volume fewer than V are read."""
         return self.least_valid < self.tokens
 
+    def grid(self, cfg: TrainConfig) -> Shape:
+        """Tokens along D, H, W of the box."""
+        return triple([n // p for n, p in zip(self.box, cfg.model.patch, strict=True)])
+
 
 def batch_shape(index: SampleIndex, cfg: TrainConfig, max_tokens: int | None = None) -> BatchShape:
     """That of `index` at this model's image_size and patch; of a volume at most `max_tokens` are read."""

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 from octshard.config.train import ModelConfig, TrainConfig
-from octshard.imaging.volume import product
+from octshard.imaging.volume import Shape, product
 from octshard.models import flops
 from octshard.models.flops import Reading, list_reading
+from octshard.stream.batch_shape import BatchShape
 from octshard.stream.index import SampleIndex, sampler_config, token_grid
 from octshard.train.objectives import curriculum
 from octshard.train.objectives.build import objective_class
@@ -13,11 +14,13 @@ from octshard.train.objectives.objective import StepFlops
 from octshard.train.objectives.token_counts import counts_of
 
 
-def step_flops(cfg: TrainConfig, encoded: int, valid: int | None = None) -> StepFlops:
+def step_flops(
+    cfg: TrainConfig, encoded: int, valid: int | None = None, box: Shape | None = None
+) -> StepFlops:
     """A volume of which the target encoder (with `byol` both encoders) reads `encoded` tokens. valid: as many
-    ask for the lists of context and targets; None: `encoded`.
+    ask for the lists of context and targets; None: `encoded`. box: as in `Reading`.
     """
-    return flops_of(cfg, list_reading(encoded), encoded if valid is None else valid)
+    return flops_of(cfg, list_reading(encoded, box), encoded if valid is None else valid)
 
 
 def flops_of(cfg: TrainConfig, reading: Reading, valid: int) -> StepFlops:
@@ -29,9 +32,9 @@ def flops_of(cfg: TrainConfig, reading: Reading, valid: int) -> StepFlops:
     return StepFlops(*(sum(parts) / len(stages) for parts in zip(*stages, strict=True)))
 
 
-def encoder_flops(model: ModelConfig, encoded: int) -> float:
-    """The forward of the encoder over `encoded` tokens."""
-    return flops.encoder(model, list_reading(encoded))
+def encoder_flops(model: ModelConfig, encoded: int, box: Shape | None = None) -> float:
+    """The forward of the encoder over `encoded` tokens. box: as in `Reading`."""
+    return flops.encoder(model, list_reading(encoded, box))
 
 
 def padding_share(
@@ -50,17 +53,38 @@ def padding_share(
     return max(0.0, 1 - useful / total / spent)  # rounding must not say -0.0 %
 
 
+def divided_padding_share(cfg: TrainConfig, shape: BatchShape, valid_grids: Mapping[Shape, float]) -> float:
+    """As `padding_share`, of divided attention. Useful is what a volume would cost in a box and lists of its
+    own: places of a box that no token of it takes are computed too.
+    """
+    total = sum(valid_grids.values())
+    useful = sum(
+        often * step_flops(cfg, min(product(grid), shape.tokens), product(grid), grid).total
+        for grid, often in valid_grids.items()
+    )
+    spent = step_flops(cfg, shape.tokens, shape.most_valid, shape.grid(cfg)).total
+    return max(0.0, 1 - useful / total / spent)
+
+
 def valid_counts(index: SampleIndex, cfg: TrainConfig) -> dict[int, float]:
     """Valid tokens of a volume -> the share of what is seen that volumes of so many are, by data.weights and
     data.balance too.
     """
-    domains = sampler_config(index, cfg).domains
     shares: dict[int, float] = {}
+    for grid, share in valid_grids(index, cfg).items():
+        shares[product(grid)] = shares.get(product(grid), 0.0) + share
+    return shares
+
+
+def valid_grids(index: SampleIndex, cfg: TrainConfig) -> dict[Shape, float]:
+    """As `valid_counts`, by valid tokens along D, H, W."""
+    domains = sampler_config(index, cfg).domains
+    shares: dict[Shape, float] = {}
     for domain in domains:
         often = domain.weight / sum(each.weight for each in domains) / domain.samples
         for first, count in domain.shards:
             for sample in index.samples[first : first + count]:
-                valid = product(token_grid(sample.shape, cfg))
+                valid = token_grid(sample.shape, cfg)
                 shares[valid] = shares.get(valid, 0.0) + often
     return shares
 

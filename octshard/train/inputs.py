@@ -189,6 +189,7 @@ def val_batches(inputs: RunInputs, backend: Backend) -> Generator[ValInputs, Non
     cfg, val, shape = curriculum.stages(inputs.cfg)[-1], inputs.val_set, inputs.val_shape
     keys = [inputs.val_index.samples[number].row.key for number in val.numbers_V]
     packs = cfg.run.packing != "off" and backend.sequences != "none"  # the model as it is, not compiled
+    packs = packs and cfg.model.attention == "joint"
     rows = dict(zip(keys, val.rows_V.tolist(), strict=True))
 
     def prepare(batch: Batch) -> ValBatch:

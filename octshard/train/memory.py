@@ -8,7 +8,7 @@ from octshard.devices import host_memory
 from octshard.devices.backend import Backend
 from octshard.errors import OctshardError, UsageError
 from octshard.imaging.volume import product
-from octshard.models.flops import block_weights
+from octshard.models.flops import attentions, block_weights
 from octshard.stream.batch_shape import BatchShape
 from octshard.train.objectives import curriculum
 from octshard.train.objectives.build import objective_class
@@ -44,7 +44,7 @@ def check(cfg: TrainConfig, backend: Backend, shape: BatchShape) -> None:
 
 def weight_bytes(cfg: TrainConfig) -> int:
     """At least: weights, gradients and moments of what is trained, and the weights of the target encoder."""
-    encoder = block_weights(cfg.model.width, cfg.model.mlp_ratio) * cfg.model.depth
+    encoder = block_weights(cfg.model, cfg.model.width) * cfg.model.depth
     encoder += product(cfg.model.patch) * cfg.model.width
     objective = objective_class(cfg)
     copies = 5 if objective.has_target_encoder else 4
@@ -89,7 +89,7 @@ def is_full(error: MemoryError | RuntimeError) -> bool:
 
 def _kept(model: ModelConfig, width: int) -> float:
     """Numbers of a token that a block keeps for backward: query, key, value, their mix, the MLP's inside."""
-    return (4 + model.mlp_ratio) * width
+    return (4 * attentions(model) + model.mlp_ratio) * width
 
 
 def _gigabytes(count: int) -> str:

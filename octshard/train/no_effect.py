@@ -12,6 +12,7 @@ from octshard.errors import UsageError
 from octshard.train.objectives import curriculum
 from octshard.train.objectives.build import idle_keys
 
+DIVIDED = "model.attention is divided: volumes stand in planes and columns of one box"
 _CUBES = ("ratio", "cube", "ratio_end")
 OF_KIND = {  # keys of a mask set
     "blocks": ("blocks", "scale", "aspect"),
@@ -28,6 +29,8 @@ def refuse(cfg: TrainConfig, backend: Backend) -> None:
         raise UsageError(
             "run.compile=true: torch.compile is for cuda alone, this run is on the cpu; want false"
         )
+    if cfg.run.packing == "on" and cfg.model.attention == "divided":
+        raise UsageError(f"run.packing=on: {DIVIDED}; want auto")
     if cfg.run.packing == "on" and backend.sequences == "none":
         raise UsageError(
             f"run.packing=on: {backend.device.type} computes attention between all volumes of a "
@@ -64,6 +67,7 @@ def _conditions(cfg: TrainConfig, backend: Backend) -> list[tuple[str, bool, str
         ("run.compile", device != "cuda", f"torch.compile is for cuda alone, this run is on {device}"),
         ("run.deterministic", device != "cuda", f"it is for cuda alone, this run is on {device}"),
         ("run.cpu_threads", device != "cpu", f"it is for the cpu alone, this run is on {device}"),
+        ("run.packing", cfg.model.attention == "divided", DIVIDED),
         ("run.wandb_project", cfg.run.wandb == "off", "run.wandb is off"),
         ("run.wandb_artifacts", cfg.run.wandb == "off", "run.wandb is off"),
         *(

@@ -48,6 +48,9 @@ class SequencePlan(NamedTuple):
 
 def plan_sequences(cfg: TrainConfig, index: SampleIndex, shape: BatchShape, backend: Backend) -> SequencePlan:
     """As run.packing has it."""
+    if cfg.model.attention == "divided":
+        share = flops.divided_padding_share(cfg, shape, flops.valid_grids(index, cfg))
+        return SequencePlan(False, None, share, None)
     valid, volumes = flops.valid_counts(index, cfg), cfg.run.per_device_batch
     listed_padding = flops.padding_share(cfg, shape.tokens, valid)
     if backend.sequences == "none":
@@ -71,7 +74,7 @@ def start_line(cfg: TrainConfig, shape: BatchShape, plan: SequencePlan) -> str:
     if plan.packed:
         lengths = "any length" if plan.lengths is None else " or ".join(f"{n:,}" for n in plan.lengths)
         way = f"volumes packed in sequences of {lengths}, {plan.listed_padding:.1%} in lists"
-    cost = flops.text(flops.step_flops(cfg, shape.tokens, shape.most_valid).total)
+    cost = flops.text(flops.step_flops(cfg, shape.tokens, shape.most_valid, shape.grid(cfg)).total)
     count = f"at most {shape.tokens:,}" if objective_class(cfg).encodes_all else "context"
     return (
         f"padding: {plan.padding:.1%} of the FLOPs of a step ({way}); {count} tokens of a volume are "
@@ -90,7 +93,8 @@ def clip_counts(valid_counts: Mapping[int, float], most: int) -> dict[int, float
 
 def exact_reading(counts: Mapping[int, float]) -> Reading:
     """Sequences as long as the volumes in them."""
-    return Reading(*(sum(p * count**power for count, p in counts.items()) for power in (1, 2)))
+    rows, pairs = (sum(p * count**power for count, p in counts.items()) for power in (1, 2))
+    return Reading(rows, pairs)
 
 
 def few_lengths(counts: Mapping[int, float], volumes: int) -> tuple[tuple[int, ...], Reading]:

@@ -11,6 +11,7 @@ from octshard.config.load import load
 from octshard.config.train import TrainConfig
 from octshard.imaging.volume import product
 from octshard.models import position
+from octshard.stream.batch_shape import BatchShape
 from octshard.stream.index import load_index
 from octshard.train import flops
 from octshard.train.augment import cross_resolution
@@ -25,12 +26,17 @@ WORDS = ["model.image_size=[8,32,32]", "model.patch=[2,8,8]", "model.width=48", 
          "predictor.heads=2", TWO_SETS]  # fmt: skip
 
 
+@pytest.mark.parametrize("attention", ["joint", "divided"])
 @pytest.mark.parametrize(
     ("objective", "scale"),
     [*((name, "[1,1,1]") for name in CLASSES), *((name, "[2,1,2]") for name in CLASSES if name != "byol")],
 )
-def test_the_formula_counts_what_torch_counts(objective: str, scale: str) -> None:
-    words = [f"objective.name={objective}", f"objective.context_scale={scale}"]
+def test_the_formula_counts_what_torch_counts(objective: str, scale: str, attention: str) -> None:
+    words = [
+        f"objective.name={objective}",
+        f"objective.context_scale={scale}",
+        f"model.attention={attention}",
+    ]
     cfg = load(TrainConfig, [], [*WORDS, *words])
     model, size = build(cfg), 2
     x, valid_B3 = torch.randn(size, 1, *cfg.model.image_size), torch.tensor([cfg.model.image_size] * size)
@@ -41,13 +47,22 @@ def test_the_formula_counts_what_torch_counts(objective: str, scale: str) -> Non
     assert counter.get_total_flops() == size * flops.step_flops(cfg, everything).total
 
 
-def test_the_formula_of_the_encoder_counts_what_torch_counts() -> None:
-    cfg = load(TrainConfig, [], WORDS)
-    encoder, keep_BK = build(cfg).encoder, torch.arange(20).unsqueeze(0)
-    x = torch.randn(1, 1, *cfg.model.image_size)
+@pytest.mark.parametrize(
+    ("attention", "box"), [("joint", (4, 4, 4)), ("divided", (4, 4, 4)), ("divided", (4, 3, 2))]
+)
+@pytest.mark.parametrize("count", [4, 8, 20])
+def test_the_formula_of_the_encoder_counts_what_torch_counts(
+    attention: str, box: tuple[int, int, int], count: int
+) -> None:
+    """Divided: of 4 tokens both are masked, of 20 both are gathered in the smaller box."""
+    cfg = load(TrainConfig, [], [*WORDS, f"model.attention={attention}"])
+    d, h, w = box
+    keep_BK = torch.arange(64).reshape(4, 4, 4)[:d, :h, :w].reshape(1, -1)[:, :count]
+    x = torch.randn(1, 1, *(n * p for n, p in zip(box, cfg.model.patch, strict=True)))
+    encoder = build(cfg).encoder
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         encoder(x, keep_BK)
-    assert counter.get_total_flops() == flops.encoder_flops(cfg.model, 20)
+    assert counter.get_total_flops() == flops.encoder_flops(cfg.model, count, box)
 
 
 def test_padding_by_hand() -> None:
@@ -77,6 +92,30 @@ def test_padding_by_hand() -> None:
     assert flops.padding_share(cfg, 2432, {2736: 5}) == pytest.approx(
         0
     )  # what is left out of a volume is no padding
+
+
+def test_padding_of_divided_attention_by_hand() -> None:
+    """Two scans of a Triton and one of a flatter box, in boxes and lists of 16 x 9 x 19 tokens."""
+    cfg = load(TrainConfig, [], ["model.attention=divided", COUNTS])
+    grids = {(16, 9, 19): 2.0, (16, 6, 19): 1.0}
+    shape = BatchShape((64, 144, 304), 2736, 1824, 2736)
+
+    def layer(n: int, f: int, pairs: int) -> float:
+        return n * f**2 * (16 + 4 * 4) + 4 * pairs * f
+
+    def cost(n: int, plane: int) -> float:
+        pairs = 16 * plane**2 + plane * 16**2
+        context, joint = (min(16 * plane**2, N**2) + plane * 16**2 for N in (960, 2410))
+        target = 12 * layer(n, 768, pairs) + 2 * n * 1024 * 768
+        encoder = 3 * 12 * layer(960, 768, context) + 2 * 2 * 960 * 1024 * 768
+        predictor = 3 * (12 * layer(2410, 384, joint) + 2 * 2410 * 768 * 384)
+        return target + encoder + predictor
+
+    assert flops.step_flops(cfg, 2736, 2736, (16, 9, 19)).total == pytest.approx(cost(2736, 171))
+    by_hand = 1 - (2 * cost(2736, 171) + cost(1824, 114)) / 3 / cost(2736, 171)
+    assert 0 < by_hand < 0.15
+    assert flops.divided_padding_share(cfg, shape, grids) == pytest.approx(by_hand)
+    assert flops.divided_padding_share(cfg, shape, {(16, 9, 19): 1.0}) == 0
 
 
 def test_volumes_count_as_often_as_they_are_seen(tmp_path: Path) -> None:

@@ -178,6 +178,14 @@ def test_the_cpu_with_a_changing_weight_decay_in_the_cooldown_of_a_constant_rate
     check(made, in_float64(cfg, made), cfg)
 
 
+@pytest.mark.parametrize(("objective", "position"), XLA_CASES)
+def test_the_cpu_with_divided_attention(shards: str, tmp_path: Path, objective: str, position: str) -> None:
+    """In NumPy one plane after the other, and one column after the other."""
+    cfg = config(shards, tmp_path, objective, position, "model.attention=divided")
+    made = run_step(cfg)
+    check(made, in_float64(cfg, made), cfg)
+
+
 @pytest.mark.parametrize(("objective", "position"), BF16_CASES)
 def test_the_cpu_under_autocast_to_bfloat16(
     shards: str, tmp_path: Path, objective: str, position: str
@@ -189,9 +197,13 @@ def test_the_cpu_under_autocast_to_bfloat16(
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("attention", ["joint", "divided"])
 @pytest.mark.parametrize(("precision", "objective", "position"), LIMITS)
-def test_the_gpu(shards: str, tmp_path: Path, precision: str, objective: str, position: str) -> None:
-    cfg = config(shards, tmp_path, objective, position, f"run.precision={precision}", "run.device=cuda")
+def test_the_gpu(
+    shards: str, tmp_path: Path, precision: str, objective: str, position: str, attention: str
+) -> None:
+    more = [f"run.precision={precision}", "run.device=cuda", f"model.attention={attention}"]
+    cfg = config(shards, tmp_path, objective, position, *more)
     made = run_step(cfg)
     check(made, in_float64(cfg, made), cfg)
 
@@ -200,11 +212,12 @@ def test_the_gpu(shards: str, tmp_path: Path, precision: str, objective: str, po
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("torch_xla") is None, reason="torch_xla is not installed")
 @pytest.mark.parametrize("devices", [1, 4])
-def test_xla_in_float32(shards: str, tmp_path: Path, devices: int) -> None:
+@pytest.mark.parametrize("attention", ["joint", "divided"])
+def test_xla_in_float32(shards: str, tmp_path: Path, attention: str, devices: int) -> None:
     """In a process of its own; the batches are those of the CPU, which a test of the stream holds."""
-    runs = {}
+    runs, form = {}, f"model.attention={attention}"
     for objective, position in XLA_CASES:
-        more = ["run.device=xla", f"run.per_device_batch={4 // devices}"]
+        more = [form, "run.device=xla", f"run.per_device_batch={4 // devices}"]
         cfg = config(shards, tmp_path / objective / "xla", objective, position, *more)
         runs[str(tmp_path / f"{objective}.npz")] = cfg
     environment = {
@@ -220,6 +233,6 @@ def test_xla_in_float32(shards: str, tmp_path: Path, devices: int) -> None:
     )
     assert process.returncode == 0, process.stderr[-3000:]
     for (objective, position), file in zip(XLA_CASES, runs, strict=True):
-        cfg = config(shards, tmp_path / objective / "cpu", objective, position)
+        cfg = config(shards, tmp_path / objective / "cpu", objective, position, form)
         made = run_step(cfg)._replace(made=dict(np.load(file)))
         check(made, in_float64(cfg, made), cfg, XLA_ROUGHNESS)

@@ -11,7 +11,7 @@ from torch import Tensor
 from octshard.config.train import TrainConfig
 from octshard.imaging.volume import Shape, product, triple
 from octshard.models import flops, position
-from octshard.models.flops import Reading, list_reading
+from octshard.models.flops import Reading
 from octshard.models.tokens import Tokens, pool
 from octshard.models.vit import Encoder, token_patches
 from octshard.train.objectives import collapse
@@ -23,7 +23,7 @@ from octshard.train.objectives.objective import (
     StepFlops,
     mean_errors,
 )
-from octshard.train.objectives.places import Places, joint_padding, token_numbers
+from octshard.train.objectives.places import Places, joint_layout, token_numbers
 from octshard.train.objectives.predictor import Predictor
 from octshard.train.objectives.token_counts import TokenCounts
 from octshard.train.objectives.vjepa2 import VJepa2
@@ -101,7 +101,7 @@ class Mae(Objective):
 
     def _decode(self, z_BKF: Tensor, tokens: Tokens, places: Places, set_index: int) -> Tensor:
         context_BK, target_BT = token_numbers(tokens, places)
-        return self.predictor(z_BKF, context_BK, target_BT, set_index, joint_padding(places))  # type: ignore[no-any-return]
+        return self.predictor(z_BKF, context_BK, target_BT, set_index, joint_layout(places))  # type: ignore[no-any-return]
 
     def _error(
         self, z_BKF: Tensor, target_BVP: Tensor, tokens: Tokens, places: Places, set_index: int
@@ -123,8 +123,9 @@ class Mae(Objective):
     def step_flops(cfg: TrainConfig, reading: Reading, counts: Sequence[TokenCounts]) -> StepFlops:
         """As `Objective.step_flops`."""
         voxels = product(cfg.model.patch)
-        encoder = sum(flops.trained_encoder(cfg.model, list_reading(K_T.K)) for K_T in counts)
-        predictor = sum(3 * flops.predictor(cfg, K_T.K, K_T.T, voxels) for K_T in counts)
+        readings = [flops.context_reading(cfg, K_T.K, reading) for K_T in counts]
+        encoder = sum(flops.trained_encoder(cfg.model, context) for context in readings)
+        predictor = sum(3 * flops.predictor(cfg, (K_T.K, K_T.T), voxels, reading.box) for K_T in counts)
         return StepFlops(0.0, encoder, predictor)
 
     @staticmethod

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from octshard.config.train import TrainConfig
-from octshard.imaging.volume import triple
+from octshard.imaging.volume import Shape, triple
 from octshard.models import position
+from octshard.models.divided import Layout
 from octshard.models.tokens import Tokens, as_tokens, valid_ids
 from octshard.rng import rng_for
 from octshard.stream.batch_shape import BatchShape
@@ -25,7 +26,7 @@ class Places(NamedTuple):
 
     padding: bool, True behind the last place of a volume that has fewer than K or T, where its own repeat;
     None if none has fewer. coarse: the context has a grid of its own (`objective.context_scale`), and
-    context_BK are the numbers of its tokens there.
+    context_BK are the numbers of its tokens there. box: of the targets' `Layout`.
     """
 
     context_BK: Tensor
@@ -33,6 +34,7 @@ class Places(NamedTuple):
     context_padding_BK: Tensor | None = None
     target_padding_BT: Tensor | None = None
     coarse: bool = False
+    box: Shape | None = None
 
 
 def token_numbers(tokens: Tokens, places: Places) -> tuple[Tensor, Tensor]:
@@ -41,8 +43,12 @@ def token_numbers(tokens: Tokens, places: Places) -> tuple[Tensor, Tensor]:
     return context_BK, tokens.index_BV.gather(1, places.target_BT)
 
 
-def joint_padding(places: Places) -> Tensor | None:
-    """(B, N) bool: of context and targets together, N = K + T. No property: torch.compile traces none."""
+def joint_layout(places: Places) -> Layout:
+    """Of context and targets together, N = K + T. No property: torch.compile traces none."""
+    return Layout(_joint_padding(places), places.box)
+
+
+def _joint_padding(places: Places) -> Tensor | None:
     context_BK, target_BT, context_padding_BK, target_padding_BT = places[:4]
     if context_padding_BK is None and target_padding_BT is None:
         return None
@@ -86,6 +92,7 @@ def list_tokens(
             masks.context_padding_BK,
             masks.target_padding_BT,
             coarse,
+            shape.grid(cfg),
         )
         for masks in mask_sets
     ]

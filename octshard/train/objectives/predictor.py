@@ -13,7 +13,8 @@ from torch.nn import functional
 from octshard.config.train import TrainConfig
 from octshard.imaging.volume import triple
 from octshard.models import attention, position
-from octshard.models.blocks import BlockStack
+from octshard.models.blocks import BlockStack, Readers
+from octshard.models.divided import WHOLE, Layout, divided, divided_over
 from octshard.models.position import FINE
 from octshard.models.vit import INIT_STD, LAYER_NORM_EPS, Block, init_weights
 from octshard.train.objectives.token_counts import draws_of_sets
@@ -34,17 +35,16 @@ class Predictor(nn.Module):
         self.proj_in = nn.Linear(cfg.model.width, width)
         self.set_of = [i for i, draws in enumerate(draws_of_sets(cfg)) for _ in range(draws)]
         self.tokens_SF = nn.Parameter(torch.zeros(len(cfg.objective.masks), width))
-        grid, scale = position.grid_of(cfg.model), triple(cfg.objective.context_scale)
-        place_N3 = position.coordinates(grid)
+        self.divided = cfg.model.attention == "divided"
+        self.grid, self.scale = position.grid_of(cfg.model), triple(cfg.objective.context_scale)
+        place_N3 = position.coordinates(self.grid)
         self.first_context = 0  # row of the positions of the context's first token
-        if scale != FINE:
+        if self.scale != FINE:
             self.first_context = len(place_N3)
-            coarse_M3 = position.coordinates(position.coarser(grid, scale), scale)
+            coarse_M3 = position.coordinates(position.coarser(self.grid, self.scale), self.scale)
             place_N3 = np.concatenate([place_N3, coarse_M3])
         self.position = position.Position(cfg.model.position, place_N3, width, heads)
-        self.blocks = BlockStack(
-            [Block(width, heads, cfg.model.mlp_ratio) for _ in range(cfg.predictor.depth)]
-        )
+        self.blocks = BlockStack([Block(cfg.model, width, heads) for _ in range(cfg.predictor.depth)])
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.proj_out = nn.Linear(width, width_out)
         init_weights(self, self.blocks)
@@ -56,14 +56,13 @@ class Predictor(nn.Module):
         context_BK: Tensor,
         target_BT: Tensor,
         set_index: int,
-        padding_BN: Tensor | None = None,
+        layout: Layout = WHOLE,
     ) -> Tensor:
         """(B, T, X): of tokens target_BT, predicted from z_BKF, the features of tokens context_BK.
 
-        Both by their numbers, the context's in its own grid (`objective.context_scale`). padding_BN: which
-        of K + T only pad their lists.
+        Both by their numbers, the context's in its own grid (`objective.context_scale`). layout: of K + T.
         """
-        z_BNF = self.blocks_out(z_BKF, context_BK, target_BT, set_index, padding_BN)
+        z_BNF = self.blocks_out(z_BKF, context_BK, target_BT, set_index, layout)
         return self.proj_out(self.norm(z_BNF[:, context_BK.shape[1] :]))
 
     def blocks_out(
@@ -72,7 +71,7 @@ class Predictor(nn.Module):
         context_BK: Tensor,
         target_BT: Tensor,
         set_index: int,
-        padding_BN: Tensor | None = None,
+        layout: Layout = WHOLE,
     ) -> Tensor:
         """(B, K + T, predictor.width): what the blocks make of context and targets, not normed."""
         context = self.proj_in(z_BKF)
@@ -81,7 +80,15 @@ class Predictor(nn.Module):
         place_BK = context_BK + self.first_context if self.first_context else context_BK
         index_BN = torch.cat([place_BK, target_BT], dim=1)
         z = self.position.add_sincos(torch.cat([context, mask_tokens], dim=1), index_BN)
-        return self.blocks(z, self.position.rotary(index_BN), attention.no_padding(padding_BN))  # type: ignore[no-any-return]
+        attend = self._attend(context_BK, target_BT, layout)
+        return self.blocks(z, self.position.rotary(index_BN), attend)  # type: ignore[no-any-return]
+
+    def _attend(self, context_BK: Tensor, target_BT: Tensor, layout: Layout) -> Readers:
+        if not self.divided:
+            return attention.no_padding(layout.padding_BN)
+        if self.scale != FINE:
+            return divided_over(context_BK, target_BT, self.grid, self.scale, layout.padding_BN)
+        return divided(torch.cat([context_BK, target_BT], dim=1), self.grid, layout)
 
 
 class LevelPredictor(nn.Module):
@@ -108,14 +115,14 @@ class LevelPredictor(nn.Module):
         context_BK: Tensor,
         target_BT: Tensor,
         set_index: int,
-        padding_BN: Tensor | None = None,
+        layout: Layout = WHOLE,
     ) -> tuple[Tensor, Tensor]:
         """(B, K, X) and (B, T, X): all levels, one behind the other, of context_BK and of target_BT; levels:
-        of context_BK, (B, K, F) each. padding_BN as for `Predictor`.
+        of context_BK, (B, K, F) each. layout as for `Predictor`.
         """
         normed = [norm(level) for norm, level in zip(self.norms, levels[:-1], strict=True)]
         z_BKF = self.fusion(torch.cat([*normed, levels[-1]], dim=-1))
-        z_BNF = self.transformer.blocks_out(z_BKF, context_BK, target_BT, set_index, padding_BN)
+        z_BNF = self.transformer.blocks_out(z_BKF, context_BK, target_BT, set_index, layout)
         z_BNF, size = self.transformer.norm(z_BNF), context_BK.shape[1]
         return self.proj_context(z_BNF[:, :size]), self.transformer.proj_out(z_BNF[:, size:])
 

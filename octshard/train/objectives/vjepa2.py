@@ -7,12 +7,12 @@ from torch import Tensor
 
 from octshard.config.train import TrainConfig
 from octshard.models import flops, position
-from octshard.models.flops import Reading, list_reading
+from octshard.models.flops import Reading
 from octshard.models.tokens import Tokens
 from octshard.train.objectives.distance import NORMED_L1
 from octshard.train.objectives.jepa import Jepa
 from octshard.train.objectives.objective import KeptTokens, StepFlops
-from octshard.train.objectives.places import Places, joint_padding, token_numbers
+from octshard.train.objectives.places import Places, joint_layout, token_numbers
 from octshard.train.objectives.predictor import Predictor
 from octshard.train.objectives.token_counts import TokenCounts
 
@@ -29,7 +29,7 @@ class VJepa2(Jepa):
         """As `Jepa.predict`."""
         context_BK, target_BT = token_numbers(tokens, places)
         z_BKF = self.encoder(context_BCDHW, context_BK, places.context_padding_BK)
-        return self.predictor(z_BKF, context_BK, target_BT, set_index, joint_padding(places))  # type: ignore[no-any-return]
+        return self.predictor(z_BKF, context_BK, target_BT, set_index, joint_layout(places))  # type: ignore[no-any-return]
 
     @staticmethod
     def check(cfg: TrainConfig) -> None:
@@ -39,8 +39,10 @@ class VJepa2(Jepa):
     @staticmethod
     def step_flops(cfg: TrainConfig, reading: Reading, counts: Sequence[TokenCounts]) -> StepFlops:
         """As `Objective.step_flops`."""
-        encoder = sum(flops.trained_encoder(cfg.model, list_reading(K_T.K)) for K_T in counts)
-        predictor = sum(3 * flops.predictor(cfg, K_T.K, K_T.T, cfg.model.width) for K_T in counts)
+        readings = [flops.context_reading(cfg, K_T.K, reading) for K_T in counts]
+        encoder = sum(flops.trained_encoder(cfg.model, context) for context in readings)
+        width, box = cfg.model.width, reading.box
+        predictor = sum(3 * flops.predictor(cfg, (K_T.K, K_T.T), width, box) for K_T in counts)
         return StepFlops(flops.encoder(cfg.model, reading), encoder, predictor)
 
     @staticmethod
@@ -51,4 +53,4 @@ class VJepa2(Jepa):
     @staticmethod
     def predictor_weights(cfg: TrainConfig) -> int:
         """As `Objective.predictor_weights`."""
-        return flops.block_weights(cfg.predictor.width, cfg.model.mlp_ratio) * cfg.predictor.depth
+        return flops.block_weights(cfg.model, cfg.predictor.width) * cfg.predictor.depth

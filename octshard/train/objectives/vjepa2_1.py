@@ -25,7 +25,7 @@ from octshard.train.objectives.covered import covered_tokens, mean_of_covered
 from octshard.train.objectives.distance import NORMED_L1
 from octshard.train.objectives.jepa import Jepa
 from octshard.train.objectives.objective import KeptTokens, ObjectiveOutput, StepFlops, mean_error
-from octshard.train.objectives.places import Places, joint_padding, token_numbers
+from octshard.train.objectives.places import Places, joint_layout, token_numbers
 from octshard.train.objectives.predictor import LEVELS, LevelPredictor
 from octshard.train.objectives.token_counts import TokenCounts
 from octshard.train.objectives.vjepa2 import VJepa2
@@ -118,7 +118,7 @@ class VJepa21(Jepa):
         levels = self.encoder.levels(
             context_BCDHW, Tokens(context_BK, places.context_padding_BK), self.depths
         )
-        return self.predictor(levels, context_BK, target_BT, set_index, joint_padding(places))  # type: ignore[no-any-return]
+        return self.predictor(levels, context_BK, target_BT, set_index, joint_layout(places))  # type: ignore[no-any-return]
 
     def _context_error(
         self, predicted_BKX: Tensor, target_BVX: Tensor, tokens: Tokens, places: Places
@@ -176,7 +176,7 @@ class VJepa21(Jepa):
         width, width_out = cfg.model.width, VJepa21.target_width(cfg)
         predictor = sum(
             flops.linear(K_T.K, width_out, width)
-            + flops.predictor(cfg, K_T.K, K_T.T, width_out)
+            + flops.predictor(cfg, (K_T.K, K_T.T), width_out, reading.box)
             + flops.linear(K_T.K, cfg.predictor.width, width_out)
             for K_T in counts
         )

@@ -125,7 +125,7 @@ def normed_voxels(patch_P: Array, real_P: Array) -> Array:
 def stack_of(cfg: TrainConfig, prefix: str) -> Stack:
     """The blocks of `encoder`, `target_encoder`, or what begins with `predictor`."""
     sizes = cfg.predictor if prefix.startswith("predictor") else cfg.model
-    return Stack(prefix, sizes.depth, sizes.heads, cfg.model.position)
+    return Stack(prefix, sizes.depth, sizes.heads, cfg.model.position, cfg.model.attention)
 
 
 def rows(by_token: dict[int, Array], ids_N: Array) -> Array:

@@ -26,6 +26,7 @@ class Stack:
     depth: int
     heads: int
     position: str  # rope | sincos
+    attention: str  # joint | divided
 
 
 def blocks(z_NF: Array, tokens: Tokens, stack: Stack, weights: Weights) -> tuple[Array, Backward]:
@@ -50,9 +51,7 @@ def blocks_levels(
     passes: list[Backward] = []
     outputs: dict[int, Array] = {}
     for i in range(stack.depth):
-        z_NF, back = _block(
-            z_NF, f"{stack.prefix}.blocks.{i}", stack.heads, (tokens.real_N, angle_NP), weights
-        )
+        z_NF, back = _block(z_NF, f"{stack.prefix}.blocks.{i}", stack, (tokens, angle_NP), weights)
         passes.append(back)
         outputs[i + 1] = z_NF
 
@@ -146,12 +145,22 @@ def predictor_blocks(
 
 
 def _block(
-    z_NF: Array, name: str, heads: int, attended: tuple[Array, Array | None], weights: Weights
+    z_NF: Array, name: str, stack: Stack, attended: tuple[Tokens, Array | None], weights: Weights
 ) -> tuple[Array, Backward]:
-    """z + attention(norm(z)), then the same with the MLP."""
-    x_NF, into_norm1 = layers.scaled_norm(z_NF, weights, f"{name}.norm1")
-    mixed_NF, into_attention = _attention(x_NF, f"{name}.attention", heads, attended, weights)
-    z_NF = z_NF + mixed_NF
+    """z + attention(norm(z)), once or for planes and for columns; then the same with the MLP."""
+    tokens, angle_NP = attended
+    plane_N, column_N = (_groups(tokens.place_N3[:, axes]) for axes in ([0], [1, 2]))
+    parts = [("norm1", "attention", 0 * plane_N)]
+    if stack.attention == "divided":
+        parts = [("norm1", "attention", plane_N), ("depth_norm", "depth_attention", column_N)]
+    passes = []
+    for norm, attention, group_N in parts:
+        x_NF, into_norm = layers.scaled_norm(z_NF, weights, f"{name}.{norm}")
+        mixed_NF, into_attention = _grouped(
+            x_NF, group_N, f"{name}.{attention}", stack.heads, (tokens.real_N, angle_NP), weights
+        )
+        passes.append((into_norm, into_attention))
+        z_NF = z_NF + mixed_NF
     x_NF, into_norm2 = layers.scaled_norm(z_NF, weights, f"{name}.norm2")
     h_NH, into_hidden = layers.linear(x_NF, weights, f"{name}.mlp.0")
     g_NH, into_gelu = layers.gelu(h_NH)
@@ -159,9 +168,36 @@ def _block(
 
     def backward(dz_NF: Array) -> Array:
         dz_NF = dz_NF + into_norm2(into_hidden(into_gelu(into_out(dz_NF))))
-        return dz_NF + into_norm1(into_attention(dz_NF))
+        for into_norm, into_attention in reversed(passes):
+            dz_NF = dz_NF + into_norm(into_attention(dz_NF))
+        return dz_NF
 
     return z_NF + y_NF, backward
+
+
+def _groups(place_NX: Array) -> Array:
+    """(N,): equal where all coordinates are."""
+    return np.unique(place_NX, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _grouped(
+    x_NF: Array, group_N: Array, name: str, heads: int, attended: tuple[Array, Array | None], weights: Weights
+) -> tuple[Array, Backward]:
+    """Attention among the tokens of each group, one group after the other."""
+    (real_N, angle_NP), y_NF, passes = attended, np.zeros_like(x_NF), []
+    for group in np.unique(group_N):
+        rows = np.nonzero(group_N == group)[0]
+        angles = None if angle_NP is None else angle_NP[rows]
+        y_NF[rows], back = _attention(x_NF[rows], name, heads, (real_N[rows], angles), weights)
+        passes.append((rows, back))
+
+    def backward(dy_NF: Array) -> Array:
+        dx_NF = np.zeros_like(dy_NF)
+        for rows, back in passes:
+            dx_NF[rows] = back(dy_NF[rows])
+        return dx_NF
+
+    return y_NF, backward
 
 
 def _attention(
