@@ -116,6 +116,12 @@ class ModelConfig:
         "those along depth D. In the encoders, and in a predictor that is a transformer",
         choices=("joint", "divided"),
     )
+    checkpointing: bool = field(
+        False,
+        "of a block only what enters it is kept for backward, the rest is computed again: less memory, more "
+        "time. In the encoder and in a predictor that is a transformer",
+        speed=True,
+    )
 
 
 @dataclass

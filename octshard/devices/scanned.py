@@ -1,14 +1,17 @@
 """Stacks of equal blocks as loops of XLA's: a graph and a compile of one block, whatever the depth."""
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from functorch.compile import default_partition, min_cut_rematerialization_partition
 from torch import Tensor, nn
+from torch._functorch import config as functorch_config
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from octshard.models.blocks import BlockStack, Readers, Rotary
+from octshard.models.blocks import BlockStack, Readers, Rotary, recomputed
 
 
 @contextlib.contextmanager
@@ -18,15 +21,19 @@ def scanned(model: nn.Module) -> Iterator[None]:
     before = [stack.run for stack in stacks]
     try:
         for stack in stacks:
-            stack.run = scan_blocks
+            stack.run = functools.partial(scan_blocks, recomputes=stack.run is recomputed)
         yield
     finally:
         for stack, run in zip(stacks, before, strict=True):
             stack.run = run
 
 
-def scan_blocks(blocks: Sequence[nn.Module], z_BNF: Tensor, rotary: Rotary, attend: Readers) -> Tensor:
-    """A `Run`. What all blocks read alike goes round with the loop, unchanged."""
+def scan_blocks(
+    blocks: Sequence[nn.Module], z_BNF: Tensor, rotary: Rotary, attend: Readers, *, recomputes: bool = False
+) -> Tensor:
+    """A `Run`. What all blocks read alike goes round with the loop, unchanged. recomputes: as `recomputed`
+    does.
+    """
     from torch_xla.experimental import scan
 
     leaves, spec = tree_flatten((rotary, attend))
@@ -52,7 +59,11 @@ def scan_blocks(blocks: Sequence[nn.Module], z_BNF: Tensor, rotary: Rotary, atte
         if not torch.is_grad_enabled():
             (z_BNF, *_), _ = scan._scan_impl_pytree(block, first, stacked)
             return z_BNF
-        traced = scan.value_and_grad_partitioned(block, first, stacked, is_fn_pure=False)
+        with functorch_config.patch(activation_memory_budget=0.0):  # of what is kept besides the inputs
+            partition = min_cut_rematerialization_partition if recomputes else default_partition
+            traced = scan.value_and_grad_partitioned(
+                block, first, stacked, partition_fn=partition, is_fn_pure=False
+            )
         tensors, tree = tree_flatten((first, stacked))
         return _Loop.apply(traced, tree, *tensors)[0]  # type: ignore[no-any-return, no-untyped-call]
 

@@ -3,7 +3,9 @@
 import itertools
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from octshard.models import attention
 from octshard.models.attention import Attend
@@ -21,14 +23,25 @@ def one_by_one(blocks: Sequence[nn.Module], z_BNF: Tensor, rotary: Rotary, atten
     return z_BNF
 
 
+def recomputed(blocks: Sequence[nn.Module], z_BNF: Tensor, rotary: Rotary, attend: Readers) -> Tensor:
+    """A Run: the loop, of which what enters each block is kept for backward, and all else computed again."""
+    if not torch.is_grad_enabled():
+        return one_by_one(blocks, z_BNF, rotary, attend)
+    for block in blocks:  # nothing in a block is random
+        z_BNF = checkpoint(block, z_BNF, rotary, attend, use_reentrant=False, preserve_rng_state=False)
+    return z_BNF
+
+
 class BlockStack(nn.ModuleList):
-    """Blocks called as `block(z_BNF, rotary, attend)`, which return what the next one takes."""
+    """Blocks called as `block(z_BNF, rotary, attend)`, which return what the next one takes. checkpointing:
+    as `recomputed`, in whichever way they run.
+    """
 
     run: Run
 
-    def __init__(self, blocks: list[nn.Module]) -> None:
+    def __init__(self, blocks: list[nn.Module], *, checkpointing: bool) -> None:
         super().__init__(blocks)
-        self.run = one_by_one
+        self.run = recomputed if checkpointing else one_by_one
 
     def forward(self, z_BNF: Tensor, rotary: Rotary, attend: Readers = attention.every_token) -> Tensor:
         """(B, N, F) -> (B, N, F), through all blocks."""

@@ -94,7 +94,10 @@ class Encoder(nn.Module):
         position.check("model", model.position, model.width, model.heads)
         self.embed = nn.Linear(product(self.patch), model.width)
         self.read_at(FINE)
-        self.blocks = BlockStack([Block(model, model.width, model.heads) for _ in range(model.depth)])
+        self.blocks = BlockStack(
+            [Block(model, model.width, model.heads) for _ in range(model.depth)],
+            checkpointing=model.checkpointing,
+        )
         self.norm = nn.LayerNorm(model.width, eps=LAYER_NORM_EPS)
         init_weights(self, self.blocks)
 

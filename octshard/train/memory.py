@@ -88,8 +88,10 @@ def is_full(error: MemoryError | RuntimeError) -> bool:
 
 
 def _kept(model: ModelConfig, width: int) -> float:
-    """Numbers of a token that a block keeps for backward: query, key, value, their mix, the MLP's inside."""
-    return (4 * attentions(model) + model.mlp_ratio) * width
+    """Numbers of a token that a block keeps for backward: query, key, value, their mix, the MLP's inside;
+    with model.checkpointing what enters it.
+    """
+    return width if model.checkpointing else (4 * attentions(model) + model.mlp_ratio) * width
 
 
 def _gigabytes(count: int) -> str:

@@ -44,7 +44,8 @@ class Predictor(nn.Module):
             coarse_M3 = position.coordinates(position.coarser(self.grid, self.scale), self.scale)
             place_N3 = np.concatenate([place_N3, coarse_M3])
         self.position = position.Position(cfg.model.position, place_N3, width, heads)
-        self.blocks = BlockStack([Block(cfg.model, width, heads) for _ in range(cfg.predictor.depth)])
+        blocks = [Block(cfg.model, width, heads) for _ in range(cfg.predictor.depth)]
+        self.blocks = BlockStack(blocks, checkpointing=cfg.model.checkpointing)
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.proj_out = nn.Linear(width, width_out)
         init_weights(self, self.blocks)
