@@ -39,7 +39,7 @@ class BlockStack(nn.ModuleList):
 
     run: Run
 
-    def __init__(self, blocks: list[nn.Module], *, checkpointing: bool) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], *, checkpointing: bool) -> None:
         super().__init__(blocks)
         self.run = recomputed if checkpointing else one_by_one
 
