@@ -271,6 +271,20 @@ def test_another_checkpoint_is_encoded_but_baselines_are_not(result, eyes, tmp_p
     assert [name.split("-")[0] for name in written] == ["pretrained"]
 
 
+def test_an_encoder_without_a_target_encoder_is_scored_alike(result, eyes, tmp_path):
+    """As `mae` leaves one: the same weights under the other name."""
+    write_checkpoint(str(tmp_path / "run"), seed=1)
+    latest = checkpoint.load_newest(str(tmp_path / "run"))[1]
+    weights = {
+        name.replace(checkpoint.TARGET_ENCODER, checkpoint.ENCODER): t for name, t in latest["model"].items()
+    }
+    checkpoint.write(str(tmp_path / "mae"), {**latest, "model": weights}, None, milestone=False)
+    other = dataclasses.replace(
+        eyes, checkpoint=str(tmp_path / "mae"), out=str(tmp_path / "probe"), shuffles=1
+    )
+    assert linear_probe.linear_probe(other).arms[0].score == result.arms[0].score
+
+
 def test_batch_size_does_not_change_the_answer(result, eyes, tmp_path):
     other = linear_probe.linear_probe(dataclasses.replace(eyes, batch=16, out=str(tmp_path)))
     for arm, other_arm in zip(result.arms, other.arms, strict=True):

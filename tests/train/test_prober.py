@@ -148,8 +148,10 @@ def test_a_run_with_probes_is_the_run_without(shards: str, people: str, plain: P
     assert (info.step, info.score, info.score_name) == (8, probes[-1]["probe_linear"], probes[-1]["probe"])
 
 
-def test_numbers_are_scored_by_r2(shards: str, people: str, tmp_path: Path) -> None:
-    train(probed(shards, people, tmp_path, "run.probe_target=thickness", "run.probe_every=1000"))
+@pytest.mark.parametrize("objective", ["vjepa2", "mae"])
+def test_numbers_are_scored_by_r2(shards: str, people: str, tmp_path: Path, objective: str) -> None:
+    words = (f"objective.name={objective}", "run.probe_target=thickness", "run.probe_every=1000")
+    train(probed(shards, people, tmp_path, *words))
     (last, *_) = reversed(probes_of(tmp_path))
     assert last["probe"].startswith("thickness, R2, ")
     assert all(last[name] <= 1 for name in SCORES)
