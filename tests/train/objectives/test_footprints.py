@@ -164,10 +164,11 @@ class Seen(NamedTuple):
 EXTENTS = [list(SIZE), [5, 17, 22]]  # the second ends within a patch, within a cell and within a box
 
 
-def seen(name: str, kind: str, scale: tuple[int, int, int]) -> Seen:
+def seen(name: str, model_keys: dict[str, str], scale: tuple[int, int, int]) -> Seen:
     """By the gradient of each number by itself: of a sum of them two might cancel."""
     cfg = config(scale, MaskSet(kind="cubes", cube=[1, 1, 1], context=2, target=4), name=name)
-    cfg.model.position = kind
+    for key, value in model_keys.items():
+        setattr(cfg.model, key, value)
     model, valid_B3 = build(cfg), torch.tensor(EXTENTS)
     generator = torch.Generator().manual_seed(0)
     grey = torch.randint(0, 256, (2, *SIZE), generator=generator, dtype=torch.uint8)
@@ -191,13 +192,17 @@ def inside(footprint: list[tuple[float, float]]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("scale", [(1, 2, 2), (2, 1, 3), (3, 5, 1)])
-@pytest.mark.parametrize("kind", ["rope", "sincos"])
+@pytest.mark.parametrize(
+    "model_keys",
+    [{"position": "rope"}, {"position": "sincos"}, {"attention": "divided"}],
+    ids=["rope", "sincos", "divided"],
+)
 @pytest.mark.parametrize("name", COARSE_OBJECTIVES)
 def test_no_voxel_in_the_footprint_of_a_target_reaches_a_prediction(
-    name: str, kind: str, scale: tuple[int, int, int]
+    name: str, model_keys: dict[str, str], scale: tuple[int, int, int]
 ) -> None:
     """Nor any other that no token of the context covers; all that one covers do, but padding."""
-    by_PBDHW, context_BK, target_BT = seen(name, kind, scale)
+    by_PBDHW, context_BK, target_BT = seen(name, model_keys, scale)
     for b, (d, h, w) in enumerate(EXTENTS):
         for number in target_BT[b].tolist():
             assert not by_PBDHW[:, b][:, inside(footprint_mm(number, (1, 1, 1)))].any()
@@ -205,6 +210,9 @@ def test_no_voxel_in_the_footprint_of_a_target_reaches_a_prediction(
         covered_DHW[d:] = covered_DHW[:, h:] = covered_DHW[:, :, w:] = False
         reached_DHW = by_PBDHW[:, b].any(0)
         reached_DHW[d:] = reached_DHW[:, h:] = reached_DHW[:, :, w:] = False  # 0, whatever is stored there
+        assert reached_DHW.any()
+        if model_keys.get("attention") == "divided":  # one block reaches its own planes and columns alone
+            covered_DHW &= reached_DHW
         assert torch.equal(reached_DHW, covered_DHW)
     first, second = by_PBDHW.unflatten(0, (2, -1))
     assert not first[:, 1].any()
