@@ -16,7 +16,7 @@ from octshard.dataset.participant_digests import ParticipantDigests
 from octshard.errors import UsageError
 from octshard.imaging.volume import triple
 from octshard.models import patch_embedding
-from octshard.models.checkpoint import ENCODER, TARGET_ENCODER
+from octshard.models.checkpoint import ENCODER, TARGET_ENCODER, DamagedCheckpoint
 from octshard.models.initial_weights import PREDICTOR, InitialWeights, read_weights
 from octshard.train.inputs import RunInputs
 from octshard.train.objectives.build import weight_shapes
@@ -57,7 +57,10 @@ class Beginning:
 
 def begin(cfg: TrainConfig, inputs: RunInputs) -> Beginning:
     """The weights of run.init_from as `cfg` needs them; UsageError if the encoder does not fit."""
-    given = read_weights(cfg.run.init_from)
+    try:
+        given = read_weights(cfg.run.init_from)
+    except (DamagedCheckpoint, UsageError) as error:
+        raise type(error)(f"run.init_from: {error}") from error
     shapes = weight_shapes(cfg)
     encoder, lines = _encoder(given, _of(shapes, ENCODER), cfg)
     predictor, new = _predictor(given, _of(shapes, PREDICTOR), cfg)

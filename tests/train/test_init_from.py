@@ -312,6 +312,7 @@ def test_bytes_that_are_no_weights_and_places_that_hold_none_are_named(
             loop.train(config_for(shards, tmp_path / "run", *SHORT, f"run.init_from={tmp_path / name}"))
         assert "\n" not in str(error.value)
         assert isinstance(error.value, UsageError), name
+        assert str(error.value).startswith("run.init_from: "), name
     damaged = tmp_path / "damaged"
     shutil.copytree(first, damaged)
     file = damaged / "checkpoints" / "step-00000002.pt"
