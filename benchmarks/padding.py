@@ -17,7 +17,7 @@ VOLUMES = 2  # of a micro-batch, as the configs have it
 MULTI_DOMAIN = ((64, 96, 297), (64, 100, 300), (64, 96, 463), (64, 115, 300), (64, 129, 300), (64, 115, 600),
                 (64, 129, 600))  # fmt: skip
 MIXES = {
-    "pretrain_vjepa_single_domain": (PRESETS["seed"].shapes, 0.05),
+    "pretrain_vjepa_single_domain": (PRESETS["seed"].shapes, 0.08),
     "pretrain_vjepa_multi_domain": (MULTI_DOMAIN, 0.25),  # lists of context and targets are not packed
 }
 
