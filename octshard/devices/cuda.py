@@ -28,6 +28,7 @@ from octshard.devices.processes import Processes
 from octshard.errors import UsageError
 
 CUDNN_LEADS = (9, 0)  # compute capability
+MAX_SHAPES = 256  # each stage of a mask ratio (100 at most) has one, or as many as sequences have lengths
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,10 @@ class Cuda:
         """Not as CUDA graphs: these want inputs at fixed addresses, and every batch comes at another one; and
         at the size of ViT-B a kernel takes longer than its launch.
         """
-        return torch.compile(function, dynamic=False) if self.compiles else function  # type: ignore[return-value]
+        if not self.compiles:
+            return function
+        allow_recompiles()
+        return torch.compile(function, dynamic=False)  # type: ignore[return-value]
 
     def wrap(self, model: nn.Module) -> nn.Module:
         if self.process_count > 1:
@@ -143,6 +147,11 @@ def attention_order(capability: tuple[int, int], *, deterministic: bool) -> list
         return order
     cudnn = [SDPBackend.CUDNN_ATTENTION]
     return [*cudnn, *order] if capability >= CUDNN_LEADS else [*order, *cudnn]
+
+
+def allow_recompiles() -> None:
+    """So that every shape is compiled: after the eighth of a function torch goes on without compiling it."""
+    torch._dynamo.config.recompile_limit = MAX_SHAPES
 
 
 def be_deterministic() -> None:

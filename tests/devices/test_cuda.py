@@ -116,6 +116,24 @@ def test_a_compiled_run_has_no_graph_break_and_the_losses_of_an_eager_one(
         torch.testing.assert_close(other_model[name], weight, rtol=1e-4, atol=1e-6)
 
 
+def test_each_stage_of_a_mask_ratio_is_compiled_however_many_there_are(
+    shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counters: Any
+) -> None:
+    """Twelve of them, each of a shape of its own; torch by itself compiles eight."""
+    words = [
+        "objective.masks=[{kind: cubes, cube: [1,1,1], ratio: 0.1, ratio_end: 0.9, context: 0.9, "
+        "target: 0.1}]",
+        "objective.mask_stages=12", "run.samples_budget=48", "run.per_device_batch=4", "run.val_samples=0",
+        "run.log_every_steps=9", "run.packing=off", "model.depth=1",
+    ]  # fmt: skip
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    cuda.allow_recompiles()
+    monkeypatch.setattr(select, "open_backend", lambda run: CompilingCpu(None))
+    assert loop.train(config_for(shards, tmp_path, *words)).step == 12
+    assert counters["stats"]["unique_graphs"] == 13  # and the views
+    assert not counters["graph_break"]
+
+
 def test_attention_is_chosen_in_that_order_within_autocast_alone() -> None:
     order, before = [EFFICIENT, CUDNN, MATH], torch._C._get_sdp_priority_order()
     backend = cuda.Cuda(None, False, order, torch.device("cuda"), Processes(), None)  # type: ignore[arg-type]
