@@ -3,6 +3,7 @@ that stand beside its loss.
 """
 
 import contextlib
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,8 @@ from octshard.train.objectives.jepa import Jepa
 from octshard.train.objectives.places import Places
 from octshard.train.objectives.position_only import Losses
 from octshard.train.validation import Validation
-from tests.support.tiny_run import config_for, objective_words, write_dataset
+from tests.support.numpy_step.views import box_means
+from tests.support.tiny_run import COARSE_CONTEXT, config_for, objective_words, write_dataset
 from tests.support.token_lists import draw_lists
 
 # whatever the batch is, 7 and 5 volumes of two sizes do not fill it
@@ -52,6 +54,7 @@ class Volume(NamedTuple):
 
     participant: str
     x: torch.Tensor
+    context: torch.Tensor  # at its own spacing
     tokens: Tokens
     places: list[Places]
 
@@ -74,8 +77,20 @@ def volumes_of(cfg: TrainConfig, urls: list[str]) -> list[Volume]:
             torch.tensor([meta["std"]]),
             valid_B3,
         )
-        volumes.append(Volume(meta["key"][:6], x, *draw_lists(cfg, valid_B3, [meta["key"]])))
+        context, lists = context_of(cfg, x, valid_B3[0].tolist()), draw_lists(cfg, valid_B3, [meta["key"]])
+        volumes.append(Volume(meta["key"][:6], x, context, *lists))
     return volumes
+
+
+def context_of(cfg: TrainConfig, x: torch.Tensor, extent: list[int]) -> torch.Tensor:
+    """x, or the means of its boxes, box by box."""
+    scale = tuple(cfg.objective.context_scale)
+    if scale == (1, 1, 1):
+        return x
+    means = box_means(x[0, 0].numpy()[tuple(map(slice, extent))], scale)
+    size = [math.ceil(n / s / p) * p for n, s, p in zip(x.shape[2:], scale, cfg.model.patch, strict=True)]
+    room = [(0, n - m) for n, m in zip(size, means.shape, strict=True)]
+    return torch.from_numpy(np.pad(means, room).astype(np.float32))[None, None]
 
 
 @torch.no_grad()
@@ -85,8 +100,8 @@ def losses_one_by_one(cfg: TrainConfig, volumes: list[Volume], others: list[int]
     """
     model, own, other = build(cfg), [], []
     for volume, number in zip(volumes, others, strict=True):
-        own.append(float(model(volume.x, volume.x, volume.tokens, volume.places).losses_S.mean()))
-        other_x = volumes[number].x
+        own.append(float(model(volume.context, volume.x, volume.tokens, volume.places).losses_S.mean()))
+        other_x = volumes[number].context
         other.append(float(model(other_x, volume.x, volume.tokens, volume.places).losses_S.mean()))
     return float(np.mean(own)), float(np.mean(other))
 
@@ -105,7 +120,8 @@ def position_only_by_loops(cfg: TrainConfig, volumes: list[Volume], first: set[s
     own, reference, weights = [], [], []
     for v, volume in enumerate(volumes):
         in_first = volume.participant in first
-        errors = model.errors(volume.x, model.targets(volume.x, volume.tokens), volume.tokens, volume.places)
+        target_BVX = model.targets(volume.x, volume.tokens)
+        errors = model.errors(volume.context, target_BVX, volume.tokens, volume.places)
         for error, (_, target_BT, *_) in zip(errors, volume.places, strict=True):
             for error_F, place in zip(error[0], target_BT[0], strict=True):
                 token = int(volume.tokens.index_BV[0, place])
@@ -155,12 +171,20 @@ FIRST_HALF = {"val000", "val002", "val004", "val006"}
 
 # with rope the hidden tokens of `byol` are all but equal at the start, and a norm blows up their rounding
 @pytest.mark.parametrize(
-    ("objective", "position"), [("vjepa2", "rope"), ("vjepa2_1", "rope"), ("byol", "sincos"), ("mae", "rope")]
+    ("objective", "position", "context"),
+    [
+        ("vjepa2", "rope", ()),
+        ("vjepa2_1", "rope", ()),
+        ("byol", "sincos", ()),
+        ("mae", "rope", ()),
+        ("vjepa2", "rope", COARSE_CONTEXT),
+    ],
+    ids=["vjepa2", "vjepa2_1", "byol", "mae", "coarse"],
 )
 def test_all_losses_are_those_of_volumes_each_alone_whatever_the_batch(
-    shards: str, tmp_path: Path, objective: str, position: str
+    shards: str, tmp_path: Path, objective: str, position: str, context: tuple[str, ...]
 ) -> None:
-    more = (*LENGTH, *objective_words(objective), f"model.position={position}", SETS)
+    more = (*LENGTH, *objective_words(objective), f"model.position={position}", SETS, *context)
     cfgs = [config_for(shards, tmp_path, *more, f"run.per_device_batch={size}") for size in (8, 4, 2, 1)]
     volumes = volumes_of(cfgs[0], shards.split(","))
     assert len(volumes) == 12
