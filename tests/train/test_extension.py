@@ -10,7 +10,8 @@ from torch.utils._pytree import tree_flatten
 
 from octshard.errors import UsageError
 from octshard.models import checkpoint
-from octshard.train import loop, metrics_log
+from octshard.train import loop, metrics_log, optim
+from octshard.train.optim import Length
 from tests.support.log_lines import log_lines
 from tests.support.tiny_run import config_for, write_dataset
 
@@ -111,6 +112,11 @@ def test_each_number_that_jumps_is_named(
     with pytest.raises(UsageError, match=f"16 samples are 32 now, which takes .*{jump}"):
         loop.train(longer)
     assert loop.train(longer, accept_changes=True).step == 8
+    lines = {line["samples_seen"]: line["weight_decay"] for line in lines_of(tmp_path)}
+    length = Length(0, 32)  # what is logged is what the step had, by the new length from its fifth step on
+    assert lines[24] == pytest.approx(optim.weight_decay_at(24, length, longer.optim))
+    group = checkpoint.load_newest(str(tmp_path))[1]["optimizer"]["param_groups"][0]
+    assert group["weight_decay"] == lines[32] == (longer.optim.final_weight_decay or 0.05)
 
 
 @pytest.mark.parametrize(

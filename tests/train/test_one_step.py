@@ -166,12 +166,23 @@ def test_the_cpu_with_a_coarser_context(shards: str, tmp_path: Path, objective: 
     check(made, in_float64(cfg, made), cfg)
 
 
-def test_the_cpu_with_a_changing_weight_decay_in_the_cooldown_of_a_constant_rate(
-    shards: str, tmp_path: Path
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")],
+        ),
+    ],
+)
+def test_a_changing_weight_decay_in_the_cooldown_of_a_constant_rate(
+    shards: str, tmp_path: Path, device: str
 ) -> None:
     """Step 4 of ten, where both are between their two ends; base_lr large, so that it shows."""
     lr = ("optim.schedule=constant", "optim.cooldown=0.75", "optim.warmup_epochs=0.25", "optim.base_lr=0.1")
-    cfg = config(shards, tmp_path, "vjepa2", "rope", *lr, "optim.final_weight_decay=2")
+    more = ("optim.final_weight_decay=2", f"run.device={device}")
+    cfg = config(shards, tmp_path, "vjepa2", "rope", *lr, *more)
     made = run_step(cfg)
     assert made.schedule[0::2] == (32, 80)
     assert learning_rate(made.schedule, cfg) == pytest.approx(0.08, rel=1e-4)
