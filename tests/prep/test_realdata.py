@@ -10,8 +10,9 @@ import pydicom
 import pytest
 
 from octshard.config.prep import PrepConfig
-from octshard.dataset import shard, tables
+from octshard.dataset import sample, shard, stored_band, tables
 from octshard.dataset.tables import SampleRow
+from octshard.imaging.retina_band import BLOCK
 from octshard.prep import verify
 from octshard.prep.build import run
 from octshard.prep.dicom import decode
@@ -66,6 +67,30 @@ def test_the_triton_gives_five_volumes_and_five_named_refusals(shards: Path) -> 
     assert stored["7004", "L"].shape_out == (64, 384, 384)
     assert stored["7001", "L"].protocol == "triton_3d_radial"
     assert stored["7001", "L"].geometry == "raster"  # whatever its name says
+
+
+def test_the_retina_is_found_in_every_volume_and_is_brighter_than_what_lies_above(shards: Path) -> None:
+    for device in ("heidelberg_spectralis", "topcon_maestro2", "topcon_triton", "zeiss_cirrus"):
+        folder = str(shards / device)
+        for row in (row for row in rows(shards, device) if row.status == "ok"):
+            stored = sample.read(folder, row)
+            d, h, w = stored.voxels_DHW.shape
+            band = stored_band.from_json(stored.meta, (d, h, w), row.key)
+            assert band is not None
+            assert row.retina_found == band.share > 0.9, row.key
+            first_DQ, last_DQ = (
+                band.rows_DQ2[..., i].astype(int).repeat(BLOCK, axis=1)[:, :w] for i in (0, 1)
+            )
+            row_H1 = np.arange(h)[:, None]
+            inside_DHW = (row_H1 >= first_DQ[:, None]) & (row_H1 < last_DQ[:, None])
+            above_DHW = (row_H1 < first_DQ[:, None]) & (first_DQ[:, None] >= 0)
+            grey_DHW = stored.voxels_DHW
+            assert grey_DHW[inside_DHW].mean() > 2.5 * grey_DHW[above_DHW].mean(), row.key
+            if not row.assumed_spacing:  # healthy retinas have 0.2 to 0.4 mm, a macular hole more beside it
+                thick_um = (
+                    1000 * stored.meta["spacing_mm"][1] * np.median((last_DQ - first_DQ)[first_DQ >= 0])
+                )
+                assert 200 < thick_um < 1200, row.key
 
 
 def test_the_cirrus_step_is_that_of_a_square_scan(shards: Path) -> None:

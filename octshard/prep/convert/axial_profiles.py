@@ -1,4 +1,7 @@
-"""Profiles of grey levels along depth, one for each block of columns, and what is read from them. Compiled.
+"""Profiles of grey levels along depth, one for each block of columns, and what is read from them.
+
+Sums are compiled loops of a fixed order: NumPy's differ between processors in the last bits, and what is
+found must be the same on every machine.
 
 Axes besides those of volume.py: Q blocks of columns, N samples along depth. Places along N count from 0.0 at
 the upper edge of the first sample.
@@ -22,17 +25,20 @@ def average(voxels_DHW: np.ndarray, rows: int) -> np.ndarray:
 
 
 def likeness(profiles_DQN: np.ndarray, step: int, steepest: int) -> np.ndarray:
-    """float32 (D, Q): the correlation of a profile's differences over `step` samples with those beside it.
+    """float32 (D, Q): the mean correlation of a profile's steps (over `step` samples) with those beside it.
 
-    Differences, so that a slow change with depth, which all profiles share, does not count. Those beside it
-    are moved until the brightest samples meet, by at most `steepest`. 0 for a lone profile.
+    Steps, so that a slow change with depth, which all profiles share, does not count. Those beside it are
+    moved until the brightest samples meet, by at most `steepest`. 0 for a lone profile.
     """
-    alike_DQ = np.zeros(profiles_DQN.shape[:2], np.float32)
-    if profiles_DQN.shape[1] > 1:
-        deeper_DQ = np.diff(profiles_DQN.argmax(axis=2), axis=1)
-        deeper_DQ[np.abs(deeper_DQ) > steepest] = 0
-        _likeness(profiles_DQN, step, np.pad(deeper_DQ, ((0, 0), (1, 1))), alike_DQ)
-    return alike_DQ
+    depth, blocks, samples = profiles_DQN.shape
+    if blocks == 1 or samples <= step:
+        return np.zeros((depth, blocks), np.float32)
+    deeper_DQ = np.diff(profiles_DQN.argmax(axis=2), axis=1)
+    deeper_DQ[np.abs(deeper_DQ) > steepest] = 0
+    pairs_DQ = np.zeros((depth, blocks + 1), np.float32)  # of a block and the one before it; 0 at both ends
+    _correlate(profiles_DQN[..., step:] - profiles_DQN[..., :-step], deeper_DQ, pairs_DQ)
+    beside_Q = np.where(np.isin(np.arange(blocks), (0, blocks - 1)), 1, 2).astype(np.float32)
+    return (pairs_DQ[:, :-1] + pairs_DQ[:, 1:]) / beside_Q
 
 
 def first_rise(profiles_DQN: np.ndarray, level_DQ: np.ndarray, steady: int) -> np.ndarray:
@@ -66,6 +72,25 @@ def neighbours(place_DQ: np.ndarray, planes: int, blocks: int) -> tuple[np.ndarr
     return median_DQ, share_DQ
 
 
+def parabola(place_DQ: np.ndarray, weight_DQ: np.ndarray, stiff: tuple[float, float, float]) -> np.ndarray:
+    """float64 (D, Q): of each B-scan the weighted least squares parabola through the places of its blocks.
+
+    stiff: what is added to the diagonal of the normal equations of level, slope and curvature.
+    """
+    x_Q = np.linspace(-1, 1, place_DQ.shape[1])
+    moments_D8 = np.zeros((len(place_DQ), 8))
+    _moments(place_DQ.astype(np.float64), weight_DQ, x_Q, moments_D8)
+    a, b, c, d, e, u, v, w = moments_D8.T
+    a, c_middle, e = a + stiff[0], c + stiff[1], e + stiff[2]
+    # Cramer's rule for [[a, b, c], [b, c_middle, d], [c, d, e]]
+    aa, bb, cc = c_middle * e - d * d, c * d - b * e, b * d - c_middle * c
+    scale = a * aa + b * bb + c * cc
+    level = (u * aa + v * bb + w * cc) / scale
+    slope = (u * bb + v * (a * e - c * c) + w * (b * c - a * d)) / scale
+    curvature = (u * cc + v * (b * c - a * d) + w * (a * c_middle - b * b)) / scale
+    return level[:, None] + (slope[:, None] + curvature[:, None] * x_Q) * x_Q
+
+
 @compiled
 def _average(voxels_DHW, rows, sums_W, profiles_DQN):  # type: ignore[no-untyped-def]
     depth, height, width = voxels_DHW.shape
@@ -93,29 +118,36 @@ def _average(voxels_DHW, rows, sums_W, profiles_DQN):  # type: ignore[no-untyped
 
 
 @compiled
-def _likeness(profiles_DQN, step, deeper_DQ, alike_DQ):  # type: ignore[no-untyped-def]
-    """deeper_DQ: by how much a block lies deeper than the one before it; one more than there are blocks."""
-    depth, blocks, samples = profiles_DQN.shape
+def _dot(a, b, samples):  # type: ignore[no-untyped-def]
+    """Four sums at once: one alone would wait for itself."""
+    s, t, u, v = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+    for n in range(0, samples - 3, 4):
+        s += a[n] * b[n]
+        t += a[n + 1] * b[n + 1]
+        u += a[n + 2] * b[n + 2]
+        v += a[n + 3] * b[n + 3]
+    for n in range(samples - samples % 4, samples):
+        s += a[n] * b[n]
+    return (s + t) + (u + v)
+
+
+@compiled
+def _correlate(step_DQN, deeper_DQ, pairs_DQ):  # type: ignore[no-untyped-def]
+    """Of each block with the next one, which lies so much deeper; step_DQN loses its mean."""
+    depth, blocks, samples = step_DQN.shape
+    norm_Q, ones_N = np.empty(blocks, np.float32), np.ones(samples, np.float32)
     for d in range(depth):
         for q in range(blocks):
-            left, right = profiles_DQN[d, max(q - 1, 0)], profiles_DQN[d, min(q + 1, blocks - 1)]
-            own, up, down = profiles_DQN[d, q], deeper_DQ[d, q], deeper_DQ[d, q + 1]
-            first, last = np.float32(q > 0), np.float32(q < blocks - 1)
-            begin, end = max(0, up, -down), samples - step - max(0, -up, down)
-            x, y, xx, yy, xy = 0.0, 0.0, 0.0, 0.0, 0.0
-            for n in range(begin, end):
-                a = own[n + step] - own[n]
-                b = first * (left[n - up + step] - left[n - up])
-                b += last * (right[n + down + step] - right[n + down])
-                x += a
-                y += b
-                xx += a * a
-                yy += b * b
-                xy += a * b
-            pairs = max(0, end - begin)
-            spread = (pairs * xx - x * x) * (pairs * yy - y * y)
-            if spread > 0:
-                alike_DQ[d, q] = (pairs * xy - x * y) / np.sqrt(spread)
+            own = step_DQN[d, q]
+            mean = _dot(own, ones_N, samples) / np.float32(samples)
+            for n in range(samples):
+                own[n] -= mean
+            norm_Q[q] = np.sqrt(_dot(own, own, samples))
+        for q in range(blocks - 1):
+            deeper, norms = deeper_DQ[d, q], norm_Q[q] * norm_Q[q + 1]
+            own, other = step_DQN[d, q, max(0, -deeper) :], step_DQN[d, q + 1, max(0, deeper) :]
+            if norms > 0:
+                pairs_DQ[d, q + 1] = _dot(own, other, max(0, samples - abs(deeper))) / norms
 
 
 @compiled
@@ -183,3 +215,15 @@ def _neighbours(place_DQ, planes, beside, median_DQ, share_DQ):  # type: ignore[
             share_DQ[d, q] = count / all_places
             if count > 0:
                 median_DQ[d, q] = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+
+
+@compiled
+def _moments(place_DQ, weight_DQ, x_Q, moments_D8):  # type: ignore[no-untyped-def]
+    for d in range(place_DQ.shape[0]):
+        for q in range(x_Q.size):
+            x, weighted = x_Q[q], weight_DQ[d, q]
+            for i in range(5):
+                moments_D8[d, i] += weighted
+                if i < 3:
+                    moments_D8[d, 5 + i] += weighted * place_DQ[d, q]
+                weighted *= x

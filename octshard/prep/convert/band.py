@@ -121,14 +121,10 @@ def _curve(place_DQ: np.ndarray, seen_DQ: np.ndarray, scale: _Scale) -> tuple[np
 
     Places far off count less and less (Cauchy's weights), so that a few wrong ones do not bend it.
     """
-    blocks = place_DQ.shape[1]
-    basis_Q3 = np.linspace(-1, 1, blocks)[:, None] ** np.arange(3)
-    weight_DQ = seen_DQ.astype(np.float64)
+    blocks, weight_DQ = place_DQ.shape[1], seen_DQ.astype(np.float64)
     for half_um in FIT_UM:
-        matrix_D33 = np.einsum("dq,qi,qj->dij", weight_DQ, basis_Q3, basis_Q3) + np.diag(STIFF)
-        values_D31 = np.einsum("dq,qi,dq->di", weight_DQ, basis_Q3, place_DQ)[..., None]
-        curve_DQ = np.linalg.solve(matrix_D33, values_D31)[..., 0] @ basis_Q3.T
-        distance_DQ = np.abs(place_DQ + 0.0 - curve_DQ) * scale.um
+        curve_DQ = axial_profiles.parabola(place_DQ, weight_DQ, STIFF)
+        distance_DQ = np.abs(place_DQ - curve_DQ) * scale.um
         weight_DQ = seen_DQ / (1 + (distance_DQ / half_um) ** 2)
     on_DQ = seen_DQ & (distance_DQ <= ON_CURVE_UM)
     least = max(min(blocks, 3), blocks / 8)

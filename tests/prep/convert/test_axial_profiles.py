@@ -35,11 +35,12 @@ def test_likeness_is_the_correlation_of_steps_with_those_beside() -> None:
     alike_DQ = axial_profiles.likeness(profiles_DQN, 3, 0)
     for d in range(2):
         for q, beside in enumerate([[1], [0, 2], [1, 3], [2]]):
-            expected = np.corrcoef(steps_DQN[d, q], steps_DQN[d, beside].sum(axis=0))[0, 1]
-            assert alike_DQ[d, q] == pytest.approx(expected, abs=1e-5)
+            expected = [np.corrcoef(steps_DQN[d, q], steps_DQN[d, other])[0, 1] for other in beside]
+            assert alike_DQ[d, q] == pytest.approx(np.mean(expected), abs=1e-5)
     slow = np.linspace(200, 20, 50, dtype=np.float32) + profiles_DQN  # the same for all, and slow
     np.testing.assert_allclose(axial_profiles.likeness(slow, 3, 0), alike_DQ, atol=1e-3)
     assert axial_profiles.likeness(profiles_DQN[:, :1], 3, 0).tolist() == [[0], [0]]
+    assert not axial_profiles.likeness(profiles_DQN, 50, 0).any()  # too shallow for such steps
 
 
 def test_profiles_that_lie_deeper_from_block_to_block_are_alike() -> None:
@@ -81,3 +82,16 @@ def test_neighbours_are_a_window_without_what_is_no_number() -> None:
         assert share_DQ[d, q] == pytest.approx(np.isfinite(window).mean())
         known = window[np.isfinite(window)]
         assert known.size == 0 or median_DQ[d, q] == pytest.approx(np.median(known))
+
+
+def test_a_parabola_is_that_of_least_squares() -> None:
+    rng = np.random.default_rng(3)
+    place_DQ, weight_DQ = rng.integers(0, 99, (4, 9)), rng.random((4, 9))
+    curve_DQ = axial_profiles.parabola(place_DQ, weight_DQ, (0.0, 0.0, 0.0))
+    x = np.linspace(-1, 1, 9)
+    for d in range(4):
+        expected = np.polyval(np.polyfit(x, place_DQ[d], 2, w=np.sqrt(weight_DQ[d])), x)
+        np.testing.assert_allclose(curve_DQ[d], expected, rtol=1e-9)
+    level = axial_profiles.parabola(place_DQ, weight_DQ, (0.0, 1e12, 1e12))
+    np.testing.assert_allclose(level[:, 0], np.average(place_DQ, axis=1, weights=weight_DQ), rtol=1e-9)
+    assert np.isfinite(axial_profiles.parabola(place_DQ, np.zeros((4, 9)), (1e-6, 0.05, 0.5))).all()
