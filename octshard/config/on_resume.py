@@ -7,8 +7,9 @@ from octshard.config.fields import Setting
 FREE, ACCEPTED, NEVER = "free", "with --accept-changes", "never"
 LENGTH = ("run.epochs", "run.samples_budget", "optim.cooldown")  # what makes a run longer
 
-# what cannot change on the way: beginnings of keys, and why
+# what cannot change on the way: beginnings of keys, and why; the first that fits
 FIXED = {
+    "model.image_size": "another image is a second phase: a new run with run.init_from",
     "model.": "the weights have their shape from it",
     "predictor.": "the weights have their shape from it",
     "objective.name": "another method has other weights",

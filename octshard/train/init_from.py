@@ -119,9 +119,10 @@ def _differences(given: InitialWeights, cfg: TrainConfig) -> Iterator[str]:
         yield f"model.mlp_ratio={model.mlp_ratio:g} ({wanted} features), its encoder has {len(hidden)}"
     if theirs and theirs.heads != model.heads:
         yield f"model.heads={model.heads}, its encoder has {theirs.heads}"
-    position = theirs.position if theirs else "rope"
-    if position != model.position:
-        yield f"model.position={model.position}, its encoder has {position}"
+    for key, of_vjepa2 in (("position", "rope"), ("attention", "joint")):
+        value, own = getattr(theirs, key) if theirs else of_vjepa2, getattr(model, key)
+        if value != own:
+            yield f"model.{key}={own}, its encoder has {value}"
 
 
 def _predictor(

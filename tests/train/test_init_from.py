@@ -236,6 +236,7 @@ def test_what_is_left_new_is_named(
         (("model.depth=3",), "model.depth=3, its encoder has 2 blocks"),
         (("model.heads=4",), "model.heads=4, its encoder has 2"),
         (("model.position=sincos",), "model.position=sincos, its encoder has rope"),
+        (("model.attention=divided",), "model.attention=divided, its encoder has joint"),
         (("model.mlp_ratio=2",), r"model.mlp_ratio=2 \(48 features\), its encoder has 96"),
         (("model.width=36", "model.depth=1"), "model.width=36, its .*; model.depth=1, its encoder has 2"),
     ],

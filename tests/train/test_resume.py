@@ -103,6 +103,7 @@ def test_a_key_that_nobody_has_is_a_mistake(shards: str, tmp_path: Path) -> None
     ("word", "reason"),
     [
         ("model.width=48", "the weights have their shape from it"),
+        ("model.image_size=[8,32,32]", "another image is a second phase: a new run with run.init_from"),
         ("predictor.depth=2", "the weights have their shape from it"),
         ("objective.name=byol", "another method has other weights"),
         ("run.global_batch=8", "steps are counted in it"),
