@@ -56,6 +56,12 @@ class StopAgreement:
         self._answered.wait(LOST_S)
         return self._last_step is None or step >= self._last_step
 
+    def ends_by_signal(self, step: int) -> bool:
+        """True once all know that a signal makes `step` the last one. Waits for nothing."""
+        if self._store is None:
+            return self.signum > 0
+        return self.signum > 0 and self._last_step is not None and step >= self._last_step
+
     def waits_in_vain(self) -> bool:
         """True if a stop was asked for and data that the loop waits for need not come any more."""
         if self._store is None:

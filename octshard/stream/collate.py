@@ -112,10 +112,11 @@ class _ThreadMemory(threading.local):
 class Collator:
     """Puts samples into the slots of batches, and substitutes where data.on_bad_sample allows them."""
 
-    def __init__(self, index: SampleIndex, cfg: TrainConfig, read_ahead: ReadAhead) -> None:
+    def __init__(
+        self, index: SampleIndex, cfg: TrainConfig, read_ahead: ReadAhead, memory: _ThreadMemory
+    ) -> None:
         self.box: Shape = batch_shape(index, cfg).box
-        self._index, self._cfg, self._read_ahead = index, cfg, read_ahead
-        self._memory = _ThreadMemory()
+        self._index, self._cfg, self._read_ahead, self._memory = index, cfg, read_ahead, memory
 
     def fill(self, builder: BatchBuilder[T], slot: int) -> None:
         """Fills one slot; BadSample if its sample is bad and no substitute is allowed or found."""
@@ -186,3 +187,17 @@ class Collator:
         stored_DHW = np.frombuffer(buffer, np.uint8).reshape(packed.shape)
         packed.unpack_into(stored_DHW)
         fill_padded(slot_DHW, stored_DHW[window])
+
+
+class Collators:
+    """One for each index, with one memory for all."""
+
+    def __init__(self, cfg: TrainConfig, read_ahead: ReadAhead) -> None:
+        self._cfg, self._read_ahead, self._memory = cfg, read_ahead, _ThreadMemory()
+        self._collators: dict[int, Collator] = {}
+
+    def of(self, index: SampleIndex) -> Collator:
+        """That of `index`."""
+        if id(index) not in self._collators:
+            self._collators[id(index)] = Collator(index, self._cfg, self._read_ahead, self._memory)
+        return self._collators[id(index)]

@@ -8,6 +8,8 @@ import contextlib
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, NamedTuple
 
 import numpy as np
 
@@ -17,13 +19,21 @@ from octshard.imaging.volume import product
 from octshard.stream import sampler
 from octshard.stream.batch import BatchTransform, RankSlice, T
 from octshard.stream.cache import Cache
-from octshard.stream.collate import NO_PASS, BatchBuilder, BatchSpec, Collator
+from octshard.stream.collate import NO_PASS, BatchBuilder, BatchSpec, Collators
 from octshard.stream.index import SampleIndex, sampler_config
 from octshard.stream.read_ahead import ReadAhead
 from octshard.stream.sampler import StreamPosition
 
 MAX_REQUESTED = 4096  # samples; more would only delay the first batch
 MAX_BATCHES_AHEAD = 32  # however small they are
+
+
+@dataclass(frozen=True, eq=False)
+class Part(Generic[T]):
+    """What batches are made of, and how: their samples are those of `index`, by number."""
+
+    index: SampleIndex
+    transform: BatchTransform[T]
 
 
 def train_batches(
@@ -37,14 +47,8 @@ def train_batches(
 
     Close the iterator to stop the threads.
     """
-    batches = sampler.batch_samples(
-        sampler_config(index, cfg), start, rank_slice.global_batch, rank_slice.rank, rank_slice.world_size
-    )
-    specs = (
-        BatchSpec(batch.samples_B.tolist(), batch.passes_B.tolist(), len(batch.samples_B), batch.position)
-        for batch in batches
-    )
-    return _run(specs, index, cfg, transform)
+    part = Part(index, transform)
+    return batches(((spec, part) for spec in train_specs(index, cfg, rank_slice, start)), cfg)
 
 
 def eval_batches(
@@ -54,27 +58,32 @@ def eval_batches(
 
     Every batch is full; its first `count` samples are real. A bad sample is always an error.
     """
-    return listed_batches(index, cfg, rank_slice, [evenly_spread(len(index.samples), limit)], transform)
+    part, lists = Part(index, transform), [evenly_spread(len(index.samples), limit)]
+    return batches(((spec, part) for spec in listed_specs(rank_slice, lists)), cfg)
 
 
-def listed_batches(
-    index: SampleIndex,
-    cfg: TrainConfig,
-    rank_slice: RankSlice,
-    lists: Sequence[np.ndarray],
-    transform: BatchTransform[T],
-) -> Generator[T, None, None]:
-    """Batches as of `eval_batches`, of the samples with these numbers; of several lists of one length the
+def train_specs(
+    index: SampleIndex, cfg: TrainConfig, rank_slice: RankSlice, start: StreamPosition
+) -> Iterator[BatchSpec]:
+    """Those of `train_batches`."""
+    drawn = sampler.batch_samples(
+        sampler_config(index, cfg), start, rank_slice.global_batch, rank_slice.rank, rank_slice.world_size
+    )
+    for batch in drawn:
+        samples_B = batch.samples_B.tolist()
+        yield BatchSpec(samples_B, batch.passes_B.tolist(), len(samples_B), batch.position)
+
+
+def listed_specs(rank_slice: RankSlice, lists: Sequence[np.ndarray]) -> Iterator[BatchSpec]:
+    """Of batches as of `eval_batches`, of the samples with these numbers; of several lists of one length the
     first batch of each, then the second of each, and so on.
     """
     batch_size = rank_slice.global_batch // rank_slice.world_size
-    batches = sampler.sequential_batches(len(lists[0]), batch_size, rank_slice.rank, rank_slice.world_size)
-    specs = (
-        BatchSpec(numbers[places_B].tolist(), [NO_PASS] * batch_size, real_count, StreamPosition(0, 0))
-        for places_B, real_count in batches
-        for numbers in lists
-    )
-    return _run(specs, index, cfg, transform)
+    places = sampler.sequential_batches(len(lists[0]), batch_size, rank_slice.rank, rank_slice.world_size)
+    for places_B, real_count in places:
+        for numbers in lists:
+            samples_B = numbers[places_B].tolist()
+            yield BatchSpec(samples_B, [NO_PASS] * batch_size, real_count, StreamPosition(0, 0))
 
 
 def evenly_spread(samples: int, limit: int) -> np.ndarray:
@@ -106,32 +115,39 @@ class _SubstituteBudget:
             )
 
 
-def _run(
-    specs: Iterator[BatchSpec], index: SampleIndex, cfg: TrainConfig, transform: BatchTransform[T]
-) -> Generator[T, None, None]:
+class _Planned(NamedTuple, Generic[T]):
+    """A batch whose bytes are asked for."""
+
+    builder: BatchBuilder[T]
+    part: Part[T]
+    nbytes: int  # of its voxels
+
+
+def batches(specs: Iterator[tuple[BatchSpec, Part[T]]], cfg: TrainConfig) -> Generator[T, None, None]:
     """Results in order. Meanwhile further batches are built, up to data.prefetch_bytes, and the bytes of
-    samples after them are read, up to data.read_ahead_bytes.
+    samples after them are read, up to data.read_ahead_bytes: in all parts together.
     """
     data = cfg.data
-    builders: Iterator[BatchBuilder[T]]
     with contextlib.ExitStack() as stack:
         cache = _open_cache(cfg, stack)
         pool = ThreadPoolExecutor(data.threads, "stream")
         read_ahead = ReadAhead(data.connections, cache)
-        collator, budget = Collator(index, cfg, read_ahead), _SubstituteBudget(data.max_substitutes)
+        collators, budget = Collators(cfg, read_ahead), _SubstituteBudget(data.max_substitutes)
         stack.callback(pool.shutdown, wait=True)
         stack.callback(read_ahead.close)  # runs first: threads of the pool may be waiting for bytes
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-        builders = (BatchBuilder(spec, index, read_ahead) for spec in specs)
-        requested, started = deque[BatchBuilder[T]](), deque[BatchBuilder[T]]()
+        planned = (_plan(spec, part, read_ahead, collators) for spec, part in specs)
+        requested, started = deque[_Planned[T]](), deque[_Planned[T]]()
         while True:
-            _request(builders, requested, read_ahead, cfg, idle=not started)
-            while requested and len(started) < _batches_ahead(requested[0], collator, cfg):
-                requested[0].start(pool, collator, transform)
+            _request(planned, requested, read_ahead, cfg, idle=not started)
+            while requested and _may_start(requested[0], started, cfg):
+                builder, part, _ = requested[0]
+                builder.start(pool, collators.of(part.index), part.transform)
                 started.append(requested.popleft())
+                del builder, part
             if not started:
                 return
-            builder = started.popleft()
+            builder = started.popleft().builder
             result = builder.result()
             budget.spend(builder)
             del builder
@@ -139,9 +155,15 @@ def _run(
             del result
 
 
+def _plan(spec: BatchSpec, part: Part[T], read_ahead: ReadAhead, collators: Collators) -> _Planned[T]:
+    """Asks for the samples of a batch."""
+    nbytes = len(spec.samples_B) * product(collators.of(part.index).box)
+    return _Planned(BatchBuilder(spec, part.index, read_ahead), part, nbytes)
+
+
 def _request(
-    builders: Iterator[BatchBuilder[T]],
-    requested: deque[BatchBuilder[T]],
+    planned: Iterator[_Planned[T]],
+    requested: deque[_Planned[T]],
     read_ahead: ReadAhead,
     cfg: TrainConfig,
     *,
@@ -151,18 +173,20 @@ def _request(
     limit = max_requested(cfg)
     while (idle and not requested) or (
         read_ahead.held_bytes < cfg.data.read_ahead_bytes
-        and sum(len(builder.keys) for builder in requested) < limit
+        and sum(len(batch.builder.keys) for batch in requested) < limit
     ):
-        builder = next(builders, None)  # making a builder submits its samples
-        if builder is None:
+        batch = next(planned, None)
+        if batch is None:
             return
-        requested.append(builder)
+        requested.append(batch)
 
 
-def _batches_ahead(builder: BatchBuilder[T], collator: Collator, cfg: TrainConfig) -> int:
-    """Batches that are built at once: the next one, and as many more as data.prefetch_bytes allows."""
-    fit = cfg.data.prefetch_bytes // (len(builder.keys) * product(collator.box))
-    return 1 + min(MAX_BATCHES_AHEAD, max(1, fit))
+def _may_start(batch: _Planned[T], started: deque[_Planned[T]], cfg: TrainConfig) -> bool:
+    """Two batches are built at once, the next one and one more; others as data.prefetch_bytes allows."""
+    if len(started) < 2:
+        return True
+    ahead = sum(each.nbytes for each in started) - started[0].nbytes + batch.nbytes
+    return len(started) <= MAX_BATCHES_AHEAD and ahead <= cfg.data.prefetch_bytes
 
 
 def _open_cache(cfg: TrainConfig, stack: contextlib.ExitStack) -> Cache | None:

@@ -3,6 +3,7 @@
 One background thread writes; the files are those of `models/checkpoint`. A payload fits every backend.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ class TrainState:
     participants: ParticipantDigests | None = None  # everybody who was trained on
     init_from: Mapping[str, Any] | None = None  # what the weights began as, if not at random
     skipped: tuple[int, ...] = ()  # steps that were not finite and changed nothing
+    owes_validation: bool = False  # due at this step, and cut short; never in a checkpoint, whose .json tells
 
     @property
     def updates(self) -> int:
@@ -96,7 +98,10 @@ def no_listener(info: CheckpointInfo) -> None:
 
 
 class Checkpointer:
-    """Writes one thing after another, in the background; the next `save` or `wait` raises its error.
+    """Writes one thing after another, in the background; the next call but `add_score` raises its error.
+
+    A `save` waits for the one before, so that a store slower than the checkpoints are frequent holds the loop
+    back: at most two payloads are on the host, the one that is written and the one that waits.
 
     on_written: called there with each checkpoint whose files are finished.
     """
@@ -121,6 +126,16 @@ class Checkpointer:
     def add_score(self, step: int, score: CheckpointScore) -> None:
         """Begins to give the checkpoint of `step` a score that came later, a probe's; waits for nothing."""
         self._running.append(self._pool.submit(add_score, self._out, step, score))
+
+    def add_validation(self, step: int, val_loss: float, score: CheckpointScore | None) -> None:
+        """Begins to give the checkpoint of `step` the validation that it owed; waits for nothing."""
+        self._running.append(self._pool.submit(add_validation, self._out, step, val_loss, score))
+
+    def raise_failed(self) -> None:
+        """Raises the error of what was begun and has failed; waits for nothing."""
+        for future in self._running:
+            if future.done():
+                future.result()
 
     def wait(self) -> None:
         """Waits for what was begun, and raises the error that it met."""
@@ -170,6 +185,17 @@ def add_score(out: str, step: int, score: CheckpointScore) -> CheckpointInfo | N
     """Writes `score` into the .json of the checkpoint of `step`; None if there is no such checkpoint."""
     info = next((info for info in list_checkpoints(out) if info.step == step), None)
     return info and write_info(out, with_score(info, score))
+
+
+def add_validation(
+    out: str, step: int, val_loss: float, score: CheckpointScore | None
+) -> CheckpointInfo | None:
+    """Writes a loss and a skill into the .json of the checkpoint of `step`; a probe's score stays."""
+    info = next((info for info in list_checkpoints(out) if info.step == step), None)
+    if info is None:
+        return None
+    validated = dataclasses.replace(info, val_loss=val_loss)
+    return write_info(out, with_score(validated, score) if info.score is None else validated)
 
 
 def prune(out: str, keep_last: int) -> None:

@@ -1,7 +1,7 @@
 """What a run reads: the samples of train and val, and batches of them with their views and masks."""
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from octshard.models.tokens import Tokens, packed_closely
 from octshard.stream import loader
 from octshard.stream.batch import Batch, BatchTransform
 from octshard.stream.batch_shape import BatchShape, batch_shape
+from octshard.stream.collate import BatchSpec
 from octshard.stream.index import (
     SampleIndex,
     build_index,
@@ -28,6 +29,7 @@ from octshard.stream.index import (
     token_grid,
     without_dropped,
 )
+from octshard.stream.loader import Part
 from octshard.stream.sampler import StreamPosition
 from octshard.train import val_tokens
 from octshard.train.augment import views
@@ -138,14 +140,22 @@ def train_batches(
     """This process's part of every batch, from `start` on, without end. samples_seen: by the run until then;
     None: as many as are before `start`.
     """
+    part = train_part(inputs, backend, start, samples_seen)
+    specs = loader.train_specs(inputs.index, inputs.cfg, inputs.plan.rank_slice, start)
+    return loader.batches(((spec, part) for spec in specs), inputs.cfg)
+
+
+def train_part(
+    inputs: RunInputs, backend: Backend, start: StreamPosition, samples_seen: int | None = None
+) -> Part[TrainInputs]:
+    """What `train_batches` is made of."""
     cfg, stages = inputs.cfg, len(curriculum.stages(inputs.cfg))
     spent = _samples_before(inputs, start, samples_seen)
 
     def stage(batch: Batch) -> int:
         return curriculum.stage_at(spent(batch), cfg.run.global_batch, inputs.plan.length.total, stages)
 
-    transform = BatchTransform(_preparation(inputs, backend, stage), backend.empty)
-    return loader.train_batches(inputs.index, cfg, inputs.plan.rank_slice, start, transform)
+    return Part(inputs.index, BatchTransform(_preparation(inputs, backend, stage), backend.empty))
 
 
 def largest_batches(inputs: RunInputs, backend: Backend) -> list[TrainInputs]:
@@ -186,6 +196,21 @@ def val_batches(inputs: RunInputs, backend: Backend) -> Generator[ValInputs, Non
     Which ones, and their masks, depend neither on the size of the batch nor on the number of processes, nor
     on how far the run is: with a `ratio_end` they are those of its last stage.
     """
+    part = val_part(inputs, backend)
+    batches = loader.batches(((spec, part) for spec in val_specs(inputs)), inputs.cfg)
+    with contextlib.closing(batches):
+        for own, other in zip(batches, batches, strict=True):
+            yield ValInputs(own, other.batch)
+
+
+def val_specs(inputs: RunInputs) -> Iterator[BatchSpec]:
+    """Of each batch of `val_batches` two: its volumes, and their other ones."""
+    val = inputs.val_set
+    return loader.listed_specs(inputs.plan.rank_slice, [val.numbers_V, val.others_V])
+
+
+def val_part(inputs: RunInputs, backend: Backend) -> Part[ValBatch]:
+    """What `val_batches` is made of."""
     cfg, val, shape = curriculum.stages(inputs.cfg)[-1], inputs.val_set, inputs.val_shape
     keys = [inputs.val_index.samples[number].row.key for number in val.numbers_V]
     packs = cfg.run.packing != "off" and backend.sequences != "none"  # the model as it is, not compiled
@@ -200,11 +225,7 @@ def val_batches(inputs: RunInputs, backend: Backend) -> Generator[ValInputs, Non
         sites = val_tokens.sites(val, rows_B, tokens)
         return backend.pin(ValBatch(batch, tokens, places, sites, real_B.float()))
 
-    transform, lists = BatchTransform(prepare, backend.empty), [val.numbers_V, val.others_V]
-    batches = loader.listed_batches(inputs.val_index, cfg, inputs.plan.rank_slice, lists, transform)
-    with contextlib.closing(batches):
-        for own, other in zip(batches, batches, strict=True):
-            yield ValInputs(own, other.batch)
+    return Part(inputs.val_index, BatchTransform(prepare, backend.empty))
 
 
 def reads_bands(cfg: TrainConfig) -> bool:

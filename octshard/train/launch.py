@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ from octshard.train import memory, memory_probe, metrics_log, no_effect, prober,
 from octshard.train.inputs import RunInputs, load_inputs
 from octshard.train.objectives import build
 from octshard.train.resume import Consent
+
+logger = logging.getLogger(__name__)
 
 # what makes the environment of a process one with a single device
 ONE_DEVICE = {
@@ -101,6 +104,19 @@ def check_all(
     payload = resume.payload_to_resume(cfg, inputs, backend, consent)
     start.check(facts(cfg, backend, inputs, payload["step"] if payload else 0))  # waits
     return inputs, probe_task, payload
+
+
+def is_complete(payload: Mapping[str, Any], inputs: RunInputs, backend: Backend) -> bool:
+    """True, and said, if a run has made its last step and owes nothing."""
+    step, steps = payload["step"], inputs.plan.steps
+    if step < steps or resume.owes_validation(payload, inputs):
+        return False
+    if backend.process_index == 0:
+        logger.info(
+            "%s: already complete at step %d of %d; nothing to do (a greater run.epochs or "
+            "run.samples_budget makes it longer)", inputs.cfg.run.out, step, steps,
+        )  # fmt: skip
+    return True
 
 
 def facts(cfg: TrainConfig, backend: Backend, inputs: RunInputs, step: int) -> dict[str, Any]:

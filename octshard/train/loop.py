@@ -31,11 +31,12 @@ from octshard.train import (
     validation,
 )
 from octshard.train.checkpointer import Checkpointer, TrainState, open_checkpointer
-from octshard.train.inputs import TrainInputs, train_batches
+from octshard.train.inputs import TrainInputs
 from octshard.train.metrics_log import MetricsLog
 from octshard.train.patience import Patience
 from octshard.train.prober import Prober
 from octshard.train.resume import Consent
+from octshard.train.run_batches import run_batches
 from octshard.train.setup import Run
 from octshard.train.step import count_step, make_step, scalars_after
 from octshard.train.step_stats import LogWindow, StepOutputs, Sums
@@ -103,13 +104,7 @@ def train(
         launched.opened(backend)
         consent = Consent(accept_changes, extend)
         inputs, probe_task, payload = launch.check_all(cfg, backend, start, consent)  # waits
-        if payload and payload["step"] >= inputs.plan.steps:
-            if backend.process_index == 0:
-                logger.info(
-                    "%s: already complete at step %d of %d; nothing to do (a greater run.epochs or "
-                    "run.samples_budget makes it longer)",
-                    cfg.run.out, payload["step"], inputs.plan.steps,
-                )  # fmt: skip
+        if payload and launch.is_complete(payload, inputs, backend):
             return Outcome(payload["step"], payload["samples_seen"], None, 0, backend.process_index)
         # 2. the state: new, or where the last checkpoint left it, of a size that fits into memory
         inputs = memory_probe.fit(cfg, inputs, backend, is_new=payload is None)  # waits
@@ -128,9 +123,7 @@ def train(
             open_checkpointer(cfg.run.out, cfg.run.keep_last, metrics.write_checkpoint) as checkpoints,
             prober.open_prober(run, state, probe_task) as probes,
             prefetch.prefetch_to_device(
-                train_batches(inputs, backend, state.position, state.samples_seen),
-                backend,
-                stop.waits_in_vain,
+                run_batches(inputs, backend, state), backend, stop.waits_in_vain
             ) as batches,
         ):
             shown = launched.until_first_step(on_progress if run.is_first else no_progress)
@@ -150,7 +143,7 @@ def train(
 def _loop(
     run: Run,
     state: TrainState,
-    batches: Iterator[DeviceBatch[TrainInputs]],
+    batches: Iterator[DeviceBatch[Any]],
     outputs: RunOutputs,
     stop: StopAgreement,
 ) -> Outcome:
@@ -158,6 +151,10 @@ def _loop(
     metrics: dict[str, Any] = {}
     val, substituted = None, 0
     sums, window = _new_window(run)
+    if state.owes_validation:
+        val = _validate(run, state, batches, outputs, stop)  # waits
+        if val is not None:
+            outputs.checkpoints.add_validation(state.step, val.loss, val.score)
     while state.step < steps and not stop.stops_after(state.step):
         # 1. take the batch of this step
         window.waiting()
@@ -177,13 +174,14 @@ def _loop(
             metrics = _metrics(run, state, step_outputs, window, substituted)  # waits
             _log(run, metrics, step_stats.collapse_line(metrics, run.model.collapse_advice), outputs)
             _write_scores(run, outputs)
+            outputs.checkpoints.raise_failed()
             if outputs.patience.is_over:
                 stop.request(EARLY_STOP)
             sums, window = _new_window(run)
         # 4. validate and save, at thresholds of samples seen
         if plan.checkpoint_due(run.plan, samples_before, state.samples_seen):
             nonfinite.check(run, state, sums.steps_2, window, outputs.checkpoints)  # waits
-            val = _validate(run, state, outputs)  # waits
+            val = _validate(run, state, batches, outputs, stop)  # waits
             _save(run, state, val, outputs)  # waits for the device, and the save before
             saved_step = state.step
             sums, window = _new_window(run)
@@ -196,7 +194,7 @@ def _loop(
     if outputs.prober is not None and state.step == steps:
         outputs.prober.finish(lambda: stop.signum != 0)  # waits
     _write_scores(run, outputs)
-    stop_signal = stop.signum if state.step < steps else 0
+    stop_signal = stop.signum if state.step < steps or state.owes_validation else 0
     if stop_signal and state.step > saved_step:
         nonfinite.check(run, state, sums.steps_2, window, outputs.checkpoints)  # waits
         _save(run, state, None, outputs)  # waits
@@ -235,9 +233,17 @@ def _log(run: Run, line: Mapping[str, Any], warning: str | None, outputs: RunOut
         logger.warning("%s", warning)
 
 
-def _validate(run: Run, state: TrainState, outputs: RunOutputs) -> Validation | None:
-    """Validates and logs it. Waits for the device."""
-    val = validation.validate(run)  # waits
+def _validate(
+    run: Run,
+    state: TrainState,
+    batches: Iterator[DeviceBatch[Any]],
+    outputs: RunOutputs,
+    stop: StopAgreement,
+) -> Validation | None:
+    """Validates and logs it, unless a signal cuts it short: then it is owed. Waits for the device."""
+    spmd = run.backend.device.type == "xla" and run.backend.process_count > 1  # all make the same steps
+    val = validation.validate(run, batches, lambda: stop.ends_by_signal(state.step) and not spmd)  # waits
+    state.owes_validation = val is None and len(run.inputs.val_set.numbers_V) > 0
     if val is not None:
         line = {"step": state.step, "samples_seen": state.samples_seen, **val.metrics()}
         _log(run, line, val.collapse_line(state.step), outputs)

@@ -17,7 +17,7 @@ from octshard.errors import UsageError
 from octshard.models import checkpoint
 from octshard.storage import store
 from octshard.stream.sampler import StreamPosition
-from octshard.train import checkpointer
+from octshard.train import checkpointer, plan
 from octshard.train.checkpointer import TrainState
 from octshard.train.extension import find_extension
 from octshard.train.inputs import RunInputs
@@ -61,8 +61,9 @@ def payload_to_resume(
     mask_set = dataclasses.asdict(MaskSet())
     before["objective.masks"] = [{**mask_set, **values} for values in before["objective.masks"]]
     changes = fields.changes(before, {**fields.result_values(cfg), **inputs.fingerprint()})
+    payload = {**latest.payload, "val_loss": latest.info.val_loss}
     if not changes:
-        return latest.payload
+        return payload
     extension = find_extension(cfg, inputs.plan, latest.payload, changes)
     if extension is None:
         check(cfg, changes, accept_changes=consent.accept_changes)
@@ -73,7 +74,7 @@ def payload_to_resume(
         "changes": {key: list(pair) for key, pair in changes.items()},
         **({"extension": extension.record()} if extension else {}),
     }
-    return {**latest.payload, "changes": [*latest.payload.get("changes", ()), change]}
+    return {**payload, "changes": [*latest.payload.get("changes", ()), change]}
 
 
 def restore(payload: Mapping[str, Any], state: TrainState, inputs: RunInputs) -> None:
@@ -81,6 +82,7 @@ def restore(payload: Mapping[str, Any], state: TrainState, inputs: RunInputs) ->
     trained on before it, or before the run (`run.init_from`), is remembered.
     """
     checkpointer.restore(payload, state)
+    state.owes_validation = owes_validation(payload, inputs)
     epoch, samples_seen = state.position
     if state.changes and samples_seen > inputs.plan.samples_per_epoch:
         state.position = StreamPosition(epoch + 1, 0)
@@ -88,6 +90,13 @@ def restore(payload: Mapping[str, Any], state: TrainState, inputs: RunInputs) ->
         before = participant_digests.from_payload(payload.get("participants"))
         people = (sample.row.participant for sample in inputs.index.samples)
         state.participants = before.including(people) if before else None  # None: nobody knows
+
+
+def owes_validation(payload: Mapping[str, Any], inputs: RunInputs) -> bool:
+    """True if a validation was due at the step of the payload, and a signal cut it short."""
+    after = payload["samples_seen"]
+    due = plan.checkpoint_due(inputs.plan, after - inputs.cfg.run.global_batch, after)
+    return due and payload.get("val_loss") is None and len(inputs.val_set.numbers_V) > 0
 
 
 def record(cfg: TrainConfig, state: TrainState) -> None:

@@ -4,20 +4,22 @@ Two losses stand beside it: that of the best predictor that knows the position o
 model's with the context of another volume.
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 
-from octshard.devices import prefetch
+from octshard.devices.prefetch import DeviceBatch
 from octshard.models import normalize
 from octshard.models.checkpoint_info import SKILL, CheckpointScore, skill_score
 from octshard.train import val_tokens
 from octshard.train.augment import cross_resolution
-from octshard.train.inputs import val_batches
+from octshard.train.inputs import ValInputs
 from octshard.train.objectives import position_only
 from octshard.train.objectives.objective import mean_errors
 from octshard.train.objectives.position_only import Losses
+from octshard.train.run_batches import val_count
 from octshard.train.setup import Run
 
 LEAST_LOSS = 1e-3  # of features whose own scale is 1: a predictor that errs less leaves nothing to learn
@@ -76,19 +78,22 @@ class Validation:
         )
 
 
-def validate(run: Run) -> Validation | None:
+def validate(
+    run: Run, batches: Iterator[DeviceBatch[ValInputs]], cut_short: Callable[[], bool]
+) -> Validation | None:
     """Over the validation volumes, each once: centre crops, no flips, no noise, always one mask.
 
-    All shapes are fixed, so the last batch is filled up with repeats, which weigh nothing.
+    All shapes are fixed, so the last batch is filled up with repeats, which weigh nothing. None without any
+    volumes, and in all processes if one of them was cut short.
     """
     backend, val, cfg = run.backend, run.inputs.val_set, run.cfg
     if len(val.numbers_V) == 0:
         return None
     run.model.eval()
-    total_3 = backend.replicate(torch.zeros(3))
+    total_4, count = backend.replicate(torch.zeros(4)), val_count(run.inputs)
     sums = val_tokens.no_tokens(val, run.model.target_width(cfg), backend)
-    with torch.no_grad(), prefetch.prefetch_to_device(val_batches(run.inputs, backend), backend) as batches:
-        for device_batch in batches:
+    with torch.no_grad():
+        for device_batch in itertools.islice(batches, count):
             (batch, tokens, places, sites, weight_B), other = device_batch.device
             x, other_x = (
                 normalize.normalize(b.voxels_BDHW, b.mean_B, b.std_B, b.valid_B3) for b in (batch, other)
@@ -102,15 +107,20 @@ def validate(run: Run) -> Validation | None:
                 errors = run.model.errors(x, target_BVX, tokens, places)
                 other_errors = run.model.errors(other_x, target_BVX, tokens, places)
             losses = [mean_errors(e, places).mean(0) for e in (errors, other_errors)]
-            total_3 = total_3 + torch.stack(
-                [*((loss_B * weight_B).sum() for loss_B in losses), weight_B.sum()]
-            )
+            weighted = [(loss_B * weight_B).sum() for loss_B in losses]
+            total_4 = total_4 + torch.stack([*weighted, weight_B.sum(), torch.ones_like(weighted[0])])
             sums = val_tokens.add(sums, sites, run.model.distance, target_BVX, errors, places)
             backend.mark_step()
-    loss, other_loss, count = backend.to_host(backend.all_reduce_sum(total_3)).tolist()  # waits
+            if cut_short():
+                break
+    total_5 = torch.cat([total_4, backend.replicate(torch.ones(1))])  # one for each process
+    totals = backend.to_host(backend.all_reduce_sum(total_5))  # waits
+    loss, other_loss, volumes, batch_count, processes = totals.tolist()
+    if batch_count < count * processes:
+        return None
     tokens_of_all = val_tokens.to_host(sums, backend)  # waits
     references = None
     if val.has_skill:
         references = position_only.losses(tokens_of_all, val.second_R, run.model.distance)
-    of_others = float(other_loss / count) if len(val.numbers_V) > 1 else None
-    return Validation(float(loss / count), of_others, references, val.digest)
+    of_others = float(other_loss / volumes) if len(val.numbers_V) > 1 else None
+    return Validation(float(loss / volumes), of_others, references, val.digest)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from octshard import ShardDataset
 from octshard.config.train import TrainConfig
-from octshard.devices import select
+from octshard.devices import prefetch, select
 from octshard.imaging.crop import crop_pad_into
 from octshard.models import normalize
 from octshard.models.tokens import Tokens
@@ -44,7 +44,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
 def validate(cfg: TrainConfig) -> Validation:
     with contextlib.closing(select.open_backend(cfg.run)) as backend:
         run, _ = setup.start(cfg, backend, load_inputs(cfg, backend), None)
-        result = validation.validate(run)
+        with prefetch.prefetch_to_device(val_batches(run.inputs, backend), backend) as batches:
+            result = validation.validate(run, batches, lambda: False)
         assert result is not None
         return result
 
