@@ -15,6 +15,7 @@ FIXED = {
     "objective.name": "another method has other weights",
     "run.global_batch": "steps are counted in it",
 }
+NOT_FIXED = ("model.drop_path",)  # no weight has its shape from it
 MASK_SETS = "each mask set has a weight of its own"  # why their number is fixed, where it is so
 # what the mark of a key alone does not say: beginnings of keys
 NOTES = {
@@ -27,6 +28,8 @@ NOTES = {
 
 def fixed_reason(key: str) -> str:
     """Why the value of `key` cannot change on the way; empty if it can."""
+    if key in NOT_FIXED:
+        return ""
     return next((reason for start, reason in FIXED.items() if key.startswith(start)), "")
 
 

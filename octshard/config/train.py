@@ -122,6 +122,13 @@ class ModelConfig:
         "time. In the encoder and in a predictor that is a transformer",
         speed=True,
     )
+    drop_path: float = field(
+        0.0,
+        "stochastic depth: how often a branch of the last block is left out, for a volume in a step; of block l "
+        "of L l / L as often. In the encoder that is trained",
+        least=0,
+        below=1,
+    )
 
 
 @dataclass

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch._functorch import config as functorch_config
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from octshard.models.blocks import BlockStack, Readers, Rotary, recomputed
+from octshard.models.blocks import BlockStack, Readers, Rotary, Scales, recomputed
+
+SCALES = "scales"  # beside the names of weights, which have a dot
 
 
 @contextlib.contextmanager
@@ -29,7 +31,13 @@ def scanned(model: nn.Module) -> Iterator[None]:
 
 
 def scan_blocks(
-    blocks: Sequence[nn.Module], z_BNF: Tensor, rotary: Rotary, attend: Readers, *, recomputes: bool = False
+    blocks: Sequence[nn.Module],
+    z_BNF: Tensor,
+    rotary: Rotary,
+    attend: Readers,
+    scales: Scales,
+    *,
+    recomputes: bool = False,
 ) -> Tensor:
     """A `Run`. What all blocks read alike goes round with the loop, unchanged. recomputes: as `recomputed`
     does.
@@ -41,19 +49,23 @@ def scan_blocks(
     alike = [leaves[place] for place in places]
     dtype = torch.get_autocast_dtype("xla") if torch.is_autocast_enabled("xla") else None
 
-    def block(carry: tuple[Tensor, ...], weights: dict[str, Tensor]) -> tuple[Any, None]:
+    def block(carry: tuple[Tensor, ...], own: dict[str, Tensor]) -> tuple[Any, None]:
         z_BNF, *numbers = carry
+        weights = {name: own[name] for name in named[0]}
         inside = list(leaves)
         for place, tensor, number in zip(places, alike, numbers, strict=True):
             inside[place] = number.detach().to(tensor.dtype)
         with torch.autocast("xla", dtype, enabled=dtype is not None, cache_enabled=False):
-            out = torch.func.functional_call(blocks[0], weights, (z_BNF, *tree_unflatten(inside, spec)))
+            inputs = z_BNF, *tree_unflatten(inside, spec), own.get(SCALES)
+            out = torch.func.functional_call(blocks[0], weights, inputs)
         return (out, *(number.clone() for number in numbers)), None
 
     # scan wants gradients of whatever goes round, so that it must be a floating-point number
     numbers = [tensor if tensor.is_floating_point() else tensor.float() for tensor in alike]
     named = [dict(each.named_parameters()) for each in blocks]
     stacked = {name: torch.stack([weights[name] for weights in named]) for name in named[0]}
+    if scales is not None:
+        stacked[SCALES] = scales
     first = (z_BNF, *numbers)
     with torch.autocast("xla", enabled=False):  # what the trace of a block holds is cast already
         if not torch.is_grad_enabled():

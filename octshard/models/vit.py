@@ -15,7 +15,7 @@ from octshard.config.train import ModelConfig
 from octshard.imaging.volume import Shape, product, triple
 from octshard.models import attention, position
 from octshard.models.attention import Attend
-from octshard.models.blocks import BlockStack, Readers, Rotary
+from octshard.models.blocks import BlockStack, Readers, Rotary, Scales
 from octshard.models.divided import Divided, Layout, divided
 from octshard.models.packing import Packing
 from octshard.models.position import FINE
@@ -74,14 +74,23 @@ class Block(nn.Module):
         z_BNF: Tensor,
         rotary: Rotary,
         attend: Readers = attention.every_token,
+        scales_RBN1: Scales = None,
     ) -> Tensor:
-        """(B, N, F) -> (B, N, F); attend as for `Attention`, two of them where it is divided."""
+        """(B, N, F) -> (B, N, F); attend as for `Attention`, two of them where it is divided. scales_RBN1: what
+        the branches, attentions and MLP, are multiplied by; None: 1.
+        """
+        plane = attend.plane if isinstance(attend, Divided) else attend
+        z_BNF = _plus(z_BNF, self.attention(self.norm1(z_BNF), rotary, plane), scales_RBN1, 0)
         if isinstance(attend, Divided):
-            z_BNF = z_BNF + self.attention(self.norm1(z_BNF), rotary, attend.plane)
-            z_BNF = z_BNF + self.depth_attention(self.depth_norm(z_BNF), rotary, attend.depth)
-        else:
-            z_BNF = z_BNF + self.attention(self.norm1(z_BNF), rotary, attend)
-        return z_BNF + self.mlp(self.norm2(z_BNF))
+            mixed_BNF = self.depth_attention(self.depth_norm(z_BNF), rotary, attend.depth)
+            z_BNF = _plus(z_BNF, mixed_BNF, scales_RBN1, 1)
+        return _plus(z_BNF, self.mlp(self.norm2(z_BNF)), scales_RBN1, -1)
+
+
+def _plus(z_BNF: Tensor, branch_BNF: Tensor, scales_RBN1: Scales, number: int) -> Tensor:
+    if scales_RBN1 is None:
+        return z_BNF + branch_BNF
+    return z_BNF + (branch_BNF * scales_RBN1[number]).to(z_BNF.dtype)
 
 
 class Encoder(nn.Module):
@@ -115,34 +124,36 @@ class Encoder(nn.Module):
         padding_BK: Tensor | None = None,
         packing: Packing | None = None,
         hidden: MaskToken | None = None,
+        scale_BLR: Tensor | None = None,
     ) -> Tensor:
         """Features (B, K, F) of the tokens `index_BK`: no others enter. None: all N of a whole image.
 
         x_BCDHW may end at a whole patch behind its volumes: index_BK counts in the grid of the whole image.
         padding_BK: tokens that no other reads, as their places only pad a list (see `Tokens`).
         packing: how they are computed, in one sequence without that padding; features are the same.
+        scale_BLR: as in `Places`, in training alone.
         """
-        z_BKF = self.norm(self.blocks(*self._embedded(x_BCDHW, index_BK, padding_BK, packing, hidden)))
+        embedded = self._embedded(x_BCDHW, Tokens(index_BK, padding_BK, packing), hidden)  # type: ignore[arg-type]
+        z_BKF = self.norm(self.blocks(*embedded, _scales(scale_BLR, packing)))
         return z_BKF if packing is None else packing.unpack(z_BKF)
 
-    def levels(self, x_BCDHW: Tensor, tokens: Tokens, depths: Sequence[int]) -> list[Tensor]:
+    def levels(
+        self, x_BCDHW: Tensor, tokens: Tokens, depths: Sequence[int], scale_BLR: Tensor | None = None
+    ) -> list[Tensor]:
         """Features (B, K, F) after the first so many blocks, for each of `depths`, which ascend.
 
         The last one is all blocks: these are the features of `forward`; the others are not normed.
         """
-        levels = self.blocks.levels(*self._embedded(x_BCDHW, *tokens), depths)
+        embedded, scales = self._embedded(x_BCDHW, tokens), _scales(scale_BLR, tokens.packing)
+        levels = self.blocks.levels(*embedded, scales, depths)
         levels[-1] = self.norm(levels[-1])
         return levels if tokens.packing is None else [tokens.packing.unpack(level) for level in levels]
 
     def _embedded(
-        self,
-        x_BCDHW: Tensor,
-        index_BK: Tensor | None,
-        padding_BK: Tensor | None,
-        packing: Packing | None,
-        hidden: MaskToken | None = None,
+        self, x_BCDHW: Tensor, tokens: Tokens, hidden: MaskToken | None = None
     ) -> tuple[Tensor, Rotary, Readers]:
-        """What the blocks take; packed, where the tokens are."""
+        """What the blocks take; packed, where the tokens are. No index_BV: all tokens."""
+        index_BK, padding_BK, packing = tokens
         if index_BK is None:
             patches_BNP = patchify(x_BCDHW, self.patch)
         else:
@@ -182,6 +193,16 @@ def patchify(x_BCDHW: Tensor, patch: Shape) -> Tensor:
     """(B, N, voxels of a patch): a reshape, so that the embedding is one matrix product on every backend."""
     pd, ph, pw = patch
     return rearrange(x_BCDHW, "b c (d pd) (h ph) (w pw) -> b (d h w) (c pd ph pw)", pd=pd, ph=ph, pw=pw)
+
+
+def _scales(scale_BLR: Tensor | None, packing: Packing | None) -> Scales:
+    """For the blocks, of each volume or, where these are packed, of each token."""
+    if scale_BLR is None:
+        return None
+    if packing is None:
+        return scale_BLR.permute(1, 2, 0)[..., None, None]
+    of_tokens_BVLR = scale_BLR.unsqueeze(1).expand(-1, packing.place_BV.shape[1], -1, -1)
+    return packing.pack(of_tokens_BVLR).permute(2, 3, 0, 1).unsqueeze(-1)
 
 
 def all_tokens(x_BNX: Tensor) -> Tensor:

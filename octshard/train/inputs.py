@@ -34,7 +34,7 @@ from octshard.stream.sampler import StreamPosition
 from octshard.train import val_tokens
 from octshard.train.augment import views
 from octshard.train.augment.band import tokens_in_band
-from octshard.train.objectives import curriculum, masks, token_counts
+from octshard.train.objectives import curriculum, drop_path, masks, token_counts
 from octshard.train.objectives.build import objective_class
 from octshard.train.objectives.places import Places, list_tokens
 from octshard.train.plan import Plan, make_plan
@@ -185,6 +185,7 @@ def _preparation(
     def prepare(batch: Batch) -> TrainInputs:
         params = views.draw(cfg.views, cfg.run.seed, batch.epoch_B, batch.seeds)
         tokens, places = _draw_tokens(stages[stage(batch)], shape, batch, params)
+        places = drop_path.drawn(cfg, places, batch.epoch_B, batch.seeds)
         return backend.pin(TrainInputs(batch, params, plan.apply(tokens), places))
 
     return prepare

@@ -41,7 +41,7 @@ class Byol(Jepa):
         """As `Jepa.predict`."""
         all_BV = torch.ones_like(tokens.index_BV, dtype=torch.bool)
         hidden = MaskToken(all_BV.scatter(1, places.context_BK, False), self.predictor.token_F)
-        z_BVF = self.encoder(context_BCDHW, *tokens, hidden)
+        z_BVF = self.encoder(context_BCDHW, *tokens, hidden, places.scale_BLR)
         z_BTF = position.gather_tokens(z_BVF, places.target_BT)
         return self.predictor(z_BTF, places.target_padding_BT)  # type: ignore[no-any-return]
 

@@ -97,7 +97,7 @@ class Mae(Objective):
 
     def _encode(self, context_BCDHW: Tensor, tokens: Tokens, places: Places) -> Tensor:
         context_BK, _ = token_numbers(tokens, places)
-        return self.encoder(context_BCDHW, context_BK, places.context_padding_BK)  # type: ignore[no-any-return]
+        return self.encoder(context_BCDHW, context_BK, places.context_padding_BK, scale_BLR=places.scale_BLR)  # type: ignore[no-any-return]
 
     def _decode(self, z_BKF: Tensor, tokens: Tokens, places: Places, set_index: int) -> Tensor:
         context_BK, target_BT = token_numbers(tokens, places)

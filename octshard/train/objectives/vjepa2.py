@@ -28,7 +28,7 @@ class VJepa2(Jepa):
     def predict(self, context_BCDHW: Tensor, tokens: Tokens, places: Places, set_index: int) -> Tensor:
         """As `Jepa.predict`."""
         context_BK, target_BT = token_numbers(tokens, places)
-        z_BKF = self.encoder(context_BCDHW, context_BK, places.context_padding_BK)
+        z_BKF = self.encoder(context_BCDHW, context_BK, places.context_padding_BK, scale_BLR=places.scale_BLR)
         return self.predictor(z_BKF, context_BK, target_BT, set_index, joint_layout(places))  # type: ignore[no-any-return]
 
     @staticmethod

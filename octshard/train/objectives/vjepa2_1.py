@@ -115,9 +115,8 @@ class VJepa21(Jepa):
     ) -> tuple[Tensor, Tensor]:
         """(B, K, X) and (B, T, X): of context and of targets, from context tokens alone."""
         context_BK, target_BT = token_numbers(tokens, places)
-        levels = self.encoder.levels(
-            context_BCDHW, Tokens(context_BK, places.context_padding_BK), self.depths
-        )
+        context = Tokens(context_BK, places.context_padding_BK)
+        levels = self.encoder.levels(context_BCDHW, context, self.depths, places.scale_BLR)
         return self.predictor(levels, context_BK, target_BT, set_index, joint_layout(places))  # type: ignore[no-any-return]
 
     def _context_error(
