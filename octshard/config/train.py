@@ -124,8 +124,8 @@ class ModelConfig:
     )
     drop_path: float = field(
         0.0,
-        "stochastic depth: how often a branch of the last block is left out, for a volume in a step; of block l "
-        "of L l / L as often. In the encoder that is trained",
+        "stochastic depth: how often a branch of the last block is left out, for a volume in a step; of "
+        "block l of L l / L as often. In the encoder that is trained",
         least=0,
         below=1,
     )

@@ -39,8 +39,9 @@ def recomputed(
 
 
 class BlockStack(nn.ModuleList):
-    """Blocks called as `block(z_BNF, rotary, attend, scales)`, which return what the next one takes. checkpointing:
-    as `recomputed`, in whichever way they run.
+    """Blocks called as `block(z_BNF, rotary, attend, scales)`, which return what the next one takes.
+
+    checkpointing: as `recomputed`, in whichever way they run.
     """
 
     run: Run

@@ -76,8 +76,9 @@ class Block(nn.Module):
         attend: Readers = attention.every_token,
         scales_RBN1: Scales = None,
     ) -> Tensor:
-        """(B, N, F) -> (B, N, F); attend as for `Attention`, two of them where it is divided. scales_RBN1: what
-        the branches, attentions and MLP, are multiplied by; None: 1.
+        """(B, N, F) -> (B, N, F); attend as for `Attention`, two of them where it is divided.
+
+        scales_RBN1: what the branches, attentions and MLP, are multiplied by; None: 1.
         """
         plane = attend.plane if isinstance(attend, Divided) else attend
         z_BNF = _plus(z_BNF, self.attention(self.norm1(z_BNF), rotary, plane), scales_RBN1, 0)

@@ -28,10 +28,10 @@ def backend_with(free: int | None) -> Any:
 
 
 @pytest.mark.parametrize("objective", CLASSES)
-def test_the_weights_of_the_estimate_are_those_of_the_model(objective: str) -> None:
-    cfg = load(
-        TrainConfig, ["smoke_test"], ["model.depth=4", "predictor.depth=1", f"objective.name={objective}"]
-    )
+@pytest.mark.parametrize("attention", ["joint", "divided"])
+def test_the_weights_of_the_estimate_are_those_of_the_model(objective: str, attention: str) -> None:
+    words = [f"objective.name={objective}", f"model.attention={attention}"]
+    cfg = load(TrainConfig, ["smoke_test"], ["model.depth=4", "predictor.depth=1", *words])
     model = build(cfg)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     averaged = sum(p.numel() for p in model.parameters() if not p.requires_grad)
@@ -39,9 +39,14 @@ def test_the_weights_of_the_estimate_are_those_of_the_model(objective: str) -> N
     assert 0.95 * true <= memory.weight_bytes(cfg) <= true
 
 
-def test_the_least_that_a_volume_takes_is_less_than_autograd_keeps() -> None:
+@pytest.mark.parametrize("attention", ["joint", "divided"])
+@pytest.mark.parametrize("checkpointing", ["false", "true"])
+def test_the_least_that_a_volume_takes_is_less_than_autograd_keeps(
+    attention: str, checkpointing: str
+) -> None:
     """A second count: the tensors that autograd keeps in a real step."""
     words = ["model.depth=2", "model.width=192", "model.heads=3", "predictor.depth=1", "run.precision=fp32"]
+    words += [f"model.attention={attention}", f"model.checkpointing={checkpointing}"]
     cfg = load(TrainConfig, ["smoke_test"], words)
     model, kept = build(cfg), dict[int, int]()
     x = torch.zeros(1, 1, *cfg.model.image_size)

@@ -26,8 +26,8 @@ class Places(NamedTuple):
 
     padding: bool, True behind the last place of a volume that has fewer than K or T, where its own repeat;
     None if none has fewer. coarse: the context has a grid of its own (`objective.context_scale`), and
-    context_BK are the numbers of its tokens there. box: of the targets' `Layout`. scale_BLR: float32, what the
-    R branches of the L blocks of an encoder that is trained are multiplied by (`model.drop_path`); None: 1.
+    context_BK are the numbers of its tokens there. box: of the targets' `Layout`. scale_BLR: float32, what
+    the R branches of the L blocks of an encoder that is trained are multiplied by (`drop_path`); None: 1.
     """
 
     context_BK: Tensor
