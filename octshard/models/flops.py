@@ -36,25 +36,32 @@ def context_reading(cfg: TrainConfig, count: int, reading: Reading) -> Reading:
 
 def encoder(model: ModelConfig, reading: Reading) -> float:
     """Forward."""
-    return _embedding(model, reading) + _blocks(reading, model.width, model)
+    block = _block(model, reading.rows, _pairs(model, reading), model.width)
+    return _embedding(model, reading) + block * model.depth
 
 
 def trained_encoder(model: ModelConfig, reading: Reading) -> float:
-    """Forward and backward; patches get no gradient, so that the embedding's backward is one product."""
-    return 2 * _embedding(model, reading) + 3 * _blocks(reading, model.width, model)
+    """Forward and backward, with what model.checkpointing computes again; patches get no gradient, so that
+    the embedding's backward is one product.
+    """
+    block = _trained_block(model, reading.rows, _pairs(model, reading), model.width)
+    return 2 * _embedding(model, reading) + block * model.depth
 
 
-def predictor(cfg: TrainConfig, counts: tuple[int, int], width_out: int, box: Shape | None = None) -> float:
-    """Forward of the transformer predictor. counts: tokens of the context, and of targets, which get
-    width_out features each; box: as in `Reading`.
+def trained_predictor(
+    cfg: TrainConfig, counts: tuple[int, int], width_out: int, box: Shape | None = None
+) -> float:
+    """Forward and backward of the transformer predictor, with what model.checkpointing computes again.
+
+    counts: tokens of the context, and of targets, which get width_out features each; box: as in `Reading`.
     """
     (context, targets), width = counts, cfg.predictor.width
     reading = list_reading(context + targets, box)
     pairs = _pairs(cfg.model, reading)
     if cfg.model.attention == "divided" and triple(cfg.objective.context_scale) != FINE:
         pairs = 2 * reading.pairs  # of tokens of two grids: masked
-    blocks = _block(cfg.model, reading.rows, pairs, width) * cfg.predictor.depth
-    return linear(context, cfg.model.width, width) + blocks + linear(targets, width, width_out)
+    blocks = _trained_block(cfg.model, reading.rows, pairs, width) * cfg.predictor.depth
+    return 3 * (linear(context, cfg.model.width, width) + linear(targets, width, width_out)) + blocks
 
 
 def attentions(model: ModelConfig) -> int:
@@ -76,10 +83,6 @@ def _embedding(model: ModelConfig, reading: Reading) -> float:
     return linear(reading.rows, product(model.patch), model.width)
 
 
-def _blocks(reading: Reading, width: int, model: ModelConfig) -> float:
-    return _block(model, reading.rows, _pairs(model, reading), width) * model.depth
-
-
 def _pairs(model: ModelConfig, reading: Reading) -> float:
     """Of tokens, in all attentions of a block."""
     if model.attention == "joint":
@@ -94,3 +97,10 @@ def _block(model: ModelConfig, rows: float, pairs: float, width: int) -> float:
         + 4 * pairs * width
         + 2 * linear(rows, width, int(width * model.mlp_ratio))
     )
+
+
+def _trained_block(model: ModelConfig, rows: float, pairs: float, width: int) -> float:
+    """Forward and backward. What is computed again ends before the last product: backward does not need it."""
+    once = _block(model, rows, pairs, width)
+    last = linear(rows, int(width * model.mlp_ratio), width)
+    return 3 * once + (once - last if model.checkpointing else 0)

@@ -26,17 +26,21 @@ WORDS = ["model.image_size=[8,32,32]", "model.patch=[2,8,8]", "model.width=48", 
          "predictor.heads=2", TWO_SETS]  # fmt: skip
 
 
+@pytest.mark.parametrize("checkpointing", ["false", "true"])
 @pytest.mark.parametrize("attention", ["joint", "divided"])
 @pytest.mark.parametrize(
     ("objective", "scale"),
     [*((name, "[1,1,1]") for name in CLASSES), *((name, "[2,1,2]") for name in CLASSES if name != "byol")],
 )
-def test_the_formula_counts_what_torch_counts(objective: str, scale: str, attention: str) -> None:
+def test_the_formula_counts_what_torch_counts(
+    objective: str, scale: str, attention: str, checkpointing: str
+) -> None:
     words = [
         f"objective.name={objective}",
         f"objective.context_scale={scale}",
         f"model.attention={attention}",
     ]
+    words.append(f"model.checkpointing={checkpointing}")
     cfg = load(TrainConfig, [], [*WORDS, *words])
     model, size = build(cfg), 2
     x, valid_B3 = torch.randn(size, 1, *cfg.model.image_size), torch.tensor([cfg.model.image_size] * size)

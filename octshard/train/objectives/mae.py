@@ -125,7 +125,7 @@ class Mae(Objective):
         voxels = product(cfg.model.patch)
         readings = [flops.context_reading(cfg, K_T.K, reading) for K_T in counts]
         encoder = sum(flops.trained_encoder(cfg.model, context) for context in readings)
-        predictor = sum(3 * flops.predictor(cfg, (K_T.K, K_T.T), voxels, reading.box) for K_T in counts)
+        predictor = sum(flops.trained_predictor(cfg, (K_T.K, K_T.T), voxels, reading.box) for K_T in counts)
         return StepFlops(0.0, encoder, predictor)
 
     @staticmethod

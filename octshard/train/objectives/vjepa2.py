@@ -42,7 +42,7 @@ class VJepa2(Jepa):
         readings = [flops.context_reading(cfg, K_T.K, reading) for K_T in counts]
         encoder = sum(flops.trained_encoder(cfg.model, context) for context in readings)
         width, box = cfg.model.width, reading.box
-        predictor = sum(3 * flops.predictor(cfg, (K_T.K, K_T.T), width, box) for K_T in counts)
+        predictor = sum(flops.trained_predictor(cfg, (K_T.K, K_T.T), width, box) for K_T in counts)
         return StepFlops(flops.encoder(cfg.model, reading), encoder, predictor)
 
     @staticmethod

@@ -174,12 +174,12 @@ class VJepa21(Jepa):
         """As `Objective.step_flops`."""
         width, width_out = cfg.model.width, VJepa21.target_width(cfg)
         predictor = sum(
-            flops.linear(K_T.K, width_out, width)
-            + flops.predictor(cfg, (K_T.K, K_T.T), width_out, reading.box)
-            + flops.linear(K_T.K, cfg.predictor.width, width_out)
+            3 * flops.linear(K_T.K, width_out, width)
+            + flops.trained_predictor(cfg, (K_T.K, K_T.T), width_out, reading.box)
+            + 3 * flops.linear(K_T.K, cfg.predictor.width, width_out)
             for K_T in counts
         )
-        step = VJepa2.step_flops(cfg, reading, counts)._replace(predictor=3 * predictor)
+        step = VJepa2.step_flops(cfg, reading, counts)._replace(predictor=predictor)
         if not footprints.is_coarse(cfg):
             return step
         means = sum(flops.linear(reading.rows, K_T.K, width_out) for K_T in counts)
