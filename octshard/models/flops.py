@@ -100,7 +100,7 @@ def _block(model: ModelConfig, rows: float, pairs: float, width: int) -> float:
 
 
 def _trained_block(model: ModelConfig, rows: float, pairs: float, width: int) -> float:
-    """Forward and backward. What is computed again ends before the last product: backward does not need it."""
+    """Forward and backward. What is computed again ends before the last product, of no use to it."""
     once = _block(model, rows, pairs, width)
     last = linear(rows, int(width * model.mlp_ratio), width)
     return 3 * once + (once - last if model.checkpointing else 0)
