@@ -3,8 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -68,27 +67,31 @@ def read_weights(path: str) -> InitialWeights:
         return _of_checkpoint(*checkpoint.load_newest(path))
     if store.exists(_record(path)):
         return _of_checkpoint(path, checkpoint.load(path))
-    try:
-        data = store.read(path)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file, want a run's folder or a file of weights") from None
-    except NotAFile as error:
-        raise UsageError(f"{error}; want a file of weights, or a run's folder of another name") from None
-    try:
-        values = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise UsageError(
-            f"{path}: {len(data)} bytes that torch cannot load ({type(error).__name__}), want weights by name"
-        ) from error
+    values, sha256 = _load_foreign(path)
     if not isinstance(values, Mapping):
         raise UsageError(f"{path}: holds a {type(values).__name__}, want weights by name")
     if values.keys() >= OURS:
         checkpoint.load(path)  # says that its .json is missing
     weights = read_layout(values, path)
     _check_finite(path, weights.encoder, weights.predictor)
-    return InitialWeights(
-        path, hashlib.sha256(data).hexdigest(), weights.source, "vjepa2", *weights[:2], weights.left_out
-    )
+    return InitialWeights(path, sha256, weights.source, "vjepa2", *weights[:2], weights.left_out)
+
+
+def _load_foreign(path: str) -> tuple[Any, str]:
+    """The content of a file, never all its bytes beside its tensors, and its sha256."""
+    try:
+        with store.open_read(path) as file:
+            sha256 = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True), sha256
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file, want a run's folder or a file of weights") from None
+    except NotAFile as error:
+        raise UsageError(f"{error}; want a file of weights, or a run's folder of another name") from None
+    except (*UNREADABLE, OSError) as error:  # OSError: torch seeks before the beginning of a short file
+        raise UsageError(
+            f"{path}: torch cannot load it ({type(error).__name__}), want weights by name"
+        ) from error
 
 
 def _record(path: str) -> str:
