@@ -94,7 +94,9 @@ class RowSpec:
 
 @dataclass(frozen=True)
 class Row:
-    """What was found. losses: of the last validation, and the highest `loss` since the warm-up."""
+    """What was found. losses: of the last validation, the best skill of all, and the highest `loss` since the
+    warm-up.
+    """
 
     recipe: str
     budget: str
@@ -272,5 +274,7 @@ def _losses(cfg: TrainConfig) -> dict[str, float]:
     lines = metrics_log.read(cfg.run.out)
     last = next((line for line in reversed(lines) if "val_loss" in line), {})
     losses = {name: last[name] for name in ("val_loss", "val_loss_position_only", "skill") if name in last}
+    skills = [line["skill"] for line in lines if "skill" in line]
+    losses |= {"best_skill": max(skills)} if skills else {}
     warm = [line["loss"] for line in lines if "loss" in line and line["passes"] > cfg.optim.warmup_epochs]
     return losses | ({"highest_loss": max(warm)} if warm else {})

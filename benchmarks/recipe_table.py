@@ -53,6 +53,7 @@ class Verdict:
     text: str
 
 
+FALL = 0.05  # of skill: a rate whose run loses more on its way does not hold
 PARTS = ("", " over people", " sd of seeds", " - default")
 
 
@@ -87,16 +88,16 @@ def tables(rows: Sequence[Row], planned: PlannedRows, default: str, bootstrap: i
 
 def lr_tables(rows: Sequence[Row]) -> list[Table]:
     """Losses of each rate and seed, and whether it holds."""
-    head = ("rate", "seed", "samples", "val loss", "position only", "skill", "highest loss after warm-up",
-            "AUROC", "below position only")  # fmt: skip
+    head = ("rate", "seed", "samples", "val loss", "position only", "skill", "best skill",
+            "highest loss after warm-up", "AUROC", "holds")  # fmt: skip
     lines = []
     for row in rows:
         loss, level = row.losses.get("val_loss"), row.losses.get("val_loss_position_only")
         auroc = float(aurocs(row.outcome, resamples(row.outcome, 0))[0])
-        holds = None if loss is None or level is None else "yes" if loss < level else "no"
-        skill, highest = (row.losses.get(name) for name in ("skill", "highest_loss"))
+        skill, best, highest = (row.losses.get(name) for name in ("skill", "best_skill", "highest_loss"))
+        holds = None if skill is None or best is None else "yes" if skill >= best - FALL else "no"
         rate = row.recipe.removeprefix("lr ")
-        lines.append((rate, row.seed, row.samples, loss, level, skill, highest, auroc, holds))
+        lines.append((rate, row.seed, row.samples, loss, level, skill, best, highest, auroc, holds))
     return [Table("learning rates at 12 blocks", head, tuple(lines))]
 
 

@@ -23,7 +23,9 @@ The rule, written before any run:
 5. A winner that is not better than raw intensities, in the number that decided, is said to be none.
 
 `lr` asks which learning rate holds at the depth of ViT-S and ViT-B: the same run, 12 blocks deep, at several
-rates. A rate holds if at the end the loss is below that of the position-only predictor, with every seed.
+rates, validated after every pass. A rate holds if the skill at the end is within 0.05 of the best on the way,
+with every seed: a loss that rises against the position-only level is a run that comes apart. Of those that
+hold the one with the highest skill at the end is the fastest.
 """
 
 import os
@@ -54,7 +56,12 @@ RECIPES = (
     Recipe("vjepa2, coarse context", ("objective.context_scale=[1,2,2]", f"objective.masks=[{COARSE}]")),
 )
 RATES = ("1.5e-4", "2.5e-4", "5e-4", "1.5e-3")
-DEEP = ("model.depth=12", "predictor.depth=6", "model.width=96", f"objective.masks=[{BLOCKS}]")
+DEEP = (
+    "model.depth=12",
+    "predictor.depth=6",
+    "run.checkpoint_every_epochs=1",
+    f"objective.masks=[{BLOCKS}]",
+)
 LR_RECIPES = tuple(Recipe(f"lr {rate}", (*DEEP, f"optim.base_lr={rate}")) for rate in RATES)
 
 FULL = Eyes(people=640, scale=0.2)

@@ -1,5 +1,6 @@
 """The recipe table: rows are kept one by one and never made twice; the winner is the rule's."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -126,6 +127,14 @@ def test_the_winner_is_the_rules(
     verdict = recipes.table.verdict(scores, "vjepa2")
     assert (verdict.winner, verdict.number) == (winner, number)
     assert text in verdict.text
+
+
+def test_a_rate_holds_that_loses_no_skill_on_its_way(recipes: Any) -> None:
+    rows = [row(recipes, f"lr {rate}", 0) for rate in ("1e-4", "1e-3", "1e-2")]
+    losses = [{"skill": 0.3, "best_skill": 0.32}, {"skill": -0.4, "best_skill": 0.1}, {}]
+    made = [dataclasses.replace(each, losses=found) for each, found in zip(rows, losses, strict=True)]
+    (table,) = recipes.table.lr_tables(made)
+    assert [(line[0], line[-1]) for line in table.rows] == [("1e-4", "yes"), ("1e-3", "no"), ("1e-2", None)]
 
 
 def test_a_difference_within_the_seeds_is_none(recipes: Any) -> None:
