@@ -68,3 +68,23 @@ def test_what_is_no_band_of_the_volume_is_a_bad_sample(value: Any) -> None:
         stored_band.from_json(meta, SHAPE, "here")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize(
+    ("meta", "retina_found", "words"),
+    [
+        ({}, None, ""),  # of octshard 0.1
+        (meta_of(), 4 / 9, ""),
+        (meta_of(), 4 / 9 + 1e-12, ""),  # machines round differently
+        (meta_of(), 0.0, "share of 0.444"),
+        (meta_of(), None, "the row says None"),
+        ({}, 0.0, "share of None"),
+        (meta_of(block=4), 4 / 9, "want blocks of 8 columns"),
+    ],
+)
+def test_a_row_and_a_band_that_contradict_each_other_are_told(
+    meta: dict[str, Any], retina_found: float | None, words: str
+) -> None:
+    problem = stored_band.problem(meta, SHAPE, retina_found)
+    assert words in problem
+    assert bool(words) == bool(problem)

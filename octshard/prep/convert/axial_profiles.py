@@ -14,6 +14,7 @@ from octshard.imaging.jit import compiled
 COLUMNS = 8  # retina_band.BLOCK, held by a test: a loop of constant length is five times as fast
 MOST_ROWS = 257  # times 255 fits in 16 bits
 NOWHERE = np.float32(np.nan)
+FAINT = np.float32(0.7)  # of the level of tissue: what is darker may lie between two parts
 
 
 def average(voxels_DHW: np.ndarray, rows: int) -> np.ndarray:
@@ -41,20 +42,21 @@ def likeness(profiles_DQN: np.ndarray, step: int, steepest: int) -> np.ndarray:
     return (pairs_DQ[:, :-1] + pairs_DQ[:, 1:]) / beside_Q
 
 
-def first_rise(profiles_DQN: np.ndarray, level_DQ: np.ndarray, steady: int) -> np.ndarray:
+def tissue_top(profiles_DQN: np.ndarray, level_DQ: np.ndarray, steady: int, gap: int) -> np.ndarray:
     """float32 (D, Q): the first place from which a profile, and its mean over `steady`, has the level.
 
-    Between two samples by linear interpolation; NaN where there is no such place.
+    Of parts with `gap` faint samples between them the one with most light counts, not a bar or a reflection
+    high in the vitreous. Between two samples by linear interpolation; NaN where there is no such place.
     """
     place_DQ = np.full(level_DQ.shape, NOWHERE)
-    _first_rise(profiles_DQN, level_DQ.astype(np.float32), steady, place_DQ)
+    _tissue_top(profiles_DQN, level_DQ.astype(np.float32), steady, gap, place_DQ)
     return place_DQ
 
 
-def brightest(profiles_DQN: np.ndarray, begin_DQ: np.ndarray) -> np.ndarray:
-    """int64 (D, Q): the first of the brightest samples from `begin` on; -1 where there is none."""
+def brightest(profiles_DQN: np.ndarray, begin_DQ: np.ndarray, level_DQ: np.ndarray, gap: int) -> np.ndarray:
+    """int64 (D, Q): the last of the brightest samples from `begin` to the next gap; -1: there is none."""
     place_DQ = np.full(begin_DQ.shape, -1)
-    _brightest(profiles_DQN, begin_DQ, place_DQ)
+    _brightest(profiles_DQN, begin_DQ, level_DQ.astype(np.float32), gap, place_DQ)
     return place_DQ
 
 
@@ -151,31 +153,46 @@ def _correlate(step_DQN, deeper_DQ, pairs_DQ):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _first_rise(profiles_DQN, level_DQ, steady, place_DQ):  # type: ignore[no-untyped-def]
+def _is_steady(own, level, n, steady):  # type: ignore[no-untyped-def]
+    total, stop = np.float32(0), min(own.size, n + steady)
+    for i in range(n, stop):
+        total += own[i]
+    return own[n] >= level and total >= level * (stop - n)
+
+
+@compiled
+def _tissue_top(profiles_DQN, level_DQ, steady, gap, place_DQ):  # type: ignore[no-untyped-def]
     depth, blocks, samples = profiles_DQN.shape
     for d in range(depth):
         for q in range(blocks):
             own, level = profiles_DQN[d, q], level_DQ[d, q]
+            faint, top, most = level * FAINT, -1, np.float32(0)
+            start, light, dark_run = -1, np.float32(0), 0
             for n in range(samples):
-                if own[n] < level:
-                    continue
-                total, stop = np.float32(0), min(samples, n + steady)
-                for i in range(n, stop):
-                    total += own[i]
-                if total < level * (stop - n):
-                    continue
-                step = own[n] - own[n - 1] if n > 0 else np.float32(0)
-                place_DQ[d, q] = n + 0.5 - (own[n] - level) / step if step > 0 else np.float32(n)
-                break
+                dark_run = dark_run + 1 if own[n] < faint else 0
+                if dark_run >= gap:
+                    start, light = -1, np.float32(0)
+                elif start < 0 and _is_steady(own, level, n, steady):
+                    start = n
+                if start >= 0:
+                    light += max(own[n] - faint, np.float32(0))
+                    if light > most:
+                        top, most = start, light
+            if top >= 0:
+                rise = own[top] - own[top - 1] if top > 0 else np.float32(0)
+                place_DQ[d, q] = top + 0.5 - (own[top] - level) / rise if rise > 0 else np.float32(top)
 
 
 @compiled
-def _brightest(profiles_DQN, begin_DQ, place_DQ):  # type: ignore[no-untyped-def]
+def _brightest(profiles_DQN, begin_DQ, level_DQ, gap, place_DQ):  # type: ignore[no-untyped-def]
     for d in range(place_DQ.shape[0]):
         for q in range(place_DQ.shape[1]):
-            own, most = profiles_DQN[d, q], np.float32(-1)
+            own, most, dark_run, faint = profiles_DQN[d, q], np.float32(-1), 0, level_DQ[d, q] * FAINT
             for n in range(begin_DQ[d, q], profiles_DQN.shape[2]):
-                if own[n] > most:
+                dark_run = dark_run + 1 if own[n] < faint else 0
+                if dark_run >= gap:
+                    break
+                if own[n] >= most:
                     most = own[n]
                     place_DQ[d, q] = n
 

@@ -17,8 +17,10 @@ from octshard.prep.convert import axial_profiles
 SAMPLE_MM = 0.013  # rows are averaged to samples of about this height, so that the cost is that of the scan's
 SCAN_MM, DEPTHS_MM = (2.3, 6.0), (0.3, 8.0)  # depth and width of a scan whose spacing gives no such depth
 DARK_PERCENTILE, EVERY = 10, 23  # of every so manieth sample: the grey level of the vitreous
+MOST_BLACK = 0.3  # of all samples, that pads a scan
 RISE = 0.3  # of the way from there to the brightest sample: the inner limiting membrane
 STEADY_UM, RPE_BELOW_UM = 80.0, 90.0  # below it the mean of so much is as bright; the RPE is not nearer
+GAP_UM = 400.0  # of dark between what floats in the vitreous and the retina; fluid in a retina is less
 RPE_HALF_UM = 10.0  # from the middle of the RPE to its lower edge
 ALIKE, LAYER_UM, STEEPEST = (
     0.35,
@@ -79,10 +81,11 @@ def _surfaces(profiles_DQN: np.ndarray, scale: _Scale) -> tuple[np.ndarray, np.n
     dark, bright_DQ = _dark(profiles_DQN), profiles_DQN.max(axis=2)
     seen_DQ = _shows_tissue(profiles_DQN, bright_DQ - dark, scale)
     level_DQ = dark + RISE * (np.minimum(bright_DQ, _usual(bright_DQ, seen_DQ)) - dark)
-    top_DQ = axial_profiles.first_rise(profiles_DQN, level_DQ, scale.samples(STEADY_UM))
+    gap = scale.samples(GAP_UM)
+    top_DQ = axial_profiles.tissue_top(profiles_DQN, level_DQ, scale.samples(STEADY_UM), gap)
     seen_DQ &= ~np.isnan(top_DQ)
     begin_DQ = np.where(seen_DQ, top_DQ, 0).astype(np.int64) + scale.samples(RPE_BELOW_UM)
-    first_DQ = axial_profiles.brightest(profiles_DQN, begin_DQ)
+    first_DQ = axial_profiles.brightest(profiles_DQN, begin_DQ, level_DQ, gap)
     curve_DQ, on_curve_D = _curve(first_DQ, seen_DQ & (first_DQ >= 0), scale)
     near_DQ, reach = np.rint(curve_DQ).astype(np.int64), scale.samples(NEAR_CURVE_UM)
     rpe_DQ = axial_profiles.brightest_near(profiles_DQN, dark, near_DQ, reach)
@@ -94,10 +97,10 @@ def _surfaces(profiles_DQN: np.ndarray, scale: _Scale) -> tuple[np.ndarray, np.n
 
 
 def _dark(profiles_DQN: np.ndarray) -> float:
-    """The grey level of the dark. Black that pads a scan is none."""
+    """The grey level of the dark. Black that pads a scan is none; so much of it that it is no padding is."""
     some = profiles_DQN.ravel()[::EVERY]
-    some = some[some >= 0.5]
-    return float(np.percentile(some, DARK_PERCENTILE)) if some.size else 0.0
+    grey = some[some >= 0.5]
+    return float(np.percentile(grey, DARK_PERCENTILE)) if grey.size > (1 - MOST_BLACK) * some.size else 0.0
 
 
 def _shows_tissue(profiles_DQN: np.ndarray, contrast_DQ: np.ndarray, scale: _Scale) -> np.ndarray:

@@ -57,15 +57,19 @@ def test_the_first_rise_stays_and_lies_between_two_samples() -> None:
     profile[0, 0, 5:] = (2, 8, 8, 8, 8, 8, 8)
     level_DQ = np.full((1, 1), 4.0)
     # centres of samples 5 and 6 lie at 5.5 and 6.5; a third of the way from 2 to 8
-    assert axial_profiles.first_rise(profile, level_DQ, 3)[0, 0] == pytest.approx(5.5 + 1 / 3)
-    assert axial_profiles.first_rise(profile[..., 6:], level_DQ, 3)[0, 0] == 0  # cut off at the top
-    assert np.isnan(axial_profiles.first_rise(profile, level_DQ + 5, 3)[0, 0])
+    assert axial_profiles.tissue_top(profile, level_DQ, 3, 20)[0, 0] == pytest.approx(5.5 + 1 / 3)
+    assert axial_profiles.tissue_top(profile[..., 6:], level_DQ, 3, 20)[0, 0] == 0  # cut off at the top
+    assert np.isnan(axial_profiles.tissue_top(profile, level_DQ + 5, 3, 20)[0, 0])
 
 
 def test_the_brightest_sample_from_a_place_on_and_near_one() -> None:
     profile = np.array([[[9, 1, 5, 7, 7, 2, 6, 0]]], np.float32)
-    assert axial_profiles.brightest(profile, np.array([[1]]))[0, 0] == 3
-    assert axial_profiles.brightest(profile, np.array([[8]]))[0, 0] == -1
+    level_DQ = np.full((1, 1), 4.0)
+    assert axial_profiles.brightest(profile, np.array([[1]]), level_DQ, 2)[0, 0] == 4  # the last of two
+    assert axial_profiles.brightest(profile, np.array([[1]]), level_DQ, 1)[0, 0] == -1  # 1 is less than 2.8
+    assert axial_profiles.brightest(profile, np.array([[2]]), level_DQ * 2, 1)[0, 0] == -1
+    assert axial_profiles.brightest(profile, np.array([[6]]), level_DQ, 1)[0, 0] == 6
+    assert axial_profiles.brightest(profile, np.array([[8]]), level_DQ, 2)[0, 0] == -1
     assert axial_profiles.brightest_near(profile, 0.0, np.array([[5]]), 1)[0, 0] == 4
     assert axial_profiles.brightest_near(profile, 0.0, np.array([[1]]), 2)[0, 0] == 0
     assert axial_profiles.brightest_near(profile, 0.0, np.array([[40]]), 3)[0, 0] == -1
@@ -95,3 +99,11 @@ def test_a_parabola_is_that_of_least_squares() -> None:
     level = axial_profiles.parabola(place_DQ, weight_DQ, (0.0, 1e12, 1e12))
     np.testing.assert_allclose(level[:, 0], np.average(place_DQ, axis=1, weights=weight_DQ), rtol=1e-9)
     assert np.isfinite(axial_profiles.parabola(place_DQ, np.zeros((4, 9)), (1e-6, 0.05, 0.5))).all()
+
+
+def test_of_two_parts_far_apart_the_one_with_more_light_counts() -> None:
+    profile = np.zeros((1, 1, 40), np.float32)
+    profile[0, 0, 2:6], profile[0, 0, 16:26], profile[0, 0, 36:] = 9, 8, 9
+    level_DQ = np.full((1, 1), 4.0)
+    assert axial_profiles.tissue_top(profile, level_DQ, 3, 10)[0, 0] == pytest.approx(16)
+    assert axial_profiles.tissue_top(profile, level_DQ, 3, 11)[0, 0] == pytest.approx(2, abs=0.1)  # one part

@@ -147,6 +147,11 @@ def spoiled(kind: str, voxels_DHW: np.ndarray, spacing_mm: Spacing) -> tuple[np.
         for column in rng.integers(0, width, width // 40):
             dim_W[column : column + width // 60] = 0.25
         return (voxels_DHW * dim_W).astype(np.uint8), moved_DW
+    if kind == "bar":  # a burned-in line, or that of zero delay
+        spoiled_DHW[:, : int(0.06 / spacing_mm[1])] = 255
+        return spoiled_DHW, moved_DW
+    if kind == "no dark":  # the device cut what is dark to 0
+        return np.where(voxels_DHW < 70, 0, voxels_DHW), moved_DW
     if kind == "reflection":
         spoiled_DHW[:, :, width // 2 - width // 60 : width // 2 + width // 60] = 255
     elif kind == "hyaloid":
@@ -166,7 +171,7 @@ def spoiled(kind: str, voxels_DHW: np.ndarray, spacing_mm: Spacing) -> tuple[np.
 
 
 @pytest.mark.parametrize(
-    "kind", ["shadows", "reflection", "hyaloid", "low contrast", "motion", "tilt", "cut"]
+    "kind", ["shadows", "reflection", "hyaloid", "bar", "no dark", "low contrast", "motion", "tilt", "cut"]
 )
 @pytest.mark.parametrize("device", ["zeiss_cirrus", "topcon_triton"])
 def test_what_real_scans_have_does_little_harm(device: str, kind: str) -> None:
