@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 FILE = "memory.json"
 SHRUNK = [64, 320, 320]  # image_size of run.oom_shrink
+KEYS = {"per_device_batch", "image_size"}
 STEPS = 2  # the moments of AdamW are there from the second on
 
 
@@ -54,12 +55,17 @@ def remembered(cfg: TrainConfig, backend: Backend) -> TrainConfig:
         logger.warning("%s; memory is tried anew", error)
         return cfg
     asked, chosen = record.get("asked"), record.get("chosen")
-    if not isinstance(asked, dict) or not isinstance(chosen, dict):
+    if (
+        not isinstance(asked, dict)
+        or not isinstance(chosen, dict)
+        or not asked.keys() & chosen.keys() >= KEYS
+    ):
+        logger.warning("%s/%s: not as this version writes it; memory is tried anew", cfg.run.out, FILE)
         return cfg
     cfg = copy.deepcopy(cfg)
     if cfg.run.oom_shrink and cfg.model.image_size == asked["image_size"]:
         cfg.model.image_size = chosen["image_size"]
-    same = record["device"] == _device(backend) and asked["per_device_batch"] == cfg.run.per_device_batch
+    same = record.get("device") == _device(backend) and asked["per_device_batch"] == cfg.run.per_device_batch
     if same and is_on(cfg, backend):
         cfg.run.per_device_batch = chosen["per_device_batch"]
     return cfg

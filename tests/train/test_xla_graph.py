@@ -24,6 +24,7 @@ SETTINGS = (
     "run.samples_budget=4",  # one step of two micro-steps
     "run.per_device_batch=2",
     "run.val_samples=0",
+    "run.memory_probe=off",  # it makes steps of its own
     "run.checkpoint_every_epochs=9",
     "model.image_size=[16,128,192]",  # one number for each voxel would take 1.6 MB
     "model.patch=[8,32,32]",
