@@ -102,17 +102,21 @@ def samples_of(inputs: TrainInputs, cfg: TrainConfig) -> list[Sample]:
         view = View(*(getattr(params, f"{name}_B")[i].item() for name in View._fields))
         scan = Scan(voxels_DHW, batch.mean_B[i].item(), batch.std_B[i].item(), view)
         index_V, valid_V = inputs.tokens.index_BV[i].numpy(), valid_ids(valid, cfg)
-        masks = tuple(
-            (
-                places.context_BK[i].numpy() if places.coarse else index_V[places.context_BK[i].numpy()],
-                index_V[places.target_BT[i].numpy()],
-            )
-            for places in inputs.places
-        )
+        masks = []
+        for places in inputs.places:
+            context_K = _without_repeats(places.context_BK, places.context_padding_BK, i)
+            target_T = _without_repeats(places.target_BT, places.target_padding_BT, i)
+            masks.append((context_K if places.coarse else index_V[context_K], index_V[target_T]))
         read_V = valid_V if len(valid_V) <= len(index_V) else index_V  # a seeded choice
         assert np.isin(read_V, valid_V).all()
-        samples.append(Sample(scan, read_V, masks))
+        samples.append(Sample(scan, read_V, tuple(masks)))
     return samples
+
+
+def _without_repeats(place_BX: torch.Tensor, padding_BX: torch.Tensor | None, i: int) -> np.ndarray:
+    """Of volume i, which may have fewer than its list is long."""
+    places = place_BX[i] if padding_BX is None else place_BX[i][~padding_BX[i]]
+    return places.numpy()  # type: ignore[no-any-return]
 
 
 def valid_ids(valid: list[int], cfg: TrainConfig) -> np.ndarray:

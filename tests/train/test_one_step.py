@@ -197,6 +197,28 @@ def test_the_cpu_with_divided_attention(shards: str, tmp_path: Path, objective: 
     check(made, in_float64(cfg, made), cfg)
 
 
+@pytest.mark.parametrize("objective", ["vjepa2", "mae"])
+def test_the_cpu_with_the_same_share_of_every_volume(shards: str, tmp_path: Path, objective: str) -> None:
+    """NumPy has no lists that repeat tokens. Of 32, 18 and 24 tokens."""
+    masks = (
+        "objective.masks=[{kind: cubes, cube: [1,1,1], context: 0.25, target: 0.4}, "
+        "{context: 0.3, target: 0.3}]"
+    )
+    cfg = config(shards, tmp_path, objective, "rope", masks)
+    made = run_step(cfg)
+    counts = {
+        len(sample.ids_N): [(len(context), len(target)) for context, target in sample.masks]
+        for samples in made.micro_batches
+        for sample in samples
+    }
+    assert counts == {
+        32: [(8, 13), (10, 10)],
+        18: [(4, 7), (5, 5)],
+        24: [(6, 10), (7, 7)],
+    }
+    check(made, in_float64(cfg, made), cfg)
+
+
 @pytest.mark.parametrize(("objective", "position"), BF16_CASES)
 def test_the_cpu_under_autocast_to_bfloat16(
     shards: str, tmp_path: Path, objective: str, position: str

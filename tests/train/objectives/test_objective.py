@@ -171,6 +171,27 @@ def test_valid_tokens_alone_equal_the_masked_full_computation_and_each_volume_by
         assert (gradient - (alone[0][1] + alone[1][1]) / 2).norm() <= 1e-6 * gradient.norm()
 
 
+@EITHER
+def test_draws_of_a_set_share_its_mask_token_and_count_alike(objective: str) -> None:
+    """Two sets, of two draws and of one: three losses, and those of the draws laid out as sets of their own
+    whose mask tokens are equal.
+    """
+    cfg, apart = config(objective, STEADY[objective], sets=2), config(objective, STEADY[objective], sets=2)
+    cfg.objective.masks[0].draws = 2
+    apart.objective.masks.insert(0, apart.objective.masks[0])
+    model, other = build(cfg), build(apart)
+    state = model.state_dict()
+    for name in [name for name in state if name.endswith(".tokens_SF")]:
+        assert len(state[name]) == 2
+        state[name] = state[name][[0, 0, 1]]
+    other.load_state_dict(state)
+    batch = inputs(cfg)
+    out, expected = model(*batch), other(*batch)
+    assert len(batch[3]) == len(out.losses_S) == 3
+    assert torch.equal(out.losses_S, expected.losses_S)
+    assert torch.equal(out.loss, expected.loss)
+
+
 def of_shares(objective: str) -> TrainConfig:
     """Two mask sets by shares: of 24 tokens 6 and 12, 7 and 8; of 16 only 4 and 8, 5 and 6."""
     cfg = config(objective, STEADY[objective], sets=2)
