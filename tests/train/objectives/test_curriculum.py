@@ -64,7 +64,7 @@ def test_without_an_end_there_is_one_stage_and_blocks_have_none() -> None:
     with closing(select.open_backend(load(TrainConfig, [], ["run.device=cpu"]).run)) as backend:
         lines = list(no_effect.lines(cfg, backend))
     assert "objective.mask_stages=7 has no effect: no mask set has a ratio_end" in lines
-    assert "objective.masks[0].ratio_end=0.7 has no effect: kind is blocks, want cubes" in lines
+    assert "objective.masks[0].ratio_end=0.7 has no effect: kind is blocks, want cubes or retina" in lines
 
 
 def test_stages_are_of_equal_length_and_begin_with_a_step() -> None:
