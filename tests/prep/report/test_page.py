@@ -225,6 +225,14 @@ def test_pictures_are_of_the_stored_voxels_and_to_scale(tmp_path: Path) -> None:
     )
 
 
+def test_the_share_of_found_retina_stands_by_device_and_old_volumes_are_told_apart(tmp_path: Path) -> None:
+    dataset(str(tmp_path / TRITON), [scan(0, retina_found=1.0), scan(1, retina_found=0.25)])
+    dataset(str(tmp_path / CIRRUS), [scan(0, CIRRUS)], CIRRUS)  # of octshard 0.1
+    shown = Reading(written(str(tmp_path)))
+    assert shown.table("device", "volumes", "looked at") == {TRITON: ["2", "2", "62.5", "1", "0"]}
+    assert "inner limiting membrane" not in shown.text  # no picture has lines
+
+
 @pytest.mark.parametrize("rows", [[refused(1, "truncated")], []], ids=["all refused", "no row"])
 def test_a_dataset_without_a_volume_has_a_page(tmp_path: Path, rows: list[SampleRow]) -> None:
     dataset(str(tmp_path), rows)

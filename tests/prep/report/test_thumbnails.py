@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from octshard.dataset.tables import SampleRow
+from octshard.imaging.retina_band import RetinaBand
 from octshard.prep.report import thumbnails
 from octshard.rng import rng_for
 
@@ -63,3 +64,10 @@ def test_a_wide_picture_is_averaged_down_and_keeps_its_aspect() -> None:
     assert seen.bscan_HW.shape == (4, thumbnails.LARGEST_PX)
     assert np.unique(seen.bscan_HW) == [30]
     assert seen.bscan_aspect == pytest.approx(3 * thumbnails.LARGEST_PX * 0.01 / 4)
+
+
+def test_the_band_of_the_central_bscan_goes_with_its_picture() -> None:
+    rows_DQ2 = np.arange(6 * 2 * 2, dtype=np.int16).reshape(6, 2, 2)
+    seen = thumbnails.draw(row(1), np.zeros((6, 8, 10), np.uint8), RetinaBand(rows_DQ2))
+    np.testing.assert_array_equal(seen.band_Q2, rows_DQ2[3])
+    assert thumbnails.draw(row(1), np.zeros((6, 8, 10), np.uint8)).band_Q2 is None
