@@ -56,16 +56,22 @@ RECIPES = (
     Recipe("vjepa2, coarse context", ("objective.context_scale=[1,2,2]", f"objective.masks=[{COARSE}]")),
 )
 RATES = ("1.5e-4", "2.5e-4", "5e-4", "1.5e-3")
-DEEP = (
-    "model.depth=12",
-    "predictor.depth=6",
-    "run.checkpoint_every_epochs=1",
-    f"objective.masks=[{BLOCKS}]",
-)
-LR_RECIPES = tuple(Recipe(f"lr {rate}", (*DEEP, f"optim.base_lr={rate}")) for rate in RATES)
+
+HEAD, NARROW = 32, 96  # features of a head; width of the demo's encoder
 
 FULL = Eyes(people=640, scale=0.2)
 QUICK = Eyes(people=48, scale=0.06)
+
+
+def lr_recipes(width: int) -> tuple[Recipe, ...]:
+    """At 12 blocks of this width, a multiple of 96; the predictor is half as wide."""
+    heads, inner = width // HEAD, width // 2
+    words = (
+        "model.depth=12", f"model.width={width}", f"model.heads={heads}", "predictor.depth=6",
+        f"predictor.width={inner}", f"predictor.heads={max(1, inner // 24)}", "run.checkpoint_every_epochs=1",
+        f"objective.masks=[{BLOCKS}]",
+    )  # fmt: skip
+    return tuple(Recipe(f"lr {rate}", (*words, f"optim.base_lr={rate}")) for rate in RATES)
 
 
 def recipe_section(plan: Plan, recipes: Sequence[Recipe]) -> SectionResult:
@@ -91,6 +97,11 @@ def lr_section(plan: Plan, recipes: Sequence[Recipe]) -> SectionResult:
 )
 @click.option("--samples", type=click.IntRange(16), help="Of a run of `recipes`. [14,400, quick 160]")
 @click.option("--lr-samples", type=click.IntRange(16), help="Of a run of `lr`. [4,800, quick 160]")
+@click.option(
+    "--lr-width",
+    type=click.IntRange(96),
+    help="Of the encoder in `lr`, a multiple of 96; ViT-S has 384. [96]",
+)
 @click.option("--seeds", type=click.IntRange(1), help="Runs of each recipe. [3, quick 1]")
 @click.option("--workers", type=click.IntRange(1), help="Runs at once, a core each. [all cores]")
 @click.option("--recipe", multiple=True, help="Only this row of the table; may repeat.")
@@ -101,6 +112,7 @@ def main(
     work: Path | None,
     samples: int | None,
     lr_samples: int | None,
+    lr_width: int | None,
     seeds: int | None,
     workers: int | None,
     recipe: tuple[str, ...],
@@ -111,7 +123,9 @@ def main(
     Example:
       python benchmarks/recipes.py --quick --json recipes.json
     """
-    chosen, rates = (_named(every, recipe, quick=quick) for every in (RECIPES, LR_RECIPES))
+    chosen, rates = (
+        _named(every, recipe, quick=quick) for every in (RECIPES, lr_recipes(lr_width or NARROW))
+    )
     with tempfile.TemporaryDirectory() as folder:
         root = work or Path(folder)
         eyes = make_eyes(root, QUICK if quick else FULL)
