@@ -54,6 +54,10 @@ def no_band(key: str) -> RetinaBand | None:
     """As in shards of octshard 0.1."""
 
 
+# an encoder of other form: each changes what a step computes, or keeps
+FORM = ("model.attention=divided", "model.drop_path=0.4", "model.checkpointing=true")
+
+
 def write_dataset(
     folder: Path,
     counts: dict[str, int],

@@ -25,7 +25,7 @@ from octshard.train.objectives.byol import Byol
 from octshard.train.objectives.jepa import Jepa
 from tests.support.faulty_store import STALL, FaultyStore
 from tests.support.log_lines import log_lines
-from tests.support.tiny_run import COARSE_CONTEXT, config_for, objective_words, write_dataset
+from tests.support.tiny_run import COARSE_CONTEXT, FORM, config_for, objective_words, write_dataset
 
 LENGTH = ("run.samples_budget=32", "run.checkpoint_every_epochs=1")  # 8 steps, passes of 20 samples
 
@@ -176,8 +176,14 @@ def test_a_collapse_is_warned_of_whatever_the_batch_and_a_sound_run_is_not(
 
 @pytest.mark.parametrize(
     ("objective", "context"),
-    [*((name, ()) for name in CLASSES), ("vjepa2", COARSE_CONTEXT), ("vjepa2_1", COARSE_CONTEXT)],
-    ids=[*CLASSES, "coarse", "coarse vjepa2_1"],
+    [
+        *((name, ()) for name in CLASSES),
+        *((name, FORM) for name in CLASSES),
+        ("vjepa2", COARSE_CONTEXT),
+        ("vjepa2_1", COARSE_CONTEXT),
+        ("vjepa2", (*COARSE_CONTEXT, *FORM)),
+    ],
+    ids=[*CLASSES, *(f"divided {name}" for name in CLASSES), "coarse", "coarse vjepa2_1", "coarse divided"],
 )
 def test_sigterm_saves_and_a_restart_is_the_run_that_was_never_stopped(
     shards: str, tmp_path: Path, objective: str, context: tuple[str, ...]

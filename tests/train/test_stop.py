@@ -11,7 +11,7 @@ import pytest
 
 from octshard.models import checkpoint
 from octshard.train import metrics_log
-from tests.support.tiny_run import COARSE_CONTEXT, SETTINGS, objective_words, write_dataset
+from tests.support.tiny_run import COARSE_CONTEXT, FORM, SETTINGS, objective_words, write_dataset
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -135,8 +135,21 @@ RAMP = ("objective.context_ramp=[0,0.9]",)  # another weight at each step
         ("mae", 1, ()),
         ("vjepa2", 1, STAGES),
         ("vjepa2", 1, COARSE_CONTEXT),
+        ("vjepa2", 1, FORM),
+        pytest.param("vjepa2_1", 1, FORM, marks=pytest.mark.slow),
+        pytest.param("mae", 1, FORM, marks=pytest.mark.slow),
     ],
-    ids=["vjepa2-2", "vjepa2-1", "vjepa2_1-1", "mae-1", "stages-1", "coarse-1"],
+    ids=[
+        "vjepa2-2",
+        "vjepa2-1",
+        "vjepa2_1-1",
+        "mae-1",
+        "stages-1",
+        "coarse-1",
+        "divided vjepa2-1",
+        "divided vjepa2_1-1",
+        "divided mae-1",
+    ],
 )
 def test_two_processes_have_the_losses_and_gradients_of_one(
     shards: str, tmp_path: Path, objective: str, micro_batch: int, more_words: tuple[str, ...]
