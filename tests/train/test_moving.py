@@ -18,6 +18,7 @@ from tests.support.tiny_run import config_for, write_dataset
 
 pytestmark = [
     pytest.mark.xla,
+    pytest.mark.slow,
     pytest.mark.skipif(find_spec("torch_xla") is None, reason="torch_xla is not installed"),
 ]
 LENGTH = ("run.samples_budget=20", "run.checkpoint_every_epochs=9", "run.val_samples=4")  # five steps
