@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -56,11 +57,15 @@ class Graph(NamedTuple):
 @pytest.fixture(scope="module")
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Graph]]:
     """Depth of the encoder -> the graphs of the micro-steps of its first step, the update in the last."""
-    folder = tmp_path_factory.mktemp("graphs")
+    return graphs_of(tmp_path_factory.mktemp("graphs"), DEPTHS)
+
+
+def graphs_of(folder: Path, depths: Sequence[int], *more: str) -> dict[int, list[Graph]]:
+    """Those of `graphs`, with further settings."""
     shards = write_dataset(folder / "data", {"train": 21}, SHAPE)
-    script = SCRIPT.format(root=str(Path(__file__).parents[2]), settings=SETTINGS, out=str(folder))
+    script = SCRIPT.format(root=str(Path(__file__).parents[2]), settings=(*SETTINGS, *more), out=str(folder))
     processes = {}
-    for depth in DEPTHS:
+    for depth in depths:
         environment = {
             **os.environ,
             "PJRT_DEVICE": "CPU",
@@ -144,3 +149,15 @@ def test_xla_compiles_no_more_for_a_deeper_model_but_what_its_parameters_need(
     """
     shallow, deep = (graphs[depth][0].instructions for depth in DEPTHS)
     assert deep - shallow <= 48 * 3 + 24 * 8, (shallow, deep)
+
+
+@pytest.mark.slow
+def test_levels_of_the_encoder_are_loops_too(tmp_path: Path) -> None:
+    """With `vjepa2_1` each quarter of the blocks is one: four more blocks add what their parameters need."""
+    shallow, deep = graphs_of(tmp_path, (4, 8), "objective.name=vjepa2_1").values()
+    assert len(shallow) == len(deep) == 2
+    for step in (*shallow, *deep):
+        assert step.largest_constant < 1e6, step
+    assert deep[0].nodes - shallow[0].nodes <= 48 * 4, (shallow, deep)
+    assert deep[1].nodes - shallow[1].nodes <= 48 * 30, (shallow, deep)
+    assert deep[0].instructions - shallow[0].instructions <= 2 * (48 * 3 + 24 * 8), (shallow, deep)
