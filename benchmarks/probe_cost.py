@@ -31,7 +31,9 @@ from formats import Volumes, shards
 from table import SectionResult, Table, Target, at_most, report
 
 from octshard.config.load import load
-from octshard.config.train import ModelConfig, RunConfig, TrainConfig
+from octshard.config.model import ModelConfig
+from octshard.config.run import RunConfig
+from octshard.config.train import TrainConfig
 from octshard.dataset import tables
 from octshard.devices import select
 from octshard.imaging.volume import Shape

@@ -31,7 +31,7 @@ from step_variants import (
 )  # fmt: skip
 from table import SectionResult, Table, Target, at_least, report
 
-from octshard.config.train import RunConfig
+from octshard.config.run import RunConfig
 from octshard.devices import select
 from octshard.devices.backend import Backend
 from octshard.train.objectives.build import CLASSES

@@ -4,7 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from octshard.config.train import PRESETS
+from octshard.config.model import PRESETS
 from octshard.errors import UsageError
 
 

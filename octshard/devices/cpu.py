@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from octshard.config.train import RunConfig
+from octshard.config.run import RunConfig
 from octshard.devices import host_memory, processes
 from octshard.devices.backend import (
     DTYPES,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from octshard.config.train import RunConfig
+from octshard.config.run import RunConfig
 from octshard.devices import processes
 from octshard.devices.backend import (
     DTYPES,

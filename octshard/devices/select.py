@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from octshard.config import fields
-from octshard.config.train import RunConfig
+from octshard.config.run import RunConfig
 from octshard.devices.backend import Backend
 from octshard.devices.cpu import open_cpu
 from octshard.devices.cuda import open_cuda

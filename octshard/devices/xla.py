@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from octshard.config.train import RunConfig
+from octshard.config.run import RunConfig
 from octshard.devices.backend import (
     DTYPES,
     Backend,

@@ -118,7 +118,7 @@ def xla_checks() -> list[Check]:
 
 def check_xla(setting: str) -> Check:
     """Opens the backend and computes there; raises what torch_xla raises. setting: PJRT_DEVICE."""
-    from octshard.config.train import RunConfig
+    from octshard.config.run import RunConfig
     from octshard.devices.select import open_backend
 
     backend = open_backend(RunConfig(device="xla"))

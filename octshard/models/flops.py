@@ -6,7 +6,8 @@ optimizer are left out: together they are below one per cent of ViT-B's step.
 
 from typing import NamedTuple
 
-from octshard.config.train import ModelConfig, TrainConfig
+from octshard.config.model import ModelConfig
+from octshard.config.train import TrainConfig
 from octshard.imaging.volume import Shape, product, triple
 from octshard.models import divided, position
 from octshard.models.position import FINE

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from octshard.config.train import ModelConfig
+from octshard.config.model import ModelConfig
 from octshard.errors import UsageError
 from octshard.imaging.volume import Shape
 

@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from octshard.config.train import ModelConfig
+from octshard.config.model import ModelConfig
 from octshard.imaging.volume import Shape, product, triple
 from octshard.models import attention, position
 from octshard.models.attention import Attend

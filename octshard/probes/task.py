@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from octshard.config.train import RunConfig
+from octshard.config.run import RunConfig
 from octshard.dataset.participants import canonical
 from octshard.errors import UsageError
 from octshard.probes import labels

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import IO
 
-from octshard.config.train import RunConfig
+from octshard.config.run import RunConfig
 from octshard.probes.protocol import ALIVE, CONTROL, FAILED, ProbeJob, Weights, send_weights
 from octshard.probes.task import ProbeScores
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from octshard.config.train import ModelConfig, TrainConfig
+from octshard.config.model import ModelConfig
+from octshard.config.train import TrainConfig
 from octshard.imaging.volume import Shape, product
 from octshard.models import flops
 from octshard.models.flops import Reading, list_reading

@@ -3,7 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
-from octshard.config.train import ModelConfig, TrainConfig
+from octshard.config.model import ModelConfig
+from octshard.config.train import TrainConfig
 from octshard.devices import host_memory
 from octshard.devices.backend import Backend
 from octshard.errors import OctshardError, UsageError

@@ -6,7 +6,8 @@ What would make a run another than it says is refused; the rest is said at the s
 from collections.abc import Iterator
 from typing import Any
 
-from octshard.config.train import MaskSet, TrainConfig
+from octshard.config.objective import MaskSet
+from octshard.config.train import TrainConfig
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
 from octshard.train.objectives import curriculum

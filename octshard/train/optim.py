@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from octshard.config.train import ObjectiveConfig, OptimConfig, TrainConfig
+from octshard.config.objective import ObjectiveConfig
+from octshard.config.train import OptimConfig, TrainConfig
 
 
 class Length(NamedTuple):

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from octshard.config.train import ModelConfig, TrainConfig
+from octshard.config.model import ModelConfig
+from octshard.config.train import TrainConfig
 from octshard.dataset import sample
 from octshard.dataset.folders import dataset_folders
 from octshard.dataset.tables import SampleRow

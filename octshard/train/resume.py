@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from octshard.config import fields, on_resume
-from octshard.config.train import MaskSet, TrainConfig
+from octshard.config.objective import MaskSet
+from octshard.config.train import TrainConfig
 from octshard.dataset import participant_digests
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError

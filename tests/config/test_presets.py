@@ -8,7 +8,8 @@ import yaml
 
 from octshard.config import fields
 from octshard.config.load import load, load_saved, save
-from octshard.config.train import ModelConfig, TrainConfig
+from octshard.config.model import ModelConfig
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.models.vit import Encoder
 from octshard.train.objectives.build import check

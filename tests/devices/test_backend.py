@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from octshard.config.train import RunConfig
+from octshard.config.run import RunConfig
 from octshard.devices import select
 from octshard.devices.backend import map_tensors
 from octshard.errors import UsageError

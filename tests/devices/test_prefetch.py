@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from octshard.config.train import RunConfig
+from octshard.config.run import RunConfig
 from octshard.devices import prefetch, select
 from octshard.devices.backend import Transfer
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from octshard.config.train import ModelConfig, RunConfig
+from octshard.config.model import ModelConfig
+from octshard.config.run import RunConfig
 from octshard.devices import select
 from octshard.errors import OctshardError
 from octshard.eval import features

@@ -14,7 +14,9 @@ import torch
 
 from octshard.config.eval import ProbeConfig
 from octshard.config.load import save
-from octshard.config.train import DataConfig, ModelConfig, RunConfig, TrainConfig
+from octshard.config.model import ModelConfig
+from octshard.config.run import RunConfig
+from octshard.config.train import DataConfig, TrainConfig
 from octshard.dataset import shard, tables
 from octshard.dataset.participant_digests import digest_participants
 from octshard.errors import OctshardError, UsageError

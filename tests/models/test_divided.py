@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from octshard.config.train import ModelConfig
+from octshard.config.model import ModelConfig
 from octshard.imaging.volume import Shape
 from octshard.models import divided, position, vit
 from octshard.models.attention import Attend, SomeKeys, every_token

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from octshard.config.train import ModelConfig
+from octshard.config.model import ModelConfig
 from octshard.models import packing, tokens, vit
 from octshard.models.attention import BLOCK
 from octshard.models.tokens import Tokens

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from octshard.config.train import ModelConfig
+from octshard.config.model import ModelConfig
 from octshard.errors import UsageError
 from octshard.models import position
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from octshard.config.train import ModelConfig
+from octshard.config.model import ModelConfig
 from octshard.imaging.volume import valid_tokens
 from octshard.models import vit
 from octshard.models.tokens import Tokens

@@ -7,7 +7,8 @@ from typing import cast
 import pytest
 
 import octshard
-from octshard.config.train import RunConfig, TrainConfig
+from octshard.config.run import RunConfig
+from octshard.config.train import TrainConfig
 from octshard.probes import worker_process
 from octshard.probes.protocol import ProbeJob
 from octshard.probes.task import ProbeTask

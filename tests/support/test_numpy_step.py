@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from octshard.config.train import MaskSet, ModelConfig, ObjectiveConfig, PredictorConfig, TrainConfig
+from octshard.config.model import ModelConfig, PredictorConfig
+from octshard.config.objective import MaskSet, ObjectiveConfig
+from octshard.config.train import TrainConfig
 from octshard.rng import rng_for
 from octshard.train.objectives.build import CLASSES, build
 from tests.support.numpy_step.objective import Sample, backpropagate, image_tokens, stack_of

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from octshard.config.train import RunConfig, TrainConfig
+from octshard.config.run import RunConfig
+from octshard.config.train import TrainConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.train import launch
 from tests.support.processes import ROOT, environments

@@ -11,7 +11,8 @@ from typing import Any, cast
 import pytest
 import torch
 
-from octshard.config.train import RunConfig, TrainConfig
+from octshard.config.run import RunConfig
+from octshard.config.train import TrainConfig
 from octshard.devices import select
 from octshard.errors import OctshardError
 from octshard.models import checkpoint

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from octshard.config.train import ObjectiveConfig, OptimConfig, TrainConfig
+from octshard.config.objective import ObjectiveConfig
+from octshard.config.train import OptimConfig, TrainConfig
 from octshard.train import optim
 from octshard.train.optim import Length, Scalars
 

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from octshard.config.train import RunConfig, TrainConfig
+from octshard.config.run import RunConfig
+from octshard.config.train import TrainConfig
 from octshard.stream.batch import RankSlice
 from octshard.stream.sampler import Domain
 from octshard.train import reuse

@@ -10,7 +10,8 @@ import pytest
 
 import octshard
 from octshard.config.load import load
-from octshard.config.train import RunConfig, TrainConfig
+from octshard.config.run import RunConfig
+from octshard.config.train import TrainConfig
 from octshard.devices import select
 from octshard.errors import UsageError
 from octshard.train import run_identity

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from octshard.config.train import RunConfig
+from octshard.config.run import RunConfig
 from octshard.devices import select
 from octshard.stream.sampler import StreamPosition
 from octshard.train import step_stats

@@ -1,6 +1,8 @@
 """What tokens cover in mm, by hand."""
 
-from octshard.config.train import ModelConfig, ObjectiveConfig, TrainConfig
+from octshard.config.model import ModelConfig
+from octshard.config.objective import ObjectiveConfig
+from octshard.config.train import TrainConfig
 from octshard.dataset.tables import SampleRow
 from octshard.imaging.volume import Spacing
 from octshard.train import token_extent

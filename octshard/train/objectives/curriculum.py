@@ -8,7 +8,8 @@ processes matters.
 import dataclasses
 import math
 
-from octshard.config.train import MaskSet, TrainConfig
+from octshard.config.objective import MaskSet
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from octshard.config.train import ModelConfig, TrainConfig
+from octshard.config.model import ModelConfig
+from octshard.config.train import TrainConfig
 from octshard.models.flops import attentions
 from octshard.rng import rng_for
 from octshard.train.objectives.places import Places

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from octshard.config.train import MaskSet
+from octshard.config.objective import MaskSet
 from octshard.imaging.volume import Shape
 
 _REDRAWS = 16  # draws of a set of blocks before its last blocks are made to fit

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from octshard.config.train import MaskSet, TrainConfig
+from octshard.config.objective import MaskSet
+from octshard.config.train import TrainConfig
 from octshard.imaging.volume import Shape, product, triple
 from octshard.rng import rng_for
 from octshard.train.objectives import curriculum, footprints, hidden, token_counts

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octshard.config.train import MaskSet, TrainConfig
+from octshard.config.objective import MaskSet
+from octshard.config.train import TrainConfig
 from octshard.errors import OctshardError
 from octshard.imaging.volume import triple, valid_tokens
 from octshard.models import position

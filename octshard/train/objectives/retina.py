@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from octshard.config.train import MaskSet
+from octshard.config.objective import MaskSet
 from octshard.imaging.volume import triple
 from octshard.train.objectives.hidden import cube_order_of
 from octshard.train.objectives.token_counts import TokenCounts

@@ -8,7 +8,8 @@ import bisect
 import math
 from typing import NamedTuple
 
-from octshard.config.train import MaskSet, TrainConfig
+from octshard.config.objective import MaskSet
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.imaging.volume import product
 from octshard.models import position

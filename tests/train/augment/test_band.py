@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from octshard.config.train import ModelConfig, TrainConfig, ViewConfig
+from octshard.config.model import ModelConfig
+from octshard.config.train import TrainConfig, ViewConfig
 from octshard.imaging.retina_band import BLOCK, NOT_FOUND
 from octshard.stream.batch import Batch
 from octshard.stream.sampler import StreamPosition

@@ -10,7 +10,8 @@ import torch
 from torch.utils._pytree import tree_flatten
 
 from octshard.config.load import load
-from octshard.config.train import MaskSet, TrainConfig
+from octshard.config.objective import MaskSet
+from octshard.config.train import TrainConfig
 from octshard.devices import select
 from octshard.errors import UsageError
 from octshard.stream.batch import RankSlice

@@ -7,14 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from octshard.config.train import (
-    MaskSet,
-    ModelConfig,
-    ObjectiveConfig,
-    PredictorConfig,
-    RunConfig,
-    TrainConfig,
-)
+from octshard.config.model import ModelConfig, PredictorConfig
+from octshard.config.objective import MaskSet, ObjectiveConfig
+from octshard.config.run import RunConfig
+from octshard.config.train import TrainConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.models.normalize import normalize
 from octshard.train.augment import cross_resolution

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from octshard.config.load import load
-from octshard.config.train import MaskSet, TrainConfig
+from octshard.config.objective import MaskSet
+from octshard.config.train import TrainConfig
 from octshard.imaging.volume import Shape
 from octshard.train.objectives import mask_fit, token_counts
 from octshard.train.objectives.hidden import HiddenRange

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octshard.config import fields
-from octshard.config.train import MaskSet, ModelConfig, ObjectiveConfig, TrainConfig
+from octshard.config.model import ModelConfig
+from octshard.config.objective import MaskSet, ObjectiveConfig
+from octshard.config.train import TrainConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.stream.batch_shape import BatchShape
 from octshard.train.objectives import hidden, masks, token_counts

@@ -10,14 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from octshard.config.train import (
-    MaskSet,
-    ModelConfig,
-    ObjectiveConfig,
-    PredictorConfig,
-    RunConfig,
-    TrainConfig,
-)
+from octshard.config.model import ModelConfig, PredictorConfig
+from octshard.config.objective import MaskSet, ObjectiveConfig
+from octshard.config.run import RunConfig
+from octshard.config.train import TrainConfig
 from octshard.devices.backend import map_tensors
 from octshard.errors import UsageError
 from octshard.models.tokens import Tokens

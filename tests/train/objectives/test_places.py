@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from octshard.config.train import MaskSet, ModelConfig, ObjectiveConfig, RunConfig, TrainConfig
+from octshard.config.model import ModelConfig
+from octshard.config.objective import MaskSet, ObjectiveConfig
+from octshard.config.run import RunConfig
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.models.tokens import Tokens
 from octshard.stream.batch_shape import BatchShape

@@ -5,7 +5,9 @@ import pytest
 import scipy.stats
 import torch
 
-from octshard.config.train import MaskSet, ModelConfig, ObjectiveConfig, PredictorConfig, TrainConfig
+from octshard.config.model import ModelConfig, PredictorConfig
+from octshard.config.objective import MaskSet, ObjectiveConfig
+from octshard.config.train import TrainConfig
 from octshard.train.objectives.predictor import MlpPredictor, Predictor
 
 CONTEXT = torch.tensor([[0, 5, 9, 17], [3, 4, 8, 23]])

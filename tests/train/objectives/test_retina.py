@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from octshard.config.train import MaskSet, ModelConfig, ObjectiveConfig, TrainConfig
+from octshard.config.model import ModelConfig
+from octshard.config.objective import MaskSet, ObjectiveConfig
+from octshard.config.train import TrainConfig
 from octshard.devices.cpu import Cpu
 from octshard.errors import UsageError
 from octshard.imaging.retina_band import RetinaBand

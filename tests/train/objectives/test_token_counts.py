@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octshard.config.load import load, shipped_configs
-from octshard.config.train import MaskSet, ModelConfig, ObjectiveConfig, TrainConfig
+from octshard.config.model import ModelConfig
+from octshard.config.objective import MaskSet, ObjectiveConfig
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.stream.batch_shape import BatchShape
 from octshard.train.objectives import token_counts

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from octshard.config.train import MaskSet, TrainConfig
+from octshard.config.objective import MaskSet
+from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.train.augment import cross_resolution
 from octshard.train.objectives.build import build, check
