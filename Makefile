@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 INSTALL := PYTHON="$(PYTHON)" .ci/environment $(VENV) .
 NEEDS := pyproject.toml setup.py constraints.txt .ci/environment
 
-.PHONY: env demo test lint wheel docs benchmark clean
+.PHONY: env demo test slow lint wheel docs benchmark clean
 
 env: $(READY)
 
@@ -25,7 +25,11 @@ demo: $(BASE)
 	$(BIN)/octshard demo --out demo
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# The long tests, which `make test` leaves out: half an hour and more.
+slow: $(READY)
+	$(BIN)/python -m pytest -m slow
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
