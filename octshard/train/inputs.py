@@ -1,6 +1,8 @@
 """What a run reads: the samples of train and val, and batches of them with their views and masks."""
 
 import contextlib
+import hashlib
+import json
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -102,7 +104,7 @@ class RunInputs:
     def fingerprint(self) -> dict[str, Any]:
         """What decides the result besides the config: the data, whether encoders read its padding and what
         the shares of mask sets are of (octshard 0.1 read it, and took them of the whole grid), what batch
-        statistics are of, and what the objective says of itself.
+        statistics are of, which retinal bands were found, and what the objective says of itself.
         """
         fingerprint: dict[str, Any] = {
             "data.samples": len(self.index.samples),
@@ -115,6 +117,8 @@ class RunInputs:
             fingerprint["mask shares"] = "of the valid tokens"
         if objective_class(self.cfg).batch_statistics:
             fingerprint["micro_batch"] = self.plan.rank_slice.global_batch
+        if reads_bands(self.cfg):
+            fingerprint["retinal bands"] = _digest_bands(self.index)
         return {**fingerprint, **objective_class(self.cfg).fingerprint}
 
 
@@ -232,6 +236,12 @@ def val_part(inputs: RunInputs, backend: Backend) -> Part[ValBatch]:
 def reads_bands(cfg: TrainConfig) -> bool:
     """Has a mask set targets in the retinal band?"""
     return any(mask_set.kind == "retina" for mask_set in cfg.objective.masks)
+
+
+def _digest_bands(index: SampleIndex) -> str:
+    """Of how much of each volume's band prep found: another version of prep may find more."""
+    found = [[sample.row.key, sample.row.retina_found] for sample in index.samples]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:8]
 
 
 def without_band(cfg: TrainConfig, index: SampleIndex) -> int:

@@ -1,5 +1,6 @@
 """Targets drawn towards the retinal band: counts, whole cubes, coverage by hand, and draws without a band."""
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from octshard.imaging.retina_band import RetinaBand
 from octshard.stream.batch_shape import BatchShape
 from octshard.train import loop, step_volume
 from octshard.train.augment.band import tokens_in_band
+from octshard.train.inputs import load_inputs
 from octshard.train.objectives import masks, retina, token_counts
 from octshard.train.objectives.retina import Coverage
 from octshard.train.objectives.token_counts import TokenCounts
@@ -187,3 +189,17 @@ def test_shards_without_bands_are_refused_before_anything_is_made(tmp_path: Path
     ):
         loop.train(cfg)
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_run_knows_which_bands_it_began_with(tmp_path: Path) -> None:
+    def bands_in(name: str, more: str, band: Callable[[str], RetinaBand | None]) -> object:
+        shards = write_dataset(tmp_path / name, {"train": 21, "val": 6}, band_of=band)
+        cfg = config_for(shards, tmp_path / "run", more, "run.samples_budget=16")
+        with closing(Cpu(dtype=None)) as backend:
+            return load_inputs(cfg, backend).fingerprint().get("retinal bands")
+
+    some = bands_in("some", RETINA, band_of)
+    assert some is not None
+    assert bands_in("same", RETINA, band_of) == some
+    assert bands_in("all", RETINA, lambda _: band_of("0000000001")) != some
+    assert bands_in("cubes", "objective.masks=[{kind: cubes, context: 0.3, target: 0.5}]", band_of) is None
