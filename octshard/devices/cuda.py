@@ -28,7 +28,7 @@ from octshard.devices.processes import Processes
 from octshard.errors import UsageError
 
 CUDNN_LEADS = (9, 0)  # compute capability
-MAX_SHAPES = 256  # each stage of a mask ratio (100 at most) has one, or as many as sequences have lengths
+MAX_SHAPES = 512  # each stage of a mask ratio (100 at most) has one, or as many as sequences have lengths
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,18 @@ from torch.utils._pytree import register_dataclass
 from octshard.imaging.volume import Shape, product
 from octshard.models import position
 from octshard.models.attention import Attend, SomeKeys, every_token
+from octshard.models.packing import Packing
 
 
 class Layout(NamedTuple):
     """How a list of tokens lies. padding_BN: bool, those that only pad it; box: tokens along D, H, W of the
-    part of the grid, at the low end of each axis, that holds them all; None: all of it.
+    part of the grid, at the low end of each axis, that holds them all; None: all of it. packing: how they are
+    computed in one sequence without the padding, where attention is joint.
     """
 
     padding_BN: Tensor | None = None
     box: Shape | None = None
+    packing: Packing | None = None
 
 
 WHOLE = Layout()

@@ -14,9 +14,9 @@ from octshard.models.position import FINE
 
 
 class Reading(NamedTuple):
-    """What an encoder of all tokens computes of a volume: rows of its matrix products, padding included, and
-    pairs of tokens in its attention where that is joint. Whole numbers, or the mean over volumes. box: of the
-    volumes, in tokens, which decides on the pairs of divided attention; None: the whole grid.
+    """What transformer blocks compute of a volume: rows of their matrix products, padding included, and
+    pairs of tokens in their attention where that is joint. Whole numbers, or the mean over volumes. box: of
+    the volumes, in tokens, which decides on the pairs of divided attention; None: the whole grid.
     """
 
     rows: float
@@ -24,15 +24,36 @@ class Reading(NamedTuple):
     box: Shape | None = None
 
 
+class DrawReading(NamedTuple):
+    """Of a draw of a mask set: how long its lists of context (K) and targets (T) are, which is what all but
+    blocks computes; and what blocks compute of the context, and of context and targets together.
+    """
+
+    K: int
+    T: int
+    context: Reading
+    joint: Reading
+
+
+class StepReading(NamedTuple):
+    """Of a volume in a step: how long the list of all its tokens is (V), what blocks compute of it, and of
+    each draw of each mask set.
+    """
+
+    V: int
+    tokens: Reading
+    draws: tuple[DrawReading, ...]
+
+
 def list_reading(count: float, box: Shape | None = None) -> Reading:
     """A list of `count` tokens; box: as in `Reading`."""
     return Reading(count, count**2, box)
 
 
-def context_reading(cfg: TrainConfig, count: int, reading: Reading) -> Reading:
-    """The list of the `count` context tokens of a volume. reading: of all its tokens."""
-    box = position.coarser(reading.box or position.grid_of(cfg.model), triple(cfg.objective.context_scale))
-    return list_reading(count, box)
+def listed_draw(cfg: TrainConfig, K: int, T: int, box: Shape | None = None) -> DrawReading:
+    """In lists of K, and of K + T tokens. box: as in `Reading`, of all tokens."""
+    coarse = position.coarser(box or position.grid_of(cfg.model), triple(cfg.objective.context_scale))
+    return DrawReading(K, T, list_reading(K, coarse), list_reading(K + T, box))
 
 
 def encoder(model: ModelConfig, reading: Reading) -> float:
@@ -49,20 +70,17 @@ def trained_encoder(model: ModelConfig, reading: Reading) -> float:
     return 2 * _embedding(model, reading) + block * model.depth
 
 
-def trained_predictor(
-    cfg: TrainConfig, counts: tuple[int, int], width_out: int, box: Shape | None = None
-) -> float:
+def trained_predictor(cfg: TrainConfig, draw: DrawReading, width_out: int) -> float:
     """Forward and backward of the transformer predictor, with what model.checkpointing computes again.
 
-    counts: tokens of the context, and of targets, which get width_out features each; box: as in `Reading`.
+    width_out: features of each target.
     """
-    (context, targets), width = counts, cfg.predictor.width
-    reading = list_reading(context + targets, box)
+    width, reading = cfg.predictor.width, draw.joint
     pairs = _pairs(cfg.model, reading)
     if cfg.model.attention == "divided" and triple(cfg.objective.context_scale) != FINE:
         pairs = 2 * reading.pairs  # of tokens of two grids: masked
     blocks = _trained_block(cfg.model, reading.rows, pairs, width) * cfg.predictor.depth
-    return 3 * (linear(context, cfg.model.width, width) + linear(targets, width, width_out)) + blocks
+    return 3 * (linear(draw.K, cfg.model.width, width) + linear(draw.T, width, width_out)) + blocks
 
 
 def attentions(model: ModelConfig) -> int:

@@ -16,10 +16,10 @@ from octshard.models.attention import BLOCK, Attend
 
 
 class Packing(NamedTuple):
-    """Where the tokens of lists (B, V) stand in a sequence of L.
+    """Where the tokens of lists (B, V) stand in a sequence of L; padding may lie anywhere in a list.
 
     place_L: which token stands here, by its place in all lists end to end; where none does, 0;
-    place_BV: where this token stands; of padding, 0;
+    place_BV: where this token stands; of padding, where one of the same volume does (`_places`);
     lengths: tokens of each volume, if nothing lies between and behind them; else None, and
     segment_L: the volume of each token, -1 where none stands; each volume begins a block.
     """
@@ -34,7 +34,7 @@ class Packing(NamedTuple):
         return values_BVX.flatten(0, 1).index_select(0, self.place_L).unsqueeze(0)
 
     def unpack(self, z_1LF: Tensor) -> Tensor:
-        """(B, V, F); at padding the numbers of another token, of which nobody reads."""
+        """(B, V, F); at padding the numbers of another token of the volume."""
         return z_1LF[0].index_select(0, self.place_BV.flatten()).unflatten(0, tuple(self.place_BV.shape))
 
     def attend(self) -> Attend:
@@ -70,13 +70,20 @@ def blocks(count: int) -> int:
 
 
 def _places(padding_BV: Tensor, starts_B: np.ndarray, length: int) -> tuple[Tensor, Tensor, Tensor]:
-    """place_L, place_BV and segment_L: the tokens of volume b stand from starts_B[b] on."""
+    """place_L, place_BV and segment_L: the tokens of volume b stand from starts_B[b] on.
+
+    Padding at place i of a list of n tokens has the place of token i % n: where a list repeats its first
+    tokens (as in `Masks`), that of the token that it repeats.
+    """
     size = padding_BV.shape[1]
     place_L, segment_L = np.zeros(length, np.int64), np.full(length, -1)
     place_BV = np.zeros(padding_BV.shape, np.int64)
     for i, (start, padding_V) in enumerate(zip(starts_B.tolist(), padding_BV.numpy(), strict=True)):
-        count = size - int(padding_V.sum())
-        place_L[start : start + count] = i * size + np.arange(count)
+        held_K = np.flatnonzero(~padding_V)
+        count = len(held_K)
+        place_L[start : start + count] = i * size + held_K
         segment_L[start : start + count] = i
-        place_BV[i, :count] = start + np.arange(count)
+        if count:
+            place_BV[i] = start + np.arange(size) % count
+            place_BV[i, held_K] = start + np.arange(count)
     return torch.from_numpy(place_L), torch.from_numpy(place_BV), torch.from_numpy(segment_L)

@@ -1,12 +1,12 @@
 """FLOPs of a volume by formula, in a training step and in a frozen encoder; the parts: `models.flops`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from octshard.config.model import ModelConfig
 from octshard.config.train import TrainConfig
 from octshard.imaging.volume import Shape, product
 from octshard.models import flops
-from octshard.models.flops import Reading, list_reading
+from octshard.models.flops import StepReading, list_reading
 from octshard.stream.batch_shape import BatchShape
 from octshard.stream.index import SampleIndex, sampler_config, token_grid
 from octshard.train.objectives import curriculum
@@ -18,18 +18,31 @@ from octshard.train.objectives.token_counts import counts_of
 def step_flops(
     cfg: TrainConfig, encoded: int, valid: int | None = None, box: Shape | None = None
 ) -> StepFlops:
-    """A volume of which the target encoder (with `byol` both encoders) reads `encoded` tokens. valid: as many
-    ask for the lists of context and targets; None: `encoded`. box: as in `Reading`.
+    """A volume of which the target encoder (with `byol` both encoders) reads `encoded` tokens, in lists.
+    valid: as many ask for the lists of context and targets; None: `encoded`. box: as in `Reading`.
     """
-    return flops_of(cfg, list_reading(encoded, box), encoded if valid is None else valid)
+    return flops_of(cfg, list_readings(cfg, encoded, encoded if valid is None else valid, box))
 
 
-def flops_of(cfg: TrainConfig, reading: Reading, valid: int) -> StepFlops:
-    """As `step_flops`, of any reading; the mean over the stages of the mask ratio."""
-    stages = [
-        objective_class(stage).step_flops(stage, reading, counts_of(stage, valid))
+def list_readings(
+    cfg: TrainConfig, encoded: int, valid: int, box: Shape | None = None
+) -> tuple[StepReading, ...]:
+    """Of each stage of the mask ratio, in lists of `encoded` tokens, and of the context and targets that
+    `valid` ask for.
+    """
+    return tuple(
+        StepReading(
+            encoded,
+            list_reading(encoded, box),
+            tuple(flops.listed_draw(cfg, K_T.K, K_T.T, box) for K_T in counts_of(stage, valid)),
+        )
         for stage in curriculum.stages(cfg)
-    ]
+    )
+
+
+def flops_of(cfg: TrainConfig, readings: Sequence[StepReading]) -> StepFlops:
+    """The mean over the stages of the mask ratio, of which each has a reading."""
+    stages = [objective_class(cfg).step_flops(cfg, reading) for reading in readings]
     return StepFlops(*(sum(parts) / len(stages) for parts in zip(*stages, strict=True)))
 
 
@@ -39,18 +52,21 @@ def encoder_flops(model: ModelConfig, encoded: int, box: Shape | None = None) ->
 
 
 def padding_share(
-    cfg: TrainConfig, encoded: int, valid_counts: Mapping[int, float], reading: Reading | None = None
+    cfg: TrainConfig,
+    encoded: int,
+    valid_counts: Mapping[int, float],
+    readings: Sequence[StepReading] | None = None,
 ) -> float:
     """The share of a step's FLOPs that is spent on tokens of pure padding. valid_counts: how often volumes of
-    so many valid tokens are seen, in any unit. reading: what is computed of a volume; None: lists of
-    `encoded` tokens. Lists of context and targets are as long as the largest volume asks for. Attention with
-    padding keys is computed densely, so it counts.
+    so many valid tokens are seen, in any unit. readings: what is computed of a volume in each stage of the
+    mask ratio; None: lists of `encoded` tokens, and of the context and targets that the largest volume asks
+    for. Attention with padding keys is computed densely, so it counts.
     """
     total = sum(valid_counts.values())
     useful = sum(
         often * step_flops(cfg, min(valid, encoded), valid).total for valid, often in valid_counts.items()
     )
-    spent = flops_of(cfg, reading or list_reading(encoded), max(valid_counts)).total
+    spent = flops_of(cfg, readings or list_readings(cfg, encoded, max(valid_counts))).total
     return max(0.0, 1 - useful / total / spent)  # rounding must not say -0.0 %
 
 

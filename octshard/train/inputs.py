@@ -36,7 +36,7 @@ from octshard.stream.sampler import StreamPosition
 from octshard.train import val_tokens
 from octshard.train.augment import views
 from octshard.train.augment.band import tokens_in_band
-from octshard.train.objectives import curriculum, drop_path, masks, token_counts
+from octshard.train.objectives import curriculum, drop_path, masks, places, token_counts
 from octshard.train.objectives.build import objective_class
 from octshard.train.objectives.places import Places, list_tokens
 from octshard.train.plan import Plan, make_plan
@@ -188,9 +188,10 @@ def _preparation(
 
     def prepare(batch: Batch) -> TrainInputs:
         params = views.draw(cfg.views, cfg.run.seed, batch.epoch_B, batch.seeds)
-        tokens, places = _draw_tokens(stages[stage(batch)], shape, batch, params)
-        places = drop_path.drawn(cfg, places, batch.epoch_B, batch.seeds)
-        return backend.pin(TrainInputs(batch, params, plan.apply(tokens), places))
+        number = stage(batch)
+        tokens, place_sets = plan.apply(*_draw_tokens(stages[number], shape, batch, params), number)
+        place_sets = drop_path.drawn(cfg, place_sets, batch.epoch_B, batch.seeds)
+        return backend.pin(TrainInputs(batch, params, tokens, place_sets))
 
     return prepare
 
@@ -223,12 +224,13 @@ def val_part(inputs: RunInputs, backend: Backend) -> Part[ValBatch]:
     rows = dict(zip(keys, val.rows_V.tolist(), strict=True))
 
     def prepare(batch: Batch) -> ValBatch:
-        tokens, places = _draw_tokens(cfg, shape, batch, None)
-        tokens = packed_closely(tokens) if packs else tokens
+        tokens, place_sets = _draw_tokens(cfg, shape, batch, None)
+        if packs:
+            tokens, place_sets = packed_closely(tokens), list(map(places.packed_closely, place_sets))
         real_B = torch.arange(len(batch.keys)) < batch.count
         rows_B = [rows[key] if real else -1 for key, real in zip(batch.keys, real_B, strict=True)]
         sites = val_tokens.sites(val, rows_B, tokens)
-        return backend.pin(ValBatch(batch, tokens, places, sites, real_B.float()))
+        return backend.pin(ValBatch(batch, tokens, place_sets, sites, real_B.float()))
 
     return Part(inputs.val_index, BatchTransform(prepare, backend.empty))
 

@@ -1,44 +1,54 @@
 """Whether the volumes of a batch are packed into one sequence, and of which length: by formula.
 
-Packed is what `models/packing` makes of the lists of `models/tokens`: the result of a step stays the same.
+Packed is what `models/packing` makes of the lists of `models/tokens`, and of those of context and targets
+(`Places`): the result of a step stays the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import NamedTuple
-
-import numpy as np
 
 from octshard.config.train import TrainConfig
 from octshard.devices.backend import Backend
 from octshard.models.attention import BLOCK
-from octshard.models.flops import Reading
 from octshard.models.packing import blocks
 from octshard.models.tokens import Tokens, packed_closely, packed_in_blocks
 from octshard.stream.batch_shape import BatchShape
 from octshard.stream.index import SampleIndex
 from octshard.train import flops
+from octshard.train.objectives import places
 from octshard.train.objectives.build import objective_class
+from octshard.train.objectives.places import Places
+from octshard.train.sequence_lengths import DrawLengths, exact_readings, few_sequences
 
-MAX_LENGTHS = 4  # lengths, where each is compiled for itself
 LEAST_SAVING = 0.05  # of a step's FLOPs: less does not pay for several compiles and slower attention
-LENGTH_STEPS = 512  # steps between nothing and the longest sequence
 
 
 class SequencePlan(NamedTuple):
-    """packed: whether volumes are; lengths: of sequences, ascending, None: any. Padding: the share of a
-    step's FLOPs spent on it in lists, and packed (None: that cannot be done here).
+    """packed: whether volumes are; lengths: of the sequence of all tokens, ascending, None: any. Padding: the
+    share of a step's FLOPs spent on it in lists, and packed (None: that cannot be done here). draws: as in
+    `FewSequences`.
     """
 
     packed: bool
     lengths: tuple[int, ...] | None
     listed_padding: float
     packed_padding: float | None
+    draws: tuple[tuple[DrawLengths, ...], ...] = ()
 
-    def apply(self, tokens: Tokens) -> Tokens:
-        """The lists of a batch of training, packed if that is the plan."""
+    def apply(
+        self, tokens: Tokens, place_sets: Sequence[Places], stage: int = 0
+    ) -> tuple[Tokens, list[Places]]:
+        """The lists of a batch of training, packed if that is the plan. stage: of the mask ratio."""
         if not self.packed:
-            return tokens
-        return packed_closely(tokens) if self.lengths is None else packed_in_blocks(tokens, self.lengths)
+            return tokens, list(place_sets)
+        if self.lengths is None:
+            return packed_closely(tokens), [places.packed_closely(each) for each in place_sets]
+        number = _number_of(self.lengths, tokens)
+        packed = [
+            places.packed_in_blocks(each, draw.context[number], draw.joint[number])
+            for each, draw in zip(place_sets, self.draws[stage], strict=True)
+        ]
+        return packed_in_blocks(tokens, self.lengths[number : number + 1]), packed
 
     @property
     def padding(self) -> float:
@@ -51,19 +61,21 @@ def plan_sequences(cfg: TrainConfig, index: SampleIndex, shape: BatchShape, back
     if cfg.model.attention == "divided":
         share = flops.divided_padding_share(cfg, shape, flops.valid_grids(index, cfg))
         return SequencePlan(False, None, share, None)
-    valid, volumes = flops.valid_counts(index, cfg), cfg.run.per_device_batch
+    valid = flops.valid_counts(index, cfg)
     listed_padding = flops.padding_share(cfg, shape.tokens, valid)
     if backend.sequences == "none":
         return SequencePlan(False, None, listed_padding, None)
-    counts = clip_counts(valid, shape.tokens)
-    lengths, reading, least_saving = None, exact_reading(counts), 0.0
     if backend.sequences == "few lengths":
-        (lengths, reading), least_saving = few_lengths(counts, volumes), LEAST_SAVING
-    packed_padding = flops.padding_share(cfg, shape.tokens, valid, reading)
+        lengths, draws, readings = few_sequences(cfg, shape.tokens, valid, cfg.run.per_device_batch)
+        least_saving = LEAST_SAVING
+    else:
+        lengths, draws, readings = None, (), exact_readings(cfg, shape.tokens, valid)
+        least_saving = 0.0
+    packed_padding = flops.padding_share(cfg, shape.tokens, valid, readings)
     saves = packed_padding + least_saving < listed_padding
-    packs = shape.padded and objective_class(cfg).encodes_all
-    packed = packs and (saves if cfg.run.packing == "auto" else cfg.run.packing == "on")
-    return SequencePlan(packed, lengths, listed_padding, packed_padding)
+    pads = packed_padding != listed_padding  # else no list that blocks read needs padding
+    packed = pads and (saves if cfg.run.packing == "auto" else cfg.run.packing == "on")
+    return SequencePlan(packed, lengths, listed_padding, packed_padding, draws)
 
 
 def start_line(cfg: TrainConfig, shape: BatchShape, plan: SequencePlan) -> str:
@@ -72,8 +84,7 @@ def start_line(cfg: TrainConfig, shape: BatchShape, plan: SequencePlan) -> str:
     if plan.packed_padding is not None and plan.packed_padding < plan.listed_padding:
         way += f", {plan.packed_padding:.1%} if packed"
     if plan.packed:
-        lengths = "any length" if plan.lengths is None else " or ".join(f"{n:,}" for n in plan.lengths)
-        way = f"volumes packed in sequences of {lengths}, {plan.listed_padding:.1%} in lists"
+        way = f"volumes packed in sequences of {_text(cfg, plan)}, {plan.listed_padding:.1%} in lists"
     cost = flops.text(flops.step_flops(cfg, shape.tokens, shape.most_valid, shape.grid(cfg)).total)
     count = f"at most {shape.tokens:,}" if objective_class(cfg).encodes_all else "context"
     return (
@@ -82,60 +93,19 @@ def start_line(cfg: TrainConfig, shape: BatchShape, plan: SequencePlan) -> str:
     )
 
 
-def clip_counts(valid_counts: Mapping[int, float], most: int) -> dict[int, float]:
-    """Tokens that are encoded of a volume -> the share of volumes of which so many are."""
-    total, counts = sum(valid_counts.values()), dict[int, float]()
-    for valid, often in valid_counts.items():
-        count = min(valid, most)
-        counts[count] = counts.get(count, 0.0) + often / total
-    return counts
+def _number_of(lengths: Sequence[int], tokens: Tokens) -> int:
+    """Which of the lengths the first is that holds all tokens of a batch, in blocks of their own."""
+    count_B = [tokens.index_BV.shape[1]] * len(tokens.index_BV)
+    if tokens.padding_BV is not None:
+        count_B = (~tokens.padding_BV).sum(1).tolist()
+    needed = BLOCK * sum(map(blocks, count_B))
+    return next(number for number, length in enumerate(lengths) if length >= needed)
 
 
-def exact_reading(counts: Mapping[int, float]) -> Reading:
-    """Sequences as long as the volumes in them."""
-    rows, pairs = (sum(p * count**power for count, p in counts.items()) for power in (1, 2))
-    return Reading(rows, pairs)
-
-
-def few_lengths(counts: Mapping[int, float], volumes: int) -> tuple[tuple[int, ...], Reading]:
-    """MAX_LENGTHS lengths with the least padding on average, for `volumes` drawn independently; the
-    longest holds any of them. And what is computed of a volume then: attention by whole blocks.
-    """
-    most = max(map(blocks, counts)) * volumes
-    sums_S = _sums(counts, volumes)
-    unit = -(-most // LENGTH_STEPS)  # of blocks
-    steps_S = -(-np.arange(most + 1) // unit)
-    chance_U = np.bincount(steps_S, weights=sums_S)
-    ends = _least_padding(chance_U)
-    mean = chance_U @ ends[np.searchsorted(ends, np.arange(len(chance_U)))]
-    pairs = sum(p * (BLOCK * blocks(count)) ** 2 for count, p in counts.items())
-    lengths = tuple(BLOCK * unit * int(end) for end in ends)
-    return lengths, Reading(BLOCK * unit * float(mean) / volumes, pairs)
-
-
-def _sums(counts: Mapping[int, float], volumes: int) -> np.ndarray:
-    """sums_S: the chance that `volumes` volumes take S blocks together."""
-    one = np.zeros(max(map(blocks, counts)) + 1)
-    for count, p in counts.items():
-        one[blocks(count)] += p
-    sums_S = np.ones(1)
-    for _ in range(volumes):
-        sums_S = np.convolve(sums_S, one)
-    return sums_S
-
-
-def _least_padding(chance_U: np.ndarray) -> np.ndarray:
-    """At most MAX_LENGTHS ends, ascending, the last that of chance_U: the mean end at or above U is least."""
-    last = len(chance_U) - 1
-    below_U = np.concatenate([[0.0], np.cumsum(chance_U)])  # the chance of less than U
-    cost_U, before = below_U[1:] * np.arange(last + 1), list[np.ndarray]()  # with a single end at U
-    for _ in range(MAX_LENGTHS - 1):
-        # [i, j]: an end at j, the one before at i
-        total = cost_U[:, None] + np.arange(last + 1) * (below_U[1:] - below_U[1:, None])
-        total[np.tril_indices(last + 1, -1)] = np.inf
-        before.append(total.argmin(0))
-        cost_U = total.min(0)
-    ends = [last]
-    for previous in reversed(before):
-        ends.append(int(previous[ends[-1]]))
-    return np.unique([end for end in ends if end > 0])
+def _text(cfg: TrainConfig, plan: SequencePlan) -> str:
+    """Lengths of the plan."""
+    if plan.lengths is None:
+        return "any length"
+    if objective_class(cfg).encodes_all:
+        return " or ".join(f"{n:,}" for n in plan.lengths)
+    return f"{len(plan.lengths)} lengths"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from octshard.train.objectives.build import CLASSES
 from tests.support.tiny_run import write_dataset
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -129,14 +130,14 @@ def test_the_padding_of_the_configs_is_within_its_bounds(tmp_path: Path) -> None
     file = tmp_path / "out.json"
     run("train_step.py", "--quick", "--only", "padding", "--json", str(file))
     figures = json.loads(file.read_text())
-    assert [line["met"] for line in figures["wanted"]] == [True, True]
+    assert [line["met"] for line in figures["wanted"]] == [True] * 4
     (rows,) = figures["tables"].values()
     multi = next(
         r for r in rows if (r["config"], r["objective"]) == ("pretrain_vjepa_multi_domain", "vjepa2")
     )
-    # lists of context and targets stay as long as the largest volume asks for
-    assert (multi["tokens"], multi["packed, any length"]) == (3456, "23.1 %")
-    assert multi["in lists"] == "32.7 %"
+    ways = ("in lists", "packed, any length", "packed, few lengths")
+    assert [multi[way] for way in ways] == ["32.7 %", "0.1 %", "7.5 %"]
+    assert {row["objective"] for row in rows} == set(CLASSES)
 
 
 def test_the_script_for_a_gpu_machine_calls_its_benchmark(tmp_path: Path) -> None:

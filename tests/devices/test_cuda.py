@@ -18,6 +18,10 @@ from octshard.devices.cpu import Cpu
 from octshard.devices.processes import Processes
 from octshard.models import checkpoint
 from octshard.train import loop, metrics_log
+from octshard.train.inputs import load_inputs
+from octshard.train.objectives.build import CLASSES
+from octshard.train.sequence_lengths import DrawLengths
+from octshard.train.sequences import plan_sequences
 from tests.support.tiny_run import COARSE_CONTEXT, config_for, objective_words, write_dataset
 
 CUDNN, FLASH = SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION
@@ -114,6 +118,40 @@ def test_a_compiled_run_has_no_graph_break_and_the_losses_of_an_eager_one(
     one_model, other_model = (checkpoint.load_newest(cfg.run.out)[1]["model"] for cfg in (eager, compiled))
     for name, weight in one_model.items():
         torch.testing.assert_close(other_model[name], weight, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    ["vjepa2", *(pytest.param(name, marks=pytest.mark.slow) for name in CLASSES if name != "vjepa2")],
+)
+def test_packed_lists_of_context_and_targets_are_no_more_graphs_than_sequences_have_lengths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counters: Any, objective: str
+) -> None:
+    """Volumes of one block and of two, two of them a micro-batch; what is context and target differs too."""
+    shards = ",".join(
+        write_dataset(tmp_path / name, {"train": 10, "val": 1}, shape, device=name)
+        for name, shape in (("small", (6, 32, 32)), ("large", (8, 64, 56)))
+    )
+    words = ["model.depth=1", *objective_words(objective), "model.image_size=[8,64,64]",
+             "run.samples_budget=20",
+             "objective.masks=[{kind: cubes, context: 0.4, target: 0.3}]", "run.per_device_batch=2",
+             "run.log_every_steps=1", "run.val_samples=0", "run.packing=on", "data.lanes=1",
+             "data.shuffle_block_size=20"]  # fmt: skip
+    eager, compiled = (config_for(shards, tmp_path / name, *words) for name in ("eager", "compiled"))
+    loop.train(eager)
+    backend = CompilingCpu(None)
+    monkeypatch.setattr(select, "open_backend", lambda run: backend)
+    inputs = load_inputs(compiled, backend)
+    plan = plan_sequences(compiled, inputs.index, inputs.shape, backend)
+    assert plan.lengths == (256, 384, 512)
+    assert plan.draws == ((DrawLengths((256, 256, 256), (256, 384, 512)),),)
+    loop.train(compiled)
+    assert counters["stats"]["unique_graphs"] == 1 + len(plan.lengths)  # and the views
+    assert not counters["graph_break"]
+    one, other = (metrics_log.read(cfg.run.out) for cfg in (eager, compiled))
+    for name in ("loss", "grad_norm"):
+        expected = [line[name] for line in one if name in line]
+        assert [line[name] for line in other if name in line] == pytest.approx(expected, rel=1e-4), name
 
 
 def test_each_stage_of_a_mask_ratio_is_compiled_however_many_there_are(

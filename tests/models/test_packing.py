@@ -58,6 +58,23 @@ def test_closely_packed_volumes_stand_end_to_end() -> None:
     assert packed.pack(torch.arange(9).reshape(3, 3)).tolist() == [[0, 1, 6, 7, 8]]
 
 
+def test_padding_may_lie_anywhere_and_unpacks_to_a_token_of_its_own_volume() -> None:
+    """As between context and targets of a smaller volume. Where a list repeats, it is the token repeated."""
+    joint = torch.tensor([[0, 0, 0, 0, 0], [0, 1, 1, 0, 1]], dtype=torch.bool)
+    packed = packing.pack_closely(joint)
+    assert packed.place_L.tolist() == [0, 1, 2, 3, 4, 5, 8]
+    assert packed.lengths == (5, 2)
+    assert packed.place_BV.tolist() == [[0, 1, 2, 3, 4], [5, 6, 5, 6, 5]]
+    z_BV1 = torch.arange(10.0).reshape(2, 5, 1)
+    assert packed.unpack(packed.pack(z_BV1)).flatten().tolist() == [0, 1, 2, 3, 4, 5, 8, 5, 8, 5]
+    blocked = packing.pack_in_blocks(joint, [384])
+    assert blocked.segment_L is not None
+    assert torch.nonzero(blocked.segment_L >= 0).flatten().tolist() == [0, 1, 2, 3, 4, 128, 129]
+    assert torch.equal(blocked.unpack(blocked.pack(z_BV1)), packed.unpack(packed.pack(z_BV1)))
+    repeated = packing.pack_closely(padding([3], 8))
+    assert repeated.place_BV.tolist() == [[0, 1, 2, 0, 1, 2, 0, 1]]  # as `np.resize` repeats
+
+
 def test_volumes_in_blocks_begin_one_each() -> None:
     packed = packing.pack_in_blocks(padding([130, 1, 128], 140), (384, 512, 640, 768))
     assert packed.segment_L is not None

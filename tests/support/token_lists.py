@@ -1,4 +1,4 @@
-"""Tokens and places of made-up volumes, drawn as a run draws them."""
+"""Tokens and places of made-up volumes, drawn as a run draws them, and packed as it packs them."""
 
 from collections.abc import Sequence
 
@@ -12,6 +12,8 @@ from octshard.stream.batch_shape import BatchShape
 from octshard.train.objectives import masks
 from octshard.train.objectives.places import Places, list_tokens
 from octshard.train.objectives.token_counts import list_lengths
+from octshard.train.sequence_lengths import DrawLengths
+from octshard.train.sequences import SequencePlan
 
 
 def draw_lists(
@@ -25,3 +27,12 @@ def draw_lists(
     shape = BatchShape(everything, tokens, 1, most)
     drawn = masks.draw(cfg, list_lengths(cfg, shape), valid_B3, cfg.run.seed, epochs, keys)
     return list_tokens(cfg, shape, drawn, valid_B3, list(zip(epochs, keys, strict=True)))
+
+
+def packed_lists(
+    lists: tuple[Tokens, list[Places]], lengths: tuple[int, ...] | None = None
+) -> tuple[Tokens, list[Places]]:
+    """In sequences of any length, or of a few: the same ones for all tokens, contexts and targets."""
+    tokens, place_sets = lists
+    draws = (DrawLengths(lengths, lengths),) * len(place_sets) if lengths else ()
+    return SequencePlan(True, lengths, 0.0, 0.0, (draws,)).apply(tokens, place_sets)

@@ -13,25 +13,26 @@ from octshard.imaging.volume import product
 from octshard.models import position
 from octshard.stream.batch_shape import BatchShape
 from octshard.stream.index import load_index
-from octshard.train import flops
+from octshard.train import flops, sequence_lengths
 from octshard.train.augment import cross_resolution
 from octshard.train.objectives.build import CLASSES, build
 from tests.support.tiny_run import config_for, write_dataset
-from tests.support.token_lists import draw_lists
+from tests.support.token_lists import draw_lists, packed_lists
 
 TWO_SETS = "objective.masks=[{kind: cubes, context: 8, target: 6}, {kind: blocks, context: 5, target: 9}]"
 COUNTS = "objective.masks=[{kind: cubes, context: 960, target: 1450}]"  # the same of all volumes
 WORDS = ["model.image_size=[8,32,32]", "model.patch=[2,8,8]", "model.width=48", "model.heads=3",
          "model.depth=5", "model.mlp_ratio=2.5", "predictor.width=24", "predictor.depth=2",
          "predictor.heads=2", TWO_SETS]  # fmt: skip
+WITH_SCALES = pytest.mark.parametrize(
+    ("objective", "scale"),
+    [*((name, "[1,1,1]") for name in CLASSES), *((name, "[2,1,2]") for name in CLASSES if name != "byol")],
+)
 
 
 @pytest.mark.parametrize("checkpointing", ["false", "true"])
 @pytest.mark.parametrize("attention", ["joint", "divided"])
-@pytest.mark.parametrize(
-    ("objective", "scale"),
-    [*((name, "[1,1,1]") for name in CLASSES), *((name, "[2,1,2]") for name in CLASSES if name != "byol")],
-)
+@WITH_SCALES
 def test_the_formula_counts_what_torch_counts(
     objective: str, scale: str, attention: str, checkpointing: str
 ) -> None:
@@ -49,6 +50,22 @@ def test_the_formula_counts_what_torch_counts(
         model(cross_resolution.of_context(x, valid_B3, cfg), x, *lists).loss.backward()
     everything = product(position.grid_of(cfg.model))
     assert counter.get_total_flops() == size * flops.step_flops(cfg, everything).total
+
+
+@WITH_SCALES
+def test_the_formula_counts_what_torch_counts_in_closely_packed_sequences(objective: str, scale: str) -> None:
+    """Of two volumes of 64 and 32 tokens, which ask for different parts of the lists."""
+    masks = "{kind: cubes, context: 0.4, target: 0.3, draws: 2}, {kind: cubes, context: 0.2, target: 9}"
+    words = [f"objective.name={objective}", f"objective.context_scale={scale}", f"objective.masks=[{masks}]"]
+    cfg = load(TrainConfig, [], [*WORDS, *words])
+    extents = [cfg.model.image_size, [8, 16, 32]]
+    x, valid_B3 = torch.randn(2, 1, *cfg.model.image_size), torch.tensor(extents)
+    lists = packed_lists(draw_lists(cfg, valid_B3, ["a", "b"]))
+    assert all(places.context_packing and places.joint_packing for places in lists[1])
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        build(cfg)(cross_resolution.of_context(x, valid_B3, cfg), x, *lists).loss.backward()
+    readings = sequence_lengths.exact_readings(cfg, 64, {64: 1, 32: 1})
+    assert counter.get_total_flops() == pytest.approx(2 * flops.flops_of(cfg, readings).total, rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """When volumes are packed, into which lengths, what padding then costs, and that a step stays the same."""
 
 import dataclasses
-import itertools
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,19 +15,18 @@ from octshard.devices import select
 from octshard.devices.backend import Sequences
 from octshard.devices.cpu import Cpu
 from octshard.errors import UsageError
-from octshard.models import checkpoint, tokens
-from octshard.models.attention import BLOCK
+from octshard.models import checkpoint
 from octshard.stream.index import load_index
 from octshard.train import flops, loop, metrics_log, no_effect, sequences
+from octshard.train.augment import cross_resolution
 from octshard.train.inputs import load_inputs
-from octshard.train.objectives.build import build
+from octshard.train.objectives import drop_path
+from octshard.train.objectives.build import CLASSES, build
+from octshard.train.objectives.token_counts import counts_of
 from octshard.train.sequences import SequencePlan
 from tests.support.log_lines import log_lines
 from tests.support.tiny_run import config_for, objective_words, write_dataset
-from tests.support.token_lists import draw_lists
-
-# Valid tokens of the scans that the four devices of AI-READI make, at the seed preset; here equally often.
-MULTI_DOMAIN = dict.fromkeys((1824, 2128, 2304, 2432, 2736, 3072, 3456), 1.0)
+from tests.support.token_lists import draw_lists, packed_lists
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,12 @@ class PackingCpu(Cpu):
         return self.kind
 
 
+SHARES = (
+    "objective.masks=[{kind: cubes, cube: [1,1,1], ratio: 0.5, ratio_end: 0.6, context: 0.4, target: 0.3}]",
+    "objective.mask_stages=2",
+)
+
+
 @pytest.fixture
 def shards(tmp_path: Path) -> str:
     """Volumes of 3 x 3 x 2 valid tokens, of 3 x 2 x 2, and of 2 x 3 x 2."""
@@ -48,59 +54,6 @@ def shards(tmp_path: Path) -> str:
         write_dataset(tmp_path / name, {"train": count, "val": 2}, shape, device=name)
         for name, count, shape in shapes
     )
-
-
-def test_the_few_lengths_are_the_best_of_all() -> None:
-    """Against every choice of four lengths, over every draw of two volumes."""
-    counts = {100: 0.4, 200: 0.3, 500: 0.2, 1000: 0.1}  # 1, 2, 4 and 8 blocks
-    chance: dict[int, float] = {}
-    for (a, p), (b, q) in itertools.product(counts.items(), repeat=2):
-        total = sum(-(-n // BLOCK) for n in (a, b))
-        chance[total] = chance.get(total, 0.0) + p * q
-    assert max(chance) == 16
-
-    def mean(ends: tuple[int, ...]) -> float:
-        return sum(p * min(end for end in ends if end >= total) for total, p in chance.items())
-
-    best = min(mean((*ends, 16)) for ends in itertools.combinations(range(1, 16), 3))
-    lengths, reading = sequences.few_lengths(counts, 2)
-    assert mean(tuple(n // BLOCK for n in lengths)) == pytest.approx(best)
-    assert reading.rows == pytest.approx(BLOCK * best / 2)
-    blocks_squared = 0.4 * 1 + 0.3 * 2**2 + 0.2 * 4**2 + 0.1 * 8**2
-    assert reading.pairs == pytest.approx(BLOCK**2 * blocks_squared)
-
-
-@pytest.mark.parametrize("volumes", [1, 2, 3, 8, 64])
-def test_the_longest_holds_the_largest_volumes(volumes: int) -> None:
-    for counts in (MULTI_DOMAIN, {1: 1e-9, 3456: 1 - 1e-9}, {7: 1.0}, {40_000: 0.5, 20: 0.5}):
-        lengths, reading = sequences.few_lengths(sequences.clip_counts(counts, 10**9), volumes)
-        assert 1 <= len(lengths) <= sequences.MAX_LENGTHS
-        assert list(lengths) == sorted(set(lengths))
-        assert not any(n % BLOCK for n in lengths)
-        assert lengths[0] > 0
-        assert lengths[-1] >= volumes * -(-max(counts) // BLOCK) * BLOCK
-        assert reading.rows * volumes <= lengths[-1] * (1 + 1e-9)
-
-
-def test_the_padding_of_the_configs() -> None:
-    """By formula: 33 % of a step's FLOPs for several devices, 24 % packed, and 4 % for one. It is 10 % and
-    3 % at most where K and T are the same of all volumes: lists of context and targets are not packed.
-    """
-    multi, single = (load(TrainConfig, [f"pretrain_vjepa_{name}_domain"], []) for name in ("multi", "single"))
-    few = sequences.few_lengths(sequences.clip_counts(MULTI_DOMAIN, 3456), 2)[1]
-    shares = [flops.padding_share(multi, 3456, MULTI_DOMAIN, reading) for reading in (None, few)]
-    assert shares == pytest.approx([0.327, 0.241], abs=1e-3)
-    assert flops.padding_share(single, 2736, {2736: 3, 2432: 1}) == pytest.approx(0.0366, abs=1e-4)
-    for cfg, context, target in ((multi, 720, 1090), (single, 960, 1450)):
-        (mask_set,) = cfg.objective.masks
-        mask_set.context, mask_set.target = context, target
-    assert flops.padding_share(multi, 3456, MULTI_DOMAIN) > 0.15
-    for volumes in (1, 2, 4, 8, 16, 32):
-        _, reading = sequences.few_lengths(sequences.clip_counts(MULTI_DOMAIN, 3456), volumes)
-        assert 0 < flops.padding_share(multi, 3456, MULTI_DOMAIN, reading) < 0.05
-    assert flops.padding_share(single, 2736, {2736: 3, 2432: 1}) < 0.03
-    exact = sequences.exact_reading(sequences.clip_counts(MULTI_DOMAIN, 3456))
-    assert flops.padding_share(multi, 3456, MULTI_DOMAIN, exact) == pytest.approx(0, abs=1e-12)
 
 
 def _plan(cfg: TrainConfig, kind: Sequences) -> SequencePlan:
@@ -139,41 +92,94 @@ def test_packing_cannot_be_on_where_it_saves_nothing() -> None:
         no_effect.refuse(cfg, PackingCpu(None, kind="none"))
 
 
-@pytest.mark.parametrize(
-    ("objective", "dtype", "atol"),
-    [("vjepa2", torch.float64, 1e-6), ("vjepa2_1", torch.float64, 1e-6), ("byol", torch.float32, 3e-4)],
-)
-def test_packed_or_not_a_step_has_the_same_loss_and_gradients(
-    objective: str, dtype: torch.dtype, atol: float
+STEP = ("model.image_size=[8,32,32]", "model.patch=[2,8,8]", "model.width=24", "model.heads=2",
+        "model.depth=4", "predictor.width=24", "predictor.depth=1", "predictor.heads=2",
+        "objective.masks=[{kind: cubes, cube: [1,1,1], context: 0.4, target: 0.3, draws: 2},"
+        " {kind: cubes, ratio: 0.5, context: 0.3, target: 6}]")  # fmt: skip
+EXTENTS = torch.tensor([[8, 20, 32], [8, 32, 32], [5, 32, 20]])  # 48, 64 and 36 tokens
+WAYS = {"closely": None, "in blocks": (384, 640)}
+FORMS = {**{name: (f"objective.name={name}",) for name in CLASSES},
+         "drop path": ("model.drop_path=0.5",), "again": ("model.checkpointing=true",),
+         **{f"coarse {name}": ("objective.context_scale=[1,2,2]", f"objective.name={name}")
+            for name in CLASSES if name != "byol"}}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("form", FORMS)
+def test_packed_or_not_a_step_has_the_same_losses_and_gradients_and_each_volume_those_that_it_has_alone(
+    form: str, way: str
 ) -> None:
-    """The BatchNorm of byol computes in float32, and over so few tokens it enlarges what is rounded."""
-    words = ["model.image_size=[8,32,32]", "model.patch=[2,8,8]", "model.width=24", "model.heads=2",
-             "model.depth=2", "predictor.width=24", "predictor.depth=1", "predictor.heads=2",
-             "objective.masks=[{kind: cubes, cube: [1,1,1], context: 8, target: 6}]"]  # fmt: skip
-    cfg = load(TrainConfig, [], [*words, *objective_words(objective)])
-    x = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 1, 8, 32, 32)))
-    valid_B3 = torch.tensor([[8, 32, 32], [8, 20, 32], [5, 32, 20]])
-    listed, places = draw_lists(cfg, valid_B3, ["a", "b", "c"])
-    model = build(cfg).to(dtype)
-    x = x.to(dtype)
-    outs, gradients = [], []
-    for read in (listed, tokens.packed_closely(listed), tokens.packed_in_blocks(listed, (384, 640))):
-        outs.append(model(x, x, read, places))
-        weights = [w for w in model.parameters() if w.requires_grad]
-        gradients.append(torch.autograd.grad(outs[-1].loss, weights))
-    for out, gradient in zip(outs[1:], gradients[1:], strict=True):
-        for field in ("loss", "losses_B", "tokens_RF", "pooled_BF"):
-            torch.testing.assert_close(getattr(out, field), getattr(outs[0], field), atol=1e-6, rtol=1e-6)
-        for one, other in zip(gradient, gradients[0], strict=True):
-            torch.testing.assert_close(one, other, atol=atol, rtol=1e-5)
+    """The BatchNorm of byol computes in float32, and over so few tokens it enlarges what is rounded; it joins
+    volumes.
+    """
+    cfg = load(TrainConfig, [], [*STEP, *FORMS[form]])
+    model, keys = build(cfg).double(), ["a", "b", "c"]
+    context, target = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 1, 8, 32, 32)))
+    context = cross_resolution.of_context(context, EXTENTS, cfg)
+    if form == "byol":
+        model, context, target = model.float(), context.float(), target.float()
+    weights = [w for w in model.parameters() if w.requires_grad]
+
+    def run(rows: slice, lengths: tuple[int, ...] | None, *, packs: bool) -> tuple[Any, list[torch.Tensor]]:
+        tokens, places = draw_lists(cfg, EXTENTS[rows], keys[rows])
+        places = drop_path.drawn(cfg, places, [0] * len(keys[rows]), keys[rows])
+        lists = packed_lists((tokens, places), lengths) if packs else (tokens, places)
+        out = model(context[rows], target[rows], *lists)
+        return out, list(torch.autograd.grad(out.loss, weights))
+
+    out, gradient = run(slice(0, 3), WAYS[way], packs=True)
+    listed, listed_gradient = run(slice(0, 3), None, packs=False)
+    for field in ("loss", "losses_S", "losses_B", "tokens_RF", "pooled_BF"):
+        torch.testing.assert_close(getattr(out, field), getattr(listed, field), atol=1e-6, rtol=1e-6)
+    for one, other in zip(gradient, listed_gradient, strict=True):
+        torch.testing.assert_close(one, other, atol=3e-4 if form == "byol" else 1e-6, rtol=1e-5)
+    if form == "byol":
+        return
+    alone = [run(slice(i, i + 1), None, packs=False) for i in range(3)]
+    torch.testing.assert_close(
+        out.losses_B, torch.cat([each.losses_B for each, _ in alone]), atol=1e-6, rtol=0
+    )
+    for one, *others in zip(gradient, *(each for _, each in alone), strict=True):
+        torch.testing.assert_close(one, sum(others) / 3, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("objective", ["vjepa2", "vjepa2_1", "byol"])
+@pytest.mark.parametrize("way", WAYS)
+def test_all_lists_are_packed_and_closely_no_padding_is_left(way: str) -> None:
+    cfg = load(TrainConfig, [], [*STEP])
+    tokens, place_sets = packed_lists(draw_lists(cfg, EXTENTS, ["a", "b", "c"]), WAYS[way])
+    counts = [[counts_of(cfg, valid)[i] for valid in (48, 64, 36)] for i in range(3)]
+    for packing, sizes in (
+        (tokens.packing, [48, 64, 36]),
+        *((p.context_packing, [c.K for c in draw]) for p, draw in zip(place_sets, counts, strict=True)),
+        *((p.joint_packing, [c.K + c.T for c in draw]) for p, draw in zip(place_sets, counts, strict=True)),
+    ):
+        assert packing is not None
+        if packing.segment_L is None:
+            assert (packing.lengths, len(packing.place_L)) == (tuple(sizes), sum(sizes))
+        else:
+            assert len(packing.place_L) == 384  # a block each
+            assert torch.bincount(packing.segment_L + 1).tolist() == [384 - sum(sizes), *sizes]
+
+
+def test_a_batch_without_padding_stays_in_lists() -> None:
+    cfg = load(TrainConfig, [], [*STEP])
+    tokens, place_sets = draw_lists(cfg, EXTENTS[[0, 0]], ["a", "b"], 48)
+    assert place_sets[0].context_padding_BK is not None
+    tokens, place_sets = packed_lists((tokens, place_sets))
+    assert tokens.packing is tokens.padding_BV is None
+    for places in place_sets:
+        assert places.context_packing is places.joint_packing is None
+        assert places.context_padding_BK is places.target_padding_BT is None
+
+
+@pytest.mark.parametrize("objective", CLASSES)
 def test_a_packed_run_is_the_run_in_lists(
     shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str
 ) -> None:
-    """Sequences of any length, and of few: losses, validation and weights, over three steps of two parts."""
-    words = [*objective_words(objective), "run.samples_budget=12", "run.per_device_batch=2",
+    """Sequences of any length, and of few: losses, validation and weights, over three steps of two parts, in
+    two stages of a mask ratio.
+    """
+    words = [*objective_words(objective), *SHARES, "run.samples_budget=12", "run.per_device_batch=2",
              "run.log_every_steps=1"]  # fmt: skip
     ways = {"lists": ("off", "any length"), "any": ("on", "any length"), "few": ("on", "few lengths")}
     logs, weights = {}, {}
@@ -194,6 +200,26 @@ def test_a_packed_run_is_the_run_in_lists(
                 torch.testing.assert_close(weights[name][weight_name], weight, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["any length", "few lengths"])
+def test_a_packed_run_that_was_stopped_is_the_one_that_was_not(
+    shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Sequences
+) -> None:
+    """Bit for bit, in the second of two stages of a mask ratio too."""
+
+    def stop_there(step: int, *_: object) -> None:
+        if step in (1, 3):
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(select, "open_backend", lambda run: PackingCpu(None, kind=kind))
+    words = (*SHARES, "run.packing=on", "run.samples_budget=16", "run.per_device_batch=2")
+    whole, parts = (config_for(shards, tmp_path / name, *words) for name in ("whole", "parts"))
+    loop.train(whole)
+    steps = [loop.train(parts, stop_there).step for _ in range(3)]
+    assert steps == [1, 3, 4]
+    one, other = (checkpoint.load_newest(cfg.run.out)[1]["model"] for cfg in (whole, parts))
+    assert all(torch.equal(other[name], weight) for name, weight in one.items())
+
+
 def test_a_run_says_at_its_start_what_padding_costs(shards: str, tmp_path: Path) -> None:
     share = f"{100 * flops.padding_share(config_for(shards, 'run'), 18, {18: 6, 12: 6}):.1f}%"
     ways = {
@@ -209,16 +235,19 @@ def test_a_run_says_at_its_start_what_padding_costs(shards: str, tmp_path: Path)
         assert f"padding: {way}; at most 18 tokens of a volume are encoded, {cost} a volume" in line
 
 
-def test_what_encodes_context_alone_packs_nothing_and_says_so(shards: str, tmp_path: Path) -> None:
+def test_what_encodes_context_alone_is_packed_where_contexts_differ(shards: str, tmp_path: Path) -> None:
     words = ("objective.name=mae", "run.packing=on", "run.samples_budget=4")
-    cfg = config_for(shards, tmp_path / "run", *words)
-    assert not _plan(cfg, "any length").packed
+    counts = config_for(shards, tmp_path / "counts", *words)
+    cfg = config_for(shards, tmp_path / "run", *words, *SHARES)
+    for kind in ("any length", "few lengths"):
+        assert [_plan(each, kind).packed for each in (counts, cfg)] == [False, True]
     with log_lines() as lines:
         loop.train(cfg)
     cost = flops.text(flops.step_flops(cfg, 18).total)
     (line,) = (line for line in lines if "padding:" in line)
+    assert "volumes packed in sequences of any length" in line
     assert line.endswith(f"context tokens of a volume are encoded, {cost} a volume")
-    assert any("run.packing=on has no effect: no encoder of mae reads all tokens" in line for line in lines)
+    assert not any("run.packing" in line for line in lines)
 
 
 def test_a_plan_depends_on_how_often_volumes_are_seen(shards: str, tmp_path: Path) -> None:

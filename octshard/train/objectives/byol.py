@@ -10,7 +10,7 @@ from torch import Tensor
 
 from octshard.config.train import TrainConfig
 from octshard.models import flops, position
-from octshard.models.flops import Reading
+from octshard.models.flops import StepReading
 from octshard.models.tokens import Tokens
 from octshard.models.vit import MaskToken
 from octshard.train.objectives import footprints
@@ -51,12 +51,12 @@ class Byol(Jepa):
         footprints.refuse_coarse(cfg, "its encoder reads context and mask tokens in one grid")
 
     @staticmethod
-    def step_flops(cfg: TrainConfig, reading: Reading, counts: Sequence[TokenCounts]) -> StepFlops:
+    def step_flops(cfg: TrainConfig, reading: StepReading) -> StepFlops:
         """As `Objective.step_flops`."""
         width, hidden = cfg.model.width, cfg.predictor.width
-        encoder = len(counts) * flops.trained_encoder(cfg.model, reading)
-        predictor = sum(3 * 2 * flops.linear(K_T.T, width, hidden) for K_T in counts)
-        return StepFlops(flops.encoder(cfg.model, reading), encoder, predictor)
+        encoder = len(reading.draws) * flops.trained_encoder(cfg.model, reading.tokens)
+        predictor = sum(3 * 2 * flops.linear(draw.T, width, hidden) for draw in reading.draws)
+        return StepFlops(flops.encoder(cfg.model, reading.tokens), encoder, predictor)
 
     @staticmethod
     def kept_tokens(cfg: TrainConfig, encoded: int, counts: Sequence[TokenCounts]) -> KeptTokens:

@@ -11,7 +11,7 @@ from torch import Tensor
 from octshard.config.train import TrainConfig
 from octshard.imaging.volume import Shape, product, triple
 from octshard.models import flops, position
-from octshard.models.flops import Reading
+from octshard.models.flops import StepReading
 from octshard.models.tokens import Tokens, pool
 from octshard.models.vit import Encoder, token_patches
 from octshard.train.objectives import collapse
@@ -42,7 +42,6 @@ class Mae(Objective):
     idle = {
         "objective.ema_start": _NO_TARGET_ENCODER,
         "objective.ema_end": _NO_TARGET_ENCODER,
-        "run.packing": "no encoder of mae reads all tokens of a volume",
     }
 
     def __init__(self, cfg: TrainConfig) -> None:
@@ -97,7 +96,13 @@ class Mae(Objective):
 
     def _encode(self, context_BCDHW: Tensor, tokens: Tokens, places: Places) -> Tensor:
         context_BK, _ = token_numbers(tokens, places)
-        return self.encoder(context_BCDHW, context_BK, places.context_padding_BK, scale_BLR=places.scale_BLR)  # type: ignore[no-any-return]
+        return self.encoder(  # type: ignore[no-any-return]
+            context_BCDHW,
+            context_BK,
+            places.context_padding_BK,
+            places.context_packing,
+            scale_BLR=places.scale_BLR,
+        )
 
     def _decode(self, z_BKF: Tensor, tokens: Tokens, places: Places, set_index: int) -> Tensor:
         context_BK, target_BT = token_numbers(tokens, places)
@@ -120,12 +125,11 @@ class Mae(Objective):
         return product(cfg.model.patch)
 
     @staticmethod
-    def step_flops(cfg: TrainConfig, reading: Reading, counts: Sequence[TokenCounts]) -> StepFlops:
+    def step_flops(cfg: TrainConfig, reading: StepReading) -> StepFlops:
         """As `Objective.step_flops`."""
         voxels = product(cfg.model.patch)
-        readings = [flops.context_reading(cfg, K_T.K, reading) for K_T in counts]
-        encoder = sum(flops.trained_encoder(cfg.model, context) for context in readings)
-        predictor = sum(flops.trained_predictor(cfg, (K_T.K, K_T.T), voxels, reading.box) for K_T in counts)
+        encoder = sum(flops.trained_encoder(cfg.model, draw.context) for draw in reading.draws)
+        predictor = sum(flops.trained_predictor(cfg, draw, voxels) for draw in reading.draws)
         return StepFlops(0.0, encoder, predictor)
 
     @staticmethod

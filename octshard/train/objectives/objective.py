@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from octshard.config.train import TrainConfig
-from octshard.models.flops import Reading
+from octshard.models.flops import StepReading
 from octshard.models.tokens import Tokens
 from octshard.models.vit import Encoder
 from octshard.train.objectives.distance import Distance
@@ -107,16 +107,14 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     @staticmethod
-    def step_flops(cfg: TrainConfig, reading: Reading, counts: Sequence[TokenCounts]) -> StepFlops:
-        """Of one volume; reading: what an encoder of all its tokens computes; counts: how long its
-        lists of context and targets are.
-        """
+    def step_flops(cfg: TrainConfig, reading: StepReading) -> StepFlops:
+        """Of one volume."""
         raise NotImplementedError
 
     @staticmethod
     def kept_tokens(cfg: TrainConfig, encoded: int, counts: Sequence[TokenCounts]) -> KeptTokens:
-        """Of one volume, at least; encoded: the tokens that an encoder of all of them reads; counts: as for
-        `step_flops`.
+        """Of one volume, at least; encoded: the tokens that an encoder of all of them reads; counts: how long
+        its lists of context and targets are.
         """
         raise NotImplementedError
 

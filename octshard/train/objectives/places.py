@@ -14,6 +14,7 @@ from octshard.config.train import TrainConfig
 from octshard.imaging.volume import Shape, triple
 from octshard.models import position
 from octshard.models.divided import Layout
+from octshard.models.packing import Packing, pack_closely, pack_in_blocks
 from octshard.models.tokens import Tokens, as_tokens, valid_ids
 from octshard.rng import rng_for
 from octshard.stream.batch_shape import BatchShape
@@ -28,6 +29,7 @@ class Places(NamedTuple):
     None if none has fewer. coarse: the context has a grid of its own (`objective.context_scale`), and
     context_BK are the numbers of its tokens there. box: of the targets' `Layout`. scale_BLR: float32, what
     the R branches of the L blocks of an encoder that is trained are multiplied by (`drop_path`); None: 1.
+    packing: how the context, and the joint list of context and targets, are computed; None: in lists.
     """
 
     context_BK: Tensor
@@ -37,6 +39,8 @@ class Places(NamedTuple):
     coarse: bool = False
     box: Shape | None = None
     scale_BLR: Tensor | None = None
+    context_packing: Packing | None = None
+    joint_packing: Packing | None = None
 
 
 def token_numbers(tokens: Tokens, places: Places) -> tuple[Tensor, Tensor]:
@@ -47,7 +51,29 @@ def token_numbers(tokens: Tokens, places: Places) -> tuple[Tensor, Tensor]:
 
 def joint_layout(places: Places) -> Layout:
     """Of context and targets together, N = K + T. No property: torch.compile traces none."""
-    return Layout(_joint_padding(places), places.box)
+    return Layout(_joint_padding(places), places.box, places.joint_packing)
+
+
+def packed_closely(places: Places) -> Places:
+    """As `tokens.packed_closely`: no padding is left in what blocks compute."""
+    context, target = (
+        padding_BX if padding_BX is not None and padding_BX.any() else None for padding_BX in places[2:4]
+    )
+    places = places._replace(context_padding_BK=context, target_padding_BT=target)
+    joint = _joint_padding(places)
+    return places._replace(
+        context_packing=None if context is None else pack_closely(context),
+        joint_packing=None if joint is None else pack_closely(joint),
+    )
+
+
+def packed_in_blocks(places: Places, context_length: int, joint_length: int) -> Places:
+    """As `tokens.packed_in_blocks`, in sequences of these lengths; lists that need no padding stay lists."""
+    context, joint = places.context_padding_BK, _joint_padding(places)
+    return places._replace(
+        context_packing=None if context is None else pack_in_blocks(context, [context_length]),
+        joint_packing=None if joint is None else pack_in_blocks(joint, [joint_length]),
+    )
 
 
 def _joint_padding(places: Places) -> Tensor | None:

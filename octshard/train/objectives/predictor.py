@@ -80,11 +80,17 @@ class Predictor(nn.Module):
         mask_tokens = self.tokens_SF[self.set_of[set_index]].to(context.dtype).expand(batch, targets, -1)
         place_BK = context_BK + self.first_context if self.first_context else context_BK
         index_BN = torch.cat([place_BK, target_BT], dim=1)
-        z = self.position.add_sincos(torch.cat([context, mask_tokens], dim=1), index_BN)
+        z_BNF, packing = torch.cat([context, mask_tokens], dim=1), layout.packing
+        if packing is not None:
+            z_BNF, index_BN = packing.pack(z_BNF), packing.pack(index_BN)
         attend = self._attend(context_BK, target_BT, layout)
-        return self.blocks(z, self.position.rotary(index_BN), attend)  # type: ignore[no-any-return]
+        z_BNF = self.position.add_sincos(z_BNF, index_BN)
+        z_BNF = self.blocks(z_BNF, self.position.rotary(index_BN), attend)
+        return z_BNF if packing is None else packing.unpack(z_BNF)
 
     def _attend(self, context_BK: Tensor, target_BT: Tensor, layout: Layout) -> Readers:
+        if layout.packing is not None:
+            return layout.packing.attend()
         if not self.divided:
             return attention.no_padding(layout.padding_BN)
         if self.scale != FINE:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from octshard.config.train import TrainConfig
 from octshard.models import flops, position
-from octshard.models.flops import Reading
+from octshard.models.flops import StepReading
 from octshard.models.tokens import Tokens
 from octshard.train.objectives.distance import NORMED_L1
 from octshard.train.objectives.jepa import Jepa
@@ -28,7 +28,13 @@ class VJepa2(Jepa):
     def predict(self, context_BCDHW: Tensor, tokens: Tokens, places: Places, set_index: int) -> Tensor:
         """As `Jepa.predict`."""
         context_BK, target_BT = token_numbers(tokens, places)
-        z_BKF = self.encoder(context_BCDHW, context_BK, places.context_padding_BK, scale_BLR=places.scale_BLR)
+        z_BKF = self.encoder(
+            context_BCDHW,
+            context_BK,
+            places.context_padding_BK,
+            places.context_packing,
+            scale_BLR=places.scale_BLR,
+        )
         return self.predictor(z_BKF, context_BK, target_BT, set_index, joint_layout(places))  # type: ignore[no-any-return]
 
     @staticmethod
@@ -37,13 +43,11 @@ class VJepa2(Jepa):
         position.check("predictor", cfg.model.position, cfg.predictor.width, cfg.predictor.heads)
 
     @staticmethod
-    def step_flops(cfg: TrainConfig, reading: Reading, counts: Sequence[TokenCounts]) -> StepFlops:
+    def step_flops(cfg: TrainConfig, reading: StepReading) -> StepFlops:
         """As `Objective.step_flops`."""
-        readings = [flops.context_reading(cfg, K_T.K, reading) for K_T in counts]
-        encoder = sum(flops.trained_encoder(cfg.model, context) for context in readings)
-        width, box = cfg.model.width, reading.box
-        predictor = sum(flops.trained_predictor(cfg, (K_T.K, K_T.T), width, box) for K_T in counts)
-        return StepFlops(flops.encoder(cfg.model, reading), encoder, predictor)
+        encoder = sum(flops.trained_encoder(cfg.model, draw.context) for draw in reading.draws)
+        predictor = sum(flops.trained_predictor(cfg, draw, cfg.model.width) for draw in reading.draws)
+        return StepFlops(flops.encoder(cfg.model, reading.tokens), encoder, predictor)
 
     @staticmethod
     def kept_tokens(cfg: TrainConfig, encoded: int, counts: Sequence[TokenCounts]) -> KeptTokens:

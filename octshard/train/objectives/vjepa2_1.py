@@ -16,7 +16,7 @@ from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 from octshard.imaging.volume import Shape, triple
 from octshard.models import flops, position
-from octshard.models.flops import Reading
+from octshard.models.flops import StepReading
 from octshard.models.position import FINE
 from octshard.models.tokens import Tokens
 from octshard.models.vit import LAYER_NORM_EPS
@@ -115,7 +115,7 @@ class VJepa21(Jepa):
     ) -> tuple[Tensor, Tensor]:
         """(B, K, X) and (B, T, X): of context and of targets, from context tokens alone."""
         context_BK, target_BT = token_numbers(tokens, places)
-        context = Tokens(context_BK, places.context_padding_BK)
+        context = Tokens(context_BK, places.context_padding_BK, places.context_packing)
         levels = self.encoder.levels(context_BCDHW, context, self.depths, places.scale_BLR)
         return self.predictor(levels, context_BK, target_BT, set_index, joint_layout(places))  # type: ignore[no-any-return]
 
@@ -170,19 +170,19 @@ class VJepa21(Jepa):
         return LEVELS * cfg.model.width
 
     @staticmethod
-    def step_flops(cfg: TrainConfig, reading: Reading, counts: Sequence[TokenCounts]) -> StepFlops:
+    def step_flops(cfg: TrainConfig, reading: StepReading) -> StepFlops:
         """As `Objective.step_flops`."""
         width, width_out = cfg.model.width, VJepa21.target_width(cfg)
         predictor = sum(
-            3 * flops.linear(K_T.K, width_out, width)
-            + flops.trained_predictor(cfg, (K_T.K, K_T.T), width_out, reading.box)
-            + 3 * flops.linear(K_T.K, cfg.predictor.width, width_out)
-            for K_T in counts
+            3 * flops.linear(draw.K, width_out, width)
+            + flops.trained_predictor(cfg, draw, width_out)
+            + 3 * flops.linear(draw.K, cfg.predictor.width, width_out)
+            for draw in reading.draws
         )
-        step = VJepa2.step_flops(cfg, reading, counts)._replace(predictor=predictor)
+        step = VJepa2.step_flops(cfg, reading)._replace(predictor=predictor)
         if not footprints.is_coarse(cfg):
             return step
-        means = sum(flops.linear(reading.rows, K_T.K, width_out) for K_T in counts)
+        means = sum(flops.linear(reading.V, draw.K, width_out) for draw in reading.draws)
         return step._replace(target=step.target + means)
 
     @staticmethod

@@ -22,7 +22,7 @@ from octshard.train.augment import views
 from octshard.train.objectives.build import CLASSES, build, check
 from octshard.train.objectives.distance import NORMALISED_MSE, NORMED_L1, Distance
 from octshard.train.objectives.places import Places
-from tests.support.token_lists import draw_lists
+from tests.support.token_lists import draw_lists, packed_lists
 
 GOLDEN = Path(__file__).parent / "golden" / "jepa_step.json"
 SIZE, PATCH = (4, 12, 16), (2, 4, 4)
@@ -213,6 +213,32 @@ def test_lists_that_repeat_tokens_leak_nothing(objective: str) -> None:
     seen_PBN = patchify(slope_PBCDHW.flatten(0, 1), PATCH).abs().amax(-1).unflatten(0, (-1, 2)) > 0
     assert torch.equal(seen_PBN.any(0), shown(numbers(tokens, places_of_set.context_BK)))
     model(context, target, tokens, place_sets).loss.backward()
+    first, second = (shown(numbers(tokens, places.context_BK)) for places in place_sets)
+    assert torch.equal(reached(context), first | second)
+    assert target.grad is None
+
+
+@pytest.mark.parametrize("lengths", [None, (256, 512)], ids=["closely", "in blocks"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_packed_lists_leak_nothing(objective: str, lengths: tuple[int, ...] | None) -> None:
+    """Neither a voxel outside the context, nor one of another volume."""
+    cfg = of_shares(objective)
+    model, (context, target, *lists) = build(cfg), inputs(cfg)
+    tokens, place_sets = packed_lists((lists[0], lists[1]), lengths)  # type: ignore[arg-type]
+    assert all(places.context_packing and places.joint_packing for places in place_sets)
+    context.requires_grad_()
+    target.requires_grad_()
+    for i, places in enumerate(place_sets):
+        shown_BN = shown(numbers(tokens, places.context_BK))
+        for b in range(2):
+            context.grad = None
+            predicted_BTX = model.eval().predict(context, tokens, places, i)
+            weight = torch.randn(predicted_BTX[b].shape, generator=torch.Generator().manual_seed(b))
+            (predicted_BTX[b] * weight).sum().backward()
+            own_B1 = torch.arange(2)[:, None] == b
+            assert torch.equal(reached(context), shown_BN & own_B1)
+    context.grad = None
+    model.train()(context, target, tokens, place_sets).loss.backward()
     first, second = (shown(numbers(tokens, places.context_BK)) for places in place_sets)
     assert torch.equal(reached(context), first | second)
     assert target.grad is None
