@@ -28,7 +28,7 @@ from octshard.devices.processes import Processes
 from octshard.errors import UsageError
 
 CUDNN_LEADS = (9, 0)  # compute capability
-MAX_SHAPES = 512  # each stage of a mask ratio (100 at most) has one, or as many as sequences have lengths
+MAX_SHAPES = 512  # each stage of a mask ratio (100 at most) has one, or as many as sequences have lengths (4)
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def attention_order(capability: tuple[int, int], *, deterministic: bool) -> list
 
 def allow_recompiles() -> None:
     """So that every shape is compiled: after the eighth of a function torch goes on without compiling it."""
-    torch._dynamo.config.recompile_limit = MAX_SHAPES
+    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = MAX_SHAPES
 
 
 def be_deterministic() -> None:
