@@ -41,6 +41,7 @@ STAGES = {  # of the mask ratio: five steps each, of other shapes; K and T are s
         "run.precision=fp32",
     )
 }
+PLAIN = pytest.mark.parametrize("results", ["plain"], indirect=True)  # one key, so that all share the fixture
 EACH_RUN = pytest.mark.parametrize(
     ("results", "name"),
     [
@@ -103,7 +104,7 @@ def results(
 ) -> dict[int, dict[str, Any]]:
     """Number of virtual devices -> name of the run -> metrics of each step; of RUNS, or of the slow ones."""
     processes = {}
-    runs = {**SLOW_RUNS, **STAGES} if getattr(request, "param", "plain") == "slow" else RUNS
+    runs = {**SLOW_RUNS, **STAGES} if request.param == "slow" else RUNS
     bad = write_dataset(tmp_path_factory.mktemp("bad") / "device", {"train": 21})
     data = bytearray(Path(bad, "train-000002.tar").read_bytes())
     data[900] ^= 4
@@ -189,6 +190,7 @@ def test_xla_has_the_loss_of_the_cpu(
     assert [step["loss"] for step in results[1][name]] == pytest.approx(losses, rel=1e-4)
 
 
+@PLAIN
 def test_nine_validation_volumes_count_once_on_one_device_on_four_and_on_the_cpu(
     results: dict[int, dict[str, Any]], shards: str, tmp_path: Path
 ) -> None:
@@ -202,6 +204,7 @@ def test_nine_validation_volumes_count_once_on_one_device_on_four_and_on_the_cpu
         assert one == pytest.approx(on_cpu[name], rel=1e-4, abs=1e-4)
 
 
+@PLAIN
 def test_an_error_of_the_stream_reaches_the_loop(results: dict[int, dict[str, Any]]) -> None:
     for devices in (1, 4):
         assert "train-000002.tar at 0 (train010-" in results[devices]["bad"]
