@@ -13,6 +13,7 @@ import torch
 import octshard
 from octshard.config import fields
 from octshard.config.train import TrainConfig
+from octshard.dataset.shard import BadSample
 from octshard.devices import processes, select
 from octshard.devices.backend import Backend
 from octshard.devices.start_agreement import StartAgreement
@@ -61,12 +62,12 @@ class Launch:
 def open_launch(cfg: TrainConfig, command: str) -> Iterator[Launch]:
     """A launch over several devices that fails before its first step says what tries one step on one device.
 
-    command: how the run was called. What the user did wrong is no failure of a launch.
+    command: how the run was called. What the user did wrong is no failure of a launch, nor are bad data.
     """
     launch = Launch()
     try:
         yield launch
-    except (UsageError, StoppedError):
+    except (UsageError, StoppedError, BadSample):
         raise
     except (OctshardError, RuntimeError) as error:
         if launch.over or launch.device_count == 1:

@@ -11,6 +11,7 @@ import pytest
 
 from octshard.config.run import RunConfig
 from octshard.config.train import TrainConfig
+from octshard.dataset.shard import BadSample
 from octshard.errors import OctshardError, UsageError
 from octshard.train import launch
 from tests.support.processes import ROOT, environments
@@ -118,4 +119,6 @@ def test_only_a_launch_over_several_devices_is_advised_and_only_before_its_first
         fail(RuntimeError("NCCL"), 8, steps=True)
     with pytest.raises(UsageError, match=r"^wrong$"):
         fail(UsageError("wrong"), 8)
+    with pytest.raises(BadSample, match=r"^damaged$"):
+        fail(BadSample("damaged"), 8)
     assert launch.one_device(cfg, "tpu", "x").startswith("TPU_PROCESS_BOUNDS=1,1,1 ")
