@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -41,14 +42,8 @@ STAGES = {  # of the mask ratio: five steps each, of other shapes; K and T are s
         "run.precision=fp32",
     )
 }
-PLAIN = pytest.mark.parametrize("results", ["plain"], indirect=True)  # one key, so that all share the fixture
 EACH_RUN = pytest.mark.parametrize(
-    ("results", "name"),
-    [
-        *(("plain", name) for name in RUNS),
-        *(pytest.param("slow", name, marks=pytest.mark.slow) for name in SLOW_RUNS),
-    ],
-    indirect=["results"],
+    "name", [*RUNS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_RUNS)]
 )
 SETTINGS = (
     "run.samples_budget=40",  # ten steps
@@ -98,13 +93,30 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 21, "val": 9})
 
 
+Results = dict[int, dict[str, Any]]  # number of virtual devices -> name of the run -> metrics of each step
+
+
 @pytest.fixture(scope="module")
-def results(
-    request: pytest.FixtureRequest, shards: str, tmp_path_factory: pytest.TempPathFactory
-) -> dict[int, dict[str, Any]]:
-    """Number of virtual devices -> name of the run -> metrics of each step; of RUNS, or of the slow ones."""
+def results(shards: str, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Of RUNS."""
+    return make(RUNS, shards, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def slow_results(shards: str, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Of the others."""
+    return make({**SLOW_RUNS, **STAGES}, shards, tmp_path_factory)
+
+
+@pytest.fixture
+def results_of(request: pytest.FixtureRequest) -> Callable[[str], Results]:
+    """Those with the run of that name, made when they are first asked for."""
+    return lambda name: request.getfixturevalue("slow_results" if name in SLOW_RUNS else "results")
+
+
+def make(runs: dict[str, tuple[str, ...]], shards: str, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """One process for each number of devices."""
     processes = {}
-    runs = {**SLOW_RUNS, **STAGES} if request.param == "slow" else RUNS
     bad = write_dataset(tmp_path_factory.mktemp("bad") / "device", {"train": 21})
     data = bytearray(Path(bad, "train-000002.tar").read_bytes())
     data[900] ^= 4
@@ -136,9 +148,9 @@ def results(
 @pytest.mark.parametrize("devices", [1, 4])
 @EACH_RUN
 def test_from_the_third_step_on_nothing_compiles_and_nothing_falls_back(
-    results: dict[int, dict[str, Any]], devices: int, name: str
+    results_of: Callable[[str], Results], devices: int, name: str
 ) -> None:
-    steps = results[devices][name]
+    steps = results_of(name)[devices][name]
     assert [step["step"] for step in steps] == list(range(1, 11))
     assert {step["compiles"] for step in steps[2:]} == {steps[1]["compiles"]}
     assert {step["fallbacks"] for step in steps} == {0}
@@ -146,26 +158,26 @@ def test_from_the_third_step_on_nothing_compiles_and_nothing_falls_back(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("results", ["slow"], indirect=True)
 @pytest.mark.parametrize("devices", [1, 4])
 def test_within_a_stage_of_the_mask_ratio_nothing_compiles_after_its_second_step(
-    results: dict[int, dict[str, Any]], devices: int
+    slow_results: Results, devices: int
 ) -> None:
-    steps = results[devices]["stages"]
+    steps = slow_results[devices]["stages"]
     compiles = [step["compiles"] for step in steps]
     assert len(set(compiles[1:5])) == len(set(compiles[6:])) == 1
     assert compiles[6] > compiles[4]  # the shapes are others
     assert {step["fallbacks"] for step in steps} == {0}
-    losses = ([step["loss"] for step in results[number]["stages"]] for number in (1, 4))
+    losses = ([step["loss"] for step in slow_results[number]["stages"]] for number in (1, 4))
     assert next(losses) == pytest.approx(next(losses), rel=1e-5)
 
 
 @EACH_RUN
-def test_four_virtual_devices_have_the_loss_of_one(results: dict[int, dict[str, Any]], name: str) -> None:
+def test_four_virtual_devices_have_the_loss_of_one(results_of: Callable[[str], Results], name: str) -> None:
     """At the same weights, and after one update with exchanged gradients, within rounding.
 
     Later steps carry the rounding of every update before them; small BatchNorms and Adam magnify it.
     """
+    results = results_of(name)
     assert (results[1]["devices"], results[4]["devices"]) == (1, 4)
     assert "devices=[4,1]" in results[4]["sharding"]
     tolerance = 1e-3 if name.endswith("bf16") else 1e-5
@@ -175,24 +187,19 @@ def test_four_virtual_devices_have_the_loss_of_one(results: dict[int, dict[str, 
     assert four == pytest.approx(single, rel=later)
 
 
-@pytest.mark.parametrize(
-    ("results", "name"),
-    [("plain", "vjepa2-fp32"), pytest.param("slow", "coarse-levels", marks=pytest.mark.slow)],
-    indirect=["results"],
-)
+@pytest.mark.parametrize("name", ["vjepa2-fp32", pytest.param("coarse-levels", marks=pytest.mark.slow)])
 def test_xla_has_the_loss_of_the_cpu(
-    results: dict[int, dict[str, Any]], shards: str, tmp_path: Path, name: str
+    results_of: Callable[[str], Results], shards: str, tmp_path: Path, name: str
 ) -> None:
     """Same weights, same views, same masks: in fp32 the first steps agree to rounding."""
     cfg = config_for(shards, tmp_path, *SETTINGS, *(RUNS | SLOW_RUNS)[name])
     loop.train(cfg)
     losses = [line["loss"] for line in metrics_log.read(cfg.run.out)]
-    assert [step["loss"] for step in results[1][name]] == pytest.approx(losses, rel=1e-4)
+    assert [step["loss"] for step in results_of(name)[1][name]] == pytest.approx(losses, rel=1e-4)
 
 
-@PLAIN
 def test_nine_validation_volumes_count_once_on_one_device_on_four_and_on_the_cpu(
-    results: dict[int, dict[str, Any]], shards: str, tmp_path: Path
+    results: Results, shards: str, tmp_path: Path
 ) -> None:
     more = ("run.samples_budget=4", "run.val_samples=9", "run.per_device_batch=1")
     cfg = config_for(shards, tmp_path, *SETTINGS, *more)
@@ -204,8 +211,7 @@ def test_nine_validation_volumes_count_once_on_one_device_on_four_and_on_the_cpu
         assert one == pytest.approx(on_cpu[name], rel=1e-4, abs=1e-4)
 
 
-@PLAIN
-def test_an_error_of_the_stream_reaches_the_loop(results: dict[int, dict[str, Any]]) -> None:
+def test_an_error_of_the_stream_reaches_the_loop(results: Results) -> None:
     for devices in (1, 4):
         assert "train-000002.tar at 0 (train010-" in results[devices]["bad"]
 
