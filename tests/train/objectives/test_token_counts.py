@@ -96,4 +96,6 @@ def test_shipped_configs_use_the_same_share_of_every_volume(name: str) -> None:
     small, large = (token_counts.counts_of(cfg, valid) for valid in (1824, 9216))
     for few, many in zip(small, large, strict=True):
         assert few.needed / 1824 == pytest.approx(many.needed / 9216, abs=1e-3)
-        assert few.needed / 1824 > 0.5  # a long-range set leaves more of what it hides
+    assert (
+        max(few.needed for few in small) / 1824 > 0.6
+    )  # a long-range set beside it leaves more of what it hides
