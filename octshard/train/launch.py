@@ -14,7 +14,7 @@ import octshard
 from octshard.config import fields
 from octshard.config.train import TrainConfig
 from octshard.dataset.shard import BadSample
-from octshard.devices import processes, select
+from octshard.devices import processes, select, start_agreement
 from octshard.devices.backend import Backend
 from octshard.devices.start_agreement import StartAgreement
 from octshard.errors import OctshardError, StoppedError, UsageError
@@ -88,15 +88,22 @@ def one_device(cfg: TrainConfig, kind: str, command: str) -> str:
     )
 
 
+@contextlib.contextmanager
+def open_start(cfg: TrainConfig, backend: Backend) -> Iterator[StartAgreement]:
+    """The agreement of all processes; settings that cannot be end it in all, before run.out is made."""
+    with start_agreement.open_start(backend, cfg.run.start_timeout_s) as start:
+        build.check(cfg)
+        metrics_log.check(cfg)
+        no_effect.refuse(cfg, backend)
+        yield start
+
+
 def check_all(
     cfg: TrainConfig, backend: Backend, start: StartAgreement, consent: Consent
 ) -> tuple[RunInputs, ProbeTask | None, Mapping[str, Any] | None]:
-    """What is read, the probes, and the payload to go on from; UsageError for all that can be wrong, in all
-    processes. Waits for them.
+    """What is read, the probes, and the payload to go on from; UsageError for all that can be wrong in them,
+    in all processes. Waits for them.
     """
-    build.check(cfg)
-    metrics_log.check(cfg)
-    no_effect.refuse(cfg, backend)
     cfg = memory_probe.remembered(cfg, backend)
     inputs = load_inputs(cfg, backend)
     probe_task = prober.make_task(cfg, inputs, backend)

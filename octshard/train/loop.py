@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from octshard.config.train import TrainConfig
-from octshard.devices import collectives, prefetch, select, start_agreement, stop_agreement
+from octshard.devices import collectives, prefetch, select, stop_agreement
 from octshard.devices.prefetch import DeviceBatch
 from octshard.devices.stop_agreement import EARLY_STOP, StopAgreement
 from octshard.progress import OnProgress, no_progress
@@ -97,7 +97,7 @@ def train(
         launch.open_launch(cfg, command) as launched,
         memory.one_line_errors(cfg),
         contextlib.closing(select.open_backend(cfg.run)) as backend,
-        start_agreement.open_start(backend, cfg.run.start_timeout_s) as start,
+        launch.open_start(cfg, backend) as start,
         setup.run_lock(cfg, backend),
     ):
         # 1. everything that can be wrong is checked before anything is allocated

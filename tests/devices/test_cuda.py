@@ -164,11 +164,11 @@ def test_each_stage_of_a_mask_ratio_is_compiled_however_many_there_are(
         "objective.mask_stages=12", "run.samples_budget=48", "run.per_device_batch=4", "run.val_samples=0",
         "run.log_every_steps=9", "run.packing=off", "model.depth=1",
     ]  # fmt: skip
-    for name in ("recompile_limit", "accumulated_recompile_limit"):
-        monkeypatch.setattr(torch._dynamo.config, name, 8)
-    cuda.allow_recompiles()
     monkeypatch.setattr(select, "open_backend", lambda run: CompilingCpu(None))
-    assert loop.train(config_for(shards, tmp_path, *words)).step == 12
+    # torch's own way: a setting that pytest's monkeypatch restores is gone for good
+    with torch._dynamo.config.patch(recompile_limit=8, accumulated_recompile_limit=8):
+        cuda.allow_recompiles()
+        assert loop.train(config_for(shards, tmp_path, *words)).step == 12
     assert counters["stats"]["unique_graphs"] == 13  # and the views
     assert not counters["graph_break"]
 

@@ -504,7 +504,7 @@ def test_killed_twenty_times_with_other_readers_each_time_it_is_the_undisturbed_
         script = KILLED.format(
             tests=str(Path(__file__).parents[2]), shards=shards, log=str(log), batches=150, kills=kills
         )
-        subprocess.run([sys.executable, "-c", script], timeout=150, check=True)
+        subprocess.run([sys.executable, "-c", script], timeout=400, check=True)
         logs.append([json.loads(line) for line in log.read_text().splitlines()])
     assert logs[0] == logs[1]
     assert len(logs[1]) == 150

@@ -30,7 +30,7 @@ SETTINGS = ("run.samples_budget=48", "run.checkpoint_every_epochs=0.4", "run.log
 def start(shards: str, out: Path, kill_at: int) -> int:
     tests = str(Path(__file__).parents[2])
     script = SCRIPT.format(tests=tests, kill_at=kill_at, shards=shards, out=str(out), settings=SETTINGS)
-    return subprocess.run([sys.executable, "-c", script], timeout=120, check=False).returncode
+    return subprocess.run([sys.executable, "-c", script], timeout=400, check=False).returncode
 
 
 def test_killed_twice_is_bit_identical_to_never_killed(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_two_processes_that_are_not_alike_end_with_the_odd_one_named(
         odd_words.append(odd)
     first, second = environments(2)
     processes = [start(words, tmp_path, first), start(odd_words, tmp_path, second, code)]
-    errors = [process.communicate(timeout=150)[1] for process in processes]
+    errors = [process.communicate(timeout=400)[1] for process in processes]
     assert tuple(process.returncode for process in processes) == codes, errors
 
     assert re.search(line, errors[0]), errors
@@ -82,7 +82,7 @@ def test_two_processes_that_are_not_alike_end_with_the_odd_one_named(
 def test_one_that_never_comes_ends_the_wait_and_one_device_is_advised(shards: str, tmp_path: Path) -> None:
     words = [f"data.shards=[{shards}]", f"run.out={tmp_path / 'run'}", "run.start_timeout_s=1"]
     process = start(words, tmp_path, environments(2)[0])
-    _, stderr = process.communicate(timeout=150)
+    _, stderr = process.communicate(timeout=400)
     assert process.returncode == 1, stderr
     (line,) = (line for line in stderr.splitlines() if line.startswith("octshard: "))
     assert "process 0 of 2: the others cannot be reached within run.start_timeout_s=1 (" in line

@@ -195,7 +195,7 @@ def test_of_two_processes_all_take_what_fits_into_the_smaller(shards: str, tmp_p
         for volumes in (8, 1)
     ]
     processes = start_together(scripts)
-    outputs = [process.communicate(timeout=150) for process in processes]
+    outputs = [process.communicate(timeout=400) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert json.loads((tmp_path / "memory.json").read_text())["chosen"]["per_device_batch"] == 1
     assert final_of(config_for(shards, tmp_path))["step"] == 1

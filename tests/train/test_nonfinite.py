@@ -250,7 +250,7 @@ def test_two_processes_skip_the_step_that_is_bad_in_one_of_them(
     more = (*LENGTH, "run.per_device_batch=2")
     bad_key = keys_of_steps(config_for(shards, tmp_path / "clean", *more), monkeypatch)[3][1]
     script = GLOO.format(bad_key=bad_key, shards=shards, out=str(tmp_path / "bad"), settings=more)
-    outputs = [process.communicate(timeout=120) for process in start_together([script, script])]
+    outputs = [process.communicate(timeout=400) for process in start_together([script, script])]
     lines = [next(line for line in stdout.splitlines() if line.startswith("ended")) for stdout, _ in outputs]
     assert all("step 3: loss or gradient is not finite" in line for line in lines), outputs
     assert sum(f"the loss is not for {bad_key} " in line for line in lines) == 1

@@ -387,7 +387,7 @@ def test_the_process_of_the_probes_ends_with_the_run(
     ]  # fmt: skip
     words = [sys.executable, "-c", SCRIPT, name, shards, str(tmp_path / "run"), *cfg_words]
     # the pipe's end is the end of all who hold it: the run and its worker write to one stderr
-    done = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=400)
     pids = done.stdout.split()
     assert pids, done.stderr
     for pid in pids:

@@ -161,7 +161,7 @@ def test_a_signal_to_one_of_two_processes_in_a_validation_stops_both(shards: str
         for signals in ([], [int(signal.SIGTERM)])
     ]
     processes = start_together(scripts)
-    outputs = [process.communicate(timeout=150) for process in processes]
+    outputs = [process.communicate(timeout=400) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     ends = [next(line for line in out.splitlines() if line.startswith("ended")) for out, _ in outputs]
     assert ends == [f"ended 3 {int(signal.SIGTERM)}"] * 2

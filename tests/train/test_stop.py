@@ -68,7 +68,7 @@ def test_a_signal_before_the_end_is_saved_and_in_the_exit_code(
 ) -> None:
     more = ("run.samples_budget=32", "run.checkpoint_every_epochs=1")
     process = start(shards, tmp_path / "run", signals, at_step, *more)
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=400)
     assert process.returncode == code, stderr
     assert [info.step for info in checkpoint.list_checkpoints(str(tmp_path / "run"))] == steps
     assert "Traceback" not in stderr
@@ -107,7 +107,7 @@ def test_a_signal_to_one_process_stops_and_saves_all_after_one_step(shards: str,
     heard = next(line for line in first.stderr if line.startswith("train: 1/"))
     second.send_signal(signal.SIGTERM)
     (stdout, stderr), (stdout_of_second, stderr_of_second) = (
-        p.communicate(timeout=120) for p in (first, second)
+        p.communicate(timeout=400) for p in (first, second)
     )
     assert (first.returncode, second.returncode) == (143, 143), heard + stderr + stderr_of_second
     (info,) = checkpoint.list_checkpoints(str(out))
@@ -160,7 +160,7 @@ def test_two_processes_have_the_losses_and_gradients_of_one(
         start(shards, tmp_path / "one", [], 0, *more),
         *start_two(shards, tmp_path / "two", *more),
     ):
-        _, stderr = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=400)
         assert process.returncode == 0, stderr
     one, two = (metrics_log.read(str(tmp_path / name)) for name in ("one", "two"))
     assert [line["step"] for line in one] == [line["step"] for line in two]
