@@ -30,6 +30,7 @@ DOORS = {  # foreign package -> the modules that may import it
     "gcsfs": {"storage.gcs"},
     "s3fs": {"storage.s3"},
     "ray": {"prep.build.ray_cluster"},
+    "timm": {"eval.controls.slice_encoder"},
     "wandb": {"train.sinks.wandb_run"},
     "tensorboard": {"train.sinks.tensorboard_file"},
 }

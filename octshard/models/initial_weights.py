@@ -1,9 +1,8 @@
 """Weights that a new run may begin with: of a run, of one of its checkpoints, or of a V-JEPA 2 file."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,11 +13,10 @@ from octshard.dataset import participant_digests
 from octshard.dataset.participant_digests import ParticipantDigests
 from octshard.errors import UsageError
 from octshard.imaging.volume import triple
-from octshard.models import checkpoint
-from octshard.models.checkpoint import ENCODER, TARGET_ENCODER, UNREADABLE, DamagedCheckpoint
+from octshard.models import checkpoint, weights_file
+from octshard.models.checkpoint import ENCODER, TARGET_ENCODER, DamagedCheckpoint
 from octshard.models.vjepa2_layout import read_layout
 from octshard.storage import store
-from octshard.storage.errors import NotAFile
 
 FILES = (".pt", ".pth", ".tar")  # ends of names: another path is a run's folder
 PREDICTOR = "predictor."
@@ -67,7 +65,7 @@ def read_weights(path: str) -> InitialWeights:
         return _of_checkpoint(*checkpoint.load_newest(path))
     if store.exists(_record(path)):
         return _of_checkpoint(path, checkpoint.load(path))
-    values, sha256 = _load_foreign(path)
+    values, sha256 = weights_file.read(path, "a file of weights, or a run's folder of another name")
     if not isinstance(values, Mapping):
         raise UsageError(f"{path}: holds a {type(values).__name__}, want weights by name")
     if values.keys() >= OURS:
@@ -75,23 +73,6 @@ def read_weights(path: str) -> InitialWeights:
     weights = read_layout(values, path)
     _check_finite(path, weights.encoder, weights.predictor)
     return InitialWeights(path, sha256, weights.source, "vjepa2", *weights[:2], weights.left_out)
-
-
-def _load_foreign(path: str) -> tuple[Any, str]:
-    """The content of a file, never all its bytes beside its tensors, and its sha256."""
-    try:
-        with store.open_read(path) as file:
-            sha256 = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
-            file.seek(0)
-            return torch.load(file, map_location="cpu", weights_only=True), sha256
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file, want a run's folder or a file of weights") from None
-    except NotAFile as error:
-        raise UsageError(f"{error}; want a file of weights, or a run's folder of another name") from None
-    except (*UNREADABLE, OSError) as error:  # OSError: torch seeks before the beginning of a short file
-        raise UsageError(
-            f"{path}: torch cannot load it ({type(error).__name__}), want weights by name"
-        ) from error
 
 
 def _record(path: str) -> str:

@@ -1,0 +1,201 @@
+"""The control that reads one B-scan at a time: a 2-D encoder of timm, its features averaged over B-scans.
+
+Is 3-D worth it? Its weights come from a local file and must fit the model by name and shape; nothing is ever
+downloaded. timm enters here.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from octshard.devices.backend import Backend
+from octshard.errors import UsageError
+from octshard.eval.features import FeatureSource
+from octshard.extras import install_advice
+from octshard.models import weights_file
+from octshard.stream.batch import Batch
+
+TIMM = "timm:"  # how a name of timm begins
+CHUNK = 16  # B-scans per forward pass; always as many, so that nothing is compiled twice
+MODEL_KEYS = ("model", "state_dict", "teacher", "student")  # what holds the weights in a file of more
+WRAPPERS = ("", "module.", "model.", "encoder.", "backbone.", "module.backbone.")  # before every name
+POOLED = "fc_norm.weight"  # of a ViT that averages its patches
+NOT_OURS = re.compile(r"(head|head_dist|fc|classifier|last_linear)\..+|decoder\w*(\..+)?|mask_token")
+NAMED = 4  # weights that an error names
+
+
+@dataclass(frozen=True, eq=False)
+class SliceEncoder:
+    """A frozen 2-D encoder. mean_C, std_C, size: what its inputs are brought to; digest: of name and file;
+    left_out: names in the file that only heads and decoders have.
+    """
+
+    name: str
+    model: nn.Module
+    mean_C: Tensor
+    std_C: Tensor
+    size: tuple[int, int]
+    digest: str
+    left_out: tuple[str, ...]
+
+    def inputs(self, voxels_DHW: np.ndarray) -> Tensor:
+        """float32 (D, C, H, W): uint8 B-scans in the model's size, in grey, normalised as its pictures."""
+        grey_D1HW = torch.from_numpy(voxels_DHW).unsqueeze(1).float() / 255
+        sized_D1HW = interpolate(grey_D1HW, self.size, mode="bicubic", antialias=True).clamp(0, 1)
+        mean_C11, std_C11 = self.mean_C[:, None, None], self.std_C[:, None, None]
+        return (sized_D1HW - mean_C11) / std_C11
+
+    def text(self) -> str:
+        """For people: what B-scans are brought to."""
+        numbers = [" ".join(f"{value:g}" for value in values) for values in (self.mean_C, self.std_C)]
+        return f"{self.size[0]} x {self.size[1]} pixels, mean {numbers[0]}, std {numbers[1]}"
+
+
+def check_name(encoder: str) -> None:
+    """UsageError for what names no model of timm, or where timm is not installed."""
+    if not encoder.startswith(TIMM):
+        raise UsageError(f"encoder={encoder}: want timm:NAME, for example timm:vit_large_patch16_224")
+    timm = _timm()
+    name = encoder.removeprefix(TIMM)
+    if not re.fullmatch(r"[\w.]+", name) or not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), 1)
+        advice = f"did you mean {TIMM}{close[0]}?" if close else "want a name that timm.list_models() has"
+        raise UsageError(f"encoder={encoder}: timm {timm.__version__} has no such model; {advice}")
+
+
+def open_encoder(encoder: str, weights: str) -> SliceEncoder:
+    """The model with the weights of a local file; UsageError if they do not fit it exactly."""
+    check_name(encoder)
+    if not weights:
+        raise UsageError(
+            f"encoder={encoder}: encoder_weights not set, want encoder_weights=FILE, a local .pth or "
+            ".safetensors of its weights; nothing is downloaded"
+        )
+    content, sha256 = weights_file.read(weights, "a local .pth or .safetensors of weights")
+    weight_of = _unwrapped(_weights(content, weights))
+    pooled = {"global_pool": "avg"} if any(name.endswith(POOLED) for name in weight_of) else {}
+    name, timm = encoder.removeprefix(TIMM), _timm()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **pooled)
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+            raise UsageError(f"encoder={encoder}: timm cannot make it of features alone ({error})") from error
+    weight_of, left_out = _fitted(model, weight_of, f"encoder_weights={weights}", encoder)
+    model.load_state_dict(weight_of)
+    data = timm.data.resolve_model_data_config(model)
+    channels, height, width = data["input_size"]
+    mean_C, std_C = (torch.tensor(data[key]).expand(channels) for key in ("mean", "std"))
+    digest = f"{name} {sha256} {height} {width} {data['mean']} {data['std']} {pooled}"
+    return SliceEncoder(
+        encoder, model.eval().requires_grad_(False), mean_C, std_C, (height, width), digest, left_out
+    )
+
+
+def slice_source(
+    name: str, encoder: SliceEncoder, every: int, backend: Backend, precision: str
+) -> FeatureSource:
+    """For each scan the mean of its B-scans' features; of every `every`-th B-scan, around the middle."""
+    model = encoder.model.to(backend.device)
+
+    def values_of(batch: Batch) -> np.ndarray:
+        slices = [
+            encoder.inputs(voxels[:d, :h, :w][b_scans(d, every)])
+            for voxels, (d, h, w) in zip(batch.voxels_BDHW.numpy(), batch.valid_B3.tolist(), strict=True)
+        ]
+        values_SF = np.concatenate(list(_encoded(torch.cat(slices))))
+        ends = np.cumsum([len(part) for part in slices])[:-1]
+        return np.stack([part.mean(axis=0) for part in np.split(values_SF, ends)]).astype(np.float32)
+
+    def _encoded(x_SCHW: Tensor) -> Iterator[np.ndarray]:
+        for chunk in x_SCHW.split(CHUNK):
+            full = torch.cat([chunk, chunk[:1].expand(CHUNK - len(chunk), -1, -1, -1)])
+            with torch.no_grad(), backend.autocast():
+                values_SF = model(full.to(backend.device))
+            backend.mark_step()
+            yield backend.to_host(values_SF)[: len(chunk)].double().numpy()  # waits for the device
+
+    return FeatureSource(name, f"slices {encoder.digest} every {every} {precision}", values_of)
+
+
+def b_scans(depth: int, every: int) -> slice:
+    """Every `every`-th of `depth` B-scans, as far from the first as from the last."""
+    return slice((depth - 1) % every // 2, None, every)
+
+
+def _timm() -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise UsageError(
+            f"encoder={TIMM}...: timm is not here ({error}); {install_advice('timm')}"
+        ) from error
+    return timm
+
+
+def _weights(content: Any, path: str) -> Mapping[str, Tensor]:
+    """The weights by name in the content of a file, whatever stands beside them."""
+    for key in MODEL_KEYS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping):
+        raise UsageError(f"encoder_weights={path}: holds a {type(content).__name__}, want weights by name")
+    for name, tensor in content.items():
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
+            raise UsageError(f"encoder_weights={path}: {name!s:.80} is no tensor, want weights by name")
+        if not torch.isfinite(tensor).all():
+            raise UsageError(f"encoder_weights={path}: {name!s:.80} holds nan or inf, want finite weights")
+    return content
+
+
+def _unwrapped(weight_of: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without the longest wrapper that stands before the name of every weight but heads and decoders."""
+    names = [str(name) for name in weight_of]
+    shared = [
+        wrapper for wrapper in WRAPPERS
+        if all(name.startswith(wrapper) or NOT_OURS.fullmatch(name) for name in names)
+    ]  # fmt: skip
+    wrapper = max(shared, key=len)
+    return {str(name).removeprefix(wrapper): tensor for name, tensor in weight_of.items()}
+
+
+def _fitted(
+    model: nn.Module, weight_of: Mapping[str, Tensor], subject: str, encoder: str
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The weights of the model, and the names that only heads and decoders have; UsageError if others are
+    missing, too many, or of another shape.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    missing = [name for name in wanted if name not in weight_of]
+    left_out = tuple(name for name in weight_of if name not in wanted and NOT_OURS.fullmatch(name))
+    unknown = [name for name in weight_of if name not in wanted and name not in left_out]
+    misshapen = [
+        f"{name} is {_by(weight_of[name].shape)}, want {_by(shape)}"
+        for name, shape in wanted.items()
+        if name in weight_of and tuple(weight_of[name].shape) != shape
+    ]
+    problems = [
+        f"{text}{_some(names)}"
+        for text, names in (("lacks ", missing), ("has besides ", unknown), ("", misshapen))
+        if names
+    ]
+    if problems:
+        raise UsageError(
+            f"{subject}: does not fit encoder={encoder}: {'; '.join(problems)}; want its weights"
+        )
+    return {name: weight_of[name] for name in wanted}, left_out
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(f"{name:.80}" for name in names[:NAMED]) + more
+
+
+def _by(shape: Any) -> str:
+    return " x ".join(map(str, shape)) or "one number"
