@@ -5,12 +5,9 @@ used only if its digest, keys and shape are exactly those requested; else the fe
 """
 
 import hashlib
-import io
 import json
-import logging
-import tokenize
-import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +15,8 @@ import torch
 
 from octshard.devices.backend import Backend, put
 from octshard.errors import OctshardError
+from octshard.eval import feature_table
+from octshard.eval.feature_table import FeatureInfo, Features, Scan
 from octshard.imaging.resample import matrix, taps
 from octshard.models import normalize
 from octshard.models.tokens import pool
@@ -25,43 +24,45 @@ from octshard.models.vit import Encoder
 from octshard.storage import store
 from octshard.stream.batch import Batch
 
-VERSION = 2  # of the features: a change of their meaning makes stored files stale
+VERSION = 3  # of the features: a change of their meaning makes stored files stale
 EN_FACE = (8, 8)  # cells along D, W of the raw en face picture
 B_SCAN = (16, 8)  # cells along H, W of the raw mean B-scan
 BINS = 32  # of the raw histogram over 0..255
-DAMAGE = (  # what zipfile and NumPy's header raise on damaged bytes
-    zipfile.BadZipFile, tokenize.TokenError, SyntaxError, LookupError, ValueError,
-    TypeError, ArithmeticError, EOFError, MemoryError, RuntimeError, OSError,
-)  # fmt: skip
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """values_NF float32, row n for keys[n]; `digest` names their source and scans."""
-
-    keys: tuple[str, ...]
-    values_NF: np.ndarray
-    digest: str
 
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """Turns a batch into values_BF. `digest` changes when the values would."""
+    """Turns a batch into values_BF. `digest` changes when the values would; info: what is told of them, by
+    default the name alone.
+    """
 
     name: str
     digest: str
     values_of: Callable[[Batch], np.ndarray]
+    info: FeatureInfo | None = None
+
+    @property
+    def origin(self) -> FeatureInfo:
+        """What is told of the values."""
+        return self.info or FeatureInfo(self.name)
 
 
 @dataclass(frozen=True)
 class FeatureRequest:
-    """Which scans: their keys in order, and a digest of their stored voxels."""
+    """Which scans, in order."""
 
-    keys: tuple[str, ...]
-    digest: str
+    scans: tuple[Scan, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of the scans."""
+        return tuple(scan.key for scan in self.scans)
+
+    @property
+    def digest(self) -> str:
+        """Of their keys and stored voxels."""
+        return feature_table.scans_digest(self.scans)
 
 
 def encoder_source(name: str, encoder: Encoder, digest: str, backend: Backend, tokens: int) -> FeatureSource:
@@ -81,14 +82,14 @@ def encoder_source(name: str, encoder: Encoder, digest: str, backend: Backend, t
     return FeatureSource(name, digest, values_of)
 
 
-def intensity_source(name: str) -> FeatureSource:
-    """The baseline without any network: `intensity_features` of what the encoder is given."""
+def intensity_source(name: str, view: str = "") -> FeatureSource:
+    """The baseline without any network: `intensity_features` of what is given, which is `view`."""
 
     def values_of(batch: Batch) -> np.ndarray:
         pairs = zip(batch.voxels_BDHW.numpy(), batch.valid_B3.tolist(), strict=True)
         return np.stack([intensity_features(voxels[:d, :h, :w]) for voxels, (d, h, w) in pairs])
 
-    return FeatureSource(name, "intensity", values_of)
+    return FeatureSource(name, f"intensity {view}", values_of, FeatureInfo(name, view=view))
 
 
 def intensity_features(voxels_DHW: np.ndarray) -> np.ndarray:
@@ -121,21 +122,27 @@ def extract(
 
     `batches` is called, once, only if some are not; what is computed is stored.
     """
-    if len(set(request.keys)) != len(request.keys):
-        repeated = next(key for key in request.keys if request.keys.count(key) > 1)
+    keys = request.keys
+    if len(set(keys)) != len(keys):
+        repeated = next(key for key, count in Counter(keys).items() if count > 1)
         raise OctshardError(f"features: scan {repeated} is listed twice, want each dataset folder named once")
+    feature_table.write_scans(folder, request.scans)
     digests = {source.name: digest_of(source, request) for source in sources}
+    urls = {
+        source.name: store.join(folder, feature_table.file_name(source.origin, digests[source.name]))
+        for source in sources
+    }
     features: dict[str, Features] = {}
     for source in sources:
-        digest = digests[source.name]
-        stored = read(_url(folder, source.name, digest), request.keys, digest)
+        stored = feature_table.read_features(urls[source.name], keys, digests[source.name])
         if stored is not None:
             features[source.name] = stored
     missing = [source for source in sources if source.name not in features]
     if missing:
-        for name, values_NF in _compute(missing, request, batches()).items():
-            features[name] = Features(request.keys, values_NF, digests[name])
-            write(_url(folder, name, digests[name]), features[name])
+        for source, values_NF in zip(missing, _compute(missing, request, batches()), strict=True):
+            computed = Features(keys, values_NF, digests[source.name], source.origin)
+            feature_table.write_features(urls[source.name], computed, request.digest)
+            features[source.name] = computed
     return {source.name: features[source.name] for source in sources}  # whatever was stored already
 
 
@@ -154,47 +161,9 @@ def weights_digest(encoder: Encoder) -> str:
     return digest.hexdigest()
 
 
-def write(url: str, features: Features) -> None:
-    """Stores features as one .npz, atomically."""
-    with store.open_write(url) as file:
-        np.savez(
-            file, keys=np.array(features.keys), values_NF=features.values_NF, digest=np.array(features.digest)
-        )
-
-
-def read(url: str, keys: tuple[str, ...], digest: str) -> Features | None:
-    """The features at `url`; None if there are none, or, with a warning, if they are not those of keys and
-    digest: the file is damaged.
-    """
-    try:
-        data = store.read(url)
-    except FileNotFoundError:
-        return None
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as members:
-            stored = {name: _array(members, name) for name in ("keys", "values_NF", "digest")}
-        values_NF, stored_keys = stored["values_NF"], tuple(stored["keys"].tolist())
-        right_shape = values_NF.ndim == 2 and len(values_NF) == len(keys) and values_NF.dtype == np.float32
-        same = str(stored["digest"]) == digest and stored_keys == keys and right_shape
-        if same and np.isfinite(values_NF).all():
-            return Features(keys, values_NF, digest)
-    except DAMAGE:
-        pass
-    logger.warning("%s: damaged, its features are computed again", url)
-    return None
-
-
-def _array(members: zipfile.ZipFile, name: str) -> np.ndarray:
-    """One array of an .npz as `write` stores it: not pickled, not compressed."""
-    if members.getinfo(name + ".npy").compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"{name} is compressed")
-    array: np.ndarray = np.lib.format.read_array(io.BytesIO(members.read(name + ".npy")), allow_pickle=False)
-    return array
-
-
 def _compute(
     sources: Sequence[FeatureSource], request: FeatureRequest, batches: Iterable[Batch]
-) -> Mapping[str, np.ndarray]:
+) -> list[np.ndarray]:
     row_of = {key: n for n, key in enumerate(request.keys)}
     rows: dict[str, list[np.ndarray | None]] = {source.name: [None] * len(row_of) for source in sources}
     for batch in batches:
@@ -212,11 +181,7 @@ def _compute(
             raise OctshardError(
                 f"features {name}: {len(missing)} scans never came, the first is {missing[0]}"
             )
-    return {name: np.stack(values).astype(np.float32) for name, values in rows.items()}  # type: ignore[arg-type]
-
-
-def _url(folder: str, name: str, digest: str) -> str:
-    return store.join(folder, f"{name}-{digest}.npz")
+    return [np.stack(rows[source.name]).astype(np.float32) for source in sources]  # type: ignore[arg-type]
 
 
 def _cells(picture_XY: np.ndarray, cells: tuple[int, int]) -> np.ndarray:

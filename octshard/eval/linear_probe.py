@@ -13,7 +13,7 @@ from octshard.config import fields
 from octshard.config.eval import ProbeConfig
 from octshard.config.train import TrainConfig
 from octshard.devices import select
-from octshard.eval import features, report, setup
+from octshard.eval import feature_table, features, report, setup
 from octshard.eval.report import Arm, Control, ProbeResult, ScoredCheckpoint
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Evidence, judge
 from octshard.imaging.volume import product
@@ -60,14 +60,14 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
         features.encoder_source(
             RANDOM, untrained, f"{features.weights_digest(untrained)} {run.precision}", backend, tokens
         ),
-        features.intensity_source(INTENSITY),
+        features.intensity_source(INTENSITY, f"centre crop of {trained.model.image_size}"),
     )
     transform = BatchTransform(backend.pin, backend.empty)
-    stored = f"{trained.model.image_size} {[index.digest for index in indexes]}"
+    request = features.FeatureRequest(tuple(feature_table.scan_of(row) for row in rows))
     features_by_source = features.extract(
         sources,
-        features.FeatureRequest(tuple(row.key for row in rows), stored),
-        store.join(cfg.out, "features"),
+        request,
+        store.join(cfg.out, "features", request.digest),
         lambda: _batches(indexes, trained, batch_size, transform, on_progress),
     )
     values = {name: source.values_NF for name, source in features_by_source.items()}

@@ -20,7 +20,7 @@ from octshard.config.train import DataConfig, TrainConfig
 from octshard.dataset import shard, tables
 from octshard.dataset.participant_digests import digest_participants
 from octshard.errors import OctshardError, UsageError
-from octshard.eval import features, linear_probe
+from octshard.eval import feature_table, linear_probe
 from octshard.eval.report import ScoredCheckpoint
 from octshard.imaging.intensity import histogram, moments
 from octshard.models import checkpoint
@@ -244,12 +244,13 @@ def test_nobody_or_unknown_is_said_too(eyes, tmp_path, people, note):
 
 def test_the_order_of_the_arms_does_not_depend_on_what_is_stored(result, eyes, tmp_path):
     texts = []
+    (table,) = Path(eyes.out, "features").iterdir()
     for kept in ("*", "raw-intensity-*"):
         cfg = dataclasses.replace(eyes, out=str(tmp_path), bootstrap=10, shuffles=1, regularisation=[0.1])
         shutil.rmtree(tmp_path / "features", ignore_errors=True)
-        (tmp_path / "features").mkdir()
-        for path in Path(eyes.out, "features").glob(kept):
-            shutil.copy(path, tmp_path / "features")
+        (tmp_path / "features" / table.name).mkdir(parents=True)
+        for path in table.glob(kept):
+            shutil.copy(path, tmp_path / "features" / table.name)
         linear_probe.linear_probe(cfg)
         texts.append((tmp_path / "probe.json").read_text())
     assert texts[0] == texts[1]
@@ -262,9 +263,11 @@ def test_a_second_run_reads_no_shard_and_says_the_same(result, eyes, monkeypatch
 
 def test_another_checkpoint_is_encoded_but_baselines_are_not(result, eyes, tmp_path, monkeypatch):
     written = []
-    real = features.write
+    real = feature_table.write_features
     monkeypatch.setattr(
-        features, "write", lambda url, values: (written.append(url.rsplit("/", 1)[1]), real(url, values))
+        feature_table,
+        "write_features",
+        lambda url, values, scans: (written.append(url.rsplit("/", 1)[1]), real(url, values, scans)),
     )
     write_checkpoint(str(tmp_path / "run"), seed=2)
     shutil.copytree(Path(eyes.out, "features"), tmp_path / "probe" / "features")

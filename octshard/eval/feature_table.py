@@ -1,0 +1,227 @@
+"""A feature table: a folder of scans.parquet, and one tensor file for each source, layer and pooling.
+
+Row n of every tensor is row n of scans.parquet, which has the columns to join by. What a tensor file says of
+itself, and the digest of its scans, stand in its header; a file that is not whole is never used.
+"""
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from octshard.dataset import tables
+from octshard.dataset.tables import SampleRow
+from octshard.errors import OctshardError, UsageError
+from octshard.imaging.volume import Shape, Spacing
+from octshard.storage import store, tensors
+
+SCANS = "scans.parquet"
+VALUES = "values_NF"  # the tensor of a file
+LAST = "last"  # layer: what the encoder returns, normed
+AGAIN = "run the same octshard eval embed again"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One row of scans.parquet: the columns of samples.parquet to join by, and the site of the participant,
+    empty where it is not known. shape: voxels stored; sha256: of them.
+    """
+
+    key: str
+    participant: str
+    eye: str = ""
+    device: str = ""
+    manufacturer: str = ""
+    model: str = ""
+    protocol: str = ""
+    region: str = ""
+    site: str = ""
+    split: str = ""
+    source: str = ""
+    sop_instance_uid: str = ""
+    shape: Shape | None = None
+    spacing: Spacing | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class FeatureInfo:
+    """Where features come from. layer: last, or the number of blocks; pooling: mean, mean_std, max or tokens;
+    view: the part of a scan that is read; all empty where they mean nothing (raw intensity has no layer).
+    checkpoint_digest: sha256 of the file, or of the weights where there is none; step: None there.
+    """
+
+    source: str
+    layer: str = ""
+    pooling: str = ""
+    view: str = ""
+    precision: str = ""
+    checkpoint: str = ""
+    checkpoint_digest: str = ""
+    step: int | None = None
+
+    @property
+    def name(self) -> str:
+        """source, layer and pooling, as files are named."""
+        return "-".join(part for part in (self.source, self.layer, self.pooling) if part)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """values_NF float32, row n for keys[n]; `digest` names their source and scans."""
+
+    keys: tuple[str, ...]
+    values_NF: np.ndarray
+    digest: str
+    info: FeatureInfo = FeatureInfo("")
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureTable:
+    """A folder as `read` has it: the scans, and the digest and origin of each set of features in it."""
+
+    folder: str
+    scans: tuple[Scan, ...]
+    infos: Mapping[str, FeatureInfo]  # by digest
+
+    def find(self, source: str, layer: str = LAST, pooling: str = "mean_std") -> Features:
+        """The features of that source; layer and pooling count only where it has them.
+
+        UsageError if they are not there, or more than once.
+        """
+        matches = [
+            (digest, info) for digest, info in self.infos.items()
+            if info.source == source and info.layer in ("", layer) and info.pooling in ("", pooling)
+        ]  # fmt: skip
+        if len(matches) != 1:
+            names = ", ".join(sorted(info.name for info in self.infos.values())) or "nothing"
+            raise UsageError(
+                f"{self.folder}: {len(matches) or 'no'} features {FeatureInfo(source, layer, pooling).name}, "
+                f"want one; there are: {names}"
+            )
+        ((digest, info),) = matches
+        url = store.join(self.folder, file_name(info, digest))
+        features = read_features(url, tuple(scan.key for scan in self.scans), digest)
+        if features is None:
+            raise OctshardError(f"{url}: damaged; {AGAIN}")
+        return features
+
+
+def scan_of(row: SampleRow, site: str = "") -> Scan:
+    """The row of scans.parquet of a stored sample."""
+    same: dict[str, Any] = {item.name: getattr(row, item.name, None) for item in dataclasses.fields(Scan)}
+    return Scan(**{**same, "site": site, "shape": row.shape_out, "spacing": row.spacing_out})
+
+
+def scans_digest(scans: Sequence[Scan]) -> str:
+    """16 hex digits that change when the scans, their order or their voxels do."""
+    text = "\n".join(f"{scan.key} {scan.sha256}" for scan in scans)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read(folder: str) -> FeatureTable:
+    """The table in `folder`. Its tensors are read by `find`; UsageError if there is no such table."""
+    try:
+        scans = read_scans(folder)
+    except OctshardError as error:
+        raise UsageError(f"{error}; want a folder made by octshard eval embed") from error
+    digest, infos = scans_digest(scans), {}
+    for name in store.list_names(folder):
+        if name.endswith(tensors.SUFFIX):
+            texts = tensors.read_texts(store.join(folder, name))
+            if texts.get("scans") == digest:
+                infos[texts.get("digest", "")] = _info(texts)
+    return FeatureTable(folder, scans, infos)
+
+
+def read_scans(folder: str) -> tuple[Scan, ...]:
+    """The rows of scans.parquet; OctshardError if it is missing or damaged."""
+    url = store.join(folder, SCANS)
+    columns = tables.read_table(url)
+    names = [item.name for item in dataclasses.fields(Scan)]
+    if missing := sorted({*names} - {*columns}):
+        raise OctshardError(f"{url}: columns {missing} are missing")
+    values: list[list[Any]] = [[_frozen(value) for value in columns[name]] for name in names]
+    return tuple(Scan(*row) for row in zip(*values, strict=True))
+
+
+def write_scans(folder: str, scans: Sequence[Scan]) -> None:
+    """Makes `folder` the table of these scans. What is there already stays if it is the same.
+
+    UsageError if it is the table of other scans, so that nothing computed is lost; damage is written anew.
+    """
+    url = store.join(folder, SCANS)
+    if store.exists(url):
+        try:
+            stored = read_scans(folder)
+        except OctshardError:
+            logger.warning("%s: damaged, it is written again", url)
+        else:
+            if [scan.key for scan in stored] != [scan.key for scan in scans] or scans_digest(
+                stored
+            ) != scans_digest(scans):
+                raise UsageError(
+                    f"{folder}: holds the features of {len(stored)} other scans, want a folder for these "
+                    f"{len(scans)}"
+                )
+            if stored == tuple(scans):
+                return
+    columns = {
+        item.name: [_plain(getattr(scan, item.name)) for scan in scans] for item in dataclasses.fields(Scan)
+    }
+    tables.write_table(url, columns)
+
+
+def file_name(info: FeatureInfo, digest: str) -> str:
+    """Of the tensor file in its folder."""
+    return f"{info.name}-{digest}{tensors.SUFFIX}"
+
+
+def write_features(url: str, features: Features, scans: str) -> None:
+    """Stores features, atomically. scans: the digest of their scans."""
+    tensors.write(url, {VALUES: features.values_NF}, texts_of(features.info, features.digest, scans))
+
+
+def read_features(url: str, keys: tuple[str, ...], digest: str) -> Features | None:
+    """The features at `url`; None if there are none, or, with a warning, if they are not those of that digest
+    for so many scans: the file is damaged.
+    """
+    try:
+        arrays, texts = tensors.read(url)
+        values_NF, info = arrays[VALUES], _info(texts)
+    except FileNotFoundError:
+        return None
+    except (tensors.DamagedTensors, LookupError):
+        pass
+    else:
+        right_shape = values_NF.ndim == 2 and len(values_NF) == len(keys) and values_NF.dtype == np.float32
+        if texts.get("digest") == digest and right_shape and np.isfinite(values_NF).all():
+            return Features(keys, values_NF, digest, info)
+    logger.warning("%s: damaged, its features are computed again", url)
+    return None
+
+
+def texts_of(info: FeatureInfo, digest: str, scans: str) -> dict[str, str]:
+    """What stands in the header of a tensor file."""
+    values = {name: "" if value is None else str(value) for name, value in dataclasses.asdict(info).items()}
+    return {**values, "digest": digest, "scans": scans}
+
+
+def _info(texts: Mapping[str, str]) -> FeatureInfo:
+    values: dict[str, Any] = {item.name: texts.get(item.name, "") for item in dataclasses.fields(FeatureInfo)}
+    step = values["step"]
+    return FeatureInfo(**{**values, "step": int(step) if step.isdigit() else None})
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
