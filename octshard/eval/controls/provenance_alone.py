@@ -1,0 +1,33 @@
+"""The target read from site, device and protocol alone: the bar that a confounded cohort must beat.
+
+No voxel is seen. What is told so has nothing to do with an eye.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from octshard.eval.controls.provenance import Provenance
+
+
+def onehot(
+    provenance: Provenance, train_places: np.ndarray
+) -> tuple[np.ndarray, Mapping[str, tuple[str, ...]]]:
+    """(N, F) float32: a column for each value that train has, 1 where a scan has it; and these values.
+
+    Columns of one value are left out, so F may be 0; a value that train lacks has zeros.
+    """
+    columns, values = [], {}
+    for name, text_N in provenance.values.items():
+        known = sorted({text_N[place] for place in train_places.tolist()})
+        if len(known) < 2:
+            continue
+        values[name] = tuple(known)
+        text = np.array(text_N, dtype=object)
+        columns += [text == value for value in known]
+    onehot_NF = np.stack(columns, axis=1) if columns else np.zeros((_scans(provenance), 0))
+    return onehot_NF.astype(np.float32), values
+
+
+def _scans(provenance: Provenance) -> int:
+    return len(next(iter(provenance.values.values())))
