@@ -8,7 +8,7 @@ from recipe_data import ScoredSplit
 
 from octshard.config.train import TrainConfig
 from octshard.devices import select
-from octshard.eval.features import intensity_source
+from octshard.eval.controls.intensity import intensity_source
 from octshard.models.vit import Encoder
 from octshard.probes import embedding, linear, ridge, scores
 from octshard.probes.judge import LOGISTIC, RIDGE

@@ -17,7 +17,6 @@ from octshard.devices.backend import Backend, put
 from octshard.errors import OctshardError
 from octshard.eval import feature_table
 from octshard.eval.feature_table import FeatureInfo, Features, Scan
-from octshard.imaging.resample import matrix, taps
 from octshard.models import normalize
 from octshard.models.tokens import pool
 from octshard.models.vit import Encoder
@@ -25,10 +24,6 @@ from octshard.storage import store
 from octshard.stream.batch import Batch
 
 VERSION = 3  # of the features: a change of their meaning makes stored files stale
-EN_FACE = (8, 8)  # cells along D, W of the raw en face picture
-B_SCAN = (16, 8)  # cells along H, W of the raw mean B-scan
-BINS = 32  # of the raw histogram over 0..255
-PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
 
 @dataclass(frozen=True)
@@ -80,36 +75,6 @@ def encoder_source(name: str, encoder: Encoder, digest: str, backend: Backend, t
         return backend.to_host(values_BF).float().numpy()  # waits for the device
 
     return FeatureSource(name, digest, values_of)
-
-
-def intensity_source(name: str, view: str = "") -> FeatureSource:
-    """The baseline without any network: `intensity_features` of what is given, which is `view`."""
-
-    def values_of(batch: Batch) -> np.ndarray:
-        pairs = zip(batch.voxels_BDHW.numpy(), batch.valid_B3.tolist(), strict=True)
-        return np.stack([intensity_features(voxels[:d, :h, :w]) for voxels, (d, h, w) in pairs])
-
-    return FeatureSource(name, f"intensity {view}", values_of, FeatureInfo(name, view=view))
-
-
-def intensity_features(voxels_DHW: np.ndarray) -> np.ndarray:
-    """float32 (F,) of uint8 voxels: intensities alone, without any notion of a layer.
-
-    Fractions in 32 histogram bins; mean, std, skewness, excess kurtosis; 7 percentiles; the en face mean
-    (over H) on 8 x 8 cells; the mean B-scan (over D) on 16 x 8 cells. Units: grey levels, fractions.
-    Cells are area-averaged.
-    """
-    counts = np.bincount(voxels_DHW.ravel(), minlength=256) / voxels_DHW.size
-    levels = np.arange(256.0)
-    mean = float(counts @ levels)
-    std = float(np.sqrt(counts @ (levels - mean) ** 2))
-    z = (levels - mean) / max(std, 1e-6)
-    shape = [mean, std, float(counts @ z**3), float(counts @ z**4) - 3 if std > 0 else 0.0]
-    percentiles = np.searchsorted(np.cumsum(counts), np.array(PERCENTILES) / 100 - 1e-12)
-    en_face = _cells(voxels_DHW.mean(axis=1), EN_FACE)
-    b_scan = _cells(voxels_DHW.mean(axis=0), B_SCAN)
-    parts = [counts.reshape(BINS, -1).sum(axis=1), shape, percentiles, en_face.ravel(), b_scan.ravel()]
-    return np.concatenate(parts).astype(np.float32)
 
 
 def extract(
@@ -182,9 +147,3 @@ def _compute(
                 f"features {name}: {len(missing)} scans never came, the first is {missing[0]}"
             )
     return [np.stack(rows[source.name]).astype(np.float32) for source in sources]  # type: ignore[arg-type]
-
-
-def _cells(picture_XY: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
-    """The picture on a coarse grid, area-averaged (stretched where it has fewer pixels than cells)."""
-    rows, columns = (matrix(taps(n, m), n) for n, m in zip(picture_XY.shape, cells, strict=True))
-    return rows @ picture_XY @ columns.T

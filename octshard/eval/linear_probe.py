@@ -14,6 +14,7 @@ from octshard.config.eval import ProbeConfig
 from octshard.config.train import TrainConfig
 from octshard.devices import select
 from octshard.eval import feature_table, features, report, setup
+from octshard.eval.controls import intensity
 from octshard.eval.report import Arm, Control, ProbeResult, ScoredCheckpoint
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Evidence, judge
 from octshard.imaging.volume import product
@@ -60,7 +61,7 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
         features.encoder_source(
             RANDOM, untrained, f"{features.weights_digest(untrained)} {run.precision}", backend, tokens
         ),
-        features.intensity_source(INTENSITY, f"centre crop of {trained.model.image_size}"),
+        intensity.intensity_source(INTENSITY, f"centre crop of {trained.model.image_size}"),
     )
     transform = BatchTransform(backend.pin, backend.empty)
     request = features.FeatureRequest(tuple(feature_table.scan_of(row) for row in rows))
