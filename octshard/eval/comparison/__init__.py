@@ -1,0 +1,1 @@
+"""`octshard eval compare`: several encoders on the same people, paired; learning curves."""
