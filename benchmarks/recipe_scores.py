@@ -11,8 +11,8 @@ from octshard.devices import select
 from octshard.eval.controls.intensity import intensity_source
 from octshard.models.vit import Encoder
 from octshard.probes import embedding, linear, ridge, scores
+from octshard.probes.examples import Examples
 from octshard.probes.judge import LOGISTIC, RIDGE
-from octshard.probes.linear import Examples
 from octshard.probes.task import ProbeVolumes
 from octshard.rng import rng_for
 from octshard.stream import loader

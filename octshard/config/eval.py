@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from octshard.config.fields import MANY, SEEDS, field
+from octshard.config.head import HeadConfig
 
 
 @dataclass
-class ProbeConfig:
+class ProbeConfig(HeadConfig):
     """`octshard eval linear-probe`."""
 
     checkpoint: str = field("", "a checkpoint file, or a run folder (its newest checkpoint)", place=True)
@@ -16,13 +17,6 @@ class ProbeConfig:
     participants: str = field("", "participants.tsv, where labels come from", place=True)
     label: str = field("study_group", "a column of it")
     out: str = field("runs/probe", "folder of probe.json, probe.html and cached features", place=True)
-    regularisation: list[float] = field(
-        [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0],
-        "values of C, the inverse strength; the best on val is chosen",
-        above=0,
-        limit=MANY,
-        least_length=1,
-    )
     bootstrap: int = field(1000, "resamples of participants behind each interval", least=1, limit=1_000_000)
     shuffles: int = field(
         20, "random deals of the labels behind the shuffled-label control", least=1, limit=1_000_000

@@ -19,7 +19,9 @@ from octshard.eval.report import Arm, Control, ProbeResult, ScoredCheckpoint
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Evidence, judge
 from octshard.imaging.volume import product
 from octshard.models.encoder import random_encoder, read_encoder
-from octshard.probes import labels, linear, scores
+from octshard.probes import build, head, labels, linear, scores
+from octshard.probes.examples import Examples, shuffled
+from octshard.probes.head import CLASSES, HeadSpec
 from octshard.probes.labels import LabelledScans
 from octshard.progress import OnProgress, no_progress
 from octshard.rng import rng_for, seed_for
@@ -87,31 +89,31 @@ def compare(
     on_progress: OnProgress,
 ) -> ProbeResult:
     """Probes every set of features (values_NF by name) on the same participants and the same resamples."""
-    heads, predictions = {}, {}
+    heads, predictions, spec = {}, {}, HeadSpec(cfg, CLASSES, cfg.seed)
     for i, (name, values_NF) in enumerate(values.items()):
         on_progress(i, len(values), "probes")
         train, val, test = (_examples(scans, split, values_NF) for split in labels.SPLITS)
-        heads[name] = linear.fit(train, val, cfg.regularisation)
-        predictions[name] = _predict(heads[name], test)
+        heads[name] = build.fit(spec, train, val)
+        predictions[name] = head.predict(heads[name], test)
     on_progress(len(values), len(values), "probes")
     pretrained = predictions[PRETRAINED]
     weight_RP = scores.draw_resamples(pretrained.y_P, cfg.bootstrap, rng_for(cfg.seed, "bootstrap"))
     arms = []
-    for name, head in heads.items():
+    for name, fitted in heads.items():
         score = scores.evaluate(predictions[name], scans.classes, weight_RP)
-        width = len(head.mean_F)
-        arms.append(Arm(name, width, head.regularisation, head.trials, head.converged, score))
+        width = values[name].shape[-1]
+        arms.append(Arm(name, width, fitted.choice, fitted.trials, fitted.converged, score))
     differences = {
         name: scores.difference(pretrained, baseline, weight_RP)
         for name, baseline in predictions.items()
         if name != PRETRAINED
     }
-    shuffled = _shuffled(scans, values[PRETRAINED], scores.macro_auroc(pretrained), cfg, on_progress)
+    control = _shuffled(scans, values[PRETRAINED], scores.macro_auroc(pretrained), cfg, on_progress)
     participants = scans.counts[labels.SPLITS.index("test")].of_class
     comparisons = {}
     for name, gains in differences.items():
         swap_p = scores.swap_p(pretrained, predictions[name], cfg.bootstrap, rng_for(cfg.seed, "swap", name))
-        comparisons[name] = judge(Evidence(gains["macro_auroc"], swap_p, shuffled.p_value, participants))
+        comparisons[name] = judge(Evidence(gains["macro_auroc"], swap_p, control.p_value, participants))
     return ProbeResult(
         label=cfg.label,
         classes=scans.classes,
@@ -121,7 +123,7 @@ def compare(
         checkpoint_digest="",
         scored=scored,
         arms=tuple(arms),
-        shuffled=shuffled,
+        shuffled=control,
         differences=differences,
         comparisons=comparisons,
         verdicts=tuple(
@@ -140,14 +142,14 @@ def _shuffled(
     One permutation is not enough: features in few clusters move it far from chance, to either side.
     """
     values_by_metric: dict[str, list[float]] = {name: [] for name in scores.METRICS}
-    test = _examples(scans, "test", values_NF)
+    test, spec = _examples(scans, "test", values_NF), HeadSpec(cfg, CLASSES, cfg.seed)
     for deal in range(cfg.shuffles):
         on_progress(deal, cfg.shuffles, "shuffled labels")
         train, val = (
-            linear.shuffled(_examples(scans, split, values_NF), rng_for(cfg.seed, "shuffle", deal, split))
+            shuffled(_examples(scans, split, values_NF), rng_for(cfg.seed, "shuffle", deal, split))
             for split in ("train", "val")
         )
-        predictions = _predict(linear.fit(train, val, cfg.regularisation), test)
+        predictions = head.predict(build.fit(spec, train, val), test)
         estimates = scores.measure(predictions, np.ones((1, len(predictions.y_P)), np.int64))
         for name in scores.METRICS:
             values_by_metric[name].append(float(estimates[name][0]))
@@ -160,13 +162,9 @@ def _shuffled(
     return Control(cfg.shuffles, metrics, reached, (1 + reached) / (1 + cfg.shuffles))
 
 
-def _examples(scans: LabelledScans, split: str, values_NF: np.ndarray) -> linear.Examples:
+def _examples(scans: LabelledScans, split: str, values_NF: np.ndarray) -> Examples:
     subset = scans.subsets[split]
-    return linear.Examples(values_NF[subset.places_N], subset.y_N, subset.participants)
-
-
-def _predict(head: linear.Probe, test: linear.Examples) -> scores.Predictions:
-    return scores.by_participant(linear.predict(head, test.x_NF), test.y_N, test.participants)
+    return Examples(values_NF[subset.places_N], subset.y_N, subset.participants)
 
 
 def _batches(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Verdict, bracketed
+from octshard.probes import build
+from octshard.probes.head import CLASSES, Setting, Trial
 from octshard.probes.labels import SplitCounts
 from octshard.probes.scores import Estimate, Score
 from octshard.report.page import Cell, Html, Section, grid, numeral, page, table
@@ -26,10 +28,9 @@ TITLES = {
 }
 METHOD = (
     "The encoder is frozen. Features are the mean over the tokens that hold part of the volume, standardised "
-    "on train. A multinomial logistic regression is fitted on train, where every class, and every person "
-    "within its class, has the same total weight. Its regularisation is the one with the best macro AUROC on "
-    "val; a tie goes to the stronger. Test participants are scored once: the probabilities of a person's "
-    "scans are averaged, so each person counts once.",
+    "on train. {method} Its settings are the ones with the best macro AUROC on val; a tie goes to the "
+    "simpler. Test participants are scored once: the probabilities of a person's scans are averaged, so each "
+    "person counts once.",
     "Brackets hold the 95 % percentile interval over resamples of the test participants, drawn with "
     "replacement within each class; they do not show the luck of training or of the split. Differences are "
     "paired: the same resamples on both sides. For shuffled labels they hold the 95 % range over deals. "
@@ -46,12 +47,12 @@ METHOD = (
 
 @dataclass(frozen=True)
 class Arm:
-    """One set of features, probed: the regularisation chosen, the score of each on val, its score on test."""
+    """One set of features, probed: the setting chosen, the score of each on val, its score on test."""
 
     name: str
     features: int
-    regularisation: float
-    trials: tuple[tuple[float, float], ...]
+    choice: Setting
+    trials: tuple[Trial, ...]
     converged: bool
     score: Score
 
@@ -139,8 +140,8 @@ def render(result: ProbeResult) -> str:
         Section("One class against the rest", (_per_class(result),)),
         Section("Confusion", tuple(_confusion(result, arm) for arm in result.arms)),
         Section("Participants and scans", (_counts(result),)),
-        Section("Choice of regularisation on val", (_trials(result),)),
-        Section("How this was measured", (*METHOD, _origin(result))),
+        Section("Choice of settings on val", (_trials(result),)),
+        Section("How this was measured", (*_method(result), _origin(result))),
     ]
     return page(f"Linear probe: {readable(result.label)}", lead, sections)
 
@@ -219,14 +220,32 @@ def _counts(result: ProbeResult) -> Html:
 
 
 def _trials(result: ProbeResult) -> Html:
-    lines = {
-        f"{arm.name} (C = {arm.regularisation:g})": (
-            [math.log10(strength) for strength, _ in arm.trials],
-            [value for _, value in arm.trials],
-        )
-        for arm in result.arms
-    }
-    return line_plot(lines, "log10 C (to the right: weaker regularisation)", "macro AUROC on val", "")
+    """A line for each arm where the setting is one number, a table else."""
+    keys = list(result.arms[0].choice)
+    if keys == ["C"]:
+        lines = {
+            f"{arm.name} (C = {arm.choice['C']:g})": (
+                [math.log10(trial.setting["C"]) for trial in arm.trials],
+                [trial.score for trial in arm.trials],
+            )
+            for arm in result.arms
+        }
+        return line_plot(lines, "log10 C (to the right: weaker regularisation)", "macro AUROC on val", "")
+    rows: list[list[Cell]] = [
+        [*(str(trial.setting[key]) for key in keys), *(_val_score(arm, i) for arm in result.arms)]
+        for i, trial in enumerate(result.arms[0].trials)
+    ]
+    return table([*keys, *(arm.name for arm in result.arms)], rows, "Macro AUROC on val; * the choice.")
+
+
+def _val_score(arm: Arm, i: int) -> Cell:
+    trial = arm.trials[i]
+    return numeral(f"{trial.score:.3f}{' *' if trial.setting == arm.choice else ''}")
+
+
+def _method(result: ProbeResult) -> tuple[str, ...]:
+    method = build.method(result.config["head"], CLASSES)
+    return tuple(paragraph.format(method=method) for paragraph in METHOD)
 
 
 def _origin(result: ProbeResult) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from octshard.probes import knn, linear, ridge, scores
-from octshard.probes.linear import Examples
+from octshard.probes.examples import Examples
 from octshard.probes.task import ProbeScores, ProbeTask
 
 LOGISTIC = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # values of C

@@ -4,27 +4,23 @@ The test set is not used here. Every class, and every participant within its cla
 so a participant with many scans or of a large class weighs no more than another.
 """
 
+import dataclasses
+import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from octshard.config.head import HeadConfig
 from octshard.errors import OctshardError
-from octshard.probes import scores
+from octshard.probes.examples import Examples, balance, even, standardisation
+from octshard.probes.head import CLASSES, Candidate, HeadSpec, check, choose
 
+SETTING = "C"
 ITERATIONS = 1000  # of L-BFGS, for each regularisation
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """Features of scans with their class (index) and participant."""
-
-    x_NF: np.ndarray
-    y_N: np.ndarray
-    participants: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,17 +42,26 @@ def fit(train: Examples, val: Examples, regularisation: Sequence[float]) -> Prob
     Best: macro AUROC of the probabilities averaged per participant. The head is not fitted again on
     train + val: val is what the choice is made on. OctshardError if a class 0..C-1 is not in train.
     """
-    classes = int(max(train.y_N.max(), val.y_N.max())) + 1
-    absent = sorted(set(range(classes)) - set(train.y_N.tolist()))
-    if absent:
-        raise OctshardError(f"probe: classes {absent} have no train scan, want every class in train")
+    spec = HeadSpec(HeadConfig(regularisation=list(regularisation)), CLASSES, 0)
+    check(spec, train, val)
+    probes = {probe.regularisation: probe for probe in path(train, regularisation)}
+    head = choose(spec, (_candidate(probe, val) for probe in probes.values()), val)
+    trials = tuple((trial.setting[SETTING], trial.score) for trial in head.trials)
+    return dataclasses.replace(probes[head.choice[SETTING]], trials=trials)
+
+
+def candidates(train: Examples, val: Examples, spec: HeadSpec) -> Iterator[Candidate]:
+    """A head for each C, the strongest regularisation first."""
+    return (_candidate(probe, val) for probe in path(train, spec.cfg.regularisation))
+
+
+def path(train: Examples, regularisation: Sequence[float]) -> Iterator[Probe]:
+    """A head for each C, the strongest regularisation first; each begins where the one before it ended."""
     if not regularisation or min(regularisation) <= 0:
         raise OctshardError(f"probe: regularisation {list(regularisation)}, want at least one C, all > 0")
-    mean_F, scale_F = standardisation(train.x_NF)
+    mean_F, scale_F = standardisation(train.x_NF, even(train))
     x_NF, weight_N = (train.x_NF - mean_F) / scale_F, balance(train)
     model = LogisticRegression(max_iter=ITERATIONS, warm_start=True)
-    best: Probe | None = None
-    best_auroc, trials = -1.0, []
     for strength in sorted(set(regularisation)):
         model.set_params(C=strength)
         with warnings.catch_warnings():
@@ -64,19 +69,7 @@ def fit(train: Examples, val: Examples, regularisation: Sequence[float]) -> Prob
             model.fit(x_NF, train.y_N, sample_weight=weight_N)
         weight_CF, bias_C = _multinomial(model)
         converged = int(model.n_iter_.max()) < ITERATIONS
-        trial = Probe(mean_F, scale_F, weight_CF, bias_C, strength, (), converged)
-        auroc = scores.macro_auroc(scores.by_participant(predict(trial, val.x_NF), val.y_N, val.participants))
-        trials.append((strength, auroc))
-        if best is None or auroc > best_auroc + 1e-12:
-            best, best_auroc = trial, auroc
-    assert best is not None
-    if not np.isfinite(best_auroc):
-        raise OctshardError(
-            "probe: one class on val, want at least 2 classes to choose the regularisation by"
-        )
-    return Probe(
-        mean_F, scale_F, best.weight_CF, best.bias_C, best.regularisation, tuple(trials), best.converged
-    )
+        yield Probe(mean_F, scale_F, weight_CF, bias_C, strength, (), converged)
 
 
 def predict(probe: Probe, x_NF: np.ndarray) -> np.ndarray:
@@ -86,27 +79,13 @@ def predict(probe: Probe, x_NF: np.ndarray) -> np.ndarray:
     return exp_NC / exp_NC.sum(axis=1, keepdims=True)
 
 
-def standardisation(x_NF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and population std of each feature in float64; a feature that does not vary gets scale 1."""
-    mean_F, std_F = x_NF.mean(axis=0, dtype=np.float64), x_NF.std(axis=0, dtype=np.float64)
-    flat_F = std_F <= 1e-6 * np.maximum(np.abs(mean_F), 1e-6)  # below float32's rounding: noise, not signal
-    return mean_F, np.where(flat_F, 1.0, std_F)
-
-
-def balance(examples: Examples) -> np.ndarray:
-    """weight_N, mean 1: the same total for every class, and for every participant within its class."""
-    _, owner_N = np.unique(np.asarray(examples.participants), return_inverse=True)
-    scans_N = np.bincount(owner_N)[owner_N]
-    participants_C = np.bincount(examples.y_N, weights=1 / scans_N)
-    weight_N = 1 / (scans_N * participants_C[examples.y_N])
-    return weight_N / weight_N.mean()
-
-
-def shuffled(examples: Examples, rng: np.random.Generator) -> Examples:
-    """The control: classes permuted among participants; the scans of one participant keep one class."""
-    _, first, owner_N = np.unique(np.asarray(examples.participants), return_index=True, return_inverse=True)
-    shuffled_P = rng.permutation(examples.y_N[first])
-    return Examples(examples.x_NF, shuffled_P[owner_N], examples.participants)
+def _candidate(probe: Probe, val: Examples) -> Candidate:
+    return Candidate(
+        {SETTING: probe.regularisation},
+        predict(probe, val.x_NF),
+        functools.partial(predict, probe),
+        probe.converged,
+    )
 
 
 def _multinomial(model: LogisticRegression) -> tuple[np.ndarray, np.ndarray]:

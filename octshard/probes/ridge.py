@@ -1,16 +1,18 @@
 """Ridge regression: frozen features -> a number, its regularisation chosen on other participants.
 
-Every participant has the same total weight, whatever their scans.
+Every participant has the same total weight, whatever their scans. One decomposition serves every alpha
+(Hoerl and Kennard 1970; Golub, Heath and Wahba 1979).
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.linear_model import Ridge
 
 from octshard.probes import scores
-from octshard.probes.linear import Examples, standardisation
+from octshard.probes.examples import Examples, even, standardisation
+from octshard.probes.head import Candidate, HeadSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +28,28 @@ class RidgeProbe:
 
 def fit(train: Examples, val: Examples, regularisation: Sequence[float]) -> RidgeProbe:
     """Standardises on train, fits one head per alpha, keeps that of the highest R2 on val, by participant."""
-    probes = [_fit(train, strength) for strength in sorted(set(regularisation), reverse=True)]
-    return max(probes, key=lambda probe: r2(probe, val))
+    return max(path(train, regularisation), key=lambda probe: r2(probe, val))
+
+
+def candidates(train: Examples, val: Examples, spec: HeadSpec) -> Iterator[Candidate]:
+    """A head for each alpha, the strongest first."""
+    for probe in path(train, spec.cfg.ridge):
+        predict_column = functools.partial(_column, probe)
+        yield Candidate({"alpha": probe.regularisation}, predict_column(val.x_NF), predict_column)
+
+
+def path(train: Examples, regularisation: Sequence[float]) -> Iterator[RidgeProbe]:
+    """A head for each alpha, the strongest first: weighted least squares + alpha |weight|^2, by one SVD."""
+    mean_F, scale_F = standardisation(train.x_NF, even(train))
+    z_NF = (train.x_NF - mean_F) / scale_F
+    weight_N = even(train)
+    centre_F, centre = np.average(z_NF, axis=0, weights=weight_N), np.average(train.y_N, weights=weight_N)
+    root_N = np.sqrt(weight_N)
+    u_NK, s_K, v_KF = np.linalg.svd((z_NF - centre_F) * root_N[:, None], full_matrices=False)
+    projected_K = u_NK.T @ ((train.y_N - centre) * root_N)
+    for alpha in sorted(set(regularisation), reverse=True):
+        weight_F = (s_K / (s_K**2 + alpha) * projected_K) @ v_KF
+        yield RidgeProbe(mean_F, scale_F, weight_F, float(centre - centre_F @ weight_F), alpha)
 
 
 def predict(probe: RidgeProbe, x_NF: np.ndarray) -> np.ndarray:
@@ -37,14 +59,9 @@ def predict(probe: RidgeProbe, x_NF: np.ndarray) -> np.ndarray:
 
 def r2(probe: RidgeProbe, examples: Examples) -> float:
     """`scores.r2` of the numbers averaged per participant."""
-    predicted_N1 = predict(probe, examples.x_NF)[:, None]
+    predicted_N1 = _column(probe, examples.x_NF)
     return scores.r2(scores.by_participant(predicted_N1, examples.y_N, examples.participants))
 
 
-def _fit(train: Examples, strength: float) -> RidgeProbe:
-    mean_F, scale_F = standardisation(train.x_NF)
-    _, owner_N = np.unique(np.asarray(train.participants), return_inverse=True)
-    weight_N = 1.0 / np.bincount(owner_N)[owner_N]
-    model = Ridge(alpha=strength)
-    model.fit((train.x_NF - mean_F) / scale_F, train.y_N, sample_weight=weight_N / weight_N.mean())
-    return RidgeProbe(mean_F, scale_F, model.coef_, float(model.intercept_), strength)
+def _column(probe: RidgeProbe, x_NF: np.ndarray) -> np.ndarray:
+    return predict(probe, x_NF)[:, None]

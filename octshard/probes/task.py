@@ -22,7 +22,7 @@ from octshard.probes import labels
 from octshard.rng import rng_for
 from octshard.stream.index import SampleIndex
 
-VERSION = 1  # of draw, features and scores: other ones are not to be compared with
+VERSION = 2  # of draw, features and scores: other ones are not to be compared with
 MIN_TRAIN_NUMBERS = 8  # participants with a number: two of eight choose the regularisation
 MIN_VAL_PARTICIPANTS = 2
 

@@ -132,7 +132,7 @@ def test_all_arms_stand_beside_each_other(result, eyes):
     assert result.classes == ("high", "low", "middle")
     assert [(c.scans, c.participants) for c in result.counts] == [(48, 24), (24, 12), (48, 24)]
     for arm in result.arms:
-        assert [strength for strength, _ in arm.trials] == sorted(GRID)
+        assert [trial.setting["C"] for trial in arm.trials] == sorted(GRID)
         assert arm.score.participants == 24
         assert arm.score.metrics["macro_auroc"].value > 0.9  # the height of the band is easy to read
     assert sum(map(sum, result.arms[0].score.confusion)) == 24

@@ -10,6 +10,7 @@ import pytest
 from octshard.eval import report
 from octshard.eval.report import Arm, Control, ProbeResult, ScoredCheckpoint
 from octshard.eval.verdict import Verdict
+from octshard.probes.head import Trial
 from octshard.probes.labels import SplitCounts
 from octshard.probes.scores import METRICS, Estimate, Score
 
@@ -22,7 +23,7 @@ def made_up(**changes) -> ProbeResult:
     metrics = dict.fromkeys(METRICS, Estimate(0.5, 0.4, 0.61))
     scored = Score(9, classes[:1], {**metrics, "kappa": NAN}, {classes[0]: metrics["ece"]}, ((3, 1), (2, 3)))
     arms = tuple(
-        Arm(name, 24, 0.1, ((0.1, 0.7), (1.0, 0.6)), True, scored)
+        Arm(name, 24, {"C": 0.1}, (Trial({"C": 0.1}, 0.7), Trial({"C": 1.0}, 0.6)), True, scored)
         for name in ("pretrained", "random-init", "raw-intensity")
     )
     count = SplitCounts("test", 12, 9, dict.fromkeys(classes, 4))
@@ -40,7 +41,7 @@ def made_up(**changes) -> ProbeResult:
         comparisons={"random-init": Verdict("cannot tell", {"holds_zero": "the interval holds 0"}, 0.5)},
         verdicts=("Pretrained is better.",),
         notes=("Few test participants: <b>evil</b> (4).",),
-        config={"seed": 0},
+        config={"seed": 0, "head": "linear"},
     )
     return dataclasses.replace(result, **changes)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from octshard.probes import judge
-from octshard.probes.linear import Examples
+from octshard.probes.examples import Examples
 from octshard.probes.task import ProbeTask, ProbeVolumes
 from octshard.stream.index import SampleIndex
 

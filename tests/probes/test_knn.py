@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from octshard.probes import knn
-from octshard.probes.linear import Examples
+from octshard.probes.examples import Examples
 
 
 def examples(x_NF: np.ndarray) -> Examples:

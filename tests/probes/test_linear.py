@@ -5,21 +5,22 @@ import pytest
 
 from octshard.errors import OctshardError
 from octshard.probes import linear, scores
+from octshard.probes.examples import Examples, balance, shuffled
 from octshard.rng import rng_for
 
 GRID = [1e-3, 1e-1, 10.0]
 
 
-def examples(name: str, people: int, gap: float, classes: int = 3, scans: int = 2) -> linear.Examples:
+def examples(name: str, people: int, gap: float, classes: int = 3, scans: int = 2) -> Examples:
     """`scans` scans a person in 12 features; feature c is `gap` higher for class c."""
     rng = rng_for("examples", name, people)
     y_N = np.repeat(np.arange(people) % classes, scans)
     x_NF = rng.normal(size=(people * scans, 12)).astype(np.float32)
     x_NF[np.arange(len(y_N)), y_N] += gap
-    return linear.Examples(x_NF, y_N, tuple(f"{name}{i // scans}" for i in range(len(y_N))))
+    return Examples(x_NF, y_N, tuple(f"{name}{i // scans}" for i in range(len(y_N))))
 
 
-def auroc(head: linear.Probe, test: linear.Examples) -> float:
+def auroc(head: linear.Probe, test: Examples) -> float:
     return scores.macro_auroc(
         scores.by_participant(linear.predict(head, test.x_NF), test.y_N, test.participants)
     )
@@ -35,14 +36,14 @@ def test_shuffled_labels_average_to_chance():
     aurocs = []
     for i in range(16):
         rng = rng_for("shuffles", i)
-        aurocs.append(auroc(linear.fit(linear.shuffled(train, rng), linear.shuffled(val, rng), [0.01]), test))
+        aurocs.append(auroc(linear.fit(shuffled(train, rng), shuffled(val, rng), [0.01]), test))
     assert np.mean(aurocs) == pytest.approx(0.5, abs=0.1)
 
 
 def test_units_of_a_feature_do_not_matter():
     train, val = examples("a", 90, 1.0), examples("b", 45, 1.0)
     scale, shift = np.geomspace(1e-2, 1e2, 12, dtype=np.float32), np.linspace(-3, 3, 12, dtype=np.float32)
-    turned = [linear.Examples(e.x_NF * scale + shift, e.y_N, e.participants) for e in (train, val)]
+    turned = [Examples(e.x_NF * scale + shift, e.y_N, e.participants) for e in (train, val)]
     first, second = linear.fit(train, val, GRID), linear.fit(*turned, GRID)
     assert first.regularisation == second.regularisation
     np.testing.assert_allclose(
@@ -80,8 +81,8 @@ def test_two_classes_are_a_logistic_function():
 
 
 def test_every_class_and_every_participant_of_it_weighs_the_same():
-    original = linear.Examples(np.zeros((6, 1)), np.array([0, 0, 0, 0, 1, 0]), ("a", "a", "a", "b", "c", "d"))
-    weight_N = linear.balance(original)
+    original = Examples(np.zeros((6, 1)), np.array([0, 0, 0, 0, 1, 0]), ("a", "a", "a", "b", "c", "d"))
+    weight_N = balance(original)
     assert weight_N.mean() == pytest.approx(1)
     np.testing.assert_allclose(weight_N / weight_N[4], [1 / 9, 1 / 9, 1 / 9, 1 / 3, 1, 1 / 3])
 
@@ -90,14 +91,14 @@ def test_a_rare_class_is_not_drowned():
     rng = rng_for("rare")
     y_N = np.r_[np.zeros(190, int), np.ones(10, int)]
     x_NF = rng.normal(size=(200, 2)) + y_N[:, None] * 2.0
-    train = linear.Examples(x_NF, y_N, tuple(map(str, range(200))))
+    train = Examples(x_NF, y_N, tuple(map(str, range(200))))
     predicted = linear.predict(linear.fit(train, train, [1.0]), x_NF).argmax(axis=1)
     assert (predicted[y_N == 1] == 1).mean() >= 0.8
 
 
 def test_shuffling_deals_whole_participants_and_keeps_the_class_sizes():
     original = examples("a", 30, 0.0, scans=3)
-    dealt = linear.shuffled(original, rng_for("deal"))
+    dealt = shuffled(original, rng_for("deal"))
     scores.by_participant(
         np.full((90, 3), 1 / 3), dealt.y_N, dealt.participants
     )  # raises if a person is split
@@ -110,8 +111,8 @@ def test_a_class_absent_from_train_and_one_class_on_val_are_errors():
     some = train.y_N != 1
     people = tuple(np.asarray(train.participants)[some])
     with pytest.raises(OctshardError, match=r"classes \[1\] have no train scan"):
-        linear.fit(linear.Examples(train.x_NF[some], train.y_N[some], people), val, GRID)
-    one_class = linear.Examples(val.x_NF[:2], val.y_N[:2], val.participants[:2])
+        linear.fit(Examples(train.x_NF[some], train.y_N[some], people), val, GRID)
+    one_class = Examples(val.x_NF[:2], val.y_N[:2], val.participants[:2])
     with pytest.raises(OctshardError, match="one class on val"):
         linear.fit(train, one_class, GRID)
     with pytest.raises(OctshardError, match="want at least one C"):

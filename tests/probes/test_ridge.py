@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from octshard.probes import ridge, scores
-from octshard.probes.linear import Examples
+from octshard.probes.examples import Examples
 
 
 def made(count: int, seed: int, noise: float) -> Examples:

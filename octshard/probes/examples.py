@@ -1,0 +1,56 @@
+"""Examples: features of scans with their target and participant, and how much each scan weighs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Features of scans with their target and participant.
+
+    x_NF: rows of features, or token grids x_NVF, in which a row of zeros is padding. y_N: an index of a class
+    or of an ordered level (int64), or a number (float64).
+    """
+
+    x_NF: np.ndarray
+    y_N: np.ndarray
+    participants: tuple[str, ...]
+
+
+def share(examples: Examples) -> np.ndarray:
+    """share_N: 1 / the scans of its participant, so that everybody adds up to 1."""
+    _, owner_N = np.unique(np.asarray(examples.participants), return_inverse=True)
+    return 1.0 / np.bincount(owner_N)[owner_N]
+
+
+def standardisation(x_NF: np.ndarray, weight_N: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and population std of each feature in float64; a feature that does not vary gets scale 1.
+
+    weight_N: how much each scan counts; None: all alike.
+    """
+    mean_F = np.average(x_NF.astype(np.float64), axis=0, weights=weight_N)
+    std_F = np.sqrt(np.average(np.square(x_NF - mean_F), axis=0, weights=weight_N))
+    flat_F = std_F <= 1e-6 * np.maximum(np.abs(mean_F), 1e-6)  # below float32's rounding: noise, not signal
+    return mean_F, np.where(flat_F, 1.0, std_F)
+
+
+def balance(examples: Examples) -> np.ndarray:
+    """weight_N, mean 1: the same total for every class, and for every participant within its class."""
+    share_N = share(examples)
+    participants_C = np.bincount(examples.y_N, weights=share_N)
+    weight_N = share_N / participants_C[examples.y_N]
+    return weight_N / weight_N.mean()
+
+
+def even(examples: Examples) -> np.ndarray:
+    """weight_N, mean 1: the same total for every participant."""
+    share_N = share(examples)
+    return share_N / share_N.mean()
+
+
+def shuffled(examples: Examples, rng: np.random.Generator) -> Examples:
+    """The control: targets permuted among participants; the scans of one participant keep one target."""
+    _, first, owner_N = np.unique(np.asarray(examples.participants), return_index=True, return_inverse=True)
+    shuffled_P = rng.permutation(examples.y_N[first])
+    return Examples(examples.x_NF, shuffled_P[owner_N], examples.participants)
