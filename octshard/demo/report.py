@@ -181,9 +181,8 @@ def _loss_plot(results: DemoResults) -> Html:
     caption = (
         "Loss against samples seen: mean of each log interval on train, all of the val sample at checkpoints."
     )
-    return line_plot(
-        {"train": _line(results, "loss"), "val": _line(results, "val_loss")}, "samples seen", "loss", caption
-    )
+    lines = {"train": _line(results, "loss"), "val": _line(results, "val_loss")}
+    return line_plot(lines, "samples seen", "loss").html(caption)
 
 
 def _skill_plot(results: DemoResults) -> Html:
@@ -191,7 +190,7 @@ def _skill_plot(results: DemoResults) -> Html:
         "Skill on val: 1 - loss / loss of the best predictor that knows the position of a token alone. At 0 "
         "the context tells nothing of the volume."
     )
-    return line_plot({"skill": _line(results, "skill")}, "samples seen", "skill", caption)
+    return line_plot({"skill": _line(results, "skill")}, "samples seen", "skill").html(caption)
 
 
 def _probe_plot(results: DemoResults) -> Html:
@@ -205,7 +204,7 @@ def _probe_plot(results: DemoResults) -> Html:
         "Probes of the target encoder while it trains, in another process: macro AUROC of the study group on "
         "val, by participant, beside the same encoder at random."
     )
-    return line_plot(lines, "samples seen", "macro AUROC", caption)
+    return line_plot(lines, "samples seen", "macro AUROC").html(caption)
 
 
 def _line(results: DemoResults, name: str) -> tuple[list[float], list[float]]:

@@ -151,7 +151,8 @@ def auroc_plot(result: ProbeResult) -> Html:
     estimates = {arm.name: arm.score.metrics["macro_auroc"] for arm in result.arms}
     estimates["shuffled labels"] = result.shuffled.metrics["macro_auroc"]
     points = {name: (estimate.value, estimate.low, estimate.high) for name, estimate in estimates.items()}
-    return interval_plot(points, "macro AUROC", 0.5, "Dots with 95 % intervals; the dashed line is chance.")
+    chart = interval_plot(points, "macro AUROC", 0.5)
+    return chart.html("Dots with 95 % intervals; the dashed line is chance.")
 
 
 def scores(result: ProbeResult) -> Html:
@@ -230,7 +231,7 @@ def _trials(result: ProbeResult) -> Html:
             )
             for arm in result.arms
         }
-        return line_plot(lines, "log10 C (to the right: weaker regularisation)", "macro AUROC on val", "")
+        return line_plot(lines, "log10 C (to the right: weaker regularisation)", "macro AUROC on val").html()
     rows: list[list[Cell]] = [
         [*(str(trial.setting[key]) for key in keys), *(_val_score(arm, i) for arm in result.arms)]
         for i, trial in enumerate(result.arms[0].trials)

@@ -1,1 +1,1 @@
-"""Pictures of what the model sees: arrays in, figures and animations out. The only matplotlib imports."""
+"""Pictures of what the model sees: arrays in, figures and animations out."""

@@ -1,1 +1,1 @@
-"""Self-contained HTML pages: document, tables, plots."""
+"""Self-contained HTML pages: document, tables, charts."""

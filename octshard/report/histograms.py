@@ -1,51 +1,66 @@
-"""Small histograms as inline SVG, one row per name over one axis, so that groups can be compared.
+"""Small histograms, one row per name over one axis, so that groups can be compared.
 
-Narrow, so that the text is readable at phone width; the aria-label gives the same numbers in words.
+Narrow, so that the text is readable at phone width; the label gives the same numbers in words.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from octshard.report.chart import INK, PX, Chart, blank, colour_of, shown_text, style
 from octshard.report.numbers import alike, integer
-from octshard.report.page import Html, escaped, figure
-from octshard.report.plots import COLOURS, ticks
 
-WIDTH, LEFT, RIGHT = 340, 8, 332  # pixels: width of the drawing, both ends of the axis
-TITLE, LABEL, BARS, GAP, AXIS = 20, 18, 26, 6, 22  # pixels: title, a row's text, bars and gap, the axis
+WIDTH, EDGE = 340, 10  # pixels: of the drawing, and left and right of the axis
+TITLE, LABEL, BARS, GAP, AXIS_ROOM = 22, 19, 26, 6, 24  # pixels: title, a row's text, bars and gap, the axis
 BINS, SINGLE_VALUE_BINS = 40, 5  # approximate number; bins around a single value
+LEAST = 0.06  # of the height of a row: a single scan among thousands stays visible
+OUTER = 24  # pixels: a tick so near an end has its text on the inner side
 MAX_NAME = 22  # characters of a name that fit
 
 
-def histograms(series: Mapping[str, Sequence[float]], title: str) -> Html:
+def histograms(series: Mapping[str, Sequence[float]], title: str) -> Chart:
     """Name -> values, each as bars relative to its own fullest bin; values that are not finite are left out.
 
-    A name without values keeps its row and colour, so that plots of the same names match.
+    A name without values keeps its row and colour, so that charts of the same names match.
     """
     finite = {name: np.array([v for v in values if math.isfinite(v)]) for name, values in series.items()}
     everything = np.concatenate([np.zeros(0), *finite.values()])
     if not len(everything):
-        return figure(f"<p>{escaped(title)}: nothing to plot.</p>", "")
+        return blank(WIDTH, TITLE + LABEL, title, f"{title}: nothing to plot")
     edges = bin_edges(everything)
-    parts, top = [f'<text x="{LEFT}" y="13" style="fill:#1c2330">{escaped(title)}</text>'], TITLE
-    for i, (name, values) in enumerate(finite.items()):
-        parts.append(_row(name, values, edges, top, COLOURS[i % len(COLOURS)]))
-        top += LABEL + BARS + GAP
-    parts.append(_axis(edges, top))
+    counts = {name: np.histogram(values, _covering(edges))[0] for name, values in finite.items()}
+    height = TITLE + len(finite) * (LABEL + BARS + GAP) + AXIS_ROOM
+    with style():
+        sheet = Figure((WIDTH * PX, height * PX))
+        sheet.text(EDGE / WIDTH, 1 - 14 / height, shown_text(title), color=INK)
+        for i, (name, values) in enumerate(finite.items()):
+            top = TITLE + i * (LABEL + BARS + GAP)
+            axes = _row(sheet, top, height)
+            _draw(axes, counts[name], edges, colour_of(i))
+            y = 1 - (top + 13) / height
+            sheet.text(EDGE / WIDTH, y, shown_text(_cut(name)), color=colour_of(i), weight="bold")
+            sheet.text(1 - EDGE / WIDTH, y, summary(values), ha="right", size=11)
+        _draw_axis(axes)
     words = "; ".join(f"{name}: {len(values)} values, {summary(values)}" for name, values in finite.items())
-    label = escaped(f"{title}. {words}")
-    start = f'<svg viewBox="0 0 {WIDTH} {top + AXIS}" role="img" aria-label="{label}">'
-    return figure(start + "".join(parts) + "</svg>", "")
+    rows = [
+        (name, float(edges[i]), float(edges[i + 1]), int(counts[name][i]))
+        for name in finite
+        for i in range(len(edges) - 1)
+    ]
+    return Chart(sheet, f"{title}. {words}", ("name", "from", "to", "count"), tuple(rows))
 
 
 def bin_edges(values: np.ndarray) -> np.ndarray:
     """Edges of about BINS equal bins of a round width that hold all (finite) values; integers are centred."""
     low, high = float(values.min()), float(values.max())
     whole = bool(np.all(values == np.rint(values)))
-    marks = ticks(0.0, high - low, BINS) if high > low else [0.0, 0.0]
-    step = marks[1] - marks[0]
-    if step <= 0:  # one value, or a range below float precision
+    marks = MaxNLocator(BINS, steps=[1, 2, 5, 10]).tick_values(0.0, high - low)
+    step = float(marks[1] - marks[0]) if high > low else 0.0
+    if step <= 0 or low + step == low:  # one value, or a range below float precision
         width = 1.0 if whole else abs(low) * 0.02 or 1.0
         return low + width * (np.arange(SINGLE_VALUE_BINS + 1) - SINGLE_VALUE_BINS / 2)
     if whole and (step := max(1.0, round(step))):
@@ -65,25 +80,34 @@ def summary(values: np.ndarray) -> str:
 
 def tick_text(value: float) -> str:
     """All digits of a tick, which is a round number."""
-    return integer(round(value)) if value == round(value) else f"{value:g}".replace("-", "−")
+    return integer(round(value)) if value == round(value) else f"{value:.10g}".replace("-", "−")
 
 
-def _row(name: str, values: np.ndarray, edges: np.ndarray, top: int, colour: str) -> str:
-    base, shown = top + LABEL + BARS, name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
-    parts = [
-        f'<text x="{LEFT}" y="{top + 12}" style="fill:{colour};font-weight:600">{escaped(shown)}</text>'
-        f'<text x="{RIGHT}" y="{top + 12}" text-anchor="end" style="font-size:11px">'
-        f"{escaped(summary(values))}</text>"
-    ]
-    counts = np.histogram(values, _covering(edges))[0]
-    for i in np.flatnonzero(counts):
-        height = max(1.5, BARS * counts[i] / counts.max())  # a single scan among thousands stays visible
-        x, end = _x(edges[i], edges), _x(edges[i + 1], edges)
-        parts.append(
-            f'<rect x="{x:.1f}" y="{base - height:.1f}" width="{max(1.0, end - x - 0.5):.1f}" '
-            f'height="{height:.1f}" fill="{colour}"/>'
+def _row(sheet: Figure, top: float, height: float) -> Axes:
+    bottom = 1 - (top + LABEL + BARS) / height
+    return sheet.add_axes((EDGE / WIDTH, bottom, 1 - 2 * EDGE / WIDTH, BARS / height))
+
+
+def _draw(axes: Axes, counts: np.ndarray, edges: np.ndarray, colour: str) -> None:
+    heights = np.where(counts > 0, np.maximum(counts / max(1, counts.max()), LEAST), 0.0)
+    some = np.flatnonzero(heights)
+    axes.bar(edges[some], heights[some], np.diff(edges)[some], align="edge", color=colour,
+             edgecolor="white", linewidth=0.3)  # fmt: skip
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1), xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines["left"].set_visible(False)
+
+
+def _draw_axis(axes: Axes) -> None:
+    """The ticks of all rows, below the last; no text leaves the drawing."""
+    low, high = axes.get_xlim()
+    at = [float(tick) for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
+    axes.set_xticks(at, [tick_text(tick) for tick in at])
+    room = OUTER / WIDTH * (high - low)
+    for tick, label in zip(at, axes.get_xticklabels(), strict=True):
+        label.set_horizontalalignment(
+            "left" if tick < low + room else "right" if tick > high - room else "center"
         )
-    return "".join(parts)
 
 
 def _covering(edges: np.ndarray) -> np.ndarray:
@@ -91,15 +115,5 @@ def _covering(edges: np.ndarray) -> np.ndarray:
     return np.concatenate([[-np.inf], edges[1:-1], [np.inf]])
 
 
-def _axis(edges: np.ndarray, top: int) -> str:
-    parts = [f'<path d="M{LEFT} {top}H{RIGHT}" stroke="#8a93a3" fill="none"/>']
-    for value in ticks(float(edges[0]), float(edges[-1]), 5):
-        x = _x(value, edges)
-        at = min(max(x, 16), WIDTH - 16)  # so that the outermost label is not cut
-        parts.append(f'<path d="M{x:.1f} {top}v4" stroke="#8a93a3" fill="none"/>')
-        parts.append(f'<text x="{at:.1f}" y="{top + 16}" text-anchor="middle">{tick_text(value)}</text>')
-    return "".join(parts)
-
-
-def _x(value: float, edges: np.ndarray) -> float:
-    return LEFT + float((value - edges[0]) / (edges[-1] - edges[0])) * (RIGHT - LEFT)
+def _cut(name: str) -> str:
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"

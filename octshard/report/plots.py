@@ -1,134 +1,116 @@
-"""Plots as inline SVG: lines, and intervals over one axis."""
+"""Charts of results: lines, intervals over one axis, points in a plane."""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from octshard.report.page import Html, escaped, figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-COLOURS = ("#1f5fa8", "#c2571a", "#2b7a4b", "#8a3f8f", "#7a6a1f", "#3b7f8c")
+from octshard.report.chart import AXIS, INK, PX, Chart, blank, by_column, colour_of, shown_text, style
+
+WIDTH, HEIGHT = 500, 300  # pixels
+ROW, ROOM = 30, 70  # pixels: of an interval, and of the axis below them
+MARKED = 12  # a line of so few points shows them
 Line = tuple[Sequence[float], Sequence[float]]
+Interval = tuple[float, float, float]  # value, low, high
 
 
-def line_plot(series: Mapping[str, Line], x_label: str, y_label: str, caption: str) -> Html:
-    """Name -> (xs, ys) as lines over linear axes, as SVG with a legend; only finite points are drawn."""
-    lines = {name: _finite(xs, ys) for name, (xs, ys) in series.items()}
-    everything = [point for points in lines.values() for point in points]
-    if not everything:
-        return Html(f"<p>{escaped(caption or y_label)}: nothing to plot.</p>")
-    frame = _Frame(500, 260, (60, 12, 10, 42), [p[0] for p in everything], [p[1] for p in everything])
-    body = [frame.axes(x_label, y_label)]
-    for i, points in enumerate(lines.values()):
-        colour = COLOURS[i % len(COLOURS)]
-        places = [(frame.x(x), frame.y(y)) for x, y in points]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        body.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
-        if len(places) <= 12:
-            body += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in places]
-    legend = "".join(
-        f'<span><b style="color:{COLOURS[i % len(COLOURS)]}">&#9644;</b> {escaped(name)}</span>'
-        for i, name in enumerate(lines)
-    )
-    return figure(f'{frame.svg(body, y_label)}<div class="legend">{legend}</div>', caption)
+@dataclass(frozen=True, eq=False)
+class Band:
+    """What lies around a line: low and high at each of its points."""
+
+    low: Sequence[float]
+    high: Sequence[float]
 
 
-def interval_plot(
-    rows: Mapping[str, tuple[float, float, float]], x_label: str, mark: float, caption: str
-) -> Html:
-    """Name -> (value, low, high) as dots with whiskers over one axis, and a dashed line at `mark`."""
-    shown = {name: v for name, v in rows.items() if all(map(math.isfinite, v))}
+def line_plot(
+    series: Mapping[str, Line],
+    x_label: str,
+    y_label: str,
+    bands: Mapping[str, Band] | None = None,
+    *,
+    diagonal: bool = False,
+) -> Chart:
+    """Name -> (xs, ys) as lines with a legend; only finite points are drawn. bands: of some of the names;
+    diagonal: y = x, as chance in a ROC curve or a perfect calibration, on axes from 0 to 1.
+    """
+    lines = {name: _finite(line, (bands or {}).get(name)) for name, line in series.items()}
+    if not any(lines.values()):
+        return blank(WIDTH, HEIGHT, y_label, "nothing to plot")
+    with style():
+        sheet, axes = _axes(WIDTH, WIDTH if diagonal else HEIGHT, x_label, y_label)
+        if diagonal:
+            axes.plot([0, 1], [0, 1], color=AXIS, linestyle="--", linewidth=1)
+            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        for i, (name, points) in enumerate(lines.items()):
+            xs, ys, lows, highs = zip(*points, strict=True) if points else ((), (), (), ())
+            marker = "o" if len(points) <= MARKED else None
+            axes.plot(xs, ys, color=colour_of(i), marker=marker, markersize=5, label=shown_text(name))
+            if bands and name in bands:
+                axes.fill_between(xs, lows, highs, color=colour_of(i), alpha=0.18, linewidth=0)
+        _legend(axes, len(lines))
+    columns = ("series", x_label, y_label, "low", "high")
+    return Chart(sheet, f"{y_label} against {x_label}: {', '.join(lines)}", columns, by_column(lines))
+
+
+def interval_plot(rows: Mapping[str, Interval], x_label: str, mark: float | None) -> Chart:
+    """Name -> (value, low, high) as dots with whiskers, a row each, and a dashed line at `mark`."""
+    shown = {name: v for name, v in rows.items() if math.isfinite(v[0])}
     if not shown:
-        return Html(f"<p>{escaped(caption or x_label)}: nothing to plot.</p>")
-    step, width = 30, 500
-    height = step * len(shown) + 56
-    span = [mark, *(bound for v in shown.values() for bound in v)]
-    frame = _Frame(width, height, (124, 14, 8, 44), span, [0.0, float(len(shown))])
-    body = [frame.axes(x_label, "")]
-    at = frame.x(mark)
-    bottom = frame.bottom
-    body.append(f'<path d="M{at:.1f} 8V{bottom:.1f}" stroke="#8a93a3" stroke-dasharray="4 4" fill="none"/>')
-    for i, (name, (value, low, high)) in enumerate(shown.items()):
-        y, colour = 8 + step * (i + 0.5), COLOURS[i % len(COLOURS)]
-        body.append(
-            f'<text x="116" y="{y + 4:.1f}" text-anchor="end">{escaped(name)}</text>'
-            f'<path d="M{frame.x(low):.1f} {y:.1f}H{frame.x(high):.1f}" stroke="{colour}" stroke-width="3"/>'
-            f'<circle cx="{frame.x(value):.1f}" cy="{y:.1f}" r="5" fill="{colour}"/>'
-        )
-    return figure(frame.svg(body, x_label), caption)
+        return blank(WIDTH, ROW + ROOM, x_label, "nothing to plot")
+    with style():
+        sheet, axes = _axes(WIDTH, ROW * len(shown) + ROOM, x_label, "")
+        if mark is not None:
+            axes.axvline(mark, color=AXIS, linestyle="--", linewidth=1)
+        for i, (value, low, high) in enumerate(shown.values()):
+            if math.isfinite(low) and math.isfinite(high):
+                axes.plot([low, high], [i, i], color=colour_of(i), linewidth=3, solid_capstyle="butt")
+            axes.plot([value], [i], color=colour_of(i), marker="o", markersize=9)
+        axes.set_yticks(range(len(shown)), [shown_text(name) for name in shown])
+        axes.tick_params("y", length=0, labelcolor=INK)
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        axes.spines["left"].set_visible(False)
+    words = "; ".join(f"{name} {v[0]:.3f} [{v[1]:.3f}, {v[2]:.3f}]" for name, v in shown.items())
+    return Chart(sheet, f"{x_label}: {words}", ("name", x_label, "low", "high"),
+                 tuple((name, *v) for name, v in shown.items()))  # fmt: skip
 
 
-def ticks(low: float, high: float, most: int) -> list[float]:
-    """At most `most` + 1 round numbers (1, 2 or 5 times a power of ten apart) within [low, high]."""
-    if not high > low:
-        return [low]
-    raw = (high - low) / most
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * (1 - 1e-9))
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+def scatter_plot(groups: Mapping[str, Line], x_label: str, y_label: str) -> Chart:
+    """Name -> (xs, ys) as points, a colour each."""
+    points = {name: _finite(line, None) for name, line in groups.items()}
+    if not any(points.values()):
+        return blank(WIDTH, WIDTH, y_label, "nothing to plot")
+    with style():
+        sheet, axes = _axes(WIDTH, WIDTH, x_label, y_label)
+        for i, (name, pairs) in enumerate(points.items()):
+            xs, ys = ([pair[axis] for pair in pairs] for axis in (0, 1))
+            axes.scatter(xs, ys, s=14, color=colour_of(i), alpha=0.75, linewidths=0, label=shown_text(name))
+        _legend(axes, len(points))
+    counts = ", ".join(f"{name} ({len(pairs)})" for name, pairs in points.items())
+    rows = by_column({name: [pair[:2] for pair in pairs] for name, pairs in points.items()})
+    return Chart(sheet, f"Points by {x_label} and {y_label}: {counts}", ("group", x_label, y_label), rows)
 
 
-class _Frame:
-    """Maps data to the pixels of a plot of `width` x `height` with margins (left, right, top, bottom)."""
-
-    def __init__(
-        self,
-        width: int,
-        height: int,
-        margins: tuple[int, int, int, int],
-        xs: Sequence[float],
-        ys: Sequence[float],
-    ) -> None:
-        self.width, self.height = width, height
-        self.left, right, self.top, below = margins
-        self.right, self.bottom = width - right, height - below
-        self.x_range, self.y_range = _widened(min(xs), max(xs)), _widened(min(ys), max(ys))
-
-    def x(self, value: float) -> float:
-        low, high = self.x_range
-        return self.left + (value - low) / (high - low) * (self.right - self.left)
-
-    def y(self, value: float) -> float:
-        low, high = self.y_range
-        return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
-
-    def axes(self, x_label: str, y_label: str) -> str:
-        """Grid lines, tick labels and names; the y ticks only with a `y_label`."""
-        parts = [f'<path d="M{self.left} {self.bottom}H{self.right}" stroke="#8a93a3" fill="none"/>']
-        for value in ticks(*self.x_range, 6):
-            x = self.x(value)
-            parts.append(f'<path d="M{x:.1f} {self.top}V{self.bottom}" stroke="#eceff4" fill="none"/>')
-            parts.append(f'<text x="{x:.1f}" y="{self.bottom + 16}" text-anchor="middle">{value:g}</text>')
-        for value in ticks(*self.y_range, 7) if y_label else ():
-            y = self.y(value)
-            parts.append(f'<path d="M{self.left} {y:.1f}H{self.right}" stroke="#eceff4" fill="none"/>')
-            parts.append(f'<text x="{self.left - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
-        middle = (self.left + self.right) / 2
-        parts.append(
-            f'<text x="{middle:.0f}" y="{self.height - 8}" text-anchor="middle">{escaped(x_label)}</text>'
-        )
-        if y_label:
-            centre = (self.top + self.bottom) / 2
-            parts.append(
-                f'<text x="14" y="{centre:.0f}" transform="rotate(-90 14 {centre:.0f})" '
-                f'text-anchor="middle">{escaped(y_label)}</text>'
-            )
-        return "".join(parts)
-
-    def svg(self, body: Sequence[str], label: str) -> str:
-        return (
-            f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escaped(label)}">'
-            + "".join(body)
-            + "</svg>"
-        )
+def _axes(width: float, height: float, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    sheet = Figure((width * PX, height * PX), layout="constrained")
+    axes = sheet.add_subplot()
+    axes.set(xlabel=shown_text(x_label), ylabel=shown_text(y_label))
+    return sheet, axes
 
 
-def _widened(low: float, high: float) -> tuple[float, float]:
-    """The range with a margin at both ends, also for a single value."""
-    room = (high - low) * 0.03 or abs(low) * 0.05 or 1.0
-    return low - room, high + room
+def _legend(axes: Axes, names: int) -> None:
+    """Below the axes, where it hides nothing."""
+    axes.figure.legend(loc="outside lower left", ncols=min(names, 3), fontsize=11)
 
 
-def _finite(xs: Sequence[float], ys: Sequence[float]) -> list[tuple[float, float]]:
-    pairs = zip(xs, ys, strict=True)
-    return [(float(x), float(y)) for x, y in pairs if math.isfinite(x) and math.isfinite(y)]
+def _finite(line: Line, band: Band | None) -> list[tuple[float, float, float, float]]:
+    """(x, y, low, high) where x and y are finite; without a band low and high are y."""
+    xs, ys = line
+    lows, highs = (band.low, band.high) if band else (ys, ys)
+    return [
+        (float(x), float(y), float(low), float(high))
+        for x, y, low, high in zip(xs, ys, lows, highs, strict=True)
+        if math.isfinite(x) and math.isfinite(y)
+    ]

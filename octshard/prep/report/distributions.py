@@ -70,7 +70,7 @@ def _plots(stored: Sequence[SampleRow], devices: Sequence[str], values: dict[str
             device: [number for row in device_rows if (number := value(row)) is not None]
             for device, device_rows in groups.items()
         }
-        plots.append(histograms(series, title))
+        plots.append(histograms(series, title).html())
     return page.columns(plots)
 
 

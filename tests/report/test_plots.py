@@ -1,0 +1,58 @@
+"""Charts of results: what is drawn is what was given, and what cannot be drawn is said."""
+
+import numpy as np
+import pytest
+
+from octshard.report.plots import Band, interval_plot, line_plot, scatter_plot
+
+NAN = float("nan")
+
+
+def test_a_line_runs_through_its_finite_points_and_a_band_lies_around_it() -> None:
+    bands = {"a": Band([0, 0, 0, 1], [1, 2, 2, 3])}
+    chart = line_plot({"a": ([0, 5, 7, 10], [0, 1, NAN, 2]), "b": ([1], [1])}, "x", "y", bands)
+    axes = chart.figure.axes[0]
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[0, 0], [5, 1], [10, 2]])
+    assert len(axes.collections) == 1
+    assert chart.rows == (("a", 0, 0, 0, 1), ("a", 5, 1, 0, 2), ("a", 10, 2, 1, 3), ("b", 1, 1, 1, 1))
+    assert [text.get_text() for text in chart.figure.legends[0].get_texts()] == ["a", "b"]
+
+
+@pytest.mark.parametrize("ys", [[], [NAN], [3.0], [2.0, 2.0]])
+def test_empty_and_flat_lines_do_not_crash(ys: list[float]) -> None:
+    markup = line_plot({"a": (range(len(ys)), ys)}, "x", "y").html("note").markup
+    assert ("nothing to plot" in markup) == (not np.isfinite(ys).any())
+
+
+def test_a_line_of_many_points_shows_none_of_them() -> None:
+    few, many = (line_plot({"a": (range(n), range(n))}, "x", "y").figure.axes[0].lines[0] for n in (12, 13))
+    assert (few.get_marker(), many.get_marker()) == ("o", "None")
+
+
+def test_the_diagonal_lies_on_square_axes() -> None:
+    chart = line_plot({"a": ([0, 1], [0, 1])}, "x", "y", diagonal=True)
+    axes = chart.figure.axes[0]
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[0, 0], [1, 1]])
+    assert axes.get_xlim() == axes.get_ylim()
+
+
+def test_each_interval_has_a_row_and_one_without_ends_is_a_dot() -> None:
+    given = {"first": (0.8, 0.7, 0.9), "second": (0.5, NAN, NAN), "third": (NAN, NAN, NAN)}
+    chart = interval_plot(given, "AUROC", 0.5)
+    axes = chart.figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["first", "second"]
+    mark, whisker, dot, lonely = (line.get_xydata() for line in axes.lines)
+    np.testing.assert_array_equal(mark[:, 0], [0.5, 0.5])
+    np.testing.assert_array_equal(whisker, [[0.7, 0], [0.9, 0]])
+    np.testing.assert_array_equal(np.concatenate([dot, lonely]), [[0.8, 0], [0.5, 1]])
+    assert axes.get_ylim() == (1.5, -0.5)  # the first above
+    assert "nothing to plot" in interval_plot({"a": (NAN, NAN, NAN)}, "AUROC", None).html().markup
+
+
+def test_points_have_the_colour_of_their_group() -> None:
+    chart = scatter_plot({"a": ([0, 1], [2, 3]), "b": ([4, NAN], [5, 6])}, "x", "y")
+    a, b = chart.figure.axes[0].collections
+    np.testing.assert_array_equal(a.get_offsets(), [[0, 2], [1, 3]])
+    np.testing.assert_array_equal(b.get_offsets(), [[4, 5]])
+    assert not np.array_equal(a.get_facecolor()[0], b.get_facecolor()[0])
+    assert chart.rows == (("a", 0, 2), ("a", 1, 3), ("b", 4, 5))
