@@ -2,7 +2,35 @@
 
 from dataclasses import dataclass
 
-from octshard.config.fields import MANY, field
+from octshard.config.fields import MANY, field, group
+
+
+@dataclass
+class GridConfig:
+    """A grid of learning rates x weight decays, trained at once by AdamW; val chooses the pair and epoch."""
+
+    lr: list[float] = field(
+        [1e-4, 3e-4, 1e-3, 3e-3], "highest learning rates", above=0, limit=1e3, least_length=1
+    )
+    weight_decay: list[float] = field([0.01, 0.1, 1.0], "of AdamW", least=0, limit=1e6, least_length=1)
+    epochs: int = field(30, "passes over train, at most", least=1, limit=MANY)
+    patience: int = field(10, "epochs without a better score on val that end it", least=1, limit=MANY)
+    batch: int = field(32, "scans per step", unit="samples", least=1, limit=MANY)
+
+
+@dataclass
+class MlpConfig(GridConfig):
+    """One hidden layer."""
+
+    width: int = field(256, "units of the hidden layer", least=1, limit=MANY)
+    dropout: float = field(0.1, "share of the hidden units left out of a step", least=0, below=1)
+
+
+@dataclass
+class AttentiveConfig(GridConfig):
+    """A learned query over the tokens of a scan."""
+
+    heads: int = field(0, "of the attention; 0: one for every 64 features", least=0, limit=MANY)
 
 
 @dataclass
@@ -11,8 +39,9 @@ class HeadConfig:
 
     head: str = field(
         "linear",
-        "linear: logistic regression for classes, ridge for numbers; knn: nearest neighbours",
-        choices=("linear", "knn"),
+        "linear: logistic regression for classes, proportional odds for ordered ones, ridge for numbers; "
+        "mlp: one hidden layer; knn: nearest neighbours; attentive: a learned query over tokens",
+        choices=("linear", "mlp", "knn", "attentive"),
     )
     regularisation: list[float] = field(
         [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0],
@@ -42,3 +71,5 @@ class HeadConfig:
         choices=("uniform", "cosine"),
         least_length=1,
     )
+    mlp: MlpConfig = group(MlpConfig, "head=mlp")
+    attentive: AttentiveConfig = group(AttentiveConfig, "head=attentive")

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Iterator
 
-from octshard.probes import knn, linear, ridge
+from octshard.errors import UsageError
+from octshard.probes import attentive, knn, linear, mlp, ordinal, ridge
 from octshard.probes.examples import Examples
-from octshard.probes.head import CLASSES, NUMBERS, Candidate, FittedHead, HeadSpec, check, choose
+from octshard.probes.head import CLASSES, NUMBERS, ORDINAL, Candidate, FittedHead, HeadSpec, check, choose
 
 TOKENS = ("attentive",)  # heads that read token grids, not one row of numbers per scan
-LINEAR = {CLASSES: linear.candidates, NUMBERS: ridge.candidates}
+LINEAR = {CLASSES: linear.candidates, ORDINAL: ordinal.candidates, NUMBERS: ridge.candidates}
 HEADS: dict[str, Callable[[Examples, Examples, HeadSpec], Iterator[Candidate]]] = {
     "linear": lambda train, val, spec: LINEAR[spec.kind](train, val, spec),
+    "mlp": mlp.candidates,
     "knn": knn.candidates,
+    "attentive": attentive.candidates,
 }
 METHODS = {
     (
@@ -37,4 +40,10 @@ def method(head: str, kind: str) -> str:
 def fit(spec: HeadSpec, train: Examples, val: Examples) -> FittedHead:
     """Fits on train, chooses among the settings of `spec` on val. OctshardError for what cannot be fitted."""
     check(spec, train, val)
+    axes = 3 if spec.cfg.head in TOKENS else 2
+    if train.x_NF.ndim != axes:
+        content = {2: "one row for each scan", 3: "tokens for each scan (pooling=tokens)"}
+        raise UsageError(
+            f"head={spec.cfg.head}: features are of shape {train.x_NF.shape}, want {content[axes]}"
+        )
     return choose(spec, HEADS[spec.cfg.head](train, val, spec), val)

@@ -93,10 +93,7 @@ def predict(head: FittedHead, examples: Examples) -> Predictions:
 
 
 def choose(spec: HeadSpec, candidates: Iterable[Candidate], val: Examples) -> FittedHead:
-    """The candidate with the best score on val; of equal ones the first. The simplest come first.
-
-    OctshardError if val cannot choose: one class, or all targets alike.
-    """
+    """The candidate with the best score on val; of equal ones the first. The simplest come first."""
     best: Candidate | None = None
     best_score, trials = -np.inf, []
     for candidate in candidates:
@@ -106,10 +103,7 @@ def choose(spec: HeadSpec, candidates: Iterable[Candidate], val: Examples) -> Fi
         if value > best_score + TIE:  # not so for nan
             best, best_score = candidate, value
     if best is None:
-        values = "class" if spec.kind == CLASSES else "value"
-        raise OctshardError(
-            f"head {spec.cfg.head}: one {values} on val, want at least 2 to choose its settings by"
-        )
+        raise OctshardError(f"head {spec.cfg.head}: no setting has a score on val, want finite predictions")
     return FittedHead(spec.cfg.head, best.predict, best.setting, tuple(trials), best.converged)
 
 
@@ -128,6 +122,9 @@ def check(spec: HeadSpec, train: Examples, val: Examples) -> None:
             f"head {name}: features of train are {train.x_NF.shape[1:]}, those of val {val.x_NF.shape[1:]}, "
             "want the same"
         )
+    if len(set(val.y_N.tolist())) < 2:
+        values = "value" if spec.kind == NUMBERS else "class"
+        raise OctshardError(f"head {name}: one {values} on val, want at least 2 to choose its settings by")
     if spec.kind != NUMBERS:
         classes = int(max(train.y_N.max(), val.y_N.max())) + 1
         if absent := sorted(set(range(classes)) - set(train.y_N.tolist())):

@@ -5,31 +5,47 @@ import dataclasses
 import numpy as np
 import pytest
 
-from octshard.config.head import HeadConfig
+from octshard.config.head import AttentiveConfig, HeadConfig, MlpConfig
 from octshard.errors import OctshardError
 from octshard.probes import build, head, scores
 from octshard.probes.examples import Examples, shuffled
-from octshard.probes.head import CLASSES, NUMBERS, HeadSpec
+from octshard.probes.head import CLASSES, NUMBERS, ORDINAL, HeadSpec
 from octshard.rng import rng_for
 
 WIDTH, REGULARISATION, RIDGE = 6, [0.01, 1.0], [1.0, 100.0]
+GRID = {"lr": [1e-2], "weight_decay": [0.01], "epochs": 12, "batch": 32}
+CFG = HeadConfig(
+    regularisation=REGULARISATION,
+    ridge=RIDGE,
+    neighbours=[3, 9],
+    mlp=MlpConfig(**GRID, width=16),
+    attentive=AttentiveConfig(**GRID, heads=2),
+)
+CONVEX = ("linear", "knn")  # the others start at random
+KINDS = (CLASSES, ORDINAL, NUMBERS)
 SPECS = {
-    f"{name} {kind}": HeadSpec(
-        HeadConfig(head=name, regularisation=REGULARISATION, ridge=RIDGE, neighbours=[3, 9]), kind, 0
-    )
+    f"{name} {kind}": HeadSpec(dataclasses.replace(CFG, head=name), kind, 0)
     for name in build.HEADS
-    for kind in (CLASSES, NUMBERS)
+    for kind in KINDS
 }
 
 
-def made(name: str, kind: str, people: int = 45, scans: int = 2, width: int = WIDTH) -> Examples:
-    """`scans` scans a person; the first features say the target, with noise."""
+def made(spec: HeadSpec, name: str, people: int = 45, width: int = WIDTH) -> Examples:
+    """2 scans a person; the first features say the target, with noise; padding."""
     rng = rng_for("head", name, people)
-    state_N = np.repeat(np.arange(people) % 3, scans)
-    x_NF = rng.normal(size=(people * scans, width)).astype(np.float32)
+    state_N = np.repeat(np.arange(people) % 3, 2)
+    x_NF = rng.normal(size=(people * 2, width)).astype(np.float32)
     x_NF[np.arange(len(state_N)), state_N] += 2.0
-    y_N = state_N if kind == CLASSES else np.repeat(rng.normal(50, 3, people), scans) + 10.0 * state_N
-    return Examples(x_NF, y_N, tuple(f"{name}{i // scans}" for i in range(len(y_N))))
+    if spec.kind == ORDINAL:
+        x_NF[:, 3] += 2.0 * state_N
+    y_N = state_N
+    if spec.kind == NUMBERS:
+        y_N = np.repeat(rng.normal(50, 3, people), 2) + 10.0 * state_N
+    if spec.cfg.head in build.TOKENS:
+        x_NTF = rng.normal(size=(len(x_NF), 4, width)).astype(np.float32)
+        x_NF = x_NF[:, None] + 0.5 * x_NTF
+        x_NF[::3, 3] = 0
+    return Examples(x_NF, y_N, tuple(f"{name}{i // 2}" for i in range(len(y_N))))
 
 
 def picked(examples: Examples, order: np.ndarray) -> Examples:
@@ -44,19 +60,20 @@ def spec(request) -> HeadSpec:
 
 @pytest.fixture
 def parts(spec) -> list[Examples]:
-    return [made(name, spec.kind) for name in ("train", "val", "test")]
+    return [made(spec, name) for name in ("train", "val", "test")]
 
 
 def test_it_beats_chance_and_not_with_shuffled_targets(spec, parts) -> None:
     train, val, test = parts
     chance = 0.5 if spec.kind == CLASSES else 0.0
-    assert head.score(head.predict(build.fit(spec, train, val), test), spec.kind) > chance + 0.35
+    true = head.score(head.predict(build.fit(spec, train, val), test), spec.kind)
+    assert true > chance + 0.3
     dealt = []
-    for deal in range(4):
+    for deal in range(3):
         rng = rng_for("deal", deal)
         shuffled_head = build.fit(spec, shuffled(train, rng), shuffled(val, rng))
         dealt.append(head.score(head.predict(shuffled_head, test), spec.kind))
-    assert np.mean(dealt) < chance + 0.15
+    assert np.mean(dealt) < true - 0.15
 
 
 def test_the_order_of_scans_changes_nothing(spec, parts) -> None:
@@ -71,6 +88,13 @@ def test_the_order_of_scans_changes_nothing(spec, parts) -> None:
 def test_a_participant_weighs_no_more_for_many_scans(spec, parts) -> None:
     """Every scan of some people five times over: the same head."""
     train, val, test = parts
+    whole = {"batch": 1000, "epochs": 6}
+    cfg = dataclasses.replace(
+        spec.cfg,
+        mlp=dataclasses.replace(spec.cfg.mlp, **whole, dropout=0.0),
+        attentive=dataclasses.replace(spec.cfg.attentive, **whole),
+    )
+    spec = dataclasses.replace(spec, cfg=cfg)
     some_N = np.isin(train.participants, [f"train{n}" for n in range(0, 45, 4)])
     often = np.concatenate([np.arange(len(some_N)), *[np.flatnonzero(some_N)] * 4])
     more = len(often) / len(some_N)  # weights add up to the number of scans, which strengthens the fit
@@ -94,16 +118,18 @@ def test_the_same_seed_gives_the_same_bits(spec, parts) -> None:
 
 def test_constant_features_are_harmless(spec, parts) -> None:
     train, val, test = (
-        Examples(np.pad(part.x_NF, ((0, 0), (0, 2)), constant_values=0.1), part.y_N, part.participants)
+        Examples(np.concatenate([part.x_NF, 0.1 + 0 * part.x_NF[..., :2]], -1), part.y_N, part.participants)
         for part in parts
     )
-    plain = build.fit(spec, *parts[:2])
-    padded = build.fit(spec, train, val)
-    np.testing.assert_allclose(padded.predict(test.x_NF), plain.predict(parts[2].x_NF), rtol=1e-3, atol=1e-3)
+    said = build.fit(spec, train, val).predict(test.x_NF)
+    assert np.isfinite(said).all()
+    if spec.cfg.head in CONVEX:
+        plain = build.fit(spec, *parts[:2]).predict(parts[2].x_NF)
+        np.testing.assert_allclose(said, plain, rtol=1e-3, atol=1e-3)
 
 
 def test_more_features_than_people(spec) -> None:
-    train, val, test = (made(name, spec.kind, people=12, width=200) for name in ("train", "val", "test"))
+    train, val, test = (made(spec, name, people=12, width=200) for name in ("train", "val", "test"))
     assert np.isfinite(build.fit(spec, train, val).predict(test.x_NF)).all()
 
 
