@@ -15,7 +15,7 @@ DOORS = {  # foreign package -> the modules that may import it
     "pylibjpeg": {"prep.dicom.compressed_frame"},
     "openjpeg": {"prep.dicom.compressed_frame"},
     "pyarrow": {"dataset.tables"},
-    "safetensors": {"storage.tensors"},
+    "safetensors": {"storage.tensors", "models.weights_file"},
     "tarfile": {"dataset.shard"},
     "webdataset": {"webdataset"},
     "monai": {"dataset.torch_dataset"},
