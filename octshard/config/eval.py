@@ -29,3 +29,12 @@ class ProbeConfig(HeadConfig):
     device: str = field(
         "auto", "as run.device of octshard train", choices=("auto", "cpu", "cuda", "xla"), speed=True
     )
+    random_draws: int = field(5, "random encoders behind the random-init control", least=1, limit=1000)
+    site: str = field("clinical_site", "the column of participants that names the site; empty: none does")
+    encoder: str = field(
+        "", "a 2-D encoder as one more control: timm:NAME; B-scans go through it one by one; empty: none"
+    )
+    encoder_weights: str = field(
+        "", "its weights, a local .pth or .safetensors; nothing is downloaded", place=True
+    )
+    encoder_every: int = field(4, "it reads one of so many B-scans", unit="B-scans", least=1, limit=MANY)

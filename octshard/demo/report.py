@@ -57,12 +57,12 @@ def render(results: DemoResults) -> str:
         Section(
             "The frozen encoder, probed",
             (
-                *results.probe.verdicts,
+                *probe_report.verdict(results.probe),
                 probe_report.auroc_plot(results.probe),
                 probe_report.scores(results.probe),
                 *map(probe_report.readable, results.probe.notes),
                 f"{results.probe.scored.text()}.",
-                *probe_report.METHOD,
+                *probe_report.method(results.probe),
             ),
         ),
     ]

@@ -13,31 +13,44 @@ from octshard.config import fields
 from octshard.config.eval import ProbeConfig
 from octshard.config.train import TrainConfig
 from octshard.devices import select
-from octshard.eval import feature_table, features, report, setup
-from octshard.eval.controls import intensity
-from octshard.eval.report import Arm, Control, ProbeResult, ScoredCheckpoint
-from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Evidence, judge
+from octshard.eval import feature_table, features, head_probe, report, setup
+from octshard.eval.arms import PRETRAINED, FeatureArm, Question, with_controls
+from octshard.eval.controls import (
+    INTENSITY,
+    PROVENANCE,
+    THICKNESS,
+    intensity,
+    provenance,
+    provenance_alone,
+    provenance_reading,
+    random_init,
+    shuffled,
+    slice_encoder,
+    thickness,
+)
+from octshard.eval.head_probe import HeadProbe
+from octshard.eval.report import Arm, ProbeResult, ScoredCheckpoint
+from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Evidence, Verdict, headline, judge
 from octshard.imaging.volume import product
-from octshard.models.encoder import random_encoder, read_encoder
-from octshard.probes import build, head, labels, linear, scores
-from octshard.probes.examples import Examples, shuffled
+from octshard.models.encoder import read_encoder
+from octshard.probes import draws, labels, linear, scores
 from octshard.probes.head import CLASSES, HeadSpec
 from octshard.probes.labels import LabelledScans
 from octshard.progress import OnProgress, no_progress
-from octshard.rng import rng_for, seed_for
+from octshard.rng import rng_for
 from octshard.storage import store
 from octshard.stream import loader
 from octshard.stream.batch import Batch, BatchTransform, RankSlice
 from octshard.stream.batch_shape import batch_shape
 from octshard.stream.index import SampleIndex, build_index, open_datasets
 
-PRETRAINED, RANDOM, INTENSITY = "pretrained", "random-init", "raw-intensity"
-
 
 def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> ProbeResult:
     """Runs the probe and writes its files under cfg.out; labels are checked before anything is encoded."""
     setup.check(cfg)
     participant_labels = labels.read(cfg.participants, cfg.label)
+    sites = provenance.read_sites(cfg.participants, "" if cfg.site == cfg.label else cfg.site)
+    slices = slice_encoder.open_encoder(cfg.encoder, cfg.encoder_weights) if cfg.encoder else None
     checkpoint = read_encoder(cfg.checkpoint)
     # of the run's settings no place is used: they may be somebody else's
     data = dataclasses.replace(checkpoint.config.data, shards=list(cfg.shards), cache_dir="")
@@ -55,16 +68,22 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
     backend = select.open_backend(run)
     batch_size = setup.batch_size(cfg, voxels, len(rows), backend)
     setup.check_out(cfg.out)
-    untrained = random_encoder(trained, seed_for(cfg.seed, RANDOM))
-    sources = (
-        features.encoder_source(
-            PRETRAINED, checkpoint.encoder, f"{checkpoint.digest} {run.precision}", backend, tokens
+    encoders = [(PRETRAINED, checkpoint.encoder, checkpoint.digest)]
+    for name, encoder in random_init.encoders(trained, cfg.seed, cfg.random_draws):
+        encoders.append((name, encoder, features.weights_digest(encoder)))
+    view = f"centre crop of {trained.model.image_size}"
+    sources = [
+        *(
+            features.encoder_source(name, encoder, f"{digest} {run.precision}", backend, tokens)
+            for name, encoder, digest in encoders
         ),
-        features.encoder_source(
-            RANDOM, untrained, f"{features.weights_digest(untrained)} {run.precision}", backend, tokens
-        ),
-        intensity.intensity_source(INTENSITY, f"centre crop of {trained.model.image_size}"),
-    )
+        intensity.intensity_source(INTENSITY, view),
+        thickness.thickness_source(THICKNESS, rows, view),
+    ]
+    if slices is not None:
+        sources.append(
+            slice_encoder.slice_source(slices, cfg.encoder_every, backend, f"{run.precision} {view}")
+        )
     transform = BatchTransform(backend.pin, backend.empty)
     request = features.FeatureRequest(tuple(feature_table.scan_of(row) for row in rows))
     features_by_source = features.extract(
@@ -74,7 +93,10 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
         lambda: _batches(indexes, trained, batch_size, transform, on_progress),
     )
     values = {name: source.values_NF for name, source in features_by_source.items()}
-    result = compare(values, scans, scored, cfg, on_progress)
+    known = provenance.provenance(rows, sites.site_of)
+    arms, notes = with_controls(values, known, scans.subsets["train"].places_N)
+    notes = (*notes, *sites.notes, *(slices.notes(cfg.encoder_every) if slices else ()))
+    result = compare(arms, Question(scans, known, scored, notes), cfg, on_progress)
     result = dataclasses.replace(result, checkpoint_digest=checkpoint.digest)
     store.write(store.join(cfg.out, "probe.json"), report.as_json(result).encode())
     store.write(store.join(cfg.out, "probe.html"), report.render(result).encode())
@@ -82,38 +104,41 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
 
 
 def compare(
-    values: Mapping[str, np.ndarray],
-    scans: LabelledScans,
-    scored: ScoredCheckpoint,
-    cfg: ProbeConfig,
-    on_progress: OnProgress,
+    arms: Sequence[FeatureArm], question: Question, cfg: ProbeConfig, on_progress: OnProgress
 ) -> ProbeResult:
-    """Probes every set of features (values_NF by name) on the same participants and the same resamples."""
-    heads, predictions, spec = {}, {}, HeadSpec(cfg, CLASSES, cfg.seed)
-    for i, (name, values_NF) in enumerate(values.items()):
-        on_progress(i, len(values), "probes")
-        train, val, test = (_examples(scans, split, values_NF) for split in labels.SPLITS)
-        heads[name] = build.fit(spec, train, val)
-        predictions[name] = head.predict(heads[name], test)
-    on_progress(len(values), len(values), "probes")
-    pretrained = predictions[PRETRAINED]
-    weight_RP = scores.draw_resamples(pretrained.y_P, cfg.bootstrap, rng_for(cfg.seed, "bootstrap"))
-    arms = []
-    for name, fitted in heads.items():
-        score = scores.evaluate(predictions[name], scans.classes, weight_RP)
-        width = values[name].shape[-1]
-        arms.append(Arm(name, width, fitted.choice, fitted.trials, fitted.converged, score))
+    """Probes every set of features on the same participants and the same resamples; the first, which is
+    pretrained, against each of the others.
+    """
+    scans, spec = question.scans, HeadSpec(cfg, CLASSES, cfg.seed)
+    probed = []
+    for i, arm in enumerate(arms):
+        on_progress(i, len(arms), "probes")
+        probed.append(head_probe.probed(arm, scans, spec))
+    on_progress(len(arms), len(arms), "probes")
+    first, *others = probed
+    y_P = first.predictions[0].y_P
+    weight_RP = scores.draw_resamples(y_P, cfg.bootstrap, rng_for(cfg.seed, "bootstrap"))
+    resamples = draws.Resamples(weight_RP, cfg.seed)
+    scored_arms = [each.scored(scans.classes, resamples) for each in probed]
     differences = {
-        name: scores.difference(pretrained, baseline, weight_RP)
-        for name, baseline in predictions.items()
-        if name != PRETRAINED
+        other.name: draws.difference(
+            (first.name, first.predictions), (other.name, other.predictions), resamples
+        )
+        for other in others
     }
-    control = _shuffled(scans, values[PRETRAINED], scores.macro_auroc(pretrained), cfg, on_progress)
+    true_auroc = scored_arms[0].score.metrics["macro_auroc"].value
+    parts = head_probe.parts(scans, arms[0].draws[0])
+    control = shuffled.control(
+        parts, HeadProbe(spec), true_auroc, shuffled.Deals(cfg.shuffles, cfg.seed), on_progress
+    )
     participants = scans.counts[labels.SPLITS.index("test")].of_class
     comparisons = {}
-    for name, gains in differences.items():
-        swap_p = scores.swap_p(pretrained, predictions[name], cfg.bootstrap, rng_for(cfg.seed, "swap", name))
-        comparisons[name] = judge(Evidence(gains["macro_auroc"], swap_p, control.p_value, participants))
+    for other in others:
+        rng = rng_for(cfg.seed, "swap", other.name)
+        swap_p = draws.swap_p(first.predictions, other.predictions, cfg.bootstrap, rng)
+        gain = differences[other.name]["macro_auroc"]
+        comparisons[other.name] = judge(Evidence(gain, swap_p, control.p_value, participants))
+    readings = _readings(question, arms[0], HeadProbe(spec), cfg)
     return ProbeResult(
         label=cfg.label,
         classes=scans.classes,
@@ -121,50 +146,49 @@ def compare(
         dropped=scans.dropped,
         checkpoint=cfg.checkpoint,
         checkpoint_digest="",
-        scored=scored,
-        arms=tuple(arms),
+        scored=question.scored,
+        arms=tuple(scored_arms),
         shuffled=control,
         differences=differences,
         comparisons=comparisons,
+        headline=headline(comparisons),
         verdicts=tuple(
             verdict.sentence(name, differences[name]["macro_auroc"]) for name, verdict in comparisons.items()
         ),
-        notes=(*_notes(scans, arms, cfg), *_seen_notes(scored, sum(participants.values()))),
+        readings=readings,
+        provenance=_provenance_sentences(cfg.label, scored_arms, comparisons, readings),
+        notes=(
+            *_notes(scans, scored_arms, cfg),
+            *question.notes,
+            *_seen_notes(question.scored, sum(participants.values())),
+        ),
         config=fields.result_values(cfg),
     )
 
 
-def _shuffled(
-    scans: LabelledScans, values_NF: np.ndarray, true_auroc: float, cfg: ProbeConfig, on_progress: OnProgress
-) -> Control:
-    """Permutes the classes of train and val participants cfg.shuffles times; test keeps the true ones.
+def _readings(
+    question: Question, arm: FeatureArm, ask: HeadProbe, cfg: ProbeConfig
+) -> tuple[provenance_reading.Reading, ...]:
+    def draw(people: int) -> np.ndarray:
+        rng = rng_for(cfg.seed, "provenance")
+        return scores.draw_resamples(np.zeros(people, np.int64), cfg.bootstrap, rng)
 
-    One permutation is not enough: features in few clusters move it far from chance, to either side.
-    """
-    values_by_metric: dict[str, list[float]] = {name: [] for name in scores.METRICS}
-    test, spec = _examples(scans, "test", values_NF), HeadSpec(cfg, CLASSES, cfg.seed)
-    for deal in range(cfg.shuffles):
-        on_progress(deal, cfg.shuffles, "shuffled labels")
-        train, val = (
-            shuffled(_examples(scans, split, values_NF), rng_for(cfg.seed, "shuffle", deal, split))
-            for split in ("train", "val")
-        )
-        predictions = head.predict(build.fit(spec, train, val), test)
-        estimates = scores.measure(predictions, np.ones((1, len(predictions.y_P)), np.int64))
-        for name in scores.METRICS:
-            values_by_metric[name].append(float(estimates[name][0]))
-    on_progress(cfg.shuffles, cfg.shuffles, "shuffled labels")
-    reached = sum(value >= true_auroc for value in values_by_metric["macro_auroc"])
-    metrics = {
-        name: scores.estimate(float(np.mean(values)), np.array(values))
-        for name, values in values_by_metric.items()
-    }
-    return Control(cfg.shuffles, metrics, reached, (1 + reached) / (1 + cfg.shuffles))
+    return provenance_reading.read(arm.draws[0], question.provenance, question.scans, ask, draw)
 
 
-def _examples(scans: LabelledScans, split: str, values_NF: np.ndarray) -> Examples:
-    subset = scans.subsets[split]
-    return Examples(values_NF[subset.places_N], subset.y_N, subset.participants)
+def _provenance_sentences(
+    label: str,
+    arms: Sequence[Arm],
+    comparisons: Mapping[str, Verdict],
+    readings: Sequence[provenance_reading.Reading],
+) -> tuple[str, ...]:
+    """What the page says of shortcuts; the first line is that on the target."""
+    alone = [arm for arm in arms if arm.name == PROVENANCE]
+    sentences = [
+        provenance_alone.sentence(label, arm.score.metrics["macro_auroc"], comparisons[PROVENANCE])
+        for arm in alone
+    ]
+    return (*sentences, *(reading.sentence() for reading in readings))
 
 
 def _batches(
@@ -205,9 +229,9 @@ def _notes(scans: LabelledScans, arms: Sequence[Arm], cfg: ProbeConfig) -> tuple
         notes.append(f"So few test participants that intervals may be too narrow: {', '.join(small)}.")
     if slow := [arm.name for arm in arms if not arm.converged]:
         notes.append(f"The fit stopped at {linear.ITERATIONS} iterations: {', '.join(slow)}.")
-    for key, draws in (("bootstrap", cfg.bootstrap), ("shuffles", cfg.shuffles)):
-        if 1 / (1 + draws) > MAX_P:
-            notes.append(f"No p of {MAX_P} can come of {key}={draws}: want at least {round(1 / MAX_P) - 1}.")
+    for key, count in (("bootstrap", cfg.bootstrap), ("shuffles", cfg.shuffles)):
+        if 1 / (1 + count) > MAX_P:
+            notes.append(f"No p of {MAX_P} can come of {key}={count}: want at least {round(1 / MAX_P) - 1}.")
     if dropped := sum(scans.dropped.values()):
         notes.append(f"Scans left out, because their participant has no label: {dropped}.")
     return tuple(notes)

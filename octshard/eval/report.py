@@ -11,12 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Verdict, bracketed
+from octshard.eval import verdict_section
+from octshard.eval.controls import MEANINGS, SLICES
+from octshard.eval.controls.provenance_reading import Reading
+from octshard.eval.controls.shuffled import NAME as SHUFFLED
+from octshard.eval.controls.shuffled import Control
+from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Verdict, bracketed, two_lines
 from octshard.probes import build
 from octshard.probes.head import CLASSES, Setting, Trial
 from octshard.probes.labels import SplitCounts
 from octshard.probes.scores import Estimate, Score
-from octshard.report.page import Cell, Html, Section, grid, numeral, page, table
+from octshard.report.page import Cell, Content, Html, Section, grid, numeral, page, table
 from octshard.report.plots import interval_plot, line_plot
 
 TITLES = {
@@ -32,22 +37,25 @@ METHOD = (
     "simpler. Test participants are scored once: the probabilities of a person's scans are averaged, so each "
     "person counts once.",
     "Brackets hold the 95 % percentile interval over resamples of the test participants, drawn with "
-    "replacement within each class; they do not show the luck of training or of the split. Differences are "
-    "paired: the same resamples on both sides. For shuffled labels they hold the 95 % range over deals. "
+    "replacement within each class. Where an arm has several draws, its value is their mean and each "
+    "resample takes one of them: the interval holds the luck of the draw. It does not show the luck of a "
+    "single training, or of the split. Differences are paired: the same resamples on both sides. For "
+    "shuffled labels brackets hold the 95 % range over deals. "
     "Macro AUROC is the mean of one class against the rest; 0.5 is chance. Low calibration error is good.",
     f"Better or worse is said only with at least {MIN_PARTICIPANTS} test participants in every class, an "
     f"interval of the difference that has a width and leaves out 0, and p of at most {MAX_P} in a "
-    "permutation test: ranks of the two sets of features, swapped participant by participant. Better also "
-    f"needs p of at most {MAX_P} against shuffled labels.",
-    "random-init is the same architecture with random weights; raw-intensity is a histogram, moments, "
-    "percentiles and coarse en face and B-scan averages of the same voxels; shuffled labels are the "
-    "pretrained features with the classes of train and val participants dealt at random.",
+    "permutation test: ranks of the two sets of features, swapped participant by participant; of several "
+    f"draws the largest. Better also needs p of at most {MAX_P} against shuffled labels.",
 )
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One set of features, probed: the setting chosen, the score of each on val, its score on test."""
+    """One set of features, probed: the setting chosen, the score of each on val, its score on test.
+
+    draws: macro AUROC of each, where there are several; the score is of all, `choice` and `trials` of the
+    first.
+    """
 
     name: str
     features: int
@@ -55,19 +63,12 @@ class Arm:
     trials: tuple[Trial, ...]
     converged: bool
     score: Score
+    draws: tuple[float, ...] = ()
 
-
-@dataclass(frozen=True)
-class Control:
-    """The pretrained features with permuted labels: mean and 95 % range over the permutations (deals).
-
-    `reached`: deals whose macro AUROC is at least the true labels'; p_value = (1 + reached) / (1 + deals).
-    """
-
-    deals: int
-    metrics: Mapping[str, Estimate]
-    reached: int
-    p_value: float
+    @property
+    def title(self) -> str:
+        """The name, with the number of draws where there are several."""
+        return f"{self.name} ({len(self.draws)} draws)" if len(self.draws) > 1 else self.name
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class ScoredCheckpoint:
 @dataclass(frozen=True)
 class ProbeResult:
     """All that probe.json holds. `differences`: pretrained minus each baseline, paired over participants;
-    `comparisons`: the verdict on each; `verdicts`: the same in sentences.
+    `comparisons`: the verdict on each; `headline`, `verdicts`: the same in sentences; `readings`: how well
+    the features tell site and device; `provenance`: what that and these alone say, in sentences.
     """
 
     label: str
@@ -101,18 +103,26 @@ class ProbeResult:
     shuffled: Control
     differences: Mapping[str, Mapping[str, Estimate]]
     comparisons: Mapping[str, Verdict]
+    headline: str
     verdicts: tuple[str, ...]
+    readings: tuple[Reading, ...]
+    provenance: tuple[str, ...]
     notes: tuple[str, ...]
     config: Mapping[str, Any]
 
     def text(self) -> str:
-        """For a terminal: macro AUROC and balanced accuracy of each arm, the verdicts, the notes."""
-        arms = {arm.name: arm.score.metrics for arm in self.arms} | {"shuffled labels": self.shuffled.metrics}
-        shown = ("macro_auroc", "balanced_accuracy")
-        lines = [f"{self.label:<16}" + "".join(f"{TITLES[metric]:<24}" for metric in shown)]
+        """For a terminal: the verdict, macro AUROC and balanced accuracy of each arm, that on each, notes."""
+        arms = {arm.title: arm.score.metrics for arm in self.arms} | {SHUFFLED: self.shuffled.metrics}
+        shown, width = ("macro_auroc", "balanced_accuracy"), max(map(len, (*arms, self.label))) + 2
+        lines = [
+            self.headline,
+            f"{self.label:<{width}}" + "".join(f"{TITLES[metric]:<24}" for metric in shown),
+        ]
         for name, metrics in arms.items():
-            lines.append(f"{name:<16}" + "".join(f"{bracketed(metrics[metric]):<24}" for metric in shown))
-        lines += [*self.verdicts, *self.notes, f"{self.scored.text()}."]
+            lines.append(
+                f"{name:<{width}}" + "".join(f"{bracketed(metrics[metric]):<24}" for metric in shown)
+            )
+        lines += [*self.verdicts, *self.provenance, *self.notes, f"{self.scored.text()}."]
         return "\n".join(line.rstrip() for line in lines)
 
 
@@ -128,28 +138,32 @@ def render(result: ProbeResult) -> str:
         f"Can {readable(result.label)} be read off frozen features? {test.participants} test participants, "
         f"{test.scans} scans, {len(result.classes)} classes."
     )
-    winner: tuple[Html | str, ...] = (
-        *result.verdicts,
-        _permutation(result),
-        *map(readable, result.notes),
-        auroc_plot(result),
-    )
     sections = [
-        Section("Who wins", winner),
-        Section("Scores on test participants", (scores(result), _differences(result))),
+        Section("Verdict", verdict(result)),
+        Section(
+            "Scores on test participants",
+            (scores(result), auroc_plot(result), _permutation(result), _differences(result)),
+        ),
+        Section("Notes", tuple(map(readable, result.notes))),
         Section("One class against the rest", (_per_class(result),)),
         Section("Confusion", tuple(_confusion(result, arm) for arm in result.arms)),
         Section("Participants and scans", (_counts(result),)),
         Section("Choice of settings on val", (_trials(result),)),
-        Section("How this was measured", (*_method(result), _origin(result))),
+        Section("How this was measured", (*method(result), _origin(result))),
     ]
     return page(f"Linear probe: {readable(result.label)}", lead, sections)
 
 
+def verdict(result: ProbeResult) -> tuple[Content, ...]:
+    """The verdict in one sentence, warnings, and the verdict on each control."""
+    gains = {name: differences["macro_auroc"] for name, differences in result.differences.items()}
+    return verdict_section.parts(result.headline, result.comparisons, gains, result.provenance)
+
+
 def auroc_plot(result: ProbeResult) -> Html:
     """Macro AUROC of every arm as a dot with its interval."""
-    estimates = {arm.name: arm.score.metrics["macro_auroc"] for arm in result.arms}
-    estimates["shuffled labels"] = result.shuffled.metrics["macro_auroc"]
+    estimates = {arm.title: arm.score.metrics["macro_auroc"] for arm in result.arms}
+    estimates[SHUFFLED] = result.shuffled.metrics["macro_auroc"]
     points = {name: (estimate.value, estimate.low, estimate.high) for name, estimate in estimates.items()}
     chart = interval_plot(points, "macro AUROC", 0.5)
     return chart.html("Dots with 95 % intervals; the dashed line is chance.")
@@ -157,13 +171,10 @@ def auroc_plot(result: ProbeResult) -> Html:
 
 def scores(result: ProbeResult) -> Html:
     """The table of every metric of every arm."""
-    metrics_by_name = {arm.name: arm.score.metrics for arm in result.arms}
-    metrics_by_name["shuffled labels"] = result.shuffled.metrics
-    return table(
-        ["features", *TITLES.values()],
-        [_metrics(name, metrics) for name, metrics in metrics_by_name.items()],
-        "",
-    )
+    metrics_by_name = {arm.title: arm.score.metrics for arm in result.arms}
+    metrics_by_name[SHUFFLED] = result.shuffled.metrics
+    rows = [_metrics(name, metrics) for name, metrics in metrics_by_name.items()]
+    return table(["features", *TITLES.values()], rows, _draws_note(result), stacked=True)
 
 
 def readable(name: str) -> str:
@@ -172,7 +183,17 @@ def readable(name: str) -> str:
 
 
 def _metrics(name: str, metrics: Mapping[str, Estimate]) -> list[Cell]:
-    return [name, *(numeral(bracketed(metrics[metric])) for metric in TITLES)]
+    return [name, *(two_lines(metrics[metric]) for metric in TITLES)]
+
+
+def _draws_note(result: ProbeResult) -> str:
+    """Macro AUROC of every draw of the arms that have several."""
+    several = [
+        f"{arm.name}: macro AUROC of its draws {', '.join(f'{value:.3f}' for value in arm.draws)}."
+        for arm in result.arms
+        if len(arm.draws) > 1
+    ]
+    return " ".join(several)
 
 
 def _permutation(result: ProbeResult) -> str:
@@ -187,16 +208,16 @@ def _permutation(result: ProbeResult) -> str:
 def _differences(result: ProbeResult) -> Html:
     rows = [_metrics(f"pretrained − {name}", metrics) for name, metrics in result.differences.items()]
     note = "Above 0: pretrained is higher (for calibration error, worse)."
-    return table(["difference", *TITLES.values()], rows, note)
+    return table(["difference", *TITLES.values()], rows, note, stacked=True)
 
 
 def _per_class(result: ProbeResult) -> Html:
     rows: list[list[Cell]] = []
     for name in result.classes:
         estimates = [arm.score.auroc_of.get(name) for arm in result.arms]
-        rows.append([readable(name), *(numeral(bracketed(e) if e else "–") for e in estimates)])
+        rows.append([readable(name), *(two_lines(e) if e else numeral("–") for e in estimates)])
     note = "AUROC of the class against all others; a dash where no test participant has it."
-    return table(["class", *(arm.name for arm in result.arms)], rows, note)
+    return table(["class", *(arm.name for arm in result.arms)], rows, note, stacked=True)
 
 
 def _confusion(result: ProbeResult, arm: Arm) -> Html:
@@ -244,9 +265,16 @@ def _val_score(arm: Arm, i: int) -> Cell:
     return numeral(f"{trial.score:.3f}{' *' if trial.setting == arm.choice else ''}")
 
 
-def _method(result: ProbeResult) -> tuple[str, ...]:
-    method = build.method(result.config["head"], CLASSES)
-    return tuple(paragraph.format(method=method) for paragraph in METHOD)
+def method(result: ProbeResult) -> tuple[str, ...]:
+    """How it was measured, and what the controls are."""
+    head = build.method(result.config["head"], CLASSES)
+    names = [arm.name for arm in result.arms[1:]]
+    controls = [f"{name} is {MEANINGS.get(name, SLICES)}" for name in names]
+    shuffled = f"{SHUFFLED} are the pretrained features with the classes of train and val participants dealt"
+    return (
+        *(paragraph.format(method=head) for paragraph in METHOD),
+        f"Controls: {'; '.join((*controls, shuffled))} at random.",
+    )
 
 
 def _origin(result: ProbeResult) -> str:

@@ -5,6 +5,7 @@ from octshard.config.eval import ProbeConfig
 from octshard.devices import host_memory
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
+from octshard.eval.controls import slice_encoder
 from octshard.eval.report import ScoredCheckpoint
 from octshard.models.encoder import TrainedEncoder
 from octshard.probes.labels import LabelledScans
@@ -25,6 +26,10 @@ def check(cfg: ProbeConfig) -> None:
     if not cfg.out:
         raise UsageError("out: not set, want out=FOLDER, where probe.json and probe.html go")
     fields.check(cfg)
+    if cfg.encoder:
+        slice_encoder.check_name(cfg.encoder)
+    elif cfg.encoder_weights:
+        raise UsageError(f"encoder_weights={cfg.encoder_weights}: no encoder, want encoder=timm:NAME too")
 
 
 def scored_checkpoint(checkpoint: TrainedEncoder, scans: LabelledScans, cfg: ProbeConfig) -> ScoredCheckpoint:

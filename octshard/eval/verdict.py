@@ -4,10 +4,11 @@ Every reason against it is kept under its name, for programs, with its sentence,
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from octshard.probes.scores import Estimate
+from octshard.report.page import Html
 
 BETTER, WORSE, UNTOLD = "better", "worse", "cannot tell"
 MIN_PARTICIPANTS = 10  # of each class in test: with fewer, bootstrap intervals are too narrow
@@ -48,6 +49,24 @@ class Verdict:
         return f"Pretrained is {self.verdict} than {baseline} by {size} macro AUROC (p = {self.swap_p:.3f})."
 
 
+def headline(comparisons: Mapping[str, Verdict]) -> str:
+    """All verdicts in one sentence, baselines by name."""
+    groups = {
+        "better than": [name for name, verdict in comparisons.items() if verdict.verdict == BETTER],
+        "worse than": [name for name, verdict in comparisons.items() if verdict.verdict == WORSE],
+        "not to be told from": [name for name, verdict in comparisons.items() if verdict.verdict == UNTOLD],
+    }
+    if groups["better than"] and len(groups["better than"]) == len(comparisons):
+        return f"Pretrained is better than every control: {_listed(groups['better than'])}."
+    parts = [f"{text} {_listed(names)}" for text, names in groups.items() if names]
+    return f"Pretrained is {'; '.join(parts)}." if parts else "Nothing to compare with."
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def judge(evidence: Evidence) -> Verdict:
     """The verdict that the evidence allows."""
     gain = evidence.gain
@@ -72,6 +91,12 @@ def judge(evidence: Evidence) -> Verdict:
         )
     verdict = UNTOLD if reasons else BETTER if better else WORSE
     return Verdict(verdict, reasons, evidence.swap_p)
+
+
+def two_lines(value: Estimate) -> Html:
+    """As `bracketed`, but the interval below its value: a table of many columns fits."""
+    text, _, interval = bracketed(value).partition(" ")
+    return Html(f'<span class="number">{text}{f"<br><small>{interval}</small>" if interval else ""}</span>')
 
 
 def bracketed(value: Estimate) -> str:

@@ -44,7 +44,7 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     boxes = "\n".join(
         f"<section><h2>{escaped(box.title)}</h2>\n{_flow(box.parts)}\n</section>" for box in sections
     )
-    script = f"<script>{SCRIPT}</script>" if '<table class="sortable">' in boxes else ""
+    script = f"<script>{SCRIPT}</script>" if '<table class="sortable' in boxes else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -56,11 +56,17 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
 
 
 def table(
-    headers: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str, *, sortable: bool = False
+    headers: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    caption: str,
+    *,
+    sortable: bool = False,
+    stacked: bool = False,
 ) -> Html:
     """A table; a column with only numbers (or None) is aligned right. `caption` may be empty.
 
-    sortable: the headings become buttons that sort by their column. ValueError if rows differ in width.
+    sortable: the headings become buttons that sort by their column. stacked: on a narrow screen each row is a
+    card, a line for each cell. ValueError if rows differ in width.
     """
     width = len(headers)
     for row in rows:
@@ -69,17 +75,20 @@ def table(
     right_aligned = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(width)]
     cell_class = [' class="number"' if numeric else "" for numeric in right_aligned]
     sort_attribute = _sort_value if sortable else (lambda cell: "")
+    label = [f' data-label="{escaped(name)}"' if stacked else "" for name in headers]
     head = "".join(f'<th scope="col"{cell_class[i]}>{escaped(name)}</th>' for i, name in enumerate(headers))
     body = "\n".join(
         "<tr>"
         + "".join(
-            f"<td{cell_class[i]}{sort_attribute(cell)}>{_cell(cell)}</td>" for i, cell in enumerate(row)
+            f"<td{cell_class[i]}{label[i]}{sort_attribute(cell)}>{_cell(cell)}</td>"
+            for i, cell in enumerate(row)
         )
         + "</tr>"
         for row in rows
     )
     table_body = f"<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody>"
-    start = '<table class="sortable">' if sortable else "<table>"
+    kinds = " ".join(name for name, wanted in (("sortable", sortable), ("stacked", stacked)) if wanted)
+    start = f'<table class="{kinds}">' if kinds else "<table>"
     return figure(f'<div class="wide">{start}{table_body}</table></div>', caption)
 
 
@@ -140,6 +149,11 @@ def group(parts: Sequence[Html], caption: str) -> Html:
 def columns(parts: Sequence[Html]) -> Html:
     """Parts of equal width, such as small plots, in as many columns as fit."""
     return Html('<div class="columns">' + "\n".join(part.markup for part in parts) + "</div>")
+
+
+def banner(text: str, tone: str) -> Html:
+    """The sentence that a reader must not miss. tone: good, unsure or bad, its colour."""
+    return Html(f'<p class="banner {tone}">{escaped(text)}</p>')
 
 
 def heading(text: str) -> Html:

@@ -26,6 +26,20 @@ th:first-child, td:first-child { min-width: 7rem; padding-left: 0; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .grid th[scope=row] { font-weight: 400; border-bottom: 1px solid var(--line); max-width: 20rem; }
 td:last-child:not(.number) { overflow-wrap: anywhere; min-width: 12rem; }
+.banner { padding: .6rem .8rem; border-left: .3rem solid; border-radius: .25rem; max-width: none;
+  font-weight: 600; }
+.good { background: #e9f5ee; border-color: #2b7a4b; } .unsure { background: #fdf4e1; border-color: #b7791f; }
+.bad { background: #fbeaea; border-color: #b3261e; }
+td small { color: var(--soft); font-size: .75rem; }
+@media (max-width: 40rem) {
+  .stacked, .stacked tbody, .stacked tr, .stacked td { display: block; }
+  .stacked thead { display: none; }
+  .stacked tr { padding: .4rem 0; border-bottom: 2px solid var(--line); }
+  .stacked td { display: flex; justify-content: space-between; gap: 1rem; border: 0; padding: .1rem 0; }
+  .stacked td::before { content: attr(data-label); color: var(--soft); text-align: left; flex: none;
+    max-width: 9rem; }
+  .stacked td:first-child { font-weight: 600; } .stacked td:first-child::before { content: none; }
+}
 th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid #1f5fa8; }
 th button::after { content: "\\2195"; color: #8a93a3; padding-left: .25rem; }
 th[aria-sort=ascending] button::after { content: "\\2191"; color: var(--ink); }

@@ -17,12 +17,15 @@ from octshard.config.load import save
 from octshard.config.model import ModelConfig
 from octshard.config.run import RunConfig
 from octshard.config.train import DataConfig, TrainConfig
-from octshard.dataset import shard, tables
+from octshard.dataset import shard, stored_band, tables
 from octshard.dataset.participant_digests import digest_participants
 from octshard.errors import OctshardError, UsageError
 from octshard.eval import feature_table, linear_probe
+from octshard.eval.arms import FeatureArm, Question
+from octshard.eval.controls import provenance
 from octshard.eval.report import ScoredCheckpoint
 from octshard.imaging.intensity import histogram, moments
+from octshard.imaging.retina_band import not_found
 from octshard.models import checkpoint
 from octshard.models.vit import Encoder
 from octshard.probes import labels
@@ -30,6 +33,7 @@ from octshard.rng import rng_for
 
 MODEL = ModelConfig([8, 32, 32], [4, 16, 16], width=24, depth=1, heads=2)
 GRID = [1e-3, 1e-1, 10.0]
+CONTROLS = ["random-init", "raw-intensity", "thickness", "site-and-device"]
 SPLIT_PEOPLE = {"train": 24, "val": 12, "test": 24}
 
 
@@ -46,22 +50,29 @@ def scan(name: str, state: int, i: int) -> np.ndarray:
 def eyes(tmp_path_factory) -> ProbeConfig:
     """A dataset folder of 60 people x 2 scans, their table, and a run folder with one checkpoint."""
     root = tmp_path_factory.mktemp("eyes")
-    rows, infos, lines = [], [], ["participant_id\tstate\tcoin\tage"]
+    rows, infos, lines = [], [], ["participant_id\tstate\tcoin\tage\tclinical_site"]
     for split, people in SPLIT_PEOPLE.items():
         slices, split_rows = [], []
         for person in range(people):
             name, state = f"{split}{person}", person % 3
             coin = "TRUE" if rng_for("coin", name).random() < 0.5 else "FALSE"
-            lines.append(f"{name}\t{('low', 'middle', 'high')[state]}\t{coin}\t{20 + person + len(lines)}")
+            site = ("UW", "UAB")[int(rng_for("site", name).integers(2))]
+            words = (name, ("low", "middle", "high")[state], coin, 20 + person + len(lines), site)
+            lines.append("\t".join(map(str, words)))
             for i in range(2):
                 voxels, key = scan(name, state, i), f"{name}-{i}"
                 stats = moments(histogram(voxels))._asdict()
-                data = shard.pack(key, stats, voxels, 1)
+                band = not_found(voxels.shape[0], voxels.shape[2])
+                if person % 5:  # everybody's fifth has none
+                    band.rows_DQ2[:] = 4 + 8 * state, 10 + 8 * state
+                data = shard.pack(key, {**stats, stored_band.NAME: stored_band.to_json(band)}, voxels, 1)
                 row = tables.SampleRow(key, name, "made_up", "", "", "", "", "L", split, f"{key}.dcm")
                 split_rows.append(
                     dataclasses.replace(
                         row,
                         shape_out=voxels.shape,
+                        spacing_out=(0.1, 0.02, 0.02),
+                        geometry="raster",
                         dtype="uint8",
                         shard=f"{split}-000000.tar",
                         nbytes=len(data),
@@ -97,6 +108,7 @@ def eyes(tmp_path_factory) -> ProbeConfig:
         shuffles=4,
         batch=7,
         device="cpu",
+        random_draws=2,
     )
 
 
@@ -126,15 +138,20 @@ def result(eyes) -> linear_probe.ProbeResult:
 
 
 def test_all_arms_stand_beside_each_other(result, eyes):
-    assert [arm.name for arm in result.arms] == ["pretrained", "random-init", "raw-intensity"]
-    assert set(result.differences) == {"random-init", "raw-intensity"}
-    assert len(result.verdicts) == 2
+    assert [arm.name for arm in result.arms] == ["pretrained", *CONTROLS]
+    assert list(result.differences) == CONTROLS
+    assert len(result.verdicts) == 4
+    assert [len(arm.draws) for arm in result.arms] == [1, 2, 1, 1, 1]
     assert result.classes == ("high", "low", "middle")
     assert [(c.scans, c.participants) for c in result.counts] == [(48, 24), (24, 12), (48, 24)]
     for arm in result.arms:
         assert [trial.setting["C"] for trial in arm.trials] == sorted(GRID)
         assert arm.score.participants == 24
-        assert arm.score.metrics["macro_auroc"].value > 0.9  # the height of the band is easy to read
+    auroc = {arm.name: arm.score.metrics["macro_auroc"].value for arm in result.arms}
+    assert auroc["pretrained"] > 0.9  # the height of the band is easy to read
+    assert auroc["raw-intensity"] > 0.9
+    assert auroc["random-init"] == pytest.approx(np.mean(result.arms[1].draws))
+    assert abs(auroc["site-and-device"] - 0.5) < 0.2
     assert sum(map(sum, result.arms[0].score.confusion)) == 24
 
 
@@ -165,9 +182,14 @@ def test_both_files_are_written_and_agree(result, eyes):
         result.arms[0].score.metrics["macro_auroc"].value
     )
     assert data["verdicts"] == list(result.verdicts)
-    assert list(data["comparisons"]) == ["random-init", "raw-intensity"]
+    assert list(data["comparisons"]) == CONTROLS
+    assert (data["headline"], data["provenance"]) == (result.headline, list(result.provenance))
+    assert [reading["column"] for reading in data["readings"]] == ["site", "device"]
     page = Path(eyes.out, "probe.html").read_text()
-    assert all(sentence in page for sentence in result.verdicts)
+    assert all(sentence in page for sentence in (result.headline, *result.provenance))
+    assert all(
+        reason in page for verdict in result.comparisons.values() for reason in verdict.reasons.values()
+    )
 
 
 def test_eight_people_a_class_and_four_deals_tell_nothing(result):
@@ -332,11 +354,12 @@ def test_a_test_set_without_a_class_is_scored_on_the_others(eyes):
     ]
     class_of = {f"{split}{i}": c for split, classes in y.items() for i, c in enumerate(classes)}
     scans = labels.join(labels.Labels("x", ("a", "b", "c"), class_of, frozenset()), rows)
-    values = {
-        name: rng_for("values", name).normal(size=(len(rows), 5)) for name in ("pretrained", "random-init")
-    }
-    scored = ScoredCheckpoint("a.pt", 1, 8, 0)
-    result = linear_probe.compare(values, scans, scored, eyes, lambda *_: None)
+    arms = [
+        FeatureArm(name, (rng_for("values", name).normal(size=(len(rows), 5)),))
+        for name in ("pretrained", "random-init")
+    ]
+    question = Question(scans, provenance.provenance(rows, {}), ScoredCheckpoint("a.pt", 1, 8, 0))
+    result = linear_probe.compare(arms, question, eyes, lambda *_: None)
     assert result.arms[0].score.scored == ("a", "b")
     assert any("Not scored, because no test participant has it: c" in note for note in result.notes)
 

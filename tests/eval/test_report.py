@@ -8,7 +8,9 @@ import re
 import pytest
 
 from octshard.eval import report
-from octshard.eval.report import Arm, Control, ProbeResult, ScoredCheckpoint
+from octshard.eval.controls.provenance_reading import Reading
+from octshard.eval.controls.shuffled import Control
+from octshard.eval.report import Arm, ProbeResult, ScoredCheckpoint
 from octshard.eval.verdict import Verdict
 from octshard.probes.head import Trial
 from octshard.probes.labels import SplitCounts
@@ -39,7 +41,13 @@ def made_up(**changes) -> ProbeResult:
         shuffled=Control(20, metrics, 3, 4 / 21),
         differences={"random-init": metrics},
         comparisons={"random-init": Verdict("cannot tell", {"holds_zero": "the interval holds 0"}, 0.5)},
-        verdicts=("Pretrained is better.",),
+        headline="Pretrained is not to be told from random-init.",
+        verdicts=("Cannot tell pretrained from random-init.",),
+        readings=(Reading("device", ("a", "b"), 9, Estimate(0.9, 0.8, 1.0)),),
+        provenance=(
+            "Warning: the device can be read off <b>.",
+            "The site as read off the pretrained features: at chance.",
+        ),
         notes=("Few test participants: <b>evil</b> (4).",),
         config={"seed": 0, "head": "linear"},
     )
@@ -48,7 +56,7 @@ def made_up(**changes) -> ProbeResult:
 
 def test_the_page_holds_every_arm_and_escapes_names():
     text = report.render(made_up())
-    for word in ("pretrained", "random-init", "raw-intensity", "shuffled labels", "Pretrained is better."):
+    for word in ("pretrained", "random-init", "raw-intensity", "shuffled labels", "not to be told from"):
         assert word in text
     assert "<b>evil" not in text
     assert "runs/a&amp;b/checkpoints/step-00000007.pt: step 7, 56 samples seen" in text
@@ -56,6 +64,41 @@ def test_the_page_holds_every_arm_and_escapes_names():
     assert "study group" in text
     assert not re.search(r"\bnan\b", text)
     assert "3 of 20 deals" in text
+
+
+def test_the_verdict_comes_first_and_warnings_stand_out():
+    text = report.render(made_up())
+    boxes = re.findall(r"<h2>(.*?)</h2>", text)
+    assert boxes[:3] == ["Verdict", "Scores on test participants", "Notes"]
+    assert '<p class="banner unsure">Pretrained is not to be told from random-init.</p>' in text
+    assert '<p class="banner bad">Warning: the device can be read off &lt;b&gt;.</p>' in text
+    assert "<p>The site as read off the pretrained features: at chance.</p>" in text
+    row = re.search(r"<tr><td[^>]*>random-init</td>.*?</tr>", text, re.DOTALL)
+    assert row
+    assert "0.500<br><small>[0.400, 0.610]</small>" in row[0]
+    assert "cannot tell" in row[0]
+    assert "the interval holds 0" in row[0]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "tone"), [("better", "good"), ("worse", "bad"), ("cannot tell", "unsure")]
+)
+def test_the_colour_is_that_of_the_verdict(verdict, tone):
+    result = made_up(comparisons={"random-init": Verdict(verdict, {}, 0.01)}, provenance=())
+    assert f'<p class="banner {tone}">' in report.render(result)
+
+
+def test_draws_are_counted_and_listed():
+    result = made_up()
+    arms = tuple(
+        dataclasses.replace(arm, draws=(0.53, 0.7) if arm.name == "random-init" else (0.5,))
+        for arm in result.arms
+    )
+    text = report.render(dataclasses.replace(result, arms=arms))
+    assert "random-init (2 draws)" in text
+    assert "random-init: macro AUROC of its draws 0.530, 0.700." in text
+    assert "raw-intensity (1" not in text
+    assert "random-init (2 draws) " in dataclasses.replace(result, arms=arms).text()
 
 
 def test_json_writes_null_for_what_is_not_defined_and_goes_round():
@@ -77,8 +120,10 @@ def test_json_writes_null_for_what_is_not_defined_and_goes_round():
 
 def test_the_text_for_a_terminal_holds_every_arm_and_verdict():
     lines = made_up().text().splitlines()
-    assert lines[0].split() == ["study_group", "macro", "AUROC", "balanced", "accuracy"]
-    assert lines[1].split() == ["pretrained", "0.500", "[0.400,", "0.610]", "0.500", "[0.400,", "0.610]"]
-    assert lines[4].startswith("shuffled labels ")
-    assert lines[5] == "Pretrained is better."
+    assert lines[0] == "Pretrained is not to be told from random-init."
+    assert lines[1].split() == ["study_group", "macro", "AUROC", "balanced", "accuracy"]
+    assert lines[2].split() == ["pretrained", "0.500", "[0.400,", "0.610]", "0.500", "[0.400,", "0.610]"]
+    assert lines[5].startswith("shuffled labels ")
+    assert lines[6] == "Cannot tell pretrained from random-init."
+    assert lines[7].startswith("Warning: the device can be read")
     assert lines[-1] == "Checkpoint runs/a&b/checkpoints/step-00000007.pt: step 7, 56 samples seen."

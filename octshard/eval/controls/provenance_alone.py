@@ -8,6 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from octshard.eval.controls.provenance import Provenance
+from octshard.eval.controls.provenance_reading import WARNING
+from octshard.eval.verdict import BETTER, Verdict, bracketed
+from octshard.probes.scores import Estimate
+
+CHANCE = 0.5  # macro AUROC
 
 
 def onehot(
@@ -27,6 +32,24 @@ def onehot(
         columns += [text == value for value in known]
     onehot_NF = np.stack(columns, axis=1) if columns else np.zeros((_scans(provenance), 0))
     return onehot_NF.astype(np.float32), values
+
+
+def tells(auroc: Estimate) -> bool:
+    """Site and device alone tell the label: the interval of their macro AUROC is above chance."""
+    return bool(auroc.low > CHANCE)
+
+
+def sentence(label: str, auroc: Estimate, verdict: Verdict) -> str:
+    """For people. auroc: of site and device alone; verdict: on the pretrained features against them."""
+    alone = f"macro AUROC {bracketed(auroc)}"
+    if not tells(auroc):
+        return f"Site and device alone do not tell {label} ({alone})."
+    if verdict.verdict == BETTER:
+        return f"Site and device alone tell {label} ({alone}); the pretrained features tell more."
+    return (
+        f"{WARNING}: a shortcut. Site and device alone tell {label} ({alone}), and the pretrained features "
+        "are not better than that: they may read the scanner and not the eye."
+    )
 
 
 def _scans(provenance: Provenance) -> int:

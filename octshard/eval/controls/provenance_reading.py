@@ -12,12 +12,13 @@ from octshard.dataset.splits import SPLITS
 from octshard.eval.controls.provenance import DEVICE, SITE, Provenance
 from octshard.eval.verdict import bracketed
 from octshard.probes import scores
+from octshard.probes.examples import Examples
 from octshard.probes.labels import MIN_TRAIN_PARTICIPANTS, LabelledScans, Subset
-from octshard.probes.linear import Examples
 from octshard.probes.scores import Estimate, Predictions
 
 COLUMNS = (SITE, DEVICE)
 BESIDE = "\x1f"  # between a person and their value, in the name of a unit
+WARNING = "Warning"  # how a sentence begins that is one
 HIGH = 0.8  # macro AUROC: from here on a page warns
 UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"))
 Probe = Callable[[Examples, Examples, Examples], Predictions]  # train, val, test
@@ -48,8 +49,8 @@ class Reading:
         told = f"macro AUROC {bracketed(self.auroc)}, {len(self.values)} {self.column}s, {self.people} people"
         if self.is_high:
             return (
-                f"Warning: the {self.column} can be read off the pretrained features ({told}). A label that "
-                "goes with it can be read through it."
+                f"{WARNING}: the {self.column} can be read off the pretrained features ({told}). A label "
+                "that goes with it can be read through it."
             )
         return f"The {self.column} as read off the pretrained features: {told}."
 

@@ -17,6 +17,7 @@ from torch.nn.functional import interpolate
 
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
+from octshard.eval.feature_table import FeatureInfo
 from octshard.eval.features import FeatureSource
 from octshard.extras import install_advice
 from octshard.models import weights_file
@@ -33,8 +34,8 @@ NAMED = 4  # weights that an error names
 
 @dataclass(frozen=True, eq=False)
 class SliceEncoder:
-    """A frozen 2-D encoder. mean_C, std_C, size: what its inputs are brought to; digest: of name and file;
-    left_out: names in the file that only heads and decoders have.
+    """A frozen 2-D encoder. mean_C, std_C, size: what its inputs are brought to; path, sha256: of its
+    weights; left_out: names in the file that only heads and decoders have.
     """
 
     name: str
@@ -42,7 +43,8 @@ class SliceEncoder:
     mean_C: Tensor
     std_C: Tensor
     size: tuple[int, int]
-    digest: str
+    path: str
+    sha256: str
     left_out: tuple[str, ...]
 
     def inputs(self, voxels_DHW: np.ndarray) -> Tensor:
@@ -52,10 +54,25 @@ class SliceEncoder:
         mean_C11, std_C11 = self.mean_C[:, None, None], self.std_C[:, None, None]
         return (sized_D1HW - mean_C11) / std_C11
 
-    def text(self) -> str:
-        """For people: what B-scans are brought to."""
-        numbers = [" ".join(f"{value:g}" for value in values) for values in (self.mean_C, self.std_C)]
-        return f"{self.size[0]} x {self.size[1]} pixels, mean {numbers[0]}, std {numbers[1]}"
+    @property
+    def digest(self) -> str:
+        """Changes when its features would."""
+        pooling = getattr(self.model, "global_pool", "")
+        return f"{self.name} {self.sha256} {pooling} {self._inputs()}"
+
+    def notes(self, every: int) -> tuple[str, ...]:
+        """For people: what it reads."""
+        ordinal = "each B-scan" if every == 1 else f"one of {every} B-scans"
+        return (
+            f"{self.name} reads {ordinal} by itself, in {self._inputs()}, and its features are averaged over "
+            f"a scan; weights {self.path}, sha256 {self.sha256[:16]}.",
+        )
+
+    def _inputs(self) -> str:
+        mean, std = (
+            " ".join(f"{value:.4g}" for value in part.tolist()) for part in (self.mean_C, self.std_C)
+        )
+        return f"{self.size[0]} x {self.size[1]} pixels, mean {mean}, std {std}"
 
 
 def check_name(encoder: str) -> None:
@@ -92,16 +109,14 @@ def open_encoder(encoder: str, weights: str) -> SliceEncoder:
     data = timm.data.resolve_model_data_config(model)
     channels, height, width = data["input_size"]
     mean_C, std_C = (torch.tensor(data[key]).expand(channels) for key in ("mean", "std"))
-    digest = f"{name} {sha256} {height} {width} {data['mean']} {data['std']} {pooled}"
-    return SliceEncoder(
-        encoder, model.eval().requires_grad_(False), mean_C, std_C, (height, width), digest, left_out
-    )
+    model = model.eval().requires_grad_(False)
+    return SliceEncoder(encoder, model, mean_C, std_C, (height, width), weights, sha256, left_out)
 
 
-def slice_source(
-    name: str, encoder: SliceEncoder, every: int, backend: Backend, precision: str
-) -> FeatureSource:
-    """For each scan the mean of its B-scans' features; of every `every`-th B-scan, around the middle."""
+def slice_source(encoder: SliceEncoder, every: int, backend: Backend, view: str) -> FeatureSource:
+    """For each scan the mean of its B-scans' features; of every `every`-th B-scan, around the middle. view:
+    precision, and the part of a scan that is given.
+    """
     model = encoder.model.to(backend.device)
 
     def values_of(batch: Batch) -> np.ndarray:
@@ -121,7 +136,14 @@ def slice_source(
             backend.mark_step()
             yield backend.to_host(values_SF)[: len(chunk)].double().numpy()  # waits for the device
 
-    return FeatureSource(name, f"slices {encoder.digest} every {every} {precision}", values_of)
+    name = encoder.name.removeprefix(TIMM)
+    info = FeatureInfo(
+        f"slices-{name}",
+        view=f"every {every}, {view}",
+        checkpoint=encoder.path,
+        checkpoint_digest=encoder.sha256,
+    )
+    return FeatureSource(encoder.name, f"slices {encoder.digest} every {every} {view}", values_of, info)
 
 
 def b_scans(depth: int, every: int) -> slice:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from octshard.dataset.tables import SampleRow
+from octshard.eval.feature_table import FeatureInfo
 from octshard.eval.features import FeatureSource
 from octshard.imaging.resample import matrix, taps
 from octshard.imaging.retina_band import BLOCK, blocks_of, not_found
@@ -59,8 +60,10 @@ class _Maps:
     step_mm: tuple[float, float]  # from place to place along D and Q
 
 
-def thickness_source(name: str, rows: Iterable[SampleRow]) -> FeatureSource:
-    """`values_and_presence` of the scans of `rows`; a scan without a band has nothing present."""
+def thickness_source(name: str, rows: Iterable[SampleRow], view: str) -> FeatureSource:
+    """`values_and_presence` of the scans of `rows`; a scan without a band has nothing present. view: the part
+    of a scan that is given.
+    """
     geometry_of = {row.key: ScanGeometry.of(row) for row in rows}
 
     def values_of(batch: Batch) -> np.ndarray:
@@ -74,7 +77,7 @@ def thickness_source(name: str, rows: Iterable[SampleRow]) -> FeatureSource:
             values.append(values_and_presence(thickness_features(voxels_DHW, rows_DQ2, geometry_of[key])))
         return np.stack(values)
 
-    return FeatureSource(name, f"thickness {VERSION}", values_of)
+    return FeatureSource(name, f"thickness {VERSION} {view}", values_of, FeatureInfo(name, view=view))
 
 
 def thickness_features(voxels_DHW: np.ndarray, rows_DQ2: np.ndarray, geometry: ScanGeometry) -> np.ndarray:

@@ -159,7 +159,7 @@ def test_the_source_reads_each_scan_within_its_valid_extent():
         SampleRow(key, "1", "d", "", "", "", "", "R", "test", "", spacing_out=SPACING, geometry="raster")
         for key in "ab"
     ]
-    source = thickness.thickness_source("thickness", table)
+    source = thickness.thickness_source("thickness", table, "whole")
     values = source.values_of(batch)
     expected = thickness.values_and_presence(thickness.thickness_features(voxels, rows, RIGHT))
     np.testing.assert_array_equal(values[0], expected)
