@@ -1,5 +1,6 @@
 """Examples: features of scans with their target and participant, and how much each scan weighs."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +11,26 @@ class Examples:
     """Features of scans with their target and participant.
 
     x_NF: rows of features, or token grids x_NVF, in which a row of zeros is padding. y_N: an index of a class
-    or of an ordered level (int64), or a number (float64).
+    or of an ordered level (int64), or a number (float64). units: what the target of each scan is of, where
+    that is not the participant: an eye, or the scan.
     """
 
     x_NF: np.ndarray
     y_N: np.ndarray
     participants: tuple[str, ...]
+    units: tuple[str, ...] = ()
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """The unit of each scan, over which what is said of scans is averaged."""
+        return self.units or self.participants
+
+    def rows(self, order_N: np.ndarray) -> "Examples":
+        """Those scans, in that order."""
+        people, units = (
+            tuple(names[n] for n in order_N) if names else () for names in (self.participants, self.units)
+        )
+        return Examples(self.x_NF[order_N], self.y_N[order_N], people, units)
 
 
 def share(examples: Examples) -> np.ndarray:
@@ -50,7 +65,7 @@ def even(examples: Examples) -> np.ndarray:
 
 
 def shuffled(examples: Examples, rng: np.random.Generator) -> Examples:
-    """The control: targets permuted among participants; the scans of one participant keep one target."""
-    _, first, owner_N = np.unique(np.asarray(examples.participants), return_index=True, return_inverse=True)
+    """The control: targets permuted among units; the scans of one unit keep one target."""
+    _, first, owner_N = np.unique(np.asarray(examples.owners), return_index=True, return_inverse=True)
     shuffled_P = rng.permutation(examples.y_N[first])
-    return Examples(examples.x_NF, shuffled_P[owner_N], examples.participants)
+    return dataclasses.replace(examples, y_N=shuffled_P[owner_N])

@@ -150,7 +150,7 @@ class Training:
         for member, val_NC in zip(members, val_GNC, strict=True):
             if not self._is_live(member, epoch - 1) or not np.isfinite(val_NC).all():
                 continue
-            value = score(scores.by_participant(val_NC, val.y_N, val.participants), self.spec.kind)
+            value = score(scores.by_participant(val_NC, val.y_N, val.owners), self.spec.kind)
             if value > member.score + TIE:
                 member.score, member.epoch = value, epoch
                 member.best = {name: t.detach().clone() for name, t in member.parameters.items()}
@@ -186,8 +186,7 @@ def _in_order(examples: Examples) -> Examples:
     """By participant, then by features: no order in which scans come changes a batch."""
     digests = [hashlib.sha256(row.tobytes()).digest() for row in examples.x_NF]
     order = sorted(range(len(digests)), key=lambda n: (examples.participants[n], digests[n]))
-    people = tuple(examples.participants[n] for n in order)
-    return Examples(examples.x_NF[order], examples.y_N[order], people)
+    return examples.rows(np.array(order))
 
 
 def _groups(members: list[Member]) -> list[dict[str, Any]]:

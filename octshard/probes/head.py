@@ -87,9 +87,9 @@ def mean_level(predictions: Predictions) -> Predictions:
 
 
 def predict(head: FittedHead, examples: Examples) -> Predictions:
-    """What the head says of each participant: the mean over their scans."""
+    """What the head says of each unit (a participant, if no other): the mean over its scans."""
     check_finite(head.name, examples, "test")
-    return scores.by_participant(head.predict(examples.x_NF), examples.y_N, examples.participants)
+    return scores.by_participant(head.predict(examples.x_NF), examples.y_N, examples.owners)
 
 
 def choose(spec: HeadSpec, candidates: Iterable[Candidate], val: Examples) -> FittedHead:
@@ -97,7 +97,7 @@ def choose(spec: HeadSpec, candidates: Iterable[Candidate], val: Examples) -> Fi
     best: Candidate | None = None
     best_score, trials = -np.inf, []
     for candidate in candidates:
-        predictions = scores.by_participant(candidate.val_NC, val.y_N, val.participants)
+        predictions = scores.by_participant(candidate.val_NC, val.y_N, val.owners)
         value = score(predictions, spec.kind)
         trials.append(Trial(candidate.setting, value))
         if value > best_score + TIE:  # not so for nan

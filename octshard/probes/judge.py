@@ -37,7 +37,7 @@ def split(train: Examples) -> tuple[Examples, Examples]:
         by_class = [people]
     held = {p for members in by_class for p in members[HELD_OUT - 1 :: HELD_OUT] or members[-1:]}
     is_held_N = np.array([person in held for person in train.participants])
-    return _part(train, ~is_held_N), _part(train, is_held_N)
+    return train.rows(np.flatnonzero(~is_held_N)), train.rows(np.flatnonzero(is_held_N))
 
 
 def _logistic(train: Examples, val: Examples) -> float:
@@ -46,8 +46,3 @@ def _logistic(train: Examples, val: Examples) -> float:
     return scores.macro_auroc(
         scores.by_participant(linear.predict(probe, val.x_NF), val.y_N, val.participants)
     )
-
-
-def _part(examples: Examples, kept_N: np.ndarray) -> Examples:
-    participants = tuple(person for person, kept in zip(examples.participants, kept_N, strict=True) if kept)
-    return Examples(examples.x_NF[kept_N], examples.y_N[kept_N], participants)

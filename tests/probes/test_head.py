@@ -48,11 +48,6 @@ def made(spec: HeadSpec, name: str, people: int = 45, width: int = WIDTH) -> Exa
     return Examples(x_NF, y_N, tuple(f"{name}{i // 2}" for i in range(len(y_N))))
 
 
-def picked(examples: Examples, order: np.ndarray) -> Examples:
-    people = np.asarray(examples.participants)[order]
-    return Examples(examples.x_NF[order], examples.y_N[order], tuple(people))
-
-
 @pytest.fixture(params=SPECS)
 def spec(request) -> HeadSpec:
     return SPECS[request.param]
@@ -80,7 +75,7 @@ def test_the_order_of_scans_changes_nothing(spec, parts) -> None:
     train, val, test = parts
     straight = build.fit(spec, train, val)
     order = rng_for("order").permutation(len(train.y_N))
-    turned = build.fit(spec, picked(train, order), picked(val, order))
+    turned = build.fit(spec, train.rows(order), val.rows(order))
     assert turned.choice == straight.choice
     np.testing.assert_allclose(turned.predict(test.x_NF), straight.predict(test.x_NF), rtol=1e-4, atol=1e-5)
 
@@ -102,7 +97,7 @@ def test_a_participant_weighs_no_more_for_many_scans(spec, parts) -> None:
         spec.cfg, regularisation=[c / more for c in REGULARISATION], ridge=[alpha * more for alpha in RIDGE]
     )
     once = build.fit(spec, train, val)
-    many = build.fit(dataclasses.replace(spec, cfg=weaker), picked(train, often), val)
+    many = build.fit(dataclasses.replace(spec, cfg=weaker), train.rows(often), val)
     assert [t.score for t in many.trials] == pytest.approx([t.score for t in once.trials], abs=1e-3)
     np.testing.assert_allclose(many.predict(test.x_NF), once.predict(test.x_NF), rtol=1e-4, atol=1e-4)
     heavy = Examples(train.x_NF[often], train.y_N[often], tuple(map(str, range(len(often)))))
@@ -157,7 +152,7 @@ def test_of_equal_settings_the_simpler_is_chosen() -> None:
 
 def test_val_of_one_value_cannot_choose(spec, parts) -> None:
     train, val, _ = parts
-    one = picked(val, np.flatnonzero(val.y_N == val.y_N[0]))
+    one = val.rows(np.flatnonzero(val.y_N == val.y_N[0]))
     with pytest.raises(OctshardError, match="on val, want at least 2 to choose its settings by"):
         build.fit(spec, train, one)
 
@@ -175,3 +170,28 @@ def test_the_mean_level_is_what_ordered_levels_are_chosen_by() -> None:
     p_PC = np.array([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])
     predictions = scores.Predictions(("a", "b"), p_PC, np.array([0, 2]))
     assert head.score(predictions, head.ORDINAL) == pytest.approx(1 - 0.5 / 2)
+
+
+def test_eyes_with_targets_of_their_own_are_scored_by_eye(spec) -> None:
+    """Both eyes of a person differ; a person's weight is shared among the scans of both."""
+    train, val, test = (
+        dataclasses.replace(
+            part, participants=tuple(f"p{n // 4}" for n in range(90)), units=part.participants
+        )
+        for part in (made(spec, name) for name in ("train", "val", "test"))
+    )
+    predictions = head.predict(build.fit(spec, train, val), test)
+    assert len(predictions.y_P) == 45
+    np.testing.assert_array_equal(
+        predictions.y_P, test.y_N[[test.units.index(u) for u in sorted(set(test.units))]]
+    )
+
+
+def test_shuffling_deals_whole_units() -> None:
+    units = tuple("aabbccdd")
+    train = Examples(np.zeros((8, 1)), np.array([0, 0, 1, 1, 2, 2, 3, 3]), tuple("xxxxyyyy"), units)
+    dealt = shuffled(train, rng_for("deal", 1))
+    assert dealt.y_N[::2].tolist() == dealt.y_N[1::2].tolist()
+    assert sorted(dealt.y_N) == sorted(train.y_N)
+    assert (dealt.y_N != train.y_N).any()
+    assert dealt.units == units
