@@ -1,0 +1,1 @@
+"""Figures of an evaluation: scores and features in, charts out."""
