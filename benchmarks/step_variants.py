@@ -107,9 +107,15 @@ class VariantRun:
         return self.inputs.shape.tokens
 
     @property
+    def length(self) -> int | None:
+        """Of the lists of its batch, where a run has several."""
+        return self._micro_batches[0].host.batch.length
+
+    @property
     def sequences(self) -> SequencePlan:
         """Whether its volumes are packed, and what is spent on padding."""
-        return plan_sequences(self.cfg, self.inputs.index, self.inputs.shape, self._backend)
+        inputs = self.inputs
+        return plan_sequences(self.cfg, inputs.index, inputs.shape, self._backend, inputs.plan)
 
     def step(self) -> None:
         """One optimizer step; the device may not have ended it."""
@@ -179,6 +185,8 @@ def reset_peak(backend: Backend) -> None:
 def step_flops(run: VariantRun) -> float:
     """Of one volume in a training step."""
     plan = run.sequences
+    if run.length is not None:
+        return flops.step_flops(run.cfg, min(run.encoded, run.length), run.length).total
     listed = flops.step_flops(run.cfg, run.encoded).total
     return listed * (1 - plan.listed_padding) / (1 - plan.padding)
 

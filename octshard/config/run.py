@@ -37,7 +37,7 @@ class RunConfig:
     compile: bool = field(False, "torch.compile on cuda", speed=True)
     packing: str = field(
         "auto",
-        "volumes of a batch in one sequence; auto: if it saves FLOPs",
+        "volumes of a batch in one sequence; auto: if it saves FLOPs, or in lists by size",
         choices=("auto", "on", "off"),
         speed=True,
     )

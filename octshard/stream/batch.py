@@ -23,6 +23,8 @@ class Batch:
     band_BDQ2: int16, the retinal band of each sample (imaging/retina_band.py) in the rows and columns of its
     voxels here, NOT_FOUND in padding and where a sample has none; None if no sample of the batch has one. The
     row of a sample in samples.parquet tells beforehand: its retina_found is None where it has no band.
+
+    length: of the lists of valid tokens that hold each of its volumes; None: that of the largest of the run.
     """
 
     voxels_BDHW: Tensor
@@ -36,6 +38,7 @@ class Batch:
     substituted: tuple[str, ...]  # one line for each sample that another replaces
     seeds: tuple[str, ...]  # what randomness depends on: the key; of a substitute also the bad one's
     band_BDQ2: Tensor | None = None
+    length: int | None = None
 
 
 @dataclass(frozen=True)

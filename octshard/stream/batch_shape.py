@@ -22,6 +22,10 @@ class BatchShape(NamedTuple):
         """True if of some volume fewer than V are read."""
         return self.least_valid < self.tokens
 
+    def of_length(self, valid: int) -> "BatchShape":
+        """Of a batch in which no volume has more valid tokens."""
+        return self._replace(tokens=min(self.tokens, valid), most_valid=valid)
+
     def grid(self, cfg: TrainConfig) -> Shape:
         """Tokens along D, H, W of the box."""
         return triple([n // p for n, p in zip(self.box, cfg.model.patch, strict=True)])

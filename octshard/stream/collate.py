@@ -21,7 +21,7 @@ from octshard.rng import rng_for
 from octshard.stream import sampler
 from octshard.stream.batch import Batch, BatchTransform, T
 from octshard.stream.batch_shape import batch_shape
-from octshard.stream.index import SampleIndex, sampler_config
+from octshard.stream.index import SampleIndex, sampler_config, valid_tokens_of
 from octshard.stream.read import Scratch
 from octshard.stream.read_ahead import ReadAhead
 from octshard.stream.sampler import StreamPosition
@@ -36,6 +36,7 @@ class BatchSpec(NamedTuple):
     passes_B: list[int]  # NO_PASS: centre crops
     real_count: int  # the first so many are real, the others repeats
     position: StreamPosition  # after the batch
+    length: int | None = None  # of the lists of its valid tokens; None: any volume of the index fits
 
 
 class BatchBuilder(Generic[T]):
@@ -87,6 +88,7 @@ class BatchBuilder(Generic[T]):
             tuple(self.substituted[slot] for slot in sorted(self.substituted)),
             tuple(self.seeds),
             self._bands(),
+            self.spec.length,
         )
 
     def _bands(self) -> torch.Tensor | None:
@@ -141,7 +143,7 @@ class Collator:
         bad_key = builder.keys[slot]
         config, tries = sampler_config(self._index, self._cfg), self._cfg.data.max_substitutes
         for attempt in range(tries):
-            other = sampler.substitute(config, number, pass_index, attempt)
+            other = sampler.substitute(config, number, pass_index, attempt, self._fitting(builder.spec))
             sample = self._index.samples[other]
             # with its own seed, a substitute that is also in the pass itself would be an exact copy
             builder.seeds[slot] = f"{sample.row.key} for {bad_key}"
@@ -154,6 +156,10 @@ class Collator:
         raise BadSample(
             f"{error}; and none could stand in for it in data.max_substitutes={tries} tries"
         ) from error
+
+    def _fitting(self, spec: BatchSpec) -> np.ndarray | None:
+        """Which samples of the index the lists of a batch hold; None: all."""
+        return None if spec.length is None else valid_tokens_of(self._index, self._cfg) <= spec.length
 
     def _unpack(self, builder: BatchBuilder[T], slot: int, number: int, data: memoryview) -> None:
         """Verifies one slice and unpacks it, or a crop of it, into a slot."""

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from octshard.config.train import TrainConfig
 from octshard.dataset import tables
 from octshard.dataset.folders import dataset_folders
@@ -177,6 +179,11 @@ def token_grid(stored: Shape, cfg: TrainConfig) -> Shape:
     d, h, w = cfg.model.image_size
     pd, ph, pw = cfg.model.patch
     return valid_tokens(stored, (d, h, w), (pd, ph, pw))
+
+
+def valid_tokens_of(index: SampleIndex, cfg: TrainConfig) -> np.ndarray:
+    """(N,) int64: of each sample of the index."""
+    return np.array([product(token_grid(sample.shape, cfg)) for sample in index.samples], np.int64)
 
 
 def _domains(index: SampleIndex, cfg: TrainConfig) -> tuple[Domain, ...]:

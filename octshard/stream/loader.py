@@ -16,10 +16,11 @@ import numpy as np
 from octshard.config.train import TrainConfig
 from octshard.dataset.shard import BadSample
 from octshard.imaging.volume import product
-from octshard.stream import sampler
+from octshard.stream import grouping, sampler
 from octshard.stream.batch import BatchTransform, RankSlice, T
 from octshard.stream.cache import Cache
 from octshard.stream.collate import NO_PASS, BatchBuilder, BatchSpec, Collators
+from octshard.stream.grouping import Grouping
 from octshard.stream.index import SampleIndex, sampler_config
 from octshard.stream.read_ahead import ReadAhead
 from octshard.stream.sampler import StreamPosition
@@ -63,13 +64,21 @@ def eval_batches(
 
 
 def train_specs(
-    index: SampleIndex, cfg: TrainConfig, rank_slice: RankSlice, start: StreamPosition
+    index: SampleIndex,
+    cfg: TrainConfig,
+    rank_slice: RankSlice,
+    start: StreamPosition,
+    groups: Grouping | None = None,
 ) -> Iterator[BatchSpec]:
-    """Those of `train_batches`."""
-    drawn = sampler.batch_samples(
-        sampler_config(index, cfg), start, rank_slice.global_batch, rank_slice.rank, rank_slice.world_size
-    )
-    for batch in drawn:
+    """Those of `train_batches`; with `groups` of whole steps, whose position all their batches have."""
+    config, size = sampler_config(index, cfg), rank_slice.global_batch
+    if groups is not None:
+        sampler.check(config, size, rank_slice.world_size)
+        for step in sampler.batch_samples(config, start, size * groups.micro_batches, 0, 1):
+            for micro in grouping.deal(step, rank_slice, groups):
+                samples_B, passes_B = micro.samples_B.tolist(), micro.passes_B.tolist()
+                yield BatchSpec(samples_B, passes_B, len(samples_B), step.position, micro.length)
+    for batch in sampler.batch_samples(config, start, size, rank_slice.rank, rank_slice.world_size):
         samples_B = batch.samples_B.tolist()
         yield BatchSpec(samples_B, batch.passes_B.tolist(), len(samples_B), batch.position)
 

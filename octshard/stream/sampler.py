@@ -135,13 +135,19 @@ def epoch_samples(config: SamplerConfig, epoch: int) -> tuple[np.ndarray, np.nda
     return samples_LP.T.ravel(), passes_LP.T.ravel()
 
 
-def substitute(config: SamplerConfig, sample: int, pass_index: int, attempt: int) -> int:
-    """Another sample of the same lane and pass, to stand in for one that cannot be read."""
+def substitute(
+    config: SamplerConfig, sample: int, pass_index: int, attempt: int, fitting_N: np.ndarray | None = None
+) -> int:
+    """Another sample of the same lane and pass, to stand in for one that cannot be read. fitting_N: bool,
+    which samples of the index may; None: all.
+    """
     for k, domain in enumerate(config.domains):
         if any(first <= sample < first + count for first, count in domain.shards):
             lanes_LP = _pass_LP(config, k, pass_index)
             lane_P = lanes_LP[np.nonzero(lanes_LP == sample)[0][0]]
             others = lane_P[lane_P != sample]
+            if fitting_N is not None:
+                others = others[fitting_N[others]]
             if len(others) == 0:
                 break
             return int(rng_for(config.seed, "substitute", pass_index, sample, attempt).choice(others))

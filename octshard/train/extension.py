@@ -57,8 +57,8 @@ def find_extension(
 
 def _numbers(cfg: TrainConfig, length: optim.Length, payload: Mapping[str, Any]) -> dict[str, float]:
     """What the length of a run decides, at the samples that are seen; of masks the next step's."""
-    seen, stages = payload["samples_seen"], len(curriculum.stages(cfg))
-    scalars = optim.scalars_at(payload["step"], seen, length, cfg)
+    samples, stages = payload["samples_seen"], len(curriculum.stages(cfg))
+    scalars = optim.scalars_at(payload["step"], samples, length, cfg)
     ramps = objective_class(cfg).ramps(cfg, min(1.0, scalars.progress))
-    stage = curriculum.stage_at(seen, cfg.run.global_batch, length.total, stages)
+    stage = curriculum.stage_at(samples, cfg.run.global_batch, length.total, stages)
     return {**{name: getattr(scalars, name) for name in SCHEDULED}, **ramps, "mask_stage": stage}

@@ -23,12 +23,13 @@ from octshard.stream import loader
 from octshard.stream.batch import Batch, BatchTransform
 from octshard.stream.batch_shape import BatchShape, batch_shape
 from octshard.stream.collate import BatchSpec
+from octshard.stream.grouping import Grouping
 from octshard.stream.index import (
     SampleIndex,
     build_index,
     check_dropped,
     open_datasets,
-    token_grid,
+    valid_tokens_of,
     without_dropped,
 )
 from octshard.stream.loader import Part
@@ -40,7 +41,7 @@ from octshard.train.objectives import curriculum, drop_path, masks, places, toke
 from octshard.train.objectives.build import objective_class
 from octshard.train.objectives.places import Places, list_tokens
 from octshard.train.plan import Plan, make_plan
-from octshard.train.sequences import plan_sequences
+from octshard.train.sequences import SequencePlan, plan_sequences
 from octshard.train.val_set import ValSet, val_set
 from octshard.train.val_tokens import Sites
 
@@ -145,8 +146,22 @@ def train_batches(
     None: as many as are before `start`.
     """
     part = train_part(inputs, backend, start, samples_seen)
-    specs = loader.train_specs(inputs.index, inputs.cfg, inputs.plan.rank_slice, start)
-    return loader.batches(((spec, part) for spec in specs), inputs.cfg)
+    return loader.batches(((spec, part) for spec in train_specs(inputs, backend, start)), inputs.cfg)
+
+
+def train_specs(inputs: RunInputs, backend: Backend, start: StreamPosition) -> Iterator[BatchSpec]:
+    """Of each batch of `train_batches`. start: where a step begins."""
+    cfg, rank_slice = inputs.cfg, inputs.plan.rank_slice
+    lengths, grouping = plan_of(inputs, backend).list_lengths, None
+    if lengths:
+        tokens_N, alike = valid_tokens_of(inputs.index, cfg), backend.device.type == "xla"
+        grouping = Grouping(inputs.plan.accumulation, tokens_N, lengths, alike)
+    return loader.train_specs(inputs.index, cfg, rank_slice, start, grouping)
+
+
+def plan_of(inputs: RunInputs, backend: Backend) -> SequencePlan:
+    """In which lists or sequences the volumes of a run stand."""
+    return plan_sequences(inputs.cfg, inputs.index, inputs.shape, backend, inputs.plan)
 
 
 def train_part(
@@ -159,37 +174,20 @@ def train_part(
     def stage(batch: Batch) -> int:
         return curriculum.stage_at(spent(batch), cfg.run.global_batch, inputs.plan.length.total, stages)
 
-    return Part(inputs.index, BatchTransform(_preparation(inputs, backend, stage), backend.empty))
+    return Part(inputs.index, BatchTransform(preparation(inputs, backend, stage), backend.empty))
 
 
-def largest_batches(inputs: RunInputs, backend: Backend) -> list[TrainInputs]:
-    """A micro-batch of this process for each stage of the masks, as large as any: blank volumes of the size
-    of the largest one.
-    """
-    cfg, rank_slice = inputs.cfg, inputs.plan.rank_slice
-    size = rank_slice.global_batch // rank_slice.world_size
-    shape = max((s.shape for s in inputs.index.samples), key=lambda s: product(token_grid(s, cfg)))
-    valid_3 = torch.tensor(shape).minimum(torch.tensor(cfg.model.image_size))
-    keys = tuple(f"made up {i}" for i in range(size))
-    voxels_BDHW = backend.empty((size, *inputs.shape.box)).zero_()
-    mean_B, std_B, epoch_B = torch.zeros(size), torch.ones(size), (0,) * size
-    valid_B3, position = valid_3.expand(size, 3).clone(), StreamPosition(0, 0)
-    batch = Batch(voxels_BDHW, mean_B, std_B, valid_B3, keys, epoch_B, size, position, (), keys)
-    stages = range(len(curriculum.stages(cfg)))
-    return [_preparation(inputs, backend, lambda _, stage=stage: stage)(batch) for stage in stages]  # type: ignore[misc]
-
-
-def _preparation(
+def preparation(
     inputs: RunInputs, backend: Backend, stage: Callable[[Batch], int]
 ) -> Callable[[Batch], TrainInputs]:
     """What draws views and masks for a batch, and makes all ready for the device."""
     cfg, shape, stages = inputs.cfg, inputs.shape, curriculum.stages(inputs.cfg)
-    plan = plan_sequences(cfg, inputs.index, shape, backend)
+    plan = plan_of(inputs, backend)
 
     def prepare(batch: Batch) -> TrainInputs:
         params = views.draw(cfg.views, cfg.run.seed, batch.epoch_B, batch.seeds)
-        number = stage(batch)
-        tokens, place_sets = plan.apply(*_draw_tokens(stages[number], shape, batch, params), number)
+        number, lists = stage(batch), shape if batch.length is None else shape.of_length(batch.length)
+        tokens, place_sets = plan.apply(*_draw_tokens(stages[number], lists, batch, params), number)
         place_sets = drop_path.drawn(cfg, place_sets, batch.epoch_B, batch.seeds)
         return backend.pin(TrainInputs(batch, params, tokens, place_sets))
 
@@ -242,8 +240,8 @@ def reads_bands(cfg: TrainConfig) -> bool:
 
 def _digest_bands(index: SampleIndex) -> str:
     """Of how much of each volume's band prep found: another version of prep may find more."""
-    found = [[sample.row.key, sample.row.retina_found] for sample in index.samples]
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:8]
+    shares = [[sample.row.key, sample.row.retina_found] for sample in index.samples]
+    return hashlib.sha256(json.dumps(shares).encode()).hexdigest()[:8]
 
 
 def without_band(cfg: TrainConfig, index: SampleIndex) -> int:
@@ -254,8 +252,9 @@ def without_band(cfg: TrainConfig, index: SampleIndex) -> int:
 def _check_bands(cfg: TrainConfig, index: SampleIndex) -> None:
     """UsageError if a band is asked for and no volume has one."""
     if reads_bands(cfg) and without_band(cfg, index) == len(index.samples):
-        looked = any(sample.row.retina_found is not None for sample in index.samples)
-        act = "want cubes" if looked else "want cubes, or shards of today's prep shard (0.1 looked for none)"
+        act = "want cubes"
+        if all(sample.row.retina_found is None for sample in index.samples):
+            act = "want cubes, or shards of today's prep shard (0.1 looked for none)"
         raise UsageError(
             f"objective.masks: kind=retina, and none of {len(index.samples)} train volumes in data.shards "
             f"has a retinal band; {act}"

@@ -267,7 +267,8 @@ def _metrics(
     batch = run.cfg.run.global_batch
     scalars = scalars_after(run, state.step - 1, state.samples_seen - batch)
     everywhere = round(collectives.all_reduce_sum(run.backend, substituted))  # waits
-    values = step_stats.read(step_outputs, window.steps, run.backend)  # waits
+    context = run.model.has_context_loss
+    values = step_stats.read(step_outputs, window.steps, run.backend, has_context_loss=context)  # waits
     return {
         "step": state.step,
         "samples_seen": state.samples_seen,

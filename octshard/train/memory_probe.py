@@ -23,7 +23,8 @@ from octshard.imaging.volume import product
 from octshard.storage import json_object, store
 from octshard.storage.json_object import DamagedJson
 from octshard.train import memory, step_stats
-from octshard.train.inputs import RunInputs, largest_batches, load_inputs
+from octshard.train.blank_batches import largest_batches
+from octshard.train.inputs import RunInputs, load_inputs
 from octshard.train.objectives.build import objective_class
 from octshard.train.plan import make_plan
 from octshard.train.setup import make_run
@@ -54,43 +55,45 @@ def remembered(cfg: TrainConfig, backend: Backend) -> TrainConfig:
     except DamagedJson as error:
         logger.warning("%s; memory is tried anew", error)
         return cfg
-    asked, chosen = record.get("asked"), record.get("chosen")
+    command, choice = record.get("asked"), record.get("chosen")  # values of KEYS
     if (
-        not isinstance(asked, dict)
-        or not isinstance(chosen, dict)
-        or not asked.keys() & chosen.keys() >= KEYS
+        not isinstance(command, dict)
+        or not isinstance(choice, dict)
+        or not command.keys() & choice.keys() >= KEYS
     ):
         logger.warning("%s/%s: not as this version writes it; memory is tried anew", cfg.run.out, FILE)
         return cfg
     cfg = copy.deepcopy(cfg)
-    if cfg.run.oom_shrink and cfg.model.image_size == asked["image_size"]:
-        cfg.model.image_size = chosen["image_size"]
-    same = record.get("device") == _device(backend) and asked["per_device_batch"] == cfg.run.per_device_batch
+    if cfg.run.oom_shrink and cfg.model.image_size == command["image_size"]:
+        cfg.model.image_size = choice["image_size"]
+    same = (
+        record.get("device") == _device(backend) and command["per_device_batch"] == cfg.run.per_device_batch
+    )
     if same and is_on(cfg, backend):
-        cfg.run.per_device_batch = chosen["per_device_batch"]
+        cfg.run.per_device_batch = choice["per_device_batch"]
     return cfg
 
 
-def fit(asked: TrainConfig, inputs: RunInputs, backend: Backend, *, is_new: bool) -> RunInputs:
+def fit(command: TrainConfig, inputs: RunInputs, backend: Backend, *, is_new: bool) -> RunInputs:
     """`inputs`, or those of a config that fits into memory; UsageError if none does. Waits for the device.
 
-    asked: the config of the command; that of `inputs` is tried first. is_new: nothing is trained yet.
+    command: its config; that of `inputs` is tried first. is_new: nothing is trained yet.
     """
-    if not is_on(asked, backend):
+    if not is_on(command, backend):
         return inputs
     problem = ""
     for candidate in _candidates(inputs.cfg, backend, is_new=is_new):
         inputs = _with_config(inputs, candidate, backend)
         problem = _problem(inputs, backend)
         if not problem:
-            _keep(asked, candidate, backend)
+            _keep(command, candidate, backend)
             return inputs
-    byol = objective_class(asked).batch_statistics
+    byol = objective_class(command).batch_statistics
     raise UsageError(
         f"{problem}; "
         + ("with BatchNorm a smaller one is another result: set it yourself, " if byol else "want ")
         + "a smaller model or model.image_size"
-        + ("" if asked.run.oom_shrink or not is_new else f", or run.oom_shrink=true for {SHRUNK}")
+        + ("" if command.run.oom_shrink or not is_new else f", or run.oom_shrink=true for {SHRUNK}")
     )
 
 
@@ -171,26 +174,26 @@ def _make_steps(inputs: RunInputs, backend: Backend) -> None:
     del exchanged
 
 
-def _keep(asked: TrainConfig, chosen: TrainConfig, backend: Backend) -> None:
-    """Says what was chosen in place of what was asked for, and keeps it in run.out. First process only."""
-    if backend.process_index != 0 or chosen == asked:
+def _keep(command: TrainConfig, choice: TrainConfig, backend: Backend) -> None:
+    """Says which config is taken in place of the command's, and keeps it in run.out. First process only."""
+    if backend.process_index != 0 or choice == command:
         return
     values: list[Mapping[str, Any]] = [
         {"per_device_batch": cfg.run.per_device_batch, "image_size": cfg.model.image_size}
-        for cfg in (asked, chosen)
+        for cfg in (command, choice)
     ]
-    if chosen.run.per_device_batch != asked.run.per_device_batch:
+    if choice.run.per_device_batch != command.run.per_device_batch:
         logger.warning(
             "run.per_device_batch=%d does not fit into memory: %d instead, with more accumulation; the "
-            "result stays", asked.run.per_device_batch, chosen.run.per_device_batch,
+            "result stays", command.run.per_device_batch, choice.run.per_device_batch,
         )  # fmt: skip
-    if chosen.model.image_size != asked.model.image_size:
+    if choice.model.image_size != command.model.image_size:
         logger.warning(
             "model.image_size=%s does not fit into memory: %s instead (run.oom_shrink); another result",
-            asked.model.image_size, chosen.model.image_size,
+            command.model.image_size, choice.model.image_size,
         )  # fmt: skip
     record = {"device": _device(backend), "asked": values[0], "chosen": values[1]}
-    store.write(store.join(chosen.run.out, FILE), json.dumps(record, indent=1).encode() + b"\n")
+    store.write(store.join(choice.run.out, FILE), json.dumps(record, indent=1).encode() + b"\n")
 
 
 def _device(backend: Backend) -> list[Any]:

@@ -10,6 +10,7 @@ from octshard.config.objective import MaskSet
 from octshard.config.train import TrainConfig
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
+from octshard.train import sequences
 from octshard.train.objectives import curriculum
 from octshard.train.objectives.build import idle_keys
 
@@ -36,6 +37,12 @@ def refuse(cfg: TrainConfig, backend: Backend) -> None:
         raise UsageError(
             f"run.packing=on: {backend.device.type} computes attention between all volumes of a "
             f"sequence, which costs what it saves; want auto"
+        )
+    if cfg.run.packing == "on" and backend.sequences == "few lengths" and not sequences.heads_fit(cfg):
+        group, width = min(sequences.head_widths(cfg).items(), key=lambda item: item[1])
+        raise UsageError(
+            f"run.packing=on: {group}.heads={getattr(cfg, group).heads} have {width} features each, and "
+            f"compiled that needs at least {sequences.LEAST_HEAD}; want fewer heads, or auto"
         )
     if cfg.run.patience and not cfg.run.probe_every:
         raise UsageError(

@@ -14,7 +14,16 @@ from octshard.stream.collate import BatchSpec
 from octshard.stream.loader import Part
 from octshard.train import plan
 from octshard.train.checkpointer import TrainState
-from octshard.train.inputs import RunInputs, TrainInputs, ValBatch, ValInputs, train_part, val_part, val_specs
+from octshard.train.inputs import (
+    RunInputs,
+    TrainInputs,
+    ValBatch,
+    ValInputs,
+    train_part,
+    train_specs,
+    val_part,
+    val_specs,
+)
 
 
 def run_batches(
@@ -37,7 +46,7 @@ def val_count(inputs: RunInputs) -> int:
 def _specs(inputs: RunInputs, backend: Backend, state: TrainState) -> Iterator[tuple[BatchSpec, Part[Any]]]:
     run_plan, seen = inputs.plan, state.samples_seen
     train, val = train_part(inputs, backend, state.position, seen), val_part(inputs, backend)
-    specs = loader.train_specs(inputs.index, inputs.cfg, run_plan.rank_slice, state.position)
+    specs = train_specs(inputs, backend, state.position)
     due = state.owes_validation
     while True:
         if due and val_count(inputs):

@@ -8,16 +8,38 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from octshard.config.train import TrainConfig
 from octshard.models.attention import BLOCK
 from octshard.models.flops import DrawReading, Reading, StepReading, list_reading
 from octshard.models.packing import blocks
+from octshard.train import flops
 from octshard.train.objectives import curriculum
 from octshard.train.objectives.token_counts import TokenCounts, counts_of
 
 MAX_LENGTHS = 4  # lengths, where each is compiled for itself
 LENGTH_STEPS = 512  # steps between nothing and the longest sequence
+
+
+class Step(NamedTuple):
+    """How many volumes of a step those processes have that deal theirs out together; micro_batches: in how
+    many parts; processes: so many of them take the same lengths.
+    """
+
+    volumes: int
+    micro_batches: int = 1
+    processes: int = 1
+
+
+class ListPlan(NamedTuple):
+    """lengths: of lists of all tokens, ascending, the last one holds any volume; shares: how many of the
+    micro-batches need each, on average; padding: the share of a step's FLOPs spent on it.
+    """
+
+    lengths: tuple[int, ...]
+    shares: tuple[float, ...]
+    padding: float
 
 
 class DrawLengths(NamedTuple):
@@ -37,6 +59,26 @@ class FewSequences(NamedTuple):
     lengths: tuple[int, ...]
     draws: tuple[tuple[DrawLengths, ...], ...]
     readings: tuple[StepReading, ...]
+
+
+def list_plan(cfg: TrainConfig, encoded: int, valid_counts: Mapping[int, float], step: Step) -> ListPlan:
+    """At most MAX_LENGTHS with the least FLOPs, where volumes are dealt out by size (`stream.grouping`).
+    encoded: tokens that are read of a volume at most; valid_counts: as `flops.padding_share` has it.
+    """
+    counts = sorted(valid_counts.items())
+    cost_N = [flops.step_flops(cfg, min(valid, encoded), valid).total for valid, _ in counts]
+    share_N = np.array([often for _, often in counts]) / sum(valid_counts.values())
+    larger_N = np.clip(1 - np.cumsum(share_N), 0, 1)
+    larger_N[-1] = 0
+    # a part needs more than a length where more volumes are larger than the parts before it hold
+    before_M = np.arange(step.micro_batches) * (step.volumes // step.micro_batches)
+    above_NM = stats.binom.sf(before_M, step.volumes, larger_N[:, None])
+    above_N = (1 - (1 - above_NM) ** step.processes).mean(1)
+    needed_N = -np.diff(above_N, prepend=1.0)
+    ends = _cheapest_ends(np.concatenate([[0.0], needed_N]), np.array([0.0, *cost_N])) - 1
+    shares = -np.diff(above_N[ends], prepend=1.0)
+    padding = 1 - float(share_N @ cost_N) / float(shares @ np.array(cost_N)[ends])
+    return ListPlan(tuple(counts[end][0] for end in ends), tuple(shares.tolist()), max(0.0, padding))
 
 
 def clip_counts(valid_counts: Mapping[int, float], most: int) -> dict[int, float]:
@@ -127,7 +169,8 @@ def few_lengths(counts: Mapping[int, float], volumes: int) -> tuple[tuple[int, .
     sums_S = _sums(counts, volumes)
     unit = -(-most // LENGTH_STEPS)  # of blocks
     steps_S = -(-np.arange(most + 1) // unit)
-    ends = _least_padding(np.bincount(steps_S, weights=sums_S))
+    chance_U = np.bincount(steps_S, weights=sums_S)
+    ends = _cheapest_ends(chance_U, np.arange(len(chance_U)))
     lengths = tuple(BLOCK * unit * int(end) for end in ends)
     rows = float(_chances(sums_S, lengths) @ np.array(lengths)) / volumes
     return lengths, Reading(rows, _block_pairs(list(counts), list(counts.values())))
@@ -189,14 +232,16 @@ def _sums(counts: Mapping[int, float], volumes: int) -> np.ndarray:
     return sums_S
 
 
-def _least_padding(chance_U: np.ndarray) -> np.ndarray:
-    """At most MAX_LENGTHS ends, ascending, the last that of chance_U: the mean end at or above U is least."""
+def _cheapest_ends(chance_U: np.ndarray, price_U: np.ndarray) -> np.ndarray:
+    """At most MAX_LENGTHS ends, ascending, the last that of chance_U: the mean price of the end at or above U
+    is least. No end is 0, which costs nothing.
+    """
     last = len(chance_U) - 1
     below_U = np.concatenate([[0.0], np.cumsum(chance_U)])  # the chance of less than U
-    cost_U, before = below_U[1:] * np.arange(last + 1), list[np.ndarray]()  # with a single end at U
+    cost_U, before = below_U[1:] * price_U, list[np.ndarray]()  # with a single end at U
     for _ in range(MAX_LENGTHS - 1):
         # [i, j]: an end at j, the one before at i
-        total = cost_U[:, None] + np.arange(last + 1) * (below_U[1:] - below_U[1:, None])
+        total = cost_U[:, None] + price_U * (below_U[1:] - below_U[1:, None])
         total[np.tril_indices(last + 1, -1)] = np.inf
         before.append(total.argmin(0))
         cost_U = total.min(0)

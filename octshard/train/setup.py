@@ -172,7 +172,7 @@ def _log_validation(run: Run) -> None:
 
 def _padding_line(run: Run) -> str:
     shape = run.inputs.shape
-    plan = sequences.plan_sequences(run.cfg, run.inputs.index, shape, run.backend)
+    plan = sequences.plan_sequences(run.cfg, run.inputs.index, shape, run.backend, run.plan)
     return sequences.start_line(run.cfg, shape, plan)
 
 

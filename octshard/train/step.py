@@ -24,6 +24,7 @@ def make_step(
     scalars = scalars_after(run, state.updates, state.samples_seen)
     scalars_6 = backend.replicate(scalars.host_tensor())
     mean_loss, losses, spread = torch.zeros((), device=backend.device), [], sums.spread
+    context_loss = sums.context_loss
     for number, micro in enumerate(micro_batches, start=1):
         last = number == len(micro_batches)
         batch, params, tokens, places = micro.device
@@ -35,6 +36,7 @@ def make_step(
                 out = run.wrapped(context, target, tokens, places, scalars_6[4:5])
             (out.loss / len(micro_batches)).backward()
         mean_loss = mean_loss + out.loss.detach() / len(micro_batches)
+        context_loss = context_loss + out.context_loss.float() / len(micro_batches)
         losses.append(out.losses_B)
         spread = collapse.add_volumes(spread, out.pooled_BF)
         if not last:
@@ -48,7 +50,7 @@ def make_step(
     steps_2 = sums.steps_2 + torch.stack([mean_loss, skip])
     losses_B = torch.cat(losses)
     backend.mark_step()
-    return StepOutputs(Sums(steps_2, spread), norm, out.tokens_RF, losses_B)
+    return StepOutputs(Sums(steps_2, context_loss, spread), norm, out.tokens_RF, losses_B)
 
 
 def count_step(

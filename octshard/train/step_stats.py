@@ -33,10 +33,11 @@ MIN_PAIRS = 4  # of volumes since the last read, before their spread is a number
 
 class Sums(NamedTuple):
     """What is summed on the device since the last read. steps_2: losses, and steps that changed nothing: the
-    first that was not finite, and all after it.
+    first that was not finite, and all after it. context_loss: 0-d, as in `ObjectiveOutput`.
     """
 
     steps_2: Tensor
+    context_loss: Tensor
     spread: VolumeSpread
 
 
@@ -113,7 +114,7 @@ class LogWindow:
 
 def zero_sums(backend: Backend, width: int) -> Sums:
     """Those of a new window, for features of that width."""
-    zeros = Sums(torch.zeros(2), collapse.no_spread(width))
+    zeros = Sums(torch.zeros(2), torch.zeros(()), collapse.no_spread(width))
     return map_tensors(zeros, backend.replicate)  # type: ignore[no-any-return]
 
 
@@ -122,19 +123,23 @@ def nonfinite(loss: Tensor, norm: Tensor) -> Tensor:
     return 1.0 - (torch.isfinite(loss) & torch.isfinite(norm)).float()
 
 
-def read(outputs: StepOutputs, steps: int, backend: Backend) -> dict[str, float]:
-    """Loss (mean over `steps` steps and all processes) and the collapse statistics. Waits for the device.
+def read(
+    outputs: StepOutputs, steps: int, backend: Backend, *, has_context_loss: bool = False
+) -> dict[str, float]:
+    """Losses (mean over `steps` steps and all processes) and the collapse statistics. Waits for the device.
 
-    pooled_std is there once MIN_PAIRS of volumes, of all processes, were compared.
+    pooled_std is there once MIN_PAIRS of volumes, of all processes, were compared; context_loss where the
+    objective has one.
     """
-    steps_2, spread = outputs.sums
+    steps_2, context_loss, spread = outputs.sums
     processes = torch.ones_like(spread.pairs)
-    parts = [steps_2, torch.stack([processes, spread.pairs]), spread.squares_F]
+    parts = [steps_2, torch.stack([processes, spread.pairs, context_loss]), spread.squares_F]
     total, host = backend.to_host((backend.all_reduce_sum(torch.cat(parts)), outputs))
-    (loss, _, process_count, pairs), squares_F = total[:4].tolist(), total[4:]
+    (loss, _, process_count, pairs, of_context), squares_F = total[:5].tolist(), total[5:]
     pooled_std = float((squares_F / (2 * max(1.0, pairs))).sqrt().mean())
     return {
         "loss": loss / process_count / steps,
+        **({"context_loss": of_context / process_count / steps} if has_context_loss else {}),
         "grad_norm": float(host.norm),
         "feature_std": float(collapse.feature_std(host.tokens_RF)),
         **({"pooled_std": pooled_std} if pairs >= MIN_PAIRS else {}),

@@ -22,7 +22,7 @@ from octshard.train.inputs import load_inputs
 from octshard.train.objectives.build import CLASSES
 from octshard.train.sequence_lengths import DrawLengths
 from octshard.train.sequences import plan_sequences
-from tests.support.tiny_run import COARSE_CONTEXT, config_for, objective_words, write_dataset
+from tests.support.tiny_run import COARSE_CONTEXT, WIDE_HEADS, config_for, objective_words, write_dataset
 
 CUDNN, FLASH = SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION
 EFFICIENT, MATH = SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH
@@ -104,7 +104,7 @@ def test_a_compiled_run_has_no_graph_break_and_the_losses_of_an_eager_one(
     words = [*NAMES.get(objective, objective_words(objective)), f"model.position={position}",
              "run.samples_budget=12",
              "run.per_device_batch=2", "run.log_every_steps=1", "run.val_samples=2",
-             f"run.packing={packing}"]  # fmt: skip
+             f"run.packing={packing}", *WIDE_HEADS]  # fmt: skip
     eager, compiled = (config_for(shards, tmp_path / name, *words) for name in ("eager", "compiled"))
     loop.train(eager)
     monkeypatch.setattr(select, "open_backend", lambda run: CompilingCpu(None))
@@ -136,13 +136,13 @@ def test_packed_lists_of_context_and_targets_are_no_more_graphs_than_sequences_h
              "run.samples_budget=20",
              "objective.masks=[{kind: cubes, context: 0.4, target: 0.3}]", "run.per_device_batch=2",
              "run.log_every_steps=1", "run.val_samples=0", "run.packing=on", "data.lanes=1",
-             "data.shuffle_block_size=20"]  # fmt: skip
+             "data.shuffle_block_size=20", *WIDE_HEADS]  # fmt: skip
     eager, compiled = (config_for(shards, tmp_path / name, *words) for name in ("eager", "compiled"))
     loop.train(eager)
     backend = CompilingCpu(None)
     monkeypatch.setattr(select, "open_backend", lambda run: backend)
     inputs = load_inputs(compiled, backend)
-    plan = plan_sequences(compiled, inputs.index, inputs.shape, backend)
+    plan = plan_sequences(compiled, inputs.index, inputs.shape, backend, inputs.plan)
     assert plan.lengths == (256, 384, 512)
     assert plan.draws == ((DrawLengths((256, 256, 256), (256, 384, 512)),),)
     loop.train(compiled)

@@ -202,6 +202,11 @@ def test_a_substitute_is_another_sample_of_the_same_lane() -> None:
     assert len(substitutes) > 20
     assert substitutes <= set(lanes_PL[:, 3].tolist()) - {sample}
     assert sampler.substitute(config, sample, 2, 0) == sampler.substitute(config, sample, 2, 0)
+    fitting = np.arange(400) % 7 == 0
+    fits = {sampler.substitute(config, sample, 2, attempt, fitting) for attempt in range(60)}
+    assert fits == {n for n in lanes_PL[:, 3].tolist() if n % 7 == 0 and n != sample}
+    with pytest.raises(UsageError, match="no other sample in the lane"):
+        sampler.substitute(config, sample, 2, 0, np.arange(400) == sample)
     with pytest.raises(UsageError, match="no other sample in the lane"):
         sampler.substitute(plain(0, (1,), 1, 1), 0, 0, 0)
 

@@ -38,6 +38,9 @@ SETTINGS = (
     "run.val_samples=4",
 )
 
+# heads of 24 features, as volumes that are packed and compiled need at least 16
+WIDE_HEADS = ("model.heads=1", "predictor.heads=1")
+
 # Cells of 2 x 2 x 1 tokens: 8 in a volume of 3 x 3 x 2, those at the high end of D and H are cut.
 COARSE_CONTEXT = (
     "objective.context_scale=[2,2,1]",

@@ -397,6 +397,24 @@ def test_bf16_and_sets_of_masks_run(shards: str, tmp_path: Path) -> None:
     assert outcome.step == 2
 
 
+def test_the_loss_of_context_tokens_is_logged_by_itself(shards: str, tmp_path: Path) -> None:
+    """It is what a weight adds to the loss, whatever the micro-batch; other objectives have none."""
+    words = (*objective_words("vjepa2_1"), "run.samples_budget=4", "objective.context_ramp=[0,0]",
+             "run.log_every_steps=1", "run.val_samples=0")  # fmt: skip
+    lines = []
+    for number, more in enumerate(("weight=0", "weight=0.5", "weight=0.5 run.per_device_batch=1")):
+        weight, *batch = more.split()
+        cfg = config_for(shards, tmp_path / str(number), *words, f"objective.context_{weight}", *batch)
+        run(cfg)
+        lines.append(metrics_log.read(cfg.run.out)[0])
+    none, half, parts = lines
+    assert none["context_loss"] == half["context_loss"] == pytest.approx(parts["context_loss"], rel=1e-5)
+    assert half["loss"] == pytest.approx(none["loss"] + 0.5 * none["context_loss"], rel=1e-5)
+    plain = config_for(shards, tmp_path / "plain", "run.samples_budget=4", "run.log_every_steps=1")
+    run(plain)
+    assert "context_loss" not in metrics_log.read(plain.run.out)[0]
+
+
 def test_a_checkpoint_knows_who_was_trained_on(shards: str, tmp_path: Path) -> None:
     cfg = config_for(shards, tmp_path / "run", "run.samples_budget=4")
     run(cfg)

@@ -9,9 +9,14 @@ from octshard.config.load import load
 from octshard.config.train import TrainConfig
 from octshard.models.attention import BLOCK
 from octshard.models.packing import blocks
+from octshard.stream import grouping
+from octshard.stream.batch import RankSlice
+from octshard.stream.grouping import Grouping
+from octshard.stream.sampler import BatchSamples, StreamPosition
 from octshard.train import flops, sequence_lengths
 from octshard.train.objectives import curriculum
 from octshard.train.objectives.token_counts import counts_of
+from octshard.train.sequence_lengths import Step
 
 # Valid tokens of the scans that the four devices of AI-READI make, at the seed preset; here equally often.
 MULTI_DOMAIN = dict.fromkeys((1824, 2128, 2304, 2432, 2736, 3072, 3456), 1.0)
@@ -101,6 +106,36 @@ def test_lengths_of_contexts_and_targets_hold_every_draw_and_no_more(volumes: in
                 rows = sum(p * each[i] for p, i in zip(chances, classes, strict=True)) / volumes
                 pairs = sum(p * (BLOCK * blocks(sizes[valid])) ** 2 for valid, p in shares.items())
                 assert read[:2] == pytest.approx((rows, pairs))
+
+
+@pytest.mark.parametrize("alike", [1, 2])
+@pytest.mark.parametrize("parts", [1, 4, 8])
+def test_the_lengths_of_lists_are_the_best_of_all_and_their_padding_that_of_many_steps(
+    parts: int, alike: int
+) -> None:
+    """Against every choice of lengths, and steps drawn at random, dealt out as a run deals them out."""
+    cfg = load(TrainConfig, ["pretrain_vjepa_multi_domain"], [])
+    shares = {1824: 0.3, 2128: 0.1, 2304: 0.1, 2432: 0.2, 2736: 0.2, 3456: 0.1}
+    plan = sequence_lengths.list_plan(cfg, 3456, shares, Step(16, parts, alike))
+    rng, sizes = np.random.default_rng(0), np.array(list(shares))
+    needed: list[int] = []
+    tokens = rng.choice(sizes, (400, alike, 16), p=list(shares.values()))
+    for tokens_RN in tokens:
+        step = BatchSamples(np.arange(16 * alike), np.zeros(16 * alike, int), StreamPosition(0, 0))
+        groups = Grouping(parts, tokens_RN.T.ravel(), tuple(sizes), True)
+        dealt = grouping.deal(step, RankSlice(16 * alike // parts, 0, alike), groups)
+        needed += [micro.length for micro in dealt]
+    cost = {size: flops.step_flops(cfg, size).total for size in shares}
+
+    def mean_cost(lengths: tuple[int, ...]) -> float:
+        return float(np.mean([cost[min(n for n in lengths if n >= size)] for size in needed]))
+
+    choices = [(*rest, 3456) for rest in itertools.combinations(list(shares)[:-1], 3)]
+    assert len(plan.lengths) == sequence_lengths.MAX_LENGTHS
+    assert mean_cost(plan.lengths) <= min(map(mean_cost, choices)) * 1.003
+    useful = sum(p * cost[size] for size, p in shares.items())
+    assert plan.padding == pytest.approx(1 - useful / mean_cost(plan.lengths), abs=0.01)
+    assert sum(plan.shares) == pytest.approx(1)
 
 
 def test_the_padding_of_the_configs() -> None:

@@ -25,7 +25,7 @@ from octshard.train.objectives.build import CLASSES, build
 from octshard.train.objectives.token_counts import counts_of
 from octshard.train.sequences import SequencePlan
 from tests.support.log_lines import log_lines
-from tests.support.tiny_run import config_for, objective_words, write_dataset
+from tests.support.tiny_run import WIDE_HEADS, config_for, objective_words, write_dataset
 from tests.support.token_lists import draw_lists, packed_lists
 
 
@@ -60,11 +60,11 @@ def _plan(cfg: TrainConfig, kind: Sequences) -> SequencePlan:
     backend = PackingCpu(None, kind=kind)
     cfg.run.samples_budget = 4
     inputs = load_inputs(cfg, backend)
-    return sequences.plan_sequences(cfg, inputs.index, inputs.shape, backend)
+    return sequences.plan_sequences(cfg, inputs.index, inputs.shape, backend, inputs.plan)
 
 
 def test_packed_where_it_saves(shards: str, tmp_path: Path) -> None:
-    cfg = config_for(shards, tmp_path / "run")
+    cfg = config_for(shards, tmp_path / "run", *WIDE_HEADS)
     listed = flops.padding_share(cfg, 18, {18: 6, 12: 6})
     plan = _plan(cfg, "any length")
     assert (plan.packed, plan.lengths, plan.packed_padding) == (True, None, 0.0)
@@ -179,8 +179,8 @@ def test_a_packed_run_is_the_run_in_lists(
     """Sequences of any length, and of few: losses, validation and weights, over three steps of two parts, in
     two stages of a mask ratio.
     """
-    words = [*objective_words(objective), *SHARES, "run.samples_budget=12", "run.per_device_batch=2",
-             "run.log_every_steps=1"]  # fmt: skip
+    words = [*objective_words(objective), *SHARES, *WIDE_HEADS, "run.samples_budget=12",
+             "run.per_device_batch=2", "run.log_every_steps=1"]  # fmt: skip
     ways = {"lists": ("off", "any length"), "any": ("on", "any length"), "few": ("on", "few lengths")}
     logs, weights = {}, {}
     for name, (word, kind) in ways.items():
@@ -211,13 +211,73 @@ def test_a_packed_run_that_was_stopped_is_the_one_that_was_not(
             signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(select, "open_backend", lambda run: PackingCpu(None, kind=kind))
-    words = (*SHARES, "run.packing=on", "run.samples_budget=16", "run.per_device_batch=2")
+    words = (*SHARES, *WIDE_HEADS, "run.packing=on", "run.samples_budget=16", "run.per_device_batch=2")
     whole, parts = (config_for(shards, tmp_path / name, *words) for name in ("whole", "parts"))
     loop.train(whole)
     steps = [loop.train(parts, stop_there).step for _ in range(3)]
     assert steps == [1, 3, 4]
     one, other = (checkpoint.load_newest(cfg.run.out)[1]["model"] for cfg in (whole, parts))
     assert all(torch.equal(other[name], weight) for name, weight in one.items())
+
+
+@pytest.mark.parametrize("objective", [name for name in CLASSES if name != "byol"])
+@pytest.mark.parametrize("kind", ["none", "few lengths"])
+def test_a_run_in_lists_by_size_is_the_run_in_lists_of_one_length(
+    shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str, kind: Sequences
+) -> None:
+    """Losses, validation and weights, in two stages of a mask ratio; each volume as often, and resumed bit
+    for bit.
+    """
+    monkeypatch.setattr(select, "open_backend", lambda run: PackingCpu(None, kind=kind))
+    words = [*objective_words(objective), *SHARES, "run.samples_budget=12", "run.per_device_batch=1",
+             "run.log_every_steps=1"]  # fmt: skip
+
+    def stop_there(step: int, *_: object) -> None:
+        if step == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    logs, weights = {}, {}
+    for name, word in (("one", "off"), ("several", "auto"), ("stopped", "auto")):
+        cfg = config_for(shards, tmp_path / name, *words, f"run.packing={word}")
+        with log_lines() as lines:
+            if name == "stopped":
+                assert loop.train(cfg, stop_there).step == 2
+            loop.train(cfg)
+        said = any("dealt out by size to lists for 12 or 18 valid" in line for line in lines)
+        assert said == (word == "auto")
+        newest = checkpoint.load_newest(cfg.run.out)[1]
+        logs[name], weights[name] = metrics_log.read(cfg.run.out), newest["model"]
+    for key in ("loss", "grad_norm", "val_loss"):
+        expected = [line[key] for line in logs["one"] if key in line]
+        values = [line[key] for line in logs["several"] if key in line]
+        assert values == pytest.approx(expected, rel=1e-4), key
+    for weight_name, weight in weights["one"].items():
+        torch.testing.assert_close(weights["several"][weight_name], weight, rtol=1e-4, atol=1e-4)
+        assert torch.equal(weights["stopped"][weight_name], weights["several"][weight_name])
+
+
+def test_what_byol_computes_stays_in_its_micro_batches(shards: str, tmp_path: Path) -> None:
+    words = ("run.per_device_batch=1", "run.packing=auto")
+    lengths = {
+        name: _plan(config_for(shards, tmp_path, *words, f"objective.name={name}"), "none").list_lengths
+        for name in ("byol", "vjepa2")
+    }
+    assert lengths == {"byol": (), "vjepa2": (12, 18)}
+
+
+def test_narrow_heads_are_not_packed_and_compiled(shards: str, tmp_path: Path) -> None:
+    """FlexAttention wants 16 features a head; torch's other kernels do not."""
+    words = ("model.width=96", "model.heads=4", "predictor.width=24", "predictor.heads=2", "run.packing=on")
+    cfg = config_for(shards, tmp_path, *words)
+    assert [_plan(cfg, kind).packed for kind in ("few lengths", "any length")] == [False, True]
+    with pytest.raises(
+        UsageError, match=r"^run\.packing=on: predictor\.heads=2 have 12 features.*at least 16.*auto$"
+    ):
+        no_effect.refuse(cfg, PackingCpu(None))
+    no_effect.refuse(cfg, PackingCpu(None, kind="any length"))
+    byol = config_for(shards, tmp_path, *words, "objective.name=byol")  # its predictor has no heads
+    assert _plan(byol, "few lengths").packed
+    no_effect.refuse(byol, PackingCpu(None))
 
 
 def test_a_run_says_at_its_start_what_padding_costs(shards: str, tmp_path: Path) -> None:
@@ -236,7 +296,7 @@ def test_a_run_says_at_its_start_what_padding_costs(shards: str, tmp_path: Path)
 
 
 def test_what_encodes_context_alone_is_packed_where_contexts_differ(shards: str, tmp_path: Path) -> None:
-    words = ("objective.name=mae", "run.packing=on", "run.samples_budget=4")
+    words = (*WIDE_HEADS, "objective.name=mae", "run.packing=on", "run.samples_budget=4")
     counts = config_for(shards, tmp_path / "counts", *words)
     cfg = config_for(shards, tmp_path / "run", *words, *SHARES)
     for kind in ("any length", "few lengths"):

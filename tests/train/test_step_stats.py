@@ -21,7 +21,8 @@ def seen_with(sums: list[float], tokens_RF: Tensor, pooled_BF: Tensor | None = N
     spread = collapse.no_spread(tokens_RF.shape[1])
     for row_F in tokens_RF if pooled_BF is None else pooled_BF:
         spread = collapse.add_volumes(spread, row_F[None])  # one volume at a time
-    return StepOutputs(Sums(torch.tensor(sums), spread), torch.tensor(2.0), tokens_RF, torch.zeros(2))
+    of_window = Sums(torch.tensor(sums), torch.tensor(3.0), spread)
+    return StepOutputs(of_window, torch.tensor(2.0), tokens_RF, torch.zeros(2))
 
 
 def line_of(tokens_RF: Tensor, pooled_BF: Tensor | None = None) -> str:
@@ -36,8 +37,11 @@ def test_a_number_that_is_not_finite_counts_once() -> None:
 
 
 def test_the_loss_is_the_mean_of_the_window() -> None:
-    values = step_stats.read(seen_with([6.0, 0.0], torch.eye(4)), 3, CPU)
+    outputs = seen_with([6.0, 0.0], torch.eye(4))
+    values = step_stats.read(outputs, 3, CPU)
     assert values["loss"] == 2.0
+    assert "context_loss" not in values
+    assert step_stats.read(outputs, 3, CPU, has_context_loss=True) == {**values, "context_loss": 1.0}
     assert values["grad_norm"] == 2.0
     assert values["rank"] == pytest.approx(4.0, rel=1e-4)
 

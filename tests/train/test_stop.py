@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,9 @@ import pytest
 
 from octshard.models import checkpoint
 from octshard.train import metrics_log
+from tests.support.processes import ROOT, environments
 from tests.support.tiny_run import COARSE_CONTEXT, FORM, SETTINGS, objective_words, write_dataset
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import os, signal, sys
 from octshard.cli import main
@@ -78,23 +77,9 @@ def test_a_signal_before_the_end_is_saved_and_in_the_exit_code(
 
 def start_two(shards: str, out: Path, *more: str) -> list["subprocess.Popen[str]"]:
     """Two processes of one run on the CPU, as torchrun would start them."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     return [
-        start(
-            shards,
-            out,
-            [],
-            0,
-            "run.per_device_batch=2",
-            *more,
-            RANK=str(rank),
-            LOCAL_RANK=str(rank),
-            **together,
-        )
-        for rank in range(2)
+        start(shards, out, [], 0, "run.per_device_batch=2", *more, **environment)
+        for environment in environments(2)
     ]
 
 

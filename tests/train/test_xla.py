@@ -3,7 +3,6 @@
 Every process opens XLA once with its number of devices, so that each number has one subprocess for all runs.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -17,6 +16,8 @@ import torch
 from torch.utils._pytree import tree_flatten
 
 from octshard.train import loop, metrics_log
+from tests.support import xla_runs
+from tests.support.processes import ROOT
 from tests.support.tiny_run import COARSE_CONTEXT, config_for, write_dataset
 
 pytestmark = [
@@ -116,33 +117,18 @@ def results_of(request: pytest.FixtureRequest) -> Callable[[str], Results]:
 
 def make(runs: dict[str, tuple[str, ...]], shards: str, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """One process for each number of devices."""
-    processes = {}
     bad = write_dataset(tmp_path_factory.mktemp("bad") / "device", {"train": 21})
     data = bytearray(Path(bad, "train-000002.tar").read_bytes())
     data[900] ^= 4
     Path(bad, "train-000002.tar").write_bytes(data)
-    for devices in (1, 4):
-        out = tmp_path_factory.mktemp(f"xla{devices}")
-        script = SCRIPT.format(
-            root=str(Path(__file__).parents[2]), runs=runs, settings=SETTINGS, devices=devices,
-            shards=shards, out=str(out), bad=bad,
-        )  # fmt: skip
-        environment = {
-            **os.environ,
-            "PJRT_DEVICE": "CPU",
-            "CPU_NUM_DEVICES": str(devices),
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # the same graphs, compiled twice as fast
-        }
-        processes[devices] = subprocess.Popen(
-            [sys.executable, "-c", script], env=environment, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
-    results = {}
-    for devices, process in processes.items():
-        stdout, stderr = process.communicate(timeout=550)
-        assert process.returncode == 0, stderr[-3000:]
-        results[devices] = json.loads(stdout.splitlines()[-1])
-    return results
+
+    def script(devices: int) -> str:
+        out = str(tmp_path_factory.mktemp(f"xla{devices}"))
+        return SCRIPT.format(
+            root=str(ROOT), runs=runs, settings=SETTINGS, devices=devices, shards=shards, out=out, bad=bad
+        )
+
+    return xla_runs.results_of(script)
 
 
 @pytest.mark.parametrize("devices", [1, 4])
@@ -216,6 +202,46 @@ def test_an_error_of_the_stream_reaches_the_loop(results: Results) -> None:
         assert "train-000002.tar at 0 (train010-" in results[devices]["bad"]
 
 
+SIZES = """
+import json, sys
+sys.path.insert(0, {root!r})
+from tests.support.tiny_run import config_for
+from octshard.train import loop, metrics_log
+
+settings = [*{settings!r}, "run.device=xla", "run.per_device_batch=1", "run.precision=fp32"]
+results = {{}}
+for name, more in (("one", ["run.packing=off"]), ("several", ["run.memory_probe=on"])):
+    cfg = config_for({shards!r}, {out!r} + "/" + name, *settings, *more)
+    loop.train(cfg)
+    results[name] = metrics_log.read(cfg.run.out)
+print(json.dumps(results))
+"""
+
+
+@pytest.mark.slow
+def test_lists_of_several_lengths_are_compiled_before_the_first_step_and_change_no_loss(
+    tmp_path: Path,
+) -> None:
+    """Steps of three parts, of volumes of two sizes; 1 and 2 devices."""
+    shards = ",".join(
+        write_dataset(tmp_path / name, {"train": count}, shape, device=name)
+        for name, count, shape in (("tall", 8, (6, 20, 24)), ("flat", 8, (6, 12, 24)))
+    )
+    settings = [*SETTINGS, "run.global_batch=12", "run.samples_budget=72"]
+
+    def script(devices: int) -> str:
+        out = str(tmp_path / f"xla{devices}")
+        return SIZES.format(root=str(ROOT), settings=settings, shards=shards, out=out)
+
+    for result in xla_runs.results_of(script, (1, 2)).values():
+        one, several = (result[name] for name in ("one", "several"))
+        assert [line["loss"] for line in several] == pytest.approx([line["loss"] for line in one], rel=1e-4)
+        assert len(several) == 6
+        assert {line["compiles"] for line in several[1:]} == {several[0]["compiles"]}
+        assert {line["fallbacks"] for line in several} == {0}
+        assert several[0]["compiles"] - one[-1]["compiles"] <= 4 * 3 * 2  # both parts of a length's graphs
+
+
 RESUME = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
@@ -270,10 +296,8 @@ def test_a_resumed_run_is_the_one_that_was_never_stopped_and_a_bad_step_changes_
     shards: str, tmp_path: Path, more: tuple[str, ...]
 ) -> None:
     settings = [*SETTINGS, *more]
-    script = RESUME.format(
-        root=str(Path(__file__).parents[2]), settings=settings, shards=shards, out=str(tmp_path)
-    )
-    flags = {"PJRT_DEVICE": "CPU", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    script = RESUME.format(root=str(ROOT), settings=settings, shards=shards, out=str(tmp_path))
+    flags = {"PJRT_DEVICE": "CPU", **xla_runs.QUICK_COMPILES}
     subprocess.run([sys.executable, "-c", script], env=os.environ | flags, check=True, timeout=550)
     whole, halves = (payload_of(tmp_path / name, 4) for name in ("whole", "halves"))
     assert len(check_same_tensors(whole, halves)) > 100

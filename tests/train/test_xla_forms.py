@@ -3,10 +3,6 @@
 As in test_xla: no compile after step 2, no fallback, 1 device = 4 devices = the CPU.
 """
 
-import json
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +11,9 @@ import pytest
 
 from octshard.train import loop, metrics_log
 from octshard.train.objectives.build import CLASSES
+from tests.support.processes import ROOT
 from tests.support.tiny_run import FORM, config_for, objective_words, write_dataset
+from tests.support.xla_runs import results_of
 
 pytestmark = [
     pytest.mark.xla,
@@ -56,29 +54,14 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def results(shards: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
     """Number of virtual devices -> name of the objective -> metrics of each step."""
-    processes = {}
-    for devices in (1, 4):
-        out = tmp_path_factory.mktemp(f"xla{devices}")
-        script = SCRIPT.format(
-            root=str(Path(__file__).parents[2]), runs=RUNS, settings=SETTINGS, devices=devices, shards=shards,
-            out=str(out),
-        )  # fmt: skip
-        environment = {
-            **os.environ,
-            "PJRT_DEVICE": "CPU",
-            "CPU_NUM_DEVICES": str(devices),
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # the same graphs, compiled twice as fast
-        }
-        processes[devices] = subprocess.Popen(
-            [sys.executable, "-c", script], env=environment, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
-    results = {}
-    for devices, process in processes.items():
-        stdout, stderr = process.communicate(timeout=550)
-        assert process.returncode == 0, stderr[-3000:]
-        results[devices] = json.loads(stdout.splitlines()[-1])
-    return results
+
+    def script(devices: int) -> str:
+        out = str(tmp_path_factory.mktemp(f"xla{devices}"))
+        return SCRIPT.format(
+            root=str(ROOT), runs=RUNS, settings=SETTINGS, devices=devices, shards=shards, out=out
+        )
+
+    return results_of(script)
 
 
 @pytest.mark.parametrize("devices", [1, 4])

@@ -60,7 +60,8 @@ class Jepa(Objective):
         errors_SB = mean_errors(errors, place_sets)
         losses_S = errors_SB.mean(1)
         tokens_RF = collapse.subsample_tokens(position.gather_tokens(target_BVF, place_sets[0].target_BT))
-        return ObjectiveOutput(losses_S.mean(), losses_S, errors_SB.detach().mean(0), tokens_RF, pooled_BF)
+        losses_B, no_loss = errors_SB.detach().mean(0), losses_S.new_zeros(())
+        return ObjectiveOutput(losses_S.mean(), losses_S, losses_B, tokens_RF, pooled_BF, no_loss)
 
     @torch.no_grad()
     def targets(self, target_BCDHW: Tensor, tokens: Tokens) -> Tensor:

@@ -70,7 +70,8 @@ class Mae(Objective):
         losses_S = errors_SB.mean(1)
         pooled_BF = pool(z_sets[0].detach(), place_sets[0].context_padding_BK)
         tokens_RF = collapse.subsample_tokens(z_sets[0])
-        return ObjectiveOutput(losses_S.mean(), losses_S, errors_SB.detach().mean(0), tokens_RF, pooled_BF)
+        losses_B, no_loss = errors_SB.detach().mean(0), losses_S.new_zeros(())
+        return ObjectiveOutput(losses_S.mean(), losses_S, losses_B, tokens_RF, pooled_BF, no_loss)
 
     @torch.no_grad()
     def targets(self, target_BCDHW: Tensor, tokens: Tokens) -> Tensor:

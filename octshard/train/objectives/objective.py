@@ -17,7 +17,8 @@ from octshard.train.objectives.token_counts import TokenCounts
 
 class ObjectiveOutput(NamedTuple):
     """One forward: the loss (0-d), mean errors of mask sets and of volumes (these without a gradient), and
-    features for the collapse statistics: of some tokens, and the mean of each volume.
+    features for the collapse statistics: of some tokens, and the mean of each volume. context_loss: 0-d, that
+    of context tokens before it is weighted, part of the loss where `has_context_loss`; else 0.
     """
 
     loss: Tensor
@@ -25,6 +26,7 @@ class ObjectiveOutput(NamedTuple):
     losses_B: Tensor
     tokens_RF: Tensor
     pooled_BF: Tensor
+    context_loss: Tensor
 
 
 class StepFlops(NamedTuple):
@@ -56,6 +58,7 @@ class Objective(nn.Module):
     has_target_encoder = False
     encodes_all = True  # does some encoder read all valid tokens of a volume?
     collapse_advice = "lower optim.base_lr"  # for features that have collapsed
+    has_context_loss = False  # are context tokens predicted too?
     token_per_set = True  # has each mask set a weight of its own?
     fingerprint: Mapping[str, str] = {}  # what decides its result besides config and data
     keys: Sequence[str] = ()  # of the config, that are for this objective alone, or for some

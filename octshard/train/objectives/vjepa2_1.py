@@ -75,6 +75,7 @@ class VJepa21(Jepa):
 
     predictor: LevelPredictor
     distance = NORMED_L1._replace(as_compared=layer_normed_levels)
+    has_context_loss = True
     keys = ("objective.context_weight", "objective.context_ramp")
 
     def __init__(self, cfg: TrainConfig) -> None:
@@ -103,8 +104,10 @@ class VJepa21(Jepa):
             error_BK = self._context_error(context_BKX, target_BVX, tokens, places)
             context_errors.append(mean_error(error_BK, places.context_padding_BK).mean())
         out = self.output(errors, target_BVX, tokens, place_sets)
-        loss = out.loss + self._weight_at(progress_1) * torch.stack(context_errors).mean()
-        return ObjectiveOutput(loss, *out[1:])  # torch.compile does not trace _replace
+        context_loss = torch.stack(context_errors).mean()
+        loss = out.loss + self._weight_at(progress_1) * context_loss
+        # torch.compile does not trace _replace
+        return ObjectiveOutput(loss, *out[1:-1], context_loss.detach())
 
     def predict(self, context_BCDHW: Tensor, tokens: Tokens, places: Places, set_index: int) -> Tensor:
         """As `Jepa.predict`."""

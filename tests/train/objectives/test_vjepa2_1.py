@@ -184,6 +184,7 @@ def test_the_loss_is_that_of_plain_loops(kind: str, depth: int) -> None:
         out = model(*batch, None if progress is None else torch.tensor([progress]))
         expected = np.mean(targets) + weight * np.mean(contexts)
         assert float(out.loss.detach()) == pytest.approx(expected, rel=1e-5, abs=1e-7), progress
+        assert float(out.context_loss) == pytest.approx(np.mean(contexts), rel=1e-5)
         np.testing.assert_allclose(out.losses_S.detach(), np.mean(targets, axis=1), rtol=1e-5)
         np.testing.assert_allclose(out.losses_B, np.mean(targets, axis=0), rtol=1e-5)
 
