@@ -18,7 +18,7 @@ def evaluate() -> None:
 @config_option("probe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting("probe"))
 def linear_probe(config: Sequence[str], overrides: Sequence[str]) -> None:
-    """Frozen features -> multinomial logistic regression -> scores by participant, beside three controls.
+    """Frozen features -> multinomial logistic regression -> scores by participant, beside controls.
 
     \b
     Example:
