@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
+SHIPPED = ("train", "prep")  # commands that shipped configs are for
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
@@ -59,8 +60,8 @@ def complete_setting(name: str) -> Completer:
 
 
 def config_option(name: str, **more: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The option --config: YAML files, or shipped configs by name (there are none for `probe`)."""
-    metavar, named = ("FILE", "") if name == "probe" else ("FILE|NAME", ", or a shipped config by name")
+    """The option --config: YAML files, or shipped configs by name (there are some for `train` and `prep`)."""
+    metavar, named = ("FILE|NAME", ", or a shipped config by name") if name in SHIPPED else ("FILE", "")
     return click.option(
         "--config",
         multiple=True,

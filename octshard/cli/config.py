@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("which", type=click.Choice(["train", "prep", "probe"]), default="train")
+@click.argument("which", type=click.Choice(["train", "prep", "probe", "robustness"]), default="train")
 @click.argument("prefix", default="")
 @click.option(
     "--translate", "file", metavar="FILE", help="Writes another project's training YAML with our keys."
 )
 def config(which: str, prefix: str, file: str | None) -> None:
-    """List the settings of `train`, `prep shard` or `eval linear-probe`; PREFIX: only keys that begin so.
+    """List the settings of `train`, `prep shard` or a command of `eval`; PREFIX: only keys that begin so.
 
     Behind each setting of `train`: may it be another one when a run goes on (`octshard train --help`)?
 

@@ -35,3 +35,28 @@ def linear_probe(config: Sequence[str], overrides: Sequence[str]) -> None:
         result = run(cfg, on_progress)
     click.echo(printable(result.text(), keep="\n"))
     click.echo(f"page: {cfg.out}/probe.html")
+
+
+@evaluate.command("robustness")
+@config_option("robustness")
+@click.argument(
+    "overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting("robustness")
+)
+def robustness(config: Sequence[str], overrides: Sequence[str]) -> None:
+    """Do frozen features follow the eye, or the device and site that scanned it? Encodes nothing.
+
+    \b
+    Example:
+      octshard eval robustness features=runs/embed participants=release/participants.tsv \\
+          out=runs/robustness
+    """
+    from octshard.config.eval import RobustnessConfig
+    from octshard.config.load import load
+
+    cfg = load(RobustnessConfig, config, overrides)
+    from octshard.eval.robustness.command import robustness as run
+
+    with progress("robustness") as on_progress:
+        result = run(cfg, on_progress)
+    click.echo(printable(result.text(), keep="\n"))
+    click.echo(f"page: {cfg.out}/robustness.html")

@@ -38,3 +38,42 @@ class ProbeConfig(HeadConfig):
         "", "its weights, a local .pth or .safetensors; nothing is downloaded", place=True
     )
     encoder_every: int = field(4, "it reads one of so many B-scans", unit="B-scans", least=1, limit=MANY)
+
+
+@dataclass
+class RobustnessConfig:
+    """`octshard eval robustness`."""
+
+    features: str = field("", "a feature table: a folder that octshard eval embed made", place=True)
+    source: str = field("pretrained", "which of its features")
+    layer: str = field("last", "of which layer")
+    pooling: str = field("mean_std", "pooled how")
+    participants: str = field("", "participants.tsv, where labels come from", place=True)
+    label: str = field("study_group", "a column of it, the biology")
+    nuisances: list[str] = field(
+        ["device", "site"],
+        "what features should not follow",
+        choices=("device", "manufacturer", "model", "protocol", "region", "site"),
+        least_length=1,
+    )
+    site: str = field("clinical_site", "the column of participants that names the site; empty: none does")
+    region: str = field("", "scans of this anatomic region alone; empty: all")
+    out: str = field("runs/robustness", "folder of robustness.json and robustness.html", place=True)
+    neighbours: int = field(
+        10, "of each scan, for the robustness index; no more than the smallest class has", least=1, limit=MANY
+    )
+    draws: int = field(
+        5,
+        "of people, each with other pairs of class and nuisance, for the performance drop",
+        least=1,
+        limit=1000,
+    )
+    regularisation: list[float] = field(
+        [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0],
+        "values of C, the inverse strength of the heads; the best on val is chosen",
+        above=0,
+        limit=MANY,
+        least_length=1,
+    )
+    bootstrap: int = field(1000, "resamples of people behind each interval", least=1, limit=1_000_000)
+    seed: int = field(0, "of resamples and draws", limit=SEEDS)

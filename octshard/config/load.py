@@ -18,7 +18,7 @@ from yaml import AliasEvent, YAMLError
 
 import octshard
 from octshard.config import presets
-from octshard.config.eval import ProbeConfig
+from octshard.config.eval import ProbeConfig, RobustnessConfig
 from octshard.config.fields import check, element_class, known_keys, settings, type_name
 from octshard.config.interpolation import check_plain, check_resolvers, escape, resolve_places
 from octshard.config.prep import PrepConfig
@@ -28,7 +28,12 @@ from octshard.errors import UsageError
 
 Config = TypeVar("Config")
 
-CLASSES: dict[str, type] = {"train": TrainConfig, "prep": PrepConfig, "probe": ProbeConfig}
+CLASSES: dict[str, type] = {
+    "train": TrainConfig,
+    "prep": PrepConfig,
+    "probe": ProbeConfig,
+    "robustness": RobustnessConfig,
+}
 # what octshard 0.1 called otherwise: an error says the new name, an old checkpoint is read in the new words
 RENAMED_KEYS = {"data.shuffle_window": "data.shuffle_block_size"}
 RENAMED_VALUES = {("objective.name", "seed"): "byol"}
@@ -103,7 +108,7 @@ def _check_words(kind: type, layer: DictConfig, origin: str) -> None:
 
 
 def shipped_configs(name: str = "train") -> dict[str, Path]:
-    """Name -> path of the YAML files that come with octshard for one of CLASSES; none for `probe`."""
+    """Name -> path of the YAML files that come with octshard for one of CLASSES; none for `eval`."""
     folder = "" if name == "train" else name
     package = Path(octshard.__file__).parent
     root = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"

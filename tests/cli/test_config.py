@@ -10,13 +10,18 @@ from click.testing import CliRunner
 
 from octshard.cli.main import cli
 from octshard.config import fields
-from octshard.config.eval import ProbeConfig
+from octshard.config.eval import ProbeConfig, RobustnessConfig
 from octshard.config.load import load
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
 
-CLASSES = {"train": TrainConfig, "prep": PrepConfig, "probe": ProbeConfig}
+CLASSES = {
+    "train": TrainConfig,
+    "prep": PrepConfig,
+    "probe": ProbeConfig,
+    "robustness": RobustnessConfig,
+}
 
 
 @pytest.mark.parametrize("which", CLASSES)

@@ -33,6 +33,7 @@ def test_the_short_list() -> None:
         "train": ["data.shards", "data.cache_dir", "run.out", "run.probe_participants", "run.init_from"],
         "prep": ["src", "dst"],
         "probe": ["checkpoint", "shards", "participants", "out"],
+        "robustness": ["features", "participants", "out"],
     }
 
 

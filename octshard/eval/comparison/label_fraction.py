@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from octshard.probes.examples import Examples
 from octshard.probes.labels import MIN_TRAIN_PARTICIPANTS
-from octshard.probes.linear import Examples
 
 
 @dataclass(frozen=True)

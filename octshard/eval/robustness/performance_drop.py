@@ -19,6 +19,7 @@ from octshard.rng import rng_for
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 MIN_TRAIN = 2  # people of each class in each group, without correlation
 MIN_TEST = 1
+TRIES = 10  # pairings drawn for each that is used, at most
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,14 @@ class DrawSettings:
 def performance_drop(scans: Scans, weight_RP: np.ndarray, settings: DrawSettings) -> PerformanceDrop:
     """Heads on train, their C chosen on val without correlation; weight_RP counts the people of test."""
     train, val, test = (scans.split(name) for name in ("train", "val", "test"))
-    pairings = [
-        correlated_draw.pairing(len(scans.classes), len(scans.groups), rng_for(settings.seed, "pairing", n))
-        for n in range(settings.draws)
-    ]
     groups = len(scans.groups)
-    size = correlated_draw.largest(train, pairings, STRENGTHS) if len(train.y_N) else 0
-    test_size = correlated_draw.largest(test, pairings, STRENGTHS[:1]) if len(test.y_N) else 0
+    pairings, size = _pairings(train, settings)
+    test_size = correlated_draw.largest(test, pairings[:1], STRENGTHS[:1]) if len(test.y_N) else 0
     for split, people, least in (("train", size, MIN_TRAIN), ("test", test_size, MIN_TEST)):
         if people < least * groups:
             return _nothing(
-                f"too few people in {split}: {people} of each class can be drawn with every pairing of class "
-                f"and group, want at least {least * groups}",
+                f"too few people in {split}: {people} of each class can be drawn with and without "
+                f"correlation, want at least {least * groups}",
                 (size, test_size),
             )
     if not len(val.y_N):
@@ -78,6 +75,25 @@ def performance_drop(scans: Scans, weight_RP: np.ndarray, settings: DrawSettings
         score_of, estimate(float(drop_R[0]), drop_R[1:]), estimate(float(absolute_R[0]), absolute_R[1:]),
         size, test_size,
     )  # fmt: skip
+
+
+def _pairings(train: Scans, settings: DrawSettings) -> tuple[list[Pairing], int]:
+    """(one pairing for each draw, people a class that all of them can be given).
+
+    Where the train people are correlated themselves, some pairings leave few of them: those with less than
+    three quarters of the most are not used.
+    """
+    shape, size_of = (len(train.classes), len(train.groups)), {}
+    drawn = [
+        correlated_draw.pairing(*shape, rng_for(settings.seed, "pairing", n))
+        for n in range(TRIES * settings.draws)
+    ]
+    for chosen in {chosen.match_CG.tobytes(): chosen for chosen in drawn}.values():
+        size = correlated_draw.largest(train, [chosen], STRENGTHS) if len(train.y_N) else 0
+        size_of[chosen.match_CG.tobytes()] = size
+    sizes = [size_of[chosen.match_CG.tobytes()] for chosen in drawn]
+    used = [n for n, size in enumerate(sizes) if 4 * size >= 3 * max(sizes)][: settings.draws]
+    return [drawn[n] for n in used], min(sizes[n] for n in used)
 
 
 @dataclass(frozen=True)

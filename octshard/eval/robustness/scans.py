@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from octshard.errors import OctshardError
-from octshard.probes.linear import Examples, standardisation
+from octshard.probes.examples import Examples, standardisation
 
 
 @dataclass(frozen=True, eq=False)

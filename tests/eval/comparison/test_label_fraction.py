@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from octshard.eval.comparison.label_fraction import draw, plan
-from octshard.probes.linear import Examples
+from octshard.probes.examples import Examples
 from octshard.rng import rng_for
 
 CLASSES = ("ill", "well")

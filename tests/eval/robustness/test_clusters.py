@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import silhouette_score
+from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from octshard.eval.robustness.clusters import clusters
+from octshard.eval.robustness.clusters import adjusted_rand, clusters
 from octshard.eval.robustness.scans import Scans, people_of, unit_rows
 from octshard.probes import scores
 from octshard.rng import rng_for
@@ -36,3 +36,13 @@ def test_the_silhouette_is_scikit_learns():
 def test_one_part_is_nothing():
     scans = made_scans(1, 1, people=20)
     assert np.isnan(clusters_of(scans, np.zeros_like(scans.y_N)).silhouette.value)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_adjusted_rand_index_is_scikit_learns(seed):
+    rng = rng_for("partitions", seed)
+    part, cluster = rng.integers(0, 3, 60), rng.integers(0, 3, 60)
+    cluster = np.where(rng.random(60) < seed / 3, part, cluster)
+    table = np.zeros((1, 3, 3))
+    np.add.at(table[0], (part, cluster), 1)
+    assert adjusted_rand(table)[0] == pytest.approx(adjusted_rand_score(part, cluster))

@@ -42,8 +42,17 @@ def test_device_alone_has_nothing_to_lose():
 def test_too_few_people_are_said():
     result = drop_of(made_scans(1, 1, people=24, goes_with=1.0))
     assert result.reason == (
-        "too few people in train: 0 of each class can be drawn with every pairing of class and group, want "
-        "at least 4"
+        "too few people in train: 0 of each class can be drawn with and without correlation, want at least 4"
     )
     assert not math.isnan(result.train)
     assert math.isnan(result.drop.value)
+
+
+def test_people_who_are_correlated_already_are_drawn_in_their_own_direction():
+    """Of 60 train people few are on the other class's device: what goes the other way cannot be had."""
+    scans = made_scans(1.5, 30, people=180, goes_with=0.7)
+    result = drop_of(scans)
+    train = scans.split("train")
+    others = [int(((train.y_N == c) & (train.group_N != c)).sum()) for c in (0, 1)]
+    assert result.train in (2 * min(others), 2 * min(others) + 1)
+    assert result.reason == ""
