@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from octshard.config.label import LabelConfig
 from octshard.config.load import load
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
@@ -87,7 +88,7 @@ def split_anew(participants: Path) -> None:
 
 def scored_splits(files: EyeFiles, cfg: TrainConfig) -> dict[str, ScoredSplit]:
     """The scans that features are judged by, in the order of the shards."""
-    groups = labels.read(files.participants, "study_group")
+    groups = labels.read(LabelConfig(participants=files.participants))
     columns = tables.read_table(files.truth)
     truth = zip(columns["participant"], columns["protocol"], columns["nerve_fibres_um"], strict=True)
     thickness = {person: um for person, protocol, um in truth if protocol == SCORED}
@@ -99,7 +100,7 @@ def scored_splits(files: EyeFiles, cfg: TrainConfig) -> dict[str, ScoredSplit]:
         splits[split] = ScoredSplit(
             SampleIndex(index.split, samples, (), 0, index.folders),
             people,
-            np.array([groups.class_of[person] for person in people], np.int64),
+            labels.values(groups, people),
             np.array([thickness[person] for person in people], np.float64),
         )
     return splits

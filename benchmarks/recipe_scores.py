@@ -13,6 +13,7 @@ from octshard.models.vit import Encoder
 from octshard.probes import embedding, linear, ridge, scores
 from octshard.probes.examples import Examples
 from octshard.probes.judge import LOGISTIC, RIDGE
+from octshard.probes.resamples import draw_resamples
 from octshard.probes.task import ProbeVolumes
 from octshard.rng import rng_for
 from octshard.stream import loader
@@ -72,7 +73,7 @@ def judge(splits: Mapping[str, ScoredSplit], values: Mapping[str, np.ndarray]) -
 def resamples(outcome: Outcome, count: int) -> np.ndarray:
     """weight_RP: row 0 counts everybody once, the others are bootstrap resamples within classes."""
     y_P = np.array(outcome.class_P)
-    drawn_RP = scores.draw_resamples(y_P, count, rng_for("recipes", "bootstrap"))
+    drawn_RP = draw_resamples(y_P, count, rng_for("recipes", "bootstrap"))
     return np.concatenate([np.ones((1, len(y_P)), np.int64), drawn_RP])
 
 

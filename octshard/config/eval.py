@@ -4,18 +4,17 @@ from dataclasses import dataclass
 
 from octshard.config.fields import MANY, SEEDS, field
 from octshard.config.head import HeadConfig
+from octshard.config.label import LabelConfig
 
 
 @dataclass
-class ProbeConfig(HeadConfig):
+class ProbeConfig(HeadConfig, LabelConfig):
     """`octshard eval linear-probe`."""
 
     checkpoint: str = field("", "a checkpoint file, or a run folder (its newest checkpoint)", place=True)
     shards: list[str] = field(
         [], "dataset folders with train, val and test samples, or folders of them", place=True
     )
-    participants: str = field("", "participants.tsv, where labels come from", place=True)
-    label: str = field("study_group", "a column of it")
     out: str = field("runs/probe", "folder of probe.json, probe.html and cached features", place=True)
     bootstrap: int = field(1000, "resamples of participants behind each interval", least=1, limit=1_000_000)
     shuffles: int = field(

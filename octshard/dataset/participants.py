@@ -43,14 +43,14 @@ def spellings(participants: Iterable[str]) -> dict[str, str]:
     }
 
 
-def row_participants(table: tsv.Table) -> list[str]:
-    """Each row's canonical id in a participants.tsv, empty where it names nobody.
+def row_participants(table: tsv.Table, columns: tuple[str, ...] = tsv.PERSON) -> list[str]:
+    """Each row's canonical id in a table of participants, empty where it names nobody.
 
     UsageError if two rows spell one id in two ways: they may be two people.
     """
     first_row: dict[str, tuple[int, str]] = {}
     people = []
-    for (line, _), text in zip(table.rows, table.column(tsv.PERSON), strict=True):
+    for (line, _), text in zip(table.rows, table.column(columns), strict=True):
         person = canonical(text)
         people.append(person)
         first_line, first_text = first_row.setdefault(person, (line, text))

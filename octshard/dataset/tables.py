@@ -31,6 +31,10 @@ LONGEST_NAME = 255
 DIGESTS = "sha256"  # in dataset.json: table -> the digest of its bytes
 
 
+class UnreadableParquet(Exception):
+    """Bytes that are no Parquet table; the text says why."""
+
+
 @dataclass(frozen=True)
 class SampleRow:
     """The result for one input file, stored or refused. Units: mm, bytes, voxels; None: not known."""
@@ -153,6 +157,14 @@ def write_table(url: str, columns: Mapping[str, Sequence[Any]]) -> None:
 def read_table(url: str) -> dict[str, list[Any]]:
     """Column name -> values of any Parquet table."""
     return _get(url)[1]
+
+
+def parse_table(data: bytes, source: str) -> dict[str, list[Any]]:
+    """Column name -> values of the bytes of somebody's Parquet table; UsageError if they are none."""
+    try:
+        return _parsed(data)[1]
+    except UnreadableParquet as error:
+        raise UsageError(f"{source}: not a whole Parquet file ({error})") from error
 
 
 def write_info(url: str, info: Mapping[str, Any]) -> None:
@@ -279,13 +291,22 @@ def _get(url: str, sha256: str = "") -> tuple[dict[str, pa.DataType], dict[str, 
     if digest:
         raise OctshardError(f"{url}: sha256 {digest}, want {sha256} as in {INFO}; {REBUILD}")
     try:
+        return _parsed(data)
+    except UnreadableParquet as error:
+        raise OctshardError(f"{url}: not a whole Parquet file ({error}); {REBUILD}") from error
+
+
+def _parsed(data: bytes) -> tuple[dict[str, pa.DataType], dict[str, list[Any]]]:
+    """(types, values) of a table by column name; UnreadableParquet for damaged bytes."""
+    try:
         # without Arrow's threads: one that releases a Python object at shutdown aborts the process
         with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True) as file:
             table = file.read(use_threads=False)
+        if repeated := [name for name in table.column_names if table.column_names.count(name) > 1]:
+            raise UnreadableParquet(f"several columns are called {repeated[0]}")
         return {field.name: field.type for field in table.schema}, table.to_pydict()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # what Arrow raises on damaged bytes
-        message = (str(error).splitlines() or [type(error).__name__])[0]
-        raise OctshardError(f"{url}: not a whole Parquet file ({message}); {REBUILD}") from error
+        raise UnreadableParquet((str(error).splitlines() or [type(error).__name__])[0]) from error
 
 
 def _digest(url: str) -> str:

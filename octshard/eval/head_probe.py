@@ -7,11 +7,11 @@ import numpy as np
 
 from octshard.eval.arms import FeatureArm
 from octshard.eval.report import Arm
-from octshard.probes import build, draws, head, scores
+from octshard.probes import build, head, scores
 from octshard.probes.examples import Examples
 from octshard.probes.head import FittedHead, HeadSpec
 from octshard.probes.labels import SPLITS, LabelledScans
-from octshard.probes.scores import Predictions
+from octshard.probes.scores import Predictions, Resamples
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ProbedArm:
     heads: tuple[FittedHead, ...]
     predictions: tuple[Predictions, ...]
 
-    def scored(self, classes: Sequence[str], resamples: draws.Resamples) -> Arm:
+    def scored(self, classes: Sequence[str], resamples: Resamples) -> Arm:
         """As the page has it; setting and trials are those of the first draw."""
         first = self.heads[0]
         return Arm(
@@ -42,7 +42,7 @@ class ProbedArm:
             choice=first.choice,
             trials=first.trials,
             converged=all(fitted.converged for fitted in self.heads),
-            score=draws.evaluate(self.name, self.predictions, classes, resamples),
+            score=scores.evaluate(self.predictions, classes, resamples),
             draws=tuple(scores.macro_auroc(predictions) for predictions in self.predictions),
         )
 

@@ -33,8 +33,8 @@ from octshard.eval.report import Arm, ProbeResult, ScoredCheckpoint
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Evidence, Verdict, headline, judge
 from octshard.imaging.volume import product
 from octshard.models.encoder import read_encoder
-from octshard.probes import draws, labels, linear, scores
-from octshard.probes.head import CLASSES, HeadSpec
+from octshard.probes import labels, linear, scores
+from octshard.probes.head import HeadSpec
 from octshard.probes.labels import LabelledScans
 from octshard.progress import OnProgress, no_progress
 from octshard.rng import rng_for
@@ -48,7 +48,8 @@ from octshard.stream.index import SampleIndex, build_index, open_datasets
 def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> ProbeResult:
     """Runs the probe and writes its files under cfg.out; labels are checked before anything is encoded."""
     setup.check(cfg)
-    participant_labels = labels.read(cfg.participants, cfg.label)
+    target = labels.read(cfg)
+    setup.check_target(target)
     sites = provenance.read_sites(cfg.participants, "" if cfg.site == cfg.label else cfg.site)
     slices = slice_encoder.open_encoder(cfg.encoder, cfg.encoder_weights) if cfg.encoder else None
     checkpoint = read_encoder(cfg.checkpoint)
@@ -58,7 +59,7 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
     datasets = open_datasets(trained)
     indexes = tuple(build_index(datasets, trained, split, 0) for split in labels.SPLITS)
     rows = [sample.row for index in indexes for sample in index.samples]
-    scans = labels.join(participant_labels, rows)
+    scans = labels.join(target, rows)
     scored = setup.scored_checkpoint(checkpoint, scans, cfg)
     setup.check_resamples(cfg, scans)
 
@@ -109,22 +110,17 @@ def compare(
     """Probes every set of features on the same participants and the same resamples; the first, which is
     pretrained, against each of the others.
     """
-    scans, spec = question.scans, HeadSpec(cfg, CLASSES, cfg.seed)
+    scans, spec = question.scans, HeadSpec(cfg, question.scans.kind, cfg.seed)
     probed = []
     for i, arm in enumerate(arms):
         on_progress(i, len(arms), "probes")
         probed.append(head_probe.probed(arm, scans, spec))
     on_progress(len(arms), len(arms), "probes")
     first, *others = probed
-    y_P = first.predictions[0].y_P
-    weight_RP = scores.draw_resamples(y_P, cfg.bootstrap, rng_for(cfg.seed, "bootstrap"))
-    resamples = draws.Resamples(weight_RP, cfg.seed)
+    resamples = scores.resample(first.predictions[0], cfg.bootstrap, rng_for(cfg.seed, "bootstrap"))
     scored_arms = [each.scored(scans.classes, resamples) for each in probed]
     differences = {
-        other.name: draws.difference(
-            (first.name, first.predictions), (other.name, other.predictions), resamples
-        )
-        for other in others
+        other.name: scores.difference(first.predictions, other.predictions, resamples) for other in others
     }
     true_auroc = scored_arms[0].score.metrics["macro_auroc"].value
     parts = head_probe.parts(scans, arms[0].draws[0])
@@ -135,9 +131,12 @@ def compare(
     comparisons = {}
     for other in others:
         rng = rng_for(cfg.seed, "swap", other.name)
-        swap_p = draws.swap_p(first.predictions, other.predictions, cfg.bootstrap, rng)
+        swap_p = scores.swap_p(first.predictions, other.predictions, cfg.bootstrap, rng)
         gain = differences[other.name]["macro_auroc"]
-        comparisons[other.name] = judge(Evidence(gain, swap_p, control.p_value, participants))
+        gains = scores.seed_gains(first.predictions, other.predictions)
+        comparisons[other.name] = judge(
+            Evidence(gain, swap_p, control.p_value, participants, scans.kind, gains)
+        )
     readings = _readings(question, arms[0], HeadProbe(spec), cfg)
     return ProbeResult(
         label=cfg.label,

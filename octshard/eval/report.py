@@ -18,9 +18,10 @@ from octshard.eval.controls.shuffled import NAME as SHUFFLED
 from octshard.eval.controls.shuffled import Control
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Verdict, bracketed, two_lines
 from octshard.probes import build
-from octshard.probes.head import CLASSES, Setting, Trial
+from octshard.probes.head import Setting, Trial
 from octshard.probes.labels import SplitCounts
 from octshard.probes.scores import Estimate, Score
+from octshard.probes.targets import CLASSES
 from octshard.report.page import Cell, Content, Html, Section, grid, numeral, page, table
 from octshard.report.plots import interval_plot, line_plot
 
@@ -36,16 +37,16 @@ METHOD = (
     "on train. {method} Its settings are the ones with the best macro AUROC on val; a tie goes to the "
     "simpler. Test participants are scored once: the probabilities of a person's scans are averaged, so each "
     "person counts once.",
-    "Brackets hold the 95 % percentile interval over resamples of the test participants, drawn with "
-    "replacement within each class. Where an arm has several draws, its value is their mean and each "
-    "resample takes one of them: the interval holds the luck of the draw. It does not show the luck of a "
-    "single training, or of the split. Differences are paired: the same resamples on both sides. For "
-    "shuffled labels brackets hold the 95 % range over deals. "
+    "Brackets hold a 95 % interval: Student's t with the standard error over resamples of the test "
+    "participants, drawn with replacement within each class, on a scale without bounds (logit for rates). "
+    "Where an arm has several draws, its value is their mean and the interval holds their spread too. It "
+    "does not show the luck of a single training, or of the split. Differences are paired: the same "
+    "resamples on both sides. For shuffled labels brackets hold the 95 % range over deals. "
     "Macro AUROC is the mean of one class against the rest; 0.5 is chance. Low calibration error is good.",
     f"Better or worse is said only with at least {MIN_PARTICIPANTS} test participants in every class, an "
     f"interval of the difference that has a width and leaves out 0, and p of at most {MAX_P} in a "
     "permutation test: ranks of the two sets of features, swapped participant by participant; of several "
-    f"draws the largest. Better also needs p of at most {MAX_P} against shuffled labels.",
+    f"draws every one must lie on that side. Better also needs p of at most {MAX_P} against shuffled labels.",
 )
 
 

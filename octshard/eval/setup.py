@@ -9,10 +9,11 @@ from octshard.eval.controls import slice_encoder
 from octshard.eval.report import ScoredCheckpoint
 from octshard.models.encoder import TrainedEncoder
 from octshard.probes.labels import LabelledScans
+from octshard.probes.targets import NUMBERS, Target
 from octshard.storage import store
 
 FLOAT = 4  # bytes
-RESAMPLE_BYTES = 32  # of a participant in a resample: its weight, and three arrays of that shape in a score
+RESAMPLE_BYTES = 4  # of a participant in a resample: its weight
 
 
 def check(cfg: ProbeConfig) -> None:
@@ -30,6 +31,15 @@ def check(cfg: ProbeConfig) -> None:
         slice_encoder.check_name(cfg.encoder)
     elif cfg.encoder_weights:
         raise UsageError(f"encoder_weights={cfg.encoder_weights}: no encoder, want encoder=timm:NAME too")
+
+
+def check_target(target: Target) -> None:
+    """UsageError for labels that the linear head does not predict."""
+    if target.kind == NUMBERS:
+        raise UsageError(
+            f"label {target.column}: it looks like a number ({len(set(target.value_of.values()))} distinct "
+            "values), want a categorical column, for example study_group, or target=classes"
+        )
 
 
 def scored_checkpoint(checkpoint: TrainedEncoder, scans: LabelledScans, cfg: ProbeConfig) -> ScoredCheckpoint:

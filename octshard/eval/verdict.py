@@ -8,25 +8,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from octshard.probes.scores import Estimate
+from octshard.probes.targets import CLASSES, NUMBERS, ORDINAL
 from octshard.report.page import Html
 
 BETTER, WORSE, UNTOLD = "better", "worse", "cannot tell"
-MIN_PARTICIPANTS = 10  # of each class in test: with fewer, bootstrap intervals are too narrow
+MIN_PARTICIPANTS = 10  # of each class in test: with fewer, intervals are no longer right
+MIN_NUMBERS = 20  # participants in test with a number, as of two classes
 MAX_P = 0.05
+METRIC = {CLASSES: "macro AUROC", ORDINAL: "quadratic kappa", NUMBERS: "R²"}  # what verdicts are about
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a verdict is made from. gain: macro AUROC of pretrained minus the baseline's, paired.
+    """What a verdict is made from. gain: `METRIC` of pretrained minus the baseline's, paired.
 
     swap_p: of the paired permutation test (`scores.swap_p`); shuffled_p: that pretrained, with labels dealt
-    at random, reaches its own macro AUROC; participants: of each class in test.
+    at random, reaches its own score; participants: in test, of each class, or all under the name of the
+    label if it is a number. seed_gains: the gain of every seed over every seed, where several are given.
     """
 
     gain: Estimate
     swap_p: float
     shuffled_p: float
     participants: Mapping[str, int]
+    kind: str = CLASSES
+    seed_gains: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -36,17 +42,20 @@ class Verdict:
     verdict: str
     reasons: Mapping[str, str]
     swap_p: float
+    metric: str = METRIC[CLASSES]
 
     def sentence(self, baseline: str, gain: Estimate) -> str:
         """The verdict in words, with every reason."""
         if self.verdict == UNTOLD:
-            difference = f"difference in macro AUROC {bracketed(gain)}"
+            difference = f"difference in {self.metric} {bracketed(gain)}"
             return (
                 f"Cannot tell pretrained from {baseline}: {'; '.join(self.reasons.values())} ({difference})."
             )
         ends = (gain.low, gain.high) if self.verdict == BETTER else (-gain.high, -gain.low)
         size = bracketed(Estimate(abs(gain.value), *ends))
-        return f"Pretrained is {self.verdict} than {baseline} by {size} macro AUROC (p = {self.swap_p:.3f})."
+        return (
+            f"Pretrained is {self.verdict} than {baseline} by {size} {self.metric} (p = {self.swap_p:.3f})."
+        )
 
 
 def headline(comparisons: Mapping[str, Verdict]) -> str:
@@ -69,20 +78,18 @@ def _listed(names: Sequence[str]) -> str:
 
 def judge(evidence: Evidence) -> Verdict:
     """The verdict that the evidence allows."""
-    gain = evidence.gain
+    gain, metric = evidence.gain, METRIC[evidence.kind]
     better = gain.value > 0
-    reasons = {}
-    if few := sorted((n, name) for name, n in evidence.participants.items() if n < MIN_PARTICIPANTS):
-        others = f" and {len(few) - 1} more of the classes" if few[1:] else ""
-        reasons["few_participants"] = (
-            f"fewer than {MIN_PARTICIPANTS} test participants in {few[0][1]} ({few[0][0]}){others}"
-        )
+    reasons = _too_few(evidence)
     if not all(map(math.isfinite, (gain.value, gain.low, gain.high))):
-        reasons["undefined"] = "macro AUROC is not defined on this test set"
+        reasons["undefined"] = f"{metric} is not defined on this test set"
     elif not gain.low < gain.high:
         reasons["no_width"] = "the interval of the difference has no width"
     elif not (gain.low > 0 if better else gain.high < 0):
         reasons["holds_zero"] = "the interval of the difference holds 0"
+    if other := sum(not (one > 0 if better else one < 0) for one in evidence.seed_gains):
+        total = len(evidence.seed_gains)
+        reasons["seed_spread"] = f"{other} of {total} pairs of seeds are not on that side"
     if not evidence.swap_p <= MAX_P:
         reasons["swap_p"] = f"paired permutation p = {evidence.swap_p:.3f}, want at most {MAX_P}"
     if better and not evidence.shuffled_p <= MAX_P:
@@ -90,7 +97,19 @@ def judge(evidence: Evidence) -> Verdict:
             f"shuffled labels reach as much (permutation p = {evidence.shuffled_p:.3f}, want at most {MAX_P})"
         )
     verdict = UNTOLD if reasons else BETTER if better else WORSE
-    return Verdict(verdict, reasons, evidence.swap_p)
+    return Verdict(verdict, reasons, evidence.swap_p, metric)
+
+
+def _too_few(evidence: Evidence) -> dict[str, str]:
+    """The reason that test has too few people, if it has."""
+    numbers = evidence.kind == NUMBERS
+    least = MIN_NUMBERS if numbers else MIN_PARTICIPANTS
+    few = sorted((n, name) for name, n in evidence.participants.items() if n < least)
+    if not few:
+        return {}
+    others = f" and {len(few) - 1} more of the classes" if few[1:] else ""
+    subject = f"with a number ({few[0][0]})" if numbers else f"in {few[0][1]} ({few[0][0]}){others}"
+    return {"few_participants": f"fewer than {least} test participants {subject}"}
 
 
 def two_lines(value: Estimate) -> Html:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from octshard.errors import UsageError
 from octshard.probes import attentive, knn, linear, mlp, ordinal, ridge
 from octshard.probes.examples import Examples
-from octshard.probes.head import CLASSES, NUMBERS, ORDINAL, Candidate, FittedHead, HeadSpec, check, choose
+from octshard.probes.head import Candidate, FittedHead, HeadSpec, check, choose
+from octshard.probes.targets import CLASSES, NUMBERS, ORDINAL
 
 TOKENS = ("attentive",)  # heads that read token grids, not one row of numbers per scan
 LINEAR = {CLASSES: linear.candidates, ORDINAL: ordinal.candidates, NUMBERS: ridge.candidates}

@@ -22,7 +22,8 @@ from octshard.config.head import GridConfig
 from octshard.errors import OctshardError
 from octshard.probes import scores
 from octshard.probes.examples import Examples, balance, even, standardisation
-from octshard.probes.head import NUMBERS, TIE, Candidate, HeadSpec, score
+from octshard.probes.head import TIE, Candidate, HeadSpec, score
+from octshard.probes.targets import NUMBERS
 from octshard.rng import rng_for, seed_for
 
 WARM_UP = 0.1  # share of the steps

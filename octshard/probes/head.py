@@ -18,8 +18,8 @@ from octshard.errors import OctshardError
 from octshard.probes import scores
 from octshard.probes.examples import Examples
 from octshard.probes.scores import Predictions
+from octshard.probes.targets import CLASSES, NUMBERS, ORDINAL
 
-CLASSES, NUMBERS, ORDINAL = "classes", "numbers", "ordinal"  # kinds of target
 TIE = 1e-12  # scores on val that differ by less are equal: the first setting stays
 Setting = Mapping[str, Any]
 

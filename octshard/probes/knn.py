@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from octshard.probes.examples import Examples, even, share, standardisation
-from octshard.probes.head import NUMBERS, Candidate, HeadSpec
+from octshard.probes.head import Candidate, HeadSpec
+from octshard.probes.targets import NUMBERS
 
 NEIGHBOURS, TEMPERATURE = 20, 0.07  # DINO, Caron et al. 2021
 UNIFORM, COSINE = "uniform", "cosine"

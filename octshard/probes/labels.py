@@ -1,158 +1,177 @@
-"""Labels: participants.tsv and the name of a column -> the class of each participant, and of each scan.
+"""Labels joined with the stored scans: which scan has which class or number, in which split, about whom.
 
-Reads the table of any release as prep does. Every participant has one class or is listed as missing, by the
-canonical id (`participants`). Columns of numbers are refused: a class has no order and few values.
+Every scan has a label or is counted by why it has none. Splits go by participant, whatever labels are about.
 """
 
-import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from octshard import tsv
-from octshard.dataset.participants import canonical, row_participants
+from octshard.config.label import LabelConfig
+from octshard.dataset.participants import canonical
 from octshard.dataset.splits import SPLITS, check_disjoint
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
-from octshard.storage import store
+from octshard.probes import label_table, targets
+from octshard.probes.label_join import EYE
+from octshard.probes.targets import NUMBERS, Target, TargetRequest
 
-MAX_CLASSES = 20
 MIN_TRAIN_PARTICIPANTS = 2  # of each class
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Classes of `column` in text order, and the index into them of each participant that has a value."""
-
-    column: str
-    classes: tuple[str, ...]
-    class_of: Mapping[str, int]
-    missing: frozenset[str]  # participants of the table without a value
+MIN_TRAIN_NUMBERS = 8  # participants with a number: two of eight choose the regularisation
+MIN_VAL_PARTICIPANTS = 2
+USES = ("fit", "choose the regularisation", "score")  # of the three splits
 
 
 @dataclass(frozen=True, eq=False)
 class Subset:
-    """The labelled scans of a split: places_N in the list of all scans, their class and participant."""
+    """The labelled scans of a split: places_N in the list of all scans, their label and participant.
+
+    y_N: index of the class (int64), or a number (float64). units: what the label of each scan is about: the
+    participant, `participant/L`, or what names the scan.
+    """
 
     places_N: np.ndarray
     y_N: np.ndarray
     participants: tuple[str, ...]
+    units: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """Labelled scans and participants of a split; `of_class` counts participants."""
+    """Labelled scans, units and participants of a split; `of_class` counts participants, each in every class
+    that one of theirs has.
+    """
 
     split: str
     scans: int
     participants: int
     of_class: Mapping[str, int]
+    units: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledScans:
-    """The classes that scans have, the labelled scans of each split, and dropped scans by reason."""
+    """The classes that scans have (none for numbers), the labelled scans of each split, dropped scans by why.
+
+    kind: classes, ordinal or numbers; level: participant, eye or scan; unused: what the table names and no
+    scan is about.
+    """
 
     classes: tuple[str, ...]
     subsets: Mapping[str, Subset]
     counts: tuple[SplitCounts, ...]
     dropped: Mapping[str, int]
+    kind: str = targets.CLASSES
+    level: str = "participant"
+    unused: int = 0
 
 
-def read(url: str, column: str) -> Labels:
-    """The labels in the participants.tsv at `url`."""
-    return parse(read_text(url, "participants"), column, url)
+def read(cfg: LabelConfig) -> Target:
+    """The target that `cfg` names, in labels or else in participants."""
+    setting = "labels" if cfg.labels else "participants"
+    table = label_table.read(cfg.labels or cfg.participants, setting)
+    return targets.parse(table, TargetRequest(cfg.label, cfg.target, tuple(cfg.order), cfg.join))
 
 
-def read_text(url: str, key: str) -> str:
-    """The participants.tsv at `url`; UsageError if there is none. key: the setting that names it."""
-    if not url:
-        raise UsageError(f"{key}: not set, want {key}=PATH of the release's participants.tsv")
-    try:
-        data = store.read(url)
-    except FileNotFoundError:
-        raise UsageError(f"{key} {url}: no such file, want the release's participants.tsv") from None
-    return tsv.decode(data, f"participants {url}")
-
-
-def parse(text: str, column: str, source: str) -> Labels:
-    """The labels in the TSV `text`; `source` names it in errors."""
-    value_of = parse_values(text, column, source)
-    labelled = {participant: value for participant, value in value_of.items() if value}
-    classes = tuple(sorted(set(labelled.values())))
-    _check_categorical(classes, column, source)
-    index = {name: i for i, name in enumerate(classes)}
-    class_of = {participant: index[value] for participant, value in labelled.items()}
-    return Labels(column, classes, class_of, frozenset(value_of) - frozenset(labelled))
-
-
-def parse_values(text: str, column: str, source: str) -> dict[str, str]:
-    """Participant -> the text in `column` of the TSV `text`, empty where a value is missing."""
-    table = tsv.parse(text, f"participants {source}")
-    if not set(table.columns).intersection(tsv.PERSON):
-        raise UsageError(
-            f"participants {source}: columns {', '.join(table.columns) or 'none'}, want one of {tsv.PERSON}"
-        )
-    label_columns = [name for name in table.columns if name not in tsv.PERSON]
-    if column.lower() in tsv.PERSON:
-        raise UsageError(
-            f"participants {source}: {column} names the people, want a column of classes; there are: "
-            f"{', '.join(label_columns) or 'none'}"
-        )
-    if column.lower() not in table.columns:
-        close = difflib.get_close_matches(column, label_columns, 1)
-        advice = f"did you mean {close[0]}?" if close else f"there are: {', '.join(label_columns) or 'none'}"
-        raise UsageError(f"participants {source}: no label column {column!r}; {advice}")
-    value_of: dict[str, str] = {}
-    values = table.column((column.lower(),))
-    for participant, value in zip(row_participants(table), values, strict=True):
-        if not participant:
-            continue
-        if value_of.setdefault(participant, value) != value:
-            raise OctshardError(
-                f"participants {source}: participant {participant} has {column} "
-                f"{value_of[participant]!r} and {value!r}, want one value"
-            )
-    return value_of
-
-
-def join(labels: Labels, rows: Sequence[SampleRow]) -> LabelledScans:
-    """Joins the stored scans with their classes; OctshardError if a split or class has too few of them."""
+def join(target: Target, rows: Sequence[SampleRow]) -> LabelledScans:
+    """Joins the stored scans with their labels; OctshardError if a split or class has too few people."""
     check_disjoint(rows, "shards")
-    people = [canonical(row.participant) for row in rows]
-    present = sorted({labels.class_of[person] for person in people if person in labels.class_of})
-    renumbered = {c: i for i, c in enumerate(present)}
-    classes = tuple(labels.classes[c] for c in present)
-    subsets = {}
-    for split in SPLITS:
-        places = [n for n, row in enumerate(rows) if row.split == split and people[n] in labels.class_of]
-        y_N = np.array([renumbered[labels.class_of[people[n]]] for n in places], np.int64)
-        subsets[split] = Subset(np.array(places, np.int64), y_N, tuple(people[n] for n in places))
-    counts = tuple(_count(split, subset, classes) for split, subset in subsets.items())
-    _check_counts(counts, labels.column)
-    dropped = {
-        "no value in the column": sum(person in labels.missing for person in people),
-        "participant not in the table": sum(
-            person not in labels.missing and person not in labels.class_of for person in people
-        ),
+    names = [target.join.name(row) for row in rows]
+    _check_match(target, names)
+    kind, target = target.kind, present(target, names)
+    subsets = {split: _subset(target, rows, names, split) for split in SPLITS}
+    counts = tuple(_count(split, subset, target.classes) for split, subset in subsets.items())
+    totals = ", ".join(f"{count.split} {count.participants}" for count in counts)
+    subject = f"label {target.column} (labelled participants: {totals})"
+    if kind == NUMBERS:
+        _check_numbers(counts, subsets, subject)
+    else:
+        _check_classes(counts, subject)
+    return LabelledScans(
+        classes=target.classes,
+        subsets=subsets,
+        counts=counts,
+        dropped=_dropped(target, names),
+        kind=kind,
+        level=target.join.level,
+        unused=len((target.value_of.keys() | target.missing) - set(names)),
+    )
+
+
+def present(target: Target, names: Sequence[str]) -> Target:
+    """`target` without the classes that nothing named has; those that are left stay in their order."""
+    scans = set(names)
+    codes = sorted({int(value) for name, value in target.value_of.items() if name in scans})
+    if not target.classes:
+        return target
+    renumbered = {code: float(i) for i, code in enumerate(codes)}
+    value_of = {
+        name: renumbered[int(value)] for name, value in target.value_of.items() if int(value) in renumbered
     }
-    return LabelledScans(classes, subsets, counts, dropped)
+    return Target(
+        target.column,
+        tuple(target.classes[code] for code in codes),
+        value_of,
+        target.missing,
+        target.ordered,
+        target.join,
+    )
+
+
+def values(target: Target, names: Sequence[str]) -> np.ndarray:
+    """y_N: of labelled names, indices of classes (int64) or numbers (float64)."""
+    y_N = np.array([target.value_of[name] for name in names], np.float64)
+    return y_N if target.kind == NUMBERS else y_N.astype(np.int64)
+
+
+def _subset(target: Target, rows: Sequence[SampleRow], names: Sequence[str], split: str) -> Subset:
+    places = [n for n, row in enumerate(rows) if row.split == split and names[n] in target.value_of]
+    units = tuple(names[n] for n in places)
+    participants = tuple(canonical(rows[n].participant) for n in places)
+    return Subset(np.array(places, np.int64), values(target, units), participants, units)
 
 
 def _count(split: str, subset: Subset, classes: tuple[str, ...]) -> SplitCounts:
-    class_of = dict(zip(subset.participants, subset.y_N.tolist(), strict=True))
-    of_class = {name: sum(c == i for c in class_of.values()) for i, name in enumerate(classes)}
-    return SplitCounts(split, len(subset.participants), len(class_of), of_class)
+    pairs = set(zip(subset.participants, subset.y_N.tolist(), strict=True))
+    people_of = Counter(c for _, c in pairs)
+    of_class = {name: people_of[i] for i, name in enumerate(classes)}
+    people, units = len(set(subset.participants)), len(set(subset.units))
+    return SplitCounts(split, len(subset.participants), people, of_class, units)
 
 
-def _check_counts(counts: tuple[SplitCounts, ...], column: str) -> None:
-    totals = ", ".join(f"{count.split} {count.participants}" for count in counts)
-    subject = f"label {column} (labelled participants: {totals})"
-    for count, use in zip(counts, ("fit", "choose the regularisation", "score"), strict=True):
-        present = sum(n > 0 for n in count.of_class.values())
-        if present < 2:
-            raise OctshardError(f"{subject}: {count.split} holds {present} classes, want at least 2 to {use}")
+def _dropped(target: Target, names: Sequence[str]) -> dict[str, int]:
+    level = target.join.level
+    dropped = {
+        "no value in the column": sum(name in target.missing for name in names),
+        f"{level} not in the table": sum(
+            name != "" and name not in target.missing and name not in target.value_of for name in names
+        ),
+    }
+    if level == EYE:
+        dropped["eye not known"] = names.count("")
+    return dropped
+
+
+def _check_match(target: Target, names: Sequence[str]) -> None:
+    """UsageError if the table names nothing that is stored: it was joined by the wrong column."""
+    table = sorted(target.value_of.keys() | target.missing)
+    stored = sorted(set(names) - {""})
+    if table and stored and not set(table).intersection(stored):
+        level = target.join.level
+        raise UsageError(
+            f"label {target.column}: none of the {len(table)} names of its table (the first is {table[0]}) "
+            f"is among the {len(stored)} stored (the first is {stored[0]}), each a {level}; want "
+            "join=participant, eye, key or a column that names them as the shards do"
+        )
+
+
+def _check_classes(counts: tuple[SplitCounts, ...], subject: str) -> None:
+    for count, use in zip(counts, USES, strict=True):
+        classes = sum(n > 0 for n in count.of_class.values())
+        if classes < 2:
+            raise OctshardError(f"{subject}: {count.split} holds {classes} classes, want at least 2 to {use}")
     for name, participants in counts[0].of_class.items():
         if participants < MIN_TRAIN_PARTICIPANTS:
             raise OctshardError(
@@ -161,21 +180,12 @@ def _check_counts(counts: tuple[SplitCounts, ...], column: str) -> None:
             )
 
 
-def _check_categorical(classes: tuple[str, ...], column: str, source: str) -> None:
-    if len(classes) < 2:
-        content = f"one value, {classes[0]!r}" if classes else "no value"
-        raise UsageError(f"participants {source}: label {column} has {content}, want at least 2 classes")
-    if len(classes) > MAX_CLASSES:
-        kind = "a number" if all(_is_number(value) for value in classes) else "free text"
-        raise UsageError(
-            f"participants {source}: label {column} has {len(classes)} distinct values, it looks like "
-            f"{kind}; want a categorical column of 2 to {MAX_CLASSES} classes, for example study_group"
-        )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _check_numbers(counts: tuple[SplitCounts, ...], subsets: Mapping[str, Subset], subject: str) -> None:
+    least = (MIN_TRAIN_NUMBERS, MIN_VAL_PARTICIPANTS, MIN_VAL_PARTICIPANTS)
+    for count, use, people in zip(counts, USES, least, strict=True):
+        distinct = len(set(subsets[count.split].y_N.tolist()))
+        if count.participants < people or distinct < 2:
+            raise OctshardError(
+                f"{subject}: {count.split} has {count.participants} with {distinct} different numbers, want "
+                f"at least {people} participants and 2 numbers to {use}; add shards, or probe another label"
+            )

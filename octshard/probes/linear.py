@@ -17,7 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from octshard.config.head import HeadConfig
 from octshard.errors import OctshardError
 from octshard.probes.examples import Examples, balance, even, standardisation
-from octshard.probes.head import CLASSES, Candidate, HeadSpec, check, choose
+from octshard.probes.head import Candidate, HeadSpec, check, choose
+from octshard.probes.targets import CLASSES
 
 SETTING = "C"
 ITERATIONS = 1000  # of L-BFGS, for each regularisation

@@ -8,8 +8,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,22 +17,12 @@ import numpy as np
 from octshard.config.run import RunConfig
 from octshard.dataset.participants import canonical
 from octshard.errors import UsageError
-from octshard.probes import labels
+from octshard.probes import label_table, labels, targets
+from octshard.probes.targets import Target, TargetRequest
 from octshard.rng import rng_for
 from octshard.stream.index import SampleIndex
 
 VERSION = 2  # of draw, features and scores: other ones are not to be compared with
-MIN_TRAIN_NUMBERS = 8  # participants with a number: two of eight choose the regularisation
-MIN_VAL_PARTICIPANTS = 2
-
-
-@dataclass(frozen=True)
-class Target:
-    """The label of each participant: an index into `classes`, or, where there are none, a number."""
-
-    column: str
-    classes: tuple[str, ...]
-    value_of: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,39 +72,13 @@ def make_task(run: RunConfig, train: SampleIndex, val: SampleIndex) -> ProbeTask
 
     UsageError if the label cannot be probed: no such column, one class, too few people on either side.
     """
-    text = labels.read_text(run.probe_participants, "run.probe_participants")
-    target = present(parse_target(text, run.probe_target, run.probe_participants), (train, val))
+    table = label_table.read(run.probe_participants, "run.probe_participants")
+    people = [canonical(sample.row.participant) for index in (train, val) for sample in index.samples]
+    target = labels.present(targets.parse(table, TargetRequest(run.probe_target)), people)
     parts = [draw(target, index, run.probe_samples) for index in (train, val)]
     task = ProbeTask(target.column, target.classes, *parts)
     _check(task)
     return task
-
-
-def parse_target(text: str, column: str, source: str) -> Target:
-    """The label in `column` of a participants.tsv: numbers, if all are and they are more than eval takes for
-    classes or not whole; else classes.
-    """
-    value_of = {person: value for person, value in labels.parse_values(text, column, source).items() if value}
-    number_of = {
-        person: number for person, value in value_of.items() if (number := _number(value)) is not None
-    }
-    distinct = set(number_of.values())
-    whole = all(number.is_integer() for number in distinct)
-    if len(number_of) == len(value_of) and (len(distinct) > labels.MAX_CLASSES or not whole):
-        return Target(column, (), number_of)
-    parsed = labels.parse(text, column, source)
-    return Target(column, parsed.classes, {person: float(c) for person, c in parsed.class_of.items()})
-
-
-def present(target: Target, indexes: Sequence[SampleIndex]) -> Target:
-    """`target` without the classes that nobody in the indexes has."""
-    people = {canonical(sample.row.participant) for index in indexes for sample in index.samples}
-    value_of = {person: value for person, value in target.value_of.items() if person in people}
-    if not target.classes:
-        return Target(target.column, (), value_of)
-    codes = sorted(set(value_of.values()))
-    classes = tuple(target.classes[int(c)] for c in codes)
-    return Target(target.column, classes, {person: float(codes.index(c)) for person, c in value_of.items()})
 
 
 def draw(target: Target, index: SampleIndex, limit: int) -> ProbeVolumes:
@@ -132,12 +95,8 @@ def draw(target: Target, index: SampleIndex, limit: int) -> ProbeVolumes:
     places = sorted(itertools.islice((place for place in rounds if place is not None), limit))
     samples = tuple(index.samples[place] for place in places)
     participants = tuple(canonical(sample.row.participant) for sample in samples)
-    y_N = np.array([target.value_of[person] for person in participants], np.float64)
-    return ProbeVolumes(
-        dataclasses.replace(index, samples=samples),
-        y_N.astype(np.int64) if target.classes else y_N,
-        participants,
-    )
+    index = dataclasses.replace(index, samples=samples)
+    return ProbeVolumes(index, labels.values(target, participants), participants)
 
 
 def _in_turn(people: Sequence[str], target: Target) -> Iterator[str]:
@@ -151,8 +110,8 @@ def _in_turn(people: Sequence[str], target: Target) -> Iterator[str]:
 
 def _check(task: ProbeTask) -> None:
     """UsageError for too few people, or none that differ."""
-    least_train = 2 * labels.MIN_TRAIN_PARTICIPANTS if task.classes else MIN_TRAIN_NUMBERS
-    parts = (("train", task.train, least_train), ("val", task.val, MIN_VAL_PARTICIPANTS))
+    least_train = 2 * labels.MIN_TRAIN_PARTICIPANTS if task.classes else labels.MIN_TRAIN_NUMBERS
+    parts = (("train", task.train, least_train), ("val", task.val, labels.MIN_VAL_PARTICIPANTS))
     counts = ", ".join(f"{split} {len(set(part.participants))}" for split, part, _ in parts)
     subject = f"run.probe_target={task.column} (labelled participants drawn: {counts})"
     advice = "add shards, raise run.probe_samples, or probe another column"
@@ -171,12 +130,3 @@ def _check(task: ProbeTask) -> None:
                 f"{subject}: class {name!r} has {count} in train, want at least "
                 f"{labels.MIN_TRAIN_PARTICIPANTS}; {advice}"
             )
-
-
-def _number(text: str) -> float | None:
-    """The finite number that `text` is, or None."""
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None

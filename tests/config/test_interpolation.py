@@ -32,7 +32,7 @@ def test_the_short_list() -> None:
     assert places == {
         "train": ["data.shards", "data.cache_dir", "run.out", "run.probe_participants", "run.init_from"],
         "prep": ["src", "dst"],
-        "probe": ["checkpoint", "shards", "participants", "out"],
+        "probe": ["participants", "labels", "checkpoint", "shards", "out", "encoder_weights"],
         "robustness": ["features", "participants", "out"],
     }
 

@@ -29,6 +29,7 @@ from octshard.imaging.retina_band import not_found
 from octshard.models import checkpoint
 from octshard.models.vit import Encoder
 from octshard.probes import labels
+from octshard.probes.targets import Target
 from octshard.rng import rng_for
 
 MODEL = ModelConfig([8, 32, 32], [4, 16, 16], width=24, depth=1, heads=2)
@@ -353,7 +354,7 @@ def test_a_test_set_without_a_class_is_scored_on_the_others(eyes):
         for i in range(len(classes))
     ]
     class_of = {f"{split}{i}": c for split, classes in y.items() for i, c in enumerate(classes)}
-    scans = labels.join(labels.Labels("x", ("a", "b", "c"), class_of, frozenset()), rows)
+    scans = labels.join(Target("x", ("a", "b", "c"), class_of), rows)
     arms = [
         FeatureArm(name, (rng_for("values", name).normal(size=(len(rows), 5)),))
         for name in ("pretrained", "random-init")

@@ -22,7 +22,7 @@ NAN = Estimate(math.nan, math.nan, math.nan)
 def made_up(**changes) -> ProbeResult:
     """A result of two classes, one with a name that must be escaped."""
     classes = ("<b>evil</b>", "oral_medication")
-    metrics = dict.fromkeys(METRICS, Estimate(0.5, 0.4, 0.61))
+    metrics = dict.fromkeys(METRICS["classes"], Estimate(0.5, 0.4, 0.61))
     scored = Score(9, classes[:1], {**metrics, "kappa": NAN}, {classes[0]: metrics["ece"]}, ((3, 1), (2, 3)))
     arms = tuple(
         Arm(name, 24, {"C": 0.1}, (Trial({"C": 0.1}, 0.7), Trial({"C": 1.0}, 0.6)), True, scored)
@@ -104,7 +104,12 @@ def test_draws_are_counted_and_listed():
 def test_json_writes_null_for_what_is_not_defined_and_goes_round():
     text = report.as_json(made_up())
     data = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
-    assert data["arms"][0]["score"]["metrics"]["kappa"] == {"value": None, "low": None, "high": None}
+    assert data["arms"][0]["score"]["metrics"]["kappa"] == {
+        "value": None,
+        "low": None,
+        "high": None,
+        "seed_share": 0.0,
+    }
     assert data["arms"][0]["score"]["confusion"] == [[3, 1], [2, 3]]
     assert data["shuffled"]["p_value"] == pytest.approx(4 / 21)
     assert data["comparisons"] == {
@@ -112,6 +117,7 @@ def test_json_writes_null_for_what_is_not_defined_and_goes_round():
             "verdict": "cannot tell",
             "reasons": {"holds_zero": "the interval holds 0"},
             "swap_p": 0.5,
+            "metric": "macro AUROC",
         }
     }
     path = "runs/a&b/checkpoints/step-00000007.pt"

@@ -85,8 +85,7 @@ def verdicts_on_noise(people: int, classes: int, draws: int, resamples: int) -> 
     verdicts = []
     for draw, (first, second) in enumerate(noise("rate", people, classes, draws)):
         rng = rng_for("resamples", people, classes, draw)
-        weight_RP = scores.draw_resamples(first.y_P, resamples, rng)
-        gain = scores.difference(first, second, weight_RP)["macro_auroc"]
+        gain = scores.difference(first, second, scores.resample(first, resamples, rng))["macro_auroc"]
         swap_p = scores.swap_p(first, second, resamples, rng)
         verdicts.append(judge(Evidence(gain, swap_p, 0.0, counts)).verdict)
     return verdicts

@@ -8,7 +8,8 @@ from octshard.config.head import AttentiveConfig, HeadConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.probes import attentive, build
 from octshard.probes.examples import Examples
-from octshard.probes.head import CLASSES, HeadSpec
+from octshard.probes.head import HeadSpec
+from octshard.probes.targets import CLASSES
 
 WIDTH, HEADS = 8, 2
 

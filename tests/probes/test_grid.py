@@ -9,7 +9,8 @@ from octshard.config.head import AttentiveConfig, HeadConfig, MlpConfig
 from octshard.errors import OctshardError
 from octshard.probes import attentive, build, grid, mlp
 from octshard.probes.examples import Examples
-from octshard.probes.head import CLASSES, NUMBERS, HeadSpec
+from octshard.probes.head import HeadSpec
+from octshard.probes.targets import CLASSES, NUMBERS
 from octshard.rng import rng_for
 
 LR, DECAY = [3e-3, 1e-2, 3e-2], [0.0, 0.5]

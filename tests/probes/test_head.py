@@ -9,7 +9,8 @@ from octshard.config.head import AttentiveConfig, HeadConfig, MlpConfig
 from octshard.errors import OctshardError
 from octshard.probes import build, head, scores
 from octshard.probes.examples import Examples, shuffled
-from octshard.probes.head import CLASSES, NUMBERS, ORDINAL, HeadSpec
+from octshard.probes.head import HeadSpec
+from octshard.probes.targets import CLASSES, NUMBERS, ORDINAL
 from octshard.rng import rng_for
 
 WIDTH, REGULARISATION, RIDGE = 6, [0.01, 1.0], [1.0, 100.0]

@@ -1,10 +1,20 @@
-"""Labels: every spelling of the table that releases use, and one clear line for what cannot be a class."""
+"""Labels joined with scans: of people, eyes or scans; nobody is dropped unseen, nobody is in two splits."""
 
+import dataclasses
+import re
+from collections.abc import Mapping
+from random import Random
+
+import numpy as np
 import pytest
 
+from octshard.config.label import LabelConfig
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
-from octshard.probes import labels
+from octshard.probes import label_table, labels, targets
+from octshard.probes.label_join import Join
+from octshard.probes.targets import Target, TargetRequest
+from octshard.storage import store
 
 TABLE = (
     "\ufeffparticipant_id\tclinical_site\tstudy_group\tage\n"
@@ -16,92 +26,16 @@ TABLE = (
 )
 
 
-def test_classes_come_in_text_order_and_missing_values_are_kept_apart():
-    parsed = labels.parse(TABLE, "study_group", "t.tsv")
-    assert parsed.classes == ("healthy", "insulin_dependent")
-    assert parsed.class_of == {"1001": 0, "4001": 1, "7003": 0}
-    assert parsed.missing == {"7001", "7002"}
-
-
-@pytest.mark.parametrize("spelling", ["Not Reported", "Not Provided", "nan", "N/A", "NA", "  "])
-def test_every_spelling_of_a_missing_value_is_missing(spelling):
-    parsed = labels.parse(f"person_id\tflag\n1\tTRUE\n2\tFALSE\n3\t{spelling}\n", "flag", "t.tsv")
-    assert parsed.classes == ("FALSE", "TRUE")
-    assert parsed.missing == {"3"}
-
-
-def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
-    path = tmp_path / "participants.tsv"
-    path.write_bytes(TABLE.encode())
-    assert labels.read(str(path), "clinical_site").classes == ("UAB", "UCSD", "UW")
-
-
-def test_windows_line_ends_do_not_reach_the_classes():
-    parsed = labels.parse(TABLE.replace("\n", "\r\n"), "clinical_site", "t.tsv")
-    assert parsed.classes == ("UAB", "UCSD", "UW")
-
-
-def test_an_unknown_column_is_answered_with_the_nearest():
-    with pytest.raises(UsageError, match="did you mean study_group"):
-        labels.parse(TABLE, "studygroup", "t.tsv")
-
-
-def test_numbers_are_not_classes():
-    text = "participant_id\tage\n" + "".join(f"{i}\t{30 + i}\n" for i in range(30))
-    with pytest.raises(UsageError, match="30 distinct values, it looks like a number"):
-        labels.parse(text, "age", "t.tsv")
-
-
-def test_one_class_is_not_enough():
-    with pytest.raises(OctshardError, match="one value, 'a', want at least 2 classes"):
-        labels.parse("participant_id\tx\n1\ta\n2\ta\n", "x", "t.tsv")
-
-
-def test_a_participant_with_two_classes_is_an_error():
-    with pytest.raises(OctshardError, match="participant 1 has x 'a' and 'b'"):
-        labels.parse("participant_id\tx\n1\ta\n1\tb\n", "x", "t.tsv")
-
-
-def test_lines_without_a_participant_count_for_nobody():
-    parsed = labels.parse("participant_id\tx\n1\ta\n\tc\nn/a\td\n2\tb\n", "x", "t.tsv")
-    assert (parsed.classes, parsed.class_of, parsed.missing) == (("a", "b"), {"1": 0, "2": 1}, frozenset())
-
-
-def test_a_short_line_is_an_error_that_names_it():
-    with pytest.raises(UsageError, match=r"participants t\.tsv line 4: 1 cells, want 2"):
-        labels.parse("participant_id\tx\n1\ta\n2\tb\n3\n", "x", "t.tsv")
-
-
-@pytest.mark.parametrize("cell", ['"a', '"a\nb"'])
-def test_a_quote_never_moves_labels_to_other_people(cell):
-    with pytest.raises(UsageError, match=r"participants t\.tsv line 3: a quote opens cell 2"):
-        labels.parse(f"participant_id\tx\n1\ta\n2\t{cell}\n3\tb\n", "x", "t.tsv")
-
-
-def test_ids_are_compared_as_numbers_however_they_are_written():
-    table = "participant_id\tstate\n" + "".join(
-        f"0{name}.0\t{'ab'[c]}\n" for name, c in KNOWN.class_of.items()
+def test_labels_come_before_participants_and_either_may_be_any_table():
+    store.write("memory://labels/p.tsv", TABLE.encode())
+    store.write("memory://labels/l.csv", b"key,grade\nx-1,2\nx-2,0\n")
+    cfg = LabelConfig(participants="memory://labels/p.tsv", label="clinical_site")
+    assert labels.read(cfg).classes == ("UAB", "UCSD", "UW")
+    other = dataclasses.replace(
+        cfg, labels="memory://labels/l.csv", label="grade", join="key", target="ordinal"
     )
-    parsed = labels.parse(table, "state", "t.tsv")
-    scans = labels.join(parsed, stored({f"{name}.0": split for name, split in SPLIT_OF.items()}))
-    expected = labels.join(KNOWN, stored(SPLIT_OF))
-    for split, subset in expected.subsets.items():
-        assert scans.subsets[split].participants == subset.participants
-        assert (scans.subsets[split].y_N == subset.y_N).all()
-
-
-def test_one_id_in_two_spellings_is_an_error_that_names_both():
-    with pytest.raises(UsageError, match=r"lines 2 and 4 call participant 1001 '1001' and '01001'"):
-        labels.parse("participant_id\tx\n1001\ta\n2\tb\n01001\ta\n", "x", "t.tsv")
-
-
-@pytest.mark.parametrize("column", ["participant_id", "PERSON_ID"])
-def test_a_column_that_names_people_is_no_label(column):
-    with pytest.raises(
-        UsageError, match=rf"{column} names the people, .* there are: clinical_site, study"
-    ) as raised:
-        labels.parse(TABLE, column, "t.tsv")
-    assert "did you mean" not in str(raised.value)
+    target = labels.read(other)
+    assert (target.kind, target.classes, target.value_of) == ("ordinal", ("0", "2"), {"x-1": 1, "x-2": 0})
 
 
 @pytest.mark.parametrize(
@@ -118,9 +52,21 @@ def test_a_table_that_is_none_gives_one_line(tmp_path, data, message):
     if data is not None:
         path.write_bytes(data)
     with pytest.raises(UsageError, match=message):
-        labels.read(str(path), "x")
+        labels.read(LabelConfig(participants=str(path), label="x"))
     with pytest.raises(UsageError, match="participants=PATH"):
-        labels.read("", "x")
+        labels.read(LabelConfig())
+
+
+def test_ids_are_compared_as_numbers_however_they_are_written():
+    table = "participant_id\tstate\n" + "".join(
+        f"0{name}.0\t{'ab'[int(c)]}\n" for name, c in KNOWN.value_of.items()
+    )
+    target = targets.parse(label_table.parse(table, "t.tsv"), TargetRequest("state"))
+    scans = labels.join(target, stored({f"{name}.0": split for name, split in SPLIT_OF.items()}))
+    expected = labels.join(KNOWN, stored(SPLIT_OF))
+    for split, subset in expected.subsets.items():
+        assert scans.subsets[split].participants == subset.participants
+        assert (scans.subsets[split].y_N == subset.y_N).all()
 
 
 def stored(people: dict[str, str], scans: int = 1) -> list[SampleRow]:
@@ -132,7 +78,7 @@ def stored(people: dict[str, str], scans: int = 1) -> list[SampleRow]:
     ]
 
 
-KNOWN = labels.Labels(
+KNOWN = Target(
     "state",
     ("a", "b", "unused"),
     {"1": 0, "2": 0, "3": 1, "4": 1, "5": 0, "6": 1, "7": 1, "8": 0},
@@ -155,7 +101,7 @@ def test_scans_are_joined_with_their_classes_and_the_others_counted():
     for split, subset in scans.subsets.items():
         for n, y, name in zip(subset.places_N, subset.y_N, subset.participants, strict=True):
             assert (rows[n].participant, rows[n].split) == (name, split)
-            assert y == KNOWN.class_of[name]
+            assert y == KNOWN.value_of[name]
     train = scans.counts[0]
     assert (train.scans, train.participants, train.of_class) == (8, 4, {"a": 2, "b": 2})
 
@@ -189,10 +135,123 @@ def test_a_participant_in_two_splits_is_an_error():
 @pytest.mark.realdata
 def test_the_few_real_participants_give_one_line(realdata):
     """Two of the five stored Triton volumes are in train: no probe can be fitted on them."""
-    participant_labels = labels.read(str(realdata / "participants.tsv"), "study_group")
+    cfg = LabelConfig(participants=str(realdata / "participants.tsv"))
     people = {"1001": "train", "4001": "train", "7001": "val", "7002": "test", "7004": "val"}
     with pytest.raises(OctshardError, match=r"labelled participants: train 2, val 2, test 1") as caught:
-        labels.join(participant_labels, stored(people))
+        labels.join(labels.read(cfg), stored(people))
     assert "\n" not in str(caught.value)
     with pytest.raises(OctshardError, match=r"want at least|want a categorical"):
-        labels.join(labels.read(str(realdata / "participants.tsv"), "age"), stored(people))
+        labels.join(labels.read(dataclasses.replace(cfg, label="age", target="classes")), stored(people))
+
+
+def scan(person: str, eye: str, number: int, split: str) -> SampleRow:
+    key = f"{person}-{eye}-{number}"
+    return SampleRow(
+        key, person, "triton", "", "", "", "", eye, split, f"a/{key}.dcm", sop_instance_uid=f"1.{key}"
+    )
+
+
+def cohort(people: int) -> list[SampleRow]:
+    """Two scans of each eye; everybody's first scan of the right eye does not say which eye it is of."""
+    return [
+        scan(str(p), "" if (eye, n) == ("R", 0) else eye, n, ("train", "train", "val", "test")[p % 4])
+        for p in range(people)
+        for eye in "LR"
+        for n in range(2)
+    ]
+
+
+def test_eyes_have_labels_of_their_own():
+    rows = cohort(24)
+    table = "participant,laterality,grade\n" + "".join(
+        f"{p}.0,{'OD' if eye == 'R' else 'left'},{(p // 4 + (eye == 'R')) % 2}\n"
+        for p in range(24)
+        for eye in "LR"
+    )
+    target = targets.parse(label_table.parse(table, "t"), TargetRequest("grade", join="eye"))
+    scans = labels.join(target, rows)
+    assert scans.level == "eye"
+    assert scans.dropped == {"no value in the column": 0, "eye not in the table": 0, "eye not known": 24}
+    train = scans.subsets["train"]
+    assert (scans.counts[0].scans, scans.counts[0].units, scans.counts[0].participants) == (36, 24, 12)
+    assert scans.counts[0].of_class == {"0": 12, "1": 12}  # everybody has an eye of each
+    for n, y, unit in zip(train.places_N, train.y_N, train.units, strict=True):
+        person, eye = unit.split("/")
+        assert (rows[n].participant, rows[n].eye) == (person, eye)
+        assert y == (int(person) // 4 + (eye == "R")) % 2
+
+
+@pytest.mark.parametrize("column", ["key", "source", "sop_instance_uid"])
+def test_scans_have_labels_of_their_own(column):
+    rows = cohort(24)
+    values = {getattr(row, column): float(i) / 7 for i, row in enumerate(rows)}
+    table = f"{column}\tload\n" + "".join(f"{name}\t{value!r}\n" for name, value in values.items())
+    scans = labels.join(
+        targets.parse(label_table.parse(table, "t"), TargetRequest("load", join=column)), rows
+    )
+    assert (scans.level, scans.kind, scans.classes) == ("scan", "numbers", ())
+    for subset in scans.subsets.values():
+        assert [values[getattr(rows[n], column)] for n in subset.places_N] == subset.y_N.tolist()
+
+
+def test_levels_that_no_scan_has_leave_the_others_in_order():
+    target = Target("g", ("none", "mild", "severe"), {"1": 2.0, "2": 0.0, "9": 1.0}, ordered=True)
+    seen = labels.present(target, ["1", "2"])
+    assert (seen.classes, dict(seen.value_of), seen.ordered) == (
+        ("none", "severe"),
+        {"1": 1.0, "2": 0.0},
+        True,
+    )
+
+
+def test_a_table_of_other_people_is_said_at_once():
+    target = Target("g", ("a", "b"), {"AX-1": 0.0, "AX-2": 1.0}, frozenset({"AX-3"}))
+    with pytest.raises(
+        UsageError, match=r"none of the 3 names .*first is AX-1.* the 10 stored .*first is 1\)"
+    ):
+        labels.join(target, stored(SPLIT_OF))
+
+
+@pytest.mark.parametrize(
+    ("value_of", "message"),
+    [
+        ({"0": 1.0, "1": 2.0}, "train has 2 with 2 different numbers, want at least 8 participants"),
+        ({str(p): float(p % 4 == 3) for p in range(16)}, "train has 8 with 1 different numbers"),
+        (
+            {str(p): float(p) for p in range(16) if p % 4 != 3},
+            "test has 0 with 0 .*2 participants.* to score",
+        ),
+    ],
+)
+def test_too_few_numbers_give_one_line(value_of: Mapping[str, float], message: str):
+    rows = [row for row in cohort(16) if row.eye == "L"]
+    with pytest.raises(OctshardError, match=message):
+        labels.join(Target("age", (), value_of), rows)
+
+
+@pytest.mark.parametrize("join", ["participant", "eye", "key"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_table_shuffled_doubled_or_with_gaps_never_puts_a_person_into_two_splits(seed, join):
+    rows, random = cohort(40), Random(seed)
+    level = Join({"key": "scan"}.get(join, join), "key")
+    names = sorted({level.name(row) for row in rows} - {""})
+    class_of = {name: int(re.split("[/-]", name)[0]) // 4 % 2 for name in names}
+    absent = set(random.sample(names, 3))
+    empty = set(random.sample(sorted(set(names) - absent), 3))
+    lines = [(name, "" if name in empty else class_of[name]) for name in names if name not in absent]
+    lines += random.choices(lines, k=10)
+    random.shuffle(lines)
+    heading = {"participant": "participant_id,g", "eye": "participant_id,eye,g", "key": "key,g"}[join]
+    text = "\n".join([heading, *(f"{name.replace('/', ',')},{value}" for name, value in lines)])
+    scans = labels.join(targets.parse(label_table.parse(text, "t"), TargetRequest("g", join=join)), rows)
+    places = np.concatenate([subset.places_N for subset in scans.subsets.values()])
+    assert len(places) + sum(scans.dropped.values()) == len(rows)  # nobody is dropped unseen
+    assert len(set(places.tolist())) == len(places)
+    people = [set(subset.participants) for subset in scans.subsets.values()]
+    assert sum(map(len, people)) == len(set().union(*people))
+    for split, subset in scans.subsets.items():
+        for n, y, unit in zip(subset.places_N, subset.y_N, subset.units, strict=True):
+            assert (rows[n].split, level.name(rows[n])) == (split, unit)
+            assert scans.classes[y] == str(class_of[unit])
+    assert scans.dropped["no value in the column"] == sum(level.name(row) in empty for row in rows)
+    assert scans.dropped[f"{level.level} not in the table"] == sum(level.name(row) in absent for row in rows)

@@ -13,7 +13,8 @@ from octshard.config.run import RunConfig
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
 from octshard.probes import task
-from octshard.probes.task import ProbeTask, Target
+from octshard.probes.targets import Target
+from octshard.probes.task import ProbeTask
 from octshard.storage import store
 from octshard.stream.cache_folder import ShardFile
 from octshard.stream.index import SampleIndex, SampleRef
@@ -44,34 +45,6 @@ def table_of(values: Mapping[str, object]) -> str:
 
 def people(prefix: str, count: int) -> list[str]:
     return [f"{prefix}{n}" for n in range(count)]
-
-
-@pytest.mark.parametrize(
-    ("values", "classes"),
-    [
-        ({f"p{n}": n for n in range(20)}, 20),  # as eval: 20 values are classes
-        ({f"p{n}": n for n in range(21)}, 0),
-        ({"a": 0.5, "b": 1, "c": 2}, 0),
-        ({"a": "1.0", "b": "2"}, 2),
-        ({"a": "x", "b": 1.5}, 2),
-        ({"a": "inf", "b": "1.5", "c": "nan"}, 2),
-    ],
-)
-def test_numbers_are_many_or_not_whole(values: Mapping[str, object], classes: int) -> None:
-    target = task.parse_target(table_of(values), "study_group", "t")
-    assert len(target.classes) == classes
-    assert "c" not in target.value_of or values["c"] != "nan"
-
-
-def test_free_text_is_no_label() -> None:
-    with pytest.raises(UsageError, match="looks like free text"):
-        task.parse_target(table_of({f"p{n}": f"text {n}" for n in range(21)}), "study_group", "t")
-
-
-@pytest.mark.parametrize("text", ["x", "", "not reported"])
-def test_one_class_is_a_usage_error(text: str) -> None:
-    with pytest.raises(UsageError, match="want at least 2 classes"):
-        task.parse_target(table_of({"a": text, "b": text}), "study_group", "t")
 
 
 @given(
@@ -129,7 +102,7 @@ def test_the_draw_depends_on_no_seed_and_its_name_on_the_draw() -> None:
         ({"val": 1}, "val has 1 classes, want at least 2 participants and 2 classes"),
         ({"train": 0}, "train has 0 classes"),
         ({"probe_target": "age"}, "no label column 'age'; there are: study_group"),
-        ({"probe_target": "person_id"}, "person_id names the people"),
+        ({"probe_target": "person_id"}, "person_id names what the rows are about"),
     ],
 )
 def test_too_few_people_are_a_usage_error(settings: dict[str, object], message: str) -> None:
@@ -151,8 +124,18 @@ def test_a_missing_table_is_named_by_its_setting() -> None:
 
 
 def test_a_person_with_two_values_is_an_error() -> None:
-    with pytest.raises(OctshardError, match=r"has study_group '1.5' and '2.5', want one value"):
-        task.parse_target("person_id\tstudy_group\na\t1.5\na\t2.5\n", "study_group", "t")
+    run = run_for("person_id\tstudy_group\na\t1.5\na\t2.5\n", "two")
+    with pytest.raises(OctshardError, match=r"has study_group '1.5' and '2.5' .*want one value"):
+        task.make_task(run, index_of({}), index_of({}))
+
+
+def test_a_csv_is_as_good_as_a_tsv() -> None:
+    values = {person: "xy"[n % 2] for n, person in enumerate(people("t", 12))}
+    index = index_of(dict.fromkeys(values, 1))
+    names = set()
+    for text in (table_of(values), table_of(values).replace("\t", ",")):
+        names.add(task.make_task(run_for(text, "csv"), index, index).name)
+    assert len(names) == 1
 
 
 def test_numbers_are_kept_as_they_are() -> None:

@@ -47,7 +47,7 @@ def control(
     on_progress: OnProgress,
 ) -> Control:
     """Fits on permuted train and val people, deal by deal; test keeps its true labels."""
-    values_by_metric: dict[str, list[float]] = {name: [] for name in scores.METRICS}
+    values_by_metric: dict[str, list[float]] = {}
     train, val, test = parts
     for deal in range(deals.count):
         on_progress(deal, deals.count, NAME)
@@ -56,9 +56,8 @@ def control(
             for split, part in (("train", train), ("val", val))
         )
         predictions = probe(dealt_train, dealt_val, test)
-        estimates = scores.measure(predictions, np.ones((1, len(predictions.y_P)), np.int64))
-        for name in scores.METRICS:
-            values_by_metric[name].append(float(estimates[name][0]))
+        for name, value in scores.measure(predictions, scores.once(predictions)).items():
+            values_by_metric.setdefault(name, []).append(float(value[0]))
     on_progress(deals.count, deals.count, NAME)
     reached = sum(value >= true_auroc for value in values_by_metric["macro_auroc"])
     metrics = {

@@ -7,6 +7,7 @@ import numpy as np
 
 from octshard.config import fields
 from octshard.config.eval import RobustnessConfig
+from octshard.config.label import LabelConfig
 from octshard.dataset.participants import canonical
 from octshard.errors import UsageError
 from octshard.eval import feature_table, json_text
@@ -43,7 +44,8 @@ def robustness(cfg: RobustnessConfig, on_progress: OnProgress = no_progress) -> 
     check(cfg)
     table = feature_table.read(cfg.features)
     places, scans = _chosen(table, cfg)
-    labelled = labels.join(labels.read(cfg.participants, cfg.label), scans)  # type: ignore[arg-type]
+    target = labels.read(LabelConfig(participants=cfg.participants, label=cfg.label, target="classes"))
+    labelled = labels.join(target, scans)  # type: ignore[arg-type]
     sites = provenance.read_sites(cfg.participants, cfg.site)
     features = table.find(cfg.source, cfg.layer, cfg.pooling)
     for name in (JSON, PAGE):

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from octshard import tsv
 from octshard.dataset import participants
+from octshard.dataset.eyes import EYES
 from octshard.errors import UsageError
 from octshard.imaging.volume import DEVICES
 from octshard.prep import lengths
@@ -19,7 +20,6 @@ from octshard.prep.release import split_table
 from octshard.prep.release.split_table import SplitTable
 from octshard.storage import store
 
-EYES = {"l": "L", "left": "L", "os": "L", "r": "R", "right": "R", "od": "R"}
 MODALITIES = {"oct", "opt", "octa"}
 MODEL_WORDS = {
     word: device for device in DEVICES for word in device.split("_")[1:]
