@@ -22,7 +22,7 @@ from octshard.probes.head import Setting, Trial
 from octshard.probes.labels import SplitCounts
 from octshard.probes.scores import Estimate, Score
 from octshard.probes.targets import CLASSES
-from octshard.report.page import Cell, Content, Html, Section, grid, numeral, page, table
+from octshard.report.page import Cell, Content, Html, Section, breakable, grid, numeral, page, table
 from octshard.report.plots import interval_plot, line_plot
 
 TITLES = {
@@ -184,7 +184,7 @@ def readable(name: str) -> str:
 
 
 def _metrics(name: str, metrics: Mapping[str, Estimate]) -> list[Cell]:
-    return [name, *(two_lines(metrics[metric]) for metric in TITLES)]
+    return [breakable(name), *(two_lines(metrics[metric]) for metric in TITLES)]
 
 
 def _draws_note(result: ProbeResult) -> str:

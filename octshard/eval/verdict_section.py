@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from octshard.eval.controls.provenance_reading import WARNING
 from octshard.eval.verdict import BETTER, WORSE, Verdict, two_lines
 from octshard.probes.scores import Estimate
-from octshard.report.page import Cell, Content, Html, banner, table
+from octshard.report.page import Cell, Content, Html, banner, breakable, table
 
 
 def parts(
@@ -34,7 +34,7 @@ def parts(
 def against(comparisons: Mapping[str, Verdict], gains: Mapping[str, Estimate]) -> Html:
     """The table of controls: by how much, how sure, and every reason against saying so."""
     rows: list[list[Cell]] = [
-        [name, two_lines(gains[name]), verdict.verdict, _why(verdict)]
+        [breakable(name), two_lines(gains[name]), verdict.verdict, _why(verdict)]
         for name, verdict in comparisons.items()
     ]
     headers = ["pretrained against", "difference in macro AUROC", "verdict", "why"]

@@ -76,7 +76,8 @@ def table(
     cell_class = [' class="number"' if numeric else "" for numeric in right_aligned]
     sort_attribute = _sort_value if sortable else (lambda cell: "")
     label = [f' data-label="{escaped(name)}"' if stacked else "" for name in headers]
-    head = "".join(f'<th scope="col"{cell_class[i]}>{escaped(name)}</th>' for i, name in enumerate(headers))
+    shown = (lambda name: breakable(name).markup) if stacked else escaped
+    head = "".join(f'<th scope="col"{cell_class[i]}>{shown(name)}</th>' for i, name in enumerate(headers))
     body = "\n".join(
         "<tr>"
         + "".join(

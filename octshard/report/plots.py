@@ -11,6 +11,7 @@ from octshard.report.chart import AXIS, INK, PX, Chart, blank, by_column, colour
 
 WIDTH, HEIGHT = 500, 300  # pixels
 ROW, ROOM = 30, 70  # pixels: of an interval, and of the axis below them
+COLUMNS, LEGEND_ROW = 3, 18  # of a legend: columns at most, pixels of a row
 MARKED = 12  # a line of so few points shows them
 Line = tuple[Sequence[float], Sequence[float]]
 Interval = tuple[float, float, float]  # value, low, high
@@ -101,8 +102,15 @@ def _axes(width: float, height: float, x_label: str, y_label: str) -> tuple[Figu
 
 
 def _legend(axes: Axes, names: int) -> None:
-    """Below the axes, where it hides nothing."""
-    axes.figure.legend(loc="outside lower left", ncols=min(names, 3), fontsize=11)
+    """Below the axes, where it hides nothing; in fewer columns if names are long, on a taller sheet."""
+    sheet = axes.figure
+    for columns in range(min(names, COLUMNS), 0, -1):
+        legend = sheet.legend(loc="outside lower left", ncols=columns, fontsize=11)
+        if columns == 1 or legend.get_window_extent().width <= sheet.bbox.width:
+            break
+        legend.remove()
+    more_rows = -(-names // columns) + names // -COLUMNS
+    sheet.set_figheight(sheet.get_figheight() + more_rows * LEGEND_ROW * PX)
 
 
 def _finite(line: Line, band: Band | None) -> list[tuple[float, float, float, float]]:

@@ -37,8 +37,9 @@ td small { color: var(--soft); font-size: .75rem; }
   .stacked tr { padding: .4rem 0; border-bottom: 2px solid var(--line); }
   .stacked td { display: flex; justify-content: space-between; gap: 1rem; border: 0; padding: .1rem 0; }
   .stacked td::before { content: attr(data-label); color: var(--soft); text-align: left; flex: none;
-    max-width: 9rem; }
-  .stacked td:first-child { font-weight: 600; } .stacked td:first-child::before { content: none; }
+    max-width: 9rem; white-space: normal; overflow-wrap: anywhere; }
+  .stacked td:first-child { display: block; font-weight: 600; overflow-wrap: anywhere; }
+  .stacked td:first-child::before { content: none; }
 }
 th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid #1f5fa8; }
 th button::after { content: "\\2195"; color: #8a93a3; padding-left: .25rem; }

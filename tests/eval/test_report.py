@@ -4,9 +4,12 @@ import dataclasses
 import json
 import math
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from octshard.dataset.splits import SPLITS
 from octshard.eval import report
 from octshard.eval.controls.provenance_reading import Reading
 from octshard.eval.controls.shuffled import Control
@@ -15,6 +18,7 @@ from octshard.eval.verdict import Verdict
 from octshard.probes.head import Trial
 from octshard.probes.labels import SplitCounts
 from octshard.probes.scores import METRICS, Estimate, Score
+from tests.support.chromium_page import Page, browser
 
 NAN = Estimate(math.nan, math.nan, math.nan)
 
@@ -133,3 +137,56 @@ def test_the_text_for_a_terminal_holds_every_arm_and_verdict():
     assert lines[6] == "Cannot tell pretrained from random-init."
     assert lines[7].startswith("Warning: the device can be read")
     assert lines[-1] == "Checkpoint runs/a&b/checkpoints/step-00000007.pt: step 7, 56 samples seen."
+
+
+def wide() -> ProbeResult:
+    """Every control, long names, several draws, numbers with a minus sign."""
+    slices = "timm:vit_large_patch16_224.augreg_in21k_ft_in1k"
+    classes = ("healthy", "oral_medication_and_or_non_insulin_injectable_medication_controlled", "c", "d")
+    result = made_up(classes=classes)
+    metrics = dict.fromkeys(METRICS, Estimate(-0.512, -0.634, -0.401))
+    each = dataclasses.replace(
+        result.arms[0].score,
+        metrics=metrics,
+        auroc_of=dict.fromkeys(classes, metrics["ece"]),
+        confusion=((10, 2, 3, 4),) * 4,
+    )
+    names = ("pretrained", "random-init", "raw-intensity", "thickness", slices, "site-and-device")
+    arms = tuple(
+        dataclasses.replace(result.arms[0], name=name, score=each, draws=(0.5,) * (5 if i == 1 else 1))
+        for i, name in enumerate(names)
+    )
+    untold = Verdict("cannot tell", {"holds_zero": "the interval holds 0", "swap_p": "p = 0.512"}, 0.5)
+    return dataclasses.replace(
+        result,
+        arms=arms,
+        counts=tuple(SplitCounts(split, 1200, 900, dict.fromkeys(classes, 225)) for split in SPLITS),
+        differences=dict.fromkeys(names[1:], metrics),
+        comparisons=dict.fromkeys(names[1:], untold),
+        shuffled=Control(20, metrics, 3, 4 / 21),
+        headline=f"Pretrained is not to be told from {', '.join(names[1:])}.",
+    )
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with browser(tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+@pytest.mark.chromium
+@pytest.mark.parametrize("width", [390, 1280])
+def test_in_a_browser_no_table_and_no_word_is_cut(chromium: Page, tmp_path: Path, width: int) -> None:
+    path = tmp_path / "probe.html"
+    path.write_text(report.render(wide()))
+    chromium.open(path, width)
+    assert chromium.errors == []
+    assert chromium.value("document.documentElement.scrollWidth") <= width
+    too_wide = """[...document.querySelectorAll(".wide")].filter(box => box.scrollWidth > box.clientWidth)
+      .map(box => box.textContent.slice(0, 60))"""
+    assert chromium.value(too_wide) == []
+    outside = """[...document.querySelectorAll("svg text")].filter(t => {
+      const box = t.getBoundingClientRect(), svg = t.ownerSVGElement.getBoundingClientRect();
+      return box.left < svg.left - 1 || box.right > svg.right + 1;
+    }).map(t => t.textContent)"""
+    assert chromium.value(outside) == []

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
@@ -63,6 +63,7 @@ def full_page(word: str) -> str:
     return page.page(word, word, [page.Section(word, parts)])
 
 
+@settings(deadline=None)  # a busy machine draws slowly
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc"))))
 def test_any_text_is_escaped_and_every_tag_closed(word):
     evil = f'{word}<script>alert(1)</script>" onload="x&'

@@ -56,3 +56,18 @@ def test_points_have_the_colour_of_their_group() -> None:
     np.testing.assert_array_equal(b.get_offsets(), [[4, 5]])
     assert not np.array_equal(a.get_facecolor()[0], b.get_facecolor()[0])
     assert chart.rows == (("a", 0, 2), ("a", 1, 3), ("b", 4, 5))
+
+
+def test_a_legend_of_long_names_has_fewer_columns_and_is_not_cut():
+    short, long = (
+        line_plot({f"{word}{i}": ([0.0, 1.0], [0.0, 1.0]) for i in range(6)}, "x", "y").figure
+        for word in ("a", "a_name_that_is_as_long_as_names_of_models_are_")
+    )
+    for sheet in (short, long):
+        sheet.draw_without_rendering()
+        box = sheet.legends[0].get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= sheet.bbox.width
+    assert short.legends[0]._ncols == 3
+    assert long.legends[0]._ncols == 1
+    assert long.get_figheight() > short.get_figheight()
