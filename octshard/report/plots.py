@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -103,7 +104,7 @@ def _axes(width: float, height: float, x_label: str, y_label: str) -> tuple[Figu
 
 def _legend(axes: Axes, names: int) -> None:
     """Below the axes, where it hides nothing; in fewer columns if names are long, on a taller sheet."""
-    sheet = axes.figure
+    sheet = cast(Figure, axes.figure)
     for columns in range(min(names, COLUMNS), 0, -1):
         legend = sheet.legend(loc="outside lower left", ncols=columns, fontsize=11)
         if columns == 1 or legend.get_window_extent().width <= sheet.bbox.width:
