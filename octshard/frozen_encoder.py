@@ -7,7 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +18,17 @@ from octshard.config.train import TrainConfig
 from octshard.dataset import preparation
 from octshard.devices.backend import DTYPES, autocast_for, map_tensors
 from octshard.errors import UsageError
+from octshard.export import run as export_run
+from octshard.export.card import ModelCard
 from octshard.imaging.crop import crop_pad_into
 from octshard.imaging.intensity import histogram, moments, to_uint8
 from octshard.imaging.resample import resample_to_shape
-from octshard.imaging.volume import SampleKey, Volume, product, triple
-from octshard.models import normalize
+from octshard.imaging.volume import SampleKey, Shape, Volume, product, triple
+from octshard.models import encoder_input, normalize
 from octshard.models.encoder import TrainedEncoder, read_encoder
+from octshard.models.encoder_input import EncoderInput as EncoderInput
 from octshard.models.tokens import Tokens, pool, to_grid
+from octshard.models.vit import Encoder
 from octshard.prep.convert import scan_file
 from octshard.prep.convert.spacing import ResolvedSpacing
 from octshard.prep.convert.voxels import stored_shape
@@ -36,29 +40,25 @@ Scan = Volume | np.ndarray | str | Path
 logger = logging.getLogger(__name__)
 
 
-class EncoderInput(NamedTuple):
-    """A batch for the encoder. x_BCDHW: float32, normalised, 0 outside the volume; valid_B3: voxels of the
-    volume along D, H, W.
-    """
-
-    x_BCDHW: Tensor
-    valid_B3: Tensor
-
-
 class FrozenEncoder(nn.Module):
     """The target encoder of a run; no weight is trained. `.to(device)` moves it; batches are moved to it.
 
     config: of the run; path, step and digest (sha256): of the checkpoint file; prep: how a scan that was
-    never stored is brought to the grid of the training shards, None if the checkpoint does not record it. It
-    computes in config.run.precision, as eval does.
+    never stored is brought to the grid of the training shards, None if the checkpoint does not record it;
+    image_size: what a scan is cropped and padded to, D, H, W. It computes in config.run.precision, as eval
+    does.
     """
 
-    def __init__(self, trained: TrainedEncoder, prep: PrepConfig | None) -> None:
+    def __init__(
+        self, trained: TrainedEncoder, prep: PrepConfig | None, image_size: Shape | None = None
+    ) -> None:
         super().__init__()
-        self.encoder = trained.encoder.eval().requires_grad_(False)
+        encoder = trained.encoder.eval().requires_grad_(False)
         self.config: TrainConfig = trained.config
+        self.image_size = image_size or triple(self.config.model.image_size)
+        self.encoder = encoder if image_size is None else encoder.of_size(image_size)
         self.path, self.step, self.digest, self.prep = trained.path, trained.step, trained.digest, prep
-        self._preparations = trained.preparations
+        self._trained = trained
 
     def preprocess(self, scan: Scan, spacing: Sequence[float] | None = None) -> EncoderInput:
         """One scan as a batch of one, as prep and the stream would have prepared it.
@@ -68,7 +68,7 @@ class FrozenEncoder(nn.Module):
         """
         volume, _ = to_uint8(self._resampled(scan, spacing))
         stored = moments(histogram(volume.voxels_DHW))  # of the whole stored volume, not of the crop
-        image_DHW = np.empty(triple(self.config.model.image_size), np.uint8)
+        image_DHW = np.empty(self.image_size, np.uint8)
         valid_3 = crop_pad_into(image_DHW, volume.voxels_DHW, None)
         mean_B, std_B = torch.tensor([stored.mean]), torch.tensor([stored.std])
         valid_B3 = torch.tensor([valid_3])
@@ -88,9 +88,41 @@ class FrozenEncoder(nn.Module):
 
     def valid_tokens(self, batch: EncoderInput) -> Tensor:
         """(B, N) bool: the token holds a voxel of the volume."""
-        tokens = self._tokens(batch)
+        tokens = self._tokens(batch, self.encoder)
         ones_BV1 = torch.ones((*tokens.index_BV.shape, 1), device=self.device)
         return to_grid(ones_BV1, tokens, product(self.encoder.grid)).squeeze(-1) > 0
+
+    def forward_features(self, x: Tensor | EncoderInput) -> Tensor:
+        """(B, N, F): as `forward`, for images of any size that patches fill; a tensor has no padding.
+
+        x: (B, 1, D, H, W) float32, normalised; UsageError for anything else.
+        """
+        return self.forward_intermediates(x, [])[0]
+
+    def forward_intermediates(
+        self, x: Tensor | EncoderInput, indices: int | Sequence[int] | None = None, *, norm: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        """What `forward_features` gives, and (B, F, d, h, w) behind each of some blocks: as timm's method.
+
+        indices: numbers of blocks from 0 on, or from the last one, which is -1; n: the last n; None: all.
+        norm: those too go through the encoder's last norm.
+        """
+        batch = encoder_input.as_batch(x, self.encoder.patch)
+        size = triple(batch.x_BCDHW.shape[2:])
+        encoder = self.encoder if size == self.image_size else self.encoder.of_size(size)
+        chosen = encoder_input.block_numbers(indices, len(encoder.blocks))
+        depths = sorted({*(number + 1 for number in chosen), len(encoder.blocks)})
+        tokens = self._tokens(batch, encoder)
+        with self._autocast():
+            levels = encoder.intermediates(batch.x_BCDHW.to(self.device), tokens, depths)
+            last = encoder.norm(levels[-1])
+            by_depth = {
+                depth: encoder.norm(level) if norm else level
+                for depth, level in zip(depths, levels, strict=True)
+            }
+        count, grid = product(encoder.grid), encoder.grid
+        parts = [to_grid(by_depth[number + 1], tokens, count) for number in chosen]
+        return to_grid(last, tokens, count), [part.mT.unflatten(2, grid) for part in parts]
 
     def embed_batch(self, batch: EncoderInput) -> Tensor:
         """(B, F) float32: for each scan the mean over its valid tokens, the input of eval's probes."""
@@ -98,17 +130,40 @@ class FrozenEncoder(nn.Module):
         return pool(z_BVF, tokens.padding_BV)
 
     def _encode(self, batch: EncoderInput) -> tuple[Tensor, Tokens]:
-        tokens = self._tokens(batch)
+        tokens = self._tokens(batch, self.encoder)
         with self._autocast():
             return self.encoder(batch.x_BCDHW.to(self.device), *tokens), tokens
 
-    def _tokens(self, batch: EncoderInput) -> Tokens:
-        tokens = self.encoder.tokens_of(batch.valid_B3.cpu(), packed=self.device.type != "xla")
+    def _tokens(self, batch: EncoderInput, encoder: Encoder) -> Tokens:
+        tokens = encoder.tokens_of(batch.valid_B3.cpu(), packed=self.device.type != "xla")
         return map_tensors(tokens, lambda tensor: tensor.to(self.device))  # type: ignore[no-any-return]
 
     def embed(self, scan: Scan, spacing: Sequence[float] | None = None) -> Tensor:
         """(F,) float32 for one scan, given as to `preprocess`."""
         return self.embed_batch(self.preprocess(scan, spacing))[0]
+
+    def save_pretrained(self, folder: str | Path, *, replace: bool = False) -> None:
+        """Writes what `octshard export` writes, of the encoder as it was trained: image_size is that of the
+        run. The folder is there as a whole or not at all; replace: in place of an older export.
+        """
+        trained = self._trained
+        if self.prep is not None:
+            trained = trained._replace(preparations=(preparation.settings_of(self.prep),))
+        export_run.write(trained, str(folder), ModelCard(), replace=replace)
+
+    @staticmethod
+    def from_pretrained(
+        folder: str | Path,
+        target_spacing: Sequence[float] | None = None,
+        image_size: Sequence[int] | None = None,
+    ) -> "FrozenEncoder":
+        """`load_encoder`."""
+        return load_encoder(folder, target_spacing, image_size)
+
+    @property
+    def num_features(self) -> int:
+        """F."""
+        return self.config.model.width
 
     @property
     def device(self) -> torch.device:
@@ -143,7 +198,7 @@ class FrozenEncoder(nn.Module):
     def _require_prep(self) -> PrepConfig:
         if self.prep is not None:
             return self.prep
-        _, differing = preparation.agreed(self._preparations)
+        _, differing = preparation.agreed(self._trained.preparations)
         found = "; ".join(f"{key} {' and '.join(map(str, values))}" for key, values in differing.items())
         raise UsageError(
             f"checkpoint {self.digest[:12]}: how its training shards were prepared is "
@@ -153,27 +208,31 @@ class FrozenEncoder(nn.Module):
 
 
 def load_encoder(
-    run_or_checkpoint: str | Path, target_spacing: Sequence[float] | None = None
+    run_or_checkpoint: str | Path,
+    target_spacing: Sequence[float] | None = None,
+    image_size: Sequence[int] | None = None,
 ) -> FrozenEncoder:
-    """The encoder of a run folder's newest checkpoint, or of one of its .pt files, local or remote. If the
-    newest is damaged, an OctshardError says so: an older one is never taken in its place.
+    """The encoder of a run folder's newest checkpoint, of one of its .pt files, or of a folder that `octshard
+    export` wrote; local or remote. If the newest is damaged, an OctshardError says so: an older one is never
+    taken in its place.
 
     target_spacing: (dz, dy, dx) mm, for a checkpoint that does not record one: of octshard 0.1, or of shards
     that were prepared differently. In what is recorded, and the same for all shards with this spacing (for
     all shards if none has it), it changes nothing else; the rest is as by default, image_size the model's.
+    image_size: (D, H, W) voxels that scans are cropped and padded to, if not those of the run.
     """
     trained = read_encoder(str(run_or_checkpoint))
+    size = None if image_size is None else encoder_input.checked_size(image_size)
     if target_spacing is not None:
         spacing_mm = list(_checked_spacing(target_spacing).spacing_mm)
         alike = [known for known in trained.preparations if known.get("target_spacing") == spacing_mm]
         settings, _ = preparation.agreed(alike or trained.preparations)
-        size = list(trained.config.model.image_size)
-        return FrozenEncoder(
-            trained, preparation.prep_config({"image_size": size, **settings, "target_spacing": spacing_mm})
-        )
+        default = {"image_size": list(trained.config.model.image_size)}
+        prep = preparation.prep_config({**default, **settings, "target_spacing": spacing_mm})
+        return FrozenEncoder(trained, prep, size)
     settings, differing = preparation.agreed(trained.preparations)
     one = settings and not differing
-    return FrozenEncoder(trained, preparation.prep_config(settings) if one else None)
+    return FrozenEncoder(trained, preparation.prep_config(settings) if one else None, size)
 
 
 def _checked_spacing(spacing: Sequence[float]) -> ResolvedSpacing:

@@ -8,22 +8,21 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import octshard
 from octshard import frozen_encoder
 from octshard.cli.main import cli
-from octshard.config.load import save
 from octshard.config.prep import PrepConfig
-from octshard.config.train import TrainConfig
 from octshard.devices import select
 from octshard.errors import OctshardError, UsageError
 from octshard.eval import features
 from octshard.imaging.intensity import to_uint8
 from octshard.imaging.volume import SampleKey, Volume, resampled_shape
 from octshard.models import checkpoint
-from octshard.models.encoder import random_encoder, read_encoder
+from octshard.models.encoder import read_encoder
+from octshard.models.vit import Encoder
 from octshard.prep.dicom import writer
 from octshard.rng import rng_for
 from octshard.stream import loader
@@ -32,26 +31,19 @@ from octshard.stream.index import load_index
 from octshard.train import loop
 from octshard.train.objectives.build import CLASSES, build
 from tests.support.made_release import scan, sound, unpacked
-from tests.support.tiny_run import SETTINGS, SHAPE, config_for, objective_words, write_dataset
+from tests.support.tiny_run import (
+    FORM,
+    SETTINGS,
+    SHAPE,
+    config_for,
+    objective_words,
+    write_checkpoint,
+    write_dataset,
+)
 
 KEY = SampleKey("", "", "", "", "x")
 TARGET = {"target_spacing": [0.05, 0.02, 0.02], "image_size": [8, 32, 16], "fit": "crop_pad"}
 ANISOTROPIC = {**TARGET, "target_spacing": [0.08, 0.02, 0.025]}  # of a scan of 0.04 x 0.01 x 0.02 mm
-
-
-def write_checkpoint(out: Path, cfg: TrainConfig, *preparations: dict[str, Any]) -> str:
-    weights = random_encoder(cfg, 5).state_dict()
-    model = {checkpoint.TARGET_ENCODER + name: tensor for name, tensor in weights.items()}
-    payload = {
-        "format": checkpoint.FORMAT,
-        "config": save(cfg),
-        "step": 1,
-        "samples_seen": 4,
-        "model": model,
-        "preparations": list(preparations),
-    }
-    checkpoint.write(str(out), payload, None, milestone=False)
-    return str(out)
 
 
 @pytest.fixture
@@ -90,6 +82,7 @@ def test_a_run_of_any_objective_gives_the_features_of_the_encoder_that_it_judges
     cfg = config_for(folder, tmp_path / "run", *objective_words(objective), "run.samples_budget=4")
     loop.train(cfg)
     model, encoder = build(cfg), octshard.load_encoder(cfg.run.out, target_spacing=(0.05, 0.02, 0.02))
+    encoder.save_pretrained(tmp_path / "export")
     model.load_state_dict(checkpoint.load_newest(cfg.run.out)[1]["model"])
     voxels = rng_for("voxels").integers(0, 256, (6, 20, 24), dtype=np.uint8)
     x_BCDHW, valid_B3 = encoder.preprocess(voxels, (0.05, 0.02, 0.02))
@@ -98,6 +91,10 @@ def test_a_run_of_any_objective_gives_the_features_of_the_encoder_that_it_judges
         expected_BF = model.judged(x_BCDHW, *tokens).mean(1)
         features_BF = encoder.embed_batch(frozen_encoder.EncoderInput(x_BCDHW, valid_B3))
     torch.testing.assert_close(features_BF, expected_BF, rtol=1e-5, atol=1e-6)
+    exported = octshard.load_encoder(tmp_path / "export")  # what was asked for is in it: the spacing
+    assert torch.equal(exported.embed(voxels, (0.05, 0.02, 0.02)), features_BF[0])
+    assert exported._trained.origin.devices == {"device": {"volumes": 21, "people": 21}}
+    assert exported._trained.origin.people == 21
 
 
 def test_a_path_an_array_and_a_volume_of_one_scan_are_the_same(
@@ -237,6 +234,7 @@ def test_what_cannot_be_a_scan_is_one_line(encoder: frozen_encoder.FrozenEncoder
         encoder.preprocess(tmp_path / "nothing.dcm")
 
 
+@settings(deadline=None)  # a loaded machine is no failure
 @given(
     shape=st.tuples(*[st.integers(1, 40)] * 3),
     spacing=st.tuples(*[st.sampled_from([0.0125, 0.025, 0.05, 0.0351, 0.1, 0.2])] * 3),
@@ -271,3 +269,113 @@ def test_a_run_records_how_its_shards_were_prepared(tmp_path: Path) -> None:
     assert encoder.prep == PrepConfig(target_spacing=[0.05, 0.02, 0.02], image_size=[8, 32, 16])
     (source, *_) = (row.source for row in octshard.ShardDataset(shards).rows)
     assert encoder.embed(root / source).shape == (24,)
+
+
+def blocks_by_hand(encoder: frozen_encoder.FrozenEncoder, x_BCDHW: torch.Tensor) -> list[torch.Tensor]:
+    """What stands behind each block of the encoder at its own size, by hooks."""
+    outputs: list[torch.Tensor] = []
+    hooks = [
+        block.register_forward_hook(lambda module, given, out: outputs.append(out))
+        for block in encoder.encoder.blocks
+    ]
+    encoder.encoder(x_BCDHW)
+    for hook in hooks:
+        hook.remove()
+    return outputs
+
+
+@pytest.mark.parametrize("words", [(), FORM])
+def test_features_of_any_block(tmp_path: Path, words: tuple[str, ...]) -> None:
+    cfg = config_for("none", "none", "model.depth=4", *words)
+    encoder = octshard.load_encoder(write_checkpoint(tmp_path / "run", cfg, TARGET))
+    x_BCDHW = torch.randn(2, 1, 8, 32, 16)
+    expected = blocks_by_hand(encoder, x_BCDHW)
+    last, maps = encoder.forward_intermediates(x_BCDHW)
+    assert torch.equal(last, encoder.forward_features(x_BCDHW))
+    torch.testing.assert_close(last, encoder.encoder(x_BCDHW))
+    assert len(maps) == 4
+    for found, level_BNF in zip(maps, expected, strict=True):
+        assert found.shape == (2, 24, 4, 4, 2)
+        torch.testing.assert_close(found[1, :, 3, 1, 0], level_BNF[1, 3 * 8 + 1 * 2])
+        torch.testing.assert_close(found.flatten(2).mT, level_BNF)
+    _, (third, first) = encoder.forward_intermediates(x_BCDHW, [-2, 0])
+    assert torch.equal(third, maps[2])
+    assert torch.equal(first, maps[0])
+    _, normed = encoder.forward_intermediates(x_BCDHW, 1, norm=True)
+    torch.testing.assert_close(normed[0].flatten(2).mT, last)
+    assert encoder.num_features == 24
+
+
+def test_padding_is_read_by_no_block(encoder: frozen_encoder.FrozenEncoder) -> None:
+    voxels = rng_for("voxels").integers(0, 256, (3, 9, 16), dtype=np.uint8)
+    batch = encoder.preprocess(voxels, ANISOTROPIC["target_spacing"])
+    last, maps = encoder.forward_intermediates(batch)
+    assert torch.equal(last, encoder(batch))
+    assert not maps[0][0, :, 2:].any()
+    assert not maps[0][0, :, :, 2:].any()
+    assert maps[0][0, :, :2, :2].abs().amin() > 0
+
+
+@pytest.mark.parametrize("position", ["rope", "sincos"])
+@pytest.mark.parametrize("size", [(4, 16, 16), (8, 32, 16), (10, 40, 32)])
+def test_images_of_other_sizes(tmp_path: Path, position: str, size: tuple[int, int, int]) -> None:
+    """As an encoder that was made for that size, with the same weights."""
+    run = write_checkpoint(tmp_path, config_for("none", "none", f"model.position={position}"), TARGET)
+    encoder = octshard.load_encoder(run, image_size=size)
+    assert encoder.image_size == size
+    made = Encoder(dataclasses.replace(encoder.config.model, image_size=list(size))).eval()
+    made.load_state_dict(read_encoder(run).encoder.state_dict())
+    x_BCDHW = torch.randn(2, 1, *size)
+    with torch.no_grad():
+        expected = made(x_BCDHW)
+    torch.testing.assert_close(encoder.forward_features(x_BCDHW), expected)
+    plain = octshard.load_encoder(run)
+    assert torch.equal(plain.forward_features(x_BCDHW), encoder.forward_features(x_BCDHW))
+    assert plain.image_size == (8, 32, 16)
+    spacing = TARGET["target_spacing"]
+    batch = encoder.preprocess(np.ones((20, 50, 50), np.uint8), spacing)
+    assert batch.x_BCDHW.shape[2:] == size
+    assert batch.valid_B3.tolist() == [list(size)]
+    assert encoder(batch).shape == expected[:1].shape
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
+def test_a_volume_that_fits_has_the_same_features_at_every_size(tmp_path: Path) -> None:
+    run = write_checkpoint(tmp_path, config_for("none", "none"), TARGET)
+    voxels = rng_for("voxels").integers(0, 256, (6, 20, 16), dtype=np.uint8)
+    small, large = (octshard.load_encoder(run, image_size=size) for size in (None, (20, 64, 40)))
+    torch.testing.assert_close(
+        small.embed(voxels, TARGET["target_spacing"]), large.embed(voxels, TARGET["target_spacing"])
+    )
+
+
+def test_sizes_that_cannot_be_are_one_line(tmp_path: Path) -> None:
+    run = write_checkpoint(tmp_path, config_for("none", "none"), TARGET)
+    for size, message in (
+        ((8, 30, 16), r"model.image_size \[8, 30, 16\]: want a multiple of model.patch"),
+        ((8, 32), r"image_size \[8, 32\]: want three"),
+        ((8, 32, 160_000), r"image_size=\[8, 32, 160000\]: want .* no more than 100000"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            octshard.load_encoder(run, image_size=size)
+    encoder = octshard.load_encoder(run)
+    with pytest.raises(UsageError, match="3 channels, want 1"):
+        encoder.forward_features(torch.zeros(1, 3, 8, 32, 16))
+    with pytest.raises(UsageError, match="want numbers of blocks from -2 to 1"):
+        encoder.forward_intermediates(torch.zeros(1, 1, 8, 32, 16), [2])
+
+
+def test_what_is_saved_is_what_was_trained(tmp_path: Path) -> None:
+    run = write_checkpoint(tmp_path / "run", config_for("none", "none"), TARGET, ANISOTROPIC)
+    spacing = ANISOTROPIC["target_spacing"]
+    encoder = octshard.load_encoder(run, target_spacing=spacing, image_size=(4, 16, 16))
+    encoder.save_pretrained(tmp_path / "export")
+    with pytest.raises(UsageError, match="is there already"):
+        encoder.save_pretrained(tmp_path / "export")
+    encoder.save_pretrained(tmp_path / "export", replace=True)
+    again = octshard.FrozenEncoder.from_pretrained(tmp_path / "export")
+    assert again.image_size == (8, 32, 16)
+    assert again.prep == encoder.prep
+    voxels = rng_for("voxels").integers(0, 256, SHAPE, dtype=np.uint8)
+    expected = octshard.load_encoder(run, target_spacing=spacing).embed(voxels, spacing)
+    assert torch.equal(again.embed(voxels, spacing), expected)

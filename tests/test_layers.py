@@ -15,7 +15,7 @@ DOORS = {  # foreign package -> the modules that may import it
     "pylibjpeg": {"prep.dicom.compressed_frame"},
     "openjpeg": {"prep.dicom.compressed_frame"},
     "pyarrow": {"dataset.tables"},
-    "safetensors": {"storage.tensors", "models.weights_file"},
+    "safetensors": {"models.exported_encoder", "models.weights_file", "storage.tensors"},
     "tarfile": {"dataset.shard"},
     "webdataset": {"webdataset"},
     "monai": {"dataset.torch_dataset"},
@@ -35,6 +35,8 @@ DOORS = {  # foreign package -> the modules that may import it
         "report.histograms",
         "report.plots",
     },
+    "onnx": {"export.onnx_model"},
+    "onnxscript": {"export.onnx_model"},
     "torch_xla": {"devices.xla", "devices.recorded", "devices.scanned"},
     "fsspec": {"storage.remote", "storage.s3"},
     "gcsfs": {"storage.gcs"},
@@ -50,7 +52,7 @@ FLOORS = [  # a package imports from its own and from lower floors alone
     {"stream", "prep"},
     {"probes"},
     {"train"},
-    {"eval"},
+    {"eval", "export"},
     {"phantom", "demo", "doctor", "cli"},
 ]
 FRONT_DOOR = {"", "frozen_encoder", "webdataset"}  # "" is octshard/__init__.py

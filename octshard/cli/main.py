@@ -17,6 +17,7 @@ from octshard.cli.config import config
 from octshard.cli.demo import demo, phantom
 from octshard.cli.doctor import doctor
 from octshard.cli.eval import evaluate
+from octshard.cli.export import export
 from octshard.cli.prep import prep
 from octshard.cli.preview import preview
 from octshard.cli.train import stream_check, train
@@ -93,5 +94,5 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (demo, phantom, prep, train, preview, stream_check, evaluate, config, doctor):
+for command in (demo, phantom, prep, train, preview, stream_check, evaluate, export, config, doctor):
     cli.add_command(command)

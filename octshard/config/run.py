@@ -120,8 +120,8 @@ class RunConfig:
     tags: list[str] = field([], "tags beside those of the devices and the objective", speed=True)
     init_from: str = field(
         "",
-        "weights that a new run begins with: a run's folder (its newest checkpoint), a checkpoint, or a file "
-        "in V-JEPA 2's layout; empty = at random",
+        "weights that a new run begins with: a run's folder (its newest checkpoint), a checkpoint, a folder "
+        "of octshard export, or a file in V-JEPA 2's layout; empty = at random",
         place=True,
     )
     memory_probe: str = field(

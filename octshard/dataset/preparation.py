@@ -45,6 +45,11 @@ def prep_config(settings: Mapping[str, Any]) -> PrepConfig:
     return dataclasses.replace(PrepConfig(), **settings)
 
 
+def settings_of(prep: PrepConfig) -> dict[str, Any]:
+    """What `prep_config` makes that config of."""
+    return {key: getattr(prep, key) for key in KEYS}
+
+
 def voxel_limit(info: Mapping[str, Any]) -> int:
     """The most voxels that prep stored of one scan, by dataset.json; a sample that claims more is damaged."""
     config = info.get("config")

@@ -176,7 +176,10 @@ def _newest_name(out: str) -> str:
     matches = filter(None, map(NAME.fullmatch, store.list_names(store.join(out, FOLDER))))
     steps = [int(match[1]) for match in matches]
     if not steps:
-        raise UsageError(f"{out}: no checkpoint here, want a .pt file or the run.out of a training run")
+        raise UsageError(
+            f"{out}: no checkpoint here, want a .pt file, the run.out of a training run, "
+            "or a folder of octshard export"
+        )
     return f"step-{max(steps):08d}"
 
 

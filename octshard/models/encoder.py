@@ -1,15 +1,13 @@
 """The weights of an encoder: out of a checkpoint, or drawn at random for one that has learned nothing."""
 
 import textwrap
-from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 import torch
 
 from octshard.config.load import load_saved
 from octshard.config.train import TrainConfig
 from octshard.dataset import participant_digests
-from octshard.dataset.participant_digests import ParticipantDigests
+from octshard.models import exported_encoder
 from octshard.models.checkpoint import (
     ENCODER,
     TARGET_ENCODER,
@@ -18,31 +16,19 @@ from octshard.models.checkpoint import (
     load_newest,
     read_info,
 )
+from octshard.models.trained_encoder import Origin
+from octshard.models.trained_encoder import TrainedEncoder as TrainedEncoder
 from octshard.models.vit import Encoder
-
-
-class TrainedEncoder(NamedTuple):
-    """What a checkpoint says of its encoder. digest: sha256 of the file; preparations: the distinct settings
-    of prep (`dataset.preparation`) behind the shards of the run, empty where the checkpoint is older;
-    participants: who was trained on, None where the checkpoint does not say.
-    """
-
-    encoder: Encoder
-    config: TrainConfig
-    digest: str
-    preparations: tuple[Mapping[str, Any], ...]
-    path: str
-    step: int
-    samples_seen: int
-    participants: ParticipantDigests | None
 
 
 def read_encoder(run_or_checkpoint: str) -> TrainedEncoder:
     """The target encoder of a checkpoint file, or of a run folder's newest checkpoint, in eval mode; the
-    encoder where the objective has no target encoder.
+    encoder where the objective has no target encoder. Or that of a folder of `octshard export`.
 
     DamagedCheckpoint if that one is not whole: an older one is taken only where its file is named.
     """
+    if exported_encoder.is_one(run_or_checkpoint):
+        return exported_encoder.read(run_or_checkpoint)
     if run_or_checkpoint.endswith(".pt"):
         path, payload = run_or_checkpoint, load(run_or_checkpoint)
     else:
@@ -61,7 +47,11 @@ def read_encoder(run_or_checkpoint: str) -> TrainedEncoder:
     digest = read_info(path.removesuffix(".pt") + ".json").sha256
     preparations = tuple(payload.get("preparations", ()))
     step, samples_seen = payload["step"], payload["samples_seen"]
-    return TrainedEncoder(encoder.eval(), cfg, digest, preparations, path, step, samples_seen, participants)
+    people = len(participants.values_P) if participants else None
+    origin = Origin(digest, people, dict(payload.get("devices") or {}), dict(payload.get("data") or {}))
+    return TrainedEncoder(
+        encoder.eval(), cfg, digest, preparations, path, step, samples_seen, participants, origin
+    )
 
 
 def random_encoder(cfg: TrainConfig, seed: int) -> Encoder:

@@ -13,7 +13,7 @@ from octshard.dataset import participant_digests
 from octshard.dataset.participant_digests import ParticipantDigests
 from octshard.errors import UsageError
 from octshard.imaging.volume import triple
-from octshard.models import checkpoint, weights_file
+from octshard.models import checkpoint, exported_encoder, weights_file
 from octshard.models.checkpoint import ENCODER, TARGET_ENCODER, DamagedCheckpoint
 from octshard.models.vjepa2_layout import read_layout
 from octshard.storage import store
@@ -58,9 +58,11 @@ class InitialWeights:
 
 
 def read_weights(path: str) -> InitialWeights:
-    """Of a run's newest checkpoint, a checkpoint file, or a file in V-JEPA 2's layout, by its name and
-    content; UsageError for what is none of them.
+    """Of a run's newest checkpoint, a checkpoint file, an export, or a file in V-JEPA 2's layout, by its name
+    and content; UsageError for what is none of them.
     """
+    if exported_encoder.is_one(path):
+        return _of_export(path)
     if not path.endswith(FILES):
         return _of_checkpoint(*checkpoint.load_newest(path))
     if store.exists(_record(path)):
@@ -108,6 +110,25 @@ def _of_checkpoint(path: str, payload: Mapping[str, Any]) -> InitialWeights:
         payload["samples_seen"],
         participants,
         payload.get("init_from"),
+    )
+
+
+def _of_export(path: str) -> InitialWeights:
+    """An encoder alone; who was trained on is not in an export."""
+    trained = exported_encoder.read(path)
+    encoder = dict(trained.encoder.state_dict())
+    encoder["embed.weight"] = encoder["embed.weight"].unflatten(1, (1, *triple(trained.config.model.patch)))
+    _check_finite(path, encoder)
+    return InitialWeights(
+        path,
+        trained.digest,
+        "encoder",
+        trained.config.objective.name,
+        encoder,
+        {},
+        config=trained.config,
+        step=trained.step,
+        samples_seen=trained.samples_seen,
     )
 
 

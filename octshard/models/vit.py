@@ -4,6 +4,7 @@ Tokens that do not enter are dropped before the embedding, so that a hidden patc
 Shapes follow from the config and the tokens asked for. Voxels are normalised, padding is 0.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from octshard.config import fields
 from octshard.config.model import ModelConfig
 from octshard.imaging.volume import Shape, product, triple
 from octshard.models import attention, position
@@ -118,6 +120,21 @@ class Encoder(nn.Module):
         place_N3 = position.coordinates(self.grid, scale)
         self.position = position.Position(model.position, place_N3, model.width, model.heads)
 
+    def of_size(self, image_size: Shape) -> "Encoder":
+        """The same encoder for images of another size, frozen; its weights lie where these do.
+
+        Positions are a formula of where a token is, so they are computed, not interpolated: a token at the
+        same place of the grid has the position that it had.
+        """
+        model = dataclasses.replace(self._model, image_size=list(image_size))
+        position.shape_of(model)
+        fields.check(model)
+        with torch.device("meta"):  # no weight is allocated, or drawn
+            other = Encoder(model).requires_grad_(False)
+        other.load_state_dict(self.state_dict(), assign=True)
+        other.position.to(self.embed.weight.device)
+        return other.eval()
+
     def forward(
         self,
         x_BCDHW: Tensor,
@@ -145,9 +162,15 @@ class Encoder(nn.Module):
 
         The last one is all blocks: these are the features of `forward`; the others are not normed.
         """
+        *levels, last = self.intermediates(x_BCDHW, tokens, depths, scale_BLR)
+        return [*levels, self.norm(last)]
+
+    def intermediates(
+        self, x_BCDHW: Tensor, tokens: Tokens, depths: Sequence[int], scale_BLR: Tensor | None = None
+    ) -> list[Tensor]:
+        """As `levels`, but none is normed, and the last one may be of any depth."""
         embedded, scales = self._embedded(x_BCDHW, tokens), _scales(scale_BLR, tokens.packing)
         levels = self.blocks.levels(*embedded, scales, depths)
-        levels[-1] = self.norm(levels[-1])
         return levels if tokens.packing is None else [tokens.packing.unpack(level) for level in levels]
 
     def _embedded(
@@ -208,7 +231,7 @@ def _scales(scale_BLR: Tensor | None, packing: Packing | None) -> Scales:
 
 def all_tokens(x_BNX: Tensor) -> Tensor:
     """(B, N): the numbers of all tokens, where every volume has all, in order."""
-    return torch.arange(x_BNX.shape[1], device=x_BNX.device).expand(len(x_BNX), -1)
+    return torch.arange(x_BNX.shape[1], device=x_BNX.device).expand(x_BNX.shape[0], -1)
 
 
 def init_weights(module: nn.Module, blocks: nn.ModuleList) -> None:

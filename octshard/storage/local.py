@@ -46,7 +46,7 @@ def atomic_write(url: str) -> Iterator[BinaryIO]:
                 os.fsync(file.fileno())
         with one_line_errors(url):
             os.replace(partial, target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
     except OSError as error:
         # errors of the block pass unchanged, except a full disk
         if error.errno in FULL:
@@ -172,7 +172,8 @@ def _os_line(url: str, error: OSError) -> str:
     return f"{url}: {error.strerror or error}{at}"
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Returns when the names in `folder` are on the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

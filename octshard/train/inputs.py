@@ -13,6 +13,7 @@ from torch import Tensor
 
 from octshard.config.train import TrainConfig
 from octshard.dataset.participant_digests import ParticipantDigests, digest_participants
+from octshard.dataset.participants import canonical
 from octshard.dataset.splits import check_disjoint
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
@@ -101,6 +102,17 @@ class RunInputs:
         """Everybody of whom a volume is trained on."""
         people = (sample.row.participant for sample in self.index.samples)
         return digest_participants(people, self.index.digest)
+
+    @cached_property
+    def devices(self) -> dict[str, dict[str, int]]:
+        """Device -> how many volumes, and of how many people, are trained on."""
+        people_of: dict[str, list[str]] = {}
+        for sample in self.index.samples:
+            people_of.setdefault(sample.row.device, []).append(canonical(sample.row.participant))
+        return {
+            device: {"volumes": len(people), "people": len({*people} - {""})}
+            for device, people in sorted(people_of.items())
+        }
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides the result besides the config: the data, whether encoders read its padding and what

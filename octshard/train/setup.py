@@ -110,6 +110,7 @@ def host_payload(run: Run, state: TrainState) -> dict[str, Any]:
     """What a checkpoint of `state` holds, on the host. Waits for the device."""
     fingerprint, preparations = run.inputs.fingerprint(), run.inputs.index.preparations
     payload = state_payload(state, run.cfg, fingerprint, preparations, state.participants)
+    payload["devices"] = run.inputs.devices
     return run.backend.to_host(payload)  # waits
 
 

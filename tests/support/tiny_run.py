@@ -3,15 +3,18 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from octshard.config.load import load
+from octshard.config.load import load, save
 from octshard.config.train import TrainConfig
 from octshard.dataset import shard, stored_band, tables
 from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.imaging.intensity import histogram, moments
 from octshard.imaging.retina_band import RetinaBand
+from octshard.models import checkpoint
+from octshard.models.encoder import random_encoder
 from octshard.storage import store
 
 SHAPE = (6, 20, 24)  # voxels (D, H, W): smaller than image_size along H, larger along W
@@ -93,6 +96,23 @@ def write_dataset(
 def config_for(shards: str, out: Path | str, *more: str) -> TrainConfig:
     """The tiny run over `shards`, written to `out`."""
     return load(TrainConfig, [], [*SETTINGS, f"data.shards=[{shards}]", f"run.out={out}", *more])
+
+
+def write_checkpoint(out: Path, cfg: TrainConfig, *preparations: dict[str, Any], **more: Any) -> str:
+    """A run folder with one checkpoint of random weights. more: what else it says."""
+    weights = random_encoder(cfg, 5).state_dict()
+    model = {checkpoint.TARGET_ENCODER + name: tensor for name, tensor in weights.items()}
+    payload = {
+        "format": checkpoint.FORMAT,
+        "config": save(cfg),
+        "step": 1,
+        "samples_seen": 4,
+        "model": model,
+        "preparations": list(preparations),
+        **more,
+    }
+    checkpoint.write(str(out), payload, None, milestone=False)
+    return str(out)
 
 
 def voxels_of(key: str, shape: tuple[int, int, int]) -> np.ndarray:

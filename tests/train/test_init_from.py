@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import octshard
 from octshard.config.train import TrainConfig
 from octshard.dataset import participant_digests
 from octshard.errors import OctshardError, UsageError
@@ -119,6 +120,19 @@ def test_a_run_begins_with_the_target_encoder_and_predictor_of_another(
     third = config_for(shards, tmp_path / "third", *SHORT, f"run.init_from={tmp_path}")
     loop.train(third)
     assert payload_of(tmp_path / "third")["init_from"]["init_from"] == origin
+
+
+def test_a_run_begins_with_an_export(shards: str, first: Path, tmp_path: Path) -> None:
+    octshard.load_encoder(first).save_pretrained(tmp_path / "export")
+    with log_lines() as lines:
+        loop.train(config_for(shards, tmp_path, *SHORT, *STILL, f"run.init_from={tmp_path / 'export'}"))
+    ours, theirs = payload_of(tmp_path), payload_of(first)
+    for name, tensor in theirs["model"].items():
+        if name.startswith("target_encoder."):
+            assert torch.equal(ours["model"][name], tensor), name
+    assert any("the predictor is new" in line for line in lines)
+    assert any("does not say who it was trained on" in line for line in lines)
+    assert ours["participants"] is None
 
 
 @pytest.mark.parametrize("source", CLASSES)

@@ -1,0 +1,1 @@
+"""A trained encoder as a folder that others can use. Nothing is uploaded."""
