@@ -25,19 +25,27 @@ def average(voxels_DHW: np.ndarray, rows: int) -> np.ndarray:
     return profiles_DQN
 
 
-def likeness(profiles_DQN: np.ndarray, step: int, steepest: int) -> np.ndarray:
+def peaks(profiles_DQN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(D, Q) each, float32 and int64: the highest level of a profile, and the first sample that has it."""
+    level_DQ = np.empty(profiles_DQN.shape[:2], np.float32)
+    place_DQ = np.empty(profiles_DQN.shape[:2], np.int64)
+    _peaks(profiles_DQN, level_DQ, place_DQ)
+    return level_DQ, place_DQ
+
+
+def likeness(profiles_DQN: np.ndarray, peak_DQ: np.ndarray, step: int, steepest: int) -> np.ndarray:
     """float32 (D, Q): the mean correlation of a profile's steps (over `step` samples) with those beside it.
 
     Steps, so that a slow change with depth, which all profiles share, does not count. Those beside it are
-    moved until the brightest samples meet, by at most `steepest`. 0 for a lone profile.
+    moved until the brightest samples (`peaks`) meet, by at most `steepest`. 0 for a lone profile.
     """
     depth, blocks, samples = profiles_DQN.shape
     if blocks == 1 or samples <= step:
         return np.zeros((depth, blocks), np.float32)
-    deeper_DQ = np.diff(profiles_DQN.argmax(axis=2), axis=1)
+    deeper_DQ = np.diff(peak_DQ, axis=1)
     deeper_DQ[np.abs(deeper_DQ) > steepest] = 0
     pairs_DQ = np.zeros((depth, blocks + 1), np.float32)  # of a block and the one before it; 0 at both ends
-    _correlate(profiles_DQN[..., step:] - profiles_DQN[..., :-step], deeper_DQ, pairs_DQ)
+    _correlate(profiles_DQN, step, deeper_DQ, pairs_DQ)
     beside_Q = np.where(np.isin(np.arange(blocks), (0, blocks - 1)), 1, 2).astype(np.float32)
     return (pairs_DQ[:, :-1] + pairs_DQ[:, 1:]) / beside_Q
 
@@ -65,13 +73,6 @@ def brightest_near(profiles_DQN: np.ndarray, dark: float, centre_DQ: np.ndarray,
     place_DQ = np.full(centre_DQ.shape, -1)
     _brightest_near(profiles_DQN, np.float32(dark), centre_DQ, reach, place_DQ)
     return place_DQ
-
-
-def neighbours(place_DQ: np.ndarray, planes: int, blocks: int) -> tuple[np.ndarray, np.ndarray]:
-    """(D, Q) each, of so many planes and blocks on each side: the median of what is no NaN, and its share."""
-    median_DQ, share_DQ = np.full_like(place_DQ, np.nan), np.zeros_like(place_DQ)
-    _neighbours(place_DQ, planes, blocks, median_DQ, share_DQ)
-    return median_DQ, share_DQ
 
 
 def parabola(place_DQ: np.ndarray, weight_DQ: np.ndarray, stiff: tuple[float, float, float]) -> np.ndarray:
@@ -134,30 +135,50 @@ def _dot(a, b, samples):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _correlate(step_DQN, deeper_DQ, pairs_DQ):  # type: ignore[no-untyped-def]
-    """Of each block with the next one, which lies so much deeper; step_DQN loses its mean."""
-    depth, blocks, samples = step_DQN.shape
+def _peaks(profiles_DQN, level_DQ, place_DQ):  # type: ignore[no-untyped-def]
+    depth, blocks, samples = profiles_DQN.shape
+    for d in range(depth):
+        for q in range(blocks):
+            own = profiles_DQN[d, q]
+            most = own[0]
+            for n in range(1, samples):
+                most = max(most, own[n])  # a loop of its own, as it is vectorised
+            place = 0
+            while own[place] != most:
+                place += 1
+            level_DQ[d, q], place_DQ[d, q] = most, place
+
+
+@compiled
+def _correlate(profiles_DQN, step, deeper_DQ, pairs_DQ):  # type: ignore[no-untyped-def]
+    """Of the steps of each block with those of the next one, which lies so much deeper."""
+    depth, blocks, samples = profiles_DQN.shape[0], profiles_DQN.shape[1], profiles_DQN.shape[2] - step
+    step_QN = np.empty((blocks, samples), np.float32)  # of one B-scan: it stays in the cache
     norm_Q, ones_N = np.empty(blocks, np.float32), np.ones(samples, np.float32)
     for d in range(depth):
         for q in range(blocks):
-            own = step_DQN[d, q]
+            own, profile = step_QN[q], profiles_DQN[d, q]
+            for n in range(samples):
+                own[n] = profile[n + step] - profile[n]
             mean = _dot(own, ones_N, samples) / np.float32(samples)
             for n in range(samples):
                 own[n] -= mean
             norm_Q[q] = np.sqrt(_dot(own, own, samples))
         for q in range(blocks - 1):
             deeper, norms = deeper_DQ[d, q], norm_Q[q] * norm_Q[q + 1]
-            own, other = step_DQN[d, q, max(0, -deeper) :], step_DQN[d, q + 1, max(0, deeper) :]
+            own, other = step_QN[q, max(0, -deeper) :], step_QN[q + 1, max(0, deeper) :]
             if norms > 0:
                 pairs_DQ[d, q + 1] = _dot(own, other, max(0, samples - abs(deeper))) / norms
 
 
 @compiled
 def _is_steady(own, level, n, steady):  # type: ignore[no-untyped-def]
+    if own[n] < level:
+        return False
     total, stop = np.float32(0), min(own.size, n + steady)
     for i in range(n, stop):
         total += own[i]
-    return own[n] >= level and total >= level * (stop - n)
+    return total >= level * (stop - n)
 
 
 @compiled
@@ -168,7 +189,10 @@ def _tissue_top(profiles_DQN, level_DQ, steady, gap, place_DQ):  # type: ignore[
             own, level = profiles_DQN[d, q], level_DQ[d, q]
             faint, top, most = level * FAINT, -1, np.float32(0)
             start, light, dark_run = -1, np.float32(0), 0
-            for n in range(samples):
+            first = 0
+            while first < samples and own[first] < level:  # nothing begins there
+                first += 1
+            for n in range(first, samples):
                 dark_run = dark_run + 1 if own[n] < faint else 0
                 if dark_run >= gap:
                     start, light = -1, np.float32(0)
@@ -208,30 +232,6 @@ def _brightest_near(profiles_DQN, dark, centre_DQ, reach, place_DQ):  # type: ig
                 if weighted > most:
                     most = weighted
                     place_DQ[d, q] = n
-
-
-@compiled
-def _neighbours(place_DQ, planes, beside, median_DQ, share_DQ):  # type: ignore[no-untyped-def]
-    depth, blocks = place_DQ.shape
-    ordered = np.empty((2 * planes + 1) * (2 * beside + 1), place_DQ.dtype)
-    for d in range(depth):
-        for q in range(blocks):
-            count, all_places = 0, 0
-            for i in range(max(0, d - planes), min(depth, d + planes + 1)):
-                for j in range(max(0, q - beside), min(blocks, q + beside + 1)):
-                    all_places += 1
-                    place = place_DQ[i, j]
-                    if np.isnan(place):
-                        continue
-                    k = count
-                    while k > 0 and ordered[k - 1] > place:
-                        ordered[k] = ordered[k - 1]
-                        k -= 1
-                    ordered[k] = place
-                    count += 1
-            share_DQ[d, q] = count / all_places
-            if count > 0:
-                median_DQ[d, q] = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
 
 
 @compiled

@@ -12,7 +12,7 @@ import numpy as np
 
 from octshard.imaging.retina_band import BLOCK, MOST_ROWS, NOT_FOUND, RetinaBand, not_found
 from octshard.imaging.volume import Shape, Spacing
-from octshard.prep.convert import axial_profiles
+from octshard.prep.convert import axial_profiles, neighbourhood
 
 SAMPLE_MM = 0.013  # rows are averaged to samples of about this height, so that the cost is that of the scan's
 SCAN_MM, DEPTHS_MM = (2.3, 6.0), (0.3, 8.0)  # depth and width of a scan whose spacing gives no such depth
@@ -78,8 +78,9 @@ def find(voxels_DHW: np.ndarray, spacing_mm: Spacing | None) -> RetinaBand:
 
 def _surfaces(profiles_DQN: np.ndarray, scale: _Scale) -> tuple[np.ndarray, np.ndarray]:
     """(top, bottom) by each block's own profile and the curve of its B-scan, in samples; NaN: neither."""
-    dark, bright_DQ = _dark(profiles_DQN), profiles_DQN.max(axis=2)
-    seen_DQ = _shows_tissue(profiles_DQN, bright_DQ - dark, scale)
+    dark = _dark(profiles_DQN)
+    bright_DQ, peak_DQ = axial_profiles.peaks(profiles_DQN)
+    seen_DQ = _shows_tissue(profiles_DQN, peak_DQ, bright_DQ - dark, scale)
     level_DQ = dark + RISE * (np.minimum(bright_DQ, _usual(bright_DQ, seen_DQ)) - dark)
     gap = scale.samples(GAP_UM)
     top_DQ = axial_profiles.tissue_top(profiles_DQN, level_DQ, scale.samples(STEADY_UM), gap)
@@ -100,13 +101,19 @@ def _dark(profiles_DQN: np.ndarray) -> float:
     """The grey level of the dark. Black that pads a scan is none; so much of it that it is no padding is."""
     some = profiles_DQN.ravel()[::EVERY]
     grey = some[some >= 0.5]
-    return float(np.percentile(grey, DARK_PERCENTILE)) if grey.size > (1 - MOST_BLACK) * some.size else 0.0
+    return (
+        float(np.percentile(grey, DARK_PERCENTILE, overwrite_input=True))
+        if grey.size > (1 - MOST_BLACK) * some.size
+        else 0.0
+    )
 
 
-def _shows_tissue(profiles_DQN: np.ndarray, contrast_DQ: np.ndarray, scale: _Scale) -> np.ndarray:
+def _shows_tissue(
+    profiles_DQN: np.ndarray, peak_DQ: np.ndarray, contrast_DQ: np.ndarray, scale: _Scale
+) -> np.ndarray:
     """bool (D, Q): the profile is like those beside it, and not much fainter than the volume's others."""
     step, steepest = scale.samples(LAYER_UM), int(STEEPEST * scale.block_um / scale.um)
-    alike_DQ = axial_profiles.likeness(profiles_DQN, step, steepest) >= ALIKE
+    alike_DQ = axial_profiles.likeness(profiles_DQN, peak_DQ, step, steepest) >= ALIKE
     seen_DQ: np.ndarray = alike_DQ & (contrast_DQ >= CONTRAST)
     if seen_DQ.any():
         seen_DQ &= contrast_DQ >= FAINT * np.median(contrast_DQ[seen_DQ])
@@ -142,7 +149,7 @@ def _steadied(place_DQ: np.ndarray, scale: _Scale) -> np.ndarray:
     """
     usual_D1 = _usual(place_DQ, ~np.isnan(place_DQ))
     level_DQ = place_DQ - np.where(np.isfinite(usual_D1), usual_D1, 0)
-    median_DQ, share_DQ = axial_profiles.neighbours(level_DQ, scale.planes, BLOCKS_BESIDE)
+    median_DQ, share_DQ = neighbourhood.neighbours(level_DQ, scale.planes, BLOCKS_BESIDE)
     beside_um = BESIDE_UM + SLOPE * scale.block_um
     is_near_DQ = np.abs(level_DQ - median_DQ) * scale.um <= beside_um
     known_DQ = np.pad(is_near_DQ, ((0, 0), (BLOCKS_BESIDE, BLOCKS_BESIDE)))

@@ -29,26 +29,37 @@ def test_most_rows_of_white_do_not_overflow() -> None:
     assert np.unique(axial_profiles.average(white, axial_profiles.MOST_ROWS)).tolist() == [255.0]
 
 
+def likeness(profiles_DQN: np.ndarray, step: int, steepest: int) -> np.ndarray:
+    return axial_profiles.likeness(profiles_DQN, axial_profiles.peaks(profiles_DQN)[1], step, steepest)
+
+
+def test_peaks_are_the_first_of_the_highest() -> None:
+    profiles_DQN = np.random.default_rng(2).integers(0, 9, (3, 4, 20)).astype(np.float32)
+    level_DQ, place_DQ = axial_profiles.peaks(profiles_DQN)
+    np.testing.assert_array_equal(level_DQ, profiles_DQN.max(axis=2))
+    np.testing.assert_array_equal(place_DQ, profiles_DQN.argmax(axis=2))
+
+
 def test_likeness_is_the_correlation_of_steps_with_those_beside() -> None:
     profiles_DQN = np.random.default_rng(1).random((2, 4, 50)).astype(np.float32)
     steps_DQN = profiles_DQN[..., 3:] - profiles_DQN[..., :-3]
-    alike_DQ = axial_profiles.likeness(profiles_DQN, 3, 0)
+    alike_DQ = likeness(profiles_DQN, 3, 0)
     for d in range(2):
         for q, beside in enumerate([[1], [0, 2], [1, 3], [2]]):
             expected = [np.corrcoef(steps_DQN[d, q], steps_DQN[d, other])[0, 1] for other in beside]
             assert alike_DQ[d, q] == pytest.approx(np.mean(expected), abs=1e-5)
     slow = np.linspace(200, 20, 50, dtype=np.float32) + profiles_DQN  # the same for all, and slow
-    np.testing.assert_allclose(axial_profiles.likeness(slow, 3, 0), alike_DQ, atol=1e-3)
-    assert axial_profiles.likeness(profiles_DQN[:, :1], 3, 0).tolist() == [[0], [0]]
-    assert not axial_profiles.likeness(profiles_DQN, 50, 0).any()  # too shallow for such steps
+    np.testing.assert_allclose(likeness(slow, 3, 0), alike_DQ, atol=1e-3)
+    assert likeness(profiles_DQN[:, :1], 3, 0).tolist() == [[0], [0]]
+    assert not likeness(profiles_DQN, 50, 0).any()  # too shallow for such steps
 
 
 def test_profiles_that_lie_deeper_from_block_to_block_are_alike() -> None:
     bump = np.exp(-((np.arange(60) - 20) ** 2) / 18).astype(np.float32)
     tilted_DQN = np.stack([np.roll(bump, 5 * q) for q in range(4)])[None]
-    assert axial_profiles.likeness(tilted_DQN, 3, 5).min() > 0.99
-    assert axial_profiles.likeness(tilted_DQN, 3, 4).max() < 0.8
-    assert axial_profiles.likeness(tilted_DQN[:, ::-1], 3, 5).min() > 0.99
+    assert likeness(tilted_DQN, 3, 5).min() > 0.99
+    assert likeness(tilted_DQN, 3, 4).max() < 0.8
+    assert likeness(tilted_DQN[:, ::-1], 3, 5).min() > 0.99
 
 
 def test_the_first_rise_stays_and_lies_between_two_samples() -> None:
@@ -73,19 +84,6 @@ def test_the_brightest_sample_from_a_place_on_and_near_one() -> None:
     assert axial_profiles.brightest_near(profile, 0.0, np.array([[5]]), 1)[0, 0] == 4
     assert axial_profiles.brightest_near(profile, 0.0, np.array([[1]]), 2)[0, 0] == 0
     assert axial_profiles.brightest_near(profile, 0.0, np.array([[40]]), 3)[0, 0] == -1
-
-
-def test_neighbours_are_a_window_without_what_is_no_number() -> None:
-    rng = np.random.default_rng(2)
-    place_DQ = rng.random((5, 7)).astype(np.float32)
-    place_DQ[rng.random((5, 7)) < 0.4] = np.nan
-    place_DQ[:2, :3] = np.nan
-    median_DQ, share_DQ = axial_profiles.neighbours(place_DQ, 1, 2)
-    for d, q in np.ndindex(5, 7):
-        window = place_DQ[max(0, d - 1) : d + 2, max(0, q - 2) : q + 3]
-        assert share_DQ[d, q] == pytest.approx(np.isfinite(window).mean())
-        known = window[np.isfinite(window)]
-        assert known.size == 0 or median_DQ[d, q] == pytest.approx(np.median(known))
 
 
 def test_a_parabola_is_that_of_least_squares() -> None:
