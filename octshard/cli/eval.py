@@ -18,20 +18,63 @@ def evaluate() -> None:
 @config_option("probe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting("probe"))
 def linear_probe(config: Sequence[str], overrides: Sequence[str]) -> None:
-    """Frozen features -> multinomial logistic regression -> scores by participant, beside controls.
+    """Frozen features -> a linear head, or one hidden layer -> scores by participant, beside controls.
 
     \b
     Example:
       octshard eval linear-probe checkpoint=runs/demo shards=shards/topcon_triton \\
           participants=release/participants.tsv out=runs/probe
     """
+    _probe("linear-probe", config, overrides)
+
+
+@evaluate.command("knn")
+@config_option("probe")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting("probe"))
+def knn(config: Sequence[str], overrides: Sequence[str]) -> None:
+    """As linear-probe with head=knn: frozen features -> their nearest people, whose number val chooses.
+
+    \b
+    Example:
+      octshard eval knn checkpoint=runs/demo shards=shards/topcon_triton \\
+          participants=release/participants.tsv out=runs/knn
+    """
+    _probe("knn", config, overrides)
+
+
+@evaluate.command("attentive-probe")
+@config_option("probe")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting("probe"))
+def attentive_probe(config: Sequence[str], overrides: Sequence[str]) -> None:
+    """As linear-probe with head=attentive: all tokens of a scan -> a learned query, by a grid of lr x decay.
+
+    \b
+    Example:
+      octshard eval attentive-probe checkpoint=runs/demo shards=shards/topcon_triton \\
+          participants=release/participants.tsv out=runs/attentive
+    """
+    _probe("attentive-probe", config, overrides)
+
+
+HEADS = {"knn": "knn", "attentive-probe": "attentive"}  # commands that are one head
+
+
+def _probe(command: str, config: Sequence[str], overrides: Sequence[str]) -> None:
+    """Runs the probe that all these commands are."""
     from octshard.config.eval import ProbeConfig
     from octshard.config.load import load
+    from octshard.errors import UsageError
 
-    cfg = load(ProbeConfig, config, overrides)
+    own = HEADS.get(command)
+    cfg = load(ProbeConfig, config, [f"head={own}", *overrides] if own else overrides)
+    if own and cfg.head != own:
+        raise UsageError(
+            f"head={cfg.head}: octshard eval {command} is head={own}, want octshard eval linear-probe "
+            f"head={cfg.head}"
+        )
     from octshard.eval.linear_probe import linear_probe as run
 
-    with progress("linear probe") as on_progress:
+    with progress(command.replace("-", " ")) as on_progress:
         result = run(cfg, on_progress)
     click.echo(printable(result.text(), keep="\n"))
     click.echo(f"page: {cfg.out}/probe.html")

@@ -33,7 +33,7 @@ from octshard.eval.report import Arm, ProbeResult, ScoredCheckpoint
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Evidence, Verdict, headline, judge
 from octshard.imaging.volume import product
 from octshard.models.encoder import read_encoder
-from octshard.probes import labels, linear, scores
+from octshard.probes import labels, scores
 from octshard.probes.head import HeadSpec
 from octshard.probes.labels import LabelledScans
 from octshard.progress import OnProgress, no_progress
@@ -227,7 +227,7 @@ def _notes(scans: LabelledScans, arms: Sequence[Arm], cfg: ProbeConfig) -> tuple
     if small := [f"{name} ({n})" for name, n in participants.items() if 0 < n < MIN_PARTICIPANTS]:
         notes.append(f"So few test participants that intervals may be too narrow: {', '.join(small)}.")
     if slow := [arm.name for arm in arms if not arm.converged]:
-        notes.append(f"The fit stopped at {linear.ITERATIONS} iterations: {', '.join(slow)}.")
+        notes.append(f"The fit had not converged when it stopped: {', '.join(slow)}.")
     for key, count in (("bootstrap", cfg.bootstrap), ("shuffles", cfg.shuffles)):
         if 1 / (1 + count) > MAX_P:
             notes.append(f"No p of {MAX_P} can come of {key}={count}: want at least {round(1 / MAX_P) - 1}.")

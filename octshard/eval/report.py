@@ -149,7 +149,7 @@ def render(result: ProbeResult) -> str:
         Section("One class against the rest", (_per_class(result),)),
         Section("Confusion", tuple(_confusion(result, arm) for arm in result.arms)),
         Section("Participants and scans", (_counts(result),)),
-        Section("Choice of settings on val", (_trials(result),)),
+        Section("Choice of settings on val", _trials(result)),
         Section("How this was measured", (*method(result), _origin(result))),
     ]
     return page(f"Linear probe: {readable(result.label)}", lead, sections)
@@ -242,28 +242,35 @@ def _counts(result: ProbeResult) -> Html:
     return table(headers, rows, f"Scans left out: {dropped}.")
 
 
-def _trials(result: ProbeResult) -> Html:
-    """A line for each arm where the setting is one number, a table else."""
-    keys = list(result.arms[0].choice)
-    if keys == ["C"]:
-        lines = {
-            f"{arm.name} (C = {arm.choice['C']:g})": (
-                [math.log10(trial.setting["C"]) for trial in arm.trials],
-                [trial.score for trial in arm.trials],
-            )
-            for arm in result.arms
-        }
-        return line_plot(lines, "log10 C (to the right: weaker regularisation)", "macro AUROC on val").html()
-    rows: list[list[Cell]] = [
-        [*(str(trial.setting[key]) for key in keys), *(_val_score(arm, i) for arm in result.arms)]
-        for i, trial in enumerate(result.arms[0].trials)
-    ]
-    return table([*keys, *(arm.name for arm in result.arms)], rows, "Macro AUROC on val; * the choice.")
+def _trials(result: ProbeResult) -> tuple[Html, ...]:
+    """A line for each arm whose setting is C; a row for each of the others."""
+    lines = {
+        f"{arm.name} (C = {arm.choice['C']:g})": (
+            [math.log10(trial.setting["C"]) for trial in arm.trials],
+            [trial.score for trial in arm.trials],
+        )
+        for arm in result.arms
+        if list(arm.choice) == ["C"]
+    }
+    rows = [_choice(arm) for arm in result.arms if list(arm.choice) != ["C"]]
+    label = "log10 C (to the right: weaker regularisation)"
+    plots = [line_plot(lines, label, "macro AUROC on val").html()] if lines else []
+    note = "Macro AUROC on val; all settings tried stand in probe.json."
+    tables = (
+        [table(["features", "chosen", "its score", "lowest of all", "settings"], rows, note)] if rows else []
+    )
+    return (*plots, *tables)
 
 
-def _val_score(arm: Arm, i: int) -> Cell:
-    trial = arm.trials[i]
-    return numeral(f"{trial.score:.3f}{' *' if trial.setting == arm.choice else ''}")
+def _choice(arm: Arm) -> list[Cell]:
+    values = [trial.score for trial in arm.trials]
+    chosen = ", ".join(f"{key} {_setting(value)}" for key, value in arm.choice.items())
+    scores = (numeral(f"{value:.3f}") for value in (max(values), min(values)))
+    return [arm.name, readable(chosen), *scores, len(values)]
+
+
+def _setting(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def method(result: ProbeResult) -> tuple[str, ...]:

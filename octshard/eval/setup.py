@@ -8,6 +8,7 @@ from octshard.errors import UsageError
 from octshard.eval.controls import slice_encoder
 from octshard.eval.report import ScoredCheckpoint
 from octshard.models.encoder import TrainedEncoder
+from octshard.probes import build
 from octshard.probes.labels import LabelledScans
 from octshard.probes.targets import NUMBERS, Target
 from octshard.storage import store
@@ -27,6 +28,8 @@ def check(cfg: ProbeConfig) -> None:
     if not cfg.out:
         raise UsageError("out: not set, want out=FOLDER, where probe.json and probe.html go")
     fields.check(cfg)
+    if cfg.head in build.TOKENS:
+        raise UsageError(f"head={cfg.head}: tokens are not read by this command yet, want linear, mlp or knn")
     if cfg.encoder:
         slice_encoder.check_name(cfg.encoder)
     elif cfg.encoder_weights:

@@ -1,5 +1,6 @@
 """The head that a config names, for a kind of target."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 
 from octshard.errors import UsageError
@@ -16,35 +17,36 @@ HEADS: dict[str, Callable[[Examples, Examples, HeadSpec], Iterator[Candidate]]] 
     "knn": knn.candidates,
     "attentive": attentive.candidates,
 }
+ALIKE = "where every class, and every person within its class, has the same total weight"
 METHODS = {
-    (
-        "linear",
-        CLASSES,
-    ): "A multinomial logistic regression is fitted on train, where every class, and every person "
-    "within its class, has the same total weight.",
-    (
-        "linear",
-        NUMBERS,
-    ): "A ridge regression is fitted on train, where every person has the same total weight.",
-    (
-        "knn",
-        CLASSES,
-    ): "Each scan takes the mean of its nearest people in train, by the cosine of their features.",
+    ("linear", CLASSES): f"A multinomial logistic regression is fitted on train, {ALIKE}.",
+    ("linear", ORDINAL): f"Proportional odds are fitted on train, {ALIKE}.",
+    ("linear", NUMBERS): "Ridge regression is fitted on train, where every person has the same total weight.",
+    "mlp": "A network of one hidden layer is fitted on train.",
+    "knn": "Each scan takes the mean of its nearest people in train, by the cosine of their features.",
+    "attentive": "A learned query attends to the tokens of each scan, and a network reads what it collects. "
+    "Features without tokens have the linear head.",
 }
 
 
 def method(head: str, kind: str) -> str:
     """What the head does, in a sentence for the page."""
-    return METHODS.get((head, kind)) or METHODS[head, CLASSES]
+    return METHODS.get(head) or METHODS[head, kind]
 
 
 def fit(spec: HeadSpec, train: Examples, val: Examples) -> FittedHead:
-    """Fits on train, chooses among the settings of `spec` on val. OctshardError for what cannot be fitted."""
+    """Fits on train, chooses among the settings of `spec` on val. OctshardError for what cannot be fitted.
+
+    Where `spec` names a head for tokens and there is one row for each scan, as of raw intensities, it is the
+    linear head, and is called so.
+    """
+    has_tokens = train.x_NF.ndim == 3
+    if spec.cfg.head in TOKENS and not has_tokens:
+        spec = dataclasses.replace(spec, cfg=dataclasses.replace(spec.cfg, head="linear"))
     check(spec, train, val)
-    axes = 3 if spec.cfg.head in TOKENS else 2
-    if train.x_NF.ndim != axes:
-        content = {2: "one row for each scan", 3: "tokens for each scan (pooling=tokens)"}
+    if spec.cfg.head not in TOKENS and has_tokens:
         raise UsageError(
-            f"head={spec.cfg.head}: features are of shape {train.x_NF.shape}, want {content[axes]}"
+            f"head={spec.cfg.head}: features are of shape {train.x_NF.shape}, want one row for each scan; "
+            f"head={TOKENS[0]} reads tokens"
         )
     return choose(spec, HEADS[spec.cfg.head](train, val, spec), val)

@@ -113,15 +113,15 @@ class Training:
 
     def run(self, train: Examples, val: Examples) -> list[Member]:
         """The members, each with its best epoch; 0 and no parameters where none had a score."""
-        train = _in_order(train)
+        order_N = _order(train)
         weight_N = even(train) if self.goal.kind == NUMBERS else balance(train)
         name, scans = self.spec.cfg.head, len(train.y_N)
         generator = torch.Generator().manual_seed(seed_for(self.spec.seed, name))
         members = self._members(self.network.start(generator, self.goal.outputs))
         optimizer, batches = torch.optim.AdamW(_groups(members)), -(-scans // self.cfg.batch)
         for epoch in range(1, self.cfg.epochs + 1):
-            order_N = rng_for(self.spec.seed, name, epoch).permutation(scans)
-            for i, rows in enumerate(np.array_split(order_N, batches)):
+            drawn_N = order_N[rng_for(self.spec.seed, name, epoch).permutation(scans)]
+            for i, rows in enumerate(np.array_split(drawn_N, batches)):
                 share = _share_of_lr((epoch - 1) * batches + i, self.cfg.epochs * batches)
                 for group in optimizer.param_groups:
                     group["lr"] = group["highest"] * share
@@ -183,11 +183,10 @@ def _goal(train: Examples, kind: str) -> Goal:
     return Goal(kind, 1, float(mean[0]), float(scale[0]))
 
 
-def _in_order(examples: Examples) -> Examples:
+def _order(examples: Examples) -> np.ndarray:
     """By participant, then by features: no order in which scans come changes a batch."""
     digests = [hashlib.sha256(row.tobytes()).digest() for row in examples.x_NF]
-    order = sorted(range(len(digests)), key=lambda n: (examples.participants[n], digests[n]))
-    return examples.rows(np.array(order))
+    return np.array(sorted(range(len(digests)), key=lambda n: (examples.participants[n], digests[n])))
 
 
 def _groups(members: list[Member]) -> list[dict[str, Any]]:

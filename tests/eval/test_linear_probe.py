@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from octshard.config.eval import ProbeConfig
+from octshard.config.head import MlpConfig
 from octshard.config.load import save
 from octshard.config.model import ModelConfig
 from octshard.config.run import RunConfig
@@ -28,7 +29,7 @@ from octshard.imaging.intensity import histogram, moments
 from octshard.imaging.retina_band import not_found
 from octshard.models import checkpoint
 from octshard.models.vit import Encoder
-from octshard.probes import labels
+from octshard.probes import build, labels
 from octshard.probes.targets import Target
 from octshard.rng import rng_for
 
@@ -175,6 +176,26 @@ def test_the_difference_is_that_of_the_scores(result):
     auroc = {arm.name: arm.score.metrics["macro_auroc"].value for arm in result.arms}
     for name, gains in result.differences.items():
         assert gains["macro_auroc"].value == pytest.approx(auroc["pretrained"] - auroc[name])
+
+
+@pytest.mark.parametrize(
+    ("head", "keys"), [("knn", ["neighbours", "weighting"]), ("mlp", ["lr", "weight_decay", "epoch"])]
+)
+def test_another_head_is_asked_the_same(result, eyes, head, keys, tmp_path):
+    """On the features that are there, with the same controls."""
+    shutil.copytree(Path(eyes.out, "features"), tmp_path / "features")
+    mlp = MlpConfig(lr=[1e-2], weight_decay=[0.1], epochs=10, width=16)
+    other = linear_probe.linear_probe(
+        dataclasses.replace(eyes, out=str(tmp_path), head=head, neighbours=[3, 5], mlp=mlp, shuffles=1)
+    )
+    assert [arm.name for arm in other.arms] == [arm.name for arm in result.arms]
+    assert all(list(arm.choice) == keys for arm in other.arms)
+    assert other.arms[0].score.metrics["macro_auroc"].value > 0.8
+    data = json.loads((tmp_path / "probe.json").read_text())
+    assert data["arms"][0]["choice"] == dict(other.arms[0].choice)
+    page = (tmp_path / "probe.html").read_text()
+    assert build.METHODS[head] in page
+    assert "logistic" not in page
 
 
 def test_both_files_are_written_and_agree(result, eyes):

@@ -99,5 +99,6 @@ def test_tokens_and_rows_are_not_mistaken_for_each_other() -> None:
         OctshardError, match=r"head=mlp: features are of shape .*, want one row for each scan"
     ):
         build.fit(HeadSpec(HeadConfig(head="mlp"), CLASSES, 0), train, val)
-    with pytest.raises(OctshardError, match=r"head=attentive: .* want tokens"):
-        build.fit(HeadSpec(HeadConfig(head="attentive"), CLASSES, 0), rows(train), rows(val))
+    cfg = HeadConfig(head="attentive", regularisation=[0.1])
+    head = build.fit(HeadSpec(cfg, CLASSES, 0), rows(train), rows(val))
+    assert (head.name, head.choice) == ("linear", {"C": 0.1})
