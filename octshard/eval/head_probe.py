@@ -60,7 +60,7 @@ def probed(arm: FeatureArm, scans: LabelledScans, spec: HeadSpec) -> ProbedArm:
 def parts(scans: LabelledScans, values_NF: np.ndarray) -> tuple[Examples, Examples, Examples]:
     """Train, val and test of the labelled scans."""
     train, val, test = (
-        Examples(values_NF[subset.places_N], subset.y_N, subset.participants)
+        Examples(values_NF[subset.places_N], subset.y_N, subset.participants, subset.units)
         for subset in (scans.subsets[split] for split in SPLITS)
     )
     return train, val, test

@@ -20,9 +20,8 @@ from torch import Tensor
 
 from octshard.config.head import GridConfig
 from octshard.errors import OctshardError
-from octshard.probes import scores
 from octshard.probes.examples import Examples, balance, even, standardisation
-from octshard.probes.head import TIE, Candidate, HeadSpec, score
+from octshard.probes.head import TIE, Candidate, HeadSpec, by_unit, score
 from octshard.probes.targets import NUMBERS
 from octshard.rng import rng_for, seed_for
 
@@ -151,7 +150,7 @@ class Training:
         for member, val_NC in zip(members, val_GNC, strict=True):
             if not self._is_live(member, epoch - 1) or not np.isfinite(val_NC).all():
                 continue
-            value = score(scores.by_participant(val_NC, val.y_N, val.owners), self.spec.kind)
+            value = score(by_unit(self.spec.kind, val_NC, val), self.spec.kind)
             if value > member.score + TIE:
                 member.score, member.epoch = value, epoch
                 member.best = {name: t.detach().clone() for name, t in member.parameters.items()}

@@ -49,6 +49,7 @@ class FittedHead:
     """
 
     name: str
+    kind: str
     predict: Callable[[np.ndarray], np.ndarray]
     choice: Setting
     trials: tuple[Trial, ...]
@@ -89,7 +90,13 @@ def mean_level(predictions: Predictions) -> Predictions:
 def predict(head: FittedHead, examples: Examples) -> Predictions:
     """What the head says of each unit (a participant, if no other): the mean over its scans."""
     check_finite(head.name, examples, "test")
-    return scores.by_participant(head.predict(examples.x_NF), examples.y_N, examples.owners)
+    return by_unit(head.kind, head.predict(examples.x_NF), examples)
+
+
+def by_unit(kind: str, p_NC: np.ndarray, examples: Examples) -> Predictions:
+    """What is said of scans, averaged over those of each unit."""
+    names = examples.owners, examples.participants
+    return scores.by_unit(p_NC, examples.y_N, *names, ordered=kind == ORDINAL)
 
 
 def choose(spec: HeadSpec, candidates: Iterable[Candidate], val: Examples) -> FittedHead:
@@ -97,14 +104,13 @@ def choose(spec: HeadSpec, candidates: Iterable[Candidate], val: Examples) -> Fi
     best: Candidate | None = None
     best_score, trials = -np.inf, []
     for candidate in candidates:
-        predictions = scores.by_participant(candidate.val_NC, val.y_N, val.owners)
-        value = score(predictions, spec.kind)
+        value = score(by_unit(spec.kind, candidate.val_NC, val), spec.kind)
         trials.append(Trial(candidate.setting, value))
         if value > best_score + TIE:  # not so for nan
             best, best_score = candidate, value
     if best is None:
         raise OctshardError(f"head {spec.cfg.head}: no setting has a score on val, want finite predictions")
-    return FittedHead(spec.cfg.head, best.predict, best.setting, tuple(trials), best.converged)
+    return FittedHead(spec.cfg.head, spec.kind, best.predict, best.setting, tuple(trials), best.converged)
 
 
 def check(spec: HeadSpec, train: Examples, val: Examples) -> None:
