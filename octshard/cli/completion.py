@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
-SHIPPED = ("train", "prep")  # commands that shipped configs are for
+SHIPPED = ("train", "prep", "segment")  # commands that shipped configs are for
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
@@ -60,7 +60,7 @@ def complete_setting(name: str) -> Completer:
 
 
 def config_option(name: str, **more: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The option --config: YAML files, or shipped configs by name (there are some for `train` and `prep`)."""
+    """The option --config: YAML files, or shipped configs by name (there are some for SHIPPED)."""
     metavar, named = ("FILE|NAME", ", or a shipped config by name") if name in SHIPPED else ("FILE", "")
     return click.option(
         "--config",

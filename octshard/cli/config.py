@@ -9,7 +9,11 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("which", type=click.Choice(["train", "prep", "probe", "robustness"]), default="train")
+@click.argument(
+    "which",
+    type=click.Choice(["train", "prep", "probe", "robustness", "segment", "translate"]),
+    default="train",
+)
 @click.argument("prefix", default="")
 @click.option(
     "--translate", "file", metavar="FILE", help="Writes another project's training YAML with our keys."

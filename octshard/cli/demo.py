@@ -40,18 +40,24 @@ def demo(out: str, participants: int, seed: int) -> None:
 @click.option(
     "--workers", type=click.IntRange(0), default=0, help="Processes; 0 = one per core.  [default: 0]"
 )
-def phantom(out: str, participants: int, seed: int, scale: float, defects: bool, workers: int) -> None:
+@click.option("--maps", is_flag=True, help="Also OUT/labels and OUT/vessels: the truth as one .npy a scan.")
+def phantom(
+    out: str, participants: int, seed: int, scale: float, defects: bool, workers: int, maps: bool
+) -> None:
     """Write an AI-READI-shaped release of made-up eyes with known layers, lesions and labels.
 
     \b
     Example:
       octshard phantom release --participants 24 --scale 0.25
     """
+    from octshard.phantom import true_maps
     from octshard.phantom.release import ReleaseSpec, write_release
 
     spec = ReleaseSpec(participants=participants, seed=seed, scale=scale, defects=defects)
     with progress("made-up eyes") as on_progress:
         summary = write_release(out, spec, worker_count(workers), on_progress)
+    if maps:
+        true_maps.write(out)
     click.echo(
         f"{out}: {summary.volumes} scans of {summary.participants} people, "
         f"{summary.bytes / 1e6:.1f} MB in ZIPs"

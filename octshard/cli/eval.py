@@ -103,3 +103,49 @@ def robustness(config: Sequence[str], overrides: Sequence[str]) -> None:
         result = run(cfg, on_progress)
     click.echo(printable(result.text(), keep="\n"))
     click.echo(f"page: {cfg.out}/robustness.html")
+
+
+@evaluate.command("segment")
+@config_option("segment")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting("segment"))
+def segment(config: Sequence[str], overrides: Sequence[str]) -> None:
+    """Frozen tokens -> layers and lesions, by a linear head and a UNETR-style decoder, beside controls.
+
+    \b
+    Example (masks of `octshard phantom --maps`):
+      octshard eval segment --config segment_phantom checkpoint=runs/demo \\
+          shards=shards/topcon_triton masks.folder=release/labels out=runs/segment
+    """
+    from octshard.config.dense import SegmentConfig
+    from octshard.config.load import load
+
+    cfg = load(SegmentConfig, config, overrides)
+    from octshard.eval.dense.segment import segment as run
+
+    with progress("segment") as on_progress:
+        result = run(cfg, on_progress)
+    click.echo(printable(result.text(), keep="\n"))
+    click.echo(f"page: {cfg.out}/segment.html")
+
+
+@evaluate.command("translate")
+@config_option("translate")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting("translate"))
+def translate(config: Sequence[str], overrides: Sequence[str]) -> None:
+    """Frozen tokens -> vessels seen from above (OCT to OCTA), by the same heads, beside the same controls.
+
+    \b
+    Example (targets of `octshard phantom --maps`):
+      octshard eval translate checkpoint=runs/demo shards=shards/topcon_triton \\
+          targets.folder=release/vessels targets.pattern='{sop_instance_uid}.npy' out=runs/translate
+    """
+    from octshard.config.dense import TranslateConfig
+    from octshard.config.load import load
+
+    cfg = load(TranslateConfig, config, overrides)
+    from octshard.eval.dense.translate import translate as run
+
+    with progress("translate") as on_progress:
+        result = run(cfg, on_progress)
+    click.echo(printable(result.text(), keep="\n"))
+    click.echo(f"page: {cfg.out}/translate.html")

@@ -22,7 +22,7 @@ USES = {  # what each extra is for
     "tensorboard": "run.tensorboard=true",
     "ray": "octshard prep shard --engine ray",
     "webdataset": "octshard.webdataset.decoder",
-    "monai": "ShardDataset(as_metatensor=True)",
+    "monai": "octshard eval segment and translate, ShardDataset(as_metatensor=True)",
     "timm": "models of timm",
 }
 REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[^\]]*\])?\s*\(?([^;)]*)\)?\s*(?:;(.*))?")

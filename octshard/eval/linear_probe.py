@@ -60,7 +60,8 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
     indexes = tuple(build_index(datasets, trained, split, 0) for split in labels.SPLITS)
     rows = [sample.row for index in indexes for sample in index.samples]
     scans = labels.join(target, rows)
-    scored = setup.scored_checkpoint(checkpoint, scans, cfg)
+    test_people = set(scans.subsets["test"].participants)
+    scored = setup.scored_checkpoint(checkpoint, test_people, allow_seen_people=cfg.allow_seen_people)
     setup.check_resamples(cfg, scans)
 
     run = dataclasses.replace(trained.run, device=cfg.device, compile=False, cpu_threads=0)

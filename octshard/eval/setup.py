@@ -1,5 +1,7 @@
 """What a probe checks before anything is encoded: settings, people, memory, and its folder."""
 
+from collections.abc import Collection
+
 from octshard.config import fields
 from octshard.config.eval import ProbeConfig
 from octshard.devices import host_memory
@@ -45,11 +47,13 @@ def check_target(target: Target) -> None:
         )
 
 
-def scored_checkpoint(checkpoint: TrainedEncoder, scans: LabelledScans, cfg: ProbeConfig) -> ScoredCheckpoint:
-    """UsageError if the encoder was pretrained on test participants, unless cfg allows it."""
-    people, known = set(scans.subsets["test"].participants), checkpoint.participants
+def scored_checkpoint(
+    checkpoint: TrainedEncoder, people: Collection[str], *, allow_seen_people: bool
+) -> ScoredCheckpoint:
+    """UsageError if the encoder was pretrained on test participants (people), unless that is allowed."""
+    known = checkpoint.participants
     seen = sorted(known.members(people)) if known else []
-    if seen and not cfg.allow_seen_people:
+    if seen and not allow_seen_people:
         raise UsageError(
             f"{checkpoint.path}: the encoder was pretrained on {len(seen)} of the {len(people)} test "
             f"participants, the first is {seen[0]}; want people that it has not seen, or "

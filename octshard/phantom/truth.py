@@ -1,4 +1,5 @@
-"""The columns of truth.parquet, both directions: measures, layer boundaries and lesion masks of one scan.
+"""The columns of truth.parquet, both directions: measures, layer boundaries, lesion masks and vessels seen
+from above, of one scan.
 
 The file is beside manifest.tsv, for tests and figures; training and evaluation do not read it.
 """
@@ -14,6 +15,7 @@ from octshard.phantom.scan import Picture
 
 SIXTEENTHS = 16  # boundary rows are kept in sixteenths of a voxel
 ROWS = (-512.0, 1535.0)  # rows are cut to these: frames have at most 1024, and differences must fit int16
+FULL_FLOW_MM = 0.1  # a vessel so high, or higher, is 255 in `vessels`
 CLEAR_OF_DISC = 1.5  # disc radii: closer, nerve fibres belong to the disc
 
 
@@ -32,6 +34,7 @@ def measure(eye: Eye, picture: Picture) -> dict[str, Any]:
         "boundaries": _pack_rows(rows),
         "drusen": zlib.compress(picture.drusen_DB.tobytes(), 6),
         "fluid": zlib.compress(picture.fluid_DB.tobytes(), 6),
+        "vessels": _pack_vessels(eye.tree.chord(grid.x_DW, grid.y_DW)),
     }
 
 
@@ -47,6 +50,16 @@ def mask_of(packed: bytes, shape: Iterable[int]) -> np.ndarray:
     d, h, w = shape
     bits = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(d, -1)
     return np.unpackbits(bits, axis=1, count=h * w).reshape(d, h, w).astype(bool)
+
+
+def vessels_of(packed: bytes, shape: Iterable[int]) -> np.ndarray:
+    """uint8 (D, W) from the column `vessels`: the lumen over each A-scan, 255 from FULL_FLOW_MM on."""
+    d, _, w = shape
+    return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(d, w)
+
+
+def _pack_vessels(chord_DW: np.ndarray) -> bytes:
+    return zlib.compress(np.rint(np.minimum(chord_DW / FULL_FLOW_MM, 1) * 255).astype(np.uint8).tobytes(), 6)
 
 
 def _pack_rows(rows_KDW: np.ndarray) -> bytes:

@@ -39,6 +39,12 @@ class BatchSpec(NamedTuple):
     length: int | None = None  # of the lists of its valid tokens; None: any volume of the index fits
 
 
+def window_of(stored: Shape, box: Shape, run_seed: int, pass_index: int, seed: str) -> Window:
+    """Which part of a stored volume is used, placed by (run seed, pass, seed); at the centre for NO_PASS."""
+    rng = rng_for(run_seed, pass_index, seed, "crop") if pass_index != NO_PASS else None
+    return crop_window(stored, box, rng)
+
+
 class BatchBuilder(Generic[T]):
     """One batch that is being filled: threads fill its slots in any order, the last one prepares it."""
 
@@ -171,7 +177,7 @@ class Collator:
                 f"samples.parquet says"
             )
         slot_DHW = builder.voxels_BDHW[slot].numpy()
-        window = self._window(packed.shape, pass_index, builder.seeds[slot])
+        window = window_of(packed.shape, self.box, self._cfg.run.seed, pass_index, builder.seeds[slot])
         if packed.shape == self.box:
             packed.unpack_into(slot_DHW)
         else:
@@ -181,11 +187,6 @@ class Collator:
         builder.valid_B3[slot] = torch.tensor([part.stop - part.start for part in window])
         band = stored_band.from_json(packed.meta, packed.shape, sample.location)
         builder.bands[slot] = None if band is None else band.crop(window)
-
-    def _window(self, stored: Shape, pass_index: int, seed: str) -> Window:
-        """Which part of a stored volume is used, placed by (run seed, pass, seed)."""
-        rng = rng_for(self._cfg.run.seed, pass_index, seed, "crop") if pass_index != NO_PASS else None
-        return crop_window(stored, self.box, rng)
 
     def _unpack_crop(self, packed: shard.PackedSample, slot_DHW: np.ndarray, window: Window) -> None:
         """That part of the volume, padded with 0 at the high end."""

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from octshard.cli.main import cli
 from octshard.config import fields
+from octshard.config.dense import SegmentConfig, TranslateConfig
 from octshard.config.eval import ProbeConfig, RobustnessConfig
 from octshard.config.load import load
 from octshard.config.prep import PrepConfig
@@ -21,6 +22,8 @@ CLASSES = {
     "prep": PrepConfig,
     "probe": ProbeConfig,
     "robustness": RobustnessConfig,
+    "segment": SegmentConfig,
+    "translate": TranslateConfig,
 }
 
 

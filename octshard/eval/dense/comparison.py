@@ -1,0 +1,79 @@
+"""The scores of all arms over test people -> means with intervals, differences, and one verdict a control."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from octshard.config.dense import SegmentConfig, TranslateConfig
+from octshard.eval.dense import people
+from octshard.eval.dense.study import INTENSITY, PRETRAINED, RANDOM
+from octshard.eval.verdict import BETTER, UNTOLD, Evidence, Verdict, bracketed, judge
+from octshard.probes.scores import Estimate
+from octshard.rng import rng_for
+
+Scans = Mapping[tuple[str, str], Sequence[Mapping[str, float]]]  # (source, head) -> scores of each test scan
+
+
+@dataclass(frozen=True)
+class ArmScores:
+    """A head on a source. draws: of the main score, one for each random encoder; else one."""
+
+    source: str
+    head: str
+    metrics: Mapping[str, Estimate]
+    draws: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """pretrained - control of one head, paired over people, and what may be said of it."""
+
+    head: str
+    control: str
+    differences: Mapping[str, Estimate]
+    verdict: Verdict
+    sentence: str
+
+
+def compare(
+    scans: Scans, participants: Sequence[str], main: str, cfg: SegmentConfig | TranslateConfig
+) -> tuple[list[ArmScores], list[Comparison]]:
+    """main: the score, higher is better, that verdicts are about."""
+    resamples = rng_for(cfg.seed, "bootstrap")
+    weight_RP = people.draw_resamples(len(set(participants)), cfg.bootstrap, resamples)
+    arms, comparisons = [], []
+    for head in dict.fromkeys(head for _, head in scans):
+        means = {}
+        for group in (PRETRAINED, RANDOM, INTENSITY):
+            draws = [
+                people.by_person(scores, participants)
+                for (source, other), scores in scans.items()
+                if other == head and source.startswith(group)
+            ]
+            means[group] = people.mean_of(draws)
+            values = tuple(people.estimates(draw, weight_RP)[main].value for draw in draws)
+            arms.append(ArmScores(group, head, people.estimates(means[group], weight_RP), values))
+        for control in (RANDOM, INTENSITY):
+            pair = (means[PRETRAINED], means[control])
+            differences = people.differences(*pair, weight_RP)
+            first_P, second_P = (scores.values[main] for scores in pair)
+            p = people.flip_p(first_P, second_P, cfg.bootstrap, rng_for(cfg.seed, "flip", head, control))
+            scored = int(np.isfinite(first_P - second_P).sum())
+            # labels of voxels are not dealt anew: no shuffled control stands against a head's score
+            verdict = judge(Evidence(differences[main], p, 0.0, {"all": scored}))
+            sentence = _sentence(head, control, main, differences[main], verdict)
+            comparisons.append(Comparison(head, control, differences, verdict, sentence))
+    return arms, comparisons
+
+
+def _sentence(head: str, control: str, main: str, gain: Estimate, verdict: Verdict) -> str:
+    if verdict.verdict == UNTOLD:
+        reasons = "; ".join(verdict.reasons.values()).replace("macro AUROC", main)
+        size = f"difference in {main} {bracketed(gain)}"
+        return f"{head}: cannot tell pretrained from {control}: {reasons} ({size})."
+    ends = (gain.low, gain.high) if verdict.verdict == BETTER else (-gain.high, -gain.low)
+    size = bracketed(Estimate(abs(gain.value), *ends))
+    return (
+        f"{head}: pretrained is {verdict.verdict} than {control} by {size} {main} (p = {verdict.swap_p:.3f})."
+    )

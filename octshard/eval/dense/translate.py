@@ -1,0 +1,48 @@
+"""`octshard eval translate`: checkpoint, shards and en face pictures of flow -> heads that make such.
+
+OCT -> OCTA: the same heads as of `segment`, with one output, seen from above. Writes translate.json and
+translate.html.
+"""
+
+import numpy as np
+import torch
+
+from octshard.config.dense import TranslateConfig
+from octshard.dataset.tables import SampleRow
+from octshard.eval.dense import comparison, en_face_scores, losses, report, stored_map, study
+from octshard.eval.dense.report import DenseResult, Strip
+from octshard.progress import OnProgress, no_progress
+
+MAIN = "ssim"
+
+
+def translate(cfg: TranslateConfig, on_progress: OnProgress = no_progress) -> DenseResult:
+    """Fits every head on train, and scores the pictures that it makes of test."""
+    work = study.open_study(cfg, cfg.targets, "translate")
+
+    def read(url: str, row: SampleRow) -> np.ndarray:
+        return stored_map.en_face_of(url, row, cfg.targets)
+
+    targets = study.read_targets(work, read, "float32", on_progress)
+    fitted = study.fit_arms(work, targets, 1, losses.translation, cfg, on_progress)
+    scans: dict[tuple[str, str], list[dict[str, float]]] = {}
+    refs, strip = work.indexes["test"].samples, None
+    for done, ref in enumerate(refs):
+        on_progress(done, len(refs), "test")
+        true_DW, pictures = targets.whole(ref.row.key), {}
+        for (source, head), flow in fitted.outputs(work, ref, cfg.overlap).items():
+            predicted_DW = losses.en_face(torch.from_numpy(flow[0])).clamp(0, 1).numpy()
+            scans.setdefault((source, head), []).append(en_face_scores.score(true_DW, predicted_DW))
+            pictures[f"{head} on {source}"] = predicted_DW
+        strip = strip or Strip(ref.row.key, {"target": true_DW, **pictures}, _from_above(ref.row))
+    on_progress(len(refs), len(refs), "test")
+    scores_of_arms = comparison.compare(scans, work.test_people, MAIN, cfg)
+    result = report.result("translate", work, fitted, scores_of_arms, cfg, {})
+    report.write(result, cfg.out, strip)
+    return result
+
+
+def _from_above(row: SampleRow) -> tuple[float, float, float] | None:
+    """Spacing with the axes of a picture from above in the place of those of a B-scan."""
+    spacing = row.spacing_out
+    return None if spacing is None else (spacing[1], spacing[0], spacing[2])
