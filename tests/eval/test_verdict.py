@@ -37,6 +37,13 @@ SOUND = Evidence(Estimate(0.05, 0.01, 0.11), 0.004, 0.02, {"a": 12, "b": 10})
         ({"shuffled_p": 1 / 5}, UNTOLD, {"shuffled_p"}),
         ({"participants": {"a": 200, "b": 9}}, UNTOLD, {"few_participants"}),
         ({"participants": {"a": 200, "b": 200, "c": 0}}, UNTOLD, {"few_participants"}),
+        ({"kind": "numbers", "participants": {"age": 19}}, UNTOLD, {"few_participants"}),
+        ({"kind": "numbers", "participants": {"age": 20}}, BETTER, set()),
+        ({"kind": "ordinal", "participants": {"0": 20, "1": 9}}, UNTOLD, {"few_participants"}),
+        ({"seed_gains": (0.04, 0.06)}, BETTER, set()),
+        ({"seed_gains": (0.11, -0.01)}, UNTOLD, {"seed_spread"}),
+        ({"seed_gains": (0.1, 0.0)}, UNTOLD, {"seed_spread"}),
+        ({"gain": Estimate(-0.05, -0.11, -0.01), "seed_gains": (-0.2, 0.1)}, UNTOLD, {"seed_spread"}),
         ({"participants": {"a": 1, "b": 1}, "swap_p": 1.0}, UNTOLD, {"few_participants", "swap_p"}),
     ],
 )
@@ -62,6 +69,16 @@ def test_sentences():
     assert "shuffled labels reach as much (permutation p = 0.200, want at most 0.05)" in judge(
         dataclasses.replace(SOUND, shuffled_p=0.2)
     ).sentence("x", SOUND.gain)
+
+
+def test_sentences_name_the_metric_and_the_seeds():
+    evidence = dataclasses.replace(SOUND, kind="numbers", participants={"age": 40})
+    assert judge(evidence).sentence("x", SOUND.gain).endswith("by 0.050 [0.010, 0.110] R² (p = 0.004).")
+    evidence = dataclasses.replace(evidence, participants={"age": 12}, seed_gains=(0.1, 0.2, -0.15))
+    assert judge(evidence).sentence("x", SOUND.gain) == (
+        "Cannot tell pretrained from x: fewer than 20 test participants with a number (12); 1 of 3 pairs of "
+        "seeds are not on that side (difference in R² 0.050 [0.010, 0.110])."
+    )
 
 
 def test_brackets():
@@ -96,6 +113,27 @@ def test_noise_seldom_wins(people, draws):
     """Never below 10 people a class; from there on 2.5 % on each side, here 3.75 draws."""
     verdicts = verdicts_on_noise(people, 2, draws, 200)
     assert max(verdicts.count(BETTER), verdicts.count(WORSE)) <= (8 if people >= 10 else 0)
+
+
+def number_verdicts_on_noise(people: int, draws: int) -> list[str]:
+    """Of two predictors as good as each other, with noise of their own."""
+    verdicts = []
+    for draw in range(draws):
+        rng = rng_for("numbers", people, draw)
+        y_P = rng.normal(size=people)
+        names = tuple(map(str, range(people)))
+        first, second = (Predictions(names, (y_P + rng.normal(size=people))[:, None], y_P) for _ in range(2))
+        gain = scores.difference(first, second, scores.resample(first, 200, rng))["r2"]
+        swap_p = scores.swap_p(first, second, 200, rng)
+        verdicts.append(judge(Evidence(gain, swap_p, 0.0, {"age": people}, "numbers")).verdict)
+    return verdicts
+
+
+@pytest.mark.parametrize("people", [10, 20])
+def test_noise_seldom_wins_for_numbers(people):
+    """Never below 20 people; from there on 2.5 % on each side, here 2.5 draws."""
+    verdicts = number_verdicts_on_noise(people, 100)
+    assert max(verdicts.count(BETTER), verdicts.count(WORSE)) <= (7 if people >= 20 else 0)
 
 
 @pytest.mark.slow
