@@ -188,7 +188,8 @@ def _probe(probe: Mapping[str, Any]) -> str:
         metrics = arm["score"]["metrics"]
         rows.append((arm["name"], *(_interval(metrics.get(name)) for name in METRICS)))
     table = _table(("features", *METRICS.values()), rows)
-    lines = [f"* {_text(verdict)}" for verdict in probe["verdicts"]]
+    sentences = [*probe["verdicts"], *probe.get("provenance", [])]
+    lines = [f"* {_text(sentence)}" for sentence in sentences]
     return "\n".join([f"Label: {_text(probe['label'])}.", "", table, "", *lines]).rstrip()
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from octshard import __version__
 from octshard.config import fields
 from octshard.config.load import load_saved
+from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
 from octshard.errors import OctshardError, UsageError
 from octshard.models.normalize import STD_FLOOR
@@ -75,6 +76,8 @@ def read(folder: str) -> TrainedEncoder:
         cfg = load_saved(TrainConfig, json.dumps(_nested(config["recipe"])), url)
         origin = json_object.as_record(config["origin"], Origin, url)
         preparations = tuple(dict(settings) for settings in config["preprocessing"]["preparations"])
+        for settings in preparations:
+            load_saved(PrepConfig, json.dumps(settings), url)  # as it checks them
         step, samples_seen = index(config["step"]), index(config["samples_seen"])
         sha256 = config["weights"]["sha256"]
     except (LookupError, TypeError, ValueError, AttributeError) as error:

@@ -163,6 +163,15 @@ def one_line_errors(url: str) -> Iterator[None]:
         raise StoreError(_os_line(url, error)) from error
 
 
+@contextlib.contextmanager
+def store_errors(url: str) -> Iterator[None]:
+    """Turns any OSError into a StoreError of one line: for writers, to whom no file is missing."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(_os_line(url, error)) from error
+
+
 def _os_line(url: str, error: OSError) -> str:
     if error.errno == errno.EFBIG:
         return f"{url}: larger than a file may be here; raise the limit (ulimit -f) and run the command again"

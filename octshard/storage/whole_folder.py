@@ -18,14 +18,25 @@ from octshard.storage import local, store
 
 
 def check(url: str, known: frozenset[str], *, replace: bool) -> None:
-    """UsageError unless `write` may put a folder there. replace: one that holds names in `known` may go."""
-    if not store.is_remote(url) and (path := local.local_path(url)).exists() and not path.is_dir():
-        raise UsageError(f"{url}: a file, want a folder that is not there yet")
-    names = _all_names(url)
-    if foreign := sorted(set(names) - known):
-        raise UsageError(f"{url}: holds {foreign[0]!r}, which octshard did not write; want another folder")
-    if names and not replace:
-        raise UsageError(f"{url}: is there already ({', '.join(names)}); want another folder, or --replace")
+    """UsageError unless `write` may put a folder there, StoreError if it could not. replace: one that holds
+    names in `known` may go.
+    """
+    with local.store_errors(url):
+        is_local = not store.is_remote(url)
+        if is_local and (path := local.local_path(url)).exists() and not path.is_dir():
+            raise UsageError(f"{url}: a file, want a folder that is not there yet")
+        names = _all_names(url)
+        if foreign := sorted(set(names) - known):
+            raise UsageError(
+                f"{url}: holds {foreign[0]!r}, which octshard did not write; want another folder"
+            )
+        if names and not replace:
+            raise UsageError(
+                f"{url}: is there already ({', '.join(names)}); want another folder, or --replace"
+            )
+        if is_local:
+            target = local.local_path(url).resolve()
+            local.check_writable(str(target.with_name(f".{target.name}")))
 
 
 def write(url: str, files: Mapping[str, bytes], last: str, *, replace: bool) -> None:
@@ -36,7 +47,7 @@ def write(url: str, files: Mapping[str, bytes], last: str, *, replace: bool) -> 
         _write_remote(url, files, last)
         return
     target = local.local_path(url).absolute()
-    with local.one_line_errors(url):
+    with local.store_errors(url):
         target = target.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target)

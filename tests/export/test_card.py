@@ -1,5 +1,6 @@
 """The model card: every number is where it belongs, what is unknown is said to be, and nothing steers it."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from octshard.errors import UsageError
+from octshard.eval.report import TITLES, Arm, ProbeResult
 from octshard.export import card
 from octshard.export.card import ModelCard
 from octshard.models.encoder import read_encoder
@@ -67,6 +69,12 @@ def test_it_says_what_is_known(trained: TrainedEncoder) -> None:
         assert line in text.splitlines() or line.replace("[0.700, 0.900]", "\\[0.700, 0.900\\]") in text, line
     assert "$" not in text
     assert "not stated" not in text
+
+
+def test_a_probe_has_what_the_card_shows() -> None:
+    assert {*PROBE, "checkpoint_digest"} <= {field.name for field in dataclasses.fields(ProbeResult)}
+    assert {"name", "score"} <= {field.name for field in dataclasses.fields(Arm)}
+    assert card.METRICS.keys() <= TITLES.keys()
 
 
 def test_foreign_names_are_text_on_one_line(trained: TrainedEncoder) -> None:

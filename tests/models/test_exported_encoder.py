@@ -110,6 +110,13 @@ def change(export: str, **values: Any) -> None:
         ({"step": "1"}, DamagedExport, "config.json: not as octshard export wrote it"),
         ({"preprocessing": []}, DamagedExport, "config.json: not as octshard export wrote it"),
         ({"preprocessing": {"preparations": [1]}}, DamagedExport, "not as octshard export wrote it"),
+        ({"preprocessing": {"preparations": [{"fitt": 1}]}}, UsageError, "config.json: unknown key fitt"),
+        (
+            {"preprocessing": {"preparations": [{"target_spacing": ["a", 1, 1]}]}},
+            UsageError,
+            r"config.json: target_spacing\[0\] is 'a', want",
+        ),
+        ({"recipe": {"model.width": "wide"}}, UsageError, "config.json: model.width is 'wide', want a whole"),
         ({"weights": {"sha256": "00"}}, DamagedExport, "model.safetensors: .* want 00: the file is damaged"),
     ],
 )

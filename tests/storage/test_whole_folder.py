@@ -47,8 +47,12 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(UsageError, match="file: a file, want a folder"):
         whole_folder.check(str(tmp_path / "file"), KNOWN, replace=True)
-    with pytest.raises((StoreError, FileNotFoundError)):
-        whole_folder.write(str(tmp_path / "file" / "out"), NEW, "a", replace=False)
+    below = str(tmp_path / "file" / "out")
+    with pytest.raises(StoreError, match=f"^{below}: "):
+        whole_folder.write(below, NEW, "a", replace=False)
+    with pytest.raises(StoreError, match=r"out: .*\S"):
+        whole_folder.check(below, KNOWN, replace=False)
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_one_that_came_in_the_meantime_stays(tmp_path: Path) -> None:
