@@ -58,7 +58,7 @@ def render(results: DemoResults) -> str:
             "The frozen encoder, probed",
             (
                 *probe_report.verdict(results.probe),
-                probe_report.auroc_plot(results.probe),
+                probe_report.score_plot(results.probe),
                 probe_report.scores(results.probe),
                 *map(probe_report.readable, results.probe.notes),
                 f"{results.probe.scored.text()}.",

@@ -43,7 +43,6 @@ class ProbedArm:
             trials=first.trials,
             converged=all(fitted.converged for fitted in self.heads),
             score=scores.evaluate(self.predictions, classes, resamples),
-            draws=tuple(scores.macro_auroc(predictions) for predictions in self.predictions),
         )
 
 

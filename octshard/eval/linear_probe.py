@@ -36,6 +36,7 @@ from octshard.models.encoder import read_encoder
 from octshard.probes import labels, scores
 from octshard.probes.head import HeadSpec
 from octshard.probes.labels import LabelledScans
+from octshard.probes.targets import CLASSES
 from octshard.progress import OnProgress, no_progress
 from octshard.rng import rng_for
 from octshard.storage import store
@@ -49,7 +50,6 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
     """Runs the probe and writes its files under cfg.out; labels are checked before anything is encoded."""
     setup.check(cfg)
     target = labels.read(cfg)
-    setup.check_target(target)
     sites = provenance.read_sites(cfg.participants, "" if cfg.site == cfg.label else cfg.site)
     slices = slice_encoder.open_encoder(cfg.encoder, cfg.encoder_weights) if cfg.encoder else None
     checkpoint = read_encoder(cfg.checkpoint)
@@ -123,22 +123,25 @@ def compare(
     differences = {
         other.name: scores.difference(first.predictions, other.predictions, resamples) for other in others
     }
-    true_auroc = scored_arms[0].score.metrics["macro_auroc"].value
+    metric = scores.primary(scans.kind)
+    true_score = scored_arms[0].score.metrics[metric].value
     parts = head_probe.parts(scans, arms[0].draws[0])
     control = shuffled.control(
-        parts, HeadProbe(spec), true_auroc, shuffled.Deals(cfg.shuffles, cfg.seed), on_progress
+        parts, HeadProbe(spec), true_score, shuffled.Deals(cfg.shuffles, cfg.seed), on_progress
     )
-    participants = scans.counts[labels.SPLITS.index("test")].of_class
+    people = scans.counts[labels.SPLITS.index("test")]
+    participants = people.of_class or {cfg.label: people.participants}
     comparisons = {}
     for other in others:
         rng = rng_for(cfg.seed, "swap", other.name)
         swap_p = scores.swap_p(first.predictions, other.predictions, cfg.bootstrap, rng)
-        gain = differences[other.name]["macro_auroc"]
+        gain = differences[other.name][metric]
         gains = scores.seed_gains(first.predictions, other.predictions)
         comparisons[other.name] = judge(
             Evidence(gain, swap_p, control.p_value, participants, scans.kind, gains)
         )
-    readings = _readings(question, arms[0], HeadProbe(spec), cfg)
+    of_classes = HeadProbe(HeadSpec(cfg, CLASSES, cfg.seed))
+    readings = _readings(question, arms[0], of_classes, cfg)
     return ProbeResult(
         label=cfg.label,
         classes=scans.classes,
@@ -153,16 +156,17 @@ def compare(
         comparisons=comparisons,
         headline=headline(comparisons),
         verdicts=tuple(
-            verdict.sentence(name, differences[name]["macro_auroc"]) for name, verdict in comparisons.items()
+            verdict.sentence(name, differences[name][metric]) for name, verdict in comparisons.items()
         ),
         readings=readings,
         provenance=_provenance_sentences(cfg.label, scored_arms, comparisons, readings),
         notes=(
             *_notes(scans, scored_arms, cfg),
             *question.notes,
-            *_seen_notes(question.scored, sum(participants.values())),
+            *_seen_notes(question.scored, people.participants),
         ),
         config=fields.result_values(cfg),
+        kind=scans.kind,
     )
 
 
@@ -183,10 +187,10 @@ def _provenance_sentences(
     readings: Sequence[provenance_reading.Reading],
 ) -> tuple[str, ...]:
     """What the page says of shortcuts; the first line is that on the target."""
-    alone = [arm for arm in arms if arm.name == PROVENANCE]
     sentences = [
-        provenance_alone.sentence(label, arm.score.metrics["macro_auroc"], comparisons[PROVENANCE])
-        for arm in alone
+        provenance_alone.sentence(label, next(iter(arm.score.metrics.values())), comparisons[PROVENANCE])
+        for arm in arms
+        if arm.name == PROVENANCE
     ]
     return (*sentences, *(reading.sentence() for reading in readings))
 

@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from octshard.eval import method as how
 from octshard.eval import verdict_section
-from octshard.eval.controls import MEANINGS, SLICES
 from octshard.eval.controls.provenance_reading import Reading
 from octshard.eval.controls.shuffled import NAME as SHUFFLED
 from octshard.eval.controls.shuffled import Control
-from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Verdict, bracketed, two_lines
-from octshard.probes import build
-from octshard.probes.head import Setting, Trial
+from octshard.eval.verdict import CHANCE, METRIC, Verdict, bracketed, two_lines
+from octshard.probes.head import Setting, Trial, metric
 from octshard.probes.labels import SplitCounts
 from octshard.probes.scores import Estimate, Score
 from octshard.probes.targets import CLASSES
@@ -31,31 +30,19 @@ TITLES = {
     "macro_f1": "macro F1",
     "kappa": "kappa",
     "ece": "calibration error",
+    "macro_auprc": "macro AUPRC",
+    "brier": "Brier score",
+    "quadratic_kappa": "quadratic kappa",
+    "mae": "mean absolute error",
+    "r2": "R²",
 }
-METHOD = (
-    "The encoder is frozen. Features are the mean over the tokens that hold part of the volume, standardised "
-    "on train. {method} Its settings are the ones with the best macro AUROC on val; a tie goes to the "
-    "simpler. Test participants are scored once: the probabilities of a person's scans are averaged, so each "
-    "person counts once.",
-    "Brackets hold a 95 % interval: Student's t with the standard error over resamples of the test "
-    "participants, drawn with replacement within each class, on a scale without bounds (logit for rates). "
-    "Where an arm has several draws, its value is their mean and the interval holds their spread too. It "
-    "does not show the luck of a single training, or of the split. Differences are paired: the same "
-    "resamples on both sides. For shuffled labels brackets hold the 95 % range over deals. "
-    "Macro AUROC is the mean of one class against the rest; 0.5 is chance. Low calibration error is good.",
-    f"Better or worse is said only with at least {MIN_PARTICIPANTS} test participants in every class, an "
-    f"interval of the difference that has a width and leaves out 0, and p of at most {MAX_P} in a "
-    "permutation test: ranks of the two sets of features, swapped participant by participant; of several "
-    f"draws every one must lie on that side. Better also needs p of at most {MAX_P} against shuffled labels.",
-)
 
 
 @dataclass(frozen=True)
 class Arm:
     """One set of features, probed: the setting chosen, the score of each on val, its score on test.
 
-    draws: macro AUROC of each, where there are several; the score is of all, `choice` and `trials` of the
-    first.
+    The score is of all its draws, `choice` and `trials` of the first.
     """
 
     name: str
@@ -64,12 +51,12 @@ class Arm:
     trials: tuple[Trial, ...]
     converged: bool
     score: Score
-    draws: tuple[float, ...] = ()
 
     @property
     def title(self) -> str:
         """The name, with the number of draws where there are several."""
-        return f"{self.name} ({len(self.draws)} draws)" if len(self.draws) > 1 else self.name
+        draws = len(self.score.of_runs)
+        return f"{self.name} ({draws} draws)" if draws > 1 else self.name
 
 
 @dataclass(frozen=True)
@@ -110,11 +97,18 @@ class ProbeResult:
     provenance: tuple[str, ...]
     notes: tuple[str, ...]
     config: Mapping[str, Any]
+    kind: str = CLASSES  # of the label
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What arms are scored by; the first one decides."""
+        return tuple(self.arms[0].score.metrics)
 
     def text(self) -> str:
-        """For a terminal: the verdict, macro AUROC and balanced accuracy of each arm, that on each, notes."""
+        """For a terminal: the verdict, two scores of each arm, the verdict on each, notes."""
         arms = {arm.title: arm.score.metrics for arm in self.arms} | {SHUFFLED: self.shuffled.metrics}
-        shown, width = ("macro_auroc", "balanced_accuracy"), max(map(len, (*arms, self.label))) + 2
+        second = "balanced_accuracy" if self.kind == CLASSES else "mae"
+        shown, width = (self.metrics[0], second), max(map(len, (*arms, self.label))) + 2
         lines = [
             self.headline,
             f"{self.label:<{width}}" + "".join(f"{TITLES[metric]:<24}" for metric in shown),
@@ -137,17 +131,20 @@ def render(result: ProbeResult) -> str:
     test = next(count for count in result.counts if count.split == "test")
     lead = (
         f"Can {readable(result.label)} be read off frozen features? {test.participants} test participants, "
-        f"{test.scans} scans, {len(result.classes)} classes."
+        f"{test.scans} scans{f', {len(result.classes)} classes' if result.classes else ''}."
     )
+    of_classes = [
+        Section("One class against the rest", (_per_class(result),)),
+        Section("Confusion", tuple(_confusion(result, arm) for arm in result.arms)),
+    ]
     sections = [
         Section("Verdict", verdict(result)),
         Section(
             "Scores on test participants",
-            (scores(result), auroc_plot(result), _permutation(result), _differences(result)),
+            (scores(result), score_plot(result), _permutation(result), _differences(result)),
         ),
         Section("Notes", tuple(map(readable, result.notes))),
-        Section("One class against the rest", (_per_class(result),)),
-        Section("Confusion", tuple(_confusion(result, arm) for arm in result.arms)),
+        *(of_classes if result.classes else []),
         Section("Participants and scans", (_counts(result),)),
         Section("Choice of settings on val", _trials(result)),
         Section("How this was measured", (*method(result), _origin(result))),
@@ -157,16 +154,17 @@ def render(result: ProbeResult) -> str:
 
 def verdict(result: ProbeResult) -> tuple[Content, ...]:
     """The verdict in one sentence, warnings, and the verdict on each control."""
-    gains = {name: differences["macro_auroc"] for name, differences in result.differences.items()}
+    gains = {name: differences[result.metrics[0]] for name, differences in result.differences.items()}
     return verdict_section.parts(result.headline, result.comparisons, gains, result.provenance)
 
 
-def auroc_plot(result: ProbeResult) -> Html:
-    """Macro AUROC of every arm as a dot with its interval."""
-    estimates = {arm.title: arm.score.metrics["macro_auroc"] for arm in result.arms}
-    estimates[SHUFFLED] = result.shuffled.metrics["macro_auroc"]
+def score_plot(result: ProbeResult) -> Html:
+    """The score that decides of every arm, as a dot with its interval."""
+    first, title = result.metrics[0], METRIC[result.kind]
+    estimates = {arm.title: arm.score.metrics[first] for arm in result.arms}
+    estimates[SHUFFLED] = result.shuffled.metrics[first]
     points = {name: (estimate.value, estimate.low, estimate.high) for name, estimate in estimates.items()}
-    chart = interval_plot(points, "macro AUROC", 0.5)
+    chart = interval_plot(points, title, CHANCE[title])
     return chart.html("Dots with 95 % intervals; the dashed line is chance.")
 
 
@@ -175,7 +173,8 @@ def scores(result: ProbeResult) -> Html:
     metrics_by_name = {arm.title: arm.score.metrics for arm in result.arms}
     metrics_by_name[SHUFFLED] = result.shuffled.metrics
     rows = [_metrics(name, metrics) for name, metrics in metrics_by_name.items()]
-    return table(["features", *TITLES.values()], rows, _draws_note(result), stacked=True)
+    titles = [TITLES[name] for name in result.metrics]
+    return table(["features", *titles], rows, _draws_note(result), stacked=True)
 
 
 def readable(name: str) -> str:
@@ -184,15 +183,16 @@ def readable(name: str) -> str:
 
 
 def _metrics(name: str, metrics: Mapping[str, Estimate]) -> list[Cell]:
-    return [breakable(name), *(two_lines(metrics[metric]) for metric in TITLES)]
+    return [breakable(name), *map(two_lines, metrics.values())]
 
 
 def _draws_note(result: ProbeResult) -> str:
-    """Macro AUROC of every draw of the arms that have several."""
+    """The score that decides, of every draw of the arms that have several."""
     several = [
-        f"{arm.name}: macro AUROC of its draws {', '.join(f'{value:.3f}' for value in arm.draws)}."
+        f"{arm.name}: {METRIC[result.kind]} of its draws "
+        f"{', '.join(f'{value:.3f}' for value in arm.score.of_runs)}."
         for arm in result.arms
-        if len(arm.draws) > 1
+        if len(arm.score.of_runs) > 1
     ]
     return " ".join(several)
 
@@ -200,16 +200,17 @@ def _draws_note(result: ProbeResult) -> str:
 def _permutation(result: ProbeResult) -> str:
     control = result.shuffled
     return (
-        f"With labels dealt at random the same features give a macro AUROC of "
-        f"{bracketed(control.metrics['macro_auroc'])}; {control.reached} of {control.deals} deals reached "
-        f"the value of the true labels (permutation p = {control.p_value:.3f})."
+        f"With labels dealt at random the same features give {METRIC[result.kind]} "
+        f"{bracketed(control.metrics[result.metrics[0]])}; {control.reached} of {control.deals} deals "
+        f"reached the value of the true labels (permutation p = {control.p_value:.3f})."
     )
 
 
 def _differences(result: ProbeResult) -> Html:
     rows = [_metrics(f"pretrained − {name}", metrics) for name, metrics in result.differences.items()]
-    note = "Above 0: pretrained is higher (for calibration error, worse)."
-    return table(["difference", *TITLES.values()], rows, note, stacked=True)
+    note = "Above 0: pretrained is higher (of an error or the Brier score: worse)."
+    titles = [TITLES[name] for name in result.metrics]
+    return table(["difference", *titles], rows, note, stacked=True)
 
 
 def _per_class(result: ProbeResult) -> Html:
@@ -254,8 +255,8 @@ def _trials(result: ProbeResult) -> tuple[Html, ...]:
     }
     rows = [_choice(arm) for arm in result.arms if list(arm.choice) != ["C"]]
     label = "log10 C (to the right: weaker regularisation)"
-    plots = [line_plot(lines, label, "macro AUROC on val").html()] if lines else []
-    note = "Macro AUROC on val; all settings tried stand in probe.json."
+    plots = [line_plot(lines, label, f"{metric(result.kind)} on val").html()] if lines else []
+    note = f"{metric(result.kind)} on val; all settings tried stand in probe.json."
     tables = (
         [table(["features", "chosen", "its score", "lowest of all", "settings"], rows, note)] if rows else []
     )
@@ -275,14 +276,8 @@ def _setting(value: Any) -> str:
 
 def method(result: ProbeResult) -> tuple[str, ...]:
     """How it was measured, and what the controls are."""
-    head = build.method(result.config["head"], CLASSES)
-    names = [arm.name for arm in result.arms[1:]]
-    controls = [f"{name} is {MEANINGS.get(name, SLICES)}" for name in names]
-    shuffled = f"{SHUFFLED} are the pretrained features with the classes of train and val participants dealt"
-    return (
-        *(paragraph.format(method=head) for paragraph in METHOD),
-        f"Controls: {'; '.join((*controls, shuffled))} at random.",
-    )
+    arms = [arm.name for arm in result.arms[1:]]
+    return how.paragraphs(result.config["head"], result.kind, arms)
 
 
 def _origin(result: ProbeResult) -> str:

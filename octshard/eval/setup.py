@@ -12,7 +12,6 @@ from octshard.eval.report import ScoredCheckpoint
 from octshard.models.encoder import TrainedEncoder
 from octshard.probes import build
 from octshard.probes.labels import LabelledScans
-from octshard.probes.targets import NUMBERS, Target
 from octshard.storage import store
 
 FLOAT = 4  # bytes
@@ -36,15 +35,6 @@ def check(cfg: ProbeConfig) -> None:
         slice_encoder.check_name(cfg.encoder)
     elif cfg.encoder_weights:
         raise UsageError(f"encoder_weights={cfg.encoder_weights}: no encoder, want encoder=timm:NAME too")
-
-
-def check_target(target: Target) -> None:
-    """UsageError for labels that the linear head does not predict."""
-    if target.kind == NUMBERS:
-        raise UsageError(
-            f"label {target.column}: it looks like a number ({len(set(target.value_of.values()))} distinct "
-            "values), want a categorical column, for example study_group, or target=classes"
-        )
 
 
 def scored_checkpoint(

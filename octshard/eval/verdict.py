@@ -16,6 +16,7 @@ MIN_PARTICIPANTS = 10  # of each class in test: with fewer, intervals are no lon
 MIN_NUMBERS = 20  # participants in test with a number, as of two classes
 MAX_P = 0.05
 METRIC = {CLASSES: "macro AUROC", ORDINAL: "quadratic kappa", NUMBERS: "R²"}  # what verdicts are about
+CHANCE = {METRIC[CLASSES]: 0.5, METRIC[ORDINAL]: 0.0, METRIC[NUMBERS]: 0.0}  # of features that tell nothing
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ def parts(
     gains: Mapping[str, Estimate],
     provenance: Sequence[str],
 ) -> tuple[Content, ...]:
-    """gains: of pretrained over each control, in macro AUROC; provenance: sentences on site and device."""
+    """gains: of pretrained over each control, in what decides; provenance: sentences on site and device."""
     warnings = [sentence for sentence in provenance if sentence.startswith(WARNING)]
     others = [sentence for sentence in provenance if sentence not in warnings]
     verdicts = [verdict.verdict for verdict in comparisons.values()]
@@ -37,7 +37,8 @@ def against(comparisons: Mapping[str, Verdict], gains: Mapping[str, Estimate]) -
         [breakable(name), two_lines(gains[name]), verdict.verdict, _why(verdict)]
         for name, verdict in comparisons.items()
     ]
-    headers = ["pretrained against", "difference in macro AUROC", "verdict", "why"]
+    metric = next(iter(comparisons.values())).metric if comparisons else "score"
+    headers = ["pretrained against", f"difference in {metric}", "verdict", "why"]
     return table(headers, rows, "Above 0: pretrained is higher.", stacked=True)
 
 

@@ -15,6 +15,7 @@ from octshard.eval.controls import provenance, thickness
 from octshard.eval.linear_probe import compare
 from octshard.eval.report import ProbeResult, ScoredCheckpoint
 from octshard.probes import labels
+from octshard.probes.targets import Target
 from octshard.rng import rng_for
 
 SPLITS = {"train": 80, "val": 40, "test": 60}
@@ -46,7 +47,7 @@ def cohort(confounded: float) -> Cohort:
             rows.append(SampleRow(name, name, device, "", "", "", "", "R", split, f"{name}.dcm"))
             class_of[name] = sick
             lesions.append(sick * 0.5 + 0.05 * rng.random())
-    scans = labels.join(labels.Labels("state", ("healthy", "sick"), class_of, frozenset()), rows)
+    scans = labels.join(Target("state", ("healthy", "sick"), class_of), rows)
     is_triton = np.array([row.device == "triton" for row in rows])
     return Cohort(tuple(rows), scans, np.array(lesions), is_triton)
 
@@ -139,11 +140,40 @@ def test_six_random_draws_are_one_arm_whose_interval_holds_them_all():
     assert [arm.name for arm in result.arms] == ["pretrained", "random-init", "site-and-device"]
     arm = result.arms[1]
     auroc = arm.score.metrics["macro_auroc"]
-    assert len(arm.draws) == 6
-    assert max(arm.draws) - min(arm.draws) > 0.05
-    assert auroc.low <= min(arm.draws)
-    assert max(arm.draws) <= auroc.high
-    assert auroc.value == pytest.approx(np.mean(arm.draws))
+    assert len(arm.score.of_runs) == 6
+    assert max(arm.score.of_runs) - min(arm.score.of_runs) > 0.05
+    assert auroc.low <= min(arm.score.of_runs)
+    assert max(arm.score.of_runs) <= auroc.high
+    assert auroc.value == pytest.approx(np.mean(arm.score.of_runs))
+
+
+def test_a_number_and_ordered_classes_are_compared_alike():
+    """The lesion load as a number, and cut into three grades; features that hold it tell both."""
+    made = cohort(0.5)
+    names = [row.key for row in made.rows]
+    grade_N = np.digitize(made.lesion_N, [0.04, 0.52])
+    seen = np.concatenate([noise(len(names), 0), made.lesion_N[:, None]], axis=1)
+    values = {"pretrained": seen, "raw-intensity": noise(len(names), 1)}
+    for target, metric in (
+        (Target("load", (), dict(zip(names, made.lesion_N.tolist(), strict=True))), "R²"),
+        (
+            Target(
+                "grade",
+                ("none", "some", "much"),
+                dict(zip(names, map(float, grade_N), strict=True)),
+                ordered=True,
+            ),
+            "quadratic kappa",
+        ),
+    ):
+        scans = labels.join(target, made.rows)
+        result = compared(dataclasses.replace(made, scans=scans), values)
+        first = next(iter(result.arms[0].score.metrics.values()))
+        assert first.value > 0.8
+        assert result.comparisons["raw-intensity"].verdict == "better"
+        assert result.comparisons["raw-intensity"].metric == metric
+        assert f"do not tell state ({metric} " in result.provenance[0]
+        assert f"difference in {metric}" in report.render(result)
 
 
 def arms_of(values: Mapping[str, np.ndarray], rows: Sequence[SampleRow], sites: Mapping[str, str]):

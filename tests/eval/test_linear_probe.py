@@ -143,7 +143,7 @@ def test_all_arms_stand_beside_each_other(result, eyes):
     assert [arm.name for arm in result.arms] == ["pretrained", *CONTROLS]
     assert list(result.differences) == CONTROLS
     assert len(result.verdicts) == 4
-    assert [len(arm.draws) for arm in result.arms] == [1, 2, 1, 1, 1]
+    assert [len(arm.score.of_runs) for arm in result.arms] == [1, 2, 1, 1, 1]
     assert result.classes == ("high", "low", "middle")
     assert [(c.scans, c.participants) for c in result.counts] == [(48, 24), (24, 12), (48, 24)]
     for arm in result.arms:
@@ -152,7 +152,7 @@ def test_all_arms_stand_beside_each_other(result, eyes):
     auroc = {arm.name: arm.score.metrics["macro_auroc"].value for arm in result.arms}
     assert auroc["pretrained"] > 0.9  # the height of the band is easy to read
     assert auroc["raw-intensity"] > 0.9
-    assert auroc["random-init"] == pytest.approx(np.mean(result.arms[1].draws))
+    assert auroc["random-init"] == pytest.approx(np.mean(result.arms[1].score.of_runs))
     assert abs(auroc["site-and-device"] - 0.5) < 0.2
     assert sum(map(sum, result.arms[0].score.confusion)) == 24
 
@@ -358,6 +358,19 @@ def test_no_place_of_the_run_is_used(eyes, tmp_path, monkeypatch):
     assert set(places) == {("", tuple(eyes.shards))}
 
 
+def test_a_number_is_probed_and_compared_by_r2(eyes, tmp_path):
+    """age is drawn without regard to the scan: nothing tells it."""
+    cfg = dataclasses.replace(eyes, label="age", out=str(tmp_path), bootstrap=50, shuffles=3)
+    result = linear_probe.linear_probe(cfg)
+    assert (result.kind, result.classes, result.metrics) == ("numbers", (), ("r2", "mae"))
+    assert result.arms[0].score.metrics["r2"].value < 0.5
+    assert "R²" in result.text()
+    page = (tmp_path / "probe.html").read_text()
+    assert "difference in R²" in page
+    assert "One class against the rest" not in page
+    assert "Confusion" not in page
+
+
 def test_progress_counts_every_scan(eyes, tmp_path):
     reports = []
     quick = dataclasses.replace(eyes, out=str(tmp_path), bootstrap=10, shuffles=1)
@@ -393,7 +406,6 @@ def test_a_test_set_without_a_class_is_scored_on_the_others(eyes):
         ({"shards": []}, UsageError, "shards: not set"),
         ({"participants": ""}, UsageError, "participants: not set"),
         ({"label": "stat"}, UsageError, "did you mean state"),
-        ({"label": "age"}, UsageError, "looks like a number"),
         ({"regularisation": [0.0]}, UsageError, "regularisation=.*want at least 1, each more than 0"),
         ({"bootstrap": 0}, UsageError, "bootstrap=0: want "),
         ({"checkpoint": "/nowhere"}, UsageError, "/nowhere: no checkpoint"),

@@ -95,7 +95,12 @@ def test_the_colour_is_that_of_the_verdict(verdict, tone):
 def test_draws_are_counted_and_listed():
     result = made_up()
     arms = tuple(
-        dataclasses.replace(arm, draws=(0.53, 0.7) if arm.name == "random-init" else (0.5,))
+        dataclasses.replace(
+            arm,
+            score=dataclasses.replace(
+                arm.score, of_runs=(0.53, 0.7) if arm.name == "random-init" else (0.5,)
+            ),
+        )
         for arm in result.arms
     )
     text = report.render(dataclasses.replace(result, arms=arms))
@@ -153,7 +158,11 @@ def wide() -> ProbeResult:
     )
     names = ("pretrained", "random-init", "raw-intensity", "thickness", slices, "site-and-device")
     arms = tuple(
-        dataclasses.replace(result.arms[0], name=name, score=each, draws=(0.5,) * (5 if i == 1 else 1))
+        dataclasses.replace(
+            result.arms[0],
+            name=name,
+            score=dataclasses.replace(each, of_runs=(0.5,) * (5 if i == 1 else 1)),
+        )
         for i, name in enumerate(names)
     )
     untold = Verdict("cannot tell", {"holds_zero": "the interval holds 0", "swap_p": "p = 0.512"}, 0.5)

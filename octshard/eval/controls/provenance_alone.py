@@ -9,10 +9,8 @@ import numpy as np
 
 from octshard.eval.controls.provenance import Provenance
 from octshard.eval.controls.provenance_reading import WARNING
-from octshard.eval.verdict import BETTER, Verdict, bracketed
+from octshard.eval.verdict import BETTER, CHANCE, Verdict, bracketed
 from octshard.probes.scores import Estimate
-
-CHANCE = 0.5  # macro AUROC
 
 
 def onehot(
@@ -34,15 +32,15 @@ def onehot(
     return onehot_NF.astype(np.float32), values
 
 
-def tells(auroc: Estimate) -> bool:
-    """Site and device alone tell the label: the interval of their macro AUROC is above chance."""
-    return bool(auroc.low > CHANCE)
+def tells(score: Estimate, metric: str) -> bool:
+    """Site and device alone tell the label: the interval of their score is above chance."""
+    return bool(score.low > CHANCE[metric])
 
 
-def sentence(label: str, auroc: Estimate, verdict: Verdict) -> str:
-    """For people. auroc: of site and device alone; verdict: on the pretrained features against them."""
-    alone = f"macro AUROC {bracketed(auroc)}"
-    if not tells(auroc):
+def sentence(label: str, score: Estimate, verdict: Verdict) -> str:
+    """For people. score: of site and device alone; verdict: on the pretrained features against them."""
+    alone = f"{verdict.metric} {bracketed(score)}"
+    if not tells(score, verdict.metric):
         return f"Site and device alone do not tell {label} ({alone})."
     if verdict.verdict == BETTER:
         return f"Site and device alone tell {label} ({alone}); the pretrained features tell more."

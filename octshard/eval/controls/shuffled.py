@@ -1,4 +1,4 @@
-"""The control of labels that mean nothing: the same features, the classes of train and val people permuted.
+"""The control of labels that mean nothing: the same features, the labels of train and val people permuted.
 
 One permutation is not enough: features in few clusters move it far from chance, to either side.
 """
@@ -22,7 +22,8 @@ NAME = "shuffled labels"
 class Control:
     """The pretrained features with permuted labels: mean and 95 % range over the permutations (deals).
 
-    `reached`: deals whose macro AUROC is at least the true labels'; p_value = (1 + reached) / (1 + deals).
+    `reached`: deals whose score (`scores.primary`) is at least the true labels'; p_value = (1 + reached) /
+    (1 + deals).
     """
 
     deals: int
@@ -42,7 +43,7 @@ class Deals:
 def control(
     parts: tuple[Examples, Examples, Examples],
     probe: Probe,
-    true_auroc: float,
+    true_score: float,
     deals: Deals,
     on_progress: OnProgress,
 ) -> Control:
@@ -56,10 +57,11 @@ def control(
             for split, part in (("train", train), ("val", val))
         )
         predictions = probe(dealt_train, dealt_val, test)
+        primary = scores.primary(predictions.kind)
         for name, value in scores.measure(predictions, scores.once(predictions)).items():
             values_by_metric.setdefault(name, []).append(float(value[0]))
     on_progress(deals.count, deals.count, NAME)
-    reached = sum(value >= true_auroc for value in values_by_metric["macro_auroc"])
+    reached = sum(value >= true_score for value in values_by_metric[primary])
     metrics = {
         name: scores.estimate(float(np.mean(values)), np.array(values))
         for name, values in values_by_metric.items()

@@ -1,0 +1,50 @@
+"""How a probe is measured, in words for its page."""
+
+from collections.abc import Sequence
+
+from octshard.eval.controls import MEANINGS, SLICES
+from octshard.eval.controls.shuffled import NAME as SHUFFLED
+from octshard.eval.verdict import MAX_P, MIN_NUMBERS, MIN_PARTICIPANTS
+from octshard.probes import build
+from octshard.probes.head import metric
+from octshard.probes.targets import CLASSES, NUMBERS, ORDINAL
+
+SCORES = {
+    CLASSES: "Macro AUROC is the mean of one class against the rest; 0.5 is chance. Low calibration error "
+    "and Brier score are good.",
+    ORDINAL: "Quadratic kappa is agreement beyond chance, which is 0; a miss counts by the square of its "
+    "levels. The mean absolute error is in levels.",
+    NUMBERS: "R² is 1 less the squared error over the variance in test; 0 is the mean of all, and less is "
+    "possible. The mean absolute error is in the unit of the label.",
+}
+FEATURES = (
+    "The encoder is frozen. Features are the mean over the tokens that hold part of the volume, standardised "
+    "on train. {head} Its settings are the ones with the best {choice} on val; a tie goes to the simpler. "
+    "Test participants are scored once: what is said of the scans of a label is averaged."
+)
+INTERVALS = (
+    "Brackets hold a 95 % interval: Student's t with the standard error over resamples of the test "
+    "participants, drawn with replacement within each class, on a scale without bounds (logit for rates). "
+    "Where an arm has several draws, its value is their mean and the interval holds their spread too. It "
+    "does not show the luck of a single training, or of the split. Differences are paired: the same "
+    "resamples on both sides. For shuffled labels brackets hold the 95 % range over deals. "
+)
+VERDICT = (
+    f"Better or worse is said only with at least {MIN_PARTICIPANTS} test participants in every class (of "
+    f"numbers {MIN_NUMBERS}), an interval of the difference that has a width and leaves out 0, and p of at "
+    f"most {MAX_P} in a permutation test: the two sets of features, swapped participant by participant; of "
+    f"several draws every one must lie on that side. Better also needs p of at most {MAX_P} against shuffled "
+    "labels."
+)
+
+
+def paragraphs(head: str, kind: str, controls: Sequence[str]) -> tuple[str, ...]:
+    """head: its name; kind: of the label; controls: names of the arms beside pretrained."""
+    meanings = [f"{name} is {MEANINGS.get(name, SLICES)}" for name in controls]
+    shuffled = f"{SHUFFLED} are the pretrained features, with the labels of train and val dealt at random"
+    return (
+        FEATURES.format(head=build.method(head, kind), choice=metric(kind)),
+        INTERVALS + SCORES[kind],
+        VERDICT,
+        f"Controls: {'; '.join((*meanings, shuffled))}.",
+    )
