@@ -67,7 +67,7 @@ def test_the_two_phases_run(tmp_path: Path) -> None:
     for words, image, epochs in ((first, "[8,16,16]", 1.0), (second, "[8,32,32]", 0.75)):
         for old, new in places.items():
             words = [word.replace(old, new) for word in words]
-        more = [*SETTINGS, masks, *words, *tiny, f"model.image_size={image}", f"run.epochs={epochs}"]
+        more = [*SETTINGS, "model.depth=4", masks, *words, *tiny, f"model.image_size={image}", f"run.epochs={epochs}"]
         result = CliRunner().invoke(cli, ["train", "--config", "pretrain_vjepa_single_domain", *more])
         assert result.exit_code == 0, result.output
     lr = [[line["lr"] for line in metrics_log.read(str(tmp_path / name)) if "lr" in line] for name in
