@@ -90,7 +90,7 @@ def test_padding_by_hand() -> None:
     """ViT-B at the seed preset: the target encoder over all 9,216 tokens, of which 2,736 or 2,432 are valid.
     K and T are 35 % and 53 % of these, and the lists of all are those of the larger ones.
     """
-    cfg = load(TrainConfig, ["pretrain_vjepa_single_domain"], [])
+    cfg = load(TrainConfig, ["pretrain_vjepa_single_domain"], ["objective.name=vjepa2"])
 
     def layer(n: int, f: int) -> float:
         return n * f**2 * (8 + 4 * 4) + 4 * n**2 * f

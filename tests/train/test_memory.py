@@ -46,7 +46,7 @@ def test_the_least_that_a_volume_takes_is_less_than_autograd_keeps(
 ) -> None:
     """A second count: the tensors that autograd keeps in a real step."""
     words = ["model.depth=2", "model.width=192", "model.heads=3", "predictor.depth=1", "run.precision=fp32"]
-    words += [f"model.attention={attention}", f"model.checkpointing={checkpointing}"]
+    words += ["objective.name=vjepa2", f"model.attention={attention}", f"model.checkpointing={checkpointing}"]
     cfg = load(TrainConfig, ["smoke_test"], words)
     model, kept = build(cfg), dict[int, int]()
     x = torch.zeros(1, 1, *cfg.model.image_size)

@@ -146,11 +146,11 @@ def test_the_padding_of_the_configs() -> None:
     few = sequence_lengths.few_sequences(multi, 3456, MULTI_DOMAIN, 2).readings
     exact = sequence_lengths.exact_readings(multi, 3456, MULTI_DOMAIN)
     shares = [flops.padding_share(multi, 3456, MULTI_DOMAIN, readings) for readings in (None, few, exact)]
-    assert shares == pytest.approx([0.327, 0.075, 0.001], abs=1e-3)
+    assert shares == pytest.approx([0.326, 0.078, 0.006], abs=1e-3)
     for volumes in (1, 2, 4, 8, 16, 32):
         few = sequence_lengths.few_sequences(multi, 3456, MULTI_DOMAIN, volumes).readings
         assert 0 < flops.padding_share(multi, 3456, MULTI_DOMAIN, few) < 0.1
-    assert flops.padding_share(single, 2736, {2736: 3, 2432: 1}) == pytest.approx(0.0366, abs=1e-4)
+    assert flops.padding_share(single, 2736, {2736: 3, 2432: 1}) == pytest.approx(0.0365, abs=1e-4)
     exact = sequence_lengths.exact_readings(single, 2736, {2736: 3, 2432: 1})
     assert flops.padding_share(single, 2736, {2736: 3, 2432: 1}, exact) < 0.03
     for cfg, context, target in ((multi, 720, 1090), (single, 960, 1450)):
