@@ -61,13 +61,13 @@ def test_the_two_phases_run(tmp_path: Path) -> None:
     coarse = write_dataset(tmp_path / "coarse", {"train": 21, "val": 9}, (6, 10, 12), "coarse")
     fine = write_dataset(tmp_path / "fine", {"train": 33, "val": 9}, (6, 20, 24), "fine")
     tiny = ("run.log_every_steps=1", "run.val_samples=9", "optim.base_lr=1e-3")
-    tiny += ("run.compile=false", "run.pictures=0")
-    masks = "objective.masks=[{kind: cubes, cube: [1,1,1], context: 0.4, target: 0.4}]"
+    tiny += ("run.compile=false", "run.pictures=0", "model.depth=4")
+    tiny += ("objective.masks=[{kind: cubes, cube: [1,1,1], context: 0.4, target: 0.4}]",)
     places = {"runs/": f"{tmp_path}/", "shards_coarse/topcon_triton": coarse, "shards/topcon_triton": fine}
     for words, image, epochs in ((first, "[8,16,16]", 1.0), (second, "[8,32,32]", 0.75)):
         for old, new in places.items():
             words = [word.replace(old, new) for word in words]
-        more = [*SETTINGS, "model.depth=4", masks, *words, *tiny, f"model.image_size={image}", f"run.epochs={epochs}"]
+        more = [*SETTINGS, *words, *tiny, f"model.image_size={image}", f"run.epochs={epochs}"]
         result = CliRunner().invoke(cli, ["train", "--config", "pretrain_vjepa_single_domain", *more])
         assert result.exit_code == 0, result.output
     lr = [[line["lr"] for line in metrics_log.read(str(tmp_path / name)) if "lr" in line] for name in
