@@ -76,7 +76,7 @@ class RunConfig:
         speed=True,
     )
     probe_participants: str = field(
-        "", "participants.tsv, where the labels of the probes come from", speed=True, place=True
+        "", "participants.tsv or a table like it: labels of the probes", speed=True, place=True
     )
     probe_target: str = field("study_group", "a column of it: classes, or numbers", speed=True)
     probe_samples: int = field(
