@@ -191,7 +191,12 @@ def of_tokens(examples: Examples, size: Size, name: str) -> Examples:
 
 @benchmark(SECTIONS, "Fewer people, features and resamples.")
 def main(quick: bool, json_file: str | None, only: tuple[str, ...]) -> None:
-    """CPU time of a probe's fits and intervals, beside scikit-learn."""
+    """CPU time of a probe's fits and intervals, beside scikit-learn.
+
+    \b
+    Example:
+      python benchmarks/probe.py --quick
+    """
     size = QUICK if quick else FULL
     sections: dict[str, Callable[[], SectionResult]] = {
         "logistic": lambda: logistic(size),

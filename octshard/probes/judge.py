@@ -2,12 +2,13 @@
 
 import numpy as np
 
+from octshard.config.head import HeadConfig
 from octshard.probes import knn, linear, ridge, scores
 from octshard.probes.examples import Examples
 from octshard.probes.task import ProbeScores, ProbeTask
 
 LOGISTIC = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # values of C
-RIDGE = (1.0, 10.0, 1e2, 1e3, 1e4, 1e5)  # values of alpha
+RIDGE = tuple(HeadConfig().ridge)  # values of alpha
 HELD_OUT = 4  # every fourth participant of train chooses among them
 
 
