@@ -27,7 +27,6 @@ DOORS = {  # foreign package -> the modules that may import it
     "numba": {"imaging.jit"},
     "einops": {"models.vit"},
     "matplotlib": {
-        "pictures.curve",
         "pictures.drawing",
         "pictures.figure",
         "pictures.palette",

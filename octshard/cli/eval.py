@@ -149,3 +149,26 @@ def translate(config: Sequence[str], overrides: Sequence[str]) -> None:
         result = run(cfg, on_progress)
     click.echo(printable(result.text(), keep="\n"))
     click.echo(f"page: {cfg.out}/translate.html")
+
+
+@evaluate.command("compare")
+@config_option("compare")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting("compare"))
+def compare(config: Sequence[str], overrides: Sequence[str]) -> None:
+    """Encoders and their seeds on the same people: paired, with Holm's correction; learning curves.
+
+    \b
+    Example:
+      octshard eval compare features=runs/embed names=[vjepa2,vjepa2,mae,mae] \\
+          participants=release/participants.tsv label_fractions=[0.01,0.1,1] out=runs/compare
+    """
+    from octshard.config.eval import CompareConfig
+    from octshard.config.load import load
+
+    cfg = load(CompareConfig, config, overrides)
+    from octshard.eval.comparison.command import compare as run
+
+    with progress("compare") as on_progress:
+        result = run(cfg, on_progress)
+    click.echo(printable(result.text(), keep="\n"))
+    click.echo(f"page: {cfg.out}/compare.html")

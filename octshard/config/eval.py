@@ -76,3 +76,26 @@ class RobustnessConfig:
     )
     bootstrap: int = field(1000, "resamples of people behind each interval", least=1, limit=1_000_000)
     seed: int = field(0, "of resamples and draws", limit=SEEDS)
+
+
+@dataclass
+class CompareConfig(HeadConfig, LabelConfig):
+    """`octshard eval compare`."""
+
+    features: list[str] = field([], "feature tables: folders that octshard eval embed made", place=True)
+    sources: list[str] = field([], "which of their features; empty: all of that layer and pooling")
+    names: list[str] = field(
+        [], "what each source is called; sources of one name are its seeds; empty: each its own"
+    )
+    layer: str = field("last", "of which layer")
+    pooling: str = field("mean_std", "pooled how")
+    label_fractions: list[float] = field(
+        [], "shares of train people whose labels are used, for learning curves; empty: none", above=0, most=1
+    )
+    label_draws: int = field(5, "of people, at each share below 1", least=1, limit=1000)
+    out: str = field("runs/compare", "folder of compare.json, compare.html and the figures", place=True)
+    bootstrap: int = field(1000, "resamples of people behind each interval", least=1, limit=1_000_000)
+    shuffles: int = field(
+        199, "deals of the test labels that the better one must beat", least=1, limit=1_000_000
+    )
+    seed: int = field(0, "of resamples, deals and draws", limit=SEEDS)

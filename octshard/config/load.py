@@ -19,7 +19,7 @@ from yaml import AliasEvent, YAMLError
 import octshard
 from octshard.config import presets
 from octshard.config.dense import SegmentConfig, TranslateConfig
-from octshard.config.eval import ProbeConfig, RobustnessConfig
+from octshard.config.eval import CompareConfig, ProbeConfig, RobustnessConfig
 from octshard.config.fields import check, element_class, known_keys, settings, type_name
 from octshard.config.interpolation import check_plain, check_resolvers, escape, resolve_places
 from octshard.config.prep import PrepConfig
@@ -34,6 +34,7 @@ CLASSES: dict[str, type] = {
     "prep": PrepConfig,
     "probe": ProbeConfig,
     "robustness": RobustnessConfig,
+    "compare": CompareConfig,
     "segment": SegmentConfig,
     "translate": TranslateConfig,
 }

@@ -13,6 +13,7 @@ from octshard.report.chart import AXIS, INK, PX, Chart, blank, by_column, colour
 WIDTH, HEIGHT = 500, 300  # pixels
 ROW, ROOM = 30, 70  # pixels: of an interval, and of the axis below them
 COLUMNS, LEGEND_ROW = 3, 18  # of a legend: columns at most, pixels of a row
+BESIDE = 1.05  # points of one share: how far apart they stand, as a factor
 MARKED = 12  # a line of so few points shows them
 Line = tuple[Sequence[float], Sequence[float]]
 Interval = tuple[float, float, float]  # value, low, high
@@ -77,6 +78,32 @@ def interval_plot(rows: Mapping[str, Interval], x_label: str, mark: float | None
     words = "; ".join(f"{name} {v[0]:.3f} [{v[1]:.3f}, {v[2]:.3f}]" for name, v in shown.items())
     return Chart(sheet, f"{x_label}: {words}", ("name", x_label, "low", "high"),
                  tuple((name, *v) for name, v in shown.items()))  # fmt: skip
+
+
+def share_plot(
+    series: Mapping[str, Line], x_label: str, y_label: str, bands: Mapping[str, Band], mark: float
+) -> Chart:
+    """Name -> (shares, ys) with whiskers, over a logarithmic axis of shares (0.1 is 10 %); a dashed line at
+    `mark`. Points of one share stand beside each other, so that all show.
+    """
+    lines = {name: _finite(line, bands[name]) for name, line in series.items()}
+    if not any(lines.values()):
+        return blank(WIDTH, HEIGHT, y_label, "nothing to plot")
+    with style():
+        sheet, axes = _axes(WIDTH, HEIGHT, x_label, y_label)
+        axes.axhline(mark, color=AXIS, linestyle="--", linewidth=1)
+        for i, (name, points) in enumerate(lines.items()):
+            xs, ys, lows, highs = zip(*points, strict=True) if points else ((), (), (), ())
+            shift = BESIDE ** (i - (len(lines) - 1) / 2)
+            axes.plot([x * shift for x in xs], ys, color=colour_of(i), marker="o", label=shown_text(name))
+            axes.vlines([x * shift for x in xs], lows, highs, color=colour_of(i), linewidth=1.2)
+        axes.set_xscale("log")
+        axes.minorticks_off()
+        shares = sorted({point[0] for points in lines.values() for point in points})
+        axes.set_xticks(shares, [f"{100 * share:g} %" for share in shares])
+        _legend(axes, len(lines))
+    columns = ("series", x_label, y_label, "low", "high")
+    return Chart(sheet, f"{y_label} against {x_label}: {', '.join(lines)}", columns, by_column(lines))
 
 
 def scatter_plot(groups: Mapping[str, Line], x_label: str, y_label: str) -> Chart:

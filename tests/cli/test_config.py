@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from octshard.cli.main import cli
 from octshard.config import fields
 from octshard.config.dense import SegmentConfig, TranslateConfig
-from octshard.config.eval import ProbeConfig, RobustnessConfig
+from octshard.config.eval import CompareConfig, ProbeConfig, RobustnessConfig
 from octshard.config.load import load
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
@@ -22,6 +22,7 @@ CLASSES = {
     "prep": PrepConfig,
     "probe": ProbeConfig,
     "robustness": RobustnessConfig,
+    "compare": CompareConfig,
     "segment": SegmentConfig,
     "translate": TranslateConfig,
 }

@@ -34,6 +34,7 @@ def test_the_short_list() -> None:
         "prep": ["src", "dst"],
         "probe": ["participants", "labels", "checkpoint", "shards", "out", "encoder_weights"],
         "robustness": ["features", "participants", "out"],
+        "compare": ["participants", "labels", "features", "out"],
     }
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from octshard.report.plots import Band, interval_plot, line_plot, scatter_plot
+from octshard.report.plots import Band, interval_plot, line_plot, scatter_plot, share_plot
 
 NAN = float("nan")
 
@@ -71,3 +71,19 @@ def test_a_legend_of_long_names_has_fewer_columns_and_is_not_cut():
     assert short.legends[0]._ncols == 3
     assert long.legends[0]._ncols == 1
     assert long.get_figheight() > short.get_figheight()
+
+
+def test_shares_stand_beside_each_other_on_a_logarithmic_axis() -> None:
+    bands = {"a": Band([0.5, 0.6], [0.7, 0.8]), "b": Band([NAN, 0.5], [NAN, 0.7])}
+    chart = share_plot(
+        {"a": ([0.1, 1.0], [0.6, 0.7]), "b": ([0.1, 1.0], [NAN, 0.6])}, "share", "AUROC", bands, 0.5
+    )
+    axes = chart.figure.axes[0]
+    assert axes.get_xscale() == "log"
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["10 %", "100 %"]
+    first, second = axes.lines[1:]
+    assert list(first.get_ydata()) == [0.6, 0.7]
+    assert list(first.get_xdata()) == pytest.approx([0.1, 1.0], rel=0.04)
+    assert list(second.get_ydata()) == [0.6]
+    assert chart.rows == (("a", 0.1, 0.6, 0.5, 0.7), ("a", 1.0, 0.7, 0.6, 0.8), ("b", 1.0, 0.6, 0.5, 0.7))
+    assert "nothing to plot" in share_plot({}, "share", "AUROC", {}, 0.5).html().markup

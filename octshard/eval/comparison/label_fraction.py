@@ -1,16 +1,16 @@
-"""A share of the labels: some of the train people of each class, with all their scans."""
+"""A share of the labels: some of the train people, of each class alike, with all their scans."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from octshard.probes.examples import Examples
-from octshard.probes.labels import MIN_TRAIN_PARTICIPANTS
+from octshard.probes.labels import MIN_TRAIN_NUMBERS, MIN_TRAIN_PARTICIPANTS
 
 
 @dataclass(frozen=True)
 class FractionPlan:
-    """people: of each class, of that share; reason: why it cannot be, or empty."""
+    """people: of that share, of each class, or of all if the target is a number; reason: why it cannot be."""
 
     fraction: float
     people: tuple[int, ...]
@@ -18,29 +18,35 @@ class FractionPlan:
 
 
 def plan(train: Examples, fraction: float, classes: tuple[str, ...]) -> FractionPlan:
-    """Of each class the nearest whole number of people; too few of one are a reason."""
-    sizes = [len(_people(train, c)) for c in range(len(classes))]
+    """The nearest whole number of people, of each class; too few are a reason. classes: none for numbers."""
+    sizes = [len(people) for people in _strata(train, len(classes))]
+    least = MIN_TRAIN_PARTICIPANTS if classes else MIN_TRAIN_NUMBERS
     counts = tuple(int(fraction * size + 0.5) for size in sizes)
-    few = [c for c, count in enumerate(counts) if count < MIN_TRAIN_PARTICIPANTS]
+    few = [n for n, count in enumerate(counts) if count < least]
     if not few:
         return FractionPlan(fraction, counts)
-    c = few[0]
-    return FractionPlan(
-        fraction,
-        counts,
-        f"{100 * fraction:g} % of {sizes[c]} train people of {classes[c]} are {counts[c]}, want at least "
-        f"{MIN_TRAIN_PARTICIPANTS}",
+    n = few[0]
+    of_class = f" of {classes[n]}" if classes else ""
+    reason = (
+        f"{100 * fraction:g} % of {sizes[n]} train people{of_class} are {counts[n]}, want at least {least}"
     )
+    return FractionPlan(fraction, counts, reason)
 
 
-def draw(train: Examples, people: tuple[int, ...], rng: np.random.Generator) -> Examples:
-    """The scans of so many people of each class."""
-    drawn = {
-        person for c, count in enumerate(people) for person in rng.permutation(_people(train, c))[:count]
-    }
+def draw(train: Examples, chosen: FractionPlan, rng: np.random.Generator) -> Examples:
+    """The scans of so many people."""
+    classes = len(chosen.people) if np.issubdtype(train.y_N.dtype, np.integer) else 0
+    strata = zip(_strata(train, classes), chosen.people, strict=True)
+    drawn = {person for people, count in strata for person in rng.permutation(people)[:count]}
     kept = [n for n, person in enumerate(train.participants) if person in drawn]
-    return Examples(train.x_NF[kept], train.y_N[kept], tuple(train.participants[n] for n in kept))
+    participants = tuple(train.participants[n] for n in kept)
+    units = tuple(train.units[n] for n in kept) if train.units else ()
+    return Examples(train.x_NF[kept], train.y_N[kept], participants, units)
 
 
-def _people(train: Examples, c: int) -> list[str]:
-    return sorted({person for person, y in zip(train.participants, train.y_N, strict=True) if y == c})
+def _strata(train: Examples, classes: int) -> list[list[str]]:
+    """The people of each class; all of them in one list if there are no classes."""
+    pairs = list(zip(train.participants, train.y_N.tolist(), strict=True))
+    if not classes:
+        return [sorted({person for person, _ in pairs})]
+    return [sorted({person for person, y in pairs if y == c}) for c in range(classes)]

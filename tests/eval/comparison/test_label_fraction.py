@@ -24,7 +24,7 @@ def test_people_of_each_class(fraction, people):
     train = examples(20, 60)
     chosen = plan(train, fraction, CLASSES)
     assert (chosen.people, chosen.reason) == (people, "")
-    part = draw(train, chosen.people, rng_for(1))
+    part = draw(train, chosen, rng_for(1))
     assert len(set(part.participants)) == sum(people)
     assert len(part.y_N) == 3 * sum(people)  # all scans of who is drawn
     assert np.array_equal(train.y_N[part.x_NF[:, 0].astype(int)], part.y_N)
@@ -33,7 +33,7 @@ def test_people_of_each_class(fraction, people):
 
 def test_all_labels_are_the_train_set_itself():
     train = examples(4, 5)
-    part = draw(train, plan(train, 1.0, CLASSES).people, rng_for(3))
+    part = draw(train, plan(train, 1.0, CLASSES), rng_for(3))
     assert np.array_equal(part.x_NF, train.x_NF)
     assert part.participants == train.participants
 
@@ -49,5 +49,15 @@ def test_too_few_people_are_a_reason():
 
 def test_draws_differ_by_their_seed_alone():
     train = examples(20, 60)
-    one, again, other = (draw(train, (5, 15), rng_for(seed)).participants for seed in (1, 1, 2))
+    chosen = plan(train, 0.25, CLASSES)
+    one, again, other = (draw(train, chosen, rng_for(seed)).participants for seed in (1, 1, 2))
     assert one == again != other
+
+
+def test_numbers_are_drawn_from_all():
+    some = examples(20, 60)
+    train = Examples(some.x_NF, np.arange(len(some.y_N)) // 3 / 7.0, some.participants)
+    chosen = plan(train, 0.25, ())
+    assert (chosen.people, chosen.reason) == ((20,), "")
+    assert len(set(draw(train, chosen, rng_for(1)).participants)) == 20
+    assert plan(train, 0.05, ()).reason == "5 % of 80 train people are 4, want at least 8"
