@@ -53,6 +53,8 @@ def _parse_csv(text: str, separator: str, source: str) -> tsv.Table:
                 lines.append((reader.line_num, [cell.strip() for cell in cells]))
     except csv.Error as error:
         raise UsageError(f"{source} line {reader.line_num}: {error}; want a comma-separated table") from None
+    if not lines:
+        return tsv.Table(source, (), ())
     columns = tuple(cell.lower() for cell in lines[0][1])
     for number, cells in lines[1:]:
         if len(cells) != len(columns):
@@ -67,6 +69,8 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
+    if isinstance(value, bytes):
+        return value.decode(errors="replace").strip()
     return str(value).strip()
 
 

@@ -82,12 +82,12 @@ def parse(table: tsv.Table, request: TargetRequest) -> Target:
 
 
 def number(text: str) -> float | None:
-    """The finite number that `text` is, or None."""
+    """The finite number that `text` is, or None. 1_000 is a name, though Python reads it."""
     try:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if math.isfinite(value) and "_" not in text else None
 
 
 def _column(table: tsv.Table, request: TargetRequest) -> list[str]:

@@ -38,7 +38,7 @@ def test_one_table_in_four_formats():
 
 def test_numbers_of_a_data_frame_are_written_as_people_write_them():
     table = label_table.from_columns(
-        {"id": [1.0, 2.0, 1e15], "flag": [True, False, None], "age": [math.nan, 5.25, 3.0]}, "t"
+        {"id": [1.0, b"2 ", 1e15], "flag": [True, False, None], "age": [math.nan, 5.25, 3.0]}, "t"
     )
     assert [cells for _, cells in table.rows] == [
         ["1", "True", ""],
@@ -75,6 +75,11 @@ def test_what_is_no_table_gives_one_line(data, message):
     assert "\n" not in str(error.value)
     assert "build it again" not in str(error.value)
     assert str(error.value).startswith("labels memory://bad/labels.csv")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", ",,,\n", ";;\n;;\n", "a,b\n"])
+def test_a_table_without_rows_is_empty(text):
+    assert label_table.parse(text, "t").rows == ()
 
 
 def test_two_columns_of_one_name_in_parquet_are_not_guessed_about(tmp_path):
