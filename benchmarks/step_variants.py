@@ -18,8 +18,10 @@ from octshard.config.load import load
 from octshard.config.train import TrainConfig
 from octshard.devices.backend import Backend
 from octshard.devices.prefetch import prefetch_to_device
-from octshard.eval.features import encoder_source
-from octshard.imaging.volume import Shape
+from octshard.imaging.tiles import CENTRE, View
+from octshard.imaging.volume import Shape, triple
+from octshard.models.pooling import MEAN_STD
+from octshard.probes.embedding import Reading, TileEncoder
 from octshard.stream.sampler import StreamPosition
 from octshard.train import flops, setup, step_stats
 from octshard.train.inputs import load_inputs, train_batches
@@ -99,7 +101,10 @@ class VariantRun:
             self._micro_batches = [next(batches)]
         self._sums = step_stats.zero_sums(backend, self.cfg.model.width)
         encoder = self._run.model.judged
-        self._features = encoder_source("encoder", encoder, "", backend, self.encoded)
+        model, batch = self.cfg.model, self.cfg.run.per_device_batch
+        view = View(CENTRE, triple(model.image_size), triple(model.patch))
+        reading = Reading(view, batch, self.inputs.shape.box, self.encoded, (model.depth,), (MEAN_STD,))
+        self._tiles = TileEncoder(encoder, backend, reading)
 
     @property
     def encoded(self) -> int:
@@ -125,7 +130,7 @@ class VariantRun:
 
     def encode(self) -> None:
         """The frozen encoder as evaluation runs it: a batch on the host in, features on the host out."""
-        self._features.values_of(self._micro_batches[0].host.batch)
+        list(self._tiles.tiles(self._micro_batches[0].host.batch))
 
     def peak_mb(self) -> float:
         """Memory at most since the last `reset_peak`, above what stood before this run was built."""

@@ -20,14 +20,16 @@ from octshard.devices.backend import DTYPES, autocast_for, map_tensors
 from octshard.errors import UsageError
 from octshard.export import run as export_run
 from octshard.export.card import ModelCard
-from octshard.imaging.crop import crop_pad_into
+from octshard.imaging.crop import fill_padded
 from octshard.imaging.intensity import histogram, moments, to_uint8
 from octshard.imaging.resample import resample_to_shape
+from octshard.imaging.tiles import CENTRE, VIEWS, WHOLE, View
 from octshard.imaging.volume import SampleKey, Shape, Volume, product, triple
-from octshard.models import encoder_input, normalize
+from octshard.models import encoder_input, normalize, pooling
 from octshard.models.encoder import TrainedEncoder, read_encoder
 from octshard.models.encoder_input import EncoderInput as EncoderInput
-from octshard.models.tokens import Tokens, pool, to_grid
+from octshard.models.pooling import TileSummary, merge
+from octshard.models.tokens import Tokens, to_grid
 from octshard.models.vit import Encoder
 from octshard.prep.convert import scan_file
 from octshard.prep.convert.spacing import ResolvedSpacing
@@ -66,13 +68,22 @@ class FrozenEncoder(nn.Module):
         scan: the path of a DICOM file (local or remote), a Volume, or an array (D, H, W) of uint8 or uint16;
         spacing: (dz, dy, dx) mm, required for an array; for a path it replaces the file's own.
         """
+        return self._tiles(scan, spacing, CENTRE)
+
+    def tiles(self, scan: Scan, spacing: Sequence[float] | None = None) -> EncoderInput:
+        """As `preprocess`, but the whole scan: a batch of its tiles, as `octshard eval embed` cuts them."""
+        return self._tiles(scan, spacing, WHOLE)
+
+    def _tiles(self, scan: Scan, spacing: Sequence[float] | None, kind: str) -> EncoderInput:
         volume, _ = to_uint8(self._resampled(scan, spacing))
-        stored = moments(histogram(volume.voxels_DHW))  # of the whole stored volume, not of the crop
-        image_DHW = np.empty(self.image_size, np.uint8)
-        valid_3 = crop_pad_into(image_DHW, volume.voxels_DHW, None)
-        mean_B, std_B = torch.tensor([stored.mean]), torch.tensor([stored.std])
-        valid_B3 = torch.tensor([valid_3])
-        x_BCDHW = normalize.normalize(torch.from_numpy(image_DHW)[None], mean_B, std_B, valid_B3)
+        stored = moments(histogram(volume.voxels_DHW))  # of the whole stored volume, not of the tile
+        d, h, w = volume.voxels_DHW.shape
+        windows = View(kind, self.image_size, self.encoder.patch).windows((d, h, w))
+        images_BDHW = np.empty((len(windows), *self.image_size), np.uint8)
+        pairs = zip(images_BDHW, windows, strict=True)
+        valid_B3 = torch.tensor([fill_padded(image, volume.voxels_DHW[window]) for image, window in pairs])
+        mean_B, std_B = (torch.full((len(windows),), value) for value in (stored.mean, stored.std))
+        x_BCDHW = normalize.normalize(torch.from_numpy(images_BDHW), mean_B, std_B, valid_B3)
         return EncoderInput(x_BCDHW, valid_B3)
 
     @staticmethod
@@ -124,10 +135,25 @@ class FrozenEncoder(nn.Module):
         parts = [to_grid(by_depth[number + 1], tokens, count) for number in chosen]
         return to_grid(last, tokens, count), [part.mT.unflatten(2, grid) for part in parts]
 
-    def embed_batch(self, batch: EncoderInput) -> Tensor:
-        """(B, F) float32: for each scan the mean over its valid tokens, the input of eval's probes."""
+    def embed_batch(self, batch: EncoderInput, *, pooling: str = pooling.MEAN) -> Tensor:
+        """(B, F) float32: for each image its valid tokens pooled; (B, 2 F), mean and std, for mean_std.
+
+        pooling: mean, mean_std or max.
+        """
+        rows = [merge(pooling, [tile]) for tile in self._summaries(batch, pooling)]
+        return torch.from_numpy(np.stack(rows)).to(self.device)
+
+    def _summaries(self, batch: EncoderInput, kind: str) -> list[TileSummary]:
+        """Of each image of a batch."""
+        if kind not in pooling.POOLINGS:
+            raise UsageError(f"pooling={kind}: want {', '.join(pooling.POOLINGS)}")
         z_BVF, tokens = self._encode(batch)
-        return pool(z_BVF, tokens.padding_BV)
+        summary = map_tensors(
+            pooling.summarize(z_BVF, tokens.padding_BV, (kind,)), lambda t: t.detach().cpu()
+        )
+        padding_BV = tokens.padding_BV
+        counts = [z_BVF.shape[1]] * len(z_BVF) if padding_BV is None else (~padding_BV).sum(1).tolist()
+        return [pooling.of_tile(summary, place, count) for place, count in enumerate(counts)]
 
     def _encode(self, batch: EncoderInput) -> tuple[Tensor, Tokens]:
         tokens = self._tokens(batch, self.encoder)
@@ -138,9 +164,25 @@ class FrozenEncoder(nn.Module):
         tokens = encoder.tokens_of(batch.valid_B3.cpu(), packed=self.device.type != "xla")
         return map_tensors(tokens, lambda tensor: tensor.to(self.device))  # type: ignore[no-any-return]
 
-    def embed(self, scan: Scan, spacing: Sequence[float] | None = None) -> Tensor:
-        """(F,) float32 for one scan, given as to `preprocess`."""
-        return self.embed_batch(self.preprocess(scan, spacing))[0]
+    def embed(
+        self,
+        scan: Scan,
+        spacing: Sequence[float] | None = None,
+        *,
+        pooling: str = pooling.MEAN,
+        view: str = CENTRE,
+    ) -> Tensor:
+        """(F,) float32 for one scan, given as to `preprocess`; pooling as for `embed_batch`.
+
+        view="whole" reads all of a scan that is larger than an image, in tiles; "centre" one crop of it. What
+        `octshard eval` reads by default is view="whole", pooling="mean_std", and this gives the same numbers.
+        """
+        if view not in VIEWS:
+            raise UsageError(f"view={view}: want {' or '.join(VIEWS)}")
+        batch = self._tiles(scan, spacing, view)
+        tiles = zip(batch.x_BCDHW.split(1), batch.valid_B3.split(1), strict=True)  # one by one: less memory
+        parts = [self._summaries(EncoderInput(*tile), pooling)[0] for tile in tiles]
+        return torch.from_numpy(merge(pooling, parts)).to(self.device)
 
     def save_pretrained(self, folder: str | Path, *, replace: bool = False) -> None:
         """Writes what `octshard export` writes, of the encoder as it was trained: image_size is that of the

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 import octshard
 from octshard import frozen_encoder
 from octshard.cli.main import cli
+from octshard.config.eval import EmbedConfig
 from octshard.config.prep import PrepConfig
-from octshard.devices import select
 from octshard.errors import OctshardError, UsageError
-from octshard.eval import features
+from octshard.eval import embed
 from octshard.imaging.intensity import to_uint8
 from octshard.imaging.volume import SampleKey, Volume, resampled_shape
 from octshard.models import checkpoint
@@ -25,9 +25,6 @@ from octshard.models.encoder import read_encoder
 from octshard.models.vit import Encoder
 from octshard.prep.dicom import writer
 from octshard.rng import rng_for
-from octshard.stream import loader
-from octshard.stream.batch import BatchTransform, RankSlice
-from octshard.stream.index import load_index
 from octshard.train import loop
 from octshard.train.objectives.build import CLASSES, build
 from tests.support.made_release import scan, sound, unpacked
@@ -51,24 +48,32 @@ def encoder(tmp_path: Path) -> frozen_encoder.FrozenEncoder:
     return octshard.load_encoder(write_checkpoint(tmp_path / "run", config_for("none", "none"), ANISOTROPIC))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_stored_volume_has_the_features_that_evaluation_has(tmp_path: Path, precision: str) -> None:
-    folder = write_dataset(tmp_path / "shards", {"test": 5})
+@pytest.mark.parametrize(
+    ("precision", "view", "pooling"),
+    [
+        ("fp32", "whole", "mean_std"),
+        ("fp32", "centre", "mean"),
+        ("fp32", "whole", "max"),
+        ("bf16", "whole", "mean"),
+    ],
+)
+def test_a_stored_volume_has_the_features_that_evaluation_has(
+    tmp_path: Path, precision: str, view: str, pooling: str
+) -> None:
+    folder = write_dataset(tmp_path / "shards", {"test": 5}, (11, 20, 24))  # 2 x 1 x 2 tiles
     cfg = config_for(folder, tmp_path / "run", f"run.precision={precision}")
     run = write_checkpoint(tmp_path / "run", cfg, TARGET)
-    backend = select.open_backend(cfg.run)
-    source = features.encoder_source("x", read_encoder(run).encoder, "x", backend, 18)
-    transform = BatchTransform(backend.pin, backend.empty)
-    expected = {}
-    for batch in loader.eval_batches(load_index(cfg, "test", 0), cfg, RankSlice(2, 0, 1), 0, transform):
-        values_BF = source.values_of(batch)
-        expected.update(zip(batch.keys, values_BF, strict=True))
+    table = embed.embed(
+        EmbedConfig([run], [folder], out=str(tmp_path / "table"), view=view, pooling=[pooling], device="cpu")
+    )
+    stored = table.find("run-step-00000001", pooling=pooling)
+    expected = dict(zip(stored.keys, stored.values_NF, strict=True))
 
     encoder = octshard.load_encoder(run)
     dataset = octshard.ShardDataset(folder)
     assert len(dataset) == len(expected) == 5
     for item in dataset:
-        features_F = encoder.embed(item["image"][0].numpy(), item["spacing"])
+        features_F = encoder.embed(item["image"][0].numpy(), item["spacing"], pooling=pooling, view=view)
         assert features_F.dtype == torch.float32
         tolerance = 1e-5 if precision == "fp32" else 2e-2  # bf16 depends on the size of the batch
         np.testing.assert_allclose(features_F.numpy(), expected[item["meta"]["key"]], atol=tolerance)
@@ -379,3 +384,30 @@ def test_what_is_saved_is_what_was_trained(tmp_path: Path) -> None:
     voxels = rng_for("voxels").integers(0, 256, SHAPE, dtype=np.uint8)
     expected = octshard.load_encoder(run, target_spacing=spacing).embed(voxels, spacing)
     assert torch.equal(again.embed(voxels, spacing), expected)
+
+
+def test_what_cannot_be_pooled_or_viewed_is_said(encoder: frozen_encoder.FrozenEncoder) -> None:
+    voxels = rng_for("voxels").integers(0, 256, (10, 20, 21), dtype=np.uint8)
+    spacing = ANISOTROPIC["target_spacing"]
+    with pytest.raises(UsageError, match="pooling=median: want mean, mean_std, max"):
+        encoder.embed(voxels, spacing, pooling="median")
+    with pytest.raises(UsageError, match="view=all: want whole or centre"):
+        encoder.embed(voxels, spacing, view="all")
+
+
+def test_tiles_are_the_whole_scan_and_one_tile_is_the_image(encoder: frozen_encoder.FrozenEncoder) -> None:
+    voxels, spacing = (
+        rng_for("voxels").integers(0, 256, (10, 20, 21), dtype=np.uint8),
+        ANISOTROPIC["target_spacing"],
+    )
+    assert encoder.tiles(voxels, spacing).valid_B3.tolist() == [
+        [6, 20, 16],
+        [6, 20, 5],
+        [4, 20, 16],
+        [4, 20, 5],
+    ]
+    small = voxels[:8, :, :16].copy()
+    one, image = encoder.tiles(small, spacing), encoder.preprocess(small, spacing)
+    assert all(torch.equal(*pair) for pair in zip(one, image, strict=True))
+    by_hand = encoder.embed_batch(image, pooling="mean_std")[0]
+    assert torch.equal(encoder.embed(small, spacing, pooling="mean_std", view="whole"), by_hand)

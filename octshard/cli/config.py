@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument(
     "which",
-    type=click.Choice(["train", "prep", "probe", "robustness", "compare", "segment", "translate"]),
+    type=click.Choice(["train", "prep", "probe", "robustness", "compare", "segment", "translate", "embed"]),
     default="train",
 )
 @click.argument("prefix", default="")

@@ -172,3 +172,26 @@ def compare(config: Sequence[str], overrides: Sequence[str]) -> None:
         result = run(cfg, on_progress)
     click.echo(printable(result.text(), keep="\n"))
     click.echo(f"page: {cfg.out}/compare.html")
+
+
+@evaluate.command("embed")
+@config_option("embed")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting("embed"))
+def embed(config: Sequence[str], overrides: Sequence[str]) -> None:
+    """Shards -> a table of features: once per scan, whole field of view, for any number of checkpoints.
+
+    Killed, the same command goes on where it stopped.
+
+    \b
+    Example:
+      octshard eval embed checkpoint=[runs/a,runs/b] shards=shards/topcon_triton out=runs/features
+    """
+    from octshard.config.eval import EmbedConfig
+    from octshard.config.load import load
+
+    cfg = load(EmbedConfig, config, overrides)
+    from octshard.eval.embed import embed as run
+
+    with progress("embed") as on_progress:
+        table = run(cfg, on_progress)
+    click.echo(printable(table.text(), keep="\n"))

@@ -37,6 +37,13 @@ class ProbeConfig(HeadConfig, LabelConfig):
         "", "its weights, a local .pth or .safetensors; nothing is downloaded", place=True
     )
     encoder_every: int = field(4, "it reads one of so many B-scans", unit="B-scans", least=1, limit=MANY)
+    view: str = field(
+        "whole",
+        "what is read of a scan larger than model.image_size: whole: all of it, in tiles; centre: one crop",
+        choices=("whole", "centre"),
+    )
+    layer: str = field("last", "behind which block features are taken: last, or its number")
+    pooling: str = field("mean_std", "of the valid tokens of a scan", choices=("mean", "mean_std", "max"))
 
 
 @dataclass
@@ -99,3 +106,40 @@ class CompareConfig(HeadConfig, LabelConfig):
         199, "deals of the test labels that the better one must beat", least=1, limit=1_000_000
     )
     seed: int = field(0, "of resamples, deals and draws", limit=SEEDS)
+
+
+@dataclass
+class EmbedConfig:
+    """`octshard eval embed`."""
+
+    checkpoint: list[str] = field(
+        [], "checkpoint files, or run folders (their newest checkpoints); all read the same pass", place=True
+    )
+    shards: list[str] = field([], "dataset folders, or folders of them", place=True)
+    participants: str = field(
+        "", "participants.tsv, where the column site of scans.parquet comes from", place=True
+    )
+    site: str = field("clinical_site", "the column of it that names the site; empty: none does")
+    out: str = field("runs/features", "folder of scans.parquet and the tensors", place=True)
+    view: str = field("whole", "as of eval linear-probe", choices=("whole", "centre"))
+    layers: list[str] = field(
+        ["last"], "behind which blocks features are taken: last, or their numbers", least_length=1
+    )
+    pooling: list[str] = field(
+        ["mean_std"],
+        "of the valid tokens of a scan; tokens: none, all are stored, a file for each scan",
+        choices=("mean", "mean_std", "max", "tokens"),
+        least_length=1,
+    )
+    token_type: str = field("fp16", "number type of stored tokens", choices=("fp16", "fp32"))
+    random_draws: int = field(
+        0,
+        "encoders of the form of the first checkpoint that have learned nothing, as sources too",
+        least=0,
+        limit=1000,
+    )
+    seed: int = field(0, "of the random encoders", limit=SEEDS)
+    batch: int = field(8, "tiles per forward pass", unit="samples", least=1, limit=MANY, speed=True)
+    device: str = field(
+        "auto", "as run.device of octshard train", choices=("auto", "cpu", "cuda", "xla"), speed=True
+    )

@@ -16,13 +16,16 @@ import numpy as np
 from octshard.dataset import tables
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
+from octshard.eval.token_files import AGAIN, TokenFolder, file_url, folder_name
+from octshard.eval.token_files import SUFFIX as TOKEN_SUFFIX
 from octshard.imaging.volume import Shape, Spacing
 from octshard.storage import store, tensors
 
 SCANS = "scans.parquet"
 VALUES = "values_NF"  # the tensor of a file
+PRETRAINED = "pretrained"  # the source of a table of one checkpoint, whatever it is called there
 LAST = "last"  # layer: what the encoder returns, normed
-AGAIN = "run the same octshard eval embed again"
+TOKENS = "tokens"  # as a pooling: none
 
 logger = logging.getLogger(__name__)
 
@@ -93,24 +96,42 @@ class FeatureTable:
     def find(self, source: str, layer: str = LAST, pooling: str = "mean_std") -> Features:
         """The features of that source; layer and pooling count only where it has them.
 
-        UsageError if they are not there, or more than once.
+        source: as it is called in the table, or `pretrained` for the checkpoint in a table of one. UsageError
+        if they are not there, or more than once.
         """
-        matches = [
-            (digest, info) for digest, info in self.infos.items()
-            if info.source == source and info.layer in ("", layer) and info.pooling in ("", pooling)
-        ]  # fmt: skip
+        digest, info = self._match(source, layer, pooling)
+        url = store.join(self.folder, file_name(info, digest))
+        features = read_features(url, tuple(scan.key for scan in self.scans), digest)
+        if features is None:
+            raise OctshardError(f"{url}: damaged; {AGAIN}")
+        return features
+
+    def find_tokens(self, source: str, layer: str = LAST) -> TokenFolder:
+        """The tokens of that source and layer; UsageError as for `find`."""
+        digest, info = self._match(source, layer, TOKENS)
+        return TokenFolder(store.join(self.folder, folder_name(info.name, digest)), len(self.scans), digest)
+
+    def text(self) -> str:
+        """What is there, for people."""
+        names = "\n".join(f"  {name}" for name in sorted(info.name for info in self.infos.values()))
+        return f"{self.folder}: {len(self.scans)} scans, {len(self.infos)} sets of features\n{names}"
+
+    def _match(self, source: str, layer: str, pooling: str) -> tuple[str, FeatureInfo]:
+        alike = {
+            digest: info
+            for digest, info in self.infos.items()
+            if info.layer in ("", layer) and info.pooling in ("", pooling)
+        }
+        matches = [(digest, info) for digest, info in alike.items() if info.source == source]
+        if not matches and source == PRETRAINED:
+            matches = [(digest, info) for digest, info in alike.items() if info.step is not None]
         if len(matches) != 1:
             names = ", ".join(sorted(info.name for info in self.infos.values())) or "nothing"
             raise UsageError(
                 f"{self.folder}: {len(matches) or 'no'} features {FeatureInfo(source, layer, pooling).name}, "
                 f"want one; there are: {names}"
             )
-        ((digest, info),) = matches
-        url = store.join(self.folder, file_name(info, digest))
-        features = read_features(url, tuple(scan.key for scan in self.scans), digest)
-        if features is None:
-            raise OctshardError(f"{url}: damaged; {AGAIN}")
-        return features
+        return matches[0]
 
 
 def scan_of(row: SampleRow, site: str = "") -> Scan:
@@ -133,10 +154,14 @@ def read(folder: str) -> FeatureTable:
         raise UsageError(f"{error}; want a folder made by octshard eval embed") from error
     digest, infos = scans_digest(scans), {}
     for name in store.list_names(folder):
-        if name.endswith(tensors.SUFFIX):
-            texts = tensors.read_texts(store.join(folder, name))
-            if texts.get("scans") == digest:
-                infos[texts.get("digest", "")] = _info(texts)
+        url = store.join(folder, name)
+        if name.endswith(TOKEN_SUFFIX) and len(store.list_names(url)) == len(scans):
+            url = file_url(url, 0)
+        elif not name.endswith(tensors.SUFFIX):
+            continue
+        texts = tensors.read_texts(url)
+        if texts.get("scans") == digest:
+            infos[texts.get("digest", "")] = _info(texts)
     return FeatureTable(folder, scans, infos)
 
 
@@ -186,6 +211,14 @@ def file_name(info: FeatureInfo, digest: str) -> str:
 def write_features(url: str, features: Features, scans: str) -> None:
     """Stores features, atomically. scans: the digest of their scans."""
     tensors.write(url, {VALUES: features.values_NF}, texts_of(features.info, features.digest, scans))
+
+
+def find_features(folder: str, keys: tuple[str, ...], digest: str) -> Features | None:
+    """The features of that digest, whatever their source is called there; None as for `read_features`."""
+    for name in store.list_names(folder):
+        if name.endswith(f"-{digest}{tensors.SUFFIX}"):
+            return read_features(store.join(folder, name), keys, digest)
+    return None
 
 
 def read_features(url: str, keys: tuple[str, ...], digest: str) -> Features | None:

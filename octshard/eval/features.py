@@ -1,26 +1,28 @@
-"""Frozen features: batches of volumes -> one row of numbers per scan, computed once, stored with their keys.
+"""Frozen features: batches of whole volumes -> one row of numbers per scan, computed once, stored in a table.
 
-All sources (an encoder, the same one at random, raw intensities) share one pass over the shards. A file is
-used only if its digest, keys and shape are exactly those requested; else the features are computed again.
+All sources (encoders, trained and at random, raw intensities) share one pass over the shards. What is stored
+is used only if its digest, rows and checksum are those asked for; else it is computed again.
 """
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from octshard.devices.backend import Backend, put
-from octshard.errors import OctshardError
 from octshard.eval import feature_table
-from octshard.eval.feature_table import FeatureInfo, Features, Scan
-from octshard.models import normalize
-from octshard.models.tokens import pool
+from octshard.eval.feature_table import LAST, TOKENS, FeatureInfo, Scan
+from octshard.eval.token_files import ScanTokens
+from octshard.imaging.crop import fill_padded
+from octshard.imaging.retina_band import NOT_FOUND, RetinaBand, blocks_of
+from octshard.imaging.tiles import WHOLE, View, shape_of
+from octshard.imaging.volume import triple
+from octshard.models import pooling
 from octshard.models.vit import Encoder
-from octshard.storage import store
+from octshard.probes.embedding import EncodedTile, TileEncoder
 from octshard.stream.batch import Batch
 
 VERSION = 3  # of the features: a change of their meaning makes stored files stale
@@ -28,8 +30,8 @@ VERSION = 3  # of the features: a change of their meaning makes stored files sta
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """Turns a batch into values_BF. `digest` changes when the values would; info: what is told of them, by
-    default the name alone.
+    """Turns a batch of whole volumes into values_BF of its real ones, or of all. `digest` changes when the
+    values would; info: what is told of them, by default the name alone.
     """
 
     name: str
@@ -41,6 +43,24 @@ class FeatureSource:
     def origin(self) -> FeatureInfo:
         """What is told of the values."""
         return self.info or FeatureInfo(self.name)
+
+
+@dataclass(frozen=True)
+class TokenSource:
+    """As `FeatureSource`, for the tokens of each real volume of a batch."""
+
+    name: str
+    digest: str
+    tokens_of: Callable[[Batch], Iterator[ScanTokens]]
+    info: FeatureInfo
+
+    @property
+    def origin(self) -> FeatureInfo:
+        """What is told of the tokens."""
+        return self.info
+
+
+Source = FeatureSource | TokenSource
 
 
 @dataclass(frozen=True)
@@ -60,60 +80,57 @@ class FeatureRequest:
         return feature_table.scans_digest(self.scans)
 
 
-def encoder_source(name: str, encoder: Encoder, digest: str, backend: Backend, tokens: int) -> FeatureSource:
-    """The valid tokens of the plain view through the frozen encoder, pooled. tokens: the most of any scan."""
-    encoder, packed = encoder.to(backend.device).eval(), backend.sequences != "none"
+def encoder_sources(
+    tiles: TileEncoder, info: FeatureInfo, poolings: Sequence[str], dtype: type = np.float32
+) -> list[Source]:
+    """One for each depth of `tiles` and each of `poolings`; one pass of the encoder makes them all.
 
-    def values_of(batch: Batch) -> np.ndarray:
-        on_device, tokens_BV = put(backend, (batch, encoder.tokens_of(batch.valid_B3, tokens, packed=packed)))
-        with torch.no_grad(), backend.autocast():
-            x_BCDHW = normalize.normalize(
-                on_device.voxels_BDHW, on_device.mean_B, on_device.std_B, on_device.valid_B3
-            )
-            values_BF = pool(encoder(x_BCDHW, *tokens_BV), tokens_BV.padding_BV)
-        backend.mark_step()
-        return backend.to_host(values_BF).float().numpy()  # waits for the device
-
-    return FeatureSource(name, digest, values_of)
-
-
-def extract(
-    sources: Sequence[FeatureSource],
-    request: FeatureRequest,
-    folder: str,
-    batches: Callable[[], Iterable[Batch]],
-) -> dict[str, Features]:
-    """Source name -> its features of the requested scans, read from `folder` where they are stored there.
-
-    `batches` is called, once, only if some are not; what is computed is stored.
+    info: without layer, pooling and view; its checkpoint_digest stands for the weights. dtype: of tokens.
     """
-    keys = request.keys
-    if len(set(keys)) != len(keys):
-        repeated = next(key for key, count in Counter(keys).items() if count > 1)
-        raise OctshardError(f"features: scan {repeated} is listed twice, want each dataset folder named once")
-    feature_table.write_scans(folder, request.scans)
-    digests = {source.name: digest_of(source, request) for source in sources}
-    urls = {
-        source.name: store.join(folder, feature_table.file_name(source.origin, digests[source.name]))
-        for source in sources
-    }
-    features: dict[str, Features] = {}
-    for source in sources:
-        stored = feature_table.read_features(urls[source.name], keys, digests[source.name])
-        if stored is not None:
-            features[source.name] = stored
-    missing = [source for source in sources if source.name not in features]
-    if missing:
-        for source, values_NF in zip(missing, _compute(missing, request, batches()), strict=True):
-            computed = Features(keys, values_NF, digests[source.name], source.origin)
-            feature_table.write_features(urls[source.name], computed, request.digest)
-            features[source.name] = computed
-    return {source.name: features[source.name] for source in sources}  # whatever was stored already
+    last, passes, sources = _LastBatch(tiles), tiles.reading, list[Source]()
+    for place, depth in enumerate(passes.depths):
+        for kind in poolings:
+            layer = LAST if depth == tiles.depth else str(depth)
+            own = replace(info, layer=layer, pooling=kind, view=str(passes.view))
+            digest = " ".join([info.checkpoint_digest, info.precision, layer, kind, own.view])
+            if kind == TOKENS:
+                tokens_of = _tokens_of(last, place, dtype)
+                sources.append(TokenSource(own.name, f"{digest} {np.dtype(dtype)}", tokens_of, own))
+            else:
+                sources.append(FeatureSource(own.name, digest, _values_of(last, place, kind), own))
+    return sources
 
 
-def digest_of(source: FeatureSource, request: FeatureRequest) -> str:
-    """16 hex digits that name one source's features of these scans."""
-    text = json.dumps([VERSION, source.name, source.digest, request.digest])
+def in_view(source: FeatureSource, view: View) -> FeatureSource:
+    """A source that needs no tiles, of what the view has: whole scans, or their centres."""
+    if view.kind == WHOLE:
+        return source
+    return replace(source, values_of=lambda batch: source.values_of(centres(batch, view)))
+
+
+def centres(batch: Batch, view: View) -> Batch:
+    """The centre of every volume of a batch, and of its retinal band."""
+    depth, _, width = view.image_size
+    size, band_BDQ2 = len(batch.valid_B3), batch.band_BDQ2
+    voxels_BDHW = torch.zeros((size, *view.image_size), dtype=torch.uint8)
+    cut_BDQ2 = torch.full((size, depth, blocks_of(width), 2), NOT_FOUND, dtype=torch.int16)
+    windows = [view.windows(triple(extent))[0] for extent in batch.valid_B3.tolist()]
+    for place, window in enumerate(windows):
+        fill_padded(voxels_BDHW[place].numpy(), batch.voxels_BDHW[place].numpy()[window])
+        if band_BDQ2 is not None:
+            rows_DQ2 = torch.from_numpy(RetinaBand(band_BDQ2[place].numpy()).crop(window).rows_DQ2)
+            cut_BDQ2[place, : rows_DQ2.shape[0], : rows_DQ2.shape[1]] = rows_DQ2
+    return replace(
+        batch,
+        voxels_BDHW=voxels_BDHW,
+        valid_B3=torch.tensor([shape_of(window) for window in windows]),
+        band_BDQ2=None if band_BDQ2 is None else cut_BDQ2,
+    )
+
+
+def digest_of(source: Source, request: FeatureRequest) -> str:
+    """16 hex digits that name one source's features of these scans, whatever the source is called."""
+    text = json.dumps([VERSION, source.digest, request.digest])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -126,24 +143,37 @@ def weights_digest(encoder: Encoder) -> str:
     return digest.hexdigest()
 
 
-def _compute(
-    sources: Sequence[FeatureSource], request: FeatureRequest, batches: Iterable[Batch]
-) -> list[np.ndarray]:
-    row_of = {key: n for n, key in enumerate(request.keys)}
-    rows: dict[str, list[np.ndarray | None]] = {source.name: [None] * len(row_of) for source in sources}
-    for batch in batches:
-        for source in sources:
-            values_BF = source.values_of(batch)
-            for key, values_F in zip(batch.keys[: batch.count], values_BF, strict=False):
-                if not np.isfinite(values_F).all():
-                    raise OctshardError(
-                        f"features {source.name}: scan {key} gave nan or inf, want finite numbers"
-                    )
-                rows[source.name][row_of[key]] = values_F
-    for name, values in rows.items():
-        missing = [key for key, value in zip(request.keys, values, strict=True) if value is None]
-        if missing:
-            raise OctshardError(
-                f"features {name}: {len(missing)} scans never came, the first is {missing[0]}"
+class _LastBatch:
+    """What an encoder made of the last batch, for all sources that ask for it."""
+
+    def __init__(self, tiles: TileEncoder) -> None:
+        self._tiles, self._rows = tiles, list[list[EncodedTile]]()
+        self._batch: weakref.ref[Batch] | None = None
+
+    def rows(self, batch: Batch) -> list[list[EncodedTile]]:
+        """The tiles of each real volume."""
+        if self._batch is None or self._batch() is not batch:
+            self._rows = [[] for _ in range(batch.count)]
+            for tile in self._tiles.tiles(batch):
+                self._rows[tile.place].append(tile)
+            self._batch = weakref.ref(batch)
+        return self._rows
+
+
+def _values_of(last: _LastBatch, place: int, kind: str) -> Callable[[Batch], np.ndarray]:
+    def values_of(batch: Batch) -> np.ndarray:
+        rows = last.rows(batch)
+        return np.stack([pooling.merge(kind, [tile.levels[place].summary for tile in row]) for row in rows])
+
+    return values_of
+
+
+def _tokens_of(last: _LastBatch, place: int, dtype: type) -> Callable[[Batch], Iterator[ScanTokens]]:
+    def tokens_of(batch: Batch) -> Iterator[ScanTokens]:
+        for row in last.rows(batch):
+            yield ScanTokens(
+                np.concatenate([tile.levels[place].z_VF for tile in row]).astype(dtype),  # type: ignore[arg-type]
+                np.concatenate([tile.place_V3 for tile in row]),
             )
-    return [np.stack(rows[source.name]).astype(np.float32) for source in sources]  # type: ignore[arg-type]
+
+    return tokens_of

@@ -5,15 +5,13 @@ test participants are scored once. Writes probe.json and probe.html.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from octshard.config import fields
 from octshard.config.eval import ProbeConfig
-from octshard.config.train import TrainConfig
-from octshard.devices import select
-from octshard.eval import feature_table, features, head_probe, report, setup
+from octshard.eval import encoders, extraction, features, head_probe, report, setup
 from octshard.eval.arms import PRETRAINED, FeatureArm, Question, with_controls
 from octshard.eval.controls import (
     INTENSITY,
@@ -23,15 +21,15 @@ from octshard.eval.controls import (
     provenance,
     provenance_alone,
     provenance_reading,
-    random_init,
     shuffled,
     slice_encoder,
     thickness,
 )
+from octshard.eval.encoders import Asked, Devices
 from octshard.eval.head_probe import HeadProbe
 from octshard.eval.report import Arm, ProbeResult, ScoredCheckpoint
+from octshard.eval.scans import open_scans
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Evidence, Verdict, headline, judge
-from octshard.imaging.volume import product
 from octshard.models.encoder import read_encoder
 from octshard.probes import labels, scores
 from octshard.probes.head import HeadSpec
@@ -40,10 +38,6 @@ from octshard.probes.targets import CLASSES
 from octshard.progress import OnProgress, no_progress
 from octshard.rng import rng_for
 from octshard.storage import store
-from octshard.stream import loader
-from octshard.stream.batch import Batch, BatchTransform, RankSlice
-from octshard.stream.batch_shape import batch_shape
-from octshard.stream.index import SampleIndex, build_index, open_datasets
 
 
 def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> ProbeResult:
@@ -53,52 +47,41 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
     sites = provenance.read_sites(cfg.participants, "" if cfg.site == cfg.label else cfg.site)
     slices = slice_encoder.open_encoder(cfg.encoder, cfg.encoder_weights) if cfg.encoder else None
     checkpoint = read_encoder(cfg.checkpoint)
-    # of the run's settings no place is used: they may be somebody else's
-    data = dataclasses.replace(checkpoint.config.data, shards=list(cfg.shards), cache_dir="")
-    trained = dataclasses.replace(checkpoint.config, data=data)
-    datasets = open_datasets(trained)
-    indexes = tuple(build_index(datasets, trained, split, 0) for split in labels.SPLITS)
-    rows = [sample.row for index in indexes for sample in index.samples]
-    scans = labels.join(target, rows)
-    test_people = set(scans.subsets["test"].participants)
+    scans = open_scans(cfg.shards, checkpoint.config)
+    labelled = labels.join(target, scans.rows)
+    test_people = set(labelled.subsets["test"].participants)
     scored = setup.scored_checkpoint(checkpoint, test_people, allow_seen_people=cfg.allow_seen_people)
-    setup.check_resamples(cfg, scans)
+    setup.check_resamples(cfg, labelled)
 
-    run = dataclasses.replace(trained.run, device=cfg.device, compile=False, cpu_threads=0)
-    shapes = [batch_shape(index, trained) for index in indexes if index.samples]
-    tokens, voxels = max(shape.tokens for shape in shapes), max(product(shape.box) for shape in shapes)
-    backend = select.open_backend(run)
-    batch_size = setup.batch_size(cfg, voxels, len(rows), backend)
+    named = [
+        encoders.trained_encoder(PRETRAINED, checkpoint),
+        *encoders.random_encoders(checkpoint.config, cfg.seed, cfg.random_draws),
+    ]
+    encoders.check_layers(named, (cfg.layer,), "layer")
+    asked = Asked(cfg.view, (cfg.layer,), (cfg.pooling,), cfg.batch)
+    made = encoders.sources_of(named, scans, asked, Devices(cfg.device))
     setup.check_out(cfg.out)
-    encoders = [(PRETRAINED, checkpoint.encoder, checkpoint.digest)]
-    for name, encoder in random_init.encoders(trained, cfg.seed, cfg.random_draws):
-        encoders.append((name, encoder, features.weights_digest(encoder)))
-    view = f"centre crop of {trained.model.image_size}"
-    sources = [
-        *(
-            features.encoder_source(name, encoder, f"{digest} {run.precision}", backend, tokens)
-            for name, encoder, digest in encoders
-        ),
-        intensity.intensity_source(INTENSITY, view),
-        thickness.thickness_source(THICKNESS, rows, view),
+    view = encoders.view_of(checkpoint.config, cfg.view)
+    controls = [
+        intensity.intensity_source(INTENSITY, view.field),
+        thickness.thickness_source(THICKNESS, scans.rows, view.field),
     ]
     if slices is not None:
-        sources.append(
-            slice_encoder.slice_source(slices, cfg.encoder_every, backend, f"{run.precision} {view}")
-        )
-    transform = BatchTransform(backend.pin, backend.empty)
-    request = features.FeatureRequest(tuple(feature_table.scan_of(row) for row in rows))
-    features_by_source = features.extract(
+        precision = f"{checkpoint.config.run.precision} {view.field}"
+        controls.append(slice_encoder.slice_source(slices, cfg.encoder_every, made.backend, precision))
+    sources = [*made.sources, *(features.in_view(source, view) for source in controls)]
+    request = scans.request(sites.site_of)
+    extracted = extraction.extract(
         sources,
         request,
         store.join(cfg.out, "features", request.digest),
-        lambda: _batches(indexes, trained, batch_size, transform, on_progress),
+        scans.stream(made.batch_size, made.backend, on_progress),
     )
-    values = {name: source.values_NF for name, source in features_by_source.items()}
-    known = provenance.provenance(rows, sites.site_of)
-    arms, notes = with_controls(values, known, scans.subsets["train"].places_N)
+    values = {each.info.source: each.values_NF for each in extracted.values()}
+    known = provenance.provenance(scans.rows, sites.site_of)
+    arms, notes = with_controls(values, known, labelled.subsets["train"].places_N)
     notes = (*notes, *sites.notes, *(slices.notes(cfg.encoder_every) if slices else ()))
-    result = compare(arms, Question(scans, known, scored, notes), cfg, on_progress)
+    result = compare(arms, Question(labelled, known, scored, notes), cfg, on_progress)
     result = dataclasses.replace(result, checkpoint_digest=checkpoint.digest)
     store.write(store.join(cfg.out, "probe.json"), report.as_json(result).encode())
     store.write(store.join(cfg.out, "probe.html"), report.render(result).encode())
@@ -193,23 +176,6 @@ def _provenance_sentences(
         if arm.name == PROVENANCE
     ]
     return (*sentences, *(reading.sentence() for reading in readings))
-
-
-def _batches(
-    indexes: Sequence[SampleIndex],
-    trained: TrainConfig,
-    batch_size: int,
-    transform: BatchTransform[Batch],
-    on_progress: OnProgress,
-) -> Iterator[Batch]:
-    """Every scan of the indexes once, in order."""
-    done, total = 0, sum(len(index.samples) for index in indexes)
-    on_progress(done, total, "features")
-    for index in indexes:
-        for batch in loader.eval_batches(index, trained, RankSlice(batch_size, 0, 1), 0, transform):
-            yield batch
-            done += batch.count
-            on_progress(done, total, "features")
 
 
 def _seen_notes(scored: ScoredCheckpoint, test_participants: int) -> tuple[str, ...]:

@@ -54,17 +54,17 @@ def scored_checkpoint(
     )
 
 
-def batch_size(cfg: ProbeConfig, voxels: int, scans: int, backend: Backend) -> int:
-    """cfg.batch, or what all scans need if that is less; UsageError if it cannot be. voxels: of a scan in it.
+def batch_size(batch: int, voxels: int, tiles: int, backend: Backend) -> int:
+    """`batch`, or what all tiles need if that is less; UsageError if it cannot be. voxels: of a tile in it.
 
     Of memory the least that is certain is asked for, so that nothing is refused that fits.
     """
     devices = backend.device_count
-    if cfg.batch % devices:
-        raise UsageError(f"batch {cfg.batch}: want a multiple of the {devices} devices")
-    batch = min(cfg.batch, -(-scans // devices) * devices)
-    _check_memory(f"batch={cfg.batch}", batch * voxels * (1 + FLOAT))
-    return batch
+    if batch % devices:
+        raise UsageError(f"batch {batch}: want a multiple of the {devices} devices")
+    used = min(batch, -(-tiles // devices) * devices)
+    _check_memory(f"batch={batch}", used * voxels * (1 + FLOAT))
+    return used
 
 
 def check_resamples(cfg: ProbeConfig, scans: LabelledScans) -> None:
@@ -75,13 +75,18 @@ def check_resamples(cfg: ProbeConfig, scans: LabelledScans) -> None:
 
 def check_out(out: str) -> None:
     """StoreError if nothing can be written there, before hours are spent; what killed probes left goes."""
-    url = store.join(out, "features", "empty")
-    for folder in (out, store.join(out, "features")):
-        store.remove_partials(folder)
-    store.write(url, b"")
-    store.remove(url)
+    store.remove_partials(out)
+    check_folder(store.join(out, "features"))
     for name in ("probe.json", "probe.html"):
         store.check_writable(store.join(out, name))
+
+
+def check_folder(folder: str) -> None:
+    """As `check_out`, for a folder of features."""
+    store.remove_partials(folder)
+    url = store.join(folder, "empty")
+    store.write(url, b"")
+    store.remove(url)
 
 
 def _check_memory(setting: str, least: int) -> None:

@@ -1,6 +1,12 @@
-"""Volumes -> one row of numbers each: mean and standard deviation of every feature over the valid tokens."""
+"""Volumes -> what an encoder makes of their valid tokens: rows of numbers, or the tokens themselves.
 
-from collections.abc import Callable
+A volume larger than the encoder's image is read in tiles (`imaging.tiles`). What `octshard eval` and the
+probes of a run share.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,23 +15,135 @@ from torch import Tensor
 from octshard.config.train import TrainConfig
 from octshard.devices.backend import Backend, put
 from octshard.errors import OctshardError
-from octshard.models import normalize
-from octshard.models.tokens import pool
+from octshard.imaging.crop import Window, fill_padded
+from octshard.imaging.tiles import CENTRE, WHOLE, View, shape_of
+from octshard.imaging.volume import Shape, product, triple, valid_tokens
+from octshard.models import normalize, pooling
+from octshard.models.pooling import MEAN_STD, Summary, TileSummary
+from octshard.models.tokens import Tokens
 from octshard.models.vit import Encoder
 from octshard.probes.task import ProbeVolumes
 from octshard.stream import loader
-from octshard.stream.batch import BatchTransform, RankSlice
-from octshard.stream.batch_shape import batch_shape
+from octshard.stream.batch import Batch, BatchTransform, RankSlice
 
 BATCH = 4  # volumes per forward pass: little memory, whatever the run takes
 
 
-def mean_std(z_BVF: Tensor, padding_BV: Tensor | None) -> Tensor:
-    """(B, 2 F) float32: mean, then population std, of each feature over the tokens of a volume."""
-    z_BVF = z_BVF.float()
-    mean_BF = pool(z_BVF, padding_BV)
-    variance_BF = pool((z_BVF - mean_BF.unsqueeze(1)).square(), padding_BV)
-    return torch.cat([mean_BF, variance_BF.sqrt()], 1)
+@dataclass(frozen=True)
+class Reading:
+    """What is read of volumes, and what is made of it: shapes are fixed, as some devices want them.
+
+    batch: tiles of a forward pass; box, tokens: of the largest tile along each axis, and the most of any;
+    depths: blocks behind which features are taken, ascending; poolings: that are asked for; with_tokens:
+    the tokens too.
+    """
+
+    view: View
+    batch: int
+    box: Shape
+    tokens: int
+    depths: tuple[int, ...]
+    poolings: tuple[str, ...]
+    with_tokens: bool = False
+
+
+class Level(NamedTuple):
+    """Of one tile behind one depth. z_VF: its valid tokens, if they are asked for."""
+
+    summary: TileSummary
+    z_VF: np.ndarray | None
+
+
+class EncodedTile(NamedTuple):
+    """place: of its volume in the batch; levels: one for each depth; place_V3: where its valid tokens are
+    along D, H, W, in tokens of all that is read of the volume.
+    """
+
+    place: int
+    levels: tuple[Level, ...]
+    place_V3: np.ndarray
+
+
+def box_of(view: View, shapes: Iterable[Shape]) -> tuple[Shape, int]:
+    """`box` and `tokens` of a Reading of volumes of these shapes."""
+    tiles = {shape_of(window) for shape in set(shapes) for window in view.windows(shape)}
+    grids = [valid_tokens(tile, view.image_size, view.patch) for tile in tiles]
+    d, h, w = (max(sizes) * p for sizes, p in zip(zip(*grids, strict=True), view.patch, strict=True))
+    return (d, h, w), max(map(product, grids))
+
+
+class TileEncoder:
+    """An encoder on a device, that reads volumes as `reading` says."""
+
+    def __init__(self, encoder: Encoder, backend: Backend, reading: Reading) -> None:
+        self._encoder, self._backend, self.reading = encoder.to(backend.device).eval(), backend, reading
+        self._packed = backend.sequences != "none"
+        self.depth = len(encoder.blocks)
+        self._depths = sorted({*reading.depths, self.depth})  # `levels` norms what it ends with
+
+    def tiles(self, batch: Batch) -> Iterator[EncodedTile]:
+        """Those of every real volume of the batch, in order, tile by tile."""
+        extents = batch.valid_B3[: batch.count].tolist()
+        windows = [
+            (place, window)
+            for place, extent in enumerate(extents)
+            for window in self.reading.view.windows(triple(extent))
+        ]
+        for first in range(0, len(windows), self.reading.batch):
+            yield from self._encode(batch, windows[first : first + self.reading.batch])
+
+    def _encode(self, batch: Batch, group: Sequence[tuple[int, Window]]) -> Iterator[EncodedTile]:
+        count = len(group)
+        if not self._packed:  # one shape, one program: the last tile fills up
+            group = [*group, *[group[-1]] * (self.reading.batch - count)]
+        summaries, levels, tokens = self._forward(*self._cut(batch, group))
+        for i, (place, window) in enumerate(group[:count]):
+            place_V3 = self._places(window)
+            valid = len(place_V3)
+            held = slice(valid) if tokens.padding_BV is None else ~tokens.padding_BV[i]
+            parts = (
+                Level(pooling.of_tile(summary, i, valid), None if z_BVF is None else z_BVF[i][held].numpy())
+                for summary, z_BVF in zip(summaries, levels, strict=True)
+            )
+            yield EncodedTile(place, tuple(parts), place_V3)
+
+    def _places(self, window: Window) -> np.ndarray:
+        """`place_V3` of a tile, int32, in the order of its tokens."""
+        view = self.reading.view
+        grid = valid_tokens(shape_of(window), view.image_size, view.patch)
+        place_V3 = np.indices(grid, np.int32).reshape(3, -1).T
+        if view.kind == WHOLE:
+            place_V3 += np.array([part.start for part in window], np.int32) // np.array(view.patch, np.int32)
+        return place_V3
+
+    def _cut(
+        self, batch: Batch, group: Sequence[tuple[int, Window]]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """voxels_BDHW, mean_B, std_B and valid_B3 of the tiles."""
+        voxels_BDHW = self._backend.empty((len(group), *self.reading.box))
+        for slot_DHW, (place, window) in zip(voxels_BDHW.numpy(), group, strict=True):
+            fill_padded(slot_DHW, batch.voxels_BDHW[place].numpy()[window])
+        places_B = torch.tensor([place for place, _ in group])
+        valid_B3 = torch.tensor([shape_of(window) for _, window in group])
+        return voxels_BDHW, batch.mean_B[places_B], batch.std_B[places_B], valid_B3
+
+    def _forward(
+        self, voxels_BDHW: Tensor, mean_B: Tensor, std_B: Tensor, valid_B3: Tensor
+    ) -> tuple[list[Summary], list[Tensor | None], Tokens]:
+        """On the host: of each depth a summary and, if asked for, the tokens; and which tokens these are."""
+        backend = self._backend
+        tokens = self._encoder.tokens_of(valid_B3, self.reading.tokens, packed=self._packed)
+        inputs, tokens_BV = put(backend, ((voxels_BDHW, mean_B, std_B, valid_B3), tokens))
+        with torch.no_grad(), backend.autocast():
+            levels = self._encoder.levels(normalize.normalize(*inputs), tokens_BV, self._depths)
+            asked = [levels[self._depths.index(depth)] for depth in self.reading.depths]
+            summaries = [
+                pooling.summarize(z_BVF, tokens_BV.padding_BV, self.reading.poolings) for z_BVF in asked
+            ]
+            kept = [z_BVF.float() if self.reading.with_tokens else None for z_BVF in asked]
+        backend.mark_step()
+        summaries, kept = backend.to_host((summaries, kept))  # waits for the device
+        return summaries, kept, tokens
 
 
 def embed(
@@ -35,24 +153,20 @@ def embed(
     backend: Backend,
     on_batch: Callable[[], None],
 ) -> np.ndarray:
-    """values_NF: of every volume, in order. on_batch is called after each batch.
+    """values_NF: mean and std over the centre of every volume, in order. on_batch is called after each batch.
 
     OctshardError for a volume whose features are not finite.
     """
-    rows, tokens = [], batch_shape(volumes.index, cfg).tokens
-    packed = backend.sequences != "none"
+    view = View(CENTRE, triple(cfg.model.image_size), triple(cfg.model.patch))
+    box, tokens = box_of(view, (sample.shape for sample in volumes.index.samples))
+    reading = Reading(view, BATCH, box, tokens, (cfg.model.depth,), (MEAN_STD,))
+    tiles, rows = TileEncoder(encoder, backend, reading), []
     transform = BatchTransform(backend.pin, backend.empty)
     for batch in loader.eval_batches(volumes.index, cfg, RankSlice(BATCH, 0, 1), 0, transform):
-        on_device, tokens_BV = put(backend, (batch, encoder.tokens_of(batch.valid_B3, tokens, packed=packed)))
-        with torch.no_grad(), backend.autocast():
-            x_BCDHW = normalize.normalize(
-                on_device.voxels_BDHW, on_device.mean_B, on_device.std_B, on_device.valid_B3
-            )
-            values_BF = mean_std(encoder(x_BCDHW, *tokens_BV), tokens_BV.padding_BV)
-        host_BF = backend.to_host(values_BF).numpy()[: batch.count]  # waits for the device
-        for key, values_F in zip(batch.keys, host_BF, strict=False):
+        for key, tile in zip(batch.keys, tiles.tiles(batch), strict=False):
+            values_F = pooling.merge(MEAN_STD, [tile.levels[0].summary])
             if not np.isfinite(values_F).all():
                 raise OctshardError(f"volume {key} gave nan or inf, want finite features")
-        rows.append(host_BF)
+            rows.append(values_F)
         on_batch()
-    return np.concatenate(rows)
+    return np.stack(rows)

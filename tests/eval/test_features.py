@@ -1,178 +1,97 @@
-"""Features: made once, kept with their keys, and never used for other scans or another checkpoint."""
+"""Sources of features: one pass of an encoder for all of its own, and digests that follow the values."""
 
-from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 
 from octshard.config.model import ModelConfig
 from octshard.config.run import RunConfig
 from octshard.devices import select
-from octshard.errors import OctshardError
-from octshard.eval import feature_table, features
-from octshard.eval.feature_table import Features, Scan
+from octshard.eval import features
+from octshard.eval.feature_table import FeatureInfo, Scan
+from octshard.imaging.crop import crop_window
+from octshard.imaging.retina_band import RetinaBand, blocks_of
+from octshard.imaging.tiles import CENTRE, WHOLE, View
+from octshard.models import pooling
 from octshard.models.vit import Encoder
+from octshard.probes.embedding import Reading, TileEncoder, box_of
 from octshard.rng import rng_for
 from octshard.stream.batch import Batch
 from octshard.stream.sampler import StreamPosition
 
-KEYS = ("a", "b", "c", "d", "e")
-
-
-def scans(keys: tuple[str, ...], sha256: str = "1") -> features.FeatureRequest:
-    return features.FeatureRequest(tuple(Scan(key, f"p{key}", sha256=sha256) for key in keys))
-
-
-WANTED = scans(KEYS)
 MODEL = ModelConfig([8, 32, 32], [4, 16, 16], width=24, depth=2, heads=2)
+BACKEND = select.open_backend(RunConfig(device="cpu", precision="fp32"))
+INFO = FeatureInfo("run", precision="fp32", checkpoint_digest="abc")
 
 
-def batch(keys: tuple[str, ...], count: int) -> Batch:
-    """Volumes that follow from their keys; their valid extent too."""
-    voxels, valid = (
-        torch.zeros((len(keys), 8, 32, 32), dtype=torch.uint8),
-        torch.zeros((len(keys), 3), dtype=int),
-    )
+def batch(keys: tuple[str, ...]) -> Batch:
+    """Volumes that follow from their keys; their extent too: some are larger than the image."""
+    voxels, valid = torch.zeros((len(keys), 12, 40, 40), dtype=torch.uint8), []
     for i, key in enumerate(keys):
         rng = rng_for("volume", key)
-        d, h, w = int(rng.integers(5, 9)), int(rng.integers(17, 33)), int(rng.integers(17, 33))
+        d, h, w = int(rng.integers(5, 13)), int(rng.integers(17, 41)), int(rng.integers(17, 41))
         voxels[i, :d, :h, :w] = torch.from_numpy(rng.integers(256, size=(d, h, w), dtype=np.uint8))
-        valid[i] = torch.tensor([d, h, w])
-    ones = torch.ones(len(keys))
+        valid.append((d, h, w))
+    ones, size = torch.ones(len(keys)), len(keys)
     return Batch(
-        voxels, 100 * ones, 50 * ones, valid, keys, (0,) * len(keys), count, StreamPosition(0, 0), (), keys
+        voxels,
+        100 * ones,
+        50 * ones,
+        torch.tensor(valid),
+        keys,
+        (0,) * size,
+        size,
+        StreamPosition(0, 0),
+        (),
+        keys,
     )
 
 
-def batches() -> Iterator[Batch]:
-    """Five scans, the last batch filled up with a repeat as the stream does."""
-    yield batch(("a", "b"), 2)
-    yield batch(("c", "d"), 2)
-    yield batch(("e", "e"), 1)
-
-
-class Counting:
-    """A source that counts how many scans it was asked for."""
-
-    def __init__(self, digest: str = "1", name: str = "x") -> None:
-        self.calls = 0
-        self.source = features.FeatureSource(name, digest, self.values_of)
-
-    def values_of(self, examples: Batch) -> np.ndarray:
-        self.calls += 1
-        return np.array([[ord(key), 1.0] for key in examples.keys], np.float32)
-
-
-def never() -> Iterator[Batch]:
-    raise AssertionError("the shards were read although everything was kept")
-
-
-def test_features_stand_at_their_keys_whatever_the_order(tmp_path):
-    turned = [batch(("e", "a"), 2), batch(("d", "c"), 2), batch(("b", "b"), 1)]
-    extracted = features.extract([Counting().source], WANTED, str(tmp_path), lambda: turned)["x"]
-    assert extracted.keys == KEYS
-    np.testing.assert_array_equal(extracted.values_NF[:, 0], [ord(key) for key in KEYS])
-    assert extracted.values_NF.dtype == np.float32
-
-
-def test_what_is_kept_is_not_computed_again(tmp_path):
-    first, second, other = Counting(), Counting(), Counting(name="y")
-    computed = features.extract([first.source], WANTED, str(tmp_path), batches)["x"]
-    stored = features.extract([second.source], WANTED, str(tmp_path), never)["x"]
-    assert (first.calls, second.calls) == (3, 0)
-    np.testing.assert_array_equal(computed.values_NF, stored.values_NF)
-    assert computed.digest == stored.digest
-    features.extract([second.source, other.source], WANTED, str(tmp_path), batches)
-    assert (second.calls, other.calls) == (0, 3)
-
-
-def test_the_order_is_that_of_the_sources(tmp_path):
-    first, second = Counting(name="x"), Counting(name="y")
-    features.extract([second.source], WANTED, str(tmp_path), batches)
-    extracted = features.extract([first.source, second.source], WANTED, str(tmp_path), batches)
-    assert list(extracted) == ["x", "y"]
-
-
-@pytest.mark.parametrize(
-    ("source", "scans"),
-    [
-        (Counting("2"), WANTED),
-        (Counting(name="y"), WANTED),
-    ],
-    ids=["checkpoint", "name"],
-)
-def test_another_checkpoint_or_name_is_computed(tmp_path, source, scans):
-    features.extract([Counting().source], WANTED, str(tmp_path), batches)
-    source.calls = 0
-    features.extract([source.source], scans, str(tmp_path), batches)
-    assert source.calls == 3
-
-
-@pytest.mark.parametrize("damage", ["cut", "flipped", "shape", "digest", "dtype", "nan", "text", "empty"])
-def test_a_stale_or_damaged_file_is_rejected_and_made_again(tmp_path, damage):
-    computed = features.extract([Counting().source], WANTED, str(tmp_path), batches)["x"]
-    (path,) = tmp_path.glob("*.safetensors")
-    data, values_NF, digest = path.read_bytes(), computed.values_NF.copy(), computed.digest
-    at = data.index(values_NF.tobytes())
-    broken = {
-        "cut": data[: len(data) // 2],
-        "flipped": data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :],
-        "text": b"hello",
-        "empty": b"",
-    }
-    if damage in broken:
-        path.write_bytes(broken[damage])
-    else:
-        values_NF = values_NF[:-1] if damage == "shape" else values_NF
-        values_NF = values_NF.astype(np.float64) if damage == "dtype" else values_NF
-        if damage == "nan":
-            values_NF[0, 0] = np.nan
-        other = Features(KEYS, values_NF, "0" * 16 if damage == "digest" else digest)
-        feature_table.write_features(str(path), other, WANTED.digest)
-    assert feature_table.read_features(str(path), KEYS, digest) is None
-    again = Counting()
-    recomputed = features.extract([again.source], WANTED, str(tmp_path), batches)["x"]
-    assert again.calls == 3
-    np.testing.assert_array_equal(recomputed.values_NF, computed.values_NF)
-    assert path.read_bytes() == data
-
-
-def test_a_failed_pass_keeps_nothing(tmp_path):
-    with pytest.raises(OctshardError, match="1 scans never came, the first is e"):
-        features.extract([Counting().source], WANTED, str(tmp_path), lambda: [batch(("a", "b", "c", "d"), 4)])
-    assert not list(tmp_path.glob("*.safetensors"))
-
-
-def test_numbers_that_are_not_finite_name_the_scan(tmp_path):
-    broken = features.FeatureSource(
-        "x", "1", lambda examples: np.full((len(examples.keys), 2), np.nan, np.float32)
-    )
-    with pytest.raises(OctshardError, match="scan a gave nan or inf"):
-        features.extract([broken], WANTED, str(tmp_path), batches)
-
-
-def test_a_scan_listed_twice_is_an_error(tmp_path):
-    with pytest.raises(OctshardError, match="scan a is listed twice"):
-        features.extract([Counting().source], scans(("a", "b", "a")), str(tmp_path), batches)
-
-
-def test_encoder_features_are_the_mean_over_tokens_that_hold_the_volume():
+def tiles(depths: tuple[int, ...] = (2,), *, with_tokens: bool = False) -> TileEncoder:
     torch.manual_seed(0)
-    encoder = Encoder(MODEL)
-    examples = batch(("a", "b"), 2)
-    backend = select.open_backend(RunConfig(device="cpu", precision="fp32"))
-    values_BF = features.encoder_source("x", encoder, "1", backend, 8).values_of(examples)
-    for i in range(2):
-        d, h, w = examples.valid_B3[i].tolist()
-        x = np.zeros((8, 32, 32), np.float32)
-        x[:d, :h, :w] = (examples.voxels_BDHW[i, :d, :h, :w].numpy() - 100.0) / 50
-        with torch.no_grad():
-            tokens = [(a, b, c) for a in range(2) for b in range(2) for c in range(2)]
-            valid = [n for n, (a, b, c) in enumerate(tokens) if 4 * a < d and 16 * b < h and 16 * c < w]
-            z_KF = encoder(torch.from_numpy(x)[None, None], torch.tensor([valid]))[0].numpy()
-        np.testing.assert_allclose(values_BF[i], z_KF.mean(axis=0), rtol=1e-4, atol=1e-5)
-    assert values_BF.dtype == np.float32
+    view = View(WHOLE, (8, 32, 32), (4, 16, 16))
+    reading = Reading(view, 4, *box_of(view, [(12, 40, 40)]), depths, pooling.POOLINGS, with_tokens)
+    return TileEncoder(Encoder(MODEL), BACKEND, reading)
+
+
+def test_all_sources_of_an_encoder_share_one_pass(monkeypatch):
+    passes = []
+    reader, real = tiles((1, 2), with_tokens=True), TileEncoder.tiles
+    monkeypatch.setattr(
+        TileEncoder, "tiles", lambda self, batch: (passes.append(batch), real(self, batch))[1]
+    )
+    sources = features.encoder_sources(reader, INFO, ("mean", "max", "tokens"))
+    assert [source.name for source in sources] == [
+        "run-1-mean", "run-1-max", "run-1-tokens", "run-last-mean", "run-last-max", "run-last-tokens"
+    ]  # fmt: skip
+    first, second = batch(("a", "b")), batch(("c", "d"))
+    for examples in (first, second):
+        mean_BF, max_BF = sources[3].values_of(examples), sources[4].values_of(examples)
+        for i, scan in enumerate(sources[5].tokens_of(examples)):
+            np.testing.assert_allclose(scan.z_VF.mean(0), mean_BF[i], atol=1e-5)
+            np.testing.assert_array_equal(scan.z_VF.max(0), max_BF[i])
+        assert mean_BF.dtype == np.float32
+        assert not np.allclose(sources[0].values_of(examples), mean_BF)
+    assert passes == [first, second]
+    assert {source.origin.view for source in sources} == {"whole, tiles of at most 8x32x32"}
+
+
+def test_digests_follow_all_that_changes_the_values_but_not_the_name():
+    request = features.FeatureRequest((Scan("a", "p", sha256="1"),))
+    sources = [
+        *features.encoder_sources(tiles((1, 2)), INFO, ("mean", "max")),
+        *features.encoder_sources(tiles(), replace(INFO, precision="bf16"), ("max",)),
+        *features.encoder_sources(tiles(), replace(INFO, checkpoint_digest="x"), ("max",)),
+        *features.encoder_sources(tiles(), INFO, ("tokens",), np.float16),
+        *features.encoder_sources(tiles(), INFO, ("tokens",), np.float32),
+    ]
+    digests = {features.digest_of(source, request) for source in sources}
+    assert len(digests) == len(sources) == 8
+    (same,) = features.encoder_sources(tiles(), replace(INFO, source="b"), ("max",))
+    assert features.digest_of(same, request) in digests
+    others = features.FeatureRequest((Scan("a", "p", sha256="2"),))
+    assert features.digest_of(same, others) not in digests
 
 
 def test_weights_digest_follows_the_weights():
@@ -184,3 +103,26 @@ def test_weights_digest_follows_the_weights():
     with torch.no_grad():
         second.embed.bias[0] += 1e-6
     assert features.weights_digest(first) != features.weights_digest(second)
+
+
+def test_controls_see_what_the_view_has():
+    """The centre of voxels and band, as the stream would have cropped them."""
+    given, seen = batch(("a", "b")), []
+    bands = [RetinaBand(np.full((12, blocks_of(40), 2), (3 * i, 20), np.int16)) for i in range(2)]
+    given = replace(given, band_BDQ2=torch.from_numpy(np.stack([band.rows_DQ2 for band in bands])))
+    source = features.FeatureSource(
+        "x", "1", lambda each: (seen.append(each), np.zeros((2, 1), np.float32))[1]
+    )
+    view = View(CENTRE, (8, 32, 32), (4, 16, 16))
+    features.in_view(source, view).values_of(given)
+    features.in_view(source, View(WHOLE, (8, 32, 32), (4, 16, 16))).values_of(given)
+    centre, whole = seen
+    assert whole is given
+    for i, extent in enumerate(given.valid_B3.tolist()):
+        window = crop_window(tuple(extent), (8, 32, 32), None)
+        d, h, w = centre.valid_B3[i].tolist()
+        voxels = given.voxels_BDHW[i].numpy()[window]
+        np.testing.assert_array_equal(centre.voxels_BDHW[i, :d, :h, :w], voxels)
+        assert not centre.voxels_BDHW[i, d:].any()
+        rows_DQ2 = bands[i].crop(window).rows_DQ2
+        np.testing.assert_array_equal(centre.band_BDQ2[i, :d, : rows_DQ2.shape[1]], rows_DQ2)

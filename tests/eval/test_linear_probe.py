@@ -21,7 +21,7 @@ from octshard.config.train import DataConfig, TrainConfig
 from octshard.dataset import shard, stored_band, tables
 from octshard.dataset.participant_digests import digest_participants
 from octshard.errors import OctshardError, UsageError
-from octshard.eval import feature_table, linear_probe
+from octshard.eval import feature_table, linear_probe, scans
 from octshard.eval.arms import FeatureArm, Question
 from octshard.eval.controls import provenance
 from octshard.eval.report import ScoredCheckpoint
@@ -293,7 +293,7 @@ def test_the_order_of_the_arms_does_not_depend_on_what_is_stored(result, eyes, t
         cfg = dataclasses.replace(eyes, out=str(tmp_path), bootstrap=10, shuffles=1, regularisation=[0.1])
         shutil.rmtree(tmp_path / "features", ignore_errors=True)
         (tmp_path / "features" / table.name).mkdir(parents=True)
-        for path in table.glob(kept):
+        for path in filter(Path.is_file, table.glob(kept)):
             shutil.copy(path, tmp_path / "features" / table.name)
         linear_probe.linear_probe(cfg)
         texts.append((tmp_path / "probe.json").read_text())
@@ -301,7 +301,7 @@ def test_the_order_of_the_arms_does_not_depend_on_what_is_stored(result, eyes, t
 
 
 def test_a_second_run_reads_no_shard_and_says_the_same(result, eyes, monkeypatch):
-    monkeypatch.setattr(linear_probe.loader, "eval_batches", lambda *_: pytest.fail("shards were read again"))
+    monkeypatch.setattr(scans.loader, "eval_batches", lambda *_: pytest.fail("shards were read again"))
     assert linear_probe.linear_probe(eyes) == result
 
 
@@ -345,13 +345,13 @@ def test_batch_size_does_not_change_the_answer(result, eyes, tmp_path):
 def test_no_place_of_the_run_is_used(eyes, tmp_path, monkeypatch):
     """A checkpoint may be somebody else's: nothing is cached where its config says."""
     places = []
-    real = linear_probe.loader.eval_batches
+    real = scans.loader.eval_batches
 
     def eval_batches(index, trained, *more):
         places.append((trained.data.cache_dir, tuple(trained.data.shards)))
         return real(index, trained, *more)
 
-    monkeypatch.setattr(linear_probe.loader, "eval_batches", eval_batches)
+    monkeypatch.setattr(scans.loader, "eval_batches", eval_batches)
     write_checkpoint(str(tmp_path / "run"), seed=3, cache_dir="/elsewhere")
     cfg = dataclasses.replace(eyes, checkpoint=str(tmp_path / "run"), out=str(tmp_path / "probe"))
     linear_probe.linear_probe(dataclasses.replace(cfg, bootstrap=10, shuffles=1, regularisation=[0.1]))

@@ -30,20 +30,17 @@ def scans(people: int) -> LabelledScans:
 
 def test_a_batch_is_never_larger_than_all_scans() -> None:
     sizes = [(8, 100, 1), (8, 5, 1), (8, 5, 4), (10**9, 5, 4), (8, 3, 8)]
-    batches = [
-        setup.batch_size(dataclasses.replace(CFG, batch=batch), VOXELS, scans, backend(devices))
-        for batch, scans, devices in sizes
-    ]
+    batches = [setup.batch_size(batch, VOXELS, scans, backend(devices)) for batch, scans, devices in sizes]
     assert batches == [8, 5, 8, 8, 8]
     with pytest.raises(UsageError, match="batch 8: want a multiple of the 3 devices"):
-        setup.batch_size(CFG, VOXELS, 10, backend(3))
+        setup.batch_size(8, VOXELS, 10, backend(3))
 
 
 def test_what_cannot_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup.host_memory, "free_memory", lambda: 8 * 8 * 32 * 32 * 5)
-    assert setup.batch_size(CFG, VOXELS, 100, backend(1)) == 8
+    assert setup.batch_size(8, VOXELS, 100, backend(1)) == 8
     with pytest.raises(UsageError, match=r"batch=9: takes at least 0.0 GB.*want a smaller one"):
-        setup.batch_size(dataclasses.replace(CFG, batch=9), VOXELS, 100, backend(1))
+        setup.batch_size(9, VOXELS, 100, backend(1))
     setup.check_resamples(CFG, scans(10))
     with pytest.raises(UsageError, match=r"bootstrap=1000000: takes at least 0.0 GB"):
         setup.check_resamples(dataclasses.replace(CFG, bootstrap=1_000_000), scans(10))

@@ -1,0 +1,71 @@
+"""`octshard eval embed`: checkpoints and shards -> a feature table, which every head reads.
+
+Once for each scan, checkpoint and view; in one pass over the data, whatever the number of checkpoints.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from octshard.config import fields
+from octshard.config.eval import EmbedConfig
+from octshard.errors import UsageError
+from octshard.eval import encoders, extraction, feature_table, scans, setup
+from octshard.eval.controls import provenance
+from octshard.eval.encoders import Asked, Devices, NamedEncoder
+from octshard.eval.feature_table import FeatureTable
+from octshard.models.encoder import TrainedEncoder, read_encoder
+from octshard.progress import OnProgress, no_progress
+
+
+def embed(cfg: EmbedConfig, on_progress: OnProgress = no_progress) -> FeatureTable:
+    """Makes the table in cfg.out hold the features that cfg asks for; what it has already stays."""
+    check(cfg)
+    sites = provenance.read_sites(cfg.participants, cfg.site)
+    checkpoints = [read_encoder(path) for path in cfg.checkpoint]
+    first = checkpoints[0].config
+    named = [
+        *map(encoders.trained_encoder, source_names(checkpoints), checkpoints),
+        *encoders.random_encoders(first, cfg.seed, cfg.random_draws),
+    ]
+    check_distinct(named)
+    encoders.check_layers(named, cfg.layers, "layers")
+    all_scans = scans.open_scans(cfg.shards, first)
+    request = all_scans.request(sites.site_of)
+    asked = Asked(cfg.view, tuple(cfg.layers), tuple(dict.fromkeys(cfg.pooling)), cfg.batch, cfg.token_type)
+    made = encoders.sources_of(named, all_scans, asked, Devices(cfg.device))
+    setup.check_folder(cfg.out)
+    stream = all_scans.stream(made.batch_size, made.backend, on_progress)
+    extraction.fill(made.sources, request, cfg.out, stream)
+    return feature_table.read(cfg.out)
+
+
+def check(cfg: EmbedConfig) -> None:
+    """UsageError for settings that cannot be."""
+    if not cfg.checkpoint or not all(cfg.checkpoint):
+        raise UsageError("checkpoint: not set, want checkpoint=[RUN], folders of training runs or their .pt")
+    if not cfg.shards:
+        raise UsageError("shards: not set, want at least one dataset folder: shards=[SHARDS/DEVICE]")
+    if not cfg.out:
+        raise UsageError("out: not set, want out=FOLDER, where the table goes")
+    fields.check(cfg)
+
+
+def source_names(checkpoints: Sequence[TrainedEncoder]) -> list[str]:
+    """What each is called: run folder and step, and its place in the list where that is not enough."""
+    names = []
+    for checkpoint in checkpoints:
+        parts = [part for part in checkpoint.path.removesuffix(".pt").split("/") if part != "checkpoints"]
+        names.append(re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(parts[-2:])).strip("-.") or "encoder")
+    count = Counter(names)
+    return [f"{name}-{n}" if count[name] > 1 else name for n, name in enumerate(names, 1)]
+
+
+def check_distinct(named: Sequence[NamedEncoder]) -> None:
+    """UsageError if a checkpoint is named twice."""
+    paths: dict[str, str] = {}
+    for each in named:
+        path, digest = each.info.checkpoint, each.info.checkpoint_digest
+        if digest in paths:
+            raise UsageError(f"checkpoint: {path} is the same as {paths[digest]}, want each once")
+        paths[digest] = path

@@ -1,0 +1,93 @@
+"""The scans that evaluation reads: all splits of the dataset folders in one list, whole, in a fixed order."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from octshard.config.train import TrainConfig
+from octshard.dataset.participants import canonical
+from octshard.dataset.splits import SPLITS, check_distinct
+from octshard.dataset.tables import SampleRow
+from octshard.devices.backend import Backend
+from octshard.errors import OctshardError
+from octshard.eval.extraction import ScanStream
+from octshard.eval.feature_table import scan_of
+from octshard.eval.features import FeatureRequest
+from octshard.imaging.volume import Shape, product
+from octshard.progress import OnProgress
+from octshard.stream import loader
+from octshard.stream.batch import Batch, BatchTransform, RankSlice
+from octshard.stream.index import SampleIndex, build_index, open_datasets
+
+STREAM_BYTES = 2**30  # of whole volumes in a batch, at most
+
+
+@dataclass(frozen=True, eq=False)
+class Scans:
+    """index: train, then val, then test. cfg: how the shards are read, by the settings of a run."""
+
+    index: SampleIndex
+    cfg: TrainConfig
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """(D, H, W) voxels stored, of each."""
+        return [sample.shape for sample in self.index.samples]
+
+    def request(self, site_of: Mapping[str, str] | None = None) -> FeatureRequest:
+        """site_of: the site of participants, by canonical id, where it is known."""
+        sites = site_of or {}
+        return FeatureRequest(
+            tuple(scan_of(row, sites.get(canonical(row.participant), "")) for row in self.rows)
+        )
+
+    @property
+    def box(self) -> Shape:
+        """Voxels along D, H, W that hold any of them."""
+        d, h, w = (max(sizes) for sizes in zip(*set(self.shapes), strict=True))
+        return d, h, w
+
+    def batch_size(self, tiles: int, batch: int) -> int:
+        """Whole volumes in a batch: as many as have `batch` of all `tiles`, on average."""
+        fitting = STREAM_BYTES // product(self.box)
+        return max(1, min(batch * len(self.shapes) // tiles, fitting))
+
+    @property
+    def rows(self) -> list[SampleRow]:
+        """Of the sample tables."""
+        return [sample.row for sample in self.index.samples]
+
+    def stream(self, size: int, backend: Backend, on_progress: OnProgress) -> ScanStream:
+        """All of them, `size` in a batch."""
+        transform = BatchTransform(backend.pin, backend.empty)
+        return ScanStream(size, lambda row: self._batches(row, size, transform, on_progress))
+
+    def _batches(
+        self, row: int, size: int, transform: BatchTransform[Batch], on_progress: OnProgress
+    ) -> Iterator[Batch]:
+        total, rest = len(self.index.samples), self.index.samples[row:]
+        index = dataclasses.replace(self.index, samples=rest)
+        on_progress(row, total, "features")
+        for batch in loader.eval_batches(index, self.cfg, RankSlice(size, 0, 1), 0, transform):
+            yield batch
+            row += batch.count
+            on_progress(row, total, "features")
+
+
+def open_scans(shards: Sequence[str], trained: TrainConfig) -> Scans:
+    """Of these dataset folders; of the run's settings no place is used, as they may be somebody else's.
+
+    UsageError if a volume is in two of the folders, whatever its splits.
+    """
+    data = dataclasses.replace(trained.data, shards=list(shards), cache_dir="")
+    cfg = dataclasses.replace(trained, data=data)
+    datasets = open_datasets(cfg)
+    indexes = [build_index(datasets, cfg, split, 0) for split in SPLITS]
+    samples = tuple(sample for index in indexes for sample in index.samples)
+    check_distinct(((datasets[sample.folder].url, sample.row.key) for sample in samples), "shards")
+    if not samples:
+        raise OctshardError(f"shards {', '.join(shards)}: no scan in any split, want at least one")
+    index = dataclasses.replace(indexes[0], split="all", samples=samples)
+    box = [max(sizes) for sizes in zip(*{sample.shape for sample in samples}, strict=True)]
+    whole = dataclasses.replace(cfg.model, image_size=box, patch=[1, 1, 1])  # nothing is cut away
+    return Scans(index, dataclasses.replace(cfg, model=whole))
