@@ -127,8 +127,10 @@ def test_features_of_more_than_the_device_are_no_shortcut():
     assert result.provenance[0].endswith("; the pretrained features tell more.")
 
 
-def test_six_random_draws_are_one_arm_whose_interval_holds_them_all():
-    """Draws that see the lesion more or less, as random encoders do."""
+def test_six_random_draws_are_one_arm_whose_interval_holds_their_spread():
+    """Draws that see the lesion more or less, as random encoders do. Of a mean of six draws Student's t alone
+    gives 2.57 / sqrt(6) = 1.05 SD on each side, before anybody is resampled.
+    """
     made = cohort(0.5)
     people = len(made.rows)
     names = ["random-init", *(f"random-init-{i}" for i in range(2, 7))]
@@ -142,8 +144,9 @@ def test_six_random_draws_are_one_arm_whose_interval_holds_them_all():
     auroc = arm.score.metrics["macro_auroc"]
     assert len(arm.score.of_runs) == 6
     assert max(arm.score.of_runs) - min(arm.score.of_runs) > 0.05
-    assert auroc.low <= min(arm.score.of_runs)
-    assert max(arm.score.of_runs) <= auroc.high
+    spread = np.std(arm.score.of_runs, ddof=1)
+    assert auroc.low < auroc.value - 0.9 * spread  # the scale is the logit's, so not to the digit
+    assert auroc.high > auroc.value + 0.9 * spread
     assert auroc.value == pytest.approx(np.mean(arm.score.of_runs))
 
 
