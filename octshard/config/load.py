@@ -149,9 +149,13 @@ def _saved(text: str, origin: str) -> Any:
 
 
 def _parse_word(kind: type, word: str) -> DictConfig:
-    """The values of one KEY=VALUE. Text stays as it is written: run.out=007, run.wandb=off."""
-    layer = OmegaConf.from_dotlist([word])
+    """The values of one KEY=VALUE. Text stays as it is written: run.out=007, run.wandb=off, {key}.npy."""
     key, text = word.split("=", 1)
+    if text.lstrip().startswith("{") and key in {s.key for s in settings(kind) if s.type == "text"}:
+        pattern = OmegaConf.create({})  # such as {key}.npy, in which YAML sees a mapping
+        OmegaConf.update(pattern, key, text.strip())
+        return pattern
+    layer = OmegaConf.from_dotlist([word])
     if key in {setting.key for setting in settings(kind) if setting.type in ("text", "list of text")}:
         value = OmegaConf.select(layer, key, throw_on_resolution_failure=False)
         if isinstance(value, int | float):

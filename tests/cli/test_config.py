@@ -110,6 +110,8 @@ def test_one_folder_is_a_list_of_one() -> None:
         ("run.out='007'", "007"),
         ("run.out=2026-11-26", "2026-11-26"),
         ("run.out=x${run.seed}", "x0"),
+        ("run.out={key}.npy", "{key}.npy"),
+        ("run.out={key}", "{key}"),
     ],
 )
 def test_text_stays_as_it_is_written(word: str, text: str) -> None:
