@@ -5,14 +5,13 @@ winner where `verdict` has a reason against it. Self-contained.
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from octshard.eval import json_text, verdict_section
 from octshard.eval import method as how
-from octshard.eval import verdict_section
 from octshard.eval.controls.provenance_reading import Reading
 from octshard.eval.controls.shuffled import NAME as SHUFFLED
 from octshard.eval.controls.shuffled import Control
@@ -123,7 +122,7 @@ class ProbeResult:
 
 def as_json(result: ProbeResult) -> str:
     """probe.json: the fields of the result; what is not defined is null."""
-    return json.dumps(_plain(dataclasses.asdict(result)), indent=1, allow_nan=False) + "\n"
+    return json_text.text_of(dataclasses.asdict(result))
 
 
 def render(result: ProbeResult) -> str:
@@ -283,12 +282,3 @@ def method(result: ProbeResult) -> tuple[str, ...]:
 def _origin(result: ProbeResult) -> str:
     digest, seed = result.checkpoint_digest[:16], result.config["seed"]
     return f"{result.scored.text()}, sha256 {digest}; seed {seed}."
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no nan."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

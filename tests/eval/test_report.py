@@ -149,7 +149,7 @@ def wide() -> ProbeResult:
     slices = "timm:vit_large_patch16_224.augreg_in21k_ft_in1k"
     classes = ("healthy", "oral_medication_and_or_non_insulin_injectable_medication_controlled", "c", "d")
     result = made_up(classes=classes)
-    metrics = dict.fromkeys(METRICS, Estimate(-0.512, -0.634, -0.401))
+    metrics = dict.fromkeys(METRICS["classes"], Estimate(-0.512, -0.634, -0.401))
     each = dataclasses.replace(
         result.arms[0].score,
         metrics=metrics,

@@ -55,6 +55,11 @@ class SliceEncoder:
         return (sized_D1HW - mean_C11) / std_C11
 
     @property
+    def arm(self) -> str:
+        """What it is called in tables: also part of a file's name."""
+        return f"slices-{self.name.removeprefix(TIMM)}"
+
+    @property
     def digest(self) -> str:
         """Changes when its features would."""
         pooling = getattr(self.model, "global_pool", "")
@@ -64,7 +69,7 @@ class SliceEncoder:
         """For people: what it reads."""
         ordinal = "each B-scan" if every == 1 else f"one of {every} B-scans"
         return (
-            f"{self.name} reads {ordinal} by itself, in {self._inputs()}, and its features are averaged over "
+            f"{self.arm} reads {ordinal} by itself, in {self._inputs()}, and its features are averaged over "
             f"a scan; weights {self.path}, sha256 {self.sha256[:16]}.",
         )
 
@@ -136,14 +141,13 @@ def slice_source(encoder: SliceEncoder, every: int, backend: Backend, view: str)
             backend.mark_step()
             yield backend.to_host(values_SF)[: len(chunk)].double().numpy()  # waits for the device
 
-    name = encoder.name.removeprefix(TIMM)
     info = FeatureInfo(
-        f"slices-{name}",
+        encoder.arm,
         view=f"every {every}, {view}",
         checkpoint=encoder.path,
         checkpoint_digest=encoder.sha256,
     )
-    return FeatureSource(encoder.name, f"slices {encoder.digest} every {every} {view}", values_of, info)
+    return FeatureSource(encoder.arm, f"slices {encoder.digest} every {every} {view}", values_of, info)
 
 
 def b_scans(depth: int, every: int) -> slice:

@@ -60,7 +60,9 @@ def test_features_are_the_mean_over_b_scans_of_the_model_alone(weights, save):
     encoder = slice_encoder.open_encoder(NAME, save(weights))
     backend = select.open_backend(RunConfig(device="cpu", precision="fp32"))
     examples = batch((9, 60, 50), (7, 31, 22))
-    values = slice_encoder.slice_source(encoder, 3, backend, "fp32").values_of(examples)
+    source = slice_encoder.slice_source(encoder, 3, backend, "fp32")
+    assert encoder.notes(3)[0].startswith(f"{source.info.source} reads one of 3 B-scans by itself")
+    values = source.values_of(examples)
     model = timm.create_model("test_vit", pretrained=False, num_classes=0).eval()
     model.load_state_dict(weights)
     cfg = model.pretrained_cfg
