@@ -11,7 +11,7 @@ import numpy as np
 
 from octshard.config import fields
 from octshard.config.eval import ProbeConfig
-from octshard.eval import encoders, extraction, features, head_probe, report, setup
+from octshard.eval import encoders, extraction, features, head_probe, report, setup, token_values
 from octshard.eval.arms import PRETRAINED, FeatureArm, Question, with_controls
 from octshard.eval.controls import (
     INTENSITY,
@@ -26,12 +26,13 @@ from octshard.eval.controls import (
     thickness,
 )
 from octshard.eval.encoders import Asked, Devices
+from octshard.eval.feature_table import TOKENS
 from octshard.eval.head_probe import HeadProbe
 from octshard.eval.report import Arm, ProbeResult, ScoredCheckpoint
 from octshard.eval.scans import open_scans
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Evidence, Verdict, headline, judge
 from octshard.models.encoder import read_encoder
-from octshard.probes import labels, scores
+from octshard.probes import build, labels, scores
 from octshard.probes.head import HeadSpec
 from octshard.probes.labels import LabelledScans
 from octshard.probes.targets import CLASSES
@@ -58,7 +59,11 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
         *encoders.random_encoders(checkpoint.config, cfg.seed, cfg.random_draws),
     ]
     encoders.check_layers(named, (cfg.layer,), "layer")
-    asked = Asked(cfg.view, (cfg.layer,), (cfg.pooling,), cfg.batch)
+    pooling = TOKENS if cfg.head in build.TOKENS else cfg.pooling
+    asked = Asked(cfg.view, (cfg.layer,), (pooling,), cfg.batch)
+    if pooling == TOKENS:
+        most = token_values.most_tokens(encoders.view_of(checkpoint.config, cfg.view), scans.shapes)
+        setup.check_tokens(cfg, len(scans.rows), most * checkpoint.config.model.width)
     made = encoders.sources_of(named, scans, asked, Devices(cfg.device))
     setup.check_out(cfg.out)
     view = encoders.view_of(checkpoint.config, cfg.view)
@@ -71,13 +76,11 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
         controls.append(slice_encoder.slice_source(slices, cfg.encoder_every, made.backend, precision))
     sources = [*made.sources, *(features.in_view(source, view) for source in controls)]
     request = scans.request(sites.site_of)
-    extracted = extraction.extract(
-        sources,
-        request,
-        store.join(cfg.out, "features", request.digest),
-        scans.stream(made.batch_size, made.backend, on_progress),
-    )
-    values = {each.info.source: each.values_NF for each in extracted.values()}
+    folder = store.join(cfg.out, "features", request.digest)
+    stream = scans.stream(made.batch_size, made.backend, on_progress)
+    extracted = extraction.extract(sources, request, folder, stream)
+    values = token_values.read(sources, request, folder)  # first: what is pretrained leads
+    values.update({each.info.source: each.values_NF for each in extracted.values()})
     known = provenance.provenance(scans.rows, sites.site_of)
     arms, notes = with_controls(values, known, labelled.subsets["train"].places_N)
     notes = (*notes, *sites.notes, *(slices.notes(cfg.encoder_every) if slices else ()))

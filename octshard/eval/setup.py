@@ -10,11 +10,10 @@ from octshard.errors import UsageError
 from octshard.eval.controls import slice_encoder
 from octshard.eval.report import ScoredCheckpoint
 from octshard.models.encoder import TrainedEncoder
-from octshard.probes import build
 from octshard.probes.labels import LabelledScans
 from octshard.storage import store
 
-FLOAT = 4  # bytes
+FLOAT, FP16 = 4, 2  # bytes
 RESAMPLE_BYTES = 4  # of a participant in a resample: its weight
 
 
@@ -29,8 +28,6 @@ def check(cfg: ProbeConfig) -> None:
     if not cfg.out:
         raise UsageError("out: not set, want out=FOLDER, where probe.json and probe.html go")
     fields.check(cfg)
-    if cfg.head in build.TOKENS:
-        raise UsageError(f"head={cfg.head}: tokens are not read by this command yet, want linear, mlp or knn")
     if cfg.encoder:
         slice_encoder.check_name(cfg.encoder)
     elif cfg.encoder_weights:
@@ -71,6 +68,12 @@ def check_resamples(cfg: ProbeConfig, scans: LabelledScans) -> None:
     """UsageError if the bootstrap of the test participants cannot fit into memory."""
     people = len(set(scans.subsets["test"].participants))
     _check_memory(f"bootstrap={cfg.bootstrap}", cfg.bootstrap * people * RESAMPLE_BYTES)
+
+
+def check_tokens(cfg: ProbeConfig, scans: int, numbers: int) -> None:
+    """UsageError if the tokens of all encoders cannot fit into memory. numbers: of the largest scan."""
+    encoders = 1 + cfg.random_draws
+    _check_memory(f"head={cfg.head} random_draws={cfg.random_draws}", encoders * scans * numbers * FP16)
 
 
 def check_out(out: str) -> None:

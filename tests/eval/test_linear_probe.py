@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from octshard.config.eval import ProbeConfig
-from octshard.config.head import MlpConfig
+from octshard.config.head import AttentiveConfig, MlpConfig
 from octshard.config.load import save
 from octshard.config.model import ModelConfig
 from octshard.config.run import RunConfig
@@ -196,6 +196,20 @@ def test_another_head_is_asked_the_same(result, eyes, head, keys, tmp_path):
     page = (tmp_path / "probe.html").read_text()
     assert build.METHODS[head] in page
     assert "logistic" not in page
+
+
+def test_the_attentive_head_reads_tokens_and_controls_without_tokens_have_the_linear_one(eyes, tmp_path):
+    grid = AttentiveConfig(lr=[1e-2], weight_decay=[0.1], epochs=3)
+    cfg = dataclasses.replace(eyes, out=str(tmp_path), head="attentive", attentive=grid)
+    result = linear_probe.linear_probe(dataclasses.replace(cfg, shuffles=1, random_draws=1))
+    keys = {arm.name: list(arm.choice) for arm in result.arms}
+    tokens = {"pretrained", "random-init"}
+    assert result.arms[0].name == "pretrained"
+    assert all(
+        chosen == (["lr", "weight_decay", "epoch"] if name in tokens else ["C"])
+        for name, chosen in keys.items()
+    )
+    assert "learned query" in (tmp_path / "probe.html").read_text()
 
 
 def test_both_files_are_written_and_agree(result, eyes):
