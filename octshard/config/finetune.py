@@ -1,0 +1,45 @@
+"""Settings of `octshard eval finetune`."""
+
+from dataclasses import dataclass
+
+from octshard.config.fields import MANY, SEEDS, field
+from octshard.config.label import LabelConfig
+
+
+@dataclass
+class FinetuneConfig(LabelConfig):
+    """`octshard eval finetune`."""
+
+    checkpoint: str = field("", "a checkpoint file, or a run folder (its newest checkpoint)", place=True)
+    shards: list[str] = field(
+        [], "dataset folders with train, val and test samples, or folders of them", place=True
+    )
+    out: str = field("runs/finetune", "folder of finetune.json and the weights of each epoch", place=True)
+    epochs: int = field(30, "passes over the labelled train scans, at most", least=1, limit=MANY)
+    patience: int = field(8, "epochs without a better score on val that end it", least=1, limit=MANY)
+    batch: int = field(8, "volumes per step", unit="samples", least=1, limit=MANY)
+    lr: float = field(1e-3, "of the head, after warmup_epochs; it ends at 0", above=0, limit=1e3)
+    layer_decay: float = field(
+        0.65, "lr of a block by that of the next one; 1: all alike", above=0, limit=1
+    )
+    weight_decay: float = field(0.05, "of AdamW, on weights of more than one axis", least=0, limit=1e6)
+    warmup_epochs: float = field(2.0, "epochs in which lr rises", least=0, limit=MANY)
+    unfreeze_epoch: int = field(1, "epochs in which the head alone is trained", least=0, limit=MANY)
+    clip_grad: float = field(1.0, "largest norm of the gradient; 0: any", least=0, limit=1e9)
+    class_weights: str = field(
+        "balanced",
+        "balanced: each class weighs the same, and each participant within it; none: each scan",
+        choices=("balanced", "none"),
+    )
+    views: str = field(
+        "light", "light: flips, brightness and contrast; plain: as stored", choices=("light", "plain")
+    )
+    random_draws: int = field(1, "random encoders trained alike, as the control; 0: none", limit=1000)
+    bootstrap: int = field(1000, "resamples of participants behind each interval", least=1, limit=1_000_000)
+    seed: int = field(0, "of the head, the order, the views, resamples and random encoders", limit=SEEDS)
+    allow_seen_people: bool = field(
+        False, "score also if the encoder was pretrained on test participants; the result says on how many"
+    )
+    device: str = field(
+        "auto", "as run.device of octshard train", choices=("auto", "cpu", "cuda", "xla"), speed=True
+    )

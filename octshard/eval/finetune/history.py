@@ -1,0 +1,81 @@
+"""How far a fine-tuning is: after each epoch its state is saved, so that a killed one goes on from there.
+
+Two checkpoints stay: the newest and the best on val. They are those of `octshard train` in form, so that
+`read_encoder` takes a fine-tuned encoder too.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from octshard.errors import UsageError
+from octshard.models import checkpoint
+from octshard.probes.head import TIE
+from octshard.storage import store
+from octshard.stream.sampler import StreamPosition
+
+
+@dataclass(frozen=True)
+class History:
+    """scores: on val, after each epoch; position: of the stream."""
+
+    scores: tuple[float, ...] = ()
+    position: StreamPosition = StreamPosition(0, 0)
+
+    @property
+    def epochs(self) -> int:
+        """So far."""
+        return len(self.scores)
+
+    @property
+    def best(self) -> int:
+        """The epoch, from 1, with the best score; of equal ones the first; 0: none has one."""
+        best, number = -math.inf, 0
+        for epoch, score in enumerate(self.scores, start=1):
+            if score > best + TIE:  # not so for nan
+                best, number = score, epoch
+        return number
+
+    def ended(self, epochs: int, patience: int) -> bool:
+        """True if no epoch is left, or so many in a row were no better."""
+        return self.epochs >= epochs or (self.epochs - self.best >= patience and self.best > 0)
+
+    def with_score(self, score: float, position: StreamPosition) -> "History":
+        """After one more epoch."""
+        return replace(self, scores=(*self.scores, score), position=position)
+
+
+def read(out: str, identity: Mapping[str, Any]) -> tuple[History, Mapping[str, Any] | None]:
+    """Where the fine-tuning in `out` is, and its newest state; UsageError if it is another one's."""
+    latest = checkpoint.latest(out)
+    if latest is None:
+        return History(), None
+    record = latest.payload.get("finetune", {})
+    before = record.get("identity", {})
+    differing = sorted(key for key in {*before, *identity} if before.get(key) != identity.get(key))
+    if differing:
+        key = differing[0]
+        raise UsageError(
+            f"{out}: holds a fine-tuning with {key}={before.get(key)}, this one has {identity.get(key)}; "
+            "want another out, or the same settings"
+        )
+    return History(tuple(record["scores"]), StreamPosition(*record["position"])), latest.payload
+
+
+def write(out: str, history: History, identity: Mapping[str, Any], payload: Mapping[str, Any]) -> None:
+    """The state after an epoch; older ones but the best go."""
+    record = {"identity": dict(identity), "scores": list(history.scores), "position": list(history.position)}
+    content = {**payload, "format": checkpoint.FORMAT, "step": history.epochs, "finetune": record}
+    checkpoint.write(out, content, None, milestone=False)
+    for info in checkpoint.list_checkpoints(out):
+        if info.step not in (history.epochs, history.best):
+            for end in (".json", ".pt"):
+                store.remove(store.join(out, checkpoint.FOLDER, info.name + end))
+
+
+def best_weights(out: str, history: History) -> Mapping[str, Any]:
+    """Of the best epoch."""
+    path = store.join(out, checkpoint.FOLDER, f"step-{history.best:08d}.pt")
+    weights: Mapping[str, Any] = checkpoint.load(path)["model"]
+    return weights

@@ -1,0 +1,168 @@
+"""A whole fine-tuning on made-up eyes: classes, levels and numbers, killed and resumed, beside a control."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from octshard.config.eval import ProbeConfig
+from octshard.config.finetune import FinetuneConfig
+from octshard.errors import UsageError
+from octshard.eval.finetune import fit, run
+from octshard.eval.finetune.result import FinetuneResult
+from octshard.models import checkpoint
+from octshard.models.encoder import read_encoder
+from octshard.probes import scores
+from octshard.probes.predictions import Predictions
+from octshard.probes.targets import CLASSES, NUMBERS, ORDINAL
+from tests.eval.test_linear_probe import eyes  # noqa: F401 (a fixture)
+
+Make = Callable[..., FinetuneConfig]
+
+
+@pytest.fixture
+def make(eyes: ProbeConfig, tmp_path: Path) -> Make:  # noqa: F811
+    def config(**more: object) -> FinetuneConfig:
+        values = {"epochs": 4, "unfreeze_epoch": 1, "warmup_epochs": 1.0, "lr": 3e-2, "batch": 8,
+                  "layer_decay": 0.75, "bootstrap": 99, "out": str(tmp_path / "out"), **more}  # fmt: skip
+        same = ("checkpoint", "shards", "participants", "label", "device")
+        return FinetuneConfig(**{key: getattr(eyes, key) for key in same}, **values)  # type: ignore[arg-type]
+
+    return config
+
+
+@pytest.fixture(scope="module")
+def classes(eyes: ProbeConfig, tmp_path_factory: pytest.TempPathFactory) -> FinetuneResult:  # noqa: F811
+    out = str(tmp_path_factory.mktemp("finetune"))
+    same = {key: getattr(eyes, key) for key in ("checkpoint", "shards", "participants", "label", "device")}
+    return run.finetune(FinetuneConfig(**same, out=out, epochs=6, warmup_epochs=1, lr=3e-2, bootstrap=99))
+
+
+def test_what_stands_in_the_scans_is_learned_and_scored_as_by_a_probe(classes: FinetuneResult) -> None:
+    assert [arm.name for arm in classes.arms] == ["pretrained", "random-init"]
+    first = classes.arms[0]
+    assert first.score.participants == 24
+    assert first.score.metrics["macro_auroc"].value > 0.95
+    scores_of_val = [trial.score for trial in first.trials]
+    assert first.choice["epoch"] == 1 + int(np.argmax(scores_of_val))
+    verdict = classes.comparisons["random-init"]
+    assert (verdict.verdict, "few_participants" in verdict.reasons) == ("cannot tell", True)
+    assert classes.verdicts[0].startswith("Cannot tell pretrained from random-init: fewer than 10 test")
+    text = classes.text()
+    assert "random-init" in text
+    assert "macro AUROC" in text
+
+
+def test_the_file_has_what_every_participant_was_said_of(classes: FinetuneResult) -> None:
+    record = json.loads(Path(str(classes.config["out"]), "finetune.json").read_text())
+    said = record["predictions"]["pretrained"]
+    assert len(said) == 24
+    p_PC = np.array(list(said.values()))
+    assert p_PC.sum(1) == pytest.approx(np.ones(24))
+    true = [int(name.removeprefix("test")) % 3 for name in said]  # low, middle, high
+    order = [classes.classes.index(name) for name in ("low", "middle", "high")]
+    hits = (p_PC.argmax(1) == np.array(order)[true]).mean()
+    assert hits > 0.8
+    assert record["arms"][0]["score"]["metrics"]["macro_auroc"]["value"] > 0.95
+
+
+def test_the_fine_tuned_encoder_is_read_as_any_other(classes: FinetuneResult) -> None:
+    folder = Path(str(classes.config["out"]), "pretrained")
+    encoder = read_encoder(str(folder))
+    assert encoder.config.model.width == 24
+    kept = [info.step for info in checkpoint.list_checkpoints(str(folder))]
+    assert kept == sorted({classes.arms[0].choice["epoch"], len(classes.arms[0].trials)})
+
+
+def test_a_killed_fine_tuning_goes_on_bit_for_bit(make: Make, tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(number: int, total: int, note: str) -> None:
+        if number == 15:  # of 24: in the third epoch
+            raise Killed
+
+    whole = make(out=str(tmp_path / "whole"), random_draws=0)
+    parts = make(out=str(tmp_path / "parts"), random_draws=0)
+    run.finetune(whole)
+    with pytest.raises(Killed):
+        run.finetune(parts, kill)
+    assert [info.step for info in checkpoint.list_checkpoints(f"{parts.out}/pretrained")][-1] == 2
+    result = run.finetune(parts)
+    states = [checkpoint.load_newest(f"{cfg.out}/pretrained")[1] for cfg in (whole, parts)]
+    assert states[0]["finetune"]["scores"] == states[1]["finetune"]["scores"]
+    for name, weight in states[0]["model"].items():
+        assert torch.equal(weight, states[1]["model"][name]), name
+    before = Path(parts.out, "finetune.json").read_text()
+    assert run.finetune(parts).arms == result.arms  # at its end: nothing is trained anew
+    assert Path(parts.out, "finetune.json").read_text() == before
+    with pytest.raises(UsageError, match=r"holds a fine-tuning with lr=0\.03, this one has 0\.01; want anot"):
+        run.finetune(dataclasses.replace(parts, lr=0.01))
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [(ORDINAL, {"target": "ordinal", "order": ["low", "middle", "high"]}), (NUMBERS, {"label": "age"})],
+)
+def test_levels_and_numbers(make: Make, kind: str, more: dict[str, object]) -> None:
+    """The levels stand in the scans; of the age, which does not, little can be said."""
+    result = run.finetune(make(epochs=6, random_draws=0, **more))
+    metrics = result.arms[0].score.metrics
+    assert result.kind == kind
+    assert set(metrics) == set(scores.METRICS[kind])
+    if kind == ORDINAL:
+        assert metrics["quadratic_kappa"].value > 0.8
+    else:
+        assert metrics["r2"].value < 0.5
+        assert all(20 < value < 300 for (value,) in result.predictions["pretrained"].values())
+
+
+def test_the_head_alone_is_trained_before_the_encoder(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = make(epochs=3, unfreeze_epoch=2, random_draws=0, views="plain", patience=9)
+    weights: list[torch.Tensor] = []
+    score_on_val = fit._score_on_val
+
+    def kept(job: fit.Job) -> float:
+        weights.append(job.model.encoder.embed.weight.detach().clone())
+        return score_on_val(job)
+
+    monkeypatch.setattr(fit, "_score_on_val", kept)
+    run.finetune(cfg)
+    encoder = read_encoder(cfg.checkpoint).encoder.embed.weight
+    assert [torch.equal(weight, encoder) for weight in weights] == [True, True, False]
+
+
+def test_patience_ends_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter((0.6, 0.7, 0.65, 0.7, 0.9))
+    monkeypatch.setattr(fit, "_score_on_val", lambda job: next(values))
+    result = run.finetune(make(epochs=9, patience=2, random_draws=0))
+    assert [trial.score for trial in result.arms[0].trials] == [0.6, 0.7, 0.65, 0.7]
+    assert result.arms[0].choice == {"epoch": 2}
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ({"checkpoint": ""}, r"^checkpoint: not set, want checkpoint=RUN"),
+        ({"shards": []}, r"^shards: not set"),
+        ({"layer_decay": 1.5}, r"^layer_decay=1\.5: want"),
+        ({"epochs": 2, "unfreeze_epoch": 2}, r"^unfreeze_epoch=2: the head alone .* want fewer, or octshard"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_line(make: Make, more: dict[str, object], line: str) -> None:
+    with pytest.raises(UsageError, match=line) as error:
+        run.finetune(make(**more))
+    assert "\n" not in str(error.value)
+
+
+def test_labels_dealt_out_anew_seldom_reach_a_perfect_score_and_always_that_of_chance() -> None:
+    cfg, y_P = FinetuneConfig(bootstrap=199), np.arange(40) % 2
+    names = tuple(f"p{i}" for i in range(40))
+    perfect, constant = np.eye(2)[y_P], np.full((40, 2), 0.5)
+    assert run.shuffled_p(Predictions(names, perfect, y_P), cfg) == pytest.approx(1 / 200)
+    assert run.shuffled_p(Predictions(names, constant, y_P), cfg) == 1
+    assert Predictions(names, perfect, y_P).kind == CLASSES
