@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument(
     "which",
-    type=click.Choice(["train", "prep", "probe", "robustness", "compare", "segment", "translate", "embed"]),
+    type=click.Choice(
+        ["train", "prep", "probe", "robustness", "compare", "segment", "translate", "embed", "finetune"]
+    ),
     default="train",
 )
 @click.argument("prefix", default="")

@@ -195,3 +195,26 @@ def embed(config: Sequence[str], overrides: Sequence[str]) -> None:
     with progress("embed") as on_progress:
         table = run(cfg, on_progress)
     click.echo(printable(table.text(), keep="\n"))
+
+
+@evaluate.command("finetune")
+@config_option("finetune")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting("finetune"))
+def finetune(config: Sequence[str], overrides: Sequence[str]) -> None:
+    """Train the whole encoder on labels -> scores by participant, beside random encoders trained alike.
+
+    \b
+    Example:
+      octshard eval finetune checkpoint=runs/demo shards=shards/topcon_triton \\
+          participants=release/participants.tsv out=runs/finetune
+    """
+    from octshard.config.finetune import FinetuneConfig
+    from octshard.config.load import load
+
+    cfg = load(FinetuneConfig, config, overrides)
+    from octshard.eval.finetune.run import finetune as run
+
+    with progress("finetune") as on_progress:
+        result = run(cfg, on_progress)
+    click.echo(printable(result.text(), keep="\n"))
+    click.echo(f"result: {cfg.out}/finetune.json")

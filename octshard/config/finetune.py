@@ -19,9 +19,7 @@ class FinetuneConfig(LabelConfig):
     patience: int = field(8, "epochs without a better score on val that end it", least=1, limit=MANY)
     batch: int = field(8, "volumes per step", unit="samples", least=1, limit=MANY)
     lr: float = field(1e-3, "of the head, after warmup_epochs; it ends at 0", above=0, limit=1e3)
-    layer_decay: float = field(
-        0.65, "lr of a block by that of the next one; 1: all alike", above=0, limit=1
-    )
+    layer_decay: float = field(0.65, "lr of a block by that of the next one; 1: all alike", above=0, limit=1)
     weight_decay: float = field(0.05, "of AdamW, on weights of more than one axis", least=0, limit=1e6)
     warmup_epochs: float = field(2.0, "epochs in which lr rises", least=0, limit=MANY)
     unfreeze_epoch: int = field(1, "epochs in which the head alone is trained", least=0, limit=MANY)

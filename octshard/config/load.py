@@ -21,6 +21,7 @@ from octshard.config import presets
 from octshard.config.dense import SegmentConfig, TranslateConfig
 from octshard.config.eval import CompareConfig, EmbedConfig, ProbeConfig, RobustnessConfig
 from octshard.config.fields import check, element_class, known_keys, settings, type_name
+from octshard.config.finetune import FinetuneConfig
 from octshard.config.interpolation import check_plain, check_resolvers, escape, resolve_places
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
@@ -38,6 +39,7 @@ CLASSES: dict[str, type] = {
     "segment": SegmentConfig,
     "translate": TranslateConfig,
     "embed": EmbedConfig,
+    "finetune": FinetuneConfig,
 }
 # what octshard 0.1 called otherwise: an error says the new name, an old checkpoint is read in the new words
 RENAMED_KEYS = {"data.shuffle_window": "data.shuffle_block_size"}

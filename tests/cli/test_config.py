@@ -12,6 +12,7 @@ from octshard.cli.main import cli
 from octshard.config import fields
 from octshard.config.dense import SegmentConfig, TranslateConfig
 from octshard.config.eval import CompareConfig, ProbeConfig, RobustnessConfig
+from octshard.config.finetune import FinetuneConfig
 from octshard.config.load import load
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
@@ -25,6 +26,7 @@ CLASSES = {
     "compare": CompareConfig,
     "segment": SegmentConfig,
     "translate": TranslateConfig,
+    "finetune": FinetuneConfig,
 }
 
 

@@ -35,6 +35,7 @@ def test_the_short_list() -> None:
         "probe": ["participants", "labels", "checkpoint", "shards", "out", "encoder_weights"],
         "robustness": ["features", "participants", "out"],
         "compare": ["participants", "labels", "features", "out"],
+        "finetune": ["participants", "labels", "checkpoint", "shards", "out"],
     }
 
 

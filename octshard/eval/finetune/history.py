@@ -51,8 +51,10 @@ def read(out: str, identity: Mapping[str, Any]) -> tuple[History, Mapping[str, A
     latest = checkpoint.latest(out)
     if latest is None:
         return History(), None
-    record = latest.payload.get("finetune", {})
-    before = record.get("identity", {})
+    record = latest.payload.get("finetune")
+    if record is None:
+        raise UsageError(f"{out}: holds a training run, want another out")
+    before = record["identity"]
     differing = sorted(key for key in {*before, *identity} if before.get(key) != identity.get(key))
     if differing:
         key = differing[0]

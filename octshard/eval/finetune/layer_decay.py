@@ -1,7 +1,8 @@
 """AdamW with a learning rate for each layer: the nearer to the voxels, the lower (BEiT, Bao et al. 2022).
 
-As timm's `param_groups_layer_decay` has it: the embedding is layer 0, block i layer i + 1, and the head, with
-the last norm, the top one, whose lr is the base. Written here, as timm is optional.
+As timm's `param_groups_layer_decay` has it for its own ViTs: the embedding is layer 0, block i layer i + 1,
+the encoder's last norm is in the layer of its last block, and the head has the base lr. Written here, as timm is
+optional.
 """
 
 import re
@@ -24,7 +25,9 @@ def layer_of(name: str, depth: int) -> int:
     """Of a parameter of `FinetuneModel`, with so many blocks."""
     if match := BLOCK.match(name):
         return int(match[1]) + 1
-    return 0 if name.startswith("encoder.embed.") else depth + 1
+    if name.startswith("encoder."):
+        return 0 if name.startswith("encoder.embed.") else depth
+    return depth + 1
 
 
 def parameter_groups(model: nn.Module, depth: int, rates: Rates) -> list[dict[str, object]]:

@@ -1,12 +1,11 @@
 """What a fine-tuning found: scores and verdicts as those of a probe, for programs and for a terminal."""
 
 import dataclasses
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from octshard.eval import json_text
 from octshard.eval.report import Arm, ScoredCheckpoint
 from octshard.eval.verdict import METRIC, Verdict, bracketed
 from octshard.probes import scores
@@ -52,14 +51,4 @@ class FinetuneResult:
 
 def as_json(result: FinetuneResult) -> str:
     """finetune.json; what is not defined is null."""
-    return json.dumps(_plain(dataclasses.asdict(result)), indent=1, allow_nan=False) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
+    return json_text.text_of(dataclasses.asdict(result))

@@ -38,6 +38,8 @@ from octshard.storage import store
 from octshard.stream.batch_shape import batch_shape
 from octshard.stream.index import SampleIndex, build_index, open_datasets
 
+SCORING = ("bootstrap", "random_draws", "allow_seen_people")  # settings that no weight depends on
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Fitted:
@@ -64,7 +66,8 @@ def finetune(cfg: FinetuneConfig, on_progress: OnProgress = no_progress) -> Fine
     datasets = open_datasets(trained)
     indexes = {split: build_index(datasets, trained, split, 0) for split in SPLITS}
     scans = labels.join(target, [sample.row for index in indexes.values() for sample in index.samples])
-    scored = setup.scored_checkpoint(checkpoint, scans, cfg)
+    people = set(scans.subsets["test"].participants)
+    scored = setup.scored_checkpoint(checkpoint, people, allow_seen_people=cfg.allow_seen_people)
     parts = _labelled(indexes, scans, cfg)
     store.check_writable(store.join(cfg.out, result.FILE))
     backend = select.open_backend(trained.run)
@@ -154,7 +157,7 @@ def _job(
     tokens = max(batch_shape(part.index, trained).tokens for part in parts.values())
     reader = ScanReader(trained, backend, encoder, tokens, cfg.views == "light")
     identity = {
-        **{key: str(value) for key, value in fields.result_values(cfg).items()},
+        **{key: str(value) for key, value in fields.result_values(cfg).items() if key not in SCORING},
         "checkpoint": digest,
         "encoder": name,
         "train scans": parts["train"].index.digest,
