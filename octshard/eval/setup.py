@@ -4,7 +4,6 @@ from collections.abc import Collection
 
 from octshard.config import fields
 from octshard.config.eval import ProbeConfig
-from octshard.config.finetune import FinetuneConfig
 from octshard.devices import host_memory
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError

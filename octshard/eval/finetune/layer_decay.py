@@ -1,8 +1,8 @@
 """AdamW with a learning rate for each layer: the nearer to the voxels, the lower (BEiT, Bao et al. 2022).
 
 As timm's `param_groups_layer_decay` has it for its own ViTs: the embedding is layer 0, block i layer i + 1,
-the encoder's last norm is in the layer of its last block, and the head has the base lr. Written here, as timm is
-optional.
+the encoder's last norm is in the layer of its last block, and the head has the base lr. timm is optional, and
+this is short.
 """
 
 import re

@@ -54,7 +54,7 @@ class _Fitted:
     def scored(self, scans: LabelledScans, resamples: scores.Resamples) -> Arm:
         """As the page of a probe has it."""
         score = scores.evaluate(self.predictions, scans.classes, resamples)
-        return Arm(self.name, self.width, {"epoch": self.epoch}, self.trials, True, score, score.of_runs)
+        return Arm(self.name, self.width, {"epoch": self.epoch}, self.trials, True, score)
 
 
 def finetune(cfg: FinetuneConfig, on_progress: OnProgress = no_progress) -> FinetuneResult:
