@@ -35,6 +35,9 @@ def test_the_short_list() -> None:
         "probe": ["participants", "labels", "checkpoint", "shards", "out", "encoder_weights"],
         "robustness": ["features", "participants", "out"],
         "compare": ["participants", "labels", "features", "out"],
+        "segment": ["checkpoint", "shards", "masks.folder", "masks.table", "out"],
+        "translate": ["checkpoint", "shards", "targets.folder", "targets.table", "out"],
+        "embed": ["checkpoint", "shards", "participants", "out"],
         "finetune": ["participants", "labels", "checkpoint", "shards", "out"],
     }
 
