@@ -7,7 +7,7 @@ from typing import Any
 from octshard.cli.config import value_text
 from octshard.config import on_resume
 from octshard.config.fields import Setting, settings
-from octshard.config.load import CLASSES
+from octshard.config.kinds import CLASSES
 
 LINE = re.compile(r"^\{\{ settings (\w+) \}\}$", re.MULTILINE)
 

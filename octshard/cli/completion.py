@@ -42,7 +42,7 @@ def complete_setting(name: str) -> Completer:
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from octshard.config.fields import settings
-        from octshard.config.load import CLASSES
+        from octshard.config.kinds import CLASSES
 
         items = []
         for setting in settings(CLASSES[name]):

@@ -37,7 +37,8 @@ def config(which: str, prefix: str, file: str | None) -> None:
         _translate(file)
         return
     from octshard.config.fields import settings
-    from octshard.config.load import CLASSES, shipped_configs
+    from octshard.config.kinds import CLASSES
+    from octshard.config.load import shipped_configs
 
     rows = [setting for setting in settings(CLASSES[which]) if setting.key.startswith(prefix)]
     width = max((len(setting.key) for setting in rows), default=0)

@@ -18,29 +18,15 @@ from yaml import AliasEvent, YAMLError
 
 import octshard
 from octshard.config import presets
-from octshard.config.dense import SegmentConfig, TranslateConfig
-from octshard.config.eval import CompareConfig, EmbedConfig, ProbeConfig, RobustnessConfig
 from octshard.config.fields import check, element_class, known_keys, settings, type_name
-from octshard.config.finetune import FinetuneConfig
 from octshard.config.interpolation import check_plain, check_resolvers, escape, resolve_places
-from octshard.config.prep import PrepConfig
+from octshard.config.kinds import CLASSES
 from octshard.config.train import TrainConfig
 from octshard.config.translation import foreign
 from octshard.errors import UsageError
 
 Config = TypeVar("Config")
 
-CLASSES: dict[str, type] = {
-    "train": TrainConfig,
-    "prep": PrepConfig,
-    "probe": ProbeConfig,
-    "robustness": RobustnessConfig,
-    "compare": CompareConfig,
-    "segment": SegmentConfig,
-    "translate": TranslateConfig,
-    "embed": EmbedConfig,
-    "finetune": FinetuneConfig,
-}
 # what octshard 0.1 called otherwise: an error says the new name, an old checkpoint is read in the new words
 RENAMED_KEYS = {"data.shuffle_window": "data.shuffle_block_size"}
 RENAMED_VALUES = {("objective.name", "seed"): "byol"}
@@ -115,7 +101,7 @@ def _check_words(kind: type, layer: DictConfig, origin: str) -> None:
 
 
 def shipped_configs(name: str = "train") -> dict[str, Path]:
-    """Name -> path of the YAML files that come with octshard for one of CLASSES; none for `eval`."""
+    """Name -> path of the YAML files that come with octshard for one of `kinds`; none for `eval`."""
     folder = "" if name == "train" else name
     package = Path(octshard.__file__).parent
     root = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"

@@ -1,6 +1,6 @@
 """The tables of a dataset folder, both directions: samples.parquet, shards.parquet, dataset.json (DESIGN §5).
 
-Every input file has one `SampleRow`. The only pyarrow import. Parquet bytes depend on the rows alone.
+Every input file has one `SampleRow`. Parquet bytes depend on the rows alone.
 """
 
 import dataclasses
@@ -8,12 +8,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from octshard.dataset import parquet
+from octshard.dataset.parquet import UnreadableParquet
 from octshard.errors import OctshardError, UsageError
 from octshard.imaging.volume import Shape, Spacing
 from octshard.storage import json_object, store
@@ -29,10 +29,6 @@ LATER = frozenset(
 FILE_NAMES = ("name", "shard", "key")  # columns that name a file, or members of a tar, or nothing
 LONGEST_NAME = 255
 DIGESTS = "sha256"  # in dataset.json: table -> the digest of its bytes
-
-
-class UnreadableParquet(Exception):
-    """Bytes that are no Parquet table; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -159,14 +155,6 @@ def read_table(url: str) -> dict[str, list[Any]]:
     return _get(url)[1]
 
 
-def parse_table(data: bytes, source: str) -> dict[str, list[Any]]:
-    """Column name -> values of the bytes of somebody's Parquet table; UsageError if they are none."""
-    try:
-        return _parsed(data)[1]
-    except UnreadableParquet as error:
-        raise UsageError(f"{source}: not a whole Parquet file ({error})") from error
-
-
 def write_info(url: str, info: Mapping[str, Any]) -> None:
     """dataset.json: format version, config, config digest, counts, code version.
 
@@ -272,9 +260,7 @@ def _schema(kind: type) -> dict[str, pa.DataType]:
 
 
 def _put(url: str, table: pa.Table) -> None:
-    sink = BytesIO()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    store.write(url, sink.getvalue())
+    store.write(url, parquet.encoded(table))
 
 
 def _other_digest(data: bytes, sha256: str) -> str:
@@ -291,22 +277,9 @@ def _get(url: str, sha256: str = "") -> tuple[dict[str, pa.DataType], dict[str, 
     if digest:
         raise OctshardError(f"{url}: sha256 {digest}, want {sha256} as in {INFO}; {REBUILD}")
     try:
-        return _parsed(data)
+        return parquet.parsed(data)
     except UnreadableParquet as error:
         raise OctshardError(f"{url}: not a whole Parquet file ({error}); {REBUILD}") from error
-
-
-def _parsed(data: bytes) -> tuple[dict[str, pa.DataType], dict[str, list[Any]]]:
-    """(types, values) of a table by column name; UnreadableParquet for damaged bytes."""
-    try:
-        # without Arrow's threads: one that releases a Python object at shutdown aborts the process
-        with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True) as file:
-            table = file.read(use_threads=False)
-        if repeated := [name for name in table.column_names if table.column_names.count(name) > 1]:
-            raise UnreadableParquet(f"several columns are called {repeated[0]}")
-        return {field.name: field.type for field in table.schema}, table.to_pydict()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # what Arrow raises on damaged bytes
-        raise UnreadableParquet((str(error).splitlines() or [type(error).__name__])[0]) from error
 
 
 def _digest(url: str) -> str:

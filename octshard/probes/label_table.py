@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from octshard import tsv
-from octshard.dataset import tables
+from octshard.dataset import parquet
 from octshard.errors import UsageError
 from octshard.storage import store
 
@@ -24,7 +24,7 @@ def read(url: str, setting: str) -> tsv.Table:
     except FileNotFoundError:
         raise UsageError(f"{source}: no such file, want a table with a row for each label") from None
     if data.startswith(PARQUET):
-        return from_columns(tables.parse_table(data, source), source)
+        return from_columns(parquet.parse_table(data, source), source)
     return parse(tsv.decode(data, source), source)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from octshard.config import fields
-from octshard.config.load import CLASSES, load
+from octshard.config.kinds import CLASSES
+from octshard.config.load import load
 from octshard.errors import UsageError
 
 BELOW_ZERO = {"seed", "run.seed"}  # any whole number is a seed

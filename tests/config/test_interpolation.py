@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from octshard.config import fields
 from octshard.config.eval import ProbeConfig
 from octshard.config.interpolation import escape
-from octshard.config.load import CLASSES, load, load_saved, save, upgrade
+from octshard.config.kinds import CLASSES
+from octshard.config.load import load, load_saved, save, upgrade
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
