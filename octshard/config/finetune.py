@@ -32,7 +32,9 @@ class FinetuneConfig(LabelConfig):
     views: str = field(
         "light", "light: flips, brightness and contrast; plain: as stored", choices=("light", "plain")
     )
-    random_draws: int = field(1, "random encoders trained alike, as the control; 0: none", limit=1000)
+    random_draws: int = field(
+        1, "random encoders trained alike, as the control; 0: none", least=0, limit=1000
+    )
     bootstrap: int = field(1000, "resamples of participants behind each interval", least=1, limit=1_000_000)
     seed: int = field(0, "of the head, the order, the views, resamples and random encoders", limit=SEEDS)
     allow_seen_people: bool = field(
