@@ -112,7 +112,7 @@ def segment(config: Sequence[str], overrides: Sequence[str]) -> None:
     """Frozen tokens -> layers and lesions, by a linear head and a UNETR-style decoder, beside controls.
 
     \b
-    Example (masks of `octshard phantom --maps`):
+    Example:                     (these masks are made by `octshard phantom --maps`)
       octshard eval segment --config segment_phantom checkpoint=runs/demo \\
           shards=shards/topcon_triton masks.folder=release/labels out=runs/segment
     """
@@ -135,7 +135,7 @@ def translate(config: Sequence[str], overrides: Sequence[str]) -> None:
     """Frozen tokens -> vessels seen from above (OCT to OCTA), by the same heads, beside the same controls.
 
     \b
-    Example (targets of `octshard phantom --maps`):
+    Example:                     (these targets are made by `octshard phantom --maps`)
       octshard eval translate checkpoint=runs/demo shards=shards/topcon_triton \\
           targets.folder=release/vessels targets.pattern='{sop_instance_uid}.npy' out=runs/translate
     """

@@ -2,7 +2,7 @@
 
 The standard error over people is half the distance between the 16th and 84th percentile of the resamples;
 that of seeds their standard deviation / sqrt(seeds). Student's t of both, on a scale on which the metric has
-no bound. benchmarks/coverage.py says how often the truth lies inside, of this and of other ways.
+no bound. benchmarks/interval_coverage.py says how often the truth lies inside, of this and of other ways.
 """
 
 import math

@@ -24,7 +24,7 @@ def small_configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "prep").mkdir()
     prep = load(PrepConfig, ["demo"])
     (folder / "prep/demo.yaml").write_text(save(prep))
-    words = ["run.samples_budget=64", "model.depth=1", "model.width=32", "model.heads=1", "predictor.depth=1",
+    words = ["run.samples_budget=64", "model.depth=4", "model.width=32", "model.heads=1", "predictor.depth=1",
              "run.cpu_threads=2"]  # fmt: skip
     training = load(TrainConfig, ["demo"], words)
     (folder / "demo.yaml").write_text(save(training))

@@ -99,7 +99,9 @@ def test_a_signal_to_one_process_stops_and_saves_all_after_one_step(shards: str,
     assert 1 <= info.step < 250_000
     assert f"stopped by SIGTERM and saved at step {info.step} of 250000" in stderr
     own_lines = [line for line in (stdout + stdout_of_second).splitlines() if not line.startswith("[Gloo]")]
-    assert (own_lines, stderr_of_second) == ([], "")  # one speaks for all
+    # one speaks for all; torch itself may say that the store of the first went before the second did
+    spoken = [line for line in stderr_of_second.splitlines() if "octshard" in line or "Traceback" in line]
+    assert (own_lines, spoken) == ([], [])
 
 
 STAGES = (

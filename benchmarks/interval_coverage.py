@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the truth, over simulated cohorts whose truth is known in closed form.
 
-    python benchmarks/coverage.py --quick --json coverage.json
+    python benchmarks/interval_coverage.py --quick --json coverage.json
 
 Compared with the project's own way (Student's t on an unbounded scale, standard error by the bootstrap): the
 percentile and the BCa interval (Efron 1987) of the same resamples. `auroc`: two normal classes; `r2`: normal
@@ -248,7 +248,7 @@ def main(quick: bool, json_file: str | None, only: tuple[str, ...], cohorts: int
 
     \b
     Example:
-      python benchmarks/coverage.py --quick --json coverage.json
+      python benchmarks/interval_coverage.py --quick --json coverage.json
     """
     size = Size(cohorts or (25 if quick else 1000), 200 if quick else 500)
     report({name: partial(SECTIONS[name], size) for name in only}, json_file, quick=quick)

@@ -1,4 +1,4 @@
-"""benchmarks/coverage.py: its truths, and its own BCa against SciPy's."""
+"""benchmarks/interval_coverage.py: its truths, and its own BCa against SciPy's."""
 
 import importlib
 import sys
@@ -19,7 +19,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 def coverage() -> ModuleType:
     sys.path.insert(0, str(BENCHMARKS))
     try:
-        return importlib.import_module("coverage")
+        return importlib.import_module("interval_coverage")
     finally:
         sys.path.remove(str(BENCHMARKS))
 
