@@ -43,7 +43,10 @@ def test_every_command_is_tried_here() -> None:
     assert {"prep.py", "resample.py", "stream.py"} <= set(SCRIPTS)
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+# one option of all: what it does in one script it does in each
+@pytest.mark.parametrize(
+    "script", [pytest.param(name, marks=[] if name == "prep.py" else pytest.mark.slow) for name in SCRIPTS]
+)
 def test_a_json_file_in_no_folder_is_said_before_the_run(script: str, tmp_path: Path) -> None:
     process = subprocess.run(
         [sys.executable, str(BENCHMARKS / script), "--quick", "--json", str(tmp_path / "none" / "out.json")],

@@ -154,6 +154,7 @@ def test_packed_lists_of_context_and_targets_are_no_more_graphs_than_sequences_h
         assert [line[name] for line in other if name in line] == pytest.approx(expected, rel=1e-4), name
 
 
+@pytest.mark.slow
 def test_each_stage_of_a_mask_ratio_is_compiled_however_many_there_are(
     shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counters: Any
 ) -> None:
