@@ -1,6 +1,7 @@
 """How a probe is measured, in words for its page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from octshard.eval.controls import MEANINGS, SLICES
 from octshard.eval.controls.shuffled import NAME as SHUFFLED
@@ -18,10 +19,16 @@ SCORES = {
     "possible. The mean absolute error is in the unit of the label.",
 }
 FEATURES = (
-    "The encoder is frozen. Features are the mean over the tokens that hold part of the volume, standardised "
-    "on train. {head} Its settings are the ones with the best {choice} on val; a tie goes to the simpler. "
-    "Test participants are scored once: what is said of the scans of a label is averaged."
+    "The encoder is frozen. Features are {pooled} the tokens that hold part of the scan ({view}), "
+    "standardised on train. {head} Its settings are the ones with the best {choice} on val; a tie goes to "
+    "the simpler. Test participants are scored once: what is said of the scans of a label is averaged."
 )
+POOLED = {
+    "mean": "the mean over",
+    "mean_std": "the mean and the standard deviation over",
+    "max": "the maximum over",
+}
+VIEWED = {"whole": "all of it, in tiles where it is larger than an image", "centre": "its centre"}
 INTERVALS = (
     "Brackets hold a 95 % interval: Student's t with the standard error over resamples of the test "
     "participants, drawn with replacement within each class, on a scale without bounds (logit for rates). "
@@ -38,12 +45,18 @@ VERDICT = (
 )
 
 
-def paragraphs(head: str, kind: str, controls: Sequence[str]) -> tuple[str, ...]:
-    """head: its name; kind: of the label; controls: names of the arms beside pretrained."""
+def paragraphs(config: Mapping[str, Any], kind: str, controls: Sequence[str]) -> tuple[str, ...]:
+    """config: of the probe; kind: of the label; controls: names of the arms beside pretrained."""
+    head = config["head"]
     meanings = [f"{name} is {MEANINGS.get(name, SLICES)}" for name in controls]
     shuffled = f"{SHUFFLED} are the pretrained features, with the labels of train and val dealt at random"
     return (
-        FEATURES.format(head=build.method(head, kind), choice=metric(kind)),
+        FEATURES.format(
+            head=build.method(head, kind),
+            choice=metric(kind),
+            pooled="all" if head in build.TOKENS else POOLED[config["pooling"]],
+            view=VIEWED[config["view"]],
+        ),
         INTERVALS + SCORES[kind],
         VERDICT,
         f"Controls: {'; '.join((*meanings, shuffled))}.",

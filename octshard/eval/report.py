@@ -276,7 +276,7 @@ def _setting(value: Any) -> str:
 def method(result: ProbeResult) -> tuple[str, ...]:
     """How it was measured, and what the controls are."""
     arms = [arm.name for arm in result.arms[1:]]
-    return how.paragraphs(result.config["head"], result.kind, arms)
+    return how.paragraphs(result.config, result.kind, arms)
 
 
 def _origin(result: ProbeResult) -> str:

@@ -53,7 +53,7 @@ def made_up(**changes) -> ProbeResult:
             "The site as read off the pretrained features: at chance.",
         ),
         notes=("Few test participants: <b>evil</b> (4).",),
-        config={"seed": 0, "head": "linear"},
+        config={"pooling": "mean_std", "view": "whole", "seed": 0, "head": "linear"},
     )
     return dataclasses.replace(result, **changes)
 
@@ -90,6 +90,19 @@ def test_the_verdict_comes_first_and_warnings_stand_out():
 def test_the_colour_is_that_of_the_verdict(verdict, tone):
     result = made_up(comparisons={"random-init": Verdict(verdict, {}, 0.01)}, provenance=())
     assert f'<p class="banner {tone}">' in report.render(result)
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        ("linear", "Features are the mean and the standard deviation over the tokens that hold part of"),
+        ("attentive", "Features are all the tokens that hold part of the scan (all of it,"),
+    ],
+)
+def test_the_page_says_what_features_are(head, words):
+    result = made_up()
+    result = dataclasses.replace(result, config={**result.config, "head": head})
+    assert words in report.render(result)
 
 
 def test_draws_are_counted_and_listed():
