@@ -109,7 +109,7 @@ def _counts(results: DemoResults) -> Html:
             ]
         )
     headers = ["device", "train", "val", "test", "refused", "shards", "MB"]
-    return table(headers, rows, "Volumes by split; a participant stands in one split only.")
+    return table(headers, rows, "Volumes by split; a participant stands in one split only.", stacked=True)
 
 
 def _refusals(results: DemoResults) -> Html:
@@ -122,9 +122,8 @@ def _refusals(results: DemoResults) -> Html:
         [*group, len(rows), f"{rows[0].key}: {rows[0].detail}"] for group, rows in sorted(groups.items())
     ]
     headers = ["reason", "device", "protocol", "files", "the first of them"]
-    return table(
-        headers, table_rows, "Input files that are in no shard. Each has its own row in samples.parquet."
-    )
+    caption = "Input files that are in no shard. Each has its own row in samples.parquet."
+    return table(headers, table_rows, caption, stacked=True)
 
 
 def _before_and_after(results: DemoResults, dataset: Dataset) -> Html:
