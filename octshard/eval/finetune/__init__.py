@@ -1,0 +1,1 @@
+"""`octshard eval finetune`: the whole encoder trained on labels, beside a random one trained alike."""
