@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from octshard.config import fields
 from octshard.config.eval import EmbedConfig
 from octshard.errors import UsageError
 from octshard.eval import encoders, extraction, feature_table, scans, setup
@@ -42,13 +41,7 @@ def embed(cfg: EmbedConfig, on_progress: OnProgress = no_progress) -> FeatureTab
 
 def check(cfg: EmbedConfig) -> None:
     """UsageError for settings that cannot be."""
-    if not cfg.checkpoint or not all(cfg.checkpoint):
-        raise UsageError("checkpoint: not set, want checkpoint=[RUN], folders of training runs or their .pt")
-    if not cfg.shards:
-        raise UsageError("shards: not set, want at least one dataset folder: shards=[SHARDS/DEVICE]")
-    if not cfg.out:
-        raise UsageError("out: not set, want out=FOLDER, where the table goes")
-    fields.check(cfg)
+    setup.check_places(cfg, "the table goes")
 
 
 def source_names(checkpoints: Sequence[TrainedEncoder]) -> list[str]:

@@ -1,6 +1,7 @@
 """What a probe checks before anything is encoded: settings, people, memory, and its folder."""
 
 from collections.abc import Collection
+from typing import Any, Protocol
 
 from octshard.config import fields
 from octshard.config.eval import ProbeConfig
@@ -17,21 +18,36 @@ FLOAT, FP16 = 4, 2  # bytes
 RESAMPLE_BYTES = 4  # of a participant in a resample: its weight
 
 
+class Places(Protocol):
+    """The places that commands over shards have alike."""
+
+    checkpoint: Any  # one, or a list of them
+    shards: list[str]
+    out: str
+
+
 def check(cfg: ProbeConfig) -> None:
     """UsageError for settings that cannot be."""
-    if not cfg.checkpoint:
+    check_places(cfg, "probe.json and probe.html go")
+    if cfg.encoder:
+        slice_encoder.check_name(cfg.encoder)
+    elif cfg.encoder_weights:
+        raise UsageError(f"encoder_weights={cfg.encoder_weights}: no encoder, want encoder=timm:NAME too")
+
+
+def check_places(cfg: Places, results: str) -> None:
+    """UsageError for a place that is not set, or for another setting that cannot be. results: what goes to
+    cfg.out.
+    """
+    if not cfg.checkpoint or not all(cfg.checkpoint):
         raise UsageError(
             "checkpoint: not set, want checkpoint=RUN, a training run's folder or one of its .pt"
         )
     if not cfg.shards:
         raise UsageError("shards: not set, want at least one dataset folder: shards=[SHARDS/DEVICE]")
     if not cfg.out:
-        raise UsageError("out: not set, want out=FOLDER, where probe.json and probe.html go")
+        raise UsageError(f"out: not set, want out=FOLDER, where {results}")
     fields.check(cfg)
-    if cfg.encoder:
-        slice_encoder.check_name(cfg.encoder)
-    elif cfg.encoder_weights:
-        raise UsageError(f"encoder_weights={cfg.encoder_weights}: no encoder, want encoder=timm:NAME too")
 
 
 def scored_checkpoint(

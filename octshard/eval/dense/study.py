@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard.config import fields
 from octshard.config.dense import MapConfig, SegmentConfig, TranslateConfig
 from octshard.config.train import TrainConfig
 from octshard.dataset import sample
@@ -57,7 +56,7 @@ def open_study(cfg: Config, maps: MapConfig, page: str) -> Study:
 
     page: begins the names of the files that are written below cfg.out.
     """
-    _check(cfg)
+    setup.check_places(cfg, "the results go")
     monai_parts.check()
     checkpoint = read_encoder(cfg.checkpoint)
     # of the run's settings no place is used: they may be somebody else's
@@ -149,18 +148,6 @@ def fit_arms(
 def random_names(cfg: Config) -> list[str]:
     """Of the encoders with random weights."""
     return [f"{RANDOM} {i}" for i in range(1, cfg.heads.random_draws + 1)]
-
-
-def _check(cfg: Config) -> None:
-    if not cfg.checkpoint:
-        raise UsageError(
-            "checkpoint: not set, want checkpoint=RUN, a training run's folder or one of its .pt"
-        )
-    if not cfg.shards:
-        raise UsageError("shards: not set, want at least one dataset folder: shards=[SHARDS/DEVICE]")
-    if not cfg.out:
-        raise UsageError("out: not set, want out=FOLDER, where the results go")
-    fields.check(cfg)
 
 
 def _with_map(index: SampleIndex, urls: Mapping[str, str]) -> SampleIndex:

@@ -92,11 +92,7 @@ def finetune(cfg: FinetuneConfig, on_progress: OnProgress = no_progress) -> Fine
 
 
 def _check(cfg: FinetuneConfig) -> None:
-    for key, want in (("checkpoint", "RUN, a training run's folder or one of its .pt"),
-                      ("shards", "[SHARDS/DEVICE]"), ("out", "FOLDER")):  # fmt: skip
-        if not getattr(cfg, key):
-            raise UsageError(f"{key}: not set, want {key}={want}")
-    fields.check(cfg)
+    setup.check_places(cfg, "finetune.json and the weights go")
     if cfg.unfreeze_epoch >= cfg.epochs:
         raise UsageError(
             f"unfreeze_epoch={cfg.unfreeze_epoch}: the head alone is trained in all of epochs={cfg.epochs}; "
