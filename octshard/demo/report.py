@@ -10,8 +10,8 @@ from PIL import Image
 
 from octshard.dataset import sample
 from octshard.dataset.tables import Dataset, SampleRow
-from octshard.eval import report as probe_report
-from octshard.eval.report import ProbeResult
+from octshard.eval import probe_report
+from octshard.eval.probe_result import ProbeResult
 from octshard.prep.dicom import decode
 from octshard.prep.dicom import header as dicom
 from octshard.prep.refusals import Refused

@@ -7,7 +7,7 @@ import numpy as np
 
 from octshard.eval.controls import PROVENANCE, RANDOM, THICKNESS, provenance_alone, thickness
 from octshard.eval.controls.provenance import Provenance
-from octshard.eval.report import ScoredCheckpoint
+from octshard.eval.probe_result import ScoredCheckpoint
 from octshard.probes.labels import LabelledScans
 
 PRETRAINED = "pretrained"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from octshard.eval.arms import FeatureArm
-from octshard.eval.report import Arm
+from octshard.eval.probe_result import Arm
 from octshard.probes import build, head, scores
 from octshard.probes.examples import Examples
 from octshard.probes.head import FittedHead, HeadSpec

@@ -11,7 +11,16 @@ import numpy as np
 
 from octshard.config import fields
 from octshard.config.eval import ProbeConfig
-from octshard.eval import encoders, extraction, features, head_probe, report, setup, token_values
+from octshard.eval import (
+    encoders,
+    extraction,
+    features,
+    head_probe,
+    probe_report,
+    probe_result,
+    setup,
+    token_values,
+)
 from octshard.eval.arms import PRETRAINED, FeatureArm, Question, with_controls
 from octshard.eval.controls import (
     INTENSITY,
@@ -28,7 +37,7 @@ from octshard.eval.controls import (
 from octshard.eval.encoders import Asked, Devices
 from octshard.eval.feature_table import TOKENS
 from octshard.eval.head_probe import HeadProbe
-from octshard.eval.report import Arm, ProbeResult, ScoredCheckpoint
+from octshard.eval.probe_result import Arm, ProbeResult, ScoredCheckpoint
 from octshard.eval.scans import open_scans
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, Evidence, Verdict, headline, judge
 from octshard.models.encoder import read_encoder
@@ -86,8 +95,8 @@ def linear_probe(cfg: ProbeConfig, on_progress: OnProgress = no_progress) -> Pro
     notes = (*notes, *sites.notes, *(slices.notes(cfg.encoder_every) if slices else ()))
     result = compare(arms, Question(labelled, known, scored, notes), cfg, on_progress)
     result = dataclasses.replace(result, checkpoint_digest=checkpoint.digest)
-    store.write(store.join(cfg.out, "probe.json"), report.as_json(result).encode())
-    store.write(store.join(cfg.out, "probe.html"), report.render(result).encode())
+    store.write(store.join(cfg.out, "probe.json"), probe_result.as_json(result).encode())
+    store.write(store.join(cfg.out, "probe.html"), probe_report.render(result).encode())
     return result
 
 

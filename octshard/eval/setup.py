@@ -9,7 +9,7 @@ from octshard.devices import host_memory
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
 from octshard.eval.controls import slice_encoder
-from octshard.eval.report import ScoredCheckpoint
+from octshard.eval.probe_result import ScoredCheckpoint
 from octshard.models.encoder import TrainedEncoder
 from octshard.probes.labels import LabelledScans
 from octshard.storage import store

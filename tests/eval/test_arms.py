@@ -9,11 +9,11 @@ import pytest
 from octshard.config.eval import ProbeConfig
 from octshard.dataset.tables import SampleRow
 from octshard.eval import arms as arms_module
-from octshard.eval import report
+from octshard.eval import probe_report
 from octshard.eval.arms import FeatureArm, Question, with_controls
 from octshard.eval.controls import provenance, thickness
 from octshard.eval.linear_probe import compare
-from octshard.eval.report import ProbeResult, ScoredCheckpoint
+from octshard.eval.probe_result import ProbeResult, ScoredCheckpoint
 from octshard.probes import labels
 from octshard.probes.targets import Target
 from octshard.rng import rng_for
@@ -88,7 +88,7 @@ def test_the_true_lesion_load_is_read_and_beats_every_control(truth):
     assert truth.headline == (
         "Pretrained is better than every control: random-init, raw-intensity and site-and-device."
     )
-    assert '<p class="banner good">' in report.render(truth)
+    assert '<p class="banner good">' in probe_report.render(truth)
 
 
 def test_shuffled_labels_are_at_chance_within_the_interval(truth):
@@ -112,7 +112,7 @@ def test_a_planted_shortcut_is_named_on_the_page():
     assert result.comparisons["site-and-device"].verdict == "cannot tell"
     device = next(reading for reading in result.readings if reading.column == "device")
     assert device.auroc.value > 0.95
-    page = report.render(result)
+    page = probe_report.render(result)
     assert "Warning: a shortcut. Site and device alone tell state (macro AUROC 0." in page
     assert "Warning: the device can be read off the pretrained features" in page
     assert '<p class="banner good">' not in page
@@ -176,7 +176,7 @@ def test_a_number_and_ordered_classes_are_compared_alike():
         assert result.comparisons["raw-intensity"].verdict == "better"
         assert result.comparisons["raw-intensity"].metric == metric
         assert f"do not tell state ({metric} " in result.provenance[0]
-        assert f"difference in {metric}" in report.render(result)
+        assert f"difference in {metric}" in probe_report.render(result)
 
 
 def arms_of(values: Mapping[str, np.ndarray], rows: Sequence[SampleRow], sites: Mapping[str, str]):

@@ -24,7 +24,7 @@ from octshard.errors import OctshardError, UsageError
 from octshard.eval import feature_table, linear_probe, scans
 from octshard.eval.arms import FeatureArm, Question
 from octshard.eval.controls import provenance
-from octshard.eval.report import ScoredCheckpoint
+from octshard.eval.probe_result import ScoredCheckpoint
 from octshard.imaging.intensity import histogram, moments
 from octshard.imaging.retina_band import not_found
 from octshard.models import checkpoint

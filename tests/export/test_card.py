@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from octshard.errors import UsageError
-from octshard.eval.report import TITLES, Arm, ProbeResult
+from octshard.eval.probe_result import TITLES, Arm, ProbeResult
 from octshard.export import card
 from octshard.export.card import ModelCard
 from octshard.models.encoder import read_encoder

@@ -11,7 +11,7 @@ from octshard.config import fields
 from octshard.eval import json_text
 from octshard.eval.dense.comparison import ArmScores, Comparison
 from octshard.eval.dense.study import Config, FittedArms, Study
-from octshard.eval.report import ScoredCheckpoint
+from octshard.eval.probe_result import ScoredCheckpoint
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, bracketed
 from octshard.imaging.volume import Spacing
 from octshard.report.page import Cell, Html, Section, numeral, page, picture, side_by_side, table

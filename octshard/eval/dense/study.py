@@ -22,7 +22,7 @@ from octshard.eval.dense.dense_batches import DenseStream
 from octshard.eval.dense.fit import Arm, Fit, TokenReader, build_arms
 from octshard.eval.dense.losses import Loss
 from octshard.eval.dense.target_store import TargetStore, pack
-from octshard.eval.report import ScoredCheckpoint
+from octshard.eval.probe_result import ScoredCheckpoint
 from octshard.models.encoder import TrainedEncoder, random_encoder, read_encoder
 from octshard.progress import OnProgress
 from octshard.rng import seed_for

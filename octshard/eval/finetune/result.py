@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from octshard.eval import json_text
-from octshard.eval.report import Arm, ScoredCheckpoint
+from octshard.eval.probe_result import Arm, ScoredCheckpoint
 from octshard.eval.verdict import METRIC, Verdict, bracketed
 from octshard.probes import scores
 from octshard.probes.labels import SplitCounts

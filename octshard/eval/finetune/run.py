@@ -23,7 +23,7 @@ from octshard.eval.finetune.fit import Job
 from octshard.eval.finetune.model import FinetuneModel, Target
 from octshard.eval.finetune.result import FinetuneResult
 from octshard.eval.finetune.scans import LabelledIndex, ScanReader
-from octshard.eval.report import Arm, ScoredCheckpoint
+from octshard.eval.probe_result import Arm, ScoredCheckpoint
 from octshard.eval.verdict import Evidence, Verdict, headline, judge
 from octshard.models.encoder import TrainedEncoder, read_encoder
 from octshard.models.vit import Encoder

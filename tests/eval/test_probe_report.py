@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from octshard.dataset.splits import SPLITS
-from octshard.eval import report
+from octshard.eval import probe_report, probe_result
 from octshard.eval.controls.provenance_reading import Reading
 from octshard.eval.controls.shuffled import Control
-from octshard.eval.report import Arm, ProbeResult, ScoredCheckpoint
+from octshard.eval.probe_result import Arm, ProbeResult, ScoredCheckpoint
 from octshard.eval.verdict import Verdict
 from octshard.probes.head import Trial
 from octshard.probes.labels import SplitCounts
@@ -59,7 +59,7 @@ def made_up(**changes) -> ProbeResult:
 
 
 def test_the_page_holds_every_arm_and_escapes_names():
-    text = report.render(made_up())
+    text = probe_report.render(made_up())
     for word in ("pretrained", "random-init", "raw-intensity", "shuffled labels", "not to be told from"):
         assert word in text
     assert "<b>evil" not in text
@@ -71,7 +71,7 @@ def test_the_page_holds_every_arm_and_escapes_names():
 
 
 def test_the_verdict_comes_first_and_warnings_stand_out():
-    text = report.render(made_up())
+    text = probe_report.render(made_up())
     boxes = re.findall(r"<h2>(.*?)</h2>", text)
     assert boxes[:3] == ["Verdict", "Scores on test participants", "Notes"]
     assert '<p class="banner unsure">Pretrained is not to be told from random-init.</p>' in text
@@ -89,7 +89,7 @@ def test_the_verdict_comes_first_and_warnings_stand_out():
 )
 def test_the_colour_is_that_of_the_verdict(verdict, tone):
     result = made_up(comparisons={"random-init": Verdict(verdict, {}, 0.01)}, provenance=())
-    assert f'<p class="banner {tone}">' in report.render(result)
+    assert f'<p class="banner {tone}">' in probe_report.render(result)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_the_colour_is_that_of_the_verdict(verdict, tone):
 def test_the_page_says_what_features_are(head, words):
     result = made_up()
     result = dataclasses.replace(result, config={**result.config, "head": head})
-    assert words in report.render(result)
+    assert words in probe_report.render(result)
 
 
 def test_draws_are_counted_and_listed():
@@ -116,7 +116,7 @@ def test_draws_are_counted_and_listed():
         )
         for arm in result.arms
     )
-    text = report.render(dataclasses.replace(result, arms=arms))
+    text = probe_report.render(dataclasses.replace(result, arms=arms))
     assert "random-init (2 draws)" in text
     assert "random-init: macro AUROC of its draws 0.530, 0.700." in text
     assert "raw-intensity (1" not in text
@@ -124,7 +124,7 @@ def test_draws_are_counted_and_listed():
 
 
 def test_json_writes_null_for_what_is_not_defined_and_goes_round():
-    text = report.as_json(made_up())
+    text = probe_result.as_json(made_up())
     data = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
     assert data["arms"][0]["score"]["metrics"]["kappa"] == {
         "value": None,
@@ -200,7 +200,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 @pytest.mark.parametrize("width", [390, 1280])
 def test_in_a_browser_no_table_and_no_word_is_cut(chromium: Page, tmp_path: Path, width: int) -> None:
     path = tmp_path / "probe.html"
-    path.write_text(report.render(wide()))
+    path.write_text(probe_report.render(wide()))
     chromium.open(path, width)
     assert chromium.errors == []
     assert chromium.value("document.documentElement.scrollWidth") <= width
