@@ -1,13 +1,14 @@
 """Self-contained HTML: the document, tables, pictures and plots that all reports share.
 
 Text is escaped, `Html` is trusted. Pictures are data URIs and plots inline SVG, so that one file holds the
-page; its Content-Security-Policy forbids to fetch anything. The CSS is in `style`.
+page; its Content-Security-Policy forbids to fetch anything. The CSS is in `style`, what moves in `script`.
 """
 
 import base64
 import html
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,9 +16,13 @@ import numpy as np
 
 from octshard.printable import printable
 from octshard.report.numbers import NOTHING, Rounded, decimal, integer
-from octshard.report.style import SCRIPT, STYLE
+from octshard.report.script import SEARCH, SORT
+from octshard.report.style import STYLE
 
 ALLOWED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+LONG = 20  # rows; a table with more has a box that searches them, and scrolls in a box of its own
+SEVERAL = 3  # sections; so many have a list of contents
+_LONG = "wide long"
 
 
 @dataclass(frozen=True)
@@ -33,25 +38,35 @@ Cell = Html | Rounded | str | int | float | None
 
 @dataclass(frozen=True)
 class Section:
-    """A headed box of the page: str parts become paragraphs."""
+    """A headed box of the page: str parts become paragraphs. anchor: its id, by default from the title."""
 
     title: str
     parts: tuple[Content, ...]
+    anchor: str = ""
 
 
 def page(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """A whole HTML document, with the sorting script only if a table is sortable."""
-    boxes = "\n".join(
-        f"<section><h2>{escaped(box.title)}</h2>\n{_flow(box.parts)}\n</section>" for box in sections
-    )
-    script = f"<script>{SCRIPT}</script>" if '<table class="sortable' in boxes else ""
+    """A whole HTML document: the first section, which says what came out, the contents, the other sections.
+
+    Scripts only where a table can be sorted or searched.
+    """
+    anchors = _anchors(sections)
+    boxes = [
+        f'<section id="{anchor}"><h2>{escaped(box.title)}</h2>\n{_flow(box.parts)}\n</section>'
+        for anchor, box in zip(anchors, sections, strict=True)
+    ]
+    if len(sections) >= SEVERAL:
+        boxes.insert(1, _contents(anchors[1:], sections[1:]))
+    body = "\n".join(boxes)
+    scripts = (SORT if '<table class="sortable' in body else "") + (SEARCH if f'"{_LONG}"' in body else "")
+    script = f"<script>{scripts}</script>" if scripts else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{ALLOWED}">'
         f"<title>{escaped(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
         f'<h1>{escaped(title)}</h1>\n<p class="lead">{escaped(lead)}</p>\n'
-        f"{boxes}\n</main>{script}</body></html>\n"
+        f"{body}\n</main>{script}</body></html>\n"
     )
 
 
@@ -66,7 +81,7 @@ def table(
     """A table; a column with only numbers (or None) is aligned right. `caption` may be empty.
 
     sortable: the headings become buttons that sort by their column. stacked: on a narrow screen each row is a
-    card, a line for each cell. ValueError if rows differ in width.
+    card, a line for each cell. More than LONG rows can be searched. ValueError if rows differ in width.
     """
     width = len(headers)
     for row in rows:
@@ -90,7 +105,8 @@ def table(
     table_body = f"<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody>"
     kinds = " ".join(name for name, wanted in (("sortable", sortable), ("stacked", stacked)) if wanted)
     start = f'<table class="{kinds}">' if kinds else "<table>"
-    return figure(f'<div class="wide">{start}{table_body}</table></div>', caption)
+    box = f'<div class="{_LONG}" tabindex="0">' if len(rows) > LONG else '<div class="wide">'
+    return figure(f"{box}{start}{table_body}</table></div>", caption)
 
 
 def grid(
@@ -157,6 +173,11 @@ def banner(text: str, tone: str) -> Html:
     return Html(f'<p class="banner {tone}">{escaped(text)}</p>')
 
 
+def verdict(word: str, text: str, tone: str) -> Html:
+    """As `banner`, after a word or two that say what its colour says."""
+    return Html(f'<p class="banner {tone}"><b>{escaped(word)}:</b> {escaped(text)}</p>')
+
+
 def heading(text: str) -> Html:
     """A heading inside a section."""
     return Html(f"<h3>{escaped(text)}</h3>")
@@ -178,6 +199,27 @@ def figure(content: str, caption: str) -> Html:
 def escaped(text: str) -> str:
     """Text escaped for markup and quoted attributes, and what would turn or hide letters on the page."""
     return html.escape(printable(text, keep="\n\t"), quote=True)
+
+
+def _anchors(sections: Sequence[Section]) -> list[str]:
+    """The id of each section; of two that are equal the second one gets a number."""
+    anchors: list[str] = []
+    for number, box in enumerate(sections, start=1):
+        words = "-".join(re.findall(r"[a-z0-9]+", (box.anchor or box.title).lower()))
+        name = words if words[:1].isalpha() else f"section-{number}"
+        while name in anchors:
+            name = f"{name}-{number}"
+        anchors.append(name)
+    return anchors
+
+
+def _contents(anchors: Sequence[str], sections: Sequence[Section]) -> str:
+    """Links to the sections, in one flowing line: short on a phone too."""
+    links = (
+        f'<li><a href="#{anchor}">{escaped(box.title)}</a></li>'
+        for anchor, box in zip(anchors, sections, strict=True)
+    )
+    return f'<nav aria-label="Contents">Contents: <ol>{" ".join(links)}</ol></nav>'
 
 
 def _flow(parts: Sequence[Content]) -> str:

@@ -1,7 +1,4 @@
-"""The CSS of all reports, and the only script of a page: a click on a heading sorts its table.
-
-Light, readable at phone width, numbers aligned. Without the script a sortable table is a plain table.
-"""
+"""The CSS of all reports: light, readable at phone width, numbers aligned."""
 
 STYLE = """
 :root { color-scheme: light; --ink: #1c2330; --soft: #5b6577; --line: #dde2ea; --back: #f6f7f9; }
@@ -27,9 +24,25 @@ th:first-child, td:first-child { min-width: 7rem; padding-left: 0; }
 .grid th[scope=row] { font-weight: 400; border-bottom: 1px solid var(--line); max-width: 20rem; }
 td:last-child:not(.number) { overflow-wrap: anywhere; min-width: 12rem; }
 .banner { padding: .6rem .8rem; border-left: .3rem solid; border-radius: .25rem; max-width: none;
-  font-weight: 600; }
+  font-weight: 600; overflow-wrap: anywhere; }
+.banner::before { display: inline-block; width: 1.2rem; font-weight: 700; }
+.good::before { content: "\\2713"; } .unsure::before { content: "?"; } .bad::before { content: "!"; }
 .good { background: #e9f5ee; border-color: #2b7a4b; } .unsure { background: #fdf4e1; border-color: #b7791f; }
 .bad { background: #fbeaea; border-color: #b3261e; }
+nav { font-size: .9rem; margin: 1rem 0; color: var(--soft); }
+nav ol { display: inline; list-style: none; margin: 0; padding: 0; }
+nav li { display: inline; } nav li + li::before { content: "\\b7"; padding: 0 .4rem; }
+a { color: #1f5fa8; } nav a { text-decoration: none; overflow-wrap: anywhere; }
+.long { max-height: 32rem; overflow: auto; }
+.long th { position: sticky; top: 0; background: #fff; box-shadow: 0 2px var(--line); }
+.search { display: flex; flex-wrap: wrap; gap: .25rem .5rem; align-items: center; font-size: .9rem; }
+.search input { font: inherit; flex: 1 1 10rem; max-width: 24rem; min-width: 0; padding: .2rem .4rem; }
+.search output { color: var(--soft); }
+tr[hidden] { display: none !important; }
+pre { background: var(--back); border: 1px solid var(--line); border-radius: .25rem; padding: .5rem .6rem;
+  margin: .4rem 0; font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere; }
+.steps { padding-left: 1.4rem; margin: .5rem 0; } .steps > li { margin: .6rem 0; }
+@media print { .long { max-height: none; } .search { display: none; } }
 td small { color: var(--soft); font-size: .75rem; }
 @media (max-width: 40rem) {
   .stacked, .stacked tbody, .stacked tr, .stacked td { display: block; }
@@ -59,30 +72,4 @@ figcaption { color: var(--soft); font-size: .85rem; margin-top: .25rem; overflow
 svg { display: block; width: 100%; max-width: 38rem; height: auto; }
 svg text { font: 12px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #5b6577; }
 .legend span { display: inline-block; margin-right: 1rem; font-size: .9rem; }
-"""
-
-# words go up first and numbers down, a second click turns round; cells without a number stay last
-SCRIPT = """
-for (const table of document.querySelectorAll("table.sortable")) {
-  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
-  heads.forEach((head, i) => {
-    const button = document.createElement("button"), numeric = head.classList.contains("number");
-    button.type = "button";
-    button.append(...head.childNodes);
-    head.append(button);
-    const key = numeric ? row => parseFloat(row.cells[i].dataset.value) : row => row.cells[i].textContent;
-    button.addEventListener("click", () => {
-      const before = head.getAttribute("aria-sort");
-      const up = before ? before === "descending" : !numeric;
-      heads.forEach(other => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", up ? "ascending" : "descending");
-      const compare = (a, b) => {
-        if (!numeric) return up ? a.localeCompare(b, "en") : b.localeCompare(a, "en");
-        if (isNaN(a) || isNaN(b)) return isNaN(a) - isNaN(b);
-        return up ? a - b : b - a;
-      };
-      body.append(...[...body.rows].sort((a, b) => compare(key(a), key(b))));
-    });
-  });
-}
 """

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
-from octshard.report import page
+from octshard.report import page, steps
 from octshard.report.chart import Chart
 from octshard.report.numbers import Rounded
-from octshard.report.style import SCRIPT
+from octshard.report.script import SEARCH, SORT
 
 VOID = {"meta", "img", "br", "wbr"}
 
@@ -59,8 +59,12 @@ def full_page(word: str) -> str:
         page.details(word, word, [word, word]),
         page.columns([page.group([page.picture(np.zeros((4, 5), np.uint8), word, word, 2.0)], word)]),
         page.breakable(word),
+        page.banner(word, "good"),
+        page.verdict(word, word, "bad"),
+        steps.html([steps.Step(word, (word, steps.command("octshard", word)))]),
+        page.table([word], [[word]] * 30, word),
     )
-    return page.page(word, word, [page.Section(word, parts)])
+    return page.page(word, word, [page.Section(word, parts), *[page.Section(word, (), word)] * 3])
 
 
 @settings(deadline=None)  # a busy machine draws slowly
@@ -69,7 +73,7 @@ def test_any_text_is_escaped_and_every_tag_closed(word):
     evil = f'{word}<script>alert(1)</script>" onload="x&'
     text = full_page(evil)
     read(text)
-    assert "<script" not in text
+    assert text.count("<script") == text.count(f"<script>{SEARCH}</script>") == 1
     assert 'onload="x' not in text
 
 
@@ -85,8 +89,47 @@ def test_a_table_to_sort_brings_the_one_script_and_the_values_behind_the_words()
     assert table.markup.count("data-value") == 4
     text = page.page("t", "l", [page.Section("s", (table, table))])
     read(text)
-    assert text.count("<script") == text.count(f"<script>{SCRIPT}</script>") == 1
+    assert text.count("<script") == text.count(f"<script>{SORT}</script>") == 1
     assert "<script" not in page.page("t", "l", [page.Section("s", (page.table(["a"], [[1]], ""),))])
+
+
+def rows(number: int) -> list[list[page.Cell]]:
+    return [[f"name {i}", i] for i in range(number)]
+
+
+@pytest.mark.parametrize(("number", "boxes"), [(20, 0), (21, 1)])
+def test_only_a_long_table_can_be_searched(number, boxes):
+    text = page.page("t", "l", [page.Section("s", (page.table(["name", "n"], rows(number), ""),))])
+    read(text)
+    assert text.count('<div class="wide long" tabindex="0">') == boxes
+    assert text.count(f"<script>{SEARCH}</script>") == text.count("<script") == boxes
+
+
+def test_a_page_of_several_sections_lists_them_behind_the_first():
+    titles = ["Verdict", "What & why", "What & why", "42", "Ωmega"]
+    text = page.page("t", "l", [*(page.Section(title, ()) for title in titles), page.Section("x", (), "own")])
+    read(text)
+    assert re.findall(r'<section id="([^"]+)">', text) == [
+        "verdict", "what-why", "what-why-3", "section-4", "mega", "own",
+    ]  # fmt: skip
+    links = re.findall(r'<li><a href="#([^"]+)">([^<]+)</a></li>', text)
+    assert [anchor for anchor, _ in links] == ["what-why", "what-why-3", "section-4", "mega", "own"]
+    assert [name for _, name in links] == ["What &amp; why", "What &amp; why", "42", "Ωmega", "x"]
+    assert text.index("<h2>Verdict") < text.index("<nav") < text.index("<h2>What")
+    assert "<nav" not in page.page("t", "l", [page.Section("a", ()), page.Section("b", ())])
+
+
+def test_sections_of_any_titles_have_ids_of_their_own():
+    titles = ["a", "a-2", "a", "a-3", "a", "", "", '"><script>']
+    ids = re.findall(r'<section id="([^"]*)">', page.page("t", "l", [page.Section(t, ()) for t in titles]))
+    assert len(set(ids)) == len(titles)
+    assert all(re.fullmatch("[a-z][a-z0-9-]*", one) for one in ids)
+
+
+def test_a_verdict_says_in_words_what_its_colour_says():
+    assert page.verdict("In order", "3 < 4", "good").markup == (
+        '<p class="banner good"><b>In order:</b> 3 &lt; 4</p>'
+    )
 
 
 def test_a_page_forbids_itself_to_fetch():
