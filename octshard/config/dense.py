@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from octshard.config.eval import DeviceConfig, EncoderConfig, IntervalConfig
 from octshard.config.fields import MANY, SEEDS, field, group
 
 
@@ -66,13 +67,18 @@ class DenseHeads:
 
 
 @dataclass
-class SegmentConfig:
+class DenseConfig(IntervalConfig, DeviceConfig, EncoderConfig):
+    """What `segment` and `translate` have alike."""
+
+    heads: DenseHeads = group(DenseHeads)
+    overlap: float = field(0.25, "of sliding windows, where a volume is larger", least=0, below=1)
+    seed: int = field(0, "of heads, orders, crops, resamples and random encoders", limit=SEEDS)
+
+
+@dataclass
+class SegmentConfig(DenseConfig):
     """`octshard eval segment`."""
 
-    checkpoint: str = field("", "a checkpoint file, or a run folder (its newest checkpoint)", place=True)
-    shards: list[str] = field(
-        [], "dataset folders with train, val and test samples, or folders of them", place=True
-    )
     masks: MapConfig = group(MapConfig)
     classes: list[MaskClass] = field([], "layers in the order of depth, and lesions; at least two")
     ignore: list[int] = field([], "values of masks whose voxels count nowhere", least=0, most=254)
@@ -81,36 +87,12 @@ class SegmentConfig:
         "of the cross-entropy: 1 / sqrt of a class's share of train voxels, 1 / share, or 1",
         choices=("root", "share", "one"),
     )
-    heads: DenseHeads = group(DenseHeads)
-    overlap: float = field(0.25, "of sliding windows, where a volume is larger", least=0, below=1)
-    bootstrap: int = field(1000, "resamples of participants behind each interval", least=1, limit=1_000_000)
     out: str = field("runs/segment", "folder of segment.json and segment.html", place=True)
-    seed: int = field(0, "of heads, orders, crops, resamples and random encoders", limit=SEEDS)
-    allow_seen_people: bool = field(
-        False, "score also if the encoder was pretrained on test participants; the page says on how many"
-    )
-    device: str = field(
-        "auto", "as run.device of octshard train", choices=("auto", "cpu", "cuda", "xla"), speed=True
-    )
 
 
 @dataclass
-class TranslateConfig:
+class TranslateConfig(DenseConfig):
     """`octshard eval translate`."""
 
-    checkpoint: str = field("", "a checkpoint file, or a run folder (its newest checkpoint)", place=True)
-    shards: list[str] = field(
-        [], "dataset folders with train, val and test samples, or folders of them", place=True
-    )
     targets: MapConfig = group(MapConfig)
-    heads: DenseHeads = group(DenseHeads)
-    overlap: float = field(0.25, "of sliding windows, where a volume is larger", least=0, below=1)
-    bootstrap: int = field(1000, "resamples of participants behind each interval", least=1, limit=1_000_000)
     out: str = field("runs/translate", "folder of translate.json and translate.html", place=True)
-    seed: int = field(0, "of heads, orders, crops, resamples and random encoders", limit=SEEDS)
-    allow_seen_people: bool = field(
-        False, "score also if the encoder was pretrained on test participants; the page says on how many"
-    )
-    device: str = field(
-        "auto", "as run.device of octshard train", choices=("auto", "cpu", "cuda", "xla"), speed=True
-    )

@@ -1,35 +1,76 @@
-"""Settings of `octshard eval`."""
+"""Settings of `octshard eval`. What several commands have alike stands once, in classes that they inherit."""
 
 from dataclasses import dataclass
 
 from octshard.config.fields import MANY, SEEDS, field
-from octshard.config.head import HeadConfig
+from octshard.config.head import HeadConfig, LinearConfig
 from octshard.config.label import LabelConfig
 
 
 @dataclass
-class ProbeConfig(HeadConfig, LabelConfig):
-    """`octshard eval linear-probe`."""
+class EncoderConfig:
+    """A trained encoder, and the scans that it reads."""
 
     checkpoint: str = field("", "a checkpoint file, or a run folder (its newest checkpoint)", place=True)
     shards: list[str] = field(
         [], "dataset folders with train, val and test samples, or folders of them", place=True
     )
-    out: str = field("runs/probe", "folder of probe.json, probe.html and cached features", place=True)
-    bootstrap: int = field(1000, "resamples of participants behind each interval", least=1, limit=1_000_000)
-    shuffles: int = field(
-        20, "random deals of the labels behind the shuffled-label control", least=1, limit=1_000_000
-    )
-    seed: int = field(0, "of resamples, deals and the random encoder", limit=SEEDS)
-    batch: int = field(8, "volumes per forward pass", unit="samples", least=1, limit=MANY, speed=True)
     allow_seen_people: bool = field(
-        False, "score also if the encoder was pretrained on test participants; the page says on how many"
+        False, "score also if the encoder was pretrained on test participants; the result says on how many"
     )
+
+
+@dataclass
+class DeviceConfig:
+    """Where encoders run."""
+
     device: str = field(
         "auto", "as run.device of octshard train", choices=("auto", "cpu", "cuda", "xla"), speed=True
     )
-    random_draws: int = field(5, "random encoders behind the random-init control", least=1, limit=1000)
+
+
+@dataclass
+class IntervalConfig:
+    """How sure a score is."""
+
+    bootstrap: int = field(1000, "resamples of participants behind each interval", least=1, limit=1_000_000)
+
+
+@dataclass
+class SiteConfig:
+    """Where scans come from."""
+
     site: str = field("clinical_site", "the column of participants that names the site; empty: none does")
+
+
+@dataclass
+class FeatureConfig:
+    """Which features of an encoder."""
+
+    layer: str = field("last", "behind which block features are taken: last, or its number")
+    pooling: str = field("mean_std", "of the valid tokens of a scan", choices=("mean", "mean_std", "max"))
+
+
+@dataclass
+class ViewConfig:
+    """What encoders read of a scan, and how much at once."""
+
+    view: str = field(
+        "whole",
+        "what is read of a scan larger than model.image_size: whole: all of it, in tiles; centre: one crop",
+        choices=("whole", "centre"),
+    )
+    batch: int = field(8, "tiles per forward pass", unit="samples", least=1, limit=MANY, speed=True)
+
+
+@dataclass
+class ControlConfig:
+    """What stands beside a trained encoder."""
+
+    shuffles: int = field(
+        20, "random deals of the labels behind the shuffled-label control", least=1, limit=1_000_000
+    )
+    random_draws: int = field(5, "random encoders behind the random-init control", least=1, limit=1000)
     encoder: str = field(
         "", "a 2-D encoder as one more control: timm:NAME; B-scans go through it one by one; empty: none"
     )
@@ -37,23 +78,32 @@ class ProbeConfig(HeadConfig, LabelConfig):
         "", "its weights, a local .pth or .safetensors; nothing is downloaded", place=True
     )
     encoder_every: int = field(4, "it reads one of so many B-scans", unit="B-scans", least=1, limit=MANY)
-    view: str = field(
-        "whole",
-        "what is read of a scan larger than model.image_size: whole: all of it, in tiles; centre: one crop",
-        choices=("whole", "centre"),
-    )
-    layer: str = field("last", "behind which block features are taken: last, or its number")
-    pooling: str = field("mean_std", "of the valid tokens of a scan", choices=("mean", "mean_std", "max"))
 
 
 @dataclass
-class RobustnessConfig:
+class ProbeConfig(
+    FeatureConfig,
+    ViewConfig,
+    ControlConfig,
+    SiteConfig,
+    HeadConfig,
+    IntervalConfig,
+    DeviceConfig,
+    LabelConfig,
+    EncoderConfig,
+):
+    """`octshard eval linear-probe`."""
+
+    out: str = field("runs/probe", "folder of probe.json, probe.html and cached features", place=True)
+    seed: int = field(0, "of resamples, deals and the random encoder", limit=SEEDS)
+
+
+@dataclass
+class RobustnessConfig(FeatureConfig, SiteConfig, LinearConfig, IntervalConfig):
     """`octshard eval robustness`."""
 
     features: str = field("", "a feature table: a folder that octshard eval embed made", place=True)
     source: str = field("pretrained", "which of its features")
-    layer: str = field("last", "of which layer")
-    pooling: str = field("mean_std", "pooled how")
     participants: str = field("", "participants.tsv, where labels come from", place=True)
     label: str = field("study_group", "a column of it, the biology")
     nuisances: list[str] = field(
@@ -62,7 +112,6 @@ class RobustnessConfig:
         choices=("device", "manufacturer", "model", "protocol", "region", "site"),
         least_length=1,
     )
-    site: str = field("clinical_site", "the column of participants that names the site; empty: none does")
     region: str = field("", "scans of this anatomic region alone; empty: all")
     out: str = field("runs/robustness", "folder of robustness.json and robustness.html", place=True)
     neighbours: int = field(
@@ -74,19 +123,11 @@ class RobustnessConfig:
         least=1,
         limit=1000,
     )
-    regularisation: list[float] = field(
-        [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0],
-        "values of C, the inverse strength of the heads; the best on val is chosen",
-        above=0,
-        limit=MANY,
-        least_length=1,
-    )
-    bootstrap: int = field(1000, "resamples of people behind each interval", least=1, limit=1_000_000)
     seed: int = field(0, "of resamples and draws", limit=SEEDS)
 
 
 @dataclass
-class CompareConfig(HeadConfig, LabelConfig):
+class CompareConfig(FeatureConfig, HeadConfig, IntervalConfig, LabelConfig):
     """`octshard eval compare`."""
 
     features: list[str] = field([], "feature tables: folders that octshard eval embed made", place=True)
@@ -94,14 +135,11 @@ class CompareConfig(HeadConfig, LabelConfig):
     names: list[str] = field(
         [], "what each source is called; sources of one name are its seeds; empty: each its own"
     )
-    layer: str = field("last", "of which layer")
-    pooling: str = field("mean_std", "pooled how")
     label_fractions: list[float] = field(
         [], "shares of train people whose labels are used, for learning curves; empty: none", above=0, most=1
     )
     label_draws: int = field(5, "of people, at each share below 1", least=1, limit=1000)
     out: str = field("runs/compare", "folder of compare.json, compare.html and the figures", place=True)
-    bootstrap: int = field(1000, "resamples of people behind each interval", least=1, limit=1_000_000)
     shuffles: int = field(
         199, "deals of the test labels that the better one must beat", least=1, limit=1_000_000
     )
@@ -109,7 +147,7 @@ class CompareConfig(HeadConfig, LabelConfig):
 
 
 @dataclass
-class EmbedConfig:
+class EmbedConfig(ViewConfig, SiteConfig, DeviceConfig):
     """`octshard eval embed`."""
 
     checkpoint: list[str] = field(
@@ -119,9 +157,7 @@ class EmbedConfig:
     participants: str = field(
         "", "participants.tsv, where the column site of scans.parquet comes from", place=True
     )
-    site: str = field("clinical_site", "the column of it that names the site; empty: none does")
     out: str = field("runs/features", "folder of scans.parquet and the tensors", place=True)
-    view: str = field("whole", "as of eval linear-probe", choices=("whole", "centre"))
     layers: list[str] = field(
         ["last"], "behind which blocks features are taken: last, or their numbers", least_length=1
     )
@@ -139,7 +175,3 @@ class EmbedConfig:
         limit=1000,
     )
     seed: int = field(0, "of the random encoders", limit=SEEDS)
-    batch: int = field(8, "tiles per forward pass", unit="samples", least=1, limit=MANY, speed=True)
-    device: str = field(
-        "auto", "as run.device of octshard train", choices=("auto", "cpu", "cuda", "xla"), speed=True
-    )

@@ -2,18 +2,15 @@
 
 from dataclasses import dataclass
 
+from octshard.config.eval import DeviceConfig, EncoderConfig, IntervalConfig
 from octshard.config.fields import MANY, SEEDS, field
 from octshard.config.label import LabelConfig
 
 
 @dataclass
-class FinetuneConfig(LabelConfig):
+class FinetuneConfig(IntervalConfig, DeviceConfig, LabelConfig, EncoderConfig):
     """`octshard eval finetune`."""
 
-    checkpoint: str = field("", "a checkpoint file, or a run folder (its newest checkpoint)", place=True)
-    shards: list[str] = field(
-        [], "dataset folders with train, val and test samples, or folders of them", place=True
-    )
     out: str = field("runs/finetune", "folder of finetune.json and the weights of each epoch", place=True)
     epochs: int = field(30, "passes over the labelled train scans, at most", least=1, limit=MANY)
     patience: int = field(8, "epochs without a better score on val that end it", least=1, limit=MANY)
@@ -35,11 +32,4 @@ class FinetuneConfig(LabelConfig):
     random_draws: int = field(
         1, "random encoders trained alike, as the control; 0: none", least=0, limit=1000
     )
-    bootstrap: int = field(1000, "resamples of participants behind each interval", least=1, limit=1_000_000)
     seed: int = field(0, "of the head, the order, the views, resamples and random encoders", limit=SEEDS)
-    allow_seen_people: bool = field(
-        False, "score also if the encoder was pretrained on test participants; the result says on how many"
-    )
-    device: str = field(
-        "auto", "as run.device of octshard train", choices=("auto", "cpu", "cuda", "xla"), speed=True
-    )

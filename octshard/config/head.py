@@ -34,7 +34,20 @@ class AttentiveConfig(GridConfig):
 
 
 @dataclass
-class HeadConfig:
+class LinearConfig:
+    """The strength of logistic regression."""
+
+    regularisation: list[float] = field(
+        [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0],
+        "values of C, the inverse strength, of head=linear; the best on val is chosen",
+        above=0,
+        limit=MANY,
+        least_length=1,
+    )
+
+
+@dataclass
+class HeadConfig(LinearConfig):
     """How frozen features become predictions; what has several values is chosen on val."""
 
     head: str = field(
@@ -42,13 +55,6 @@ class HeadConfig:
         "linear: logistic regression for classes, proportional odds for ordered ones, ridge for numbers; "
         "mlp: one hidden layer; knn: nearest neighbours; attentive: a learned query over tokens",
         choices=("linear", "mlp", "knn", "attentive"),
-    )
-    regularisation: list[float] = field(
-        [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0],
-        "values of C, the inverse strength, of head=linear; the best on val is chosen",
-        above=0,
-        limit=MANY,
-        least_length=1,
     )
     ridge: list[float] = field(
         [1.0, 10.0, 1e2, 1e3, 1e4, 1e5],

@@ -33,13 +33,13 @@ def test_the_short_list() -> None:
     assert places == {
         "train": ["data.shards", "data.cache_dir", "run.out", "run.probe_participants", "run.init_from"],
         "prep": ["src", "dst"],
-        "probe": ["participants", "labels", "checkpoint", "shards", "out", "encoder_weights"],
+        "probe": ["checkpoint", "shards", "participants", "labels", "encoder_weights", "out"],
         "robustness": ["features", "participants", "out"],
         "compare": ["participants", "labels", "features", "out"],
         "segment": ["checkpoint", "shards", "masks.folder", "masks.table", "out"],
         "translate": ["checkpoint", "shards", "targets.folder", "targets.table", "out"],
         "embed": ["checkpoint", "shards", "participants", "out"],
-        "finetune": ["participants", "labels", "checkpoint", "shards", "out"],
+        "finetune": ["checkpoint", "shards", "participants", "labels", "out"],
     }
 
 
