@@ -12,6 +12,7 @@ from octshard.dataset import sample
 from octshard.dataset.tables import Dataset, SampleRow
 from octshard.eval import probe_report
 from octshard.eval.probe_result import ProbeResult
+from octshard.eval.score_tables import readable
 from octshard.prep.dicom import decode
 from octshard.prep.dicom import header as dicom
 from octshard.prep.refusals import Refused
@@ -60,7 +61,7 @@ def render(results: DemoResults) -> str:
                 *probe_report.verdict(results.probe),
                 probe_report.score_plot(results.probe),
                 probe_report.scores(results.probe),
-                *map(probe_report.readable, results.probe.notes),
+                *map(readable, results.probe.notes),
                 f"{results.probe.scored.text()}.",
                 *probe_report.method(results.probe),
             ),
