@@ -27,6 +27,7 @@ DOORS = {  # foreign package -> the modules that may import it
     "numba": {"imaging.jit"},
     "einops": {"models.vit"},
     "matplotlib": {
+        "pictures.contact_sheet",
         "pictures.drawing",
         "pictures.figure",
         "pictures.palette",

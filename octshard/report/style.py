@@ -63,7 +63,8 @@ details ul { margin: .25rem 0 .75rem; padding-left: 1.25rem; font-size: .85rem; 
 figure { margin: .75rem 0; }
 figure img { max-width: 100%; height: auto; image-rendering: auto; border-radius: .25rem; display: block; }
 figure figure { margin: 0 0 .4rem; }
-figcaption { color: var(--soft); font-size: .85rem; margin-top: .25rem; overflow-wrap: anywhere; }
+figcaption { color: var(--soft); font-size: .85rem; margin-top: .25rem; overflow-wrap: anywhere;
+  white-space: pre-line; }
 .row { display: flex; flex-wrap: wrap; gap: 1rem; } .row > * { flex: 1 1 14rem; min-width: 0; margin: 0; }
 .row img { width: 100%; }
 .columns { display: grid; gap: 1rem;

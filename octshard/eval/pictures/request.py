@@ -1,0 +1,44 @@
+"""What pictures of an evaluation are made from (PictureRequest), and what they become (Pictures)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from octshard.eval.encoders import Asked, Devices, NamedEncoder
+from octshard.eval.scans import Scans
+from octshard.probes.head import FittedHead
+from octshard.probes.labels import LabelledScans
+from octshard.probes.predictions import Predictions
+from octshard.report.page import Section
+
+
+@dataclass(frozen=True, eq=False)
+class PictureRequest:
+    """predictions: of test by trained arm, one for each of its checkpoints; controls do not belong here.
+    values: pooled values_NF of all scans by arm; the first is drawn. encoders: the trained ones.
+
+    attentive: heads that were fitted on the tokens of an encoder, by its name. asked: the view, the layers
+    and the batch by which tokens are read.
+    """
+
+    scans: Scans
+    labelled: LabelledScans
+    predictions: Mapping[str, tuple[Predictions, ...]]
+    values: Mapping[str, np.ndarray]
+    encoders: tuple[NamedEncoder, ...]
+    asked: Asked
+    devices: Devices
+    seed: int
+    attentive: Mapping[str, FittedHead] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Sections of a page, and the files that lie beside it: name -> content."""
+
+    sections: tuple[Section, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    def __add__(self, other: "Pictures") -> "Pictures":
+        return Pictures(self.sections + other.sections, {**self.files, **other.files})

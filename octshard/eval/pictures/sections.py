@@ -1,0 +1,14 @@
+"""All pictures of an evaluation, section by section; what cannot be drawn is left out."""
+
+from octshard.eval.pictures import scan_reader, wrong_people
+from octshard.eval.pictures.request import PictureRequest, Pictures
+
+KINDS = (wrong_people.pictures,)
+
+
+def pictures(request: PictureRequest) -> Pictures:
+    """Sections of the page, and PNG and CSV files that go beside it."""
+    reader, made = scan_reader.open_reader(request.scans), Pictures()
+    for kind in KINDS:
+        made += kind(request, reader)
+    return made
