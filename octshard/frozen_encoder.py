@@ -254,9 +254,9 @@ def load_encoder(
     target_spacing: Sequence[float] | None = None,
     image_size: Sequence[int] | None = None,
 ) -> FrozenEncoder:
-    """The encoder of a run folder's newest checkpoint, of one of its .pt files, or of a folder that `octshard
-    export` wrote; local or remote. If the newest is damaged, an OctshardError says so: an older one is never
-    taken in its place.
+    """The encoder of a run folder's newest checkpoint, of RUN/best or RUN/best-robustness, of a .pt file, or
+    of a folder that `octshard export` wrote; local or remote. If that one is damaged, an OctshardError
+    says so: another one is never taken in its place.
 
     target_spacing: (dz, dy, dx) mm, for a checkpoint that does not record one: of octshard 0.1, or of shards
     that were prepared differently. In what is recorded, and the same for all shards with this spacing (for

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from octshard.config.fields import MANY, MANY_THREADS, SEEDS, field
 
 MANY_SAMPLES = 10**15  # far beyond any use
+LINEAR, ROBUSTNESS = "linear", "robustness"  # what patience counts
 
 
 @dataclass
@@ -79,6 +80,12 @@ class RunConfig:
         "", "participants.tsv or a table like it: labels of the probes", speed=True, place=True
     )
     probe_target: str = field("study_group", "a column of it: classes, or numbers", speed=True)
+    probe_site: str = field(
+        "clinical_site",
+        "a column of it, the site: what the robustness index is about where all are of one device; empty: "
+        "none",
+        speed=True,
+    )
     probe_samples: int = field(
         512, "labelled volumes of train, and of val, that a probe reads, at most", unit="samples", least=1,
         limit=MANY, speed=True,
@@ -103,6 +110,12 @@ class RunConfig:
         limit=MANY,
         speed=True,
     )
+    patience_by: str = field(
+        LINEAR,
+        "what it counts: scores of the linear probe, or the robustness index",
+        choices=(LINEAR, ROBUSTNESS),
+        speed=True,
+    )
     wandb: str = field("off", "Weights & Biases", choices=("off", "offline", "online"), speed=True)
     wandb_project: str = field("octshard", "its project", speed=True)
     wandb_artifacts: bool = field(False, "checkpoints go there too, as artifacts", speed=True)
@@ -120,7 +133,8 @@ class RunConfig:
     tags: list[str] = field([], "tags beside those of the devices and the objective", speed=True)
     init_from: str = field(
         "",
-        "weights that a new run begins with: a run's folder (its newest checkpoint), a checkpoint, a folder "
+        "weights that a new run begins with: a run's folder (its newest checkpoint), RUN/best or "
+        "RUN/best-robustness, a checkpoint, a folder "
         "of octshard export, or a file in V-JEPA 2's layout; empty = at random",
         place=True,
     )

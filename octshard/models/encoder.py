@@ -7,13 +7,12 @@ import torch
 from octshard.config.load import load_saved
 from octshard.config.train import TrainConfig
 from octshard.dataset import participant_digests
-from octshard.models import exported_encoder
+from octshard.models import exported_encoder, run_checkpoint
 from octshard.models.checkpoint import (
     ENCODER,
     TARGET_ENCODER,
     DamagedCheckpoint,
     load,
-    load_newest,
     read_info,
 )
 from octshard.models.trained_encoder import Origin
@@ -22,8 +21,9 @@ from octshard.models.vit import Encoder
 
 
 def read_encoder(run_or_checkpoint: str) -> TrainedEncoder:
-    """The target encoder of a checkpoint file, or of a run folder's newest checkpoint, in eval mode; the
-    encoder where the objective has no target encoder. Or that of a folder of `octshard export`.
+    """The target encoder of a checkpoint file, or of a run's newest checkpoint (RUN), its best (RUN/best) or
+    its most robust (RUN/best-robustness), in eval mode; the encoder where the objective has no target
+    encoder. Or that of a folder of `octshard export`.
 
     DamagedCheckpoint if that one is not whole: an older one is taken only where its file is named.
     """
@@ -32,7 +32,7 @@ def read_encoder(run_or_checkpoint: str) -> TrainedEncoder:
     if run_or_checkpoint.endswith(".pt"):
         path, payload = run_or_checkpoint, load(run_or_checkpoint)
     else:
-        path, payload = load_newest(run_or_checkpoint)
+        path, payload = run_checkpoint.load(run_or_checkpoint)
     cfg = load_saved(TrainConfig, payload["config"], path)
     encoder = Encoder(cfg.model)
     names = payload["model"]

@@ -13,7 +13,7 @@ from octshard.dataset import participant_digests
 from octshard.dataset.participant_digests import ParticipantDigests
 from octshard.errors import UsageError
 from octshard.imaging.volume import triple
-from octshard.models import checkpoint, exported_encoder, weights_file
+from octshard.models import checkpoint, exported_encoder, run_checkpoint, weights_file
 from octshard.models.checkpoint import ENCODER, TARGET_ENCODER, DamagedCheckpoint
 from octshard.models.vjepa2_layout import read_layout
 from octshard.storage import store
@@ -58,13 +58,13 @@ class InitialWeights:
 
 
 def read_weights(path: str) -> InitialWeights:
-    """Of a run's newest checkpoint, a checkpoint file, an export, or a file in V-JEPA 2's layout, by its name
-    and content; UsageError for what is none of them.
+    """Of a run's newest checkpoint (RUN/best: its best), a checkpoint file, an export, or a file in V-JEPA
+    2's layout, by its name and content; UsageError for what is none of them.
     """
     if exported_encoder.is_one(path):
         return _of_export(path)
     if not path.endswith(FILES):
-        return _of_checkpoint(*checkpoint.load_newest(path))
+        return _of_checkpoint(*run_checkpoint.load(path))
     if store.exists(_record(path)):
         return _of_checkpoint(path, checkpoint.load(path))
     values, sha256 = weights_file.read(path, "a file of weights, or a run's folder of another name")

@@ -1,4 +1,6 @@
-"""Two probes of one set of features: k-NN, and a linear head (logistic for classes, ridge for numbers)."""
+"""What a run asks of one set of features: k-NN, a linear head (logistic for classes, ridge for numbers), and
+what the neighbours in val follow.
+"""
 
 import numpy as np
 
@@ -14,16 +16,22 @@ HELD_OUT = 4  # every fourth participant of train chooses among them
 
 def judge(task: ProbeTask, train_NF: np.ndarray, val_MF: np.ndarray) -> ProbeScores:
     """Fits on the train volumes, choosing the regularisation among them, and scores the val volumes once."""
+    robustness = None if isinstance(task.nuisance, str) else task.nuisance.index(val_MF)
+    return ProbeScores(*_scores(task, train_NF, val_MF), robustness)
+
+
+def _scores(task: ProbeTask, train_NF: np.ndarray, val_MF: np.ndarray) -> tuple[float, float]:
+    """(of k-NN, of the linear head)."""
     train = Examples(train_NF, task.train.y_N, task.train.participants)
     val = Examples(val_MF, task.val.y_N, task.val.participants)
     if task.classes:
         onehot_NC = np.eye(len(task.classes))[train.y_N]
         votes = scores.by_participant(knn.predict(train, onehot_NC, val_MF), val.y_N, val.participants)
-        return ProbeScores(scores.macro_auroc(votes), _logistic(train, val))
+        return scores.macro_auroc(votes), _logistic(train, val)
     means = knn.predict(train, train.y_N[:, None], val_MF)
     knn_r2 = scores.r2(scores.by_participant(means, val.y_N, val.participants))
     strength = ridge.fit(*split(train), RIDGE).regularisation
-    return ProbeScores(knn_r2, ridge.r2(ridge.fit(train, val, (strength,)), val))
+    return knn_r2, ridge.r2(ridge.fit(train, val, (strength,)), val)
 
 
 def split(train: Examples) -> tuple[Examples, Examples]:

@@ -8,16 +8,17 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from octshard.config.run import RunConfig
+from octshard.config.run import ROBUSTNESS, RunConfig
 from octshard.dataset.participants import canonical
 from octshard.errors import UsageError
-from octshard.probes import label_table, labels, targets
+from octshard.probes import label_table, labels, nuisance, sites, targets
+from octshard.probes.nuisance import DEVICE, SITE, LabelledVolumes, Nuisance
 from octshard.probes.targets import Target, TargetRequest
 from octshard.rng import rng_for
 from octshard.stream.index import SampleIndex
@@ -36,12 +37,15 @@ class ProbeVolumes:
 
 @dataclass(frozen=True, eq=False)
 class ProbeTask:
-    """The volumes that fit and those that score. Scores with the same `name` may be compared."""
+    """The volumes that fit and those that score. Scores with the same `name` may be compared, indices with
+    the same `robustness_name`. nuisance: what neighbours in val should not follow, or why there is none.
+    """
 
     column: str
     classes: tuple[str, ...]  # empty: the label is a number
     train: ProbeVolumes
     val: ProbeVolumes
+    nuisance: Nuisance | str = "nothing says device or site"
 
     @property
     def metric(self) -> str:
@@ -59,12 +63,22 @@ class ProbeTask:
         text = json.dumps([VERSION, self.classes, volumes])
         return f"{self.column}, {self.metric}, {hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
+    @property
+    def robustness_name(self) -> str:
+        """The nuisance, the label, and a digest of the volumes with both; empty where there is no index."""
+        if isinstance(self.nuisance, str):
+            return ""
+        return f"{self.nuisance.name}, {self.column}, {self.nuisance.digest}"
+
 
 class ProbeScores(NamedTuple):
-    """By participant, on val: macro AUROC for classes, R2 for numbers."""
+    """By participant, on val: macro AUROC for classes, R2 for numbers. robustness: the index over the
+    neighbours of val volumes; None where there is none.
+    """
 
     knn: float
     linear: float
+    robustness: float | None = None
 
 
 def make_task(run: RunConfig, train: SampleIndex, val: SampleIndex) -> ProbeTask:
@@ -75,10 +89,16 @@ def make_task(run: RunConfig, train: SampleIndex, val: SampleIndex) -> ProbeTask
     table = label_table.read(run.probe_participants, "run.probe_participants")
     people = [canonical(sample.row.participant) for index in (train, val) for sample in index.samples]
     target = labels.present(targets.parse(table, TargetRequest(run.probe_target)), people)
-    parts = [draw(target, index, run.probe_samples) for index in (train, val)]
-    task = ProbeTask(target.column, target.classes, *parts)
+    fitting, scoring = (draw(target, index, run.probe_samples) for index in (train, val))
+    task = ProbeTask(target.column, target.classes, fitting, scoring)
     _check(task)
-    return task
+    site = "" if run.probe_site == run.probe_target else run.probe_site
+    nuisance = _nuisance(task, sites.of_table(table, site, "run.probe_site").site_of)
+    if run.patience and run.patience_by == ROBUSTNESS and isinstance(nuisance, str):
+        raise UsageError(
+            f"run.patience_by={ROBUSTNESS}: there is no robustness index ({nuisance}), want it, or linear"
+        )
+    return dataclasses.replace(task, nuisance=nuisance)
 
 
 def draw(target: Target, index: SampleIndex, limit: int) -> ProbeVolumes:
@@ -97,6 +117,16 @@ def draw(target: Target, index: SampleIndex, limit: int) -> ProbeVolumes:
     participants = tuple(canonical(sample.row.participant) for sample in samples)
     index = dataclasses.replace(index, samples=samples)
     return ProbeVolumes(index, labels.values(target, participants), participants)
+
+
+def _nuisance(task: ProbeTask, site_of: Mapping[str, str]) -> Nuisance | str:
+    """Of val: the device, or else the site."""
+    if not task.classes:
+        return f"{task.column} is a number"
+    rows, val = [sample.row for sample in task.val.index.samples], task.val
+    volumes = LabelledVolumes(tuple(row.key for row in rows), val.y_N, val.participants, task.classes)
+    text_of = {DEVICE: [row.device for row in rows], SITE: [site_of.get(p, "") for p in val.participants]}
+    return nuisance.choose(volumes, text_of)
 
 
 def _in_turn(people: Sequence[str], target: Target) -> Iterator[str]:

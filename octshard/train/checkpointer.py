@@ -18,7 +18,14 @@ from octshard.config.load import save
 from octshard.config.train import TrainConfig
 from octshard.dataset.participant_digests import ParticipantDigests
 from octshard.models.checkpoint import FOLDER, FORMAT, list_checkpoints, write, write_info
-from octshard.models.checkpoint_info import CheckpointInfo, CheckpointScore, best, with_score
+from octshard.models.checkpoint_info import (
+    CheckpointInfo,
+    CheckpointScore,
+    best,
+    best_robustness,
+    with_robustness,
+    with_score,
+)
 from octshard.storage import store
 from octshard.stream.sampler import StreamPosition
 
@@ -123,9 +130,11 @@ class Checkpointer:
         self.wait()
         self._running.append(self._pool.submit(self._write, payload, val_loss, score, milestone))
 
-    def add_score(self, step: int, score: CheckpointScore) -> None:
-        """Begins to give the checkpoint of `step` a score that came later, a probe's; waits for nothing."""
-        self._running.append(self._pool.submit(add_score, self._out, step, score))
+    def add_score(
+        self, step: int, score: CheckpointScore | None, robustness: CheckpointScore | None = None
+    ) -> None:
+        """Begins to give the checkpoint of `step` what came later, from a probe; waits for nothing."""
+        self._running.append(self._pool.submit(add_score, self._out, step, score, robustness))
 
     def add_validation(self, step: int, val_loss: float, score: CheckpointScore | None) -> None:
         """Begins to give the checkpoint of `step` the validation that it owed; waits for nothing."""
@@ -174,17 +183,19 @@ def open_checkpointer(
 
 
 def retained(infos: Sequence[CheckpointInfo], keep_last: int) -> set[str]:
-    """Names to keep: the last one and `keep_last` before it, the best by score, the milestones."""
+    """Names to keep: the last one and `keep_last` before it, the best by score and by robustness, the
+    milestones.
+    """
     names = {info.name for info in infos[-1 - keep_last :]} | {info.name for info in infos if info.milestone}
-    if (best_info := best(infos)) is not None:
-        names.add(best_info.name)
-    return names
+    return names | {info.name for info in (best(infos), best_robustness(infos)) if info is not None}
 
 
-def add_score(out: str, step: int, score: CheckpointScore) -> CheckpointInfo | None:
-    """Writes `score` into the .json of the checkpoint of `step`; None if there is no such checkpoint."""
+def add_score(
+    out: str, step: int, score: CheckpointScore | None, robustness: CheckpointScore | None = None
+) -> CheckpointInfo | None:
+    """Writes scores into the .json of the checkpoint of `step`; None if there is no such checkpoint."""
     info = next((info for info in list_checkpoints(out) if info.step == step), None)
-    return info and write_info(out, with_score(info, score))
+    return info and write_info(out, with_robustness(with_score(info, score), robustness))
 
 
 def add_validation(

@@ -255,8 +255,8 @@ def _write_scores(run: Run, outputs: RunOutputs) -> None:
     for result in outputs.prober.results() if outputs.prober is not None else ():
         outputs.metrics.write(result.line())
         if plan.is_past_warmup(run.plan, result.samples_seen):
-            outputs.checkpoints.add_score(result.step, result.score)
-        outputs.patience.add(result.step, result.samples_seen, result.score)
+            outputs.checkpoints.add_score(result.step, result.score, result.robustness)
+        outputs.patience.add_line(result.line())
         logger.info("%s", result.text())
 
 

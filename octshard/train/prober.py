@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 
 MAX_FAILURES = 3  # in a row; then the run goes on without probes
 LOOK_S = 0.2  # between two looks for a signal, once the loop is through
-SCORE_NAMES, CONTROL_NAMES = ("probe_knn", "probe_linear"), ("probe_random_knn", "probe_random_linear")
+SCORE_NAMES = ("probe_knn", "probe_linear", "probe_robustness")
+CONTROL_NAMES = ("probe_random_knn", "probe_random_linear", "probe_random_robustness")
 
 
 class Snapshot(NamedTuple):
@@ -43,7 +44,7 @@ class Snapshot(NamedTuple):
 
 
 class SnapshotResult(NamedTuple):
-    """Scores of a snapshot, beside those of the same encoder at random. name: that of the task."""
+    """Scores of a snapshot, beside those of the same encoder at random. Names are those of the task."""
 
     step: int
     samples_seen: int
@@ -51,24 +52,39 @@ class SnapshotResult(NamedTuple):
     scores: ProbeScores
     control: ProbeScores
     seconds: float
+    robustness_name: str = ""
 
     def line(self) -> dict[str, Any]:
         """Of metrics.jsonl, at the step of the snapshot."""
         names = (*SCORE_NAMES, *CONTROL_NAMES)
         values = dict(zip(names, (*self.scores, *self.control), strict=True))
         head = {"step": self.step, "samples_seen": self.samples_seen, "probe": self.name}
+        if self.robustness_name:
+            head["probe_nuisance"] = self.robustness_name
+        else:
+            values = {name: value for name, value in values.items() if value is not None}
         return {**head, **values, "probe_seconds": self.seconds}
 
     def text(self) -> str:
         """For the log."""
-        pairs = zip(("k-NN", "linear"), self.scores, self.control, strict=True)
-        scores = ", ".join(f"{name} {score:.3f} (at random {control:.3f})" for name, score, control in pairs)
+        pairs = zip(("k-NN", "linear", "robustness index"), self.scores, self.control, strict=True)
+        scores = ", ".join(
+            f"{name} {score:.3f} (at random {control:.3f})"
+            for name, score, control in pairs
+            if score is not None and control is not None
+        )
         return f"probe of step {self.step}: {scores}"
 
     @property
     def score(self) -> CheckpointScore:
         """By which the best checkpoint is chosen."""
         return CheckpointScore(self.name, self.scores.linear)
+
+    @property
+    def robustness(self) -> CheckpointScore | None:
+        """By which the most robust checkpoint is chosen; None without an index."""
+        value = self.scores.robustness
+        return None if value is None else CheckpointScore(self.robustness_name, value)
 
 
 def make_task(cfg: TrainConfig, inputs: RunInputs, backend: Backend) -> ProbeTask | None:
@@ -177,8 +193,9 @@ class Prober:
     def _succeed(self, snapshot: Snapshot, scores: ProbeScores, seconds: float) -> None:
         assert self._control is not None  # it comes first
         result = SnapshotResult(
-            snapshot.step, snapshot.samples_seen, self._task.name, scores, self._control, seconds
-        )
+            snapshot.step, snapshot.samples_seen, self._task.name, scores, self._control, seconds,
+            self._task.robustness_name,
+        )  # fmt: skip
         with self._changed:
             self._failures = 0
             self._results.append(result)
@@ -210,7 +227,7 @@ def open_prober(run: Run, state: TrainState, task: ProbeTask | None) -> Iterator
         return
     logger.info("%s", _start_line(run.cfg, task))
     lines = [line for line in metrics_log.read(run.cfg.run.out) if line.get("probe") == task.name]
-    prober = Prober(run.cfg, task, _known_control(lines))
+    prober = Prober(run.cfg, task, _known_control(lines, task))
     try:
         before = state.samples_seen - run.cfg.run.global_batch
         was_due = state.step > 0 and plan.probe_due(run.plan, before, state.samples_seen)
@@ -221,11 +238,14 @@ def open_prober(run: Run, state: TrainState, task: ProbeTask | None) -> Iterator
         prober.close()
 
 
-def _known_control(lines: Sequence[Mapping[str, Any]]) -> ProbeScores | None:
+def _known_control(lines: Sequence[Mapping[str, Any]], task: ProbeTask) -> ProbeScores | None:
+    """Of the line that has all that this task asks for."""
+    name = task.robustness_name
     for line in lines:
-        knn, linear = (line.get(name) for name in CONTROL_NAMES)
-        if isinstance(knn, float) and isinstance(linear, float):
-            return ProbeScores(knn, linear)
+        knn, linear, robustness = (line.get(name) for name in CONTROL_NAMES)
+        if isinstance(knn, float) and isinstance(linear, float) and line.get("probe_nuisance", "") == name:
+            nan = float("nan")  # null in the file
+            return ProbeScores(knn, linear, (nan if robustness is None else robustness) if name else None)
     return None
 
 
@@ -242,9 +262,17 @@ def _start_line(cfg: TrainConfig, task: ProbeTask) -> str:
         f"{len(part.participants)} {part.index.split} volumes of {len(set(part.participants))} people"
         for part in (task.train, task.val)
     )
+    if isinstance(task.nuisance, str):
+        robustness = f"no robustness index: {task.nuisance}"
+    else:
+        scans = task.nuisance.scans
+        robustness = (
+            f"robustness index by {task.nuisance.name} ({', '.join(scans.groups)}) over "
+            f"{len(scans.participants)} of the val volumes"
+        )
     return (
         f"probes: {task.column} ({label}, {task.metric}) from {sides}, at each checkpoint and every "
-        f"{cfg.run.probe_every} samples, on {cfg.run.probe_device}"
+        f"{cfg.run.probe_every} samples, on {cfg.run.probe_device}; {robustness}"
     )
 
 

@@ -40,3 +40,18 @@ def test_a_later_score_takes_the_place_of_the_first_and_no_number_takes_none() -
     )
     assert checkpoint_info.with_score(first, CheckpointScore("r2", float("nan"))) == first
     assert checkpoint_info.with_score(first, None) == first
+
+
+def test_the_most_robust_is_of_the_newest_name() -> None:
+    """A higher one by another nuisance, or from other volumes, does not count; nan is none."""
+    infos = [
+        checkpoint_info.with_robustness(info(step, None, None), CheckpointScore(name, value))
+        for step, (name, value) in enumerate(
+            [("device", 0.9), ("site", 0.4), ("site", 0.6), ("site", 0.5), ("site", float("nan"))]
+        )
+    ]
+    chosen = checkpoint_info.best_robustness(infos)
+    assert chosen is not None
+    assert (chosen.name, chosen.robustness, chosen.score) == ("2", 0.6, None)
+    assert infos[-1].robustness is None
+    assert checkpoint_info.best_robustness(infos[4:]) is None

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from octshard.eval.robustness.scans import Scans
+from octshard.probes.grouped_scans import Scans
 from octshard.rng import rng_for
 
 SPLITS = ("train", "val", "test")

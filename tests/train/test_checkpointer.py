@@ -216,6 +216,19 @@ def test_a_score_that_comes_later_says_which_is_the_best(cfg: TrainConfig) -> No
     assert checkpoint.latest(cfg.run.out) is not None
 
 
+def test_the_most_robust_stays_beside_the_best(cfg: TrainConfig) -> None:
+    with checkpointer.open_checkpointer(cfg.run.out, 0) as saver:
+        for step, score, index in ((1, 0.1, 0.9), (2, 0.3, 0.2), (3, 0.2, float("nan")), (4, 0.1, 0.5)):
+            payload = checkpointer.state_payload(state_of(cfg, step), cfg, {})
+            saver.save(payload, None, milestone=False)
+            saver.add_score(step, CheckpointScore("probe", score), CheckpointScore("device", index))
+        saver.save(checkpointer.state_payload(state_of(cfg, 5), cfg, {}), None, milestone=False)
+    infos = checkpoint.list_checkpoints(cfg.run.out)
+    assert [(info.step, info.score, info.robustness) for info in infos] == [
+        (1, 0.1, 0.9), (2, 0.3, 0.2), (5, None, None),
+    ]  # fmt: skip
+
+
 def test_a_score_that_cannot_be_written_surfaces(cfg: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     put(cfg, 1)
 

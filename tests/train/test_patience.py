@@ -54,6 +54,30 @@ def test_a_score_of_another_name_begins_anew() -> None:
     assert not after([0.9, 0.5, 0.4], names="aab")
 
 
+def test_what_is_counted_is_a_choice_and_a_score_that_is_none_is_no_better() -> None:
+    """As metrics.jsonl has the lines: null where the index is not defined."""
+    lines = [
+        {
+            "step": n, "samples_seen": n, "probe": "r2", "probe_linear": float(n),
+            "probe_nuisance": "site", "probe_robustness": value,
+        }
+        for n, value in enumerate([None, 0.4, None, 0.3])
+    ]  # fmt: skip
+    by_index, by_score = Patience(2, 0, "robustness"), Patience(2, 0)
+    for line in lines:
+        by_index.add_line(line)
+        by_score.add_line(line)
+    assert (by_index.is_over, by_score.is_over) == (True, False)
+    assert "0.400 of step 1 (site)" in by_index.text()
+
+
+def test_a_line_without_an_index_is_not_counted() -> None:
+    patience = Patience(1, 0, "robustness")
+    for n in range(5):
+        patience.add_line({"step": n, "samples_seen": n, "probe": "r2", "probe_linear": 0.5})
+    assert not patience.is_over
+
+
 def test_patience_without_probes_is_refused(tmp_path: Path) -> None:
     shards = write_dataset(tmp_path / "d", {"train": 4, "val": 2})
     with pytest.raises(

@@ -18,7 +18,7 @@ from octshard.config.train import TrainConfig
 from octshard.dataset import tables
 from octshard.devices.select import open_backend
 from octshard.errors import UsageError
-from octshard.models import checkpoint
+from octshard.models import checkpoint, run_checkpoint
 from octshard.probes import worker_process
 from octshard.probes.task import ProbeScores
 from octshard.probes.worker_process import ProbeFailed
@@ -31,11 +31,12 @@ from tests.support.tiny_run import config_for, write_dataset
 LENGTH = ("run.samples_budget=32", "run.checkpoint_every_epochs=1")  # 8 steps, checkpoints at 5 and 8
 CLOCKS = {"volumes_per_s_per_device", "data_wait", "data_wait_worst_s", "data_wait_worst_step"}
 SCORES = ("probe_knn", "probe_linear", "probe_random_knn", "probe_random_linear")
+INDEX = ("probe_robustness", "probe_random_robustness")
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 21, "val": 8})
+    return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 21, "val": 20})
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +47,13 @@ def _priority(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def people(shards: str) -> str:
-    """A participants.tsv beside the shards, with classes in turn."""
+    """A participants.tsv beside the shards, with classes in turn, and two sites that do not go with them."""
     rows = [row for row in tables.open_dataset(shards).rows if row.status == "ok"]
-    lines = [f"{row.participant}\t{'ab'[i % 2]}\t{1.5 * i}\tall" for i, row in enumerate(rows)]
+    lines = [
+        f"{row.participant}\t{'ab'[i % 2]}\t{1.5 * i}\tall\t{'ns'[i // 2 % 2]}" for i, row in enumerate(rows)
+    ]
     path = Path(shards).parent / "participants.tsv"
-    path.write_text("\n".join(["person_id\tstudy_group\tthickness\tcohort", *lines]) + "\n")
+    path.write_text("\n".join(["person_id\tstudy_group\tthickness\tcohort\tclinical_site", *lines]) + "\n")
     return str(path)
 
 
@@ -126,8 +129,8 @@ def children() -> set[int]:
 def test_the_page_of_the_log_names_all_that_a_line_holds(plain: Path) -> None:
     page = (Path(prober.__file__).parents[2] / "docs" / "design" / "train.md").read_text()
     table = page[page.index("## The log of a run") :]
-    scores = ProbeScores(0.5, 0.5)
-    lines = [*others_of(plain), prober.SnapshotResult(1, 4, "label", scores, scores, 1.0).line()]
+    scores = ProbeScores(0.5, 0.5, 0.5)
+    lines = [*others_of(plain), prober.SnapshotResult(1, 4, "label", scores, scores, 1.0, "site").line()]
     names = CLOCKS.union(*lines, ["val_loss_position_only", "skill", "compiles", "fallbacks"])
     assert [name for name in sorted(names) if f"`{name}`" not in table] == []
 
@@ -146,6 +149,16 @@ def test_a_run_with_probes_is_the_run_without(shards: str, people: str, plain: P
     ]
     info = checkpoint.list_checkpoints(str(tmp_path))[-1]
     assert (info.step, info.score, info.score_name) == (8, probes[-1]["probe_linear"], probes[-1]["probe"])
+    assert any(
+        line.endswith("; robustness index by site (n, s) over 20 of the val volumes") for line in lines
+    )
+    last = probes[-1]
+    assert (info.robustness, info.robustness_name) == (last["probe_robustness"], last["probe_nuisance"])
+    assert last["probe_nuisance"].startswith("site, study_group, ")
+    assert all(0 <= probe[name] <= 1 for probe in probes for name in INDEX)
+    path, _ = run_checkpoint.load(f"{tmp_path}/best-robustness")
+    index_of = {info.step: info.robustness for info in checkpoint.list_checkpoints(str(tmp_path))}
+    assert index_of[int(path[-11:-3])] == max(filter(None, index_of.values()))
 
 
 @pytest.mark.parametrize("objective", ["vjepa2", "mae"])
@@ -154,7 +167,28 @@ def test_numbers_are_scored_by_r2(shards: str, people: str, tmp_path: Path, obje
     train(probed(shards, people, tmp_path, *words))
     (last, *_) = reversed(probes_of(tmp_path))
     assert last["probe"].startswith("thickness, R2, ")
+    assert not [name for name in last if "robustness" in name or "nuisance" in name]
     assert all(last[name] <= 1 for name in SCORES)
+
+
+def test_a_control_without_the_index_that_is_asked_for_is_judged_again(shards: str, people: str) -> None:
+    """As in a log of a run whose probes were of octshard 0.1, or by another nuisance."""
+    cfg = probed(shards, people, Path("nowhere"))
+    task, scores = task_of(cfg), ProbeScores(0.5, 0.25, 0.75)
+    line = SnapshotResult(1, 4, task.name, scores, scores, 1.0, task.robustness_name).line()
+    assert prober._known_control([line], task) == scores
+    older = {name: value for name, value in line.items() if name not in ("probe_nuisance", *INDEX)}
+    assert prober._known_control([older], task) is None
+    assert prober._known_control([{**line, "probe_nuisance": "device"}], task) is None
+
+
+def test_patience_by_an_index_that_is_not_there_is_refused(shards: str, people: str, tmp_path: Path) -> None:
+    words = ("run.patience=2", "run.patience_by=robustness", "run.probe_site=''")
+    with pytest.raises(
+        UsageError, match=r"run.patience_by=robustness: there is no robustness index \(all val"
+    ):
+        loop.train(probed(shards, people, tmp_path, *words))
+    assert not list(tmp_path.glob("**/*.pt"))
 
 
 def test_after_a_killed_process_the_next_snapshot_gets_a_new_one(

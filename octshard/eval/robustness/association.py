@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard.eval.robustness.scans import People, Scans, people_of
+from octshard.probes.grouped_scans import People, Scans, people_of
 
 CLOSE = 0.9999  # a V above it: the label is the device
 

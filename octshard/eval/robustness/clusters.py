@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_samples
 
-from octshard.eval.robustness.scans import Scans, people_of, unit_rows
+from octshard.probes.grouped_scans import Scans, people_of, unit_rows
 from octshard.probes.scores import Estimate, estimate
 
 Z = 1.959964  # of the normal distribution: 95 %

@@ -18,7 +18,6 @@ from octshard.eval.robustness import (
     clusters,
     eye_pairs,
     findings,
-    neighbours,
     performance_drop,
     report,
     transfer,
@@ -27,9 +26,9 @@ from octshard.eval.robustness import (
 from octshard.eval.robustness.findings import Names
 from octshard.eval.robustness.performance_drop import DrawSettings
 from octshard.eval.robustness.result import Nuisance, RobustnessResult
-from octshard.eval.robustness.scans import Scans, index_of, people_of
 from octshard.eval.verdict import MIN_PARTICIPANTS
-from octshard.probes import labels, scores
+from octshard.probes import labels, neighbours, scores
+from octshard.probes.grouped_scans import Scans, index_of, people_of
 from octshard.probes.labels import SPLITS, LabelledScans
 from octshard.progress import OnProgress, no_progress
 from octshard.rng import rng_for, seed_for

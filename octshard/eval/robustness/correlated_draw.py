@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from octshard.eval.robustness.scans import Scans, people_of
+from octshard.probes.grouped_scans import Scans, people_of
 
 
 @dataclass(frozen=True, eq=False)

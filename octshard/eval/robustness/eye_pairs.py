@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard.eval.robustness.scans import Scans, index_of
 from octshard.probes.examples import standardisation
+from octshard.probes.grouped_scans import Scans, index_of
 from octshard.probes.scores import Estimate, estimate
 
 MIN_EYES = 2  # on the other device: with one there is nothing to choose from

@@ -8,10 +8,10 @@ import math
 from dataclasses import dataclass
 
 from octshard.eval.robustness.association import CLOSE, Association
-from octshard.eval.robustness.neighbours import RobustnessIndex
 from octshard.eval.robustness.performance_drop import PerformanceDrop
 from octshard.eval.robustness.within_group import WithinGroup
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, UNTOLD, bracketed
+from octshard.probes.neighbours import RobustnessIndex
 from octshard.probes.scores import Estimate
 
 BIOLOGY, NUISANCE = "biology", "nuisance"  # what neighbours go by

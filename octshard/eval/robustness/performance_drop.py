@@ -11,8 +11,8 @@ import numpy as np
 
 from octshard.eval.robustness import correlated_draw
 from octshard.eval.robustness.correlated_draw import Pairing
-from octshard.eval.robustness.scans import Scans, people_of
 from octshard.probes import linear, scores
+from octshard.probes.grouped_scans import Scans, people_of
 from octshard.probes.scores import Estimate, Predictions, estimate
 from octshard.rng import rng_for
 

@@ -9,10 +9,10 @@ from octshard.eval.robustness.association import Association
 from octshard.eval.robustness.clusters import Clusters
 from octshard.eval.robustness.eye_pairs import EyePairs
 from octshard.eval.robustness.findings import Finding
-from octshard.eval.robustness.neighbours import RobustnessIndex
 from octshard.eval.robustness.performance_drop import PerformanceDrop
 from octshard.eval.robustness.transfer import Transfer
 from octshard.eval.robustness.within_group import WithinGroup
+from octshard.probes.neighbours import RobustnessIndex
 
 
 @dataclass(frozen=True)

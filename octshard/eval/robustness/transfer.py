@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard.eval.robustness.scans import Scans, people_of
 from octshard.probes import linear, scores
+from octshard.probes.grouped_scans import Scans, people_of
 from octshard.probes.labels import MIN_TRAIN_PARTICIPANTS
 from octshard.probes.scores import Estimate, estimate
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard.eval.robustness.scans import Scans, people_of
 from octshard.probes import linear, scores
+from octshard.probes.grouped_scans import Scans, people_of
 from octshard.probes.scores import Estimate, estimate
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import contingency
 
 from octshard.eval.robustness.association import association
-from octshard.eval.robustness.scans import Scans
+from octshard.probes.grouped_scans import Scans
 from octshard.rng import rng_for
 from tests.support.made_scans import made_scans
 

@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from octshard.eval.robustness.clusters import adjusted_rand, clusters
-from octshard.eval.robustness.scans import Scans, people_of, unit_rows
 from octshard.probes import scores
+from octshard.probes.grouped_scans import Scans, people_of, unit_rows
 from octshard.rng import rng_for
 from tests.support.made_scans import made_scans
 

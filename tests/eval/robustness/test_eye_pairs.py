@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from octshard.eval.robustness.eye_pairs import eye_pairs
-from octshard.eval.robustness.scans import people_of
+from octshard.probes.grouped_scans import people_of
 from octshard.rng import rng_for
 from tests.support.made_scans import made_scans
 

@@ -7,9 +7,9 @@ import pytest
 
 from octshard.eval.robustness.association import Association
 from octshard.eval.robustness.findings import Names, drop_finding, neighbours_finding, shortcut_finding
-from octshard.eval.robustness.neighbours import RobustnessIndex
 from octshard.eval.robustness.performance_drop import PerformanceDrop
 from octshard.eval.robustness.within_group import WithinGroup
+from octshard.probes.neighbours import RobustnessIndex
 from octshard.probes.scores import Estimate
 
 NAMES = Names("state", "device", 20)

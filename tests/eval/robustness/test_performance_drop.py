@@ -5,8 +5,8 @@ import math
 import pytest
 
 from octshard.eval.robustness.performance_drop import STRENGTHS, DrawSettings, performance_drop
-from octshard.eval.robustness.scans import Scans, people_of
 from octshard.probes import scores
+from octshard.probes.grouped_scans import Scans, people_of
 from octshard.rng import rng_for
 from tests.support.made_scans import made_scans
 

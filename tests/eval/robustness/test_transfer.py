@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from octshard.eval.robustness.scans import Scans, people_of
 from octshard.eval.robustness.transfer import transfer
 from octshard.probes import scores
+from octshard.probes.grouped_scans import Scans, people_of
 from octshard.rng import rng_for
 from tests.support.made_scans import made_scans
 

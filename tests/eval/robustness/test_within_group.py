@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from octshard.eval.robustness.scans import Scans, people_of
 from octshard.eval.robustness.within_group import within_group
 from octshard.probes import linear, scores
+from octshard.probes.grouped_scans import Scans, people_of
 from octshard.rng import rng_for
 from tests.support.made_scans import made_scans
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard.eval.robustness.scans import Scans, people_of, unit_rows
+from octshard.probes.grouped_scans import Scans, people_of, unit_rows
 from octshard.probes.scores import Estimate, estimate
 
 BLOCK = 512  # queries at once, for memory
@@ -42,18 +42,29 @@ def robustness_index(
     if counted < 1:
         nothing = float("nan")
         return RobustnessIndex(Estimate(nothing, nothing, nothing), nothing, 0)
-    share_N = 1 / np.bincount(people.owner_N)[people.owner_N]
+    query = _Query(people.owner_N, _share(people.owner_N), counted)
     kept = min(SPARE * counted + SPARE, len(scans.participants))
     near_NM, far_NM = _nearest(scans, people.owner_N, kept)
     kind_NM = _kinds(scans, near_NM) * np.isfinite(far_NM)
     ones_1P = np.ones((1, len(people.names)), np.int64)
     value, spread_R = (
-        _index(kind_NM, people.owner_N[near_NM], weight, _Query(people.owner_N, share_N, counted))
-        for weight in (ones_1P, weight_RP)
+        _index(kind_NM, people.owner_N[near_NM], weight, query) for weight in (ones_1P, weight_RP)
     )
-    return RobustnessIndex(
-        estimate(float(value[0]), spread_R), _chance(scans, people.owner_N, share_N), counted
-    )
+    return RobustnessIndex(estimate(float(value[0]), spread_R), chance(scans), counted)
+
+
+def chance(scans: Scans) -> float:
+    """The index if every scan of every other person were a neighbour; nan where class and group are one."""
+    owner_N = people_of(scans).owner_N
+    share_N = _share(owner_N)
+    same = other = 0.0
+    for rows in _blocks(len(owner_N)):
+        stranger_BN = owner_N[rows, None] != owner_N
+        same_class = scans.y_N[rows, None] == scans.y_N
+        same_group = scans.group_N[rows, None] == scans.group_N
+        same += float(share_N[rows] @ (stranger_BN & same_class & ~same_group).sum(axis=1))
+        other += float(share_N[rows] @ (stranger_BN & ~same_class & same_group).sum(axis=1))
+    return same / (same + other) if same + other > 0 else float("nan")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +108,9 @@ def _nearest(scans: Scans, owner_N: np.ndarray, count: int) -> tuple[np.ndarray,
     return np.concatenate(places), np.concatenate(cosines)
 
 
-def _chance(scans: Scans, owner_N: np.ndarray, share_N: np.ndarray) -> float:
-    """The index if every scan of every other person were a neighbour."""
-    same = other = 0.0
-    for rows in _blocks(len(owner_N)):
-        stranger_BN = owner_N[rows, None] != owner_N
-        same_class = scans.y_N[rows, None] == scans.y_N
-        same_group = scans.group_N[rows, None] == scans.group_N
-        same += float(share_N[rows] @ (stranger_BN & same_class & ~same_group).sum(axis=1))
-        other += float(share_N[rows] @ (stranger_BN & ~same_class & same_group).sum(axis=1))
-    return same / (same + other) if same + other > 0 else float("nan")
+def _share(owner_N: np.ndarray) -> np.ndarray:
+    """1 / the scans of its person."""
+    return np.asarray(1 / np.bincount(owner_N)[owner_N])
 
 
 def _least_others(scans: Scans, owner_N: np.ndarray) -> tuple[int, int]:

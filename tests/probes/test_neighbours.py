@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from octshard.eval.robustness.neighbours import robustness_index
-from octshard.eval.robustness.scans import Scans, people_of, unit_rows
 from octshard.probes import scores
+from octshard.probes.grouped_scans import Scans, people_of, unit_rows
+from octshard.probes.neighbours import robustness_index
 from octshard.rng import rng_for
 from tests.support.made_scans import made_scans
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from octshard.errors import OctshardError
-from octshard.eval.robustness.scans import index_of, people_of
+from octshard.probes.grouped_scans import index_of, people_of
 from tests.support.made_scans import made_scans
 
 
