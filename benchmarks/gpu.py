@@ -28,12 +28,13 @@ from table import SectionResult, Table, Target, at_least, at_most, report
 
 from octshard.models import checkpoint
 from octshard.train import metrics_log
+from octshard.train.objectives import vjepa2_1
 
 BUDGET_S = 470.0  # of all parts together
 HEAD = ("part", "what", "found")
-SMALL = ("model.width=64", "model.heads=1", "model.depth=1", "predictor.width=64", "predictor.heads=1",
-         "predictor.depth=1", "run.precision=fp32", "run.cpu_threads=1")  # fmt: skip
-SHALLOW = ("model.depth=2", "predictor.depth=2")
+SHALLOW = (f"model.depth={vjepa2_1.LEVELS}", "predictor.depth=2")  # no fewer blocks: the configs' objective
+SMALL = (*SHALLOW, "model.width=64", "model.heads=1", "predictor.width=64", "predictor.heads=1",
+         "run.precision=fp32", "run.cpu_threads=1")  # fmt: skip
 BATCHES = {"seed": 32, "retina": 16}  # of a step with ViT-B; 46 GB at most
 STOP, END = 2, 4  # steps of the run that is resumed
 PartResult = tuple[list[tuple[str, str, str]], list[Target]]  # rows of the table, and what is aimed at
@@ -70,8 +71,14 @@ class Machine:
 
     def train(self, config: str, out: Path, *words: str) -> float:
         """`octshard train`, with the model's size of this machine; the seconds that it took."""
-        size = SMALL if not self.cuda else SHALLOW if self.quick else ()
-        return self.run("-m", "octshard", "train", "--config", config, f"run.out={out}", *size, *words)
+        words = (f"run.out={out}", *self.model_size(), *words)
+        return self.run("-m", "octshard", "train", "--config", config, *words)
+
+    def model_size(self) -> tuple[str, ...]:
+        """Settings of the model: none on a GPU, with --quick fewer blocks; on the CPU a small one."""
+        if not self.cuda:
+            return SMALL
+        return SHALLOW if self.quick else ()
 
     def volumes(self) -> str:
         """Volumes as a Triton 6x6 cube is stored at the seed preset, as the word that names their shards."""
