@@ -1,10 +1,12 @@
 """Small folders that are whole or absent, as `store` has it of files.
 
-Local: put together beside the target and renamed. Remote, where folders have no name of their own: the file
-`last` is written last, and a folder without it is none.
+Local: put together beside the target and renamed; an older one changes places with it in one call, where the
+system has such a call. Remote, where folders have no name of their own: the file `last` is written last, and
+a folder without it is none.
 """
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import re
@@ -15,6 +17,8 @@ from pathlib import Path
 
 from octshard.errors import UsageError
 from octshard.storage import local, store
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux: fcntl.h, linux/fs.h
 
 
 def check(url: str, known: frozenset[str], *, replace: bool) -> None:
@@ -69,7 +73,12 @@ def _write_remote(url: str, files: Mapping[str, bytes], last: str) -> None:
 
 
 def _move(staging: Path, target: Path, *, replace: bool) -> None:
-    """Puts the folder in the place of an empty one, of none, or of the old one; a kill leaves one or none."""
+    """Puts the folder in the place of an empty one, of none, or of the old one, which goes.
+
+    Where the two cannot change places, a kill between the renames leaves none.
+    """
+    if replace and target.is_dir() and _exchange(staging, target):
+        return
     old = _partial(target)
     if replace and target.exists():
         os.rename(target, old)
@@ -80,6 +89,15 @@ def _move(staging: Path, target: Path, *, replace: bool) -> None:
             os.rename(old, target)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Each has the other's name, at once; False where the system or the file system has no such call."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)  # glibc; macOS has none of that name
+    if rename is None:
+        return False
+    names = os.fsencode(first), os.fsencode(second)
+    return bool(rename(AT_FDCWD, names[0], AT_FDCWD, names[1], ctypes.c_uint(RENAME_EXCHANGE)) == 0)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ CALLS = ("mkdir", "fsync", "replace", "rename", "rmdir")
 
 
 def write_and_die(out: str, nth: int, replace: bool) -> int:
-    """Writes NEW in another process, which is killed before the nth of CALLS; how it ended."""
+    """Writes NEW in another process, which is killed before the nth of CALLS or an exchange; how it ended."""
     child = os.fork()
     if not child:
         left = iter(range(nth - 1, -1, -1))
@@ -91,6 +91,7 @@ def write_and_die(out: str, nth: int, replace: bool) -> int:
 
         for name in CALLS:
             setattr(os, name, dying(getattr(os, name)))
+        whole_folder._exchange = dying(whole_folder._exchange)
         try:
             whole_folder.write(out, NEW, "a", replace=replace)
         finally:
@@ -98,17 +99,60 @@ def write_and_die(out: str, nth: int, replace: bool) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+@pytest.fixture
+def no_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a file system, or a system, that has no such call."""
+    monkeypatch.setattr(whole_folder, "_exchange", lambda first, second: False)
+
+
 @pytest.mark.parametrize("replace", [False, True])
-def test_killed_before_any_of_its_calls_it_leaves_nothing_or_all(tmp_path: Path, replace: bool) -> None:
+def test_killed_before_any_of_its_calls_it_leaves_one_as_a_whole(tmp_path: Path, replace: bool) -> None:
+    if replace and not exchanges(tmp_path):
+        pytest.skip("two folders cannot change places here")
+    kill_everywhere(tmp_path, replace, (OLD, NEW) if replace else (None, NEW))
+
+
+def test_without_an_exchange_it_leaves_nothing_or_all(tmp_path: Path, no_exchange: None) -> None:
+    kill_everywhere(tmp_path, True, (OLD, None, NEW))
+
+
+def exchanges(folder: Path) -> bool:
+    """True where the file system of `folder` can."""
+    for name in ("first", "second"):
+        (folder / name).mkdir()
+    return whole_folder._exchange(folder / "first", folder / "second")
+
+
+def test_two_folders_change_places_at_once(tmp_path: Path) -> None:
+    if not exchanges(tmp_path):
+        pytest.skip("two folders cannot change places here")
+    first, second = tmp_path / "first", tmp_path / "second"
+    (first / "file").write_bytes(b"x")
+    assert whole_folder._exchange(first, second)
+    assert (os.listdir(first), os.listdir(second)) == ([], ["file"])
+    assert not whole_folder._exchange(first, tmp_path / "none")
+    assert os.listdir(second) == ["file"]
+
+
+def test_without_an_exchange_one_is_replaced_too(tmp_path: Path, no_exchange: None) -> None:
+    out = str(tmp_path / "out")
+    for files in (OLD, NEW):
+        whole_folder.write(out, files, "a", replace=True)
+        assert content(out) == files
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def kill_everywhere(tmp_path: Path, replace: bool, allowed: Collection[dict[str, bytes] | None]) -> None:
+    """Kills a write before each of its calls in turn: what it leaves is in `allowed`, and is swept."""
     outcomes = []
     for nth in range(1, 40):
-        out = tmp_path / str(nth) / "out"
+        out = tmp_path / f"kill {nth}" / "out"
         out.parent.mkdir()
         if replace:
             whole_folder.write(str(out), OLD, "a", replace=False)
         status = write_and_die(str(out), nth, replace)
         outcomes.append(content(str(out)) if out.exists() else None)
-        assert outcomes[-1] in ((OLD, None, NEW) if replace else (None, NEW)), nth
+        assert outcomes[-1] in allowed, nth
         whole_folder.write(str(out), NEW, "a", replace=True)  # the next one sweeps
         assert content(str(out)) == NEW
         assert os.listdir(out.parent) == ["out"]
