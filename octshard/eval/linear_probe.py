@@ -192,7 +192,7 @@ def _provenance_sentences(
 
 def _seen_notes(scored: ScoredCheckpoint, test_participants: int) -> tuple[str, ...]:
     if scored.seen_people is None:
-        return ("Unknown whether the encoder was pretrained on test participants: its checkpoint is older.",)
+        return ("Unknown whether the encoder was pretrained on test participants: its file does not say.",)
     if scored.seen_people == 0:
         return (f"The encoder was pretrained on none of the {test_participants} test participants.",)
     return (

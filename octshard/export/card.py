@@ -78,23 +78,29 @@ who were not trained on.
 
 * It is no medical device, and nothing it gives is a diagnosis.
 * Scans of other devices, protocols or spacings than those above were not trained on; measure before use.
-* Who was trained on is not in this folder. Whether a test set holds such people can be told only from the
-  checkpoint that it was exported from (`octshard eval`).
+* $people
 * Features may hold what a scan tells of age, sex, device or site; a model on top of them may read that in
   place of disease.
 
 Written by octshard $version.
 """)
+NO_PEOPLE = """\
+Who was trained on is not in this folder. Whether a test set holds such people can be told only from the
+  checkpoint that it was exported from (`octshard eval`)."""
+PEOPLE = """\
+`participants.json` holds salted digests of those who were trained on, so that `octshard eval` can tell
+  whether a test set holds them. Ids are short: whoever has a list of possible ones can try them all."""
 
 
 @dataclass(frozen=True)
 class ModelCard:
     """What the card says that the weights do not. licence: its id on the Hub, such as `cc-by-nc-4.0`; probes:
-    the content of probe.json files, by path.
+    the content of probe.json files, by path; people: who was trained on is in the folder.
     """
 
     licence: str = ""
     probes: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    people: bool = False
 
     def check(self, trained: TrainedEncoder) -> None:
         """UsageError for a licence that is no id, or for a probe of another model."""
@@ -129,6 +135,7 @@ def render(card: ModelCard, trained: TrainedEncoder) -> str:
         devices=_devices(trained.origin),
         recipe=_table(("setting", "value"), _recipe_rows(trained)),
         scores=_scores(card.probes),
+        people=PEOPLE if card.people else NO_PEOPLE,
         version=__version__,
     )
 

@@ -18,13 +18,16 @@ from octshard.storage.json_object import DamagedJson
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """run_or_checkpoint: as `load_encoder` has it; probes: probe.json files, whose scores the card shows."""
+    """run_or_checkpoint: as `load_encoder` has it; probes: probe.json files, whose scores the card shows;
+    people: also the salted digests of those who were trained on.
+    """
 
     run_or_checkpoint: str
     out: str
     licence: str
     probes: Sequence[str]
     onnx: bool
+    people: bool
     replace: bool
 
 
@@ -35,7 +38,7 @@ def export(request: ExportRequest) -> str:
     check_out(request.out, replace=request.replace)
     probes = tuple((path, _read_probe(path)) for path in request.probes)
     trained = read_encoder(request.run_or_checkpoint)
-    model_card = ModelCard(request.licence, probes)
+    model_card = ModelCard(request.licence, probes, request.people)
     write(trained, request.out, model_card, onnx=request.onnx, replace=request.replace)
     return f"{request.out}: the encoder of {trained.path}, step {trained.step}"
 
@@ -48,7 +51,7 @@ def write(
     model_card.check(trained)
     if onnx:
         onnx_model.check(trained.encoder)
-    files = exported_encoder.files_of(trained)
+    files = exported_encoder.files_of(trained, people=model_card.people)
     files[CARD] = card.render(model_card, trained).encode()
     if onnx:
         files[ONNX] = onnx_model.to_onnx(trained.encoder, triple(trained.config.model.image_size))

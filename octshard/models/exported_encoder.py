@@ -1,7 +1,8 @@
 """The folder of `octshard export`: model.safetensors and config.json beside a model card, as Hugging Face's
 libraries lay them out. This file is the format, both directions.
 
-No place, no name of a volume and no digest of a person is in it. config.json holds the sha256 of the weights.
+No place and no name of a volume is in it, and digests of persons only where they were asked for. config.json
+holds the sha256 of each file that is read.
 """
 
 import hashlib
@@ -22,6 +23,8 @@ from octshard.config import fields
 from octshard.config.load import load_saved
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
+from octshard.dataset import participant_digests
+from octshard.dataset.participant_digests import ParticipantDigests
 from octshard.errors import OctshardError, UsageError
 from octshard.models.normalize import STD_FLOOR
 from octshard.models.trained_encoder import Origin, TrainedEncoder
@@ -31,7 +34,8 @@ from octshard.storage import json_object, store, tensors
 FORMAT = 1
 MODEL_TYPE = "octshard"
 WEIGHTS, CONFIG, CARD, ONNX = "model.safetensors", "config.json", "README.md", "model.onnx"
-FILES = frozenset({WEIGHTS, CONFIG, CARD, ONNX})
+PEOPLE = "participants.json"  # salted digests, as a checkpoint has them
+FILES = frozenset({WEIGHTS, CONFIG, CARD, ONNX, PEOPLE})
 PRIVATE = ("data.drop", "run.init_from")  # names of volumes; a place
 PREPROCESSING = {
     "axes": "B, channel, D (B-scans, from superior to inferior), H (depth, vitreous first), W (A-scans)",
@@ -47,13 +51,20 @@ class DamagedExport(OctshardError):
     """A folder differs from what was exported."""
 
 
-def files_of(trained: TrainedEncoder) -> dict[str, bytes]:
-    """model.safetensors and config.json. Equal encoders give equal bytes."""
+def files_of(trained: TrainedEncoder, *, people: bool = False) -> dict[str, bytes]:
+    """model.safetensors and config.json. Equal encoders give equal bytes. people: participants.json too;
+    UsageError if it is not known who was trained on.
+    """
     weights = trained.encoder.state_dict()
     arrays = {name: tensor.cpu().float().numpy() for name, tensor in weights.items()}
-    data = tensors.as_bytes(arrays, {"format": "pt"})
-    config = json.dumps(_config(trained, data), indent=1, allow_nan=False) + "\n"
-    return {WEIGHTS: data, CONFIG: config.encode()}
+    files = {WEIGHTS: tensors.as_bytes(arrays, {"format": "pt"})}
+    if people:
+        if trained.participants is None:
+            raise UsageError(f"--people: {trained.path} does not say whom it was trained on")
+        payload = trained.participants.payload()
+        files[PEOPLE] = (json.dumps({**payload, "digests": payload["digests"].tolist()}) + "\n").encode()
+    config = json.dumps(_config(trained, files), indent=1, allow_nan=False) + "\n"
+    return {**files, CONFIG: config.encode()}
 
 
 def is_one(path: str) -> bool:
@@ -80,14 +91,17 @@ def read(folder: str) -> TrainedEncoder:
             load_saved(PrepConfig, json.dumps(settings), url)  # as it checks them
         step, samples_seen = index(config["step"]), index(config["samples_seen"])
         sha256 = config["weights"]["sha256"]
+        people_sha256 = config["participants"]["sha256"] if "participants" in config else None
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DamagedExport(f"{url}: not as octshard export wrote it ({type(error).__name__})") from error
     encoder = _with_weights(cfg, store.join(folder, WEIGHTS), sha256)
-    return TrainedEncoder(encoder, cfg, sha256, preparations, folder, step, samples_seen, None, origin)
+    people = None if people_sha256 is None else _people(store.join(folder, PEOPLE), people_sha256)
+    return TrainedEncoder(encoder, cfg, sha256, preparations, folder, step, samples_seen, people, origin)
 
 
-def _config(trained: TrainedEncoder, weights: bytes) -> dict[str, Any]:
+def _config(trained: TrainedEncoder, files: Mapping[str, bytes]) -> dict[str, Any]:
     cfg, encoder = trained.config, trained.encoder
+    sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     return {
         "model_type": MODEL_TYPE,
         "architectures": ["FrozenEncoder"],
@@ -95,7 +109,7 @@ def _config(trained: TrainedEncoder, weights: bytes) -> dict[str, Any]:
         "octshard": __version__,
         "weights": {
             "file": WEIGHTS,
-            "sha256": hashlib.sha256(weights).hexdigest(),
+            "sha256": sha256[WEIGHTS],
             "dtype": "float32",
             "parameters": sum(weight.numel() for weight in encoder.parameters()),
         },
@@ -109,6 +123,7 @@ def _config(trained: TrainedEncoder, weights: bytes) -> dict[str, Any]:
         "step": trained.step,
         "samples_seen": trained.samples_seen,
         "origin": asdict(trained.origin),
+        **({"participants": {"file": PEOPLE, "sha256": sha256[PEOPLE]}} if PEOPLE in files else {}),
     }
 
 
@@ -129,14 +144,7 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_weights(cfg: TrainConfig, url: str, sha256: str) -> Encoder:
     """The encoder of `cfg` with the weights of a file, if these are of its digest."""
-    try:
-        data, digest = store.read_checked(url, lambda data: _other_digest(data, sha256))
-    except FileNotFoundError:
-        raise DamagedExport(f"{url}: no such file, want it beside {CONFIG}") from None
-    if digest:
-        raise DamagedExport(
-            f"{url}: {len(data)} bytes with sha256 {digest[:12]}, want {sha256!s:.12}: the file is damaged"
-        )
+    data = _read_checked(url, sha256)
     with torch.device("meta"):  # nothing is allocated for weights that a file denies
         encoder = Encoder(cfg.model).requires_grad_(False)
     try:
@@ -146,6 +154,29 @@ def _with_weights(cfg: TrainConfig, url: str, sha256: str) -> Encoder:
         problem = textwrap.shorten(str(error), 200)
         raise DamagedExport(f"{url}: its weights do not fit {CONFIG}: {problem}") from error
     return encoder.requires_grad_(True).eval()
+
+
+def _people(url: str, sha256: str) -> ParticipantDigests | None:
+    """Who was trained on; None where digests of another version say it."""
+    values = json_object.parse(_read_checked(url, sha256), url)
+    try:
+        digests = torch.tensor(values["digests"], dtype=torch.int64)
+        return participant_digests.from_payload({**values, "digests": digests})
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise DamagedExport(f"{url}: not as octshard export wrote it ({type(error).__name__})") from error
+
+
+def _read_checked(url: str, sha256: str) -> bytes:
+    """The bytes of a file that config.json names with its sha256; DamagedExport if they are others."""
+    try:
+        data, digest = store.read_checked(url, lambda data: _other_digest(data, sha256))
+    except FileNotFoundError:
+        raise DamagedExport(f"{url}: no such file, want it beside {CONFIG}") from None
+    if digest:
+        raise DamagedExport(
+            f"{url}: {len(data)} bytes with sha256 {digest[:12]}, want {sha256!s:.12}: the file is damaged"
+        )
+    return data
 
 
 def _other_digest(data: bytes, sha256: str) -> str:

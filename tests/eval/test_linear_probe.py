@@ -25,9 +25,12 @@ from octshard.eval import feature_table, linear_probe, scans
 from octshard.eval.arms import FeatureArm, Question
 from octshard.eval.controls import provenance
 from octshard.eval.probe_result import ScoredCheckpoint
+from octshard.export import run as export_run
+from octshard.export.card import ModelCard
 from octshard.imaging.intensity import histogram, moments
 from octshard.imaging.retina_band import not_found
 from octshard.models import checkpoint
+from octshard.models.encoder import read_encoder
 from octshard.models.vit import Encoder
 from octshard.probes import build, labels
 from octshard.probes.targets import Target
@@ -283,11 +286,27 @@ def test_people_that_were_pretrained_on_are_refused_or_said(eyes, tmp_path):
     assert (data["scored"]["seen_people"], data["config"]["allow_seen_people"]) == (2, True)
 
 
+def test_an_export_is_probed_as_its_checkpoint_is(result, eyes, tmp_path):
+    out = str(tmp_path / "export")
+    export_run.write(read_encoder(eyes.checkpoint), out, ModelCard())
+    again = linear_probe.linear_probe(dataclasses.replace(eyes, checkpoint=out, out=str(tmp_path / "probe")))
+    assert again.arms == result.arms
+    assert "Unknown whether the encoder was pretrained on test participants" in again.text()
+
+
+def test_people_that_an_export_names_are_refused(eyes, tmp_path):
+    run, out = str(tmp_path / "run"), str(tmp_path / "export")
+    write_checkpoint(run, seed=1, participants=digest_participants(["test3"], "0123").payload())
+    export_run.write(read_encoder(run), out, ModelCard(people=True))
+    with pytest.raises(UsageError, match=r"export: .* on 1 of the 24 test participants, the first is test3"):
+        linear_probe.linear_probe(dataclasses.replace(eyes, checkpoint=out, out=str(tmp_path / "probe")))
+
+
 @pytest.mark.parametrize(
     ("people", "note"),
     [
         (["train0", "val1"], "The encoder was pretrained on none of the 24 test participants."),
-        (None, "Unknown whether the encoder was pretrained on test participants"),
+        (None, "Unknown whether the encoder was pretrained on test participants: its file does not say"),
     ],
 )
 def test_nobody_or_unknown_is_said_too(eyes, tmp_path, people, note):

@@ -11,6 +11,7 @@ import torch
 
 import octshard
 from octshard.cli import main
+from octshard.dataset.participant_digests import digest_participants
 from octshard.models import exported_encoder
 from octshard.rng import rng_for
 from octshard.storage import store, whole_folder
@@ -67,6 +68,26 @@ def test_a_second_one_is_refused_or_replaces(run: str, tmp_path: Path, command) 
     assert command(run, out, "--replace")[0] == 0
     assert store.read(store.join(out, "README.md")) != first
     assert os.listdir(tmp_path) == ["out"]
+
+
+def test_people_go_along_where_they_are_asked_for(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+    known = digest_participants(["1001"], "salt").payload()
+    run = write_checkpoint(tmp_path / "run", config_for("none", "none"), PREPARATION, participants=known)
+    out, again = str(tmp_path / "out"), str(tmp_path / "again")
+    assert command(run, out, "--people")[0] == 0
+    assert "participants.json" in os.listdir(out)
+    assert "`participants.json` holds salted digests" in (tmp_path / "out" / "README.md").read_text()
+    assert command(out, again, "--people")[0] == 0
+    for name in os.listdir(out):
+        assert store.read(store.join(again, name)) == store.read(store.join(out, name))
+    assert command(out, again, "--replace")[0] == 0
+    assert sorted(os.listdir(again)) == ["README.md", "config.json", "model.safetensors"]
+    assert "Who was trained on is not in this folder" in (tmp_path / "again" / "README.md").read_text()
+    status, _, line = command(again, out, "--people", "--replace")
+    assert (status, line.count("\n")) == (2, 1)
+    assert "--people: " in line
+    assert "again does not say whom it was trained on" in line
+    assert "participants.json" in os.listdir(out)
 
 
 def test_what_is_no_export_is_never_replaced(run: str, tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
@@ -145,4 +166,5 @@ def test_onnx_says_what_is_missing(  # type: ignore[no-untyped-def]
 def test_names_of_the_format_stay() -> None:
     """Folders are read for years: a new name is a new format."""
     assert exported_encoder.FORMAT == 1
-    assert {"model.safetensors", "config.json", "README.md", "model.onnx"} == exported_encoder.FILES
+    names = {"model.safetensors", "config.json", "README.md", "model.onnx", "participants.json"}
+    assert names == exported_encoder.FILES

@@ -14,7 +14,7 @@ from octshard.dataset.participant_digests import digest_participants
 from octshard.errors import OctshardError, UsageError
 from octshard.models import exported_encoder
 from octshard.models.encoder import read_encoder
-from octshard.models.exported_encoder import CONFIG, WEIGHTS, DamagedExport
+from octshard.models.exported_encoder import CONFIG, PEOPLE, WEIGHTS, DamagedExport
 from octshard.storage import store
 from tests.support.tiny_run import FORM, config_for, write_checkpoint
 
@@ -26,11 +26,11 @@ MORE = {
 }
 
 
-def written(folder: Path, *settings: str, **more: Any) -> tuple[str, str]:
+def written(folder: Path, *settings: str, people: bool = False, **more: Any) -> tuple[str, str]:
     """A checkpoint, and what is exported of it."""
     cfg = config_for("/home/jane/shards", folder / "run", "data.drop=[1001-x]", "run.tags=[mine]", *settings)
     run = write_checkpoint(folder / "run", cfg, PREPARATION, **more)
-    for name, data in exported_encoder.files_of(read_encoder(run)).items():
+    for name, data in exported_encoder.files_of(read_encoder(run), people=people).items():
         store.write(store.join(str(folder), "export", name), data)
     return run, str(folder / "export")
 
@@ -69,6 +69,43 @@ def test_no_place_no_volume_and_no_person_is_in_it(tmp_path: Path) -> None:
         data = store.read(store.join(export, name))
         for word in (b"jane", b"1001", b"mine", str(tmp_path).encode(), *digests):
             assert word not in data
+
+
+def test_who_was_trained_on_goes_along_where_it_is_asked_for(tmp_path: Path) -> None:
+    _, export = written(tmp_path, people=True, **MORE)
+    known = read_encoder(export).participants
+    assert known is not None
+    assert known.members(["1001", "1002", "1003"]) == {"1001", "1002"}
+    for name in store.list_names(export):
+        assert b"1001" not in store.read(store.join(export, name))
+    _, silent = written(tmp_path / "silent", **MORE)
+    assert read_encoder(silent).participants is None
+    with pytest.raises(UsageError, match=r"--people: .*export does not say whom it was trained on"):
+        exported_encoder.files_of(read_encoder(silent), people=True)
+
+
+@pytest.mark.parametrize("data", [None, b"", b'{"version": 1}\n'])
+def test_people_that_are_damaged_or_gone(tmp_path: Path, data: bytes | None) -> None:
+    _, export = written(tmp_path, people=True, **MORE)
+    url = store.join(export, PEOPLE)
+    if data is None:
+        store.remove(url)
+    else:
+        store.write(url, data)
+    with pytest.raises(DamagedExport, match=rf"{PEOPLE}: (no such file|.* the file is damaged)"):
+        read_encoder(export)
+
+
+def test_people_of_another_version_are_unknown_and_others_are_damage(tmp_path: Path) -> None:
+    _, export = written(tmp_path, people=True, **MORE)
+    for data, damaged in ((b'{"version": 2, "digests": []}', False), (b'{"version": 1}', True)):
+        store.write(store.join(export, PEOPLE), data)
+        change(export, participants={"file": PEOPLE, "sha256": hashlib.sha256(data).hexdigest()})
+        if damaged:
+            with pytest.raises(DamagedExport, match="not as octshard export wrote it"):
+                read_encoder(export)
+        else:
+            assert read_encoder(export).participants is None
 
 
 def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:

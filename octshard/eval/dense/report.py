@@ -167,7 +167,7 @@ def _notes(work: Study, fits: Sequence[ArmFit], cfg: Config) -> list[str]:
         notes.append(f"Scans left out, because they have no map: {counts}.")
     if work.scored.seen_people is None:
         notes.append(
-            "Unknown whether the encoder was pretrained on test participants: its checkpoint is older."
+            "Unknown whether the encoder was pretrained on test participants: its file does not say."
         )
     elif work.scored.seen_people:
         notes.append(f"The encoder was pretrained on {work.scored.seen_people} of the test participants.")
