@@ -30,7 +30,13 @@ def render(result: ProbeResult) -> str:
         Section("Verdict", verdict(result)),
         Section(
             "Scores on test participants",
-            (scores(result), score_plot(result), _permutation(result), _differences(result)),
+            (
+                scores(result),
+                *score_tables.by_scan("features", {arm.title: arm.score for arm in result.arms}),
+                score_plot(result),
+                _permutation(result),
+                _differences(result),
+            ),
         ),
         Section("Notes", tuple(map(readable, result.notes))),
         *(of_classes if result.classes else []),

@@ -103,14 +103,15 @@ class ProbeResult:
         arms = {arm.title: arm.score.metrics for arm in self.arms} | {SHUFFLED: self.shuffled.metrics}
         second = "balanced_accuracy" if self.kind == CLASSES else "mae"
         shown, width = (self.metrics[0], second), max(map(len, (*arms, self.label))) + 2
-        lines = [
-            self.headline,
-            f"{self.label:<{width}}" + "".join(f"{TITLES[metric]:<24}" for metric in shown),
-        ]
+        by_scan = {arm.title: arm.score.by_scan[shown[0]] for arm in self.arms if arm.score.by_scan}
+        titles = [TITLES[metric] for metric in shown] + [f"{TITLES[shown[0]]} by scan"] * bool(by_scan)
+        lines = [self.headline, f"{self.label:<{width}}" + "".join(f"{title:<24}" for title in titles)]
         for name, metrics in arms.items():
-            lines.append(
-                f"{name:<{width}}" + "".join(f"{bracketed(metrics[metric]):<24}" for metric in shown)
-            )
+            estimates = [
+                *(metrics[metric] for metric in shown),
+                *([by_scan[name]] if name in by_scan else []),
+            ]
+            lines.append(f"{name:<{width}}" + "".join(f"{bracketed(value):<24}" for value in estimates))
         lines += [*self.verdicts, *self.provenance, *self.notes, f"{self.scored.text()}."]
         return "\n".join(line.rstrip() for line in lines)
 

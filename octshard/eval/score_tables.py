@@ -9,7 +9,7 @@ from octshard.eval.verdict import CHANCE, METRIC, two_lines
 from octshard.probes import scores
 from octshard.probes.head import metric
 from octshard.probes.labels import SplitCounts
-from octshard.probes.scores import Estimate
+from octshard.probes.scores import Estimate, Score
 from octshard.report.chart import Chart
 from octshard.report.page import Cell, Html, breakable, grid, numeral, table
 from octshard.report.plots import interval_plot, line_plot
@@ -25,6 +25,19 @@ def metric_table(first: str, rows: Mapping[str, Metrics], note: str) -> Html:
         [breakable(name), *map(two_lines, metrics.values())] for name, metrics in rows.items()
     ]
     return table([first, *titles], cells, note, stacked=True)
+
+
+def by_scan(first: str, rows: Mapping[str, Score]) -> tuple[Html, ...]:
+    """The same metrics where every scan counts once; nothing where that is what rows are already."""
+    scored = {name: score for name, score in rows.items() if score.by_scan}
+    if not scored:
+        return ()
+    scans = next(iter(scored.values())).scans
+    note = (
+        f"By scan: each of the {scans} scans counts once, so that who has more counts more; intervals are "
+        "over people all the same, who bring all of theirs."
+    )
+    return (metric_table(first, {name: score.by_scan for name, score in scored.items()}, note),)
 
 
 def draws_note(arms: Sequence[Arm], kind: str) -> str:

@@ -21,6 +21,7 @@ from octshard.probes.targets import NUMBERS, Target, TargetRequest
 MIN_TRAIN_PARTICIPANTS = 2  # of each class
 MIN_TRAIN_NUMBERS = 8  # participants with a number: two of eight choose the regularisation
 MIN_VAL_PARTICIPANTS = 2
+SHOWN_NAMES = 10  # of those that nothing used
 USES = ("fit", "choose the regularisation", "score")  # of the three splits
 
 
@@ -55,8 +56,8 @@ class SplitCounts:
 class LabelledScans:
     """The classes that scans have (none for numbers), the labelled scans of each split, dropped scans by why.
 
-    kind: classes, ordinal or numbers; level: participant, eye or scan; unused: what the table names and no
-    scan is about.
+    kind: classes, ordinal or numbers; level: participant, eye or scan; unused: the names in the table that
+    no scan is about, in text order.
     """
 
     classes: tuple[str, ...]
@@ -65,7 +66,15 @@ class LabelledScans:
     dropped: Mapping[str, int]
     kind: str = targets.CLASSES
     level: str = "participant"
-    unused: int = 0
+    unused: tuple[str, ...] = ()
+
+    def unused_note(self) -> str:
+        """Which names those are, in a sentence; empty where there are none."""
+        if not self.unused:
+            return ""
+        more = len(self.unused) - SHOWN_NAMES
+        listed = ", ".join(self.unused[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+        return f"The table of labels names {len(self.unused)} that no scan is about: {listed}."
 
 
 def read(cfg: LabelConfig) -> Target:
@@ -80,6 +89,7 @@ def join(target: Target, rows: Sequence[SampleRow]) -> LabelledScans:
     check_disjoint(rows, "shards")
     names = [target.join.name(row) for row in rows]
     _check_match(target, names)
+    unused = sorted((target.value_of.keys() | target.missing) - set(names))
     kind, target = target.kind, present(target, names)
     subsets = {split: _subset(target, rows, names, split) for split in SPLITS}
     counts = tuple(_count(split, subset, target.classes) for split, subset in subsets.items())
@@ -96,7 +106,7 @@ def join(target: Target, rows: Sequence[SampleRow]) -> LabelledScans:
         dropped=_dropped(target, names),
         kind=kind,
         level=target.join.level,
-        unused=len((target.value_of.keys() | target.missing) - set(names)),
+        unused=tuple(unused),
     )
 
 

@@ -17,7 +17,8 @@ class Predictions:
     """Probabilities of each row (p_PC, rows sum to 1), or numbers (p_P1), and the true label (y_P).
 
     participants: who each row is about; intervals go by them. units: what each row is about, where that is
-    not the participant. y_P of numbers is float; ordered: of classes, which then stand lowest first.
+    not the participant. y_P of numbers is float; ordered: of classes, which then stand lowest first. scans:
+    what is said of each scan, where rows are means over several.
     """
 
     participants: tuple[str, ...]
@@ -25,6 +26,7 @@ class Predictions:
     y_P: np.ndarray
     units: tuple[str, ...] = ()
     ordered: bool = False
+    scans: "Predictions | None" = None
 
     @property
     def kind(self) -> str:
@@ -67,5 +69,8 @@ def by_unit(
         name = names[owner_N[np.flatnonzero(y_P[owner_N] != y_N)[0]]]
         raise OctshardError(f"{name}: scans with different labels, want one label for a participant or unit")
     people, kept = tuple(participants[n] for n in first), tuple(map(str, names))
-    mean_PC = total_PC / np.bincount(owner_N)[:, None]
-    return Predictions(people, mean_PC, y_P, () if kept == people else kept, ordered)
+    mean_PC, scans = total_PC / np.bincount(owner_N)[:, None], None
+    if len(names) < len(y_N):
+        numbers = tuple(map(str, range(len(y_N))))
+        scans = Predictions(tuple(participants), np.asarray(p_NC, np.float64), y_N, numbers, ordered)
+    return Predictions(people, mean_PC, y_P, () if kept == people else kept, ordered, scans)

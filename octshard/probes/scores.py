@@ -1,4 +1,5 @@
-"""Scores over participants, each with its interval. A participant counts once, whatever their scans.
+"""Scores over participants, each with its interval. A participant counts once, whatever their scans; beside
+that stand the scores in which every scan counts once.
 
 Predictions of several seeds are scored as one: the mean of their scores, and an interval that carries their
 spread. What callers need of metrics, resamples and intervals has its name here.
@@ -52,7 +53,7 @@ class Score:
     """Metrics over the rows of predictions. `scored`: classes that some, but not all, of them have.
 
     of_runs: the metric that decides (`primary`), of each seed; rows: people, eyes or scans; confusion counts
-    the rows of every run.
+    the rows of every run. by_scan: the metrics of single scans, empty where rows are scans.
     """
 
     participants: int
@@ -63,6 +64,8 @@ class Score:
     auprc_of: Mapping[str, Estimate] = field(default_factory=dict)
     rows: int = 0
     of_runs: tuple[float, ...] = ()
+    by_scan: Mapping[str, Estimate] = field(default_factory=dict)
+    scans: int = 0  # of by_scan
 
 
 def evaluate(runs: Runs, classes: Sequence[str], resamples: Resamples) -> Score:
@@ -71,6 +74,7 @@ def evaluate(runs: Runs, classes: Sequence[str], resamples: Resamples) -> Score:
     y_P = runs[0].y_P
     points = [metrics.measures(run, once(run)) for run in runs]
     spreads = [metrics.measures(run, resamples.weights(run)) for run in runs]
+    scans = [run.scans for run in runs if run.scans is not None]
     count_C = np.bincount(y_P, minlength=len(classes)) if classes else np.zeros(0)
     scored = [c for c in range(len(classes)) if 0 < count_C[c] < len(y_P)]
     people_of = [
@@ -90,22 +94,14 @@ def evaluate(runs: Runs, classes: Sequence[str], resamples: Resamples) -> Score:
     return Score(
         participants=len(set(runs[0].participants)),
         scored=tuple(classes[c] for c in scored),
-        metrics={
-            name: interval(
-                Spread(
-                    ([float(point.values[name][0]) for point in points],),
-                    np.mean([spread.values[name] for spread in spreads], axis=0),
-                    resamples.strata,
-                ),
-                SCALES[name],
-            )
-            for name in METRICS[runs[0].kind]
-        },
+        metrics=_estimates([point.values for point in points], [each.values for each in spreads], resamples),
         auroc_of=of_class("auroc_RC"),
         confusion=tuple(tuple(int(n) for n in row) for row in confusion_CC),
         auprc_of=of_class("auprc_RC"),
         rows=len(y_P),
         of_runs=tuple(float(point.values[primary(runs[0].kind)][0]) for point in points),
+        by_scan=_of_scans(scans, resamples) if scans else {},
+        scans=len(scans[0].y_P) if scans else 0,
     )
 
 
@@ -152,6 +148,26 @@ def r2(predictions: Predictions) -> float:
     """1 - squared error of p_P1 / squared distance of y_P from its mean; nan if all y are one."""
     numbers = Predictions(predictions.participants, predictions.p_PC, predictions.y_P.astype(float))
     return float(measure(numbers, once(numbers))["r2"][0])
+
+
+def _of_scans(scans: Sequence[Predictions], resamples: Resamples) -> dict[str, Estimate]:
+    """Of single scans; whoever is drawn brings all of theirs."""
+    points = [measure(run, once(run)) for run in scans]
+    return _estimates(points, [measure(run, resamples.weights(run)) for run in scans], resamples)
+
+
+def _estimates(
+    points: Sequence[Mapping[str, np.ndarray]],
+    spreads: Sequence[Mapping[str, np.ndarray]],
+    resamples: Resamples,
+) -> dict[str, Estimate]:
+    """Of every metric. points, spreads: its value, and that in each resample, of each run."""
+    estimates = {}
+    for name in points[0]:
+        values = [float(point[name][0]) for point in points]
+        mean_R = np.mean([spread[name] for spread in spreads], axis=0)
+        estimates[name] = interval(Spread((values,), mean_R, resamples.strata), SCALES[name])
+    return estimates
 
 
 def _listed(runs: Runs) -> Sequence[Predictions]:

@@ -105,6 +105,25 @@ def test_the_page_says_what_features_are(head, words):
     assert words in probe_report.render(result)
 
 
+def test_scores_by_scan_stand_beside_those_by_participant_where_there_are_any():
+    result = made_up()
+    assert "by scan" not in result.text()
+    assert "By scan" not in probe_report.render(result)
+    by_scan = dict.fromkeys(METRICS["classes"], Estimate(0.321, 0.3, 0.35))
+    arms = tuple(
+        dataclasses.replace(arm, score=dataclasses.replace(arm.score, by_scan=by_scan, scans=12))
+        for arm in result.arms
+    )
+    result = dataclasses.replace(result, arms=arms)
+    assert "macro AUROC by scan" in result.text()
+    assert result.text().count("0.321 [0.300, 0.350]") == 3
+    text = probe_report.render(result)
+    assert "By scan: each of the 12 scans counts once" in text
+    assert "0.321<br><small>[0.300, 0.350]</small>" in text
+    stored = json.loads(probe_result.as_json(result))["arms"][0]["score"]
+    assert (stored["scans"], stored["by_scan"]["brier"]["value"]) == (12, 0.321)
+
+
 def test_draws_are_counted_and_listed():
     result = made_up()
     arms = tuple(

@@ -106,6 +106,16 @@ def test_scans_are_joined_with_their_classes_and_the_others_counted():
     assert (train.scans, train.participants, train.of_class) == (8, 4, {"a": 2, "b": 2})
 
 
+def test_names_that_no_scan_is_about_are_known_also_those_of_a_class_that_nobody_has():
+    target = dataclasses.replace(KNOWN, value_of={**KNOWN.value_of, "77": 2.0, "78": 0.0})
+    scans = labels.join(target, stored({name: split for name, split in SPLIT_OF.items() if name != "9"}))
+    assert scans.unused == ("77", "78", "9")
+    assert scans.unused_note() == "The table of labels names 3 that no scan is about: 77, 78, 9."
+    many = dataclasses.replace(scans, unused=tuple(f"{n:02}" for n in range(13)))
+    assert many.unused_note().endswith(": 00, 01, 02, 03, 04, 05, 06, 07, 08, 09 and 3 more.")
+    assert labels.join(KNOWN, stored(SPLIT_OF)).unused_note() == ""
+
+
 @pytest.mark.parametrize(
     ("moved", "message"),
     [

@@ -195,3 +195,44 @@ def test_all_right_by_few_people_is_said_with_width():
     auroc = score.metrics["macro_auroc"]
     assert (auroc.value, auroc.high) == (1, 1)
     assert auroc.low == pytest.approx(0.025)
+
+
+def test_by_scan_every_scan_counts_once_and_people_are_resampled():
+    """Against scikit-learn on the scans, and on those of the people that one resample draws, by hand."""
+    rng = rng_for("by scan")
+    scans_of = rng.integers(1, 5, 20)
+    people = [f"p{n:02}" for n, count in enumerate(scans_of) for _ in range(count)]
+    y_N = np.array([int(name[1:]) % 2 for name in people])
+    p_N = np.clip(0.5 + 0.2 * (y_N - 0.5) + 0.3 * rng.normal(size=len(y_N)), 0.01, 0.99)
+    predictions = scores.by_participant(np.stack([1 - p_N, p_N], axis=1), y_N, people)
+    resamples = scores.resample(predictions, 400, rng_for("resamples"))
+    score = scores.evaluate(predictions, ("a", "b"), resamples)
+    assert (score.rows, score.scans, score.participants) == (20, len(people), 20)
+    assert score.by_scan["macro_auroc"].value == pytest.approx(metrics.roc_auc_score(y_N, p_N))
+    assert score.by_scan["brier"].value == pytest.approx(2 * metrics.brier_score_loss(y_N, p_N))
+    assert score.by_scan["macro_auroc"].value != score.metrics["macro_auroc"].value
+    weight_P = resamples.weight_RU[0]
+    copies = [n for n, name in enumerate(people) for _ in range(weight_P[int(name[1:])])]
+    weight_RP = resamples.weights(predictions.scans)[:1]
+    one = scores.measure(predictions.scans, weight_RP)["macro_auroc"][0]
+    assert one == pytest.approx(metrics.roc_auc_score(y_N[copies], p_N[copies]))
+    assert score.by_scan["macro_auroc"].low < score.by_scan["macro_auroc"].value
+
+
+def test_rows_that_are_scans_have_no_second_score():
+    predictions = made_up(20, 2, 1)
+    resamples = scores.resample(predictions, 10, rng_for("resamples"))
+    assert scores.evaluate(predictions, ("a", "b"), resamples).by_scan == {}
+    single = scores.by_participant(predictions.p_PC, predictions.y_P, predictions.participants)
+    assert single.scans is None
+
+
+def test_by_scan_of_numbers_and_of_several_runs():
+    people = ["a", "a", "b", "c", "c", "c"]
+    y_N = np.array([1.0, 1.0, 2.0, 4.0, 4.0, 4.0])
+    runs = [scores.by_participant((y_N + shift)[:, None], y_N, people) for shift in (0.5, 1.5)]
+    score = scores.evaluate(runs, (), scores.resample(runs[0], 10, rng_for("resamples")))
+    assert score.by_scan["mae"].value == pytest.approx(1.0)
+    assert score.by_scan["r2"].value == pytest.approx(
+        np.mean([metrics.r2_score(y_N, y_N + shift) for shift in (0.5, 1.5)])
+    )

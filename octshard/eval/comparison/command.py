@@ -116,5 +116,6 @@ def _notes(
     if 1 / (1 + cfg.shuffles) > MAX_P:
         notes.append(f"No p of {MAX_P} can come of shuffles={cfg.shuffles}: want at least 19.")
     notes += [f"Scans left out: {n}, {why}." for why, n in labelled.dropped.items() if n]
+    notes += [labelled.unused_note()] if labelled.unused else []
     reasons = {p.reason: None for points in curves.values() for p in points if p.reason}
     return (*notes, *(f"No learning curve there: {reason}." for reason in reasons))

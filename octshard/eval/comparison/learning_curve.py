@@ -1,5 +1,6 @@
 """Learning curves: the score of an arm by the share of train people whose label is used."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,7 +53,8 @@ def learning_curve(
             people, reason = sum(plan.people), plan.reason
             for n in range(0 if reason else 1 if fraction == 1 else labels.draws):
                 rng = rng_for(labels.seed, "label draw", fraction, n)
-                runs.append(ask(label_fraction.draw(train, plan, rng), val, test))
+                people_run = ask(label_fraction.draw(train, plan, rng), val, test)
+                runs.append(dataclasses.replace(people_run, scans=None))  # by scan they are not shown
         nothing = Estimate(float("nan"), float("nan"), float("nan"))
         metric = scores.primary(spec.kind)
         score = scores.evaluate(runs, scans.classes, resamples).metrics[metric] if runs else nothing

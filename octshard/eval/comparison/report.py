@@ -3,23 +3,15 @@
 import math
 from collections.abc import Mapping
 
+from octshard.eval import score_tables
 from octshard.eval.comparison.result import CompareResult
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, bracketed
 from octshard.probes.scores import Estimate
 from octshard.probes.targets import CLASSES
 from octshard.report.chart import Chart
-from octshard.report.page import Cell, Content, Section, numeral, page, table
+from octshard.report.page import Cell, Content, Section, banner, numeral, page, table
 from octshard.report.plots import Band, interval_plot, share_plot
 
-TITLES = {
-    "macro_auroc": "macro AUROC",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "ece": "calibration error",
-    "quadratic_kappa": "quadratic kappa",
-    "r2": "R²",
-    "mae": "mean absolute error",
-}
 METHOD = (
     "Every arm has the same head, the same people and the same resamples. An arm of several seeds has the "
     "mean of their scores; its interval holds the luck of the seed beside that of who was tested. An "
@@ -41,14 +33,22 @@ def render(result: CompareResult) -> str:
     test = next(count for count in result.counts if count.split == "test")
     label = result.label.replace("_", " ")
     lead = f"Which features tell {label} best? {test.participants} test participants, {test.scans} scans."
-    found: tuple[Content, ...] = (result.headline, *(pair.text for pair in result.pairs), *result.notes)
+    verdict = banner(result.headline, "good" if result.winner else "unsure")
+    found: tuple[Content, ...] = (verdict, *(pair.text for pair in result.pairs), *result.notes)
     drawn = charts(result)
     sections = [
         Section(
             "What was found",
             (*found, drawn["score"].html("Dots with 95 % intervals; the dashed line is chance.")),
         ),
-        Section("Scores on test participants", (_scores(result),)),
+        Section(
+            "Scores on test participants",
+            (
+                _scores(result),
+                *score_tables.by_scan("arm", {arm.name: arm.score for arm in result.arms}),
+                _seeds(result),
+            ),
+        ),
     ]
     if result.pairs:
         note = "Above 0: the first is higher. Dots with 95 % intervals, paired."
@@ -82,17 +82,21 @@ def _ends(estimates: Mapping[str, Estimate]) -> dict[str, tuple[float, float, fl
 
 
 def _scores(result: CompareResult) -> Content:
-    metrics = [name for name in result.arms[0].score.metrics if name in TITLES]
+    rows = {arm.name: arm.score.metrics for arm in result.arms}
+    return score_tables.metric_table("arm", rows, "")
+
+
+def _seeds(result: CompareResult) -> Content:
     rows: list[list[Cell]] = [
         [
             arm.name,
-            len(arm.of_seeds),
-            *(numeral(bracketed(arm.score.metrics[metric])) for metric in metrics),
+            ", ".join(f"{value:.3f}" for value in arm.of_seeds),
             arm.spread if math.isfinite(arm.spread) else None,
         ]
         for arm in result.arms
     ]
-    return table(["arm", "seeds", *(TITLES[name] for name in metrics), "sd over seeds"], rows, "")
+    note = "An ensemble has one value, that of the averaged probabilities."
+    return table(["arm", f"{result.metric} of each seed", "sd over seeds"], rows, note)
 
 
 def _pairs(result: CompareResult) -> Content:

@@ -82,8 +82,10 @@ def ensembles(
 
 
 def ensemble(runs: Runs) -> Predictions:
-    """The mean of the probabilities of several runs on the same people."""
-    return dataclasses.replace(runs[0], p_PC=np.mean([run.p_PC for run in runs], axis=0))
+    """The mean of the probabilities of several runs on the same people, and on their scans."""
+    scans = tuple(run.scans for run in runs if run.scans is not None)
+    mean_PC = np.mean([run.p_PC for run in runs], axis=0)
+    return dataclasses.replace(runs[0], p_PC=mean_PC, scans=ensemble(scans) if scans else None)
 
 
 def pairs(

@@ -171,3 +171,18 @@ def test_the_shell_says_who_wins(cfg, tmp_path):
     assert shown.exit_code == 0, shown.output
     assert "The winner is good" in shown.output
     assert f"page: {tmp_path}/compare.html" in shown.output
+
+
+def test_scores_by_scan_stand_in_text_json_and_page(cfg, result):
+    arm = result.arms[0]
+    assert arm.score.scans == 2 * 40
+    by_scan = arm.score.by_scan["macro_auroc"].value
+    assert by_scan != arm.score.metrics["macro_auroc"].value
+    assert "macro AUROC by scan" in result.text()
+    assert f"{by_scan:.3f} [" in result.text()
+    data = json.loads((Path(cfg.out) / "compare.json").read_text())
+    assert data["arms"][0]["score"]["by_scan"]["macro_auroc"]["value"] == pytest.approx(by_scan)
+    page = (Path(cfg.out) / "compare.html").read_text()
+    assert "By scan: each of the 80 scans counts once" in page
+    ensemble = result.arms[-1].score.by_scan["macro_auroc"].value
+    assert ensemble not in [each.score.by_scan["macro_auroc"].value for each in result.arms[:3]]
