@@ -198,7 +198,13 @@ def verify(shards: Sequence[str], deep: bool) -> None:
 @click.argument("shards")
 @click.option("--out", default="", help="The page to write.  [default: SHARDS/report.html]")
 @click.option("--seed", default=0, show_default=True, help="Of the scans that are shown.")
-def report(shards: str, out: str, seed: int) -> None:
+@click.option(
+    "--source",
+    default="",
+    metavar="SRC",
+    help="The release root, for pictures of refused files.  [default: as prep shard read it, if local]",
+)
+def report(shards: str, out: str, seed: int, source: str) -> None:
     """One self-contained HTML page on a device folder, or on all that SHARDS holds.
 
     \b
@@ -208,5 +214,5 @@ def report(shards: str, out: str, seed: int) -> None:
     from octshard.prep.report.page import write
 
     with progress("report") as on_progress:
-        page = write(shards, out, seed, on_progress)
+        page = write(shards, out, seed, on_progress, source)
     _say(f"page: {page}")

@@ -133,8 +133,8 @@ def numeral(text: str) -> Html:
 
 
 def breakable(name: str) -> Html:
-    """A name that may wrap after its underscores on a narrow screen; copied text is unchanged."""
-    return Html(escaped(name).replace("_", "_<wbr>"))
+    """A name that may wrap after its underscores and slashes on a narrow screen; copied text is unchanged."""
+    return Html(escaped(name).replace("_", "_<wbr>").replace("/", "/<wbr>"))
 
 
 def picture(image: np.ndarray, alt: str, caption: str, aspect: float | None = None) -> Html:

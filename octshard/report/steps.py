@@ -27,5 +27,7 @@ def html(steps: Sequence[Step]) -> Html:
 
 
 def _block(commands: Sequence[str]) -> str:
-    lines = "\n".join(map(escaped, commands))
+    lines = "\n".join(
+        " ".join(f"<span>{escaped(word)}</span>" for word in line.split(" ")) for line in commands
+    )
     return f"<pre><code>{lines}</code></pre>" if commands else ""

@@ -31,7 +31,8 @@ td:last-child:not(.number) { overflow-wrap: anywhere; min-width: 12rem; }
 .bad { background: #fbeaea; border-color: #b3261e; }
 nav { font-size: .9rem; margin: 1rem 0; color: var(--soft); }
 nav ol { display: inline; list-style: none; margin: 0; padding: 0; }
-nav li { display: inline; } nav li + li::before { content: "\\b7"; padding: 0 .4rem; }
+nav li { display: inline-block; max-width: 100%; }
+nav li:not(:last-child)::after { content: "\\b7"; padding: 0 .15rem 0 .4rem; }
 a { color: #1f5fa8; } nav a { text-decoration: none; overflow-wrap: anywhere; }
 .long { max-height: 32rem; overflow: auto; }
 .long th { position: sticky; top: 0; background: #fff; box-shadow: 0 2px var(--line); }
@@ -41,6 +42,7 @@ a { color: #1f5fa8; } nav a { text-decoration: none; overflow-wrap: anywhere; }
 tr[hidden] { display: none !important; }
 pre { background: var(--back); border: 1px solid var(--line); border-radius: .25rem; padding: .5rem .6rem;
   margin: .4rem 0; font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere; }
+pre span { display: inline-block; max-width: 100%; }  /* a word of a command is not broken at its hyphens */
 .steps { padding-left: 1.4rem; margin: .5rem 0; } .steps > li { margin: .6rem 0; }
 @media print { .long { max-height: none; } .search { display: none; } }
 td small { color: var(--soft); font-size: .75rem; }

@@ -11,6 +11,7 @@ from octshard.cli.main import cli
 from octshard.config.fields import known_keys
 from octshard.config.prep import PrepConfig
 from octshard.prep.refusals import FLAG_MEANS, REASON_MEANS
+from octshard.prep.report.remedies import HARMLESS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "prep.md").read_text()
 COMMANDS = [
@@ -30,6 +31,11 @@ def test_the_tables_carry_the_code_s_own_sentences(heading: str, means: dict[str
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", section(heading), re.MULTILINE)
     assert {name: text for name, text, _ in rows} == means
     assert len(rows) == len(means)
+
+
+def test_the_report_takes_for_harmless_what_the_page_takes_for_it() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| .+? \| (.+?) \|$", section("Every flag"), re.MULTILINE)
+    assert {name for name, advice in rows if advice.startswith("Nothing")} == HARMLESS
 
 
 @pytest.mark.parametrize("line", COMMANDS)

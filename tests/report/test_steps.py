@@ -12,7 +12,8 @@ def test_commands_go_into_a_shell_as_they_are():
     words = ("octshard", "prep", "verify", "my shards/it's <here>", "a=[1, 2]")
     look = Step("Look & see:", (steps.command(*words), "octshard doctor"))
     markup = steps.html([look, Step("Then")]).markup
-    assert "<li>Look &amp; see:<pre><code>" in markup
+    assert "<li>Look &amp; see:<pre><code><span>octshard</span> " in markup
     assert markup.endswith("<li>Then</li></ol>")
-    shown = html.unescape(re.search(r"<code>(.*?)</code>", markup, re.DOTALL)[1]).splitlines()
+    block = re.search(r"<code>(.*?)</code>", markup, re.DOTALL)[1]
+    shown = html.unescape(re.sub(r"</?span>", "", block)).splitlines()
     assert [shlex.split(line) for line in shown] == [list(words), ["octshard", "doctor"]]

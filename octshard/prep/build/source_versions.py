@@ -7,6 +7,7 @@ their shards do not. Without it, or after a move of SRC, sizes alone tell, and r
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import SampleRow
@@ -20,6 +21,14 @@ READS = 4  # at once, of whole files whose version differs and whose size does n
 BY_THE_MACHINE = {"decoder_crash", "decoder_timeout"}  # refusals that the machine may have caused
 
 Pair = tuple[Member, SampleRow]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the files of a device were read, as the command said it."""
+
+    src: str
+    from_zip: bool
 
 
 @dataclass(frozen=True)
@@ -87,12 +96,16 @@ def write(cfg: PrepConfig, device: str, versions: SourceVersions) -> None:
     store.write(record_url(cfg, device), json.dumps(record, sort_keys=True, indent=0).encode())
 
 
+def read_origin(dst: str, device: str) -> Origin | None:
+    """Where the last run read the files of DST/<device>; None where nothing readable says so."""
+    record = _record(dst, device)
+    src = record.get("src")
+    return Origin(src, record.get("from_zip") is True) if isinstance(src, str) and src else None
+
+
 def _read(cfg: PrepConfig, device: str) -> dict[str, str]:
     """Path -> version; nothing if the last run read the files elsewhere, or left nothing readable."""
-    try:
-        record = json_object.read(record_url(cfg, device))
-    except (FileNotFoundError, json_object.DamagedJson):
-        return {}
+    record = _record(cfg.dst, device)
     if not isinstance(record.get("versions"), dict):
         return {}
     same = (record.get("src"), record.get("from_zip")) == (cfg.src, cfg.from_zip)
@@ -101,4 +114,15 @@ def _read(cfg: PrepConfig, device: str) -> dict[str, str]:
 
 def record_url(cfg: PrepConfig, device: str) -> str:
     """The file of these versions, beside the device's folder."""
-    return store.join(cfg.dst, f".{device}.sources.json")
+    return _url(cfg.dst, device)
+
+
+def _record(dst: str, device: str) -> Mapping[str, Any]:
+    try:
+        return json_object.read(_url(dst, device))
+    except (FileNotFoundError, store.NotAFile, json_object.DamagedJson):
+        return {}
+
+
+def _url(dst: str, device: str) -> str:
+    return store.join(dst, f".{device}.sources.json")

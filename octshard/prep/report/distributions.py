@@ -36,6 +36,7 @@ def shapes(rows: Sequence[SampleRow], devices: Sequence[str]) -> tuple[Content, 
             [_shape_cells(summary) for summary in shape_summaries(rows)],
             "The most frequent; D × H × W.",
             sortable=True,
+            stacked=True,
         ),
         f"Where the in-plane spacing was found: {spacing_sources}. Bars count volumes, each device by its "
         "own fullest bin; assumed spacings are left out.",

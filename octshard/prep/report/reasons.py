@@ -5,24 +5,55 @@ from collections.abc import Mapping, Sequence
 
 from octshard.dataset.tables import SampleRow
 from octshard.prep.refusals import FLAG_MEANS, REASON_MEANS
+from octshard.prep.report import remedies
 from octshard.prep.report.statistics import ReasonCount, reason_counts
 from octshard.report import page
 from octshard.report.numbers import Rounded, pluralize
 from octshard.report.page import Cell, Content, Html, table
 
+LISTED = 500  # refused files on the page
+
 
 def refusals(rows: Sequence[SampleRow]) -> tuple[Content, ...]:
-    """The reasons, the most frequent first, each with its meaning and its first few files."""
-    reasons = reason_counts((row for row in rows if row.status != "ok"), lambda row: (row.reason,))
+    """The reasons, the most frequent first, each with its meaning; then the files, the gravest first."""
+    refused = [row for row in rows if row.status != "ok"]
+    reasons = reason_counts(refused, lambda row: (row.reason,))
     if not reasons:
         return ("Nothing was refused.",)
     cells: list[list[Cell]] = [
-        [page.breakable(reason.name), reason.refused, _percent(reason.refused, len(rows)), _devices(reason)]
+        [
+            page.breakable(reason.name),
+            reason.refused,
+            _percent(reason.refused, len(rows)),
+            remedies.kind_of(reason.name),
+            _devices(reason),
+        ]
         for reason in reasons
     ]
-    header = ["reason", "files", "% of all", "devices"]
+    header = ["reason", "files", "% of all", "which is", "devices"]
     details = [_details(reason, REASON_MEANS) for reason in reasons]
-    return (table(header, cells, "", sortable=True), "What they mean, and the first few files:", *details)
+    means = "What they mean, and the first few files:"
+    return (table(header, cells, "", sortable=True, stacked=True), means, *details, _files(refused))
+
+
+def _files(refused: Sequence[SampleRow]) -> Html:
+    """The refused files one by one, up to LISTED."""
+    gravest = sorted(
+        refused,
+        key=lambda row: (remedies.KINDS.index(remedies.kind_of(row.reason)), row.reason, row.source, row.key),
+    )
+    lines: list[list[Cell]] = [
+        [
+            page.breakable(row.source or row.key),
+            page.breakable(row.reason),
+            page.breakable(row.device),
+            row.detail,
+        ]
+        for row in gravest[:LISTED]
+    ]
+    more = len(refused) - len(lines)
+    note = f"The gravest {LISTED}; {pluralize(more, 'more row')} in samples.parquet." if more else ""
+    return table(["refused file", "reason", "device", "detail"], lines, note, sortable=True, stacked=True)
 
 
 def flags(rows: Sequence[SampleRow]) -> tuple[Content, ...]:
@@ -35,16 +66,17 @@ def flags(rows: Sequence[SampleRow]) -> tuple[Content, ...]:
             flag.stored,
             _percent(flag.stored, len(stored)),
             flag.refused,
+            "nothing" if flag.name in remedies.HARMLESS else "a look",
             _devices(flag),
         ]
         for flag in flag_counts
     ]
-    header = ["flag", "volumes", "% of volumes", "refused files", "devices"]
+    header = ["flag", "volumes", "% of volumes", "refused files", "asks for", "devices"]
     parts: list[Content] = ["A flag refuses nothing: the volume is stored, and its row says what is odd."]
     if flag_counts:
         details = [_details(flag, FLAG_MEANS) for flag in flag_counts]
         parts += [
-            table(header, cells, "", sortable=True),
+            table(header, cells, "", sortable=True, stacked=True),
             "What they mean, and the first few files:",
             *details,
         ]
@@ -67,7 +99,7 @@ def _frames(stored: Sequence[SampleRow]) -> Content:
     if not lines:
         return "Blank frames and frames without a retina were not counted in these shards."
     header = ["frames", "volumes with any", "volumes looked at", "such frames", "most in one volume"]
-    return table(header, lines, "Input frames that are blank or show no retina.")
+    return table(header, lines, "Input frames that are blank or show no retina.", stacked=True)
 
 
 def _assumed(stored: Sequence[SampleRow]) -> list[Content]:

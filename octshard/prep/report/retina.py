@@ -57,4 +57,4 @@ def counts(rows: Sequence[SampleRow], devices: Iterable[str]) -> Content:
     if not lines:
         return "Where the retina lies was not looked for: the volumes were stored by octshard 0.1."
     header = ["device", "volumes", "looked at", "retina found, %", "less than half", "nowhere"]
-    return table(header, lines, TABLE_NOTE)
+    return table(header, lines, TABLE_NOTE, stacked=True)

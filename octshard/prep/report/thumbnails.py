@@ -58,13 +58,13 @@ def draw(row: SampleRow, voxels_DHW: np.ndarray, band: RetinaBand | None = None)
     d, h, w = voxels_DHW.shape
     bscan_HW = voxels_DHW[d // 2]
     if bscan_HW.dtype != np.uint8:
-        bscan_HW = _stretched(bscan_HW)
-    en_face_DW = _stretched(voxels_DHW.mean(axis=1, dtype=np.float32))
+        bscan_HW = stretched(bscan_HW)
+    en_face_DW = stretched(voxels_DHW.mean(axis=1, dtype=np.float32))
     band_Q2 = None if band is None else band.rows_DQ2[d // 2]
-    return Thumbnail(row, _small(bscan_HW), w * dx / (h * dy), _small(en_face_DW), w * dx / (d * dz), band_Q2)
+    return Thumbnail(row, small(bscan_HW), w * dx / (h * dy), small(en_face_DW), w * dx / (d * dz), band_Q2)
 
 
-def _stretched(image: np.ndarray) -> np.ndarray:
+def stretched(image: np.ndarray) -> np.ndarray:
     """The 1st and 99th percentile become 0 and 255; a constant picture becomes mid-grey."""
     low, high = np.percentile(image, (1, 99))
     if high <= low:
@@ -72,7 +72,7 @@ def _stretched(image: np.ndarray) -> np.ndarray:
     return np.clip(np.rint((image - low) * (255.0 / (high - low))), 0, 255).astype(np.uint8)
 
 
-def _small(image: np.ndarray) -> np.ndarray:
+def small(image: np.ndarray) -> np.ndarray:
     """Averaged over whole blocks until both sides are at most LARGEST_PX; the last, partial block is cut."""
     down, across = (-(-n // LARGEST_PX) for n in image.shape)
     if down == across == 1:

@@ -22,6 +22,8 @@ from octshard.errors import OctshardError, UsageError
 from octshard.prep.build import shard_writer
 from octshard.prep.refusals import FLAG_MEANS, REASON_MEANS, REASONS
 from octshard.prep.report import page
+from octshard.prep.report.content import Shards
+from octshard.prep.report.page import Pictures
 from octshard.report import page as markup
 from octshard.report.histograms import histograms
 from octshard.rng import rng_for
@@ -152,14 +154,17 @@ def test_the_numbers_are_those_of_the_rows(tmp_path: Path) -> None:
     assert devices["all"][:5] == ["8", "4", "4", "2", "2"]
 
     reasons = shown.table("reason", "files")
-    assert reasons["truncated"] == ["3", "37.5", f"{TRITON}, {CIRRUS}"]
-    assert reasons["not_dicom"] == ["1", "12.5", TRITON]
+    assert reasons["truncated"] == ["3", "37.5", "damaged or missing", f"{TRITON}, {CIRRUS}"]
+    assert reasons["not_dicom"] == ["1", "12.5", "damaged or missing", TRITON]
+    files = shown.table("refused file", "reason")
+    assert files["oct/3.dcm"] == ["truncated", TRITON, "seen 3"]
+    assert list(files) == ["oct/5.dcm", "oct/3.dcm", "oct/4.dcm", "oct/9.dcm"]
     assert REASON_MEANS["truncated"] in shown.text
     assert "oct/3.dcm: seen 3" in shown.text
 
     flags = shown.table("flag", "volumes")
-    assert flags["constant"] == ["2", "50.0", "0", TRITON]
-    assert flags["saturated"] == ["1", "25.0", "0", TRITON]
+    assert flags["constant"] == ["2", "50.0", "0", "a look", TRITON]
+    assert flags["saturated"] == ["1", "25.0", "0", "a look", TRITON]
     assert FLAG_MEANS["saturated"] in shown.text
 
     stored = {
@@ -184,11 +189,13 @@ def test_the_numbers_are_those_of_the_rows(tmp_path: Path) -> None:
     assert "No participant stands in more than one split." in shown.text
 
 
-def test_the_same_shards_give_the_same_page_wherever_they_lie(tmp_path: Path) -> None:
+def test_the_same_shards_give_the_same_page_but_for_where_they_lie(tmp_path: Path) -> None:
     dataset(str(tmp_path / "a" / TRITON), [scan(i) for i in range(8)])
-    shutil.copytree(tmp_path / "a", tmp_path / "elsewhere")
+    shutil.copytree(tmp_path / "a", tmp_path / "elsewhere" / "a")
     text = written(str(tmp_path / "a"))
-    assert written(str(tmp_path / "elsewhere")) == text
+    there = written(str(tmp_path / "elsewhere" / "a"))
+    assert there != text  # its commands have the paths
+    assert there.replace(str(tmp_path / "elsewhere"), str(tmp_path)) == text
     assert written(str(tmp_path / "a")) == text  # the page itself, which now lies there, is no part of it
     assert written(str(tmp_path / "a"), seed=1) != text
 
@@ -199,10 +206,11 @@ def test_one_folder_alone_and_any_store_will_do(tmp_path: Path) -> None:
     dataset(store.join(there, TRITON), [scan(1)])
     text = written(str(tmp_path / TRITON))
     assert "1 file listed, 1 volume of 1 person stored, 0 files refused" in Reading(text).text
-    assert written(there) == text
+    alone = written(store.join(there, TRITON))
+    assert alone.replace(there, str(tmp_path)) == text
     out = store.join(there, "pages", "mine.html")
     assert page.write(store.join(there, TRITON), out, 0, lambda *_: None) == out
-    assert store.read(out).decode() == text
+    assert store.read(out).decode() == alone
 
 
 def test_pictures_are_of_the_stored_voxels_and_to_scale(tmp_path: Path) -> None:
@@ -373,7 +381,7 @@ def test_many_rows_are_added_up_right() -> None:
     for device in sorted({row.device for row in rows}):
         those = tuple(row for row in rows if row.device == device)
         datasets.append(tables.Dataset("", {"device": device}, those, ()))
-    shown = Reading(page.render(page.Shards(tuple(datasets), ({},) * 4, ()), []))
+    shown = Reading(page.render(Shards(tuple(datasets), ({},) * 4, ()), Pictures()))
     wanted = Counter(row.reason for row in rows if row.status != "ok")
     found = {name: cells[0] for name, cells in shown.table("reason", "files").items()}
     assert found == {name: f"{count:,}".replace(",", "\u202f") for name, count in wanted.items()}
@@ -384,6 +392,10 @@ def test_many_rows_are_added_up_right() -> None:
     assert {name: cells[3] for name, cells in shown.table("split", "files").items()} == {
         split: str(count) for split, count in people.items()
     }
+
+
+TOO_WIDE = """[...document.querySelectorAll(".wide, section, nav, pre, figure")]
+  .filter(box => box.scrollWidth > box.clientWidth).map(box => box.textContent.slice(0, 60))"""
 
 
 @pytest.fixture(scope="module")
@@ -419,11 +431,12 @@ def test_in_a_browser_every_picture_is_drawn_to_scale_and_nothing_overflows(
         "[...document.images].map("
         "i => [i.naturalWidth, i.clientWidth / i.clientHeight, parseFloat(i.style.aspectRatio)])"
     )
-    assert len(images) == 12
+    assert len(images) == 24  # of 6 sampled and of 6 flagged volumes
     for natural, drawn, wanted in images:
         assert natural > 0
         assert drawn == pytest.approx(wanted, rel=0.02)
     assert chromium.value("document.documentElement.scrollWidth") <= width
+    assert chromium.value(TOO_WIDE) == []
     # what is wider than its box can be scrolled to, and texts of plots stay within theirs
     assert (
         chromium.value(
@@ -474,13 +487,13 @@ def test_in_a_browser_a_click_on_a_heading_sorts(chromium: Page, full_page: Path
       return [...table.tHead.rows[0].cells].map(h => h.getAttribute("aria-sort"));
     })"""
     names = chromium.value(f"{column}(0)")
-    assert chromium.value(f"{click}(0)") == ["ascending", None, None, None]
+    assert chromium.value(f"{click}(0)") == ["ascending", None, None, None, None]
     assert chromium.value(f"{column}(0)") == sorted(names)
-    assert chromium.value(f"{click}(0)") == ["descending", None, None, None]
+    assert chromium.value(f"{click}(0)") == ["descending", None, None, None, None]
     assert chromium.value(f"{column}(0)") == sorted(names, reverse=True)
-    assert chromium.value(f"{click}(1)") == [None, "descending", None, None]
+    assert chromium.value(f"{click}(1)") == [None, "descending", None, None, None]
     assert [int(n) for n in chromium.value(f"{column}(1)")] == [6, 6, 4, 4, 4]
-    assert chromium.value(f"{click}(1)") == [None, "ascending", None, None]
+    assert chromium.value(f"{click}(1)") == [None, "ascending", None, None, None]
     assert [int(n) for n in chromium.value(f"{column}(1)")] == [4, 4, 4, 6, 6]
     assert chromium.errors == []
 

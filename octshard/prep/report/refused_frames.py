@@ -1,0 +1,97 @@
+"""Pictures of refused files: a frame of each, decoded from the source where that can be reached.
+
+Shards do not hold these files. They are few, read once, and decoded in a child process, so that no file can
+end the page: what cannot be drawn has no picture.
+"""
+
+import logging
+import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from octshard import pool
+from octshard.config.prep import PrepConfig
+from octshard.dataset.tables import SampleRow
+from octshard.errors import OctshardError
+from octshard.prep.build import inputs
+from octshard.prep.build.source_versions import Origin
+from octshard.prep.dicom import decode, header
+from octshard.prep.refusals import Refused
+from octshard.prep.release.aireadi import Entry, read_release
+from octshard.prep.release.source import Source
+from octshard.prep.report import thumbnails
+
+logger = logging.getLogger(__name__)
+
+MOST_BYTES = 500_000_000  # of all files read
+MOST_MEMORY = 4_000_000_000
+MOST_VOXELS = 2_000_000_000
+PATIENCE_S = 60.0  # for one file
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A decoded frame: uint8, and its physical width / height; square pixels where no spacing is known."""
+
+    image_HW: np.ndarray
+    aspect: float
+
+
+def draw(rows: Sequence[SampleRow], place: Origin) -> Mapping[str, Frame]:
+    """Source path -> frame of the rows that have one, of MOST_BYTES at most."""
+    if not rows:
+        return {}
+    try:
+        release = read_release(place.src)
+        source = inputs.open_source(PrepConfig(from_zip=place.from_zip), release)
+    except (OctshardError, OSError) as error:
+        logger.info("no pictures of refused files: %s", error)
+        return {}
+    paths = _within(rows, MOST_BYTES)
+    entries = [entry for entry in release.entries if entry.path in paths]
+    frames: dict[str, Frame] = {}
+    spacings = {row.source: row.spacing_in for row in rows}
+    try:
+        with pool.process_pool(1, _limit_memory) as child:
+            for entry in entries:
+                image_HW = child.submit(_frame, source, entry).result(PATIENCE_S)
+                if image_HW is not None:
+                    _, dy, dx = spacings[entry.path] or (1.0, 1.0, 1.0)
+                    high, wide = image_HW.shape
+                    small_HW = thumbnails.small(image_HW)
+                    frames[entry.path] = Frame(small_HW, wide * dx / (high * dy))
+    except (OctshardError, OSError, TimeoutError) as error:  # the child is gone, and with it the others' turn
+        logger.info("%s: no more pictures of refused files: %s", place.src, error)
+    return frames
+
+
+def _within(rows: Sequence[SampleRow], most: int) -> set[str]:
+    """Paths of the first files that have `most` bytes together."""
+    paths, total = set(), 0
+    for row in rows:
+        total += row.source_bytes or 0
+        if row.source_bytes and total <= most:
+            paths.add(row.source)
+    return paths
+
+
+def _limit_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
+
+
+def _frame(source: Source, entry: Entry) -> np.ndarray | None:
+    """uint8 (H, W) of the frame in the middle of those that are stored; None where there is none."""
+    try:
+        data = source.read(entry)
+        parsed = header.parse(data)
+        count = parsed.declared.stored_frames or parsed.frames
+        trusted = replace(
+            parsed, frames=count, declared=replace(parsed.declared, stored_frames=None, surplus=0)
+        )
+        header.check(trusted, MOST_VOXELS)
+        (frame_HW,) = decode.frames(data, trusted, order=(count // 2,))
+    except (Refused, OctshardError, OSError, MemoryError):
+        return None
+    return frame_HW if frame_HW.dtype == np.uint8 else thumbnails.stretched(frame_HW)
