@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from octshard.config.eval import DeviceConfig, EncoderConfig, IntervalConfig
+from octshard.config.eval import DeviceConfig, EncoderConfig, IntervalConfig, ShardsConfig
 from octshard.config.fields import MANY, SEEDS, field, group
 
 
@@ -67,7 +67,7 @@ class DenseHeads:
 
 
 @dataclass
-class DenseConfig(IntervalConfig, DeviceConfig, EncoderConfig):
+class DenseConfig(IntervalConfig, DeviceConfig, ShardsConfig, EncoderConfig):
     """What `segment` and `translate` have alike."""
 
     heads: DenseHeads = group(DenseHeads)

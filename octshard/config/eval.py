@@ -3,21 +3,27 @@
 from dataclasses import dataclass
 
 from octshard.config.fields import MANY, SEEDS, field
-from octshard.config.head import HeadConfig, LinearConfig
+from octshard.config.head import HeadConfig, HeadsConfig, LinearConfig
 from octshard.config.label import LabelConfig
 
 
 @dataclass
-class EncoderConfig:
-    """A trained encoder, and the scans that it reads."""
+class ShardsConfig:
+    """The scans that trained encoders read."""
 
-    checkpoint: str = field("", "a checkpoint file, or a run folder (its newest checkpoint)", place=True)
     shards: list[str] = field(
         [], "dataset folders with train, val and test samples, or folders of them", place=True
     )
     allow_seen_people: bool = field(
         False, "score also if the encoder was pretrained on test participants; the result says on how many"
     )
+
+
+@dataclass
+class EncoderConfig:
+    """A trained encoder."""
+
+    checkpoint: str = field("", "a checkpoint file, or a run folder (its newest checkpoint)", place=True)
 
 
 @dataclass
@@ -81,21 +87,43 @@ class ControlConfig:
 
 
 @dataclass
-class ProbeConfig(
+class StudyConfig(
     FeatureConfig,
     ViewConfig,
     ControlConfig,
     SiteConfig,
-    HeadConfig,
     IntervalConfig,
     DeviceConfig,
     LabelConfig,
-    EncoderConfig,
+    ShardsConfig,
 ):
+    """Frozen features of scans beside all controls: what a probe and a report have alike."""
+
+    seed: int = field(0, "of resamples, deals and the random encoders", limit=SEEDS)
+
+
+@dataclass
+class ProbeConfig(HeadConfig, StudyConfig, EncoderConfig):
     """`octshard eval linear-probe`."""
 
     out: str = field("runs/probe", "folder of probe.json, probe.html and cached features", place=True)
-    seed: int = field(0, "of resamples, deals and the random encoder", limit=SEEDS)
+
+
+@dataclass
+class ReportConfig(HeadsConfig, StudyConfig):
+    """`octshard eval report`."""
+
+    checkpoint: list[str] = field(
+        [], "checkpoint files, or run folders (their newest checkpoints); all read the same pass", place=True
+    )
+    names: list[str] = field(
+        [], "what each checkpoint is called; those of one name are its seeds; empty: run folder and step"
+    )
+    out: str = field(
+        "runs/report",
+        "folder of report.html, report.json, predictions.parquet, figures, features",
+        place=True,
+    )
 
 
 @dataclass

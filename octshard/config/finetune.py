@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from octshard.config.eval import DeviceConfig, EncoderConfig, IntervalConfig
+from octshard.config.eval import DeviceConfig, EncoderConfig, IntervalConfig, ShardsConfig
 from octshard.config.fields import MANY, SEEDS, field
 from octshard.config.label import LabelConfig
 
 
 @dataclass
-class FinetuneConfig(IntervalConfig, DeviceConfig, LabelConfig, EncoderConfig):
+class FinetuneConfig(IntervalConfig, DeviceConfig, LabelConfig, ShardsConfig, EncoderConfig):
     """`octshard eval finetune`."""
 
     out: str = field("runs/finetune", "folder of finetune.json and the weights of each epoch", place=True)

@@ -1,8 +1,15 @@
 """Settings of the heads on frozen features, shared by every command that fits them."""
 
+import dataclasses
 from dataclasses import dataclass
 
 from octshard.config.fields import MANY, field, group
+
+HEADS = ("linear", "mlp", "knn", "attentive")
+HEADS_DOC = (
+    "linear: logistic regression for classes, proportional odds for ordered ones, ridge for numbers; "
+    "mlp: one hidden layer; knn: nearest neighbours; attentive: a learned query over tokens"
+)
 
 
 @dataclass
@@ -47,15 +54,9 @@ class LinearConfig:
 
 
 @dataclass
-class HeadConfig(LinearConfig):
+class HeadSettings(LinearConfig):
     """How frozen features become predictions; what has several values is chosen on val."""
 
-    head: str = field(
-        "linear",
-        "linear: logistic regression for classes, proportional odds for ordered ones, ridge for numbers; "
-        "mlp: one hidden layer; knn: nearest neighbours; attentive: a learned query over tokens",
-        choices=("linear", "mlp", "knn", "attentive"),
-    )
     ridge: list[float] = field(
         [1.0, 10.0, 1e2, 1e3, 1e4, 1e5],
         "values of alpha, the strength, of head=linear for numbers; the best on val is chosen",
@@ -79,3 +80,24 @@ class HeadConfig(LinearConfig):
     )
     mlp: MlpConfig = group(MlpConfig, "head=mlp")
     attentive: AttentiveConfig = group(AttentiveConfig, "head=attentive")
+
+
+@dataclass
+class HeadConfig(HeadSettings):
+    """One head."""
+
+    head: str = field(HEADS[0], HEADS_DOC, choices=HEADS)
+
+
+@dataclass
+class HeadsConfig(HeadSettings):
+    """Several heads on the same features."""
+
+    heads: list[str] = field(
+        [HEADS[0]], f"the first of them decides; {HEADS_DOC}", choices=HEADS, least_length=1
+    )
+
+    def of(self, head: str) -> HeadConfig:
+        """One of them, with its settings."""
+        own = {item.name: getattr(self, item.name) for item in dataclasses.fields(HeadSettings)}
+        return HeadConfig(head=head, **own)

@@ -1,11 +1,12 @@
 """The arms of a comparison: sets of features that are probed alike, each of one or several draws."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from octshard.eval.controls import PROVENANCE, RANDOM, THICKNESS, provenance_alone, thickness
+from octshard.eval.controls import PROVENANCE, THICKNESS, provenance_alone, thickness
 from octshard.eval.controls.provenance import Provenance
 from octshard.eval.probe_result import ScoredCheckpoint
 from octshard.probes.labels import LabelledScans
@@ -13,12 +14,22 @@ from octshard.probes.labels import LabelledScans
 PRETRAINED = "pretrained"
 
 
+class Draws(Protocol):
+    """values_NF of all scans, or tokens x_NTF, for each draw; a tuple of arrays is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: int, /) -> np.ndarray: ...
+
+    def __iter__(self) -> Iterator[np.ndarray]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class FeatureArm:
-    """One set of features: values_NF of all scans, for each draw."""
+    """One set of features."""
 
     name: str
-    draws: tuple[np.ndarray, ...]
+    draws: Draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,26 +45,22 @@ class Question:
 
 
 def with_controls(
-    values: Mapping[str, np.ndarray], provenance: Provenance, train_places: np.ndarray
+    draws_of: Mapping[str, Draws], provenance: Provenance, train_places: np.ndarray
 ) -> tuple[tuple[FeatureArm, ...], tuple[str, ...]]:
-    """(arms, notes) of values_NF by the name of their source; draws of random-init are one arm.
+    """(arms, notes) of draws by the name of their arm, and the control that needs no features.
 
     A control that cannot be made is left out, and a note says so.
     """
     arms: list[FeatureArm] = []
     notes: list[str] = []
-    for name, values_NF in values.items():
-        if name.startswith(RANDOM):
-            if name == RANDOM:
-                draws = [v for other, v in values.items() if other.startswith(RANDOM)]
-                arms.append(FeatureArm(name, tuple(draws)))
-        elif name == THICKNESS:
-            measured_N = thickness.measured(values_NF)
+    for name, draws in draws_of.items():
+        if name == THICKNESS:
+            measured_N = thickness.measured(draws[0])
             notes += _thickness_notes(measured_N, train_places)
             if measured_N[train_places].any():
-                arms.append(FeatureArm(name, (thickness.filled(values_NF, train_places),)))
+                arms.append(FeatureArm(name, (thickness.filled(draws[0], train_places),)))
         else:
-            arms.append(FeatureArm(name, (values_NF,)))
+            arms.append(FeatureArm(name, draws))
     onehot_NF, columns = provenance_alone.onehot(provenance, train_places)
     if columns:
         arms.append(FeatureArm(PROVENANCE, (onehot_NF,)))

@@ -12,6 +12,7 @@ from octshard.probes.examples import Examples
 from octshard.probes.head import FittedHead, HeadSpec
 from octshard.probes.labels import SPLITS, LabelledScans
 from octshard.probes.scores import Predictions, Resamples
+from octshard.progress import OnProgress
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,15 @@ class HeadProbe:
 class ProbedArm:
     """An arm with a head for each draw, and what these say of test."""
 
-    name: str
+    arm: FeatureArm
     width: int
     heads: tuple[FittedHead, ...]
     predictions: tuple[Predictions, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the arm."""
+        return self.arm.name
 
     def scored(self, classes: Sequence[str], resamples: Resamples) -> Arm:
         """As the page has it; setting and trials are those of the first draw."""
@@ -48,12 +54,25 @@ class ProbedArm:
 
 def probed(arm: FeatureArm, scans: LabelledScans, spec: HeadSpec) -> ProbedArm:
     """Every draw of an arm by itself."""
-    heads, predictions = [], []
+    heads, predictions, width = list[FittedHead](), list[Predictions](), 0
     for values_NF in arm.draws:
         train, val, test = parts(scans, values_NF)
         heads.append(build.fit(spec, train, val))
         predictions.append(head.predict(heads[-1], test))
-    return ProbedArm(arm.name, arm.draws[0].shape[-1], tuple(heads), tuple(predictions))
+        width = values_NF.shape[-1]
+    return ProbedArm(arm, width, tuple(heads), tuple(predictions))
+
+
+def probe_all(
+    arms: Sequence[FeatureArm], scans: LabelledScans, spec: HeadSpec, on_progress: OnProgress
+) -> list[ProbedArm]:
+    """Every arm by itself."""
+    done = []
+    for i, arm in enumerate(arms):
+        on_progress(i, len(arms), "probes")
+        done.append(probed(arm, scans, spec))
+    on_progress(len(arms), len(arms), "probes")
+    return done
 
 
 def parts(scans: LabelledScans, values_NF: np.ndarray) -> tuple[Examples, Examples, Examples]:

@@ -1,10 +1,10 @@
 """What a probe checks before anything is encoded: settings, people, memory, and its folder."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from octshard.config import fields
-from octshard.config.eval import ProbeConfig
+from octshard.config.eval import IntervalConfig
 from octshard.devices import host_memory
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
@@ -26,9 +26,16 @@ class Places(Protocol):
     out: str
 
 
-def check(cfg: ProbeConfig) -> None:
-    """UsageError for settings that cannot be."""
-    check_places(cfg, "probe.json and probe.html go")
+class Study(Places, Protocol):
+    """And the settings of a 2-D encoder as a control."""
+
+    encoder: str
+    encoder_weights: str
+
+
+def check(cfg: Study, results: str) -> None:
+    """UsageError for settings that cannot be. results: what goes to cfg.out."""
+    check_places(cfg, results)
     if cfg.encoder:
         slice_encoder.check_name(cfg.encoder)
     elif cfg.encoder_weights:
@@ -80,23 +87,22 @@ def batch_size(batch: int, voxels: int, tiles: int, backend: Backend) -> int:
     return used
 
 
-def check_resamples(cfg: ProbeConfig, scans: LabelledScans) -> None:
+def check_resamples(cfg: IntervalConfig, scans: LabelledScans) -> None:
     """UsageError if the bootstrap of the test participants cannot fit into memory."""
     people = len(set(scans.subsets["test"].participants))
     _check_memory(f"bootstrap={cfg.bootstrap}", cfg.bootstrap * people * RESAMPLE_BYTES)
 
 
-def check_tokens(cfg: ProbeConfig, scans: int, numbers: int) -> None:
-    """UsageError if the tokens of all encoders cannot fit into memory. numbers: of the largest scan."""
-    encoders = 1 + cfg.random_draws
-    _check_memory(f"head={cfg.head} random_draws={cfg.random_draws}", encoders * scans * numbers * FP16)
+def check_tokens(scans: int, numbers: int) -> None:
+    """UsageError if the tokens of an encoder cannot fit into memory. numbers: of the largest scan."""
+    _check_memory("head attentive", scans * numbers * FP16)
 
 
-def check_out(out: str) -> None:
-    """StoreError if nothing can be written there, before hours are spent; what killed probes left goes."""
+def check_out(out: str, files: Sequence[str]) -> None:
+    """StoreError if nothing can be written there, before hours are spent; what killed runs left goes."""
     store.remove_partials(out)
     check_folder(store.join(out, "features"))
-    for name in ("probe.json", "probe.html"):
+    for name in files:
         store.check_writable(store.join(out, name))
 
 

@@ -45,31 +45,37 @@ class Verdict:
     swap_p: float
     metric: str = METRIC[CLASSES]
 
-    def sentence(self, baseline: str, gain: Estimate) -> str:
-        """The verdict in words, with every reason."""
+    def sentence(self, baseline: str, gain: Estimate, subject: str = "pretrained") -> str:
+        """The verdict on `subject` in words, with every reason."""
         if self.verdict == UNTOLD:
             difference = f"difference in {self.metric} {bracketed(gain)}"
             return (
-                f"Cannot tell pretrained from {baseline}: {'; '.join(self.reasons.values())} ({difference})."
+                f"Cannot tell {subject} from {baseline}: {'; '.join(self.reasons.values())} ({difference})."
             )
         ends = (gain.low, gain.high) if self.verdict == BETTER else (-gain.high, -gain.low)
         size = bracketed(Estimate(abs(gain.value), *ends))
         return (
-            f"Pretrained is {self.verdict} than {baseline} by {size} {self.metric} (p = {self.swap_p:.3f})."
+            f"{_first(subject)} is {self.verdict} than {baseline} by {size} {self.metric} "
+            f"(p = {self.swap_p:.3f})."
         )
 
 
-def headline(comparisons: Mapping[str, Verdict]) -> str:
-    """All verdicts in one sentence, baselines by name."""
+def headline(comparisons: Mapping[str, Verdict], subject: str = "pretrained") -> str:
+    """All verdicts on `subject` in one sentence, baselines by name."""
     groups = {
         "better than": [name for name, verdict in comparisons.items() if verdict.verdict == BETTER],
         "worse than": [name for name, verdict in comparisons.items() if verdict.verdict == WORSE],
         "not to be told from": [name for name, verdict in comparisons.items() if verdict.verdict == UNTOLD],
     }
     if groups["better than"] and len(groups["better than"]) == len(comparisons):
-        return f"Pretrained is better than every control: {_listed(groups['better than'])}."
+        return f"{_first(subject)} is better than every control: {_listed(groups['better than'])}."
     parts = [f"{text} {_listed(names)}" for text, names in groups.items() if names]
-    return f"Pretrained is {'; '.join(parts)}." if parts else "Nothing to compare with."
+    return f"{_first(subject)} is {'; '.join(parts)}." if parts else "Nothing to compare with."
+
+
+def _first(subject: str) -> str:
+    """At the beginning of a sentence: a word of ours with a capital, a name as it is."""
+    return "Pretrained" if subject == "pretrained" else subject
 
 
 def _listed(names: Sequence[str]) -> str:

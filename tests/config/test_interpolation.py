@@ -34,6 +34,7 @@ def test_the_short_list() -> None:
         "train": ["data.shards", "data.cache_dir", "run.out", "run.probe_participants", "run.init_from"],
         "prep": ["src", "dst"],
         "probe": ["checkpoint", "shards", "participants", "labels", "encoder_weights", "out"],
+        "report": ["shards", "participants", "labels", "encoder_weights", "checkpoint", "out"],
         "robustness": ["features", "participants", "out"],
         "compare": ["participants", "labels", "features", "out"],
         "segment": ["checkpoint", "shards", "masks.folder", "masks.table", "out"],

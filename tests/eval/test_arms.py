@@ -56,11 +56,20 @@ def noise(people: int, *name: object) -> np.ndarray:
     return rng_for("noise", *name).normal(size=(people, 6)).astype(np.float32)
 
 
+def by_arm(values: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, ...]]:
+    """random-init and random-init-2 are draws of one arm."""
+    draws: dict[str, tuple[np.ndarray, ...]] = {}
+    for name, values_NF in values.items():
+        arm = "random-init" if name.startswith("random-init") else name
+        draws[arm] = (*draws.get(arm, ()), values_NF)
+    return draws
+
+
 def compared(
     made: Cohort, values: Mapping[str, np.ndarray], sites: Mapping[str, str] | None = None
 ) -> ProbeResult:
     known = provenance.provenance(made.rows, sites or {})
-    arms, notes = with_controls(values, known, made.train)
+    arms, notes = with_controls(by_arm(values), known, made.train)
     question = Question(made.scans, known, ScoredCheckpoint("a.pt", 1, 8, 0), notes)
     return compare(arms, question, CFG, lambda *_: None)
 
@@ -181,7 +190,7 @@ def test_a_number_and_ordered_classes_are_compared_alike():
 
 def arms_of(values: Mapping[str, np.ndarray], rows: Sequence[SampleRow], sites: Mapping[str, str]):
     train = np.arange(2)
-    arms, notes = with_controls(values, provenance.provenance(rows, sites), train)
+    arms, notes = with_controls(by_arm(values), provenance.provenance(rows, sites), train)
     return {arm.name: arm for arm in arms}, " ".join(notes)
 
 

@@ -15,6 +15,7 @@ from octshard.eval import setup
 from octshard.probes.labels import LabelledScans, Subset
 
 VOXELS = 8 * 32 * 32
+FILES = ("probe.json", "probe.html")
 CFG = ProbeConfig(checkpoint="run", shards=["shards"])
 
 
@@ -52,20 +53,20 @@ def test_a_folder_that_takes_no_files_is_found_first(tmp_path: Path) -> None:
     (tmp_path / "new" / "features").mkdir(parents=True)
     for folder in ("new", "new/features"):  # a probe was killed there
         (tmp_path / folder / ".random.npz.12.ab.partial").touch()
-    setup.check_out(str(tmp_path / "new"))
+    setup.check_out(str(tmp_path / "new"), FILES)
     assert os.listdir(tmp_path / "new") == ["features"]
     assert not list((tmp_path / "new" / "features").iterdir())
     (tmp_path / "file").write_text("x")
     with pytest.raises(OctshardError, match="file/features") as error:
-        setup.check_out(str(tmp_path / "file"))
+        setup.check_out(str(tmp_path / "file"), FILES)
     assert "\n" not in str(error.value)
     (tmp_path / "new" / "probe.html").mkdir()
     with pytest.raises(OctshardError, match=r"probe\.html: Is a directory"):
-        setup.check_out(str(tmp_path / "new"))
+        setup.check_out(str(tmp_path / "new"), FILES)
 
 
 @pytest.mark.parametrize("key", ["checkpoint", "shards", "out"])
 def test_what_is_needed_is_named(key: str) -> None:
     empty: Any = [] if key == "shards" else ""
     with pytest.raises(UsageError, match=f"^{key}: not set, want"):
-        setup.check(dataclasses.replace(CFG, **{key: empty}))
+        setup.check(dataclasses.replace(CFG, **{key: empty}), "probe.json goes")

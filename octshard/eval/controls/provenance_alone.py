@@ -37,15 +37,15 @@ def tells(score: Estimate, metric: str) -> bool:
     return bool(score.low > CHANCE[metric])
 
 
-def sentence(label: str, score: Estimate, verdict: Verdict) -> str:
-    """For people. score: of site and device alone; verdict: on the pretrained features against them."""
+def sentence(label: str, score: Estimate, verdict: Verdict, subject: str) -> str:
+    """For people. score: of site and device alone; verdict: on the features of `subject` against them."""
     alone = f"{verdict.metric} {bracketed(score)}"
     if not tells(score, verdict.metric):
         return f"Site and device alone do not tell {label} ({alone})."
     if verdict.verdict == BETTER:
-        return f"Site and device alone tell {label} ({alone}); the pretrained features tell more."
+        return f"Site and device alone tell {label} ({alone}); the {subject} features tell more."
     return (
-        f"{WARNING}: a shortcut. Site and device alone tell {label} ({alone}), and the pretrained features "
+        f"{WARNING}: a shortcut. Site and device alone tell {label} ({alone}), and the {subject} features "
         "are not better than that: they may read the scanner and not the eye."
     )
 

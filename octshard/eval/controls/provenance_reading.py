@@ -42,17 +42,17 @@ class Reading:
         """The column can be read off the features."""
         return bool(self.auroc.value >= HIGH)
 
-    def sentence(self) -> str:
-        """For people; a warning where the column can be read."""
+    def sentence(self, subject: str) -> str:
+        """For people, of the features of `subject`; a warning where the column can be read."""
         if self.problem:
-            return f"Whether the features tell the {self.column} is not known: {self.problem}."
+            return f"Whether the {subject} features tell the {self.column} is not known: {self.problem}."
         told = f"macro AUROC {bracketed(self.auroc)}, {len(self.values)} {self.column}s, {self.people} people"
         if self.is_high:
             return (
-                f"{WARNING}: the {self.column} can be read off the pretrained features ({told}). A label "
+                f"{WARNING}: the {self.column} can be read off the {subject} features ({told}). A label "
                 "that goes with it can be read through it."
             )
-        return f"The {self.column} as read off the pretrained features: {told}."
+        return f"The {self.column} as read off the {subject} features: {told}."
 
 
 def read(

@@ -54,11 +54,13 @@ def test_a_device_in_the_features_is_told_and_warned_of():
     assert readings["device"].auroc.value > 0.95
     assert readings["device"].people == 80  # who count once for each of their two devices
     assert readings["device"].values == ("cirrus", "triton")
-    assert readings["device"].sentence().startswith("Warning: the device can be read off")
+    assert readings["device"].sentence("pretrained").startswith("Warning: the device can be read off")
     chance = readings["site"]
     assert chance.auroc.low < 0.5 < chance.auroc.high
-    assert "Warning" not in chance.sentence()
-    assert chance.sentence().startswith("The site as read off the pretrained features: macro AUROC 0.")
+    assert "Warning" not in chance.sentence("pretrained")
+    assert chance.sentence("pretrained").startswith(
+        "The site as read off the pretrained features: macro AUROC 0."
+    )
 
 
 def test_the_score_is_that_of_scikit_learn_and_resamples_draw_people_with_all_their_scans():
@@ -92,6 +94,6 @@ def test_the_score_is_that_of_scikit_learn_and_resamples_draw_people_with_all_th
 def test_what_cannot_be_asked_says_why(change, problem):
     _, device, site = cohort()
     reading = read(features(device, 1.0), change(device), site)["device"]
-    assert problem in reading.sentence()
+    assert problem in reading.sentence("pretrained")
     assert not reading.is_high
     assert np.isnan(reading.auroc.value)
