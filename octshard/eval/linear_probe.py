@@ -51,7 +51,7 @@ def compare(
     asked = arm_verdict.exam(first, scans, question.provenance, spec, cfg)
     scored_arms = tuple(each.scored(scans.classes, asked.resamples) for each in (first, *others))
     control = arm_verdict.shuffled_control(first, asked, on_progress)
-    found = arm_verdict.verdict_on(first, others, control, asked)
+    verdicts = arm_verdict.verdict_on(first, others, control, asked)
     people = scans.counts[labels.SPLITS.index("test")].participants
     return ProbeResult(
         label=cfg.label,
@@ -63,12 +63,12 @@ def compare(
         scored=question.scored,
         arms=scored_arms,
         shuffled=control,
-        differences=found.differences,
-        comparisons=found.comparisons,
-        headline=found.headline,
-        verdicts=found.sentences(asked.metric),
-        readings=found.readings,
-        provenance=found.provenance(cfg.label, scored_arms),
+        differences=verdicts.differences,
+        comparisons=verdicts.comparisons,
+        headline=verdicts.headline,
+        verdicts=verdicts.sentences(asked.metric),
+        readings=verdicts.readings,
+        provenance=verdicts.provenance(cfg.label, scored_arms),
         notes=(
             *notes.of_arms(scans, scored_arms, cfg),
             *question.notes,
