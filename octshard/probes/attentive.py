@@ -45,15 +45,19 @@ def network(train: Examples, cfg: AttentiveConfig) -> Network:
         zeros = {name: torch.zeros(size) for name, size in {**biases, "head_bias": outputs}.items()}
         return {**{name: grid.drawn(shape, generator) for name, shape in shapes.items()}, **zeros}
 
+    def standard(x_BTF: Tensor) -> tuple[Tensor, Tensor]:
+        return (x_BTF - mean_F) / scale_F, (x_BTF != 0).any(-1)
+
     def outputs(stacked: Parameters, x_BTF: Tensor, generator: torch.Generator | None) -> Tensor:
-        valid_BT = (x_BTF != 0).any(-1)
-        z_BTF = (x_BTF - mean_F) / scale_F
-        z_GBF = pooled(stacked, z_BTF, valid_BT, heads)
+        z_GBF = pooled(stacked, *standard(x_BTF), heads)
         hidden_GBH = gelu(_linear(stacked, "mlp_in", layer_norm(z_GBF, (width,))))
         z_GBF = z_GBF + _linear(stacked, "mlp_out", hidden_GBH)
         return _linear(stacked, "head", layer_norm(z_GBF, (width,)))
 
-    return Network(start, outputs)
+    def attention(stacked: Parameters, x_BTF: Tensor) -> Tensor:
+        return weights(stacked, *standard(x_BTF), heads)
+
+    return Network(start, outputs, attention)
 
 
 def pooled(stacked: Parameters, z_BTF: Tensor, valid_BT: Tensor, heads: int) -> Tensor:

@@ -33,11 +33,13 @@ Parameters = Mapping[str, Tensor]
 @dataclass(frozen=True)
 class Network:
     """What a grid is made of. `start`: parameters of a member from a generator and the number of outputs;
-    `outputs`: of stacked parameters and x_B..., (G, B, C); with a generator it trains, and drops units by it.
+    `outputs`: of stacked parameters and x_B..., (G, B, C); with a generator it trains, and drops units by it;
+    `attention`: of a head for tokens, of stacked parameters and x_BTF, (B, T, G x heads).
     """
 
     start: Callable[[torch.Generator, int], dict[str, Tensor]]
     outputs: Callable[[Parameters, Tensor, torch.Generator | None], Tensor]
+    attention: Callable[[Parameters, Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,8 @@ def candidates(
         if member.epoch:
             setting = {"lr": member.lr, "weight_decay": member.weight_decay, "epoch": member.epoch}
             predict_one = functools.partial(predict, network, goal, member.best)
-            yield Candidate(setting, predict_one(val.x_NF), predict_one, member.epoch < cfg.epochs)
+            attend = functools.partial(attention, network, member.best) if network.attention else None
+            yield Candidate(setting, predict_one(val.x_NF), predict_one, member.epoch < cfg.epochs, attend)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +162,14 @@ class Training:
 def predict(network: Network, goal: Goal, parameters: Parameters, x_NF: np.ndarray) -> np.ndarray:
     """What one member says of each scan: p_NC, or y_N1; float64."""
     return _predict(network, goal, _stacked([parameters]), x_NF)[0]
+
+
+def attention(network: Network, parameters: Parameters, x_NTF: np.ndarray) -> np.ndarray:
+    """(N, T, heads): how much each head of one member attends to each token; adds up to 1 over T."""
+    assert network.attention is not None
+    with torch.no_grad():
+        weights_NTH: np.ndarray = network.attention(_stacked([parameters]), _tensor(x_NTF)).numpy()
+    return weights_NTH
 
 
 def drawn(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -45,7 +45,8 @@ class Trial:
 class FittedHead:
     """`predict` of features (N, ...); `choice`: the setting of the best trial; `trials`: the simplest first.
 
-    converged: False if the fit of the choice stopped at its limit of iterations.
+    converged: False if the fit of the choice stopped at its limit of iterations. attention: of heads that
+    attend to tokens, x_NTF -> (N, T, heads), which add up to 1 over the tokens that are no padding.
     """
 
     name: str
@@ -54,16 +55,20 @@ class FittedHead:
     choice: Setting
     trials: tuple[Trial, ...]
     converged: bool
+    attention: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A head of one setting, what it says of the scans of val, and whether its fit converged."""
+    """A head of one setting, what it says of the scans of val, whether its fit converged, and what it attends
+    to, if it does.
+    """
 
     setting: Setting
     val_NC: np.ndarray
     predict: Callable[[np.ndarray], np.ndarray]
     converged: bool = True
+    attention: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 def metric(kind: str) -> str:
@@ -110,7 +115,9 @@ def choose(spec: HeadSpec, candidates: Iterable[Candidate], val: Examples) -> Fi
             best, best_score = candidate, value
     if best is None:
         raise OctshardError(f"head {spec.cfg.head}: no setting has a score on val, want finite predictions")
-    return FittedHead(spec.cfg.head, spec.kind, best.predict, best.setting, tuple(trials), best.converged)
+    return FittedHead(
+        spec.cfg.head, spec.kind, best.predict, best.setting, tuple(trials), best.converged, best.attention
+    )
 
 
 def check(spec: HeadSpec, train: Examples, val: Examples) -> None:

@@ -168,6 +168,16 @@ def columns(parts: Sequence[Html]) -> Html:
     return Html('<div class="columns">' + "\n".join(part.markup for part in parts) + "</div>")
 
 
+def tiles(parts: Sequence[Html]) -> Html:
+    """Pictures in their own sizes, as many in a row as fit."""
+    return Html('<div class="tiles">' + "\n".join(part.markup for part in parts) + "</div>")
+
+
+def strip(parts: Sequence[Html]) -> Html:
+    """Small pictures of one kind in columns of equal width, two on a phone."""
+    return Html('<div class="strip">' + "\n".join(part.markup for part in parts) + "</div>")
+
+
 def banner(text: str, tone: str) -> Html:
     """The sentence that a reader must not miss. tone: good, unsure or bad, its colour."""
     return Html(f'<p class="banner {tone}">{escaped(text)}</p>')
