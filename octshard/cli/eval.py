@@ -96,6 +96,22 @@ def attentive_probe() -> Run:
     return linear_probe
 
 
+@_command("report", "page: {out}/report.html")
+def report() -> Run:
+    """One page for one or many checkpoints: every head and control, figures, pictures of scans.
+
+    Shards are read once for all of it. Killed, the same command goes on behind the features that are stored.
+
+    \b
+    Example:
+      octshard eval report checkpoint=[runs/a,runs/b] names=[vjepa2,byol] heads=[linear,knn,mlp] \\
+          shards=shards/topcon_triton participants=release/participants.tsv out=runs/report
+    """
+    from octshard.eval.report.command import report as run
+
+    return run
+
+
 @_command("robustness", "page: {out}/robustness.html")
 def robustness() -> Run:
     """Do frozen features follow the eye, or the device and site that scanned it? Encodes nothing.

@@ -63,6 +63,18 @@ class ArmVerdict:
         """The verdict on all controls in a sentence."""
         return headline(self.comparisons, self.name)
 
+    @property
+    def sentence(self) -> str:
+        """As the headline, with what speaks against telling the arm from its controls."""
+        untold = [verdict.reasons for verdict in self.comparisons.values() if verdict.reasons]
+        if not untold:
+            return self.headline
+        shared = [text for key, text in untold[0].items() if all(r.get(key) == text for r in untold)]
+        every = len(untold) == len(self.comparisons)
+        start = f"Cannot tell {self.name} from any control" if every and shared else self.headline[:-1]
+        texts = shared or list(dict.fromkeys(next(iter(reasons.values())) for reasons in untold))
+        return f"{start}: {'; '.join(texts)}."
+
     def sentences(self, metric: str) -> tuple[str, ...]:
         """The verdict on each control, with reasons."""
         return tuple(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from octshard.eval.controls import MEANINGS, SLICES
+from octshard.eval.controls import MEANINGS, RANDOM, SLICES
 from octshard.eval.controls.shuffled import NAME as SHUFFLED
 from octshard.eval.verdict import MAX_P, MIN_NUMBERS, MIN_PARTICIPANTS
 from octshard.probes import build
@@ -47,17 +47,33 @@ VERDICT = (
 
 def paragraphs(config: Mapping[str, Any], kind: str, controls: Sequence[str]) -> tuple[str, ...]:
     """config: of the probe; kind: of the label; controls: names of the arms beside pretrained."""
-    head = config["head"]
-    meanings = [f"{name} is {MEANINGS.get(name, SLICES)}" for name in controls]
-    shuffled = f"{SHUFFLED} are the pretrained features, with the labels of train and val dealt at random"
-    return (
-        FEATURES.format(
-            head=build.method(head, kind),
-            choice=metric(kind),
-            pooled="all" if head in build.TOKENS else POOLED[config["pooling"]],
-            view=VIEWED[config["view"]],
-        ),
-        INTERVALS + SCORES[kind],
-        VERDICT,
-        f"Controls: {'; '.join((*meanings, shuffled))}.",
+    return of_heads(config, kind, (config["head"],), controls)
+
+
+def of_heads(
+    config: Mapping[str, Any], kind: str, heads: Sequence[str], controls: Sequence[str]
+) -> tuple[str, ...]:
+    """The same of several heads on one config."""
+    meanings = [f"{name} is {_meaning(name)}" for name in controls]
+    shuffled = f"{SHUFFLED} are the trained features, with the labels of train and val dealt at random"
+    pooled = "all" if set(heads) <= set(build.TOKENS) else POOLED[config["pooling"]]
+    if len(several := set(heads) & set(build.TOKENS)) < len(heads) and several:
+        pooled += f" (for {' and '.join(sorted(several))}: all)"
+    features = FEATURES.format(
+        head=" ".join(_head(head, kind, several=len(heads) > 1) for head in heads),
+        choice=metric(kind),
+        pooled=pooled,
+        view=VIEWED[config["view"]],
     )
+    return features, INTERVALS + SCORES[kind], VERDICT, f"Controls: {'; '.join((*meanings, shuffled))}."
+
+
+def _head(head: str, kind: str, *, several: bool) -> str:
+    text = build.method(head, kind)
+    return f"{head}: {text[0].lower()}{text[1:]}" if several else text
+
+
+def _meaning(control: str) -> str:
+    if control.startswith(RANDOM):
+        return MEANINGS[RANDOM]
+    return MEANINGS.get(control, SLICES)

@@ -9,8 +9,6 @@ from octshard.eval import score_tables, verdict_section
 from octshard.eval.controls.shuffled import NAME as SHUFFLED
 from octshard.eval.probe_result import ProbeResult
 from octshard.eval.score_tables import DOTS, readable
-from octshard.eval.verdict import METRIC, bracketed
-from octshard.probes.scores import Estimate
 from octshard.report.page import Content, Html, Section, page
 
 
@@ -34,7 +32,7 @@ def render(result: ProbeResult) -> str:
                 scores(result),
                 *score_tables.by_scan("features", {arm.title: arm.score for arm in result.arms}),
                 score_plot(result),
-                _permutation(result),
+                verdict_section.permutation(result.shuffled, result.kind),
                 _differences(result),
             ),
         ),
@@ -73,16 +71,6 @@ def method(result: ProbeResult) -> tuple[str, ...]:
 def _rows(result: ProbeResult) -> dict[str, score_tables.Metrics]:
     rows: dict[str, score_tables.Metrics] = {arm.title: arm.score.metrics for arm in result.arms}
     return {**rows, SHUFFLED: result.shuffled.metrics}
-
-
-def _permutation(result: ProbeResult) -> str:
-    control = result.shuffled
-    value: Estimate = control.metrics[result.metrics[0]]
-    return (
-        f"With labels dealt at random the same features give {METRIC[result.kind]} {bracketed(value)}; "
-        f"{control.reached} of {control.deals} deals reached the value of the true labels (permutation "
-        f"p = {control.p_value:.3f})."
-    )
 
 
 def _differences(result: ProbeResult) -> Html:

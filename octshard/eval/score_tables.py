@@ -105,7 +105,7 @@ def settings(arms: Sequence[Arm], kind: str) -> tuple[Html, ...]:
     plots = [line_plot(lines, label, f"{metric(kind)} on val").html()] if lines else []
     note = f"{metric(kind)} on val; all settings tried stand in the JSON."
     headers = ["features", "chosen", "its score", "lowest of all", "settings"]
-    return (*plots, *([table(headers, rows, note)] if rows else []))
+    return (*plots, *([table(headers, rows, note, stacked=True)] if rows else []))
 
 
 def readable(name: str) -> str:

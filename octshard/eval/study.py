@@ -15,7 +15,7 @@ from octshard.config.eval import StudyConfig
 from octshard.config.train import TrainConfig
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
-from octshard.eval import arms, encoders, extraction, features, setup, token_values
+from octshard.eval import arms, embed, encoders, extraction, features, setup, token_values
 from octshard.eval.arms import Draws, FeatureArm
 from octshard.eval.controls import (
     INTENSITY,
@@ -78,12 +78,14 @@ class Study:
 class EncodedArms:
     """arms_of: pooling, or tokens -> every arm, trained ones first; arms without tokens are the same in both.
 
-    notes: what is to be said of the controls.
+    notes: what is to be said of the controls; asked, devices: how encoders read.
     """
 
     arms_of: Mapping[str, tuple[FeatureArm, ...]]
     provenance: Provenance
     notes: tuple[str, ...]
+    asked: Asked
+    devices: Devices
 
 
 def open_study(cfg: StudyConfig, target: Target, entries: Sequence[Entry]) -> Study:
@@ -101,6 +103,7 @@ def open_study(cfg: StudyConfig, target: Target, entries: Sequence[Entry]) -> St
         sources_of[arm] = (*sources_of.get(arm, ()), source)
     setup.check_resamples(cfg, labelled)
     named = [encoders.trained_encoder(source, checkpoint) for _, source, checkpoint in entries]
+    embed.check_distinct(named)
     random_of = _random_of(entries)
     for arm in dict.fromkeys(random_of.values()):
         form = next(entry.checkpoint.config for entry in entries if random_of[entry.arm] == arm)
@@ -122,7 +125,8 @@ def encode(
     if TOKENS in poolings:
         _check_tokens(study)
     asked = Asked(cfg.view, (cfg.layer,), tuple(poolings), cfg.batch)
-    made = encoders.sources_of(study.encoders, scans, asked, Devices(cfg.device))
+    devices = Devices(cfg.device)
+    made = encoders.sources_of(study.encoders, scans, asked, devices)
     setup.check_out(out, files)
     controls = _controls(study, made.backend)
     sources = [*made.sources, *controls]
@@ -146,7 +150,7 @@ def encode(
         arms_of[pooling], notes = arms.with_controls(draws, known, train)
     slices = study.slices
     notes = (*notes, *study.sites.notes, *(slices.notes(cfg.encoder_every) if slices else ()))
-    return EncodedArms(arms_of, known, notes)
+    return EncodedArms(arms_of, known, notes, asked, devices)
 
 
 def _controls(study: Study, backend: Backend) -> list[FeatureSource]:

@@ -10,6 +10,7 @@ from octshard.probes.head import Candidate, FittedHead, HeadSpec, check, choose
 from octshard.probes.targets import CLASSES, NUMBERS, ORDINAL
 
 TOKENS = ("attentive",)  # heads that read token grids, not one row of numbers per scan
+WITHOUT_TOKENS = "linear"  # the head in place of these where there is one row
 LINEAR = {CLASSES: linear.candidates, ORDINAL: ordinal.candidates, NUMBERS: ridge.candidates}
 HEADS: dict[str, Callable[[Examples, Examples, HeadSpec], Iterator[Candidate]]] = {
     "linear": lambda train, val, spec: LINEAR[spec.kind](train, val, spec),
@@ -42,7 +43,7 @@ def fit(spec: HeadSpec, train: Examples, val: Examples) -> FittedHead:
     """
     has_tokens = train.x_NF.ndim == 3
     if spec.cfg.head in TOKENS and not has_tokens:
-        spec = dataclasses.replace(spec, cfg=dataclasses.replace(spec.cfg, head="linear"))
+        spec = dataclasses.replace(spec, cfg=dataclasses.replace(spec.cfg, head=WITHOUT_TOKENS))
     check(spec, train, val)
     if spec.cfg.head not in TOKENS and has_tokens:
         raise UsageError(

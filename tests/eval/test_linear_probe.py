@@ -117,15 +117,17 @@ def eyes(tmp_path_factory) -> ProbeConfig:
     )
 
 
-def write_checkpoint(out: str, seed: int, step: int = 1, cache_dir: str = "", **more: Any) -> None:
+def write_checkpoint(
+    out: str, seed: int, step: int = 1, cache_dir: str = "", model: ModelConfig = MODEL, **more: Any
+) -> None:
     """A run folder whose target encoder was never trained; more: of the payload."""
     cfg = TrainConfig(
         data=DataConfig(threads=1, cache_dir=cache_dir),
-        model=MODEL,
+        model=model,
         run=RunConfig(samples_budget=8, precision="fp32", out=out),
     )
     torch.manual_seed(seed)
-    weights = {checkpoint.TARGET_ENCODER + n: t for n, t in Encoder(MODEL).state_dict().items()}
+    weights = {checkpoint.TARGET_ENCODER + n: t for n, t in Encoder(model).state_dict().items()}
     payload = {
         "format": checkpoint.FORMAT,
         "config": save(cfg),
@@ -300,21 +302,6 @@ def test_people_that_an_export_names_are_refused(eyes, tmp_path):
     export_run.write(read_encoder(run), out, ModelCard(people=True))
     with pytest.raises(UsageError, match=r"export: .* on 1 of the 24 test participants, the first is test3"):
         linear_probe.linear_probe(dataclasses.replace(eyes, checkpoint=out, out=str(tmp_path / "probe")))
-
-
-def test_a_2d_encoder_stands_beside_the_others(result, eyes, tmp_path):
-    timm = pytest.importorskip("timm")
-    path = str(tmp_path / "weights.pth")
-    torch.manual_seed(0)
-    torch.save({"model": timm.create_model("test_vit", pretrained=False).state_dict()}, path)
-    cfg = dataclasses.replace(
-        eyes, encoder="timm:test_vit", encoder_weights=path, encoder_every=8, out=str(tmp_path / "probe")
-    )
-    again = linear_probe.linear_probe(cfg)
-    assert [arm.name for arm in again.arms if arm.name not in CONTROLS] == ["pretrained", "slices-test_vit"]
-    assert [arm for arm in again.arms if arm.name != "slices-test_vit"] == list(result.arms)
-    assert "slices-test_vit reads one of 8 B-scans by itself, in 160 x 160 pixels" in again.text()
-    assert "slices-test_vit" in again.comparisons
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,16 @@
 """compare.html: the page of a comparison, and its figures for a paper. The verdict stands first."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from octshard.eval import score_tables
 from octshard.eval.comparison.result import CompareResult
-from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, bracketed
-from octshard.probes.scores import Estimate
+from octshard.eval.comparison.scoring import Pair
+from octshard.eval.verdict import MAX_P, METRIC, MIN_PARTICIPANTS, bracketed
+from octshard.probes.scores import Estimate, primary
 from octshard.probes.targets import CLASSES
 from octshard.report.chart import Chart
-from octshard.report.page import Cell, Content, Section, banner, numeral, page, table
+from octshard.report.page import Cell, Content, Html, Section, banner, numeral, page, table
 from octshard.report.plots import Band, interval_plot, share_plot
 
 METHOD = (
@@ -52,7 +53,7 @@ def render(result: CompareResult) -> str:
     ]
     if result.pairs:
         note = "Above 0: the first is higher. Dots with 95 % intervals, paired."
-        parts = (drawn["differences"].html(note), _pairs(result))
+        parts = (drawn["differences"].html(note), pair_table(result.pairs, result.kind))
         sections.append(Section("Every pair", parts))
     if result.curves:
         sections.append(Section("By the share of labels", (drawn["curve"].html(), _curves(result))))
@@ -99,19 +100,20 @@ def _seeds(result: CompareResult) -> Content:
     return table(["arm", f"{result.metric} of each seed", "sd over seeds"], rows, note)
 
 
-def _pairs(result: CompareResult) -> Content:
+def pair_table(pairs: Sequence[Pair], kind: str) -> Html:
+    """The first of each pair less the second in the score that decides, how sure, and the verdict."""
     rows: list[list[Cell]] = [
         [
             f"{pair.first} − {pair.second}",
-            numeral(bracketed(pair.difference[result.key])),
+            numeral(bracketed(pair.difference[primary(kind)])),
             pair.p,
             pair.holm_p,
             pair.verdict.verdict,
         ]
-        for pair in result.pairs
+        for pair in pairs
     ]
-    headers = ["difference", result.metric, "p", "Holm p", "verdict on the first"]
-    return table(headers, rows, f"A family of {len(rows)} for Holm's correction.")
+    headers = ["difference", METRIC[kind], "p", "Holm p", "verdict on the first"]
+    return table(headers, rows, f"A family of {len(rows)} for Holm's correction.", stacked=True)
 
 
 def _curves(result: CompareResult) -> Content:

@@ -1,6 +1,6 @@
 """ROC curves with a band: what shares of the positives are recognised at each share of false alarms."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,24 +21,31 @@ class RocCurve:
     high_X: np.ndarray
 
 
-def roc_curve(positive_P: np.ndarray, score_P: np.ndarray, weight_RP: np.ndarray) -> RocCurve:
-    """One class against the rest. weight_RP: how often a person counts in each resample.
+def roc_curve(positive_P: np.ndarray, score_SP: np.ndarray, weight_RP: np.ndarray) -> RocCurve:
+    """One class against the rest, mean over S runs. weight_RP: how often a person counts in each resample.
 
     The band is pointwise: the 95 % percentile interval of the true positive rate at each false positive rate
     (vertical averaging, Fawcett 2006). ValueError without both kinds of people.
     """
     if positive_P.all() or not positive_P.any():
         raise ValueError("ROC curve: people of one kind, want positive and negative ones")
-    once_1P = np.ones((1, len(score_P)))
-    tpr_RX = _tpr(positive_P, score_P, weight_RP)
+    once_1P = np.ones((1, len(positive_P)))
+    tpr_1X, tpr_RX = (
+        np.mean([_tpr(positive_P, score_P, weight) for score_P in score_SP], axis=0)
+        for weight in (once_1P, weight_RP)
+    )
     low_X, high_X = np.nanquantile(tpr_RX, ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2), axis=0)
-    return RocCurve(_tpr(positive_P, score_P, once_1P)[0], low_X, high_X)
+    return RocCurve(tpr_1X[0], low_X, high_X)
 
 
-def roc_chart(curves: Mapping[str, RocCurve]) -> Chart:
-    """Name -> its curve, beside the diagonal of chance."""
+def roc_chart(curves: Mapping[str, RocCurve], banded: Collection[str]) -> Chart:
+    """Name -> its curve, beside the diagonal of chance. banded: those that have a band."""
     lines = {name: (FALSE_POSITIVE_RATES.tolist(), curve.tpr_X.tolist()) for name, curve in curves.items()}
-    bands = {name: Band(curve.low_X.tolist(), curve.high_X.tolist()) for name, curve in curves.items()}
+    bands = {
+        name: Band(curve.low_X.tolist(), curve.high_X.tolist())
+        for name, curve in curves.items()
+        if name in banded
+    }
     return line_plot(lines, "false positive rate", "true positive rate", bands, diagonal=True)
 
 

@@ -1,0 +1,1 @@
+"""`octshard eval report`: one page for checkpoints, heads and all controls."""

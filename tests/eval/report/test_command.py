@@ -1,0 +1,258 @@
+"""The whole report on made-up shards and checkpoints: as a probe of each, once for all, and its files."""
+
+import dataclasses
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from octshard.config.eval import ProbeConfig, ReportConfig
+from octshard.config.head import AttentiveConfig
+from octshard.dataset import tables
+from octshard.errors import OctshardError, UsageError
+from octshard.eval import head_probe, linear_probe, scans
+from octshard.eval.report import command, figures, people
+from octshard.eval.report.page import render
+from octshard.eval.report.result import ReportResult
+from tests.eval.test_linear_probe import MODEL, eyes, write_checkpoint  # noqa: F401 (a fixture)
+from tests.support.chromium_page import browser
+
+CONTROLS = ["random-init", "raw-intensity", "thickness", "site-and-device"]
+
+
+@pytest.fixture(scope="module")
+def cfg(eyes: ProbeConfig) -> ReportConfig:  # noqa: F811
+    """One checkpoint by itself, and two seeds of another run."""
+    root = Path(eyes.out).parent
+    for seed in (2, 3):
+        write_checkpoint(str(root / f"other-{seed}"), seed=seed)
+    same = {
+        item.name: getattr(eyes, item.name)
+        for item in dataclasses.fields(ReportConfig)
+        if hasattr(eyes, item.name) and item.name not in ("checkpoint", "out")
+    }
+    return ReportConfig(
+        **same,
+        checkpoint=[eyes.checkpoint, str(root / "other-2"), str(root / "other-3")],
+        names=["one", "other", "other"],
+        heads=["linear", "knn"],
+        out=str(root / "report"),
+    )
+
+
+@pytest.fixture(scope="module")
+def result(cfg: ReportConfig) -> ReportResult:
+    return command.report(cfg)
+
+
+def quick(cfg: ReportConfig, **changes: object) -> ReportConfig:
+    return dataclasses.replace(
+        cfg, **{"bootstrap": 10, "shuffles": 1, "regularisation": [0.1], "random_draws": 1, **changes}
+    )
+
+
+def with_features(cfg: ReportConfig, out: Path) -> str:
+    """A folder with the features of the big report, so that nothing is encoded again."""
+    shutil.copytree(Path(cfg.out, "features"), out / "features")
+    return str(out)
+
+
+def test_rows_are_arms_and_shuffled_labels_and_every_head_has_all(result: ReportResult) -> None:
+    names = ["one", "other (2 draws)", "random-init (2 draws)", *CONTROLS[1:]]
+    shuffled = ["one, shuffled labels", "other, shuffled labels"]
+    assert [head.head for head in result.heads] == ["linear", "knn"]
+    assert all(list(head.rows()) == names + shuffled for head in result.heads)
+    assert [len(several) for several in result.scored.values()] == [1, 2]
+    assert [list(verdict.comparisons) for verdict in result.verdicts] == [CONTROLS, CONTROLS]
+    assert [(pair.first, pair.second) for pair in result.pairs] == [("one", "other")]
+
+
+def test_an_arm_has_the_scores_and_the_verdict_of_its_probe(
+    result: ReportResult,
+    eyes: ProbeConfig,  # noqa: F811
+) -> None:
+    probe = linear_probe.linear_probe(eyes)
+    scores = {arm.name: arm.score for arm in probe.arms}
+    ours = {arm.name: arm.score for arm in result.first.arms}
+    assert ours["one"] == scores["pretrained"]
+    assert all(ours[name] == scores[name] for name in CONTROLS)
+    verdict = result.verdicts[0]
+    assert verdict.differences == probe.differences
+    assert verdict.comparisons == probe.comparisons
+    assert verdict.readings == probe.readings
+    assert verdict.shuffled == probe.shuffled == result.first.shuffled["one"]
+
+
+def test_predictions_that_others_score_give_the_numbers_of_the_json(
+    result: ReportResult, cfg: ReportConfig
+) -> None:
+    table = tables.read_table(str(Path(cfg.out, command.PREDICTIONS)))
+    data = json.loads(Path(cfg.out, command.JSON).read_text())
+    chosen = [
+        n
+        for n, key in enumerate(zip(table["head"], table["arm"], table["draw"], strict=True))
+        if key == ("knn", "other", 1)
+    ]
+    assert sorted(table["participant"][n] for n in chosen) == sorted(f"test{i}" for i in range(24))
+    assert [table["unit"][n] for n in chosen] == [table["participant"][n] for n in chosen]
+    true = np.array([table["true"][n] for n in chosen])
+    areas = [
+        metrics.roc_auc_score(true == name, [table[f"p_{name}"][n] for n in chosen])
+        for name in data["classes"]
+    ]
+    (arm,) = (arm for arm in data["heads"][1]["arms"] if arm["name"] == "other")
+    assert arm["score"]["of_runs"][1] == pytest.approx(np.mean(areas))
+
+
+def test_the_json_has_the_figures_and_files_lie_beside_the_page(
+    result: ReportResult, cfg: ReportConfig
+) -> None:
+    data = json.loads(Path(cfg.out, command.JSON).read_text())
+    names = {path.name for path in Path(cfg.out, "figures").iterdir()}
+    assert {"score", "calibration", "roc-low", "plane-one-pca-state", "plane-other-tsne-site"} <= set(
+        data["figures"]
+    )
+    assert {f"{stem}.{form}" for stem in data["figures"] for form in ("svg", "png", "csv")} <= names
+    assert [row[0] for row in data["figures"]["score"]["rows"]] == list(result.first.rows())
+    assert data["best"] == result.best
+    assert [verdict["sentence"] for verdict in data["verdicts"]] == [v.sentence for v in result.verdicts]
+
+
+def test_the_page_begins_with_a_sentence_for_each_checkpoint(result: ReportResult, cfg: ReportConfig) -> None:
+    """Eight people a class carry no verdict, and the sentence says so."""
+    page = Path(cfg.out, command.PAGE).read_text()
+    for verdict in result.verdicts:
+        assert verdict.sentence.startswith(f"Cannot tell {verdict.name} from any control: fewer than 10 ")
+        assert page.index(verdict.sentence) < page.index("<h2>Heads and arms")
+        assert verdict.sentence in result.text()
+    order = ["Verdict", "Heads and arms", "Against every control", "ROC curves", "Calibration", "Confusion"]
+    order += ["Features in a plane", "People most often wrong", "All scores", "How this was measured"]
+    places = [page.index(f"<h2>{title}") for title in order]
+    assert places == sorted(places)
+
+
+def test_what_is_stored_is_not_encoded_again_and_every_arm_is_fitted_once(
+    result: ReportResult, cfg: ReportConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shuffled labels and readings fit more; of true labels there is one fit for each head, arm and draw."""
+    fits: Counter[tuple[str, str]] = Counter()
+    real = head_probe.probed
+
+    def counted(arm, scans, spec):  # type: ignore[no-untyped-def]
+        fits[spec.cfg.head, arm.name] += 1
+        return real(arm, scans, spec)
+
+    monkeypatch.setattr(head_probe, "probed", counted)
+    monkeypatch.setattr(scans.loader, "eval_batches", lambda *_: pytest.fail("shards were read again"))
+    again = command.score(cfg).result
+    assert again.as_dict() == result.as_dict()
+    arms = ("one", "other", *CONTROLS)
+    assert fits == Counter({(head, arm): 1 for head in ("linear", "knn") for arm in arms})
+
+
+def test_shards_are_read_once_for_all(
+    cfg: ReportConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = []
+    real = scans.loader.eval_batches
+    monkeypatch.setattr(scans.loader, "eval_batches", lambda *a: (passes.append(1), real(*a))[1])
+    command.score(quick(cfg, out=str(tmp_path), heads=["linear"]))
+    assert len(passes) == 1
+
+
+def test_arms_without_tokens_have_the_linear_head_and_its_numbers(cfg: ReportConfig, tmp_path: Path) -> None:
+    grid = AttentiveConfig(lr=[1e-2], weight_decay=[0.1], epochs=1)
+    changed = quick(
+        cfg, out=with_features(cfg, tmp_path), heads=["linear", "attentive"], attentive=grid, names=[]
+    )
+    scored = command.score(dataclasses.replace(changed, checkpoint=cfg.checkpoint[:1]))
+    linear, attentive = scored.result.heads
+    source = attentive.arms[0].name
+    assert source.endswith("run-step-00000001")
+    heads = dict.fromkeys(CONTROLS[1:], "linear")
+    assert attentive.of_arm == {source: "attentive", "random-init": "attentive"} | heads
+    assert linear.arms[2:] == attentive.arms[2:]
+    assert list(scored.pictured().attentive) == [source]
+    page = render(scored.result, {}, ())
+    assert "a learned query attends" in page
+    assert "Where there are no tokens, attentive is the linear head." in page
+
+
+def test_each_form_of_encoder_has_its_own_random_one(cfg: ReportConfig, tmp_path: Path) -> None:
+    wide = dataclasses.replace(MODEL, width=48)
+    write_checkpoint(str(tmp_path / "wide"), seed=4, model=wide)
+    changed = quick(cfg, out=with_features(cfg, tmp_path), heads=["linear"])
+    both = [cfg.checkpoint[0], str(tmp_path / "wide")]
+    result = command.score(dataclasses.replace(changed, checkpoint=both, names=["one", "wide"])).result
+    features = {arm.name: arm.features for arm in result.first.arms}
+    assert (features["random-init"], features["random-init of wide"]) == (48, 96)
+    assert [next(iter(v.comparisons)) for v in result.verdicts] == ["random-init", "random-init of wide"]
+    with pytest.raises(UsageError, match="checkpoints of one are encoders of several forms"):
+        command.score(dataclasses.replace(changed, checkpoint=both, names=["one", "one"]))
+
+
+def test_numbers_are_drawn_against_the_truth(cfg: ReportConfig, tmp_path: Path) -> None:
+    changed = quick(cfg, out=with_features(cfg, tmp_path), label="age", heads=["linear"])
+    scored = command.score(changed)
+    assert (scored.result.kind, scored.result.metric) == ("numbers", "r2")
+    drawn = figures.draw(scored)
+    page = render(scored.result, drawn, ())
+    assert "<h2>Predicted and true" in page
+    assert "ROC curves" not in page
+    assert "Confusion" not in page
+    table = people.columns(scored.result)
+    assert list(table)[-1] == "predicted"
+    assert {row[1] for row in drawn["predicted-one"].chart.rows} == set(table["true"])
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"checkpoint": []}, UsageError, "checkpoint: not set"),
+        ({"shards": []}, UsageError, "shards: not set"),
+        ({"label": "stat"}, UsageError, "did you mean state"),
+        ({"names": ["one"]}, UsageError, "names: 1 for 3 checkpoints"),
+        ({"names": ["one", "two", "thickness"]}, UsageError, "names: 'thickness' is .* called as a control"),
+        ({"names": ["one", "two", " "]}, UsageError, "names: ' ' is empty"),
+        ({"heads": ["linear", "linear"]}, UsageError, "heads: linear is named twice"),
+        ({"heads": []}, UsageError, "heads=.*want at least 1"),
+        ({"encoder_weights": "a.pth"}, UsageError, "no encoder, want encoder=timm:NAME too"),
+        ({"layer": "7"}, UsageError, "layer=7: .* has 1 blocks"),
+    ],
+)
+def test_wrong_usage_gives_one_line_before_anything_is_encoded(
+    cfg: ReportConfig, tmp_path: Path, change: dict[str, object], kind: type[OctshardError], message: str
+) -> None:
+    out = tmp_path / "new"
+    with pytest.raises(kind, match=message) as caught:
+        command.report(dataclasses.replace(cfg, out=str(out), **change))
+    assert "\n" not in str(caught.value)
+    assert not out.exists()
+
+
+def test_a_checkpoint_that_is_there_twice_is_refused(cfg: ReportConfig, tmp_path: Path) -> None:
+    first = cfg.checkpoint[0]
+    twice = [first, f"{first}/checkpoints/step-00000001.pt", cfg.checkpoint[1]]
+    with pytest.raises(UsageError, match=r"is the same as .*, want each once"):
+        command.report(dataclasses.replace(cfg, out=str(tmp_path / "new"), checkpoint=twice))
+    with pytest.raises(UsageError, match=r"checkpoint: .* is named twice, want each once"):
+        command.report(dataclasses.replace(cfg, out=str(tmp_path / "new"), checkpoint=[first] * 3))
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.chromium
+def test_in_a_browser_nothing_is_cut_and_nothing_complains(
+    result: ReportResult, cfg: ReportConfig, tmp_path: Path
+) -> None:
+    too_wide = """[...document.querySelectorAll(".wide")].filter(box => box.scrollWidth > box.clientWidth)
+      .map(box => box.textContent.slice(0, 60))"""
+    with browser(tmp_path) as page:
+        for width in (390, 1280):
+            page.open(Path(cfg.out, command.PAGE), width)
+            assert page.errors == []
+            assert page.value("document.documentElement.scrollWidth") <= width
+            assert page.value(too_wide) == []
