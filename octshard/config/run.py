@@ -90,6 +90,13 @@ class RunConfig:
         512, "labelled volumes of train, and of val, that a probe reads, at most", unit="samples", least=1,
         limit=MANY, speed=True,
     )  # fmt: skip
+    probe_view: str = field(
+        "centre",
+        "what they read of a volume larger than model.image_size: centre: one crop; whole: all of it in "
+        "tiles, as eval does, at the cost of a crop for each tile",
+        choices=("centre", "whole"),
+        speed=True,
+    )
     probe_device: str = field(
         "cpu", "of the probes: cpu, or a GPU that the run leaves free, such as cuda:1", speed=True
     )

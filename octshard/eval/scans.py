@@ -14,6 +14,7 @@ from octshard.eval.extraction import ScanStream
 from octshard.eval.feature_table import scan_of
 from octshard.eval.features import FeatureRequest
 from octshard.imaging.volume import Shape, product
+from octshard.probes import embedding
 from octshard.progress import OnProgress
 from octshard.stream import loader
 from octshard.stream.batch import Batch, BatchTransform, RankSlice
@@ -88,6 +89,4 @@ def open_scans(shards: Sequence[str], trained: TrainConfig) -> Scans:
     if not samples:
         raise OctshardError(f"shards {', '.join(shards)}: no scan in any split, want at least one")
     index = dataclasses.replace(indexes[0], split="all", samples=samples)
-    box = [max(sizes) for sizes in zip(*{sample.shape for sample in samples}, strict=True)]
-    whole = dataclasses.replace(cfg.model, image_size=box, patch=[1, 1, 1])  # nothing is cut away
-    return Scans(index, dataclasses.replace(cfg, model=whole))
+    return Scans(index, embedding.whole_volumes(cfg, (sample.shape for sample in samples)))

@@ -4,6 +4,7 @@ A volume larger than the encoder's image is read in tiles (`imaging.tiles`). Wha
 probes of a run share.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -146,6 +147,17 @@ class TileEncoder:
         return summaries, kept, tokens
 
 
+def view_of(cfg: TrainConfig) -> View:
+    """What the probes of a run read of a volume."""
+    return View(cfg.run.probe_view, triple(cfg.model.image_size), triple(cfg.model.patch))
+
+
+def whole_volumes(cfg: TrainConfig, shapes: Iterable[Shape]) -> TrainConfig:
+    """The config with which the stream gives volumes of these shapes whole."""
+    box = [max(sizes) for sizes in zip(*set(shapes), strict=True)]
+    return dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, image_size=box, patch=[1, 1, 1]))
+
+
 def embed(
     encoder: Encoder,
     volumes: ProbeVolumes,
@@ -153,18 +165,22 @@ def embed(
     backend: Backend,
     on_batch: Callable[[], None],
 ) -> np.ndarray:
-    """values_NF: mean and std over the centre of every volume, in order. on_batch is called after each batch.
+    """values_NF: mean and std over what `view_of` has of every volume, in order.
 
-    OctshardError for a volume whose features are not finite.
+    on_batch is called after each batch. OctshardError for a volume whose features are not finite.
     """
-    view = View(CENTRE, triple(cfg.model.image_size), triple(cfg.model.patch))
-    box, tokens = box_of(view, (sample.shape for sample in volumes.index.samples))
-    reading = Reading(view, BATCH, box, tokens, (cfg.model.depth,), (MEAN_STD,))
+    view, shapes = view_of(cfg), [sample.shape for sample in volumes.index.samples]
+    reading = Reading(view, BATCH, *box_of(view, shapes), (cfg.model.depth,), (MEAN_STD,))
     tiles, rows = TileEncoder(encoder, backend, reading), []
     transform = BatchTransform(backend.pin, backend.empty)
-    for batch in loader.eval_batches(volumes.index, cfg, RankSlice(BATCH, 0, 1), 0, transform):
-        for key, tile in zip(batch.keys, tiles.tiles(batch), strict=False):
-            values_F = pooling.merge(MEAN_STD, [tile.levels[0].summary])
+    size = BATCH if view.kind == CENTRE else 1  # of whole volumes one, for memory
+    streamed = cfg if view.kind == CENTRE else whole_volumes(cfg, shapes)
+    for batch in loader.eval_batches(volumes.index, streamed, RankSlice(size, 0, 1), 0, transform):
+        summaries: list[list[TileSummary]] = [[] for _ in range(batch.count)]
+        for tile in tiles.tiles(batch):
+            summaries[tile.place].append(tile.levels[0].summary)
+        for key, of_tiles in zip(batch.keys, summaries, strict=False):
+            values_F = pooling.merge(MEAN_STD, of_tiles)
             if not np.isfinite(values_F).all():
                 raise OctshardError(f"volume {key} gave nan or inf, want finite features")
             rows.append(values_F)

@@ -17,6 +17,7 @@ import numpy as np
 from octshard.config.run import ROBUSTNESS, RunConfig
 from octshard.dataset.participants import canonical
 from octshard.errors import UsageError
+from octshard.imaging.tiles import CENTRE
 from octshard.probes import label_table, labels, nuisance, sites, targets
 from octshard.probes.nuisance import DEVICE, SITE, LabelledVolumes, Nuisance
 from octshard.probes.targets import Target, TargetRequest
@@ -46,6 +47,7 @@ class ProbeTask:
     train: ProbeVolumes
     val: ProbeVolumes
     nuisance: Nuisance | str = "nothing says device or site"
+    view: str = CENTRE  # of each volume
 
     @property
     def metric(self) -> str:
@@ -60,7 +62,7 @@ class ProbeTask:
             for part in (self.train, self.val)
             for sample, y in zip(part.index.samples, part.y_N.tolist(), strict=True)
         ]
-        text = json.dumps([VERSION, self.classes, volumes])
+        text = json.dumps([VERSION, self.classes, volumes, *self._other_view])
         return f"{self.column}, {self.metric}, {hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     @property
@@ -68,7 +70,12 @@ class ProbeTask:
         """The nuisance, the label, and a digest of the volumes with both; empty where there is no index."""
         if isinstance(self.nuisance, str):
             return ""
-        return f"{self.nuisance.name}, {self.column}, {self.nuisance.digest}"
+        return ", ".join([self.nuisance.name, self.column, *self._other_view, self.nuisance.digest])
+
+    @property
+    def _other_view(self) -> tuple[str, ...]:
+        """Nothing for the centre: names of old logs stay."""
+        return () if self.view == CENTRE else (self.view,)
 
 
 class ProbeScores(NamedTuple):
@@ -98,7 +105,7 @@ def make_task(run: RunConfig, train: SampleIndex, val: SampleIndex) -> ProbeTask
         raise UsageError(
             f"run.patience_by={ROBUSTNESS}: there is no robustness index ({nuisance}), want it, or linear"
         )
-    return dataclasses.replace(task, nuisance=nuisance)
+    return dataclasses.replace(task, nuisance=nuisance, view=run.probe_view)
 
 
 def draw(target: Target, index: SampleIndex, limit: int) -> ProbeVolumes:

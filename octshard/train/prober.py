@@ -18,6 +18,7 @@ from octshard.config.train import TrainConfig
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
 from octshard.models.checkpoint_info import CheckpointScore
+from octshard.probes import embedding
 from octshard.probes import task as probe_task
 from octshard.probes.protocol import ProbeJob, Weights
 from octshard.probes.task import ProbeScores, ProbeTask
@@ -272,8 +273,15 @@ def _start_line(cfg: TrainConfig, task: ProbeTask) -> str:
         )
     return (
         f"probes: {task.column} ({label}, {task.metric}) from {sides}, at each checkpoint and every "
-        f"{cfg.run.probe_every} samples, on {cfg.run.probe_device}; {robustness}"
+        f"{cfg.run.probe_every} samples, on {cfg.run.probe_device}; {_view_text(cfg, task)}; {robustness}"
     )
+
+
+def _view_text(cfg: TrainConfig, task: ProbeTask) -> str:
+    """What is read of a volume, and what that costs: forward passes of one crop each."""
+    shapes = [sample.shape for part in (task.train, task.val) for sample in part.index.samples]
+    crops = sum(len(embedding.view_of(cfg).windows(shape)) for shape in shapes)
+    return f"view {task.view}, {crops} crops of {len(shapes)} volumes"
 
 
 def _check_device(cfg: TrainConfig, backend: Backend) -> None:

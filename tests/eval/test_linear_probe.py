@@ -304,6 +304,21 @@ def test_people_that_an_export_names_are_refused(eyes, tmp_path):
         linear_probe.linear_probe(dataclasses.replace(eyes, checkpoint=out, out=str(tmp_path / "probe")))
 
 
+def test_a_2d_encoder_stands_beside_the_others(result, eyes, tmp_path):
+    timm = pytest.importorskip("timm")
+    path = str(tmp_path / "weights.pth")
+    torch.manual_seed(0)
+    torch.save({"model": timm.create_model("test_vit", pretrained=False).state_dict()}, path)
+    cfg = dataclasses.replace(
+        eyes, encoder="timm:test_vit", encoder_weights=path, encoder_every=8, out=str(tmp_path / "probe")
+    )
+    again = linear_probe.linear_probe(cfg)
+    assert [arm.name for arm in again.arms if arm.name not in CONTROLS] == ["pretrained", "slices-test_vit"]
+    assert [arm for arm in again.arms if arm.name != "slices-test_vit"] == list(result.arms)
+    assert "slices-test_vit reads one of 8 B-scans by itself, in 160 x 160 pixels" in again.text()
+    assert "slices-test_vit" in again.comparisons
+
+
 @pytest.mark.parametrize(
     ("people", "note"),
     [

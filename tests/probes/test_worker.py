@@ -1,5 +1,6 @@
 """The worker's side of the socket: scores of the encoder it is sent, and what failed in one line."""
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from multiprocessing import Pipe
@@ -13,14 +14,16 @@ import torch
 
 from octshard.config.train import TrainConfig
 from octshard.dataset import tables
+from octshard.imaging.crop import Window
 from octshard.models.encoder import random_encoder
+from octshard.models.vit import Encoder
 from octshard.probes import embedding, task, worker
 from octshard.probes.judge import judge
 from octshard.probes.protocol import ALIVE, CONTROL, FAILED, SCORES, ProbeJob, receive_weights, send_weights
 from octshard.probes.task import ProbeScores, ProbeTask
 from octshard.rng import seed_for
 from octshard.stream.index import load_index
-from tests.support.tiny_run import config_for, write_dataset
+from tests.support.tiny_run import SHAPE, config_for, voxels_of, write_dataset
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +130,38 @@ def test_the_process_takes_little_and_its_own_device(job: ProbeJob) -> None:
     cfg = worker.probe_config(job.cfg)
     assert (cfg.run.device, cfg.run.precision, cfg.run.cpu_threads, cfg.data.threads) == ("cpu", "fp32", 1, 1)
     assert np.isclose(cfg.data.prefetch_bytes, 0)
+
+
+def tokens_by_hand(cfg: TrainConfig, encoder: Encoder, key: str, windows: list[Window]) -> np.ndarray:
+    """(V, F): those of each window of a volume, by itself."""
+    volume, z = voxels_of(key, SHAPE), []
+    for window in windows:
+        part = (volume[window] - volume.mean()) / volume.std()
+        d, h, w = part.shape
+        padded = np.zeros([-(-n // p) * p for n, p in zip(part.shape, cfg.model.patch, strict=True)])
+        padded[:d, :h, :w] = part
+        tokens = encoder.tokens_of(torch.tensor([part.shape]))
+        with torch.no_grad():
+            x = torch.from_numpy(padded).float()[None, None]
+            z.append(encoder.levels(x, tokens, [cfg.model.depth])[0][0].numpy())
+    return np.concatenate(z)
+
+
+@pytest.mark.parametrize("kind", ["centre", "whole"])
+def test_features_are_of_what_the_view_has(job: ProbeJob, kind: str) -> None:
+    """Volumes are wider than an image: the centre is one crop, the whole two tiles whose tokens all count."""
+    cfg = dataclasses.replace(job.cfg, run=dataclasses.replace(job.cfg.run, probe_view=kind))
+    encoder, backend = random_encoder(cfg, 3), worker.devices.open_backend(worker.probe_config(cfg).run)
+    values_NF = embedding.embed(encoder, job.task.val, cfg, backend, lambda: None)
+    windows = embedding.view_of(cfg).windows(SHAPE)
+    assert len(windows) == {"centre": 1, "whole": 2}[kind]
+    for row_F, sample in zip(values_NF, job.task.val.index.samples, strict=True):
+        z_VF = tokens_by_hand(cfg, encoder, sample.row.key, windows)
+        expected_F = np.concatenate([z_VF.mean(axis=0), z_VF.std(axis=0)])
+        np.testing.assert_allclose(row_F, expected_F, atol=2e-4)
+
+
+def test_scores_of_another_view_have_another_name(job: ProbeJob) -> None:
+    whole = dataclasses.replace(job.task, view="whole")
+    assert whole.name != job.task.name
+    assert whole.name.split(",")[:2] == job.task.name.split(",")[:2]

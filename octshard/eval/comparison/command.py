@@ -11,6 +11,7 @@ from octshard.eval.comparison.learning_curve import CurvePoint, LabelDraws, lear
 from octshard.eval.comparison.result import CompareResult
 from octshard.eval.comparison.scoring import ALL, Pair, Rules, ScoredArm
 from octshard.eval.comparison.tables import ComparedFeatures
+from octshard.eval.notes import of_labels
 from octshard.eval.verdict import MAX_P
 from octshard.probes import labels, scores
 from octshard.probes.head import HeadSpec
@@ -115,7 +116,6 @@ def _notes(
         )
     if 1 / (1 + cfg.shuffles) > MAX_P:
         notes.append(f"No p of {MAX_P} can come of shuffles={cfg.shuffles}: want at least 19.")
-    notes += [f"Scans left out: {n}, {why}." for why, n in labelled.dropped.items() if n]
-    notes += [labelled.unused_note()] if labelled.unused else []
+    notes += of_labels(labelled, cfg.label)
     reasons = {p.reason: None for points in curves.values() for p in points if p.reason}
     return (*notes, *(f"No learning curve there: {reason}." for reason in reasons))

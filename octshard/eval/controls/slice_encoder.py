@@ -1,12 +1,12 @@
 """The control that reads one B-scan at a time: a 2-D encoder of timm, its features averaged over B-scans.
 
-Is 3-D worth it? Its weights come from a local file and must fit the model by name and shape; nothing is ever
-downloaded. timm enters here.
+Is 3-D worth it? Its weights come from a local file (`slice_weights`) and must fit the model by name and
+shape; nothing is ever downloaded. timm enters here.
 """
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,20 +17,15 @@ from torch.nn.functional import interpolate
 
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
+from octshard.eval.controls import slice_weights
 from octshard.eval.feature_table import FeatureInfo
 from octshard.eval.features import FeatureSource
 from octshard.extras import install_advice
-from octshard.models import weights_file
 from octshard.stream.batch import Batch
 
 TIMM = "timm:"  # how a name of timm begins
 PREFIX = "slices-"  # how its arm is called
 CHUNK = 16  # B-scans per forward pass; always as many, so that nothing is compiled twice
-MODEL_KEYS = ("model", "state_dict", "teacher", "student")  # what holds the weights in a file of more
-WRAPPERS = ("", "module.", "model.", "encoder.", "backbone.", "module.backbone.")  # before every name
-POOLED = "fc_norm.weight"  # of a ViT that averages its patches
-NOT_OURS = re.compile(r"(head|head_dist|fc|classifier|last_linear)\..+|decoder\w*(\..+)?|mask_token")
-NAMED = 4  # weights that an error names
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +66,12 @@ class SliceEncoder:
         ordinal = "each B-scan" if every == 1 else f"one of {every} B-scans"
         return (
             f"{self.arm} reads {ordinal} by itself, in {self._inputs()}, and its features are averaged over "
-            f"a scan; weights {self.path}, sha256 {self.sha256[:16]}.",
+            f"a scan; weights {self.path}, sha256 {self.sha256[:16]}{self._unused()}.",
         )
+
+    def _unused(self) -> str:
+        names = len(self.left_out)
+        return f", {names} of heads and decoders in it are not used" if names else ""
 
     def _inputs(self) -> str:
         mean, std = (
@@ -87,8 +86,11 @@ def check_name(encoder: str) -> None:
         raise UsageError(f"encoder={encoder}: want timm:NAME, for example timm:vit_large_patch16_224")
     timm = _timm()
     name = encoder.removeprefix(TIMM)
-    if not re.fullmatch(r"[\w.]+", name) or not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), 1)
+    form, _, tag = name.partition(".")
+    known = re.fullmatch(r"[\w.]+", name) and timm.is_model(form)
+    if not known or (tag and name not in timm.list_pretrained(f"{form}.*")):
+        names = timm.list_pretrained(f"{form}.*") if known else timm.list_models()
+        close = difflib.get_close_matches(name, names, 1)
         advice = f"did you mean {TIMM}{close[0]}?" if close else "want a name that timm.list_models() has"
         raise UsageError(f"encoder={encoder}: timm {timm.__version__} has no such model; {advice}")
 
@@ -101,22 +103,31 @@ def open_encoder(encoder: str, weights: str) -> SliceEncoder:
             f"encoder={encoder}: encoder_weights not set, want encoder_weights=FILE, a local .pth or "
             ".safetensors of its weights; nothing is downloaded"
         )
-    content, sha256 = weights_file.read(weights, "a local .pth or .safetensors of weights")
-    weight_of = _unwrapped(_weights(content, weights))
-    pooled = {"global_pool": "avg"} if any(name.endswith(POOLED) for name in weight_of) else {}
-    name, timm = encoder.removeprefix(TIMM), _timm()
+    weight_of, sha256 = slice_weights.read(weights)
+    model = _made(encoder)
+    weight_of = slice_weights.named_as(weight_of, model)
+    if form := slice_weights.form_of(weight_of, model):
+        model = _made(encoder, **form)
+    weight_of, left_out = slice_weights.fitted(weight_of, model, f"encoder_weights={weights}", encoder)
+    model.load_state_dict(weight_of)
+    data = _timm().data.resolve_model_data_config(model)
+    size = form.get("img_size", data["input_size"][1:])
+    mean_C, std_C = (torch.tensor(data[key]) for key in ("mean", "std"))
+    if form.get("in_chans") == 1:
+        mean_C, std_C = mean_C.mean(0, keepdim=True), std_C.mean(0, keepdim=True)
+    model = model.eval().requires_grad_(False)
+    return SliceEncoder(encoder, model, mean_C, std_C, tuple(size), weights, sha256, left_out)
+
+
+def _made(encoder: str, **form: Any) -> nn.Module:
+    """The model without a classifier; UsageError where timm has none such."""
     with torch.random.fork_rng(devices=[]):
         try:
-            model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **pooled)
+            name = encoder.removeprefix(TIMM)
+            model: nn.Module = _timm().create_model(name, pretrained=False, num_classes=0, **form)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             raise UsageError(f"encoder={encoder}: timm cannot make it of features alone ({error})") from error
-    weight_of, left_out = _fitted(model, weight_of, f"encoder_weights={weights}", encoder)
-    model.load_state_dict(weight_of)
-    data = timm.data.resolve_model_data_config(model)
-    channels, height, width = data["input_size"]
-    mean_C, std_C = (torch.tensor(data[key]).expand(channels) for key in ("mean", "std"))
-    model = model.eval().requires_grad_(False)
-    return SliceEncoder(encoder, model, mean_C, std_C, (height, width), weights, sha256, left_out)
+    return model
 
 
 def slice_source(encoder: SliceEncoder, every: int, backend: Backend, view: str) -> FeatureSource:
@@ -164,65 +175,3 @@ def _timm() -> Any:
             f"encoder={TIMM}...: timm is not here ({error}); {install_advice('timm')}"
         ) from error
     return timm
-
-
-def _weights(content: Any, path: str) -> Mapping[str, Tensor]:
-    """The weights by name in the content of a file, whatever stands beside them."""
-    for key in MODEL_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping):
-        raise UsageError(f"encoder_weights={path}: holds a {type(content).__name__}, want weights by name")
-    for name, tensor in content.items():
-        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
-            raise UsageError(f"encoder_weights={path}: {name!s:.80} is no tensor, want weights by name")
-        if not torch.isfinite(tensor).all():
-            raise UsageError(f"encoder_weights={path}: {name!s:.80} holds nan or inf, want finite weights")
-    return content
-
-
-def _unwrapped(weight_of: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the longest wrapper that stands before the name of every weight but heads and decoders."""
-    names = [str(name) for name in weight_of]
-    shared = [
-        wrapper for wrapper in WRAPPERS
-        if all(name.startswith(wrapper) or NOT_OURS.fullmatch(name) for name in names)
-    ]  # fmt: skip
-    wrapper = max(shared, key=len)
-    return {str(name).removeprefix(wrapper): tensor for name, tensor in weight_of.items()}
-
-
-def _fitted(
-    model: nn.Module, weight_of: Mapping[str, Tensor], subject: str, encoder: str
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The weights of the model, and the names that only heads and decoders have; UsageError if others are
-    missing, too many, or of another shape.
-    """
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    missing = [name for name in wanted if name not in weight_of]
-    left_out = tuple(name for name in weight_of if name not in wanted and NOT_OURS.fullmatch(name))
-    unknown = [name for name in weight_of if name not in wanted and name not in left_out]
-    misshapen = [
-        f"{name} is {_by(weight_of[name].shape)}, want {_by(shape)}"
-        for name, shape in wanted.items()
-        if name in weight_of and tuple(weight_of[name].shape) != shape
-    ]
-    problems = [
-        f"{text}{_some(names)}"
-        for text, names in (("lacks ", missing), ("has besides ", unknown), ("", misshapen))
-        if names
-    ]
-    if problems:
-        raise UsageError(
-            f"{subject}: does not fit encoder={encoder}: {'; '.join(problems)}; want its weights"
-        )
-    return {name: weight_of[name] for name in wanted}, left_out
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(f"{name:.80}" for name in names[:NAMED]) + more
-
-
-def _by(shape: Any) -> str:
-    return " x ".join(map(str, shape)) or "one number"

@@ -1,6 +1,8 @@
 """What pictures of an evaluation are made from (PictureRequest), and what they become (Pictures)."""
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +34,14 @@ class PictureRequest:
     seed: int
     attentive: Mapping[str, FittedHead] = field(default_factory=dict)
 
+    def places_of_test(self) -> dict[str, list[int]]:
+        """The places of the scans of each unit of test (a person, eye or scan), by key."""
+        subset, rows = self.labelled.subsets["test"], self.scans.rows
+        places: dict[str, list[int]] = {}
+        for place, unit in zip(subset.places_N.tolist(), subset.units or subset.participants, strict=True):
+            places.setdefault(unit, []).append(place)
+        return {unit: sorted(own, key=lambda place: rows[place].key) for unit, own in places.items()}
+
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
@@ -42,3 +52,10 @@ class Pictures:
 
     def __add__(self, other: "Pictures") -> "Pictures":
         return Pictures(self.sections + other.sections, {**self.files, **other.files})
+
+
+def as_csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
+    """A table beside the page."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue().encode()

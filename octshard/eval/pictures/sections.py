@@ -1,9 +1,9 @@
 """All pictures of an evaluation, section by section; what cannot be drawn is left out."""
 
-from octshard.eval.pictures import scan_reader, token_maps, wrong_people
+from octshard.eval.pictures import attention, near_scans, scan_reader, token_maps, wrong_people
 from octshard.eval.pictures.request import PictureRequest, Pictures
 
-KINDS = (token_maps.pictures, wrong_people.pictures)
+KINDS = (token_maps.pictures, attention.pictures, near_scans.pictures, wrong_people.pictures)
 
 
 def pictures(request: PictureRequest) -> Pictures:

@@ -158,6 +158,7 @@ def test_weights_that_do_not_fit_are_named(weights, save):
         ("timm:vit_large_patch16_22", "did you mean timm:vit_"),
         ("timm:hf-hub:somebody/model", "has no such model"),
         ("timm:local-dir:/tmp", "has no such model"),
+        ("timm:test_vit.r160_in1", r"has no such model; did you mean timm:test_vit\.r160_in1k\?"),
         ("timm:", "has no such model"),
         (NAME, "encoder_weights not set, want encoder_weights=FILE"),
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from octshard.eval.pictures import scan_reader, wrong_people
+from octshard.eval.pictures import judged, scan_reader, wrong_people
 from octshard.eval.pictures.request import PictureRequest
 from octshard.probes.predictions import Predictions
 from tests.support.picture_request import made_request
@@ -23,16 +23,16 @@ def test_the_lowest_probability_of_the_true_class_comes_first() -> None:
     """Means of two heads: a 0.5, b 0.2, c 0.55 of what is true; b is wrong twice, a in one of two."""
     y_P = np.array([0, 1, 0])
     p_HPC = np.array([[[0.9, 0.1], [0.7, 0.3], [0.6, 0.4]], [[0.1, 0.9], [0.9, 0.1], [0.5, 0.5]]])
-    judged = wrong_people.ranking([Predictions(("a", "b", "c"), p_PC, y_P) for p_PC in p_HPC])
-    assert [each.unit for each in judged] == ["b", "a", "c"]
-    assert [each.miss for each in judged] == pytest.approx([0.8, 0.5, 0.45])
-    assert [each.wrong for each in judged] == [2, 1, 0]
+    people = judged.ranking([Predictions(("a", "b", "c"), p_PC, y_P) for p_PC in p_HPC])
+    assert [each.unit for each in people] == ["b", "a", "c"]
+    assert [each.miss for each in people] == pytest.approx([0.8, 0.5, 0.45])
+    assert [each.wrong for each in people] == [2, 1, 0]
 
 
 def test_numbers_go_by_their_distance_and_equal_ones_by_name() -> None:
     said = Predictions(("c", "b", "a"), np.array([[3.0], [5.0], [9.0]]), np.array([5.0, 3.0, 8.0]))
-    judged = wrong_people.ranking([said])
-    assert [(each.unit, each.miss) for each in judged] == [("b", 2.0), ("c", 2.0), ("a", 1.0)]
+    people = judged.ranking([said])
+    assert [(each.unit, each.miss) for each in people] == [("b", 2.0), ("c", 2.0), ("a", 1.0)]
 
 
 def test_words_and_table_say_what_was_said_of_each(request_of_classes) -> None:
