@@ -64,7 +64,14 @@ def test_a_stored_volume_has_the_features_that_evaluation_has(
     cfg = config_for(folder, tmp_path / "run", f"run.precision={precision}")
     run = write_checkpoint(tmp_path / "run", cfg, TARGET)
     table = embed.embed(
-        EmbedConfig([run], [folder], out=str(tmp_path / "table"), view=view, pooling=[pooling], device="cpu")
+        EmbedConfig(
+            checkpoint=[run],
+            shards=[folder],
+            out=str(tmp_path / "table"),
+            view=view,
+            pooling=[pooling],
+            device="cpu",
+        )
     )
     stored = table.find("run-step-00000001", pooling=pooling)
     expected = dict(zip(stored.keys, stored.values_NF, strict=True))
