@@ -10,8 +10,8 @@ from octshard.prep.convert.geometry import Geometry
 from octshard.prep.convert.layout import ScanLayout
 from octshard.prep.convert.quality import Quality
 from octshard.prep.dicom.attributes import UID
-from octshard.prep.dicom.header import Header
 from octshard.prep.release.aireadi import Entry
+from octshard.prep.scan_facts import ScanFacts
 
 
 class HeaderFacts(NamedTuple):
@@ -51,24 +51,22 @@ class VoxelFacts(NamedTuple):
     flags: tuple[str, ...]
 
 
-def of_header(header: Header, entry: Entry) -> HeaderFacts:
+def of_header(scan: ScanFacts, entry: Entry) -> HeaderFacts:
     """What the row takes from the file; names come from it only where the manifest is silent."""
     return HeaderFacts(
-        sop_instance_uid=entry.sop_instance_uid or header.sop_instance_uid,
-        manufacturer=entry.manufacturer or header.manufacturer,
-        model=entry.model or header.model,
-        eye=entry.eye or header.eye or entry.eye_in_name,
-        transfer_syntax=header.transfer_syntax
-        if UID.fullmatch(header.transfer_syntax)
-        else "",  # else any text
-        frames=header.frames,
-        rows=header.rows,
-        cols=header.cols,
-        bits=header.pixel_transform.bits_stored,
+        sop_instance_uid=entry.sop_instance_uid or scan.sop_instance_uid,
+        manufacturer=entry.manufacturer or scan.manufacturer,
+        model=entry.model or scan.model,
+        eye=entry.eye or scan.eye or entry.eye_in_name,
+        transfer_syntax=scan.transfer_syntax if UID.fullmatch(scan.transfer_syntax) else "",  # else any text
+        frames=scan.frames,
+        rows=scan.rows,
+        cols=scan.cols,
+        bits=scan.bits,
     )
 
 
-def of_layout(layout: ScanLayout, header: Header, entry: Entry) -> LayoutFacts:
+def of_layout(layout: ScanLayout, scan: ScanFacts, entry: Entry) -> LayoutFacts:
     """Geometry and spacing, and the flags that header, geometry and spacing raise."""
     geometry, spacing = layout.geometry, layout.spacing
     order_flags = ["frames_sorted"] if layout.order else []
@@ -78,7 +76,7 @@ def of_layout(layout: ScanLayout, header: Header, entry: Entry) -> LayoutFacts:
         spacing_source=spacing.source,
         assumed_spacing=int(spacing.assumed),
         flags=(
-            *header_flags(header, entry),
+            *header_flags(scan, entry),
             *geometry_flags(geometry),
             *order_flags,
             *spacing.flags,
@@ -93,19 +91,19 @@ def of_voxels(quality: Quality, level: int, flags: tuple[str, ...]) -> VoxelFact
     return VoxelFacts(quality.blank_frames, quality.no_retina_frames, level, tuple(sorted(flags)))
 
 
-def header_flags(header: Header, entry: Entry) -> list[str]:
+def header_flags(scan: ScanFacts, entry: Entry) -> list[str]:
     """Where the file, its name and the manifest disagree; the manifest is believed."""
     flags = []
-    if header.eye and entry.eye and header.eye != entry.eye:
+    if scan.eye and entry.eye and scan.eye != entry.eye:
         flags.append("eye_differs_from_manifest")
-    if header.eye and set(header.placement.eyes) == {"LR".replace(header.eye, "")}:
+    if scan.eye and set(scan.placement.eyes) == {"LR".replace(scan.eye, "")}:
         flags.append("eye_differs_by_frame")
-    if entry.eye_in_name and entry.eye_in_name != (entry.eye or header.eye or entry.eye_in_name):
+    if entry.eye_in_name and entry.eye_in_name != (entry.eye or scan.eye or entry.eye_in_name):
         flags.append("eye_differs_from_name")
-    if entry.sop_instance_uid and header.sop_instance_uid != entry.sop_instance_uid:
+    if entry.sop_instance_uid and scan.sop_instance_uid != entry.sop_instance_uid:
         flags.append("uid_differs_from_manifest")
     listed = (entry.frames, entry.rows, entry.cols)
-    if any(n is not None and n != size for n, size in zip(listed, header.shape, strict=True)):
+    if any(n is not None and n != size for n, size in zip(listed, scan.shape, strict=True)):
         flags.append("shape_differs_from_manifest")
     return flags
 

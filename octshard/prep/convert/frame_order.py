@@ -11,9 +11,8 @@ import numpy as np
 
 from octshard.prep.convert.geometry import classify, places
 from octshard.prep.convert.positions import Positions
-from octshard.prep.dicom.frame_groups import Placement
-from octshard.prep.dicom.header import Header
 from octshard.prep.refusals import Refused
+from octshard.prep.scan_facts import Placement, ScanFacts
 
 PARALLEL = ("raster", "unknown", "uneven")  # geometries that frames of one stack, or of several, may have
 
@@ -40,9 +39,9 @@ class _Source:
         return rising if tells_all else None
 
 
-def check_is_whole(header: Header) -> None:
+def check_is_whole(scan: ScanFacts) -> None:
     """Refused `part_of_scan`, or `several_volumes` for both eyes in one file."""
-    concatenation, eyes = header.concatenation, set(header.placement.eyes)
+    concatenation, eyes = scan.concatenation, set(scan.placement.eyes)
     if concatenation.is_part:
         part, parts = concatenation.part or "?", concatenation.parts or "?"
         raise Refused("part_of_scan", f"part {part} of {parts} of a concatenation, want a scan in one file")
@@ -63,20 +62,20 @@ def check_is_one(placement: Placement, frames: int, kind: str) -> None:
             raise Refused("several_volumes", f"{len(values)} values of {name}, want one volume in a file")
 
 
-def order_of(header: Header, positions: Positions | None) -> tuple[int, ...]:
+def order_of(scan: ScanFacts, positions: Positions | None) -> tuple[int, ...]:
     """The file's index of each frame in the order of space; () if that is the file's order.
 
     Refused `frame_order` if the sources contradict each other. Frame locations sort alone only where nothing
     else speaks and the result is a raster: else the frames are uneven, which is told from their geometry.
     """
-    as_filed = np.arange(header.frames)
-    numbered = _numbered(header.placement, positions, header.frames)
-    located = _located(header)
+    as_filed = np.arange(scan.frames)
+    numbered = _numbered(scan.placement, positions, scan.frames)
+    located = _located(scan)
     disordered = [source for source in numbered if not source.agrees(as_filed)]
     if not disordered:
         if located is None or numbered or located.agrees(as_filed) or (order := located.order) is None:
             return ()
-        is_raster = classify(in_order(header.locations, order), header.frames).kind == "raster"
+        is_raster = classify(in_order(scan.locations, order), scan.frames).kind == "raster"
         return tuple(order.tolist()) if is_raster else ()
     order = next((order for source in disordered if (order := source.order) is not None), None)
     if order is None:
@@ -88,9 +87,9 @@ def order_of(header: Header, positions: Positions | None) -> tuple[int, ...]:
     return tuple(order.tolist())
 
 
-def gap_in(header: Header, order: Sequence[int]) -> str:
+def gap_in(scan: ScanFacts, order: Sequence[int]) -> str:
     """Where InStackPositionNumber, in the order of `order_of`, repeats or leaves some out; empty: nowhere."""
-    number_F = _padded(header.placement.numbers_F, header.frames)
+    number_F = _padded(scan.placement.numbers_F, scan.frames)
     number_F = number_F[list(order)] if order else number_F
     strides = np.abs(np.diff(number_F))
     if not np.isfinite(strides).all() or not strides.any() or (strides == strides[0]).all():
@@ -115,8 +114,8 @@ def _numbered(placement: Placement, positions: Positions | None, frames: int) ->
     return [source for source in sources if _tells(source.value_F)]
 
 
-def _located(header: Header) -> _Source | None:
-    located = places(header.locations, header.frames)
+def _located(scan: ScanFacts) -> _Source | None:
+    located = places(scan.locations, scan.frames)
     return None if located is None else _Source("frame locations", *located)
 
 

@@ -11,10 +11,9 @@ from octshard.prep.convert.placeholders import without_placeholders
 from octshard.prep.convert.positions import Positions, positions_of
 from octshard.prep.convert.spacing import ResolvedSpacing, resolve
 from octshard.prep.convert.steps import SAME_STEP, Step
-from octshard.prep.dicom.header import Header
-from octshard.prep.dicom.pixel_measures import PixelMeasures
 from octshard.prep.refusals import Refused
 from octshard.prep.release.aireadi import Entry
+from octshard.prep.scan_facts import PixelMeasures, ScanFacts
 
 VOLUME_GEOMETRIES = ("raster", "unknown")  # are volumes without being asked for; `unknown` is flagged
 
@@ -30,26 +29,26 @@ class ScanLayout(NamedTuple):
     order: tuple[int, ...] = ()
 
 
-def layout_of(header: Header, entry: Entry) -> ScanLayout:
+def layout_of(scan: ScanFacts, entry: Entry) -> ScanLayout:
     """Order and geometry by all that frames say of their place; spacing by header, manifest and places.
 
     Refused `part_of_scan`, `several_volumes` or `frame_order` if the frames are not those of one volume.
     """
-    frame_order.check_is_whole(header)
-    positions = positions_of(header.placement, header.frames)
-    geometry = classify(header.locations, header.frames)
+    frame_order.check_is_whole(scan)
+    positions = positions_of(scan.placement, scan.frames)
+    geometry = classify(scan.locations, scan.frames)
     order: tuple[int, ...] = ()
     if geometry.kind in frame_order.PARALLEL:
-        frame_order.check_is_one(header.placement, header.frames, geometry.kind)
-        if order := frame_order.order_of(header, positions):
-            geometry = classify(frame_order.in_order(header.locations, order), header.frames)
+        frame_order.check_is_one(scan.placement, scan.frames, geometry.kind)
+        if order := frame_order.order_of(scan, positions):
+            geometry = classify(frame_order.in_order(scan.locations, order), scan.frames)
             positions = positions and positions.ordered(order)
-        geometry = _with_gaps(geometry, positions, frame_order.gap_in(header, order))
+        geometry = _with_gaps(geometry, positions, frame_order.gap_in(scan, order))
     manifest = PixelMeasures("manifest", entry.pixel_mm, entry.slice_mm, unreadable=entry.unreadable_spacing)
-    measures = without_placeholders((*header.measures, manifest), header.manufacturer or entry.manufacturer)
+    measures = without_placeholders((*scan.measures, manifest), scan.manufacturer or entry.manufacturer)
     plane_mm = next((m.pixel_mm for m in measures if m.pixel_mm is not None), None)
-    located = [] if plane_mm is None else located_steps(geometry, positions, header.cols * plane_mm[1])
-    return ScanLayout(geometry, resolve(measures, header.shape, entry.device, located), order)
+    located = [] if plane_mm is None else located_steps(geometry, positions, scan.cols * plane_mm[1])
+    return ScanLayout(geometry, resolve(measures, scan.shape, entry.device, located), order)
 
 
 def _with_gaps(geometry: Geometry, positions: Positions | None, gap: str) -> Geometry:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from octshard.prep.dicom.pixel_measures import PixelMeasures
+from octshard.prep.scan_facts import PixelMeasures
 
 ONE_MM = 1.0  # the most usual one: no pixel of an OCT is so large, and hardly a step
 EXACTLY = 1e-6  # relative, of numbers that were written as text

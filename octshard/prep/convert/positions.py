@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard.prep.dicom.frame_groups import Placement
+from octshard.prep.scan_facts import Placement
 
 STILL_MM = 1e-6  # positions that differ by less are one: dummies
 FARTHEST_MM = 1e6  # greater numbers are no places, and arithmetic on them could overflow

@@ -14,9 +14,9 @@ from octshard.prep.convert import facts, tar_slice
 from octshard.prep.convert.layout import check_is_volume, layout_of
 from octshard.prep.convert.source_file import read_file
 from octshard.prep.convert.voxels import decode_voxels, plan_resampling, psnr_db
-from octshard.prep.dicom import header as dicom
 from octshard.prep.duplicates import SAME_SCAN
 from octshard.prep.plan import Member
+from octshard.prep.readers import dicom
 from octshard.prep.refusals import Refused
 from octshard.prep.release.aireadi import Entry
 from octshard.prep.release.source import Source
@@ -66,18 +66,18 @@ def row_and_volume(task: ConvertTask, cfg: PrepConfig, source: Source) -> tuple[
     try:
         data, file_facts = read_file(entry, source)
         row = replace(row, **file_facts._asdict())
-        header = dicom.parse(data)
-        row = replace(row, **facts.of_header(header, entry)._asdict())
-        dicom.check(header, cfg.max_voxels)
-        layout = layout_of(header, entry)
-        row = replace(row, **facts.of_layout(layout, header, entry)._asdict())
+        scan = dicom.open_scan(data)
+        row = replace(row, **facts.of_header(scan.facts, entry)._asdict())
+        scan.check(cfg.max_voxels)
+        layout = layout_of(scan.facts, entry)
+        row = replace(row, **facts.of_layout(layout, scan.facts, entry)._asdict())
         check_is_volume(layout.geometry, cfg.include_geometry)
-        resampling = plan_resampling(data, header, layout, cfg)
+        resampling = plan_resampling(scan, layout, cfg)
         level = resampling.grid.level
-        voxels_DHW, quality = decode_voxels(data, header, resampling)
+        voxels_DHW, quality = decode_voxels(scan, resampling)
         row = replace(row, **facts.of_voxels(quality, level, row.flags)._asdict())
         if task.audit and level:
-            exact_DHW, _ = decode_voxels(data, header, resampling.at_level(0))
+            exact_DHW, _ = decode_voxels(scan, resampling.at_level(0))
             row = replace(row, fast_psnr_db=psnr_db(voxels_DHW, exact_DHW))
         key = task.member.stored_key
         return replace(row, key=str(key)), Volume(key, voxels_DHW, resampling.spacing_mm)

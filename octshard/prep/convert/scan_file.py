@@ -14,12 +14,12 @@ from octshard.errors import OctshardError
 from octshard.imaging.volume import DEVICES, SampleKey, Volume
 from octshard.prep.convert.layout import ScanLayout, check_is_volume, layout_of
 from octshard.prep.convert.voxels import Resampling, decode_voxels, plan_resampling, resampling_to
-from octshard.prep.dicom import header as dicom
-from octshard.prep.dicom.header import Header
+from octshard.prep.readers import dicom
+from octshard.prep.readers.scan import Scan
 from octshard.prep.refusals import Refused
 from octshard.prep.release.aireadi import Entry, device_of
 from octshard.prep.release.source import map_file
-from octshard.storage.checksum import Buffer
+from octshard.prep.scan_facts import ScanFacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,7 @@ class ScanFile:
     """A DICOM file that passed every check of prep that needs no decoding."""
 
     path: str
-    data: Buffer
-    header: Header
+    scan: Scan
     layout: ScanLayout
     key: SampleKey  # of device, eye and the digest of the SOPInstanceUID; no person
 
@@ -40,12 +39,13 @@ def open_volume(path: str | Path) -> Volume:
     file has more bits. spacing_mm is (dz, dy, dx). OctshardError, with the reason of prep, for a file that
     prep would refuse, and for one without a spacing.
     """
-    scan = open_scan(path, PrepConfig())
-    if scan.layout.spacing.assumed:
+    file = open_scan(path, PrepConfig())
+    if file.layout.spacing.assumed:
         raise OctshardError(
-            f"{scan.path}: the file does not say its voxel spacing, want PixelMeasures (PS3.3)"
+            f"{file.path}: the file does not say its voxel spacing, want PixelMeasures (PS3.3)"
         )
-    return _decode(scan, resampling_to(scan.header.shape, scan.header, scan.layout))
+    facts = file.scan.facts
+    return _decode(file, resampling_to(facts.shape, facts, file.layout))
 
 
 def open_scan(path: str | Path, cfg: PrepConfig) -> ScanFile:
@@ -56,44 +56,46 @@ def open_scan(path: str | Path, cfg: PrepConfig) -> ScanFile:
     except FileNotFoundError:
         raise OctshardError(f"{url}: no such file, want a DICOM file") from None
     with _refusals_named(url):
-        header = dicom.read_header(data, cfg.max_voxels)
-        entry = _entry(url, header)
-        layout = layout_of(header, entry)
+        scan = dicom.open_scan(data)
+        scan.check(cfg.max_voxels)
+        facts = scan.facts
+        entry = _entry(url, facts)
+        layout = layout_of(facts, entry)
         check_is_volume(layout.geometry, cfg.include_geometry)
-    key = SampleKey.of("", entry.device, "", header.eye, header.sop_instance_uid)
-    return ScanFile(url, data, header, layout, key)
+    key = SampleKey.of("", entry.device, "", facts.eye, facts.sop_instance_uid)
+    return ScanFile(url, scan, layout, key)
 
 
-def stored_volume(scan: ScanFile, cfg: PrepConfig) -> Volume:
+def stored_volume(file: ScanFile, cfg: PrepConfig) -> Volume:
     """The volume that prep would store with `cfg`, before its grey levels become uint8."""
-    with _refusals_named(scan.path):
-        resampling = plan_resampling(scan.data, scan.header, scan.layout, cfg)
-    return _decode(scan, resampling)
+    with _refusals_named(file.path):
+        resampling = plan_resampling(file.scan, file.layout, cfg)
+    return _decode(file, resampling)
 
 
-def _decode(scan: ScanFile, resampling: Resampling) -> Volume:
-    with _refusals_named(scan.path):
-        voxels_DHW = decode_voxels(scan.data, scan.header, resampling).voxels_DHW
-    return Volume(scan.key, voxels_DHW, resampling.spacing_mm, scan.layout.geometry.kind)
+def _decode(file: ScanFile, resampling: Resampling) -> Volume:
+    with _refusals_named(file.path):
+        voxels_DHW = decode_voxels(file.scan, resampling).voxels_DHW
+    return Volume(file.key, voxels_DHW, resampling.spacing_mm, file.layout.geometry.kind)
 
 
-def _entry(url: str, header: Header) -> Entry:
+def _entry(url: str, facts: ScanFacts) -> Entry:
     """The manifest row of the file, by its header alone. Of its folders only a name in DEVICES counts."""
-    device = device_of(url, header.model)
+    device = device_of(url, facts.model)
     return Entry(
         participant="",
         device=device if device in DEVICES else "unknown",
-        manufacturer=header.manufacturer,
-        model=header.model,
+        manufacturer=facts.manufacturer,
+        model=facts.model,
         protocol="",
         region="",
-        eye=header.eye,
+        eye=facts.eye,
         frames=None,
         rows=None,
         cols=None,
         pixel_mm=None,
         slice_mm=None,
-        sop_instance_uid=header.sop_instance_uid,
+        sop_instance_uid=facts.sop_instance_uid,
         path=url,
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from octshard.imaging.volume import Shape, Spacing
 from octshard.prep.convert.steps import LEAST_MM, MOST_MM, SAME_STEP, Step, StepSources, choose
-from octshard.prep.dicom.pixel_measures import PixelMeasures
+from octshard.prep.scan_facts import PixelMeasures
 
 AXES = ("slice", "axial", "lateral")
 LEAST_VOXEL_MM = {"slice": LEAST_MM, "axial": 0.001, "lateral": 0.002}  # OCT resolves no less

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from octshard.prep.convert.placeholders import is_one_mm
-from octshard.prep.dicom.pixel_measures import SAME, PixelMeasures
+from octshard.prep.dicom.pixel_measures import SAME
+from octshard.prep.scan_facts import PixelMeasures
 
 SAME_STEP = 0.05  # two steps closer than this share are one
 # steps beyond are believed only where there is no other: they are in other units, most often

@@ -13,10 +13,9 @@ from octshard.prep.convert import quality
 from octshard.prep.convert.layout import ScanLayout
 from octshard.prep.convert.quality import FrameStats, Quality
 from octshard.prep.convert.spacing import ResolvedSpacing
-from octshard.prep.dicom import decode
-from octshard.prep.dicom.header import Header
+from octshard.prep.readers.scan import Scan
 from octshard.prep.refusals import Refused
-from octshard.storage.checksum import Buffer
+from octshard.prep.scan_facts import ScanFacts
 
 PEAK = 255.0  # of PSNR
 SAME_DB = 99.0  # PSNR of equal voxels, which is infinite
@@ -46,27 +45,27 @@ class DecodedVoxels(NamedTuple):
     quality: Quality
 
 
-def plan_resampling(data: Buffer, header: Header, layout: ScanLayout, cfg: PrepConfig) -> Resampling:
+def plan_resampling(scan: Scan, layout: ScanLayout, cfg: PrepConfig) -> Resampling:
     """From the scan's grid to one of the same extent, as the config asks; Refused `too_large`."""
     geometry, spacing = layout.geometry, layout.spacing
-    shape_out = stored_shape(header.shape, spacing, cfg)
+    shape_out = stored_shape(scan.facts.shape, spacing, cfg)
     if product(shape_out) > cfg.max_output_voxels:
         volume = f"{spacing.spacing_mm} mm asks for {shape_out} voxels"
         raise Refused("too_large", f"spacing {volume}, want at most {cfg.max_output_voxels}")
-    resampling = resampling_to(shape_out, header, layout)
+    resampling = resampling_to(shape_out, scan.facts, layout)
     # a lower resolution is decoded where its samples are as dense as the stored voxels; not with mirrored
     # frames, whose samples would lie between those of the others
     if cfg.decode != "fast" or spacing.assumed or geometry.mirrored:
         return resampling
-    return resampling.at_level(decode.level_for(data, header, spacing.spacing_mm, resampling.spacing_mm))
+    return resampling.at_level(scan.level_for(spacing.spacing_mm, resampling.spacing_mm))
 
 
-def resampling_to(shape_out: Shape, header: Header, layout: ScanLayout) -> Resampling:
+def resampling_to(shape_out: Shape, scan: ScanFacts, layout: ScanLayout) -> Resampling:
     """From the scan's grid, at full resolution, to `shape_out` (D, H, W) of the same extent."""
     geometry, spacing = layout.geometry, layout.spacing
-    extent_mm = [n * mm for n, mm in zip(header.shape, spacing.spacing_mm, strict=True)]
+    extent_mm = [n * mm for n, mm in zip(scan.shape, spacing.spacing_mm, strict=True)]
     spacing_out = triple([mm / n for mm, n in zip(extent_mm, shape_out, strict=True)])
-    grid = Regrid(header.shape, shape_out, 0, geometry.flipped)
+    grid = Regrid(scan.shape, shape_out, 0, geometry.flipped)
     return Resampling(grid, frozenset(geometry.mirrored), spacing_out, layout.order)
 
 
@@ -77,19 +76,19 @@ def stored_shape(shape_in: Shape, spacing: ResolvedSpacing, cfg: PrepConfig) -> 
     return resampled_shape(shape_in, spacing.spacing_mm, triple(cfg.target_spacing))
 
 
-def decode_voxels(data: Buffer, header: Header, resampling: Resampling) -> DecodedVoxels:
+def decode_voxels(scan: Scan, resampling: Resampling) -> DecodedVoxels:
     """Decoded and resampled frame by frame: neither the raw nor a float volume is ever held whole."""
     stats: list[FrameStats] = []
     grid = resampling.grid
 
     def frames() -> Iterator[np.ndarray]:
-        for i, frame_HW in enumerate(decode.frames(data, header, grid.level, resampling.order)):
+        for i, frame_HW in enumerate(scan.frames(grid.level, resampling.order)):
             stats.append(quality.frame_stats(frame_HW))
             yield frame_HW[:, ::-1] if i in resampling.mirrored else frame_HW
 
     voxels_DHW = resample_frames(frames(), grid)
     assessed = quality.assess(stats)
-    if decode.bits_differ(data, header):
+    if scan.bits_differ():
         assessed = assessed._replace(flags=(*assessed.flags, "bits_differ_from_header"))
     return DecodedVoxels(voxels_DHW, assessed)
 

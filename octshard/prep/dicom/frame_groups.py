@@ -11,8 +11,8 @@ import numpy as np
 
 from octshard.prep.dicom import pixel_measures
 from octshard.prep.dicom.attributes import Attributes
-from octshard.prep.dicom.pixel_measures import PixelMeasures
 from octshard.prep.refusals import Refused
+from octshard.prep.scan_facts import PixelMeasures, Placement
 
 Rescale = tuple[float, float]  # slope, intercept
 T = TypeVar("T")
@@ -21,20 +21,6 @@ UNIT = 0.01  # how far the length of a direction may be from 1
 MOST = 2.0**53  # whole numbers beyond are not exact
 LONGEST_KNOWN = 1024  # bytes of an item that is remembered
 PARALLEL = np.cos(np.deg2rad(3.0))  # normals of one stack; as PARALLEL_DEG of frame locations
-
-
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """What the frames say of their place, one entry per per-frame item; NaN where one is silent."""
-
-    numbers_F: np.ndarray  # InStackPositionNumber
-    indices_FK: np.ndarray  # DimensionIndexValues, as many as most frames have
-    positions_F3: np.ndarray  # ImagePositionPatient, mm
-    normal_3: np.ndarray | None  # to the frames' planes; None if unknown, or if the frames are not parallel
-    stacks: tuple[str, ...]  # StackIDs, each once
-    times: tuple[str, ...]  # TemporalPositionIndex, each once
-    eyes: tuple[str, ...]  # FrameLaterality, each once: L, R, B
-    locations: tuple[np.ndarray, ...]  # (n_points, 2) of (row, col) localizer pixels; empty: none
 
 
 @dataclass(frozen=True, eq=False)

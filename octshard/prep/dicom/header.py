@@ -8,17 +8,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from octshard.imaging.volume import product
 from octshard.prep.dicom import elements, encapsulation, file_kind, frame_groups, pixel_measures
 from octshard.prep.dicom.attributes import TAGS, Attributes
 from octshard.prep.dicom.elements import ParsedFile, Pixels
 from octshard.prep.dicom.file_kind import COMPRESSED, NATIVE, SUPPORTED
-from octshard.prep.dicom.frame_groups import Placement
-from octshard.prep.dicom.pixel_measures import PixelMeasures
 from octshard.prep.dicom.pixel_values import PixelTransform
 from octshard.prep.refusals import Refused
+from octshard.prep.scan_facts import Concatenation, ScanFacts
 from octshard.storage.checksum import Buffer
 
 
@@ -35,48 +32,14 @@ class Declared:
     surplus: int = 0  # bytes behind the last native frame, unless they are zeros or one byte
 
 
-@dataclass(frozen=True)
-class Concatenation:
-    """Which part of a scan in several files this one is; None where the file does not say."""
-
-    uid: str = ""
-    part: int | None = None
-    parts: int | None = None
-    first_frame: int | None = None
-
-    @property
-    def is_part(self) -> bool:
-        """True if other files hold the rest of the scan."""
-        if self.parts is not None:
-            return self.parts > 1
-        return bool(self.uid) or (self.part or 1) > 1 or (self.first_frame or 0) > 0
-
-
 @dataclass(frozen=True, eq=False)
-class Header:
+class Header(ScanFacts):
     """The fields that leave a file, and where its pixels lie."""
 
-    sop_instance_uid: str
-    transfer_syntax: str
-    manufacturer: str
-    model: str
-    eye: str  # L, R or empty
-    frames: int
-    rows: int
-    cols: int
     pixel_transform: PixelTransform  # how stored numbers become grey levels
-    measures: tuple[PixelMeasures, ...]  # in search order: per frame, shared, top level
-    locations: tuple[np.ndarray, ...]  # per frame (n_points, 2) of (row, col) localizer pixels; () if none
-    placement: Placement  # what else the frames say of their place
-    concatenation: Concatenation
     declared: Declared
     pixels: Pixels
     inflated: bytearray | None = field(repr=False)  # the dataset of a deflated file, where `pixels` lie
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(D, H, W) in voxels."""
-        return self.frames, self.rows, self.cols
 
 
 def read_header(data: Buffer, max_voxels: int) -> Header:
@@ -159,6 +122,7 @@ def _parse(top: Attributes, parsed: ParsedFile, pixels: Pixels) -> Header:
     count = _frame_count(top)
     rows, cols, allocated = (_required_integer(top, name) for name in ("Rows", "Columns", "BitsAllocated"))
     photometric = top.text("PhotometricInterpretation")
+    bits = _required_integer(top, "BitsStored")
     return Header(
         sop_instance_uid=top.uid("SOPInstanceUID"),
         transfer_syntax=parsed.transfer_syntax,
@@ -168,9 +132,10 @@ def _parse(top: Attributes, parsed: ParsedFile, pixels: Pixels) -> Header:
         frames=count,
         rows=rows,
         cols=cols,
+        bits=bits,
         pixel_transform=PixelTransform(
             bits_allocated=allocated,
-            bits_stored=_required_integer(top, "BitsStored"),
+            bits_stored=bits,
             signed=_signed(top),
             inverted=photometric == "MONOCHROME1",
             rescale=_rescale(top, shared, groups.rescale, count),

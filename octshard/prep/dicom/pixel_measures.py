@@ -2,30 +2,13 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from octshard.prep import lengths
 from octshard.prep.dicom.attributes import Attributes
 from octshard.prep.refusals import Refused
+from octshard.prep.scan_facts import PixelMeasures
 
 SAME = 0.01  # two spacings closer than this share are one
-
-
-@dataclass(frozen=True)
-class PixelMeasures:
-    """What one source says, mm; None where it says nothing. `varies`: frames disagree by more than 1 %.
-
-    unreadable: what stands there, but is no length or can be read in two ways. invented_mm: an
-    in-plane spacing that was left out, because it is a converter's placeholder.
-    """
-
-    source: str  # per_frame | shared | top_level | manifest
-    pixel_mm: tuple[float, float] | None = None  # (row, col) = (axial, lateral)
-    thickness_mm: float | None = None
-    spacing_between_slices_mm: float | None = None
-    varies: bool = False
-    unreadable: tuple[str, ...] = ()
-    invented_mm: tuple[float, float] | None = None
 
 
 def read(source: str, group: Attributes | None) -> PixelMeasures:

@@ -11,9 +11,9 @@ from octshard.prep.convert import frame_order
 from octshard.prep.convert.positions import positions_of
 from octshard.prep.dicom import header as dicom
 from octshard.prep.dicom import writer
-from octshard.prep.dicom.frame_groups import Placement
 from octshard.prep.dicom.header import Concatenation, Header
 from octshard.prep.refusals import Refused
+from octshard.prep.scan_facts import Placement
 from tests.support.made_release import RASTER, scan
 
 NAN = float("nan")

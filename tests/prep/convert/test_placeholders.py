@@ -3,7 +3,7 @@
 import pytest
 
 from octshard.prep.convert.placeholders import is_one_mm, without_placeholders
-from octshard.prep.dicom.pixel_measures import PixelMeasures
+from octshard.prep.scan_facts import PixelMeasures
 
 
 @pytest.mark.parametrize(

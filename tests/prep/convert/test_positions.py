@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from octshard.prep.convert.positions import Positions, positions_of
-from octshard.prep.dicom.frame_groups import Placement
+from octshard.prep.scan_facts import Placement
 
 NAN = float("nan")
 STEPS = np.arange(8)[:, None] * 0.05

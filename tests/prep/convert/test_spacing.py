@@ -5,7 +5,7 @@ import pytest
 from octshard.imaging.volume import Shape, length_mm
 from octshard.prep.convert.spacing import ResolvedSpacing, resolve
 from octshard.prep.convert.steps import Step
-from octshard.prep.dicom.pixel_measures import PixelMeasures
+from octshard.prep.scan_facts import PixelMeasures
 
 NOTHING = (PixelMeasures("per_frame"), PixelMeasures("shared"), PixelMeasures("top_level"))
 SHAPE = (128, 496, 512)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from octshard.prep.convert.steps import ChosenStep, Step, StepSources, choose
-from octshard.prep.dicom.pixel_measures import PixelMeasures
+from octshard.prep.scan_facts import PixelMeasures
 
 DX = 6 / 512
 

@@ -16,8 +16,9 @@ from octshard.prep.convert.layout import ScanLayout
 from octshard.prep.convert.spacing import ResolvedSpacing
 from octshard.prep.convert.voxels import Resampling, decode_voxels, plan_resampling, psnr_db, resampling_to
 from octshard.prep.dicom import decode, writer
-from octshard.prep.dicom import header as dicom
 from octshard.prep.dicom.header import Header
+from octshard.prep.readers import dicom
+from octshard.prep.readers.dicom import DicomScan
 from octshard.prep.refusals import Refused
 from octshard.storage.checksum import Buffer
 from tests.support.made_release import scan
@@ -29,7 +30,7 @@ RASTER = Geometry("raster", 10.0, 512.0)
 def plan(cfg: PrepConfig, geometry: Geometry = RASTER, spacing: ResolvedSpacing = SPACING) -> Resampling:
     """Of the 6 x 20 x 24 scan as JPEG 2000, whose frames have five levels."""
     data = writer.write(dataclasses.replace(scan(), encoding="j2k"))
-    return plan_resampling(data, dicom.read_header(data, 10**9), ScanLayout(geometry, spacing), cfg)
+    return plan_resampling(dicom.open_scan(data), ScanLayout(geometry, spacing), cfg)
 
 
 def test_the_grid_keeps_the_extent() -> None:
@@ -41,9 +42,9 @@ def test_the_grid_keeps_the_extent() -> None:
 
 
 def test_the_scans_own_grid_changes_neither_shape_nor_spacing() -> None:
-    _, header = file()
+    facts = file().facts
     geometry = dataclasses.replace(RASTER, flipped=True, mirrored=(2,))
-    resampling = resampling_to((6, 20, 24), header, ScanLayout(geometry, SPACING))
+    resampling = resampling_to((6, 20, 24), facts, ScanLayout(geometry, SPACING))
     assert resampling.grid == Regrid((6, 20, 24), (6, 20, 24), 0, True)
     assert resampling.spacing_mm == pytest.approx((0.04, 0.01, 0.02))
     assert resampling.mirrored == frozenset([2])
@@ -89,9 +90,8 @@ def test_levels_are_left_out_only_where_asked_for_and_where_places_are_known(
     )
 
 
-def file() -> tuple[bytes, Header]:
-    data = writer.write(scan())
-    return data, dicom.read_header(data, 10**9)
+def file() -> DicomScan:
+    return dicom.open_scan(writer.write(scan()))
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -100,7 +100,7 @@ def test_frames_are_turned_round_and_put_in_order(reverse: bool) -> None:
     expected_DHW = scan().voxels_DHW.copy()
     expected_DHW[[1, 4]] = expected_DHW[[1, 4], :, ::-1]
     resampling = Resampling(Regrid(shape, shape, 0, reverse), frozenset([1, 4]), (0.04, 0.01, 0.02))
-    decoded = decode_voxels(*file(), resampling)
+    decoded = decode_voxels(file(), resampling)
     np.testing.assert_array_equal(decoded.voxels_DHW, expected_DHW[::-1] if reverse else expected_DHW)
     assert decoded.quality.blank_frames == 0
 
@@ -121,9 +121,9 @@ def test_never_more_than_a_few_frames_are_held(monkeypatch: pytest.MonkeyPatch) 
             del frame_HW
 
     monkeypatch.setattr(decode, "frames", watched)
-    data, header = file()
+    opened = file()
     many = Resampling(Regrid((200, 20, 24), (100, 10, 12)), frozenset(range(0, 200, 2)), (1.0, 1.0, 1.0))
-    decoded = decode_voxels(data, dataclasses.replace(header, frames=200), many)
+    decoded = decode_voxels(DicomScan(opened.data, dataclasses.replace(opened.facts, frames=200)), many)
     assert (decoded.voxels_DHW == 1).all()
     assert decoded.quality.blank_frames == 200
     assert most <= 4

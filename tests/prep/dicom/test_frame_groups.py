@@ -13,8 +13,8 @@ from pydicom.sequence import Sequence as Items
 
 from octshard.prep.dicom import header as dicom
 from octshard.prep.dicom import writer
-from octshard.prep.dicom.frame_groups import Placement
 from octshard.prep.dicom.header import Concatenation, Header
+from octshard.prep.scan_facts import Placement
 from tests.support.made_release import scan
 
 

@@ -1,0 +1,1 @@
+"""Formats of scan files: bytes -> facts and frames, a file for each format behind one protocol."""

@@ -1,0 +1,40 @@
+"""DICOM Ophthalmic Tomography: a part-10 file as a scan."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from octshard.imaging.volume import Spacing
+from octshard.prep.dicom import decode, header
+from octshard.prep.dicom.header import Header
+from octshard.storage.checksum import Buffer
+
+
+@dataclass(frozen=True, eq=False)
+class DicomScan:
+    """As `Scan`."""
+
+    data: Buffer
+    facts: Header
+
+    def check(self, max_voxels: int) -> None:
+        """As `header.check`."""
+        header.check(self.facts, max_voxels)
+
+    def level_for(self, spacing_mm: Spacing, target_mm: Spacing) -> int:
+        """As `decode.level_for`."""
+        return decode.level_for(self.data, self.facts, spacing_mm, target_mm)
+
+    def frames(self, level: int = 0, order: Sequence[int] = ()) -> Iterator[np.ndarray]:
+        """As `decode.frames`."""
+        return decode.frames(self.data, self.facts, level, order)
+
+    def bits_differ(self) -> bool:
+        """As `decode.bits_differ`."""
+        return decode.bits_differ(self.data, self.facts)
+
+
+def open_scan(data: Buffer) -> DicomScan:
+    """Reads the header; Refused as `header.parse`."""
+    return DicomScan(data, header.parse(data))

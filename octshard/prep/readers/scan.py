@@ -1,0 +1,32 @@
+"""What a file of any format is to conversion: what it says of its scan, checks, and its frames."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from octshard.imaging.volume import Spacing
+from octshard.prep.scan_facts import ScanFacts
+
+
+class Scan(Protocol):
+    """An opened file. Opening reads no pixels; whatever is wrong with the bytes is Refused."""
+
+    @property
+    def facts(self) -> ScanFacts:
+        """What the file says, unchecked."""
+
+    def check(self, max_voxels: int) -> None:
+        """Refused for what needs no decoding, in an order in which each reason is true."""
+
+    def level_for(self, spacing_mm: Spacing, target_mm: Spacing) -> int:
+        """How many resolution levels may be left out for a target spacing; 0 where a format has none."""
+
+    def frames(self, level: int = 0, order: Sequence[int] = ()) -> Iterator[np.ndarray]:
+        """Grey levels (H, W), uint8 or uint16, of all frames, or of those in `order`; Refused if damaged.
+
+        With a `level`: (ceil(H / 2^level), ceil(W / 2^level)). Frames may be read-only views of the bytes.
+        """
+
+    def bits_differ(self) -> bool:
+        """True if the pixels have other bits, or another sign, than the file says."""
