@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -142,15 +143,15 @@ def picture(image: np.ndarray, alt: str, caption: str, aspect: float | None = No
 
     aspect: displayed width / height if pixels are not square; the image then fills the available width.
     """
-    from PIL import Image  # only reports draw
-
-    if image.dtype != np.uint8 or image.ndim not in (2, 3):
-        raise ValueError(f"picture {alt!r}: {image.dtype}{image.shape}, want uint8 (H, W) or (H, W, 3)")
-    data = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(data, format="PNG", optimize=True)
     shown = "" if aspect is None else f' style="width:100%;aspect-ratio:{aspect:.4f}"'
-    source = f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
+    source = _inline(image, alt, "PNG", optimize=True)
     return figure(f'<img alt="{escaped(alt)}"{shown} src="{source}">', caption)
+
+
+def photograph(image: np.ndarray, alt: str, caption: str) -> Html:
+    """As `picture`, in its own size and as a JPEG: of a scan a third of the bytes, and not exact."""
+    source = _inline(image, alt, "JPEG", quality=75)
+    return figure(f'<img alt="{escaped(alt)}" src="{source}">', caption)
 
 
 def side_by_side(parts: Sequence[Html]) -> Html:
@@ -230,6 +231,17 @@ def _contents(anchors: Sequence[str], sections: Sequence[Section]) -> str:
         for anchor, box in zip(anchors, sections, strict=True)
     )
     return f'<nav aria-label="Contents">Contents: <ol>{" ".join(links)}</ol></nav>'
+
+
+def _inline(image: np.ndarray, alt: str, form: str, **options: Any) -> str:
+    """A data URI of the image. ValueError if it is none."""
+    from PIL import Image  # only reports draw
+
+    if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        raise ValueError(f"picture {alt!r}: {image.dtype}{image.shape}, want uint8 (H, W) or (H, W, 3)")
+    data = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(data, format=form, **options)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def _flow(parts: Sequence[Content]) -> str:

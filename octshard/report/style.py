@@ -73,7 +73,7 @@ figcaption { color: var(--soft); font-size: .85rem; margin-top: .25rem; overflow
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); }
 .columns > * { margin: 0; min-width: 0; } .columns svg { max-width: 27rem; }
 .tiles { display: flex; flex-wrap: wrap; gap: .75rem; align-items: flex-start; margin: .5rem 0 1rem; }
-.tiles > * { flex: 0 1 auto; margin: 0; max-width: min(100%, 22.5rem); }
+.tiles > * { flex: 0 1 auto; margin: 0; max-width: min(100%, 20rem); }
 .strip { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); }
 .strip > * { margin: 0; min-width: 0; }
 svg { display: block; width: 100%; max-width: 38rem; height: auto; }

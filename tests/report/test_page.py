@@ -184,6 +184,17 @@ def test_a_picture_comes_back_as_it_was(shape):
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), image)
 
 
+def test_a_photograph_comes_back_almost_as_it_was_in_fewer_bytes():
+    rng = np.random.default_rng(0)
+    image = np.add.outer(np.linspace(0, 150, 90), np.linspace(0, 60, 200)) + rng.normal(0, 12, (90, 200))
+    image = image.clip(0, 255).astype(np.uint8)
+    photograph, picture = page.photograph(image, "x", "").markup, page.picture(image, "x", "").markup
+    data = re.search(r"data:image/jpeg;base64,([^\"]+)", photograph)[1]
+    back = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    assert np.abs(back.astype(int) - image).mean() < 8
+    assert len(photograph) < 0.5 * len(picture)
+
+
 def test_a_picture_of_floats_is_an_error():
     with pytest.raises(ValueError, match="want uint8"):
         page.picture(np.zeros((2, 2)), "x", "")

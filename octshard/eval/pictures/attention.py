@@ -22,7 +22,7 @@ from octshard.probes.head import FittedHead
 from octshard.probes.predictions import Predictions
 from octshard.probes.targets import NUMBERS
 from octshard.report import page
-from octshard.report.page import Content, Section, picture
+from octshard.report.page import Content, Section, photograph
 from octshard.rng import seed_for
 
 SHOWN = 8  # scans, of all heads together: each is about 150 kB of the page
@@ -79,7 +79,9 @@ def pictures(request: PictureRequest, reader: ScanReader) -> Pictures:
         of_encoder = request.predictions.get(encoder.info.source, predictions)
         units = chosen(request, of_encoder, max(1, SHOWN // len(encoders)))
         for strip, row in _strips(request, reader, encoder, units):
-            shown = [picture(tile.pixels, f"{strip.title}, {tile.words}", tile.words) for tile in strip.tiles]
+            shown = [
+                photograph(tile.pixels, f"{strip.title}, {tile.words}", tile.words) for tile in strip.tiles
+            ]
             parts += [page.heading(strip.title), page.tiles(shown)]
             strips.append(strip)
             rows.append(row)

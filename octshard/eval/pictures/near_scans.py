@@ -15,7 +15,7 @@ from octshard.pictures import b_scan, contact_sheet
 from octshard.pictures.contact_sheet import Strip, Tile
 from octshard.probes.grouped_scans import unit_rows
 from octshard.report import page
-from octshard.report.page import Content, Section, picture
+from octshard.report.page import Content, Section, photograph
 
 SHOWN, NEIGHBOURS = 6, 5  # rows, and neighbours in each: 36 pictures of about 15 kB
 BLOCK = 512  # queries at once, for memory
@@ -52,7 +52,7 @@ def pictures(request: PictureRequest, reader: ScanReader) -> Pictures:
     strips = [_strip(near[place], known, reader) for place in shown]
     parts: list[Content] = [_lead(arm, list(near.values()), known, reader)]
     for strip in strips:
-        tiles = [picture(tile.pixels, f"{strip.title}, {tile.words}", tile.words) for tile in strip.tiles]
+        tiles = [photograph(tile.pixels, f"{strip.title}, {tile.words}", tile.words) for tile in strip.tiles]
         parts += [page.heading(strip.title), page.strip(tiles)]
     table = [row for each in near.values() for row in _rows(arm, each, known, reader)]
     files = {

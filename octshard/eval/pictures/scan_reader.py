@@ -14,7 +14,7 @@ from octshard.pictures import b_scan
 from octshard.pictures.b_scan import Box
 
 EYE_WORDS = {"L": "left eye", "R": "right eye"}
-SMALL, LARGE = (160, 160), (360, 240)  # pixels at most: in a strip or beside another, and by itself
+SMALL, LARGE = (160, 160), (320, 200)  # pixels at most: in a strip or beside another, and by itself
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from octshard.pictures.model_view import EnFace, ModelView
 from octshard.pictures.panels import panels
 from octshard.pictures.token_colours import TokenColours
 from octshard.report import page
-from octshard.report.page import Content, Section, picture
+from octshard.report.page import Content, Section, photograph
 
 SHOWN, ENCODERS = 6, 3  # scans, and encoders: each pair is about 100 kB of the page
 FITTED = 4096  # tokens of a scan at most that the colours are fitted to, for memory
@@ -69,7 +69,7 @@ def pictures(request: PictureRequest, reader: ScanReader) -> Pictures:
             name = encoder.info.source
             tiles += [Tile(each.b_scan, name), Tile(each.above, f"{name}, from above")]
         strips.append(Strip(f"{text_of[place]}: {origin(scan.row)}, {scan.row.key}", tuple(tiles)))
-        shown = [picture(tile.pixels, f"{tile.words}: {scan.row.key}", tile.words) for tile in tiles]
+        shown = [photograph(tile.pixels, f"{tile.words}: {scan.row.key}", tile.words) for tile in tiles]
         parts += [page.heading(strips[-1].title), page.tiles(shown)]
     files = {f"{STEM}.png": contact_sheet.render(strips, 1 + 2 * len(named))}
     return Pictures((Section(TITLE, tuple(parts)),), files)

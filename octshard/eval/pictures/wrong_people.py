@@ -12,7 +12,7 @@ from octshard.pictures.contact_sheet import Strip, Tile
 from octshard.probes.labels import LabelledScans
 from octshard.probes.targets import NUMBERS
 from octshard.report.numbers import pluralize
-from octshard.report.page import Html, Section, columns, picture
+from octshard.report.page import Html, Section, columns, photograph
 
 SHOWN = 8  # as many as a reader looks at one by one; about 60 kB each
 STEM = "wrong-people"
@@ -30,7 +30,7 @@ def pictures(request: PictureRequest, reader: ScanReader) -> Pictures:
         scan = reader.read(places[each.unit][0])
         pixels = scan.b_scan(scan.centre, LARGE)
         caption = _caption(each, request.labelled, scan.row, len(places[each.unit]))
-        parts.append(picture(pixels, f"Central B-scan of {scan.row.key}", caption))
+        parts.append(photograph(pixels, f"Central B-scan of {scan.row.key}", caption))
         tiles.append(Tile(pixels, caption))
     rows = {unit: reader.row(of_unit[0]) for unit, of_unit in places.items()}
     files = {

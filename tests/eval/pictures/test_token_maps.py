@@ -36,7 +36,7 @@ def test_like_tokens_of_two_scans_have_like_colours(eyes, monkeypatch) -> None:
     )
     assert np.abs(left.mean((0, 1)) - second.above.mean((0, 1)))[0] < 8
     assert np.abs(left.mean((0, 1)) - right.mean((0, 1)))[0] > 200
-    assert first.b_scan.shape == (240, 288, 3)  # 0.40 x 0.48 mm
+    assert first.b_scan.shape == (200, 240, 3)  # 0.40 x 0.48 mm
 
 
 def test_every_class_and_device_is_shown_and_drawn_alike_again(eyes, monkeypatch) -> None:
