@@ -11,7 +11,9 @@ from octshard.config.label import LabelConfig
 class FinetuneConfig(IntervalConfig, DeviceConfig, LabelConfig, ShardsConfig, EncoderConfig):
     """`octshard eval finetune`."""
 
-    out: str = field("runs/finetune", "folder of finetune.json and the weights of each epoch", place=True)
+    out: str = field(
+        "runs/finetune", "folder of finetune.json, finetune.html, figures and weights", place=True
+    )
     epochs: int = field(30, "passes over the labelled train scans, at most", least=1, limit=MANY)
     patience: int = field(8, "epochs without a better score on val that end it", least=1, limit=MANY)
     batch: int = field(8, "volumes per step", unit="samples", least=1, limit=MANY)

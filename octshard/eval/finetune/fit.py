@@ -70,12 +70,13 @@ def fit(job: Job, on_progress: OnProgress) -> History:
                 _set_lr(job, optimizer, past.epochs * job.steps + step)
                 total = total + _step(job, wrapped, optimizer, micro.device)
                 on_progress(past.epochs * job.steps + step + 1, job.cfg.epochs * job.steps, "")
-            if not math.isfinite(float(backend.to_host(total))):  # waits
+            loss = float(backend.to_host(total)) / job.steps  # waits
+            if not math.isfinite(loss):
                 raise OctshardError(
                     f"{job.out}: the loss of epoch {past.epochs + 1} is not finite; want a lower lr"
                 )
             score = _score_on_val(job)
-            past = past.with_score(score, micro.host.batch.position)
+            past = past.with_epoch(score, loss, micro.host.batch.position)
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             samples = past.epochs * job.steps * job.cfg.batch
             kept = {**backend.to_host(state), "config": save(job.reader.cfg), "samples_seen": samples}

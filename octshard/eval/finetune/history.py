@@ -18,10 +18,11 @@ from octshard.stream.sampler import StreamPosition
 
 @dataclass(frozen=True)
 class History:
-    """scores: on val, after each epoch; position: of the stream."""
+    """scores: on val, after each epoch; losses: on train, in each; position: of the stream."""
 
     scores: tuple[float, ...] = ()
     position: StreamPosition = StreamPosition(0, 0)
+    losses: tuple[float, ...] = ()
 
     @property
     def epochs(self) -> int:
@@ -41,9 +42,9 @@ class History:
         """True if no epoch is left, or so many in a row were no better."""
         return self.epochs >= epochs or (self.epochs - self.best >= patience and self.best > 0)
 
-    def with_score(self, score: float, position: StreamPosition) -> "History":
+    def with_epoch(self, score: float, loss: float, position: StreamPosition) -> "History":
         """After one more epoch."""
-        return replace(self, scores=(*self.scores, score), position=position)
+        return replace(self, scores=(*self.scores, score), losses=(*self.losses, loss), position=position)
 
 
 def read(out: str, identity: Mapping[str, Any]) -> tuple[History, Mapping[str, Any] | None]:
@@ -62,12 +63,17 @@ def read(out: str, identity: Mapping[str, Any]) -> tuple[History, Mapping[str, A
             f"{out}: holds a fine-tuning with {key}={before.get(key)}, this one has {identity.get(key)}; "
             "want another out, or the same settings"
         )
-    return History(tuple(record["scores"]), StreamPosition(*record["position"])), latest.payload
+    losses = record.get("losses", [math.nan] * len(record["scores"]))  # older ones did not keep them
+    position = StreamPosition(*record["position"])
+    return History(tuple(record["scores"]), position, tuple(losses)), latest.payload
 
 
 def write(out: str, history: History, identity: Mapping[str, Any], payload: Mapping[str, Any]) -> None:
     """The state after an epoch; older ones but the best go."""
-    record = {"identity": dict(identity), "scores": list(history.scores), "position": list(history.position)}
+    record = {
+        "identity": dict(identity), "scores": list(history.scores), "losses": list(history.losses),
+        "position": list(history.position),
+    }  # fmt: skip
     content = {**payload, "format": checkpoint.FORMAT, "step": history.epochs, "finetune": record}
     checkpoint.write(out, content, None, milestone=False)
     for info in checkpoint.list_checkpoints(out):

@@ -15,10 +15,10 @@ from octshard.config.train import TrainConfig
 from octshard.devices import select
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
-from octshard.eval import setup
+from octshard.eval import notes, setup
 from octshard.eval.arms import PRETRAINED
 from octshard.eval.controls import RANDOM, random_init
-from octshard.eval.finetune import fit, result
+from octshard.eval.finetune import fit, report, result
 from octshard.eval.finetune.fit import Job
 from octshard.eval.finetune.model import FinetuneModel, Target
 from octshard.eval.finetune.result import FinetuneResult
@@ -43,11 +43,12 @@ SCORING = ("bootstrap", "random_draws", "allow_seen_people")  # settings that no
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Fitted:
-    """An arm: what each of its draws says of test, and the scores on val of the first one's epochs."""
+    """An arm: what each of its draws says of test, and of the first one's epochs scores on val and losses."""
 
     name: str
     predictions: tuple[Predictions, ...]
     trials: tuple[Trial, ...]
+    losses: tuple[float, ...]
     epoch: int
     width: int
 
@@ -58,7 +59,7 @@ class _Fitted:
 
 
 def finetune(cfg: FinetuneConfig, on_progress: OnProgress = no_progress) -> FinetuneResult:
-    """Trains all arms, or goes on with them, in cfg.out, and writes finetune.json."""
+    """Trains all arms, or goes on with them, in cfg.out, and writes its files there."""
     _check(cfg)
     target = labels.read(cfg)
     checkpoint = read_encoder(cfg.checkpoint)
@@ -69,7 +70,8 @@ def finetune(cfg: FinetuneConfig, on_progress: OnProgress = no_progress) -> Fine
     people = set(scans.subsets["test"].participants)
     scored = setup.scored_checkpoint(checkpoint, people, allow_seen_people=cfg.allow_seen_people)
     parts = _labelled(indexes, scans, cfg)
-    store.check_writable(store.join(cfg.out, result.FILE))
+    for name in (result.FILE, result.PAGE):
+        store.check_writable(store.join(cfg.out, name))
     backend = select.open_backend(trained.run)
     if cfg.batch % backend.device_count:
         raise UsageError(f"batch={cfg.batch}: want a multiple of the {backend.device_count} devices")
@@ -88,11 +90,15 @@ def finetune(cfg: FinetuneConfig, on_progress: OnProgress = no_progress) -> Fine
     ]
     outcome = _compared(cfg, scans, whole, (scored, checkpoint.digest))
     store.write(store.join(cfg.out, result.FILE), result.as_json(outcome).encode())
+    store.write(store.join(cfg.out, result.PAGE), report.render(outcome).encode())
+    for stem, chart in report.charts(outcome).items():
+        for name, data in chart.files(stem).items():
+            store.write(store.join(cfg.out, name), data)
     return outcome
 
 
 def _check(cfg: FinetuneConfig) -> None:
-    setup.check_places(cfg, "finetune.json and the weights go")
+    setup.check_places(cfg, f"{result.FILE}, {result.PAGE} and the weights go")
     if cfg.unfreeze_epoch >= cfg.epochs:
         raise UsageError(
             f"unfreeze_epoch={cfg.unfreeze_epoch}: the head alone is trained in all of epochs={cfg.epochs}; "
@@ -167,7 +173,7 @@ def _fitted(job: Job, name: str, on_progress: OnProgress) -> _Fitted:
     past = fit.fit(job, on_progress)
     trials = tuple(Trial({"epoch": epoch}, score) for epoch, score in enumerate(past.scores, start=1))
     width = job.model.head.in_features
-    return _Fitted(name, (fit.predictions_of(job, "test"),), trials, past.best, width)
+    return _Fitted(name, (fit.predictions_of(job, "test"),), trials, past.losses, past.best, width)
 
 
 def _compared(
@@ -202,7 +208,8 @@ def _compared(
         arms=tuple(arm.scored(scans, resamples) for arm in arms),
         differences=differences, comparisons=comparisons, headline=headline(comparisons), verdicts=sentences,
         predictions={arm.name: _by_name(arm.predictions[0]) for arm in arms},
-        notes=_notes(scans), config=fields.result_values(cfg),
+        losses={arm.name: arm.losses for arm in arms}, shuffled_p=chance,
+        notes=_notes(scans, cfg, origin[0]), config=fields.result_values(cfg),
     )  # fmt: skip
 
 
@@ -224,8 +231,9 @@ def _by_name(predictions: Predictions) -> dict[str, list[float]]:
     return dict(zip(names, predictions.p_PC.tolist(), strict=True))
 
 
-def _notes(scans: LabelledScans) -> tuple[str, ...]:
-    notes = ["Random encoders are trained by the same recipe, from other first weights."]
-    if missing := sum(scans.dropped.values()):
-        notes.append(f"Scans left out, because they have no label: {missing}.")
-    return tuple(notes)
+def _notes(scans: LabelledScans, cfg: FinetuneConfig, scored: ScoredCheckpoint) -> tuple[str, ...]:
+    controls = "Random encoders are trained by the same recipe, from other first weights."
+    if not cfg.random_draws:
+        controls = "No control: random_draws=0, so nothing says what pretraining gave."
+    people = scans.counts[SPLITS.index("test")].participants
+    return (controls, *notes.of_labels(scans, cfg.label), notes.of_seen(scored, people))

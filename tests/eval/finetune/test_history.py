@@ -32,7 +32,7 @@ def test_the_best_epoch_is_the_first_of_equal_ones(scores: tuple[float, ...], be
 def test_the_newest_and_the_best_stay_and_the_newest_is_gone_on_with(tmp_path: Path) -> None:
     past, identity = History(), {"lr": "0.1"}
     for epoch, score in enumerate((0.5, 0.9, 0.3, 0.4), start=1):
-        past = past.with_score(score, StreamPosition(epoch - 1, 8))
+        past = past.with_epoch(score, 1.0, StreamPosition(epoch - 1, 8))
         payload = {"config": "{}", "model": {"w": torch.full((2,), float(epoch))}, "samples_seen": 8 * epoch}
         history.write(str(tmp_path), past, identity, payload)
     assert [info.step for info in checkpoint.list_checkpoints(str(tmp_path))] == [2, 4]
@@ -51,3 +51,13 @@ def test_the_folder_of_a_training_run_is_not_written_into(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="holds a training run, want another out"):
         history.read(str(tmp_path), {"lr": "0.1"})
     assert history.read(str(tmp_path / "new"), {"lr": "0.1"}) == (History(), None)
+
+
+def test_what_was_written_before_losses_were_kept_goes_on(tmp_path: Path) -> None:
+    record = {"identity": {}, "scores": [0.5, 0.6], "position": [1, 8]}
+    payload = {"format": checkpoint.FORMAT, "config": "{}", "model": {}, "step": 2, "samples_seen": 8}
+    checkpoint.write(str(tmp_path), {**payload, "finetune": record}, None, milestone=False)
+    past, _ = history.read(str(tmp_path), {})
+    assert (past.scores, past.position) == ((0.5, 0.6), StreamPosition(1, 8))
+    assert [math.isnan(loss) for loss in past.losses] == [True, True]
+    assert past.with_epoch(0.7, 0.25, past.position).losses[-1] == 0.25

@@ -1,7 +1,10 @@
 """A whole fine-tuning on made-up eyes: classes, levels and numbers, killed and resumed, beside a control."""
 
 import dataclasses
+import html
 import json
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +16,9 @@ from sklearn.metrics import roc_auc_score
 from octshard.config.eval import ProbeConfig
 from octshard.config.finetune import FinetuneConfig
 from octshard.errors import UsageError
-from octshard.eval.finetune import fit, run
+from octshard.eval.finetune import fit, report, run
 from octshard.eval.finetune.result import FinetuneResult
+from octshard.eval.verdict import headline
 from octshard.models import checkpoint
 from octshard.models.encoder import read_encoder
 from octshard.probes import scores
@@ -67,6 +71,37 @@ def test_the_file_has_what_every_participant_was_said_of(classes: FinetuneResult
     state_P = [("low", "middle", "high")[int(name.removeprefix("test")) % 3] for name in said]
     auroc = roc_auc_score(state_P, p_PC, multi_class="ovr", labels=record["classes"])
     assert record["arms"][0]["score"]["metrics"]["macro_auroc"]["value"] == pytest.approx(auroc)
+
+
+def test_the_page_begins_with_the_verdict_and_shows_every_epoch(classes: FinetuneResult) -> None:
+    folder = Path(str(classes.config["out"]))
+    page = (folder / "finetune.html").read_text()
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", page)[:4] == [
+        "Verdict", "Scores on test participants", "By the epoch", "Notes",
+    ]  # fmt: skip
+    assert page.index(html.escape(classes.headline)) < page.index("Scores on test participants</h2>")
+    assert "By scan: each of the 48 scans counts once" in page
+    assert "shuffled labels of the verdict are those of test" in page
+    for stem in ("score", "val", "loss"):
+        assert {(folder / f"{stem}.{end}").exists() for end in ("svg", "png", "csv")} == {True}
+    rows = (folder / "loss.csv").read_text().splitlines()[1:]
+    assert len(rows) == sum(map(len, classes.losses.values())) == sum(len(a.trials) for a in classes.arms)
+    losses = classes.losses["pretrained"]
+    assert losses[0] == pytest.approx(math.log(3), abs=0.2)  # a head that begins at nothing
+    assert losses[-1] < 0.5 * losses[0]
+    record = json.loads((folder / "finetune.json").read_text())
+    assert record["losses"]["pretrained"] == pytest.approx(losses)
+    assert record["arms"][0]["score"]["by_scan"]["macro_auroc"]["value"] > 0.9
+    assert "macro AUROC by scan" in classes.text()
+
+
+def test_a_page_without_a_control_says_so(classes: FinetuneResult) -> None:
+    alone = dataclasses.replace(
+        classes, arms=classes.arms[:1], comparisons={}, differences={}, headline=headline({})
+    )
+    page = report.render(alone)
+    assert "Nothing to compare with." in page
+    assert "pretrained −" not in page
 
 
 def test_the_fine_tuned_encoder_is_read_as_any_other(classes: FinetuneResult) -> None:
