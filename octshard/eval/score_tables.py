@@ -11,7 +11,7 @@ from octshard.probes.head import metric
 from octshard.probes.labels import SplitCounts
 from octshard.probes.scores import Estimate, Score
 from octshard.report.chart import Chart
-from octshard.report.page import Cell, Html, breakable, grid, numeral, table
+from octshard.report.page import Cell, Html, breakable, grid, heading, numeral, table
 from octshard.report.plots import interval_plot, line_plot
 
 Metrics = Mapping[str, Estimate]
@@ -34,10 +34,11 @@ def by_scan(first: str, rows: Mapping[str, Score]) -> tuple[Html, ...]:
         return ()
     scans = next(iter(scored.values())).scans
     note = (
-        f"By scan: each of the {scans} scans counts once, so that who has more counts more; intervals are "
+        f"Each of the {scans} scans counts once, so that who has more counts more; intervals are "
         "over people all the same, who bring all of theirs."
     )
-    return (metric_table(first, {name: score.by_scan for name, score in scored.items()}, note),)
+    rows_by_scan = {name: score.by_scan for name, score in scored.items()}
+    return (heading("By scan"), metric_table(first, rows_by_scan, note))
 
 
 def draws_note(arms: Sequence[Arm], kind: str) -> str:

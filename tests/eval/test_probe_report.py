@@ -118,7 +118,7 @@ def test_scores_by_scan_stand_beside_those_by_participant_where_there_are_any():
     assert "macro AUROC by scan" in result.text()
     assert result.text().count("0.321 [0.300, 0.350]") == 3
     text = probe_report.render(result)
-    assert "By scan: each of the 12 scans counts once" in text
+    assert "Each of the 12 scans counts once" in text
     assert "0.321<br><small>[0.300, 0.350]</small>" in text
     stored = json.loads(probe_result.as_json(result))["arms"][0]["score"]
     assert (stored["scans"], stored["by_scan"]["brier"]["value"]) == (12, 0.321)

@@ -8,6 +8,7 @@ from octshard.eval.finetune.result import FinetuneResult
 from octshard.eval.score_tables import DOTS, readable
 from octshard.probes.head import metric
 from octshard.report.chart import Chart
+from octshard.report.numbers import pluralize
 from octshard.report.page import Content, Html, Section, banner, page
 from octshard.report.plots import line_plot
 
@@ -15,7 +16,7 @@ RECIPE = (
     "The whole encoder is trained with a linear head on the mean and the standard deviation over the tokens "
     "that hold part of the scan. AdamW; the lr rises to {lr:g} over {warmup_epochs:g} epochs and falls by "
     "half a cosine to 0; that of a layer is {layer_decay:g} times that of the next one; weight decay "
-    "{weight_decay:g}. In the first {unfreeze_epoch} epochs the head alone is trained. Batches of {batch} "
+    "{weight_decay:g}. The head alone is trained for {alone}. Batches of {batch} "
     "seeded crops; views {views}; class weights {class_weights}."
 )
 CHOICE = (
@@ -108,8 +109,9 @@ def _epochs(result: FinetuneResult, drawn: Mapping[str, Chart]) -> tuple[Content
 
 def _method(result: FinetuneResult) -> tuple[str, ...]:
     config = result.config
+    alone = pluralize(config["unfreeze_epoch"], "epoch")
     parts = [
-        f"{RECIPE.format(**config)} {CHOICE.format(**config, metric=metric(result.kind))}",
+        f"{RECIPE.format(**config, alone=alone)} {CHOICE.format(**config, metric=metric(result.kind))}",
         method.INTERVALS + method.SCORES[result.kind],
     ]
     if result.comparisons:

@@ -183,6 +183,6 @@ def test_scores_by_scan_stand_in_text_json_and_page(cfg, result):
     data = json.loads((Path(cfg.out) / "compare.json").read_text())
     assert data["arms"][0]["score"]["by_scan"]["macro_auroc"]["value"] == pytest.approx(by_scan)
     page = (Path(cfg.out) / "compare.html").read_text()
-    assert "By scan: each of the 80 scans counts once" in page
+    assert "Each of the 80 scans counts once" in page
     ensemble = result.arms[-1].score.by_scan["macro_auroc"].value
     assert ensemble not in [each.score.by_scan["macro_auroc"].value for each in result.arms[:3]]

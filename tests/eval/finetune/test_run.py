@@ -80,7 +80,7 @@ def test_the_page_begins_with_the_verdict_and_shows_every_epoch(classes: Finetun
         "Verdict", "Scores on test participants", "By the epoch", "Notes",
     ]  # fmt: skip
     assert page.index(html.escape(classes.headline)) < page.index("Scores on test participants</h2>")
-    assert "By scan: each of the 48 scans counts once" in page
+    assert "Each of the 48 scans counts once" in page
     assert "shuffled labels of the verdict are those of test" in page
     for stem in ("score", "val", "loss"):
         assert {(folder / f"{stem}.{end}").exists() for end in ("svg", "png", "csv")} == {True}
