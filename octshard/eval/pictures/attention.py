@@ -13,7 +13,7 @@ from octshard.eval.encoders import NamedEncoder
 from octshard.eval.pictures import judged, token_field, truth
 from octshard.eval.pictures.judged import Judged
 from octshard.eval.pictures.request import PictureRequest, Pictures, as_csv
-from octshard.eval.pictures.scan_reader import LARGE, SMALL, ScanReader, StoredScan, origin
+from octshard.eval.pictures.scan_reader import LARGE, SMALL, ScanReader, StoredScan, described
 from octshard.eval.pictures.token_field import TokenField
 from octshard.pictures import b_scan, contact_sheet, heat
 from octshard.pictures.b_scan import Box
@@ -22,6 +22,7 @@ from octshard.probes.head import FittedHead
 from octshard.probes.predictions import Predictions
 from octshard.probes.targets import NUMBERS
 from octshard.report import page
+from octshard.report.numbers import decimal
 from octshard.report.page import Content, Section, photograph
 from octshard.rng import seed_for
 
@@ -70,14 +71,15 @@ def attention_map(head: FittedHead, field: TokenField, z_VF: np.ndarray) -> Atte
 
 def pictures(request: PictureRequest, reader: ScanReader) -> Pictures:
     """Of every head that attends to tokens; nothing without one, or without predictions."""
-    encoders = [each for each in request.encoders if each.info.source in request.attentive][:SHOWN]
+    attending = {name for name, head in request.attentive.items() if head.attention is not None}
+    encoders = [each for each in request.encoders if each.info.source in attending][:SHOWN]
     predictions = [each for seeds in request.predictions.values() for each in seeds]
     if not encoders or not predictions:
         return Pictures()
     parts, strips, rows = list[Content]([_lead(request)]), list[Strip](), list[list[object]]()
     for encoder in encoders:
-        of_encoder = request.predictions.get(encoder.info.source, predictions)
-        units = chosen(request, of_encoder, max(1, SHOWN // len(encoders)))
+        own = request.attended.get(encoder.info.source)
+        units = chosen(request, [own] if own else predictions, max(1, SHOWN // len(encoders)))
         for strip, row in _strips(request, reader, encoder, units):
             shown = [
                 photograph(tile.pixels, f"{strip.title}, {tile.words}", tile.words) for tile in strip.tiles
@@ -132,7 +134,7 @@ def _strips(
         p_C = head.predict(z_VF[None])[0]
         here = Judged(each.unit, p_C, each.y, judged.miss_of(p_C, each.y, request.labelled.kind))
         said = "\n".join(judged.said(here, request.labelled))
-        title = f"{encoder.info.source}, {each.unit}: {origin(scan.row)}, {scan.row.key}"
+        title = f"{encoder.info.source}: {described(scan.row, each.unit)}"
         yield Strip(title, _tiles(attention, scan, said)), _row(encoder, each, attention, scan)
 
 
@@ -143,9 +145,9 @@ def _tiles(attention: AttentionMap, scan: StoredScan, said: str) -> tuple[Tile, 
     en_face_DW = b_scan.grey(field.voxels(scan.voxels_DHW).mean(axis=1, dtype=np.float32))
     top, colour_dhw = colours(shares_dhw)
     words = (
-        f"B-scans around {number + 1} of {scan.shape[0]}: {100 * attention.share:.2g} % of all attention, "
-        f"{attention.share / attention.even_share:.1f} times an even share; half of all is in "
-        f"{attention.half_in} of {shares_dhw.size} tokens; full orange: {top:.2g} times"
+        f"B-scans around {number + 1} of {scan.shape[0]}: {_short(100 * attention.share)} % of all "
+        f"attention, {_short(attention.share / attention.even_share)} times an even share; half of all is in "
+        f"{attention.half_in} of {shares_dhw.size} tokens; full orange: {_short(top)} times"
     )
     above_top, above_dw = colours(shares_dhw.sum(1))
     over_HW3 = heat.over(grey_HW, field.spread(colour_dhw[plane], (1, 2)))
@@ -153,7 +155,7 @@ def _tiles(attention: AttentionMap, scan: StoredScan, said: str) -> tuple[Tile, 
     return (
         Tile(_sized(grey_HW, (high, wide), LARGE), said),
         Tile(_sized(over_HW3, (high, wide), LARGE), words),
-        Tile(_sized(above_DW3, (depth, wide), SMALL), f"From above; full: {above_top:.2g} times"),
+        Tile(_sized(above_DW3, (depth, wide), SMALL), f"From above; full: {_short(above_top)} times"),
     )
 
 
@@ -165,6 +167,10 @@ def colours(share: np.ndarray) -> tuple[float, np.ndarray]:
     times = share * share.size
     top = max(LEAST_TOP, float(times.max()))
     return top, np.log(np.maximum(times, 1)) / np.log(top)
+
+
+def _short(value: float) -> str:
+    return decimal(value, 1 if value < 10 else 0)
 
 
 def _row(encoder: NamedEncoder, each: Judged, attention: AttentionMap, scan: StoredScan) -> list[object]:

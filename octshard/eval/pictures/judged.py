@@ -8,6 +8,7 @@ import numpy as np
 from octshard.probes.labels import LabelledScans
 from octshard.probes.predictions import Predictions
 from octshard.probes.targets import NUMBERS
+from octshard.report.numbers import alike
 
 CLASSES_TOLD = 3  # probabilities in words, the greatest first
 
@@ -55,7 +56,8 @@ def miss_of(p_C: np.ndarray, y: float, kind: str) -> float:
 def said(each: Judged, labelled: LabelledScans) -> list[str]:
     """Lines: whether it is right, the truth, and what was predicted."""
     if labelled.kind == NUMBERS:
-        return [f"True {each.y:.4g}, predicted {each.p_C[0]:.4g}: {each.miss:.3g} away"]
+        y, predicted, miss = alike([each.y, float(each.p_C[0]), each.miss])
+        return [f"True {y}, predicted {predicted}: {miss} away"]
     names = [name.replace("_", " ") for name in labelled.classes]
     verdict = "Right" if each.predicted == each.y else "Wrong"
     often = f", in {each.wrong} of {each.heads} heads" if each.heads > 1 and each.wrong else ""

@@ -15,6 +15,7 @@ from octshard.pictures import b_scan, contact_sheet
 from octshard.pictures.contact_sheet import Strip, Tile
 from octshard.probes.grouped_scans import unit_rows
 from octshard.report import page
+from octshard.report.numbers import decimal
 from octshard.report.page import Content, Section, photograph
 
 SHOWN, NEIGHBOURS = 6, 5  # rows, and neighbours in each: 36 pictures of about 15 kB
@@ -94,7 +95,7 @@ def _strip(near: Near, known: Truth, reader: ScanReader) -> Strip:
         if not known.is_number:
             is_same = known.group_of[place] == known.group_of[near.place]
             colour, verdict = (SAME, "same class: ") if is_same else (OTHER, "another class: ")
-        words = f"{rank}. {verdict}{known.text_of[place]}, cosine {cosine:.2f}"
+        words = f"{rank}. {verdict}{known.text_of[place]}, cosine {decimal(float(cosine), 2)}"
         tiles.append(_tile(place, words, colour, reader))
     return Strip(f"{known.text_of[near.place]}: {origin(row)}, {row.key}", tuple(tiles))
 
@@ -108,11 +109,11 @@ def _tile(place: int, words: str, colour: str, reader: ScanReader) -> Tile:
 def _rows(arm: str, near: Near, known: Truth, reader: ScanReader) -> Iterator[list[object]]:
     """Of the table."""
     row = reader.row(near.place)
-    asked = [arm, row.key, known.text_of[near.place], row.device]
+    asked = [arm, row.key, known.cell_of[near.place], row.device]
     for rank, (place, cosine) in enumerate(zip(near.near_M.tolist(), near.cosine_M, strict=True), start=1):
         other = reader.row(place)
         yield [
-            *asked, rank, f"{cosine:.6f}", other.key, other.split, known.text_of[place], other.device,
+            *asked, rank, f"{cosine:.6f}", other.key, other.split, known.cell_of[place], other.device,
         ]  # fmt: skip
 
 

@@ -20,8 +20,8 @@ class PictureRequest:
     """predictions: of test by trained arm, one for each of its checkpoints; controls do not belong here.
     values: pooled values_NF of all scans by arm; the first is drawn. encoders: the trained ones.
 
-    attentive: heads that were fitted on the tokens of an encoder, by its name. asked: the view, the layers
-    and the batch by which tokens are read.
+    attentive: heads that were fitted on the tokens of an encoder, by its name; attended: what they say of
+    test. asked: the view, the layers and the batch by which tokens are read.
     """
 
     scans: Scans
@@ -33,6 +33,7 @@ class PictureRequest:
     devices: Devices
     seed: int
     attentive: Mapping[str, FittedHead] = field(default_factory=dict)
+    attended: Mapping[str, Predictions] = field(default_factory=dict)
 
     def places_of_test(self) -> dict[str, list[int]]:
         """The places of the scans of each unit of test (a person, eye or scan), by key."""

@@ -70,6 +70,11 @@ def open_reader(scans: Scans) -> ScanReader:
     return ScanReader(scans, tuple(dataset_folders(scans.cfg.data.shards)))
 
 
+def described(row: SampleRow, unit: str) -> str:
+    """A scan of a unit (a person, eye or scan), with its key."""
+    return f"{origin(row)}, {row.key}" if unit == row.key else f"{unit}, {origin(row)}, {row.key}"
+
+
 def origin(row: SampleRow) -> str:
     """Device, protocol and eye, as far as they are known."""
     parts = (row.device, row.protocol, EYE_WORDS.get(EYES.get(row.eye.lower(), ""), row.eye))

@@ -13,6 +13,7 @@ from octshard.dataset.splits import SPLITS
 from octshard.dataset.tables import SampleRow
 from octshard.probes.labels import LabelledScans
 from octshard.probes.targets import NUMBERS
+from octshard.report.numbers import alike
 from octshard.rng import seed_for
 
 THIRDS = ("lowest third", "middle third", "highest third")
@@ -20,9 +21,13 @@ THIRDS = ("lowest third", "middle third", "highest third")
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """place of a scan -> its label as text, and the group that it stands for. is_number: of the label."""
+    """place of a scan -> its label in words and as a table has it, and the group that it stands for.
+
+    is_number: of the label.
+    """
 
     text_of: Mapping[int, str]
+    cell_of: Mapping[int, str | float]
     group_of: Mapping[int, str]
     is_number: bool
 
@@ -36,11 +41,13 @@ def of(labelled: LabelledScans) -> Truth:
         for place, y in zip(subset.places_N, subset.y_N.tolist(), strict=True)
     }
     if labelled.kind != NUMBERS:
-        names = {place: labelled.classes[y].replace("_", " ") for place, y in y_of.items()}
-        return Truth(names, names, is_number=False)
+        names = {place: labelled.classes[y] for place, y in y_of.items()}
+        texts = {place: name.replace("_", " ") for place, name in names.items()}
+        return Truth(texts, names, texts, is_number=False)
     bounds = np.quantile(list(y_of.values()), (1 / 3, 2 / 3))
     thirds = {place: THIRDS[int(np.searchsorted(bounds, y))] for place, y in y_of.items()}
-    return Truth({place: f"{y:.4g}" for place, y in y_of.items()}, thirds, is_number=True)
+    texts = dict(zip(y_of, alike(list(y_of.values())), strict=True))
+    return Truth(texts, y_of, thirds, is_number=True)
 
 
 def some_of_each(truth: Truth, places: Sequence[int], rows: Sequence[SampleRow], seed: object) -> list[int]:

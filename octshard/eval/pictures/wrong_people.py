@@ -6,7 +6,7 @@ from octshard.dataset.tables import SampleRow
 from octshard.eval.pictures import judged
 from octshard.eval.pictures.judged import Judged
 from octshard.eval.pictures.request import PictureRequest, Pictures, as_csv
-from octshard.eval.pictures.scan_reader import LARGE, ScanReader, origin
+from octshard.eval.pictures.scan_reader import LARGE, ScanReader, described
 from octshard.pictures import contact_sheet
 from octshard.pictures.contact_sheet import Strip, Tile
 from octshard.probes.labels import LabelledScans
@@ -51,7 +51,7 @@ def _lead(request: PictureRequest, people: Sequence[Judged]) -> str:
         wrong = sum(each.predicted != each.y for each in people)
         order = f"{some} whose true class has the lowest probability{mean} ({arms}); {wrong} are wrong"
     return (
-        f"{order}. Each with the central B-scan of its first scan. This page shows keys and eyes of people: "
+        f"{order}. Each with the central B-scan of one scan. This page shows keys and eyes of people: "
         f"mind who reads it. All of test stand in {STEM}.csv."
     )
 
@@ -60,8 +60,7 @@ def _caption(each: Judged, labelled: LabelledScans, row: SampleRow, scans: int) 
     """Lines on one unit and its first scan."""
     flags = f"flags: {', '.join(row.flags)}" if row.flags else "no quality flag"
     more = f" (the first of {scans} scans)" if scans > 1 else ""
-    lines = [*judged.said(each, labelled), f"{each.unit}: {origin(row)}; {flags}", f"{row.key}{more}"]
-    return "\n".join(lines)
+    return "\n".join([*judged.said(each, labelled), described(row, each.unit) + more, flags])
 
 
 def _csv(people: Sequence[Judged], labelled: LabelledScans, rows: Mapping[str, SampleRow]) -> bytes:

@@ -43,8 +43,10 @@ def test_words_and_table_say_what_was_said_of_each(request_of_classes) -> None:
     assert "The 6 of 6 participants of test whose true class has the lowest probability" in text
     assert "3 are wrong" in text
     assert (
-        "Wrong: truly ill\npredicted healthy 0.90 (others: ill 0.10)\ntest001: alpha, proto, left eye" in text
+        "Wrong: truly ill\npredicted healthy 0.90 (others: ill 0.10)\ntest001, alpha, proto, left eye,"
+        in text
     )
+    assert "\nno quality flag<" in text
     assert "(the first of 2 scans)" in text
     rows = list(csv.DictReader(io.StringIO(made.files["wrong-people.csv"].decode())))
     assert [row["unit"] for row in rows] == ["test001", "test003", "test005", "test000", "test002", "test004"]
