@@ -37,7 +37,9 @@ def translation(output_B1DHW: Tensor, target_BDW: Tensor, valid_B3: Tensor) -> T
     for i, (d, h, w) in enumerate(valid_B3.tolist()):
         picture_DW, true_DW = en_face(output_B1DHW[i, 0, :d, :h, :w]), target_BDW[i, :d, :w]
         l1 = (picture_DW - true_DW).abs().mean()
-        losses.append(SSIM_SHARE * (1 - monai_parts.ssim(picture_DW, true_DW)) + (1 - SSIM_SHARE) * l1)
+        # of the negative of a picture SSIM would be as high as of the picture: heads that began there stayed
+        ssim = monai_parts.ssim(picture_DW.clamp(0, 1), true_DW)
+        losses.append(SSIM_SHARE * (1 - ssim) + (1 - SSIM_SHARE) * l1)
     return torch.stack(losses).mean()
 
 

@@ -76,6 +76,15 @@ def test_the_loss_of_pictures_is_of_the_valid_part_of_each():
     assert float(found) == pytest.approx(np.mean(expected), abs=1e-4)
 
 
+def test_the_negative_of_a_picture_is_no_way_to_it():
+    true = torch.rand(1, 16, 20, generator=GENERATOR)
+    loss_of = [
+        float(losses.translation((scale * true)[:, None, :, None], true, torch.tensor([[16, 1, 20]])))
+        for scale in (-1.0, 0.0, 1.0)
+    ]
+    assert loss_of[0] > loss_of[1] > loss_of[2]
+
+
 def test_a_picture_smaller_than_the_window_has_a_loss():
     flow, true = torch.rand(1, 1, 4, 3, 1), torch.rand(1, 4, 1)
     assert torch.isfinite(losses.translation(flow, true, torch.tensor([[4, 3, 1]])))
