@@ -118,9 +118,16 @@ def digest(shards: Sequence[ShardPlan]) -> str:
 
 def _digest_text(shard: ShardPlan) -> str:
     """The text of a shard in the digest. It is part of the format: a folder is resumed only if it agrees."""
-    members = [f"Member(key={m.key!r}, entry={m.entry!r}, before={m.rank})" for m in shard.members]
+    members = [
+        f"Member(key={m.key!r}, entry={m.entry!r}{_later(m.entry)}, before={m.rank})" for m in shard.members
+    ]
     text = ", ".join(members) + ("," if len(members) == 1 else "")
     return f"ShardPlan(name={shard.name!r}, split={shard.split!r}, members=({text}))"
+
+
+def _later(entry: Entry) -> str:
+    """What an entry says that those of 0.1.0 did not have, where it says it: old folders stay resumable."""
+    return f" axes={entry.axes}" if entry.axes else ""
 
 
 def _members(entries: Iterable[Entry]) -> list[Member]:

@@ -6,11 +6,13 @@ A refused file is in no shard; a flagged volume is in one, and the flag says wha
 REASON_MEANS = {
     "missing_file": "The manifest lists the file, but nothing stands at that path.",
     "unreadable_member": "Its ZIP, or the member there, is damaged, encrypted or hostile.",
-    "not_dicom": "The bytes are not a DICOM file (PS3.10); the detail says what they look like.",
-    "truncated": "The file ends, or turns into zeros, inside an element: most often a broken download.",
+    "not_dicom": "The bytes are neither DICOM (PS3.10) nor another format that is read; the detail says what "
+    "they look like.",
+    "missing_library": "The library that reads this format is not installed; the detail names the extra.",
+    "truncated": "The file ends, or turns into zeros, before its content does: most often a broken download.",
     "no_pixel_data": "There is a header, but there are no pixels behind it.",
     "frame_count": "The header promises another number of frames than the pixels hold.",
-    "unreadable": "It is a DICOM file, but a needed value is missing, makes no sense or is not supported.",
+    "unreadable": "The format is known, but a needed value is missing, makes no sense or is not supported.",
     "decoder_error": "The compressed pixels are damaged, not as the header says, or of a kind not read.",
     "decoder_crash": "The codec crashed or ran out of memory on this file, twice; no other file was harmed.",
     "decoder_timeout": "The codec did not finish this file within the time allowed, twice.",
@@ -23,7 +25,7 @@ REASON_MEANS = {
     "part_of_scan": "The file holds a part of a scan; other files hold the rest (ConcatenationUID).",
     "several_volumes": "The file holds several volumes: stacks, times, or both eyes.",
     "frame_order": "What the file says of the frames' places contradicts itself, so their order is unknown.",
-    "not_oct": "It is a DICOM file of something else, or in colour.",
+    "not_oct": "It holds something else than an OCT scan, or is in colour.",
     "too_large": "It declares, or would be stored as, more voxels than the config allows.",
     "empty": "The file, or the volume in it, has no content.",
     "duplicate": "The same bytes, or for one eye or UID the same voxels, as another file, which is stored; "
@@ -53,6 +55,8 @@ FLAG_MEANS = {
     "more than 30 mm wide.",
     "implausible_slice_spacing": "The step between B-scans is below 2 µm or above 2 mm or 250 A-scans, or "
     "the scan exceeds 30 mm.",
+    "levels_rescaled": "Values that are no grey levels, such as floats or negative numbers, were mapped to "
+    "levels linearly, and invalid ones to black.",
     "mapped_to_uint8": "More than 8 bits came; the 0.1 and 99.9 % levels became 0 and 255.",
     "no_retina_frames": "Some frames show no retina: dark or noise from top to bottom.",
     "pixel_spacings_differ": "Sources of the in-plane spacing differ by more than 5 %; the first in the "

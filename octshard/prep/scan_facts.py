@@ -13,7 +13,7 @@ class PixelMeasures:
     in-plane spacing that was left out, because it is a converter's placeholder.
     """
 
-    source: str  # per_frame | shared | top_level | manifest
+    source: str  # per_frame | shared | top_level of DICOM | file of other formats | manifest
     pixel_mm: tuple[float, float] | None = None  # (row, col) = (axial, lateral)
     thickness_mm: float | None = None
     spacing_between_slices_mm: float | None = None

@@ -95,13 +95,14 @@ def test_a_shard_without_a_size_is_no_row(tmp_path: Path) -> None:
 def test_a_table_of_0_1_0_lacks_the_later_columns_and_is_read(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     tables.write_rows(
-        str(path), [dataclasses.replace(STORED, split_source="hash", retina_found=0.5), REFUSED]
+        str(path), [dataclasses.replace(STORED, split_source="hash", retina_found=0.5, format="npy"), REFUSED]
     )
     columns = tables.read_table(str(path))
     tables.write_rows(str(path), [STORED, REFUSED])
-    table = pq.read_table(path).drop_columns(["split_source", "retina_found"])
+    table = pq.read_table(path).drop_columns(["split_source", "retina_found", "format"])
     pq.write_table(table, path)
     assert (columns["split_source"], columns["retina_found"]) == (["hash", ""], [0.5, None])
+    assert columns["format"] == ["npy", ""]
     assert tables.read_rows(str(path)) == [STORED, REFUSED]
 
 

@@ -118,6 +118,8 @@ def test_the_digest_is_that_of_0_1_0() -> None:
     rows = [replace(entry(i, 1000 + i // 4, f"2.25.{i // 2 + 1}"), path=f"a/{i}.dcm") for i in range(12)]
     shards = plan(rows, {"1000": "test", "1001": "val"}, PrepConfig(shard_bytes=2_000_000))
     assert digest(shards) == "aa6458881e8c89b3"
+    turned = plan([replace(rows[0], axes="whd"), *rows[1:]], {"1000": "test", "1001": "val"}, PrepConfig())
+    assert digest(turned) != digest(plan(rows, {"1000": "test", "1001": "val"}, PrepConfig()))
 
 
 def test_files_that_share_a_uid_have_keys_of_their_own_and_take_room() -> None:

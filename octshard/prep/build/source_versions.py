@@ -18,7 +18,11 @@ from octshard.storage import checksum, json_object, store, transport
 
 REQUESTS = 32  # at once: a store answers one in tens of milliseconds
 READS = 4  # at once, of whole files whose version differs and whose size does not
-BY_THE_MACHINE = {"decoder_crash", "decoder_timeout"}  # refusals that the machine may have caused
+BY_THE_MACHINE = {
+    "decoder_crash",
+    "decoder_timeout",
+    "missing_library",
+}  # refusals that the machine may have caused
 
 Pair = tuple[Member, SampleRow]
 
@@ -57,6 +61,8 @@ class SourceVersions:
         """As `may_differ`, but a file of the same size is read, and its bytes tell."""
         if not self.may_differ(row):
             return False
+        if row.reason in BY_THE_MACHINE:
+            return True
         now = self.now.get(row.source)
         if now is None or row.source_bytes is None or now.size != row.source_bytes or now.crc32 is not None:
             return True

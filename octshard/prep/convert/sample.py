@@ -12,11 +12,12 @@ from octshard.dataset.tables import SampleRow
 from octshard.imaging.volume import Volume
 from octshard.prep.convert import facts, tar_slice
 from octshard.prep.convert.layout import check_is_volume, layout_of
-from octshard.prep.convert.source_file import read_file
+from octshard.prep.convert.source_file import Companions, read_file
 from octshard.prep.convert.voxels import decode_voxels, plan_resampling, psnr_db
 from octshard.prep.duplicates import SAME_SCAN
 from octshard.prep.plan import Member
-from octshard.prep.readers import dicom
+from octshard.prep.readers import recognise
+from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.prep.release.aireadi import Entry
 from octshard.prep.release.source import Source
@@ -66,7 +67,11 @@ def row_and_volume(task: ConvertTask, cfg: PrepConfig, source: Source) -> tuple[
     try:
         data, file_facts = read_file(entry, source)
         row = replace(row, **file_facts._asdict())
-        scan = dicom.open_scan(data)
+        companions = Companions(entry, source)
+        file = ScanBytes(data, entry.path, entry.axes, companions.read)
+        row = replace(row, format=recognise.format_of(file))
+        scan = recognise.READERS[row.format].open_scan(file)
+        row = replace(row, source_xxh3=companions.joint_xxh3(row.source_xxh3))
         row = replace(row, **facts.of_header(scan.facts, entry)._asdict())
         scan.check(cfg.max_voxels)
         layout = layout_of(scan.facts, entry)
@@ -76,6 +81,7 @@ def row_and_volume(task: ConvertTask, cfg: PrepConfig, source: Source) -> tuple[
         level = resampling.grid.level
         voxels_DHW, quality = decode_voxels(scan, resampling)
         row = replace(row, **facts.of_voxels(quality, level, row.flags)._asdict())
+        row = replace(row, detail="; ".join(filter(None, (row.detail, scan.rescaling()))))
         if task.audit and level:
             exact_DHW, _ = decode_voxels(scan, resampling.at_level(0))
             row = replace(row, fast_psnr_db=psnr_db(voxels_DHW, exact_DHW))

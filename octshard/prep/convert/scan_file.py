@@ -1,11 +1,11 @@
-"""One DICOM file without a release -> a Volume, by the stages of prep: header, layout, voxels.
+"""One file without a release -> a Volume, by the stages of prep: header, layout, voxels.
 
 Where prep writes a refused row, this raises an error of one line with the same reason. There is no manifest,
 so a spacing that only a manifest gives is unknown here.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +14,19 @@ from octshard.errors import OctshardError
 from octshard.imaging.volume import DEVICES, SampleKey, Volume
 from octshard.prep.convert.layout import ScanLayout, check_is_volume, layout_of
 from octshard.prep.convert.voxels import Resampling, decode_voxels, plan_resampling, resampling_to
-from octshard.prep.readers import dicom
+from octshard.prep.readers import recognise
 from octshard.prep.readers.scan import Scan
+from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.prep.release.aireadi import Entry, device_of
 from octshard.prep.release.source import map_file
 from octshard.prep.scan_facts import ScanFacts
+from octshard.storage.checksum import Buffer
 
 
 @dataclass(frozen=True, eq=False)
 class ScanFile:
-    """A DICOM file that passed every check of prep that needs no decoding."""
+    """A file that passed every check of prep that needs no decoding."""
 
     path: str
     scan: Scan
@@ -33,7 +35,7 @@ class ScanFile:
 
 
 def open_volume(path: str | Path) -> Volume:
-    """The volume of the DICOM file at `path` (local, gs://, s3://), its voxels as they are in the file.
+    """The volume of the file at `path` (local, gs://, s3://), its voxels as they are in the file.
 
     Axes (D, H, W): B-scans in the order in which prep stores them, depth, A-scans. uint8, or uint16 where the
     file has more bits. spacing_mm is (dz, dy, dx). OctshardError, with the reason of prep, for a file that
@@ -42,7 +44,7 @@ def open_volume(path: str | Path) -> Volume:
     file = open_scan(path, PrepConfig())
     if file.layout.spacing.assumed:
         raise OctshardError(
-            f"{file.path}: the file does not say its voxel spacing, want PixelMeasures (PS3.3)"
+            f"{file.path}: the file does not say its voxel spacing, want one that does (DICOM: PixelMeasures)"
         )
     facts = file.scan.facts
     return _decode(file, resampling_to(facts.shape, facts, file.layout))
@@ -54,9 +56,9 @@ def open_scan(path: str | Path, cfg: PrepConfig) -> ScanFile:
     try:
         data = map_file(url)
     except FileNotFoundError:
-        raise OctshardError(f"{url}: no such file, want a DICOM file") from None
+        raise OctshardError(f"{url}: no such file, want a scan file") from None
     with _refusals_named(url):
-        scan = dicom.open_scan(data)
+        scan = recognise.open_scan(ScanBytes(data, url, folder=_folder_of(url)))
         scan.check(cfg.max_voxels)
         facts = scan.facts
         entry = _entry(url, facts)
@@ -77,6 +79,11 @@ def _decode(file: ScanFile, resampling: Resampling) -> Volume:
     with _refusals_named(file.path):
         voxels_DHW = decode_voxels(file.scan, resampling).voxels_DHW
     return Volume(file.key, voxels_DHW, resampling.spacing_mm, file.layout.geometry.kind)
+
+
+def _folder_of(url: str) -> Callable[[str], Buffer]:
+    folder = url.rpartition("/")[0]
+    return lambda name: map_file(f"{folder}/{name}" if folder or url.startswith("/") else name)
 
 
 def _entry(url: str, facts: ScanFacts) -> Entry:

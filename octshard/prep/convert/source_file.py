@@ -1,5 +1,6 @@
-"""A file of the release as it comes: its bytes, and what the row says of them."""
+"""A file of the release as it comes: its bytes, its companions, and what the row says of them."""
 
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from octshard.prep.refusals import Refused
@@ -15,6 +16,26 @@ class FileFacts(NamedTuple):
     source_bytes: int
     source_crc32: int
     source_xxh3: str
+
+
+@dataclass(frozen=True)
+class Companions:
+    """Gives a reader the files beside that of `entry`, and remembers the digests of those that it read."""
+
+    entry: Entry
+    source: Source
+    digests: list[str] = field(default_factory=list)
+
+    def read(self, name: str) -> Buffer:
+        """The file of this name in the same folder; FileNotFoundError if there is none."""
+        folder = self.entry.path.rpartition("/")[0]
+        data = self.source.read(replace(self.entry, path=f"{folder}/{name}".lstrip("/")))
+        self.digests.append(checksum.xxh3_128(data))
+        return data
+
+    def joint_xxh3(self, own: str) -> str:
+        """The digest of a file of digest `own` with all that was read beside it: headers are often alike."""
+        return checksum.xxh3_128(" ".join([own, *self.digests]).encode()) if self.digests else own
 
 
 class SourceFile(NamedTuple):

@@ -90,6 +90,8 @@ def decode_voxels(scan: Scan, resampling: Resampling) -> DecodedVoxels:
     assessed = quality.assess(stats)
     if scan.bits_differ():
         assessed = assessed._replace(flags=(*assessed.flags, "bits_differ_from_header"))
+    if scan.rescaling():
+        assessed = assessed._replace(flags=(*assessed.flags, "levels_rescaled"))
     return DecodedVoxels(voxels_DHW, assessed)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from octshard.imaging.volume import Spacing
 from octshard.prep.dicom import decode, header
 from octshard.prep.dicom.header import Header
+from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.storage.checksum import Buffer
 
 
@@ -34,7 +35,16 @@ class DicomScan:
         """As `decode.bits_differ`."""
         return decode.bits_differ(self.data, self.facts)
 
+    def rescaling(self) -> str:
+        """Empty: `pixel_values` maps what the header declares, whatever the pixels hold."""
+        return ""
 
-def open_scan(data: Buffer) -> DicomScan:
+
+def is_one(file: ScanBytes) -> bool:
+    """True for a part-10 file."""
+    return file.data[128:132] == b"DICM"
+
+
+def open_scan(file: ScanBytes) -> DicomScan:
     """Reads the header; Refused as `header.parse`."""
-    return DicomScan(data, header.parse(data))
+    return DicomScan(file.data, header.parse(file.data))

@@ -30,3 +30,9 @@ class Scan(Protocol):
 
     def bits_differ(self) -> bool:
         """True if the pixels have other bits, or another sign, than the file says."""
+
+    def rescaling(self) -> str:
+        """How values became grey levels, for the detail of the row; empty if they already were.
+
+        Known once frames have been read.
+        """

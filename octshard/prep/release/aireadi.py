@@ -38,6 +38,7 @@ COLUMNS = {  # our name -> its headings in releases and in copies
     "slice_thickness": ("slice_thickness",),
     "uid": ("sop_instance_uid",),
     "path": ("filepath",),
+    "axes": ("axes",),
 }
 UNKNOWN = lengths.SILENT  # in the manifest
 HOME = "retinal_oct"
@@ -70,6 +71,7 @@ class Entry:
     eye_in_name: str = ""  # L, R or empty, by the file's name; used only to check `eye`
     # what stands in its columns, but is no length; not in the text of a plan's digest, which 0.1.0 wrote too
     unreadable_spacing: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    axes: str = dataclasses.field(default="", repr=False)  # of the file's array: an order of d, h and w
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,7 @@ def _entry(field: dict[str, str], location: str) -> Entry:
         path=path,
         eye_in_name=eye_in_name(path, participant),
         unreadable_spacing=tuple(reading.problem for reading in (plane, step) if reading.problem),
+        axes=_axes(field["axes"], location),
     )
 
 
@@ -250,6 +253,16 @@ def _person_in(path: str) -> str:
 def _uid_in(path: str) -> str:
     last = (_words(path, "") or [""])[-1]  # a row may name no file
     return last if re.fullmatch(r"[0-9]+(\.[0-9]+)+", last) else ""
+
+
+def _axes(text: str, location: str) -> str:
+    """An order of d (B-scans), h (depth) and w (A-scans), or empty."""
+    axes = text.lower()
+    if axes and sorted(axes) != ["d", "h", "w"]:
+        raise UsageError(
+            f"{location}: axes {text!r}, want an order of d (B-scans), h (depth) and w (A-scans)"
+        )
+    return axes
 
 
 @lru_cache(maxsize=1024)  # a release has a few protocols, so a few texts

@@ -37,6 +37,7 @@ HARMLESS = frozenset(  # flags that say what was done or seen, and ask for nothi
         "frame_locations_missing",
         "frames_mirrored",
         "frames_sorted",
+        "levels_rescaled",
         "mapped_to_uint8",
         "shape_differs_from_manifest",
         "shared_uid",

@@ -27,7 +27,8 @@ MANIFEST = {
     "sop_instance_uid",
 }  # fmt: skip
 BYTES = {"source_bytes", "source_crc32", "source_xxh3"}
-HEADER = {"transfer_syntax", "frames", "rows", "cols", "bits"}
+FORMAT = {"format"}
+HEADER = {"format", "transfer_syntax", "frames", "rows", "cols", "bits"}
 LAYOUT = {"spacing_in", "spacing_source", "geometry"}
 VOXELS = {"decoded_level", "blank_frames", "no_retina_frames"}
 REFUSED = {"status", "reason", "detail"}
@@ -68,7 +69,7 @@ def broken_codestream() -> bytes:
     [
         (None, {}, "missing_file", set()),
         (b"no DICOM", {}, "not_dicom", BYTES),
-        (written()[:-100], {}, "truncated", BYTES),
+        (written()[:-100], {}, "truncated", BYTES | FORMAT),
         (written(), {"max_voxels": 2879}, "too_large", BYTES | HEADER),
         (written(locations=(RASTER[0],) * 6), {}, "geometry_line", BYTES | HEADER | LAYOUT),
         (written(), {"max_output_voxels": 179}, "too_large", BYTES | HEADER | LAYOUT),

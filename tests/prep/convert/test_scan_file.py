@@ -91,7 +91,7 @@ def test_pixels_that_do_not_decode_are_an_error_with_its_reason(tmp_path: Path) 
 
 def test_no_file_is_one_line(tmp_path: Path) -> None:
     for path in (tmp_path / "nothing.dcm", tmp_path, "memory://scan-file/nothing.dcm"):
-        with pytest.raises(OctshardError, match="no such file, want a DICOM file"):
+        with pytest.raises(OctshardError, match="no such file, want a scan file"):
             octshard.open_volume(path)
 
 

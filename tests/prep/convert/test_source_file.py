@@ -6,7 +6,7 @@ import zlib
 import pytest
 import xxhash
 
-from octshard.prep.convert.source_file import FileFacts, read_file
+from octshard.prep.convert.source_file import Companions, FileFacts, read_file
 from octshard.prep.refusals import Refused
 from tests.support.memory_source import MemorySource, entry
 
@@ -23,3 +23,16 @@ def test_a_file_that_is_not_there_or_not_named_is_missing() -> None:
         read_file(entry("a.dcm"), MemorySource({}))
     with pytest.raises(Refused, match=r"^missing_file: the manifest names no file$"):
         read_file(dataclasses.replace(entry("a.dcm"), path=""), MemorySource({"": b"data"}))
+
+
+def test_files_with_one_header_and_other_companions_have_other_digests() -> None:
+    source = MemorySource({"p/1/a.raw": b"1", "p/2/a.raw": b"2", "a.raw": b"1"})
+    digests = []
+    for path in ("p/1/a.mhd", "p/2/a.mhd", "a.mhd"):
+        companions = Companions(entry(path), source)
+        assert companions.joint_xxh3("own") == "own"
+        companions.read("a.raw")
+        digests.append(companions.joint_xxh3("own"))
+    assert digests[0] == digests[2] != digests[1]
+    with pytest.raises(FileNotFoundError):
+        Companions(entry("p/1/a.mhd"), source).read("b.raw")

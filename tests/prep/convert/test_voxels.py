@@ -19,6 +19,7 @@ from octshard.prep.dicom import decode, writer
 from octshard.prep.dicom.header import Header
 from octshard.prep.readers import dicom
 from octshard.prep.readers.dicom import DicomScan
+from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.storage.checksum import Buffer
 from tests.support.made_release import scan
@@ -30,7 +31,7 @@ RASTER = Geometry("raster", 10.0, 512.0)
 def plan(cfg: PrepConfig, geometry: Geometry = RASTER, spacing: ResolvedSpacing = SPACING) -> Resampling:
     """Of the 6 x 20 x 24 scan as JPEG 2000, whose frames have five levels."""
     data = writer.write(dataclasses.replace(scan(), encoding="j2k"))
-    return plan_resampling(dicom.open_scan(data), ScanLayout(geometry, spacing), cfg)
+    return plan_resampling(dicom.open_scan(ScanBytes(data)), ScanLayout(geometry, spacing), cfg)
 
 
 def test_the_grid_keeps_the_extent() -> None:
@@ -91,7 +92,7 @@ def test_levels_are_left_out_only_where_asked_for_and_where_places_are_known(
 
 
 def file() -> DicomScan:
-    return dicom.open_scan(writer.write(scan()))
+    return dicom.open_scan(ScanBytes(writer.write(scan())))
 
 
 @pytest.mark.parametrize("reverse", [False, True])

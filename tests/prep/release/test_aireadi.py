@@ -289,3 +289,13 @@ def test_a_path_of_our_own_files_is_an_error(path: str) -> None:
 @pytest.mark.parametrize("path", ["a/._scan.dcm", "block/scan.dcm", "a/clock", "run.json.dcm", "a/plan.dcm"])
 def test_other_paths_stay(path: str) -> None:
     assert only(table({**VALUES, "filepath": path})).path == path
+
+
+def test_axes_are_an_order_of_three_letters_or_nothing() -> None:
+    heads = [*HEAD, "axes"]
+    assert [only(table({**VALUES, "axes": text}, heads=heads)).axes for text in ("WHD", "n/a")] == ["whd", ""]
+    for text in ("xyz", "dhh", "dh", "dhwd"):
+        with pytest.raises(
+            UsageError, match=rf"^manifest.tsv line 2: axes '{text}', want an order of d \(B-sc"
+        ):
+            only(table({**VALUES, "axes": text}, heads=heads))

@@ -1,0 +1,39 @@
+"""Which format a file has, by its content; a name only helps where the first bytes cannot tell."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from octshard.prep.dicom import signatures
+from octshard.prep.readers import dicom
+from octshard.prep.readers.scan import Scan
+from octshard.prep.readers.scan_bytes import ScanBytes
+from octshard.prep.refusals import Refused
+
+
+class Reader(Protocol):
+    """A module of this folder that reads one format."""
+
+    def is_one(self, file: ScanBytes) -> bool:
+        """True if the content begins as this format does."""
+
+    def open_scan(self, file: ScanBytes) -> Scan:
+        """Reads the header; Refused if it is damaged, or `missing_library`."""
+
+
+# by the name of the format; the first that fits reads a file
+READERS: Mapping[str, Reader] = {"dicom": dicom}
+
+
+def format_of(file: ScanBytes) -> str:
+    """A key of READERS; Refused `empty` or `not_dicom`, whose detail says what the file looks like."""
+    if not len(file.data):
+        raise Refused("empty", "the file has 0 bytes")
+    for name, reader in READERS.items():
+        if reader.is_one(file):
+            return name
+    raise Refused("not_dicom", signatures.describe(file.data))
+
+
+def open_scan(file: ScanBytes) -> Scan:
+    """The scan in a file of any format; Refused as `format_of`, or by its reader."""
+    return READERS[format_of(file)].open_scan(file)
