@@ -3,7 +3,6 @@
 Drawn for test people of every class, of whom the head is right and of whom it is wrong.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -98,15 +97,16 @@ def chosen(request: PictureRequest, predictions: Sequence[Predictions], most: in
     """
     people, places, known = judged.ranking(predictions), request.places_of_test(), truth.of(request.labelled)
     middle = float(np.median([each.miss for each in people]))
-    groups: dict[tuple[str, bool], list[Judged]] = {}
-    for each in sorted(people, key=lambda each: seed_for(STEM, request.seed, each.unit)):
-        is_number = request.labelled.kind == NUMBERS
-        is_wrong = each.miss > middle if is_number else each.predicted != each.y
-        groups.setdefault((known.group_of[places[each.unit][0]], is_wrong), []).append(each)
-    ordered = [groups[name] for name in sorted(groups)]
-    in_turn = [each for turn in itertools.zip_longest(*ordered) for each in turn if each is not None][:most]
-    kept = {each.unit for each in in_turn}
-    return [each for group in ordered for each in group if each.unit in kept]
+
+    def is_wrong(each: Judged) -> bool:
+        return each.miss > middle if request.labelled.kind == NUMBERS else each.predicted != each.y
+
+    def traits(each: Judged) -> tuple[str, ...]:
+        group, wrong = known.group_of[places[each.unit][0]], str(is_wrong(each))
+        return group, f"{group}\n{wrong}", wrong
+
+    ordered = sorted(people, key=lambda each: seed_for(STEM, request.seed, each.unit))
+    return sorted(truth.in_turn(ordered, traits, most), key=traits)
 
 
 def _lead(request: PictureRequest) -> str:

@@ -48,8 +48,7 @@ def pictures(request: PictureRequest, reader: ScanReader) -> Pictures:
     arm, known, rows = next(iter(request.values)), truth.of(request.labelled), request.scans.rows
     test = request.labelled.subsets["test"].places_N.tolist()
     near = {each.place: each for each in nearest(request, known, test)}
-    order = truth.some_of_each(known, test, rows, f"{STEM} {request.seed}")[:SHOWN]
-    shown = sorted(order, key=lambda place: (known.group_of[place], rows[place].device, rows[place].key))
+    shown = truth.some_of_each(known, test, rows, f"{STEM} {request.seed}", SHOWN)
     strips = [_strip(near[place], known, reader) for place in shown]
     parts: list[Content] = [_lead(arm, list(near.values()), known, reader)]
     for strip in strips:

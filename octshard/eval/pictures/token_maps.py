@@ -22,6 +22,7 @@ from octshard.pictures.panels import panels
 from octshard.pictures.token_colours import TokenColours
 from octshard.report import page
 from octshard.report.page import Content, Section, photograph
+from octshard.rng import rng_for
 
 SHOWN, ENCODERS = 6, 3  # scans, and encoders: each pair is about 100 kB of the page
 FITTED = 4096  # tokens of a scan at most that the colours are fitted to, for memory
@@ -91,8 +92,7 @@ def _places(request: PictureRequest) -> list[int]:
     """Scans of test, sorted by class and device."""
     known, rows = truth.of(request.labelled), request.scans.rows
     test = request.labelled.subsets["test"].places_N.tolist()
-    order = truth.some_of_each(known, test, rows, f"{STEM} {request.seed}")[:SHOWN]
-    return sorted(order, key=lambda place: (known.group_of[place], rows[place].device, rows[place].key))
+    return truth.some_of_each(known, test, rows, f"{STEM} {request.seed}", SHOWN)
 
 
 def _lead(request: PictureRequest) -> str:
@@ -118,7 +118,7 @@ def _drawn(field: TokenField, z_VF: np.ndarray, scan: StoredScan) -> _Drawn:
         field=field,
         plane_hwF=z_dhwF[field.plane_of(scan.centre)].copy(),
         above_dwF=np.take_along_axis(z_dhwF, brightest_dw[:, None, :, None], axis=1)[:, 0],
-        fitted_VF=z_VF[:: -(-len(z_VF) // FITTED)].copy(),
+        fitted_VF=z_VF[rng_for(STEM, scan.row.key).permutation(len(z_VF))[:FITTED]],
     )
 
 

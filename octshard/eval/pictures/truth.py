@@ -3,8 +3,10 @@
 Numbers have thirds in place of classes, by the labelled scans.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from octshard.probes.targets import NUMBERS
 from octshard.report.numbers import alike
 from octshard.rng import seed_for
 
+T = TypeVar("T")
 THIRDS = ("lowest third", "middle third", "highest third")
 
 
@@ -50,20 +53,31 @@ def of(labelled: LabelledScans) -> Truth:
     return Truth(texts, y_of, thirds, is_number=True)
 
 
-def some_of_each(truth: Truth, places: Sequence[int], rows: Sequence[SampleRow], seed: object) -> list[int]:
-    """All `places`, in the order in which they are drawn: one of each class and device, then another of each,
-    always of people who have none yet, as long as there are such.
+def some_of_each(
+    truth: Truth, places: Sequence[int], rows: Sequence[SampleRow], seed: object, most: int
+) -> list[int]:
+    """`most` scans of `places`, of as many people, classes and devices as there are, in the order of these.
 
-    Within a class and device a seeded order of keys decides. rows: of all scans, by place.
+    A seeded order of keys decides between equal ones. rows: of all scans, by place.
     """
     ordered = sorted(places, key=lambda place: (seed_for(seed, rows[place].key), rows[place].key))
-    counts: dict[tuple[str, str], int] = {}
-    ranks: dict[int, tuple[bool, int, str, str]] = {}
-    people: set[str] = set()
-    for place in ordered:
-        person, group = canonical(rows[place].participant), (truth.group_of[place], rows[place].device)
-        repeated = person in people
-        people.add(person)
-        ranks[place] = (repeated, counts.get(group, 0), *group)
-        counts[group] = counts.get(group, 0) + 1
-    return sorted(ordered, key=ranks.__getitem__)
+
+    def traits(place: int) -> tuple[str, ...]:
+        row, group = rows[place], truth.group_of[place]
+        return canonical(row.participant), group, f"{group}\n{row.device}", row.device
+
+    drawn = in_turn(ordered, traits, most)
+    return sorted(drawn, key=lambda place: (truth.group_of[place], rows[place].device, rows[place].key))
+
+
+def in_turn(items: Sequence[T], traits: Callable[[T], tuple[str, ...]], most: int) -> list[T]:
+    """Up to `most` items: always the one whose first trait was drawn least, then whose second one was, and
+    so on; of equal ones the first.
+    """
+    left, counts, drawn = list(items), Counter[tuple[int, str]](), list[T]()
+    while left and len(drawn) < most:
+        item = min(left, key=lambda each: [counts[trait] for trait in enumerate(traits(each))])
+        left.remove(item)
+        counts.update(enumerate(traits(item)))
+        drawn.append(item)
+    return drawn

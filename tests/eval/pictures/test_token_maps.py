@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from octshard.eval.pictures import scan_reader, token_field, token_maps, truth
+from octshard.eval.pictures import scan_reader, token_field, token_maps
 from octshard.eval.pictures.request import PictureRequest
 from octshard.eval.pictures.token_field import TokenField
 from tests.support.picture_request import made_request
@@ -60,24 +60,3 @@ def test_encoders_beyond_the_limit_are_named(eyes, monkeypatch) -> None:
         dataclasses.replace(eyes, encoders=several), scan_reader.open_reader(eyes.scans)
     )
     assert str(made.sections[0].parts[0]).endswith("Not drawn: d, e.")
-
-
-def test_scans_are_drawn_from_each_class_and_device_before_any_comes_twice(eyes) -> None:
-    known, rows = truth.of(eyes.labelled), eyes.scans.rows
-    places = eyes.labelled.subsets["test"].places_N.tolist()
-    order = truth.some_of_each(known, places, rows, "x")
-    assert sorted(order) == sorted(places)
-    assert order == truth.some_of_each(known, places[::-1], rows, "x")
-    assert order != truth.some_of_each(known, places, rows, "y")
-    people = [rows[place].participant for place in order]
-    assert len(set(people[:6])) == 6  # 6 people of 12 scans: nobody twice before all
-    assert {known.group_of[place] for place in order[:2]} == {"healthy", "ill"}
-
-
-def test_numbers_are_grouped_in_thirds(tmp_path) -> None:
-    ages = {f"{split}{i:03}": 40.0 + i for split in ("train", "val", "test") for i in range(9)}
-    known = truth.of(made_request(tmp_path, ages).labelled)
-    assert set(known.group_of.values()) == set(truth.THIRDS)
-    assert {known.group_of[place] for place, text in known.text_of.items() if text == "40"} == {
-        truth.THIRDS[0]
-    }
