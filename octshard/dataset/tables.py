@@ -24,7 +24,7 @@ SAMPLES, SHARDS, INFO, PLAN = "samples.parquet", "shards.parquet", "dataset.json
 RUN_INFO = "run.json"  # how fast the last run was; no part of the dataset
 AXES = 3  # of a shape or a spacing
 LATER = frozenset(
-    {"split_source", "retina_found", "format"}
+    {"split_source", "retina_found", "format", "acquired"}
 )  # columns that tables of 0.1.0 do not have: they may be absent
 FILE_NAMES = ("name", "shard", "key")  # columns that name a file, or members of a tar, or nothing
 LONGEST_NAME = 255
@@ -81,6 +81,7 @@ class SampleRow:
     split_source: str = ""  # recommended | hash; empty in tables of 0.1.0
     retina_found: float | None = None  # share of blocks with a retinal band; None: nothing was looked for
     format: str = ""  # of the source file, as dicom; empty where it was not recognised, and in older tables
+    acquired: str = ""  # YYYY-MM-DD, or days since the first visit; empty: not told
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def draw_subset(entries: Sequence[Entry], limit: int, seed: int) -> list[Entry]:
     """`limit` entries, a seeded draw that does not depend on their order; 0: all."""
     if not limit:
         return list(entries)
-    drawn = sorted(entries, key=lambda e: (seed_for(seed, "draw", e.path, e.sop_instance_uid), repr(e)))
+    drawn = sorted(entries, key=lambda e: (seed_for(seed, "draw", e.path, e.sop_instance_uid), _text(e)))
     return drawn[:limit]
 
 
@@ -118,21 +118,20 @@ def digest(shards: Sequence[ShardPlan]) -> str:
 
 def _digest_text(shard: ShardPlan) -> str:
     """The text of a shard in the digest. It is part of the format: a folder is resumed only if it agrees."""
-    members = [
-        f"Member(key={m.key!r}, entry={m.entry!r}{_later(m.entry)}, before={m.rank})" for m in shard.members
-    ]
+    members = [f"Member(key={m.key!r}, entry={_text(m.entry)}, before={m.rank})" for m in shard.members]
     text = ", ".join(members) + ("," if len(members) == 1 else "")
     return f"ShardPlan(name={shard.name!r}, split={shard.split!r}, members=({text}))"
 
 
-def _later(entry: Entry) -> str:
-    """What an entry says that those of 0.1.0 did not have, where it says it: old folders stay resumable."""
-    return f" axes={entry.axes}" if entry.axes else ""
+def _text(entry: Entry) -> str:
+    """All that a row says: as in 0.1.0, and behind it what newer columns say, where they say something."""
+    axes = f" axes={entry.axes}" if entry.axes else ""
+    return f"{entry!r}{axes}{f' acquired={entry.acquired}' if entry.acquired else ''}"
 
 
 def _members(entries: Iterable[Entry]) -> list[Member]:
     """Keys, and twins: rows that share a SOPInstanceUID or a path, or have a twin in common."""
-    ordered = sorted(entries, key=lambda e: (e.path, repr(e)))
+    ordered = sorted(entries, key=lambda e: (e.path, _text(e)))
     roots = _roots(ordered)
     groups: dict[int, list[Entry]] = {}
     for entry, root in zip(ordered, roots, strict=True):

@@ -170,3 +170,11 @@ def test_without_a_recommendation_people_are_split_70_15_15() -> None:
     assert abs(counts["train"] / 4000 - 0.70) < 0.03
     assert abs(counts["val"] / 4000 - 0.15) < 0.03
     assert abs(counts["test"] / 4000 - 0.15) < 0.03
+
+
+def test_a_date_is_part_of_the_digest_where_there_is_one() -> None:
+    cfg, rows = PrepConfig(), [entry(1, 1001), entry(2, 1002)]
+    dated = [replace(rows[0], acquired="2023-07-18"), rows[1]]
+    assert digest(plan(dated, {}, cfg)) not in ("", digest(plan(rows, {}, cfg)))
+    twins = [replace(rows[0], acquired=day) for day in ("1", "2")]
+    assert digest(plan(twins, {}, cfg)) == digest(plan(reversed(twins), {}, cfg))

@@ -118,6 +118,7 @@ def _manifest_row(task: ConvertTask) -> SampleRow:
         source=entry.path,
         sop_instance_uid=entry.sop_instance_uid,
         shard=task.shard,
+        acquired=entry.acquired,
     )
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from octshard import tsv
-from octshard.dataset import participants
+from octshard.dataset import participants, visit_date
 from octshard.dataset.eyes import EYES
 from octshard.errors import UsageError
 from octshard.imaging.volume import DEVICES
 from octshard.prep import lengths
-from octshard.prep.release import split_table
+from octshard.prep.release import device_name, split_table
 from octshard.prep.release.split_table import SplitTable
 from octshard.storage import store
 
@@ -26,9 +26,11 @@ MODEL_WORDS = {
 }  # "triton" -> topcon_triton
 COLUMNS = {  # our name -> its headings in releases and in copies
     "participant": tsv.PERSON,
+    "device": ("device",),
     "manufacturer": ("manufacturer",),
     "model": ("manufacturers_model_name", "manufacturer_model_name"),
-    "region": ("anatomic_region",),
+    "region": ("anatomic_region", "region"),
+    "protocol": ("protocol",),
     "imaging": ("imaging",),
     "laterality": ("laterality",),
     "rows": ("height",),
@@ -36,6 +38,8 @@ COLUMNS = {  # our name -> its headings in releases and in copies
     "frames": ("number_of_frames",),
     "pixel_spacing": ("pixel_spacing",),
     "slice_thickness": ("slice_thickness",),
+    "date": ("date",),
+    "day": ("day",),
     "uid": ("sop_instance_uid",),
     "path": ("filepath",),
     "axes": ("axes",),
@@ -55,7 +59,7 @@ class Entry:
     """One structural OCT row of the manifest. Sizes in voxels, spacing in mm; None where it is missing."""
 
     participant: str
-    device: str  # one of volume.DEVICES, or the name of the folder
+    device: str  # as its column says, else one of volume.DEVICES, or the name of the folder
     manufacturer: str
     model: str
     protocol: str
@@ -72,6 +76,7 @@ class Entry:
     # what stands in its columns, but is no length; not in the text of a plan's digest, which 0.1.0 wrote too
     unreadable_spacing: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     axes: str = dataclasses.field(default="", repr=False)  # of the file's array: an order of d, h and w
+    acquired: str = dataclasses.field(default="", repr=False)  # as `dataset.visit_date`; empty: not told
 
 
 @dataclass(frozen=True)
@@ -204,10 +209,10 @@ def _entry(field: dict[str, str], location: str) -> Entry:
     plane, step = _lengths(field["pixel_spacing"], 2), _lengths(field["slice_thickness"], 1)
     return Entry(
         participant=participant,
-        device=device_of(path, field["model"]),
+        device=_device(field, path, location),
         manufacturer=field["manufacturer"],
         model=field["model"],
-        protocol=protocol_of(path, participant),
+        protocol=field["protocol"] or protocol_of(path, participant),
         region=field["region"],
         eye=EYES.get(field["laterality"].lower(), ""),
         frames=_count(field["frames"]),
@@ -220,6 +225,14 @@ def _entry(field: dict[str, str], location: str) -> Entry:
         eye_in_name=eye_in_name(path, participant),
         unreadable_spacing=tuple(reading.problem for reading in (plane, step) if reading.problem),
         axes=_axes(field["axes"], location),
+        acquired=visit_date.of_cells(field["date"], field["day"], location),
+    )
+
+
+def _device(field: dict[str, str], path: str, location: str) -> str:
+    """As its column says, which must name a folder; else as `device_of`."""
+    return (
+        device_name.check(field["device"], location) if field["device"] else device_of(path, field["model"])
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from octshard.imaging.volume import DEVICES
-from octshard.prep.release.aireadi import HOME, Entry
+from octshard.prep.release.aireadi import HOME, Entry, device_of
 from octshard.storage import store, transport
 
 BELOW = ("structural_oct", HOME, f"{HOME}/structural_oct")  # where releases keep their device folders
@@ -56,11 +56,16 @@ def member_names(entries: Sequence[Entry]) -> MemberNames:
     paths_by_name: dict[tuple[str, str, str], set[str]] = {}
     for entry in entries:
         folder, name = _tail(entry.path)
-        for device in (entry.device.lower(), ""):
+        for device in {*_devices(entry), ""}:
             for parent in (folder, ""):
                 paths_by_name.setdefault((device, parent, name), set()).add(entry.path)
     unique = {key: next(iter(paths)) for key, paths in paths_by_name.items() if len(paths) == 1 and key[2]}
-    return MemberNames(unique, frozenset(entry.device.lower() for entry in entries))
+    return MemberNames(unique, frozenset().union(*map(_devices, entries)))
+
+
+def _devices(entry: Entry) -> frozenset[str]:
+    """What a ZIP may call the device of a row: as the manifest does, or as its path does."""
+    return frozenset((entry.device.lower(), device_of(entry.path, "").lower()))
 
 
 def zip_device(url: str) -> str:

@@ -92,3 +92,15 @@ def test_without_participants_tsv_one_line_says_that_ids_are_hashed(tmp_path: Pa
         f"WARNING {root}: no participants.tsv (there is Participants.TSV), so people are split 70:15:15 by a "
         "hash of their ids"
     ]
+
+
+def test_a_manifest_of_few_columns_builds_a_device_of_its_own_name_with_dates(tmp_path: Path) -> None:
+    root = release_of(tmp_path / "release", dict.fromkeys(PEOPLE, "train"))
+    rows = [(sound(i, person).path, person, f"2024-01-0{i + 1}") for i, person in enumerate(PEOPLE)]
+    lines = [f"{person}\t{path}\tmy_device\t{day}" for path, person, day in rows[:2]]
+    lines.append(f"{rows[2][1]}\t{rows[2][0]}\tmy_device\t")
+    (root / "manifest.tsv").write_text("\n".join(["person_id\tfilepath\tdevice\tdate", *lines]) + "\n")
+    (summary,) = run.shard(config(root, tmp_path / "shards"), ["my_device"])
+    assert (summary.stored, Path(summary.folder).name) == (3, "my_device")
+    acquired = {row.participant: row.acquired for row in tables.open_dataset(summary.folder).rows}
+    assert acquired == {"1001": "2024-01-01", "4001": "2024-01-02", "7001": ""}

@@ -299,3 +299,37 @@ def test_axes_are_an_order_of_three_letters_or_nothing() -> None:
             UsageError, match=rf"^manifest.tsv line 2: axes '{text}', want an order of d \(B-sc"
         ):
             only(table({**VALUES, "axes": text}, heads=heads))
+
+
+def test_a_manifest_of_three_columns_has_a_device_of_its_own() -> None:
+    lines = [
+        "person_id\tfilepath\tdevice",
+        "P1\tscans/a_od.dcm\tmy_device",
+        "P2\ttopcon_triton/P2/b_os.dcm\t",
+    ]
+    first, second = aireadi.parse_manifest("\n".join(lines), "m")
+    assert (first.participant, first.device, first.path, first.eye_in_name) == (
+        "P1",
+        "my_device",
+        "scans/a_od.dcm",
+        "R",
+    )
+    assert second.device == "topcon_triton"  # an empty cell: by the path
+    assert only(table({**VALUES, "device": "my_device"}, heads=[*HEAD, "device"])).device == "my_device"
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "all", "my device"])
+def test_a_device_that_is_no_safe_name_is_an_error_of_its_line(name: str) -> None:
+    with pytest.raises(UsageError, match=r"^m line 2: device .* names a folder of DST"):
+        aireadi.parse_manifest(f"person_id\tfilepath\tdevice\nP1\ta.dcm\t{name}\n", "m")
+
+
+def test_protocol_region_and_date_have_columns() -> None:
+    head = "person_id\tfilepath\tprotocol\tregion\tdate\tday"
+    first, second = aireadi.parse_manifest(
+        f"{head}\nP1\ta.dcm\tcube\tMacula\t20230718\t\nP1\tb.dcm\t\t\t\t41\n", "m"
+    )
+    assert (first.protocol, first.region, first.acquired) == ("cube", "Macula", "2023-07-18")
+    assert (second.protocol, second.region, second.acquired) == ("b", "", "41")
+    with pytest.raises(UsageError, match=r"m line 2: date '18\.7\.23'"):
+        aireadi.parse_manifest(f"{head}\nP1\ta.dcm\t\t\t18.7.23\t\n", "m")

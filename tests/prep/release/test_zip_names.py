@@ -40,3 +40,12 @@ def test_a_device_that_is_none_of_ours_decides_between_equal_names() -> None:
     assert names.path_of("r/x.zip", "a/canon_a1/1001/scan.dcm") == rows[1].path
     assert names.path_of("r/Topcon_Triton/x.zip", "1001/scan.dcm") == rows[2].path
     assert names.path_of("r/x.zip", "1001/scan.dcm") == ""
+
+
+def test_a_device_of_ones_own_words_is_found_in_zips_called_after_its_path_too() -> None:
+    row = dataclasses.replace(entry("topcon_triton/1001/scan.dcm"), device="clinic_a")
+    other = dataclasses.replace(entry("zeiss_cirrus/1001/scan.dcm"), device="clinic_b")
+    names = member_names([row, other])
+    assert names.path_of("r/topcon_triton/x.zip", "1001/scan.dcm") == row.path
+    assert names.path_of("r/clinic_b.zip", "1001/scan.dcm") == other.path
+    assert names.path_of("r/x.zip", "1001/scan.dcm") == ""
