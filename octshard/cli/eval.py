@@ -162,6 +162,8 @@ def compare() -> Run:
     Example:
       octshard eval compare features=runs/embed names=[vjepa2,vjepa2,mae,mae] \\
           participants=release/participants.tsv label_fractions=[0.01,0.1,1] out=runs/compare
+      octshard eval compare checkpoint=[runs/a,runs/b] shards=shards/topcon_triton \\
+          participants=release/participants.tsv out=runs/compare
     """
     from octshard.eval.comparison.command import compare as run
 

@@ -155,19 +155,34 @@ class RobustnessConfig(FeatureConfig, SiteConfig, LinearConfig, IntervalConfig):
 
 
 @dataclass
-class CompareConfig(FeatureConfig, HeadConfig, IntervalConfig, LabelConfig):
+class CompareConfig(
+    FeatureConfig, ViewConfig, HeadConfig, IntervalConfig, DeviceConfig, LabelConfig, ShardsConfig
+):
     """`octshard eval compare`."""
 
     features: list[str] = field([], "feature tables: folders that octshard eval embed made", place=True)
+    checkpoint: list[str] = field(
+        [],
+        "in place of features: checkpoint files, or run folders (their newest checkpoints), that read "
+        "shards; features stay in out/features",
+        place=True,
+    )
+    random_draws: int = field(
+        5,
+        "random encoders of the form of the first checkpoint, as one more arm; 0: none",
+        least=0,
+        limit=1000,
+    )
     sources: list[str] = field([], "which of their features; empty: all of that layer and pooling")
     names: list[str] = field(
-        [], "what each source is called; sources of one name are its seeds; empty: each its own"
+        [],
+        "what each source or checkpoint is called; those of one name are its seeds; empty: each its own",
     )
     label_fractions: list[float] = field(
         [], "shares of train people whose labels are used, for learning curves; empty: none", above=0, most=1
     )
     label_draws: int = field(5, "of people, at each share below 1", least=1, limit=1000)
-    out: str = field("runs/compare", "folder of compare.json, compare.html and the figures", place=True)
+    out: str = field("runs/compare", "folder of compare.json, compare.html, figures and features", place=True)
     shuffles: int = field(
         199, "deals of the test labels that the better one must beat", least=1, limit=1_000_000
     )

@@ -6,19 +6,43 @@ Once for each scan, checkpoint and view; in one pass over the data, whatever the
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from octshard.config.eval import EmbedConfig
 from octshard.errors import UsageError
-from octshard.eval import encoders, extraction, feature_table, scans, setup
+from octshard.eval import encoders, extraction, feature_table, features, scans, setup
 from octshard.eval.controls import provenance
 from octshard.eval.encoders import Asked, Devices, NamedEncoder
 from octshard.eval.feature_table import FeatureTable
+from octshard.eval.features import FeatureRequest
+from octshard.eval.scans import Scans
 from octshard.models.encoder import TrainedEncoder, read_encoder
 from octshard.progress import OnProgress, no_progress
 
 
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """What an embedding reads, checked before anything is encoded. encoders: of the checkpoints, in their
+    order, then the random ones.
+    """
+
+    cfg: EmbedConfig
+    checkpoints: tuple[TrainedEncoder, ...]
+    encoders: tuple[NamedEncoder, ...]
+    scans: Scans
+    request: FeatureRequest
+
+
 def embed(cfg: EmbedConfig, on_progress: OnProgress = no_progress) -> FeatureTable:
     """Makes the table in cfg.out hold the features that cfg asks for; what it has already stays."""
+    fill(open_embedding(cfg), on_progress)
+    return feature_table.read(cfg.out)
+
+
+def open_embedding(cfg: EmbedConfig, layers: str = "layers") -> Embedding:
+    """Reads checkpoints and tables of scans; UsageError for settings that cannot be. layers: the setting that
+    names them.
+    """
     check(cfg)
     sites = provenance.read_sites(cfg.participants, cfg.site)
     checkpoints = [read_encoder(path) for path in cfg.checkpoint]
@@ -28,15 +52,23 @@ def embed(cfg: EmbedConfig, on_progress: OnProgress = no_progress) -> FeatureTab
         *encoders.random_encoders(first, cfg.seed, cfg.random_draws),
     ]
     check_distinct(named)
-    encoders.check_layers(named, cfg.layers, "layers")
+    encoders.check_layers(named, cfg.layers, layers)
     all_scans = scans.open_scans(cfg.shards, first)
     request = all_scans.request(sites.site_of)
+    return Embedding(cfg, tuple(checkpoints), tuple(named), all_scans, request)
+
+
+def fill(opened: Embedding, on_progress: OnProgress) -> FeatureTable:
+    """Encodes what the table lacks. The table, with nothing but what was asked for."""
+    cfg = opened.cfg
     asked = Asked(cfg.view, tuple(cfg.layers), tuple(dict.fromkeys(cfg.pooling)), cfg.batch, cfg.token_type)
-    made = encoders.sources_of(named, all_scans, asked, Devices(cfg.device))
+    made = encoders.sources_of(opened.encoders, opened.scans, asked, Devices(cfg.device))
     setup.check_folder(cfg.out)
-    stream = all_scans.stream(made.batch_size, made.backend, on_progress)
-    extraction.fill(made.sources, request, cfg.out, stream)
-    return feature_table.read(cfg.out)
+    stream = opened.scans.stream(made.batch_size, made.backend, on_progress)
+    extraction.fill(made.sources, opened.request, cfg.out, stream)
+    digests = {features.digest_of(source, opened.request) for source in made.sources}
+    table = feature_table.read(cfg.out)
+    return replace(table, infos={key: info for key, info in table.infos.items() if key in digests})
 
 
 def check(cfg: EmbedConfig) -> None:

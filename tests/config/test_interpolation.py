@@ -36,7 +36,7 @@ def test_the_short_list() -> None:
         "probe": ["checkpoint", "shards", "participants", "labels", "encoder_weights", "out"],
         "report": ["shards", "participants", "labels", "encoder_weights", "checkpoint", "out"],
         "robustness": ["features", "participants", "out"],
-        "compare": ["participants", "labels", "features", "out"],
+        "compare": ["shards", "participants", "labels", "features", "checkpoint", "out"],
         "segment": ["checkpoint", "shards", "masks.folder", "masks.table", "out"],
         "translate": ["checkpoint", "shards", "targets.folder", "targets.table", "out"],
         "embed": ["checkpoint", "shards", "participants", "out"],

@@ -1,12 +1,13 @@
-"""The command: feature tables and one label -> compare.json, compare.html and figures. Nothing is encoded."""
+"""The command: feature tables, or checkpoints, and one label -> compare.json, compare.html and figures."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from octshard.config import fields
 from octshard.config.eval import CompareConfig
 from octshard.errors import UsageError
 from octshard.eval import head_probe, json_text
-from octshard.eval.comparison import report, scoring, tables
+from octshard.eval.comparison import encoding, report, scoring, tables
 from octshard.eval.comparison.learning_curve import CurvePoint, LabelDraws, learning_curve
 from octshard.eval.comparison.result import CompareResult
 from octshard.eval.comparison.scoring import ALL, Pair, Rules, ScoredArm
@@ -27,11 +28,16 @@ def compare(cfg: CompareConfig, on_progress: OnProgress = no_progress) -> Compar
     """Compares the features that cfg names, and writes its files under cfg.out."""
     check(cfg)
     target = labels.read(cfg)
-    features = tables.read(cfg)
-    labelled = labels.join(target, features.scans)  # type: ignore[arg-type]
     for name in (JSON, PAGE):
         store.check_writable(store.join(cfg.out, name))
+    if cfg.checkpoint:
+        opened = encoding.open_encoding(cfg, target)
+        features, labelled, notes = encoding.encode(opened, on_progress), opened.labelled, opened.notes
+    else:
+        features, notes = tables.read(cfg), ()
+        labelled = labels.join(target, features.scans)  # type: ignore[arg-type]
     result = compared(features, labelled, cfg, on_progress)
+    result = dataclasses.replace(result, notes=(*result.notes, *notes))
     store.write(store.join(cfg.out, JSON), json_text.text_of(result.as_dict()).encode())
     store.write(store.join(cfg.out, PAGE), report.render(result).encode())
     for stem, chart in report.charts(result).items():
@@ -42,8 +48,19 @@ def compare(cfg: CompareConfig, on_progress: OnProgress = no_progress) -> Compar
 
 def check(cfg: CompareConfig) -> None:
     """UsageError for settings that cannot be."""
-    if not cfg.features:
-        raise UsageError("features: not set, want features=[FOLDER], which octshard eval embed made")
+    if cfg.features and cfg.checkpoint:
+        raise UsageError(
+            "features, checkpoint: both are set, want one: tables of octshard eval embed, or checkpoints"
+        )
+    if cfg.checkpoint and cfg.sources:
+        raise UsageError("sources: it chooses among features; with checkpoint=, want none")
+    if not cfg.features and not cfg.checkpoint:
+        raise UsageError(
+            "features: not set, want features=[FOLDER], which octshard eval embed made, or checkpoint=[RUN] "
+            "and shards=[SHARDS/DEVICE]"
+        )
+    if cfg.shards and not cfg.checkpoint:
+        raise UsageError("shards: checkpoints read them, and checkpoint is not set; want both, or features")
     if not cfg.out:
         raise UsageError(f"out: not set, want out=FOLDER, where {JSON} and {PAGE} go")
     fields.check(cfg)

@@ -26,7 +26,11 @@ class ComparedFeatures:
 
 def read(cfg: CompareConfig) -> ComparedFeatures:
     """The features that cfg names; UsageError if they are not of the same scans."""
-    tables = [feature_table.read(folder) for folder in cfg.features]
+    return arms_of([feature_table.read(folder) for folder in cfg.features], cfg)
+
+
+def arms_of(tables: Sequence[FeatureTable], cfg: CompareConfig) -> ComparedFeatures:
+    """The sources of these tables that cfg names, as arms."""
     scans = tables[0].scans
     orders = [_order(table, tables[0]) for table in tables]
     chosen = _sources(cfg, tables)

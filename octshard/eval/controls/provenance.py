@@ -3,13 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from octshard import tsv
 from octshard.dataset.participants import canonical
 from octshard.dataset.tables import SampleRow
-from octshard.errors import UsageError
-from octshard.probes import sites
+from octshard.probes import label_table, sites
 from octshard.probes.sites import Sites
-from octshard.storage import store
 
 SITE, DEVICE = "site", "device"
 COLUMNS = (DEVICE, "manufacturer", "model", "protocol", "region")  # of samples.parquet
@@ -30,15 +27,10 @@ def provenance(rows: Sequence[SampleRow], site_of: Mapping[str, str]) -> Provena
 
 
 def read_sites(participants: str, column: str) -> Sites:
-    """The sites in a column of participants.tsv; none without a table or a column.
+    """The sites in a column of participants.tsv, or of a table like it; none without a table or a column.
 
     UsageError for a column that is not there, but for USUAL, which not every release has: then a note.
     """
     if not participants or not column:
         return Sites({})
-    try:
-        data = store.read(participants)
-    except FileNotFoundError:
-        raise UsageError(f"participants {participants}: no such file, want participants.tsv") from None
-    source = f"participants {participants}"
-    return sites.of_table(tsv.parse(tsv.decode(data, source), source), column, "site")
+    return sites.of_table(label_table.read(participants, "participants"), column, "site")

@@ -1,0 +1,70 @@
+"""Which checkpoints are compared: what the table in out/features lacks of them is encoded in one pass."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from octshard.config.eval import CompareConfig, EmbedConfig
+from octshard.errors import UsageError
+from octshard.eval import embed, notes, setup
+from octshard.eval.comparison import tables
+from octshard.eval.comparison.tables import ComparedFeatures
+from octshard.eval.controls import RANDOM
+from octshard.eval.embed import Embedding
+from octshard.probes import labels
+from octshard.probes.labels import SPLITS, LabelledScans
+from octshard.probes.targets import Target
+from octshard.progress import OnProgress
+from octshard.storage import store
+
+FOLDER = "features"  # of cfg.out
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """Checkpoints and labelled scans, checked before anything is encoded. notes: whom encoders have seen."""
+
+    cfg: CompareConfig
+    embedding: Embedding
+    labelled: LabelledScans
+    notes: tuple[str, ...]
+
+
+def open_encoding(cfg: CompareConfig, target: Target) -> Encoding:
+    """UsageError for checkpoints, scans or labels that cannot be compared."""
+    if cfg.names and len(cfg.names) != len(cfg.checkpoint):
+        raise UsageError(
+            f"names: {len(cfg.names)} for {len(cfg.checkpoint)} checkpoints, want one for each; checkpoints "
+            "of one name are its seeds"
+        )
+    opened = embed.open_embedding(
+        EmbedConfig(
+            view=cfg.view, batch=cfg.batch, device=cfg.device, checkpoint=cfg.checkpoint, shards=cfg.shards,
+            participants=cfg.participants, out=store.join(cfg.out, FOLDER), layers=[cfg.layer],
+            pooling=[cfg.pooling], random_draws=cfg.random_draws, seed=cfg.seed,
+        ),
+        "layer",
+    )  # fmt: skip
+    labelled = labels.join(target, opened.scans.rows)
+    people = set(labelled.subsets["test"].participants)
+    total = labelled.counts[SPLITS.index("test")].participants
+    seen = []
+    for name, checkpoint in zip(_names(cfg, opened), opened.checkpoints, strict=False):
+        scored = setup.scored_checkpoint(checkpoint, people, allow_seen_people=cfg.allow_seen_people)
+        seen.append(notes.of_seen(scored, total, f"{name} ({scored.path})"))
+    return Encoding(cfg, opened, labelled, tuple(seen))
+
+
+def encode(opened: Encoding, on_progress: OnProgress) -> ComparedFeatures:
+    """The arms, one for each name; random encoders are seeds of one."""
+    table = embed.fill(opened.embedding, on_progress)
+    sources = [encoder.info.source for encoder in opened.embedding.encoders]
+    cfg = dataclasses.replace(opened.cfg, sources=sources, names=_names(opened.cfg, opened.embedding))
+    return tables.arms_of([table], cfg)
+
+
+def _names(cfg: CompareConfig, opened: Embedding) -> list[str]:
+    """Of every encoder: as the user calls it, or its source."""
+    sources: Sequence[str] = [encoder.info.source for encoder in opened.encoders]
+    trained = cfg.names or list(sources[: len(opened.checkpoints)])
+    return [*trained, *(RANDOM for _ in sources[len(opened.checkpoints) :])]
