@@ -1,0 +1,139 @@
+"""NumPy's .npz: a ZIP of arrays, of which one is the scan. No spacing, no eye; nothing is unpickled."""
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+from zipfile import ZipInfo
+
+import numpy as np
+
+from octshard.imaging.volume import product
+from octshard.prep.readers import array_scan, npy, value_bytes
+from octshard.prep.readers.array_scan import ArrayScan
+from octshard.prep.readers.npy import ArrayHeader
+from octshard.prep.readers.scan_bytes import ScanBytes
+from octshard.prep.refusals import Refused
+from octshard.storage.checksum import Buffer
+
+ENDING = ".npy"
+LOCAL_HEADER = 30  # bytes before the name of the first member
+READ = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what NumPy writes, and what can be inflated within bounds
+ENCRYPTED = 1
+# what a scan is called, the most usual first; oct_bscans is that of Harvard's data sets
+NAMES = ("oct_bscans", "bscans", "oct", "volume", "vol", "scan", "image", "images", "img", "data", "arr_0")
+NAMED = 6  # arrays that a message names
+DAMAGE = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    ValueError,
+    EOFError,
+    zlib.error,
+    LookupError,
+)
+
+
+class Member(NamedTuple):
+    """An array in the ZIP."""
+
+    name: str  # without its ending
+    info: ZipInfo
+    header: ArrayHeader
+
+    @property
+    def axes(self) -> int:
+        """How many there are, without those of length 1 at the end."""
+        shape = list(self.header.shape)
+        while len(shape) > 2 and shape[-1] == 1:
+            shape.pop()
+        return len(shape)
+
+    @property
+    def text(self) -> str:
+        """For a message."""
+        return f"{self.name} {self.header.shape}"
+
+
+def is_one(file: ScanBytes) -> bool:
+    """True if it is a ZIP whose first member is an array."""
+    head = bytes(file.data[: LOCAL_HEADER + 300])
+    length = int.from_bytes(head[26:28], "little")
+    return head[:4] == b"PK\3\4" and head[LOCAL_HEADER : LOCAL_HEADER + length].endswith(ENDING.encode())
+
+
+def open_scan(file: ScanBytes) -> ArrayScan:
+    """The array that is a scan; Refused with the names of all if that is not one."""
+    chosen = _chosen(_members(file.data))
+    header = chosen.header
+    axes = array_scan.volume_axes(header.shape, file.axes or npy.AXES)
+    array_scan.check_dtype(header.dtype)
+    value_bytes.check_size(
+        chosen.info.file_size - header.offset, value_bytes.value_count(header.shape, header.dtype)
+    )
+
+    def load() -> np.ndarray:
+        return array_scan.to_volume(_array(file.data, chosen), axes)
+
+    facts = array_scan.array_facts(array_scan.volume_shape(header.shape, axes), header.dtype)
+    return ArrayScan(facts, header.dtype, load)
+
+
+def _members(data: Buffer) -> list[Member]:
+    """Arrays of numbers, in the order of the ZIP; Refused if it is damaged."""
+    members = []
+    try:
+        with zipfile.ZipFile(value_bytes.open_buffer(data)) as archive:
+            for info in archive.infolist():
+                if not info.filename.endswith(ENDING):
+                    continue
+                if info.compress_type not in READ or info.flag_bits & ENCRYPTED:
+                    raise Refused(
+                        "unreadable", "an array is encrypted, or packed in a way that NumPy does not write"
+                    )
+                with archive.open(info) as member:
+                    header = npy.read_header(member)
+                if header.dtype.kind in "iufcb":
+                    members.append(Member(info.filename.removesuffix(ENDING), info, header))
+    except zipfile.BadZipFile as error:
+        reason = (
+            "truncated" if "not a zip file" in str(error) else "unreadable"
+        )  # its directory is at its end
+        raise Refused(reason, f"the ZIP of arrays: {' '.join(str(error).split())}") from None
+    except DAMAGE as error:
+        raise Refused("unreadable", f"the ZIP of arrays is damaged ({type(error).__name__})") from None
+    return members
+
+
+def _chosen(members: Sequence[Member]) -> Member:
+    """The scan among arrays: by its name, or as the only one of three axes, or of two."""
+    volumes = [member for member in members if member.axes >= 3]
+    by_name = {member.name.lower(): member for member in reversed(volumes)}
+    for name in NAMES:
+        if name in by_name:
+            return by_name[name]
+    images = [member for member in members if member.axes == 2]
+    for arrays in (volumes, images if not volumes else []):
+        if len(arrays) == 1:
+            return arrays[0]
+    texts = ", ".join(member.text for member in (volumes or members)[:NAMED])
+    if volumes:
+        raise Refused(
+            "several_volumes", f"{len(volumes)} arrays could be the scan: {texts}; call it {NAMES[0]}"
+        )
+    raise Refused(
+        "not_oct", f"no array of three axes among {len(members)} of numbers{': ' if texts else ''}{texts}"
+    )
+
+
+def _array(data: Buffer, member: Member) -> np.ndarray:
+    header = member.header
+    count = value_bytes.value_count(header.shape, header.dtype)
+    try:
+        with zipfile.ZipFile(value_bytes.open_buffer(data)) as archive:
+            values = value_bytes.read_exactly(lambda: archive.open(member.info), count, header.offset)
+    except DAMAGE as error:
+        raise Refused("decoder_error", f"array {member.name}: {' '.join(str(error).split())}") from None
+    flat = np.frombuffer(values, header.dtype, product(header.shape))
+    return flat.reshape(header.shape, order="F" if header.fortran else "C")

@@ -1,0 +1,116 @@
+"""Archives of arrays: the one that is the scan is found by its name or its axes, and nothing is unpickled."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from octshard.prep.readers import recognise
+from octshard.prep.readers.scan import Scan
+from octshard.prep.readers.scan_bytes import ScanBytes
+from octshard.prep.refusals import Refused
+from octshard.rng import rng_for
+
+VOXELS = rng_for("npz").integers(0, 256, (6, 20, 24), dtype=np.uint8)
+OTHER = np.zeros((3, 4, 5))
+
+
+def saved(packed: bool = True, **arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    (np.savez_compressed if packed else np.savez)(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def opened(data: bytes, axes: str = "") -> Scan:
+    file = ScanBytes(data, "a.npz", axes)
+    assert recognise.format_of(file) == "npz"
+    scan = recognise.open_scan(file)
+    scan.check(10**6)
+    return scan
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"oct_bscans": VOXELS, "slo_fundus": VOXELS[0], "glaucoma": np.array(1), "race": np.array("asian")},
+        {"label": np.arange(3), "x": VOXELS},
+        {"mask": OTHER, "Volume": VOXELS, "image": OTHER},
+        {"first": np.asfortranarray(VOXELS)},
+        {"meta": np.array({"a": 1}, dtype=object), "v": VOXELS[..., None]},
+    ],
+)
+def test_the_scan_is_found(packed: bool, arrays: dict[str, np.ndarray]) -> None:
+    scan = opened(saved(packed, **arrays))
+    np.testing.assert_array_equal(np.stack(list(scan.frames())), VOXELS)
+    assert scan.facts.shape == VOXELS.shape
+
+
+def test_axes_and_big_endian_floats() -> None:
+    scan = opened(saved(v=VOXELS.transpose(2, 1, 0).astype(">f4")), "whd")
+    low, span = float(VOXELS.min()), float(np.ptp(VOXELS))
+    np.testing.assert_array_equal(np.stack(list(scan.frames())), np.rint((VOXELS - low) * (65535 / span)))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "reason", "words"),
+    [
+        (
+            {"a": VOXELS, "b": OTHER},
+            "several_volumes",
+            r"2 arrays .*: a \(6, 20, 24\), b \(3, 4, 5\); call it",
+        ),
+        ({"a": np.arange(3)}, "not_oct", r"among 1 of numbers: a \(3,\)"),
+        ({"a": np.array("x")}, "not_oct", "among 0 of numbers"),
+        ({"a": np.zeros((2, 3, 4, 3), np.uint8)}, "not_oct", "3 samples a pixel"),
+        ({"a": np.zeros((2, 3, 4), np.complex64)}, "unreadable", "c64"),
+        ({"a": np.zeros((2, 0, 4))}, "empty", r"\(2, 0, 4\)"),
+    ],
+)
+def test_what_is_no_scan_is_refused(arrays: dict[str, np.ndarray], reason: str, words: str) -> None:
+    with pytest.raises(Refused, match=f"^{reason}: .*{words}"):
+        opened(saved(**arrays))
+
+
+def test_one_image_is_one_b_scan() -> None:
+    assert opened(saved(a=VOXELS[0], label=np.arange(2))).facts.shape == (1, 20, 24)
+
+
+def rezipped(method: int, content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.writestr("a.npy", content)
+    return file.getvalue()
+
+
+def npy_of(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (saved(a=VOXELS)[:-9], "truncated"),
+        (saved(a=VOXELS)[:200], "truncated"),
+        (rezipped(zipfile.ZIP_BZIP2, npy_of(VOXELS)), "unreadable"),
+        (rezipped(zipfile.ZIP_LZMA, npy_of(VOXELS)), "unreadable"),
+        (rezipped(zipfile.ZIP_DEFLATED, npy_of(VOXELS)[:-1]), "truncated"),
+        (rezipped(zipfile.ZIP_DEFLATED, npy_of(VOXELS) + b"1"), "unreadable"),
+        (rezipped(zipfile.ZIP_DEFLATED, b""), "truncated"),
+        (rezipped(zipfile.ZIP_STORED, b"no array"), "unreadable"),
+    ],
+)
+def test_damage_is_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(Refused) as refused:
+        opened(data)
+    assert refused.value.reason == reason
+
+
+def test_values_that_do_not_inflate_to_what_was_packed_are_damaged() -> None:
+    data = bytearray(saved(packed=False, a=VOXELS))
+    data[400] ^= 255
+    with pytest.raises(Refused, match=r"^decoder_error: array a: Bad CRC-32"):
+        list(opened(bytes(data)).frames())
