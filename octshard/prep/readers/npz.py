@@ -97,10 +97,9 @@ def _members(data: Buffer) -> list[Member]:
                 if header.dtype.kind in "iufcb":
                     members.append(Member(info.filename.removesuffix(ENDING), info, header))
     except zipfile.BadZipFile as error:
-        reason = (
-            "truncated" if "not a zip file" in str(error) else "unreadable"
-        )  # its directory is at its end
-        raise Refused(reason, f"the ZIP of arrays: {' '.join(str(error).split())}") from None
+        text = " ".join(str(error).split())
+        reason = "truncated" if "not a zip file" in text else "unreadable"  # the directory is at the end
+        raise Refused("decoder_error" if "CRC" in text else reason, f"the ZIP of arrays: {text}") from None
     except DAMAGE as error:
         raise Refused("unreadable", f"the ZIP of arrays is damaged ({type(error).__name__})") from None
     return members
