@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
-SHIPPED = ("train", "prep", "segment")  # commands that shipped configs are for
+SHIPPED = ("train", "prep", "segment", "report")  # commands that shipped configs are for
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 

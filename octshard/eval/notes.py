@@ -15,12 +15,18 @@ def of_arms(scans: LabelledScans, arms: Sequence[Arm], cfg: StudyConfig) -> tupl
     notes = []
     if unscored := [name for name in scans.classes if name not in arms[0].score.scored]:
         notes.append(f"Not scored, because no test participant has it: {', '.join(unscored)}.")
-    if slow := [arm.name for arm in arms if not arm.converged]:
-        notes.append(f"The fit had not converged when it stopped: {', '.join(slow)}.")
+    notes += of_fits(arms)
     for key, count in (("bootstrap", cfg.bootstrap), ("shuffles", cfg.shuffles)):
         if 1 / (1 + count) > MAX_P:
             notes.append(f"No p of {MAX_P} can come of {key}={count}: want at least {round(1 / MAX_P) - 1}.")
     return (*notes, *of_labels(scans, cfg.label))
+
+
+def of_fits(arms: Sequence[Arm], head: str = "") -> tuple[str, ...]:
+    """Of heads that would have gone on. head: named where there are several."""
+    slow = [arm.name for arm in arms if not arm.converged]
+    fit = f"The fit of the {head} head" if head else "The fit"
+    return (f"{fit} had not converged when it stopped: {', '.join(slow)}.",) if slow else ()
 
 
 def of_labels(scans: LabelledScans, label: str) -> tuple[str, ...]:

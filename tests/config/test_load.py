@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from octshard.config import fields
-from octshard.config.eval import ProbeConfig
+from octshard.config.eval import ProbeConfig, ReportConfig
+from octshard.config.head import HEADS
 from octshard.config.load import load, save
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
@@ -123,6 +124,13 @@ def test_shipped_configs_load_and_say_what_they_are(file: Path) -> None:
 @pytest.mark.parametrize("file", sorted((CONFIGS / "prep").glob("*.yaml")), ids=lambda f: f.name)
 def test_shipped_prep_configs_load(file: Path) -> None:
     load(PrepConfig, [file])
+
+
+@pytest.mark.parametrize("file", sorted((CONFIGS / "report").glob("*.yaml")), ids=lambda f: f.name)
+def test_shipped_report_configs_load(file: Path) -> None:
+    cfg = load(ReportConfig, [file.stem])
+    assert cfg.heads == list(HEADS)
+    assert 1 / (1 + cfg.shuffles) <= 0.05
 
 
 def test_seed_values_of_the_pretraining_configs() -> None:

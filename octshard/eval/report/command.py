@@ -18,7 +18,7 @@ from octshard.eval.controls import slice_encoder
 from octshard.eval.controls.shuffled import NAME as SHUFFLED
 from octshard.eval.feature_table import TOKENS
 from octshard.eval.pictures import sections
-from octshard.eval.report import figures, heads, page, people
+from octshard.eval.report import figures, heads, page, people, robustness
 from octshard.eval.report.figures import Figures
 from octshard.eval.report.heads import FittedHeads
 from octshard.eval.report.result import ReportResult
@@ -97,6 +97,7 @@ def reported(
     ]
     rules = Rules(cfg.bootstrap, cfg.bootstrap, cfg.seed, first.asked.participants)
     pairs = scoring.pairs(arms, None, first.asked.resamples, rules)
+    measures, unmeasured = robustness.measure(opened, encoded)
     test = scans.counts[labels.SPLITS.index("test")].participants
     seen = [
         notes.of_seen(scored, test, name if len(opened.scored) > 1 else notes.ENCODER)
@@ -116,7 +117,14 @@ def reported(
         pairs=pairs,
         best=_best(arms, pairs),
         provenance={v.name: v.provenance(cfg.label, results[0].arms) for v in verdicts},
-        notes=(*notes.of_arms(scans, results[0].arms, cfg), *encoded.notes, *dict.fromkeys(seen)),
+        robustness=measures,
+        notes=(
+            *notes.of_arms(scans, results[0].arms, cfg),
+            *(note for each in results[1:] for note in notes.of_fits(each.arms, each.head)),
+            *encoded.notes,
+            *unmeasured,
+            *dict.fromkeys(seen),
+        ),
         config=fields.result_values(cfg),
     )
 

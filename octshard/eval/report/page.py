@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from octshard.eval import method, score_tables, verdict_section
 from octshard.eval.comparison.report import pair_table
-from octshard.eval.report import figures
+from octshard.eval.report import figures, robustness
 from octshard.eval.report.figures import Figures
 from octshard.eval.report.result import ReportResult
 from octshard.eval.score_tables import readable
@@ -43,6 +43,7 @@ def render(result: ReportResult, drawn: Figures, pictures: Sequence[Section]) ->
         Section("Against every control", tuple(_controls(result))),
         *_figures(result, drawn),
         *pictures,
+        *([Section("Robustness", tuple(robustness.parts(result.robustness)))] if result.robustness else []),
         Section("All scores", tuple(_scores(result))),
         Section("Notes", tuple(map(readable, result.notes))),
         Section(
@@ -59,7 +60,9 @@ def _verdict(result: ReportResult) -> Iterator[Content]:
     for verdict in result.verdicts:
         warnings = verdict_section.warnings_of(result.provenance[verdict.name])
         yield banner(verdict.sentence, verdict_section.tone(verdict.comparisons, warnings))
-        yield from (banner(sentence, "bad") for sentence in warnings)
+        several = result.robustness.get(verdict.name, ())
+        for sentence in (*warnings, *robustness.warnings(several, verdict.name)):
+            yield banner(sentence, "bad")
     if result.best:
         yield f"Of the checkpoints by the {result.first.head} head: {result.best}"
 

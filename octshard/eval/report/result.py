@@ -10,6 +10,8 @@ from octshard.eval.comparison.scoring import Pair
 from octshard.eval.controls.shuffled import NAME as SHUFFLED
 from octshard.eval.controls.shuffled import Control
 from octshard.eval.probe_result import Arm, ScoredCheckpoint
+from octshard.eval.report import robustness
+from octshard.eval.report.robustness import Nuisances
 from octshard.eval.score_tables import Metrics
 from octshard.eval.verdict import METRIC, bracketed
 from octshard.probes import scores
@@ -54,6 +56,7 @@ class ReportResult:
     pairs: tuple[Pair, ...]
     best: str
     provenance: Mapping[str, tuple[str, ...]]
+    robustness: Nuisances
     notes: tuple[str, ...]
     config: Mapping[str, Any]
 
@@ -78,6 +81,9 @@ class ReportResult:
             lines.append(f"{name:<{width}}{''.join(cells)}")
         lines.append(f"({METRIC[self.kind]}; verdicts by {self.first.head})")
         lines += [pair.text for pair in self.pairs]
+        lines += [
+            text for arm, several in self.robustness.items() for text in robustness.warnings(several, arm)
+        ]
         lines += dict.fromkeys(sentence for several in self.provenance.values() for sentence in several)
         lines += [*self.notes, *self.origins()]
         return "\n".join(line.rstrip() for line in lines if line)
@@ -105,9 +111,10 @@ class ReportResult:
         values["verdicts"] = [{"sentence": v.sentence, **dataclasses.asdict(v)} for v in self.verdicts]
         for name in ("counts", "pairs"):
             values[name] = [dataclasses.asdict(value) for value in values[name]]
-        values["scored"] = {
-            arm: [dataclasses.asdict(scored) for scored in several] for arm, several in self.scored.items()
-        }
+        for name in ("scored", "robustness"):
+            values[name] = {
+                arm: [dataclasses.asdict(value) for value in several] for arm, several in values[name].items()
+            }
         return values
 
 

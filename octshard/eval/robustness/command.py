@@ -53,7 +53,9 @@ def robustness(cfg: RobustnessConfig, on_progress: OnProgress = no_progress) -> 
     for i, name in enumerate(cfg.nuisances):
         on_progress(i, len(cfg.nuisances), "nuisances")
         value_of = functools.partial(_value, nuisance=name, site_of=sites.site_of)
-        nuisances.append(_nuisance(name, _scans(features.values_NF[places], scans, labelled, value_of), cfg))
+        nuisances.append(
+            nuisance_of(name, grouped(features.values_NF[places], scans, labelled, value_of), cfg)
+        )
     on_progress(len(cfg.nuisances), len(cfg.nuisances), "nuisances")
     result = RobustnessResult(
         label=cfg.label,
@@ -118,7 +120,7 @@ def measure(name: str, scans: Scans, cfg: RobustnessConfig) -> Nuisance:
     )
 
 
-def _nuisance(name: str, scans: Scans | None, cfg: RobustnessConfig) -> Nuisance | str:
+def nuisance_of(name: str, scans: Scans | None, cfg: RobustnessConfig) -> Nuisance | str:
     """Its measures, or a sentence that says why there are none."""
     if scans is None:
         return f"{name}: no scan says it."
@@ -138,7 +140,7 @@ def _chosen(table: FeatureTable, cfg: RobustnessConfig) -> tuple[np.ndarray, lis
     return np.array(places), [table.scans[n] for n in places]
 
 
-def _scans(
+def grouped(
     values_NF: np.ndarray, scans: Sequence[Scan], labelled: LabelledScans, value_of: Callable[[Scan], str]
 ) -> Scans | None:
     """The labelled scans that say the nuisance (`value_of`); None if there are none."""

@@ -14,7 +14,7 @@ from octshard.config.eval import ProbeConfig, ReportConfig
 from octshard.config.head import AttentiveConfig
 from octshard.dataset import tables
 from octshard.errors import OctshardError, UsageError
-from octshard.eval import head_probe, linear_probe, scans
+from octshard.eval import head_probe, json_text, linear_probe, scans
 from octshard.eval.report import command, figures, people
 from octshard.eval.report.page import render
 from octshard.eval.report.result import ReportResult
@@ -149,7 +149,7 @@ def test_what_is_stored_is_not_encoded_again_and_every_arm_is_fitted_once(
     monkeypatch.setattr(head_probe, "probed", counted)
     monkeypatch.setattr(scans.loader, "eval_batches", lambda *_: pytest.fail("shards were read again"))
     again = command.score(cfg).result
-    assert again.as_dict() == result.as_dict()
+    assert json_text.text_of(again.as_dict()) == json_text.text_of(result.as_dict())
     arms = ("one", "other", *CONTROLS)
     assert fits == Counter({(head, arm): 1 for head in ("linear", "knn") for arm in arms})
 
