@@ -10,14 +10,28 @@ from PIL import Image
 
 from octshard.dataset import sample
 from octshard.dataset.tables import Dataset, SampleRow
+from octshard.demo import next_steps, verdict
 from octshard.eval import probe_report
 from octshard.eval.probe_result import ProbeResult
 from octshard.eval.score_tables import readable
+from octshard.pictures import figure
+from octshard.pictures.model_view import ModelView
 from octshard.prep.dicom import decode
 from octshard.prep.dicom import header as dicom
 from octshard.prep.refusals import Refused
 from octshard.prep.release.unzip import UnzipReport
-from octshard.report.page import Cell, Html, Section, numeral, page, picture, side_by_side, table
+from octshard.report.page import (
+    Cell,
+    Html,
+    Section,
+    columns,
+    group,
+    numeral,
+    page,
+    picture,
+    side_by_side,
+    table,
+)
 from octshard.report.plots import line_plot
 from octshard.storage import store
 
@@ -28,6 +42,7 @@ PX_PER_MM = 60  # of the pictures
 class DemoResults:
     """The results of all stages of the demo. seconds: per stage; log_lines: of training."""
 
+    out: str
     datasets: Sequence[Dataset]
     dicom_folder: str  # the rows' sources are paths below it
     unzip_report: UnzipReport
@@ -35,6 +50,7 @@ class DemoResults:
     probe: ProbeResult
     seconds: Mapping[str, float]
     log_lines: Sequence[str]
+    views: Sequence[ModelView]  # volumes as training gets them
 
 
 def render(results: DemoResults) -> str:
@@ -46,12 +62,15 @@ def render(results: DemoResults) -> str:
         f"{refused} files refused, one small V-JEPA 2 encoder, one honest probe."
     )
     sections = [
+        Section("Verdict", verdict.parts(results.datasets, results.metrics, results.probe)),
+        Section("What to do next", (next_steps.section(results.out, _people(results)),)),
         Section("The road", (_stage_seconds(results), _unzip_summary(results))),
         Section("What was stored and what was refused", (_counts(results), _refusals(results))),
         Section(
             "B-scans before and after",
             (BEFORE_AFTER, *(_before_and_after(results, d) for d in results.datasets)),
         ),
+        Section("What the model sees", (MODEL_SEES, *(_model_view(view) for view in results.views))),
         Section(
             "Training", (*results.log_lines, _loss_plot(results), _skill_plot(results), _probe_plot(results))
         ),
@@ -74,6 +93,21 @@ BEFORE_AFTER = (
     "Left: the central B-scan as the device wrote it. Right: the same place in the shard, at the target "
     "spacing. Both are drawn at the same physical scale, so what differs is the sampling, not the eye."
 )
+MODEL_SEES = (
+    "One B-scan of a volume as a step of training gets it. The encoder sees the context tokens, and predicts "
+    "features of the targets. Last: the trained encoder's features of every token, their three principal "
+    "components as red, green and blue, fitted to several volumes: tokens of one colour are alike to it."
+)
+
+
+def _model_view(view: ModelView) -> Html:
+    """The middle B-scan in all its panels."""
+    plane = view.shape[0] // 2
+    panels = [
+        picture(image_HW3, f"{title}, {view.title}", title)
+        for title, image_HW3 in figure.panel_images(view, plane)
+    ]
+    return group([columns(panels)], f"{view.title}: {view.detail}")
 
 
 def _people(results: DemoResults) -> int:

@@ -26,9 +26,11 @@ from octshard.progress import OnProgress, progress
 from octshard.storage import json_object, store
 from octshard.train import metrics_log
 from octshard.train.loop import train
+from octshard.train.preview import PreviewRequest, previews
 
 SCALE = 0.2  # voxels per axis, as a share of what the real devices write
 CONFIG = "demo"  # the shipped config of prep and of train
+VIEWS = 2  # volumes on the page as the model sees them
 PROBE_EVERY = 2240  # samples: what two cores judge as fast as they train; checkpoints are judged too
 
 
@@ -84,7 +86,8 @@ def run(out: str, spec: ReleaseSpec, prep_config: str = CONFIG, train_config: st
             f"data.shards={json.dumps(folders)}", f"run.out={demo.at('run')}",
             f"run.probe_every={PROBE_EVERY}", f"run.probe_participants={people}", "run.probe_samples=256",
         ]  # fmt: skip
-        outcome = train(load(TrainConfig, [train_config], words), on_progress)
+        training = load(TrainConfig, [train_config], words)
+        outcome = train(training, on_progress)
         if outcome.stopped:  # half-trained weights are not what the page is about
             text = f"{out}: stopped at step {outcome.step} of training; run it again to go on"
             raise StoppedError(text, outcome.stop_signal)
@@ -96,8 +99,9 @@ def run(out: str, spec: ReleaseSpec, prep_config: str = CONFIG, train_config: st
         probe = linear_probe(load(ProbeConfig, (), words), on_progress)
     metrics = metrics_log.read(demo.at("run"))
     datasets = [tables.open_dataset(folder) for folder in folders]
+    views = [seen.view for seen in previews(training, PreviewRequest((), VIEWS, demo.at("run")))]
     results = report.DemoResults(
-        datasets, demo.at("dicom"), unzipped, metrics, probe, demo.seconds, tuple(log.lines)
+        out, datasets, demo.at("dicom"), unzipped, metrics, probe, demo.seconds, tuple(log.lines), views
     )
     page = demo.at("report.html")
     store.write(page, report.render(results).encode())

@@ -17,6 +17,7 @@ from octshard.pictures.panels import panels
 
 FORMATS = ("png", "pdf", "svg")
 DPI = 300
+PANEL_DPI = 150  # of a panel by itself, on a page
 WIDTH_IN = 7.2  # two columns of a journal
 TALLEST_IN = 1.5  # a B-scan
 METADATA = {  # without a date
@@ -67,3 +68,18 @@ def draw(view: ModelView, columns: int) -> Figure:
             if row == column == 0:
                 drawing.scale_bar(axes, view)
     return figure
+
+
+def panel_images(view: ModelView, plane: int, width_in: float = 4.0) -> list[tuple[str, np.ndarray]]:
+    """(title, uint8 (H, W, 3)) of each kind of panel of one B-scan, for a page that sets them itself."""
+    width, height = drawing.panel_size(view, width_in, TALLEST_IN * 2)
+    images = []
+    with drawing.style():
+        for number, kind in enumerate(panels(view)):
+            figure = Figure((width, height), dpi=PANEL_DPI)
+            axes = drawing.axes_at(figure, Box(0, 0, width, height))
+            drawing.draw_panel(axes, view, kind, plane)
+            if number == 0:
+                drawing.scale_bar(axes, view)
+            images.append((kind.title, rgb_of(figure)))
+    return images

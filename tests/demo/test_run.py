@@ -13,6 +13,7 @@ from octshard.demo import run
 from octshard.errors import StoppedError, UsageError
 from octshard.phantom.release import ReleaseSpec
 from octshard.train.loop import Outcome
+from tests.support.chromium_page import browser
 
 WANTED = ReleaseSpec(participants=24, seed=1, scale=0.06, eyes=("R",), defects=True)
 
@@ -47,12 +48,15 @@ def walked(tmp_path_factory: pytest.TempPathFactory, small_configs: Path) -> Pat
 def test_the_page_tells_the_whole_road(walked: Path) -> None:
     text = (walked / "report.html").read_text()
     for word in (
-        "What was stored and what was refused", "B-scans before and after", "Training", "Skill on val",
+        "Shards: in order", "Why it cannot tell", "What was stored and what was refused",
+        "B-scans before and after", "What the model sees", "Features: three principal components as colours",
+        "Training", "Skill on val",
         "while it trains", "pretrained", "random-init", "raw-intensity", "shuffled labels",
         "truncated", "missing_file", "geometry_mixed",
     ):  # fmt: skip
         assert word in text
-    assert text.count("data:image/png;base64,") == 8  # before and after on four devices
+    # before and after on four devices; six panels of two volumes
+    assert text.count("data:image/png;base64,") == 8 + 12
     # a refused Git-LFS pointer shows its first bytes
     fetched = text.replace("http://www.w3.org", "").replace("(version https://)", "")
     assert "http://" not in fetched
@@ -90,6 +94,25 @@ def test_the_demo_again_goes_on_where_it_was(walked: Path, small_configs: Path) 
     run.run(str(walked), WANTED, *configs_in(small_configs))
     assert (walked / "report.html").exists()
     assert {path: path.stat().st_mtime_ns for path in walked.rglob("*.tar")} == tars
+
+
+@pytest.mark.slow
+@pytest.mark.chromium
+@pytest.mark.parametrize("width", [390, 1280])
+def test_in_a_browser_the_verdict_comes_first_and_nothing_is_cut(
+    walked: Path, tmp_path: Path, width: int
+) -> None:
+    with browser(tmp_path) as page:
+        page.open(walked / "report.html", width)
+        assert page.errors == []
+        assert page.value("document.documentElement.scrollWidth") <= width
+        too_wide = """[...document.querySelectorAll(".wide, section, nav, pre, figure")]
+          .filter(box => box.scrollWidth > box.clientWidth).map(box => box.textContent.slice(0, 60))"""
+        assert page.value(too_wide) == []
+        assert page.value("[...document.images].every(image => image.naturalWidth > 0)")
+        heads = page.value("[...document.querySelectorAll('h2')].map(h => h.textContent)")
+        assert heads[:2] == ["Verdict", "What to do next"]
+        assert page.value("[...document.querySelectorAll('nav a')].map(a => a.textContent)") == heads[1:]
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

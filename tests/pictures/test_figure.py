@@ -100,3 +100,16 @@ def test_another_suffix_is_a_usage_error() -> None:
     assert figure.format_of("gs://bucket/a.b/x.PDF") == "pdf"
     with pytest.raises(UsageError, match=r"x\.jpg: want a name that ends in \.png, \.pdf or \.svg"):
         figure.format_of("x.jpg")
+
+
+def test_panels_by_themselves_have_the_figure_s_titles_and_true_proportions() -> None:
+    view = made_up()
+    images = figure.panel_images(view, 3)
+    assert [title for title, _ in images][:2] == ["As stored", "Target view: moved only"]
+    assert len(images) == 5
+    for _, image_HW3 in images:
+        assert image_HW3.dtype == np.uint8
+        high, wide, _ = image_HW3.shape
+        assert wide / high == pytest.approx(24 * 0.1 / (24 * 0.02), rel=0.02)  # whole tokens: 24 x 24 voxels
+    context, target = images[3][1], images[4][1]
+    assert not np.array_equal(context, target)

@@ -16,7 +16,7 @@ SAMPLE = (
     "B-scan on top. Both to scale."
 )
 REFUSED = (
-    "Refused files, the gravest first, one of each reason before a second: the frame in the middle of the "
+    "Refused files, the gravest first, up to two of each reason: the frame in the middle of the "
     "file, as it is filed."
 )
 FLAGGED = (
@@ -39,18 +39,17 @@ def sample(previews: Sequence[Thumbnail], most: int) -> tuple[Content, ...]:
 
 
 def worst(
-    refused: Sequence[SampleRow], frames: Mapping[str, Frame], flagged: Sequence[Thumbnail]
+    refused: Sequence[SampleRow], frames: Mapping[str, Frame] | None, flagged: Sequence[Thumbnail]
 ) -> tuple[Content, ...]:
     """Both; a sentence where there is nothing of a kind, or no picture of it."""
     if not refused and not flagged:
         return ("No file that could be drawn was refused, and no volume has a flag that asks for a look.",)
     parts: list[Content] = []
-    drawn = [row for row in refused if row.source in frames]
-    if drawn:
-        cards = [_refused_card(row, frames[row.source]) for row in drawn]
+    cards = [_refused_card(row, frames[row.source]) for row in refused if frames and row.source in frames]
+    if cards:
         parts += [page.heading("Refused files"), REFUSED, page.columns(cards)]
     elif refused:
-        parts.append(UNREACHED)
+        parts.append(UNREACHED if frames is None else "Of no refused file a frame can be decoded.")
     if flagged:
         cards = [
             _card(thumbnail, ", ".join(remedies.to_look_at(thumbnail.row)) + ": ") for thumbnail in flagged

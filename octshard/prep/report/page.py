@@ -5,7 +5,7 @@ name, and the same source, give the same bytes of HTML.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from octshard.dataset.tables import SampleRow
 from octshard.prep.build.source_versions import Origin
@@ -39,11 +39,11 @@ PAGE = "report.html"
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is drawn. frames: of refused files by path."""
+    """What is drawn. frames: of refused files by path; None if their source cannot be reached."""
 
     sample: Sequence[Thumbnail] = ()
     refused: Sequence[SampleRow] = ()
-    frames: Mapping[str, Frame] = field(default_factory=dict)
+    frames: Mapping[str, Frame] | None = None
     flagged: Sequence[Thumbnail] = ()
 
 
@@ -64,19 +64,33 @@ def write(shards: str, out: str, seed: int, on_progress: OnProgress = no_progres
 
 def _draw(shards: Shards, seed: int, source: str, on_progress: OnProgress) -> Pictures:
     """The sample and the worst of all datasets."""
-    folder_of = {row.key: dataset.url for dataset in shards.datasets for row in dataset.rows}
+    folder_of = {id(row): dataset.url for dataset in shards.datasets for row in dataset.rows}
     sample = [row for dataset in shards.datasets for row in thumbnails.draw_rows(dataset.rows, seed, SAMPLE)]
     flagged, refused = worst.flagged(shards.rows, WORST_FLAGGED), worst.refused(shards.rows, WORST_REFUSED)
-    drawn: dict[str, Thumbnail] = {}
-    selection = list({row.key: row for row in (*sample, *flagged)}.values())
+    drawn: dict[int, Thumbnail] = {}
+    selection = list({id(row): row for row in (*sample, *flagged)}.values())
     for done, row in enumerate(selection, start=1):
-        drawn[row.key] = thumbnails.read(folder_of[row.key], row)
+        drawn[id(row)] = thumbnails.read(folder_of[id(row)], row)
         on_progress(done, len(selection), row.key)
-    frames: dict[str, Frame] = {}
-    for place in dict.fromkeys(origin for _, origin in _origins(shards, source)):
-        devices = [device for device, origin in _origins(shards, source) if origin == place]
-        frames |= refused_frames.draw([row for row in refused if row.device in devices], place)
-    return Pictures([drawn[row.key] for row in sample], refused, frames, [drawn[row.key] for row in flagged])
+    return Pictures(
+        [drawn[id(row)] for row in sample],
+        refused,
+        _frames(shards, refused, source),
+        [drawn[id(row)] for row in flagged],
+    )
+
+
+def _frames(shards: Shards, refused: Sequence[SampleRow], source: str) -> Mapping[str, Frame] | None:
+    """Of the refused files of all devices; None if not one of their sources can be reached."""
+    places: dict[Origin, list[str]] = {}
+    for device, origin in _origins(shards, source):
+        places.setdefault(origin, []).append(device)
+    parts = [
+        refused_frames.draw([row for row in refused if row.device in devices], place)
+        for place, devices in places.items()
+    ]
+    reached = [part for part in parts if part is not None]
+    return {path: frame for part in reached for path, frame in part.items()} if reached else None
 
 
 def _origins(shards: Shards, given: str) -> Iterator[tuple[str, Origin]]:

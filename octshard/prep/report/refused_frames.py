@@ -39,16 +39,16 @@ class Frame:
     aspect: float
 
 
-def draw(rows: Sequence[SampleRow], place: Origin) -> Mapping[str, Frame]:
-    """Source path -> frame of the rows that have one, of MOST_BYTES at most."""
+def draw(rows: Sequence[SampleRow], place: Origin) -> Mapping[str, Frame] | None:
+    """Source path -> frame of the rows that have one, of MOST_BYTES at most; None without that release."""
     if not rows:
-        return {}
+        return None
     try:
         release = read_release(place.src)
         source = inputs.open_source(PrepConfig(from_zip=place.from_zip), release)
     except (OctshardError, OSError) as error:
         logger.info("no pictures of refused files: %s", error)
-        return {}
+        return None
     paths = _within(rows, MOST_BYTES)
     entries = [entry for entry in release.entries if entry.path in paths]
     frames: dict[str, Frame] = {}

@@ -26,7 +26,7 @@ NO_FRAME = frozenset(
 
 
 def refused(rows: Iterable[SampleRow], most: int) -> list[SampleRow]:
-    """Refused files of which a frame may be decoded, one of each reason before a second of any."""
+    """Refused files of which a frame may be decoded, one of each reason, then a second of each."""
     candidates = [row for row in rows if row.status != "ok" and row.reason not in NO_FRAME]
     count = Counter(row.reason for row in candidates)
 
@@ -34,7 +34,9 @@ def refused(rows: Iterable[SampleRow], most: int) -> list[SampleRow]:
         kind = remedies.KINDS.index(remedies.kind_of(row.reason))
         return (kind, -count[row.reason], row.reason, row.source, row.key)
 
-    return _in_turn(sorted(candidates, key=gravity), lambda row: (row.reason,))[:most]
+    first, others = _in_turn(sorted(candidates, key=gravity), lambda row: (row.reason,))
+    second, _ = _in_turn(others, lambda row: (row.reason,))
+    return [*first, *second][:most]
 
 
 def flagged(rows: Iterable[SampleRow], most: int) -> list[SampleRow]:
@@ -48,15 +50,18 @@ def flagged(rows: Iterable[SampleRow], most: int) -> list[SampleRow]:
         retina = 1.0 if row.retina_found is None else row.retina_found
         return (-len(remedies.to_look_at(row)), -lost / max(1, row.frames or 1), retina, row.key)
 
-    return _in_turn(sorted(candidates, key=gravity), remedies.to_look_at)[:most]
+    first, others = _in_turn(sorted(candidates, key=gravity), remedies.to_look_at)
+    return [*first, *others][:most]
 
 
-def _in_turn(rows: Sequence[SampleRow], names: Callable[[SampleRow], Sequence[str]]) -> list[SampleRow]:
-    """First the rows that bring a name that none before has, then the others, each in order."""
+def _in_turn(
+    rows: Sequence[SampleRow], names: Callable[[SampleRow], Sequence[str]]
+) -> tuple[list[SampleRow], list[SampleRow]]:
+    """(the rows that bring a name that none before has, the others), each in order."""
     seen: set[str] = set()
     first: list[SampleRow] = []
     others: list[SampleRow] = []
     for row in rows:
         (others if seen.issuperset(names(row)) else first).append(row)
         seen.update(names(row))
-    return first + others
+    return first, others

@@ -213,6 +213,13 @@ def test_one_folder_alone_and_any_store_will_do(tmp_path: Path) -> None:
     assert store.read(out).decode() == alone
 
 
+def test_two_folders_of_one_device_may_hold_the_same_keys(tmp_path: Path) -> None:
+    dataset(str(tmp_path / "a"), [scan(1), scan(2, flags=("saturated",))])
+    dataset(str(tmp_path / "b"), [scan(2, flags=("saturated",)), scan(1)])
+    shown = Reading(written(str(tmp_path)))
+    assert len(shown.images) == 2 * (4 + 2)
+
+
 def test_pictures_are_of_the_stored_voxels_and_to_scale(tmp_path: Path) -> None:
     dataset(str(tmp_path), [scan(0), scan(1, assumed_spacing=1)])
     shown = Reading(written(str(tmp_path)))

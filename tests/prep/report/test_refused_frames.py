@@ -52,6 +52,7 @@ def test_the_middle_one_of_the_stored_frames_is_drawn(built: Path, folder: str, 
     refused = rows(built)
     assert set(refused) == {"frame_count", "truncated", "missing_file"}
     frames = refused_frames.draw(list(refused.values()), Origin(str(built / folder), from_zip))
+    assert frames
     assert list(frames) == [refused["frame_count"].source]  # of the others no frame can be trusted
     (frame,) = frames.values()
     np.testing.assert_array_equal(frame.image_HW, scan(2).voxels_DHW[3])
@@ -91,7 +92,7 @@ def test_a_source_that_is_not_there_costs_the_pictures_alone(
         there.mkdir()
     if damage == "a manifest of something else":
         (there / "manifest.tsv").write_bytes(b"\xff\xfe\x00")
-    assert refused_frames.draw(list(rows(built).values()), Origin(str(there), from_zip=False)) == {}
+    assert refused_frames.draw(list(rows(built).values()), Origin(str(there), from_zip=False)) is None
     out = page.write(str(built / "shards"), str(tmp_path / "page.html"), 0, source=str(there))
     text = Path(out).read_text()
     assert "where their source can be reached" in text

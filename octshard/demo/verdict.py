@@ -1,0 +1,55 @@
+"""What came out of the demo, in three sentences with a colour each: the shards, the training, the probe."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from octshard.dataset.tables import Dataset
+from octshard.eval import verdict_section
+from octshard.eval.probe_result import ProbeResult
+from octshard.eval.verdict import UNTOLD
+from octshard.prep.report import verdict as of_shards
+from octshard.prep.report.content import Shards
+from octshard.report import page
+from octshard.report.page import Content
+
+PLANTED = "The demo plants what is refused and flagged."
+
+
+def parts(
+    datasets: Sequence[Dataset], metrics: Sequence[Mapping[str, Any]], probe: ProbeResult
+) -> tuple[Content, ...]:
+    """The three boxes, and why the probe cannot tell, if it cannot."""
+    shards = of_shards.verdict(Shards(tuple(datasets), ({},) * len(datasets), ()))
+    text = " ".join((shards.headline, *shards.others, PLANTED))
+    tone = verdict_section.tone(probe.comparisons, verdict_section.warnings_of(probe.provenance))
+    return (
+        page.verdict(f"Shards: {of_shards.WORDS[shards.tone].lower()}", text, shards.tone),
+        *_training(metrics),
+        page.verdict("Probe", probe.headline, tone),
+        *untold(probe),
+    )
+
+
+def untold(probe: ProbeResult) -> tuple[str, ...]:
+    """Why there is no verdict, in one line: the reasons that all controls share which are not told apart."""
+    reasons = [verdict.reasons for verdict in probe.comparisons.values() if verdict.verdict == UNTOLD]
+    shared = (
+        [text for name, text in reasons[0].items() if all(name in one for one in reasons)] if reasons else []
+    )
+    if not reasons:
+        return ()
+    why = "; ".join(shared) or "for each control another reason, in the table below"
+    return (f"Why it cannot tell: {why}.",)
+
+
+def _training(metrics: Sequence[Mapping[str, Any]]) -> tuple[Content, ...]:
+    skills = [float(line["skill"]) for line in metrics if line.get("skill") is not None]
+    if not skills:
+        return ("Training has measured no skill.",)
+    learned = skills[-1] > 0
+    text = f"skill {skills[-1]:.3f} on val; at 0 an encoder tells no more than the position of a token does."
+    return (
+        page.verdict(
+            f"Training: {'learned' if learned else 'nothing learned'}", text, "good" if learned else "bad"
+        ),
+    )
