@@ -10,6 +10,7 @@ from octshard.eval.verdict import UNTOLD
 from octshard.prep.report import verdict as of_shards
 from octshard.prep.report.content import Shards
 from octshard.report import page
+from octshard.report.numbers import decimal
 from octshard.report.page import Content
 
 PLANTED = "The demo plants what is refused and flagged."
@@ -46,10 +47,7 @@ def _training(metrics: Sequence[Mapping[str, Any]]) -> tuple[Content, ...]:
     skills = [float(line["skill"]) for line in metrics if line.get("skill") is not None]
     if not skills:
         return ("Training has measured no skill.",)
-    learned = skills[-1] > 0
-    text = f"skill {skills[-1]:.3f} on val; at 0 an encoder tells no more than the position of a token does."
-    return (
-        page.verdict(
-            f"Training: {'learned' if learned else 'nothing learned'}", text, "good" if learned else "bad"
-        ),
-    )
+    tone, word = ("good", "learned") if skills[-1] > 0 else ("bad", "nothing learned")
+    skill = decimal(skills[-1], 3)
+    text = f"skill {skill} on val; at 0 an encoder tells no more than the position of a token does."
+    return (page.verdict(f"Training: {word}", text, tone),)
