@@ -55,8 +55,8 @@ FLAG_MEANS = {
     "more than 30 mm wide.",
     "implausible_slice_spacing": "The step between B-scans is below 2 µm or above 2 mm or 250 A-scans, or "
     "the scan exceeds 30 mm.",
-    "levels_rescaled": "Values that are no grey levels, such as floats or negative numbers, were mapped to "
-    "levels linearly, and invalid ones to black.",
+    "levels_rescaled": "Values that are no grey levels, such as floats, reflectance or negative numbers, "
+    "were mapped to levels, and invalid ones to black.",
     "mapped_to_uint8": "More than 8 bits came; the 0.1 and 99.9 % levels became 0 and 255.",
     "no_retina_frames": "Some frames show no retina: dark or noise from top to bottom.",
     "pixel_spacings_differ": "Sources of the in-plane spacing differ by more than 5 %; the first in the "

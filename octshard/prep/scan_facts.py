@@ -1,6 +1,6 @@
 """What a file says of its scan, in any format: who made it, its size, its spacing, where its frames lie."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -70,6 +70,8 @@ class ScanFacts:
     locations: tuple[np.ndarray, ...]  # per frame (n_points, 2) of (row, col) localizer pixels; () if none
     placement: Placement  # what else the frames say of their place
     concatenation: Concatenation
+    # one of volume.GEOMETRIES, where the file names it; empty: it does not
+    pattern: str = field(default="", kw_only=True)
 
     @property
     def shape(self) -> tuple[int, int, int]:

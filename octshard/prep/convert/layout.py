@@ -15,6 +15,7 @@ from octshard.prep.refusals import Refused
 from octshard.prep.release.aireadi import Entry
 from octshard.prep.scan_facts import PixelMeasures, ScanFacts
 
+NAMED = "the file says so"
 VOLUME_GEOMETRIES = ("raster", "unknown")  # are volumes without being asked for; `unknown` is flagged
 
 
@@ -44,6 +45,7 @@ def layout_of(scan: ScanFacts, entry: Entry) -> ScanLayout:
             geometry = classify(frame_order.in_order(scan.locations, order), scan.frames)
             positions = positions and positions.ordered(order)
         geometry = _with_gaps(geometry, positions, frame_order.gap_in(scan, order))
+    geometry = _as_named(geometry, scan)
     manifest = PixelMeasures("manifest", entry.pixel_mm, entry.slice_mm, unreadable=entry.unreadable_spacing)
     measures = without_placeholders((*scan.measures, manifest), scan.manufacturer or entry.manufacturer)
     plane_mm = next((m.pixel_mm for m in measures if m.pixel_mm is not None), None)
@@ -58,6 +60,12 @@ def _with_gaps(geometry: Geometry, positions: Positions | None, gap: str) -> Geo
     if positions is not None:
         gap = "" if positions.is_even else "ImagePositionPatient moves on by unequal steps"
     return replace(geometry, kind="uneven", note=gap) if gap else geometry
+
+
+def _as_named(geometry: Geometry, scan: ScanFacts) -> Geometry:
+    """As the file names its pattern, where locations tell none, or there is only one frame."""
+    is_told = geometry.kind != "unknown" and (scan.frames > 1 or scan.pattern == "raster")
+    return geometry if is_told or not scan.pattern else replace(geometry, kind=scan.pattern, note=NAMED)
 
 
 def located_steps(geometry: Geometry, positions: Positions | None, width_mm: float) -> list[Step]:

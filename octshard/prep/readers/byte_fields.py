@@ -1,0 +1,25 @@
+"""Fields at places of a file's bytes: read within its bounds, or Refused as what the file then is."""
+
+import struct
+from typing import Any
+
+from octshard.prep.refusals import Refused
+from octshard.storage.checksum import Buffer
+
+
+def unpack(data: Buffer, layout: struct.Struct, start: int, name: str) -> tuple[Any, ...]:
+    """The numbers and bytes of `layout` from byte `start`; Refused `truncated` if the file ends before."""
+    check_inside(data, start, layout.size, name)
+    return layout.unpack_from(data, start)
+
+
+def check_inside(data: Buffer, start: int, size: int, name: str) -> None:
+    """Refused `truncated` if `size` bytes from `start` are not all in the file. name: what they are."""
+    if start + size > len(data):
+        raise Refused("truncated", f"{name}: bytes {start} to {start + size}, the file ends at {len(data)}")
+
+
+def text(field: bytes) -> str:
+    """ASCII up to the first zero byte, without what does not print."""
+    letters = field.split(b"\0", 1)[0].decode("ascii", "ignore")
+    return "".join(letter for letter in letters if letter.isprintable()).strip()
