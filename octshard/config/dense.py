@@ -60,7 +60,14 @@ class DenseHeads:
     patience: int = field(
         8, "epochs without a lower loss on val after which a head stops", least=1, limit=MANY
     )
-    lr: float = field(2e-3, "of AdamW; falls to 0 as a cosine over `epochs`", above=0, limit=10)
+    lr: list[float] = field(
+        [5e-3, 2e-2],
+        "of AdamW, falls to 0 as a cosine over `epochs`; of several the one with the lowest loss on val is "
+        "taken, for each head and source",
+        above=0,
+        limit=10,
+        least_length=1,
+    )
     weight_decay: float = field(0.01, "of AdamW", least=0, limit=10)
     batch: int = field(4, "volumes per step", unit="samples", least=1, limit=MANY)
     random_draws: int = field(1, "encoders with random weights beside the trained one", least=1, limit=100)

@@ -1,6 +1,7 @@
 """Heads fitted side by side: one pass of the stream, and one of each encoder, for all heads of an epoch."""
 
 import copy
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,13 +28,14 @@ from octshard.rng import seed_for
 
 @dataclass
 class Arm:
-    """A head on a source while it is fitted; afterwards with the weights of its best epoch."""
+    """A head on a source at one lr while it is fitted; afterwards with the weights of its best epoch."""
 
     source: TokenSource
     head: str
+    lr: float
     module: nn.Module
     optimizer: torch.optim.Optimizer
-    val_losses: list[float] = field(default_factory=list)  # one an epoch
+    val_losses: list[float] = field(default_factory=list)  # one an epoch, inf where it is no number
     best_state: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -43,7 +45,7 @@ class Arm:
 
     def waits(self, patience: int) -> bool:
         """True as long as it may still become better."""
-        return len(self.val_losses) - self.best_epoch < patience
+        return self.val_losses[-1:] != [math.inf] and len(self.val_losses) - self.best_epoch < patience
 
 
 class TokenReader:
@@ -93,21 +95,43 @@ class TokenReader:
 def build_arms(
     sources: Sequence[TokenSource], outputs: int, patch: Shape, cfg: DenseHeads, seed: int
 ) -> list[Arm]:
-    """Every head on every source; a head has the same first weights on sources of the same widths."""
+    """Every head on every source at every lr; first weights of a head are the same on sources of the same
+    widths.
+    """
     arms = []
-    for source in sources:
-        for name in dict.fromkeys(cfg.names):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed_for(seed, "head", name))
-                module = dense_heads.build(name, source.widths, outputs, patch, cfg)
-            optimizer = torch.optim.AdamW(module.parameters(), cfg.lr, weight_decay=cfg.weight_decay)
-            arms.append(Arm(source, name, module, optimizer))
+    for source, name, lr in itertools.product(sources, dict.fromkeys(cfg.names), dict.fromkeys(cfg.lr)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_for(seed, "head", name))
+            module = dense_heads.build(name, source.widths, outputs, patch, cfg)
+        optimizer = torch.optim.AdamW(module.parameters(), lr, weight_decay=cfg.weight_decay)
+        arms.append(Arm(source, name, lr, module, optimizer))
     return arms
+
+
+def best_arms(arms: Sequence[Arm]) -> list[Arm]:
+    """Of each head on each source that with the lowest loss on val; OctshardError where none is finite."""
+    best: dict[tuple[str, str], Arm] = {}
+    for arm in arms:
+        other = best.setdefault((arm.source.name, arm.head), arm)
+        if min(arm.val_losses) < min(other.val_losses):
+            best[arm.source.name, arm.head] = arm
+    for arm in best.values():
+        if not arm.best_state:
+            same = [a for a in arms if (a.source.name, a.head) == (arm.source.name, arm.head)]
+            tried = ", ".join(f"{each.lr:g}" for each in same)
+            raise OctshardError(
+                f"head {arm.head} on {arm.source.name}: no finite loss on val at lr {tried}; try a smaller "
+                "heads.lr"
+            )
+    return list(best.values())
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """Fits arms on train, and keeps of each the weights of the epoch with the lowest loss on val."""
+    """Fits arms on train, and keeps of each the weights of the epoch with the lowest loss on val.
+
+    An arm whose loss is no number any more ends there.
+    """
 
     reader: TokenReader
     backend: Backend
@@ -116,8 +140,11 @@ class Fit:
 
     def run(self, arms: Sequence[Arm], train: DenseStream, val: DenseStream, on_progress: OnProgress) -> None:
         """Until no arm has become better for cfg.patience epochs, or cfg.epochs are over."""
+        narrow = self.backend.device.type == "cpu" and self.cfg.width <= dense_heads.NARROW
         for arm in arms:
             arm.module.to(self.backend.device)
+            if narrow:
+                arm.module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.reader.standardise(list({arm.source.name: arm.source for arm in arms}.values()), train)
         for epoch in range(self.cfg.epochs):
             on_progress(epoch, self.cfg.epochs, "epochs")
@@ -126,12 +153,13 @@ class Fit:
                 break
             for arm in live:
                 for group in arm.optimizer.param_groups:
-                    group["lr"] = self.cfg.lr * (1 + math.cos(math.pi * epoch / self.cfg.epochs)) / 2
+                    group["lr"] = arm.lr * (1 + math.cos(math.pi * epoch / self.cfg.epochs)) / 2
             self._train(live, train, epoch)
             self._validate(live, val)
         on_progress(self.cfg.epochs, self.cfg.epochs, "epochs")
         for arm in arms:
-            arm.module.load_state_dict(arm.best_state)
+            if arm.best_state:
+                arm.module.load_state_dict(arm.best_state)
             arm.module.eval()
 
     def _train(self, arms: Sequence[Arm], train: DenseStream, epoch: int) -> None:
@@ -156,13 +184,8 @@ class Fit:
                 for i, value in enumerate(self.backend.to_host(losses).tolist()):
                     totals[i] += value * dense.batch.count
         for arm, total in zip(arms, totals, strict=True):
-            if not math.isfinite(total):
-                raise OctshardError(
-                    f"head {arm.head} on {arm.source.name}: loss {total} on val after epoch "
-                    f"{len(arm.val_losses) + 1}, want a finite one; try a smaller heads.lr"
-                )
-            arm.val_losses.append(total / count)
-            if arm.best_epoch == len(arm.val_losses):
+            arm.val_losses.append(total / count if math.isfinite(total) else math.inf)
+            if math.isfinite(total) and arm.best_epoch == len(arm.val_losses):
                 arm.best_state = copy.deepcopy(arm.module.state_dict())
 
     def _losses(self, arms: Sequence[Arm], dense: DenseBatch) -> Sequence[tuple[Arm, Tensor]]:

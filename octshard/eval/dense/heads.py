@@ -8,6 +8,9 @@ from octshard.config.dense import DenseHeads
 from octshard.eval.dense import monai_parts
 from octshard.imaging.volume import Shape, product, triple
 
+NARROW = (
+    8  # channels up to which a CPU convolves faster with channels last: 37 % at 4, 13 % at 8, slower at 16
+)
 WIDEST = 8  # times the width at full resolution: UNETR, Hatamizadeh et al. 2022
 
 

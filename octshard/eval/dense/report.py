@@ -1,6 +1,7 @@
 """The result of `segment` or `translate`, and its two files: .json for machines, .html for people."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,10 +44,11 @@ PADDING_COLOUR = (128, 128, 128)
 
 @dataclass(frozen=True)
 class ArmFit:
-    """How one head was fitted. loss: on val, of the epoch whose weights are scored."""
+    """How one head was fitted, at the lr that val chose. loss: on val, of the epoch whose weights count."""
 
     source: str
     head: str
+    lr: float
     parameters: int
     epochs: int
     best_epoch: int
@@ -111,11 +113,12 @@ def result(
         ArmFit(
             arm.source.name,
             arm.head,
+            arm.lr,
             sum(p.numel() for p in arm.module.parameters()),
             len(arm.val_losses),
             arm.best_epoch,
             arm.val_losses[arm.best_epoch - 1],
-            tuple(arm.val_losses),
+            tuple(filter(math.isfinite, arm.val_losses)),
         )
         for arm in fitted.arms
     )
@@ -217,10 +220,10 @@ def _pictures(strip: Strip) -> Html:
 
 def _fits(result: DenseResult) -> Html:
     rows: list[list[Cell]] = [
-        [f"{fit.head} on {fit.source}", fit.parameters, fit.epochs, fit.best_epoch, fit.loss]
+        [f"{fit.head} on {fit.source}", fit.parameters, f"{fit.lr:g}", fit.epochs, fit.best_epoch, fit.loss]
         for fit in result.fits
     ]
-    return table(["head", "weights", "epochs", "best epoch", "loss on val"], rows, "")
+    return table(["head", "weights", "lr", "epochs", "best epoch", "loss on val"], rows, "")
 
 
 def _losses(result: DenseResult) -> Html:
@@ -241,7 +244,8 @@ def _method(result: DenseResult) -> tuple[str, ...]:
         + (", and over the voxels. " if result.config["heads.voxels"] else ". ")
         + "raw-intensity: the same heads on the voxels of each patch in place of features; random-init: on "
         "an encoder of the same form with random weights. Heads keep the weights of the epoch with the "
-        "lowest loss on val. Test volumes are read whole, in overlapping windows.",
+        "lowest loss on val, and so of several learning rates. Test volumes are read whole, in windows that "
+        "overlap.",
         METHOD[result.task],
         "Each score is the mean over people who have it, of the mean over their scans; brackets hold the "
         "95 % percentile interval over resamples of people. Differences are paired. Better or worse is said "

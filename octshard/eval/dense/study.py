@@ -19,7 +19,7 @@ from octshard.eval import setup
 from octshard.eval.dense import heads as dense_heads
 from octshard.eval.dense import map_names, monai_parts, token_source, whole_volume
 from octshard.eval.dense.dense_batches import DenseStream
-from octshard.eval.dense.fit import Arm, Fit, TokenReader, build_arms
+from octshard.eval.dense.fit import Arm, Fit, TokenReader, best_arms, build_arms
 from octshard.eval.dense.losses import Loss
 from octshard.eval.dense.target_store import TargetStore, pack
 from octshard.eval.probe_result import ScoredCheckpoint
@@ -142,7 +142,7 @@ def fit_arms(
         for split in ("train", "val")
     )
     Fit(reader, backend, loss, cfg.heads).run(arms, train, val, on_progress)
-    return FittedArms(arms, reader, backend)
+    return FittedArms(best_arms(arms), reader, backend)
 
 
 def random_names(cfg: Config) -> list[str]:

@@ -1,5 +1,7 @@
 """Batches with targets, whole volumes through a head, and heads that keep the weights of their best epoch."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from octshard.config.dense import DenseHeads
 from octshard.config.run import RunConfig
 from octshard.dataset import sample
 from octshard.devices import select
+from octshard.errors import OctshardError
 from octshard.eval.dense import fit, losses, token_source, whole_volume
 from octshard.eval.dense.dense_batches import DenseStream
 from octshard.eval.dense.heads import LinearHead
@@ -77,7 +80,7 @@ def test_a_whole_volume_comes_back_from_windows(cfg):
     with torch.no_grad():
         head.proj.weight.copy_(torch.eye(128))
         head.proj.bias.zero_()
-    arm = fit.Arm(source, "linear", head, torch.optim.AdamW(head.parameters()))
+    arm = fit.Arm(source, "linear", 0.1, head, torch.optim.AdamW(head.parameters()))
     for overlap in (0.0, 0.5):
         (output,) = whole_volume.predict([arm], reader, BACKEND, stored, overlap)
         voxels = voxels_of(ref.row.key, SHAPE).astype(np.float64)
@@ -85,15 +88,53 @@ def test_a_whole_volume_comes_back_from_windows(cfg):
 
 
 def test_an_arm_waits_as_long_as_it_may_become_better():
-    arm = fit.Arm(None, "linear", nn.Identity(), None, [3.0, 2.0, 2.5, 2.6])  # type: ignore[arg-type]
+    arm = arm_of([3.0, 2.0, 2.5, 2.6])
     assert arm.best_epoch == 2
     assert [arm.waits(patience) for patience in (1, 2, 3)] == [False, False, True]
+    assert not arm_of([3.0, math.inf]).waits(8)
+
+
+def arm_of(val_losses: list[float], lr: float = 0.1, head: str = "linear") -> fit.Arm:
+    source = token_source.TokenSource("raw", (1,), lambda x, tokens: [])
+    arm = fit.Arm(source, head, lr, nn.Identity(), None, val_losses)  # type: ignore[arg-type]
+    arm.best_state = {"weight": lr} if min(val_losses) < math.inf else {}
+    return arm
+
+
+def test_of_several_learning_rates_val_chooses():
+    arms = [arm_of([3.0, 2.0], 0.1), arm_of([1.5, 4.0], 0.2), arm_of([9.0, 8.0], 0.1, "unetr")]
+    assert [arm.lr for arm in fit.best_arms([*arms, arm_of([math.inf], 0.3)])] == [0.2, 0.1]
+    lost = [arm_of([math.inf], lr) for lr in (0.5, 5.0)]
+    with pytest.raises(
+        OctshardError, match=r"linear on raw: no finite loss on val at lr 0.5, 5; try a small"
+    ):
+        fit.best_arms(lost)
+
+
+def test_a_head_that_is_lost_ends_and_the_others_go_on(cfg):
+    train, val = (stream(cfg, split, lambda v: (v > BRIGHT).astype(np.uint8)) for split in ("train", "val"))
+    settings = DenseHeads(names=["linear"], epochs=3, lr=[0.001, 1.0])
+    arms = fit.build_arms(
+        [token_source.voxel_source("raw", Encoder(cfg.model), 1)], 2, (2, 8, 8), settings, 0
+    )
+    weights = [arm.module.proj.weight.clone() for arm in arms]
+    assert torch.equal(*weights)
+
+    def loss(logits_BCDHW, y_BDHW, valid_B3):
+        is_second = logits_BCDHW.abs().max() > 20  # only the second grows as far
+        value = losses.segmentation(torch.ones(2))(logits_BCDHW, y_BDHW, valid_B3)
+        return value * torch.nan if is_second else value
+
+    fit.Fit(reader_of(cfg), BACKEND, loss, settings).run(arms, train, val, no_progress)
+    assert [len(arm.val_losses) for arm in arms] == [3, 1]
+    assert arms[1].val_losses == [math.inf]
+    assert fit.best_arms(arms) == arms[:1]
 
 
 def test_heads_keep_the_weights_of_their_best_epoch(cfg):
     """At a rate that never settles; and the same ones come again, whatever else is fitted beside them."""
     train, val = (stream(cfg, split, lambda v: (v > BRIGHT).astype(np.uint8)) for split in ("train", "val"))
-    settings = DenseHeads(names=["linear"], epochs=8, patience=2, lr=1.0)
+    settings = DenseHeads(names=["linear"], epochs=8, patience=2, lr=[1.0])
     found = []
     for count in (1, 2):
         encoder = Encoder(cfg.model)

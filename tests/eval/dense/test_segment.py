@@ -20,7 +20,7 @@ from tests.support.tiny_run import config_for
 
 pytest.importorskip("monai")
 CLASSES = [MaskClass("dark", [0]), MaskClass("bright", [1])]
-HEADS = DenseHeads(names=["linear", "unetr"], width=2, epochs=8, batch=3, lr=0.05)
+HEADS = DenseHeads(names=["linear", "unetr"], width=2, epochs=8, batch=3, lr=[0.05])
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def files(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cfg(files) -> SegmentConfig:
     return SegmentConfig(
-        files.run, [files.shards], MapConfig(files.labels), CLASSES,
+        checkpoint=files.run, shards=[files.shards], masks=MapConfig(files.labels), classes=CLASSES,
         heads=HEADS, bootstrap=50, out=files.run + "/../segment", device="cpu",
     )  # fmt: skip
 
@@ -69,7 +69,7 @@ def test_weights_of_classes_are_stated_and_their_mean_is_one(result, files):
 def test_the_files_say_what_the_result_says(result, cfg):
     values = json.loads(Path(cfg.out, "segment.json").read_text())
     assert values["arms"][0]["metrics"]["dice"]["value"] == result.arms[0].metrics["dice"].value
-    assert values["config"]["heads.lr"] == 0.05
+    assert values["config"]["heads.lr"] == [0.05]
     page = Path(cfg.out, "segment.html").read_text()
     for sentence in (each.sentence for each in result.comparisons):
         assert sentence in page
@@ -88,7 +88,8 @@ def test_the_same_settings_give_the_same_numbers(result, cfg, tmp_path):
 
 def test_flow_is_fitted_and_scored(files, tmp_path):
     cfg = TranslateConfig(
-        files.run, [files.shards], MapConfig(files.flow), dataclasses.replace(HEADS, names=["linear"]),
+        checkpoint=files.run, shards=[files.shards], targets=MapConfig(files.flow),
+        heads=dataclasses.replace(HEADS, names=["linear"]),
         bootstrap=50, out=str(tmp_path), device="cpu",
     )  # fmt: skip
     result = translate(cfg)
@@ -119,7 +120,7 @@ def test_classes_that_cannot_be_are_said(classes, message):
         ({"checkpoint": ""}, "checkpoint: not set"),
         ({"shards": []}, "shards: not set"),
         ({"out": ""}, "out: not set"),
-        ({"heads": DenseHeads(lr=-1)}, "heads.lr=-1: want more than 0"),
+        ({"heads": DenseHeads(lr=[-1])}, r"heads.lr=\[-1\]: want at least 1, each more than 0"),
         ({"classes": [MaskClass("a", [0, 1]), MaskClass("b", [1])]}, "value 1 stands twice"),
         ({"classes": CLASSES, "ignore": [1]}, "value 1 stands twice, want it in one class, or in ignore"),
         ({"classes": [MaskClass("a", [0]), MaskClass("b", [2])]}, "voxels are 1, want values of classes"),
