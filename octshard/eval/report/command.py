@@ -37,7 +37,7 @@ def report(cfg: ReportConfig, on_progress: OnProgress = no_progress) -> ReportRe
     """Scores everything and writes the files under cfg.out; all is checked before anything is encoded."""
     scored = score(cfg, on_progress)
     result, drawn = scored.result, figures.draw(scored)
-    made = sections.pictures(scored.pictured())
+    made = sections.pictures(scored.pictured(), on_progress)
     store.write(store.join(cfg.out, JSON), json_text.text_of(as_dict(result, drawn)).encode())
     people.write(store.join(cfg.out, PREDICTIONS), result)
     for contents in (made.files, *(each.chart.files(stem) for stem, each in drawn.items())):

@@ -1,15 +1,19 @@
 """A study with every head fitted and scored: what figures and pictures are drawn from."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from octshard.eval.arms import FeatureArm
+from octshard.eval.head_probe import ProbedArm
 from octshard.eval.pictures.request import PictureRequest
 from octshard.eval.report.heads import FittedHeads
 from octshard.eval.report.result import ReportResult
 from octshard.eval.study import EncodedArms, Study
 from octshard.probes import build
-from octshard.probes.head import FittedHead
 from octshard.probes.scores import Resamples
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +48,17 @@ class ScoredStudy:
             asked=self.encoded.asked,
             devices=self.encoded.devices,
             seed=study.cfg.seed,
-            attentive=self._attentive(trained),
+            attentive=self._of_sources(trained, lambda probed: probed.heads),
+            attended=self._of_sources(trained, lambda probed: probed.predictions),
         )
 
-    def _attentive(self, trained: list[FeatureArm]) -> dict[str, FittedHead]:
-        """Source of an encoder -> the head on its tokens, where there is one."""
-        heads: dict[str, FittedHead] = {}
+    def _of_sources(
+        self, trained: list[FeatureArm], of_arm: Callable[[ProbedArm], Sequence[T]]
+    ) -> dict[str, T]:
+        """Source of an encoder -> what `of_arm` has of it from the head on its tokens, where there is one."""
+        by_source: dict[str, T] = {}
         for fitted in self.fitted:
             for arm in trained if fitted.head in build.TOKENS else ():
                 sources = self.study.sources_of[arm.name]
-                heads |= zip(sources, fitted.probed[arm.name].heads, strict=True)
-        return heads
+                by_source |= zip(sources, of_arm(fitted.probed[arm.name]), strict=True)
+        return by_source

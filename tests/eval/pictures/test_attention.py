@@ -38,6 +38,9 @@ HEAD = FittedHead(
     "attentive", CLASSES, lambda x_NVF: np.repeat([[0.3, 0.7]], len(x_NVF), 0), {}, (), converged=True,
     attention=by_feature,
 )  # fmt: skip
+HEAD_OF_ANY = dataclasses.replace(
+    HEAD, attention=lambda x_NVF: np.full((*x_NVF.shape[:2], 2), 1 / x_NVF.shape[1])
+)
 
 
 def test_known_weights_come_to_their_place() -> None:
@@ -117,6 +120,18 @@ def test_the_section_tells_where_the_head_looked(eyes, monkeypatch) -> None:
     assert (row["b_scan"], row["tokens"]) == ("4", "27")
     assert float(row["share"]) == pytest.approx(21 / 39)
     assert made.files["attention.png"].startswith(b"\x89PNG")
+
+
+def test_right_and_wrong_are_by_the_head_that_attends(eyes, monkeypatch) -> None:
+    """All heads say healthy of everybody, and are wrong of the ill; the attentive one of test004 alone."""
+    monkeypatch.setattr(attention, "SHOWN", 3)
+    p_P = np.array([0.9, 0.1, 0.9, 0.1, 0.2, 0.1])
+    people = tuple(f"test{i:03}" for i in range(6))
+    own = Predictions(people, np.stack([p_P, 1 - p_P], 1), np.array([0, 1] * 3))
+    request = dataclasses.replace(eyes, attentive={"ours": HEAD_OF_ANY}, attended={"ours": own})
+    made = attention.pictures(request, scan_reader.open_reader(eyes.scans))
+    units = [row["unit"] for row in csv.DictReader(io.StringIO(made.files["attention.csv"].decode()))]
+    assert "test004" in units
 
 
 def test_without_a_head_for_tokens_nothing_is_drawn(eyes) -> None:

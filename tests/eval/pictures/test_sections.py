@@ -9,7 +9,7 @@ import pytest
 from octshard.eval.pictures import attention, near_scans, scan_reader, sections, token_maps, wrong_people
 from octshard.report import page
 from octshard.report.page import photograph
-from tests.eval.pictures.test_attention import HEAD
+from tests.eval.pictures.test_attention import HEAD_OF_ANY
 from tests.support.chromium_page import browser
 from tests.support.picture_request import made_request
 
@@ -37,10 +37,7 @@ def test_every_kind_has_its_section_and_nothing_is_cut_on_a_phone(tmp_path: Path
     for kind in (token_maps, attention, near_scans, wrong_people):
         monkeypatch.setattr(kind, "SHOWN", 2)
     request = made_request(tmp_path)
-    head = dataclasses.replace(
-        HEAD, attention=lambda x_NVF: np.full((*x_NVF.shape[:2], 2), 1 / x_NVF.shape[1])
-    )
-    made = sections.pictures(dataclasses.replace(request, attentive={"ours": head}))
+    made = sections.pictures(dataclasses.replace(request, attentive={"ours": HEAD_OF_ANY}))
     assert [section.title for section in made.sections] == [
         token_maps.TITLE, attention.TITLE, near_scans.TITLE, wrong_people.TITLE,
     ]  # fmt: skip

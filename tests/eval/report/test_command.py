@@ -177,6 +177,7 @@ def test_arms_without_tokens_have_the_linear_head_and_its_numbers(cfg: ReportCon
     assert attentive.of_arm == {source: "attentive", "random-init": "attentive"} | heads
     assert linear.arms[2:] == attentive.arms[2:]
     assert list(scored.pictured().attentive) == [source]
+    assert scored.pictured().attended == {source: attentive.predictions[source][0]}
     page = render(scored.result, {}, ())
     assert "a learned query attends" in page
     assert "Where there are no tokens, attentive is the linear head." in page
