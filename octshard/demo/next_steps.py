@@ -2,7 +2,7 @@
 
 from octshard.report import steps
 from octshard.report.page import Html
-from octshard.report.steps import Step, command
+from octshard.report.steps import Step, command, setting
 from octshard.storage import store
 
 MORE_PEOPLE = 288  # 12 or so of each class in test
@@ -18,12 +18,12 @@ def section(out: str, participants: int) -> Html:
     )  # fmt: skip
     features = store.join(out, "features")
     embed = command(
-        "octshard", "eval", "embed", f"checkpoint={run}", f"shards={shards}", f"participants={people}",
-        f"out={features}",
+        "octshard", "eval", "embed", setting("checkpoint", run), setting("shards", shards),
+        setting("participants", people), setting("out", features),
     )  # fmt: skip
     robustness = command(
-        "octshard", "eval", "robustness", f"features={features}", f"participants={people}",
-        f"out={store.join(out, 'robustness')}",
+        "octshard", "eval", "robustness", setting("features", features), setting("participants", people),
+        setting("out", store.join(out, "robustness")),
     )  # fmt: skip
     own = (
         command("octshard", "prep", "unzip", "RELEASE", "dicom"),

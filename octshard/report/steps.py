@@ -1,8 +1,11 @@
 """What to do next: sentences with the commands that do it, as a numbered list."""
 
+import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import yaml
 
 from octshard.report.page import Html, escaped
 
@@ -18,6 +21,15 @@ class Step:
 def command(*words: str) -> str:
     """The words as a line of a shell, each quoted where it must be."""
     return shlex.join(words)
+
+
+def setting(key: str, place: str) -> str:
+    """The word KEY=PLACE of a path or URL; in quotes of YAML where it would be read as something else."""
+    try:
+        is_plain = yaml.safe_load(place) == place
+    except yaml.YAMLError:
+        is_plain = False
+    return f"{key}={place if is_plain else json.dumps(place, ensure_ascii=False)}"
 
 
 def html(steps: Sequence[Step]) -> Html:

@@ -74,13 +74,13 @@ def _onwards(shards: Shards) -> Iterator[Step]:
         "Check every byte, above all after a copy:", (steps.command("octshard", "prep", "verify", url),)
     )
     config = OF_GRIDS.get(_grid(stored[0]), ONE if len(shards.datasets) == 1 else SEVERAL)
-    words = ("--config", config, f"data.shards={url}")
+    words = ("--config", config, steps.setting("data.shards", url))
     look = steps.command("octshard", "preview", *words, "--out", "preview.png")
     yield Step("See what a model will see of a volume:", (look,))
     if config != OF_GRIDS["demo"]:
-        trial = ("--config", "smoke_test", f"data.shards={url}")
+        trial = ("--config", "smoke_test", steps.setting("data.shards", url))
         yield Step("Try ten steps on this machine:", (steps.command("octshard", "train", *trial),))
-    run = f"run.out=runs/{content.place_of(url)[1]}"
+    run = steps.setting("run.out", f"runs/{content.place_of(url)[1]}")
     yield Step("Pretrain:", (steps.command("octshard", "train", *words, run),))
 
 
@@ -110,11 +110,13 @@ def _open_geometry(shards: Shards, number: int) -> str:
     """The same into another DST, with the geometries that were refused."""
     dataset = shards.datasets[number]
     shut = Counter(r.reason.removeprefix(SHUT) for r in dataset.refused if r.reason.startswith(SHUT))
-    dst = content.place_of(dataset.url)[0].rstrip("/") + "-all"
+    dst = content.place_of(dataset.url)[0]
+    if dst == ".":
+        dst = f"../{content.place_of(dst)[1]}"
     config = dataset.info.get("config")
     opened = config.get("include_geometry") if isinstance(config, Mapping) else None
     opened = opened if isinstance(opened, list) else []
-    words = _words(shards, number, dst, content.device_of(dataset))
+    words = _words(shards, number, f"{dst.rstrip('/')}-all", content.device_of(dataset))
     value = json.dumps([*opened, *sorted(shut)])
     return steps.command(*words, "--set", f"include_geometry={value}")
 

@@ -4,6 +4,7 @@ import dataclasses
 import html
 import re
 import shlex
+from pathlib import Path
 
 import click
 import pytest
@@ -127,3 +128,11 @@ def test_an_unfinished_device_is_to_be_finished_first() -> None:
     text = markup(next_steps.section(shards)[0])
     assert text.index("Finish zeiss_cirrus") < text.index("prep</span> <span>verify")
     assert "<span>--device</span> <span>zeiss_cirrus</span>" in text
+
+
+def test_shards_in_the_folder_one_stands_in_have_neighbours_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, *_ = lines(dataset("./topcon_triton", "geometry_radial"), url=".")
+    assert first[4:7] == [f"../{tmp_path.name}-all", "--device", "topcon_triton"]
