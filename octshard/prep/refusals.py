@@ -81,6 +81,8 @@ FLAG_MEANS = {
     "slice_thickness_is_not_step": "The thickness differs by more than 5 % from the step that better sources "
     "tell; it is no step.",
     "slow_axis_flipped": "The B-scans came in the opposite order and were put in the usual one.",
+    "spacing_from_angle": "The file tells the width of B-scans in degrees; a degree was taken for 0.29 mm, "
+    "as in an eye of medium length.",
     "spacing_is_placeholder": "A spacing is one that converters write where they know none, such as 1 mm; it "
     "was left out.",
     "spacing_looks_swapped": "The depth step is greater than the step between A-scans, and the scan has no "

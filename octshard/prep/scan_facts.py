@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+ANGLE = "angle"  # source of a width that a file tells in degrees: an estimate, and the last that is asked
+
 
 @dataclass(frozen=True)
 class PixelMeasures:
@@ -13,7 +15,7 @@ class PixelMeasures:
     in-plane spacing that was left out, because it is a converter's placeholder.
     """
 
-    source: str  # per_frame | shared | top_level of DICOM | file of other formats | manifest
+    source: str  # per_frame | shared | top_level of DICOM | file of other formats | manifest | ANGLE
     pixel_mm: tuple[float, float] | None = None  # (row, col) = (axial, lateral)
     thickness_mm: float | None = None
     spacing_between_slices_mm: float | None = None

@@ -13,7 +13,7 @@ from octshard.prep.convert.spacing import ResolvedSpacing, resolve
 from octshard.prep.convert.steps import SAME_STEP, Step
 from octshard.prep.refusals import Refused
 from octshard.prep.release.aireadi import Entry
-from octshard.prep.scan_facts import PixelMeasures, ScanFacts
+from octshard.prep.scan_facts import ANGLE, PixelMeasures, ScanFacts
 
 NAMED = "the file says so"
 VOLUME_GEOMETRIES = ("raster", "unknown")  # are volumes without being asked for; `unknown` is flagged
@@ -47,7 +47,8 @@ def layout_of(scan: ScanFacts, entry: Entry) -> ScanLayout:
         geometry = _with_gaps(geometry, positions, frame_order.gap_in(scan, order))
     geometry = _as_named(geometry, scan)
     manifest = PixelMeasures("manifest", entry.pixel_mm, entry.slice_mm, unreadable=entry.unreadable_spacing)
-    measures = without_placeholders((*scan.measures, manifest), scan.manufacturer or entry.manufacturer)
+    by_trust = sorted((*scan.measures, manifest), key=lambda measures: measures.source == ANGLE)
+    measures = without_placeholders(by_trust, scan.manufacturer or entry.manufacturer)
     plane_mm = next((m.pixel_mm for m in measures if m.pixel_mm is not None), None)
     located = [] if plane_mm is None else located_steps(geometry, positions, scan.cols * plane_mm[1])
     return ScanLayout(geometry, resolve(measures, scan.shape, entry.device, located), order)

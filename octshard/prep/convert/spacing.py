@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from octshard.imaging.volume import Shape, Spacing
 from octshard.prep.convert.steps import LEAST_MM, MOST_MM, SAME_STEP, Step, StepSources, choose
-from octshard.prep.scan_facts import PixelMeasures
+from octshard.prep.scan_facts import ANGLE, PixelMeasures
 
 AXES = ("slice", "axial", "lateral")
 LEAST_VOXEL_MM = {"slice": LEAST_MM, "axial": 0.001, "lateral": 0.002}  # OCT resolves no less
@@ -52,8 +52,10 @@ def resolve(
     if plane is None or plane.pixel_mm is None:
         return _assumed(flags, notes)
     flags += ["spacing_varies_by_frame"] if plane.varies else []
+    flags += ["spacing_from_angle"] if plane.source == ANGLE else []
     (frames, _, cols), (dy, dx) = shape, plane.pixel_mm
-    if others := [m for m in measures if m.pixel_mm is not None and not _same_plane(m.pixel_mm, (dy, dx))]:
+    measured = [m for m in measures if m.pixel_mm is not None and m.source != ANGLE]
+    if others := [m for m in measured if m.pixel_mm and not _same_plane(m.pixel_mm, (dy, dx))]:
         flags.append("pixel_spacings_differ")
         notes.append(f"in-plane {', '.join(map(_plane_text, (plane, *others)))}")
     square_mm = cols * dx / frames if device in SQUARE_DEVICES else None

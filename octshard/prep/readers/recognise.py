@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from octshard.prep.dicom import signatures
-from octshard.prep.readers import dicom, heidelberg_vol, npy, npz
+from octshard.prep.readers import dicom, heidelberg_e2e, heidelberg_vol, npy, npz
 from octshard.prep.readers.scan import Scan
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
@@ -21,7 +21,13 @@ class Reader(Protocol):
 
 
 # by the name of the format; the first that fits reads a file
-READERS: Mapping[str, Reader] = {"dicom": dicom, "npy": npy, "npz": npz, "vol": heidelberg_vol}
+READERS: Mapping[str, Reader] = {
+    "dicom": dicom,
+    "npy": npy,
+    "npz": npz,
+    "vol": heidelberg_vol,
+    "e2e": heidelberg_e2e,
+}
 
 
 def format_of(file: ScanBytes) -> str:

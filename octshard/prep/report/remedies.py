@@ -51,6 +51,7 @@ HARMLESS = frozenset(  # flags that say what was done or seen, and ask for nothi
         "slice_thickness_is_column_spacing",
         "slice_thickness_is_not_step",
         "slow_axis_flipped",
+        "spacing_from_angle",
         "spacing_varies_by_frame",
     }
 )

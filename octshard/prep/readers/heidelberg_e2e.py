@@ -1,0 +1,205 @@
+"""Heidelberg .e2e and .sdb: B-scans of a small float, with their places in degrees; any number of scans.
+
+Layout as uocte, LibE2E and eyepy have found it out and publish it; little endian.
+"""
+
+import statistics
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from octshard.prep.readers import e2e_directory
+from octshard.prep.readers.array_scan import NOWHERE, file_measures
+from octshard.prep.readers.e2e_directory import Piece
+from octshard.prep.readers.frame_scan import FrameScan
+from octshard.prep.readers.reflectance import NO_VALUE, ReflectanceLevels
+from octshard.prep.readers.scan_bytes import ScanBytes
+from octshard.prep.refusals import Refused
+from octshard.prep.scan_facts import ANGLE, Concatenation, PixelMeasures, ScanFacts
+
+EYE, DEVICE, BSCAN, IMAGE = 11, 13, 10004, 0x40000000  # types of pieces
+EYE_AT = 14  # byte that is L or R
+IMAGE_HEADER = struct.Struct("<5I")  # bytes, kind, values, height, width
+FLOATS = 0x02200201  # kind of a B-scan: 16-bit floats; others are pictures of the fundus
+# height, width; the ends (x, y) in degrees; scale of depth, mm; width that is filled, B-scans, index, pattern
+META = struct.Struct("<4x 2I 4f 8x f 20x 4I")
+PATTERNS = {2: "circle", 5: "radial"}
+MM_PER_DEGREE = 0.2896  # on the retina of an eye of medium length, as Heidelberg's software has it (eyepy)
+EMPTY = 1.99  # greater ones, up to 2, mark pixels without a value (eyepy)
+PLACE_DEGREES = 0.001  # frame locations count in pixels, which may be of any size
+SPECTRALIS = "Spectralis"
+LISTED = 8  # scans that a message names
+Scan = tuple[int, int, int]  # patient, study, series
+
+
+class _Image(NamedTuple):
+    """A stored B-scan."""
+
+    rows: int
+    cols: int
+    values: memoryview
+
+
+class _Place(NamedTuple):
+    """What stands beside a B-scan: its ends as (y, x) in degrees, and what it says of the scan."""
+
+    ends_22: np.ndarray
+    scale_mm: float  # of depth
+    frames: int
+    pattern: str
+
+
+def is_one(file: ScanBytes) -> bool:
+    """True if it begins as such a file."""
+    return e2e_directory.is_one(file.data)
+
+
+def open_scan(file: ScanBytes) -> FrameScan:
+    """The scan in the file; Refused `several_volumes` with a list of them if there are more."""
+    body = e2e_directory.body_of(file.data)
+    pieces = e2e_directory.pieces(body, frozenset({EYE, DEVICE, BSCAN, IMAGE}))
+    eyes = _eyes(body, pieces[EYE])
+    scan, slices = _only_scan(_images(body, pieces[IMAGE]), eyes)
+    images = [slices[index] for index in sorted(slices)]
+    _check_alike(images)
+    beside = {piece.slice: piece for piece in pieces[BSCAN] if piece.scan == scan}
+    places = [_place(body, beside[index]) if index in beside else None for index in sorted(slices)]
+    declared = max((place.frames for place in places if place), default=0)
+    if declared > 1 and declared != len(images):  # a scan of one circle may say 0
+        raise Refused("frame_count", f"{declared} B-scans declared, {len(images)} stored")
+    levels = ReflectanceLevels()
+    facts = _facts(images, places, eyes.get(scan, ""), _model(body, pieces[DEVICE]))
+    return FrameScan(facts, partial(_frame, images, levels), levels)
+
+
+def _images(body: memoryview, pieces: Sequence[Piece]) -> dict[Scan, dict[int, _Image]]:
+    """B-scans by scan and number; Refused if there are none."""
+    scans: dict[Scan, dict[int, _Image]] = {}
+    for piece in pieces:
+        name = _name(piece)
+        content = e2e_directory.content(body, piece, name)
+        _, kind, _, rows, cols = _fields(content, IMAGE_HEADER, name)
+        if kind != FLOATS or piece.slice < 0:
+            continue
+        if IMAGE_HEADER.size + 2 * rows * cols > len(content):
+            raise Refused("unreadable", f"{name}: {rows} x {cols} pixels in {len(content)} bytes")
+        slices = scans.setdefault(piece.scan, {})
+        if piece.slice in slices:
+            raise Refused("unreadable", f"{name} is there twice")
+        slices[piece.slice] = _Image(rows, cols, content[IMAGE_HEADER.size :])
+    if not scans and pieces:
+        raise Refused("not_oct", f"{len(pieces)} pictures, none of them a B-scan")
+    if not scans:
+        raise Refused("no_pixel_data", "the file holds no images")
+    return scans
+
+
+def _only_scan(
+    scans: Mapping[Scan, Mapping[int, _Image]], eyes: Mapping[Scan, str]
+) -> tuple[Scan, Mapping[int, _Image]]:
+    if len(scans) > 1:
+        named = []
+        for scan, slices in sorted(scans.items())[:LISTED]:
+            image = next(iter(slices.values()))
+            size = f"{len(slices)} B-scans of {image.rows} x {image.cols}"
+            named.append(f"series {scan[2]} ({eyes.get(scan, '') or 'eye not told'}, {size})")
+        more = f" and {len(scans) - LISTED} more" if len(scans) > LISTED else ""
+        raise Refused("several_volumes", f"{len(scans)} scans: {', '.join(named)}{more}; want one in a file")
+    return next(iter(scans.items()))
+
+
+def _check_alike(images: Sequence[_Image]) -> None:
+    first = images[0]
+    for index, image in enumerate(images):
+        if (image.rows, image.cols) != (first.rows, first.cols):
+            sizes = f"{image.rows} x {image.cols} pixels, the first has {first.rows} x {first.cols}"
+            raise Refused("unreadable", f"B-scan {index + 1} has {sizes}")
+
+
+def _place(body: memoryview, piece: Piece) -> _Place:
+    name = f"the place of {_name(piece)}"
+    fields = _fields(e2e_directory.content(body, piece, name), META, name)
+    start_x, start_y, end_x, end_y = fields[2:6]
+    ends_22 = np.array([[start_y, start_x], [end_y, end_x]])
+    return _Place(ends_22, fields[6], fields[8], PATTERNS.get(fields[10], ""))
+
+
+def _facts(images: Sequence[_Image], places: Sequence[_Place | None], eye: str, model: str) -> ScanFacts:
+    told = [place for place in places if place is not None]
+    patterns = {place.pattern for place in told}
+    pattern = patterns.pop() if len(patterns) == 1 else ""
+    return ScanFacts(
+        sop_instance_uid="",
+        transfer_syntax="",
+        manufacturer="Heidelberg Engineering",
+        model=model,
+        eye=eye,
+        frames=len(images),
+        rows=images[0].rows,
+        cols=images[0].cols,
+        bits=16,
+        measures=(_measures(told, images[0].cols),),
+        locations=() if pattern == "circle" else tuple(map(_location, places)),  # whose ends are no path
+        placement=NOWHERE,
+        concatenation=Concatenation(),
+        pattern=pattern,
+    )
+
+
+def _measures(places: Sequence[_Place], cols: int) -> PixelMeasures:
+    """Depth in mm as told; the width is told in degrees."""
+    widths = [float(np.hypot(*(place.ends_22[1] - place.ends_22[0]))) for place in places]
+    if not places or not cols:
+        return PixelMeasures(ANGLE)
+    scale_mm = statistics.median_low(place.scale_mm for place in places)
+    width_mm = statistics.median_low(widths) * MM_PER_DEGREE
+    return replace(file_measures((None, scale_mm or None, width_mm / cols or None)), source=ANGLE)
+
+
+def _location(place: _Place | None) -> np.ndarray:
+    if place is None or not np.isfinite(place.ends_22).all():
+        return np.empty((0, 2))
+    return place.ends_22 / PLACE_DEGREES
+
+
+def _eyes(body: memoryview, pieces: Sequence[Piece]) -> dict[Scan, str]:
+    """The eye of each scan, where all that is said of it agrees."""
+    told: dict[Scan, set[str]] = {}
+    for piece in pieces:
+        letter = bytes(e2e_directory.content(body, piece, "the eye")[EYE_AT : EYE_AT + 1])
+        if letter in (b"L", b"R"):
+            told.setdefault(piece.scan, set()).add(letter.decode())
+    return {scan: eyes.pop() for scan, eyes in told.items() if len(eyes) == 1}
+
+
+def _model(body: memoryview, pieces: Sequence[Piece]) -> str:
+    names = (bytes(e2e_directory.content(body, piece, "the name of the device")) for piece in pieces)
+    return SPECTRALIS if any(SPECTRALIS.encode("utf-16-le") in name for name in names) else ""
+
+
+def _frame(images: Sequence[_Image], levels: ReflectanceLevels, index: int) -> np.ndarray:
+    image = images[index]
+    stored = np.frombuffer(image.values, "<u2", image.rows * image.cols)
+    return levels.of(_floats()[stored].reshape(image.rows, image.cols), index)
+
+
+@lru_cache(maxsize=1)
+def _floats() -> np.ndarray:
+    """float32 of every 16-bit pattern: 6 bits of exponent above 10 of mantissa, no sign."""
+    exponent, mantissa = np.divmod(np.arange(2**16), 2**10)
+    values = np.ldexp(np.where(exponent == 0, 2 * mantissa, 2**10 + mantissa) / 2**10, exponent - 63)
+    return np.where(values > EMPTY, NO_VALUE, values).astype(np.float32)
+
+
+def _fields(content: memoryview, layout: struct.Struct, name: str) -> tuple[Any, ...]:
+    if len(content) < layout.size:
+        raise Refused("unreadable", f"{name}: {len(content)} bytes, want {layout.size} at least")
+    return layout.unpack_from(content)
+
+
+def _name(piece: Piece) -> str:
+    return f"image {piece.slice} of series {piece.scan[2]}"

@@ -1,0 +1,173 @@
+"""Heidelberg .e2e against a writer that follows the structures published by uocte and eyepy."""
+
+import dataclasses
+import struct
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from octshard.prep.readers import e2e_directory, recognise
+from octshard.prep.readers.scan_bytes import ScanBytes
+from tests.support.device_files import conversion
+from tests.support.device_files.heidelberg_e2e import NOBODY, Series, to_float16u, write
+from tests.support.device_files.heidelberg_vol import reflectance
+from tests.support.made_release import scan
+
+DEGREE_MM = 0.2896
+STEP, WIDTH = 0.04 / DEGREE_MM, 24 * 0.02 / DEGREE_MM
+LINES = [(-1.0, -1.0 + i * STEP, -1.0 + WIDTH, -1.0 + i * STEP) for i in range(6)]
+STAR = [(-np.cos(a), -np.sin(a), np.cos(a), np.sin(a)) for a in np.arange(6) * np.pi / 6]
+
+
+def series(number: int = 3, **values: object) -> Series:
+    return dataclasses.replace(Series(number, reflectance(scan().voxels_DHW), LINES), **values)
+
+
+@pytest.mark.parametrize("eye", ["L", "R"])
+@pytest.mark.parametrize(
+    ("prefix", "directories"), [(b"", 1), (b"E2EMultipleVolumeFile".ljust(64, b"\0"), 3)]
+)
+def test_a_volume_is_stored_as_from_dicom(eye: str, prefix: bytes, directories: int) -> None:
+    data = write([series(eye=eye)], prefix=prefix, directories=directories)
+    row, expected = (
+        conversion.row_of("scan", data),
+        conversion.dicom_facts(dataclasses.replace(scan(), eye=eye)),
+    )
+    for name in ("spacing_in", "spacing_out"):  # numbers here are float32
+        assert getattr(row, name) == pytest.approx(expected.pop(name), rel=1e-6)
+    assert {name: getattr(row, name) for name in expected} == expected
+    assert (row.format, row.model, row.spacing_source) == ("e2e", "Spectralis", "angle")
+    assert {"spacing_from_angle", "slice_step_from_locations", "levels_rescaled"} <= set(row.flags)
+
+
+def test_the_manifest_knows_the_width_better_than_an_angle() -> None:
+    row = conversion.row_of("a.e2e", write([series()]), pixel_mm=(0.011, 0.022))
+    assert (row.spacing_source, row.spacing_in[1:]) == ("manifest", (0.011, 0.022))
+    assert row.spacing_in[0] == pytest.approx(0.044)  # the lines lie as far apart as they are wide
+    assert not {"spacing_from_angle", "pixel_spacings_differ"} & set(row.flags)
+
+
+def test_small_floats_become_levels_and_the_greatest_ones_are_none() -> None:
+    assert to_float16u(np.array([0, 0.5, 1, 2.0**-16])).tolist() == [0, 62 << 10, 63 << 10, 47 << 10]
+    values = reflectance(scan().voxels_DHW)
+    values[0, 0, :6] = [0, 0.5, 1, 2.0**-16, 2047 / 1024, 1.5]
+    data = write([series(values_DHW=values)])
+    levels = next(recognise.open_scan(ScanBytes(data)).frames())[0, :6]
+    # 255 * 0.5^(1/4) = 214.43, 255 / 16 = 15.94
+    assert levels.tolist() == [0, 214, 255, 16, 0, 255]
+    assert "1 pixels without a value became 0" in conversion.row_of("a.e2e", data).detail
+
+
+@pytest.mark.parametrize(
+    ("made", "reason", "detail"),
+    [
+        ([], "no_pixel_data", "no images"),
+        (
+            [series(values_DHW=np.zeros((0, 20, 24)), lines=[])],
+            "not_oct",
+            "1 pictures, none of them a B-scan",
+        ),
+        ([series(lines=STAR)], "geometry_radial", "as radial"),
+        ([series(lines=STAR, pattern=2)], "geometry_circle", "the file says so"),
+        ([series(declared=7)], "frame_count", "7 B-scans declared, 6 stored"),
+        ([series(values_DHW=np.zeros((6, 0, 24)))], "empty", "(6, 0, 24)"),
+        (
+            [series(), series(8, eye="R"), series(9, eye="?")],
+            "several_volumes",
+            "3 scans: series 3 (L, 6 B-scans of 20 x 24), series 8 (R, 6 B-scans of 20 x 24), "
+            "series 9 (eye not told, 6 B-scans of 20 x 24)",
+        ),
+    ],
+)
+def test_what_is_no_volume_is_refused_as_what_it_is(made: list[Series], reason: str, detail: str) -> None:
+    row = conversion.row_of("a.e2e", write(made))
+    assert row.reason == reason
+    assert detail in row.detail
+
+
+def test_frames_without_a_place_are_taken_for_a_raster_and_flagged() -> None:
+    row = conversion.row_of("a.e2e", write([series(lines=[(0.0, 0.0, 0.0, 0.0)] * 6)]))
+    assert (row.geometry, row.assumed_spacing) == ("unknown", 1)
+    assert {"geometry_unknown", "assumed_spacing"} <= set(row.flags)
+
+
+def entry_at(data: bytes, kind: int, number: int) -> int:
+    """Where the directory's entry of a piece begins."""
+    mark = struct.pack("<I", number)
+    at = data.index(b"MDbDir") + 52
+    while not (data[at + 28 : at + 32] == mark and data[at + 36 : at + 40] == struct.pack("<I", kind)):
+        at += 44
+    return at
+
+
+def changed(at: int, value: int, data: bytes) -> bytes:
+    return data[:at] + struct.pack("<I", value) + data[at + 4 :]
+
+
+def image_at(data: bytes, number: int) -> int:
+    """Where the pixels' header of a B-scan begins."""
+    return struct.unpack_from("<I", data, entry_at(data, 0x40000000, number) + 4)[0] + 60
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason", "detail"),
+    [
+        (lambda d: d[:50], "truncated", "main directory"),
+        (lambda d: d[:200], "truncated", "entries of a directory"),
+        (lambda d: d[:-20], "truncated", "of series 3"),
+        (lambda d: d[:3000] + bytes(len(d) - 3000), "truncated", "only zeros"),
+        (lambda d: changed(76, 4, d), "unreadable", "want MDbDir"),
+        (lambda d: changed(88 + 44, 88, d), "unreadable", "comes before itself"),
+        (lambda d: changed(88 + 36, 2**32 - 1, d), "truncated", "entries of a directory"),
+        (lambda d: changed(entry_at(d, 0x40000000, 4) + 4, 10**9, d), "truncated", "image 4 of series 3"),
+        (
+            lambda d: changed(entry_at(d, 0x40000000, 4) + 28, 2, d),
+            "unreadable",
+            "image 2 of series 3 is there",
+        ),
+        (lambda d: changed(entry_at(d, 0x40000000, 4) + 8, 10, d), "unreadable", "10 bytes, want 20"),
+        (lambda d: changed(entry_at(d, 10004, 4) + 8, 10, d), "unreadable", "the place of image 4"),
+        (lambda d: changed(image_at(d, 4) + 12, 21, d), "unreadable", "21 x 24 pixels in 980 bytes"),
+        (lambda d: changed(image_at(d, 4) + 12, 19, d), "unreadable", "B-scan 3 has 19 x 24 pixels"),
+    ],
+)
+def test_damage_is_refused_with_its_reason(
+    damage: Callable[[bytes], bytes], reason: str, detail: str
+) -> None:
+    row = conversion.row_of("a.e2e", damage(write([series()], directories=1)))
+    assert (row.reason, row.format) == (reason, "e2e")
+    assert detail in row.detail
+
+
+def test_directories_that_share_their_entries_are_refused_before_they_are_read() -> None:
+    """A chain of many directories over the same bytes would else take time by the square of the file."""
+    head = b"MDbDir".ljust(12, b"\0") + struct.pack("<I", 100) + bytes(20)
+    count = 2000
+    entries = count * 52 // 44
+    chain = [head + struct.pack("<4I", entries, 0, 88 + 52 * (i - 1) if i else 0, 0) for i in range(count)]
+    main = bytes(36) + head + struct.pack("<4I", 0, 88 + 52 * (count - 1), 0, 0)
+    data = b"CMDb" + main[4:] + b"".join(chain) + bytes(52 * count)
+    row = conversion.row_of("a.e2e", data)
+    assert row.reason == "unreadable"
+    assert "more than the file has room for" in row.detail
+
+
+def test_no_patient_data_reaches_a_row() -> None:
+    found = conversion.converted("a.e2e", write([series()]))
+    assert "DOE" not in repr(found.row)
+    assert b"DOE" not in found.data
+
+
+def test_ids_that_do_not_apply_are_negative() -> None:
+    body = e2e_directory.body_of(write([series()]))
+    assert NOBODY == 2**32 - 1
+    assert [piece.scan[2] for piece in e2e_directory.pieces(body, frozenset({9}))[9]] == [-1]
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
+def test_damaged_files_are_rows(count: int) -> None:
+    outcomes = conversion.survivors("a.e2e", write([series()]), count)
+    assert outcomes["ok"] > count // 4
+    assert outcomes["truncated"] > 0
+    assert outcomes["unreadable"] > 0
