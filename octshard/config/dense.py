@@ -50,7 +50,7 @@ class DenseHeads:
 
     names: list[str] = field(
         ["linear", "unetr"],
-        "linear: of each token the voxels of its patch; unetr: a decoder of convolutions over several layers",
+        "of several layers, linear: of each token the voxels of its patch; unetr: a decoder of convolutions",
         choices=("linear", "unetr"),
         least_length=1,
     )

@@ -102,7 +102,7 @@ def build_arms(
     for source, name, lr in itertools.product(sources, dict.fromkeys(cfg.names), dict.fromkeys(cfg.lr)):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(seed, "head", name))
-            module = dense_heads.build(name, source.widths, outputs, patch, cfg)
+            module = dense_heads.build(name, source, outputs, patch, cfg)
         optimizer = torch.optim.AdamW(module.parameters(), lr, weight_decay=cfg.weight_decay)
         arms.append(Arm(source, name, lr, module, optimizer))
     return arms

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from octshard.config.dense import DenseHeads
 from octshard.eval.dense import monai_parts
+from octshard.eval.dense.token_source import TokenSource
 from octshard.imaging.volume import Shape, product, triple
 
 NARROW = (
@@ -15,16 +17,17 @@ WIDEST = 8  # times the width at full resolution: UNETR, Hatamizadeh et al. 2022
 
 
 class LinearHead(nn.Module):
-    """Of each token alone, at the last depth: `outputs` numbers for every voxel of its patch."""
+    """Of each token alone, at all of its depths: `outputs` numbers for every voxel of its patch."""
 
-    def __init__(self, widths: Sequence[int], outputs: int, patch: Shape) -> None:
+    def __init__(self, source: TokenSource, outputs: int, patch: Shape) -> None:
         super().__init__()
-        self.patch = patch
-        self.proj = nn.Linear(widths[-1], outputs * product(patch))
+        self.patch, self.distinct = patch, source.distinct
+        self.proj = nn.Linear(sum(source.widths[i] for i in source.distinct), outputs * product(patch))
 
     def forward(self, levels: Sequence[Tensor], x_BCDHW: Tensor) -> Tensor:
         """(B, outputs, D, H, W)."""
-        z = self.proj(levels[-1].movedim(1, -1)).unflatten(-1, (-1, *self.patch))
+        z_BFDHW = torch.cat([levels[i] for i in self.distinct], dim=1)
+        z = self.proj(z_BFDHW.movedim(1, -1)).unflatten(-1, (-1, *self.patch))
         batch, d, h, w, outputs, pd, ph, pw = z.shape
         return z.permute(0, 4, 1, 5, 2, 6, 3, 7).reshape(batch, outputs, d * pd, h * ph, w * pw)
 
@@ -81,11 +84,11 @@ def stages_of(patch: Shape) -> list[Shape]:
     return [triple(stage) for stage in zip(*padded, strict=True)]
 
 
-def build(name: str, widths: Sequence[int], outputs: int, patch: Shape, heads: DenseHeads) -> nn.Module:
+def build(name: str, source: TokenSource, outputs: int, patch: Shape, heads: DenseHeads) -> nn.Module:
     """The head of that name, with weights that torch's seed determines."""
     if name == "linear":
-        return LinearHead(widths, outputs, patch)
-    return UnetrDecoder(widths, outputs, patch, heads)
+        return LinearHead(source, outputs, patch)
+    return UnetrDecoder(source.widths, outputs, patch, heads)
 
 
 def _prime_factors(number: int) -> list[int]:

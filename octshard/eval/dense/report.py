@@ -239,7 +239,7 @@ def _method(result: DenseResult) -> tuple[str, ...]:
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in result.class_weights.items())
     return (
         "The encoder is frozen; of a volume it reads the tokens that hold part of it, and features are "
-        "standardised on train. linear: of each token at the last depth the voxels of its patch. unetr: a "
+        "standardised on train. linear: of each token at several depths the voxels of its patch. unetr: a "
         "decoder over several depths"
         + (", and over the voxels. " if result.config["heads.voxels"] else ". ")
         + "raw-intensity: the same heads on the voxels of each patch in place of features; random-init: on "

@@ -18,11 +18,20 @@ STD_FLOOR = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class TokenSource:
-    """levels_of: normalised voxels and their tokens -> (B, V, F) for each of `widths`, the deepest last."""
+    """levels_of: normalised voxels and their tokens -> (B, V, F) for each of `widths`, the deepest last.
+
+    depths: of the levels, equal where two are the same features.
+    """
 
     name: str
     widths: tuple[int, ...]
+    depths: tuple[int, ...]
     levels_of: Callable[[Tensor, Tokens], Sequence[Tensor]]
+
+    @property
+    def distinct(self) -> tuple[int, ...]:
+        """Numbers of the levels without repetition."""
+        return tuple(self.depths.index(depth) for depth in dict.fromkeys(self.depths))
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +52,7 @@ def encoder_source(name: str, encoder: Encoder, levels: int) -> TokenSource:
         features = dict(zip(distinct, encoder.levels(x_BCDHW, tokens, distinct), strict=True))
         return [features[depth] for depth in depths]
 
-    return TokenSource(name, (encoder.embed.out_features,) * levels, levels_of)
+    return TokenSource(name, (encoder.embed.out_features,) * levels, tuple(depths), levels_of)
 
 
 def voxel_source(name: str, encoder: Encoder, levels: int) -> TokenSource:
@@ -53,7 +62,7 @@ def voxel_source(name: str, encoder: Encoder, levels: int) -> TokenSource:
     def levels_of(x_BCDHW: Tensor, tokens: Tokens) -> list[Tensor]:
         return [token_patches(x_BCDHW, tokens.index_BV, patch, grid)] * levels
 
-    return TokenSource(name, (product(patch),) * levels, levels_of)
+    return TokenSource(name, (product(patch),) * levels, (0,) * levels, levels_of)
 
 
 class ScaleSums:

@@ -76,7 +76,7 @@ def test_a_whole_volume_comes_back_from_windows(cfg):
     reader = reader_of(cfg)
     source = token_source.voxel_source("raw", Encoder(cfg.model), 1)
     reader.scales = {"raw": [Scale(torch.tensor(0.0), torch.tensor(1.0))]}
-    head = LinearHead([128], 1, (2, 8, 8))
+    head = LinearHead(source, 1, (2, 8, 8))
     with torch.no_grad():
         head.proj.weight.copy_(torch.eye(128))
         head.proj.bias.zero_()
@@ -95,7 +95,7 @@ def test_an_arm_waits_as_long_as_it_may_become_better():
 
 
 def arm_of(val_losses: list[float], lr: float = 0.1, head: str = "linear") -> fit.Arm:
-    source = token_source.TokenSource("raw", (1,), lambda x, tokens: [])
+    source = token_source.TokenSource("raw", (1,), (0,), lambda x, tokens: [])
     arm = fit.Arm(source, head, lr, nn.Identity(), None, val_losses)  # type: ignore[arg-type]
     arm.best_state = {"weight": lr} if min(val_losses) < math.inf else {}
     return arm

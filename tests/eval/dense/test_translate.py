@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from octshard.config.dense import DenseHeads
 from octshard.eval.dense import en_face_scores, heads, losses
+from octshard.eval.dense.token_source import TokenSource
 from octshard.models.vit import token_patches
 
 pytest.importorskip("monai")
@@ -64,7 +65,8 @@ def test_planted_vessels_come_back_from_tokens_that_hold_them(planted, name):
     for tokens, voxels in (("theirs", x_BCDHW), ("others", x_BCDHW.roll(1, 0))):
         torch.manual_seed(0)
         levels = levels_of(voxels)
-        head = heads.build(name, [math.prod(PATCH)] * len(levels), 1, PATCH, HEADS)
+        source = TokenSource("", (math.prod(PATCH),) * len(levels), (0,) * len(levels), lambda x, tokens: [])
+        head = heads.build(name, source, 1, PATCH, HEADS)
         scores[tokens] = score(head, levels, picture_BDW)
     assert scores["theirs"]["correlation"] > 0.75
     assert scores["theirs"]["ssim"] > 0.5
