@@ -127,13 +127,15 @@ class ReportConfig(HeadsConfig, StudyConfig):
 
 
 @dataclass
-class RobustnessConfig(FeatureConfig, SiteConfig, LinearConfig, IntervalConfig):
+class RobustnessConfig(FeatureConfig, SiteConfig, LinearConfig, IntervalConfig, LabelConfig):
     """`octshard eval robustness`."""
 
     features: str = field("", "a feature table: a folder that octshard eval embed made", place=True)
     source: str = field("pretrained", "which of its features")
-    participants: str = field("", "participants.tsv, where labels come from", place=True)
-    label: str = field("study_group", "a column of it, the biology")
+    label: str = field("study_group", "a column of the table, the biology")
+    target: str = field(
+        "classes", "ordinal: the order of classes is that of `order`", choices=("classes", "ordinal")
+    )
     nuisances: list[str] = field(
         ["device", "site"],
         "what features should not follow",

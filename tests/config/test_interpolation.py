@@ -35,7 +35,7 @@ def test_the_short_list() -> None:
         "prep": ["src", "dst"],
         "probe": ["checkpoint", "shards", "participants", "labels", "encoder_weights", "out"],
         "report": ["shards", "participants", "labels", "encoder_weights", "checkpoint", "out"],
-        "robustness": ["features", "participants", "out"],
+        "robustness": ["participants", "labels", "features", "out"],
         "compare": ["shards", "participants", "labels", "features", "checkpoint", "out"],
         "segment": ["checkpoint", "shards", "masks.folder", "masks.table", "out"],
         "translate": ["checkpoint", "shards", "targets.folder", "targets.table", "out"],

@@ -1,10 +1,12 @@
-"""How closely a label goes with the device in the table itself: Cramer's V over people."""
+"""How closely a label goes with the device in the table itself: Cramer's V over people, or over what else the
+label is of.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from octshard.probes.grouped_scans import People, Scans, people_of
+from octshard.probes.grouped_scans import Scans, Units, units_of
 
 CLOSE = 0.9999  # a V above it: the label is the device
 
@@ -12,7 +14,7 @@ CLOSE = 0.9999  # a V above it: the label is the device
 @dataclass(frozen=True)
 class Association:
     """cramers_v: 0 none, 1 the class tells the group; p: that V or more with classes dealt among people at
-    random; people_CG: people of each class in each group.
+    random; people_CG: people of each class in each group, or eyes or scans if the label is of these.
     """
 
     cramers_v: float
@@ -21,19 +23,29 @@ class Association:
 
 
 def association(scans: Scans, deals: int, rng: np.random.Generator) -> Association:
-    """Of class and group over `scans`; a person counts once in each group, whatever their scans."""
-    people = people_of(scans)
-    table_CG = _table(people, people.y_P, len(scans.classes))
+    """Of class and group over `scans`; a person (or eye) counts once in each group, whatever their scans."""
+    units = units_of(scans)
+    table_CG = _table(units, units.y_U, len(scans.classes))
     value = _cramers_v(table_CG)
-    dealt = (
-        _cramers_v(_table(people, rng.permutation(people.y_P), len(scans.classes))) for _ in range(deals)
-    )
+    dealt = (_cramers_v(_table(units, _dealt(units, rng), len(scans.classes))) for _ in range(deals))
     reached = sum(v >= value - 1e-9 for v in dealt)
     return Association(value, (1 + reached) / (1 + deals), tuple(tuple(map(int, row)) for row in table_CG))
 
 
-def _table(people: People, y_P: np.ndarray, classes: int) -> np.ndarray:
-    return np.eye(classes, dtype=np.int64)[y_P].T @ (people.scans_PG > 0).astype(np.int64)
+def _table(units: Units, y_U: np.ndarray, classes: int) -> np.ndarray:
+    return np.eye(classes, dtype=np.int64)[y_U].T @ (units.scans_UG > 0).astype(np.int64)
+
+
+def _dealt(units: Units, rng: np.random.Generator) -> np.ndarray:
+    """y_U with the classes dealt among people who have as many units: those of one person stay together."""
+    count_P = np.bincount(units.person_U)
+    places = np.argsort(units.person_U, kind="stable")  # person by person
+    start_P = np.cumsum(count_P) - count_P
+    dealt_U = units.y_U.copy()
+    for count in np.unique(count_P[count_P > 0]):
+        own_PK = places[start_P[count_P == count][:, None] + np.arange(count)]
+        dealt_U[own_PK] = units.y_U[rng.permutation(own_PK)]
+    return dealt_U
 
 
 def _cramers_v(table_CG: np.ndarray) -> float:

@@ -7,7 +7,6 @@ import numpy as np
 
 from octshard.config import fields
 from octshard.config.eval import RobustnessConfig
-from octshard.config.label import LabelConfig
 from octshard.dataset.participants import canonical
 from octshard.errors import UsageError
 from octshard.eval import feature_table, json_text
@@ -29,6 +28,7 @@ from octshard.eval.robustness.result import Nuisance, RobustnessResult
 from octshard.eval.verdict import MIN_PARTICIPANTS
 from octshard.probes import labels, neighbours, scores
 from octshard.probes.grouped_scans import Scans, index_of, people_of
+from octshard.probes.label_join import PARTICIPANT
 from octshard.probes.labels import SPLITS, LabelledScans
 from octshard.progress import OnProgress, no_progress
 from octshard.rng import rng_for, seed_for
@@ -43,7 +43,7 @@ def robustness(cfg: RobustnessConfig, on_progress: OnProgress = no_progress) -> 
     check(cfg)
     table = feature_table.read(cfg.features)
     places, scans = _chosen(table, cfg)
-    target = labels.read(LabelConfig(participants=cfg.participants, label=cfg.label, target="classes"))
+    target = labels.read(cfg)
     labelled = labels.join(target, scans)  # type: ignore[arg-type]
     sites = provenance.read_sites(cfg.participants, cfg.site)
     features = table.find(cfg.source, cfg.layer, cfg.pooling)
@@ -68,6 +68,7 @@ def robustness(cfg: RobustnessConfig, on_progress: OnProgress = no_progress) -> 
         nuisances=tuple(nuisance for nuisance in nuisances if isinstance(nuisance, Nuisance)),
         notes=(*(text for text in nuisances if isinstance(text, str)), *_dropped(labelled.dropped)),
         config=fields.result_values(cfg),
+        level=labelled.level,
     )
     store.write(store.join(cfg.out, JSON), json_text.text_of(result.as_dict()).encode())
     store.write(store.join(cfg.out, PAGE), report.render(result).encode())
@@ -148,6 +149,7 @@ def grouped(
     places_N = np.concatenate([subset.places_N for subset in subsets])
     y_N = np.concatenate([subset.y_N for subset in subsets])
     participants = tuple(person for subset in subsets for person in subset.participants)
+    units = tuple(unit for subset in subsets for unit in subset.units)
     texts = [value_of(scans[n]) for n in places_N]
     said = [n for n, text in enumerate(texts) if text]
     if not said:
@@ -163,6 +165,7 @@ def grouped(
         splits=tuple(row.split for row in rows),
         classes=labelled.classes,
         groups=groups,
+        units=() if labelled.level == PARTICIPANT else tuple(units[n] for n in said),
     )
 
 
@@ -183,6 +186,7 @@ def _enough(scans: Scans) -> tuple[Scans, tuple[str, ...]]:
     renumbered = Scans(
         part.values_NF, part.y_N, np.searchsorted(kept, part.group_N),
         part.participants, part.eyes, part.splits, part.classes, tuple(scans.groups[g] for g in kept),
+        part.units,
     )  # fmt: skip
     note = f"Left out but for transfer, with few people outside train: {', '.join(few)}."
     return renumbered, (note,)
@@ -190,7 +194,7 @@ def _enough(scans: Scans) -> tuple[Scans, tuple[str, ...]]:
 
 def _fewest(scans: Scans) -> int:
     """The people of the class that has the fewest."""
-    return int(np.bincount(people_of(scans).y_P, minlength=len(scans.classes)).min())
+    return int(people_of(scans).people_C.min())
 
 
 def _dropped(dropped: Mapping[str, int]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Draws of people in which a class goes with a group as closely as asked: none, all, or anything between.
 
-Each person gives one scan of one group. At every strength a class has as many people, so that what changes
-is the correlation alone; who gives which scan is a bipartite matching.
+Each person gives one scan of one group; where the label is of eyes, each eye. At every strength a class has
+as many people, so that what changes is the correlation alone; who gives which is a bipartite matching.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from octshard.probes.grouped_scans import Scans, people_of
+from octshard.probes.grouped_scans import Scans, units_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +40,14 @@ def pairing(classes: int, groups: int, rng: np.random.Generator) -> Pairing:
 
 def largest(scans: Scans, pairings: Sequence[Pairing], strengths: Sequence[float]) -> int:
     """The most people a class that every pairing and strength can be given."""
-    people = people_of(scans)
-    has_PG = people.scans_PG > 0
-    members = [np.flatnonzero(people.y_P == c) for c in range(len(scans.classes))]
+    units = units_of(scans)
+    has_UG = units.scans_UG > 0
+    members = [np.flatnonzero(units.y_U == c) for c in range(len(scans.classes))]
 
     def fits(count: int) -> bool:
         tables = (p.counts(count, strength) for p in pairings for strength in strengths)
         return all(
-            _match(has_PG[members[c]], counts_G) is not None
+            _match(has_UG[members[c]], counts_G) is not None
             for counts_CG in tables
             for c, counts_G in enumerate(counts_CG)
         )
@@ -57,16 +57,16 @@ def largest(scans: Scans, pairings: Sequence[Pairing], strengths: Sequence[float
 
 def draw(scans: Scans, pairing: Pairing, strength: float, count: int, rng: np.random.Generator) -> np.ndarray:
     """Places of count x C scans, one a person. ValueError if there are too few people (`largest`)."""
-    people = people_of(scans)
+    units = units_of(scans)
     places = []
     for c, counts_G in enumerate(pairing.counts(count, strength)):
-        members = rng.permutation(np.flatnonzero(people.y_P == c))
-        groups = _match(people.scans_PG[members] > 0, counts_G)
+        members = rng.permutation(np.flatnonzero(units.y_U == c))
+        groups = _match(units.scans_UG[members] > 0, counts_G)
         if groups is None:
             raise ValueError(f"draw: class {c} has too few people for {counts_G.tolist()}")
-        for person, group in zip(members, groups, strict=True):
+        for unit, group in zip(members, groups, strict=True):
             if group >= 0:
-                own = np.flatnonzero((people.owner_N == person) & (scans.group_N == group))
+                own = np.flatnonzero((units.owner_N == unit) & (scans.group_N == group))
                 places.append(int(rng.choice(own)))
     return np.array(places)
 

@@ -116,7 +116,8 @@ def _curve(
         correlated_draw.draw(test, pairing, 0.0, sizes.test, rng_for(settings.seed, "test people", n))
     )
     place_of = {name: p for p, name in enumerate(sizes.test_people)}
-    columns = np.array([place_of[name] for name in sorted(balanced.participants)])
+    whose = dict(zip(balanced.owners, balanced.participants, strict=True))
+    columns = np.array([place_of[whose[owner]] for owner in sorted(whose)])  # one scan a unit
     weight_RP = np.concatenate([np.ones((1, len(columns)), np.int64), weight_RP[:, columns]])
     grid, rows = settings.regularisation, []
     for strength in STRENGTHS:
@@ -124,8 +125,8 @@ def _curve(
         examples = train.part(correlated_draw.draw(train, pairing, strength, sizes.train, rng)).examples()
         head = linear.fit(examples, val.examples(), grid)
         grid = (head.regularisation,)
-        predictions = scores.by_participant(
-            linear.predict(head, balanced.values_NF), balanced.y_N, balanced.participants
+        predictions = scores.by_unit(
+            linear.predict(head, balanced.values_NF), balanced.y_N, balanced.owners, balanced.participants
         )
         rows.append(_macro_auroc(predictions, weight_RP))
     return np.stack(rows)

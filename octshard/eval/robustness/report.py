@@ -62,7 +62,8 @@ def _measures(result: RobustnessResult, nuisance: Nuisance) -> list[Content]:
 def _people(result: RobustnessResult, nuisance: Nuisance) -> Html:
     counts = zip(result.classes, nuisance.association.people_CG, strict=True)
     rows: list[list[Cell]] = [[_readable(name), *row] for name, row in counts]
-    caption = f"People of each class by {nuisance.name}; one may stand in several columns."
+    units = {"participant": "People", "eye": "Eyes", "scan": "Scans"}[result.level]
+    caption = f"{units} of each class by {nuisance.name}; one may stand in several columns."
     return table([_readable(result.label), *nuisance.groups], rows, caption)
 
 

@@ -49,6 +49,7 @@ class RobustnessResult:
     nuisances: tuple[Nuisance, ...]
     notes: tuple[str, ...]
     config: Mapping[str, Any]
+    level: str = "participant"  # what the label is about: participant, eye or scan
 
     def text(self) -> str:
         """For a terminal: what was found of each nuisance, and the notes."""

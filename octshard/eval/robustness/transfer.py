@@ -81,11 +81,12 @@ def _fewest(scans: Scans) -> int:
     """The people of the class that has the fewest."""
     if not len(scans.y_N):
         return 0
-    return int(np.bincount(people_of(scans).y_P, minlength=len(scans.classes)).min())
+    return int(people_of(scans).people_C.min())
 
 
 def _auroc(head: linear.Probe, test: Scans, names: Sequence[str], weight_RP: np.ndarray) -> np.ndarray:
-    predictions = scores.by_participant(linear.predict(head, test.values_NF), test.y_N, test.participants)
+    p_NC = linear.predict(head, test.values_NF)
+    predictions = scores.by_unit(p_NC, test.y_N, test.owners, test.participants)
     place_of = {name: p for p, name in enumerate(names)}
     columns = [place_of[name] for name in predictions.participants]
     return scores.measure(predictions, weight_RP[:, columns])["macro_auroc"]

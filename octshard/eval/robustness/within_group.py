@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from octshard.probes import linear, scores
-from octshard.probes.grouped_scans import Scans, people_of
+from octshard.probes.grouped_scans import Scans, units_of
 from octshard.probes.scores import Estimate, estimate
 
 
@@ -27,7 +27,7 @@ class WithinGroup:
 
 
 def within_group(scans: Scans, regularisation: Sequence[float], weight_RP: np.ndarray) -> WithinGroup:
-    """A head on all train people, C chosen on val; a person is scored once on each group.
+    """A head on all train people, C chosen on val; a person (or eye) is scored once on each group.
 
     weight_RP counts the people of test.
     """
@@ -37,12 +37,13 @@ def within_group(scans: Scans, regularisation: Sequence[float], weight_RP: np.nd
     if len(np.unique(train.y_N)) < len(scans.classes):
         return _nothing("a class that nobody has in train")
     p_NC = linear.predict(linear.fit(train.examples(), val.examples(), regularisation), test.values_NF)
-    people = people_of(test)
-    owner_U, group_U, p_UC = _units(test, people.owner_N, p_NC)
-    y_U = people.y_P[owner_U]
-    once_RP = np.concatenate([np.ones((1, len(people.names)), np.int64), weight_RP])
+    units = units_of(test)
+    unit_X, group_X, p_XC = _by_group(test, units.owner_N, p_NC)
+    once_RP = np.concatenate([np.ones((1, weight_RP.shape[1]), np.int64), weight_RP])
+    weight_RX = once_RP[:, units.person_U[unit_X]]
     overall_R, within_R = (
-        _macro_auroc(p_UC, y_U, part_U, once_RP[:, owner_U]) for part_U in (np.zeros_like(group_U), group_U)
+        _macro_auroc(p_XC, units.y_U[unit_X], part_X, weight_RX)
+        for part_X in (np.zeros_like(group_X), group_X)
     )
     overall, within, given = (
         estimate(float(of_R[0]), of_R[1:]) for of_R in (overall_R, within_R, overall_R - within_R)
@@ -51,13 +52,15 @@ def within_group(scans: Scans, regularisation: Sequence[float], weight_RP: np.nd
     return WithinGroup(overall, within, given, "" if defined else "no group has test people of two classes")
 
 
-def _units(test: Scans, owner_N: np.ndarray, p_NC: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(person, group, mean probabilities) of each person on each group."""
-    unit_2U, place_N = np.unique(np.stack([owner_N, test.group_N]), axis=1, return_inverse=True)
+def _by_group(
+    test: Scans, owner_N: np.ndarray, p_NC: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(unit, group, mean probabilities) of each unit in each group."""
+    pair_2X, place_N = np.unique(np.stack([owner_N, test.group_N]), axis=1, return_inverse=True)
     place_N = place_N.ravel()
-    p_UC = np.zeros((unit_2U.shape[1], p_NC.shape[1]))
-    np.add.at(p_UC, place_N, p_NC)
-    return unit_2U[0], unit_2U[1], p_UC / np.bincount(place_N)[:, None]
+    p_XC = np.zeros((pair_2X.shape[1], p_NC.shape[1]))
+    np.add.at(p_XC, place_N, p_NC)
+    return pair_2X[0], pair_2X[1], p_XC / np.bincount(place_N)[:, None]
 
 
 def _macro_auroc(p_UC: np.ndarray, y_U: np.ndarray, part_U: np.ndarray, weight_RU: np.ndarray) -> np.ndarray:

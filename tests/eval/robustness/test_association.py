@@ -1,5 +1,7 @@
 """Cramer's V over people: by hand, and against the formula."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.stats import contingency
@@ -61,5 +63,17 @@ def test_as_scipy_has_it(seed):
 
 def test_a_device_that_nobody_has_does_not_count():
     scans = table([[15, 5], [5, 15]])
-    more = Scans(*list(vars(scans).values())[:-1], groups=("A", "B", "C"))
+    more = dataclasses.replace(scans, groups=("A", "B", "C"))
     assert association(more, 9, rng_for(1)).cramers_v == pytest.approx(0.5)
+
+
+def test_classes_of_eyes_are_dealt_person_by_person() -> None:
+    """Both eyes of everybody are alike, so that V of 20 people is that of 40 eyes, and so is p."""
+    by_person = made_scans(0, 0, people=20, goes_with=0.6, seed=3)
+    twice = by_person.part(np.repeat(np.arange(20), 2))
+    units = tuple(f"{p}/{'LR'[n % 2]}" for n, p in enumerate(twice.participants))
+    eyes = dataclasses.replace(twice, units=units)
+    one, other = (association(scans, 400, rng_for("deals")) for scans in (by_person, eyes))
+    assert other.cramers_v == pytest.approx(one.cramers_v)
+    assert np.array_equal(np.array(other.people_CG), 2 * np.array(one.people_CG))
+    assert other.p == pytest.approx(one.p, abs=0.05)

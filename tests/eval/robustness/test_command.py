@@ -174,3 +174,69 @@ def test_a_site_that_only_the_participants_say(planted, tmp_path):
     assert robustness(cfg).notes[0] == "site: no scan says it."
     (site,) = robustness(dataclasses.replace(cfg, site="centre")).nuisances
     assert site.groups == SITES
+
+
+def write_eyes(root: Path, *, small: int = 0) -> RobustnessConfig:
+    """Eyes of one person differ in class; the site goes with that of the left eye. small: eyes of class c."""
+    rng = rng_for("eyes")
+    scans, rows, lines = [], [], ["person_id,eye,grade"]
+    for person in range(PEOPLE):
+        grades = rng.integers(2, size=2)
+        place = int(grades[0]) if rng.random() < 0.9 else int(rng.integers(2))
+        split = ("train", "val", "test")[person % 3]
+        for eye, grade in zip("LR", grades.tolist(), strict=True):
+            name = "c" if person < small and eye == "L" else "ab"[grade]
+            lines.append(f"{1000 + person},{eye},{name}")
+            row = rng.normal(size=12)
+            row[[grade, 2 + place]] += 0.5, 20
+            rows.append(row)
+            key = f"{person}-{eye}"
+            scans.append(Scan(key, str(1000 + person), eye, "triton", site=SITES[place], split=split))
+    folder = root / "table"
+    folder.mkdir(parents=True)
+    feature_table.write_scans(str(folder), scans)
+    features = Features(tuple(scan.key for scan in scans), np.array(rows, np.float32), "0123", INFO)
+    url = str(folder / feature_table.file_name(INFO, "0123"))
+    feature_table.write_features(url, features, feature_table.scans_digest(scans))
+    (root / "eyes.csv").write_text("\n".join(lines) + "\n")
+    return RobustnessConfig(
+        features=str(folder), labels=str(root / "eyes.csv"), join="eye", label="grade", nuisances=["site"],
+        out=str(root / "out"), draws=2, regularisation=[0.01, 1.0], bootstrap=60,
+    )  # fmt: skip
+
+
+def test_labels_of_eyes_are_measured_by_eye_and_resampled_by_person(tmp_path):
+    cfg = write_eyes(tmp_path)
+    result = robustness(cfg)
+    (site,) = result.nuisances
+    assert (result.level, result.scans) == ("eye", 2 * PEOPLE)
+    assert sum(map(sum, site.association.people_CG)) == 2 * PEOPLE  # each eye once, as each has one scan
+    assert 0.3 < site.association.cramers_v < 0.6  # the left eyes go with it, the right ones do not
+    assert site.association.p < 0.05
+    assert site.findings["neighbours"].verdict == "nuisance"
+    assert site.within.overall.value > site.within.within.value
+    assert site.drop.test > 0
+    assert "Eyes of each class by site" in (tmp_path / "out" / "robustness.html").read_text()
+    by_key = tmp_path / "keys.csv"
+    table = (tmp_path / "eyes.csv").read_text().splitlines()[1:]
+    rows = [f"{int(p) - 1000}-{e},{g}" for p, e, g in (line.split(",") for line in table)]
+    by_key.write_text("\n".join(["key,grade", *rows]) + "\n")
+    of_scans = robustness(dataclasses.replace(cfg, labels=str(by_key), join="key"))
+    assert of_scans.level == "scan"
+    assert of_scans.nuisances[0].association.people_CG == site.association.people_CG
+
+
+def test_a_class_of_few_is_one_line_or_a_reason(tmp_path):
+    """One eye of a class in train is refused; a class that nobody in test has is said."""
+    with pytest.raises(OctshardError, match="class 'c' has 1 in train, want at least 2; add shards"):
+        robustness(write_eyes(tmp_path / "one", small=1))
+    (site,) = robustness(write_eyes(tmp_path / "few", small=4)).nuisances  # 2 in train, 1 in val, 1 in test
+    assert site.drop.reason.startswith("too few people in train")
+    assert {finding.verdict for finding in site.findings.values()} == {"cannot tell"}
+    assert "fewer than 10 people in a class" in site.findings["neighbours"].text
+    assert all(cell.people < 2 for cell in site.transfer.cells)
+
+
+def test_numbers_are_no_biology(planted):
+    with pytest.raises(UsageError, match="target=numbers: want classes or ordinal"):
+        robustness(dataclasses.replace(planted, target="numbers"))
