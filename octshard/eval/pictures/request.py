@@ -17,7 +17,7 @@ from octshard.report.page import Section
 
 @dataclass(frozen=True, eq=False)
 class PictureRequest:
-    """predictions: of test by trained arm, one for each of its checkpoints; controls do not belong here.
+    """predictions: of test by trained arm, one for each head and checkpoint; no controls.
     values: pooled values_NF of all scans by arm; the first is drawn. encoders: the trained ones.
 
     attentive: heads that were fitted on the tokens of an encoder, by its name; attended: what they say of

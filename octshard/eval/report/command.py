@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from octshard.config import fields
 from octshard.config.eval import ReportConfig
 from octshard.errors import UsageError
-from octshard.eval import arm_verdict, controls, embed, json_text, notes, setup, study
+from octshard.eval import arm_verdict, controls, embed, notes, setup, study
 from octshard.eval.arm_verdict import ArmVerdict
 from octshard.eval.comparison import scoring
 from octshard.eval.comparison.scoring import Pair, Rules, ScoredArm
@@ -18,8 +18,7 @@ from octshard.eval.controls import slice_encoder
 from octshard.eval.controls.shuffled import NAME as SHUFFLED
 from octshard.eval.feature_table import TOKENS
 from octshard.eval.pictures import sections
-from octshard.eval.report import figures, heads, page, people, robustness
-from octshard.eval.report.figures import Figures
+from octshard.eval.report import figures, files, heads, robustness
 from octshard.eval.report.heads import FittedHeads
 from octshard.eval.report.result import ReportResult
 from octshard.eval.report.scored_study import ScoredStudy
@@ -27,24 +26,16 @@ from octshard.eval.study import EncodedArms, Entry, Study
 from octshard.models.encoder import read_encoder
 from octshard.probes import build, labels
 from octshard.progress import OnProgress, no_progress
-from octshard.storage import store
 
-JSON, PAGE, PREDICTIONS, FIGURES = "report.json", "report.html", "predictions.parquet", "figures"
 RESERVED = (*controls.MEANINGS, slice_encoder.PREFIX, SHUFFLED, scoring.ALL)  # how other rows begin
 
 
 def report(cfg: ReportConfig, on_progress: OnProgress = no_progress) -> ReportResult:
     """Scores everything and writes the files under cfg.out; all is checked before anything is encoded."""
     scored = score(cfg, on_progress)
-    result, drawn = scored.result, figures.draw(scored)
-    made = sections.pictures(scored.pictured(), on_progress)
-    store.write(store.join(cfg.out, JSON), json_text.text_of(as_dict(result, drawn)).encode())
-    people.write(store.join(cfg.out, PREDICTIONS), result)
-    for contents in (made.files, *(each.chart.files(stem) for stem, each in drawn.items())):
-        for name, data in contents.items():
-            store.write(store.join(cfg.out, FIGURES, name), data)
-    store.write(store.join(cfg.out, PAGE), page.render(result, drawn, made.sections).encode())
-    return result
+    pictures = sections.pictures(scored.pictured(), on_progress)
+    files.write(cfg.out, scored.result, figures.draw(scored), pictures)
+    return scored.result
 
 
 def score(cfg: ReportConfig, on_progress: OnProgress = no_progress) -> ScoredStudy:
@@ -53,15 +44,14 @@ def score(cfg: ReportConfig, on_progress: OnProgress = no_progress) -> ScoredStu
     target = labels.read(cfg)
     opened = study.open_study(cfg, target, entries(cfg))
     poolings = [cfg.pooling, *([TOKENS] if set(build.TOKENS) & set(cfg.heads) else [])]
-    files = (JSON, PAGE, PREDICTIONS, store.join(FIGURES, "score.svg"))
-    encoded = study.encode(opened, poolings, cfg.out, files, on_progress)
+    encoded = study.encode(opened, poolings, cfg.out, files.WRITTEN, on_progress)
     fitted = tuple(heads.fit_all(opened, encoded, cfg, on_progress))
     return ScoredStudy(reported(opened, encoded, fitted, cfg), opened, encoded, fitted)
 
 
 def check(cfg: ReportConfig) -> None:
     """UsageError for settings that cannot be."""
-    setup.check(cfg, f"{JSON} and {PAGE} go")
+    setup.check(cfg, f"{files.JSON} and {files.PAGE} go")
     for key, values in (("heads", cfg.heads), ("checkpoint", cfg.checkpoint)):
         if twice := [value for value, count in Counter(values).items() if count > 1]:
             raise UsageError(f"{key}: {twice[0]} is named twice, want each once")
@@ -127,12 +117,6 @@ def reported(
         ),
         config=fields.result_values(cfg),
     )
-
-
-def as_dict(result: ReportResult, drawn: Figures) -> dict[str, object]:
-    """report.json: the result, and the numbers behind every figure."""
-    numbers = {stem: {"columns": each.chart.columns, "rows": each.chart.rows} for stem, each in drawn.items()}
-    return {**result.as_dict(), "figures": numbers}
 
 
 def _verdict(name: str, opened: Study, head: FittedHeads) -> ArmVerdict:

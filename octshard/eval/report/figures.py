@@ -23,6 +23,7 @@ from octshard.rng import rng_for
 SCORE, ROC, CALIBRATION, NUMBER, PLANE = "score", "roc", "calibration", "predicted", "plane"  # kinds
 LINES = len(COLOURS)  # arms of a chart, at most: a colour for each
 POINTS = 1000  # scans of a projection, at most
+LONGEST = 100  # letters of a stem, at most
 METHODS = {"pca": "principal components", "tsne": "t-SNE, in which distances of far points mean nothing"}
 
 
@@ -54,7 +55,7 @@ def draw(scored: ScoredStudy) -> Figures:
     drawn += projections(scored)
     by_stem: dict[str, ReportFigure] = {}
     for figure in drawn:
-        by_stem[_stem(figure, by_stem)] = figure
+        by_stem[stem_of(figure, by_stem)] = figure
     return by_stem
 
 
@@ -133,10 +134,10 @@ def _pooled_runs(runs: tuple[Predictions, ...]) -> Predictions:
     )
 
 
-def _stem(figure: ReportFigure, others: Figures) -> str:
+def stem_of(figure: ReportFigure, others: Figures) -> str:
     """Letters, digits and lines; of two that are equal the second one gets a number."""
     words = f"{figure.kind} {figure.heading} {figure.detail}"
-    name = stem = re.sub(r"[^A-Za-z0-9_.]+", "-", words).strip("-.")
+    name = stem = re.sub(r"[^A-Za-z0-9_.]+", "-", words)[:LONGEST].strip("-.")
     while stem in others:
         number = int(stem.removeprefix(name).lstrip("-") or 1) + 1
         stem = f"{name}-{number}"

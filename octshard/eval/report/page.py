@@ -102,6 +102,8 @@ def _figures(result: ReportResult, drawn: Figures) -> Iterator[Section]:
     by = f"By the {result.first.head} head{{}}."
     if charts := _of(drawn, figures.ROC):
         banded = "; bands of the checkpoints are 95 % of resamples of the people"
+        if left_out := [arm.title for arm in result.first.arms[figures.LINES :]]:
+            banded += f". Not drawn: {', '.join(left_out)}"
         yield Section("ROC curves", (by.format(banded), columns(charts)))
     if charts := _of(drawn, figures.CALIBRATION):
         yield Section("Calibration", (by.format(""), *charts))

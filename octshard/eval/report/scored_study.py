@@ -42,7 +42,10 @@ class ScoredStudy:
         return PictureRequest(
             scans=study.scans,
             labelled=study.labelled,
-            predictions={arm.name: self.fitted[0].probed[arm.name].predictions for arm in trained},
+            predictions={
+                arm.name: tuple(run for each in self.fitted for run in each.probed[arm.name].predictions)
+                for arm in trained
+            },
             values={arm.name: arm.draws[0] for arm in trained},
             encoders=tuple(each for each in study.encoders if each.info.source in sources),
             asked=self.encoded.asked,

@@ -15,7 +15,7 @@ from octshard.config.head import AttentiveConfig
 from octshard.dataset import tables
 from octshard.errors import OctshardError, UsageError
 from octshard.eval import head_probe, json_text, linear_probe, scans
-from octshard.eval.report import command, figures, people
+from octshard.eval.report import command, figures, files, people
 from octshard.eval.report.page import render
 from octshard.eval.report.result import ReportResult
 from tests.eval.test_linear_probe import MODEL, eyes, write_checkpoint  # noqa: F401 (a fixture)
@@ -46,6 +46,11 @@ def cfg(eyes: ProbeConfig) -> ReportConfig:  # noqa: F811
 
 @pytest.fixture(scope="module")
 def result(cfg: ReportConfig) -> ReportResult:
+    """In a folder where an earlier report left a figure, and somebody a note."""
+    Path(cfg.out, "figures").mkdir(parents=True)
+    for name in ("roc-old.svg", "note.txt"):
+        Path(cfg.out, "figures", name).touch()
+    Path(cfg.out, files.JSON).write_text('{"files": ["roc-old.svg"]}')
     return command.report(cfg)
 
 
@@ -55,10 +60,11 @@ def quick(cfg: ReportConfig, **changes: object) -> ReportConfig:
     )
 
 
-def with_features(cfg: ReportConfig, out: Path) -> str:
+@pytest.fixture
+def stored(result: ReportResult, cfg: ReportConfig, tmp_path: Path) -> str:
     """A folder with the features of the big report, so that nothing is encoded again."""
-    shutil.copytree(Path(cfg.out, "features"), out / "features")
-    return str(out)
+    shutil.copytree(Path(cfg.out, "features"), tmp_path / "features")
+    return str(tmp_path)
 
 
 def test_rows_are_arms_and_shuffled_labels_and_every_head_has_all(result: ReportResult) -> None:
@@ -90,8 +96,8 @@ def test_an_arm_has_the_scores_and_the_verdict_of_its_probe(
 def test_predictions_that_others_score_give_the_numbers_of_the_json(
     result: ReportResult, cfg: ReportConfig
 ) -> None:
-    table = tables.read_table(str(Path(cfg.out, command.PREDICTIONS)))
-    data = json.loads(Path(cfg.out, command.JSON).read_text())
+    table = tables.read_table(str(Path(cfg.out, files.PREDICTIONS)))
+    data = json.loads(Path(cfg.out, files.JSON).read_text())
     chosen = [
         n
         for n, key in enumerate(zip(table["head"], table["arm"], table["draw"], strict=True))
@@ -111,20 +117,21 @@ def test_predictions_that_others_score_give_the_numbers_of_the_json(
 def test_the_json_has_the_figures_and_files_lie_beside_the_page(
     result: ReportResult, cfg: ReportConfig
 ) -> None:
-    data = json.loads(Path(cfg.out, command.JSON).read_text())
+    data = json.loads(Path(cfg.out, files.JSON).read_text())
     names = {path.name for path in Path(cfg.out, "figures").iterdir()}
     assert {"score", "calibration", "roc-low", "plane-one-pca-state", "plane-other-tsne-site"} <= set(
         data["figures"]
     )
     assert {f"{stem}.{form}" for stem in data["figures"] for form in ("svg", "png", "csv")} <= names
     assert [row[0] for row in data["figures"]["score"]["rows"]] == list(result.first.rows())
+    assert names == {*data["files"], "note.txt"}
     assert data["best"] == result.best
     assert [verdict["sentence"] for verdict in data["verdicts"]] == [v.sentence for v in result.verdicts]
 
 
 def test_the_page_begins_with_a_sentence_for_each_checkpoint(result: ReportResult, cfg: ReportConfig) -> None:
     """Eight people a class carry no verdict, and the sentence says so."""
-    page = Path(cfg.out, command.PAGE).read_text()
+    page = Path(cfg.out, files.PAGE).read_text()
     for verdict in result.verdicts:
         assert verdict.sentence.startswith(f"Cannot tell {verdict.name} from any control: fewer than 10 ")
         assert page.index(verdict.sentence) < page.index("<h2>Heads and arms")
@@ -164,11 +171,9 @@ def test_shards_are_read_once_for_all(
     assert len(passes) == 1
 
 
-def test_arms_without_tokens_have_the_linear_head_and_its_numbers(cfg: ReportConfig, tmp_path: Path) -> None:
+def test_arms_without_tokens_have_the_linear_head_and_its_numbers(cfg: ReportConfig, stored: str) -> None:
     grid = AttentiveConfig(lr=[1e-2], weight_decay=[0.1], epochs=1)
-    changed = quick(
-        cfg, out=with_features(cfg, tmp_path), heads=["linear", "attentive"], attentive=grid, names=[]
-    )
+    changed = quick(cfg, out=stored, heads=["linear", "attentive"], attentive=grid, names=[])
     scored = command.score(dataclasses.replace(changed, checkpoint=cfg.checkpoint[:1]))
     linear, attentive = scored.result.heads
     source = attentive.arms[0].name
@@ -183,11 +188,11 @@ def test_arms_without_tokens_have_the_linear_head_and_its_numbers(cfg: ReportCon
     assert "Where there are no tokens, attentive is the linear head." in page
 
 
-def test_each_form_of_encoder_has_its_own_random_one(cfg: ReportConfig, tmp_path: Path) -> None:
+def test_each_form_of_encoder_has_its_own_random_one(cfg: ReportConfig, stored: str) -> None:
     wide = dataclasses.replace(MODEL, width=48)
-    write_checkpoint(str(tmp_path / "wide"), seed=4, model=wide)
-    changed = quick(cfg, out=with_features(cfg, tmp_path), heads=["linear"])
-    both = [cfg.checkpoint[0], str(tmp_path / "wide")]
+    write_checkpoint(f"{stored}/wide", seed=4, model=wide)
+    changed = quick(cfg, out=stored, heads=["linear"])
+    both = [cfg.checkpoint[0], f"{stored}/wide"]
     result = command.score(dataclasses.replace(changed, checkpoint=both, names=["one", "wide"])).result
     features = {arm.name: arm.features for arm in result.first.arms}
     assert (features["random-init"], features["random-init of wide"]) == (48, 96)
@@ -196,8 +201,8 @@ def test_each_form_of_encoder_has_its_own_random_one(cfg: ReportConfig, tmp_path
         command.score(dataclasses.replace(changed, checkpoint=both, names=["one", "one"]))
 
 
-def test_numbers_are_drawn_against_the_truth(cfg: ReportConfig, tmp_path: Path) -> None:
-    changed = quick(cfg, out=with_features(cfg, tmp_path), label="age", heads=["linear"])
+def test_numbers_are_drawn_against_the_truth(cfg: ReportConfig, stored: str) -> None:
+    changed = quick(cfg, out=stored, label="age", heads=["linear"])
     scored = command.score(changed)
     assert (scored.result.kind, scored.result.metric) == ("numbers", "r2")
     drawn = figures.draw(scored)
@@ -253,7 +258,7 @@ def test_in_a_browser_nothing_is_cut_and_nothing_complains(
       .map(box => box.textContent.slice(0, 60))"""
     with browser(tmp_path) as page:
         for width in (390, 1280):
-            page.open(Path(cfg.out, command.PAGE), width)
+            page.open(Path(cfg.out, files.PAGE), width)
             assert page.errors == []
             assert page.value("document.documentElement.scrollWidth") <= width
             assert page.value(too_wide) == []
