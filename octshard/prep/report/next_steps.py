@@ -1,5 +1,6 @@
 """The section that says what to do next: about refused files, then with the shards, each with its command."""
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -150,5 +151,10 @@ def _grid(dataset: Dataset) -> str:
     config = dataset.info.get("config")
     if config == fields.result_values(PrepConfig()):
         return ""
-    values = {name: fields.result_values(load(PrepConfig, [name])) for name in shipped_configs("prep")}
-    return next((name for name, one in values.items() if one == config), "")
+    return next((name for name, values in _shipped().items() if values == config), "")
+
+
+@functools.cache
+def _shipped() -> dict[str, dict[str, Any]]:
+    """What each shipped config of prep says of the result."""
+    return {name: fields.result_values(load(PrepConfig, [name])) for name in shipped_configs("prep")}

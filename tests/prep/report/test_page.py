@@ -506,6 +506,31 @@ def test_in_a_browser_a_click_on_a_heading_sorts(chromium: Page, full_page: Path
 
 
 @pytest.mark.chromium
+@pytest.mark.parametrize("width", [390, 1280])
+def test_in_a_browser_refused_files_are_searched_and_the_verdict_comes_first(
+    chromium: Page, full_page: Path, width: int
+) -> None:
+    chromium.open(full_page, width)
+    heads = chromium.value("[...document.querySelectorAll('h2')].map(h => h.textContent)")
+    assert heads[:2] == ["Verdict", "What to do next"]
+    assert chromium.value("document.querySelector('.banner').className") == "banner bad"
+    assert chromium.value("document.querySelectorAll('.search').length") == 1
+    shown = chromium.value(
+        """(() => {
+          const field = document.querySelector(".search input");
+          field.value = "truncated zeiss";
+          field.dispatchEvent(new Event("input"));
+          const rows = [...document.querySelectorAll(".long tbody tr")];
+          const cells = row => [1, 2].map(i => row.cells[i].textContent);
+          return rows.filter(row => row.checkVisibility()).map(cells);
+        })()"""
+    )
+    wanted = sum(REASONS[i % 5] == "truncated" for i in range(12))
+    assert shown == [["truncated", CIRRUS]] * wanted
+    assert chromium.errors == []
+
+
+@pytest.mark.chromium
 def test_in_a_browser_a_list_of_files_opens(chromium: Page, full_page: Path) -> None:
     chromium.open(full_page, 390)
     shown = 'document.querySelector("details li").checkVisibility()'
