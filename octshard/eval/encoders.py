@@ -34,6 +34,10 @@ class NamedEncoder(NamedTuple):
     encoder: Encoder
     config: TrainConfig
 
+    def called(self, name: str) -> "NamedEncoder":
+        """The same by another name."""
+        return self._replace(info=dataclasses.replace(self.info, source=name))
+
 
 @dataclass(frozen=True)
 class Asked:

@@ -192,7 +192,7 @@ def _form(cfg: TrainConfig) -> str:
 def _called(encoder: NamedEncoder, arm: str) -> NamedEncoder:
     """A random encoder whose source has the name of its arm."""
     source = encoder.info.source.replace(RANDOM, re.sub(r"[^A-Za-z0-9_.]+", "-", arm))
-    return encoder._replace(info=dataclasses.replace(encoder.info, source=source))
+    return encoder.called(source)
 
 
 def _check_tokens(study: Study) -> None:

@@ -4,14 +4,16 @@ import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from octshard.pictures import drawing
 from octshard.pictures.drawing import GAP_IN, MARGIN_IN, NORMAL, SMALL, SOFT, Box
 
-DPI = 200
+DPI = 160  # of the pictures: 1.9 inches have about 300 pixels
 TILE_IN = 1.9  # the width of a tile
 LINE_IN, LETTERS_IN_TILE = 0.1, 36  # of the words below it
 TITLE_IN = 0.24
@@ -50,24 +52,30 @@ def draw(strips: Sequence[Strip], columns: int) -> Figure:
     ]
     heights = [_height(title, tiles) for title, tiles in rows]
     wide = 2 * MARGIN_IN + columns * (TILE_IN + GAP_IN) - GAP_IN
-    sheet, top = Figure((wide, 2 * MARGIN_IN + sum(heights)), facecolor="white"), MARGIN_IN
+    high = 2 * MARGIN_IN + sum(heights)
+    sheet, top = Figure((wide, high), facecolor="white"), MARGIN_IN
+    axes = drawing.axes_at(sheet, Box(0, 0, wide, high))  # one for all: each takes as long as a picture
     for (title, tiles), height in zip(rows, heights, strict=True):
         if title:
             drawing.text(sheet, (MARGIN_IN, top + 0.15), title, size=NORMAL, weight="bold")
         for column, tile in enumerate(tiles):
             place = MARGIN_IN + column * (TILE_IN + GAP_IN), top + (TITLE_IN if title else 0)
-            _draw_tile(sheet, tile, place)
+            _draw_tile(axes, tile, place)
         top += height
+    axes.set(xlim=(0, wide), ylim=(high, 0))
     return sheet
 
 
-def _draw_tile(sheet: Figure, tile: Tile, place: tuple[float, float]) -> None:
+def _draw_tile(axes: Axes, tile: Tile, place: tuple[float, float]) -> None:
+    """axes: in inches from the upper left corner."""
     left, top = place
     wide, high = _tile_size(tile)
-    axes = drawing.axes_at(sheet, Box(left, top, wide, high))
-    axes.imshow(tile.pixels, cmap="gray", vmin=0, vmax=255, aspect="auto")
+    axes.imshow(
+        tile.pixels, cmap="gray", vmin=0, vmax=255, extent=(left, left + wide, top + high, top), aspect="auto"
+    )
     for number, line in enumerate(_lines(tile), start=1):
-        drawing.text(sheet, (left, top + high + number * LINE_IN + 0.02), line, size=SMALL, colour=SOFT)
+        below = (left, top + high + number * LINE_IN + 0.02)
+        drawing.text(cast(Figure, axes.figure), below, line, size=SMALL, colour=SOFT)
 
 
 def _height(title: str, tiles: Sequence[Tile]) -> float:

@@ -1,6 +1,6 @@
 """A study with every head fitted and scored: what figures and pictures are drawn from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -36,9 +36,9 @@ class ScoredStudy:
         return [arm for arm in self.encoded.arms_of[study.cfg.pooling] if arm.name in study.scored]
 
     def pictured(self) -> PictureRequest:
-        """What pictures are drawn from: the trained arms alone."""
-        study, trained = self.study, self.trained()
-        sources = {source for arm in trained for source in study.sources_of[arm.name]}
+        """What pictures are drawn from: the trained arms alone, the first seed of each before others."""
+        study, trained, shown = self.study, self.trained(), self._shown()
+        encoder_of = {each.info.source: each for each in study.encoders}
         return PictureRequest(
             scans=study.scans,
             labelled=study.labelled,
@@ -47,21 +47,31 @@ class ScoredStudy:
                 for arm in trained
             },
             values={arm.name: arm.draws[0] for arm in trained},
-            encoders=tuple(each for each in study.encoders if each.info.source in sources),
+            encoders=tuple(encoder_of[source].called(name) for source, name in shown.items()),
             asked=self.encoded.asked,
             devices=self.encoded.devices,
             seed=study.cfg.seed,
-            attentive=self._of_sources(trained, lambda probed: probed.heads),
-            attended=self._of_sources(trained, lambda probed: probed.predictions),
+            attentive=self._of_encoders(shown, lambda probed: probed.heads),
+            attended=self._of_encoders(shown, lambda probed: probed.predictions),
         )
 
-    def _of_sources(
-        self, trained: list[FeatureArm], of_arm: Callable[[ProbedArm], Sequence[T]]
+    def _shown(self) -> dict[str, str]:
+        """Source of a trained encoder -> its arm, and which of its seeds it is."""
+        arms = [(arm.name, self.study.sources_of[arm.name]) for arm in self.trained()]
+        return {
+            sources[seed]: name if len(sources) == 1 else f"{name}, seed {seed + 1} of {len(sources)}"
+            for seed in range(max(len(sources) for _, sources in arms))
+            for name, sources in arms
+            if seed < len(sources)
+        }
+
+    def _of_encoders(
+        self, shown: Mapping[str, str], of_arm: Callable[[ProbedArm], Sequence[T]]
     ) -> dict[str, T]:
-        """Source of an encoder -> what `of_arm` has of it from the head on its tokens, where there is one."""
-        by_source: dict[str, T] = {}
+        """Name of an encoder -> what `of_arm` has of it from the head on its tokens, where there is one."""
+        by_name: dict[str, T] = {}
         for fitted in self.fitted:
-            for arm in trained if fitted.head in build.TOKENS else ():
-                sources = self.study.sources_of[arm.name]
-                by_source |= zip(sources, of_arm(fitted.probed[arm.name]), strict=True)
-        return by_source
+            for arm in self.trained() if fitted.head in build.TOKENS else ():
+                names = [shown[source] for source in self.study.sources_of[arm.name]]
+                by_name |= zip(names, of_arm(fitted.probed[arm.name]), strict=True)
+        return by_name

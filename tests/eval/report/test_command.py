@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -75,6 +76,16 @@ def test_rows_are_arms_and_shuffled_labels_and_every_head_has_all(result: Report
     assert [len(several) for several in result.scored.values()] == [1, 2]
     assert [list(verdict.comparisons) for verdict in result.verdicts] == [CONTROLS, CONTROLS]
     assert [(pair.first, pair.second) for pair in result.pairs] == [("one", "other")]
+
+
+def test_pictures_call_encoders_as_their_arms_and_draw_one_of_each_first(
+    result: ReportResult, cfg: ReportConfig
+) -> None:
+    page = Path(cfg.out, command.PAGE).read_text()
+    names = re.findall("<figcaption>([^<]*), from above</figcaption>", page)
+    assert list(dict.fromkeys(names)) == ["one", "other, seed 1 of 2", "other, seed 2 of 2"]
+    files = {path.name for path in Path(cfg.out, command.FIGURES).iterdir()}
+    assert {"token-maps.png", "near-scans.png", "near-scans.csv", "wrong-people.png"} <= files
 
 
 def test_an_arm_has_the_scores_and_the_verdict_of_its_probe(
