@@ -35,6 +35,18 @@ def decode(code: bytes, header: Header, level: int) -> np.ndarray:
     return _reduced(code, header, level) if level else _by_openjpeg(code, header, declared)
 
 
+def jpeg_2000(code: bytes, rows: int, cols: int) -> np.ndarray:
+    """(H, W), uint8 or uint16, of a codestream in no DICOM file; raises whatever the decoder raises."""
+    declared = codestream.jpeg_2000(code)
+    if (declared.rows, declared.cols, declared.components, declared.signed) != (rows, cols, 1, False):
+        size = f"{declared.rows} x {declared.cols} x {declared.components}"
+        raise codestream.BadCodestream(f"declares {size}, want {rows} x {cols} x 1 without sign")
+    if declared.bits > 16:
+        raise codestream.BadCodestream(f"declares {declared.bits} bits, want at most 16")
+    flat = np.frombuffer(decode_pixel_data(code, version=2), "<u1" if declared.bits <= 8 else "<u2")
+    return flat.reshape(rows, cols)
+
+
 def used_bits(frame_HW: np.ndarray, unused: int) -> np.ndarray:
     """PS3.5 §8.1.1: the high bits that are not stored are no part of the number."""
     return frame_HW << unused >> unused if unused else frame_HW

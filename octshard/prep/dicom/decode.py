@@ -96,6 +96,15 @@ def stored_pixels(
         yield frame_HW
 
 
+def jpeg_2000(code: bytes, rows: int, cols: int, index: int) -> np.ndarray:
+    """Grey levels (H, W), uint8 or uint16, of frame `index` of a file of another format; Refused."""
+    with _quiet:
+        try:
+            return compressed_frame.jpeg_2000(code, rows, cols)
+        except Exception as error:  # as above
+            raise Refused("decoder_error", f"frame {index + 1}: {_one_line(error)}") from error
+
+
 def _native(data: Buffer, header: Header, order: Sequence[int]) -> Iterator[np.ndarray]:
     """Views of the bytes, unless byte order or unused bits need a copy."""
     transform, pixels = header.pixel_transform, header.pixels

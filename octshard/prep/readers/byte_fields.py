@@ -13,6 +13,13 @@ def unpack(data: Buffer, layout: struct.Struct, start: int, name: str) -> tuple[
     return layout.unpack_from(data, start)
 
 
+def unpack_part(part: Buffer, layout: struct.Struct, start: int, name: str) -> tuple[Any, ...]:
+    """As `unpack`, of a part of the file that says its own size; Refused `unreadable` if it is too small."""
+    if start + layout.size > len(part):
+        raise Refused("unreadable", f"{name}: {len(part)} bytes, want {start + layout.size} at least")
+    return layout.unpack_from(part, start)
+
+
 def check_inside(data: Buffer, start: int, size: int, name: str) -> None:
     """Refused `truncated` if `size` bytes from `start` are not all in the file. name: what they are."""
     if start + size > len(data):

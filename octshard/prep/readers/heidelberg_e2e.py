@@ -8,11 +8,11 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from octshard.prep.readers import e2e_directory
+from octshard.prep.readers import byte_fields, e2e_directory
 from octshard.prep.readers.array_scan import NOWHERE, file_measures
 from octshard.prep.readers.e2e_directory import Piece
 from octshard.prep.readers.frame_scan import FrameScan
@@ -82,7 +82,7 @@ def _images(body: memoryview, pieces: Sequence[Piece]) -> dict[Scan, dict[int, _
     for piece in pieces:
         name = _name(piece)
         content = e2e_directory.content(body, piece, name)
-        _, kind, _, rows, cols = _fields(content, IMAGE_HEADER, name)
+        _, kind, _, rows, cols = byte_fields.unpack_part(content, IMAGE_HEADER, 0, name)
         if kind != FLOATS or piece.slice < 0:
             continue
         if IMAGE_HEADER.size + 2 * rows * cols > len(content):
@@ -122,7 +122,7 @@ def _check_alike(images: Sequence[_Image]) -> None:
 
 def _place(body: memoryview, piece: Piece) -> _Place:
     name = f"the place of {_name(piece)}"
-    fields = _fields(e2e_directory.content(body, piece, name), META, name)
+    fields = byte_fields.unpack_part(e2e_directory.content(body, piece, name), META, 0, name)
     start_x, start_y, end_x, end_y = fields[2:6]
     ends_22 = np.array([[start_y, start_x], [end_y, end_x]])
     return _Place(ends_22, fields[6], fields[8], PATTERNS.get(fields[10], ""))
@@ -193,12 +193,6 @@ def _floats() -> np.ndarray:
     exponent, mantissa = np.divmod(np.arange(2**16), 2**10)
     values = np.ldexp(np.where(exponent == 0, 2 * mantissa, 2**10 + mantissa) / 2**10, exponent - 63)
     return np.where(values > EMPTY, NO_VALUE, values).astype(np.float32)
-
-
-def _fields(content: memoryview, layout: struct.Struct, name: str) -> tuple[Any, ...]:
-    if len(content) < layout.size:
-        raise Refused("unreadable", f"{name}: {len(content)} bytes, want {layout.size} at least")
-    return layout.unpack_from(content)
 
 
 def _name(piece: Piece) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from octshard.prep.dicom import signatures
-from octshard.prep.readers import dicom, heidelberg_e2e, heidelberg_vol, npy, npz
+from octshard.prep.readers import dicom, heidelberg_e2e, heidelberg_vol, npy, npz, topcon_fda
 from octshard.prep.readers.scan import Scan
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
@@ -27,6 +27,7 @@ READERS: Mapping[str, Reader] = {
     "npz": npz,
     "vol": heidelberg_vol,
     "e2e": heidelberg_e2e,
+    "fda": topcon_fda,
 }
 
 
