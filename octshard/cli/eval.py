@@ -185,7 +185,7 @@ def embed() -> Run:
     return run
 
 
-@_command("finetune", "result: {out}/finetune.json")
+@_command("finetune", "page: {out}/finetune.html")
 def finetune() -> Run:
     """Train the whole encoder on labels -> scores by participant, beside random encoders trained alike.
 

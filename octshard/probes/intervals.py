@@ -15,6 +15,7 @@ from scipy import stats
 COVERAGE = 0.95
 ONE_SIGMA = (0.15865525393145707, 0.8413447460685429)
 LOGIT, BELOW_ONE, POSITIVE, PLAIN = "logit", "below one", "positive", "plain"  # scales
+HALF_LOGIT = "logit of the half"  # of what lies between 0 and 2
 SCALES: Mapping[str, str] = {
     "macro_auroc": LOGIT,
     "macro_auprc": LOGIT,
@@ -24,8 +25,8 @@ SCALES: Mapping[str, str] = {
     "quadratic_kappa": BELOW_ONE,
     "r2": BELOW_ONE,
     "mae": POSITIVE,
-    "ece": POSITIVE,
-    "brier": POSITIVE,
+    "ece": LOGIT,
+    "brier": HALF_LOGIT,
 }
 LARGEST = 700.0  # exp of more is infinite
 
@@ -61,6 +62,10 @@ def interval(spread: Spread, scale: str) -> Estimate:
     nan without a value. A rate that is 0 or 1 in every resample: Clopper and Pearson 1934, for as many
     independent people as the smallest class has.
     """
+    if scale == HALF_LOGIT:
+        halves = tuple([value / 2 for value in values] for values in spread.values)
+        half = interval(Spread(halves, spread.mean_R / 2, spread.strata), LOGIT)
+        return Estimate(2 * half.value, 2 * half.low, 2 * half.high, half.seed_share)
     means = [float(np.mean(values)) for values in spread.values]
     value = means[0] - sum(means[1:])
     defined_R = spread.mean_R[np.isfinite(spread.mean_R)]

@@ -7,7 +7,17 @@ import pytest
 from scipy import stats
 
 from octshard.probes import intervals
-from octshard.probes.intervals import BELOW_ONE, LOGIT, PLAIN, POSITIVE, Estimate, Spread, interval
+from octshard.probes.intervals import (
+    BELOW_ONE,
+    HALF_LOGIT,
+    LOGIT,
+    PLAIN,
+    POSITIVE,
+    SCALES,
+    Estimate,
+    Spread,
+    interval,
+)
 from octshard.rng import rng_for
 
 NORMAL_R = stats.norm.ppf((np.arange(100_000) + 0.5) / 100_000)
@@ -102,3 +112,19 @@ def test_no_end_is_beyond_the_scale(scale):
         assert estimate.low <= value <= estimate.high
         assert estimate.high <= 1 or scale == POSITIVE
         assert estimate.low >= 0 or scale == BELOW_ONE
+
+
+@pytest.mark.parametrize(("metric", "most"), [("ece", 1.0), ("brier", 2.0), ("macro_auroc", 1.0)])
+def test_no_interval_reaches_beyond_what_its_metric_can_be(metric: str, most: float) -> None:
+    """Two seeds far apart have a t of 12.7: a calibration error cannot be 16 all the same."""
+    mean_R = most * np.linspace(0.2, 0.3, 101)
+    estimate = interval(Spread(([0.05 * most, 0.45 * most],), mean_R, (20, 20)), SCALES[metric])
+    assert 0 < estimate.low < estimate.value < estimate.high < most
+    assert estimate.high > 0.9 * most  # as unsure as they are
+
+
+def test_the_logit_of_the_half_is_the_logit_of_a_rate_twice_as_large() -> None:
+    mean_R = np.linspace(0.2, 0.3, 101)
+    rate = interval(Spread(([0.25],), mean_R, (20, 20)), LOGIT)
+    twice = interval(Spread(([0.5],), 2 * mean_R, (20, 20)), HALF_LOGIT)
+    assert (twice.value, twice.low, twice.high) == pytest.approx((0.5, 2 * rate.low, 2 * rate.high))

@@ -97,7 +97,7 @@ def _seeds(result: CompareResult) -> Content:
         for arm in result.arms
     ]
     note = "An ensemble has one value, that of the averaged probabilities."
-    return table(["arm", f"{result.metric} of each seed", "sd over seeds"], rows, note)
+    return table(["arm", f"{result.metric} of each seed", "sd over seeds"], rows, note, stacked=True)
 
 
 def pair_table(pairs: Sequence[Pair], kind: str) -> Html:
@@ -122,7 +122,8 @@ def _curves(result: CompareResult) -> Content:
         for name, points in result.curves.items()
         for p in points
     ]
-    return table(["arm", "labels", "train people", "heads", result.metric], rows, "Heads: draws times seeds.")
+    headers = ["arm", "labels", "train people", "heads", result.metric]
+    return table(headers, rows, "Heads: draws times seeds.", stacked=True)
 
 
 def _origins(result: CompareResult) -> str:

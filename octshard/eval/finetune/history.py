@@ -1,7 +1,7 @@
 """How far a fine-tuning is: after each epoch its state is saved, so that a killed one goes on from there.
 
 Two checkpoints stay: the newest and the best on val. They are those of `octshard train` in form, so that
-`read_encoder` takes a fine-tuned encoder too.
+`read_encoder` takes a fine-tuned encoder too, and OUT/best is that of the best epoch.
 """
 
 import math
@@ -11,9 +11,12 @@ from typing import Any
 
 from octshard.errors import UsageError
 from octshard.models import checkpoint
+from octshard.models.checkpoint_info import CheckpointScore
 from octshard.probes.head import TIE
 from octshard.storage import store
 from octshard.stream.sampler import StreamPosition
+
+SCORE = "on val"  # the name of a checkpoint's score
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ def write(out: str, history: History, identity: Mapping[str, Any], payload: Mapp
         "position": list(history.position),
     }  # fmt: skip
     content = {**payload, "format": checkpoint.FORMAT, "step": history.epochs, "finetune": record}
-    checkpoint.write(out, content, None, milestone=False)
+    score = CheckpointScore(SCORE, history.scores[-1])
+    checkpoint.write(out, content, None, score, milestone=False)
     for info in checkpoint.list_checkpoints(out):
         if info.step not in (history.epochs, history.best):
             for end in (".json", ".pt"):

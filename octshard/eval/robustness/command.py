@@ -66,7 +66,7 @@ def robustness(cfg: RobustnessConfig, on_progress: OnProgress = no_progress) -> 
         scans=sum(count.scans for count in labelled.counts),
         people={count.split: count.participants for count in labelled.counts},
         nuisances=tuple(nuisance for nuisance in nuisances if isinstance(nuisance, Nuisance)),
-        notes=(*(text for text in nuisances if isinstance(text, str)), *_dropped(labelled.dropped)),
+        notes=(*(text for text in nuisances if isinstance(text, str)), *_left_out(labelled)),
         config=fields.result_values(cfg),
         level=labelled.level,
     )
@@ -197,5 +197,6 @@ def _fewest(scans: Scans) -> int:
     return int(people_of(scans).people_C.min())
 
 
-def _dropped(dropped: Mapping[str, int]) -> tuple[str, ...]:
-    return tuple(f"Scans left out: {n}, {why}." for why, n in dropped.items() if n)
+def _left_out(labelled: LabelledScans) -> tuple[str, ...]:
+    dropped = tuple(f"Scans left out: {n}, {why}." for why, n in labelled.dropped.items() if n)
+    return (*dropped, labelled.unused_note()) if labelled.unused else dropped

@@ -2,10 +2,11 @@
 
 import math
 
+from octshard.eval.robustness.findings import BIOLOGY, DROPS, NONE_SEEN, NUISANCE, SHORTCUT, UNCORRELATED
 from octshard.eval.robustness.result import Nuisance, RobustnessResult
 from octshard.eval.robustness.transfer import Cell as TransferCell
 from octshard.eval.verdict import MIN_PARTICIPANTS, bracketed
-from octshard.report.page import Cell, Content, Html, Section, heading, numeral, page, table
+from octshard.report.page import Cell, Content, Html, Section, banner, heading, numeral, page, table
 from octshard.report.plots import Band, interval_plot, line_plot
 
 METHOD = (
@@ -27,6 +28,10 @@ METHOD = (
     "leaves out what would be there by chance. Neighbours, clusters and eye pairs are of people outside "
     "train.",
 )
+TONE_OF = {
+    **dict.fromkeys((SHORTCUT, NUISANCE, DROPS), "bad"),
+    **dict.fromkeys((BIOLOGY, NONE_SEEN, UNCORRELATED), "good"),
+}
 
 
 def render(result: RobustnessResult) -> str:
@@ -38,7 +43,9 @@ def render(result: RobustnessResult) -> str:
     )
     found: list[Content] = []
     for nuisance in result.nuisances:
-        found += [heading(nuisance.name), *(finding.text for finding in nuisance.findings.values())]
+        findings = nuisance.findings.values()
+        banners = (banner(each.text, TONE_OF.get(each.verdict, "unsure")) for each in findings)
+        found += [heading(nuisance.name), *banners]
     sections = [Section("What was found", (*found, *result.notes))]
     for nuisance in result.nuisances:
         sections.append(Section(f"By {nuisance.name}", tuple(_measures(result, nuisance))))
@@ -64,7 +71,7 @@ def _people(result: RobustnessResult, nuisance: Nuisance) -> Html:
     rows: list[list[Cell]] = [[_readable(name), *row] for name, row in counts]
     units = {"participant": "People", "eye": "Eyes", "scan": "Scans"}[result.level]
     caption = f"{units} of each class by {nuisance.name}; one may stand in several columns."
-    return table([_readable(result.label), *nuisance.groups], rows, caption)
+    return table([_readable(result.label), *nuisance.groups], rows, caption, stacked=True)
 
 
 def _summary(nuisance: Nuisance) -> Html:
@@ -78,7 +85,7 @@ def _summary(nuisance: Nuisance) -> Html:
         ["average performance drop", numeral(bracketed(nuisance.drop.drop)), 0.0],
         ["transfer to another group minus within it", numeral(bracketed(nuisance.transfer.loss)), 0.0],
     ]
-    return table(["measure", "value", "by chance"], rows, "")
+    return table(["measure", "value", "by chance"], rows, "", stacked=True)
 
 
 def _drop(nuisance: Nuisance) -> Content:
@@ -102,7 +109,7 @@ def _transfer(nuisance: Nuisance) -> Html:
         f"Macro AUROC of a head trained on the {nuisance.name} of the row, tested on that of the column; a "
         f"star where a class has fewer than {MIN_PARTICIPANTS} test people there."
     )
-    return table(["train on \\ test on", *names], rows, caption)
+    return table(["train on \\ test on", *names], rows, caption, stacked=True)
 
 
 def _cell(cell: TransferCell) -> Cell:
@@ -117,7 +124,7 @@ def _clusters(nuisance: Nuisance) -> Html:
         for name, value in nuisance.clusters_of.items()
     ]
     caption = "Higher: scans group more by it. k-means with as many clusters as there are values."
-    return table(["partition", "silhouette", "adjusted Rand index of k-means"], rows, caption)
+    return table(["partition", "silhouette", "adjusted Rand index of k-means"], rows, caption, stacked=True)
 
 
 def _eye_pairs(nuisance: Nuisance) -> Html:

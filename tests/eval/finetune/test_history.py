@@ -9,7 +9,7 @@ import torch
 from octshard.errors import UsageError
 from octshard.eval.finetune import history
 from octshard.eval.finetune.history import History
-from octshard.models import checkpoint
+from octshard.models import checkpoint, run_checkpoint
 from octshard.stream.sampler import StreamPosition
 
 
@@ -36,6 +36,7 @@ def test_the_newest_and_the_best_stay_and_the_newest_is_gone_on_with(tmp_path: P
         payload = {"config": "{}", "model": {"w": torch.full((2,), float(epoch))}, "samples_seen": 8 * epoch}
         history.write(str(tmp_path), past, identity, payload)
     assert [info.step for info in checkpoint.list_checkpoints(str(tmp_path))] == [2, 4]
+    assert run_checkpoint.load(f"{tmp_path}/best")[1]["step"] == 2
     again, state = history.read(str(tmp_path), identity)
     assert again == past
     assert state is not None

@@ -87,7 +87,8 @@ def test_the_planted_shortcut_is_named_in_text_json_and_page(planted, result):
     assert data["nuisances"][1]["findings"]["shortcut"] == {"verdict": "shortcut", "text": sentence}
     assert data["features"] == "pretrained-last-mean_std"
     page = (Path(planted.out) / "robustness.html").read_text()
-    assert "Shortcut: state goes with site" in page
+    assert '<p class="banner bad">Shortcut: state goes with site' in page
+    assert '<p class="banner good">No shortcut to take: state does not go with device' in page
     assert "nan" not in page.replace("nuisance", "")
 
 
