@@ -25,6 +25,10 @@ def section(out: str, participants: int) -> Html:
         "octshard", "eval", "robustness", setting("features", features), setting("participants", people),
         setting("out", store.join(out, "robustness")),
     )  # fmt: skip
+    report = command(
+        "octshard", "eval", "report", setting("checkpoint", run), setting("shards", shards),
+        setting("participants", people), setting("out", store.join(out, "eval")),
+    )  # fmt: skip
     own = (
         command("octshard", "prep", "unzip", "RELEASE", "dicom"),
         command("octshard", "prep", "shard", "dicom", "shards", "--device", "all"),
@@ -34,6 +38,7 @@ def section(out: str, participants: int) -> Html:
         [
             Step("See every refused and flagged file:", (command("octshard", "prep", "report", shards),)),
             Step("See what the model sees, B-scan by B-scan:", (preview,)),
+            Step("See every head, control, figure and picture on one page:", (report,)),
             Step("Ask whether features follow the eye, or the device and the site:", (embed, robustness)),
             Step("Hand the encoder on:", (command("octshard", "export", run, store.join(out, "encoder")),)),
             *_more_people(out, participants),
