@@ -16,7 +16,7 @@ from octshard.pictures.drawing import GAP_IN, MARGIN_IN, NORMAL, SMALL, SOFT, Bo
 DPI = 160  # of the pictures: 1.9 inches have about 300 pixels
 TILE_IN = 1.9  # the width of a tile
 LINE_IN, LETTERS_IN_TILE = 0.1, 36  # of the words below it
-TITLE_IN = 0.24
+TITLE_IN, TITLE_LETTERS = 0.13, 27  # a line of a title; its letters over each tile
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ def render(strips: Sequence[Strip], columns: int) -> bytes:
 def draw(strips: Sequence[Strip], columns: int) -> Figure:
     """The figure, at 100 dots per inch."""
     rows = [
-        (strip.title if first == 0 else "", strip.tiles[first : first + columns])
+        (_title(strip, columns) if first == 0 else [], strip.tiles[first : first + columns])
         for strip in strips
         for first in range(0, len(strip.tiles), columns)
     ]
@@ -56,10 +56,10 @@ def draw(strips: Sequence[Strip], columns: int) -> Figure:
     sheet, top = Figure((wide, high), facecolor="white"), MARGIN_IN
     axes = drawing.axes_at(sheet, Box(0, 0, wide, high))  # one for all: each takes as long as a picture
     for (title, tiles), height in zip(rows, heights, strict=True):
-        if title:
-            drawing.text(sheet, (MARGIN_IN, top + 0.15), title, size=NORMAL, weight="bold")
+        for number, line in enumerate(title, start=1):
+            drawing.text(sheet, (MARGIN_IN, top + number * TITLE_IN), line, size=NORMAL, weight="bold")
         for column, tile in enumerate(tiles):
-            place = MARGIN_IN + column * (TILE_IN + GAP_IN), top + (TITLE_IN if title else 0)
+            place = MARGIN_IN + column * (TILE_IN + GAP_IN), top + _title_height(title)
             _draw_tile(axes, tile, place)
         top += height
     axes.set(xlim=(0, wide), ylim=(high, 0))
@@ -78,9 +78,17 @@ def _draw_tile(axes: Axes, tile: Tile, place: tuple[float, float]) -> None:
         drawing.text(cast(Figure, axes.figure), below, line, size=SMALL, colour=SOFT)
 
 
-def _height(title: str, tiles: Sequence[Tile]) -> float:
+def _title(strip: Strip, columns: int) -> list[str]:
+    return textwrap.wrap(strip.title, TITLE_LETTERS * columns)
+
+
+def _title_height(title: Sequence[str]) -> float:
+    return (len(title) + 0.5) * TITLE_IN if title else 0
+
+
+def _height(title: Sequence[str], tiles: Sequence[Tile]) -> float:
     tallest = max(_tile_size(tile)[1] + len(_lines(tile)) * LINE_IN for tile in tiles)
-    return tallest + (TITLE_IN if title else 0) + 2 * GAP_IN
+    return tallest + _title_height(title) + 2 * GAP_IN
 
 
 def _tile_size(tile: Tile) -> tuple[float, float]:

@@ -15,7 +15,10 @@ def strips() -> list[Strip]:
     words = "Wrong: truly $\\frac healthy, predicted what is long enough for lines\n1-key_" + "x" * 60
     wide, tall = np.zeros((20, 60), np.uint8), np.full((80, 40, 3), 200, np.uint8)
     tiles = tuple(Tile(pixels, words) for pixels in (wide, tall, wide, wide, tall))
-    return [Strip("Nearest to 1001", tiles), Strip("Nearest to 1002", tiles[:1])]
+    long = (
+        "oral medication and or non insulin injectable medication controlled: topcon triton, 1001-" + "x" * 90
+    )
+    return [Strip("Nearest to 1001", tiles), Strip(long, tiles[:1])]
 
 
 def test_the_same_tiles_give_the_same_bytes() -> None:
