@@ -63,12 +63,17 @@ ERROR_CODE = re.compile(rb"<Code>([A-Za-z]{1,40})</Code>")
 def describe(data: Buffer) -> str:
     """The first bytes of a file that is not empty, and what it looks like, if that is known; one line."""
     head = bytes(data[:LOOKED_AT])
-    name = _name(head, len(data))
+    name = name_of(data)
     start = head[:SHOWN]
     text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in start)
     looks = f"; it looks like {name}" if name else ""
     size = "1 byte" if len(data) == 1 else f"{len(data)} bytes"
     return f"{size} without DICM at byte 128, beginning with {start.hex(' ')} ({text}){looks}"
+
+
+def name_of(data: Buffer) -> str:
+    """What a file looks like by its first bytes; empty if that is not known."""
+    return _name(bytes(data[:LOOKED_AT]), len(data))
 
 
 def _name(head: bytes, size: int) -> str:
