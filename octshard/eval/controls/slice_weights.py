@@ -69,13 +69,19 @@ def form_of(weight_of: Mapping[str, Tensor], model: nn.Module) -> dict[str, Any]
         form |= {"in_chans": 1} if names[first].shape[1] > 1 else {}
     embed = getattr(model, "patch_embed", None)
     grid, patch = getattr(embed, "grid_size", None), getattr(embed, "patch_size", None)
-    if grid and patch and POSITIONS in names and POSITIONS in weight_of and weight_of[POSITIONS].ndim == 3:
-        places, own = weight_of[POSITIONS].shape[1], names[POSITIONS].shape[1]
-        patches = places - (own - math.prod(grid))  # but for the class token
-        side = math.isqrt(max(patches, 0))
-        if places != own and side and side**2 == patches:
-            form["img_size"] = (side * patch[0], side * patch[1])
+    if grid and patch and POSITIONS in names and POSITIONS in weight_of:
+        side = _side_of(tuple(weight_of[POSITIONS].shape), tuple(names[POSITIONS].shape), math.prod(grid))
+        form |= {"img_size": (side * patch[0], side * patch[1])} if side else {}
     return form
+
+
+def _side_of(shape: tuple[int, ...], own: tuple[int, ...], patches: int) -> int:
+    """Patches along each side of the square image that positions are of; 0: the model's, or of none."""
+    if len(shape) != 3 or len(own) != 3 or shape[1] == own[1] or (shape[0], shape[2]) != (own[0], own[2]):
+        return 0
+    count = shape[1] - (own[1] - patches)  # but for the class token
+    side = math.isqrt(max(count, 0))
+    return side if side**2 == count else 0
 
 
 def fitted(

@@ -131,6 +131,8 @@ def test_what_fits_no_model_is_said_in_one_line(weights, opened):
         "has besides student.cls_token": {**behind("teacher.", weights), **behind("student.", weights)},
         "has besides model.cls_token": {**weights, **behind("model.", weights)},
         "pos_embed is 1 x 100 x 64, want 1 x 101 x 64": {**weights, "pos_embed": torch.zeros(1, 100, 64)},
+        "pos_embed is 1 x 10001 x 1, want": {**weights, "pos_embed": torch.zeros(1, 10001, 1)},
+        "pos_embed is 64, want": {**weights, "pos_embed": torch.zeros(64)},
         "patch_embed.proj.weight is 64 x 2 x 16 x 16, want 64 x 3": {
             **weights, "patch_embed.proj.weight": torch.zeros(64, 2, 16, 16),
         },
