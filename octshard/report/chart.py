@@ -22,6 +22,7 @@ COLOURS = ("#1f5fa8", "#c2571a", "#2b7a4b", "#8a3f8f", "#7a6a1f", "#3b7f8c")
 INK, SOFT, GRID, AXIS = "#1c2330", "#5b6577", "#eceff4", "#8a93a3"
 PX = 1 / 72  # inches
 PRINT_DPI = 300
+LONG = 72  # letters of a name in a legend, at most
 RC: dict[Any, Any] = {
     "font.size": 12,
     "axes.edgecolor": AXIS,
@@ -94,8 +95,13 @@ def blank(width: float, height: float, label: str, message: str) -> Chart:
     return Chart(sheet, f"{label}: {message}", (), ())
 
 
-def shown_text(text: str) -> str:
-    """A name as text of a figure: `$` would begin a formula."""
+def shown_text(text: str, most: int = LONG) -> str:
+    """A name as text of a figure: `$` would begin a formula, and so many letters at most leave room for axes.
+
+    What is longer is cut in its middle.
+    """
+    if len(text) > most:
+        text = f"{text[: most // 2]}…{text[len(text) - most // 2 + 1 :]}"
     return text.replace("$", r"\$")
 
 

@@ -13,6 +13,7 @@ from octshard.report.chart import AXIS, INK, PX, Chart, blank, by_column, colour
 WIDTH, HEIGHT = 500, 300  # pixels
 ROW, ROOM = 30, 70  # pixels: of an interval, and of the axis below them
 COLUMNS, LEGEND_ROW = 3, 18  # of a legend: columns at most, pixels of a row
+NAME = 40  # letters of a name beside an axis, at most
 BESIDE = 1.05  # points of one share: how far apart they stand, as a factor
 MARKED = 12  # a line of so few points shows them
 Line = tuple[Sequence[float], Sequence[float]]
@@ -70,7 +71,7 @@ def interval_plot(rows: Mapping[str, Interval], x_label: str, mark: float | None
             if math.isfinite(low) and math.isfinite(high):
                 axes.plot([low, high], [i, i], color=colour_of(i), linewidth=3, solid_capstyle="butt")
             axes.plot([value], [i], color=colour_of(i), marker="o", markersize=9)
-        axes.set_yticks(range(len(shown)), [shown_text(name) for name in shown])
+        axes.set_yticks(range(len(shown)), [shown_text(name, NAME) for name in shown])
         axes.tick_params("y", length=0, labelcolor=INK)
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")

@@ -1,8 +1,11 @@
 """Charts of results: what is drawn is what was given, and what cannot be drawn is said."""
 
+import warnings
+
 import numpy as np
 import pytest
 
+from octshard.report.chart import shown_text
 from octshard.report.plots import Band, interval_plot, line_plot, scatter_plot, share_plot
 
 NAN = float("nan")
@@ -87,3 +90,22 @@ def test_shares_stand_beside_each_other_on_a_logarithmic_axis() -> None:
     assert list(second.get_ydata()) == [0.6]
     assert chart.rows == (("a", 0.1, 0.6, 0.5, 0.7), ("a", 1.0, 0.7, 0.6, 0.8), ("b", 1.0, 0.6, 0.5, 0.7))
     assert "nothing to plot" in share_plot({}, "share", "AUROC", {}, 0.5).html().markup
+
+
+def test_names_without_end_leave_room_for_the_axes() -> None:
+    """They are cut in the middle, in figures alone: the numbers have them whole."""
+    long, other = "first" + "n" * 300 + "last", "first" + "n" * 300 + "other"
+    charts = [
+        interval_plot({long: (0.5, 0.4, 0.6), other: (0.5, 0.4, 0.6)}, "AUROC", 0.5),
+        scatter_plot({long: ([0, 1], [0, 1]), other: ([1], [0])}, "x", "y"),
+    ]
+    for chart in charts:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            svg = chart.html().markup
+        assert "firstnnn" in svg
+        assert {row[0] for row in chart.rows} == {long, other}
+        (axes,) = chart.figure.axes
+        assert axes.get_window_extent().width > 100
+    assert shown_text("$" + "a" * 80, 10) == r"\$aaaa…aaaa"
+    assert shown_text("a" * 10, 10) == "a" * 10
