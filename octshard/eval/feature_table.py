@@ -148,6 +148,8 @@ def scans_digest(scans: Sequence[Scan]) -> str:
 
 def read(folder: str) -> FeatureTable:
     """The table in `folder`. Its tensors are read by `find`; UsageError if there is no such table."""
+    if not store.exists(store.join(folder, SCANS)):
+        raise UsageError(f"{folder}: no {SCANS} here, want a folder made by octshard eval embed")
     try:
         scans = read_scans(folder)
     except OctshardError as error:

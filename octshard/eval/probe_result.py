@@ -105,13 +105,13 @@ class ProbeResult:
         shown, width = (self.metrics[0], second), max(map(len, (*arms, self.label))) + 2
         by_scan = {arm.title: arm.score.by_scan[shown[0]] for arm in self.arms if arm.score.by_scan}
         titles = [TITLES[metric] for metric in shown] + [f"{TITLES[shown[0]]} by scan"] * bool(by_scan)
-        lines = [self.headline, f"{self.label:<{width}}" + "".join(f"{title:<24}" for title in titles)]
+        lines = [self.headline, f"{self.label:<{width}}" + "".join(f"{title:<24}  " for title in titles)]
         for name, metrics in arms.items():
             estimates = [
                 *(metrics[metric] for metric in shown),
                 *([by_scan[name]] if name in by_scan else []),
             ]
-            lines.append(f"{name:<{width}}" + "".join(f"{bracketed(value):<24}" for value in estimates))
+            lines.append(f"{name:<{width}}" + "".join(f"{bracketed(value):<24}  " for value in estimates))
         lines += [*self.verdicts, *self.provenance, *self.notes, f"{self.scored.text()}."]
         return "\n".join(line.rstrip() for line in lines)
 

@@ -48,11 +48,11 @@ class CompareResult:
         width = max(len(name) for name in (self.label, *(arm.name for arm in self.arms))) + 2
         by_scan = any(arm.score.by_scan for arm in self.arms)
         headers = [self.metric, *([f"{self.metric} by scan"] if by_scan else [])]
-        lines = [f"{self.label:<{width}}" + "".join(f"{name:<24}" for name in headers) + "seeds"]
+        lines = [f"{self.label:<{width}}" + "".join(f"{name:<24}  " for name in headers) + "seeds"]
         for arm in self.arms:
             of_seeds = ", ".join(f"{value:.3f}" for value in arm.of_seeds)
             scored = [arm.score.metrics, *([arm.score.by_scan] if by_scan else [])]
-            cells = "".join(f"{bracketed(metrics[self.key]):<24}" for metrics in scored)
+            cells = "".join(f"{bracketed(metrics[self.key]):<24}  " for metrics in scored)
             lines.append(f"{arm.name:<{width}}{cells}{of_seeds}")
         lines += [self.headline, *(pair.text for pair in self.pairs)]
         for name, points in self.curves.items():

@@ -80,10 +80,10 @@ class DenseResult:
 
     def text(self) -> str:
         """For a terminal."""
-        lines = ["".join(f"{name:<24}" for name in ("head on source", *self.main_scores))]
+        lines = ["".join(f"{name:<24}  " for name in ("head on source", *self.main_scores))]
         for arm in self.arms:
             values = (bracketed(arm.metrics[name]) for name in self.main_scores)
-            lines.append("".join(f"{text:<24}" for text in (f"{arm.head} on {arm.source}", *values)))
+            lines.append("".join(f"{text:<24}  " for text in (f"{arm.head} on {arm.source}", *values)))
         lines += [*(each.sentence for each in self.comparisons), *self.notes, f"{self.scored.text()}."]
         return "\n".join(line.rstrip() for line in lines)
 

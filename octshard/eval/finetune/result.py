@@ -51,10 +51,10 @@ class FinetuneResult:
         width = max(len(arm.title) for arm in self.arms) + 2
         by_scan = any(arm.score.by_scan for arm in self.arms)
         titles = [METRIC[self.kind], *([f"{METRIC[self.kind]} by scan"] if by_scan else [])]
-        lines = [self.headline, f"{'':<{width}}" + "".join(f"{title:<24}" for title in titles)]
+        lines = [self.headline, f"{'':<{width}}" + "".join(f"{title:<24}  " for title in titles)]
         for arm in self.arms:
             scored = [arm.score.metrics, *([arm.score.by_scan] if by_scan else [])]
-            cells = "".join(f"{bracketed(metrics[self.key]):<24}" for metrics in scored)
+            cells = "".join(f"{bracketed(metrics[self.key]):<24}  " for metrics in scored)
             line = f"{arm.title:<{width}}{cells}"
             lines.append(f"{line} after {arm.choice['epoch']} of {len(arm.trials)} epochs")
         lines += [*self.verdicts, *self.notes, f"{self.scored.text()}."]

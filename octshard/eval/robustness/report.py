@@ -5,7 +5,7 @@ import math
 from octshard.eval.robustness.findings import BIOLOGY, DROPS, NONE_SEEN, NUISANCE, SHORTCUT, UNCORRELATED
 from octshard.eval.robustness.result import Nuisance, RobustnessResult
 from octshard.eval.robustness.transfer import Cell as TransferCell
-from octshard.eval.verdict import MIN_PARTICIPANTS, bracketed
+from octshard.eval.verdict import MIN_PARTICIPANTS, bracketed, two_lines
 from octshard.report.page import Cell, Content, Html, Section, banner, heading, numeral, page, table
 from octshard.report.plots import Band, interval_plot, line_plot
 
@@ -78,12 +78,12 @@ def _summary(nuisance: Nuisance) -> Html:
     index, score = nuisance.neighbours, nuisance.within
     rows: list[list[Cell]] = [
         ["Cramér's V of label and nuisance", numeral(f"{nuisance.association.cramers_v:.3f}"), 0.0],
-        ["macro AUROC over all", numeral(bracketed(score.overall)), 0.5],
-        [f"macro AUROC within one {nuisance.name}", numeral(bracketed(score.within)), 0.5],
-        [f"of it from {nuisance.name}", numeral(bracketed(score.given)), 0.0],
-        [f"robustness index, {index.neighbours} neighbours", numeral(bracketed(index.index)), index.chance],
-        ["average performance drop", numeral(bracketed(nuisance.drop.drop)), 0.0],
-        ["transfer to another group minus within it", numeral(bracketed(nuisance.transfer.loss)), 0.0],
+        ["macro AUROC over all", two_lines(score.overall), 0.5],
+        [f"macro AUROC within one {nuisance.name}", two_lines(score.within), 0.5],
+        [f"of it from {nuisance.name}", two_lines(score.given), 0.0],
+        [f"robustness index, {index.neighbours} neighbours", two_lines(index.index), index.chance],
+        ["average performance drop", two_lines(nuisance.drop.drop), 0.0],
+        ["transfer to another group minus within it", two_lines(nuisance.transfer.loss), 0.0],
     ]
     return table(["measure", "value", "by chance"], rows, "", stacked=True)
 
@@ -120,7 +120,7 @@ def _cell(cell: TransferCell) -> Cell:
 
 def _clusters(nuisance: Nuisance) -> Html:
     rows: list[list[Cell]] = [
-        [_readable(name), numeral(bracketed(value.silhouette)), numeral(bracketed(value.adjusted_rand))]
+        [_readable(name), two_lines(value.silhouette), two_lines(value.adjusted_rand)]
         for name, value in nuisance.clusters_of.items()
     ]
     caption = "Higher: scans group more by it. k-means with as many clusters as there are values."

@@ -124,7 +124,10 @@ def test_two_tables_of_the_same_scans_in_another_order(cfg, result, tmp_path):
     [
         ({"features": []}, "features: not set"),
         ({"out": ""}, "out: not set"),
-        ({"features": ["nowhere"]}, "nowhere.*want a folder made by octshard eval embed"),
+        (
+            {"features": ["nowhere"]},
+            "nowhere: no scans.parquet here, want a folder made by octshard eval embed",
+        ),
         ({"names": ["a", "b"]}, r"names: 2 for 5 sources \(good-1, .*want one for each"),
         ({"sources": ["other"]}, "sources: no other in .*; there are: good-1, good-2"),
         ({"pooling": "max"}, "features: no source of layer last, pooling max"),
@@ -186,3 +189,19 @@ def test_scores_by_scan_stand_in_text_json_and_page(cfg, result):
     assert "Each of the 80 scans counts once" in page
     ensemble = result.arms[-1].score.by_scan["macro_auroc"].value
     assert ensemble not in [each.score.by_scan["macro_auroc"].value for each in result.arms[:3]]
+
+
+def test_the_columns_of_the_text_never_touch(result):
+    """R² of a label that features do not tell: as many characters as there can be."""
+    wide = scores.Estimate(-16.6724, -110.7561, -4.0061)
+    arms = tuple(
+        dataclasses.replace(
+            arm,
+            score=dataclasses.replace(
+                arm.score, metrics={"macro_auroc": wide}, by_scan={"macro_auroc": wide}
+            ),
+        )
+        for arm in result.arms[:2]
+    )
+    lines = dataclasses.replace(result, arms=arms).text().splitlines()
+    assert lines[1].split("  ")[1:3] == ["−16.672 [−110.756, −4.006]"] * 2
