@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from octshard.prep.dicom import signatures
-from octshard.prep.readers import dicom, heidelberg_e2e, heidelberg_vol, npy, npz, topcon_fda, zeiss_img
+from octshard.prep.readers import (
+    bioptigen_oct,
+    dicom,
+    heidelberg_e2e,
+    heidelberg_vol,
+    npy,
+    npz,
+    topcon_fda,
+    zeiss_img,
+)
 from octshard.prep.readers.scan import Scan
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
@@ -28,6 +37,7 @@ READERS: Mapping[str, Reader] = {
     "vol": heidelberg_vol,
     "e2e": heidelberg_e2e,
     "fda": topcon_fda,
+    "oct": bioptigen_oct,
     "img": zeiss_img,
 }
 
