@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,12 +13,13 @@ from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import Dataset
 from octshard.prep.report import content, remedies
 from octshard.prep.report.content import Shards
-from octshard.prep.report.remedies import DAMAGED, UNEXPLAINED
+from octshard.prep.report.remedies import DAMAGED, LIBRARY, UNEXPLAINED
 from octshard.report import steps
 from octshard.report.numbers import pluralize
 from octshard.report.page import Content
-from octshard.report.steps import Step
+from octshard.report.steps import Step, command
 
+EXTRA_NAME = re.compile(r"octshard\[([a-z0-9_-]+)\]")
 SHUT = "geometry_"  # reasons that a setting lifts
 BY_THE_MACHINE = ("decoder_crash", "decoder_timeout")
 OF_GRIDS = {"demo": "demo", "retina": "pretrain_vjepa_retina"}  # shipped config of prep -> that of train
@@ -33,7 +35,7 @@ def section(shards: Shards) -> tuple[Content, ...]:
     unknown = any(origin is None for origin in shards.origins) or not shards.origins
     note = ("SRC is the release root, the folder that holds manifest.tsv.",) if unknown else ()
     made = [*_unfinished(shards), *_refused(shards), *_onwards(shards)]
-    has_src = any("prep shard SRC" in command for step in made for command in step.commands)
+    has_src = any("prep shard SRC" in line for step in made for line in step.commands)
     return (steps.html(made), *(note if has_src else ()))
 
 
@@ -54,7 +56,12 @@ def _refused(shards: Shards) -> Iterator[Step]:
     others = _with_reason(shards, lambda r: remedies.kind_of(r) == UNEXPLAINED and r not in BY_THE_MACHINE)
     if others:
         text = f"Read why {_files(others)} could not be used: the detail names the value. Codecs at hand:"
-        yield Step(text, (steps.command("octshard", "doctor"),))
+        yield Step(text, (command("octshard", "doctor"),))
+    if numbers := _with_reason(shards, lambda reason: remedies.kind_of(reason) == LIBRARY):
+        extras = sorted({name for i in numbers for name in _extras(shards.datasets[i])})
+        text = f"Install what reads {_files(numbers)} (the detail names the extra), then the same command:"
+        install = [command("pip", "install", f"octshard[{','.join(extras)}]")] if extras else []
+        yield Step(text, (*install, *(_shard(shards, i) for i in numbers)))
     if numbers := _with_reason(shards, lambda reason: remedies.kind_of(reason) == DAMAGED):
         text = (
             f"Fetch {_files(numbers)} again that {_are(numbers)} damaged or missing (out of ZIPs: "
@@ -71,18 +78,22 @@ def _onwards(shards: Shards) -> Iterator[Step]:
     url, stored = shards.url, [d for d in shards.datasets if len(d.refused) < len(d.rows)]
     if not stored:
         return
-    yield Step(
-        "Check every byte, above all after a copy:", (steps.command("octshard", "prep", "verify", url),)
-    )
+    yield Step("Check every byte, above all after a copy:", (command("octshard", "prep", "verify", url),))
     config = OF_GRIDS.get(_grid(stored[0]), ONE if len(shards.datasets) == 1 else SEVERAL)
     words = ("--config", config, steps.setting("data.shards", url))
-    look = steps.command("octshard", "preview", *words, "--out", "preview.png")
+    look = command("octshard", "preview", *words, "--out", "preview.png")
     yield Step("See what a model will see of a volume:", (look,))
     if config != OF_GRIDS["demo"]:
         trial = ("--config", "smoke_test", steps.setting("data.shards", url))
-        yield Step("Try ten steps on this machine:", (steps.command("octshard", "train", *trial),))
+        yield Step("Try ten steps on this machine:", (command("octshard", "train", *trial),))
     run = steps.setting("run.out", f"runs/{content.place_of(url)[1]}")
-    yield Step("Pretrain:", (steps.command("octshard", "train", *words, run),))
+    yield Step("Pretrain:", (command("octshard", "train", *words, run),))
+
+
+def _extras(dataset: Dataset) -> list[str]:
+    """The extras that the details of files without a library name."""
+    details = [row.detail for row in dataset.refused if remedies.kind_of(row.reason) == LIBRARY]
+    return [name for detail in details for name in EXTRA_NAME.findall(detail)]
 
 
 def _with_reason(shards: Shards, wanted: Any) -> Mapping[int, int]:
@@ -104,7 +115,7 @@ def _files(numbers: Mapping[int, int]) -> str:
 def _shard(shards: Shards, number: int, *more: str, device: str = "") -> str:
     """The command that made a dataset."""
     dataset, dst = shards.datasets[number], content.place_of(shards.datasets[number].url)[0]
-    return steps.command(*_words(shards, number, dst, device or content.device_of(dataset)), *more)
+    return command(*_words(shards, number, dst, device or content.device_of(dataset)), *more)
 
 
 def _open_geometry(shards: Shards, number: int) -> str:
@@ -119,7 +130,7 @@ def _open_geometry(shards: Shards, number: int) -> str:
     opened = opened if isinstance(opened, list) else []
     words = _words(shards, number, f"{dst.rstrip('/')}-all", content.device_of(dataset))
     value = json.dumps([*opened, *sorted(shut)])
-    return steps.command(*words, "--set", f"include_geometry={value}")
+    return command(*words, "--set", f"include_geometry={value}")
 
 
 def _words(shards: Shards, number: int, dst: str, device: str) -> list[str]:

@@ -17,7 +17,11 @@ from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError
 from octshard.prep.build import inputs
 from octshard.prep.build.source_versions import Origin
-from octshard.prep.dicom import decode, header
+from octshard.prep.convert.source_file import Companions
+from octshard.prep.readers import recognise
+from octshard.prep.readers.dicom import DicomScan
+from octshard.prep.readers.scan import Scan
+from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.prep.release.aireadi import Entry, read_release
 from octshard.prep.release.source import Source
@@ -84,14 +88,19 @@ def _limit_memory() -> None:
 def _frame(source: Source, entry: Entry) -> np.ndarray | None:
     """uint8 (H, W) of the frame in the middle of those that are stored; None where there is none."""
     try:
-        data = source.read(entry)
-        parsed = header.parse(data)
-        count = parsed.declared.stored_frames or parsed.frames
-        trusted = replace(
-            parsed, frames=count, declared=replace(parsed.declared, stored_frames=None, surplus=0)
-        )
-        header.check(trusted, MOST_VOXELS)
-        (frame_HW,) = decode.frames(data, trusted, order=(count // 2,))
+        file = ScanBytes(source.read(entry), entry.path, entry.axes, Companions(entry, source).read)
+        scan = _trusted(recognise.open_scan(file))
+        scan.check(MOST_VOXELS)
+        (frame_HW,) = scan.frames(order=(scan.facts.frames // 2,))
     except (Refused, OctshardError, OSError, MemoryError):
         return None
     return frame_HW if frame_HW.dtype == np.uint8 else thumbnails.stretched(frame_HW)
+
+
+def _trusted(scan: Scan) -> Scan:
+    """With as many frames as its pixels hold, where that can be counted and the header says otherwise."""
+    if not isinstance(scan, DicomScan) or not scan.facts.declared.stored_frames:
+        return scan
+    declared = replace(scan.facts.declared, stored_frames=None, surplus=0)
+    frames = scan.facts.declared.stored_frames
+    return DicomScan(scan.data, replace(scan.facts, frames=frames, declared=declared))

@@ -1,10 +1,11 @@
-"""What a refusal or a flag asks for: nothing, the file again, or a look."""
+"""What a refusal or a flag asks for: nothing, the file again, a library, or a look."""
 
 from octshard.dataset.tables import SampleRow
 
 # why a file is refused, the gravest first
 UNEXPLAINED, DAMAGED, NO_STACK = "not explained", "damaged or missing", "nothing to store"
-KINDS = (UNEXPLAINED, DAMAGED, NO_STACK)
+LIBRARY = "needs a library"
+KINDS = (UNEXPLAINED, LIBRARY, DAMAGED, NO_STACK)
 _DAMAGED = frozenset(
     {
         "missing_file",
@@ -59,6 +60,8 @@ HARMLESS = frozenset(  # flags that say what was done or seen, and ask for nothi
 
 def kind_of(reason: str) -> str:
     """One of KINDS; a reason of another version of octshard explains nothing here."""
+    if reason == "missing_library":
+        return LIBRARY
     return DAMAGED if reason in _DAMAGED else NO_STACK if reason in _NO_STACK else UNEXPLAINED
 
 

@@ -8,7 +8,7 @@ from octshard.dataset.splits import split_overlaps
 from octshard.dataset.tables import SampleRow
 from octshard.prep.report import remedies
 from octshard.prep.report.content import Shards
-from octshard.prep.report.remedies import DAMAGED, NO_STACK, UNEXPLAINED
+from octshard.prep.report.remedies import DAMAGED, LIBRARY, NO_STACK, UNEXPLAINED
 from octshard.report import page
 from octshard.report.numbers import integer, pluralize
 from octshard.report.page import Content
@@ -16,12 +16,16 @@ from octshard.report.page import Content
 MANY_DAMAGED, SOME_DAMAGED = 10, 1  # percent of the listed files
 GOOD, UNSURE, BAD = "good", "unsure", "bad"
 WORDS = {GOOD: "In order", UNSURE: "In order, but look", BAD: "Not in order"}
-TEXTS = {DAMAGED: "damaged or missing", NO_STACK: "with nothing to store"}
+TEXTS = {
+    LIBRARY: "of formats whose library is not installed",
+    DAMAGED: "damaged or missing",
+    NO_STACK: "with nothing to store",
+}
 RULE = (
     "Red: nothing is stored, a cause of refusal is not explained, "
     f"more than {MANY_DAMAGED} % of the files are damaged or missing, or a person stands in two splits.",
     f"Amber: a stored volume has a flag that asks for a look, more than {SOME_DAMAGED} % of the files are "
-    "damaged or missing, or a device is not finished.",
+    "damaged or missing, a library is missing, or a device is not finished.",
     "Green: nothing of this.",
 )
 
@@ -70,6 +74,8 @@ def _light(shards: Shards, kinds: Counter[str]) -> list[str]:
     sentences = []
     if SOME_DAMAGED * len(rows) < 100 * kinds[DAMAGED] <= MANY_DAMAGED * len(rows):
         sentences.append(f"More than {SOME_DAMAGED} % are damaged or missing.")
+    if kinds[LIBRARY]:
+        sentences.append("A library is missing.")
     if flagged := sum(bool(remedies.to_look_at(row)) for row in stored):
         have = "has" if flagged == 1 else "have"
         of_all = f"{integer(flagged)} of {pluralize(len(stored), 'stored volume')}"

@@ -13,6 +13,7 @@ from octshard.prep.report import remedies
 NO_FRAME = frozenset(
     {
         "missing_file",
+        "missing_library",
         "unreadable_member",
         "not_dicom",
         "no_pixel_data",

@@ -109,6 +109,17 @@ def test_each_kind_of_refusal_has_the_step_that_helps() -> None:
     assert commands[4][:3] == ["octshard", "prep", "verify"]
 
 
+def test_a_missing_library_is_to_be_installed_by_the_name_that_the_detail_gives() -> None:
+    made = dataset(TRITON, "missing_library", "missing_library")
+    detail = 'nibabel is not installed; pip install "octshard[nifti]"'
+    made = dataclasses.replace(made, rows=tuple(dataclasses.replace(row, detail=detail) for row in made.rows))
+    shards = Shards((made,), ({},), (), TRITON, (Origin("src", from_zip=False),))
+    text = markup(next_steps.section(shards)[0])
+    assert "Install what reads 2 files" in text
+    assert "<span>pip</span> <span>install</span> <span>&#x27;octshard[nifti]&#x27;</span>" in text
+    assert "<span>prep</span> <span>shard</span> <span>src</span>" in text
+
+
 def test_an_unknown_source_is_called_by_a_name_that_is_explained() -> None:
     shards = Shards((dataset(TRITON, "truncated"),), ({},), (), TRITON, (None,))
     steps, note = next_steps.section(shards)

@@ -5,7 +5,7 @@ import dataclasses
 from octshard.dataset.tables import SampleRow
 from octshard.prep.refusals import FLAG_MEANS, REASONS
 from octshard.prep.report import remedies
-from octshard.prep.report.remedies import DAMAGED, HARMLESS, KINDS, NO_STACK, UNEXPLAINED
+from octshard.prep.report.remedies import DAMAGED, HARMLESS, KINDS, LIBRARY, NO_STACK, UNEXPLAINED
 
 ROW = SampleRow("k", "p", "d", "", "", "often", "", "L", "train", "s")
 
@@ -17,6 +17,7 @@ def test_every_reason_has_its_kind_and_only_these_explain_nothing() -> None:
     }  # fmt: skip
     assert {reason for reason in REASONS if reason.startswith("geometry_")} < kinds[NO_STACK]
     assert "truncated" in kinds[DAMAGED]
+    assert kinds[LIBRARY] == {"missing_library"}
     assert remedies.kind_of("of tomorrow") == UNEXPLAINED
 
 

@@ -38,6 +38,11 @@ def shards(
         ),
         (shards(9, TRUNCATED), "unsure", "More than 1 % are damaged or missing."),
         (shards(8, TRUNCATED), "bad", "More than 10 % are damaged or missing."),
+        (
+            shards(99, "missing_library"),
+            "unsure",
+            "all explained (1 of formats whose library is not installed).",
+        ),
         (shards(999, ODD), "bad", "1 of 1 000 files refused: 1 not explained."),
         (shards(1, "of tomorrow", SPOKES), "bad", "2 of 3 files refused: 1 not explained (1 with nothing to"),
         (
