@@ -9,8 +9,12 @@ from octshard.prep.readers import (
     dicom,
     heidelberg_e2e,
     heidelberg_vol,
+    metaimage,
+    nifti,
     npy,
     npz,
+    nrrd,
+    tiff,
     topcon_fda,
     zeiss_img,
 )
@@ -32,8 +36,12 @@ class Reader(Protocol):
 # by the name of the format; the first that fits reads a file
 READERS: Mapping[str, Reader] = {
     "dicom": dicom,
+    "nifti": nifti,
     "npy": npy,
     "npz": npz,
+    "tiff": tiff,
+    "metaimage": metaimage,
+    "nrrd": nrrd,
     "vol": heidelberg_vol,
     "e2e": heidelberg_e2e,
     "fda": topcon_fda,

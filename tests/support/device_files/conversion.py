@@ -3,7 +3,7 @@
 import dataclasses
 import tracemalloc
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import SampleRow
@@ -69,10 +69,16 @@ def dicom_facts(scan: writer.Scan) -> dict[str, object]:
     return facts_of(row)
 
 
-def survivors(name: str, data: bytes, count: int, beside: Beside | None = None) -> Counter[str]:
+def survivors(
+    name: str,
+    data: bytes,
+    count: int,
+    beside: Beside | None = None,
+    packed: Callable[[bytes], bytes] = bytes,
+) -> Counter[str]:
     """What became of `count` damaged copies: each a row, with no more memory than its bytes ask for.
 
-    Their volumes are decoded, not packed.
+    Their volumes are decoded, not packed. packed: what is done to the bytes after the damage.
     """
     outcomes: Counter[str] = Counter()
     tracemalloc.start()
@@ -82,7 +88,7 @@ def survivors(name: str, data: bytes, count: int, beside: Beside | None = None) 
             kind = str(rng.choice(list(byte_damage.KINDS)))
             recipe, damaged = byte_damage.KINDS[kind](LEAD + data, rng)
             tracemalloc.reset_peak()
-            files = {name: damaged[len(LEAD) :], **(beside or {})}
+            files = {name: packed(damaged[len(LEAD) :]), **(beside or {})}
             row, volume = sample.row_and_volume(*_task(name, files, {}))
             assert tracemalloc.get_traced_memory()[1] < MOST_BYTES, f"{i}: {recipe}"
             assert (volume is None) == (row.reason in REASONS), f"{i}: {recipe}"
