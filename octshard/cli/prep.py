@@ -1,7 +1,8 @@
 """`octshard prep`: device ZIPs to shards, and what is in them."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -67,6 +68,51 @@ def _prep_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @prep.command()
+@click.argument("folder")
+@click.option("--out", default="manifest.tsv", show_default=True, help="The manifest to write.")
+@click.option(
+    "--person-from",
+    type=click.Choice(["folder", "pattern", "dicom"]),
+    help="Who a scan is of: the folder above it, {person} of --pattern, or PatientID.  [default: pattern if "
+    "there is one, else folder]",
+)
+@click.option(
+    "--pattern",
+    default="",
+    metavar="TEXT",
+    help="What paths below FOLDER tell: {person} {date} {eye} {protocol} {device} {region}, * and **/.",
+)
+@click.option(
+    "--pseudonymise",
+    "salt_file",
+    metavar="SALT_FILE",
+    help="Write salted hashes for people, and days since the first visit for dates.",
+)
+@click.option("--dates", is_flag=True, help="Take the day of acquisition from DICOM files.")
+@click.option("--device", default="", help="Of scans whose device neither file nor path tells.")
+@click.option("--workers", type=click.IntRange(0), default=0, help="At work at once; 0 = one per core.")
+def index(folder: str, out: str, person_from: str | None, pattern: str, **options: Any) -> None:
+    """Write a manifest of the scans below FOLDER, for prep shard. Nothing is written into FOLDER.
+
+    \b
+    Example:
+      octshard prep index scans --pattern '{person}/{date}/{eye}_{protocol}.dcm'
+      octshard prep shard scans shards --manifest manifest.tsv
+    """
+    from octshard.prep.index import path_pattern, pseudonym, run, summary
+    from octshard.prep.index.options import IndexOptions
+    from octshard.prep.index.person import PersonRule
+
+    parsed = path_pattern.parse(pattern) if pattern else None
+    salt = pseudonym.read_salt(options["salt_file"]) if options["salt_file"] else b""
+    people = PersonRule(person_from or ("pattern" if parsed else ""), parsed, salt)
+    asked = IndexOptions(people, options["dates"], options["device"], options["workers"])
+    with progress("index") as on_progress:
+        result = run.index(folder, out, asked, on_progress)
+    _say(summary.text(result))
+
+
+@prep.command()
 @_prep_options
 @click.option("--memory", type=int, metavar="BYTES", help="Held at once by all threads together.")
 def unzip(allow_empty: bool, **options: Any) -> None:
@@ -107,10 +153,38 @@ def unzip(allow_empty: bool, **options: Any) -> None:
         )
 
 
+@contextmanager
+def _manifest(cfg: "PrepConfig", *, dry_run: bool) -> "Iterator[PrepConfig]":
+    """The config with a manifest: where there is none it is made, for a dry run only until the block ends."""
+    import dataclasses
+    import tempfile
+
+    from octshard.prep.build import inputs
+    from octshard.prep.index import missing_manifest, summary
+
+    inputs.check(cfg)
+    if not missing_manifest.needs_one(cfg):
+        yield cfg
+        return
+    with tempfile.TemporaryDirectory() as folder, progress("index") as on_progress:
+        into = folder if dry_run and not missing_manifest.is_there(cfg.dst) else cfg.dst
+        if (result := missing_manifest.write(cfg, into, on_progress)) is not None:
+            _say(summary.text(result))
+        yield dataclasses.replace(cfg, manifest=missing_manifest.place(into))
+
+
 @prep.command()
 @_prep_options
 @click.option(
-    "--device", "devices", multiple=True, required=True, help="A device folder, or all; may repeat."
+    "--device",
+    "devices",
+    multiple=True,
+    default=("all",),
+    show_default=True,
+    help="A device of the manifest, or all; may repeat.",
+)
+@click.option(
+    "--manifest", default=None, metavar="FILE", help="The manifest, if it is not manifest.tsv in SRC."
 )
 @click.option(
     "--from-zip", is_flag=True, help="Read the device ZIPs below SRC; the same shards, byte for byte."
@@ -127,10 +201,13 @@ def unzip(allow_empty: bool, **options: Any) -> None:
 @click.option("--max-refused", metavar="N|P%", help="Fail once more files of a device are refused.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and what it would take; write nothing.")
 def shard(devices: Sequence[str], dry_run: bool, allow_empty: bool, **options: Any) -> None:
-    """Build DST/<device>/ (tar shards, Parquet tables) from the DICOMs under SRC, which holds manifest.tsv.
+    """Build DST/<device>/ (tar shards, Parquet tables) from the scans under SRC, which holds manifest.tsv.
+
+    Without a manifest one is written first, into DST, as by prep index: the folder above a scan is a person.
 
     \b
     Example:
+      octshard prep shard scans shards
       octshard prep shard dicom shards --device topcon_triton
       octshard prep shard release shards --device all --from-zip --dry-run
     """
@@ -139,15 +216,15 @@ def shard(devices: Sequence[str], dry_run: bool, allow_empty: bool, **options: A
     from octshard.dataset.splits import split_sources_text
     from octshard.prep.build import estimate, run
 
-    names = ("engine", "decode", "split", "limit", "max_refused")
+    names = ("engine", "decode", "split", "limit", "max_refused", "manifest")
     settings = {name: options[name] for name in names if options[name] is not None}
     settings |= {"from_zip": True} if options["from_zip"] else {}
-    cfg = dataclasses.replace(_prep_config(options), **settings)
-    if dry_run:
-        with progress("dry run") as on_progress:
-            estimates = estimate.estimates(cfg, devices, on_progress)
-        _say(estimate.text(estimates, cfg))
-        return
+    with _manifest(dataclasses.replace(_prep_config(options), **settings), dry_run=dry_run) as cfg:
+        if dry_run:
+            with progress("dry run") as on_progress:
+                estimates = estimate.estimates(cfg, devices, on_progress)
+            _say(estimate.text(estimates, cfg))
+            return
     with progress("shard") as on_progress:
         summaries = run.shard(cfg, devices, on_progress)
     for summary in summaries:

@@ -12,6 +12,7 @@ class PrepConfig:
 
     src: str = field("", "release root: the folder that holds manifest.tsv", speed=True, place=True)
     dst: str = field("", "where SHARDS/<device>/ is written", speed=True, place=True)
+    manifest: str = field("", "the manifest; empty: manifest.tsv in src", speed=True, place=True)
     target_spacing: list[float] = field(
         [0.05, 0.02, 0.02],
         "spacing of stored volumes along D, H, W",

@@ -56,7 +56,7 @@ def test_every_command_helps_with_an_example(path: tuple[str, ...], monkeypatch:
         (["prep", "verify", "{tmp}/absent"], 2, "found nothing, want a folder made by octshard prep shard"),
         (["prep", "unzip"], 2, "want both, the release root and where DICOMs go"),
         (["prep", "shard", "{tmp}", "{tmp}/out", "--device", "all"], 2, "manifest.tsv"),
-        (["prep", "shard", "{tmp}", "{tmp}/out"], 2, "Missing option '--device'"),
+        (["prep", "shard", "{tmp}", "{tmp}/out"], 2, "no scan that could be listed; no file at all"),
         (["eval", "linear-probe"], 2, "checkpoint"),
         (["eval", "knn"], 2, "checkpoint"),
         (["eval", "knn", "head=mlp"], 2, "want octshard eval linear-probe head=mlp"),

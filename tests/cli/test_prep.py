@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cli.test_main import run
+from tests.support import scan_folder
 from tests.support.made_release import changed, sound, unpacked, zipped
 
 
@@ -60,3 +61,81 @@ def test_nothing_unzipped_is_a_failure_unless_allowed(
         path.write_bytes(data)
     assert run(monkeypatch, words) == 0
     assert run(monkeypatch, words) == 0  # all of it is there already
+
+
+def test_a_folder_of_scans_needs_no_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    root, dst = (
+        scan_folder.write(
+            tmp_path / "scans", {f"P{i}/{i}.dcm": scan_folder.dicom(number=i) for i in range(2)}
+        ),
+        tmp_path / "dst",
+    )
+    words = [
+        "prep",
+        "shard",
+        str(root),
+        str(dst),
+        "--workers",
+        "1",
+        "--set",
+        "target_spacing=[0.08,0.04,0.04]",
+    ]
+    assert run(monkeypatch, [*words, "--dry-run"]) == 0
+    assert not dst.exists()
+    capsys.readouterr()
+    assert run(monkeypatch, words) == 0
+    shown = capsys.readouterr()
+    assert f"no manifest.tsv, so its scans are looked for; the manifest is {dst}/manifest.tsv" in shown.err
+    assert "2 scans of 2 people" in shown.out
+    assert "topcon_triton: 2 volumes in 1 shards" in shown.out
+    assert sorted(path.name for path in root.iterdir()) == ["P0", "P1"]  # nothing was written there
+    assert run(monkeypatch, words) == 0
+    shown = capsys.readouterr()
+    assert f"{dst}/manifest.tsv: read as the manifest of {root}" in shown.err
+    assert "(1 kept from an earlier run)" in shown.out
+    assert run(monkeypatch, ["prep", "verify", str(dst)]) == 0
+
+
+def test_a_folder_in_which_nobody_is_named_says_which_command_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    root = scan_folder.write(
+        tmp_path / "scans", {"1.dcm": scan_folder.dicom(), "2.dcm": scan_folder.dicom("7", number=2)}
+    )
+    words = ["prep", "shard", str(root), str(tmp_path / "dst"), "--workers", "1"]
+    assert run(monkeypatch, words) == 2
+    err = lines(capsys)[1]
+    assert "no folder above it names a person; give --pattern" in err
+    command = f"octshard prep index {root} --out {tmp_path}/dst/manifest.tsv"
+    assert command in err
+    assert run(monkeypatch, [*command.split()[1:], "--person-from", "dicom"]) == 0
+    assert run(monkeypatch, [*words, "--set", "target_spacing=[0.08,0.04,0.04]"]) == 0
+
+
+def test_an_index_elsewhere_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    root, out = (
+        scan_folder.write(tmp_path / "scans", {"a_L.dcm": scan_folder.dicom()}),
+        tmp_path / "x" / "m.tsv",
+    )
+    index = [
+        "prep",
+        "index",
+        str(root),
+        "--out",
+        str(out),
+        "--pattern",
+        "{person}_{eye}.dcm",
+        "--device",
+        "mine",
+    ]
+    assert run(monkeypatch, index) == 0
+    assert "1 scans of 1 people" in capsys.readouterr().out
+    (out.parent / "participants.tsv").write_text("person_id\trecommended_split\na\tval\n")
+    assert shard(monkeypatch, root, tmp_path / "dst", "--manifest", str(out)) == 0
+    assert "people split: 1 as participants.tsv recommends" in lines(capsys)[0]
+    assert shard(monkeypatch, root, tmp_path / "dst", "--manifest", str(tmp_path / "none.tsv")) == 2
+    assert "none.tsv: no such manifest; octshard prep index" in lines(capsys)[1]
+    report = run(monkeypatch, ["prep", "report", str(tmp_path / "dst")])
+    assert report == 0

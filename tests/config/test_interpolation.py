@@ -32,7 +32,7 @@ def test_the_short_list() -> None:
     places = {name: [s.key for s in fields.settings(kind) if s.rule.place] for name, kind in CLASSES.items()}
     assert places == {
         "train": ["data.shards", "data.cache_dir", "run.out", "run.probe_participants", "run.init_from"],
-        "prep": ["src", "dst"],
+        "prep": ["src", "dst", "manifest"],
         "probe": ["checkpoint", "shards", "participants", "labels", "encoder_weights", "out"],
         "report": ["shards", "participants", "labels", "encoder_weights", "checkpoint", "out"],
         "robustness": ["participants", "labels", "features", "out"],

@@ -33,8 +33,8 @@ def load(cfg: PrepConfig, devices: Sequence[str]) -> BuildInputs:
     `select_devices` and `check_splits`.
     """
     check(cfg)
-    release = read_release(cfg.src)
-    selected = select_devices(release.entries, devices, cfg.src)
+    release = read_release(cfg.src, cfg.manifest)
+    selected = select_devices(release.entries, devices, cfg.manifest or cfg.src)
     check_splits(cfg, release, selected)
     source = open_source(cfg, release)
     plans = {device: device_plan(cfg, release, device) for device in selected}

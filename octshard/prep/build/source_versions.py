@@ -33,6 +33,7 @@ class Origin:
 
     src: str
     from_zip: bool
+    manifest: str = ""  # where it was, if not in src
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,15 @@ def write(cfg: PrepConfig, device: str, versions: SourceVersions) -> None:
     """To be called before the files are read: a version may then be too old, but never too new."""
     text = {path: fingerprint.version for path, fingerprint in versions.now.items()}
     record = {"src": cfg.src, "from_zip": cfg.from_zip, "versions": text}
+    record |= {"manifest": cfg.manifest} if cfg.manifest else {}
     store.write(record_url(cfg, device), json.dumps(record, sort_keys=True, indent=0).encode())
 
 
 def read_origin(dst: str, device: str) -> Origin | None:
     """Where the last run read the files of DST/<device>; None where nothing readable says so."""
     record = _record(dst, device)
-    src = record.get("src")
-    return Origin(src, record.get("from_zip") is True) if isinstance(src, str) and src else None
+    src, manifest = record.get("src"), str(record.get("manifest") or "")
+    return Origin(src, record.get("from_zip") is True, manifest) if isinstance(src, str) and src else None
 
 
 def _read(cfg: PrepConfig, device: str) -> dict[str, str]:

@@ -13,11 +13,14 @@ from octshard.prep import lengths
 from octshard.prep.dicom import elements
 from octshard.prep.dicom.elements import Element, Encoding
 from octshard.prep.refusals import Refused
+from octshard.printable import printable
 from octshard.storage.checksum import Buffer
 
 LISTED = {  # keyword: tag, and the value representation where a file does not give it
     "SOPClassUID": (0x00080016, b"UI"),
     "SOPInstanceUID": (0x00080018, b"UI"),
+    "CodeValue": (0x00080100, b"SH"),
+    "AnatomicRegionSequence": (0x00082218, b"SQ"),
     "Manufacturer": (0x00080070, b"LO"),
     "ManufacturerModelName": (0x00081090, b"LO"),
     "SliceThickness": (0x00180050, b"DS"),
@@ -58,6 +61,14 @@ LISTED = {  # keyword: tag, and the value representation where a file does not g
     "PerFrameFunctionalGroupsSequence": (0x52009230, b"SQ"),
 }
 TAGS = frozenset(tag for tag, _ in LISTED.values())
+ASKED = {  # what says who was scanned and when: `head.read` keeps them where a user asks for it, nothing else
+    "StudyDate": (0x00080020, b"DA"),
+    "AcquisitionDate": (0x00080022, b"DA"),
+    "ContentDate": (0x00080023, b"DA"),
+    "AcquisitionDateTime": (0x0008002A, b"DT"),
+    "PatientID": (0x00100020, b"LO"),
+}
+FIELDS = LISTED | ASKED
 BINARY = {b"US": "u2", b"SS": "i2", b"UL": "u4", b"SL": "i4", b"FL": "f4", b"FD": "f8"}
 UID = re.compile(r"[0-9.]{1,64}", re.ASCII)
 MAX_TEXT = 1024  # bytes; the longest listed text has 64
@@ -72,9 +83,14 @@ class Attributes:
 
     def text(self, name: str) -> str:
         """The value on one line, without its padding, cut at MAX_TEXT bytes; empty if there is none."""
-        element = self._by_tag.get(LISTED[name][0])
+        element = self._by_tag.get(FIELDS[name][0])
         raw = "" if element is None else self._text(element)
         return "".join(letter if letter.isprintable() else "?" for letter in raw)
+
+    def identifier(self, name: str) -> str:
+        """As `text`, with escapes for what cannot be shown, so that two values are never made one."""
+        element = self._by_tag.get(FIELDS[name][0])
+        return "" if element is None else printable(self._text(element))
 
     def uid(self, name: str) -> str:
         """The value if it has the letters of a UID; other text, which may name a person, is nothing."""
@@ -86,7 +102,7 @@ class Attributes:
 
         Refused if it is text, or longer than any number of them can be.
         """
-        element = self._by_tag.get(LISTED[name][0])
+        element = self._by_tag.get(FIELDS[name][0])
         if element is None:
             return np.empty(0)
         vr, order = self._vr_and_order(name, element)
@@ -106,7 +122,7 @@ class Attributes:
 
     def numeric_text(self, name: str) -> str:
         """A value that should be numbers, as the file spells it, cut at MAX_TEXT; binary ones as text."""
-        element = self._by_tag.get(LISTED[name][0])
+        element = self._by_tag.get(FIELDS[name][0])
         if element is None:
             return ""
         if self._vr_and_order(name, element)[0] in BINARY:
@@ -129,7 +145,7 @@ class Attributes:
 
     def items(self, name: str) -> Iterator["Attributes"]:
         """The items of a sequence, read as they are asked for; none if there is no such sequence."""
-        element = self._by_tag.get(LISTED[name][0])
+        element = self._by_tag.get(FIELDS[name][0])
         if element is None:
             return
         vr, order = self._vr_and_order(name, element)
@@ -145,7 +161,7 @@ class Attributes:
 
     def raw(self, name: str) -> bytes:
         """The bytes of a value, to tell equal ones; empty if there is none, or its end is unknown."""
-        element = self._by_tag.get(LISTED[name][0])
+        element = self._by_tag.get(FIELDS[name][0])
         if element is None or element.length == elements.UNDEFINED:
             return b""
         return bytes(self._data[element.start : element.start + element.length])
@@ -157,7 +173,7 @@ class Attributes:
     def _vr_and_order(self, name: str, element: Element) -> tuple[bytes, str]:
         """(value representation, byte order): PS3.5 §6.2.2 for an unknown one."""
         if element.vr in (b"", b"UN"):
-            return LISTED[name][1], self._encoding.order if element.vr == b"" else "<"
+            return FIELDS[name][1], self._encoding.order if element.vr == b"" else "<"
         return element.vr, self._encoding.order
 
     def _text(self, element: Element) -> str:

@@ -80,7 +80,7 @@ def parse(data: Buffer, tags: Collection[int] = ()) -> ParsedFile:
     body: Buffer = data
     if syntax == DEFLATED:
         body, offset = deflated.inflate(data, offset), 0
-    encoding = Encoding(_is_explicit(body, offset, syntax), ">" if syntax == EXPLICIT_BIG else "<")
+    encoding = Encoding(is_explicit(body, offset, syntax), ">" if syntax == EXPLICIT_BIG else "<")
     elements: dict[int, Element] = {}
     tables: dict[int, Element] = {}
     pixels = None
@@ -89,7 +89,7 @@ def parse(data: Buffer, tags: Collection[int] = ()) -> ParsedFile:
             if any(body[offset:]):
                 raise Refused("unreadable", f"element (0000,0000) at byte {offset}, want none in a dataset")
             break  # the file is padded with zeros after its last element
-        element = _element(body, offset, encoding)
+        element = element_at(body, offset, encoding)
         if element.tag == PIXEL_DATA:
             pixels, offset = _pixels(body, element, encoding)
             continue
@@ -97,12 +97,12 @@ def parse(data: Buffer, tags: Collection[int] = ()) -> ParsedFile:
             elements[element.tag] = element
         elif element.tag in (EXTENDED_OFFSETS, EXTENDED_LENGTHS) and element.length != UNDEFINED:
             tables[element.tag] = element
-        offset = _end(body, element, encoding, MAX_DEPTH)
+        offset = end_of(body, element, encoding, MAX_DEPTH)
     pixels = _with_extended(body, pixels, tables, encoding)
     return ParsedFile(syntax, body, encoding, elements, pixels, len(body) - offset)
 
 
-def _is_explicit(body: Buffer, offset: int, syntax: str) -> bool:
+def is_explicit(body: Buffer, offset: int, syntax: str) -> bool:
     """True if the first element names its VR, which pydicom believes more than the syntax."""
     if offset + 8 > len(body):
         return syntax != IMPLICIT_LITTLE
@@ -119,7 +119,7 @@ def items(data: Buffer, sequence: Element, encoding: Encoding) -> Iterator[Span]
     offset = sequence.start
     stop = len(data) if sequence.length == UNDEFINED else offset + sequence.length
     while offset < stop:
-        item = _element(data, offset, encoding)
+        item = element_at(data, offset, encoding)
         if item.tag == SEQUENCE_END:
             return
         if item.tag != ITEM:
@@ -136,10 +136,10 @@ def children(data: Buffer, span: Span, encoding: Encoding) -> Iterator[Element]:
     """The elements of an item; Refused `unreadable` if one reaches beyond it."""
     offset, stop = span
     while offset < stop:
-        element = _element(data, offset, encoding)
+        element = element_at(data, offset, encoding)
         if element.tag == ITEM_END:
             return
-        offset = _end(data, element, encoding, MAX_DEPTH)
+        offset = end_of(data, element, encoding, MAX_DEPTH)
         if offset > stop:
             raise Refused("unreadable", f"{_tag_text(element.tag)} reaches beyond the end of its item")
         yield element
@@ -172,8 +172,8 @@ def _meta(data: Buffer) -> tuple[str, int]:
     """The transfer syntax and where the dataset begins: group 2 is always explicit little endian."""
     offset, syntax, encoding = 132, "", Encoding(True, "<")
     while offset < len(data) and data[offset : offset + 2] == b"\x02\x00":
-        element = _element(data, offset, encoding)
-        offset = _end(data, element, encoding, MAX_DEPTH)
+        element = element_at(data, offset, encoding)
+        offset = end_of(data, element, encoding, MAX_DEPTH)
         if element.tag == TRANSFER_SYNTAX:
             syntax = (
                 bytes(data[element.start : min(offset, element.start + 64)]).rstrip(b"\0 ").decode("latin-1")
@@ -187,7 +187,7 @@ def _meta(data: Buffer) -> tuple[str, int]:
     return syntax, offset
 
 
-def _element(data: Buffer, offset: int, encoding: Encoding) -> Element:
+def element_at(data: Buffer, offset: int, encoding: Encoding) -> Element:
     if offset + 8 > len(data):
         raise Refused(
             "truncated", f"ends at byte {len(data)}, inside the header of the element at byte {offset}"
@@ -207,7 +207,7 @@ def _element(data: Buffer, offset: int, encoding: Encoding) -> Element:
     return Element(tag, vr, LENGTHS[order].unpack_from(data, offset + 8)[0], offset + 12)
 
 
-def _end(data: Buffer, element: Element, encoding: Encoding, depth: int) -> int:
+def end_of(data: Buffer, element: Element, encoding: Encoding, depth: int) -> int:
     """Where the element's value ends; an undefined length is walked item by item."""
     if element.length != UNDEFINED:
         stop = element.start + element.length
@@ -223,7 +223,7 @@ def _end(data: Buffer, element: Element, encoding: Encoding, depth: int) -> int:
         encoding = Encoding(False, "<")  # PS3.5 §6.2.2: a sequence of unknown VR is implicit little endian
     offset = element.start
     while True:
-        item = _element(data, offset, encoding)
+        item = element_at(data, offset, encoding)
         if item.tag == SEQUENCE_END:
             return item.start
         if item.tag != ITEM:
@@ -234,31 +234,31 @@ def _end(data: Buffer, element: Element, encoding: Encoding, depth: int) -> int:
 
 def _after_item(data: Buffer, item: Element, encoding: Encoding, depth: int) -> int:
     """The offset after the item and its end mark."""
-    return (_item_end if item.length == UNDEFINED else _end)(data, item, encoding, depth)
+    return (_item_end if item.length == UNDEFINED else end_of)(data, item, encoding, depth)
 
 
 def _item_end(data: Buffer, item: Element, encoding: Encoding, depth: int) -> int:
     offset, encoding = item.start, item_encoding(data, item.start, encoding)
     while True:
-        element = _element(data, offset, encoding)
+        element = element_at(data, offset, encoding)
         if element.tag == ITEM_END:
             return element.start
-        offset = _end(data, element, encoding, depth - 1)
+        offset = end_of(data, element, encoding, depth - 1)
 
 
 def _pixels(data: Buffer, element: Element, encoding: Encoding) -> tuple[Pixels, int]:
     if element.length != UNDEFINED:
-        end = _end(data, element, encoding, MAX_DEPTH)
+        end = end_of(data, element, encoding, MAX_DEPTH)
         return Pixels(element.vr, element.start, element.length), end
     spans, offset = [], element.start
     while True:
-        item = _element(data, offset, encoding)
+        item = element_at(data, offset, encoding)
         if item.tag == SEQUENCE_END:
             break
         if item.tag != ITEM or item.length == UNDEFINED:
             text = f"{_tag_text(item.tag)} at byte {offset} inside PixelData, want a fragment"
             raise _wrong(data, offset, text)
-        offset = _end(data, item, encoding, MAX_DEPTH)
+        offset = end_of(data, item, encoding, MAX_DEPTH)
         spans.append((item.start, offset))
         _check_count(len(spans), "fragments")
     start, after_table = spans[0] if spans else (offset, offset)  # the first item is the basic offset table

@@ -29,7 +29,7 @@ def check_class(uid: str) -> None:
     if not uid:
         raise Refused("unreadable", "SOPClassUID is missing")
     if uid != OPT_STORAGE:
-        raise Refused("not_oct", f"SOP class {_named(uid)}, want {_named(OPT_STORAGE)}")
+        raise Refused("not_oct", f"SOP class {named(uid)}, want {named(OPT_STORAGE)}")
 
 
 def check_colour(samples: int, photometric: str) -> None:
@@ -47,10 +47,10 @@ def check_colour(samples: int, photometric: str) -> None:
 
 def unsupported(syntax: str) -> Refused:
     """The refusal of a transfer syntax."""
-    return Refused("unsupported_syntax", f"no decoder for transfer syntax {_named(syntax)}")
+    return Refused("unsupported_syntax", f"no decoder for transfer syntax {named(syntax)}")
 
 
-def _named(uid: str) -> str:
+def named(uid: str) -> str:
     """A UID and what DICOM calls it; text that is no UID is not repeated."""
     if not re.fullmatch(r"[0-9.]{1,64}", uid):
         return "that is no UID"

@@ -76,6 +76,11 @@ def name_of(data: Buffer) -> str:
     return _name(bytes(data[:LOOKED_AT]), len(data))
 
 
+def kind_of(head: bytes, size: int) -> str:
+    """What a file of `size` bytes that begins with `head` looks like; empty if that is not known."""
+    return _name(bytes(head[:LOOKED_AT]), size)
+
+
 def _name(head: bytes, size: int) -> str:
     for start, name in STARTS.items():
         if head.startswith(start):

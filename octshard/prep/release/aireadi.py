@@ -16,11 +16,10 @@ from octshard.dataset.eyes import EYES
 from octshard.errors import UsageError
 from octshard.imaging.volume import DEVICES
 from octshard.prep import lengths
-from octshard.prep.release import device_name, split_table
+from octshard.prep.release import device_name, file_name, split_table
 from octshard.prep.release.split_table import SplitTable
 from octshard.storage import store
 
-MODALITIES = {"oct", "opt", "octa"}
 MODEL_WORDS = {
     word: device for device in DEVICES for word in device.split("_")[1:]
 }  # "triton" -> topcon_triton
@@ -90,13 +89,23 @@ class Release:
     split_table: SplitTable | None = None  # None without participants.tsv
 
 
-def read_release(src: str) -> Release:
-    """The tables of the release at `src`, the folder that holds manifest.tsv (v3: in its retinal_oct)."""
+def home_of(src: str) -> str:
+    """The folder that holds manifest.tsv: `src`, or its retinal_oct; empty if there is none."""
     if "://" not in src:
         src = os.path.abspath(src)  # `.` and `retinal_oct` have names and parents too
     folders = [src, store.join(src, HOME)]
-    home = next((folder for folder in folders if store.exists(store.join(folder, TABLES[0]))), None)
-    if home is None:
+    return next((folder for folder in folders if store.exists(store.join(folder, TABLES[0]))), "")
+
+
+def read_release(src: str, manifest: str = "") -> Release:
+    """The tables of the release at `src`, the folder that holds manifest.tsv (v3: in its retinal_oct).
+
+    manifest: a table elsewhere, whose paths begin at `src`; participants.tsv is beside it, or in `src`.
+    """
+    if manifest:
+        return _with_manifest(src if "://" in src else os.path.abspath(src), manifest)
+    home = home_of(src)
+    if not home:
         raise UsageError(f"{src}: no manifest.tsv, want the release root, the folder that holds it")
     manifest = store.join(home, TABLES[0])
     entries = parse_manifest(_text(manifest), manifest)
@@ -110,6 +119,17 @@ def read_release(src: str) -> Release:
         table = split_table.parse(_text(participants_url), participants_url)
         tables.append(participants_url.removeprefix(root).strip("/"))
     return Release(root, tuple(entries), _splits(entries, table), tuple(tables), table)
+
+
+def _with_manifest(root: str, manifest: str) -> Release:
+    try:
+        entries = parse_manifest(_text(manifest), manifest)
+    except FileNotFoundError:
+        raise UsageError(f"{manifest}: no such manifest; octshard prep index {root} writes one") from None
+    beside = manifest.rpartition("/")[0] or "."
+    url = next((u for f in (beside, root) if store.exists(u := store.join(f, TABLES[1]))), "")
+    table = split_table.parse(_text(url), url) if url else None
+    return Release(root, tuple(entries), _splits(entries, table), (), table)
 
 
 def _splits(entries: Sequence[Entry], table: SplitTable | None) -> dict[str, str]:
@@ -157,31 +177,6 @@ def parse_manifest(text: str, url: str) -> list[Entry]:
     ]
 
 
-def protocol_of(path: str, participant: str) -> str:
-    """The file name without person, modality, eye and UID: 1_a_3d_oct_l_2.25.1.dcm -> a_3d."""
-    words = _words(path, participant)
-    if words and re.fullmatch(r"[0-9.]{5,}", words[-1]):
-        words = words[:-1]
-    for tail in ({"l", "r"}, MODALITIES):
-        if words and words[-1].lower() in tail:
-            words = words[:-1]
-    return "_".join(words) or "unknown"
-
-
-def eye_in_name(path: str, participant: str) -> str:
-    """L or R if the file's name has one word for an eye, anywhere in it; empty if it has none or both."""
-    words = {word for part in _words(path, participant) for word in part.lower().split("-")}
-    eyes = {EYES[word] for word in words & EYES.keys()}
-    return eyes.pop() if len(eyes) == 1 else ""
-
-
-def _words(path: str, participant: str) -> list[str]:
-    """The parts of a file's name, without its suffix and the person that it begins with."""
-    name = path.rsplit("/", 1)[-1]
-    words = (name[:-4] if name.lower().endswith(".dcm") else name).split("_")
-    return words[1:] if words[0] in (participant, participants.canonical(participant)) else words
-
-
 def relative_path(text: str, location: str) -> str:
     """A filepath below the release root: no leading slash, no `dataset/`.
 
@@ -205,14 +200,14 @@ def _entry(field: dict[str, str], location: str) -> Entry:
     participant = field["participant"] or _person_in(path)
     if not participants.canonical(participant):
         raise UsageError(f"{location}: no participant, neither in its column nor as the folder of {path!r}")
-    uid = field["uid"] or _uid_in(path)
+    uid = field["uid"] or file_name.uid_in(path)
     plane, step = _lengths(field["pixel_spacing"], 2), _lengths(field["slice_thickness"], 1)
     return Entry(
         participant=participant,
         device=_device(field, path, location),
         manufacturer=field["manufacturer"],
         model=field["model"],
-        protocol=field["protocol"] or protocol_of(path, participant),
+        protocol=field["protocol"] or file_name.protocol_of(path, participant),
         region=field["region"],
         eye=EYES.get(field["laterality"].lower(), ""),
         frames=_count(field["frames"]),
@@ -222,7 +217,7 @@ def _entry(field: dict[str, str], location: str) -> Entry:
         slice_mm=step.mm[0] if step.mm else None,
         sop_instance_uid=uid,
         path=path,
-        eye_in_name=eye_in_name(path, participant),
+        eye_in_name=file_name.eye_in_name(path, participant),
         unreadable_spacing=tuple(reading.problem for reading in (plane, step) if reading.problem),
         axes=_axes(field["axes"], location),
         acquired=visit_date.of_cells(field["date"], field["day"], location),
@@ -261,11 +256,6 @@ def _person_in(path: str) -> str:
     above = path.split("/")[-2:-1]
     named = {*DEVICES, *UNKNOWN, "structural_oct", HOME}
     return above[0] if above and above[0].lower() not in named else ""
-
-
-def _uid_in(path: str) -> str:
-    last = (_words(path, "") or [""])[-1]  # a row may name no file
-    return last if re.fullmatch(r"[0-9]+(\.[0-9]+)+", last) else ""
 
 
 def _axes(text: str, location: str) -> str:

@@ -139,6 +139,7 @@ def _words(shards: Shards, number: int, dst: str, device: str) -> list[str]:
     return [
         *words,
         *(["--from-zip"] if origin and origin.from_zip else []),
+        *(["--manifest", origin.manifest] if origin and origin.manifest else []),
         *_settings(shards.datasets[number]),
     ]
 

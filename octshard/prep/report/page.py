@@ -97,8 +97,8 @@ def _origins(shards: Shards, given: str) -> Iterator[tuple[str, Origin]]:
     """Device -> where its refused files can be read without asking a remote store unbidden."""
     for device, origin in zip(shards.devices, shards.origins, strict=True):
         if given:
-            from_zip = origin is not None and origin.src == given and origin.from_zip
-            yield device, Origin(given, from_zip)
+            known = origin is not None and origin.src == given
+            yield device, origin if known and origin is not None else Origin(given, from_zip=False)
         elif origin is not None and not store.is_remote(origin.src):
             yield device, origin
 

@@ -48,7 +48,7 @@ def draw(rows: Sequence[SampleRow], place: Origin) -> Mapping[str, Frame] | None
     if not rows:
         return None
     try:
-        release = read_release(place.src)
+        release = read_release(place.src, place.manifest)
         source = inputs.open_source(PrepConfig(from_zip=place.from_zip), release)
     except (OctshardError, OSError) as error:
         logger.info("no pictures of refused files: %s", error)

@@ -97,41 +97,6 @@ def test_the_device_comes_from_folder_then_model() -> None:
     assert aireadi.device_of("scans/new_maker/1/x.dcm", "Other") == "new_maker"
 
 
-@pytest.mark.parametrize(
-    ("path", "protocol"),
-    [
-        ("7001/7001_triton_3d_radial_oct_l_2.25.999.dcm", "triton_3d_radial"),
-        ("1/1_spectralis_ppol_mac_hr_oct_r_1.2.3.4.dcm", "spectralis_ppol_mac_hr"),
-        ("1/1_spectralis_onh_rc_hr_oct_opt_r_1.2.3.4.dcm", "spectralis_onh_rc_hr_oct"),
-        ("1/odd.dcm", "odd"),
-        ("1/1_oct_l_1.2.3.4.dcm", "unknown"),
-        ("1/1_cirrus_mac_oct_l_1.2.3.4.DCM", "cirrus_mac"),
-    ],
-)
-def test_the_protocol_is_what_is_left_of_the_file_name(path: str, protocol: str) -> None:
-    assert aireadi.protocol_of(path, path.split("/")[0]) == protocol
-
-
-@pytest.mark.parametrize(
-    ("path", "eye"),
-    [
-        ("7001/7001_triton_3d_radial_oct_l_2.25.999.dcm", "L"),
-        ("7001/7001_triton_3d_radial_oct_R_2.25.999.DCM", "R"),
-        ("1/1_onh_rc_hr_r_oct_1.2.3.4.dcm", "R"),  # another version's order of words
-        ("1/1_macula-oct-os_1.2.3.4.dcm", "L"),
-        ("1/1_right_macula.dcm", "R"),
-        ("1/1_l_to_r_oct_1.2.3.4.dcm", ""),  # both: unsure
-        ("r/r_macula_oct_1.2.3.4.dcm", ""),  # the person's name is no eye
-        ("l/1_model_oct_1.2.3.4.dcm", ""),  # nor is the folder
-        ("1/1_models_oct_1.2.3.4.dcm", ""),
-        ("x.dcm", ""),
-        ("", ""),
-    ],
-)
-def test_the_eye_in_a_name_is_one_word_wherever_it_stands(path: str, eye: str) -> None:
-    assert aireadi.eye_in_name(path, path.split("/")[0]) == eye
-
-
 def test_the_eye_is_the_manifests_whatever_the_name_says() -> None:
     entry = only(table({**VALUES, "laterality": "L"}))
     assert (entry.eye, entry.eye_in_name) == ("L", "R")

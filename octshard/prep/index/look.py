@@ -1,0 +1,96 @@
+"""One look at the first bytes of a file: is it a scan, of what format, by which device, of which eye."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from octshard.dataset import visit_date
+from octshard.prep.dicom import file_kind, head, signatures
+from octshard.prep.dicom.attributes import ASKED
+from octshard.prep.index.walk import Place
+from octshard.prep.readers import recognise
+from octshard.prep.readers.scan_bytes import ScanBytes
+from octshard.prep.refusals import Refused
+from octshard.prep.release import device_name
+from octshard.prep.release.aireadi import UNKNOWN, device_of
+from octshard.storage import store
+
+HEAD = 2**15  # bytes of a file that are read
+LONG_HEAD = 2**20  # of a DICOM file whose header has more in front of what is looked for
+DATES = ("AcquisitionDateTime", "AcquisitionDate", "ContentDate", "StudyDate")  # the first that is told
+MAKERS = {"vol": "heidelberg_spectralis", "e2e": "heidelberg_spectralis"}  # formats of one maker
+SCAN, OTHER, UNREAD = "scan", "other", "unread"
+
+
+class Finding(NamedTuple):
+    """What a file is. kind: SCAN, OTHER (`what` names it) or UNREAD (`what` says why)."""
+
+    kind: str
+    what: str  # of a scan its format
+    person: str = ""  # PatientID, where it was asked for
+    device: str = ""
+    eye: str = ""
+    region: str = ""
+    date: str = ""  # where it was asked for
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What may be read of who was scanned, and when."""
+
+    patient: bool = False
+    dates: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of DICOM's fields."""
+        return tuple(
+            name for name in ASKED if (name in DATES and self.dates) or (name == "PatientID" and self.patient)
+        )
+
+
+def look(url: str, place: Place, asked: Asked) -> Finding:
+    """The finding for the file `url`; a remote one that cannot be read is a StoreError."""
+    if place.problem:
+        return Finding(UNREAD, place.problem)
+    if not place.size:
+        return Finding(UNREAD, "it has 0 bytes")
+    try:
+        data = store.read_range(url, 0, min(place.size, HEAD))
+        return _finding(url, place, data, asked)
+    except FileNotFoundError:
+        return Finding(UNREAD, "it was removed while the folder was read")
+    except store.StoreError as error:
+        if store.is_remote(url):
+            raise
+        return Finding(UNREAD, f"it cannot be read: {error}".replace(f"{url}: ", ""))
+
+
+def _finding(url: str, place: Place, data: bytes, asked: Asked) -> Finding:
+    try:
+        kind = recognise.format_of(ScanBytes(data, place.path.rsplit("/", 1)[-1]))
+    except Refused:
+        return Finding(OTHER, signatures.kind_of(data, place.size) or "of no known format")
+    if kind != "dicom":
+        return Finding(SCAN, kind, device=MAKERS.get(kind, ""))
+    content = head.read(data, asked.names)
+    if not content.is_whole and len(data) < place.size:
+        content = head.read(store.read_range(url, 0, min(place.size, LONG_HEAD)), asked.names)
+    if not content.may_be_oct:
+        return Finding(OTHER, f"DICOM: {file_kind.named(content.sop_class)}")
+    dates = (visit_date.date(content.asked.get(name, "")) for name in DATES)
+    return Finding(
+        SCAN,
+        kind,
+        person=content.asked.get("PatientID", ""),
+        device=device(content.manufacturer, content.model),
+        eye=content.eye,
+        region=content.region,
+        date=next(filter(None, dates), ""),
+    )
+
+
+def device(manufacturer: str, model: str) -> str:
+    """One of our devices, else a name made of maker and model; empty if neither is told."""
+    known = device_of("", model)
+    texts = [text for text in (manufacturer, model) if text.lower() not in UNKNOWN]
+    return known if known != "unknown" else device_name.of_text(" ".join(texts))

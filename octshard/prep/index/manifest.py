@@ -1,0 +1,87 @@
+"""Findings as rows of a manifest, and the count of what is in it."""
+
+from collections.abc import Iterator, Mapping
+
+from octshard.dataset import visit_date
+from octshard.dataset.eyes import EYES
+from octshard.imaging.volume import DEVICES
+from octshard.prep.index import row
+from octshard.prep.index.journal import Journal
+from octshard.prep.index.look import OTHER, SCAN, Finding
+from octshard.prep.index.options import IndexOptions
+from octshard.prep.index.row import ManifestRow
+from octshard.prep.index.summary import Summary
+from octshard.prep.release import device_name
+from octshard.prep.release.aireadi import device_of
+
+NO_PROTOCOL = "scan"  # under pseudonyms: the name of a file may be that of a person
+UNNAMEABLE = "its name cannot stand in a table; rename the file"
+
+
+def lines(findings: Journal, options: IndexOptions, result: Summary) -> Iterator[str]:
+    """The manifest, line by line; `result` is counted up on the way."""
+    first = _first_visits(findings, options)
+    yield row.header(options.date_column)
+    for place, finding in findings.records():
+        result.files += 1
+        if finding.kind == OTHER:
+            result.others[finding.what] += 1
+        elif finding.kind != SCAN:
+            result.add_problem(finding.what, place.path)
+        else:
+            scan, problem = _row(place.path, finding, options)
+            if problem:
+                result.add_problem(problem, place.path)
+                continue
+            if scan.date and scan.person_id in first:
+                days = (visit_date.ordinal(scan.date) or 0) - first[scan.person_id]
+                scan = scan._replace(date=str(days))
+            result.add_row(scan, place.path)
+            yield row.line(scan)
+
+
+def _first_visits(findings: Journal, options: IndexOptions) -> Mapping[str, int]:
+    """Person -> the day of their first dated scan; empty where dates are written as they are."""
+    first: dict[str, int] = {}
+    for place, finding in findings.records() if options.people.salt and options.has_dates else ():
+        if finding.kind == SCAN:
+            scan, problem = _row(place.path, finding, options)
+            day = None if problem else visit_date.ordinal(scan.date)
+            if day is not None:
+                first[scan.person_id] = min(day, first.get(scan.person_id, day))
+    return first
+
+
+def _row(path: str, finding: Finding, options: IndexOptions) -> tuple[ManifestRow, str]:
+    """The row of a scan, with its date as it is known, and why it cannot be listed, or empty."""
+    people = options.people
+    fields = people.pattern.match(path) if people.pattern else {}
+    person, problem = people.of(path, fields or {}, finding.person)
+    if fields is None:
+        fields, problem = {}, "its path is not of the form of the pattern"
+    cell = row.path_cell(path)
+    if not cell or not row.survives(person):
+        problem = problem or UNNAMEABLE
+    scan = ManifestRow(
+        person_id=person,
+        filepath=cell,
+        device=_device(path, fields, finding.device) or options.device or "unknown",
+        laterality=EYES.get(fields.get("eye", "").lower(), "") or finding.eye,
+        region=_text(fields, "region") or finding.region,
+        protocol=_text(fields, "protocol") or (NO_PROTOCOL if people.salt else ""),
+        date=visit_date.date(fields.get("date", "")) or finding.date,
+        format=finding.what,
+    )
+    return scan, problem
+
+
+def _device(path: str, fields: Mapping[str, str], in_file: str) -> str:
+    """By the pattern, else the file, else a folder that is called as one of our devices; else empty."""
+    by_path = device_of(path, "")
+    return device_name.of_text(fields.get("device", "")) or in_file or (by_path if by_path in DEVICES else "")
+
+
+def _text(fields: Mapping[str, str], name: str) -> str:
+    """A field of the pattern, if a table can hold it."""
+    value = fields.get(name, "")
+    return value if row.survives(value) else ""

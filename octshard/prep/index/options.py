@@ -1,0 +1,60 @@
+"""What an index is asked for."""
+
+import hashlib
+from dataclasses import dataclass
+
+from octshard.prep.index import pseudonym
+from octshard.prep.index.look import Asked
+from octshard.prep.index.person import PersonRule
+from octshard.prep.readers import recognise
+from octshard.prep.release import device_name
+
+VERSION, ROWS = 1, 1  # of findings, and of how rows are made of them: those of another one are not used
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """device: of scans whose device nothing else tells; empty: `unknown`. dates: DICOM may tell them."""
+
+    people: PersonRule
+    dates: bool = False
+    device: str = ""
+    workers: int = 0
+
+    def check(self) -> None:
+        """UsageError for what contradicts itself."""
+        self.people.check()
+        if self.device:
+            device_name.check(self.device, "--device")
+
+    @property
+    def asked(self) -> Asked:
+        """What may be read of a file. A pattern with a date is believed before a file."""
+        dates = self.dates and "date" not in self.people.fields
+        return Asked(patient=self.people.source == "dicom", dates=dates)
+
+    @property
+    def has_dates(self) -> bool:
+        """True if a date may be known of a scan."""
+        return self.asked.dates or "date" in self.people.fields
+
+    @property
+    def date_column(self) -> str:
+        """Under pseudonyms days since a person's first visit stand for dates."""
+        return "day" if self.people.salt else "date"
+
+    def digest(self) -> str:
+        """16 hex digits that change with all that decides what is found in a file."""
+        salt = pseudonym.of("", self.people.salt) if self.people.salt else ""
+        pattern = self.people.pattern.text if salt and self.asked.dates and self.people.pattern else ""
+        source = self.people.source if salt and self.asked.dates else ""
+        return _digest(VERSION, sorted(recognise.READERS), self.asked, salt, pattern, source)
+
+    def rows_digest(self) -> str:
+        """As `digest`, with all that decides how a finding becomes a row."""
+        pattern = self.people.pattern.text if self.people.pattern else ""
+        return _digest(ROWS, self.digest(), self.people.source, pattern, bool(self.people.salt), self.device)
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

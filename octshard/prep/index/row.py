@@ -1,0 +1,61 @@
+"""A scan as a row of manifest.tsv: cells that are read back as what they are."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from octshard import tsv
+from octshard.errors import UsageError
+from octshard.prep.release import aireadi
+
+
+class ManifestRow(NamedTuple):
+    """The columns of the minimal manifest, in their order; `date` is `day` under pseudonyms."""
+
+    person_id: str
+    filepath: str
+    device: str
+    laterality: str
+    region: str
+    protocol: str
+    date: str
+    format: str
+
+
+def header(date_column: str) -> str:
+    """The first line."""
+    return line([date_column if name == "date" else name for name in ManifestRow._fields])
+
+
+def line(cells: Sequence[str]) -> str:
+    """One line of a table, with its end."""
+    return "\t".join(map(_cell, cells)) + "\n"
+
+
+def path_cell(path: str) -> str:
+    """How a manifest names this path; empty if no cell is read back as it."""
+    # `dataset/` in front is dropped by whoever reads it, and what follows is taken as it is
+    return next((text for text in (path, f"dataset/{path}") if _reads_as(text, path)), "")
+
+
+def survives(text: str) -> bool:
+    """True if a cell of this text is read back as the text."""
+    if text.isalnum() and text.lower() not in aireadi.UNKNOWN:
+        return True
+    try:
+        text.encode()
+        table = tsv.parse(f"a\tb\n{_cell(text)}\tx", "", aireadi.UNKNOWN)
+    except (UsageError, UnicodeEncodeError):
+        return False
+    return [cells[0] for _, cells in table.rows] == [text]
+
+
+def _reads_as(text: str, path: str) -> bool:
+    try:
+        return aireadi.relative_path(text, "") == path and survives(text)
+    except UsageError:
+        return False
+
+
+def _cell(text: str) -> str:
+    """Quoted where it would be read as something else without."""
+    return '"' + text.replace('"', '""') + '"' if '"' in text or "\t" in text else text

@@ -1,0 +1,107 @@
+"""What an index found, in counts and a few names: what a user looks at before anything is built."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from octshard.prep.index import person
+from octshard.prep.index.row import ManifestRow
+
+NAMED = 10  # people, and files of each problem, that are listed by name
+ODD_SHARE = 0.5  # of scans in folders that look like a date: then folders are no people
+PATHS_STAY = (
+    "people have pseudonyms, but paths are as they are, here and in the column source of samples.parquet: "
+    "rename folders and files that name somebody"
+)
+
+
+@dataclass
+class Problem:
+    """Files with one problem: how many, and the first of them."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, path: str) -> None:
+        self.count += 1
+        if len(self.first) < NAMED:
+            self.first.append(path)
+
+
+@dataclass
+class Summary:
+    """Counts over all files. The people are the only thing in it that grows with them."""
+
+    folder: str
+    manifest: str
+    files: int = 0
+    reused: int = 0
+    pseudonyms: bool = False
+    formats: Counter[str] = field(default_factory=Counter)
+    devices: Counter[str] = field(default_factory=Counter)
+    eyes: Counter[str] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
+    people: dict[str, int] = field(default_factory=dict)  # scans of each, the first seen first
+    odd: Counter[str] = field(default_factory=Counter)  # what folders above scans look like, but for people
+    dated: int = 0
+    problems: dict[str, Problem] = field(default_factory=dict)
+
+    @property
+    def scans(self) -> int:
+        """Rows of the manifest."""
+        return sum(self.formats.values())
+
+    def add_row(self, row: ManifestRow, path: str) -> None:
+        self.formats[row.format] += 1
+        self.devices[row.device] += 1
+        self.eyes[row.laterality] += 1
+        self.people[row.person_id] = self.people.get(row.person_id, 0) + 1
+        self.dated += bool(row.date)
+        self.odd[person.looks_like((path.split("/")[-2:-1] or [""])[0])] += 1
+
+    def add_problem(self, problem: str, path: str) -> None:
+        self.problems.setdefault(problem, Problem()).add(path)
+
+    def record(self) -> dict[str, Any]:
+        """For a JSON file, as `read` takes it."""
+        return {**vars(self), "problems": {name: vars(problem) for name, problem in self.problems.items()}}
+
+    def odd_folders(self) -> str:
+        """What the folders above most scans look like, if that is no person; else empty."""
+        look, count = max(self.odd.items(), key=lambda item: item[1], default=("", 0))
+        return look if count > ODD_SHARE * self.scans else ""
+
+
+def read(record: dict[str, Any]) -> Summary:
+    """Of `Summary.record`."""
+    counters = {name: Counter(record[name]) for name in ("formats", "devices", "eyes", "others", "odd")}
+    problems = {name: Problem(**problem) for name, problem in record["problems"].items()}
+    return Summary(**{**record, **counters, "problems": problems})
+
+
+def text(summary: Summary) -> str:
+    """Some lines for a terminal."""
+    people = ", ".join(list(summary.people)[:NAMED])
+    more = f" and {len(summary.people) - NAMED:,} more" if len(summary.people) > NAMED else ""
+    lines = [
+        f"{summary.folder}: {summary.files:,} files, {summary.scans:,} scans of "
+        f"{len(summary.people):,} people in {summary.manifest}",
+        f"  looked at now: {summary.files - summary.reused:,}, known from an earlier run: {summary.reused:,}",
+        f"  formats: {_counts(summary.formats)}",
+        f"  devices: {_counts(summary.devices)}",
+        f"  eyes: {_counts(summary.eyes)}",
+        f"  with a date: {summary.dated:,}",
+        f"  people: {people}{more}",
+    ]
+    if summary.pseudonyms:
+        lines.append(f"  {PATHS_STAY}")
+    if summary.others:
+        lines.append(f"  no scans: {_counts(summary.others)}")
+    for problem, files in sorted(summary.problems.items()):
+        dots = ", ..." if files.count > len(files.first) else ""
+        lines.append(f"  not listed, {files.count:,}: {problem}: {', '.join(files.first)}{dots}")
+    return "\n".join(lines)
+
+
+def _counts(counts: Counter[str]) -> str:
+    return ", ".join(f"{name or 'not told'} {n:,}" for name, n in sorted(counts.items())) or "none"

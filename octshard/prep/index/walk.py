@@ -1,0 +1,93 @@
+"""All files below a folder, in an order that does not change, with the names of a few folders in memory.
+
+The order is that of paths split at `/`: what is in a folder stands together, after a file of its name.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+from octshard.prep.release.aireadi import OWN
+from octshard.storage import store, transport
+from octshard.storage.listing import Listed, entries
+
+REQUESTS = 16  # remote folders that are listed ahead of their turn; a local one takes less than a thread
+Key = tuple[str, ...]
+
+
+class Place(NamedTuple):
+    """A file, or with a `problem` what cannot be read as one. A folder's path ends in `/`."""
+
+    path: str
+    size: int
+    version: str
+    problem: str = ""
+
+    @property
+    def key(self) -> Key:
+        """By which places are ordered."""
+        return tuple(self.path.split("/"))
+
+
+HIDDEN = "a hidden folder, which is not entered"
+
+
+def walk(root: str) -> Iterator[Place]:
+    """Every file below `root` but octshard's own; what cannot be entered is a place with its problem.
+
+    A remote folder that cannot be listed is an error: it says nothing about what is in it.
+    """
+    with transport.thread_pool(REQUESTS) as threads:
+        stack = [_OpenFolder(root, "", _list(root), threads)]
+        while stack:
+            folder = stack[-1]
+            entry = next(folder.names, None)
+            if entry is None:
+                stack.pop()
+            elif not entry.is_folder:
+                if not OWN.fullmatch(entry.name):
+                    yield Place(folder.prefix + entry.name, entry.size, entry.version, entry.problem)
+            elif entry.name.startswith("."):
+                yield Place(f"{folder.prefix}{entry.name}/", 0, "", HIDDEN)
+            else:
+                stack.append(folder.enter(entry.name))
+
+
+class _OpenFolder:
+    """A folder whose names are being gone through; the next folders in it are listed ahead of their turn."""
+
+    def __init__(self, root: str, prefix: str, listed: Sequence[Listed], threads: ThreadPoolExecutor) -> None:
+        self.prefix, self.names = prefix, iter(listed)
+        self._root, self._threads = root, threads
+        self._ahead: deque[Future[Sequence[Listed]]] = deque()
+        if store.is_remote(root):
+            self._folders = iter([e.name for e in listed if e.is_folder and not e.name.startswith(".")])
+            self._list_ahead()
+
+    def enter(self, name: str) -> "_OpenFolder":
+        """The next folder in it."""
+        url = store.join(self._root, self.prefix + name)
+        listed = self._next() if self._ahead else _list(url)
+        return _OpenFolder(self._root, f"{self.prefix}{name}/", listed, self._threads)
+
+    def _next(self) -> Sequence[Listed]:
+        listed = self._ahead.popleft().result()
+        self._list_ahead()
+        return listed
+
+    def _list_ahead(self) -> None:
+        while len(self._ahead) < REQUESTS and (name := next(self._folders, None)) is not None:
+            self._ahead.append(self._threads.submit(_list, store.join(self._root, self.prefix + name)))
+
+
+def _list(url: str) -> Sequence[Listed]:
+    """The names in a folder; of a local one that cannot be read, its problem as the only name."""
+    try:
+        return entries(url)
+    except FileNotFoundError:  # it went while its parent was read
+        return []
+    except store.StoreError as error:
+        if store.is_remote(url):
+            raise
+        return [Listed("", False, 0, "", f"the folder cannot be read: {error}")]

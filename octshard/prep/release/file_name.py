@@ -1,0 +1,39 @@
+"""What the name of a scan file tells: AI-READI's PERSON_PROTOCOL_MODALITY_EYE_UID.dcm, and names like it."""
+
+import re
+
+from octshard.dataset import participants
+from octshard.dataset.eyes import EYES
+
+MODALITIES = {"oct", "opt", "octa"}
+
+
+def protocol_of(path: str, participant: str) -> str:
+    """The file name without person, modality, eye and UID: 1_a_3d_oct_l_2.25.1.dcm -> a_3d."""
+    words = _words(path, participant)
+    if words and re.fullmatch(r"[0-9.]{5,}", words[-1]):
+        words = words[:-1]
+    for tail in ({"l", "r"}, MODALITIES):
+        if words and words[-1].lower() in tail:
+            words = words[:-1]
+    return "_".join(words) or "unknown"
+
+
+def eye_in_name(path: str, participant: str) -> str:
+    """L or R if the file's name has one word for an eye, anywhere in it; empty if it has none or both."""
+    words = {word for part in _words(path, participant) for word in part.lower().split("-")}
+    eyes = {EYES[word] for word in words & EYES.keys()}
+    return eyes.pop() if len(eyes) == 1 else ""
+
+
+def _words(path: str, participant: str) -> list[str]:
+    """The parts of a file's name, without its suffix and the person that it begins with."""
+    name = path.rsplit("/", 1)[-1]
+    words = (name[:-4] if name.lower().endswith(".dcm") else name).split("_")
+    return words[1:] if words[0] in (participant, participants.canonical(participant)) else words
+
+
+def uid_in(path: str) -> str:
+    """The UID at the end of a name; empty if there is none."""
+    last = (_words(path, "") or [""])[-1]  # a row may name no file
+    return last if re.fullmatch(r"[0-9]+(\.[0-9]+)+", last) else ""

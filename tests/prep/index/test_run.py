@@ -1,0 +1,283 @@
+"""An index as a whole: every file counted, the same bytes whatever happens, and hostile folders."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from octshard.errors import UsageError
+from octshard.prep.index import journal, look, path_pattern, run
+from octshard.prep.index.options import IndexOptions
+from octshard.prep.index.person import PersonRule
+from octshard.prep.index.summary import Summary, text
+from octshard.prep.release import aireadi
+from octshard.storage import store
+from tests.support.scan_folder import dicom, write
+
+FOLDERS = IndexOptions(PersonRule("", None, b""), workers=1)
+SPECTRALIS = "heidelberg_spectralis"
+SALT = bytes(range(32))
+
+
+def pattern(text: str, salt: bytes = b"") -> IndexOptions:
+    return IndexOptions(PersonRule("pattern", path_pattern.parse(text), salt), workers=1)
+
+
+def entries(out: Path) -> list[aireadi.Entry]:
+    return aireadi.parse_manifest(out.read_text(), str(out))
+
+
+WORDS = (b"MRN", b"2023")  # of PatientID and of the dates
+
+
+def all_text(out: Path) -> bytes:
+    """What an index wrote: the manifest, and the journal beside it."""
+    parts = out.with_name(f".{out.name}.index").iterdir()
+    return out.read_bytes() + b"".join(part.read_bytes() for part in parts)
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """Two people, two visits, and what is no scan."""
+    return write(
+        tmp_path / "scans",
+        {
+            "P1/2020-01-02/OD_cube.dcm": dicom(),
+            "P1/2021-03-04/OD_cube.dcm": dicom(),
+            "P2/2020-05-06/left_cube.dcm": dicom("7", "Spectralis OCT"),
+            "P2/2020-05-06/notes.txt": b"seen twice",
+            "P2/2020-05-06/empty.dcm": b"",
+            "manifest.tsv": b"person_id\tfilepath\n",
+            "P2/.git/x": dicom(),
+        },
+    )
+
+
+def test_every_file_is_a_row_or_is_counted(scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "manifest.tsv"
+    result = run.index(str(scans), str(out), pattern("{person}/{date}/{eye}_{protocol}.dcm"))
+    found = [(e.participant, e.device, e.eye, e.protocol, e.acquired, e.region, e.path) for e in entries(out)]
+    assert found == [
+        ("P1", "topcon_triton", "R", "cube", "2020-01-02", "Retina", "P1/2020-01-02/OD_cube.dcm"),
+        ("P1", "topcon_triton", "R", "cube", "2021-03-04", "Retina", "P1/2021-03-04/OD_cube.dcm"),
+        ("P2", SPECTRALIS, "L", "cube", "2020-05-06", "Retina", "P2/2020-05-06/left_cube.dcm"),
+    ]  # fmt: skip
+    assert (result.files, result.scans, result.others) == (6, 3, {"text": 1})
+    assert {name: problem.first for name, problem in result.problems.items()} == {
+        "it has 0 bytes": ["P2/2020-05-06/empty.dcm"],
+        "a hidden folder, which is not entered": ["P2/.git/"],
+    }
+    assert "3 scans of 2 people" in text(result)
+
+
+def test_dates_as_folders_above_scans_are_not_taken_for_people(scans: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"looks like a date, not like a person; give --pattern"):
+        run.index(str(scans), str(tmp_path / "m.tsv"), FOLDERS)
+    assert not (tmp_path / "m.tsv").exists()
+    by_word = dataclasses.replace(FOLDERS, people=PersonRule("folder", None, b""))
+    people = run.index(str(scans), str(tmp_path / "m.tsv"), by_word).people
+    assert list(people) == ["2020-01-02", "2021-03-04", "2020-05-06"]
+
+
+def test_a_patient_id_and_dates_are_read_where_they_are_asked_for(tmp_path: Path) -> None:
+    root = write(tmp_path / "in", {"a.dcm": dicom("MRN 7"), "b.dcm": dicom("MRN 8"), "c.npy": b"\x93NUMPY"})
+    asked = IndexOptions(PersonRule("dicom", None, b""), dates=True)
+    run.index(str(root), str(tmp_path / "m.tsv"), asked)
+    told = [(e.participant, e.acquired) for e in entries(tmp_path / "m.tsv")]
+    assert told == [("MRN 7", "2023-07-18"), ("MRN 8", "2023-07-18")]
+    root = write(tmp_path / "other", {"P1/a.dcm": dicom("MRN 7")})
+    run.index(str(root), str(tmp_path / "n.tsv"), FOLDERS)
+    assert not [word for word in WORDS if word in all_text(tmp_path / "n.tsv")]
+
+
+def test_pseudonyms_leave_neither_ids_nor_dates_in_the_manifest_or_beside_it(tmp_path: Path) -> None:
+    root = write(tmp_path / "in", {"x/1.dcm": dicom("MRN 7"), "x/2.dcm": dicom("MRN 8")})
+    out = tmp_path / "m.tsv"
+    asked = IndexOptions(PersonRule("dicom", None, SALT), dates=True)
+    run.index(str(root), str(out), asked)
+    first, second = entries(out)
+    assert first.participant != second.participant
+    assert (first.acquired, second.acquired, first.protocol) == ("0", "0", "scan")
+    assert not [word for word in WORDS if word in all_text(out)]
+    other = dataclasses.replace(asked, people=PersonRule("dicom", None, SALT[::-1]))
+    run.index(str(root), str(tmp_path / "o.tsv"), other)
+    assert {e.participant for e in entries(tmp_path / "o.tsv")}.isdisjoint(
+        {first.participant, second.participant}
+    )
+
+
+def test_days_count_from_the_first_visit_of_each_person(scans: Path, tmp_path: Path) -> None:
+    run.index(str(scans), str(tmp_path / "m.tsv"), pattern("{person}/{date}/{eye}_{protocol}.dcm", SALT))
+    assert [e.acquired for e in entries(tmp_path / "m.tsv")] == ["0", "427", "0"]  # 2020 was a leap year
+
+
+def test_the_same_again_reads_nothing_and_a_changed_file_alone_is_read(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, by_path = tmp_path / "m.tsv", pattern("{person}/{date}/{eye}_{protocol}.dcm")
+    run.index(str(scans), str(out), by_path)
+    before = out.read_bytes()
+    looked: list[str] = []
+    monkeypatch.setattr(
+        run, "look", lambda url, *rest: looked.append(Path(url).name) or look.look(url, *rest)
+    )
+    run.index(str(scans), str(out), by_path)
+    assert (looked, out.read_bytes()) == ([], before)
+    looked.clear()
+    write(scans, {"P2/2020-05-06/left_cube.dcm": dicom("7", "Maestro2")})
+    os.utime(scans / "P1/2020-01-02/OD_cube.dcm", ns=(1, 1))
+    (scans / "P1/2021-03-04/OD_cube.dcm").unlink()
+    assert run.index(str(scans), str(out), by_path).devices == {"topcon_triton": 1, "topcon_maestro2": 1}
+    assert sorted(looked) == ["OD_cube.dcm", "left_cube.dcm"]
+
+
+def test_one_thread_and_many_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "GROUP", 2)
+    monkeypatch.setattr(journal, "PART_LINES", 3)
+    root = write(tmp_path / "in", {f"P{i % 7}/{i}.dcm": dicom(model=f"M{i % 3}") for i in range(40)})
+    for workers in (1, 4):
+        run.index(str(root), str(tmp_path / f"{workers}.tsv"), dataclasses.replace(FOLDERS, workers=workers))
+    assert (tmp_path / "1.tsv").read_bytes() == (tmp_path / "4.tsv").read_bytes()
+    assert len(entries(tmp_path / "1.tsv")) == 40
+
+
+KILLED = """
+import os, signal, sys
+from octshard.prep.index import journal, look, run
+from octshard.prep.index.options import IndexOptions
+from octshard.prep.index.person import PersonRule
+run.GROUP, run.AHEAD, journal.PART_LINES = 2, 1, 4
+whole, looks = look.look, iter(range(30))
+def killed(*rest):
+    return whole(*rest) if next(looks, None) is not None else os.kill(os.getpid(), signal.SIGKILL)
+run.look = killed
+run.index(sys.argv[1], sys.argv[2], IndexOptions(PersonRule("", None, b""), workers=1))
+"""
+
+
+def test_killed_in_the_middle_and_given_again_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    root = write(tmp_path / "in", {f"P{i % 7}/{i}.dcm": dicom() for i in range(60)})
+    run.index(str(root), str(tmp_path / "whole.tsv"), FOLDERS)
+    out, parts = tmp_path / "m.tsv", tmp_path / ".m.tsv.index"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(root), str(out)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not out.exists()
+    result = run.index(str(root), str(out), FOLDERS)
+    assert 4 <= result.reused < 60
+    assert out.read_bytes() == (tmp_path / "whole.tsv").read_bytes()
+    assert len(store.list_names(str(parts))) == 2  # one part of the last run, and what was written
+
+
+def test_odd_names_links_and_pipes(tmp_path: Path) -> None:
+    names = [
+        'a"b.dcm', "tab\there.dcm", " blank.dcm", "new\nline.dcm", "back\\slash.dcm", "na", "é ü.dcm",
+        "=1+1.dcm", "'quoted'.dcm", "100%.dcm", "dataset/x.dcm", "C:/x.dcm", "trailing .dcm",
+    ]  # fmt: skip
+    root = write(tmp_path / "in", {f"P1/{name}" if "/" not in name else name: dicom() for name in names})
+    with open(os.fsencode(root / "P1") + b"/\xff.dcm", "wb") as file:
+        file.write(dicom())
+    os.mkfifo(root / "P1" / "pipe.dcm")
+    (root / "P1" / "dangling.dcm").symlink_to("nothing")
+    (root / "P1" / "linked.dcm").symlink_to("na")
+    (root / "P1" / "round").symlink_to(root)
+    (root / "P1" / "self").symlink_to("self")
+    out = tmp_path / "m.tsv"
+    result = run.index(
+        str(root), str(out), dataclasses.replace(FOLDERS, people=PersonRule("folder", None, b""))
+    )
+    paths = {entry.path for entry in entries(out)}
+    assert all((root / path).is_file() for path in paths)
+    unnamed = {"P1/new\nline.dcm", "P1/back\\slash.dcm", "P1/\udcff.dcm"}
+    assert paths == {f"P1/{n}" if "/" not in n else n for n in names} - unnamed | {"P1/linked.dcm"}
+    problems = {name: set(problem.first) for name, problem in result.problems.items()}
+    assert problems.pop("its name cannot stand in a table; rename the file") == unnamed
+    assert problems.pop("a pipe, a socket or a device") == {"P1/pipe.dcm"}
+    assert problems.pop("a link that leads nowhere") == {"P1/dangling.dcm"}
+    assert problems.pop("a link to a folder, which is not followed") == {"P1/round"}
+    assert set().union(*problems.values()) == {"P1/self"}
+
+
+def test_a_folder_and_a_file_that_may_not_be_read_are_counted_and_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write(tmp_path / "in", {"P1/a.dcm": dicom(), "P2/b.dcm": dicom(), "P3/c.dcm": dicom()})
+    scandir, read_range = os.scandir, store.read_range
+
+    def shut_folder(path: Path) -> object:
+        if Path(path).name == "P2":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    def shut_file(url: str, start: int, stop: int) -> bytes:
+        if url.endswith("c.dcm"):
+            raise store.StoreError(f"{url}: Permission denied")
+        return read_range(url, start, stop)
+
+    monkeypatch.setattr(os, "scandir", shut_folder)
+    monkeypatch.setattr(store, "read_range", shut_file)
+    result = run.index(str(root), str(tmp_path / "m.tsv"), FOLDERS)
+    reasons = {path: name for name, problem in result.problems.items() for path in problem.first}
+    assert reasons == {
+        "P2/": f"the folder cannot be read: {root}/P2: Permission denied",
+        "P3/c.dcm": "it cannot be read: Permission denied",
+    }
+    monkeypatch.undo()
+    assert run.index(str(root), str(tmp_path / "m.tsv"), FOLDERS).scans == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "no file at all"),
+        ({"P1/x.txt": b"x"}, "1 files of other kinds"),
+        ({"a.dcm": dicom()}, "1: no folder above"),
+    ],
+)
+def test_a_folder_without_a_scan_is_an_error_that_says_what_is_there(
+    tmp_path: Path, files: dict[str, bytes], words: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    root = write(tmp_path / "in", files)
+    with pytest.raises(UsageError, match=f"no scan that could be listed; .*{words}"):
+        run.index(str(root), str(tmp_path / "m.tsv"), FOLDERS)
+    assert not (tmp_path / "m.tsv").exists()
+
+
+def test_no_folder_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for name, found in (("none", "nothing"), ("file", "a file")):
+        with pytest.raises(UsageError, match=f"{name}: {found}, want a folder of scans"):
+            run.index(str(tmp_path / name), str(tmp_path / "m.tsv"), FOLDERS)
+
+
+def test_a_table_of_somebody_else_is_never_replaced(scans: Path, tmp_path: Path) -> None:
+    by_path = pattern("{person}/{date}/{eye}_{protocol}.dcm")
+    with pytest.raises(UsageError, match=r"it is not of prep index, and would be replaced"):
+        run.index(str(scans), str(scans / "manifest.tsv"), by_path)
+    out = tmp_path / "m.tsv"
+    run.index(str(scans), str(out), by_path)
+    out.write_text(out.read_text() + "P9\tx.dcm" + "\t" * 6 + "\n")
+    with pytest.raises(UsageError, match=r"it was changed since prep index wrote it"):
+        run.index(str(scans), str(out), by_path)
+    other = write(tmp_path / "other", {"P1/a.dcm": dicom()})
+    run.index(str(other), str(tmp_path / "o.tsv"), FOLDERS)
+    with pytest.raises(UsageError, match=rf"o\.tsv: it lists {other}, not {scans}"):
+        run.index(str(scans), str(tmp_path / "o.tsv"), by_path)
+
+
+def test_a_remote_folder_is_indexed_as_a_local_one(tmp_path: Path) -> None:
+    paths = {"P1/a.dcm": dicom(), "P1/b/c.dcm": dicom(), "P2/d.dcm": dicom()}
+    root = write(tmp_path / "in", paths)
+    for path, data in paths.items():
+        store.write(f"memory://indexed/{path}", data)
+    results: list[Summary] = []
+    for folder, out in ((str(root), tmp_path / "l.tsv"), ("memory://indexed", tmp_path / "r.tsv")):
+        results.append(run.index(folder, str(out), FOLDERS))
+    assert (tmp_path / "l.tsv").read_bytes() == (tmp_path / "r.tsv").read_bytes()
+    assert run.index("memory://indexed", str(tmp_path / "r.tsv"), FOLDERS).reused == 3
+    run.index("memory://indexed", "memory://written/m.tsv", FOLDERS)
+    assert store.read("memory://written/m.tsv") == (tmp_path / "r.tsv").read_bytes()
