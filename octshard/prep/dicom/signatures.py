@@ -73,10 +73,10 @@ def describe(data: Buffer) -> str:
 
 def name_of(data: Buffer) -> str:
     """What a file looks like by its first bytes; empty if that is not known."""
-    return _name(bytes(data[:LOOKED_AT]), len(data))
+    return kind_of(data, len(data))
 
 
-def kind_of(head: bytes, size: int) -> str:
+def kind_of(head: Buffer, size: int) -> str:
     """What a file of `size` bytes that begins with `head` looks like; empty if that is not known."""
     return _name(bytes(head[:LOOKED_AT]), size)
 

@@ -17,7 +17,13 @@ from octshard.storage import store
 HEAD = 2**15  # bytes of a file that are read
 LONG_HEAD = 2**20  # of a DICOM file whose header has more in front of what is looked for
 DATES = ("AcquisitionDateTime", "AcquisitionDate", "ContentDate", "StudyDate")  # the first that is told
-MAKERS = {"vol": "heidelberg_spectralis", "e2e": "heidelberg_spectralis"}  # formats of one maker
+MAKERS = {  # of formats of one maker
+    "vol": "heidelberg_spectralis",
+    "e2e": "heidelberg_spectralis",
+    "fda": "topcon",
+    "oct": "bioptigen",
+    "img": "zeiss_cirrus",
+}
 SCAN, OTHER, UNREAD = "scan", "other", "unread"
 
 
