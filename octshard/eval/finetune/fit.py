@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from octshard.config.finetune import FinetuneConfig
 from octshard.config.load import save
+from octshard.dataset.participant_digests import ParticipantDigests
 from octshard.devices import prefetch
 from octshard.devices.backend import put
 from octshard.errors import OctshardError
@@ -31,7 +32,9 @@ LEAST_LR = 1e-12  # a step at 0 would be 0 / 0 on XLA
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One encoder to fine-tune in folder `out`. parts: by split; identity: what decides the result."""
+    """One encoder to fine-tune in folder `out`. parts: by split; identity: what decides the result;
+    participants: who its weights have been trained on in the end, None where that is not known.
+    """
 
     cfg: FinetuneConfig
     model: FinetuneModel
@@ -39,6 +42,7 @@ class Job:
     parts: Mapping[str, LabelledIndex]
     out: str
     identity: Mapping[str, Any]
+    participants: ParticipantDigests | None
 
     @property
     def steps(self) -> int:
@@ -79,7 +83,9 @@ def fit(job: Job, on_progress: OnProgress) -> History:
             past = past.with_epoch(score, loss, micro.host.batch.position)
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             samples = past.epochs * job.steps * job.cfg.batch
-            kept = {**backend.to_host(state), "config": save(job.reader.cfg), "samples_seen": samples}
+            people = job.participants.payload() if job.participants else None
+            more = {"config": save(job.reader.cfg), "samples_seen": samples, "participants": people}
+            kept = {**backend.to_host(state), **more}
             history.write(job.out, past, job.identity, kept)  # waits
     if not past.best:
         raise OctshardError(f"{job.out}: no epoch has a score on val, want finite predictions of two classes")

@@ -12,6 +12,7 @@ import torch
 from octshard.config import fields
 from octshard.config.finetune import FinetuneConfig
 from octshard.config.train import TrainConfig
+from octshard.dataset.participant_digests import ParticipantDigests, digest_participants
 from octshard.devices import select
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
@@ -80,7 +81,7 @@ def finetune(cfg: FinetuneConfig, on_progress: OnProgress = no_progress) -> Fine
         encoders += random_init.encoders(trained, cfg.seed, cfg.random_draws)
     arms: dict[str, list[_Fitted]] = {}
     for number, (name, encoder) in enumerate(encoders):
-        job = _job(cfg, trained, backend, parts, (name, encoder, scans, checkpoint.digest))
+        job = _job(cfg, trained, backend, parts, (name, encoder, scans, checkpoint))
         done = f"{name}, {number + 1} of {len(encoders)}"
         fitted = _fitted(job, name, lambda n, total, note, done=done: on_progress(n, total, done))  # type: ignore[misc]
         arms.setdefault(RANDOM if name.startswith(RANDOM) else name, []).append(fitted)
@@ -146,9 +147,9 @@ def _job(
     trained: TrainConfig,
     backend: Backend,
     parts: dict[str, LabelledIndex],
-    arm: tuple[str, Encoder, LabelledScans, str],
+    arm: tuple[str, Encoder, LabelledScans, TrainedEncoder],
 ) -> Job:
-    name, encoder, scans, digest = arm
+    name, encoder, scans, checkpoint = arm
     y_N = scans.subsets["train"].y_N
     numbers = scans.kind == NUMBERS
     mean, std = (float(y_N.mean()), float(y_N.std()) or 1.0) if numbers else (0.0, 1.0)
@@ -160,13 +161,22 @@ def _job(
     reader = ScanReader(trained, backend, encoder, tokens, cfg.views == "light")
     identity = {
         **{key: str(value) for key, value in fields.result_values(cfg).items() if key not in SCORING},
-        "checkpoint": digest,
+        "checkpoint": checkpoint.digest,
         "encoder": name,
         "train scans": parts["train"].index.digest,
         "val scans": parts["val"].index.digest,
         "labels": str(sorted(parts["train"].target_of.items())),
     }
-    return Job(cfg, model, reader, parts, store.join(cfg.out, name), identity)
+    people = _trained_on(checkpoint if name == PRETRAINED else None, parts["train"])
+    return Job(cfg, model, reader, parts, store.join(cfg.out, name), identity, people)
+
+
+def _trained_on(checkpoint: TrainedEncoder | None, train: LabelledIndex) -> ParticipantDigests | None:
+    """Those of the pretraining, if there was one, and those of train; None if the first are not known."""
+    people = train.labels.participants
+    if checkpoint is None:
+        return digest_participants(people, train.index.digest)
+    return checkpoint.participants and checkpoint.participants.including(people)
 
 
 def _fitted(job: Job, name: str, on_progress: OnProgress) -> _Fitted:

@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from octshard.config.eval import ProbeConfig
 from octshard.config.finetune import FinetuneConfig
+from octshard.dataset.participant_digests import digest_participants
 from octshard.errors import UsageError
 from octshard.eval.finetune import fit, report, run
 from octshard.eval.finetune.result import FinetuneResult
@@ -24,7 +25,7 @@ from octshard.models.encoder import read_encoder
 from octshard.probes import scores
 from octshard.probes.predictions import Predictions
 from octshard.probes.targets import CLASSES, NUMBERS, ORDINAL
-from tests.eval.test_linear_probe import eyes  # noqa: F401 (a fixture)
+from tests.eval.test_linear_probe import eyes, write_checkpoint  # noqa: F401 (a fixture)
 
 Make = Callable[..., FinetuneConfig]
 
@@ -110,6 +111,22 @@ def test_the_fine_tuned_encoder_is_read_as_any_other(classes: FinetuneResult) ->
     assert encoder.config.model.width == 24
     kept = [info.step for info in checkpoint.list_checkpoints(str(folder))]
     assert kept == sorted({classes.arms[0].choice["epoch"], len(classes.arms[0].trials)})
+
+
+def test_the_weights_say_whom_they_were_trained_on(make: Make, tmp_path: Path) -> None:
+    """Those of the pretraining and of train; where the first are not known, neither are all."""
+    known = digest_participants(["somebody"], "salt")
+    write_checkpoint(str(tmp_path / "run"), seed=1, participants=known.payload())
+    run.finetune(make(checkpoint=str(tmp_path / "run"), epochs=2, unfreeze_epoch=0, random_draws=1))
+    train = [f"train{n}" for n in range(24)]
+    for name, before in (("pretrained", ["somebody"]), ("random-init", [])):
+        people = read_encoder(str(tmp_path / "out" / name)).participants
+        assert people is not None
+        assert people.members([*train, "test0", "val0", "somebody"]) == {*train, *before}
+
+
+def test_people_of_an_older_pretraining_stay_unknown(classes: FinetuneResult) -> None:
+    assert read_encoder(f"{classes.config['out']}/pretrained").participants is None
 
 
 def test_a_killed_fine_tuning_goes_on_bit_for_bit(make: Make, tmp_path: Path) -> None:
