@@ -52,7 +52,8 @@ def worst(
         parts.append(UNREACHED if frames is None else "Of no refused file a frame can be decoded.")
     if flagged:
         cards = [
-            _card(thumbnail, ", ".join(remedies.to_look_at(thumbnail.row)) + ": ") for thumbnail in flagged
+            _card(thumbnail, ", ".join(remedies.to_look_at(thumbnail.row)) + ": ", thumbnail.row.detail)
+            for thumbnail in flagged
         ]
         parts += [page.heading("Flagged volumes"), FLAGGED, page.columns(cards)]
     return tuple(parts)
@@ -64,7 +65,7 @@ def _refused_card(row: SampleRow, frame: Frame) -> Html:
     return page.group([page.picture(frame.image_HW, alt, "", frame.aspect)], caption)
 
 
-def _card(thumbnail: Thumbnail, lead: str) -> Html:
+def _card(thumbnail: Thumbnail, lead: str, end: str = "") -> Html:
     row, spacing_mm, shape = thumbnail.row, thumbnail.row.spacing_out or (), thumbnail.row.shape_out or ()
     alt = f"of {row.key}, {row.protocol}, eye {row.eye or 'unknown'}"
     bscan = thumbnail.bscan_HW
@@ -77,4 +78,5 @@ def _card(thumbnail: Thumbnail, lead: str) -> Html:
     voxel = dimensions([round(mm * 1000, 1) for mm in spacing_mm])
     extent = dimensions([round(n * mm, 2) for n, mm in zip(shape, spacing_mm, strict=True)])
     scale = "spacing assumed, drawn with square pixels" if row.assumed_spacing else f"{voxel} µm, {extent} mm"
-    return page.group(images, f"{lead}{row.key}: {dimensions(shape)} voxels (D × H × W), {scale}")
+    caption = f"{lead}{row.key}: {dimensions(shape)} voxels (D × H × W), {scale}"
+    return page.group(images, ". ".join(filter(None, (caption, end))))

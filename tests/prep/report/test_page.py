@@ -213,6 +213,16 @@ def test_one_folder_alone_and_any_store_will_do(tmp_path: Path) -> None:
     assert store.read(out).decode() == alone
 
 
+def test_the_worst_flagged_volumes_are_shown_with_what_they_are_flagged_for(tmp_path: Path) -> None:
+    quiet, loud = {"flags": ("slow_axis_flipped",)}, {"flags": ("saturated",), "detail": "9 % at 255"}
+    dataset(str(tmp_path), [scan(1, **quiet), scan(2, **loud)])
+    text = written(str(tmp_path))
+    section = text.split('<section id="worst-refused-and-flagged">')[1].split("</section>")[0]
+    assert f"<figcaption>saturated: 2-{TRITON}: 9" in section
+    assert ". 9 % at 255</figcaption>" in section
+    assert f"1-{TRITON}" not in section
+
+
 def test_two_folders_of_one_device_may_hold_the_same_keys(tmp_path: Path) -> None:
     dataset(str(tmp_path / "a"), [scan(1), scan(2, flags=("saturated",))])
     dataset(str(tmp_path / "b"), [scan(2, flags=("saturated",)), scan(1)])
