@@ -32,7 +32,7 @@ def measure(study: Study, encoded: EncodedArms) -> tuple[Nuisances, tuple[str, .
             if isinstance(measured, Nuisance):
                 nuisances[arm.name] = (*nuisances.get(arm.name, ()), measured)
             else:
-                reasons.append(measured)
+                reasons.append(f"Robustness by {measured}")
     return nuisances, tuple(dict.fromkeys(reasons))
 
 

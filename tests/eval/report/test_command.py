@@ -15,7 +15,7 @@ from octshard.config.eval import ProbeConfig, ReportConfig
 from octshard.config.head import AttentiveConfig
 from octshard.dataset import tables
 from octshard.errors import OctshardError, UsageError
-from octshard.eval import head_probe, json_text, linear_probe, scans
+from octshard.eval import extraction, head_probe, json_text, linear_probe, scans
 from octshard.eval.report import command, figures, files, people
 from octshard.eval.report.page import render
 from octshard.eval.report.result import ReportResult
@@ -81,11 +81,11 @@ def test_rows_are_arms_and_shuffled_labels_and_every_head_has_all(result: Report
 def test_pictures_call_encoders_as_their_arms_and_draw_one_of_each_first(
     result: ReportResult, cfg: ReportConfig
 ) -> None:
-    page = Path(cfg.out, command.PAGE).read_text()
+    page = Path(cfg.out, files.PAGE).read_text()
     names = re.findall("<figcaption>([^<]*), from above</figcaption>", page)
     assert list(dict.fromkeys(names)) == ["one", "other, seed 1 of 2", "other, seed 2 of 2"]
-    files = {path.name for path in Path(cfg.out, command.FIGURES).iterdir()}
-    assert {"token-maps.png", "near-scans.png", "near-scans.csv", "wrong-people.png"} <= files
+    written = {path.name for path in Path(cfg.out, files.FIGURES).iterdir()}
+    assert {"token-maps.png", "near-scans.png", "near-scans.csv", "wrong-people.png"} <= written
 
 
 def test_an_arm_has_the_scores_and_the_verdict_of_its_probe(
@@ -137,6 +137,7 @@ def test_the_json_has_the_figures_and_files_lie_beside_the_page(
     assert [row[0] for row in data["figures"]["score"]["rows"]] == list(result.first.rows())
     assert names == {*data["files"], "note.txt"}
     assert data["best"] == result.best
+    assert "Robustness by device: all scans have one value, made_up." in data["notes"]
     assert [verdict["sentence"] for verdict in data["verdicts"]] == [v.sentence for v in result.verdicts]
 
 
@@ -180,6 +181,27 @@ def test_shards_are_read_once_for_all(
     monkeypatch.setattr(scans.loader, "eval_batches", lambda *a: (passes.append(1), real(*a))[1])
     command.score(quick(cfg, out=str(tmp_path), heads=["linear"]))
     assert len(passes) == 1
+
+
+def test_a_killed_report_goes_on_behind_what_is_stored(
+    cfg: ReportConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = quick(cfg, out=str(tmp_path), heads=["linear"])
+
+    def kill(done: int, total: int, subject: str) -> None:
+        if subject == "features" and done >= 40:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(extraction, "PART_S", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        command.score(changed, kill)
+    rest = []
+    real = scans.loader.eval_batches
+    monkeypatch.setattr(
+        scans.loader, "eval_batches", lambda *a: (rest.append(len(a[0].samples)), real(*a))[1]
+    )
+    command.score(changed)
+    assert 0 < rest[0] <= 80
 
 
 def test_arms_without_tokens_have_the_linear_head_and_its_numbers(cfg: ReportConfig, stored: str) -> None:
