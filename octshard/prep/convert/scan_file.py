@@ -18,6 +18,7 @@ from octshard.prep.readers import recognise
 from octshard.prep.readers.scan import Scan
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
+from octshard.prep.release import scan_path
 from octshard.prep.release.aireadi import Entry, device_of
 from octshard.prep.release.source import map_file
 from octshard.prep.scan_facts import ScanFacts
@@ -54,7 +55,7 @@ def open_scan(path: str | Path, cfg: PrepConfig) -> ScanFile:
     """Reads and checks the file at `path`; OctshardError, with prep's reason, if it cannot be a volume."""
     url = str(path)
     try:
-        data = map_file(url)
+        data = map_file(scan_path.file_of(url))
     except FileNotFoundError:
         raise OctshardError(f"{url}: no such file, want a scan file") from None
     with _refusals_named(url):

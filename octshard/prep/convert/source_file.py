@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from octshard.prep.refusals import Refused
+from octshard.prep.release import scan_path
 from octshard.prep.release.aireadi import Entry
 from octshard.prep.release.source import Source
 from octshard.storage import checksum
@@ -34,8 +35,12 @@ class Companions:
         return data
 
     def joint_xxh3(self, own: str) -> str:
-        """The digest of a file of digest `own` with all that was read beside it: headers are often alike."""
-        return checksum.xxh3_128(" ".join([own, *self.digests]).encode()) if self.digests else own
+        """Of a file of digest `own`, with all that was read beside it, as headers are often alike, and with
+        the series, where a file may hold several.
+        """
+        series = scan_path.series_of(self.entry.path)
+        parts = [own, *self.digests, *([] if series is None else [str(series)])]
+        return checksum.xxh3_128(" ".join(parts).encode()) if len(parts) > 1 else own
 
 
 class SourceFile(NamedTuple):

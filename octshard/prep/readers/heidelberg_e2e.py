@@ -19,6 +19,7 @@ from octshard.prep.readers.frame_scan import FrameScan
 from octshard.prep.readers.reflectance import NO_VALUE, ReflectanceLevels
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
+from octshard.prep.release import scan_path
 from octshard.prep.scan_facts import ANGLE, Concatenation, PixelMeasures, ScanFacts
 
 EYE, DEVICE, BSCAN, IMAGE = 11, 13, 10004, 0x40000000  # types of pieces
@@ -59,11 +60,13 @@ def is_one(file: ScanBytes) -> bool:
 
 
 def open_scan(file: ScanBytes) -> FrameScan:
-    """The scan in the file; Refused `several_volumes` with a list of them if there are more."""
+    """The scan that the name asks for, or the only one; Refused `several_volumes` with a list of them."""
     body = e2e_directory.body_of(file.data)
     pieces = e2e_directory.pieces(body, frozenset({EYE, DEVICE, BSCAN, IMAGE}))
-    eyes = _eyes(body, pieces[EYE])
-    scan, slices = _only_scan(_images(body, pieces[IMAGE]), eyes)
+    series = scan_path.series_of(file.name)
+    images_by_scan = _images(body, _asked_for(pieces[IMAGE], series))
+    eyes = _eyes(body, [piece for piece in pieces[EYE] if piece.scan in images_by_scan])
+    scan, slices = _only_scan(images_by_scan, eyes)
     images = [slices[index] for index in sorted(slices)]
     _check_alike(images)
     beside = {piece.slice: piece for piece in pieces[BSCAN] if piece.scan == scan}
@@ -98,18 +101,30 @@ def _images(body: memoryview, pieces: Sequence[Piece]) -> dict[Scan, dict[int, _
     return scans
 
 
+def _asked_for(pieces: Sequence[Piece], series: int | None) -> Sequence[Piece]:
+    """Those of one series; Refused if there is none. None: all."""
+    if series is None:
+        return pieces
+    numbers = sorted({piece.scan[2] for piece in pieces})
+    if series not in numbers:
+        told = ", ".join(map(str, numbers[:LISTED])) or "none"
+        raise Refused("unreadable", f"no images of series {series} in the file; there are those of {told}")
+    return [piece for piece in pieces if piece.scan[2] == series]
+
+
 def _only_scan(
     scans: Mapping[Scan, Mapping[int, _Image]], eyes: Mapping[Scan, str]
 ) -> tuple[Scan, Mapping[int, _Image]]:
-    if len(scans) > 1:
-        named = []
-        for scan, slices in sorted(scans.items())[:LISTED]:
-            image = next(iter(slices.values()))
-            size = f"{len(slices)} B-scans of {image.rows} x {image.cols}"
-            named.append(f"series {scan[2]} ({eyes.get(scan, '') or 'eye not told'}, {size})")
-        more = f" and {len(scans) - LISTED} more" if len(scans) > LISTED else ""
-        raise Refused("several_volumes", f"{len(scans)} scans: {', '.join(named)}{more}; want one in a file")
-    return next(iter(scans.items()))
+    if len(scans) == 1:
+        return next(iter(scans.items()))
+    listed = []
+    for scan in sorted(scans)[:LISTED]:
+        image = next(iter(scans[scan].values()))
+        size = f"{len(scans[scan])} B-scans of {image.rows} x {image.cols}"
+        listed.append(f"series {scan[2]} ({eyes.get(scan, '') or 'eye not told'}, {size})")
+    more = f" and {len(scans) - LISTED} more" if len(scans) > LISTED else ""
+    wanted = f"want a row for each, its filepath ending in #{min(scans)[2]} and so on"
+    raise Refused("several_volumes", f"{len(scans)} scans: {', '.join(listed)}{more}; {wanted}")
 
 
 def _check_alike(images: Sequence[_Image]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from octshard.prep.release import scan_path
 from octshard.prep.release.aireadi import Entry
 from octshard.storage import local, store
 from octshard.storage.checksum import Buffer
@@ -63,7 +64,7 @@ class FolderSource:
         return Fingerprint(size, None, version)
 
     def _url(self, path: str) -> str:
-        return store.join(self.root, *path.split("/")[self.skipped :])
+        return store.join(self.root, *scan_path.file_of(path).split("/")[self.skipped :])
 
 
 def open_folder(root: str, entries: Sequence[Entry]) -> FolderSource:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from octshard.imaging.volume import DEVICES
+from octshard.prep.release import scan_path
 from octshard.prep.release.aireadi import HOME, Entry, device_of
 from octshard.storage import store, transport
 
@@ -55,10 +56,11 @@ def member_names(entries: Sequence[Entry]) -> MemberNames:
     """How the files of these manifest rows may be called in ZIPs."""
     paths_by_name: dict[tuple[str, str, str], set[str]] = {}
     for entry in entries:
-        folder, name = _tail(entry.path)
+        path = scan_path.file_of(entry.path)
+        folder, name = _tail(path)
         for device in {*_devices(entry), ""}:
             for parent in (folder, ""):
-                paths_by_name.setdefault((device, parent, name), set()).add(entry.path)
+                paths_by_name.setdefault((device, parent, name), set()).add(path)
     unique = {key: next(iter(paths)) for key, paths in paths_by_name.items() if len(paths) == 1 and key[2]}
     return MemberNames(unique, frozenset().union(*map(_devices, entries)))
 

@@ -12,7 +12,7 @@ from isal import isal_zlib
 
 from octshard.errors import UsageError
 from octshard.prep.refusals import Refused
-from octshard.prep.release import zip_directory
+from octshard.prep.release import scan_path, zip_directory
 from octshard.prep.release.aireadi import Entry, Release
 from octshard.prep.release.source import Fingerprint
 from octshard.prep.release.zip_directory import DamagedZip, RefusedMember, ZipEntry, shown
@@ -35,10 +35,12 @@ class ZipSource:
 
     def has(self, path: str) -> bool:
         """True if a ZIP holds a member for this manifest path, or may hold one: it may not be readable."""
+        path = scan_path.file_of(path)
         return path in self.entries or bool(self._held_back(path))
 
     def fingerprint(self, path: str) -> Fingerprint:
         """Size and CRC of the unpacked file, by the directory; FileNotFoundError if no ZIP has it."""
+        path = scan_path.file_of(path)
         if (entry := self.entries.get(path)) is not None:
             return Fingerprint(entry.size, entry.crc32, self.versions.get(entry.zip, ""))
         if held_back := self._held_back(path):
@@ -47,14 +49,15 @@ class ZipSource:
 
     def read(self, entry: Entry) -> bytes:
         """The file of a manifest row; FileNotFoundError if no ZIP has it, Refused `unreadable_member`."""
-        if entry.path not in self.entries:
-            held_back = self._held_back(entry.path)
+        path = scan_path.file_of(entry.path)
+        if path not in self.entries:
+            held_back = self._held_back(path)
             if not held_back:
-                raise FileNotFoundError(f"{entry.path} is in no ZIP")
+                raise FileNotFoundError(f"{path} is in no ZIP")
             lead = "" if held_back[0].member else "in no ZIP that can be read: "
             raise Refused("unreadable_member", lead + "; ".join(map(_text, held_back)))
         try:
-            return read(self.entries[entry.path])
+            return read(self.entries[path])
         except DamagedZip as damage:
             raise Refused("unreadable_member", _text(RefusedMember(*damage.args))) from damage
 

@@ -2,17 +2,30 @@
 
 import dataclasses
 import struct
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+import octshard
+from octshard.cli.main import cli
+from octshard.dataset import tables
+from octshard.imaging.volume import SampleKey
+from octshard.prep import duplicates
+from octshard.prep.plan import Member
 from octshard.prep.readers import e2e_directory, recognise
 from octshard.prep.readers.scan_bytes import ScanBytes
+from octshard.prep.release import zip_source
+from octshard.prep.release.aireadi import Release
+from octshard.prep.release.source import open_folder
 from tests.support.device_files import conversion
 from tests.support.device_files.heidelberg_e2e import NOBODY, Series, to_float16u, write
 from tests.support.device_files.heidelberg_vol import reflectance
 from tests.support.made_release import scan
+from tests.support.memory_source import entry
 
 DEGREE_MM = 0.2896
 STEP, WIDTH = 0.04 / DEGREE_MM, 24 * 0.02 / DEGREE_MM
@@ -76,7 +89,7 @@ def test_small_floats_become_levels_and_the_greatest_ones_are_none() -> None:
             [series(), series(8, eye="R"), series(9, eye="?")],
             "several_volumes",
             "3 scans: series 3 (L, 6 B-scans of 20 x 24), series 8 (R, 6 B-scans of 20 x 24), "
-            "series 9 (eye not told, 6 B-scans of 20 x 24)",
+            "series 9 (eye not told, 6 B-scans of 20 x 24); want a row for each, its filepath ending in #3",
         ),
     ],
 )
@@ -84,6 +97,85 @@ def test_what_is_no_volume_is_refused_as_what_it_is(made: list[Series], reason: 
     row = conversion.row_of("a.e2e", write(made))
     assert row.reason == reason
     assert detail in row.detail
+
+
+@pytest.fixture(scope="module")
+def exam() -> bytes:
+    """Both eyes, and a line."""
+    other = series(8, eye="R", values_DHW=reflectance(scan().voxels_DHW[:, ::-1]))
+    line = series(9, values_DHW=reflectance(scan().voxels_DHW[:1]), lines=LINES[:1])
+    return write([series(3), other, line])
+
+
+def test_a_path_may_name_one_scan_of_several(exam: bytes) -> None:
+    alone = conversion.row_of("a.e2e", write([series(3)]))
+    for number, eye in ((3, "L"), (8, "R")):
+        row = conversion.row_of(f"a.e2e#{number}", exam)
+        assert (row.status, row.eye, row.source, row.frames) == ("ok", eye, f"a.e2e#{number}", 6)
+        assert (row.sha256 == alone.sha256) == (number == 3)
+    assert conversion.row_of("a.e2e#9", exam).reason == "geometry_line"
+    row = conversion.row_of("a.e2e#5", exam)
+    assert (row.reason, row.detail) == (
+        "unreadable",
+        "no images of series 5 in the file; there are those of 3, 8, 9",
+    )
+
+
+def test_damage_to_one_scan_is_not_that_of_another(exam: bytes) -> None:
+    damaged = changed(image_at(exam, 4) + 12, 99, exam)  # of the first series
+    assert conversion.row_of("a.e2e#3", damaged).reason == "unreadable"
+    assert conversion.row_of("a.e2e#8", damaged).status == "ok"
+
+
+def test_two_scans_of_a_file_are_no_duplicates_of_each_other(exam: bytes) -> None:
+    rows = [conversion.row_of(f"a.e2e#{number}", exam) for number in (3, 8)]
+    assert len({row.source_xxh3 for row in rows}) == 2
+    members = [Member(SampleKey("1", "d", "p", "", str(i)), entry(row.source)) for i, row in enumerate(rows)]
+    assert set(duplicates.resolve(zip(members, rows, strict=True)).values()) == {""}
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_release_lists_the_scans_of_a_file(exam: bytes, zipped: bool, tmp_path: Path) -> None:
+    """`Source` gives the file of each path, unpacked or out of its ZIP."""
+    listed = [dataclasses.replace(entry(f"dev/exam.e2e#{number}"), device="dev") for number in (3, 8)]
+    if zipped:
+        with zipfile.ZipFile(tmp_path / "dev.zip", "w") as archive:
+            archive.writestr("dev/exam.e2e", exam)
+        source, refused, unlisted = zip_source.open_release(Release(str(tmp_path), tuple(listed), {}, ()))
+        assert (list(source.entries), refused, unlisted) == (["dev/exam.e2e"], [], [])
+    else:
+        (tmp_path / "dev").mkdir()
+        (tmp_path / "dev" / "exam.e2e").write_bytes(exam)
+        source = open_folder(str(tmp_path), listed)
+    for one in listed:
+        assert bytes(source.read(one)) == exam
+        assert source.has(one.path)
+        assert source.fingerprint(one.path).size == len(exam)
+
+
+def test_one_scan_of_several_opens_by_itself(exam: bytes, tmp_path: Path) -> None:
+    (tmp_path / "exam.e2e").write_bytes(exam)
+    volume = octshard.open_volume(tmp_path / "exam.e2e#8")
+    np.testing.assert_array_equal(volume.voxels_DHW, scan().voxels_DHW[:, ::-1])
+    with pytest.raises(octshard.OctshardError, match="several_volumes: 3 scans"):
+        octshard.open_volume(tmp_path / "exam.e2e")
+
+
+@pytest.mark.slow
+def test_both_eyes_of_one_file_are_stored_verified_and_kept(exam: bytes, tmp_path: Path) -> None:
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    (src / "dev").mkdir(parents=True)
+    (src / "dev" / "exam.E2E").write_bytes(exam)
+    paths = [f"dev/exam.E2E{suffix}" for suffix in ("#3", "#8", "#9", "")]
+    lines = ["person_id\tfilepath\tdevice", *(f"1001\t{path}\tdev" for path in paths)]
+    (src / "manifest.tsv").write_text("\n".join(lines) + "\n")
+    words = ["prep", "shard", str(src), str(dst), "--device", "dev", "--workers", "2"]
+    for _ in range(2):
+        assert CliRunner().invoke(cli, words, catch_exceptions=False).exit_code == 0
+        rows = {row.source: row for row in tables.open_dataset(str(dst / "dev")).rows}
+        assert [rows[path].reason for path in paths] == ["", "", "geometry_line", "several_volumes"]
+        assert [rows[path].eye for path in paths[:2]] == ["L", "R"]
+    assert CliRunner().invoke(cli, ["prep", "verify", "--deep", str(dst / "dev")]).exit_code == 0
 
 
 def test_frames_without_a_place_are_taken_for_a_raster_and_flagged() -> None:

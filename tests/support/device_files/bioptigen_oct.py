@@ -30,10 +30,11 @@ def write(oct: Oct) -> bytes:
     slow, depth, fast = (struct.pack("<d", mm) for mm in oct.size_mm)
     header: dict[str, bytes | None] = {
         "FRAMECOUNT": number(frames), "LINECOUNT": number(cols), "LINELENGTH": number(rows),
-        "SAMPLEFORMAT": number(2), "DESCRIPTION": b"PATIENT-ID JANE DOE", "XMIN": struct.pack("<d", 0),
+        "SAMPLEFORMAT": number(2), "DESCRIPTION": b"PATIENT-ID JANE DOE",
+        "XMIN": bytes(8), "XMAX": depth, "XCAPTION": b"mm", "YMIN": bytes(8), "YMAX": fast, "YCAPTION": b"mm",
         "SCANTYPE": number(1), "SCANDEPTH": depth, "SCANLENGTH": fast, "AZSCANLENGTH": fast,
-        "ELSCANLENGTH": slow, "SCANS": number(frames), "FRAMES": number(1), "DOPPLERFLAG": number(0),
-        "CONFIG": bytes(100),
+        "ELSCANLENGTH": slow, "OBJECTDISTANCE": bytes(8), "SCANANGLE": bytes(8), "SCANS": number(frames),
+        "FRAMES": number(1), "DOPPLERFLAG": number(0), "CONFIG": bytes(100),
         **oct.header,
     }  # fmt: skip
     fields = b"".join(_field(key, content) for key, content in header.items() if content is not None)

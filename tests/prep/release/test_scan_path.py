@@ -1,0 +1,23 @@
+"""Paths that name one scan of several in a file."""
+
+import pytest
+
+from octshard.prep.release import scan_path
+
+
+@pytest.mark.parametrize(
+    ("path", "file", "series"),
+    [
+        ("a/exam.E2E#12", "a/exam.E2E", 12),
+        ("exam.sdb#0", "exam.sdb", 0),
+        ("exam.e2e", "exam.e2e", None),
+        ("a#3/exam.e2e", "a#3/exam.e2e", None),
+        ("exam#3.dcm", "exam#3.dcm", None),
+        ("exam.dcm#3", "exam.dcm#3", None),  # a name that a file may have
+        ("exam.e2e#", "exam.e2e#", None),
+        ("exam.e2e#1#2", "exam.e2e#1#2", None),
+        ("", "", None),
+    ],
+)
+def test_only_formats_that_hold_several_scans_have_a_series(path: str, file: str, series: int | None) -> None:
+    assert (scan_path.file_of(path), scan_path.series_of(path)) == (file, series)
