@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from octshard.report import page
+from octshard.report import page, steps
 from octshard.report.page import Section, table
+from octshard.report.steps import Step
 from tests.support.chromium_page import Page, browser
 
 SEARCH = """(words => {
@@ -78,6 +79,23 @@ def test_the_contents_lead_to_their_sections_and_stay_short(chromium: Page, made
     chromium.value("document.querySelectorAll('nav a')[7].click()")
     assert chromium.value("location.hash") == "#section-of-number-7"
     assert chromium.value("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.chromium
+def test_commands_are_copied_as_they_are_and_broken_between_words(chromium: Page, tmp_path: Path) -> None:
+    commands = tuple(
+        steps.command("octshard", "train", "--config", "a-b-" * 5, f"{name}=x y") for name in "ab"
+    )
+    path = tmp_path / "steps.html"
+    path.write_text(page.page("t", "l", [Section("s", (steps.html([Step("Do:", commands)]),))]))
+    chromium.open(path, 390)
+    copied = """(() => {
+      getSelection().selectAllChildren(document.querySelector("pre"));
+      return getSelection().toString();
+    })()"""
+    assert chromium.value(copied) == "\n".join(commands)
+    heights = chromium.value("[...document.querySelectorAll('pre span')].map(word => word.clientHeight)")
+    assert len(set(heights)) == 1  # no word stands in two lines
 
 
 @pytest.mark.chromium
