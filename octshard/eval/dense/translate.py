@@ -4,6 +4,8 @@ OCT -> OCTA: the same heads as of `segment`, with one output, seen from above. W
 translate.html.
 """
 
+import dataclasses
+
 import numpy as np
 import torch
 
@@ -11,6 +13,8 @@ from octshard.config.dense import TranslateConfig
 from octshard.dataset.tables import SampleRow
 from octshard.eval.dense import comparison, en_face_scores, losses, report, stored_map, study
 from octshard.eval.dense.report import DenseResult, Strip
+from octshard.eval.dense.study import Study
+from octshard.eval.dense.target_store import TargetStore
 from octshard.progress import OnProgress, no_progress
 
 MAIN = "ssim"
@@ -38,8 +42,27 @@ def translate(cfg: TranslateConfig, on_progress: OnProgress = no_progress) -> De
     on_progress(len(refs), len(refs), "test")
     scores_of_arms = comparison.compare(scans, work.test_people, MAIN, cfg)
     result = report.result("translate", work, fitted, scores_of_arms, cfg, {})
+    result = dataclasses.replace(result, notes=(flat_note(work, targets), *result.notes))
     report.write(result, cfg.out, strip)
     return result
+
+
+def flat_note(work: Study, targets: TargetStore) -> str:
+    """What a picture of one grey scores: where most of a picture is dark, that is not little."""
+    true = {
+        split: [targets.whole(ref.row.key) for ref in work.indexes[split].samples]
+        for split in ("train", "test")
+    }
+    grey = float(np.mean([true_DW.mean() for true_DW in true["train"]]))
+    best = {}
+    for value in (0.0, grey):
+        scores = [en_face_scores.score(true_DW, np.full_like(true_DW, value)) for true_DW in true["test"]]
+        best[value] = {name: float(np.mean([score[name] for score in scores])) for name in (MAIN, "psnr_db")}
+    flat = max(best.values(), key=lambda means: means[MAIN])
+    return (
+        f"A picture of one grey (black, or the mean of train) has {MAIN} {flat[MAIN]:.3f} and psnr_db "
+        f"{flat['psnr_db']:.1f}: a head below that has learned nothing."
+    )
 
 
 def _from_above(row: SampleRow) -> tuple[float, float, float] | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import correlate1d
 
 from octshard.config.dense import DenseHeads, MapConfig, MaskClass, SegmentConfig, TranslateConfig
 from octshard.config.load import load, shipped_configs
@@ -96,8 +97,39 @@ def test_flow_is_fitted_and_scored(files, tmp_path):
     assert set(result.arms[0].metrics) == {"psnr_db", "ssim", "correlation"}
     assert result.arms[2].source == "raw-intensity"
     assert all(np.isfinite(arm.metrics["ssim"].value) for arm in result.arms)
+    assert result.notes[0] == flat_by_hand(files)
     assert (tmp_path / "translate.html").exists()
     assert json.loads((tmp_path / "translate.json").read_text())["task"] == "translate"
+
+
+def flat_by_hand(files) -> str:
+    """SSIM with one grey: that has no variance, so C2 / (variance + C2) remains of the second factor."""
+    train, test = (
+        [np.load(path) for path in sorted(Path(files.flow).glob(f"{split}*"))] for split in ("train", "test")
+    )
+    grey = np.mean([picture.mean() for picture in train])
+    kernels = []
+    for size in (5, 11):  # the largest odd windows in 6 rows, and of 11 pixels
+        place = np.arange(size) - size // 2
+        kernel = np.exp(-(place**2) / (2 * 1.5**2))
+        kernels.append(kernel / kernel.sum())
+
+    def mean(x: np.ndarray) -> np.ndarray:
+        return correlate1d(correlate1d(x, kernels[0], 0), kernels[1], 1)[2:-2, 5:-5]
+
+    lines = []
+    for value in (0.0, grey):
+        ssim = []
+        for picture in test:
+            m, v = mean(picture), mean(picture**2) - mean(picture) ** 2
+            ssim.append(((2 * m * value + 1e-4) / (m**2 + value**2 + 1e-4) * 9e-4 / (v + 9e-4)).mean())
+        psnr = np.mean([-10 * np.log10(((picture - value) ** 2).mean()) for picture in test])
+        lines.append((np.mean(ssim), psnr))
+    ssim, psnr = max(lines)
+    return (
+        f"A picture of one grey (black, or the mean of train) has ssim {ssim:.3f} and psnr_db {psnr:.1f}: "
+        "a head below that has learned nothing."
+    )
 
 
 @pytest.mark.parametrize(
