@@ -17,7 +17,7 @@ class GridConfig:
     """A grid of learning rates x weight decays, trained at once by AdamW; val chooses the pair and epoch."""
 
     lr: list[float] = field(
-        [1e-4, 3e-4, 1e-3, 3e-3], "highest learning rates", above=0, limit=1e3, least_length=1
+        [1e-4, 3e-4, 1e-3, 3e-3, 1e-2], "highest learning rates", above=0, limit=1e3, least_length=1
     )
     weight_decay: list[float] = field([0.01, 0.1, 1.0], "of AdamW", least=0, limit=1e6, least_length=1)
     epochs: int = field(30, "passes over train, at most", least=1, limit=MANY)

@@ -8,6 +8,8 @@ from octshard.eval.verdict import MAX_P, MIN_NUMBERS, MIN_PARTICIPANTS
 from octshard.probes.labels import SPLITS, LabelledScans
 
 ENCODER = "The encoder"  # where there is one
+GRIDS = ("C", "alpha", "lr")  # settings whose best value may lie beyond the values tried
+GAIN = 0.01  # of the score on val; less is noise
 
 
 def of_arms(scans: LabelledScans, arms: Sequence[Arm], cfg: StudyConfig) -> tuple[str, ...]:
@@ -23,10 +25,28 @@ def of_arms(scans: LabelledScans, arms: Sequence[Arm], cfg: StudyConfig) -> tupl
 
 
 def of_fits(arms: Sequence[Arm], head: str = "") -> tuple[str, ...]:
-    """Of heads that would have gone on. head: named where there are several."""
-    slow = [arm.name for arm in arms if not arm.converged]
-    fit = f"The fit of the {head} head" if head else "The fit"
-    return (f"{fit} had not converged when it stopped: {', '.join(slow)}.",) if slow else ()
+    """Of heads that would have gone on, or gone beyond their grid. head: named where there are several."""
+    notes, of_head = [], f" of the {head} head" if head else ""
+    if slow := [arm.name for arm in arms if not arm.converged]:
+        notes.append(f"The fit{of_head} had not converged when it stopped: {', '.join(slow)}.")
+    for key in GRIDS:
+        for text in ("lowest", "highest"):
+            if at_end := [arm.name for arm in arms if _end_of_grid(arm, key) == text]:
+                names = ", ".join(at_end)
+                notes.append(f"The best {key}{of_head} is the {text} of its grid, try a wider one: {names}.")
+    return tuple(notes)
+
+
+def _end_of_grid(arm: Arm, key: str) -> str:
+    """`lowest` or `highest` if the value chosen is that, and better by GAIN than the best of all others."""
+    values = sorted({trial.setting[key] for trial in arm.trials if key in trial.setting})
+    if len(values) < 2 or arm.choice[key] not in (values[0], values[-1]):
+        return ""
+    chosen = max(trial.score for trial in arm.trials if trial.setting[key] == arm.choice[key])
+    others = max(trial.score for trial in arm.trials if trial.setting[key] != arm.choice[key])
+    if not chosen - others > GAIN:
+        return ""
+    return "lowest" if arm.choice[key] == values[0] else "highest"
 
 
 def of_labels(scans: LabelledScans, label: str) -> tuple[str, ...]:
