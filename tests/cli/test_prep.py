@@ -1,11 +1,15 @@
 """`octshard prep`: exit codes and last lines of its commands."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from octshard.dataset import tables
+from octshard.rng import rng_for
 from tests.cli.test_main import run
 from tests.support import scan_folder
 from tests.support.made_release import changed, sound, unpacked, zipped
@@ -139,3 +143,27 @@ def test_an_index_elsewhere_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "none.tsv: no such manifest; octshard prep index" in lines(capsys)[1]
     report = run(monkeypatch, ["prep", "report", str(tmp_path / "dst")])
     assert report == 0
+
+
+def test_scans_of_other_formats_are_indexed_and_built_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    voxels = io.BytesIO()
+    np.save(voxels, rng_for("npy", 1).integers(0, 256, (6, 20, 24), dtype=np.uint8))
+    files = {
+        "P1/visit_OD.npy": voxels.getvalue(),
+        "P2/visit_OS.dcm": scan_folder.dicom(),
+        "P2/notes.md": b"text",
+    }
+    root = scan_folder.write(tmp_path / "scans", files)
+    words = ["prep", "shard", str(root), str(tmp_path / "dst"), "--workers", "1"]
+    assert run(monkeypatch, [*words, "--set", "image_size=[4,16,16]"]) == 0
+    assert "formats: dicom 1, npy 1" in capsys.readouterr().out
+    (row,) = tables.open_dataset(str(tmp_path / "dst" / "unknown")).rows
+    assert (row.participant, row.eye, row.format, row.protocol, row.status) == (
+        "P1",
+        "R",
+        "npy",
+        "visit_OD",
+        "ok",
+    )

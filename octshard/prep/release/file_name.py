@@ -6,6 +6,9 @@ from octshard.dataset import participants
 from octshard.dataset.eyes import EYES
 
 MODALITIES = {"oct", "opt", "octa"}
+SUFFIX = re.compile(  # of the formats that are read
+    r"\.(dcm|npy|npz|nii(\.gz)?|tiff?|mha|mhd|nrrd|nhdr|vol|e2e|sdb|fda|fds|oct|img)", re.IGNORECASE
+)
 
 
 def protocol_of(path: str, participant: str) -> str:
@@ -29,11 +32,14 @@ def eye_in_name(path: str, participant: str) -> str:
 def _words(path: str, participant: str) -> list[str]:
     """The parts of a file's name, without its suffix and the person that it begins with."""
     name = path.rsplit("/", 1)[-1]
-    words = (name[:-4] if name.lower().endswith(".dcm") else name).split("_")
+    suffix = next((match for match in SUFFIX.finditer(name) if match.end() == len(name)), None)
+    words = (name[: suffix.start()] if suffix else name).split("_")
     return words[1:] if words[0] in (participant, participants.canonical(participant)) else words
 
 
 def uid_in(path: str) -> str:
-    """The UID at the end of a name; empty if there is none."""
+    """The UID at the end of a DICOM file's name; empty if there is none."""
+    if SUFFIX.search(path) and not path.lower().endswith(".dcm"):
+        return ""
     last = (_words(path, "") or [""])[-1]  # a row may name no file
     return last if re.fullmatch(r"[0-9]+(\.[0-9]+)+", last) else ""
