@@ -173,17 +173,7 @@ def test_what_is_stored_is_not_encoded_again_and_every_arm_is_fitted_once(
     assert fits == Counter({(head, arm): 1 for head in ("linear", "knn") for arm in arms})
 
 
-def test_shards_are_read_once_for_all(
-    cfg: ReportConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    passes = []
-    real = scans.loader.eval_batches
-    monkeypatch.setattr(scans.loader, "eval_batches", lambda *a: (passes.append(1), real(*a))[1])
-    command.score(quick(cfg, out=str(tmp_path), heads=["linear"]))
-    assert len(passes) == 1
-
-
-def test_a_killed_report_goes_on_behind_what_is_stored(
+def test_shards_are_read_once_for_all_and_a_killed_report_goes_on_behind_what_is_stored(
     cfg: ReportConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed = quick(cfg, out=str(tmp_path), heads=["linear"])
@@ -192,16 +182,18 @@ def test_a_killed_report_goes_on_behind_what_is_stored(
         if subject == "features" and done >= 40:
             raise KeyboardInterrupt
 
+    passes = []
+    real = scans.loader.eval_batches
+    monkeypatch.setattr(
+        scans.loader, "eval_batches", lambda *a: (passes.append(len(a[0].samples)), real(*a))[1]
+    )
     monkeypatch.setattr(extraction, "PART_S", 0.0)
     with pytest.raises(KeyboardInterrupt):
         command.score(changed, kill)
-    rest = []
-    real = scans.loader.eval_batches
-    monkeypatch.setattr(
-        scans.loader, "eval_batches", lambda *a: (rest.append(len(a[0].samples)), real(*a))[1]
-    )
     command.score(changed)
-    assert 0 < rest[0] <= 80
+    first, rest = passes
+    assert first == 120
+    assert 0 < rest <= 80
 
 
 def test_arms_without_tokens_have_the_linear_head_and_its_numbers(cfg: ReportConfig, stored: str) -> None:
