@@ -1,6 +1,7 @@
 """`octshard prep`: device ZIPs to shards, and what is in them."""
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,7 @@ def index(folder: str, out: str, person_from: str | None, pattern: str, **option
     with progress("index") as on_progress:
         result = run.index(folder, out, asked, on_progress)
     _say(summary.text(result))
+    _say(f"next: {shlex.join(['octshard', 'prep', 'shard', folder, 'SHARDS', '--manifest', out])}")
 
 
 @prep.command()

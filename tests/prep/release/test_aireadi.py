@@ -298,3 +298,19 @@ def test_protocol_region_and_date_have_columns() -> None:
     assert (second.protocol, second.region, second.acquired) == ("b", "", "41")
     with pytest.raises(UsageError, match=r"m line 2: date '18\.7\.23'"):
         aireadi.parse_manifest(f"{head}\nP1\ta.dcm\t\t\t18.7.23\t\n", "m")
+
+
+def test_a_manifest_elsewhere_begins_at_the_folder_whatever_that_is_called(tmp_path: Path) -> None:
+    root, lists = tmp_path / "retinal_oct", tmp_path / "lists"
+    root.mkdir()
+    lists.mkdir()
+    (lists / "m.tsv").write_text("person_id\tfilepath\nP1\tretinal_oct/P1/a.dcm\nP2\tb.dcm\n")
+    (root / "participants.tsv").write_text("person_id\trecommended_split\nP1\ttest\n")
+    release = aireadi.read_release(str(root), str(lists / "m.tsv"))
+    assert (release.root, release.splits) == (str(root), {"P1": "test"})
+    assert [entry.path for entry in release.entries] == ["retinal_oct/P1/a.dcm", "b.dcm"]
+    (lists / "participants.tsv").write_text("person_id\trecommended_split\nP1\tval\n")
+    assert aireadi.read_release(str(root), str(lists / "m.tsv")).splits == {"P1": "val"}
+    assert aireadi.home_of(str(tmp_path)) == ""
+    with pytest.raises(UsageError, match=r"none\.tsv: no such manifest; octshard prep index .* writes one"):
+        aireadi.read_release(str(root), str(lists / "none.tsv"))

@@ -147,3 +147,9 @@ def test_shards_in_the_folder_one_stands_in_have_neighbours_beside_it(
     monkeypatch.chdir(tmp_path)
     first, *_ = lines(dataset("./topcon_triton", "geometry_radial"), url=".")
     assert first[4:7] == [f"../{tmp_path.name}-all", "--device", "topcon_triton"]
+
+
+def test_the_command_names_a_manifest_that_lies_elsewhere() -> None:
+    origin = Origin("scans", from_zip=False, manifest="lists/m.tsv")
+    first, *_ = lines(dataset(TRITON, "truncated"), url=TRITON, origin=origin)
+    assert first[first.index("--manifest") + 1] == "lists/m.tsv"
