@@ -69,7 +69,8 @@ def performance_drop(scans: Scans, weight_RP: np.ndarray, settings: DrawSettings
     ])  # fmt: skip
     mean_SR = curve_DSR.mean(axis=0)  # the first resample is everybody once
     absolute_R = mean_SR[1:].mean(axis=0) - mean_SR[0]
-    drop_R = absolute_R / mean_SR[0]
+    nan_R = np.full_like(absolute_R, np.nan)  # of a score of 0 there is no share
+    drop_R = np.divide(absolute_R, mean_SR[0], out=nan_R, where=mean_SR[0] != 0)
     score_of = {s: estimate(float(row[0]), row[1:]) for s, row in zip(STRENGTHS, mean_SR, strict=True)}
     return PerformanceDrop(
         score_of, estimate(float(drop_R[0]), drop_R[1:]), estimate(float(absolute_R[0]), absolute_R[1:]),
