@@ -12,7 +12,18 @@ if TYPE_CHECKING:
 @click.argument(
     "which",
     type=click.Choice(
-        ["train", "prep", "probe", "robustness", "compare", "segment", "translate", "embed", "finetune"]
+        [
+            "train",
+            "prep",
+            "probe",
+            "report",
+            "robustness",
+            "compare",
+            "segment",
+            "translate",
+            "embed",
+            "finetune",
+        ]
     ),
     default="train",
 )

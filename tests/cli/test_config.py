@@ -10,24 +10,12 @@ from click.testing import CliRunner
 
 from octshard.cli.main import cli
 from octshard.config import fields
-from octshard.config.dense import SegmentConfig, TranslateConfig
-from octshard.config.eval import CompareConfig, ProbeConfig, RobustnessConfig
-from octshard.config.finetune import FinetuneConfig
+from octshard.config.eval import ProbeConfig
+from octshard.config.kinds import CLASSES
 from octshard.config.load import load
 from octshard.config.prep import PrepConfig
 from octshard.config.train import TrainConfig
 from octshard.errors import UsageError
-
-CLASSES = {
-    "train": TrainConfig,
-    "prep": PrepConfig,
-    "probe": ProbeConfig,
-    "robustness": RobustnessConfig,
-    "compare": CompareConfig,
-    "segment": SegmentConfig,
-    "translate": TranslateConfig,
-    "finetune": FinetuneConfig,
-}
 
 
 @pytest.mark.parametrize("which", CLASSES)
@@ -38,6 +26,11 @@ def test_every_key_is_listed_with_its_meaning(which: str) -> None:
         assert f"{setting.key} " in listed.output
         assert setting.rule.doc in listed.output
         assert setting.rule.doc, f"{setting.key} has no meaning"
+
+
+def test_every_kind_of_config_can_be_listed() -> None:
+    choices = cli.commands["config"].params[0].type.choices  # type: ignore[attr-defined]
+    assert list(choices) == list(CLASSES)
 
 
 def test_each_setting_of_a_run_says_whether_it_may_change_on_the_way() -> None:
