@@ -43,7 +43,7 @@ def index(folder: str, out: str, options: IndexOptions, on_progress: OnProgress 
         own_table.check(out, folder, journal_url)
         findings = Journal(journal_url, options.digest())
         try:
-            reused = _look_at_all(folder, findings, options, on_progress)
+            reused = _look_at_all(folder, _files_of(folder, out), findings, options, on_progress)
         finally:
             findings.save()
         made_of = f"{folder} {options.rows_digest()}"
@@ -63,17 +63,31 @@ def beside(out: str, kind: str) -> str:
     return f"{parent}{slash}.{name}.{kind}"
 
 
+def _full(url: str) -> str:
+    """A URL without `..`, however it was given."""
+    return url if store.is_remote(url) else os.path.abspath(local.local_path(url))
+
+
 def _checked(folder: str) -> str:
     """The folder as it is written down; UsageError if there is none."""
     if not store.is_remote(folder):
-        folder = os.path.abspath(local.local_path(folder))
+        folder = _full(folder)
         if not os.path.isdir(folder):
             found = "a file" if os.path.exists(folder) else "nothing"
             raise UsageError(f"{folder}: {found}, want a folder of scans")
     return folder
 
 
-def _look_at_all(folder: str, findings: Journal, options: IndexOptions, on_progress: OnProgress) -> int:
+def _files_of(folder: str, out: str) -> Iterator[Place]:
+    """The walk, without the manifest itself and its journal."""
+    own = _full(out).removeprefix(folder.rstrip("/") + "/")
+    ours = (own, beside(own, "index") + "/")
+    return (place for place in walk(folder) if place.path not in ours)
+
+
+def _look_at_all(
+    folder: str, files: Iterable[Place], findings: Journal, options: IndexOptions, on_progress: OnProgress
+) -> int:
     """Adds a record of every file to the journal, in the order of the walk; how many were known before."""
     threads = REMOTE_THREADS if store.is_remote(folder) else worker_count(options.workers)
     waiting: deque[Future[list[Record]] | list[Record]] = deque()
@@ -89,7 +103,7 @@ def _look_at_all(folder: str, findings: Journal, options: IndexOptions, on_progr
         on_progress(done, listed, f"{listed - reused:,} looked at")
 
     with transport.thread_pool(threads) as pool:
-        for places in _groups(walk(folder)):
+        for places in _groups(files):
             known = [findings.find(place) for place in places]
             listed, reused = listed + len(places), reused + sum(record is not None for record in known)
             whole = [record for record in known if record is not None]

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from octshard.dataset.participants import canonical
 from octshard.prep.index import person
 from octshard.prep.index.row import ManifestRow
 
@@ -55,7 +56,8 @@ class Summary:
         self.formats[row.format] += 1
         self.devices[row.device] += 1
         self.eyes[row.laterality] += 1
-        self.people[row.person_id] = self.people.get(row.person_id, 0) + 1
+        who = canonical(row.person_id)  # as prep shard tells people apart
+        self.people[who] = self.people.get(who, 0) + 1
         self.dated += bool(row.date)
         self.odd[person.looks_like((path.split("/")[-2:-1] or [""])[0])] += 1
 
@@ -93,6 +95,9 @@ def text(summary: Summary) -> str:
         f"  with a date: {summary.dated:,}",
         f"  people: {people}{more}",
     ]
+    odd = Counter({f"scans in a folder that looks like {look}": n for look, n in summary.odd.items() if look})
+    if odd:
+        lines.append(f"  is that a person? {_counts(odd)}")
     if summary.pseudonyms:
         lines.append(f"  {PATHS_STAY}")
     if summary.others:

@@ -85,9 +85,10 @@ def _list(url: str) -> Sequence[Listed]:
     """The names in a folder; of a local one that cannot be read, its problem as the only name."""
     try:
         return entries(url)
-    except FileNotFoundError:  # it went while its parent was read
-        return []
-    except store.StoreError as error:
+    except (FileNotFoundError, store.StoreError) as error:
         if store.is_remote(url):
+            if isinstance(error, FileNotFoundError):  # the last object below it went
+                return []
             raise
-        return [Listed("", False, 0, "", f"the folder cannot be read: {error}")]
+        reason = error.strerror if isinstance(error, FileNotFoundError) else error
+        return [Listed("", False, 0, "", f"the folder cannot be read: {reason}")]

@@ -281,3 +281,32 @@ def test_a_remote_folder_is_indexed_as_a_local_one(tmp_path: Path) -> None:
     assert run.index("memory://indexed", str(tmp_path / "r.tsv"), FOLDERS).reused == 3
     run.index("memory://indexed", "memory://written/m.tsv", FOLDERS)
     assert store.read("memory://written/m.tsv") == (tmp_path / "r.tsv").read_bytes()
+
+
+def test_a_manifest_in_the_folder_itself_is_no_file_of_it(tmp_path: Path) -> None:
+    root = write(tmp_path / "in", {"P1/a.dcm": dicom()})
+    first = run.index(str(root), str(root / "P1" / "list.txt"), FOLDERS)
+    again = run.index(str(root), str(root / "P1" / "list.txt"), FOLDERS)
+    assert (first.files, again.files, again.reused) == (1, 1, 1)
+
+
+def test_a_folder_whose_path_is_too_long_is_counted(tmp_path: Path) -> None:
+    root = write(tmp_path / "in", {"P1/a.dcm": dicom()})
+    handle = os.open(root, os.O_RDONLY)
+    for _ in range(25):
+        os.mkdir("d" * 200, dir_fd=handle)
+        inner = os.open("d" * 200, os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = inner
+    os.close(handle)
+    result = run.index(str(root), str(tmp_path / "m.tsv"), FOLDERS)
+    assert result.scans == 1
+    assert result.problems["the folder cannot be read: File name too long"].count == 1
+
+
+def test_one_person_in_two_spellings_is_counted_once_as_prep_shard_does(tmp_path: Path) -> None:
+    root = write(tmp_path / "in", {"01001/a.dcm": dicom(), "1001/b.dcm": dicom(), "20200102/c.dcm": dicom()})
+    result = run.index(str(root), str(tmp_path / "m.tsv"), FOLDERS)
+    assert list(result.people) == ["1001", "20200102"]
+    assert "is that a person? scans in a folder that looks like a date 1" in text(result)
+    assert {entry.participant for entry in entries(tmp_path / "m.tsv")} == {"1001", "20200102"}
