@@ -163,8 +163,6 @@ def sample(row: SampleRow, stored: Sample) -> Iterator[str]:
         if name in OF_THE_JSON:
             continue
         field = IN_JSON.get(name, name)
-        if name == "format":  # of the JSON, looked at above; the row's is that of the source file
-            continue
         if field in FIELDS and not _same(value, expected := _as_built(row, field)):
             yield f"its JSON says {name} = {value!r}, the row {expected!r}"
     if problem := stored_band.problem(stored.meta, triple(voxels.shape), row.retina_found):

@@ -10,8 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from octshard.imaging.volume import Shape, Spacing, length_mm, product, triple
+from octshard.imaging.volume import Shape, Spacing, length_mm, triple
 from octshard.prep.readers.levels import LevelMap, level_map
+from octshard.prep.readers.scan import check_size
 from octshard.prep.refusals import Refused
 from octshard.prep.scan_facts import Concatenation, PixelMeasures, Placement, ScanFacts
 
@@ -38,10 +39,7 @@ class ArrayScan:
 
     def check(self, max_voxels: int) -> None:
         """Refused `empty` or `too_large`."""
-        if min(self.facts.shape) < 1:
-            raise Refused("empty", f"{self.facts.shape} voxels declared")
-        if product(self.facts.shape) > max_voxels:
-            raise Refused("too_large", f"{self.facts.shape} voxels declared, want at most {max_voxels}")
+        check_size(self.facts, max_voxels)
 
     def level_for(self, spacing_mm: Spacing, target_mm: Spacing) -> int:
         """0: there are no resolution levels."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from octshard.imaging.volume import Spacing, product
+from octshard.imaging.volume import Spacing
 from octshard.prep.readers.reflectance import ReflectanceLevels
-from octshard.prep.refusals import Refused
+from octshard.prep.readers.scan import check_size
 from octshard.prep.scan_facts import ScanFacts
 
 
@@ -21,10 +21,7 @@ class FrameScan:
 
     def check(self, max_voxels: int) -> None:
         """Refused `empty` or `too_large`."""
-        if min(self.facts.shape) < 1:
-            raise Refused("empty", f"{self.facts.shape} voxels declared")
-        if product(self.facts.shape) > max_voxels:
-            raise Refused("too_large", f"{self.facts.shape} voxels declared, want at most {max_voxels}")
+        check_size(self.facts, max_voxels)
 
     def level_for(self, spacing_mm: Spacing, target_mm: Spacing) -> int:
         """There is one resolution."""

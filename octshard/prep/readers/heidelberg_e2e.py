@@ -6,6 +6,7 @@ Layout as uocte, LibE2E and eyepy have found it out and publish it; little endia
 import statistics
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -185,15 +186,22 @@ def _eyes(body: memoryview, pieces: Sequence[Piece]) -> dict[Scan, str]:
     """The eye of each scan, where all that is said of it agrees."""
     told: dict[Scan, set[str]] = {}
     for piece in pieces:
-        letter = bytes(e2e_directory.content(body, piece, "the eye")[EYE_AT : EYE_AT + 1])
+        letter = _aside(body, piece)[EYE_AT : EYE_AT + 1]
         if letter in (b"L", b"R"):
             told.setdefault(piece.scan, set()).add(letter.decode())
     return {scan: eyes.pop() for scan, eyes in told.items() if len(eyes) == 1}
 
 
 def _model(body: memoryview, pieces: Sequence[Piece]) -> str:
-    names = (bytes(e2e_directory.content(body, piece, "the name of the device")) for piece in pieces)
+    names = (_aside(body, piece) for piece in pieces)
     return SPECTRALIS if any(SPECTRALIS.encode("utf-16-le") in name for name in names) else ""
+
+
+def _aside(body: memoryview, piece: Piece) -> bytes:
+    """A piece that a scan can do without; empty if it is damaged, as programs that take out names leave some."""
+    with suppress(Refused):
+        return bytes(e2e_directory.content(body, piece, "a name"))
+    return b""
 
 
 def _frame(images: Sequence[_Image], levels: ReflectanceLevels, index: int) -> np.ndarray:

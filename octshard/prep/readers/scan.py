@@ -5,7 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
-from octshard.imaging.volume import Spacing
+from octshard.imaging.volume import Spacing, product
+from octshard.prep.refusals import Refused
 from octshard.prep.scan_facts import ScanFacts
 
 
@@ -36,3 +37,11 @@ class Scan(Protocol):
 
         Known once frames have been read.
         """
+
+
+def check_size(facts: ScanFacts, max_voxels: int) -> None:
+    """Refused `empty` or `too_large`."""
+    if min(facts.shape) < 1:
+        raise Refused("empty", f"{facts.shape} voxels declared")
+    if product(facts.shape) > max_voxels:
+        raise Refused("too_large", f"{facts.shape} voxels declared, want at most {max_voxels}")

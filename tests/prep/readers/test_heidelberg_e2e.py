@@ -127,6 +127,19 @@ def test_damage_to_one_scan_is_not_that_of_another(exam: bytes) -> None:
     assert conversion.row_of("a.e2e#8", damaged).status == "ok"
 
 
+@pytest.mark.parametrize("kind", [11, 13])
+def test_a_scan_does_without_what_stands_beside_it(kind: int) -> None:
+    data = write([series()], directories=1)
+    number = NOBODY
+    start = struct.unpack_from("<I", data, entry_at(data, kind, number) + 4)[0]
+    row = conversion.row_of("a.e2e", data[:start] + bytes(61) + data[start + 61 :])
+    assert (row.status, row.eye, row.model) == (
+        "ok",
+        "L" if kind == 13 else "",
+        "Spectralis" if kind == 11 else "",
+    )
+
+
 def test_two_scans_of_a_file_are_no_duplicates_of_each_other(exam: bytes) -> None:
     rows = [conversion.row_of(f"a.e2e#{number}", exam) for number in (3, 8)]
     assert len({row.source_xxh3 for row in rows}) == 2
