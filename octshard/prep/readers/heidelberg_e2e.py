@@ -198,7 +198,7 @@ def _model(body: memoryview, pieces: Sequence[Piece]) -> str:
 
 
 def _aside(body: memoryview, piece: Piece) -> bytes:
-    """A piece that a scan can do without; empty if it is damaged, as programs that take out names leave some."""
+    """A piece that a scan can do without; empty if it is damaged, as anonymisers leave some."""
     with suppress(Refused):
         return bytes(e2e_directory.content(body, piece, "a name"))
     return b""

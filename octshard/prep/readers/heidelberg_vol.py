@@ -28,6 +28,7 @@ FRAME_HEADER = struct.Struct("<12s i 4d")  # version; BScanHdrSize; StartX, Star
 EYES = {"OD": "R", "OS": "L"}
 PATTERNS = {1: "line", 2: "circle", 3: "raster", 4: "raster", 5: "radial"}  # ScanPattern; others: not known
 PLACE_MM = 0.001  # places are told in mm; frame locations count in pixels, which may be of any size
+FARTHEST_MM = 1000.0  # greater numbers are no places
 CIRCLE_POINTS = 48
 
 
@@ -99,7 +100,7 @@ def _read_header(data: Buffer) -> _Header:
 
 
 def _place(data: Buffer, header: _Header, index: int) -> np.ndarray:
-    """The path of a B-scan as (n_points, 2) of (row, col); empty if its ends are no numbers.
+    """The path of a B-scan as (n_points, 2) of (row, col); empty if its ends are no places.
 
     Refused `truncated` if the file ends before the B-scan does, or holds zeros where its header should be.
     """
@@ -111,9 +112,10 @@ def _place(data: Buffer, header: _Header, index: int) -> np.ndarray:
             raise Refused("truncated", f"{name}: only zeros at byte {start}, where its header begins")
         sizes = f"{own_bytes} bytes, {header.frame_header_bytes} by the header of the file"
         raise Refused("unreadable", f"{name}: its header has {sizes}")
-    ends = np.array([[start_y, start_x], [end_y, end_x]]) / PLACE_MM
-    if not np.isfinite(ends).all():
+    ends = np.array([[start_y, start_x], [end_y, end_x]])
+    if not (np.abs(ends) <= FARTHEST_MM).all():  # nor is nan
         return np.empty((0, 2))
+    ends /= PLACE_MM
     return _circle(*ends) if header.pattern == "circle" else ends
 
 

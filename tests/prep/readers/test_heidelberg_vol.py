@@ -104,6 +104,16 @@ def test_the_pattern_counts_where_lines_do_not_tell(pattern: int, geometry: str)
     assert "frame_locations_missing" not in row.flags
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e308, -1e307])
+def test_ends_that_are_no_places_are_not_told(number: float) -> None:
+    lines = lines_of(scan())
+    lines[2] = (number, *lines[2][1:])
+    row = conversion.row_of("a.vol", write(Vol(scan(), lines)))
+    assert (row.status, row.geometry) == ("ok", "raster")
+    assert "frame_locations_missing" in row.flags
+
+
 def put(offset: int, form: str, value: int) -> Callable[[bytes], bytes]:
     return lambda data: data[:offset] + struct.pack(form, value) + data[offset + struct.calcsize(form) :]
 
