@@ -52,7 +52,8 @@ def open_scan(file: ScanBytes) -> ArrayScan:
         offset = text_header.last_bytes(data, shape, dtype)
     elif skipped != "-1":
         offset += text_header.sizes(skipped, "HeaderSize", 1)[0]
-    told = text_header.numbers(keys.get("ElementSpacing") or keys.get("ElementSize", ""), "ElementSpacing")
+    spacing = keys.get("ElementSpacing") or keys.get("ElementSize", "")
+    told = text_header.numbers(spacing, "ElementSpacing", axes)
     return text_header.scan_of(StoredValues(data, offset, shape, dtype, packing, told), file.axes)
 
 

@@ -4,8 +4,10 @@ It tells voxel sizes, by its affine and by pixdim, and nothing of the eye.
 """
 
 import gzip
+import math
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +25,8 @@ from octshard.storage.checksum import Buffer
 AXES = "whd"  # x, y, z as SimpleITK and ITK-SNAP write B-scans
 HEADERS = {348: "Nifti1Header", 540: "Nifti2Header"}  # by the first number, which is their length
 GZIP = b"\x1f\x8b"
-MM = {"mm": 1.0, "micron": 1e-3, "meter": 1e3, "unknown": 1.0}  # writers that say no unit mean mm
+MM = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # of a unit by its code; writers that say none mean mm
+UNIT = 7  # the bits of xyzt_units that hold it
 SINGLE = 4  # bytes of a number of version 1
 LONGEST = 2**24  # bytes before the values, extensions too
 
@@ -59,7 +62,8 @@ def open_scan(file: ScanBytes) -> ArrayScan:
         with np.errstate(all="ignore"):
             return _scan(file, nibabel, getattr(nibabel, HEADERS[length])(head[:length], check=False))
     except (*damage, ValueError, KeyError, OverflowError, np.linalg.LinAlgError) as error:
-        raise Refused("unreadable", f"the header: {' '.join(str(error).split())[:100]}") from None
+        text = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise Refused("unreadable", f"the header is damaged ({text})") from None
 
 
 def _scan(file: ScanBytes, nibabel: Any, header: Any) -> ArrayScan:
@@ -95,8 +99,10 @@ def _pixels(file: ScanBytes, header: Any) -> tuple[Buffer, int]:
         name = file.name.rpartition("/")[2].removesuffix(".gz").removesuffix(".hdr")
         try:
             return file.beside(f"{name}.img"), int(offset)
-        except Refused:
-            return file.beside(f"{name}.img.gz"), int(offset)
+        except Refused as missing:
+            with suppress(Refused):
+                return file.beside(f"{name}.img.gz"), int(offset)
+            raise missing from None
     first = header.single_vox_offset
     if 0 < offset < first - 4:  # some writers leave out the four bytes that tell extensions
         raise Refused("unreadable", f"vox_offset {offset:g}, want {first} or more")
@@ -105,7 +111,7 @@ def _pixels(file: ScanBytes, header: Any) -> tuple[Buffer, int]:
 
 def _measures(nibabel: Any, header: Any, axes: Sequence[int]) -> list[PixelMeasures]:
     """By the affine where the file has one, and by pixdim, where that says something else."""
-    unit = MM.get(header.get_xyzt_units()[0], 1.0)
+    unit = MM.get(int(header["xyzt_units"]) & UNIT, math.nan)
     single = header["pixdim"].dtype.itemsize == SINGLE
     sizes = [header.get_zooms()]
     if header["sform_code"] > 0 or header["qform_code"] > 0:

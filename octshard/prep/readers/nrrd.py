@@ -62,7 +62,9 @@ def open_scan(file: ScanBytes) -> ArrayScan:
             data, offset, text_header.sizes(fields.get("lineskip", "0"), "line skip", 1)[0]
         )
         offset += text_header.sizes(skipped, "byte skip", 1)[0] if packing == "raw" else 0
-    return text_header.scan_of(StoredValues(data, offset, shape, dtype, packing, _spacing(fields)), file.axes)
+    return text_header.scan_of(
+        StoredValues(data, offset, shape, dtype, packing, _spacing(fields, axes)), file.axes
+    )
 
 
 def _header(head: bytes) -> tuple[Mapping[str, str], int]:
@@ -118,25 +120,29 @@ def _dtype(fields: Mapping[str, str]) -> np.dtype:
     return np.dtype((">" if order == "big" else "<") + dtype)
 
 
-def _spacing(fields: Mapping[str, str]) -> tuple[float | None, ...]:
+def _spacing(fields: Mapping[str, str], axes: int) -> tuple[float | None, ...]:
     """mm along each axis, nan in a unit that is no length; by the directions, else by the spacings."""
+    lengths: list[float | None]
     if text := fields.get("spacedirections", ""):
-        vectors = [found[1] for found in VECTOR.finditer(text)]
-        lengths = [
-            None
-            if vector is None
-            else math.hypot(*text_header.numbers(vector.replace(",", " "), "space directions"))
-            for vector in vectors
-        ]
+        lengths = [_norm(found[1]) for found in VECTOR.finditer(text)]
+        if len(lengths) != axes:
+            raise Refused("unreadable", f"space directions holds {len(lengths)} vectors, want {axes}")
         units = _units(fields.get("spaceunits", ""))
     else:
-        lengths = list(text_header.numbers(fields.get("spacings", ""), "spacings"))
+        lengths = list(text_header.numbers(fields.get("spacings", ""), "spacings", axes))
         units = _units(fields.get("units", ""))
     units += [""] * (len(lengths) - len(units))
     return tuple(
         None if length is None else length * MM.get(unit, OTHER_UNIT)
         for length, unit in zip(lengths, units, strict=False)
     )
+
+
+def _norm(vector: str | None) -> float | None:
+    if vector is None:
+        return None
+    words = vector.replace(",", " ")
+    return math.hypot(*text_header.numbers(words, "space directions", len(words.split())))
 
 
 def _units(text: str) -> list[str]:

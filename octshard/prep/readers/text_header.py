@@ -56,8 +56,10 @@ def scan_of(values: StoredValues, axes: str) -> ArrayScan:
     return ArrayScan(facts, dtype, load)
 
 
-def numbers(text: str, key: str) -> tuple[float, ...]:
-    """The numbers of a header's value; Refused `unreadable`."""
+def numbers(text: str, key: str, count: int) -> tuple[float, ...]:
+    """The numbers of a header's value, so many or none; Refused `unreadable`."""
+    if (words := len(text.split())) not in (0, count):
+        raise Refused("unreadable", f"{key} holds {words} numbers, want {count}")
     try:
         return tuple(float(word) for word in text.split())
     except ValueError:
@@ -68,7 +70,7 @@ def sizes(text: str, key: str, axes: int) -> tuple[int, ...]:
     """As many lengths as there are axes; Refused `unreadable`."""
     words = text.split()
     if len(words) != axes or not all(word.isascii() and word.isdigit() and len(word) < 16 for word in words):
-        raise Refused("unreadable", f"{key} is not {axes} whole numbers")
+        raise Refused("unreadable", f"{key} is not {axes} whole {'number' if axes == 1 else 'numbers'}")
     return tuple(map(int, words))
 
 

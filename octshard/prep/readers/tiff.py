@@ -103,7 +103,8 @@ def _pages(tifffile: Any, file: ScanBytes) -> list[Any]:
 def _check(page: Any, number: int, first: Any, size: int) -> None:
     """Refused if a page is no B-scan like the first, or has other bytes than declared. size: of the file."""
     if page.samplesperpixel != 1 or page.photometric not in (MINISWHITE, MINISBLACK):
-        raise Refused("not_oct", f"page {number} is in colour ({page.samplesperpixel} samples a pixel)")
+        what = f"{page.samplesperpixel} samples a pixel, PhotometricInterpretation {int(page.photometric)}"
+        raise Refused("not_oct", f"page {number} is in colour ({what}), want grey levels")
     if page.dtype is None or len(page.shape) != 2:
         raise Refused("unreadable", f"page {number} is no image of rows and columns of numbers")
     array_scan.check_dtype(page.dtype)

@@ -80,7 +80,7 @@ def read_exactly(open_file: Callable[[], IO[bytes]], count: int, skipped: int = 
                 content += piece
             more = len(file.read(PIECE).rstrip(b"\0"))
     except EOFError:
-        raise Refused("truncated", f"its compressed data ends after {len(content)} bytes") from None
+        raise Refused("truncated", "its compressed data is cut off") from None
     except (OSError, ValueError, zlib.error) as error:
         raise Refused("decoder_error", f"compressed data: {' '.join(str(error).split())}") from None
     check_size(len(content) + more - skipped, count)

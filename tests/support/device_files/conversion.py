@@ -17,7 +17,7 @@ from octshard.rng import rng_for
 from tests.support.damage import byte_damage
 from tests.support.memory_source import MemorySource, entry
 
-CFG = PrepConfig(target_spacing=[0.08, 0.02, 0.04], image_size=[4, 8, 8])
+CFG = PrepConfig(target_spacing=[0.08, 0.02, 0.04], image_size=[4, 8, 8], max_output_voxels=2_000_000)
 SAME = (
     "eye",
     "frames",
