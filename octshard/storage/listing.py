@@ -25,12 +25,16 @@ class Listed(NamedTuple):
 def entries(url: str) -> list[Listed]:
     """All names in a folder, sorted, without half-written files; FileNotFoundError if there is no folder."""
     listed = _remote(url) if store.is_remote(url) else _local(url.removeprefix("file://"))
-    return sorted(entry for entry in listed if entry.name[0] != "." or not local.is_partial(entry.name))
+    return sorted([entry for entry in listed if entry.name[0] != "." or not local.is_partial(entry.name)])
 
 
 def _local(path: str) -> list[Listed]:
-    with local.one_line_errors(path), os.scandir(path) as folder:
-        return [_of_entry(entry) for entry in folder]
+    try:
+        with os.scandir(path) as folder:
+            return [_of_entry(entry) for entry in folder]
+    except OSError as error:
+        with local.one_line_errors(path):
+            raise error
 
 
 def _of_entry(entry: "os.DirEntry[str]") -> Listed:

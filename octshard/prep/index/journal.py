@@ -24,7 +24,7 @@ PART_LINES, PART_S = 4096, 5.0  # a part is put when it has so many lines, or is
 # generation, number, digest of what was asked, xxh3 of the part
 _PART = re.compile(r"\d{6}-\d{6}-([0-9a-f]{16})-([0-9a-f]{16})\.jsonl", re.ASCII)
 _WIDTH = len(Place._fields)
-_encode = json.JSONEncoder(separators=(",", ":")).encode  # letters that are no text become escapes
+_quoted = json.encoder.encode_basestring_ascii  # letters that are no text become escapes
 
 
 class Record(NamedTuple):
@@ -35,7 +35,7 @@ class Record(NamedTuple):
     @staticmethod
     def of(place: Place, finding: Finding) -> "Record":
         """With its line."""
-        return Record(_encode([*place, *finding]))
+        return Record(f"{_start(place)}{','.join(map(_quoted, finding))}]")
 
     def read(self) -> tuple[Place, Finding]:
         """What stands in the line."""
@@ -66,7 +66,7 @@ class Journal:
 
     def find(self, place: Place) -> Record | None:
         """What an earlier run found in a file that is what it was. To be asked in the order of the walk."""
-        start, line = _encode(place)[:-1] + ",", None
+        start, line = _start(place), None
         while self._ahead is not None:
             if self._ahead.startswith(start):
                 line = line or self._ahead
@@ -132,6 +132,12 @@ class Journal:
                 yield from data.decode().split("\n")
             else:
                 logger.warning("%s: damaged; its files are looked at again", store.join(self._url, name))
+
+
+def _start(place: Place) -> str:
+    """As the line of a place begins."""
+    path, size, version, problem = place
+    return f"[{_quoted(path)},{size},{_quoted(version)},{_quoted(problem)},"
 
 
 def _key(line: str) -> Key:

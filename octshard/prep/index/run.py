@@ -49,6 +49,7 @@ def index(folder: str, out: str, options: IndexOptions, on_progress: OnProgress 
         made_of = f"{folder} {options.rows_digest()}"
         before = own_table.summary_of(out, journal_url, made_of) if findings.finish() else None
         if before is not None:
+            findings.forget_earlier()
             return dataclasses.replace(before, reused=reused)
         result = Summary(folder, out, reused=reused, pseudonyms=bool(options.people.salt))
         own_table.write(out, folder, journal_url, _checked_lines(findings, options, result))

@@ -30,6 +30,7 @@ class Place(NamedTuple):
         return tuple(self.path.split("/"))
 
 
+OWN_ENDS = ("lock", ".tsv", ".json", ".parquet", ".tar")  # of names that are not hidden, as in OWN
 HIDDEN = "a hidden folder, which is not entered"
 
 
@@ -39,14 +40,14 @@ def walk(root: str) -> Iterator[Place]:
     A remote folder that cannot be listed is an error: it says nothing about what is in it.
     """
     with transport.thread_pool(REQUESTS) as threads:
-        stack = [_OpenFolder(root, "", _list(root), threads)]
+        stack = [_OpenFolder(root.rstrip("/"), "", _list(root), threads)]
         while stack:
             folder = stack[-1]
             entry = next(folder.names, None)
             if entry is None:
                 stack.pop()
             elif not entry.is_folder:
-                if not OWN.fullmatch(entry.name):
+                if not is_own(entry.name):
                     yield Place(folder.prefix + entry.name, entry.size, entry.version, entry.problem)
             elif entry.name.startswith("."):
                 yield Place(f"{folder.prefix}{entry.name}/", 0, "", HIDDEN)
@@ -54,31 +55,35 @@ def walk(root: str) -> Iterator[Place]:
                 stack.append(folder.enter(entry.name))
 
 
+def is_own(name: str) -> bool:
+    """True for a file that octshard writes; most names are told by their ends."""
+    return (name[:1] == "." or name.lower().endswith(OWN_ENDS)) and bool(OWN.fullmatch(name))
+
+
 class _OpenFolder:
     """A folder whose names are being gone through; the next folders in it are listed ahead of their turn."""
 
-    def __init__(self, root: str, prefix: str, listed: Sequence[Listed], threads: ThreadPoolExecutor) -> None:
+    def __init__(self, url: str, prefix: str, listed: Sequence[Listed], threads: ThreadPoolExecutor) -> None:
         self.prefix, self.names = prefix, iter(listed)
-        self._root, self._threads = root, threads
-        self._ahead: deque[Future[Sequence[Listed]]] = deque()
-        if store.is_remote(root):
+        self._url, self._threads = url, threads
+        self._ahead: deque[Future[Sequence[Listed]]] | None = None
+        if store.is_remote(url):
+            self._ahead = deque()
             self._folders = iter([e.name for e in listed if e.is_folder and not e.name.startswith(".")])
-            self._list_ahead()
+            self._list_ahead(self._ahead)
 
     def enter(self, name: str) -> "_OpenFolder":
         """The next folder in it."""
-        url = store.join(self._root, self.prefix + name)
-        listed = self._next() if self._ahead else _list(url)
-        return _OpenFolder(self._root, f"{self.prefix}{name}/", listed, self._threads)
-
-    def _next(self) -> Sequence[Listed]:
+        url = f"{self._url}/{name}"
+        if self._ahead is None:
+            return _OpenFolder(url, f"{self.prefix}{name}/", _list(url), self._threads)
         listed = self._ahead.popleft().result()
-        self._list_ahead()
-        return listed
+        self._list_ahead(self._ahead)
+        return _OpenFolder(url, f"{self.prefix}{name}/", listed, self._threads)
 
-    def _list_ahead(self) -> None:
-        while len(self._ahead) < REQUESTS and (name := next(self._folders, None)) is not None:
-            self._ahead.append(self._threads.submit(_list, store.join(self._root, self.prefix + name)))
+    def _list_ahead(self, ahead: deque[Future[Sequence[Listed]]]) -> None:
+        while len(ahead) < REQUESTS and (name := next(self._folders, None)) is not None:
+            ahead.append(self._threads.submit(_list, f"{self._url}/{name}"))
 
 
 def _list(url: str) -> Sequence[Listed]:

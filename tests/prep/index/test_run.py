@@ -283,6 +283,20 @@ def test_a_remote_folder_is_indexed_as_a_local_one(tmp_path: Path) -> None:
     assert store.read("memory://written/m.tsv") == (tmp_path / "r.tsv").read_bytes()
 
 
+def test_what_a_run_that_was_killed_at_its_end_left_is_removed_by_the_next(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, by_path = tmp_path / "m.tsv", pattern("{person}/{date}/{eye}_{protocol}.dcm")
+    run.index(str(scans), str(out), by_path)
+    (scans / "P1/2020-01-02/OD_cube.dcm").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(journal.Journal, "forget_earlier", lambda self: None)
+        run.index(str(scans), str(out), by_path)
+    assert len(store.list_names(str(tmp_path / ".m.tsv.index"))) == 3
+    run.index(str(scans), str(out), by_path)
+    assert len(store.list_names(str(tmp_path / ".m.tsv.index"))) == 2
+
+
 def test_a_manifest_in_the_folder_itself_is_no_file_of_it(tmp_path: Path) -> None:
     root = write(tmp_path / "in", {"P1/a.dcm": dicom()})
     first = run.index(str(root), str(root / "P1" / "list.txt"), FOLDERS)
