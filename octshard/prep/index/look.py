@@ -7,7 +7,7 @@ from octshard.dataset import visit_date
 from octshard.prep.dicom import file_kind, head, signatures
 from octshard.prep.dicom.attributes import ASKED
 from octshard.prep.index.walk import Place
-from octshard.prep.readers import recognise
+from octshard.prep.readers import heidelberg_e2e, recognise
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.prep.release import device_name
@@ -37,6 +37,7 @@ class Finding(NamedTuple):
     eye: str = ""
     region: str = ""
     date: str = ""  # where it was asked for
+    series: str = ""  # number and eye of each scan, where a file holds several: `3:L 12:R 15:`
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _finding(url: str, place: Place, data: bytes, asked: Asked) -> Finding:
     except Refused:
         return Finding(OTHER, signatures.kind_of(data, place.size) or "of no known format")
     if kind != "dicom":
-        return Finding(SCAN, kind, device=MAKERS.get(kind, ""))
+        return Finding(SCAN, kind, device=MAKERS.get(kind, ""), series=_series(url, kind))
     content = head.read(data, asked.names)
     if not content.is_whole and len(data) < place.size:
         content = head.read(store.read_range(url, 0, min(place.size, LONG_HEAD)), asked.names)
@@ -93,6 +94,17 @@ def _finding(url: str, place: Place, data: bytes, asked: Asked) -> Finding:
         region=content.region,
         date=next(filter(None, dates), ""),
     )
+
+
+def _series(url: str, kind: str) -> str:
+    """The scans of a local file that holds several; a remote one would have to be read whole for them."""
+    if kind != "e2e" or store.is_remote(url):
+        return ""
+    try:
+        series = heidelberg_e2e.series_in(store.map(url))
+    except Refused:  # prep shard will say why
+        return ""
+    return " ".join(f"{number}:{eye}" for number, eye in series) if len(series) > 1 else ""
 
 
 def device(manufacturer: str, model: str) -> str:

@@ -36,8 +36,18 @@ def lines(findings: Journal, options: IndexOptions, result: Summary) -> Iterator
             if scan.date and scan.person_id in first:
                 days = (visit_date.ordinal(scan.date) or 0) - first[scan.person_id]
                 scan = scan._replace(date=str(days))
-            result.add_row(scan, place.path)
-            yield row.line(scan)
+            for one in _scans(scan, finding):
+                result.add_row(one, place.path)
+                yield row.line(one)
+
+
+def _scans(scan: ManifestRow, finding: Finding) -> Iterator[ManifestRow]:
+    """The row of a file, or one for each scan in it."""
+    if not finding.series:
+        yield scan
+    for series in finding.series.split():
+        number, _, eye = series.partition(":")
+        yield scan._replace(filepath=f"{scan.filepath}#{number}", laterality=scan.laterality or eye)
 
 
 def _first_visits(findings: Journal, options: IndexOptions) -> Mapping[str, int]:

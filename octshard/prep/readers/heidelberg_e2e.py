@@ -22,6 +22,7 @@ from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.prep.release import scan_path
 from octshard.prep.scan_facts import ANGLE, Concatenation, PixelMeasures, ScanFacts
+from octshard.storage.checksum import Buffer
 
 EYE, DEVICE, BSCAN, IMAGE = 11, 13, 10004, 0x40000000  # types of pieces
 EYE_AT = 14  # byte that is L or R
@@ -78,6 +79,14 @@ def open_scan(file: ScanBytes) -> FrameScan:
     levels = ReflectanceLevels()
     facts = _facts(images, places, eyes.get(scan, ""), _model(body, pieces[DEVICE]))
     return FrameScan(facts, partial(_frame, images, levels), levels)
+
+
+def series_in(data: Buffer) -> list[tuple[int, str]]:
+    """Number and eye (L, R or empty) of every scan in a file; Refused as `open_scan`."""
+    body = e2e_directory.body_of(data)
+    pieces = e2e_directory.pieces(body, frozenset({EYE, IMAGE}))
+    eyes = _eyes(body, pieces[EYE])
+    return [(scan[2], eyes.get(scan, "")) for scan in sorted(_images(body, pieces[IMAGE]))]
 
 
 def _images(body: memoryview, pieces: Sequence[Piece]) -> dict[Scan, dict[int, _Image]]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from octshard.errors import UsageError
@@ -16,6 +17,7 @@ from octshard.prep.index.person import PersonRule
 from octshard.prep.index.summary import Summary, text
 from octshard.prep.release import aireadi
 from octshard.storage import store
+from tests.support.device_files import heidelberg_e2e
 from tests.support.scan_folder import dicom, write
 
 FOLDERS = IndexOptions(PersonRule("", None, b""), workers=1)
@@ -324,3 +326,24 @@ def test_one_person_in_two_spellings_is_counted_once_as_prep_shard_does(tmp_path
     assert list(result.people) == ["1001", "20200102"]
     assert "is that a person? scans in a folder that looks like a date 1" in text(result)
     assert {entry.participant for entry in entries(tmp_path / "m.tsv")} == {"1001", "20200102"}
+
+
+def test_every_scan_of_a_file_that_holds_several_is_a_row(tmp_path: Path) -> None:
+    values, lines = np.full((2, 20, 24), 0.5), [(-5.0, float(i), 5.0, float(i)) for i in range(2)]
+    exam = heidelberg_e2e.write(
+        [heidelberg_e2e.Series(n, values, lines, eye=e) for n, e in ((3, "L"), (12, "R"))]
+    )
+    one = heidelberg_e2e.write([heidelberg_e2e.Series(4, values, lines)])
+    files = {"P1/exam.E2E": exam, "P1/one.E2E": one, "P2/cut.E2E": exam[:-500], "P2/again.e2e": exam}
+    out = tmp_path / "out.tsv"
+    result = run.index(str(write(tmp_path / "scans", files)), str(out), pattern("{person}/*"))
+    assert [(e.path, e.eye, e.device) for e in entries(out)] == [
+        ("P1/exam.E2E#3", "L", SPECTRALIS),
+        ("P1/exam.E2E#12", "R", SPECTRALIS),
+        ("P1/one.E2E", "", SPECTRALIS),
+        ("P2/again.e2e#3", "L", SPECTRALIS),
+        ("P2/again.e2e#12", "R", SPECTRALIS),
+        ("P2/cut.E2E", "", SPECTRALIS),  # prep shard will say why
+    ]
+    assert (result.files, result.scans) == (4, 6)
+    assert run.index(str(tmp_path / "scans"), str(out), pattern("{person}/*")).reused == 4
