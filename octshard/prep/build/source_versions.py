@@ -6,6 +6,7 @@ their shards do not. Without it, or after a move of SRC, sizes alone tell, and r
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,12 @@ BY_THE_MACHINE = {
     "decoder_timeout",
     "missing_library",
 }  # refusals that the machine may have caused
+
+COMPANIONS = {  # endings of headers: of the files that hold their pixels
+    ".mhd": (".raw", ".zraw"),
+    ".nhdr": (".raw", ".raw.gz"),
+    ".hdr": (".img", ".img.gz"),
+}
 
 Pair = tuple[Member, SampleRow]
 
@@ -62,7 +69,7 @@ class SourceVersions:
         """As `may_differ`, but a file of the same size is read, and its bytes tell."""
         if not self.may_differ(row):
             return False
-        if row.reason in BY_THE_MACHINE:
+        if row.reason in BY_THE_MACHINE or _companions(row.source):  # of which nobody compares the bytes
             return True
         now = self.now.get(row.source)
         if now is None or row.source_bytes is None or now.size != row.source_bytes or now.crc32 is not None:
@@ -79,13 +86,29 @@ def look(cfg: PrepConfig, device: str, plans: Sequence[ShardPlan], source: Sourc
 
     def ask(path: str) -> Fingerprint | None:
         try:
-            return source.fingerprint(path)
+            return _fingerprint(source, path)
         except FileNotFoundError:
             return None
 
     with transport.thread_pool(REQUESTS) as threads:
         now = dict(zip(paths, threads.map(ask, paths), strict=True))
     return SourceVersions({p: f for p, f in now.items() if f is not None}, _read(cfg, device))
+
+
+def _fingerprint(source: Source, path: str) -> Fingerprint:
+    """Of a file, its version with those of the files beside it that hold its pixels."""
+    own = source.fingerprint(path)
+    versions = [own.version]
+    for other in _companions(path):
+        with suppress(FileNotFoundError):
+            versions.append(source.fingerprint(other).version)
+    return own._replace(version=" ".join(versions))
+
+
+def _companions(path: str) -> tuple[str, ...]:
+    """Where the pixels of a header may lie, as programs name such files."""
+    stem, dot, ending = path.rpartition(".")
+    return tuple(stem + other for other in COMPANIONS.get(dot + ending.lower(), ()))
 
 
 def changed(pairs: Iterable[Pair], versions: SourceVersions, source: Source) -> list[Pair]:

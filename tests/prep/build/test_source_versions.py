@@ -15,8 +15,9 @@ from octshard.dataset.tables import SampleRow
 from octshard.prep.build import run
 from octshard.prep.release import unzip
 from octshard.storage import store
+from tests.support.array_files import npy, simple_itk
 from tests.support.log_lines import log_lines
-from tests.support.made_release import changed, sound, unpacked, zipped
+from tests.support.made_release import changed, scan, sound, unpacked, zipped
 
 DEVICE = "topcon_triton"
 SPLITS = {"1001": "train", "4001": "val"}
@@ -182,3 +183,27 @@ def test_a_damaged_member_is_no_missing_file_and_is_read_again_when_its_zip_is_f
     assert rows[absent.path].reason == "missing_file"
     build(config(root, tmp_path / "anew", from_zip=True))
     assert tree(tmp_path / "dst") == tree(tmp_path / "anew")
+
+
+@pytest.mark.parametrize("name", ["a.mhd", "a.nhdr"])
+def test_a_file_of_values_that_comes_or_changes_is_read(name: str, tmp_path: Path) -> None:
+    """The header that names it stays as it is."""
+    root = tmp_path / "release"
+    root.mkdir()
+    lines = ["person_id\tfilepath\tdevice", f"1001\t{name}\t{DEVICE}", f"4001\tb.npy\t{DEVICE}"]
+    (root / "manifest.tsv").write_text("\n".join(lines))
+    header, other = (
+        made(scan(9).voxels_DHW, (0.04, 0.01, 0.02)) for made in (simple_itk(name, packed=False), npy)
+    )
+    (root / name).write_bytes(header[name])
+    (root / "b.npy").write_bytes(other["a.npy"])
+    cfg = config(root, tmp_path / "dst")
+    assert build(cfg)[0][name].reason == "no_pixel_data"
+    digests = set()
+    for number in (1, 2):
+        (root / "a.raw").write_bytes(scan(number).voxels_DHW.tobytes())
+        rows, kept = build(cfg)
+        assert (rows[name].status, kept) == ("ok", 1)
+        digests.add(rows[name].sha256)
+        assert build(cfg)[1] == 2
+    assert len(digests) == 2

@@ -19,6 +19,7 @@ from octshard.prep.dicom import writer
 from octshard.prep.refusals import Refused
 from octshard.rng import rng_for
 from octshard.storage import store
+from tests.support.array_files import SILENT, TELLING
 from tests.support.made_release import RASTER, File, scan, unpacked
 
 FLIPPED = tuple(RASTER[::-1])
@@ -64,6 +65,26 @@ def test_remote_files_open_too(tmp_path: Path) -> None:
     store.write("memory://scan-file/a.dcm", writer.write(scan()))
     remote = octshard.open_volume("memory://scan-file/a.dcm")
     np.testing.assert_array_equal(remote.voxels_DHW, scan().voxels_DHW)
+
+
+@pytest.mark.parametrize("kind", TELLING)
+def test_other_formats_open_with_the_spacing_that_they_tell(kind: str, tmp_path: Path) -> None:
+    files = TELLING[kind](scan().voxels_DHW, (0.04, 0.01, 0.02))
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        store.write(f"memory://scan-file/{kind}/{name}", data)
+    for folder in (str(tmp_path), f"memory://scan-file/{kind}"):
+        volume = octshard.open_volume(f"{folder}/{next(iter(files))}")
+        np.testing.assert_array_equal(volume.voxels_DHW, scan().voxels_DHW)
+        assert volume.spacing_mm == pytest.approx((0.04, 0.01, 0.02), abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", SILENT)
+def test_other_formats_without_spacing_are_not_given_one(kind: str, tmp_path: Path) -> None:
+    ((name, data),) = SILENT[kind](scan().voxels_DHW, (0.04, 0.01, 0.02)).items()
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(OctshardError, match=rf"{name}: the file does not say its voxel spacing"):
+        octshard.open_volume(tmp_path / name)
 
 
 def test_what_prep_refuses_is_an_error_with_its_reason(tmp_path: Path) -> None:
