@@ -93,7 +93,7 @@ def _prep_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--device", default="", help="Of scans whose device neither file nor path tells.")
 @click.option("--workers", type=click.IntRange(0), default=0, help="At work at once; 0 = one per core.")
 def index(folder: str, out: str, person_from: str | None, pattern: str, **options: Any) -> None:
-    """Write a manifest of the scans below FOLDER, for prep shard. Nothing is written into FOLDER.
+    """Write a manifest of the scans below FOLDER, for prep shard. It is written to --out alone.
 
     \b
     Example:

@@ -51,7 +51,9 @@ def index(folder: str, out: str, options: IndexOptions, on_progress: OnProgress 
         if before is not None:
             findings.forget_earlier()
             return dataclasses.replace(before, reused=reused)
-        result = Summary(folder, out, reused=reused, pseudonyms=bool(options.people.salt))
+        people = options.people
+        by_folder = people.source in ("", "folder")
+        result = Summary(folder, out, reused=reused, pseudonyms=bool(people.salt), by_folder=by_folder)
         own_table.write(out, folder, journal_url, _checked_lines(findings, options, result))
         own_table.note(journal_url, made_of, result)
         findings.forget_earlier()

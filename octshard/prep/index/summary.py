@@ -38,6 +38,7 @@ class Summary:
     files: int = 0
     reused: int = 0
     pseudonyms: bool = False
+    by_folder: bool = False  # the folder above a scan is its person
     formats: Counter[str] = field(default_factory=Counter)
     devices: Counter[str] = field(default_factory=Counter)
     eyes: Counter[str] = field(default_factory=Counter)
@@ -59,7 +60,8 @@ class Summary:
         who = canonical(row.person_id)  # as prep shard tells people apart
         self.people[who] = self.people.get(who, 0) + 1
         self.dated += bool(row.date)
-        self.odd[person.looks_like((path.split("/")[-2:-1] or [""])[0])] += 1
+        if self.by_folder:
+            self.odd[person.looks_like((path.split("/")[-2:-1] or [""])[0])] += 1
 
     def add_problem(self, problem: str, path: str) -> None:
         self.problems.setdefault(problem, Problem()).add(path)

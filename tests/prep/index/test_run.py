@@ -74,6 +74,7 @@ def test_every_file_is_a_row_or_is_counted(scans: Path, tmp_path: Path) -> None:
         "a hidden folder, which is not entered": ["P2/.git/"],
     }
     assert "3 scans of 2 people" in text(result)
+    assert "is that a person?" not in text(result)  # the folders are dates, and the pattern says so
 
 
 def test_dates_as_folders_above_scans_are_not_taken_for_people(scans: Path, tmp_path: Path) -> None:
