@@ -12,6 +12,7 @@ from typing import Any
 
 from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import SampleRow
+from octshard.prep.convert.source_file import Companions
 from octshard.prep.plan import Member, ShardPlan
 from octshard.prep.refusals import Refused
 from octshard.prep.release.source import Fingerprint, Source
@@ -75,7 +76,8 @@ class SourceVersions:
         if now is None or row.source_bytes is None or now.size != row.source_bytes or now.crc32 is not None:
             return True
         try:
-            return checksum.xxh3_128(source.read(member.entry)) != row.source_xxh3
+            own = checksum.xxh3_128(source.read(member.entry))
+            return Companions(member.entry, source).joint_xxh3(own) != row.source_xxh3
         except (FileNotFoundError, Refused):
             return True
 

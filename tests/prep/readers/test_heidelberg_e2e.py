@@ -1,6 +1,7 @@
 """Heidelberg .e2e against a writer that follows the structures published by uocte and eyepy."""
 
 import dataclasses
+import os
 import struct
 import zipfile
 from collections.abc import Callable
@@ -183,11 +184,15 @@ def test_both_eyes_of_one_file_are_stored_verified_and_kept(exam: bytes, tmp_pat
     lines = ["person_id\tfilepath\tdevice", *(f"1001\t{path}\tdev" for path in paths)]
     (src / "manifest.tsv").write_text("\n".join(lines) + "\n")
     words = ["prep", "shard", str(src), str(dst), "--device", "dev", "--workers", "2"]
-    for _ in range(2):
+    made = set()
+    for _ in range(3):
+        os.utime(src / "dev" / "exam.E2E")  # of another time, with the same bytes
         assert CliRunner().invoke(cli, words, catch_exceptions=False).exit_code == 0
         rows = {row.source: row for row in tables.open_dataset(str(dst / "dev")).rows}
         assert [rows[path].reason for path in paths] == ["", "", "geometry_line", "several_volumes"]
         assert [rows[path].eye for path in paths[:2]] == ["L", "R"]
+        made |= {tar.stat().st_mtime_ns for tar in (dst / "dev").glob("*.tar")}
+    assert len(made) == 1
     assert CliRunner().invoke(cli, ["prep", "verify", "--deep", str(dst / "dev")]).exit_code == 0
 
 
