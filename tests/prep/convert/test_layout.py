@@ -16,6 +16,7 @@ from octshard.prep.convert.spacing import ResolvedSpacing
 from octshard.prep.dicom import header as dicom
 from octshard.prep.dicom import writer
 from octshard.prep.refusals import Refused
+from octshard.prep.scan_facts import ANGLE, PixelMeasures
 from tests.support.made_release import RASTER, scan
 from tests.support.memory_source import entry
 
@@ -160,3 +161,36 @@ def test_lost_and_repeated_frames_make_no_even_volume(change: Callable[[Any, int
         check_is_volume(geometry, [])
     check_is_volume(geometry, ["uneven"])
     assert of(changed(change)).geometry.kind == "raster"  # the locations know better
+
+
+@pytest.mark.parametrize(
+    ("frames", "locations", "pattern", "kind"),
+    [
+        (6, False, "radial", "radial"),
+        (6, False, "raster", "raster"),
+        (6, False, "", "unknown"),
+        (6, True, "radial", "raster"),  # locations are believed before a name
+        (1, True, "circle", "circle"),
+        (1, True, "raster", "line"),
+        (1, False, "", "line"),
+    ],
+)
+def test_a_pattern_that_the_file_names_counts_where_locations_tell_none(
+    frames: int, locations: bool, pattern: str, kind: str
+) -> None:
+    header = dicom.read_header(writer.write(scan()), 10**9)
+    told = dataclasses.replace(
+        header, frames=frames, locations=header.locations[:frames] if locations else (), pattern=pattern
+    )
+    assert layout_of(told, entry("a")).geometry.kind == kind
+
+
+def test_a_width_by_an_angle_comes_last() -> None:
+    header = dicom.read_header(writer.write(dataclasses.replace(scan(), measures="none")), 10**9)
+    told = dataclasses.replace(header, measures=(PixelMeasures(ANGLE, (0.01, 0.021)),))
+    alone = layout_of(told, entry("a")).spacing
+    assert (alone.source, alone.spacing_mm[1:]) == ("angle", (0.01, 0.021))
+    assert alone.flags == ("spacing_from_angle", "slice_step_from_locations")
+    listed = dataclasses.replace(entry("a"), pixel_mm=(0.01, 0.03))
+    spacing = layout_of(told, listed).spacing
+    assert (spacing.source, spacing.flags) == ("manifest", ("slice_step_from_locations",))
