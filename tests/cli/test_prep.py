@@ -100,6 +100,9 @@ def test_a_folder_of_scans_needs_no_manifest(
     assert f"{dst}/manifest.tsv: read as the manifest of {root}" in shown.err
     assert "(1 kept from an earlier run)" in shown.out
     assert run(monkeypatch, ["prep", "verify", str(dst)]) == 0
+    other = scan_folder.write(tmp_path / "other", {"P1/1.dcm": scan_folder.dicom()})
+    assert run(monkeypatch, ["prep", "shard", str(other), *words[3:]]) == 2
+    assert f"it lists {root}, not {other}; name another DST" in lines(capsys)[1]
 
 
 def test_a_folder_in_which_nobody_is_named_says_which_command_helps(

@@ -4,7 +4,7 @@ import logging
 
 from octshard.config.prep import PrepConfig
 from octshard.errors import UsageError
-from octshard.prep.index import run
+from octshard.prep.index import own_table, run
 from octshard.prep.index.options import IndexOptions
 from octshard.prep.index.person import PersonRule
 from octshard.prep.index.summary import Summary
@@ -39,6 +39,9 @@ def write(cfg: PrepConfig, into: str, on_progress: OnProgress = no_progress) -> 
     """
     out = place(into)
     if is_there(into):
+        listed = own_table.folder_of(run.beside(out, "index"))
+        if listed not in ("", run.full(cfg.src)):
+            raise UsageError(f"{out}: it lists {listed}, not {cfg.src}; name another DST, or --manifest FILE")
         logger.info("%s: read as the manifest of %s; remove it, and scans are looked for again", out, cfg.src)
         return None
     logger.info("%s: no %s, so its scans are looked for; the manifest is %s", cfg.src, TABLES[0], out)

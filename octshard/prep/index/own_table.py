@@ -26,6 +26,11 @@ def check(out: str, folder: str, journal: str) -> None:
         raise UsageError(f"{out}: it {text}, and would be replaced; move it away, or name another --out")
 
 
+def folder_of(journal: str) -> str:
+    """The folder that the manifest of this journal lists; empty where none tells."""
+    return str(_info(journal).get("folder", ""))
+
+
 def write(out: str, folder: str, journal: str, lines: Iterable[str]) -> None:
     """Puts the manifest, atomically; a run that is killed meanwhile leaves the old one or the new one."""
     digest, before = hashlib.sha256(), _info(journal).get("sha256", [])

@@ -66,7 +66,7 @@ def beside(out: str, kind: str) -> str:
     return f"{parent}{slash}.{name}.{kind}"
 
 
-def _full(url: str) -> str:
+def full(url: str) -> str:
     """A URL without `..`, however it was given."""
     return url if store.is_remote(url) else os.path.abspath(local.local_path(url))
 
@@ -74,7 +74,7 @@ def _full(url: str) -> str:
 def _checked(folder: str) -> str:
     """The folder as it is written down; UsageError if there is none."""
     if not store.is_remote(folder):
-        folder = _full(folder)
+        folder = full(folder)
         if not os.path.isdir(folder):
             found = "a file" if os.path.exists(folder) else "nothing"
             raise UsageError(f"{folder}: {found}, want a folder of scans")
@@ -83,7 +83,7 @@ def _checked(folder: str) -> str:
 
 def _files_of(folder: str, out: str) -> Iterator[Place]:
     """The walk, without the manifest itself and its journal."""
-    own = _full(out).removeprefix(folder.rstrip("/") + "/")
+    own = full(out).removeprefix(folder.rstrip("/") + "/")
     ours = (own, beside(own, "index") + "/")
     return (place for place in walk(folder) if place.path not in ours)
 
