@@ -70,7 +70,7 @@ class DenseHeads:
     )
     weight_decay: float = field(0.01, "of AdamW", least=0, limit=10)
     batch: int = field(4, "volumes per step", unit="samples", least=1, limit=MANY)
-    random_draws: int = field(1, "encoders with random weights beside the trained one", least=1, limit=100)
+    random_draws: int = field(5, "encoders with random weights beside the trained one", least=1, limit=100)
 
 
 @dataclass

@@ -1,5 +1,7 @@
 """The scores of all arms over test people -> means with intervals, differences, and one verdict a control."""
 
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -37,14 +39,20 @@ class Comparison:
 
 
 def compare(
-    scans: Scans, participants: Sequence[str], main: str, cfg: SegmentConfig | TranslateConfig
+    scans: Scans,
+    participants: Sequence[str],
+    main: str,
+    cfg: SegmentConfig | TranslateConfig,
+    floor: float = -math.inf,
 ) -> tuple[list[ArmScores], list[Comparison]]:
-    """main: the score, higher is better, that verdicts are about."""
+    """main: the score, higher is better, that verdicts are about; floor: what a head that has learned nothing
+    has of it, so that nobody wins who is not above it.
+    """
     resamples = rng_for(cfg.seed, "bootstrap")
     weight_RP = people.draw_resamples(len(set(participants)), cfg.bootstrap, resamples)
     arms, comparisons = [], []
     for head in dict.fromkeys(head for _, head in scans):
-        means = {}
+        means, arm_of = {}, dict[str, ArmScores]()
         for group in (PRETRAINED, RANDOM, INTENSITY):
             draws = [
                 people.by_person(scores, participants)
@@ -53,7 +61,9 @@ def compare(
             ]
             means[group] = people.mean_of(draws)
             values = tuple(people.estimates(draw, weight_RP)[main].value for draw in draws)
-            arms.append(ArmScores(group, head, people.estimates(means[group], weight_RP), values))
+            metrics = people.estimates(means[group], weight_RP)
+            arms.append(ArmScores(group, head, metrics, values))
+            arm_of[group] = arms[-1]
         for control in (RANDOM, INTENSITY):
             pair = (means[PRETRAINED], means[control])
             differences = people.differences(*pair, weight_RP)
@@ -61,10 +71,28 @@ def compare(
             p = people.flip_p(first_P, second_P, cfg.bootstrap, rng_for(cfg.seed, "flip", head, control))
             scored = int(np.isfinite(first_P - second_P).sum())
             # labels of voxels are not dealt anew: no shuffled control stands against a head's score
-            verdict = judge(Evidence(differences[main], p, 0.0, {"all": scored}))
+            evidence = Evidence(
+                differences[main], p, 0.0, {"all": scored}, seed_gains=_gains(arm_of, control)
+            )
+            best = max(arm_of[group].metrics[main].value for group in (PRETRAINED, control))
+            verdict = _above(floor, best, judge(evidence))
             sentence = _sentence(head, control, main, differences[main], verdict)
             comparisons.append(Comparison(head, control, differences, verdict, sentence))
     return arms, comparisons
+
+
+def _gains(arm_of: Mapping[str, ArmScores], control: str) -> list[float]:
+    """Of pretrained over each draw of a control that has several."""
+    (pretrained,), draws = arm_of[PRETRAINED].draws, arm_of[control].draws
+    return [pretrained - value for value in draws] if len(draws) > 1 else []
+
+
+def _above(floor: float, best: float, verdict: Verdict) -> Verdict:
+    """No verdict on two heads of which the better one has learned nothing."""
+    if best > floor:
+        return verdict
+    reason = f"neither is above the {floor:.3f} of a head that has learned nothing"
+    return dataclasses.replace(verdict, verdict=UNTOLD, reasons={**verdict.reasons, "floor": reason})
 
 
 def _sentence(head: str, control: str, main: str, gain: Estimate, verdict: Verdict) -> str:

@@ -5,6 +5,7 @@ translate.html.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -40,25 +41,32 @@ def translate(cfg: TranslateConfig, on_progress: OnProgress = no_progress) -> De
             pictures[f"{head} on {source}"] = predicted_DW
         strip = strip or Strip(ref.row.key, {"target": true_DW, **pictures}, _from_above(ref.row))
     on_progress(len(refs), len(refs), "test")
-    scores_of_arms = comparison.compare(scans, work.test_people, MAIN, cfg)
+    flat = flat_scores(work, targets)
+    scores_of_arms = comparison.compare(scans, work.test_people, MAIN, cfg, flat[MAIN])
     result = report.result("translate", work, fitted, scores_of_arms, cfg, {})
-    result = dataclasses.replace(result, notes=(flat_note(work, targets), *result.notes))
+    result = dataclasses.replace(result, notes=(_flat_note(flat), *result.notes))
     report.write(result, cfg.out, strip)
     return result
 
 
-def flat_note(work: Study, targets: TargetStore) -> str:
-    """What a picture of one grey scores: where most of a picture is dark, that is not little."""
+def flat_scores(work: Study, targets: TargetStore) -> dict[str, float]:
+    """ssim and psnr_db of a picture of one grey, black or the mean of train, whichever is better.
+
+    Where most of a picture is dark, that is not little.
+    """
     true = {
         split: [targets.whole(ref.row.key) for ref in work.indexes[split].samples]
         for split in ("train", "test")
     }
     grey = float(np.mean([true_DW.mean() for true_DW in true["train"]]))
-    best = {}
+    means = []
     for value in (0.0, grey):
         scores = [en_face_scores.score(true_DW, np.full_like(true_DW, value)) for true_DW in true["test"]]
-        best[value] = {name: float(np.mean([score[name] for score in scores])) for name in (MAIN, "psnr_db")}
-    flat = max(best.values(), key=lambda means: means[MAIN])
+        means.append({name: float(np.mean([score[name] for score in scores])) for name in (MAIN, "psnr_db")})
+    return max(means, key=lambda scores: scores[MAIN])
+
+
+def _flat_note(flat: Mapping[str, float]) -> str:
     return (
         f"A picture of one grey (black, or the mean of train) has {MAIN} {flat[MAIN]:.3f} and psnr_db "
         f"{flat['psnr_db']:.1f}: a head below that has learned nothing."

@@ -21,7 +21,7 @@ from tests.support.tiny_run import config_for
 
 pytest.importorskip("monai")
 CLASSES = [MaskClass("dark", [0]), MaskClass("bright", [1])]
-HEADS = DenseHeads(names=["linear", "unetr"], width=2, epochs=8, batch=3, lr=[0.05])
+HEADS = DenseHeads(names=["linear", "unetr"], width=2, epochs=8, batch=3, lr=[0.05], random_draws=1)
 
 
 @pytest.fixture(scope="module")
