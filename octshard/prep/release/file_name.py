@@ -7,7 +7,7 @@ from octshard.dataset.eyes import EYES
 
 MODALITIES = {"oct", "opt", "octa"}
 SUFFIX = re.compile(  # of the formats that are read
-    r"\.(dcm|npy|npz|nii(\.gz)?|tiff?|mha|mhd|nrrd|nhdr|vol|e2e|sdb|fda|fds|oct|img)", re.IGNORECASE
+    r"\.(dcm|npy|npz|nii(\.gz)?|tiff?|mha|mhd|nrrd|nhdr|hdr|vol|e2e|sdb|fda|fds|oct|img)", re.IGNORECASE
 )
 
 

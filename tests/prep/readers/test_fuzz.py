@@ -15,7 +15,7 @@ from tests.support.device_files.conversion import survivors
 from tests.support.made_release import scan
 
 SPACING = 0.04, 0.01, 0.02
-QUICK = ("npy", "npz", "nifti", "nifti, gzipped", "tiff by OME", "metaimage, by hand", "nrrd, by hand")
+QUICK = ("npy", "npz", "nifti", "tiff by OME", "metaimage, by hand", "nrrd, by hand")
 
 
 def zipped(data: bytes) -> bytes:
