@@ -30,6 +30,5 @@ class ScanBytes(NamedTuple):
         try:
             return self.folder(name)
         except FileNotFoundError:
-            raise Refused(
-                "no_pixel_data", f"its pixels are said to lie in {name}, which is not there"
-            ) from None
+            where = "which is not there (of ZIPs, only listed files are read)"
+            raise Refused("no_pixel_data", f"its pixels are said to lie in {name}, {where}") from None
