@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from octshard.probes.dealt_labels import deal
+
 
 @dataclass(frozen=True, eq=False)
 class Examples:
@@ -65,7 +67,8 @@ def even(examples: Examples) -> np.ndarray:
 
 
 def shuffled(examples: Examples, rng: np.random.Generator) -> Examples:
-    """The control: targets permuted among units; the scans of one unit keep one target."""
+    """The control: targets dealt among people; the scans of one unit keep one target."""
     _, first, owner_N = np.unique(np.asarray(examples.owners), return_index=True, return_inverse=True)
-    shuffled_P = rng.permutation(examples.y_N[first])
-    return dataclasses.replace(examples, y_N=shuffled_P[owner_N])
+    _, person_N = np.unique(np.asarray(examples.participants), return_inverse=True)
+    dealt_U = deal(examples.y_N[first], person_N[first], rng)
+    return dataclasses.replace(examples, y_N=dealt_U[owner_N])

@@ -35,6 +35,11 @@ class Predictions:
             return NUMBERS
         return ORDINAL if self.ordered else CLASSES
 
+    @property
+    def person_P(self) -> np.ndarray:
+        """Whose each row is: numbers from 0, people in text order."""
+        return np.unique(np.asarray(self.participants, object), return_inverse=True)[1]
+
     def same_rows(self, other: "Predictions") -> bool:
         """Whether both are about the same, row by row."""
         names = self.participants == other.participants and self.units == other.units

@@ -9,7 +9,7 @@ import numpy as np
 
 from octshard.eval.comparison.holm import holm
 from octshard.eval.verdict import BETTER, MAX_P, UNTOLD, Evidence, Verdict, bracketed, judge
-from octshard.probes import scores
+from octshard.probes import dealt_labels, scores
 from octshard.probes.scores import Estimate, Predictions, Resamples, Score
 from octshard.rng import rng_for
 
@@ -124,13 +124,7 @@ def pairs(
 
 def label_p(arm: ScoredArm, rules: Rules) -> float:
     """p that the arm's mean score is reached with the test labels dealt among people at random."""
-    rng = rng_for(rules.seed, "labels", arm.name)
-    observed, reached = float(np.mean(arm.of_seeds)), 0
-    for _ in range(rules.deals):
-        order = rng.permutation(len(arm.runs[0].y_P))
-        dealt = [dataclasses.replace(run, y_P=run.y_P[order]) for run in arm.runs]
-        reached += float(np.mean([_primary(run) for run in dealt])) >= observed
-    return (1 + reached) / (1 + rules.deals)
+    return dealt_labels.label_p(arm.runs, rules.deals, rng_for(rules.seed, "labels", arm.name))
 
 
 def sentence(names: tuple[str, str], gain: Estimate, verdict: Verdict) -> str:
@@ -166,7 +160,3 @@ def _verdict(evidence: Evidence, family: int) -> Verdict:
             f"most {MAX_P})"
         )
     return dataclasses.replace(verdict, verdict=UNTOLD if reasons else verdict.verdict, reasons=reasons)
-
-
-def _primary(run: Predictions) -> float:
-    return float(scores.measure(run, scores.once(run))[scores.primary(run.kind)][0])

@@ -1,4 +1,5 @@
-"""The control of labels that mean nothing: the same features, the labels of train and val people permuted.
+"""The control of labels that mean nothing: the same features, the labels of train and val dealt
+among people.
 
 One permutation is not enough: features in few clusters move it far from chance, to either side.
 """

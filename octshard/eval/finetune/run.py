@@ -29,6 +29,7 @@ from octshard.eval.verdict import Evidence, Verdict, headline, judge
 from octshard.models.encoder import TrainedEncoder, read_encoder
 from octshard.models.vit import Encoder
 from octshard.probes import examples, labels, scores
+from octshard.probes.dealt_labels import label_p
 from octshard.probes.examples import Examples
 from octshard.probes.head import NUMBERS, Trial
 from octshard.probes.labels import SPLITS, LabelledScans, Subset
@@ -198,7 +199,7 @@ def _compared(
     differences = {
         other.name: scores.difference(first.predictions, other.predictions, resamples) for other in others
     }
-    chance = shuffled_p(first.predictions[0], cfg)
+    chance = label_p(first.predictions[:1], cfg.bootstrap, rng_for(cfg.seed, "shuffled"))
     people = scans.counts[SPLITS.index("test")]
     participants = people.of_class or {cfg.label: people.participants}
     comparisons: dict[str, Verdict] = {}
@@ -221,19 +222,6 @@ def _compared(
         losses={arm.name: arm.losses for arm in arms}, shuffled_p=chance,
         notes=_notes(scans, cfg, origin[0]), config=fields.result_values(cfg),
     )  # fmt: skip
-
-
-def shuffled_p(predictions: Predictions, cfg: FinetuneConfig) -> float:
-    """That the labels of test, dealt out anew among its rows, reach the score of the true ones."""
-    metric, rng = scores.primary(predictions.kind), rng_for(cfg.seed, "shuffled")
-
-    def value(y_P: np.ndarray) -> float:
-        dealt = dataclasses.replace(predictions, y_P=y_P)
-        return float(scores.measure(dealt, scores.once(dealt))[metric][0])
-
-    observed = value(predictions.y_P)
-    reached = sum(value(rng.permutation(predictions.y_P)) >= observed for _ in range(cfg.bootstrap))
-    return (1 + reached) / (1 + cfg.bootstrap)
 
 
 def _by_name(predictions: Predictions) -> dict[str, list[float]]:

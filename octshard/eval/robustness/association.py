@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from octshard.probes.dealt_labels import deal
 from octshard.probes.grouped_scans import Scans, Units, units_of
 
 CLOSE = 0.9999  # a V above it: the label is the device
@@ -27,25 +28,16 @@ def association(scans: Scans, deals: int, rng: np.random.Generator) -> Associati
     units = units_of(scans)
     table_CG = _table(units, units.y_U, len(scans.classes))
     value = _cramers_v(table_CG)
-    dealt = (_cramers_v(_table(units, _dealt(units, rng), len(scans.classes))) for _ in range(deals))
+    dealt = (
+        _cramers_v(_table(units, deal(units.y_U, units.person_U, rng), len(scans.classes)))
+        for _ in range(deals)
+    )
     reached = sum(v >= value - 1e-9 for v in dealt)
     return Association(value, (1 + reached) / (1 + deals), tuple(tuple(map(int, row)) for row in table_CG))
 
 
 def _table(units: Units, y_U: np.ndarray, classes: int) -> np.ndarray:
     return np.eye(classes, dtype=np.int64)[y_U].T @ (units.scans_UG > 0).astype(np.int64)
-
-
-def _dealt(units: Units, rng: np.random.Generator) -> np.ndarray:
-    """y_U with the classes dealt among people who have as many units: those of one person stay together."""
-    count_P = np.bincount(units.person_U)
-    places = np.argsort(units.person_U, kind="stable")  # person by person
-    start_P = np.cumsum(count_P) - count_P
-    dealt_U = units.y_U.copy()
-    for count in np.unique(count_P[count_P > 0]):
-        own_PK = places[start_P[count_P == count][:, None] + np.arange(count)]
-        dealt_U[own_PK] = units.y_U[rng.permutation(own_PK)]
-    return dealt_U
 
 
 def _cramers_v(table_CG: np.ndarray) -> float:

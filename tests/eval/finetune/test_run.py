@@ -23,8 +23,7 @@ from octshard.eval.verdict import headline
 from octshard.models import checkpoint
 from octshard.models.encoder import read_encoder
 from octshard.probes import scores
-from octshard.probes.predictions import Predictions
-from octshard.probes.targets import CLASSES, NUMBERS, ORDINAL
+from octshard.probes.targets import NUMBERS, ORDINAL
 from tests.eval.test_linear_probe import eyes, write_checkpoint  # noqa: F401 (a fixture)
 
 Make = Callable[..., FinetuneConfig]
@@ -208,12 +207,3 @@ def test_settings_that_cannot_be_are_one_line(make: Make, more: dict[str, object
     with pytest.raises(UsageError, match=line) as error:
         run.finetune(make(**more))
     assert "\n" not in str(error.value)
-
-
-def test_labels_dealt_out_anew_seldom_reach_a_perfect_score_and_always_that_of_chance() -> None:
-    cfg, y_P = FinetuneConfig(bootstrap=199), np.arange(40) % 2
-    names = tuple(f"p{i}" for i in range(40))
-    perfect, constant = np.eye(2)[y_P], np.full((40, 2), 0.5)
-    assert run.shuffled_p(Predictions(names, perfect, y_P), cfg) == pytest.approx(1 / 200)
-    assert run.shuffled_p(Predictions(names, constant, y_P), cfg) == 1
-    assert Predictions(names, perfect, y_P).kind == CLASSES
