@@ -58,7 +58,7 @@ def _grave(shards: Shards, kinds: Counter[str]) -> list[str]:
     """What makes it red, but for causes that are not explained, which the headline counts."""
     rows, crossing = shards.rows, split_overlaps(shards.rows)
     sentences = []
-    if rows and len(rows) == kinds.total():
+    if len(rows) == kinds.total():
         sentences.append("Nothing is stored.")
     if 100 * kinds[DAMAGED] > MANY_DAMAGED * len(rows):
         sentences.append(f"More than {MANY_DAMAGED} % are damaged or missing.")

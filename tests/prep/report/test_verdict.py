@@ -50,7 +50,7 @@ def shards(
             "bad",
             "1 of 1 file refused: all explained (1 with nothing to store). Nothing is",
         ),
-        (shards(0), "good", "No file is listed."),
+        (shards(0), "bad", "No file is listed. Nothing is stored."),
         (shards(2, flags=("slow_axis_flipped",)), "good", "None of 2 files was refused."),
         (shards(1, flags=("saturated",)), "unsure", "1 of 1 stored volume has a flag that asks for a look."),
         (
