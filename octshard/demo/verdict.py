@@ -6,7 +6,7 @@ from typing import Any
 from octshard.dataset.tables import Dataset
 from octshard.eval import verdict_section
 from octshard.eval.probe_result import ProbeResult
-from octshard.eval.verdict import UNTOLD
+from octshard.eval.verdict import UNTOLD, shared
 from octshard.prep.report import verdict as of_shards
 from octshard.prep.report.content import Shards
 from octshard.report import page
@@ -33,13 +33,10 @@ def parts(
 
 def untold(probe: ProbeResult) -> tuple[str, ...]:
     """Why there is no verdict, in one line: the reasons that all controls share which are not told apart."""
-    reasons = [verdict.reasons for verdict in probe.comparisons.values() if verdict.verdict == UNTOLD]
-    shared = (
-        [text for name, text in reasons[0].items() if all(name in one for one in reasons)] if reasons else []
-    )
-    if not reasons:
+    verdicts = [verdict for verdict in probe.comparisons.values() if verdict.verdict == UNTOLD]
+    if not verdicts:
         return ()
-    why = "; ".join(shared) or "for each control another reason, in the table below"
+    why = "; ".join(shared(verdicts)) or "for each control another reason, in the table below"
     return (f"Why it cannot tell: {why}.",)
 
 

@@ -14,7 +14,7 @@ from octshard.eval.controls.provenance_reading import Reading
 from octshard.eval.controls.shuffled import Control
 from octshard.eval.head_probe import HeadProbe, ProbedArm
 from octshard.eval.probe_result import Arm
-from octshard.eval.verdict import Evidence, Verdict, headline, judge
+from octshard.eval.verdict import Evidence, Verdict, headline, judge, shared
 from octshard.probes import scores
 from octshard.probes.head import HeadSpec
 from octshard.probes.labels import SPLITS, LabelledScans
@@ -66,13 +66,13 @@ class ArmVerdict:
     @property
     def sentence(self) -> str:
         """As the headline, with what speaks against telling the arm from its controls."""
-        untold = [verdict.reasons for verdict in self.comparisons.values() if verdict.reasons]
+        untold = [verdict for verdict in self.comparisons.values() if verdict.reasons]
         if not untold:
             return self.headline
-        shared = [text for key, text in untold[0].items() if all(r.get(key) == text for r in untold)]
+        common = shared(untold)
         every = len(untold) == len(self.comparisons)
-        start = f"Cannot tell {self.name} from any control" if every and shared else self.headline[:-1]
-        texts = shared or list(dict.fromkeys(next(iter(reasons.values())) for reasons in untold))
+        start = f"Cannot tell {self.name} from any control" if every and common else self.headline[:-1]
+        texts = common or list(dict.fromkeys(next(iter(verdict.reasons.values())) for verdict in untold))
         return f"{start}: {'; '.join(texts)}."
 
     def sentences(self, metric: str) -> tuple[str, ...]:

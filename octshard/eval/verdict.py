@@ -60,6 +60,15 @@ class Verdict:
         )
 
 
+def shared(verdicts: Sequence[Verdict]) -> list[str]:
+    """The reasons that all of them have, word for word: each has its own p."""
+    return [
+        text
+        for name, text in (verdicts[0].reasons if verdicts else {}).items()
+        if all(verdict.reasons.get(name) == text for verdict in verdicts)
+    ]
+
+
 def headline(comparisons: Mapping[str, Verdict], subject: str = "pretrained") -> str:
     """All verdicts on `subject` in one sentence, baselines by name."""
     groups = {

@@ -56,3 +56,10 @@ def test_why_the_probe_cannot_tell_is_one_line_of_what_all_share() -> None:
     apart = Verdict("cannot tell", {"swap_p": "p"}, 0.5)
     assert boxes(a=apart, b=OTHER)[1].startswith("Why it cannot tell: for each control another reason")
     assert boxes(a=OTHER, b=Verdict("worse", {}, 0.01))[0][2][0] == "bad"
+
+
+def test_the_p_of_one_control_is_not_given_as_that_of_all() -> None:
+    one, other = (
+        Verdict("cannot tell", {"few_participants": FEW, "swap_p": f"p = {p}"}, p) for p in (0.2, 0.7)
+    )
+    assert boxes(a=one, b=other)[1] == f"Why it cannot tell: {FEW}."
