@@ -114,7 +114,7 @@ def _of_checkpoint(path: str, payload: Mapping[str, Any]) -> InitialWeights:
 
 
 def _of_export(path: str) -> InitialWeights:
-    """An encoder alone; who was trained on is not in an export."""
+    """An encoder alone, with who was trained on where the export says it."""
     trained = exported_encoder.read(path)
     encoder = dict(trained.encoder.state_dict())
     encoder["embed.weight"] = encoder["embed.weight"].unflatten(1, (1, *triple(trained.config.model.patch)))
@@ -129,6 +129,7 @@ def _of_export(path: str) -> InitialWeights:
         config=trained.config,
         step=trained.step,
         samples_seen=trained.samples_seen,
+        participants=trained.participants,
     )
 
 
