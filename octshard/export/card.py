@@ -11,6 +11,7 @@ from typing import Any
 
 from octshard import __version__
 from octshard.errors import UsageError
+from octshard.eval.probe_result import TITLES
 from octshard.models.exported_encoder import PREPROCESSING, recipe_of
 from octshard.models.trained_encoder import Origin, TrainedEncoder
 from octshard.printable import printable
@@ -19,7 +20,6 @@ LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]{0,39}")
 UNKNOWN_LICENCE = "unknown"
 UNKNOWN = "not recorded"
 STEERING = re.compile(r"([\\`*_{}\[\]<>|#])")
-METRICS = {"macro_auroc": "macro AUROC", "balanced_accuracy": "balanced accuracy"}
 TEMPLATE = Template("""\
 ---
 library_name: octshard
@@ -190,11 +190,10 @@ def _scores(probes: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
 
 
 def _probe(probe: Mapping[str, Any]) -> str:
-    rows = []
-    for arm in probe["arms"]:
-        metrics = arm["score"]["metrics"]
-        rows.append((arm["name"], *(_interval(metrics.get(name)) for name in METRICS)))
-    table = _table(("features", *METRICS.values()), rows)
+    metrics_of = [(arm["name"], arm["score"]["metrics"]) for arm in probe["arms"]]
+    shown = dict.fromkeys(name for _, metrics in metrics_of for name in metrics)
+    rows = [(arm, *(_interval(metrics.get(name)) for name in shown)) for arm, metrics in metrics_of]
+    table = _table(("features", *(TITLES.get(name, name) for name in shown)), rows)
     sentences = [*probe["verdicts"], *probe.get("provenance", [])]
     lines = [f"* {_text(sentence)}" for sentence in sentences]
     return "\n".join([f"Label: {_text(probe['label'])}.", "", table, "", *lines]).rstrip()

@@ -13,6 +13,7 @@ from octshard.export import card
 from octshard.export.card import ModelCard
 from octshard.models.encoder import read_encoder
 from octshard.models.trained_encoder import TrainedEncoder
+from octshard.probes.metrics import METRICS
 from tests.support.tiny_run import config_for, write_checkpoint
 
 PREPARATION = {"target_spacing": [0.05, 0.02, 0.03], "image_size": [8, 32, 16], "fit": "crop_pad"}
@@ -62,8 +63,9 @@ def test_it_says_what_is_known(trained: TrainedEncoder) -> None:
         f"| checkpoint | sha256 {trained.digest} |",
         "| people | not recorded |",
         "Label: study\\_group.",
-        "| pretrained | 0.810 [0.700, 0.900] | none |",
-        "| random-init | none | none |",
+        "| features | macro AUROC |",
+        "| pretrained | 0.810 [0.700, 0.900] |",
+        "| random-init | none |",
         "* Pretrained is better than random-init by 0.2.",
     ):
         assert line in text.splitlines() or line.replace("[0.700, 0.900]", "\\[0.700, 0.900\\]") in text, line
@@ -74,7 +76,17 @@ def test_it_says_what_is_known(trained: TrainedEncoder) -> None:
 def test_a_probe_has_what_the_card_shows() -> None:
     assert {*PROBE, "checkpoint_digest"} <= {field.name for field in dataclasses.fields(ProbeResult)}
     assert {"name", "score"} <= {field.name for field in dataclasses.fields(Arm)}
-    assert card.METRICS.keys() <= TITLES.keys()
+
+
+@pytest.mark.parametrize("kind", sorted(METRICS))
+def test_scores_of_every_kind_of_label_are_shown(trained: TrainedEncoder, kind: str) -> None:
+    metrics = {name: {"value": 0.25, "low": 0.125, "high": 0.5} for name in METRICS[kind]}
+    probe = with_digest(
+        trained, label="x", arms=[{"name": "pretrained", "score": {"metrics": metrics}}], verdicts=[]
+    )
+    text = card.render(ModelCard("", (("probe.json", probe),)), trained).replace("\\", "")
+    assert f"| features | {' | '.join(TITLES[name] for name in METRICS[kind])} |" in text
+    assert f"| pretrained |{' 0.250 [0.125, 0.500] |' * len(metrics)}" in text
 
 
 def test_foreign_names_are_text_on_one_line(trained: TrainedEncoder) -> None:
