@@ -21,7 +21,10 @@ def render(result: ProbeResult) -> str:
     )
     of_classes = [
         Section("One class against the rest", (score_tables.per_class(result.classes, result.arms),)),
-        Section("Confusion", tuple(score_tables.confusion(result.classes, arm) for arm in result.arms)),
+        Section(
+            "Confusion",
+            tuple(score_tables.confusion(result.classes, arm, result.config) for arm in result.arms),
+        ),
     ]
     people = score_tables.people(result.counts, result.classes, result.dropped)
     sections = [

@@ -6,7 +6,7 @@ from typing import Any
 
 from octshard.eval.probe_result import TITLES, Arm
 from octshard.eval.verdict import CHANCE, METRIC, two_lines
-from octshard.probes import scores
+from octshard.probes import label_join, scores
 from octshard.probes.head import metric
 from octshard.probes.labels import SplitCounts
 from octshard.probes.scores import Estimate, Score
@@ -68,12 +68,14 @@ def per_class(classes: Sequence[str], arms: Sequence[Arm]) -> Html:
     return table(["class", *(arm.name for arm in arms)], rows, note, stacked=True)
 
 
-def confusion(classes: Sequence[str], arm: Arm) -> Html:
-    """True class by most probable class."""
+def confusion(classes: Sequence[str], arm: Arm, config: Mapping[str, Any]) -> Html:
+    """True class by most probable class. config: of the probe."""
     rows = [f"{i} {readable(name)}" for i, name in enumerate(classes, start=1)]
     columns = [str(i) for i in range(1, len(rows) + 1)]
+    draws, rows_word = len(arm.score.of_runs), label_join.rows_word(config.get("join", ""))
     caption = (
-        f"{arm.name}: test participants by true class (row, by which it is shaded) and most probable class."
+        f"{arm.name}: test {rows_word} by true class (row, by which it is shaded) and most probable class"
+        f"{f', summed over {draws} draws' if draws > 1 else ''}."
     )
     return grid(rows, columns, arm.score.confusion, caption)
 

@@ -34,6 +34,11 @@ class Join:
         return f"{person}/{eye}" if eye else ""
 
 
+def rows_word(join: str) -> str:
+    """What labels are of, by the setting: participants, eyes or scans."""
+    return "scans" if join.lower() in SCAN_COLUMNS else "eyes" if join.lower() == EYE else "participants"
+
+
 def names(table: tsv.Table, join: str) -> tuple[Join, list[str]]:
     """(how scans are joined, what each row of the table is about). join: as in the config.
 

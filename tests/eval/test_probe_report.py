@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from octshard.dataset.splits import SPLITS
-from octshard.eval import probe_report, probe_result
+from octshard.eval import probe_report, probe_result, score_tables
 from octshard.eval.controls.provenance_reading import Reading
 from octshard.eval.controls.shuffled import Control
 from octshard.eval.probe_result import Arm, ProbeResult, ScoredCheckpoint
@@ -231,3 +231,20 @@ def test_in_a_browser_no_table_and_no_word_is_cut(chromium: Page, tmp_path: Path
       return box.left < svg.left - 1 || box.right > svg.right + 1;
     }).map(t => t.textContent)"""
     assert chromium.value(outside) == []
+
+
+@pytest.mark.parametrize(
+    ("join", "word"),
+    [("participant", "participants"), ("eye", "eyes"), ("key", "scans"), ("mrn", "participants")],
+)
+def test_the_confusion_says_what_it_counts(join: str, word: str) -> None:
+    arm = made_up().arms[0]
+    thrice = dataclasses.replace(arm, score=dataclasses.replace(arm.score, of_runs=(0.5, 0.5, 0.6)))
+    one, three = (score_tables.confusion(("a", "b"), each, {"join": join}).markup for each in (arm, thrice))
+    assert (
+        f"pretrained: test {word} by true class (row, by which it is shaded) and most probable class." in one
+    )
+    assert (
+        f"test {word} by true class (row, by which it is shaded) and most probable class, summed over 3"
+        in three
+    )

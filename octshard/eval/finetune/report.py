@@ -41,7 +41,10 @@ def render(result: FinetuneResult) -> str:
     drawn = charts(result)
     of_classes = [
         Section("One class against the rest", (score_tables.per_class(result.classes, result.arms),)),
-        Section("Confusion", tuple(score_tables.confusion(result.classes, arm) for arm in result.arms)),
+        Section(
+            "Confusion",
+            tuple(score_tables.confusion(result.classes, arm, result.config) for arm in result.arms),
+        ),
     ]
     sections = [
         Section("Verdict", _verdict(result)),

@@ -111,7 +111,7 @@ def _figures(result: ReportResult, drawn: Figures) -> Iterator[Section]:
         yield Section("Predicted and true", (by.format(""), columns(charts)))
     if result.classes:
         trained = [arm for arm in result.first.arms if arm.name in result.scored]
-        grids = [score_tables.confusion(result.classes, arm) for arm in trained]
+        grids = [score_tables.confusion(result.classes, arm, result.config) for arm in trained]
         others = "; those of controls stand in report.json"
         yield Section("Confusion", (by.format(others), columns(grids)))
     planes: list[Content] = []
