@@ -39,13 +39,17 @@ def sample(previews: Sequence[Thumbnail], most: int) -> tuple[Content, ...]:
 
 
 def worst(
-    refused: Sequence[SampleRow], frames: Mapping[str, Frame] | None, flagged: Sequence[Thumbnail]
+    refused: Sequence[SampleRow], frames: Mapping[tuple[str, str], Frame] | None, flagged: Sequence[Thumbnail]
 ) -> tuple[Content, ...]:
     """Both; a sentence where there is nothing of a kind, or no picture of it."""
     if not refused and not flagged:
         return ("No file that could be drawn was refused, and no volume has a flag that asks for a look.",)
     parts: list[Content] = []
-    cards = [_refused_card(row, frames[row.source]) for row in refused if frames and row.source in frames]
+    cards = [
+        _refused_card(row, frames[row.device, row.source])
+        for row in refused
+        if frames and (row.device, row.source) in frames
+    ]
     if cards:
         parts += [page.heading("Refused files"), REFUSED, page.columns(cards)]
     elif refused:

@@ -39,11 +39,11 @@ PAGE = "report.html"
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is drawn. frames: of refused files by path; None if their source cannot be reached."""
+    """What is drawn. frames: of refused files by device and path; None if their source cannot be reached."""
 
     sample: Sequence[Thumbnail] = ()
     refused: Sequence[SampleRow] = ()
-    frames: Mapping[str, Frame] | None = None
+    frames: Mapping[tuple[str, str], Frame] | None = None
     flagged: Sequence[Thumbnail] = ()
 
 
@@ -80,23 +80,32 @@ def _draw(shards: Shards, seed: int, source: str, on_progress: OnProgress) -> Pi
     )
 
 
-def _frames(shards: Shards, refused: Sequence[SampleRow], source: str) -> Mapping[str, Frame] | None:
+def _frames(
+    shards: Shards, refused: Sequence[SampleRow], source: str
+) -> Mapping[tuple[str, str], Frame] | None:
     """Of the refused files of all devices; None if not one of their sources can be reached."""
     places: dict[Origin, list[str]] = {}
     for device, origin in _origins(shards, source):
         places.setdefault(origin, []).append(device)
-    parts = [
-        refused_frames.draw([row for row in refused if row.device in devices], place)
-        for place, devices in places.items()
-    ]
+    parts = []
+    for place, devices in places.items():
+        rows = [row for row in refused if row.device in devices]
+        frames = refused_frames.draw(rows, place)
+        parts.append(
+            frames and {(row.device, row.source): frames[row.source] for row in rows if row.source in frames}
+        )
     reached = [part for part in parts if part is not None]
-    return {path: frame for part in reached for path, frame in part.items()} if reached else None
+    return {key: frame for part in reached for key, frame in part.items()} if reached else None
 
 
 def _origins(shards: Shards, given: str) -> Iterator[tuple[str, Origin]]:
-    """Device -> where its refused files can be read without asking a remote store unbidden."""
+    """Device -> where its refused files can be read without asking a remote store unbidden.
+
+    given: where all of them are, but those of another source if it is where one device was read.
+    """
+    own = {origin.src for origin in shards.origins if origin is not None}
     for device, origin in zip(shards.devices, shards.origins, strict=True):
-        if given:
+        if given and (origin is None or origin.src == given or given not in own):
             known = origin is not None and origin.src == given
             yield device, origin if known and origin is not None else Origin(given, from_zip=False)
         elif origin is not None and not store.is_remote(origin.src):

@@ -1,5 +1,6 @@
 """Pictures of refused files: of the stored frames, from folder or ZIPs, and never the end of the page."""
 
+import dataclasses
 import os
 import signal
 from pathlib import Path
@@ -9,10 +10,13 @@ import pytest
 
 from octshard.config.prep import PrepConfig
 from octshard.dataset import tables
-from octshard.dataset.tables import SampleRow
+from octshard.dataset.tables import Dataset, SampleRow
 from octshard.prep.build import run
 from octshard.prep.build.source_versions import Origin
-from octshard.prep.report import page, refused_frames
+from octshard.prep.report import cards, page, refused_frames
+from octshard.prep.report.content import Shards
+from octshard.prep.report.refused_frames import Frame
+from octshard.report.page import Html
 from tests.support.made_release import changed, scan, sound, unpacked, zipped
 
 DEVICE = "topcon_triton"
@@ -103,3 +107,24 @@ def test_the_page_finds_the_source_that_prep_read(built: Path, tmp_path: Path) -
     text = Path(page.write(str(built / "shards"), str(tmp_path / "page.html"), 0)).read_text()
     assert f'alt="Frame of {rows(built)["frame_count"].source}, refused: frame_count"' in text
     assert "9 frames declared, 6 stored" in text
+
+
+def test_files_of_one_path_in_two_sources_keep_their_own_pictures(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = rows(built)["frame_count"]
+    other = dataclasses.replace(ours, device="other")
+    datasets = tuple(Dataset("", {}, (row,), ()) for row in (ours, other))
+    shards = Shards(datasets, ({}, {}), (), tuple(Origin(src, from_zip=False) for src in ("/one", "/two")))
+    monkeypatch.setattr(
+        refused_frames, "draw",
+        lambda of, place: {of[0].source: Frame(np.full((2, 2), len(place.src)), 1.0 + (place.src == "/two"))},
+    )  # fmt: skip
+    for given in ("", "/one"):
+        frames = page._frames(shards, [ours, other], given)
+        assert frames is not None
+        assert {key[0]: frame.aspect for key, frame in frames.items()} == {ours.device: 1.0, "other": 2.0}
+        text = "".join(
+            part.markup for part in cards.worst([ours, other], frames, []) if isinstance(part, Html)
+        )
+        assert text.count(f'alt="Frame of {ours.source}') == 2
