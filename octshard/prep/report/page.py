@@ -87,15 +87,13 @@ def _frames(
     places: dict[Origin, list[str]] = {}
     for device, origin in _origins(shards, source):
         places.setdefault(origin, []).append(device)
-    parts = []
+    frames: dict[tuple[str, str], Frame] | None = None
     for place, devices in places.items():
         rows = [row for row in refused if row.device in devices]
-        frames = refused_frames.draw(rows, place)
-        parts.append(
-            frames and {(row.device, row.source): frames[row.source] for row in rows if row.source in frames}
-        )
-    reached = [part for part in parts if part is not None]
-    return {key: frame for part in reached for key, frame in part.items()} if reached else None
+        if (drawn := refused_frames.draw(rows, place)) is not None:
+            named = {(row.device, row.source): drawn[row.source] for row in rows if row.source in drawn}
+            frames = {**(frames or {}), **named}
+    return frames
 
 
 def _origins(shards: Shards, given: str) -> Iterator[tuple[str, Origin]]:
