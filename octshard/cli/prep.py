@@ -84,6 +84,11 @@ def _prep_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="What paths below FOLDER tell: {person} {date} {eye} {protocol} {device} {region}, * and **/.",
 )
 @click.option(
+    "--layout",
+    type=click.Choice(["fairvision", "harvard-gf"]),
+    help="A public data set as it is delivered: people by its names, and participants.tsv beside --out.",
+)
+@click.option(
     "--pseudonymise",
     "salt_file",
     metavar="SALT_FILE",
@@ -98,19 +103,28 @@ def index(folder: str, out: str, person_from: str | None, pattern: str, **option
     \b
     Example:
       octshard prep index scans --pattern '{person}/{date}/{eye}_{protocol}.dcm'
+      octshard prep index FairVision/Glaucoma --layout fairvision --device fairvision_glaucoma
       octshard prep shard scans shards --manifest manifest.tsv
     """
-    from octshard.prep.index import path_pattern, pseudonym, run, summary
+    from octshard.prep.index import layout, participants_table, path_pattern, pseudonym, run, summary
     from octshard.prep.index.options import IndexOptions
     from octshard.prep.index.person import PersonRule
 
-    parsed = path_pattern.parse(pattern) if pattern else None
+    name = options["layout"]
+    if name and (pattern or person_from):
+        raise UsageError(f"--layout {name}: it says who is who; leave out --pattern and --person-from")
+    rule = layout.of(name, run.full(folder)) if name else None
+    parsed = path_pattern.parse(pattern) if pattern else rule
     salt = pseudonym.read_salt(options["salt_file"]) if options["salt_file"] else b""
     people = PersonRule(person_from or ("pattern" if parsed else ""), parsed, salt)
     asked = IndexOptions(people, options["dates"], options["device"], options["workers"])
     with progress("index") as on_progress:
         result = run.index(folder, out, asked, on_progress)
     _say(summary.text(result))
+    if rule is not None:
+        with progress("labels") as on_progress:
+            table = participants_table.write(out, folder, rule, asked.workers, on_progress)
+        _say(table.text)
     _say(f"next: {shlex.join(['octshard', 'prep', 'shard', folder, 'SHARDS', '--manifest', out])}")
 
 

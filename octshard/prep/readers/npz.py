@@ -1,9 +1,10 @@
 """NumPy's .npz: a ZIP of arrays, of which one is the scan. No spacing, no eye; nothing is unpickled."""
 
+import io
 import zipfile
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 from zipfile import ZipInfo
 
 import numpy as np
@@ -20,6 +21,9 @@ ENDING = ".npy"
 LOCAL_HEADER = 30  # bytes before the name of the first member
 READ = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what NumPy writes, and what can be inflated within bounds
 ENCRYPTED = 1
+SMALL = 2**14  # bytes of an array that may be a single value
+MOST_VALUES = 256  # arrays of single values that are read
+BLOCK = 2**14  # bytes read at once of a remote file of which only such are wanted
 # what a scan is called, the most usual first; oct_bscans is that of Harvard's data sets
 NAMES = ("oct_bscans", "bscans", "oct", "volume", "vol", "scan", "image", "images", "img", "data", "arr_0")
 NAMED = 6  # arrays that a message names
@@ -78,6 +82,47 @@ def open_scan(file: ScanBytes) -> ArrayScan:
 
     facts = array_scan.array_facts(array_scan.volume_shape(header.shape, axes), header.dtype)
     return ArrayScan(facts, header.dtype, load)
+
+
+def single_values(file: BinaryIO) -> dict[str, str]:
+    """Arrays of one number or one text, by their names in lower case: labels beside a scan.
+
+    Others, and pickled objects, are passed over. Refused if the ZIP is damaged.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            small = [
+                info
+                for info in archive.infolist()
+                if info.filename.endswith(ENDING)
+                and info.compress_type in READ
+                and not info.flag_bits & ENCRYPTED
+                and max(info.file_size, info.compress_size) <= SMALL
+            ]
+            values = {}
+            for info in small[:MOST_VALUES]:
+                with archive.open(info) as member:
+                    text = _single_value(member.read(SMALL))
+                if text is not None:
+                    values[info.filename.removesuffix(ENDING).lower()] = text
+    except DAMAGE as error:
+        raise Refused("unreadable", f"the ZIP of arrays is damaged ({type(error).__name__})") from None
+    return values
+
+
+def _single_value(data: bytes) -> str | None:
+    """As text, a whole number without a point; None if the array holds anything else."""
+    header = npy.read_header(io.BytesIO(data))
+    if header.dtype.kind not in "iufbUS" or product(header.shape) != 1 or header.dtype.itemsize == 0:
+        return None
+    values = data[header.offset :]
+    if len(values) < header.dtype.itemsize:
+        raise Refused("truncated", "an array ends inside its value")
+    value = np.frombuffer(values, header.dtype, 1)[0].item()
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.15g}" if header.dtype.itemsize > 4 else f"{value:.7g}"
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return str(int(value)) if isinstance(value, bool) else text
 
 
 def _members(data: Buffer) -> list[Member]:

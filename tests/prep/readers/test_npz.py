@@ -1,12 +1,13 @@
 """Archives of arrays: the one that is the scan is found by its name or its axes, and nothing is unpickled."""
 
+import contextlib
 import io
 import zipfile
 
 import numpy as np
 import pytest
 
-from octshard.prep.readers import recognise
+from octshard.prep.readers import npz, recognise
 from octshard.prep.readers.scan import Scan
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
@@ -115,3 +116,37 @@ def test_values_that_do_not_inflate_to_what_was_packed_are_damaged() -> None:
         data[-400] ^= 255
         with pytest.raises(Refused, match=r"^decoder_error: .*Bad CRC-32"):
             list(opened(bytes(data)).frames())
+
+
+def test_single_values_beside_a_scan() -> None:
+    values = {
+        "Race": np.array(2),
+        "age": np.array([61.0]),
+        "md": np.array(-1.1, np.float32),
+        "kind": np.array("pdr"),
+        "raw": np.array(b"x y"),
+        "sure": np.array(True),
+        "nothing": np.array(np.nan),
+        "many": np.zeros(52),
+        "text": np.array(""),
+        "object": np.array(None),
+    }
+    data = saved(oct_bscans=VOXELS, **values)
+    assert npz.single_values(io.BytesIO(data)) == {
+        "race": "2",
+        "age": "61",
+        "md": "-1.1",
+        "kind": "pdr",
+        "raw": "x y",
+        "sure": "1",
+        "nothing": "",
+    } | ({"text": ""} if np.array("").dtype.itemsize else {})
+
+
+def test_single_values_of_damaged_archives() -> None:
+    data = saved(oct_bscans=VOXELS, race=np.array(1), kind=np.array("pdr"))
+    for at in rng_for("single values").integers(0, len(data), 300):
+        torn = bytearray(data)
+        torn[at] ^= 0xFF
+        with contextlib.suppress(Refused):
+            assert set(npz.single_values(io.BytesIO(bytes(torn))).values()) <= {"1", "pdr"}

@@ -1,0 +1,44 @@
+"""Tables separated by tabs, commas or semicolons: text -> cells, as `octshard.tsv` has them. Pure."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from octshard import tsv
+from octshard.errors import UsageError
+
+SEPARATORS = "\t,;"  # a tie goes to the first
+
+
+def parse(text: str, source: str) -> tsv.Table:
+    """The cells of a TSV or CSV: its heading says by what they are separated."""
+    heading = next((line for line in text.splitlines() if line.strip()), "")
+    separator = max(SEPARATORS, key=heading.count)
+    return tsv.parse(text, source) if separator == "\t" else _parse_csv(text, separator, source)
+
+
+def filled(cells: Sequence[str]) -> list[str]:
+    """The cells, empty where they spell a missing value."""
+    return ["" if cell.lower() in tsv.MISSING else cell for cell in cells]
+
+
+def _parse_csv(text: str, separator: str, source: str) -> tsv.Table:
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True
+    )
+    lines: list[tsv.Line] = []
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                lines.append((reader.line_num, [cell.strip() for cell in cells]))
+    except csv.Error as error:
+        raise UsageError(f"{source} line {reader.line_num}: {error}; want a comma-separated table") from None
+    if not lines:
+        return tsv.Table(source, (), ())
+    columns = tuple(cell.lower() for cell in lines[0][1])
+    for number, cells in lines[1:]:
+        if len(cells) != len(columns):
+            raise UsageError(
+                f"{source} line {number}: {len(cells)} cells, want {len(columns)}, one for each column"
+            )
+    return tsv.Table(source, columns, tuple((number, filled(cells)) for number, cells in lines[1:]))

@@ -1,0 +1,54 @@
+"""A public data set as it is delivered: whose scan a file is, and in which split, by its path.
+
+Of Harvard-FairVision (https://github.com/Harvard-Ophthalmology-AI-Lab/FairVision) and Harvard-GF
+(https://github.com/Harvard-Ophthalmology-AI-Lab/Harvard-GF): one `data_06691.npz` a person, in folders
+Training, Validation and Test, which users are told to rename to train, val and test. FairVision has such
+folders for each of AMD, DR and Glaucoma, each with 10,000 people who are numbered anew.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from octshard.prep.index.path_pattern import PathPattern
+from octshard.prep.release.split_table import WORDS
+
+LAYOUTS = ("fairvision", "harvard-gf")
+DISEASES = ("amd", "dr", "glaucoma")
+_PATH = re.compile(r"(?:.*/)?data_(?P<person>\d+)\.npz", re.DOTALL | re.ASCII | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Layout(PathPattern):
+    """As a pattern of paths. inside: the disease that the folder itself is of, or empty."""
+
+    inside: str
+
+    def match(self, path: str) -> Mapping[str, str] | None:
+        """The person, by the disease's folder and the number."""
+        match = self.regex.fullmatch(path)
+        if match is None:
+            return None
+        disease = self.disease(path)
+        return {"person": f"{disease}-{match['person']}" if disease else match["person"]}
+
+    def disease(self, path: str) -> str:
+        """Of DISEASES, or empty: the nearest folder above that is called so."""
+        return next((name for name in _folders(path) if name in DISEASES), self.inside)
+
+
+def of(name: str, folder: str) -> Layout:
+    """The layout of this name, one of LAYOUTS, of what lies below `folder`."""
+    last = _folders(f"{folder.rstrip('/')}/")[0]  # not those above it: somebody's home may be called dr
+    inside = last if last in DISEASES else ""
+    return Layout(f"{name} {inside}", _PATH, inside)
+
+
+def split(path: str) -> str:
+    """train | val | test, or empty: by the nearest folder above that is called so."""
+    return next((WORDS[name] for name in _folders(path) if name in WORDS), "")
+
+
+def _folders(path: str) -> list[str]:
+    """In lower case, the nearest first."""
+    return path.lower().split("/")[-2::-1]
