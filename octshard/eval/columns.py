@@ -121,7 +121,7 @@ class _TokenColumn:
     def __init__(self, source: TokenSource, request: FeatureRequest, folder: str) -> None:
         self._source, self._request = source, request
         self._digest = features.digest_of(source, request)
-        self._folder = store.join(folder, token_files.folder_name(source.origin.name, self._digest))
+        self._folder = token_files.folder_url(folder, source.origin.name, self._digest)
         self.done = self._stored()
         self._row = self.done
 

@@ -59,16 +59,16 @@ def open_embedding(cfg: EmbedConfig, layers: str = "layers") -> Embedding:
 
 
 def fill(opened: Embedding, on_progress: OnProgress) -> FeatureTable:
-    """Encodes what the table lacks. The table, with nothing but what was asked for."""
+    """Encodes what the table lacks. The table, with nothing but what was asked for, as it is called here."""
     cfg = opened.cfg
     asked = Asked(cfg.view, tuple(cfg.layers), tuple(dict.fromkeys(cfg.pooling)), cfg.batch, cfg.token_type)
     made = encoders.sources_of(opened.encoders, opened.scans, asked, Devices(cfg.device))
     setup.check_folder(cfg.out)
     stream = opened.scans.stream(made.batch_size, made.backend, on_progress)
     extraction.fill(made.sources, opened.request, cfg.out, stream)
-    digests = {features.digest_of(source, opened.request) for source in made.sources}
+    origins = {features.digest_of(source, opened.request): source.origin for source in made.sources}
     table = feature_table.read(cfg.out)
-    return replace(table, infos={key: info for key, info in table.infos.items() if key in digests})
+    return replace(table, infos={key: origins[key] for key in table.infos if key in origins})
 
 
 def check(cfg: EmbedConfig) -> None:

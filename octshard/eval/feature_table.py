@@ -16,7 +16,7 @@ import numpy as np
 from octshard.dataset import tables
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
-from octshard.eval.token_files import AGAIN, TokenFolder, file_url, folder_name
+from octshard.eval.token_files import AGAIN, TokenFolder, file_url, folder_url
 from octshard.eval.token_files import SUFFIX as TOKEN_SUFFIX
 from octshard.imaging.volume import Shape, Spacing
 from octshard.storage import store, tensors
@@ -100,20 +100,22 @@ class FeatureTable:
         if they are not there, or more than once.
         """
         digest, info = self._match(source, layer, pooling)
-        url = store.join(self.folder, file_name(info, digest))
-        features = read_features(url, tuple(scan.key for scan in self.scans), digest)
+        features = find_features(self.folder, tuple(scan.key for scan in self.scans), digest)
         if features is None:
-            raise OctshardError(f"{url}: damaged; {AGAIN}")
-        return features
+            raise OctshardError(f"{store.join(self.folder, file_name(info, digest))}: damaged; {AGAIN}")
+        return dataclasses.replace(features, info=info)
 
     def find_tokens(self, source: str, layer: str = LAST) -> TokenFolder:
         """The tokens of that source and layer; UsageError as for `find`."""
         digest, info = self._match(source, layer, TOKENS)
-        return TokenFolder(store.join(self.folder, folder_name(info.name, digest)), len(self.scans), digest)
+        return TokenFolder(folder_url(self.folder, info.name, digest), len(self.scans), digest)
 
     def text(self) -> str:
-        """What is there, for people."""
-        names = "\n".join(f"  {name}" for name in sorted(info.name for info in self.infos.values()))
+        """What is there, for people, with the checkpoints: a name is that of the list it was first in."""
+        infos = sorted(self.infos.values(), key=lambda info: (info.name, info.checkpoint))
+        names = "\n".join(
+            f"  {info.name} ({info.checkpoint})" if info.checkpoint else f"  {info.name}" for info in infos
+        )
         return f"{self.folder}: {len(self.scans)} scans, {len(self.infos)} sets of features\n{names}"
 
     def _match(self, source: str, layer: str, pooling: str) -> tuple[str, FeatureInfo]:

@@ -67,6 +67,15 @@ def folder_name(name: str, digest: str) -> str:
     return f"{name}-{digest}{SUFFIX}"
 
 
+def folder_url(table: str, name: str, digest: str) -> str:
+    """Where the table has the tokens of that digest, whatever their source is called there; if it has none,
+    where those of that name go.
+    """
+    own = folder_name(name, digest)
+    others = [each for each in store.list_names(table) if each.endswith(folder_name("", digest))]
+    return store.join(table, own if own in others or not others else others[0])
+
+
 def file_url(folder: str, row: int) -> str:
     """Of the tokens of one scan."""
     return store.join(folder, f"{row:08d}{tensors.SUFFIX}")

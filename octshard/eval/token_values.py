@@ -9,7 +9,6 @@ from octshard.eval.features import FeatureRequest, Source, TokenSource, digest_o
 from octshard.eval.token_files import TokenFolder
 from octshard.imaging.tiles import View, shape_of
 from octshard.imaging.volume import Shape, product, valid_tokens
-from octshard.storage import store
 
 
 class TokenDraws:
@@ -35,7 +34,7 @@ def folders(sources: Sequence[Source], request: FeatureRequest, folder: str) -> 
     for source in sources:
         if isinstance(source, TokenSource):
             digest = digest_of(source, request)
-            url = store.join(folder, token_files.folder_name(source.origin.name, digest))
+            url = token_files.folder_url(folder, source.origin.name, digest)
             there[source.origin.source] = TokenFolder(url, len(request.scans), digest)
     return there
 

@@ -236,6 +236,34 @@ def test_checkpoints_of_one_name_are_told_apart(made, tmp_path):
     assert names == ["one-step-00000003-1-1-mean", "one-step-00000003-2-last-mean"]
 
 
+def test_what_is_there_is_found_whatever_the_list_of_checkpoints(made, tmp_path, monkeypatch):
+    """Tokens too; and the text says which checkpoint a name stands for."""
+    other = write_checkpoint(tmp_path / "one", 3, "model.depth=1")
+    cfg = dataclasses.replace(
+        made, checkpoint=[made.checkpoint[0], other], pooling=["mean", "tokens"], layers=["1"],
+        random_draws=0, out=str(tmp_path / "table"),
+    )  # fmt: skip
+    text = embed.embed(cfg).text()
+    assert f"one-step-00000003-1-1-mean ({made.checkpoint[0]}/checkpoints/step-00000003.pt)" in text
+    assert f"one-step-00000003-2-last-mean ({other}/checkpoints/step-00000003.pt)" in text
+    before = files(cfg.out)
+    monkeypatch.setattr(extraction, "_compute", lambda *_: pytest.fail("everything is there already"))
+    turned = dataclasses.replace(cfg, checkpoint=cfg.checkpoint[::-1])
+    assert embed.embed(turned).text() == text
+    here = embed.fill(embed.open_embedding(turned), lambda *_: None)
+    assert other in here.find("one-step-00000003-1", pooling="mean").info.checkpoint
+    there = embed.embed(cfg)
+    np.testing.assert_array_equal(
+        here.find("one-step-00000003-1", pooling="mean").values_NF,
+        there.find("one-step-00000003-2", pooling="mean").values_NF,
+    )
+    np.testing.assert_array_equal(
+        here.find_tokens("one-step-00000003-1").read(0).z_VF,
+        there.find_tokens("one-step-00000003-2").read(0).z_VF,
+    )
+    assert files(cfg.out) == before
+
+
 def test_other_scans_want_another_folder(table, made):
     with pytest.raises(UsageError, match="holds the features of 11 other scans, want a folder for these 6"):
         embed.embed(dataclasses.replace(made, shards=made.shards[:1]))

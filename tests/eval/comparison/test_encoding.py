@@ -85,6 +85,33 @@ def test_a_checkpoint_that_was_written_anew_is_encoded_anew(cfg: CompareConfig, 
     assert len(second.arms) == 1
 
 
+def test_features_are_those_of_their_checkpoint_whatever_the_list(
+    cfg: CompareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run folders are called alike, so that a source is called by its place in the list."""
+    runs = {"A": str(tmp_path / "a/run"), "B": str(tmp_path / "b/run")}
+    for seed, run in enumerate(runs.values(), 3):
+        write_checkpoint(run, seed=seed)
+    base = dataclasses.replace(cfg, random_draws=0, out=str(tmp_path / "out"))
+
+    def scores_of(names: str) -> dict[str, tuple[float, ...]]:
+        result = compare(dataclasses.replace(base, checkpoint=[runs[n] for n in names], names=list(names)))
+        for name in names:
+            assert runs[name] in result.origins[name][0].checkpoint
+        return {name: runs_of.of_seeds for name, runs_of in zip(names, result.arms, strict=False)}
+
+    first = scores_of("AB")
+    assert first["A"] != first["B"]
+    monkeypatch.setattr(extraction, "_compute", no_encoding)
+    assert scores_of("BA") == first
+    assert scores_of("A")["A"] == first["A"]
+    monkeypatch.undo()
+    alone = dataclasses.replace(base, checkpoint=[runs["B"]], out=str(tmp_path / "other"))
+    compare(alone)
+    base = dataclasses.replace(base, out=alone.out)
+    assert scores_of("AB") == first
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
