@@ -18,14 +18,19 @@ LEAST = 4  # points; with fewer there is no picture
 COMPONENTS = 50  # that t-SNE starts from (van der Maaten and Hinton 2008)
 PERPLEXITY = 30.0  # at most; a third of the points where they are few
 OTHERS = "other"
+FLAT = 1e-6  # standard deviations; rows that differ by less are one point
 
 
 def project(values_NF: np.ndarray, method: str, seed: int) -> np.ndarray:
-    """(N, 2) of standardised features. method: pca or tsne. ValueError for fewer than LEAST rows."""
+    """(N, 2) of standardised features, zeros where none varies. method: pca or tsne. ValueError for fewer
+    than LEAST rows.
+    """
     if len(values_NF) < LEAST:
         raise ValueError(f"projection: {len(values_NF)} rows, want at least {LEAST}")
     mean_F, scale_F = standardisation(values_NF)
     z_NF = ((values_NF - mean_F) / scale_F).astype(np.float32)
+    if np.allclose(z_NF, z_NF[0], atol=FLAT):  # t-SNE would start from 0 / 0, and end the process
+        return np.zeros((len(z_NF), 2), np.float32)
     count = min(2 if method == "pca" else COMPONENTS, *z_NF.shape)
     z_NF = PCA(count, svd_solver="full").fit_transform(z_NF)
     z_NF = np.pad(z_NF, ((0, 0), (0, max(0, 2 - count))))

@@ -33,6 +33,7 @@ RESERVED = (*controls.MEANINGS, slice_encoder.PREFIX, SHUFFLED, scoring.ALL)  # 
 def report(cfg: ReportConfig, on_progress: OnProgress = no_progress) -> ReportResult:
     """Scores everything and writes the files under cfg.out; all is checked before anything is encoded."""
     scored = score(cfg, on_progress)
+    files.write_numbers(cfg.out, scored.result)
     pictures = sections.pictures(scored.pictured(), on_progress)
     files.write(cfg.out, scored.result, figures.draw(scored), pictures)
     return scored.result

@@ -14,8 +14,18 @@ JSON, PAGE, PREDICTIONS, FIGURES = "report.json", "report.html", "predictions.pa
 WRITTEN = (JSON, PAGE, PREDICTIONS, store.join(FIGURES, "score.svg"))  # some of what will be written
 
 
+def write_numbers(out: str, result: ReportResult) -> None:
+    """Those without a picture, before anything is drawn: report.json has no figures yet, and still names the
+    files of an earlier report.
+    """
+    people.write(store.join(out, PREDICTIONS), result)
+    _write_json(out, result, {}, figure_names(out))
+
+
 def write(out: str, result: ReportResult, drawn: Figures, pictures: Pictures) -> None:
-    """All of them; figures that an earlier report left there, and this one does not have, go."""
+    """All others, and report.json whole; figures that an earlier report left there, and this one does not
+    have, go.
+    """
     files = dict(pictures.files)
     for stem, figure in drawn.items():
         files |= figure.chart.files(stem)
@@ -23,9 +33,7 @@ def write(out: str, result: ReportResult, drawn: Figures, pictures: Pictures) ->
         store.remove(store.join(out, FIGURES, name))
     for name, data in files.items():
         store.write(store.join(out, FIGURES, name), data)
-    people.write(store.join(out, PREDICTIONS), result)
-    text = json_text.text_of(as_dict(result, drawn, sorted(files)))
-    store.write(store.join(out, JSON), text.encode())
+    _write_json(out, result, drawn, sorted(files))
     store.write(store.join(out, PAGE), page.render(result, drawn, pictures.sections).encode())
 
 
@@ -45,3 +53,7 @@ def figure_names(out: str) -> list[str]:
         return []
     there = set(store.list_names(store.join(out, FIGURES)))
     return [name for name in files if name in there] if isinstance(files, list) else []
+
+
+def _write_json(out: str, result: ReportResult, drawn: Figures, files: Sequence[str]) -> None:
+    store.write(store.join(out, JSON), json_text.text_of(as_dict(result, drawn, files)).encode())

@@ -27,6 +27,22 @@ def test_few_points_and_few_features_have_a_picture(method: str, shape: tuple[in
     assert np.isfinite(xy_N2).all()
 
 
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, 1e30])
+def test_rows_that_are_all_equal_are_one_point(method: str, value: float) -> None:
+    xy_N2 = project(np.full((40, 8), value), method, 0)
+    np.testing.assert_array_equal(xy_N2, np.zeros((40, 2)))
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_one_row_that_differs_has_a_picture(method: str) -> None:
+    values_NF = np.ones((40, 8))
+    values_NF[7, 3] = 2
+    xy_N2 = project(values_NF, method, 0)
+    assert np.isfinite(xy_N2).all()
+    assert np.abs(xy_N2).max() > 0
+
+
 def test_three_points_have_none() -> None:
     with pytest.raises(ValueError, match="3 rows, want at least 4"):
         project(np.zeros((3, 2)), "pca", 0)

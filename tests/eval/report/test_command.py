@@ -16,6 +16,7 @@ from octshard.config.head import AttentiveConfig
 from octshard.dataset import tables
 from octshard.errors import OctshardError, UsageError
 from octshard.eval import extraction, head_probe, json_text, linear_probe, scans
+from octshard.eval.pictures import sections
 from octshard.eval.report import command, figures, files, people
 from octshard.eval.report.page import render
 from octshard.eval.report.result import ReportResult
@@ -224,6 +225,29 @@ def test_each_form_of_encoder_has_its_own_random_one(cfg: ReportConfig, stored: 
     assert [next(iter(v.comparisons)) for v in result.verdicts] == ["random-init", "random-init of wide"]
     with pytest.raises(UsageError, match="checkpoints of one are encoders of several forms"):
         command.score(dataclasses.replace(changed, checkpoint=both, names=["one", "one"]))
+
+
+def test_a_picture_that_fails_costs_no_number(
+    cfg: ReportConfig, stored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the next report still knows which figures are those of an earlier one."""
+    Path(stored, "figures").mkdir()
+    Path(stored, "figures", "old.svg").touch()
+    Path(stored, files.JSON).write_text('{"files": ["old.svg"]}')
+
+    def fail(*_: object) -> None:
+        raise OctshardError("no picture")
+
+    monkeypatch.setattr(figures, "draw", fail)
+    monkeypatch.setattr(sections, "pictures", fail)
+    with pytest.raises(OctshardError, match="no picture"):
+        command.report(quick(cfg, out=stored, heads=["linear"]))
+    data = json.loads(Path(stored, files.JSON).read_text())
+    assert data["figures"] == {}
+    assert data["files"] == ["old.svg"]
+    assert [arm["name"] for arm in data["heads"][0]["arms"]] == ["one", "other", *CONTROLS]
+    rows = tables.read_table(str(Path(stored, files.PREDICTIONS)))
+    assert len(rows["participant"]) == 24 * (1 + 2 + len(CONTROLS))
 
 
 def test_numbers_are_drawn_against_the_truth(cfg: ReportConfig, stored: str) -> None:
