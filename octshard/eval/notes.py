@@ -49,6 +49,17 @@ def _end_of_grid(arm: Arm, key: str) -> str:
     return "lowest" if arm.choice[key] == values[0] else "highest"
 
 
+def of_family(pairs: int, bootstrap: int) -> tuple[str, ...]:
+    """Of one family of pairs for Holm's correction, each swapped so often: whether any p can be small."""
+    if not pairs or pairs / (1 + bootstrap) <= MAX_P:
+        return ()
+    least = round(pairs / MAX_P) - 1
+    return (
+        f"No Holm p of {MAX_P} can come of bootstrap={bootstrap} in a family of {pairs}: want at least "
+        f"{least}.",
+    )
+
+
 def of_labels(scans: LabelledScans, label: str) -> tuple[str, ...]:
     """Of the people who are scored, where they are few; of scans left out, and names that nobody has."""
     test, notes = scans.counts[SPLITS.index("test")], []

@@ -12,7 +12,7 @@ from octshard.eval.comparison.learning_curve import CurvePoint, LabelDraws, lear
 from octshard.eval.comparison.result import CompareResult
 from octshard.eval.comparison.scoring import ALL, Pair, Rules, ScoredArm
 from octshard.eval.comparison.tables import ComparedFeatures
-from octshard.eval.notes import of_labels
+from octshard.eval.notes import of_family, of_labels
 from octshard.eval.verdict import MAX_P
 from octshard.probes import labels, scores
 from octshard.probes.head import HeadSpec
@@ -124,13 +124,7 @@ def _notes(
     cfg: CompareConfig,
 ) -> tuple[str, ...]:
     """What a reader must know before believing the verdicts."""
-    notes = []
-    if pairs and len(pairs) / (1 + cfg.bootstrap) > MAX_P:
-        least = round(len(pairs) / MAX_P)
-        notes.append(
-            f"No Holm p of {MAX_P} can come of bootstrap={cfg.bootstrap} in a family of {len(pairs)}: want "
-            f"at least {least}."
-        )
+    notes = [*of_family(len(pairs), cfg.bootstrap)]
     if 1 / (1 + cfg.shuffles) > MAX_P:
         notes.append(f"No p of {MAX_P} can come of shuffles={cfg.shuffles}: want at least 19.")
     notes += of_labels(labelled, cfg.label)

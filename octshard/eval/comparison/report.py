@@ -13,17 +13,21 @@ from octshard.report.chart import Chart
 from octshard.report.page import Cell, Content, Html, Section, banner, numeral, page, table
 from octshard.report.plots import Band, interval_plot, share_plot
 
+PAIRS = (
+    "p is that of a permutation test in which two arms are swapped participant by participant; Holm's "
+    "correction makes the whole family err as rarely as one.",
+    f"An arm is called better only with at least {MIN_PARTICIPANTS} test participants in every class, an "
+    f"interval of the difference that has a width and leaves out 0, Holm p of at most {MAX_P}, and labels "
+    f"dealt at random among the test participants that reach its score with p of at most {MAX_P}. The "
+    "winner is better than every other arm.",
+)  # how two arms are told apart
 METHOD = (
     "Every arm has the same head, the same people and the same resamples. An arm of several seeds has the "
     "mean of their scores; its interval holds the luck of the seed beside that of who was tested. An "
     "ensemble has the mean of the probabilities; that of all gives each arm the same weight.",
     "Brackets hold a 95 % interval of resamples of the test participants, drawn with replacement within "
-    "each class; differences are paired. p is that of a permutation test in which two arms are swapped "
-    "participant by participant; Holm's correction makes the whole family err as rarely as one.",
-    f"An arm is called better only with at least {MIN_PARTICIPANTS} test participants in every class, an "
-    f"interval of the difference that has a width and leaves out 0, Holm p of at most {MAX_P}, and labels "
-    f"dealt at random among the test participants that reach its score with p of at most {MAX_P}. The "
-    "winner is better than every other arm.",
+    f"each class; differences are paired. {PAIRS[0]}",
+    PAIRS[1],
     "Learning curves: the labels of some train people of each class, drawn several times, the same for all "
     "arms; val and test are whole.",
 )

@@ -86,9 +86,9 @@ def reported(
         for arm in results[0].arms
         if arm.name in opened.scored
     ]
-    rules = Rules(cfg.bootstrap, cfg.bootstrap, cfg.seed, first.asked.participants)
+    rules = Rules(cfg.bootstrap, cfg.shuffles, cfg.seed, first.asked.participants)
     pairs = scoring.pairs(arms, None, first.asked.resamples, rules)
-    measures, unmeasured = robustness.measure(opened, encoded)
+    measures, unmeasured = robustness.measure(opened, encoded, cfg)
     test = scans.counts[labels.SPLITS.index("test")].participants
     seen = [
         notes.of_seen(scored, test, name if len(opened.scored) > 1 else notes.ENCODER)
@@ -111,6 +111,7 @@ def reported(
         robustness=measures,
         notes=(
             *notes.of_arms(scans, results[0].arms, cfg),
+            *(notes.of_family(len(pairs), cfg.bootstrap) if len(pairs) > 1 else ()),
             *(note for each in results[1:] for note in notes.of_fits(each.arms, each.head)),
             *encoded.notes,
             *unmeasured,

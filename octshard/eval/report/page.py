@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from octshard.eval import method, score_tables, verdict_section
-from octshard.eval.comparison.report import pair_table
+from octshard.eval.comparison.report import PAIRS, pair_table
 from octshard.eval.report import figures, robustness
 from octshard.eval.report.figures import Figures
 from octshard.eval.report.result import ReportResult
@@ -94,6 +94,7 @@ def _controls(result: ReportResult) -> Iterator[Content]:
         yield verdict_section.permutation(verdict.shuffled, result.kind)
     if result.pairs:
         yield heading("Checkpoints against each other")
+        yield from (pair.text for pair in result.pairs)
         yield pair_table(result.pairs, result.kind)
 
 
@@ -149,4 +150,5 @@ def _settings(result: ReportResult) -> Iterator[Content]:
 def _method(result: ReportResult) -> tuple[str, ...]:
     trained = set(result.scored)
     controls = [arm.name for arm in result.first.arms if arm.name not in trained]
-    return method.of_heads(result.config, result.kind, [head.head for head in result.heads], controls)
+    ways = method.of_heads(result.config, result.kind, [head.head for head in result.heads], controls)
+    return (*ways, f"Checkpoints against each other: {' '.join(PAIRS)}") if result.pairs else ways

@@ -75,9 +75,9 @@ class ReportResult:
         lines = [*(verdict.sentence for verdict in self.verdicts), self.best]
         names = list(self.first.rows())
         width = max(map(len, (self.label, *names))) + 2
-        lines.append(f"{self.label:<{width}}" + "".join(f"{head.head:<22}" for head in self.heads))
+        lines.append(f"{self.label:<{width}}" + "".join(f"{head.head:<24}  " for head in self.heads))
         for name in names:
-            cells = (f"{bracketed(head.rows()[name][self.metric]):<22}" for head in self.heads)
+            cells = (f"{bracketed(head.rows()[name][self.metric]):<24}  " for head in self.heads)
             lines.append(f"{name:<{width}}{''.join(cells)}")
         lines.append(f"({METRIC[self.kind]}; verdicts by {self.first.head})")
         lines += [pair.text for pair in self.pairs]

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 
-from octshard.config.eval import RobustnessConfig, StudyConfig
+from octshard.config.eval import ReportConfig, RobustnessConfig
 from octshard.eval.robustness import command
 from octshard.eval.robustness.findings import INSEPARABLE, SHORTCUT
 from octshard.eval.robustness.result import Nuisance
@@ -17,9 +17,9 @@ Nuisances = Mapping[str, tuple[Nuisance, ...]]  # of each trained arm
 NOT_ASKED = "Robustness is measured of classes of participants alone."
 
 
-def measure(study: Study, encoded: EncodedArms) -> tuple[Nuisances, tuple[str, ...]]:
+def measure(study: Study, encoded: EncodedArms, asked: ReportConfig) -> tuple[Nuisances, tuple[str, ...]]:
     """(measures, why some are missing) of the first draw of every trained arm."""
-    scans, cfg = study.labelled, settings(study.cfg)
+    scans, cfg = study.labelled, settings(asked)
     if scans.kind != CLASSES or scans.level != PARTICIPANT:
         return {}, (NOT_ASKED,)
     rows = study.scans.request(study.sites.site_of).scans
@@ -36,11 +36,12 @@ def measure(study: Study, encoded: EncodedArms) -> tuple[Nuisances, tuple[str, .
     return nuisances, tuple(dict.fromkeys(reasons))
 
 
-def settings(cfg: StudyConfig) -> RobustnessConfig:
+def settings(cfg: ReportConfig) -> RobustnessConfig:
     """Those of the report where it has them, else the usual ones."""
     return RobustnessConfig(
-        participants=cfg.participants, label=cfg.label, bootstrap=cfg.bootstrap, seed=cfg.seed, site=cfg.site
-    )
+        participants=cfg.participants, label=cfg.label, bootstrap=cfg.bootstrap, seed=cfg.seed, site=cfg.site,
+        regularisation=cfg.regularisation,
+    )  # fmt: skip
 
 
 def warnings(nuisances: Sequence[Nuisance], arm: str) -> Iterator[str]:

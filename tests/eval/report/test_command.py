@@ -16,10 +16,14 @@ from octshard.config.head import AttentiveConfig
 from octshard.dataset import tables
 from octshard.errors import OctshardError, UsageError
 from octshard.eval import extraction, head_probe, json_text, linear_probe, scans
+from octshard.eval.comparison import scoring
+from octshard.eval.comparison.scoring import Rules
 from octshard.eval.pictures import sections
 from octshard.eval.report import command, figures, files, people
 from octshard.eval.report.page import render
 from octshard.eval.report.result import ReportResult
+from octshard.eval.verdict import bracketed
+from octshard.probes.scores import Estimate
 from tests.eval.test_linear_probe import MODEL, eyes, write_checkpoint  # noqa: F401 (a fixture)
 from tests.support.chromium_page import browser
 
@@ -153,6 +157,46 @@ def test_the_page_begins_with_a_sentence_for_each_checkpoint(result: ReportResul
     order += ["Features in a plane", "People most often wrong", "All scores", "How this was measured"]
     places = [page.index(f"<h2>{title}") for title in order]
     assert places == sorted(places)
+
+
+def test_the_page_says_why_checkpoints_cannot_be_told_apart(result: ReportResult, cfg: ReportConfig) -> None:
+    page, (pair,) = Path(cfg.out, files.PAGE).read_text(), result.pairs
+    assert pair.text.startswith("Cannot tell one from other: ")
+    assert pair.text in page
+    assert "correction makes the whole family" in page[page.index("<h2>How this was measured") :]
+
+
+def test_pairs_are_swapped_and_dealt_as_often_as_asked(
+    cfg: ReportConfig, stored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three pairs, each with p of at least 1/11: none below 3/11."""
+    rules: list[Rules] = []
+    real = scoring.pairs
+    monkeypatch.setattr(scoring, "pairs", lambda *words: (rules.append(words[-1]), real(*words))[1])
+    changed = quick(cfg, out=stored, heads=["linear"], names=["one", "two", "three"])
+    result = command.score(changed).result
+    assert [(each.swaps, each.deals) for each in rules] == [(10, 1)]
+    note = "No Holm p of 0.05 can come of bootstrap=10 in a family of 3: want at least 59."
+    assert note in result.notes
+
+
+def test_columns_of_a_terminal_have_a_gap(result: ReportResult) -> None:
+    """R² far below 0 has the longest numbers."""
+    long = Estimate(-10.234, -12.345, -10.123)
+    heads = [
+        dataclasses.replace(
+            head,
+            shuffled={},
+            arms=tuple(
+                dataclasses.replace(arm, score=dataclasses.replace(arm.score, metrics={"r2": long}))
+                for arm in head.arms
+            ),
+        )
+        for head in result.heads
+    ]
+    lines = dataclasses.replace(result, kind="numbers", heads=tuple(heads)).text().splitlines()
+    (line,) = (line for line in lines if line.startswith("thickness"))
+    assert [cell.strip() for cell in re.split("  +", line)] == ["thickness", *[bracketed(long)] * 2]
 
 
 def test_what_is_stored_is_not_encoded_again_and_every_arm_is_fitted_once(

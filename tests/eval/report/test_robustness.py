@@ -2,7 +2,7 @@
 
 import pytest
 
-from octshard.config.eval import RobustnessConfig
+from octshard.config.eval import ReportConfig, RobustnessConfig
 from octshard.eval.report import robustness
 from octshard.eval.robustness import command
 from octshard.eval.robustness.result import Nuisance
@@ -31,3 +31,7 @@ def test_the_table_and_every_finding_are_on_the_page(planted: Nuisance) -> None:
     table, *sentences = robustness.parts({"ours": (planted,)})
     assert "robustness index" in table.markup  # type: ignore[union-attr]
     assert sentences == [f"ours, device: {finding.text}" for finding in planted.findings.values()]
+
+
+def test_its_heads_have_the_grid_of_the_report() -> None:
+    assert robustness.settings(ReportConfig(regularisation=[0.3])).regularisation == [0.3]
