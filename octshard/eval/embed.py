@@ -13,7 +13,7 @@ from octshard.errors import UsageError
 from octshard.eval import encoders, extraction, feature_table, features, scans, setup
 from octshard.eval.controls import provenance
 from octshard.eval.encoders import Asked, Devices, NamedEncoder
-from octshard.eval.feature_table import FeatureTable
+from octshard.eval.feature_table import FeatureInfo, FeatureTable
 from octshard.eval.features import FeatureRequest
 from octshard.eval.scans import Scans
 from octshard.models.encoder import TrainedEncoder, read_encoder
@@ -52,6 +52,7 @@ def open_embedding(cfg: EmbedConfig, layers: str = "layers") -> Embedding:
         *encoders.random_encoders(first, cfg.seed, cfg.random_draws),
     ]
     check_distinct(named)
+    check_names(named)
     encoders.check_layers(named, cfg.layers, layers)
     all_scans = scans.open_scans(cfg.shards, first)
     request = all_scans.request(sites.site_of)
@@ -94,3 +95,13 @@ def check_distinct(named: Sequence[NamedEncoder]) -> None:
         if digest in paths:
             raise UsageError(f"checkpoint: {path} is the same as {paths[digest]}, want each once")
         paths[digest] = path
+
+
+def check_names(named: Sequence[NamedEncoder]) -> None:
+    """UsageError if two sources have one name."""
+    infos: dict[str, FeatureInfo] = {}
+    for info in (each.info for each in named):
+        other = infos.setdefault(info.source, info)
+        if other is not info:
+            paths = " and ".join(each.checkpoint or "a random encoder" for each in (other, info))
+            raise UsageError(f"checkpoint: {paths} are both called {info.source}, want files of other names")

@@ -5,7 +5,6 @@ it, and goes on where a killed one stopped.
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -105,11 +104,13 @@ def open_study(cfg: StudyConfig, target: Target, entries: Sequence[Entry]) -> St
     named = [encoders.trained_encoder(source, checkpoint) for _, source, checkpoint in entries]
     embed.check_distinct(named)
     random_of = _random_of(entries)
-    for arm in dict.fromkeys(random_of.values()):
+    for number, arm in enumerate(dict.fromkeys(random_of.values()), 1):
         form = next(entry.checkpoint.config for entry in entries if random_of[entry.arm] == arm)
-        drawn = [_called(each, arm) for each in encoders.random_encoders(form, cfg.seed, cfg.random_draws)]
+        made = encoders.random_encoders(form, cfg.seed, cfg.random_draws)
+        drawn = [_of_form(each, number) for each in made]
         sources_of[arm] = tuple(each.info.source for each in drawn)
         named += drawn
+    embed.check_names(named)
     encoders.check_layers(named, (cfg.layer,), "layer")
     parts = (tuple(named), sources_of, random_of, scored, scans, labelled, sites, slices)
     return Study(cfg, *parts)
@@ -189,10 +190,10 @@ def _form(cfg: TrainConfig) -> str:
     return f"{fields.digest(dataclasses.replace(cfg.model, drop_path=0.0))} {cfg.run.precision}"
 
 
-def _called(encoder: NamedEncoder, arm: str) -> NamedEncoder:
-    """A random encoder whose source has the name of its arm."""
-    source = encoder.info.source.replace(RANDOM, re.sub(r"[^A-Za-z0-9_.]+", "-", arm))
-    return encoder.called(source)
+def _of_form(encoder: NamedEncoder, number: int) -> NamedEncoder:
+    """A random encoder whose source has the number of its form; names of arms may become one in a file."""
+    source = encoder.info.source
+    return encoder.called(source.replace(RANDOM, f"{RANDOM}-form-{number}") if number > 1 else source)
 
 
 def _check_tokens(study: Study) -> None:

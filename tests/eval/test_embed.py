@@ -236,6 +236,18 @@ def test_checkpoints_of_one_name_are_told_apart(made, tmp_path):
     assert names == ["one-step-00000003-1-1-mean", "one-step-00000003-2-last-mean"]
 
 
+def test_two_sources_of_one_name_are_the_users_fault(made, tmp_path):
+    """Places in the list make names that a file may have already."""
+    paths = [tmp_path / "a/run.pt", tmp_path / "b/a/run.pt", tmp_path / "a/run-2.pt"]
+    for seed, path in enumerate(paths, 11):
+        run = Path(write_checkpoint(tmp_path / f"run-{seed}", seed), "checkpoints", f"step-{seed:08d}.pt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(run.read_bytes())
+    cfg = dataclasses.replace(made, checkpoint=list(map(str, paths)), out=str(tmp_path / "table"))
+    with pytest.raises(UsageError, match=r"b/a/run.pt and .*a/run-2.pt are both called a-run-2, want"):
+        embed.embed(cfg)
+
+
 def test_what_is_there_is_found_whatever_the_list_of_checkpoints(made, tmp_path, monkeypatch):
     """Tokens too; and the text says which checkpoint a name stands for."""
     other = write_checkpoint(tmp_path / "one", 3, "model.depth=1")

@@ -271,6 +271,18 @@ def test_each_form_of_encoder_has_its_own_random_one(cfg: ReportConfig, stored: 
         command.score(dataclasses.replace(changed, checkpoint=both, names=["one", "one"]))
 
 
+def test_forms_whose_arms_have_no_latin_letter_keep_their_own_random_encoders(
+    cfg: ReportConfig, stored: str
+) -> None:
+    for name, width in (("large", 48), ("small", 36)):
+        write_checkpoint(f"{stored}/{name}", seed=4, model=dataclasses.replace(MODEL, width=width))
+    names, runs = ["one", "大", "小"], [cfg.checkpoint[0], f"{stored}/large", f"{stored}/small"]
+    changed = quick(cfg, out=stored, heads=["linear"], checkpoint=runs, names=names)
+    features = {arm.name: arm.features for arm in command.score(changed).result.first.arms}
+    assert [features[name] for name in names] == [48, 96, 72]
+    assert [features[f"random-init{of}"] for of in ("", " of 大", " of 小")] == [48, 96, 72]
+
+
 def test_a_picture_that_fails_costs_no_number(
     cfg: ReportConfig, stored: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
