@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from octshard.config import fields
 from octshard.config.run import RunConfig
 from octshard.config.train import TrainConfig
 from octshard.devices import select
@@ -132,3 +133,8 @@ def sources_of(
 def view_of(cfg: TrainConfig, kind: str) -> View:
     """What an encoder of that run reads of a scan."""
     return View(kind, triple(cfg.model.image_size), triple(cfg.model.patch))
+
+
+def form_of(cfg: TrainConfig) -> str:
+    """Of an encoder: its architecture, and the precision in which it computes."""
+    return f"{fields.digest(dataclasses.replace(cfg.model, drop_path=0.0))} {cfg.run.precision}"

@@ -4,14 +4,11 @@
 it, and goes on where a killed one stopped.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from octshard.config import fields
 from octshard.config.eval import StudyConfig
-from octshard.config.train import TrainConfig
 from octshard.devices.backend import Backend
 from octshard.errors import UsageError
 from octshard.eval import arms, embed, encoders, extraction, features, setup, token_values
@@ -175,7 +172,7 @@ def _random_of(entries: Sequence[Entry]) -> dict[str, str]:
     random_of: dict[str, str] = {}
     forms: dict[str, str] = {}  # digest of a form -> arm of random encoders
     for arm, _, checkpoint in entries:
-        digest = _form(checkpoint.config)
+        digest = encoders.form_of(checkpoint.config)
         random = forms.setdefault(digest, f"{RANDOM} of {arm}" if forms else RANDOM)
         if random_of.setdefault(arm, random) != random:
             raise UsageError(
@@ -183,11 +180,6 @@ def _random_of(entries: Sequence[Entry]) -> dict[str, str]:
                 "name for each"
             )
     return random_of
-
-
-def _form(cfg: TrainConfig) -> str:
-    """Of an encoder: its architecture, and the precision in which it computes."""
-    return f"{fields.digest(dataclasses.replace(cfg.model, drop_path=0.0))} {cfg.run.precision}"
 
 
 def _of_form(encoder: NamedEncoder, number: int) -> NamedEncoder:

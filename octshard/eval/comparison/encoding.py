@@ -1,12 +1,11 @@
 """Which checkpoints are compared: what the table in out/features lacks of them is encoded in one pass."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from octshard.config.eval import CompareConfig, EmbedConfig
-from octshard.errors import UsageError
-from octshard.eval import embed, notes, setup
+from octshard.eval import arm_names, embed, encoders, notes, setup
 from octshard.eval.comparison import tables
 from octshard.eval.comparison.tables import ComparedFeatures
 from octshard.eval.controls import RANDOM
@@ -32,11 +31,7 @@ class Encoding:
 
 def open_encoding(cfg: CompareConfig, target: Target) -> Encoding:
     """UsageError for checkpoints, scans or labels that cannot be compared."""
-    if cfg.names and len(cfg.names) != len(cfg.checkpoint):
-        raise UsageError(
-            f"names: {len(cfg.names)} for {len(cfg.checkpoint)} checkpoints, want one for each; checkpoints "
-            "of one name are its seeds"
-        )
+    arm_names.check_count(cfg.names, cfg.checkpoint)
     opened = embed.open_embedding(
         EmbedConfig(
             view=cfg.view, batch=cfg.batch, device=cfg.device, checkpoint=cfg.checkpoint, shards=cfg.shards,
@@ -45,14 +40,16 @@ def open_encoding(cfg: CompareConfig, target: Target) -> Encoding:
         ),
         "layer",
     )  # fmt: skip
+    names = _names(cfg, opened)[: len(opened.checkpoints)]
+    arm_names.check(names)
     labelled = labels.join(target, opened.scans.rows)
     people = set(labelled.subsets["test"].participants)
     total = labelled.counts[SPLITS.index("test")].participants
     seen = []
-    for name, checkpoint in zip(_names(cfg, opened), opened.checkpoints, strict=False):
+    for name, checkpoint in zip(names, opened.checkpoints, strict=True):
         scored = setup.scored_checkpoint(checkpoint, people, allow_seen_people=cfg.allow_seen_people)
         seen.append(notes.of_seen(scored, total, f"{name} ({scored.path})"))
-    return Encoding(cfg, opened, labelled, tuple(seen))
+    return Encoding(cfg, opened, labelled, (*_of_forms(opened, names), *seen))
 
 
 def encode(opened: Encoding, on_progress: OnProgress) -> ComparedFeatures:
@@ -61,6 +58,17 @@ def encode(opened: Encoding, on_progress: OnProgress) -> ComparedFeatures:
     sources = [encoder.info.source for encoder in opened.embedding.encoders]
     cfg = dataclasses.replace(opened.cfg, sources=sources, names=_names(opened.cfg, opened.embedding))
     return tables.arms_of([table], cfg)
+
+
+def _of_forms(opened: Embedding, names: Sequence[str]) -> Iterator[str]:
+    """A note where the random encoders are no control of some of the arms."""
+    forms = [encoders.form_of(checkpoint.config) for checkpoint in opened.checkpoints]
+    others = dict.fromkeys(name for name, form in zip(names, forms, strict=True) if form != forms[0])
+    if others and opened.cfg.random_draws:
+        yield (
+            f"{RANDOM} has the form of {names[0]} alone, so that it is no control of {', '.join(others)}; "
+            "octshard eval report has random encoders of every form."
+        )
 
 
 def _names(cfg: CompareConfig, opened: Embedding) -> list[str]:

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from octshard.config import fields
 from octshard.config.eval import ReportConfig
 from octshard.errors import UsageError
-from octshard.eval import arm_verdict, controls, embed, notes, setup, study
+from octshard.eval import arm_names, arm_verdict, embed, notes, setup, study
 from octshard.eval.arm_verdict import ArmVerdict
 from octshard.eval.comparison import scoring
 from octshard.eval.comparison.scoring import Pair, Rules, ScoredArm
-from octshard.eval.controls import slice_encoder
-from octshard.eval.controls.shuffled import NAME as SHUFFLED
 from octshard.eval.feature_table import TOKENS
 from octshard.eval.pictures import sections
 from octshard.eval.report import figures, files, heads, robustness
@@ -26,8 +24,6 @@ from octshard.eval.study import EncodedArms, Entry, Study
 from octshard.models.encoder import read_encoder
 from octshard.probes import build, labels
 from octshard.progress import OnProgress, no_progress
-
-RESERVED = (*controls.MEANINGS, slice_encoder.PREFIX, SHUFFLED, scoring.ALL)  # how other rows begin
 
 
 def report(cfg: ReportConfig, on_progress: OnProgress = no_progress) -> ReportResult:
@@ -56,11 +52,7 @@ def check(cfg: ReportConfig) -> None:
     for key, values in (("heads", cfg.heads), ("checkpoint", cfg.checkpoint)):
         if twice := [value for value, count in Counter(values).items() if count > 1]:
             raise UsageError(f"{key}: {twice[0]} is named twice, want each once")
-    if cfg.names and len(cfg.names) != len(cfg.checkpoint):
-        raise UsageError(
-            f"names: {len(cfg.names)} for {len(cfg.checkpoint)} checkpoints, want one for each; checkpoints "
-            "of one name are its seeds"
-        )
+    arm_names.check_count(cfg.names, cfg.checkpoint)
 
 
 def entries(cfg: ReportConfig) -> list[Entry]:
@@ -68,9 +60,7 @@ def entries(cfg: ReportConfig) -> list[Entry]:
     checkpoints = [read_encoder(path) for path in cfg.checkpoint]
     sources = embed.source_names(checkpoints)
     arms = cfg.names or sources
-    for name in arms:
-        if not name.strip() or name.startswith(RESERVED):
-            raise UsageError(f"names: {name!r} is empty or called as a control is, want another name")
+    arm_names.check(arms)
     return list(map(Entry, arms, sources, checkpoints))
 
 

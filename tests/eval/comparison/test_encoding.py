@@ -11,7 +11,7 @@ from octshard.config.eval import CompareConfig, EmbedConfig, ProbeConfig
 from octshard.errors import UsageError
 from octshard.eval import embed, extraction, feature_table
 from octshard.eval.comparison.command import compare
-from tests.eval.test_linear_probe import eyes, write_checkpoint  # noqa: F401 (a fixture)
+from tests.eval.test_linear_probe import MODEL, eyes, write_checkpoint  # noqa: F401 (a fixture)
 
 Make = Callable[..., CompareConfig]
 
@@ -112,6 +112,19 @@ def test_features_are_those_of_their_checkpoint_whatever_the_list(
     assert scores_of("AB") == first
 
 
+def test_random_encoders_of_another_form_are_said_to_be_no_control(
+    cfg: CompareConfig, tmp_path: Path
+) -> None:
+    write_checkpoint(str(tmp_path / "wide"), seed=4, model=dataclasses.replace(MODEL, width=48))
+    both = [cfg.checkpoint[0], str(tmp_path / "wide")]
+    result = compare(
+        dataclasses.replace(cfg, checkpoint=both, names=["one", "wide"], out=str(tmp_path / "out"))
+    )
+    assert result.notes[-3].startswith(
+        "random-init has the form of one alone, so that it is no control of wide;"
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -121,6 +134,8 @@ def test_features_are_those_of_their_checkpoint_whatever_the_list(
         ({"shards": []}, "shards: not set"),
         ({"sources": ["x"]}, "sources: it chooses among features"),
         ({"names": ["x"]}, "names: 1 for 2 checkpoints, want one for each"),
+        ({"names": ["x", "random-init"]}, "names: 'random-init' is empty or called as a control is"),
+        ({"names": ["", "x"]}, "names: '' is empty or called as a control is"),
         ({"layer": "9"}, "layer=9: run-step-00000001 has 1 blocks"),
     ],
 )
