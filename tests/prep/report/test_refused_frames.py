@@ -115,11 +115,14 @@ def test_files_of_one_path_in_two_sources_keep_their_own_pictures(
     ours = rows(built)["frame_count"]
     other = dataclasses.replace(ours, device="other")
     datasets = tuple(Dataset("", {}, (row,), ()) for row in (ours, other))
-    shards = Shards(datasets, ({}, {}), (), tuple(Origin(src, from_zip=False) for src in ("/one", "/two")))
-    monkeypatch.setattr(
-        refused_frames, "draw",
-        lambda of, place: {of[0].source: Frame(np.full((2, 2), len(place.src)), 1.0 + (place.src == "/two"))},
-    )  # fmt: skip
+    origins = tuple(Origin(src, from_zip=False) for src in ("/one", "/two"))
+    shards = Shards(datasets, ({}, {}), (), origins=origins)
+    image_HW = np.zeros((2, 2), np.uint8)
+
+    def drawn(of: list[SampleRow], place: Origin) -> dict[str, Frame]:
+        return {of[0].source: Frame(image_HW, 2.0 if place.src == "/two" else 1.0)}
+
+    monkeypatch.setattr(refused_frames, "draw", drawn)
     for given in ("", "/one"):
         frames = page._frames(shards, [ours, other], given)
         assert frames is not None
