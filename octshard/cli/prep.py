@@ -213,6 +213,7 @@ def _manifest(cfg: "PrepConfig", *, dry_run: bool) -> "Iterator[PrepConfig]":
     help="hash: place people by a hash of their ids where participants.tsv gives them no split; else that is "
     "an error.",
 )
+@click.option("--where", metavar="EXPR", help="Only files of the manifest for which EXPR is true.")
 @click.option("--limit", type=int, metavar="N", help="Only N files of each device, a seeded draw.")
 @click.option("--max-refused", metavar="N|P%", help="Fail once more files of a device are refused.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and what it would take; write nothing.")
@@ -232,7 +233,7 @@ def shard(devices: Sequence[str], dry_run: bool, allow_empty: bool, **options: A
     from octshard.dataset.splits import split_sources_text
     from octshard.prep.build import estimate, run
 
-    names = ("engine", "decode", "split", "limit", "max_refused", "manifest")
+    names = ("engine", "decode", "split", "where", "limit", "max_refused", "manifest")
     settings = {name: options[name] for name in names if options[name] is not None}
     settings |= {"from_zip": True} if options["from_zip"] else {}
     with _manifest(dataclasses.replace(_prep_config(options), **settings), dry_run=dry_run) as cfg:
@@ -245,10 +246,11 @@ def shard(devices: Sequence[str], dry_run: bool, allow_empty: bool, **options: A
         summaries = run.shard(cfg, devices, on_progress)
     for summary in summaries:
         refused = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.refused.items())) or "none"
+        left_out = "" if summary.left_out is None else f"; left out by where: {summary.left_out}"
         kept = f" ({summary.kept} kept from an earlier run)" if summary.kept else ""
         _say(
             f"{summary.folder}: {summary.stored} volumes in {summary.shards} shards{kept}, "
-            f"{summary.bytes / 1e6:.1f} MB; refused: {refused}; "
+            f"{summary.bytes / 1e6:.1f} MB; refused: {refused}{left_out}; "
             f"people split: {split_sources_text(summary.split_sources)}"
         )
     if not any(summary.stored for summary in summaries) and not allow_empty:

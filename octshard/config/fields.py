@@ -37,6 +37,7 @@ class Rule:
     length: int | None = None  # of a list
     least_length: int = 0
     speed: bool = False
+    later: bool = False  # newer than 0.1.0: at its default it is in no digest, so that older folders agree
     place: bool = False  # a path or URL, which may come from a resolver: ${oc.env:NAME}
 
     def problem(self, value: Any) -> str:
@@ -241,7 +242,7 @@ def _ruled(value: Any, prefix: str) -> Iterator[tuple[str, Any, Rule]]:
 def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     for item in dataclasses.fields(value):
         child, key = getattr(value, item.name), prefix + item.name
-        if rule_of(item).speed:
+        if rule_of(item).speed or (rule_of(item).later and child == item.default):
             continue
         if dataclasses.is_dataclass(child):
             yield from _leaves(child, key + INDENT)

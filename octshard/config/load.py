@@ -31,6 +31,7 @@ Config = TypeVar("Config")
 RENAMED_KEYS = {"data.shuffle_window": "data.shuffle_block_size"}
 RENAMED_VALUES = {("objective.name", "seed"): "byol"}
 EXACT = 2**53  # up to here every whole number is a float of its own
+_NOT_YAML = re.compile(r"\s*(\{|('[^']*'|\"[^\"]*\")\s*[^\s'\"])")  # {key}.npy; 'word' in flags
 _WHOLE = re.compile(r"[+-]?\d+(\.\d*)?[eE][+]?\d+")
 BOOLEANS = ("true", "false", "yes", "no", "on", "off", "1", "0")
 
@@ -139,12 +140,13 @@ def _saved(text: str, origin: str) -> Any:
 def _parse_word(kind: type, word: str) -> DictConfig:
     """The values of one KEY=VALUE. Text stays as it is written: run.out=007, run.wandb=off, {key}.npy."""
     key, text = word.split("=", 1)
-    if text.lstrip().startswith("{") and key in {s.key for s in settings(kind) if s.type == "text"}:
-        pattern = OmegaConf.create({})  # such as {key}.npy, in which YAML sees a mapping
-        OmegaConf.update(pattern, key, text.strip())
-        return pattern
+    types = {setting.key: setting.type for setting in settings(kind)}
+    if types.get(key) == "text" and _NOT_YAML.match(text):
+        as_written = OmegaConf.create({})
+        OmegaConf.update(as_written, key, text.strip())
+        return as_written
     layer = OmegaConf.from_dotlist([word])
-    if key in {setting.key for setting in settings(kind) if setting.type in ("text", "list of text")}:
+    if types.get(key) in ("text", "list of text"):
         value = OmegaConf.select(layer, key, throw_on_resolution_failure=False)
         if isinstance(value, int | float):
             OmegaConf.update(layer, key, text.strip())

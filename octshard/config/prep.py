@@ -41,6 +41,11 @@ class PrepConfig:
         256_000_000, "size of one tar that is aimed at", unit="bytes", least=1, limit=MANY_BYTES
     )
     zstd_level: int = field(3, "zstd compression level", least=1, most=22)
+    where: str = field(
+        "",
+        "which files of the manifest: an expression over its columns, such as eye == 'L'; empty = all",
+        later=True,
+    )
     limit: int = field(0, "files of each device, a seeded draw; 0 = all", least=0, limit=MANY)
     seed: int = field(
         0,

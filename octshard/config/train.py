@@ -24,6 +24,11 @@ class DataConfig:
         [], "share of each dataset folder in what is seen; empty = by size", above=0, limit=MAX_WEIGHT
     )
     drop: list[str] = field([], "keys of volumes that are neither trained on nor validated on")
+    filter: str = field(
+        "",
+        "which volumes are trained and validated on: an expression over samples.parquet, such as "
+        "'saturated' not in flags; empty = all",
+    )
     balance: str = field(
         "none",
         "device: every device is drawn equally, whatever its number of volumes",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import Dataset
 
-from octshard.dataset import sample, stored_band, tables
+from octshard.dataset import row_filter, sample, stored_band, tables
 from octshard.dataset.folders import dataset_folders
 from octshard.dataset.splits import SPLITS, check_disjoint, check_distinct
 from octshard.dataset.tables import SampleRow
@@ -34,8 +34,9 @@ class ShardDataset(Dataset[dict[str, Any]]):
     """The volumes of one or several dataset folders, in the order in which they lie.
 
     folder_or_folders: SHARDS/<device>, a folder of such, or a list of either; local, gs:// or s3://. split:
-    train, val, test, or None for all. filter: which rows of samples.parquet to take. as_metatensor: images
-    as MONAI MetaTensors (extra `monai`). UsageError for a volume that stands in two folders, and, where a
+    train, val, test, or None for all. filter: which rows of samples.parquet to take: a function of a row, or
+    a text as data.filter, such as "'saturated' not in flags". as_metatensor: images as MONAI MetaTensors
+    (extra `monai`). UsageError for a volume that stands in two folders, and, where a
     split is named, for a participant who stands in several.
 
     An item is a dict:
@@ -54,7 +55,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
         self,
         folder_or_folders: str | Path | Sequence[str | Path],
         split: str | None = None,
-        filter: Callable[[SampleRow], bool] | None = None,
+        filter: Callable[[SampleRow], bool] | str | None = None,
         *,
         as_metatensor: bool = False,
     ) -> None:
@@ -62,6 +63,8 @@ class ShardDataset(Dataset[dict[str, Any]]):
             raise UsageError(f"split {split!r}: want one of {', '.join(SPLITS)}, or None for all")
         if as_metatensor:
             _metatensor_class()
+        if isinstance(filter, str):
+            filter = row_filter.parse(filter, "ShardDataset filter")
         self.split, self.as_metatensor = split, as_metatensor
         stored = [
             _StoredRow(url, row)

@@ -36,7 +36,7 @@ MODEL_TYPE = "octshard"
 WEIGHTS, CONFIG, CARD, ONNX = "model.safetensors", "config.json", "README.md", "model.onnx"
 PEOPLE = "participants.json"  # salted digests, as a checkpoint has them
 FILES = frozenset({WEIGHTS, CONFIG, CARD, ONNX, PEOPLE})
-PRIVATE = ("data.drop", "run.init_from")  # names of volumes; a place
+PRIVATE = ("data.drop", "data.filter", "run.init_from")  # names of volumes, maybe of people; a place
 PREPROCESSING = {
     "axes": "B, channel, D (B-scans, from superior to inferior), H (depth, vitreous first), W (A-scans)",
     "channels": 1,

@@ -6,16 +6,17 @@ Order, batches and resume depend on this index alone; its digest goes into every
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from octshard.config.train import TrainConfig
-from octshard.dataset import tables
+from octshard.dataset import row_filter, tables
 from octshard.dataset.folders import dataset_folders
 from octshard.dataset.preparation import preparations, voxel_limit
+from octshard.dataset.row_filter import RowFilter
 from octshard.dataset.splits import check_distinct
 from octshard.dataset.tables import Dataset, SampleRow
 from octshard.errors import OctshardError, UsageError
@@ -73,6 +74,7 @@ class SampleIndex:
     refused: int  # input files that never became samples (skipped_files), all splits together
     folders: int  # dataset folders of data.shards, also those without a sample of this split
     preparations: tuple[Mapping[str, Any], ...] = ()  # settings of prep behind them; no part of the digest
+    filtered: int = 0  # volumes of this split that data.filter leaves out
 
     @property
     def samples_per_shard(self) -> tuple[int, ...]:
@@ -87,10 +89,16 @@ class SampleIndex:
 
 
 def load_index(cfg: TrainConfig, split: str, needed_tokens: int) -> SampleIndex:
-    """`build_index` of the datasets in data.shards, without what data.drop names."""
+    """`build_index` of the datasets in data.shards, without what data.filter and data.drop leave out."""
+    fits = filter_of(cfg)
     datasets = open_datasets(cfg)
     check_dropped(datasets, cfg)
-    return without_dropped(build_index(datasets, cfg, split, needed_tokens), cfg)
+    return without_dropped(build_index(datasets, cfg, split, needed_tokens, fits), cfg)
+
+
+def filter_of(cfg: TrainConfig) -> RowFilter:
+    """data.filter: training and validation do without what it leaves out, eval does not."""
+    return row_filter.parse(cfg.data.filter, "data.filter")
 
 
 def open_datasets(cfg: TrainConfig) -> tuple[Dataset, ...]:
@@ -103,13 +111,21 @@ def open_datasets(cfg: TrainConfig) -> tuple[Dataset, ...]:
     return tuple(tables.open_dataset(url) for url in dataset_folders(cfg.data.shards))
 
 
-def build_index(datasets: Sequence[Dataset], cfg: TrainConfig, split: str, needed_tokens: int) -> SampleIndex:
-    """The samples of `split` in `datasets`, without volumes of fewer than `needed_tokens` valid tokens.
+def build_index(
+    datasets: Sequence[Dataset],
+    cfg: TrainConfig,
+    split: str,
+    needed_tokens: int,
+    fits: Callable[[SampleRow], bool] | None = None,
+) -> SampleIndex:
+    """The samples of `split` in `datasets` for which `fits` is true, without volumes of fewer than
+    `needed_tokens` valid tokens.
 
     Reads nothing. UsageError if a volume is in two datasets, OctshardError if a table lacks a shard.
     """
     samples: list[SampleRef] = []
     left_out: list[str] = []
+    filtered = 0
     for folder, dataset in enumerate(datasets):
         limit = voxel_limit(dataset.info)
         shards = {
@@ -117,6 +133,9 @@ def build_index(datasets: Sequence[Dataset], cfg: TrainConfig, split: str, neede
             for info in dataset.shards
         }
         for row in dataset.samples(split):
+            if fits is not None and not fits(row):
+                filtered += 1
+                continue
             if row.shard not in shards:
                 raise OctshardError(
                     f"{dataset.url}: {row.key} lies in {row.shard}, which {tables.SHARDS} does not list; "
@@ -130,7 +149,9 @@ def build_index(datasets: Sequence[Dataset], cfg: TrainConfig, split: str, neede
                 samples.append(sample)
     check_distinct(((datasets[ref.folder].url, ref.row.key) for ref in samples), "data.shards")
     refused = sum(len(dataset.refused) for dataset in datasets)
-    return SampleIndex(split, tuple(samples), tuple(left_out), refused, len(datasets), preparations(datasets))
+    return SampleIndex(
+        split, tuple(samples), tuple(left_out), refused, len(datasets), preparations(datasets), filtered
+    )
 
 
 def _check_size(sample: SampleRef, limit: int) -> None:

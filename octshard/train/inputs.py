@@ -29,6 +29,7 @@ from octshard.stream.index import (
     SampleIndex,
     build_index,
     check_dropped,
+    filter_of,
     open_datasets,
     valid_tokens_of,
     without_dropped,
@@ -137,11 +138,11 @@ class RunInputs:
 
 def load_inputs(cfg: TrainConfig, backend: Backend) -> RunInputs:
     """The samples of train and val, and the plan; UsageError if they and the config do not fit together."""
-    needed = token_counts.needed_tokens(cfg)
+    needed, fits = token_counts.needed_tokens(cfg), filter_of(cfg)
     datasets = open_datasets(cfg)
     check_dropped(datasets, cfg)
     index, val_index = (
-        without_dropped(build_index(datasets, cfg, split, needed), cfg) for split in ("train", "val")
+        without_dropped(build_index(datasets, cfg, split, needed, fits), cfg) for split in ("train", "val")
     )
     plan = make_plan(cfg, index, backend)
     _check_bands(cfg, index)

@@ -40,6 +40,11 @@ def make_plan(cfg: TrainConfig, index: SampleIndex, backend: Backend) -> Plan:
             f"run.global_batch={run.global_batch}: not a multiple of run.per_device_batch="
             f"{run.per_device_batch} x {backend.device_count} devices = {micro}"
         )
+    if not index.samples and index.filtered:
+        raise UsageError(
+            f"data.filter={cfg.data.filter!r}: it leaves out {index.filtered} train volumes of data.shards, "
+            f"and 0 are usable; want an expression that is true for some"
+        )
     if not index.samples:
         raise UsageError(
             f"data.shards={list(cfg.data.shards)}: 0 usable train samples ({len(index.left_out)} left out, "

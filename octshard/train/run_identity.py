@@ -49,6 +49,10 @@ def identify(cfg: TrainConfig, inputs: RunInputs, init_from: Mapping[str, Any] |
     tags = tuple(dict.fromkeys([*devices, cfg.objective.name, *cfg.run.tags]))
     config = {**fields.result_values(cfg), **inputs.fingerprint()}
     config |= {"init_from": init_from} if init_from else {}
+    if cfg.data.filter.strip():  # counted, but nothing of what decides the result
+        config["data.filter leaves out"] = {
+            index.split: index.filtered for index in (inputs.index, inputs.val_index)
+        }
     name = _kept_name(cfg.run.out) or make_name(cfg, datetime.datetime.now(datetime.UTC).date(), revision())
     text = json.dumps({"name": name, "tags": tags, "config": config}, indent=1, default=str)
     store.write(store.join(cfg.run.out, FILE), text.encode() + b"\n")

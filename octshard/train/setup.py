@@ -131,6 +131,9 @@ def _log_start(run: Run, state: TrainState) -> None:
         logger.warning("%s", line)
     if line := optim.warmup_line(plan.length, cfg.optim):
         logger.warning("%s", line)
+    if cfg.data.filter.strip():
+        parts = [f"{part.filtered} {part.split}" for part in (index, run.inputs.val_index)]
+        logger.info("data.filter leaves out %s volumes: %s", " and ".join(parts), cfg.data.filter.strip())
     if cfg.data.drop:
         logger.info(
             "%d volumes of data.drop are not used: %s",

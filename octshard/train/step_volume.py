@@ -21,7 +21,7 @@ from octshard.imaging.volume import Shape, product, triple
 from octshard.models import normalize, position
 from octshard.models.tokens import Tokens
 from octshard.stream.batch import Batch
-from octshard.stream.index import SampleIndex, SampleRef, open_datasets
+from octshard.stream.index import SampleIndex, SampleRef, filter_of, open_datasets
 from octshard.stream.sampler import StreamPosition
 from octshard.train.augment.cross_resolution import of_context, views_of
 from octshard.train.augment.views import ViewParams
@@ -158,4 +158,6 @@ def _absence(source: VolumeSource, key: str) -> str:
         return "the key of no volume in data.shards, want one of samples.parquet"
     if row.status != "ok":
         return f"refused by prep ({row.reason}), want a stored volume"
+    if not filter_of(cfg)(row):
+        return f"left out by data.filter={cfg.data.filter!r:.99}, want a volume of the run"
     return f"in split {row.split}, which a run does not read; want one of train or val"

@@ -165,3 +165,18 @@ def test_a_whole_number_may_be_written_as_one_of_a_power_of_ten(tmp_path: Path) 
     for text in ("1.5", "1e-3", "1.5e0", "2e16"):  # the last one may stand for several whole numbers
         with pytest.raises(UsageError, match="want a whole number"):
             load(TrainConfig, [], [f"run.samples_budget={text}"])
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("'saturated' not in flags", "'saturated' not in flags"),
+        ("\"saturated\" in flags and eye == 'L'", "\"saturated\" in flags and eye == 'L'"),
+        ("device == 'a' and eye == \"L\"", "device == 'a' and eye == \"L\""),
+        ("(eye == 'L') or frames > 3", "(eye == 'L') or frames > 3"),
+        ("'eye is None'", "eye is None"),
+        ('"eye is None"', "eye is None"),
+    ],
+)
+def test_an_expression_is_text_as_it_is_written(word: str, value: str) -> None:
+    assert parse(f"data.filter={word}").data.filter == value

@@ -190,3 +190,11 @@ def test_without_monai_the_error_says_what_to_install(folder: Path, monkeypatch:
     monkeypatch.setitem(sys.modules, "monai.data", None)
     with pytest.raises(UsageError, match=r"as_metatensor=True: MONAI is not here .*install"):
         octshard.ShardDataset(folder, as_metatensor=True)
+
+
+def test_a_text_filters_as_a_function_does(folder: Path) -> None:
+    by_function = octshard.ShardDataset(folder, filter=lambda row: row.split == "val" or "000" in row.key)
+    by_text = octshard.ShardDataset(folder, filter="split == 'val' or '000' in key")
+    assert keys(by_text) == keys(by_function) != []
+    with pytest.raises(UsageError, match=r"ShardDataset filter='rows\(\)': rows\(\) is a call"):
+        octshard.ShardDataset(folder, filter="rows()")

@@ -149,3 +149,25 @@ def test_a_shard_that_the_tables_do_not_list_is_refused(tmp_path: Path) -> None:
     tables.write_info(f"{folder}/{tables.INFO}", {})  # as if the build had made it so
     with pytest.raises(OctshardError, match=r"lies in train-000001\.tar, which shards\.parquet"):
         load_index(config_of(folder), "train", 0)
+
+
+def test_data_filter_leaves_out_rows_and_counts_them(shards: str, tmp_path: Path) -> None:
+    second = write_dataset(tmp_path / "other", {"train": 3, "val": 2}, device="other")
+    whole = load_index(config_of(f"{shards},{second}"), "train", 0)
+    assert whole.filtered == 0
+    cfg = config_of(f"{shards},{second}", "data.filter=device != 'other' and key > 'train009'")
+    index = load_index(cfg, "train", 0)
+    kept = [s.row.key for s in whole.samples if s.row.device != "other" and s.row.key > "train009"]
+    assert [sample.row.key for sample in index.samples] == kept
+    assert (len(kept), index.filtered) == (8, 12)  # of train009 too, whose key goes on
+    assert index.digest != whole.digest
+    assert load_index(cfg, "val", 0).filtered == 2 + 0
+    only = load_index(config_of(f"{shards},{second}", "data.filter=device == 'other'"), "train", 19)
+    assert (only.filtered, len(only.left_out)) == (17, 3)  # what the filter leaves out is not counted twice
+
+
+def test_a_mistake_in_data_filter_is_named_before_any_table_is_read() -> None:
+    with pytest.raises(
+        UsageError, match=r"data.filter=\"devise == 'x'\": no column devise; did you mean device\?"
+    ):
+        load_index(config_of("no/such/folder", "data.filter=devise == 'x'"), "train", 0)

@@ -96,6 +96,23 @@ def test_a_volume_is_dropped_and_never_seen_again(
     assert people.members(sorted(everybody)) == everybody
 
 
+def test_another_data_filter_is_another_run(shards: str, tmp_path: Path) -> None:
+    cfg = config_for(shards, tmp_path, *LENGTH, "data.filter=key > 'train005'")
+    with log_lines() as lines:
+        stopped_at(2, cfg)
+    identity = json.loads((tmp_path / "run.json").read_text())["config"]
+    assert identity["data.filter"] == "key > 'train005'"
+    assert identity["data.filter leaves out"] == {"train": 5, "val": 0}
+    assert "data.filter leaves out 5 train and 0 val volumes: key > 'train005'" in lines
+    for other in ("", "key > 'train006'"):
+        with pytest.raises(
+            UsageError, match=r"data.digest: .*data.filter: \"key > 'train005'\" -> .*accept-changes"
+        ):
+            loop.train(config_for(shards, tmp_path, *LENGTH, f"data.filter={other}"))
+    with pytest.raises(UsageError, match=r"data.filter=\"eye == 'X'\": it leaves out 21 train volumes"):
+        loop.train(config_for(shards, tmp_path / "none", *LENGTH, "data.filter=eye == 'X'"))
+
+
 def test_a_key_that_nobody_has_is_a_mistake(shards: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"data.drop: train099 is the key of no volume"):
         loop.train(config_for(shards, tmp_path, *LENGTH, "data.drop=[train099]"))

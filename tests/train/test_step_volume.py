@@ -138,6 +138,11 @@ def test_a_key_of_val_gives_what_validation_reads(shards: str) -> None:
             ("data.drop=[train003-device-proto-l-0000000003]",),
             "left out by data.drop",
         ),
+        (
+            "train003-device-proto-l-0000000003",
+            ("data.filter=participant != 'train003'",),
+            "left out by data.filter=",
+        ),
     ],
 )
 def test_a_volume_that_no_step_sees_is_a_usage_error(

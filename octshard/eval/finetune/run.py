@@ -112,7 +112,8 @@ def _config(cfg: FinetuneConfig, checkpoint: TrainedEncoder) -> TrainConfig:
     """Of the pretraining, but whose shards are read, in which order and on which device."""
     data = dataclasses.replace(
         checkpoint.config.data,
-        shards=list(cfg.shards), cache_dir="", weights=[], balance="none", drop=[], on_bad_sample="raise",
+        shards=list(cfg.shards), cache_dir="", weights=[], balance="none", drop=[], filter="",
+        on_bad_sample="raise",
     )  # fmt: skip
     run = dataclasses.replace(
         checkpoint.config.run, device=cfg.device, compile=False, cpu_threads=0, seed=cfg.seed

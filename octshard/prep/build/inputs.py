@@ -3,12 +3,14 @@
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from octshard.config import fields
 from octshard.config.prep import PrepConfig
+from octshard.dataset import row_filter
 from octshard.errors import UsageError
 from octshard.prep.build.progress import most_refused
+from octshard.prep.build.selection import COLUMNS, select, with_files
 from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.plan import ShardPlan, draw_subset, plan
 from octshard.prep.release import zip_source
@@ -21,24 +23,29 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BuildInputs:
-    """root: of the release; job: what every file shares; plans: device -> its shards."""
+    """root: of the release; job: what every file shares; plans: device -> its shards; left_out: device -> how
+    many of its files `where` leaves out, empty without it.
+    """
 
     root: str
     job: WorkerJob
     plans: Mapping[str, tuple[ShardPlan, ...]]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def load(cfg: PrepConfig, devices: Sequence[str]) -> BuildInputs:
     """The plans of the devices asked for, and the source of their files; UsageError as `check`,
-    `select_devices` and `check_splits`.
+    `select_devices`, `select`, `with_files` and `check_splits`.
     """
     check(cfg)
     release = read_release(cfg.src, cfg.manifest)
-    selected = select_devices(release.entries, devices, cfg.manifest or cfg.src)
-    check_splits(cfg, release, selected)
+    listed = select_devices(release.entries, devices, cfg.manifest or cfg.src)
+    selection = select(release, listed, cfg)
+    selected = with_files(selection, listed, cfg, named="all" not in devices)
+    check_splits(cfg, release, selection.entries)
     source = open_source(cfg, release)
-    plans = {device: device_plan(cfg, release, device) for device in selected}
-    return BuildInputs(release.root, WorkerJob(cfg, source), plans)
+    plans = {device: device_plan(cfg, release, selection.of(device)) for device in selected}
+    return BuildInputs(release.root, WorkerJob(cfg, source), plans, selection.left_out)
 
 
 def check(cfg: PrepConfig) -> None:
@@ -47,10 +54,11 @@ def check(cfg: PrepConfig) -> None:
         raise UsageError(f"src={cfg.src!r}, dst={cfg.dst!r}: want both, the release root and where shards go")
     fields.check(cfg)
     most_refused(cfg.max_refused, 1)
+    row_filter.parse(cfg.where, "where", COLUMNS)
 
 
-def check_splits(cfg: PrepConfig, release: Release, devices: Sequence[str]) -> None:
-    """UsageError if participants.tsv leaves open the split of somebody with files of these devices.
+def check_splits(cfg: PrepConfig, release: Release, entries: Iterable[Entry]) -> None:
+    """UsageError if participants.tsv leaves open the split of somebody with one of these files.
 
     With split=hash such people are placed by the hash of their ids, and so is everybody without the table.
     """
@@ -61,7 +69,7 @@ def check_splits(cfg: PrepConfig, release: Release, devices: Sequence[str]) -> N
         text = "%s: no participants.tsv%s, so people are split 70:15:15 by a hash of their ids"
         log(text, release.root, there)
     elif cfg.split != "hash":
-        release.split_table.check(entry.participant for entry in release.entries if entry.device in devices)
+        release.split_table.check(entry.participant for entry in entries)
 
 
 def open_source(cfg: PrepConfig, release: Release) -> Source:
@@ -76,9 +84,8 @@ def open_source(cfg: PrepConfig, release: Release) -> Source:
     return source
 
 
-def device_plan(cfg: PrepConfig, release: Release, device: str) -> tuple[ShardPlan, ...]:
-    """The shards of one device, of all its files or of cfg.limit drawn ones."""
-    entries = [entry for entry in release.entries if entry.device == device]
+def device_plan(cfg: PrepConfig, release: Release, entries: Sequence[Entry]) -> tuple[ShardPlan, ...]:
+    """The shards of one device, of all its selected files or of cfg.limit drawn ones."""
     return plan(draw_subset(entries, cfg.limit, cfg.seed), release.splits, cfg)
 
 

@@ -116,9 +116,13 @@ def invalidate(folder: str, names: Iterable[str]) -> None:
 
 
 def publish(
-    folder: str, cfg: PrepConfig, plans: Sequence[ShardPlan], shards: Sequence[BuiltShard]
-) -> list[SampleRow]:
-    """Writes the three tables and returns the rows. dataset.json is last: with it the folder is complete."""
+    folder: str, cfg: PrepConfig, plans: Sequence[ShardPlan], shards: Sequence[BuiltShard],
+    left_out: int | None,
+) -> list[SampleRow]:  # fmt: skip
+    """Writes the three tables and returns the rows. dataset.json is last: with it the folder is complete.
+
+    left_out: files of the manifest that `where` leaves out; None, and not recorded, without it.
+    """
     rows = shard_writer.flag_across([row for shard in shards for row in shard.rows])
     tables.write_rows(store.join(folder, tables.SAMPLES), rows)
     tables.write_shards(
@@ -133,6 +137,7 @@ def publish(
             "plan_digest": digest(plans),
             "code_version": __version__,
             "counts": shard_writer.counts(rows),
+            **({} if left_out is None else {"left_out": left_out}),
         },
     )
     return rows

@@ -39,7 +39,8 @@ Built = Mapping[str, BuiltShard]  # finished shards by name
 class DeviceSummary:
     """The result for one device: counts, refusals by reason, shards, and how many of them were kept.
 
-    split_sources: the people with a stored volume, by what placed them in their split.
+    split_sources: the people with a stored volume, by what placed them in their split. left_out: files of the
+    manifest that `where` leaves out; None without it.
     """
 
     device: str
@@ -50,6 +51,7 @@ class DeviceSummary:
     kept: int
     bytes: int
     split_sources: Mapping[str, int]
+    left_out: int | None = None
 
 
 class NoFilesFound(OctshardError):
@@ -67,7 +69,8 @@ def shard(
     summaries, absent = [], []
     for device, plans in build.plans.items():
         try:
-            summaries.append(_build_device(device, plans, build.job, on_progress))
+            left_out = build.left_out.get(device)
+            summaries.append(_build_device(device, plans, build.job, left_out, on_progress))
         except NoFilesFound as error:
             absent.append(str(error))
     if absent:
@@ -82,7 +85,7 @@ def shard(
 
 
 def _build_device(
-    device: str, plans: Sequence[ShardPlan], job: WorkerJob, on_progress: OnProgress
+    device: str, plans: Sequence[ShardPlan], job: WorkerJob, left_out: int | None, on_progress: OnProgress
 ) -> DeviceSummary:
     cfg, folder = job.cfg, store.join(job.cfg.dst, device)
     total = sum(len(plan.members) for plan in plans)
@@ -102,7 +105,7 @@ def _build_device(
         shards = [built[plan.name] for plan in plans]
         if all(row.reason in NOT_THERE for shard in shards for row in shard.rows):
             raise NoFilesFound(f"the {total} listed files of {device}")
-        rows = output_folder.publish(folder, cfg, plans, shards)
+        rows = output_folder.publish(folder, cfg, plans, shards, left_out)
         if count.fresh:  # else the engine was not used, and no cluster is asked for
             output_folder.write_run_facts(folder, cfg, count, _engine(cfg).workers(cfg))
     counts, infos = shard_writer.counts(rows), [shard.info for shard in shards if shard.info.samples]
@@ -115,6 +118,7 @@ def _build_device(
         kept=sum(built[name] is shard and shard.info.samples > 0 for name, shard in kept.items()),
         bytes=sum(info.bytes for info in infos),
         split_sources=split_sources(rows),
+        left_out=left_out,
     )
 
 

@@ -769,7 +769,9 @@ class Held:
 @pytest.mark.parametrize("why", ["failed", "interrupted"])
 def test_tasks_of_a_cluster_do_not_outlive_the_build(release: Path, tmp_path: Path, why: str) -> None:
     cfg = config(release, tmp_path)
-    shards = inputs.device_plan(cfg, read_release(str(release)), DEVICE)
+    whole = read_release(str(release))
+    entries = [entry for entry in whole.entries if entry.device == DEVICE]
+    shards = inputs.device_plan(cfg, whole, entries)
     build(cfg)
     rows = tables.open_dataset(str(tmp_path / DEVICE)).rows
 
