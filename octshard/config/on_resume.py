@@ -20,6 +20,7 @@ MASK_SETS = "each mask set has a weight of its own"  # why their number is fixed
 # what the mark of a key alone does not say: beginnings of keys
 NOTES = {
     "data.shards": f"other samples {ACCEPTED}",
+    "data.filter": "other samples",
     "run.per_device_batch": f"{ACCEPTED} where volumes of a batch are normalised together (byol)",
     **dict.fromkeys(LENGTH, "or --extend; longer without either where no rate jumps"),
     "objective.masks": f"their number {NEVER} where {MASK_SETS}",

@@ -104,7 +104,7 @@ def test_another_data_filter_is_another_run(shards: str, tmp_path: Path) -> None
     assert identity["data.filter"] == "key > 'train005'"
     assert identity["data.filter leaves out"] == {"train": 5, "val": 0}
     assert "data.filter leaves out 5 train and 0 val volumes: key > 'train005'" in lines
-    for other in ("", "key > 'train006'"):
+    for other in ("''", "key > 'train006'"):
         with pytest.raises(
             UsageError, match=r"data.digest: .*data.filter: \"key > 'train005'\" -> .*accept-changes"
         ):
