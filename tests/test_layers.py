@@ -19,7 +19,7 @@ DOORS = {  # foreign package -> the modules that may import it
     "tarfile": {"dataset.shard"},
     "webdataset": {"webdataset"},
     "monai": {"dataset.torch_dataset", "eval.dense.monai_parts"},
-    "nibabel": {"eval.dense.map_file", "prep.readers.nifti"},
+    "nibabel": {"eval.dense.map_file", "export.volume_file", "prep.readers.nifti"},
     "tifffile": {"prep.readers.tiff"},
     "zstandard": {"dataset.shard"},
     "xxhash": {"storage.checksum"},

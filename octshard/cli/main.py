@@ -21,6 +21,7 @@ from octshard.cli.export import export
 from octshard.cli.prep import prep
 from octshard.cli.preview import preview
 from octshard.cli.train import stream_check, train
+from octshard.cli.volumes import export_volume, view
 from octshard.errors import OctshardError, exit_code
 from octshard.printable import printable
 from octshard.progress import StderrHandler, write_line
@@ -94,5 +95,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (demo, phantom, prep, train, preview, stream_check, evaluate, export, config, doctor):
+for command in (
+    demo, phantom, prep, view, export_volume, train, preview, stream_check, evaluate, export, config, doctor,
+):  # fmt: skip
     cli.add_command(command)

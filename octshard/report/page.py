@@ -46,10 +46,10 @@ class Section:
     anchor: str = ""
 
 
-def page(title: str, lead: str, sections: Sequence[Section]) -> str:
+def page(title: str, lead: str, sections: Sequence[Section], *, style: str = "", script: str = "") -> str:
     """A whole HTML document: the first section, which says what came out, the contents, the other sections.
 
-    Scripts only where a table can be sorted or searched.
+    Scripts only where a table can be sorted or searched. style, script: of the page, besides.
     """
     anchors = _anchors(sections)
     boxes = [
@@ -59,15 +59,16 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     if len(sections) >= SEVERAL:
         boxes.insert(1, _contents(anchors[1:], sections[1:]))
     body = "\n".join(boxes)
-    scripts = (SORT if '<table class="sortable' in body else "") + (SEARCH if f'"{_LONG}"' in body else "")
-    script = f"<script>{scripts}</script>" if scripts else ""
+    sort = SORT if '<table class="sortable' in body else ""
+    search = SEARCH if f'"{_LONG}"' in body else ""
+    scripts = f"<script>{sort}{search}{script}</script>" if sort or search or script else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{ALLOWED}">'
-        f"<title>{escaped(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
+        f"<title>{escaped(title)}</title><style>{STYLE}{style}</style></head>\n<body><main>\n"
         f'<h1>{escaped(title)}</h1>\n<p class="lead">{escaped(lead)}</p>\n'
-        f"{body}\n</main>{script}</body></html>\n"
+        f"{body}\n</main>{scripts}</body></html>\n"
     )
 
 
@@ -150,8 +151,12 @@ def picture(image: np.ndarray, alt: str, caption: str, aspect: float | None = No
 
 def photograph(image: np.ndarray, alt: str, caption: str) -> Html:
     """As `picture`, in its own size and as a JPEG: of a scan a third of the bytes, and not exact."""
-    source = _inline(image, alt, "JPEG", quality=75)
-    return figure(f'<img alt="{escaped(alt)}" src="{source}">', caption)
+    return figure(f'<img alt="{escaped(alt)}" src="{jpeg(image, alt)}">', caption)
+
+
+def jpeg(image: np.ndarray, alt: str) -> str:
+    """The data URI of a photograph."""
+    return _inline(image, alt, "JPEG", quality=75)
 
 
 def side_by_side(parts: Sequence[Html]) -> Html:

@@ -44,16 +44,7 @@ def worst(
     """Both; a sentence where there is nothing of a kind, or no picture of it."""
     if not refused and not flagged:
         return ("No file that could be drawn was refused, and no volume has a flag that asks for a look.",)
-    parts: list[Content] = []
-    cards = [
-        _refused_card(row, frames[row.device, row.source])
-        for row in refused
-        if frames and (row.device, row.source) in frames
-    ]
-    if cards:
-        parts += [page.heading("Refused files"), REFUSED, page.columns(cards)]
-    elif refused:
-        parts.append(UNREACHED if frames is None else "Of no refused file a frame can be decoded.")
+    parts: list[Content] = [*refused_files(refused, frames)]
     if flagged:
         cards = [
             _card(thumbnail, ", ".join(remedies.to_look_at(thumbnail.row)) + ": ", thumbnail.row.detail)
@@ -61,6 +52,20 @@ def worst(
         ]
         parts += [page.heading("Flagged volumes"), FLAGGED, page.columns(cards)]
     return tuple(parts)
+
+
+def refused_files(refused: Sequence[SampleRow], frames: Mapping[str, Frame] | None) -> tuple[Content, ...]:
+    """A frame of each; a sentence where there is no picture, nothing where nothing was refused."""
+    cards = [
+        _refused_card(row, frames[row.device, row.source])
+        for row in refused
+        if frames and (row.device, row.source) in frames
+    ]
+    if cards:
+        return page.heading("Refused files"), REFUSED, page.columns(cards)
+    if not refused:
+        return ()
+    return (UNREACHED if frames is None else "Of no refused file a frame can be decoded.",)
 
 
 def _refused_card(row: SampleRow, frame: Frame) -> Html:

@@ -75,12 +75,12 @@ def _draw(shards: Shards, seed: int, source: str, on_progress: OnProgress) -> Pi
     return Pictures(
         [drawn[id(row)] for row in sample],
         refused,
-        _frames(shards, refused, source),
+        frames(shards, refused, source),
         [drawn[id(row)] for row in flagged],
     )
 
 
-def _frames(
+def frames(
     shards: Shards, refused: Sequence[SampleRow], source: str
 ) -> Mapping[tuple[str, str], Frame] | None:
     """Of the refused files of all devices; None if not one of their sources can be reached."""

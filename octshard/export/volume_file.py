@@ -1,0 +1,84 @@
+"""A stored volume as files that other programs open: NIfTI, NPY, PNG. Pure: voxels and a row -> bytes.
+
+Voxels are those of the shard. No person is named but in the key, and no file, date or UID at all.
+"""
+
+import gzip
+import io
+import json
+from typing import Any
+
+import numpy as np
+
+from octshard.dataset.tables import SampleRow
+from octshard.errors import OctshardError, UsageError
+from octshard.extras import install_advice
+from octshard.imaging.volume import Spacing
+
+FACTS = ("key", "device", "manufacturer", "model", "protocol", "region", "eye", "geometry")
+LONGEST_SIDE = 2**15 - 1  # voxels along an axis of NIfTI-1
+GZIP_LEVEL = 6
+SCANNER = 1  # the code of an affine in millimetres
+
+
+def spacing_mm(row: SampleRow) -> Spacing | None:
+    """Of the stored voxels; None where it was assumed, and millimetres mean nothing."""
+    if row.spacing_out is None:
+        raise OctshardError(f"{row.key}: its row has no spacing_out; run octshard prep verify")
+    return None if row.assumed_spacing else row.spacing_out
+
+
+def nifti(row: SampleRow, voxels_DHW: np.ndarray, *, gzipped: bool) -> bytes:
+    """x A-scans, y depth, z B-scans; in LPS, which ITK shows, they run along the axes from the first voxel.
+
+    NIfTI itself says it in RAS, where x and y are negative. Where the scan lies in the head is not known.
+    An assumed spacing is 1 in no unit, which prep takes for none.
+    """
+    nibabel = import_nibabel()
+    known = spacing_mm(row)
+    dz, dy, dx = known or (1.0, 1.0, 1.0)
+    kind = nibabel.Nifti1Image if max(voxels_DHW.shape) <= LONGEST_SIDE else nibabel.Nifti2Image
+    image = kind(voxels_DHW.transpose(), np.diag([-dx, -dy, dz, 1.0]))
+    image.set_sform(image.affine, SCANNER)
+    image.set_qform(image.affine, SCANNER)
+    image.header.set_xyzt_units("mm" if known else "unknown")
+    image.header["descrip"] = "octshard: x A-scans, y depth, z B-scans" + ("" if known else ", no spacing")
+    data: bytes = image.to_bytes()
+    return gzip.compress(data, GZIP_LEVEL, mtime=0) if gzipped else data
+
+
+def npy(voxels_DHW: np.ndarray) -> bytes:
+    """The array (D, H, W) as it is stored."""
+    file = io.BytesIO()
+    np.save(file, np.ascontiguousarray(voxels_DHW), allow_pickle=False)
+    return file.getvalue()
+
+
+def png(bscan_HW: np.ndarray) -> bytes:
+    """A B-scan, 8 or 16 bits of grey as it is stored."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(bscan_HW)).save(file, format="PNG")
+    return file.getvalue()
+
+
+def description(row: SampleRow, voxels_DHW: np.ndarray) -> bytes:
+    """What an array or a picture does not say, as JSON."""
+    known = spacing_mm(row)
+    facts: dict[str, Any] = {name: getattr(row, name) for name in FACTS}
+    facts |= {"axes": "dhw", "shape": list(voxels_DHW.shape), "dtype": str(voxels_DHW.dtype)}
+    facts |= {"spacing_mm": list(known) if known else None, "spacing_assumed": known is None}
+    facts["flags"] = list(row.flags)
+    return (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode()
+
+
+def import_nibabel() -> Any:
+    """UsageError where it is not here."""
+    try:
+        import nibabel
+    except ImportError as error:
+        raise UsageError(
+            f"NIfTI: nibabel, which writes it, is not here ({error}); {install_advice('nifti')}"
+        ) from error
+    return nibabel

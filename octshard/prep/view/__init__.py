@@ -1,0 +1,1 @@
+"""A page to leaf through stored volumes."""

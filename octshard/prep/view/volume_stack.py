@@ -1,0 +1,50 @@
+"""A stored volume as pictures in so many bytes: evenly spaced B-scans, as many as fit, and en face."""
+
+import numpy as np
+
+from octshard.dataset.stored_volumes import StoredVolume
+from octshard.dataset.tables import SampleRow
+from octshard.prep.report import thumbnails
+from octshard.report import page
+from octshard.report.numbers import dimensions
+from octshard.report.slider import Stack
+
+AROUND = 20  # bytes beside a picture
+
+
+def draw(volume: StoredVolume, most_bytes: int) -> Stack:
+    """At least the B-scan in the middle; an OctshardError names a bad sample."""
+    row, voxels_DHW = volume.row, volume.read().voxels_DHW
+    still = thumbnails.draw(row, voxels_DHW)
+    en_face = page.jpeg(still.en_face_DW, row.key)
+    total = len(voxels_DHW)
+    middle = total // 2
+    uris = {middle: _picture(voxels_DHW, middle, row.key)}
+    room = most_bytes - len(en_face)
+    step = max(1, -(-total * (len(uris[middle]) + AROUND) // max(1, room)))
+    while True:
+        numbers = range(middle % step, total, step)
+        for d in numbers:
+            uris[d] = uris.get(d) or _picture(voxels_DHW, d, row.key)
+        if step >= total or sum(len(uris[d]) + AROUND for d in numbers) <= room:
+            break
+        step += 1
+    frames = [(d, uris[d]) for d in numbers]
+    return Stack(row.key, _facts(row), frames, en_face, total, (still.bscan_aspect, still.en_face_aspect))
+
+
+def _picture(voxels_DHW: np.ndarray, number: int, key: str) -> str:
+    bscan_HW = voxels_DHW[number]
+    if bscan_HW.dtype != np.uint8:
+        bscan_HW = (bscan_HW >> 8).astype(np.uint8)  # the same greys in all of a volume
+    return page.jpeg(thumbnails.small(bscan_HW), key)
+
+
+def _facts(row: SampleRow) -> str:
+    voxel = dimensions([round(mm * 1000, 1) for mm in row.spacing_out or ()])
+    scale = "spacing assumed, drawn with square pixels" if row.assumed_spacing else f"{voxel} µm"
+    flags = ", ".join(row.flags) or "none"
+    return (
+        f"{row.device}, {row.protocol}, eye {row.eye or 'unknown'}: {dimensions(row.shape_out)} voxels, "
+        f"{scale}. Flags: {flags}."
+    )
