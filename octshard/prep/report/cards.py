@@ -54,7 +54,9 @@ def worst(
     return tuple(parts)
 
 
-def refused_files(refused: Sequence[SampleRow], frames: Mapping[str, Frame] | None) -> tuple[Content, ...]:
+def refused_files(
+    refused: Sequence[SampleRow], frames: Mapping[tuple[str, str], Frame] | None
+) -> tuple[Content, ...]:
     """A frame of each; a sentence where there is no picture, nothing where nothing was refused."""
     cards = [
         _refused_card(row, frames[row.device, row.source])
