@@ -61,7 +61,7 @@ def noise(rows: int, seed: int) -> Predictions:
 
 @pytest.mark.parametrize("rows", [1, 2, 8])
 def test_p_of_labels_that_mean_nothing_is_small_no_more_often_than_it_says(rows: int) -> None:
-    """Torn apart, the labels of 8 scans of a person give p <= 0.05 in more than a quarter of draws."""
+    """Torn apart, the labels of 8 scans of a person give p <= 0.05 in 23 of these 120 draws."""
     p_values = np.array([label_p([noise(rows, seed)], 39, rng_for("deals", seed)) for seed in range(120)])
     assert (p_values <= 0.05).mean() <= 0.11  # 0.05 and three standard errors
     assert abs(p_values.mean() - 0.5) < 0.1
