@@ -242,7 +242,8 @@ def test_two_sources_of_one_name_are_the_users_fault(made, tmp_path):
     for seed, path in enumerate(paths, 11):
         run = Path(write_checkpoint(tmp_path / f"run-{seed}", seed), "checkpoints", f"step-{seed:08d}.pt")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(run.read_bytes())
+        for form in (".pt", ".json"):
+            path.with_suffix(form).write_bytes(run.with_suffix(form).read_bytes())
     cfg = dataclasses.replace(made, checkpoint=list(map(str, paths)), out=str(tmp_path / "table"))
     with pytest.raises(UsageError, match=r"b/a/run.pt and .*a/run-2.pt are both called a-run-2, want"):
         embed.embed(cfg)
