@@ -247,11 +247,9 @@ class _Reader:
         as_days = other.kind == NUMBER
 
         def cell(row: Any) -> Any:
-            acquired = column.cell(row)
-            is_days = acquired.count("-") < 2
-            if not acquired or is_days != as_days:
-                return None
-            return int(acquired) if as_days else acquired
+            if as_days:
+                return int(number) if (number := visit_date.days(column.cell(row))) else None
+            return visit_date.date(column.cell(row))
 
         return column._replace(cell=cell)
 

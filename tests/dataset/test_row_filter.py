@@ -86,6 +86,12 @@ def test_a_filter_takes_the_rows_that_one_written_by_hand_takes(
     assert expected
 
 
+def test_a_cell_of_acquired_that_is_neither_date_nor_days_is_empty() -> None:
+    row = dataclasses.replace(ROW, acquired="last-week")
+    assert not row_filter.parse("acquired < 400", "x")(row)
+    assert not row_filter.parse("acquired != '2024-01-01'", "x")(row)
+
+
 def test_nan_is_an_empty_cell() -> None:
     row = dataclasses.replace(ROW, mean=math.nan)
     assert not row_filter.parse("mean != 3", "x")(row)
