@@ -50,13 +50,21 @@ def cells(values: Mapping[str, str], disease: str) -> dict[str, str]:
     for key, value in values.items():
         column, text = RENAMED.get(key, key), " ".join(value.split())
         if column in WORDS_OF:
-            text = _word(text, WORDS_OF[column])
-        result[column] = CLASSES.get(column, {}).get(text.lower(), text)
+            text = _word(_whole(text), WORDS_OF[column])
+        elif column in CLASSES:
+            text = CLASSES[column].get(text.lower(), _whole(text))
+        result[column] = text or result.get(column, "")
     for key, named in CONDITION.items():
         kind = disease if disease in CONDITIONS else named
         if result.get(key, "") in CONDITIONS[kind]:
             result.setdefault(kind, CONDITIONS[kind][result[key]])
     return result
+
+
+def _whole(text: str) -> str:
+    """A whole number that a program printed with a point, without it."""
+    whole, _, fraction = text.partition(".")
+    return whole if whole and fraction and not fraction.strip("0") else text
 
 
 def _word(text: str, words: tuple[str, ...]) -> str:

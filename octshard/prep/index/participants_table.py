@@ -110,7 +110,7 @@ def _add_rows(rows: dict[tuple[str, str], Mapping[str, str]], url: str, disease:
         )
     for (line, cells), name in zip(table.rows, table.column((FILE,)), strict=True):
         cell_of = dict(zip(table.columns, cells, strict=True))
-        if rows.setdefault((disease, name), cell_of) != cell_of:
+        if rows.setdefault((disease, name.rpartition("/")[2]), cell_of) != cell_of:
             raise UsageError(f"{url} line {line}: {name} has another row already, want one row for each file")
 
 
@@ -121,7 +121,7 @@ def _person(folder: str, entry: Entry, rule: Layout, tables: Rows) -> _Person:
         values = _values_in(store.join(folder, entry.path))
     use = WORDS.get(values.get(USE, "").lower(), "")
     by_folder = layout.split(entry.path)
-    left_out = {FILE, USE, COLUMN, *tsv.PERSON}
+    left_out = {"", FILE, USE, COLUMN, *tsv.PERSON}  # "": the numbers of rows that a data frame writes
     labels = {key: value for key, value in values.items() if key not in left_out}
     return _Person(
         entry,

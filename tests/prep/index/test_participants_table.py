@@ -100,7 +100,7 @@ def test_errors_and_counts(tmp_path: Path) -> None:
     assert {row["person_id"]: row["glaucoma"] for row in participants(out)} == {"1": "0", "2": "", "3": ""}
     again = index(root, out)
     assert again.exit_code == 0, again.output
-    (root / "data_summary.csv").write_text("filename,use,glaucoma\ndata_1.npz,test,yes\n")
+    (root / "data_summary.csv").write_text(",filename,use,glaucoma\n0,train/data_1.npz,test,yes\n")
     result = index(root, out)
     assert "in another split by the table than by their folder, which is believed: 1" in result.output
     assert participants(out)[-1]["recommended_split"] == "train"
@@ -113,6 +113,19 @@ def test_errors_and_counts(tmp_path: Path) -> None:
     (out.parent / "participants.tsv").write_text("person_id\tage\n1\t40\n")
     assert "participants.tsv: it was changed since" in problem(index(root, out))
     assert "leave out --pattern" in problem(index(root, out, "--pattern", "{person}/x.npz"))
+
+
+def test_pseudonyms_and_folders_above(tmp_path: Path) -> None:
+    """A disease or a split that is a folder above the data set says nothing."""
+    root = write(tmp_path / "dr/test/gf", {"val/data_0007.npz": fairvision_folder.scan(7, glaucoma=1)})
+    (tmp_path / "salt").write_bytes(bytes(range(32)))
+    out = tmp_path / "out/manifest.tsv"
+    assert index(root, out).exit_code == 0
+    assert [(row["person_id"], row["recommended_split"]) for row in participants(out)] == [("0007", "val")]
+    assert index(root, out, "--pseudonymise", str(tmp_path / "salt")).exit_code == 0
+    (row,) = participants(out)
+    assert row["person_id"].startswith("p")
+    assert row["glaucoma"] == "1"
 
 
 @pytest.mark.slow
