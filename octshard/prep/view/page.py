@@ -98,8 +98,9 @@ def _table(shards: Shards, keys: set[str]) -> Html:
 def _render(shards: Shards, stacks: Sequence[Stack], others: Sequence[Section]) -> str:
     rows = shards.rows
     stored = sum(row.status == "ok" for row in rows)
+    refused = pluralize(len(rows) - stored, "file")
     shown = f"{len(stacks)} of {pluralize(stored, 'stored volume')} shown"
-    lead = f"OCT volumes of {', '.join(shards.devices)}: {shown}, {len(rows) - stored} files refused."
+    lead = f"OCT volumes of {', '.join(shards.devices)}: {shown}, {refused} refused."
     volumes: tuple[Content, ...] = (
         (INTRO, *map(slider.slider, stacks)) if stored else ("No volume is stored.",)
     )

@@ -14,18 +14,22 @@ AROUND = 20  # bytes beside a picture
 
 def draw(volume: StoredVolume, most_bytes: int) -> Stack:
     """At least the B-scan in the middle; an OctshardError names a bad sample."""
-    row, voxels_DHW = volume.row, volume.read().voxels_DHW
+    row, voxels_DHW = volume.row, _in_8_bits(volume.read().voxels_DHW)
+
+    def picture(number: int) -> str:
+        return page.jpeg(thumbnails.small(voxels_DHW[number]), row.key)
+
     still = thumbnails.draw(row, voxels_DHW)
     en_face = page.jpeg(still.en_face_DW, row.key)
     total = len(voxels_DHW)
     middle = total // 2
-    uris = {middle: _picture(voxels_DHW, middle, row.key)}
+    uris = {middle: picture(middle)}
     room = most_bytes - len(en_face)
     step = max(1, -(-total * (len(uris[middle]) + AROUND) // max(1, room)))
     while True:
         numbers = range(middle % step, total, step)
         for d in numbers:
-            uris[d] = uris.get(d) or _picture(voxels_DHW, d, row.key)
+            uris[d] = uris.get(d) or picture(d)
         if step >= total or sum(len(uris[d]) + AROUND for d in numbers) <= room:
             break
         step += 1
@@ -33,11 +37,12 @@ def draw(volume: StoredVolume, most_bytes: int) -> Stack:
     return Stack(row.key, _facts(row), frames, en_face, total, (still.bscan_aspect, still.en_face_aspect))
 
 
-def _picture(voxels_DHW: np.ndarray, number: int, key: str) -> str:
-    bscan_HW = voxels_DHW[number]
-    if bscan_HW.dtype != np.uint8:
-        bscan_HW = (bscan_HW >> 8).astype(np.uint8)  # the same greys in all of a volume
-    return page.jpeg(thumbnails.small(bscan_HW), key)
+def _in_8_bits(voxels_DHW: np.ndarray) -> np.ndarray:
+    """Of 16 bits the brightest voxel of the volume becomes 255: many files use 10 or 12 of them."""
+    if voxels_DHW.dtype == np.uint8:
+        return voxels_DHW
+    grey = np.rint(np.arange(2**16) * (255.0 / max(1, int(voxels_DHW.max())))).clip(0, 255).astype(np.uint8)
+    return grey[voxels_DHW]
 
 
 def _facts(row: SampleRow) -> str:

@@ -124,7 +124,7 @@ def test_files_of_one_path_in_two_sources_keep_their_own_pictures(
 
     monkeypatch.setattr(refused_frames, "draw", drawn)
     for given in ("", "/one"):
-        frames = page._frames(shards, [ours, other], given)
+        frames = page.frames(shards, [ours, other], given)
         assert frames is not None
         assert {key[0]: frame.aspect for key, frame in frames.items()} == {ours.device: 1.0, "other": 2.0}
         text = "".join(

@@ -1,13 +1,17 @@
 """The page to leaf through volumes: bounded, self-contained, and its slider and search work in a browser."""
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from octshard.dataset import shard, tables
+from octshard.dataset.shard import Sample
 from octshard.dataset.stored_volumes import stored_volumes
 from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.errors import UsageError
@@ -91,6 +95,17 @@ def test_with_less_room_fewer_b_scans_are_drawn_and_the_middle_one_always(folder
         assert 4 in [n for n, _ in frames]
     (volume, *_) = stored_volumes([tables.open_dataset(folder)])
     assert [n for n, _ in volume_stack.draw(volume, 0).frames] == [4]
+
+
+def test_twelve_of_sixteen_bits_are_not_black(folder, monkeypatch):
+    (volume, *_) = stored_volumes([tables.open_dataset(folder)])
+    voxels_DHW = np.full(SHAPE, 4095, np.uint16)
+    voxels_DHW[:, :20] = 2048
+    monkeypatch.setattr(type(volume), "read", lambda _: Sample(volume.row.key, {}, voxels_DHW))
+    _, uri = volume_stack.draw(volume, 10**6).frames[0]
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+    assert abs(int(picture[5, 30]) - 128) < 3
+    assert abs(int(picture[35, 30]) - 255) < 3
 
 
 @pytest.mark.chromium
