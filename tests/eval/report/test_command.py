@@ -195,7 +195,7 @@ def test_columns_of_a_terminal_have_a_gap(result: ReportResult) -> None:
         for head in result.heads
     ]
     lines = dataclasses.replace(result, kind="numbers", heads=tuple(heads)).text().splitlines()
-    (line,) = (line for line in lines if line.startswith("thickness"))
+    (line,) = (line for line in lines if line.startswith("thickness  "))
     assert [cell.strip() for cell in re.split("  +", line)] == ["thickness", *[bracketed(long)] * 2]
 
 
