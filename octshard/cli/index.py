@@ -1,0 +1,71 @@
+"""`octshard prep index`: any folder of scans to a manifest."""
+
+import shlex
+from typing import Any
+
+import click
+
+from octshard.errors import UsageError
+from octshard.printable import printable
+from octshard.progress import progress
+
+
+@click.command()
+@click.argument("folder")
+@click.option("--out", default="manifest.tsv", show_default=True, help="The manifest to write.")
+@click.option(
+    "--person-from",
+    type=click.Choice(["folder", "pattern", "dicom"]),
+    help="Who a scan is of: the folder above it, {person} of --pattern, or PatientID.  [default: pattern if "
+    "there is one, else folder]",
+)
+@click.option(
+    "--pattern",
+    default="",
+    metavar="TEXT",
+    help="What paths below FOLDER tell: {person} {date} {eye} {protocol} {device} {region}, * and **/.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["fairvision", "harvard-gf"]),
+    help="A public data set as it is delivered: people by its names, and participants.tsv beside --out.",
+)
+@click.option(
+    "--pseudonymise",
+    "salt_file",
+    metavar="SALT_FILE",
+    help="Write salted hashes for people, and days since the first visit for dates.",
+)
+@click.option("--dates", is_flag=True, help="Take the day of acquisition from DICOM files.")
+@click.option("--device", default="", help="Of scans whose device neither file nor path tells.")
+@click.option("--workers", type=click.IntRange(0), default=0, help="At work at once; 0 = one per core.")
+def index(folder: str, out: str, person_from: str | None, pattern: str, **options: Any) -> None:
+    """Write a manifest of the scans below FOLDER, for prep shard. It is written to --out alone.
+
+    \b
+    Example:
+      octshard prep index scans --pattern '{person}/{date}/{eye}_{protocol}.dcm'
+      octshard prep index FairVision/Glaucoma --layout fairvision --device fairvision_glaucoma
+      octshard prep shard scans shards --manifest manifest.tsv
+    """
+    from octshard.prep.index import layout, participants_table, path_pattern, pseudonym, run, summary
+    from octshard.prep.index.options import IndexOptions
+    from octshard.prep.index.person import PersonRule
+
+    name = options["layout"]
+    if name and (pattern or person_from):
+        raise UsageError(f"--layout {name}: it says who is who; leave out --pattern and --person-from")
+    rule = layout.of(name, run.full(folder)) if name else None
+    parsed = path_pattern.parse(pattern) if pattern else rule
+    salt = pseudonym.read_salt(options["salt_file"]) if options["salt_file"] else b""
+    people = PersonRule(person_from or ("pattern" if parsed else ""), parsed, salt)
+    asked = IndexOptions(people, options["dates"], options["device"], options["workers"])
+    with progress("index") as on_progress:
+        result = run.index(folder, out, asked, on_progress)
+    click.echo(printable(summary.text(result), keep="\n"))
+    if rule is not None:
+        with progress("labels") as on_progress:
+            table = participants_table.write(out, folder, rule, asked.workers, on_progress)
+        click.echo(printable(table.text, keep="\n"))
+    following = shlex.join(["octshard", "prep", "shard", folder, "SHARDS", "--manifest", out])
+    click.echo(printable(f"next: {following}"))
