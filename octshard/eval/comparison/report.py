@@ -39,12 +39,12 @@ def render(result: CompareResult) -> str:
     label = result.label.replace("_", " ")
     lead = f"Which features tell {label} best? {test.participants} test participants, {test.scans} scans."
     verdict = banner(result.headline, "good" if result.winner else "unsure")
-    found: tuple[Content, ...] = (verdict, *(pair.text for pair in result.pairs), *result.notes)
+    findings: tuple[Content, ...] = (verdict, *(pair.text for pair in result.pairs), *result.notes)
     drawn = charts(result)
     sections = [
         Section(
             "What was found",
-            (*found, drawn["score"].html("Dots with 95 % intervals; the dashed line is chance.")),
+            (*findings, drawn["score"].html("Dots with 95 % intervals; the dashed line is chance.")),
         ),
         Section(
             "Scores on test participants",

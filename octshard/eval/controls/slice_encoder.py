@@ -87,9 +87,9 @@ def check_name(encoder: str) -> None:
     timm = _timm()
     name = encoder.removeprefix(TIMM)
     form, _, tag = name.partition(".")
-    known = re.fullmatch(r"[\w.]+", name) and timm.is_model(form)
-    if not known or (tag and name not in timm.list_pretrained(f"{form}.*")):
-        names = timm.list_pretrained(f"{form}.*") if known else timm.list_models()
+    is_model = re.fullmatch(r"[\w.]+", name) and timm.is_model(form)
+    if not is_model or (tag and name not in timm.list_pretrained(f"{form}.*")):
+        names = timm.list_pretrained(f"{form}.*") if is_model else timm.list_models()
         close = difflib.get_close_matches(name, names, 1)
         advice = f"did you mean {TIMM}{close[0]}?" if close else "want a name that timm.list_models() has"
         raise UsageError(f"encoder={encoder}: timm {timm.__version__} has no such model; {advice}")

@@ -90,13 +90,13 @@ def fitted(
     """The weights of the model, and the names that only heads and decoders have; UsageError if others are
     missing, too many, or of another shape.
     """
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    missing = [name for name in wanted if name not in weight_of]
-    left_out = tuple(name for name in weight_of if name not in wanted and NOT_OURS.fullmatch(name))
-    unknown = [name for name in weight_of if name not in wanted and name not in left_out]
+    shape_of = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    missing = [name for name in shape_of if name not in weight_of]
+    left_out = tuple(name for name in weight_of if name not in shape_of and NOT_OURS.fullmatch(name))
+    unknown = [name for name in weight_of if name not in shape_of and name not in left_out]
     misshapen = [
         f"{name} is {_by(weight_of[name].shape)}, want {_by(shape)}"
-        for name, shape in wanted.items()
+        for name, shape in shape_of.items()
         if name in weight_of and tuple(weight_of[name].shape) != shape
     ]
     problems = [
@@ -108,7 +108,7 @@ def fitted(
         raise UsageError(
             f"{subject}: does not fit encoder={encoder}: {'; '.join(problems)}; want its weights"
         )
-    return {name: weight_of[name] for name in wanted}, left_out
+    return {name: weight_of[name] for name in shape_of}, left_out
 
 
 def _renamed(weight_of: Mapping[str, Tensor], rename: Callable[[str], str]) -> dict[str, Tensor]:

@@ -41,12 +41,12 @@ def render(result: RobustnessResult) -> str:
         f"Do frozen features follow {_readable(result.label)}, or {names}? {result.features}; "
         f"{sum(result.people.values())} people, {result.scans} scans."
     )
-    found: list[Content] = []
+    parts: list[Content] = []
     for nuisance in result.nuisances:
         findings = nuisance.findings.values()
         banners = (banner(each.text, TONE_OF.get(each.verdict, "unsure")) for each in findings)
-        found += [heading(nuisance.name), *banners]
-    sections = [Section("What was found", (*found, *result.notes))]
+        parts += [heading(nuisance.name), *banners]
+    sections = [Section("What was found", (*parts, *result.notes))]
     for nuisance in result.nuisances:
         sections.append(Section(f"By {nuisance.name}", tuple(_measures(result, nuisance))))
     origin = f"Features {result.features}, {result.features_digest}; {result.checkpoint or 'no checkpoint'}."

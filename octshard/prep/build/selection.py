@@ -7,7 +7,7 @@ refused, and is counted.
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from octshard.config.prep import PrepConfig
 from octshard.dataset import row_filter, tables
@@ -15,6 +15,7 @@ from octshard.dataset.tables import SampleRow
 from octshard.errors import UsageError
 from octshard.prep.plan import split_of
 from octshard.prep.release.aireadi import Entry, Release
+from octshard.prep.release.manifest_row import manifest_row
 from octshard.storage import store
 
 logger = logging.getLogger(__name__)
@@ -82,21 +83,6 @@ def with_files(selection: Selection, devices: Sequence[str], cfg: PrepConfig, *,
 
 
 def _row(entry: Entry, split: str) -> SampleRow:
-    """What is known before the file is read; keys and shards are not."""
-    return SampleRow(
-        key="",
-        participant=entry.participant,
-        device=entry.device,
-        manufacturer=entry.manufacturer,
-        model=entry.model,
-        protocol=entry.protocol,
-        region=entry.region,
-        eye=entry.eye,
-        split=split,
-        source=entry.path,
-        sop_instance_uid=entry.sop_instance_uid,
-        frames=entry.frames,
-        rows=entry.rows,
-        cols=entry.cols,
-        acquired=entry.acquired,
-    )
+    """With the sizes of the manifest: nothing else is known of the file yet."""
+    row = manifest_row(entry, split)
+    return replace(row, frames=entry.frames, rows=entry.rows, cols=entry.cols)

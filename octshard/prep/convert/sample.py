@@ -20,6 +20,7 @@ from octshard.prep.readers import recognise
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.manifest_row import manifest_row
 from octshard.prep.release.source import Source
 from octshard.printable import printable
 
@@ -103,22 +104,12 @@ def _refused(row: SampleRow, refusal: Refused) -> SampleRow:
 
 def _manifest_row(task: ConvertTask) -> SampleRow:
     """What the manifest and the plan say."""
-    entry = task.member.entry
-    return SampleRow(
-        key=str(task.member.key),
-        participant=entry.participant,
-        device=entry.device,
-        manufacturer=entry.manufacturer,
-        model=entry.model,
-        protocol=entry.protocol,
-        region=entry.region,
-        eye=entry.eye,
-        split=task.split,
-        split_source=task.member.split_source,
-        source=entry.path,
-        sop_instance_uid=entry.sop_instance_uid,
+    member = task.member
+    return replace(
+        manifest_row(member.entry, task.split),
+        key=str(member.key),
+        split_source=member.split_source,
         shard=task.shard,
-        acquired=entry.acquired,
     )
 
 
