@@ -14,7 +14,9 @@ from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import SampleRow
 from octshard.prep.convert.source_file import Companions
 from octshard.prep.plan import Member, ShardPlan
+from octshard.prep.readers import side_text
 from octshard.prep.refusals import Refused
+from octshard.prep.release.aireadi import Entry
 from octshard.prep.release.source import Fingerprint, Source
 from octshard.storage import checksum, json_object, store, transport
 
@@ -26,10 +28,12 @@ BY_THE_MACHINE = {
     "missing_library",
 }  # refusals that the machine may have caused
 
-COMPANIONS = {  # endings of headers: of the files that hold their pixels
+COMPANIONS = {  # endings of files: of those beside them that a reader needs
     ".mhd": (".raw", ".zraw"),
     ".nhdr": (".raw", ".raw.gz"),
     ".hdr": (".img", ".img.gz"),
+    ".img": side_text.ENDINGS,
+    ".oct": side_text.ENDINGS,
 }
 
 Pair = tuple[Member, SampleRow]
@@ -62,7 +66,7 @@ class SourceVersions:
             return row.reason == "missing_file" or before != now.version
         if now.size != row.source_bytes:
             return True
-        if now.crc32 is not None:
+        if now.crc32 is not None and (now.crc32 != row.source_crc32 or not _companions(row.source)):
             return now.crc32 != row.source_crc32
         return row.status != "ok" if before is None else before != now.version
 
@@ -70,14 +74,13 @@ class SourceVersions:
         """As `may_differ`, but a file of the same size is read, and its bytes tell."""
         if not self.may_differ(row):
             return False
-        if row.reason in BY_THE_MACHINE or _companions(row.source):  # of which nobody compares the bytes
-            return True
         now = self.now.get(row.source)
-        if now is None or row.source_bytes is None or now.size != row.source_bytes or now.crc32 is not None:
+        if row.reason in BY_THE_MACHINE or now is None or row.source_bytes is None:
+            return True
+        if now.size != row.source_bytes or now.crc32 not in (None, row.source_crc32):
             return True
         try:
-            own = checksum.xxh3_128(source.read(member.entry))
-            return Companions(member.entry, source).joint_xxh3(own) != row.source_xxh3
+            return row.source_xxh3 not in _digests(member.entry, source)
         except (FileNotFoundError, Refused):
             return True
 
@@ -107,8 +110,20 @@ def _fingerprint(source: Source, path: str) -> Fingerprint:
     return own._replace(version=" ".join(versions))
 
 
+def _digests(entry: Entry, source: Source) -> set[str]:
+    """Of the file as it is now: with any of the files beside it, or alone where there are none."""
+    own = checksum.xxh3_128(source.read(entry))
+    digests = set()
+    for other in _companions(entry.path):
+        companions = Companions(entry, source)
+        with suppress(FileNotFoundError):
+            companions.read(other.rpartition("/")[2])
+            digests.add(companions.joint_xxh3(own))
+    return digests or {Companions(entry, source).joint_xxh3(own)}
+
+
 def _companions(path: str) -> tuple[str, ...]:
-    """Where the pixels of a header may lie, as programs name such files."""
+    """Where what a file needs beside it may lie, as programs name such files."""
     stem, dot, ending = path.rpartition(".")
     return tuple(stem + other for other in COMPANIONS.get(dot + ending.lower(), ()))
 

@@ -21,25 +21,26 @@ class FileFacts(NamedTuple):
 
 @dataclass(frozen=True)
 class Companions:
-    """Gives a reader the files beside that of `entry`, and remembers the digests of those that it read."""
+    """Gives a reader the files beside that of `entry`, each read once, and remembers which."""
 
     entry: Entry
     source: Source
-    digests: list[str] = field(default_factory=list)
+    files: dict[str, Buffer] = field(default_factory=dict)
 
     def read(self, name: str) -> Buffer:
         """The file of this name in the same folder; FileNotFoundError if there is none."""
-        folder = self.entry.path.rpartition("/")[0]
-        data = self.source.read(replace(self.entry, path=f"{folder}/{name}".lstrip("/")))
-        self.digests.append(checksum.xxh3_128(data))
-        return data
+        if name not in self.files:
+            folder = self.entry.path.rpartition("/")[0]
+            self.files[name] = self.source.read(replace(self.entry, path=f"{folder}/{name}".lstrip("/")))
+        return self.files[name]
 
     def joint_xxh3(self, own: str) -> str:
         """Of a file of digest `own`, with all that was read beside it, as headers are often alike, and with
         the series, where a file may hold several.
         """
         series = scan_path.series_of(self.entry.path)
-        parts = [own, *self.digests, *([] if series is None else [str(series)])]
+        digests = map(checksum.xxh3_128, self.files.values())
+        parts = [own, *digests, *([] if series is None else [str(series)])]
         return checksum.xxh3_128(" ".join(parts).encode()) if len(parts) > 1 else own
 
 

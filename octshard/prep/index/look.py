@@ -1,5 +1,6 @@
 """One look at the first bytes of a file: is it a scan, of what format, by which device, of which eye."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -7,12 +8,13 @@ from octshard.dataset import visit_date
 from octshard.prep.dicom import file_kind, head, signatures
 from octshard.prep.dicom.attributes import ASKED
 from octshard.prep.index.walk import Place
-from octshard.prep.readers import heidelberg_e2e, recognise
+from octshard.prep.readers import heidelberg_e2e, optovue_oct, recognise, side_text
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.prep.release import device_name
 from octshard.prep.release.aireadi import UNKNOWN, device_of
 from octshard.storage import store
+from octshard.storage.checksum import Buffer
 
 HEAD = 2**15  # bytes of a file that are read
 LONG_HEAD = 2**20  # of a DICOM file whose header has more in front of what is looked for
@@ -22,9 +24,11 @@ MAKERS = {  # of formats of one maker
     "e2e": "heidelberg_spectralis",
     "fda": "topcon",
     "oct": "bioptigen",
+    "optovue": "optovue",
     "img": "zeiss_cirrus",
 }
 SCAN, OTHER, UNREAD = "scan", "other", "unread"
+LONELY = "no .OCT of Bioptigen; one of Optovue needs the .txt of its name beside it"
 
 
 class Finding(NamedTuple):
@@ -73,9 +77,12 @@ def look(url: str, place: Place, asked: Asked) -> Finding:
 
 
 def _finding(url: str, place: Place, data: bytes, asked: Asked) -> Finding:
+    file = ScanBytes(data, place.path.rsplit("/", 1)[-1], folder=_folder_of(url))
     try:
-        kind = recognise.format_of(ScanBytes(data, place.path.rsplit("/", 1)[-1]))
+        kind = recognise.format_of(file)
     except Refused:
+        if optovue_oct.missing_text(file):
+            return Finding(UNREAD, LONELY)
         return Finding(OTHER, signatures.kind_of(data, place.size) or "of no known format")
     if kind != "dicom":
         return Finding(SCAN, kind, device=MAKERS.get(kind, ""), series=_series(url, kind))
@@ -94,6 +101,16 @@ def _finding(url: str, place: Place, data: bytes, asked: Asked) -> Finding:
         region=content.region,
         date=next(filter(None, dates), ""),
     )
+
+
+def _folder_of(url: str) -> Callable[[str], Buffer]:
+    """The texts beside a file, as far as they tell its sizes."""
+
+    def read(name: str) -> Buffer:
+        place = store.join(url.rpartition("/")[0], name)
+        return store.read_range(place, 0, min(store.size(place), side_text.LONGEST))
+
+    return read
 
 
 def _series(url: str, kind: str) -> str:

@@ -14,6 +14,7 @@ from octshard.prep.readers import (
     npy,
     npz,
     nrrd,
+    optovue_oct,
     tiff,
     topcon_fda,
     zeiss_img,
@@ -46,6 +47,7 @@ READERS: Mapping[str, Reader] = {
     "e2e": heidelberg_e2e,
     "fda": topcon_fda,
     "oct": bioptigen_oct,
+    "optovue": optovue_oct,
     "img": zeiss_img,
 }
 
@@ -57,7 +59,9 @@ def format_of(file: ScanBytes) -> str:
     for name, reader in READERS.items():
         if reader.is_one(file):
             return name
-    raise Refused("not_dicom", signatures.describe(file.data))
+    text = optovue_oct.missing_text(file)
+    hint = f"; a file of Optovue has its sizes in {text}, which is not beside it" if text else ""
+    raise Refused("not_dicom", signatures.describe(file.data) + hint)
 
 
 def open_scan(file: ScanBytes) -> Scan:

@@ -23,6 +23,15 @@ class ScanBytes(NamedTuple):
     axes: str = ""
     folder: Callable[[str], Buffer] = nothing_beside  # FileNotFoundError where there is no such file
 
+    def find(self, name: str) -> Buffer | None:
+        """The file of this name in the same folder, or None."""
+        if not INSIDE.fullmatch(name):
+            return None
+        try:
+            return self.folder(name)
+        except FileNotFoundError:
+            return None
+
     def beside(self, name: str) -> Buffer:
         """The file of this name in the same folder; Refused if it is elsewhere, or not there."""
         if not INSIDE.fullmatch(name):

@@ -207,3 +207,8 @@ def test_a_file_of_values_that_comes_or_changes_is_read(name: str, tmp_path: Pat
         digests.add(rows[name].sha256)
         assert build(cfg)[1] == 2
     assert len(digests) == 2
+    for file in (name, "a.raw"):
+        os.utime(root / file, (10**9, 10**9))
+        with log_lines() as log:
+            assert build(cfg)[1] == 2
+        assert not [line for line in log if "changed" in line]

@@ -17,7 +17,8 @@ from octshard.prep.index.person import PersonRule
 from octshard.prep.index.summary import Summary, text
 from octshard.prep.release import aireadi
 from octshard.storage import store
-from tests.support.device_files import heidelberg_e2e
+from tests.support.device_files import heidelberg_e2e, optovue_oct
+from tests.support.made_release import scan
 from tests.support.scan_folder import dicom, write
 
 FOLDERS = IndexOptions(PersonRule("", None, b""), workers=1)
@@ -348,3 +349,14 @@ def test_every_scan_of_a_file_that_holds_several_is_a_row(tmp_path: Path) -> Non
     ]
     assert (result.files, result.scans) == (4, 6)
     assert run.index(str(tmp_path / "scans"), str(out), pattern("{person}/*")).reused == 4
+
+
+def test_a_file_of_optovue_is_a_scan_once_its_text_is_beside_it(tmp_path: Path) -> None:
+    data = optovue_oct.numbers(scan().voxels_DHW)
+    folder = write(tmp_path / "scans", {f"P1/{optovue_oct.OCT}": data, "P1/a.dcm": dicom()})
+    found = run.index(str(folder), str(tmp_path / "m.tsv"), FOLDERS)
+    assert (found.scans, found.problems[look.LONELY].count) == (1, 1)
+    write(folder, {f"P1/{optovue_oct.TEXT}": optovue_oct.text((6, 20, 24), (0.04, 0.01, 0.02))})
+    found = run.index(str(folder), str(tmp_path / "m.tsv"), FOLDERS)
+    assert (found.formats["optovue"], found.devices["optovue"], found.problems) == (1, 1, {})
+    assert found.others == {"text": 1}

@@ -75,10 +75,13 @@ def survivors(
     count: int,
     beside: Beside | None = None,
     packed: Callable[[bytes], bytes] = bytes,
+    *,
+    opened: str = "",
 ) -> Counter[str]:
     """What became of `count` damaged copies: each a row, with no more memory than its bytes ask for.
 
-    Their volumes are decoded, not packed. packed: what is done to the bytes after the damage.
+    Their volumes are decoded, not packed. packed: what is done to the bytes after the damage; opened: the
+    file that is listed, where the damaged one lies beside it.
     """
     outcomes: Counter[str] = Counter()
     tracemalloc.start()
@@ -89,7 +92,7 @@ def survivors(
             recipe, damaged = byte_damage.KINDS[kind](LEAD + data, rng)
             tracemalloc.reset_peak()
             files = {name: packed(damaged[len(LEAD) :]), **(beside or {})}
-            row, volume = sample.row_and_volume(*_task(name, files, {}))
+            row, volume = sample.row_and_volume(*_task(opened or name, files, {}))
             assert tracemalloc.get_traced_memory()[1] < MOST_BYTES, f"{i}: {recipe}"
             assert (volume is None) == (row.reason in REASONS), f"{i}: {recipe}"
             outcomes[row.reason or "ok"] += 1
