@@ -32,6 +32,7 @@ REASON_MEANS = {
     "the detail names it.",
 }
 REASONS = tuple(REASON_MEANS)
+LONGEST = 1000  # characters of a detail: it may quote the file, and libraries quote as much as they read
 
 FLAG_MEANS = {
     "assumed_spacing": "No spacing is told that can be used; the volume was stretched to the image size.",
@@ -95,11 +96,16 @@ FLAG_MEANS = {
 
 
 class Refused(Exception):
-    """An input file that cannot become a sample: becomes a row with status `refused`, never a crash."""
+    """An input file that cannot become a sample: becomes a row with status `refused`, never a crash.
+
+    A detail is cut at LONGEST.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         if reason not in REASONS:
             raise ValueError(f"refusal reason {reason!r} is not one of {REASONS}")
+        if len(detail) > LONGEST:
+            detail = f"{detail[: LONGEST - 4]} ..."
         super().__init__(f"{reason}: {detail}")
         self.reason, self.detail = reason, detail
 

@@ -1,12 +1,13 @@
 """Every reason and every flag that the code can raise has a sentence that says what it means."""
 
 import ast
+import pickle
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from octshard.prep import refusals
-from octshard.prep.refusals import FLAG_MEANS, REASON_MEANS, REASONS
+from octshard.prep.refusals import FLAG_MEANS, LONGEST, REASON_MEANS, REASONS, Refused
 
 FLAG = re.compile(r"constant|saturated|[a-z*]+(_[a-z0-9*]+)+")
 EVERY_WAY = """
@@ -80,3 +81,10 @@ def words_in(place: ast.AST) -> Iterator[str]:
     elif not isinstance(place, ast.Subscript):  # row["flags"] is a key, not a flag
         for child in place.args if isinstance(place, ast.Call) else ast.iter_child_nodes(place):
             yield from words_in(child)
+
+
+def test_a_detail_that_quotes_a_file_is_cut() -> None:
+    assert Refused("unreadable", "x" * LONGEST).detail == "x" * LONGEST
+    cut = Refused("unreadable", "x" * 70_000)
+    assert (len(cut.detail), cut.detail[-6:], str(cut)) == (LONGEST, "xx ...", f"unreadable: {cut.detail}")
+    assert pickle.loads(pickle.dumps(cut)).detail == cut.detail

@@ -102,11 +102,3 @@ def test_no_patient_data_reaches_a_row() -> None:
     found = conversion.converted("a.OCT", write(made()))
     assert "JANE" not in repr(found.row)
     assert b"JANE" not in found.data
-
-
-@pytest.mark.parametrize("count", [150, pytest.param(1000, marks=pytest.mark.slow)])
-def test_damaged_files_are_rows(count: int) -> None:
-    outcomes = conversion.survivors("a.OCT", write(made()), count)
-    assert outcomes["ok"] > count // 10
-    assert outcomes["truncated"] > 0
-    assert outcomes["unreadable"] > 0

@@ -273,11 +273,3 @@ def test_ids_that_do_not_apply_are_negative() -> None:
     body = e2e_directory.body_of(write([series()]))
     assert NOBODY == 2**32 - 1
     assert [piece.scan[2] for piece in e2e_directory.pieces(body, frozenset({9}))[9]] == [-1]
-
-
-@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
-def test_damaged_files_are_rows(count: int) -> None:
-    outcomes = conversion.survivors("a.e2e", write([series()]), count)
-    assert outcomes["ok"] > count // 4
-    assert outcomes["truncated"] > 0
-    assert outcomes["unreadable"] > 0

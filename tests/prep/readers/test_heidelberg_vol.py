@@ -158,14 +158,6 @@ def test_no_patient_data_reaches_a_row() -> None:
     assert b"PATIENT-ID" not in found.data
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
-def test_damaged_files_are_rows(count: int) -> None:
-    outcomes = conversion.survivors("a.vol", write(made()), count)
-    assert outcomes["ok"] > count // 4
-    assert outcomes["truncated"] > 0
-    assert outcomes["unreadable"] > 0
-
-
 def test_the_phantom_is_the_one_of_dicom() -> None:
     """So that the comparison above means something."""
     assert conversion.row_of("a.dcm", writer.write(scan())).format == "dicom"

@@ -138,12 +138,3 @@ def test_no_patient_data_reaches_a_row() -> None:
     for text in ("PATIENT-ID", "SERIAL-NO"):
         assert text not in repr(found.row)
         assert text.encode() not in found.data
-
-
-@pytest.mark.parametrize("pixels", ["j2k", "@IMG_SCAN_03"])
-@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
-def test_damaged_files_are_rows(count: int, pixels: str) -> None:
-    outcomes = conversion.survivors("a.fda", write(made(pixels=pixels)), count)
-    assert outcomes["ok"] > count // 10
-    assert outcomes["truncated"] > 0
-    assert len(outcomes) > 3

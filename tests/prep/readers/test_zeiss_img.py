@@ -85,9 +85,3 @@ def test_what_is_no_cube_is_not_taken_for_one(called: str, data: bytes) -> None:
 
 def test_content_counts_before_the_name() -> None:
     assert recognise.format_of(ScanBytes(writer.write(scan()), name(COLS, FRAMES))) == "dicom"
-
-
-@pytest.mark.parametrize("count", [30, pytest.param(1000, marks=pytest.mark.slow)])
-def test_damaged_files_are_rows(count: int, cube: writer.Scan) -> None:
-    outcomes = conversion.survivors(name(COLS, FRAMES), write(cube.voxels_DHW), count)
-    assert set(outcomes) == {"ok", "truncated", "unreadable"}

@@ -13,8 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support import every_format
 from tests.support.damage import datasets
 from tests.support.damage.judges import FolderJudge, TableJudge, Verdict, judge_tar, judge_zip
+from tests.support.damage.scan_judge import ScanJudge
 
 MEMORY = 1_500_000_000  # bytes that a judging process may take in all
 PATIENCE_S = 120.0  # for one input: that nothing hangs, not how fast it is
@@ -59,6 +61,7 @@ def judges(form: str, folder: Path, files: datasets.Files) -> Judge:
         "json": lambda: FolderJudge(files, datasets.json_case).judge,
         "parquet": lambda: FolderJudge(files, datasets.parquet_case).judge,
         "table": lambda: TableJudge(folder).judge,
+        **{name: lambda: ScanJudge(form, folder).judge for name in every_format.scans()},
     }[form]()
 
 

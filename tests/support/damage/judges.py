@@ -42,7 +42,7 @@ class Verdict(NamedTuple):
     faults: tuple[str, ...] = ()
 
 
-class _Notes:
+class Notes:
     """Faults of one input."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class _Notes:
 def judge_zip(seed: int, i: int) -> Verdict:
     """Members that must be read or lost are; what is read is what zipfile reads."""
     kind, damage = zips.case(seed, i)
-    notes, url = _Notes(), "memory://fuzz/x.zip"
+    notes, url = Notes(), "memory://fuzz/x.zip"
     store.write(url, damage.data)
     theirs = _by_zipfile(damage.data)
     came: dict[str, bytes] = {}
@@ -116,7 +116,7 @@ def _by_zipfile(data: bytes) -> dict[str, list[bytes]]:
 def judge_tar(seed: int, i: int) -> Verdict:
     """Every sample is what tarfile, json and zstandard read, or a BadSample; as a whole tar and by slices."""
     kind, damage = tars.case(seed, i)
-    notes, read = _Notes(), 0
+    notes, read = Notes(), 0
     theirs = _by_tarfile(damage.data)
     with notes.only(BadSample):
         for _, _, found in shard.scan(io.BytesIO(damage.data), "x.tar"):
@@ -178,7 +178,7 @@ class FolderJudge:
 
     def judge(self, seed: int, i: int) -> Verdict:
         """Opened, every sample read, and verified: what verify finds nothing in is what was there before."""
-        damage, notes = self.case(self.files, seed, i), _Notes()
+        damage, notes = self.case(self.files, seed, i), Notes()
         changed = [name for name in damage.files if damage.files[name] != self.files[name]]
         self._put({name: damage.files[name] for name in changed})
         content: dict[str, Any] | None = None
@@ -215,7 +215,7 @@ class TableJudge:
 
     def judge(self, seed: int, i: int) -> Verdict:
         """Lines that the damage does not touch mean what they meant, or the table is an error of one line."""
-        notes, name = _Notes(), list(self.bytes)[i % 2]
+        notes, name = Notes(), list(self.bytes)[i % 2]
         whole = self.bytes[name].removeprefix(b"\xef\xbb\xbf")
         damage = texts.damaged_table(whole, rng_for(seed, "structured table", i))
         (self.root / name).write_bytes(damage.data)
