@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from octshard.config.fields import MANY, MANY_BYTES, MANY_THREADS, SEEDS, field
 from octshard.imaging.volume import GEOMETRIES, SENSIBLE_MM
 
+EIGHT, KEEP = "8", "keep"  # of bits
+
 
 @dataclass
 class PrepConfig:
@@ -33,6 +35,13 @@ class PrepConfig:
         "crop_pad",
         "crop_pad: the whole field of view is stored; resize: it is stretched to image_size",
         choices=("crop_pad", "resize"),
+    )
+    bits: str = field(
+        EIGHT,
+        "of stored voxels. 8: more are mapped to 8, by their 0.1 and 99.9 % levels; keep: they are stored as "
+        "they are, in 16 bits, and mapped when they are read, without that rounding",
+        choices=(EIGHT, KEEP),
+        later=True,
     )
     include_geometry: list[str] = field(
         [], "geometries besides raster that become volumes", choices=GEOMETRIES

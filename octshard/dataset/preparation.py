@@ -8,10 +8,11 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from octshard.config.prep import PrepConfig
+from octshard.config import fields
+from octshard.config.prep import KEEP, PrepConfig
 from octshard.dataset.tables import Dataset
 
-KEYS = ("target_spacing", "image_size", "fit", "decode", "include_geometry")
+KEYS = ("target_spacing", "image_size", "fit", "decode", "include_geometry", "bits")
 
 
 def preparations(datasets: Iterable[Dataset]) -> tuple[dict[str, Any], ...]:
@@ -27,7 +28,7 @@ def agreed(preparations: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], d
     """One preparation for all of them, and the settings in which they differ with their values.
 
     What changes no voxel that is stored is joined: a geometry counts as included if one of them includes
-    it, and "exact" decoding stands for both.
+    it, and "exact" decoding stands for both. So does `bits: keep`, which stands in no older dataset.json.
     """
     values = {key: _distinct(settings[key] for settings in preparations if key in settings) for key in KEYS}
     if values["include_geometry"]:
@@ -36,6 +37,8 @@ def agreed(preparations: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], d
         ]
     if len(values["decode"]) > 1:
         values["decode"] = ["exact"]
+    if KEEP in values["bits"]:
+        values["bits"] = [KEEP]
     settings = {key: found[0] for key, found in values.items() if len(found) == 1}
     return settings, {key: found for key, found in values.items() if len(found) > 1}
 
@@ -47,7 +50,8 @@ def prep_config(settings: Mapping[str, Any]) -> PrepConfig:
 
 def settings_of(prep: PrepConfig) -> dict[str, Any]:
     """What `prep_config` makes that config of."""
-    return {key: getattr(prep, key) for key in KEYS}
+    values = fields.result_values(prep)
+    return {key: values[key] for key in KEYS if key in values}
 
 
 def voxel_limit(info: Mapping[str, Any]) -> int:

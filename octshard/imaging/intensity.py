@@ -1,4 +1,8 @@
-"""Grey levels of a volume: its histogram, the moments that a shard records, and the mapping to 8 bits."""
+"""Grey levels of a volume: histogram, the moments that a shard records, and which levels are black and white.
+
+A volume of 16 bits has levels of its own. Its grey, 0 to 255, is what a volume of 8 bits would hold, but not
+rounded.
+"""
 
 from typing import NamedTuple
 
@@ -9,6 +13,22 @@ from octshard.imaging.volume import Volume
 
 LEVELS = 2**16
 DARK, BRIGHT = 0.001, 0.999  # shares of the voxels whose levels become 0 and 255
+STEPS = 128  # of one grey level: int16 holds 255 of them, and whole grey levels stay exact
+
+
+class GreyScale(NamedTuple):
+    """The levels that are black (grey 0) and white (255). Grey is linear between them."""
+
+    black: float
+    white: float
+
+    def greys(self, levels: int) -> np.ndarray:
+        """float64 (levels,): the grey of each level from 0 on."""
+        span = max(self.white - self.black, 1.0)
+        return np.clip((np.arange(levels) - self.black) * (255.0 / span), 0, 255)
+
+
+EIGHT_BITS = GreyScale(0.0, 255.0)  # levels of uint8 are grey as they are
 
 
 class Moments(NamedTuple):
@@ -27,33 +47,55 @@ def histogram(voxels: np.ndarray) -> np.ndarray:
     return counts
 
 
-def moments(counts: np.ndarray) -> Moments:
-    """Mean, population std, 1st and 99th percentile (inverted CDF), exact from a histogram."""
-    levels, total = np.arange(float(len(counts))), float(counts.sum())
+def moments(counts: np.ndarray, scale: GreyScale | None = None) -> Moments:
+    """Mean, population std, 1st and 99th percentile (inverted CDF), exact from a histogram.
+
+    Of the levels themselves, or of their grey by `scale`.
+    """
+    levels = np.arange(float(len(counts))) if scale is None else scale.greys(len(counts))
+    total = float(counts.sum())
     mean = float((counts * levels).sum() / total)
     std = float(np.sqrt((counts * (levels - mean) ** 2).sum() / total))
-    return Moments(mean, std, _level_at(counts, 0.01), _level_at(counts, 0.99))
+    p01, p99 = (float(levels[_level_at(counts, share)]) for share in (0.01, 0.99))
+    return Moments(mean, std, p01, p99)
 
 
-def to_uint8(volume: Volume) -> tuple[Volume, tuple[float, float]]:
-    """Maps the levels at p0.1 and p99.9 of a wider volume to 0 and 255, linearly; uint8 passes unchanged.
+def grey_scale(counts: np.ndarray) -> GreyScale:
+    """Of a volume with this histogram: of 16 bits the levels at p0.1 and p99.9 are black and white."""
+    if len(counts) == 256:
+        return EIGHT_BITS
+    return GreyScale(float(_level_at(counts, DARK)), float(_level_at(counts, BRIGHT)))
 
-    Returns the two levels too.
-    """
+
+def to_uint8(volume: Volume) -> tuple[Volume, GreyScale]:
+    """The volume in grey, rounded, and what is black and white in it; uint8 passes unchanged."""
     voxels = volume.voxels_DHW
     if voxels.dtype == np.uint8:
-        return volume, (0.0, 255.0)
-    counts = histogram(voxels)
-    low, high = _level_at(counts, DARK), _level_at(counts, BRIGHT)
-    span = max(high - low, 1.0)
-    table = np.clip(np.rint((np.arange(LEVELS) - low) * (255.0 / span)), 0, 255).astype(np.uint8)
-    return Volume(volume.key, table[voxels], volume.spacing_mm, volume.geometry), (low, high)
+        return volume, EIGHT_BITS
+    scale = grey_scale(histogram(voxels))
+    return Volume(volume.key, grey_uint8(voxels, scale), volume.spacing_mm, volume.geometry), scale
 
 
-def _level_at(counts: np.ndarray, share: float) -> float:
+def grey_uint8(voxels: np.ndarray, scale: GreyScale) -> np.ndarray:
+    """Grey, rounded, of uint8 or uint16 voxels; those of uint8 as they are."""
+    return voxels if voxels.dtype == np.uint8 else np.rint(scale.greys(LEVELS)).astype(np.uint8)[voxels]
+
+
+def to_grey_steps(levels: np.ndarray, scale: GreyScale) -> None:
+    """In place, for contiguous uint16: levels become grey, rounded to 1 / STEPS. What was 0 stays 0."""
+    _look_up(levels.reshape(-1), np.rint(scale.greys(LEVELS) * STEPS).astype(np.uint16))
+
+
+def _level_at(counts: np.ndarray, share: float) -> int:
     """The lowest level that at least `share` of the voxels do not exceed."""
     below = np.cumsum(counts)
-    return float(np.searchsorted(below, share * float(below[-1])))
+    return int(np.searchsorted(below, share * float(below[-1])))
+
+
+@compiled
+def _look_up(levels, table):  # type: ignore[no-untyped-def]
+    for i in range(levels.size):
+        levels[i] = table[levels[i]]
 
 
 @compiled

@@ -11,9 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from octshard.dataset import stored_band, tables
+from octshard.dataset import stored_band, stored_scale, tables
 from octshard.dataset.preparation import voxel_limit
 from octshard.dataset.shard import Sample
 from octshard.dataset.splits import split_overlaps
@@ -151,11 +149,11 @@ def sample(row: SampleRow, stored: Sample) -> Iterator[str]:
         yield f"voxels of sha256 {digest}, want {row.sha256}"
     if voxels.shape != row.shape_out or str(voxels.dtype) != row.dtype:
         yield f"voxels {voxels.dtype}{voxels.shape}, want {row.dtype}{row.shape_out}"
-    if voxels.dtype in (np.uint8, np.uint16):
-        moments = intensity.moments(intensity.histogram(voxels))
-        for name, value in moments._asdict().items():
-            if not _same(value, getattr(row, name)):
-                yield f"{name} of the voxels is {value}, the row says {getattr(row, name)}"
+    counts = intensity.histogram(voxels)
+    scale = intensity.grey_scale(counts)
+    for name, value in intensity.moments(counts, scale)._asdict().items():
+        if not _same(value, getattr(row, name)):
+            yield f"{name} of the voxels is {value}, the row says {getattr(row, name)}"
     if (version := stored.meta.get("format")) != tables.FORMAT_VERSION:
         yield f"its JSON is of format {version!r}, want {tables.FORMAT_VERSION}"
     yield from (f"its JSON has no {name}" for name in ALWAYS_IN_JSON if name not in stored.meta)
@@ -165,8 +163,9 @@ def sample(row: SampleRow, stored: Sample) -> Iterator[str]:
         field = IN_JSON.get(name, name)
         if field in FIELDS and not _same(value, expected := _as_built(row, field)):
             yield f"its JSON says {name} = {value!r}, the row {expected!r}"
-    if problem := stored_band.problem(stored.meta, triple(voxels.shape), row.retina_found):
-        yield f"its JSON: {problem}"
+    band_problem = stored_band.problem(stored.meta, triple(voxels.shape), row.retina_found)
+    problems = (stored_scale.problem(stored, scale), band_problem)
+    yield from (f"its JSON: {problem}" for problem in problems if problem)
 
 
 def _row(row: SampleRow, infos: Mapping[str, ShardInfo], device: str) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from octshard.config.prep import PrepConfig
+from octshard.config.prep import KEEP, PrepConfig
 from octshard.dataset.participants import canonical
 from octshard.dataset.splits import SPLITS
 from octshard.imaging.volume import SampleKey, product, resampled_shape, triple, uid_digest
@@ -20,6 +20,7 @@ from octshard.rng import seed_for
 # of participants: up to the first train, up to the second val, the rest test; where the release says nothing
 SHARES = (0.70, 0.85)
 PACKED = 0.7  # stored bytes per voxel: real OCT compresses 1.4-1.5 times
+PACKED_WIDE = 1.5  # where more than 8 bits are kept; how many a file has is not known before it is read
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def expected_bytes(member: Member, cfg: PrepConfig) -> int:
         dz = entry.slice_mm or entry.cols * dx / entry.frames  # most scans are square
         target = triple(cfg.target_spacing)
         shape = resampled_shape((entry.frames, entry.rows, entry.cols), (dz, dy, dx), target)
-    return int(min(product(shape), cfg.max_output_voxels) * PACKED)
+    packed = PACKED_WIDE if cfg.bits == KEEP else PACKED
+    return int(min(product(shape), cfg.max_output_voxels) * packed)
 
 
 def digest(shards: Sequence[ShardPlan]) -> str:

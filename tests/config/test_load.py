@@ -101,6 +101,17 @@ def test_the_digest_follows_the_result_only() -> None:
     assert fields.digest(parse()) != fields.digest(parse("objective.masks=[{context: 0.1}]"))
 
 
+def test_bits_of_prep_are_a_word_or_a_number(tmp_path: Path) -> None:
+    """And stand in no digest at their default, so that folders of 0.1.0 agree."""
+    file = tmp_path / "prep.yaml"
+    for text, bits in (("bits: 8", "8"), ("bits: keep", "keep"), ("bits: '8'", "8")):
+        file.write_text(text)
+        assert load(PrepConfig, [file]).bits == load(PrepConfig, [], [f"bits={bits}"]).bits == bits
+    assert "bits" not in fields.result_values(PrepConfig())
+    with pytest.raises(UsageError, match="bits=16: want 8 or keep"):
+        load(PrepConfig, [], ["bits=16"])
+
+
 def test_differences_name_the_key() -> None:
     lines = fields.differences(fields.result_values(parse()), fields.result_values(parse("model.depth=11")))
     assert lines == ["model.depth: 12 -> 11"]

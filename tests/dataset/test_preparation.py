@@ -31,5 +31,15 @@ def test_folders_that_differ_in_other_things_alone_are_prepared_alike() -> None:
     assert [s["fit"] for s in settings] == ["resize", "crop_pad"]
 
 
+def test_kept_bits_stand_for_both_and_eight_stand_nowhere() -> None:
+    eight, kept = preparation.preparations([dataset(PrepConfig()), dataset(PrepConfig(bits="keep"))])
+    assert "bits" not in eight
+    assert preparation.settings_of(PrepConfig()) == eight
+    for settings in ([eight, kept], [kept, eight], [kept]):
+        alike, differing = preparation.agreed(settings)
+        assert (preparation.prep_config(alike), differing) == (PrepConfig(bits="keep"), {})
+    assert preparation.agreed([eight])[0] == eight
+
+
 def test_a_folder_that_holds_no_config_says_nothing() -> None:
     assert preparation.preparations([Dataset("folder", {"counts": {}}, (), ())]) == ()

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from octshard.imaging.intensity import histogram, moments, to_uint8
+from octshard.imaging.intensity import (
+    EIGHT_BITS,
+    GreyScale,
+    grey_scale,
+    histogram,
+    moments,
+    to_grey_steps,
+    to_uint8,
+)
 from octshard.imaging.volume import SampleKey, Volume
 
 KEY = SampleKey.of("1001", "topcon_triton", "macula_6x6", "L", "1.2.3")
@@ -49,3 +57,37 @@ def test_wide_volumes_are_mapped_by_their_percentiles() -> None:
 def test_eight_bits_pass_unchanged() -> None:
     v = Volume(KEY, noise((2, 3, 4)), (1.0, 1.0, 1.0))
     assert to_uint8(v) == (v, (0.0, 255.0))
+
+
+def test_grey_of_sixteen_bits_is_that_of_eight_but_for_rounding() -> None:
+    """Steps are of 1/128 grey; np.interp is the second method, which also ends at both ends."""
+    voxels = noise((8, 16, 16), np.uint16)
+    scale = grey_scale(histogram(voxels))
+    exact = np.interp(voxels, [scale.black, scale.white], [0, 255])
+    steps = voxels.copy()
+    to_grey_steps(steps, scale)
+    assert np.abs(steps / 128 - exact).max() <= 1 / 256
+    assert np.abs(steps / 128 - to_uint8(Volume(KEY, voxels, (1.0, 1.0, 1.0)))[0].voxels_DHW).max() <= 0.5
+    measured = moments(histogram(voxels), scale)
+    np.testing.assert_allclose([measured.mean, measured.std], [exact.mean(), exact.std()], rtol=1e-9)
+    expected = np.percentile(exact, (1, 99), method="inverted_cdf")
+    np.testing.assert_allclose([measured.p01, measured.p99], expected, rtol=1e-12)
+
+
+def test_whole_grey_levels_are_whole_in_steps_and_zero_stays_zero() -> None:
+    levels = np.arange(256, dtype=np.uint16).reshape(2, 8, 16)
+    to_grey_steps(levels, EIGHT_BITS)
+    np.testing.assert_array_equal(levels.ravel(), 128 * np.arange(256))
+    padding = np.zeros((1, 2, 3), np.uint16)
+    to_grey_steps(padding, GreyScale(0.0, 1.0))
+    to_grey_steps(padding, GreyScale(40.0, 3000.0))
+    assert not padding.any()
+
+
+@pytest.mark.parametrize("level", [0, 7, 65535])
+def test_a_constant_volume_of_sixteen_bits_is_black(level: int) -> None:
+    wide = np.full((2, 3, 4), level, np.uint16)
+    mapped, scale = to_uint8(Volume(KEY, wide, (1.0, 1.0, 1.0)))
+    assert scale == (level, level)
+    assert not mapped.voxels_DHW.any()
+    assert moments(histogram(wide), scale) == (0.0, 0.0, 0.0, 0.0)

@@ -52,7 +52,7 @@ def convert(task: ConvertTask, cfg: PrepConfig, source: Source) -> Converted:
     row, volume = row_and_volume(task, cfg, source)
     if volume is None:
         return Converted(row, b"")
-    row, data = tar_slice.pack(row, volume, cfg.zstd_level)
+    row, data = tar_slice.pack(row, volume, cfg)
     if detail := _duplicate_detail(task, row, source):
         row = replace(row, key=str(task.member.key), nbytes=None, xxh3="")  # what only a stored sample has
         return Converted(_refused(row, Refused("duplicate", detail)), b"")

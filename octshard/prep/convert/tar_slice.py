@@ -3,9 +3,12 @@
 import hashlib
 from dataclasses import replace
 
-from octshard.dataset import shard, stored_band, tables
+import numpy as np
+
+from octshard.config.prep import KEEP, PrepConfig
+from octshard.dataset import shard, stored_band, stored_scale, tables
 from octshard.dataset.tables import SampleRow
-from octshard.imaging.intensity import histogram, moments, to_uint8
+from octshard.imaging.intensity import EIGHT_BITS, histogram, moments, to_uint8
 from octshard.imaging.retina_band import RetinaBand, not_found
 from octshard.imaging.volume import Volume
 from octshard.prep.convert import band
@@ -16,27 +19,31 @@ COLUMNS = (  # of the row that the sample's JSON repeats, in its order
 )  # fmt: skip
 
 
-def pack(row: SampleRow, wide: Volume, zstd_level: int) -> tuple[SampleRow, bytes]:
-    """The row of a sound volume, whole but for its offset, and its tar slice. Voxels become uint8 (§4.1)."""
-    volume, source_levels = to_uint8(wide)
-    grey = moments(histogram(volume.voxels_DHW))
-    retina = _retina(row, volume)
+def pack(row: SampleRow, wide: Volume, cfg: PrepConfig) -> tuple[SampleRow, bytes]:
+    """The row of a sound volume, whole but for its offset, and its tar slice. Voxels become uint8, or stay
+    what they are (§4.1).
+    """
+    grey_volume, scale = to_uint8(wide)
+    volume = wide if cfg.bits == KEEP else grey_volume
+    is_wide = volume.voxels_DHW.dtype != np.uint8
+    grey = moments(histogram(volume.voxels_DHW), scale if is_wide else EIGHT_BITS)
+    retina = _retina(row, grey_volume)
     flags = {*row.flags, *(["constant"] if grey.std == 0 else [])}
     detail = row.detail
-    if source_levels != (0.0, 255.0):
-        flags.add("mapped_to_uint8")
-        levels = "levels {:g} to {:g} became 0 to 255".format(*source_levels)
-        detail = f"{detail}; {levels}" if detail else levels
+    if is_wide or scale != EIGHT_BITS:
+        flags |= set() if is_wide else {"mapped_to_uint8"}
+        text = "levels {:g} to {:g} are grey 0 to 255" if is_wide else "levels {:g} to {:g} became 0 to 255"
+        detail = "; ".join(filter(None, (detail, text.format(*scale))))
     meta = {
         "format": tables.FORMAT_VERSION,
         "spacing_mm": list(volume.spacing_mm),
-        "source_levels": list(source_levels),
+        stored_scale.NAME: list(scale),
         **grey._asdict(),
         **{name: getattr(row, name) for name in COLUMNS},
         "flags": sorted(flags),
         stored_band.NAME: stored_band.to_json(retina),
     }
-    data = shard.pack(row.key, meta, volume.voxels_DHW, zstd_level)
+    data = shard.pack(row.key, meta, volume.voxels_DHW, cfg.zstd_level)
     d, h, w = volume.voxels_DHW.shape
     packed = replace(
         row,
@@ -55,7 +62,7 @@ def pack(row: SampleRow, wide: Volume, zstd_level: int) -> tuple[SampleRow, byte
 
 
 def _retina(row: SampleRow, volume: Volume) -> RetinaBand:
-    """The band of the stored voxels; not looked for where no frame shows a retina."""
+    """The band of the voxels in grey; not looked for where no frame shows a retina."""
     depth, _, width = volume.voxels_DHW.shape
     if row.frames is not None and (row.blank_frames or 0) + (row.no_retina_frames or 0) >= row.frames:
         return not_found(depth, width)

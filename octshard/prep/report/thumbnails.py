@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard.dataset import sample, stored_band
+from octshard.dataset import sample, stored_band, stored_scale
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError
 from octshard.imaging.retina_band import RetinaBand
@@ -49,7 +49,7 @@ def read(folder: str, row: SampleRow) -> Thumbnail:
     stored = sample.read(folder, row)
     location = f"{store.join(folder, row.shard)} at {row.offset} ({row.key})"
     band = stored_band.from_json(stored.meta, triple(stored.voxels_DHW.shape), location)
-    return draw(row, stored.voxels_DHW, band)
+    return draw(row, stored_scale.grey_uint8(stored), band)
 
 
 def draw(row: SampleRow, voxels_DHW: np.ndarray, band: RetinaBand | None = None) -> Thumbnail:

@@ -1,7 +1,6 @@
 """A stored volume as pictures in so many bytes: evenly spaced B-scans, as many as fit, and en face."""
 
-import numpy as np
-
+from octshard.dataset import stored_scale
 from octshard.dataset.stored_volumes import StoredVolume
 from octshard.dataset.tables import SampleRow
 from octshard.prep.report import thumbnails
@@ -14,7 +13,7 @@ AROUND = 20  # bytes beside a picture
 
 def draw(volume: StoredVolume, most_bytes: int) -> Stack:
     """At least the B-scan in the middle; an OctshardError names a bad sample."""
-    row, voxels_DHW = volume.row, _in_8_bits(volume.read().voxels_DHW)
+    row, voxels_DHW = volume.row, stored_scale.grey_uint8(volume.read())
 
     def picture(number: int) -> str:
         return page.jpeg(thumbnails.small(voxels_DHW[number]), row.key)
@@ -35,14 +34,6 @@ def draw(volume: StoredVolume, most_bytes: int) -> Stack:
         step += 1
     frames = [(d, uris[d]) for d in numbers]
     return Stack(row.key, _facts(row), frames, en_face, total, (still.bscan_aspect, still.en_face_aspect))
-
-
-def _in_8_bits(voxels_DHW: np.ndarray) -> np.ndarray:
-    """Of 16 bits the brightest voxel of the volume becomes 255: many files use 10 or 12 of them."""
-    if voxels_DHW.dtype == np.uint8:
-        return voxels_DHW
-    grey = np.rint(np.arange(2**16) * (255.0 / max(1, int(voxels_DHW.max())))).clip(0, 255).astype(np.uint8)
-    return grey[voxels_DHW]
 
 
 def _facts(row: SampleRow) -> str:

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import pydicom
 import pytest
 
 from octshard.config.prep import PrepConfig
@@ -93,6 +94,33 @@ def test_one_and_two_workers_give_the_same_bytes(
     assert (facts["files"], facts["workers"], facts["engine"]) == (11, 2, "local")
     megabytes = sum(path.stat().st_size for path in release.rglob("*.dcm")) / 1e6
     assert facts["mb_read_per_s"] == pytest.approx(megabytes / facts["seconds"], rel=0.5, abs=0.2)
+
+
+def test_kept_bits_are_stored_beside_eight_and_nothing_else_changes(
+    release: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    """One file of the release in 12 bits: its row and bytes change, those of all others are the same."""
+    path = next(path for path in sorted(release.rglob("*.dcm")) if "70001" in path.name)
+    wide = shutil.copytree(release, tmp_path / "wide") / path.relative_to(release)
+    file = pydicom.dcmread(path)
+    levels = file.pixel_array.astype("<u2") * 16
+    file.BitsAllocated, file.BitsStored, file.HighBit, file.PixelData = 16, 12, 11, levels.tobytes()
+    file.save_as(wide)
+    cfg = config(tmp_path / "wide", tmp_path / "shards", bits="keep")
+    build(cfg)
+    folder = str(tmp_path / "shards" / DEVICE)
+    assert verify.verify(folder, True, lambda *report: None) == []
+    dataset = tables.open_dataset(folder)
+    assert dataset.info["config"]["bits"] == "keep"
+    assert b"bits" not in undisturbed[tables.INFO] + undisturbed[tables.PLAN]
+    (row,) = (row for row in dataset.rows if row.dtype == "uint16")
+    assert row.source == str(path.relative_to(release))
+    (tmp_path / "before").mkdir()
+    (tmp_path / "before" / tables.SAMPLES).write_bytes(undisturbed[tables.SAMPLES])
+    others = {row.key: row.sha256 for row in tables.read_rows(str(tmp_path / "before" / tables.SAMPLES))}
+    assert {row.key: row.sha256 for row in dataset.rows if row.dtype != "uint16"}.items() < others.items()
+    with pytest.raises(OctshardError, match="bits: 'keep' -> None"):
+        build(dataclasses.replace(cfg, bits="8"))
 
 
 def test_a_second_run_keeps_every_shard_and_a_damaged_one_is_made_again(

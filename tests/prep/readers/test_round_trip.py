@@ -1,15 +1,19 @@
 """One volume in every format, by independent writers, becomes what it becomes as a DICOM file."""
 
 import dataclasses
+import io
 
 import numpy as np
+import pydicom
 import pytest
 
+from octshard.dataset import shard, stored_scale
+from octshard.prep import crosscheck
 from octshard.prep.dicom import writer
 from octshard.prep.readers import recognise
 from octshard.prep.readers.scan_bytes import ScanBytes
 from tests.support.array_files import TELLING, WRITERS
-from tests.support.device_files.conversion import converted, facts_of
+from tests.support.device_files.conversion import CFG, converted, facts_of
 from tests.support.made_release import scan
 
 SPACING = 0.04, 0.01, 0.02
@@ -21,6 +25,16 @@ def dicom(voxels_DHW: np.ndarray, **values: object) -> bytes:
     """The volume without any place of its frames."""
     made = dataclasses.replace(scan(), voxels_DHW=voxels_DHW, locations=(), **values)
     return writer.write(made)
+
+
+def wide_dicom(voxels_DHW: np.ndarray) -> bytes:
+    """16 bits allocated, 12 stored."""
+    ds = pydicom.dcmread(io.BytesIO(dicom(scan().voxels_DHW)))
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
+    ds.PixelData = voxels_DHW.astype("<u2").tobytes()
+    file = io.BytesIO()
+    ds.save_as(file)
+    return file.getvalue()
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -51,6 +65,30 @@ def test_wider_numbers_come_out_as_they_went_in(kind: str, dtype: str) -> None:
     low = 0.0 if dtype == "u2" else values.min()
     scale = 65535 / np.ptp(values) if dtype in ("f4", "f8") else 1.0
     np.testing.assert_array_equal(np.stack(list(opened.frames())), np.rint((values - low) * scale))
+
+
+@pytest.mark.parametrize("kind", ["dicom", *WRITERS])
+def test_kept_levels_are_in_the_shard_as_in_the_file(kind: str) -> None:
+    """12 bits from 60 to 4095, on the grid of the file: no resampling, and every level comes back."""
+    wide = scan().voxels_DHW.astype(np.uint16) * 15 + 60
+    wide[2, 3, 4] = 4095
+    kept = dataclasses.replace(CFG, bits="keep", target_spacing=list(SPACING))
+    files = {"a.dcm": wide_dicom(wide)} if kind == "dicom" else WRITERS[kind](wide, SPACING)
+    (name, data), *beside = files.items()
+    (row, tar_slice), eight = (
+        converted(name, data, dict(beside), cfg, **LISTED)
+        for cfg in (kept, dataclasses.replace(kept, bits="8"))
+    )
+    assert (row.status, row.dtype) == ("ok", "uint16")
+    assert {*row.flags, "mapped_to_uint8"} == {*eight.row.flags}
+    stored = shard.unpack(tar_slice, row.key, row.xxh3, kind)
+    np.testing.assert_array_equal(stored.voxels_DHW, wide)
+    assert stored.voxels_DHW.dtype == np.uint16
+    grey_8 = shard.unpack(eight.data, eight.row.key, eight.row.xxh3, kind)
+    np.testing.assert_array_equal(stored_scale.grey_uint8(stored), grey_8.voxels_DHW)
+    assert np.abs(stored_scale.batch_voxels(stored) / 128 - grey_8.voxels_DHW).max() <= 0.5
+    assert list(crosscheck.sample(row, stored)) == []
+    assert [row.mean, row.std] == pytest.approx([eight.row.mean, eight.row.std], abs=0.2)
 
 
 @pytest.mark.parametrize("kind", TELLING)

@@ -97,11 +97,13 @@ def test_with_less_room_fewer_b_scans_are_drawn_and_the_middle_one_always(folder
     assert [n for n, _ in volume_stack.draw(volume, 0).frames] == [4]
 
 
-def test_twelve_of_sixteen_bits_are_not_black(folder, monkeypatch):
+def test_twelve_of_sixteen_bits_are_drawn_in_their_grey(folder, monkeypatch):
     (volume, *_) = stored_volumes([tables.open_dataset(folder)])
     voxels_DHW = np.full(SHAPE, 4095, np.uint16)
     voxels_DHW[:, :20] = 2048
-    monkeypatch.setattr(type(volume), "read", lambda _: Sample(volume.row.key, {}, voxels_DHW))
+    monkeypatch.setattr(
+        type(volume), "read", lambda _: Sample(volume.row.key, {"source_levels": [0, 4095]}, voxels_DHW)
+    )
     _, uri = volume_stack.draw(volume, 10**6).frames[0]
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
     assert abs(int(picture[5, 30]) - 128) < 3

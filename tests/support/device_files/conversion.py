@@ -38,18 +38,20 @@ Beside = Mapping[str, bytes]  # files in the same folder
 
 
 def _task(
-    name: str, files: Beside, row: Mapping[str, object]
+    name: str, files: Beside, row: Mapping[str, object], cfg: PrepConfig = CFG
 ) -> tuple[ConvertTask, PrepConfig, MemorySource]:
     silent = {"eye": "", "sop_instance_uid": "", "manufacturer": "", "model": "", **row}
     listed = dataclasses.replace(entry(name), **silent)
     key = SampleKey("1001", "topcon_triton", "macula", "L", "0")
     task = ConvertTask(Member(key, listed, 0, (listed,)), "train-000000.tar", "train")
-    return task, CFG, MemorySource(files)
+    return task, cfg, MemorySource(files)
 
 
-def converted(name: str, data: bytes, beside: Beside | None = None, **row: object) -> Converted:
+def converted(
+    name: str, data: bytes, beside: Beside | None = None, cfg: PrepConfig = CFG, **row: object
+) -> Converted:
     """The file by a manifest that says nothing of it, unless `row` does."""
-    return sample.convert(*_task(name, {name: data, **(beside or {})}, row))
+    return sample.convert(*_task(name, {name: data, **(beside or {})}, row, cfg))
 
 
 def row_of(name: str, data: bytes, beside: Beside | None = None, **row: object) -> SampleRow:

@@ -1,0 +1,45 @@
+"""What is black and white in a stored volume, by its sample's JSON; and the volume in grey."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from octshard.dataset.shard import BadSample, Sample
+from octshard.imaging import intensity
+from octshard.imaging.intensity import EIGHT_BITS, LEVELS, GreyScale
+
+NAME = "source_levels"  # in the JSON: the two levels of the file that are grey 0 and 255
+
+
+def from_json(meta: Mapping[str, Any], dtype: np.dtype[Any], location: str) -> GreyScale:
+    """The grey scale of stored voxels of that type. BadSample if 16 bits have none."""
+    if dtype == np.uint8:
+        return EIGHT_BITS  # whatever the levels of the file were
+    match meta.get(NAME):
+        case [int() | float() as black, int() | float() as white] if 0 <= black <= white < LEVELS:
+            return GreyScale(float(black), float(white))
+        case value:
+            raise BadSample(f"{location}: {NAME} is {value!r:.99}, want two levels of {dtype}: black, white")
+
+
+def problem(sample: Sample, scale: GreyScale) -> str:
+    """What is wrong with the JSON of a sample whose voxels have that scale; empty if nothing is."""
+    if sample.voxels_DHW.dtype == np.uint8 or sample.meta.get(NAME) == [*scale]:
+        return ""
+    return f"{NAME} is {sample.meta.get(NAME)!r:.99}, black and white of the voxels are {[*scale]}"
+
+
+def grey_uint8(sample: Sample) -> np.ndarray:
+    """Its voxels (D, H, W) in grey, rounded to uint8: for pictures."""
+    voxels_DHW = sample.voxels_DHW
+    return intensity.grey_uint8(voxels_DHW, from_json(sample.meta, voxels_DHW.dtype, sample.key))
+
+
+def batch_voxels(sample: Sample) -> np.ndarray:
+    """Its voxels (D, H, W) as in a batch of this sample alone: uint8, or int16 in steps of grey."""
+    voxels_DHW = sample.voxels_DHW.copy()
+    if voxels_DHW.dtype == np.uint8:
+        return voxels_DHW
+    intensity.to_grey_steps(voxels_DHW, from_json(sample.meta, voxels_DHW.dtype, sample.key))
+    return voxels_DHW.view(np.int16)
