@@ -13,10 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support import every_format
 from tests.support.damage import datasets
 from tests.support.damage.judges import FolderJudge, TableJudge, Verdict, judge_tar, judge_zip
-from tests.support.damage.scan_judge import ScanJudge
 
 MEMORY = 1_500_000_000  # bytes that a judging process may take in all
 PATIENCE_S = 120.0  # for one input: that nothing hangs, not how fast it is
@@ -54,15 +52,20 @@ _judge: Judge | None = None
 
 
 def judges(form: str, folder: Path, files: datasets.Files) -> Judge:
-    """The judge of a form of input. folder: an empty one for its files; files: a dataset's."""
+    """The judge of a form, or format, of input. folder: an empty one for its files; files: a dataset's."""
     return {
         "zip": lambda: judge_zip,
         "tar": lambda: judge_tar,
         "json": lambda: FolderJudge(files, datasets.json_case).judge,
         "parquet": lambda: FolderJudge(files, datasets.parquet_case).judge,
         "table": lambda: TableJudge(folder).judge,
-        **{name: lambda: ScanJudge(form, folder).judge for name in every_format.scans()},
-    }[form]()
+    }.get(form, lambda: _scan_judge(form, folder))()
+
+
+def _scan_judge(form: str, folder: Path) -> Judge:
+    from tests.support.damage.scan_judge import ScanJudge  # its libraries take memory that others need
+
+    return ScanJudge(form, folder).judge
 
 
 def run(form: str, numbers: Iterable[int], seed: int, folder: Path, files: datasets.Files) -> Tally:
