@@ -44,7 +44,7 @@ FLAG_MEANS = {
     "equal_pixels": "Another volume has exactly the same stored voxels.",
     "eye_differs_by_frame": "FrameLaterality names the other eye than ImageLaterality, which is believed.",
     "eye_differs_from_manifest": "The file's header names the other eye; the manifest is believed.",
-    "eye_differs_from_name": "The file name says the other eye; the manifest is believed.",
+    "eye_differs_from_name": "The file name says the other eye; the manifest, or else the file, is believed.",
     "fast_axis_reversed": "The A-scans run from right to left on the retina, as stored too.",
     "frame_locations_missing": "Some frames do not say where they lie; the geometry is that of the others.",
     "frames_mirrored": "Some frames ran against the others, as in a serpentine, and were turned round.",
@@ -64,6 +64,8 @@ FLAG_MEANS = {
     "search order is believed.",
     "saturated": "Many voxels are at the brightest level: what was brighter is lost.",
     "shape_differs_from_manifest": "Frames, rows or columns differ from the manifest; the file is believed.",
+    "shape_differs_from_name": "The file name says other numbers of frames or columns; the text beside the "
+    "file is believed, which its size confirms.",
     "shared_uid": "Another volume has the same SOPInstanceUID, but other content or another person or eye.",
     "slice_step_from_locations": "The step was taken from where the frames lie in the localizer; no number "
     "that stands in the file is within 5 % of it.",

@@ -74,6 +74,9 @@ class ScanFacts:
     concatenation: Concatenation
     # one of volume.GEOMETRIES, where the file names it; empty: it does not
     pattern: str = field(default="", kw_only=True)
+    size_in_name: tuple[int, int] | None = field(
+        default=None, kw_only=True
+    )  # (D, W), where the name tells it
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -12,12 +12,21 @@ from octshard.rng import rng_for
 from tests.support import array_files
 from tests.support.array_files import Files
 from tests.support.damage import sound_dicoms
-from tests.support.device_files import bioptigen_oct, heidelberg_e2e, heidelberg_vol, topcon_fda, zeiss_img
+from tests.support.device_files import (
+    bioptigen_oct,
+    heidelberg_e2e,
+    heidelberg_vol,
+    optovue_oct,
+    topcon_fda,
+    zeiss_img,
+)
 from tests.support.made_release import scan
 
 SPACING: Spacing = (0.04, 0.01, 0.02)
 DEGREE_MM = 0.2896  # by which .e2e tells widths
 CUBE_SHAPE, CUBE_SPACING = (10, 1024, 12), (0.06, 0.002, 0.05)  # a .img has 1024 rows
+CUBE_NAME = zeiss_img.name(12, 10)
+CUBE_TEXT = b"A-scans: 12\nB-scans: 10\nA-scan length: 1024\nScan size: 0.6 x 0.6 x 2.048 mm\n"
 FDA_PIXELS = ("j2k", "jp2", "@IMG_SCAN_03", "@IMG_SCAN_02")
 
 
@@ -58,12 +67,28 @@ def scans() -> Mapping[str, Mapping[str, Files]]:
             for pixels in FDA_PIXELS
         },
         "oct": {"oct": {"a.OCT": bioptigen_oct.write(bioptigen_oct.Oct(wide, (0.24, 0.2, 0.48)))}},
-        "img": {"img": {zeiss_img.name(12, 10): zeiss_img.write(cube().voxels_DHW)}},
+        "optovue": {"optovue": _optovue(made)},
+        "img": {
+            "img": {CUBE_NAME: zeiss_img.write(cube().voxels_DHW)},
+            "img and text": {
+                CUBE_NAME: zeiss_img.write(cube().voxels_DHW),
+                zeiss_img.text(CUBE_NAME): CUBE_TEXT,
+            },
+        },
     }
     for kind, write in array_files.WRITERS.items():
         name = kind.partition(",")[0].partition(" ")[0].removesuffix("-2")
         result.setdefault(name, {})[kind] = write(made.voxels_DHW, SPACING)
     return result
+
+
+def _optovue(made: writer.Scan) -> Files:
+    """With a B-scan for registration behind those of the scan."""
+    told = optovue_oct.text(made.voxels_DHW.shape, SPACING, [(24, 1)])
+    return {
+        "a.oct": optovue_oct.numbers(made.voxels_DHW) + optovue_oct.numbers(made.voxels_DHW[:1]),
+        "a.txt": told,
+    }
 
 
 def _vol(made: writer.Scan) -> heidelberg_vol.Vol:

@@ -105,6 +105,8 @@ def header_flags(scan: ScanFacts, entry: Entry) -> list[str]:
     listed = (entry.frames, entry.rows, entry.cols)
     if any(n is not None and n != size for n, size in zip(listed, scan.shape, strict=True)):
         flags.append("shape_differs_from_manifest")
+    if scan.size_in_name not in (None, (scan.frames, scan.cols)):
+        flags.append("shape_differs_from_name")
     return flags
 
 

@@ -41,6 +41,7 @@ HARMLESS = frozenset(  # flags that say what was done or seen, and ask for nothi
         "levels_rescaled",
         "mapped_to_uint8",
         "shape_differs_from_manifest",
+        "shape_differs_from_name",
         "shared_uid",
         "slice_step_from_locations",
         "slice_step_from_manifest",

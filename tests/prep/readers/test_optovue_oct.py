@@ -199,14 +199,3 @@ def test_no_patient_data_reaches_a_row() -> None:
     for told in (text(SHAPE, SPACING), text(SHAPE, SPACING, Scan_Depth="JANE", XY_Scan_Usage="JANE")):
         row = conversion.row_of("x.oct", numbers(VOXELS), {"x.txt": told})
         assert "JANE" not in repr(row)
-
-
-@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
-def test_damaged_files_are_rows(count: int) -> None:
-    told = text(SHAPE, SPACING, [(24, 1)])
-    outcomes = conversion.survivors("x.oct", numbers(VOXELS), count, {"x.txt": told})
-    assert outcomes["ok"] > count // 10
-    assert outcomes["truncated"] > 0
-    texts = conversion.survivors("x.txt", told, count, {"x.oct": numbers(VOXELS)}, opened="x.oct")
-    assert texts["ok"] > count // 10
-    assert texts["unreadable"] > 0

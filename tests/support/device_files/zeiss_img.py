@@ -16,3 +16,8 @@ def write(voxels_DHW: np.ndarray) -> bytes:
     """Its bytes."""
     turned = np.flip(voxels_DHW)  # all three axes
     return turned.transpose(2, 1, 0).tobytes(order="F")
+
+
+def text(name: str) -> str:
+    """What the text beside it is called."""
+    return name.removesuffix(".img") + ".txt"
