@@ -1,6 +1,7 @@
 """What a file says of its scan, in any format: who made it, its size, its spacing, where its frames lie."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,14 @@ class PixelMeasures:
     invented_mm: tuple[float, float] | None = None
 
 
+class FrameLabel(NamedTuple):
+    """Which volume of a file a frame is of; empty where it does not say."""
+
+    eye: str = ""  # FrameLaterality
+    stack: str = ""  # StackID
+    time: str = ""  # TemporalPositionIndex
+
+
 @dataclass(frozen=True, eq=False)
 class Placement:
     """What the frames say of their place, one entry per per-frame item; NaN where one is silent."""
@@ -36,6 +45,7 @@ class Placement:
     times: tuple[str, ...]  # TemporalPositionIndex, each once
     eyes: tuple[str, ...]  # FrameLaterality, each once: L, R, B
     locations: tuple[np.ndarray, ...]  # (n_points, 2) of (row, col) localizer pixels; empty: none
+    labels: tuple[FrameLabel, ...] = ()
 
 
 @dataclass(frozen=True)

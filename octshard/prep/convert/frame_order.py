@@ -1,7 +1,7 @@
 """In which order the frames of a file lie in space, by everything that tells it. Pure.
 
 Frames are sorted where every source agrees, in one direction or the other; a file whose sources contradict
-each other, or that holds more or less than one volume, is Refused.
+each other, or that holds less than one volume, is Refused.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,8 +13,6 @@ from octshard.prep.convert.geometry import classify, places
 from octshard.prep.convert.positions import Positions
 from octshard.prep.refusals import Refused
 from octshard.prep.scan_facts import Placement, ScanFacts
-
-PARALLEL = ("raster", "unknown", "uneven")  # geometries that frames of one stack, or of several, may have
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,26 +38,11 @@ class _Source:
 
 
 def check_is_whole(scan: ScanFacts) -> None:
-    """Refused `part_of_scan`, or `several_volumes` for both eyes in one file."""
-    concatenation, eyes = scan.concatenation, set(scan.placement.eyes)
+    """Refused `part_of_scan`."""
+    concatenation = scan.concatenation
     if concatenation.is_part:
         part, parts = concatenation.part or "?", concatenation.parts or "?"
         raise Refused("part_of_scan", f"part {part} of {parts} of a concatenation, want a scan in one file")
-    if {"L", "R"} <= eyes:
-        raise Refused("several_volumes", "frames of both eyes (FrameLaterality), want those of one")
-
-
-def check_is_one(placement: Placement, frames: int, kind: str) -> None:
-    """Refused `several_volumes` for several stacks or times. kind: of the frames' geometry.
-
-    Some exporters count frames in the wrong place: a stack, or a time, for each frame is none if the frames
-    have different places. Other patterns have stacks of their own, and a refusal of their own.
-    """
-    apart = kind == "raster" or len(np.unique(placement.numbers_F)) >= frames
-    for name, values in (("StackID", placement.stacks), ("TemporalPositionIndex", placement.times)):
-        counts_frames = len(values) >= frames and apart
-        if len(values) > 1 and kind in PARALLEL and not counts_frames:
-            raise Refused("several_volumes", f"{len(values)} values of {name}, want one volume in a file")
 
 
 def order_of(scan: ScanFacts, positions: Positions | None) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from octshard.imaging.volume import length_mm
-from octshard.prep.convert import frame_order
+from octshard.prep.convert import frame_order, volumes
 from octshard.prep.convert.geometry import Geometry, classify
 from octshard.prep.convert.placeholders import without_placeholders
 from octshard.prep.convert.positions import Positions, positions_of
@@ -36,11 +36,12 @@ def layout_of(scan: ScanFacts, entry: Entry) -> ScanLayout:
     Refused `part_of_scan`, `several_volumes` or `frame_order` if the frames are not those of one volume.
     """
     frame_order.check_is_whole(scan)
+    volumes.check_is_of_one_eye(scan)
     positions = positions_of(scan.placement, scan.frames)
     geometry = classify(scan.locations, scan.frames)
     order: tuple[int, ...] = ()
-    if geometry.kind in frame_order.PARALLEL:
-        frame_order.check_is_one(scan.placement, scan.frames, geometry.kind)
+    if geometry.kind in volumes.PARALLEL:
+        volumes.check_is_one(scan, geometry.kind)
         if order := frame_order.order_of(scan, positions):
             geometry = classify(frame_order.in_order(scan.locations, order), scan.frames)
             positions = positions and positions.ordered(order)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import SampleRow
 from octshard.imaging.volume import Volume
-from octshard.prep.convert import facts, tar_slice
+from octshard.prep.convert import facts, tar_slice, volumes
 from octshard.prep.convert.layout import check_is_volume, layout_of
 from octshard.prep.convert.source_file import Companions, read_file
 from octshard.prep.convert.voxels import decode_voxels, plan_resampling, psnr_db
@@ -71,7 +71,7 @@ def row_and_volume(task: ConvertTask, cfg: PrepConfig, source: Source) -> tuple[
         companions = Companions(entry, source)
         file = ScanBytes(data, entry.path, entry.axes, companions.read)
         row = replace(row, format=recognise.format_of(file))
-        scan = recognise.READERS[row.format].open_scan(file)
+        scan = volumes.selected(recognise.READERS[row.format].open_scan(file), entry.path)
         row = replace(row, source_xxh3=companions.joint_xxh3(row.source_xxh3))
         row = replace(row, **facts.of_header(scan.facts, entry)._asdict())
         scan.check(cfg.max_voxels)

@@ -12,6 +12,7 @@ from pathlib import Path
 from octshard.config.prep import PrepConfig
 from octshard.errors import OctshardError
 from octshard.imaging.volume import DEVICES, SampleKey, Volume
+from octshard.prep.convert import volumes
 from octshard.prep.convert.layout import ScanLayout, check_is_volume, layout_of
 from octshard.prep.convert.voxels import Resampling, decode_voxels, plan_resampling, resampling_to
 from octshard.prep.readers import recognise
@@ -59,7 +60,7 @@ def open_scan(path: str | Path, cfg: PrepConfig) -> ScanFile:
     except FileNotFoundError:
         raise OctshardError(f"{url}: no such file, want a scan file") from None
     with _refusals_named(url):
-        scan = recognise.open_scan(ScanBytes(data, url, folder=_folder_of(url)))
+        scan = volumes.selected(recognise.open_scan(ScanBytes(data, url, folder=_folder_of(url))), url)
         scan.check(cfg.max_voxels)
         facts = scan.facts
         entry = _entry(url, facts)

@@ -36,11 +36,10 @@ class Companions:
 
     def joint_xxh3(self, own: str) -> str:
         """Of a file of digest `own`, with all that was read beside it, as headers are often alike, and with
-        the series, where a file may hold several.
+        the series or volume, where a file may hold several.
         """
-        series = scan_path.series_of(self.entry.path)
         digests = map(checksum.xxh3_128, self.files.values())
-        parts = [own, *digests, *([] if series is None else [str(series)])]
+        parts = [own, *digests, *filter(None, [scan_path.scan_of(self.entry.path)])]
         return checksum.xxh3_128(" ".join(parts).encode()) if len(parts) > 1 else own
 
 

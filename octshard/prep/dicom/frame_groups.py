@@ -12,7 +12,7 @@ import numpy as np
 from octshard.prep.dicom import pixel_measures
 from octshard.prep.dicom.attributes import Attributes
 from octshard.prep.refusals import Refused
-from octshard.prep.scan_facts import PixelMeasures, Placement
+from octshard.prep.scan_facts import FrameLabel, PixelMeasures, Placement
 
 Rescale = tuple[float, float]  # slope, intercept
 T = TypeVar("T")
@@ -23,16 +23,9 @@ LONGEST_KNOWN = 1024  # bytes of an item that is remembered
 PARALLEL = np.cos(np.deg2rad(3.0))  # normals of one stack; as PARALLEL_DEG of frame locations
 
 
-@dataclass(frozen=True, eq=False)
-class FrameGroups:
-    """The items of all frames."""
+class FrameItem(NamedTuple):
+    """What the item of one frame says, or the one that all share."""
 
-    measures: PixelMeasures
-    rescale: tuple[Rescale | None, ...]
-    placement: Placement
-
-
-class _Frame(NamedTuple):
     measures: PixelMeasures | None
     rescale: Rescale | None
     location: np.ndarray
@@ -45,28 +38,55 @@ class _Frame(NamedTuple):
     eye: str
 
 
+@dataclass(frozen=True, eq=False)
+class FrameGroups:
+    """The items of all frames. common: of the shared groups, for what is said there of all frames."""
+
+    frames: tuple[FrameItem, ...]
+    common: FrameItem | None
+
+    def of_frames(self, index: Sequence[int]) -> "FrameGroups":
+        """Those of some frames, in their order; frames without an item are left out."""
+        return FrameGroups(tuple(self.frames[i] for i in index if i < len(self.frames)), self.common)
+
+    @property
+    def measures(self) -> PixelMeasures:
+        """The median over the frames."""
+        return pixel_measures.median([frame.measures for frame in self.frames if frame.measures is not None])
+
+    @property
+    def rescale(self) -> tuple[Rescale | None, ...]:
+        """Of each frame."""
+        return tuple(frame.rescale for frame in self.frames)
+
+    @property
+    def placement(self) -> Placement:
+        """What the frames say of their place."""
+        frames, common = self.frames, self.common
+        orientations = [frame.orientation for frame in frames if len(frame.orientation)]
+        if common is not None and not orientations:
+            orientations = [common.orientation]
+        eyes = [frame.eye for frame in frames] + ([common.eye] if common is not None else [])
+        widths = [len(frame.indices) for frame in frames]
+        width = max(set(widths), key=widths.count, default=0)
+        return Placement(
+            numbers_F=_rows([frame.number for frame in frames], 1)[:, 0],
+            indices_FK=_rows([frame.indices for frame in frames], width),
+            positions_F3=_rows([frame.position for frame in frames], 3),
+            normal_3=_normal(orientations),
+            stacks=_each_once(frame.stack for frame in frames),
+            times=_each_once(frame.time for frame in frames),
+            eyes=_each_once(eyes),
+            locations=tuple(frame.location for frame in frames),
+            labels=tuple(FrameLabel(frame.eye, frame.stack, frame.time) for frame in frames),
+        )
+
+
 def read(top: Attributes, shared: Attributes | None) -> FrameGroups:
-    """The per-frame groups of a dataset; from the shared ones what is said there for all frames."""
+    """The per-frame groups of a dataset, and the shared ones."""
     known = _Known({})
-    frames = [_frame(item, known) for item in top.items("PerFrameFunctionalGroupsSequence")]
-    orientations = [frame.orientation for frame in frames if len(frame.orientation)]
-    common = _frame(shared, known) if shared is not None else None
-    if common is not None and not orientations:
-        orientations = [common.orientation]
-    eyes = [frame.eye for frame in frames] + ([common.eye] if common is not None else [])
-    widths = [len(frame.indices) for frame in frames]
-    placement = Placement(
-        numbers_F=_rows([frame.number for frame in frames], 1)[:, 0],
-        indices_FK=_rows([frame.indices for frame in frames], max(set(widths), key=widths.count, default=0)),
-        positions_F3=_rows([frame.position for frame in frames], 3),
-        normal_3=_normal(orientations),
-        stacks=_each_once(frame.stack for frame in frames),
-        times=_each_once(frame.time for frame in frames),
-        eyes=_each_once(eyes),
-        locations=tuple(frame.location for frame in frames),
-    )
-    measures = pixel_measures.median([frame.measures for frame in frames if frame.measures is not None])
-    return FrameGroups(measures, tuple(frame.rescale for frame in frames), placement)
+    frames = tuple(_frame(item, known) for item in top.items("PerFrameFunctionalGroupsSequence"))
+    return FrameGroups(frames, _frame(shared, known) if shared is not None else None)
 
 
 def slope_intercept(group: Attributes) -> Rescale:
@@ -100,9 +120,9 @@ class _Known:
         return value
 
 
-def _frame(item: Attributes, known: _Known) -> _Frame:
+def _frame(item: Attributes, known: _Known) -> FrameItem:
     content = _first(item, "FrameContentSequence")
-    return _Frame(
+    return FrameItem(
         known.read(item, "PixelMeasuresSequence", _measures),
         known.read(item, "PixelValueTransformationSequence", _rescale),
         _location(item.first("OphthalmicFrameLocationSequence")),

@@ -20,9 +20,9 @@ META_START, META_LAST, META = 132, 0x0002FFFF, Encoding(True, "<")
 MEDIA_CLASS = 0x00020002  # MediaStorageSOPClassUID: a DICOMDIR has no other
 NAMES = (
     "SOPClassUID", "Manufacturer", "ManufacturerModelName", "AnatomicRegionSequence", "Laterality",
-    "ImageLaterality",
+    "ImageLaterality", "NumberOfFrames",
 )  # fmt: skip
-LAST = FIELDS["ImageLaterality"][0]
+LAST = FIELDS["NumberOfFrames"][0]
 INFLATED = 2**20  # bytes of a deflated dataset that are looked at
 REGIONS = {  # codes of DICOM's CID 4209, in SNOMED CT and as spelled before
     "82859000": "Macula", "T-AA621": "Macula", "67046006": "Macula", "T-AA620": "Macula",
@@ -39,6 +39,7 @@ class Head:
     model: str
     eye: str  # L or R
     region: str
+    frames: int  # 1 where the file does not say
     asked: dict[str, str]
     is_whole: bool
 
@@ -75,6 +76,7 @@ def read(data: Buffer, asked: Collection[str] = ()) -> Head:
         model=top.text("ManufacturerModelName"),
         eye=eye if eye in ("L", "R") else "",
         region=_region(top),
+        frames=_frames(top),
         asked={name: top.identifier(name) for name in asked},
         is_whole=dataset.is_whole,
     )
@@ -108,6 +110,13 @@ def _inflated(deflated: Buffer) -> bytes:
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, INFLATED)
     except zlib.error:
         return b""
+
+
+def _frames(top: Attributes) -> int:
+    try:
+        return top.integer("NumberOfFrames") or 1
+    except Refused:
+        return 1
 
 
 def _region(top: Attributes) -> str:

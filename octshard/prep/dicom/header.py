@@ -6,13 +6,14 @@ in the order of DESIGN §4.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from octshard.imaging.volume import product
 from octshard.prep.dicom import elements, encapsulation, file_kind, frame_groups, pixel_measures
 from octshard.prep.dicom.attributes import TAGS, Attributes
 from octshard.prep.dicom.elements import ParsedFile, Pixels
 from octshard.prep.dicom.file_kind import COMPRESSED, NATIVE, SUPPORTED
+from octshard.prep.dicom.frame_groups import FrameGroups
 from octshard.prep.dicom.pixel_values import PixelTransform
 from octshard.prep.refusals import Refused
 from octshard.prep.scan_facts import Concatenation, ScanFacts
@@ -39,7 +40,23 @@ class Header(ScanFacts):
     pixel_transform: PixelTransform  # how stored numbers become grey levels
     declared: Declared
     pixels: Pixels
+    groups: FrameGroups = field(repr=False)  # what the frames say, one by one
     inflated: bytearray | None = field(repr=False)  # the dataset of a deflated file, where `pixels` lie
+
+    def of_frames(self, index: Sequence[int]) -> "Header":
+        """What the file says of some of its frames. An eye that they all name is believed first."""
+        groups = self.groups.of_frames(index)
+        placement = groups.placement
+        named = placement.eyes[0] if len(placement.eyes) == 1 else ""
+        return replace(
+            self,
+            frames=len(index),
+            eye=named if named in ("L", "R") else self.eye,
+            measures=(groups.measures, *self.measures[1:]),
+            locations=placement.locations,
+            placement=placement,
+            groups=groups,
+        )
 
 
 def read_header(data: Buffer, max_voxels: int) -> Header:
@@ -119,6 +136,7 @@ def _without_pixels(top: Attributes, parsed: ParsedFile) -> Refused:
 def _parse(top: Attributes, parsed: ParsedFile, pixels: Pixels) -> Header:
     shared = top.first("SharedFunctionalGroupsSequence")
     groups = frame_groups.read(top, shared)
+    placement = groups.placement
     count = _frame_count(top)
     rows, cols, allocated = (_required_integer(top, name) for name in ("Rows", "Columns", "BitsAllocated"))
     photometric = top.text("PhotometricInterpretation")
@@ -128,7 +146,7 @@ def _parse(top: Attributes, parsed: ParsedFile, pixels: Pixels) -> Header:
         transfer_syntax=parsed.transfer_syntax,
         manufacturer=top.text("Manufacturer"),
         model=top.text("ManufacturerModelName"),
-        eye=_eye(top, groups.placement.eyes),
+        eye=_eye(top, placement.eyes),
         frames=count,
         rows=rows,
         cols=cols,
@@ -145,11 +163,12 @@ def _parse(top: Attributes, parsed: ParsedFile, pixels: Pixels) -> Header:
             pixel_measures.read("shared", shared and shared.first("PixelMeasuresSequence")),
             pixel_measures.read("top_level", top),
         ),
-        locations=groups.placement.locations,
-        placement=groups.placement,
+        locations=placement.locations,
+        placement=placement,
         concatenation=_concatenation(top),
         declared=_declared(top, photometric, parsed, (rows, cols, allocated)),
         pixels=pixels,
+        groups=groups,
         inflated=parsed.body if isinstance(parsed.body, bytearray) else None,
     )
 

@@ -1,10 +1,11 @@
 """One look at the first bytes of a file: is it a scan, of what format, by which device, of which eye."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from octshard.dataset import visit_date
+from octshard.prep.convert import volumes
 from octshard.prep.dicom import file_kind, head, signatures
 from octshard.prep.dicom.attributes import ASKED
 from octshard.prep.index.walk import Place
@@ -27,6 +28,11 @@ MAKERS = {  # of formats of one maker
     "optovue": "optovue",
     "img": "zeiss_cirrus",
 }
+# what a path calls each scan of a file that holds several, and its eye
+SCANS_IN: Mapping[str, Callable[[Buffer], Sequence[tuple[str, str]]]] = {
+    "e2e": heidelberg_e2e.series_in,
+    "dicom": volumes.names_in,
+}
 SCAN, OTHER, UNREAD = "scan", "other", "unread"
 LONELY = "no .OCT of Bioptigen; one of Optovue needs the .txt of its name beside it"
 
@@ -41,7 +47,8 @@ class Finding(NamedTuple):
     eye: str = ""
     region: str = ""
     date: str = ""  # where it was asked for
-    series: str = ""  # number and eye of each scan, where a file holds several: `3:L 12:R 15:`
+    # number and eye of each scan, where a file holds several: `3:L 12:R 15:`, of DICOM `volume-1:L volume-2:`
+    series: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ def _finding(url: str, place: Place, data: bytes, asked: Asked) -> Finding:
             return Finding(UNREAD, LONELY)
         return Finding(OTHER, signatures.kind_of(data, place.size) or "of no known format")
     if kind != "dicom":
-        return Finding(SCAN, kind, device=MAKERS.get(kind, ""), series=_series(url, kind))
+        return Finding(SCAN, kind, device=MAKERS.get(kind, ""), series=_series(url, place, kind))
     content = head.read(data, asked.names)
     if not content.is_whole and len(data) < place.size:
         content = head.read(store.read_range(url, 0, min(place.size, LONG_HEAD)), asked.names)
@@ -100,6 +107,7 @@ def _finding(url: str, place: Place, data: bytes, asked: Asked) -> Finding:
         eye=content.eye,
         region=content.region,
         date=next(filter(None, dates), ""),
+        series=_series(url, place, kind) if content.frames > 1 else "",
     )
 
 
@@ -113,15 +121,16 @@ def _folder_of(url: str) -> Callable[[str], Buffer]:
     return read
 
 
-def _series(url: str, kind: str) -> str:
+def _series(url: str, place: Place, kind: str) -> str:
     """The scans of a local file that holds several; a remote one would have to be read whole for them."""
-    if kind != "e2e" or store.is_remote(url):
+    scans_in = SCANS_IN.get(kind)
+    if scans_in is None or store.is_remote(url) or not place.size:
         return ""
     try:
-        series = heidelberg_e2e.series_in(store.map(url))
+        series = scans_in(store.map(url))
     except Refused:  # prep shard will say why
         return ""
-    return " ".join(f"{number}:{eye}" for number, eye in series) if len(series) > 1 else ""
+    return " ".join(f"{name}:{eye}" for name, eye in series) if len(series) > 1 else ""
 
 
 def device(manufacturer: str, model: str) -> str:

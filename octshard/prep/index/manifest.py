@@ -42,12 +42,16 @@ def lines(findings: Journal, options: IndexOptions, result: Summary) -> Iterator
 
 
 def _scans(scan: ManifestRow, finding: Finding) -> Iterator[ManifestRow]:
-    """The row of a file, or one for each scan in it."""
+    """The row of a file, or one for each scan in it.
+
+    A DICOM file whose volumes are of two eyes tells each: what else is known of an eye is of the file.
+    """
     if not finding.series:
         yield scan
     for series in finding.series.split():
         number, _, eye = series.partition(":")
-        yield scan._replace(filepath=f"{scan.filepath}#{number}", laterality=scan.laterality or eye)
+        eyes = (eye, scan.laterality) if finding.what == "dicom" else (scan.laterality, eye)
+        yield scan._replace(filepath=f"{scan.filepath}#{number}", laterality=next(filter(None, eyes), ""))
 
 
 def _first_visits(findings: Journal, options: IndexOptions) -> Mapping[str, int]:

@@ -81,12 +81,12 @@ def open_scan(file: ScanBytes) -> FrameScan:
     return FrameScan(facts, partial(_frame, images, levels), levels)
 
 
-def series_in(data: Buffer) -> list[tuple[int, str]]:
+def series_in(data: Buffer) -> list[tuple[str, str]]:
     """Number and eye (L, R or empty) of every scan in a file; Refused as `open_scan`."""
     body = e2e_directory.body_of(data)
     pieces = e2e_directory.pieces(body, frozenset({EYE, IMAGE}))
     eyes = _eyes(body, pieces[EYE])
-    return [(scan[2], eyes.get(scan, "")) for scan in sorted(_images(body, pieces[IMAGE]))]
+    return [(str(scan[2]), eyes.get(scan, "")) for scan in sorted(_images(body, pieces[IMAGE]))]
 
 
 def _images(body: memoryview, pieces: Sequence[Piece]) -> dict[Scan, dict[int, _Image]]:

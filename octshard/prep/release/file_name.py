@@ -4,6 +4,7 @@ import re
 
 from octshard.dataset import participants
 from octshard.dataset.eyes import EYES
+from octshard.prep.release import scan_path
 
 MODALITIES = {"oct", "opt", "octa"}
 SUFFIX = re.compile(  # of the formats that are read
@@ -32,6 +33,8 @@ def eye_in_name(path: str, participant: str) -> str:
 def _words(path: str, participant: str) -> list[str]:
     """The parts of a file's name, without its suffix and the person that it begins with."""
     name = path.rsplit("/", 1)[-1]
+    if scan_path.volume_of(name) is not None:
+        name = scan_path.file_of(name)
     suffix = next((match for match in SUFFIX.finditer(name) if match.end() == len(name)), None)
     words = (name[: suffix.start()] if suffix else name).split("_")
     return words[1:] if words[0] in (participant, participants.canonical(participant)) else words
@@ -39,7 +42,8 @@ def _words(path: str, participant: str) -> list[str]:
 
 def uid_in(path: str) -> str:
     """The UID at the end of a DICOM file's name; empty if there is none."""
-    if SUFFIX.search(path) and not path.lower().endswith(".dcm"):
+    name = scan_path.file_of(path)
+    if SUFFIX.search(name) and not name.lower().endswith(".dcm"):
         return ""
     last = (_words(path, "") or [""])[-1]  # a row may name no file
     return last if re.fullmatch(r"[0-9]+(\.[0-9]+)+", last) else ""

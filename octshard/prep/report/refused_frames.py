@@ -17,6 +17,7 @@ from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError
 from octshard.prep.build import inputs
 from octshard.prep.build.source_versions import Origin
+from octshard.prep.convert import volumes
 from octshard.prep.convert.source_file import Companions
 from octshard.prep.readers import recognise
 from octshard.prep.readers.dicom import DicomScan
@@ -89,7 +90,7 @@ def _frame(source: Source, entry: Entry) -> np.ndarray | None:
     """uint8 (H, W) of the frame in the middle of those that are stored; None where there is none."""
     try:
         file = ScanBytes(source.read(entry), entry.path, entry.axes, Companions(entry, source).read)
-        scan = _trusted(recognise.open_scan(file))
+        scan = volumes.selected(_trusted(recognise.open_scan(file)), entry.path)
         scan.check(MOST_VOXELS)
         (frame_HW,) = scan.frames(order=(scan.facts.frames // 2,))
     except (Refused, OctshardError, OSError, MemoryError):

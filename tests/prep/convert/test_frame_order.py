@@ -123,38 +123,6 @@ def test_positions_rounded_to_the_same_place_are_no_disorder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "detail"),
-    [
-        ({"stacks": ("1", "2")}, "2 values of StackID, want one volume in a file"),
-        ({"times": ("1", "2", "3")}, "3 values of TemporalPositionIndex, want one volume in a file"),
-    ],
-)
-def test_several_stacks_or_times_are_several_volumes(told: dict[str, Any], detail: str) -> None:
-    placement = header(**told).placement
-    for kind in ("raster", "unknown", "uneven"):
-        with pytest.raises(Refused) as caught:
-            frame_order.check_is_one(placement, FRAMES, kind)
-        assert (caught.value.reason, caught.value.detail) == ("several_volumes", detail)
-    for kind in ("radial", "circle", "mixed"):  # have stacks of their own, and a refusal of their own
-        frame_order.check_is_one(placement, FRAMES, kind)
-
-
-def test_a_stack_for_each_frame_of_a_raster_is_a_number_in_the_wrong_place() -> None:
-    placement = header(stacks=tuple("123456")).placement
-    frame_order.check_is_one(placement, FRAMES, "raster")
-    with pytest.raises(Refused, match="6 values of StackID"):
-        frame_order.check_is_one(placement, FRAMES, "unknown")
-    numbered = header(numbers=numbers(range(6)), times=tuple("123456")).placement
-    frame_order.check_is_one(numbered, FRAMES, "unknown")
-
-
-def test_both_eyes_are_several_volumes() -> None:
-    with pytest.raises(Refused, match="several_volumes: frames of both eyes"):
-        frame_order.check_is_whole(header(eyes=("L", "R")))
-    frame_order.check_is_whole(header(eyes=("R",)))
-
-
-@pytest.mark.parametrize(
     ("concatenation", "text"),
     [
         (Concatenation("1.2", 2, 3, 100), "part 2 of 3"),

@@ -17,6 +17,7 @@ from octshard.prep.index.person import PersonRule
 from octshard.prep.index.summary import Summary, text
 from octshard.prep.release import aireadi
 from octshard.storage import store
+from tests.support.changed_dicom import changed, label
 from tests.support.device_files import heidelberg_e2e, optovue_oct
 from tests.support.made_release import scan
 from tests.support.scan_folder import dicom, write
@@ -360,3 +361,21 @@ def test_a_file_of_optovue_is_a_scan_once_its_text_is_beside_it(tmp_path: Path) 
     found = run.index(str(folder), str(tmp_path / "m.tsv"), FOLDERS)
     assert (found.formats["optovue"], found.devices["optovue"], found.problems) == (1, 1, {})
     assert found.others == {"text": 1}
+
+
+def test_a_dicom_file_of_several_volumes_has_a_row_for_each(tmp_path: Path) -> None:
+    both_eyes = changed(scan(), lambda item, i: label(item, eye="RL"[i % 2]))
+    stacks = changed(scan(), lambda item, i: label(item, stack="ab"[i // 3]))
+    cut = both_eyes[:-500]
+    files = {"P1/both": both_eyes, "P1/cut.dcm": cut, "P1/one.dcm": dicom(), "P1/stacks.dcm": stacks}
+    out = tmp_path / "m.tsv"
+    run.index(str(write(tmp_path / "in", files)), str(out), FOLDERS)
+    assert [(e.path, e.eye) for e in entries(out)] == [
+        ("P1/both#volume-1", "R"),
+        ("P1/both#volume-2", "L"),
+        ("P1/cut.dcm", "L"),  # prep shard will say why
+        ("P1/one.dcm", "L"),
+        ("P1/stacks.dcm#volume-1", "L"),
+        ("P1/stacks.dcm#volume-2", "L"),
+    ]
+    assert {e.protocol for e in entries(out)} == {"both", "cut", "one", "stacks"}

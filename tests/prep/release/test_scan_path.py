@@ -21,3 +21,25 @@ from octshard.prep.release import scan_path
 )
 def test_only_formats_that_hold_several_scans_have_a_series(path: str, file: str, series: int | None) -> None:
     assert (scan_path.file_of(path), scan_path.series_of(path)) == (file, series)
+
+
+@pytest.mark.parametrize(
+    ("path", "file", "volume", "scan"),
+    [
+        ("a/b.dcm#volume-2", "a/b.dcm", 2, "volume-2"),
+        ("IM0001#volume-12", "IM0001", 12, "volume-12"),  # DICOM files have any name, or one with #
+        ("a#1#volume-01", "a#1", 1, "volume-1"),
+        ("#volume-1", "#volume-1", None, ""),
+        ("a.dcm#volume-", "a.dcm#volume-", None, ""),
+        ("a.dcm#volume-1/b.dcm", "a.dcm#volume-1/b.dcm", None, ""),
+        ("exam.E2E#007", "exam.E2E", None, "7"),
+    ],
+)
+def test_a_volume_of_a_file_is_named_by_its_number(
+    path: str, file: str, volume: int | None, scan: str
+) -> None:
+    assert (scan_path.file_of(path), scan_path.volume_of(path), scan_path.scan_of(path)) == (
+        file,
+        volume,
+        scan,
+    )
