@@ -1,7 +1,10 @@
 """`octshard demo` and `octshard phantom`: the whole pipeline on made-up eyes."""
 
+from typing import Any
+
 import click
 
+from octshard.errors import UsageError
 from octshard.pool import worker_count
 from octshard.progress import progress
 
@@ -41,19 +44,32 @@ def demo(out: str, participants: int, seed: int) -> None:
     "--workers", type=click.IntRange(0), default=0, help="Processes; 0 = one per core.  [default: 0]"
 )
 @click.option("--maps", is_flag=True, help="Also OUT/labels and OUT/vessels: the truth as one .npy a scan.")
-def phantom(
-    out: str, participants: int, seed: int, scale: float, defects: bool, workers: int, maps: bool
-) -> None:
-    """Write an AI-READI-shaped release of made-up eyes with known layers, lesions and labels.
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(["release", "e2e", "nifti", "tiff", "dicom"]),
+    default="release",
+    show_default=True,
+    help="release: an AI-READI release. Others: OUT/scans as a clinic or a data set delivers them, and "
+    "OUT/labels.csv; half of the people are healthy, half have fluid in the macula.",
+)
+def phantom(out: str, form: str, defects: bool, workers: int, maps: bool, **options: Any) -> None:
+    """Write made-up eyes with known layers, lesions and labels: an AI-READI-shaped release, or another form.
 
     \b
     Example:
       octshard phantom release --participants 24 --scale 0.25
+      octshard phantom practice --as e2e --participants 24 --scale 0.12
     """
+    if form != "release":
+        if maps:
+            raise UsageError(f"--maps and --as {form}: maps are of a release; leave out one of the two")
+        _deliver(out, form, **options)
+        return
     from octshard.phantom import true_maps
     from octshard.phantom.release import ReleaseSpec, write_release
 
-    spec = ReleaseSpec(participants=participants, seed=seed, scale=scale, defects=defects)
+    spec = ReleaseSpec(**options, defects=defects)
     with progress("made-up eyes") as on_progress:
         summary = write_release(out, spec, worker_count(workers), on_progress)
     if maps:
@@ -61,4 +77,16 @@ def phantom(
     click.echo(
         f"{out}: {summary.volumes} scans of {summary.participants} people, "
         f"{summary.bytes / 1e6:.1f} MB in ZIPs"
+    )
+
+
+def _deliver(out: str, form: str, **options: Any) -> None:
+    from octshard.phantom import delivery
+
+    spec = delivery.DeliverySpec(form, **options)
+    with progress("made-up eyes") as on_progress:
+        summary = delivery.write(out, spec, on_progress)
+    click.echo(
+        f"{out}: {summary.files} files of {summary.participants} people, {summary.bytes / 1e6:.1f} MB, in "
+        f"{delivery.SCANS}, and {delivery.LABELS}"
     )

@@ -29,13 +29,17 @@ def spacing_mm(row: SampleRow) -> Spacing | None:
 
 
 def nifti(row: SampleRow, voxels_DHW: np.ndarray, *, gzipped: bool) -> bytes:
+    """As `nifti_file`, of a stored volume."""
+    return nifti_file(voxels_DHW, spacing_mm(row), gzipped=gzipped)
+
+
+def nifti_file(voxels_DHW: np.ndarray, known: Spacing | None, *, gzipped: bool) -> bytes:
     """x A-scans, y depth, z B-scans; in LPS, which ITK shows, they run along the axes from the first voxel.
 
     NIfTI itself says it in RAS, where x and y are negative. Where the scan lies in the head is not known.
-    An assumed spacing is 1 in no unit, which prep takes for none.
+    Without a known spacing it is 1 in no unit, which prep takes for none.
     """
     nibabel = import_nibabel()
-    known = spacing_mm(row)
     dz, dy, dx = known or (1.0, 1.0, 1.0)
     kind = nibabel.Nifti1Image if max(voxels_DHW.shape) <= LONGEST_SIDE else nibabel.Nifti2Image
     image = kind(voxels_DHW.transpose(), np.diag([-dx, -dy, dz, 1.0]))

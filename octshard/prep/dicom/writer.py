@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence as Items
@@ -16,6 +17,7 @@ from octshard.prep.dicom.file_kind import OPT_STORAGE
 LOCALIZER_STORAGE = (
     "1.2.840.10008.5.1.4.1.1.77.1.5.1"  # Ophthalmic Photography 8 Bit: what frame locations point at
 )
+PDF_STORAGE = "1.2.840.10008.5.1.4.1.1.104.1"  # Encapsulated PDF
 REGION_CODES = {"Macula": ("5665001", "Retina"), "Optic Disc": ("81016008", "Optic nerve head")}  # SNOMED CT
 LOSSY_RATIO = 5  # about what Topcon ships, by file size
 
@@ -56,6 +58,27 @@ def write(scan: Scan) -> bytes:
     ds.SharedFunctionalGroupsSequence = Items([_shared_groups(scan)])
     ds.PerFrameFunctionalGroupsSequence = Items([_frame_groups(scan, i) for i in range(len(voxels))])
     _put_pixels(ds, voxels, scan.encoding)
+    out = io.BytesIO()
+    ds.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
+def beside(scan: bytes, sop_class: str) -> bytes:
+    """Another object of the study of a written scan: LOCALIZER_STORAGE, a black photograph of the fundus, or
+    PDF_STORAGE, an empty report.
+    """
+    ds = dcmread(io.BytesIO(scan), stop_before_pixels=True)
+    uid = _derived_uid(ds.SOPInstanceUID, sop_class)
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = UID(sop_class)
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = uid
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    del ds.SharedFunctionalGroupsSequence, ds.PerFrameFunctionalGroupsSequence
+    ds.Modality = {LOCALIZER_STORAGE: "OP", PDF_STORAGE: "DOC"}[sop_class]
+    if sop_class == PDF_STORAGE:
+        ds.MIMETypeOfEncapsulatedDocument, ds.EncapsulatedDocument = "application/pdf", b"%PDF-1.4\n%%EOF\n\0"
+    else:
+        ds.NumberOfFrames, ds.Rows, ds.Columns, ds.PixelData = 1, 64, 64, bytes(64 * 64)
+        ds["PixelData"].VR = "OB"
     out = io.BytesIO()
     ds.save_as(out, enforce_file_format=True)
     return out.getvalue()

@@ -1,0 +1,180 @@
+"""Made-up eyes as a hospital or a public data set delivers them: a folder of scans, and a table of labels.
+
+To practise on before real files are at hand, and to try the roads of the docs. Half of the people are
+healthy, half have fluid in the macula. The bytes depend on the `DeliverySpec` alone.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from octshard.errors import UsageError
+from octshard.export import volume_file
+from octshard.imaging.volume import Spacing
+from octshard.phantom import cohort, e2e_file, release, scan
+from octshard.phantom import eye as anatomy
+from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
+from octshard.phantom.e2e_file import Series
+from octshard.phantom.eye import Person
+from octshard.phantom.release import ScanJob
+from octshard.phantom.scan import Picture
+from octshard.prep.dicom import writer
+from octshard.progress import OnProgress, no_progress
+from octshard.rng import rng_for
+from octshard.storage import store
+
+SCANS, LABELS = "scans", "labels.csv"  # in the folder of a delivery
+STATES = ("healthy", "fluid")
+MOST_PEOPLE = cohort.MAX_PARTICIPANTS * len(STATES) // len(anatomy.STATES)
+SIDES = {"R": "OD", "L": "OS"}
+DEGREE_MM = 0.2896  # of retina, as Heidelberg's software has it
+BOM = "\ufeff"
+_SPECTRALIS, _MAESTRO2, _TRITON, _CIRRUS = (
+    next(protocol for protocol in PROTOCOLS if protocol.device == name) for name in DEVICES
+)
+Files = Iterator[tuple[str, bytes]]  # below SCANS
+
+
+@dataclass(frozen=True)
+class DeliverySpec:
+    """All that a delivery depends on. form: one of FORMS; scale: as of a release."""
+
+    form: str
+    participants: int
+    seed: int
+    scale: float
+
+
+@dataclass(frozen=True)
+class DeliverySummary:
+    """Counts of what was written."""
+
+    participants: int
+    files: int
+    bytes: int
+
+
+def write(out: str, spec: DeliverySpec, on_progress: OnProgress = no_progress) -> DeliverySummary:
+    """Writes the delivery below `out` (a path or URL); on_progress counts people. UsageError as a release."""
+    if not 1 <= spec.participants <= MOST_PEOPLE or not 0.02 <= spec.scale <= 1.0:
+        raise UsageError(
+            f"participants={spec.participants}, scale={spec.scale}: want 1 to {MOST_PEOPLE}, 0.02 to 1"
+        )
+    people = _people(spec)
+    files = size = 0
+    for done, person in enumerate(people, start=1):
+        for path, data in FORMS[spec.form](person, spec):
+            store.write(store.join(out, SCANS, path), data)
+            files, size = files + 1, size + len(data)
+        on_progress(done, len(people), person.participant)
+    store.write(store.join(out, LABELS), _TABLES[spec.form](people).encode())
+    return DeliverySummary(len(people), files, size)
+
+
+def _people(spec: DeliverySpec) -> list[Person]:
+    everybody = cohort.sample_cohort(spec.participants * len(anatomy.STATES) // len(STATES), spec.seed)
+    return [one.person for one in everybody if one.person.state in STATES]
+
+
+def _picture(person: Person, side: str, protocol: Protocol, spec: DeliverySpec, visit: int = 0) -> Picture:
+    eye = anatomy.generate(person, side, spec.seed)
+    rng = rng_for(spec.seed, "delivery", person.participant, side, protocol.name, visit)
+    return scan.acquire(eye, protocol, spec.scale, rng)
+
+
+def _spacing(picture: Picture) -> Spacing:
+    step, axial, lateral = (mm / n for mm, n in zip(picture.extent_mm, picture.shape, strict=True))
+    return step, axial, lateral
+
+
+def _e2e(person: Person, spec: DeliverySpec) -> Files:
+    """A file for each person: both eyes, of every fourth person twice, of every fifth a single line too."""
+    number = int(person.participant)
+    visits = [("R", 0), ("L", 0), *([("R", 1), ("L", 1)] if number % 4 == 0 else [])]
+    pictures = [_picture(person, side, _SPECTRALIS, spec, visit) for side, visit in visits]
+    series = [
+        _series(10 + i, side, picture)
+        for i, ((side, _), picture) in enumerate(zip(visits, pictures, strict=True))
+    ]
+    if number % 5 == 0:
+        middle = len(pictures[0].voxels_DHW) // 2
+        series.append(_series(10 + len(series), "R", pictures[0], slice(middle, middle + 1)))
+    yield f"{person.participant}.E2E", e2e_file.write(series)
+
+
+def _series(number: int, side: str, picture: Picture, frames: slice = slice(None)) -> Series:
+    """Levels are the fourth roots of reflectance; places count from the fovea, downwards."""
+    grid, mm = picture.grid, _spacing(picture)[2]
+    along = np.stack([grid.u_DW[:, -1] - grid.u_DW[:, 0], grid.v_DW[:, -1] - grid.v_DW[:, 0]], axis=1)
+    half = (
+        along / np.hypot(along[:, 0], along[:, 1])[:, None] * mm / 2
+    )  # from the centre of a voxel to its edge
+    begin = np.stack([grid.u_DW[:, 0], grid.v_DW[:, 0]], axis=1) - half
+    end = np.stack([grid.u_DW[:, -1], grid.v_DW[:, -1]], axis=1) + half
+    lines = np.concatenate([begin, end], axis=1)[frames] / DEGREE_MM
+    values_DHW = (picture.voxels_DHW[frames] / np.float32(255)) ** 4
+    return Series(number, values_DHW, [tuple(line) for line in lines.tolist()], side, _spacing(picture)[1])
+
+
+def _nifti(person: Person, spec: DeliverySpec) -> Files:
+    for side, name in SIDES.items():
+        picture = _picture(person, side, _TRITON, spec)
+        data = volume_file.nifti_file(picture.voxels_DHW, _spacing(picture), gzipped=True)
+        yield f"sub-{person.participant}_{name}.nii.gz", data
+
+
+def _tiff(person: Person, spec: DeliverySpec) -> Files:
+    """A page for each B-scan, and no spacing."""
+    for side, name in SIDES.items():
+        first, *others = map(Image.fromarray, _picture(person, side, _TRITON, spec).voxels_DHW)
+        file = io.BytesIO()
+        first.save(file, "TIFF", save_all=True, append_images=others, compression="tiff_lzw")
+        yield f"{person.participant}/{name}.tif", file.getvalue()
+
+
+def _dicom(person: Person, spec: DeliverySpec) -> Files:
+    """A study: a scan and a photograph of each eye, and a report; by one of two makers."""
+    maker = _CIRRUS if rng_for(spec.seed, "maker", person.participant).random() < 0.5 else _MAESTRO2
+    names = (f"{person.participant}/20230718/IM{number:04}" for number in range(1, 6))
+    for side in SIDES:
+        data, _ = release.make(ScanJob(person, side, maker, spec.scale, spec.seed, ""))
+        yield next(names), data
+        yield next(names), writer.beside(data, writer.LOCALIZER_STORAGE)
+    yield next(names), writer.beside(data, writer.PDF_STORAGE)
+
+
+def _from_a_spreadsheet(people: Sequence[Person]) -> str:
+    """As a spreadsheet of a European clinic saves it: a byte-order mark, semicolons, its own words."""
+    words = {"healthy": "healthy", "fluid": "macular oedema"}
+    lines = [f"{one.participant};{one.age};{words[one.state]}" for one in people]
+    return BOM + "\r\n".join(["Patient;Age;Diagnosis", *lines]) + "\r\n"
+
+
+def _of_eyes(people: Sequence[Person]) -> str:
+    """A row for each eye."""
+    lines = [
+        f"{one.participant},{eye},{int(one.state == 'fluid')}" for one in people for eye in SIDES.values()
+    ]
+    return "\n".join(["subject,eye,oedema", *lines]) + "\n"
+
+
+def _of_people(people: Sequence[Person]) -> str:
+    lines = [f"{one.participant},{one.age},{one.state}" for one in people]
+    return "\n".join(["PatientID,age,diagnosis", *lines]) + "\n"
+
+
+FORMS: Mapping[str, Callable[[Person, DeliverySpec], Files]] = {
+    "e2e": _e2e,
+    "nifti": _nifti,
+    "tiff": _tiff,
+    "dicom": _dicom,
+}
+_TABLES: Mapping[str, Callable[[Sequence[Person]], str]] = {
+    "e2e": _from_a_spreadsheet,
+    "nifti": _of_eyes,
+    "tiff": _of_people,
+    "dicom": _of_people,
+}
