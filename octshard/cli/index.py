@@ -27,7 +27,7 @@ from octshard.progress import progress
 )
 @click.option(
     "--layout",
-    type=click.Choice(["fairvision", "harvard-gf"]),
+    type=click.Choice(["fairvision", "harvard-gf", "harvard-dr"]),
     help="A public data set as it is delivered: people by its names, and participants.tsv beside --out.",
 )
 @click.option(

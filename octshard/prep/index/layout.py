@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from octshard.prep.index.path_pattern import PathPattern
 from octshard.prep.release.split_table import WORDS
 
-LAYOUTS = ("fairvision", "harvard-gf")
+LAYOUTS = ("fairvision", "harvard-gf", "harvard-dr")
 DISEASES = ("amd", "dr", "glaucoma")
-_PATH = re.compile(r"(?:.*/)?data_(?P<person>\d+)\.npz", re.DOTALL | re.ASCII | re.IGNORECASE)
+_FLAGS = re.DOTALL | re.ASCII | re.IGNORECASE
+_PATH = re.compile(r"(?:.*/)?data_(?P<person>\d+)\.npz", _FLAGS)
+# nobody says whether each split numbers its people anew, so its name is a part of theirs
+_SPLIT_PATH = re.compile(r"(?:.*/)?(?:data_)?(?P<person>(?:(?:train|val|validation|test)_)?\d+)\.npz", _FLAGS)
+_SPLIT = re.compile(r"(?:.*/)?(train|val|validation|test)_\d+\.npz", _FLAGS)
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,8 @@ class Layout(PathPattern):
         match = self.regex.fullmatch(path)
         if match is None:
             return None
-        disease = self.disease(path)
-        return {"person": f"{disease}-{match['person']}" if disease else match["person"]}
+        disease, person = self.disease(path), match["person"].lower().replace("_", "-")
+        return {"person": f"{disease}-{person}" if disease else person}
 
     def disease(self, path: str) -> str:
         """Of DISEASES, or empty: the nearest folder above that is called so."""
@@ -41,11 +45,13 @@ def of(name: str, folder: str) -> Layout:
     """The layout of this name, one of LAYOUTS, of what lies below `folder`."""
     last = _folders(f"{folder.rstrip('/')}/")[0]  # not those above it: somebody's home may be called dr
     inside = last if last in DISEASES else ""
-    return Layout(f"{name} {inside}", _PATH, inside)
+    return Layout(f"{name} {inside}", _SPLIT_PATH if name == "harvard-dr" else _PATH, inside)
 
 
 def split(path: str) -> str:
-    """train | val | test, or empty: by the nearest folder above that is called so."""
+    """train | val | test, or empty: by the file's name, or the nearest folder above that is called so."""
+    if named := _SPLIT.fullmatch(path):
+        return WORDS[named[1].lower()]
     return next((WORDS[name] for name in _folders(path) if name in WORDS), "")
 
 

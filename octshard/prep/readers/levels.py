@@ -36,7 +36,8 @@ class LevelMap:
         """Levels of the same shape, uint8 or uint16."""
         if values.dtype.kind in "iu" and self.top == self.high - self.low:
             return (values - values.dtype.type(int(self.low))).astype(self.dtype)  # what wraps, wraps back
-        half = values.astype(np.float64) / 2  # of the values: their difference may be no float64
+        with np.errstate(invalid="ignore"):  # a NaN that signals is no more than a NaN
+            half = values.astype(np.float64) / 2  # of the values: their difference may be no float64
         span = self.high / 2 - self.low / 2
         share = (half - self.low / 2) / span if span > 0 else np.zeros(values.shape)
         return np.rint(np.where(_valid(values, self.limit), share, 0) * self.top).astype(self.dtype)

@@ -26,6 +26,9 @@ MOST_VALUES = 256  # arrays of single values that are read
 BLOCK = 2**14  # bytes read at once of a remote file of which only such are wanted
 # what a scan is called, the most usual first; oct_bscans is that of Harvard's data sets
 NAMES = ("oct_bscans", "bscans", "oct", "volume", "vol", "scan", "image", "images", "img", "data", "arr_0")
+# Harvard-DR is described as 200 x 200 x 128, of cubes with 128 B-scans: such an array has those last. Its own
+# reader, and FairVision (128 x 200 x 200), have them first.
+LAST = ("oct_bscans", (200, 200, 128), "hwd")
 NAMED = 6  # arrays that a message names
 DAMAGE = (
     zipfile.BadZipFile,
@@ -71,7 +74,7 @@ def open_scan(file: ScanBytes) -> ArrayScan:
     """The array that is a scan; Refused with the names of all if that is not one."""
     chosen = _chosen(_members(file.data))
     header = chosen.header
-    axes = array_scan.volume_axes(header.shape, file.axes or npy.AXES)
+    axes = array_scan.volume_axes(header.shape, file.axes or _axes(chosen))
     array_scan.check_dtype(header.dtype)
     value_bytes.check_size(
         chosen.info.file_size - header.offset, value_bytes.value_count(header.shape, header.dtype)
@@ -82,6 +85,12 @@ def open_scan(file: ScanBytes) -> ArrayScan:
 
     facts = array_scan.array_facts(array_scan.volume_shape(header.shape, axes), header.dtype)
     return ArrayScan(facts, header.dtype, load)
+
+
+def _axes(member: Member) -> str:
+    """Of an array of which the manifest says nothing."""
+    name, shape, axes = LAST
+    return axes if (member.name.lower(), member.header.shape) == (name, shape) else npy.AXES
 
 
 def single_values(file: BinaryIO) -> dict[str, str]:

@@ -90,6 +90,28 @@ def test_people_of_two_diseases_are_not_one(tmp_path: Path) -> None:
     assert rows["amd-00001"]["race"] == ""
 
 
+def test_harvard_dr_names_its_splits_in_front_of_the_numbers(tmp_path: Path) -> None:
+    """Each split may number its people anew; groups come out in words, grades as they are."""
+    scan, out = fairvision_folder.scan, tmp_path / "out" / "manifest.tsv"
+    files = {
+        "train_0001.npz": scan(1, dr_class=2, age=61.5, race=1, male=0, hispanic=0),
+        "Val/val_0001.npz": scan(2, dr_class=1, age=50, race=0, male=1, ethnicity=1),
+        "test_0001.npz": scan(3, dr_class=0, age=70, race=2, male=1, hispanic=-1),
+        "dr/test/data_0002.npz": scan(4, dr_class=0),
+        "train_list.npz": scan(5),
+    }
+    result = index(write(tmp_path / "HarvardDR", files), out, "--layout", "harvard-dr")
+    assert "dr_class: 0 2, 1 1, 2 1" in result.output
+    assert "not listed, 1: its path is not of the form" in result.output
+    columns = ("recommended_split", "dr_class", "age", "race", "gender", "ethnicity")
+    assert {row["person_id"]: tuple(row[name] for name in columns) for row in participants(out)} == {
+        "val-0001": ("val", "1", "50", "asian", "male", "hispanic"),
+        "dr-0002": ("test", "0", "", "", "", ""),
+        "test-0001": ("test", "0", "70", "white", "male", ""),
+        "train-0001": ("train", "2", "61.5", "black", "female", "non-hispanic"),
+    }
+
+
 def test_errors_and_counts(tmp_path: Path) -> None:
     scan, out = fairvision_folder.scan, tmp_path / "out" / "manifest.tsv"
     torn = scan(2, glaucoma=1)[:-40]

@@ -150,3 +150,27 @@ def test_single_values_of_damaged_archives() -> None:
         torn[at] ^= 0xFF
         with contextlib.suppress(Refused):
             assert set(npz.single_values(io.BytesIO(bytes(torn))).values()) <= {"1", "pdr"}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "axes", "expected"),
+    [
+        ("oct_bscans", (128, 200, 200), "", (128, 200, 200)),
+        ("oct_bscans", (200, 200, 128), "", (128, 200, 200)),
+        ("oct_bscans", (200, 200, 128), "dhw", (200, 200, 128)),  # a manifest that says so
+        ("oct_bscans", (200, 200, 200), "", (200, 200, 200)),
+        ("oct_bscans", (200, 128, 200), "", (200, 128, 200)),
+        ("volume", (200, 200, 128), "", (200, 200, 128)),
+    ],
+)
+def test_harvards_128_b_scans_are_found_on_either_side(
+    name: str, shape: tuple[int, int, int], axes: str, expected: tuple[int, int, int]
+) -> None:
+    values = np.zeros(shape, np.uint8)
+    places = tuple(slice(3, 5) if size == 128 else slice(None) for size in shape)
+    values[places] = 9
+    scan = recognise.open_scan(ScanBytes(saved(**{name: values}), "a.npz", axes))
+    assert scan.facts.shape == expected
+    frames = list(scan.frames())
+    if name == "oct_bscans" and not axes and expected[0] == 128:
+        np.testing.assert_array_equal([frame.any() for frame in frames], [i in (3, 4) for i in range(128)])
