@@ -50,6 +50,8 @@ FLAG_MEANS = {
     "frames_mirrored": "Some frames ran against the others, as in a serpentine, and were turned round.",
     "frames_sorted": "The frames came out of order, and were put in the order of their places.",
     "geometry_unknown": "Most frames do not say where they lie; it is taken for an evenly spaced raster.",
+    "images_left_out": "In the folder of B-scans lie images of other names; they were left out, and the "
+    "detail names them.",
     "implausible_axial_spacing": "The depth step is below 1 µm, or the scan is less than 0.15 or more than 8 "
     "mm deep.",
     "implausible_lateral_spacing": "The step between A-scans is below 2 µm, or B-scans are less than 0.25 or "

@@ -46,6 +46,7 @@ class Placement:
     eyes: tuple[str, ...]  # FrameLaterality, each once: L, R, B
     locations: tuple[np.ndarray, ...]  # (n_points, 2) of (row, col) localizer pixels; empty: none
     labels: tuple[FrameLabel, ...] = ()
+    numbered_by: str = "InStackPositionNumber"  # what numbers_F is
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class ScanFacts:
     size_in_name: tuple[int, int] | None = field(
         default=None, kw_only=True
     )  # (D, W), where the name tells it
+    left_out: tuple[str, ...] = field(default=(), kw_only=True)  # images of a folder that are not of its scan
 
     @property
     def shape(self) -> tuple[int, int, int]:

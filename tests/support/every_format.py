@@ -9,7 +9,7 @@ import numpy as np
 from octshard.imaging.volume import Spacing
 from octshard.prep.dicom import writer
 from octshard.rng import rng_for
-from tests.support import array_files
+from tests.support import array_files, image_files
 from tests.support.array_files import Files
 from tests.support.damage import sound_dicoms
 from tests.support.device_files import (
@@ -27,6 +27,7 @@ DEGREE_MM = 0.2896  # by which .e2e tells widths
 CUBE_SHAPE, CUBE_SPACING = (10, 1024, 12), (0.06, 0.002, 0.05)  # a .img has 1024 rows
 CUBE_NAME = zeiss_img.name(12, 10)
 CUBE_TEXT = b"A-scans: 12\nB-scans: 10\nA-scan length: 1024\nScan size: 0.6 x 0.6 x 2.048 mm\n"
+FOLDER = "OCT/"
 FDA_PIXELS = ("j2k", "jp2", "@IMG_SCAN_03", "@IMG_SCAN_02")
 
 
@@ -68,6 +69,14 @@ def scans() -> Mapping[str, Mapping[str, Files]]:
         },
         "oct": {"oct": {"a.OCT": bioptigen_oct.write(bioptigen_oct.Oct(wide, (0.24, 0.2, 0.48)))}},
         "optovue": {"optovue": _optovue(made)},
+        "image": {
+            kind: {f"a.{kind.lower()}": image_files.encoded(made.voxels_DHW[0], kind)}
+            for kind in ("PNG", "BMP", "JPEG")
+        },
+        "images": {
+            kind: image_files.below(FOLDER, image_files.b_scans(made.voxels_DHW, kind))
+            for kind in ("PNG", "BMP", "JPEG", "TIFF")
+        },
         "img": {
             "img": {CUBE_NAME: zeiss_img.write(cube().voxels_DHW)},
             "img and text": {

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from octshard.prep.release import folder_listing
 from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.folder_listing import Image
 from octshard.prep.release.source import Fingerprint
 from tests.support.made_release import scan
 
@@ -15,6 +17,10 @@ class MemorySource:
     files: Mapping[str, bytes]
 
     def read(self, entry: Entry) -> bytes:
+        inside = [path for path in self.files if path.rpartition("/")[0] + "/" == entry.path]
+        if inside:  # as a folder that is one scan
+            images = [Image(path.rpartition("/")[2], len(self.files[path])) for path in inside]
+            return folder_listing.write(image for image in images if folder_listing.is_image(image.name))
         if entry.path not in self.files:
             raise FileNotFoundError(entry.path)
         return self.files[entry.path]

@@ -14,8 +14,9 @@ from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import SampleRow
 from octshard.prep.convert.source_file import Companions
 from octshard.prep.plan import Member, ShardPlan
-from octshard.prep.readers import side_text
+from octshard.prep.readers import image_series, side_text
 from octshard.prep.refusals import Refused
+from octshard.prep.release import folder_listing, scan_path
 from octshard.prep.release.aireadi import Entry
 from octshard.prep.release.source import Fingerprint, Source
 from octshard.storage import checksum, json_object, store, transport
@@ -111,9 +112,17 @@ def _fingerprint(source: Source, path: str) -> Fingerprint:
 
 
 def _digests(entry: Entry, source: Source) -> set[str]:
-    """Of the file as it is now: with any of the files beside it, or alone where there are none."""
-    own = checksum.xxh3_128(source.read(entry))
-    digests = set()
+    """Of the file as it is now: with any of the files beside it, or alone where there are none.
+
+    Of a folder: with all of its images.
+    """
+    data = source.read(entry)
+    own, digests = checksum.xxh3_128(data), set()
+    if scan_path.is_folder(entry.path):
+        images = Companions(entry, source)
+        for name in image_series.series_of([image.name for image in folder_listing.read(data)]).names:
+            images.read(name)
+        return {images.joint_xxh3(own)}
     for other in _companions(entry.path):
         companions = Companions(entry, source)
         with suppress(FileNotFoundError):

@@ -13,6 +13,8 @@ from octshard.prep.dicom.attributes import UID
 from octshard.prep.release.aireadi import Entry
 from octshard.prep.scan_facts import ScanFacts
 
+NAMED = 3  # images that a detail names
+
 
 class HeaderFacts(NamedTuple):
     """Columns that a header fills."""
@@ -81,8 +83,14 @@ def of_layout(layout: ScanLayout, scan: ScanFacts, entry: Entry) -> LayoutFacts:
             *order_flags,
             *spacing.flags,
         ),
-        detail="; ".join(spacing.notes),
+        detail="; ".join([*spacing.notes, *_left_out(scan)]),
     )
+
+
+def _left_out(scan: ScanFacts) -> list[str]:
+    names = scan.left_out
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [f"images left out: {', '.join(names[:NAMED])}{more}"] if names else []
 
 
 def of_voxels(quality: Quality, level: int, flags: tuple[str, ...]) -> VoxelFacts:
@@ -107,6 +115,8 @@ def header_flags(scan: ScanFacts, entry: Entry) -> list[str]:
         flags.append("shape_differs_from_manifest")
     if scan.size_in_name not in (None, (scan.frames, scan.cols)):
         flags.append("shape_differs_from_name")
+    if scan.left_out:
+        flags.append("images_left_out")
     return flags
 
 

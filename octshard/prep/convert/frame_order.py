@@ -71,14 +71,14 @@ def order_of(scan: ScanFacts, positions: Positions | None) -> tuple[int, ...]:
 
 
 def gap_in(scan: ScanFacts, order: Sequence[int]) -> str:
-    """Where InStackPositionNumber, in the order of `order_of`, repeats or leaves some out; empty: nowhere."""
+    """Where the frames' numbers, in the order of `order_of`, repeats or leaves some out; empty: nowhere."""
     number_F = _padded(scan.placement.numbers_F, scan.frames)
     number_F = number_F[list(order)] if order else number_F
     strides = np.abs(np.diff(number_F))
     if not np.isfinite(strides).all() or not strides.any() or (strides == strides[0]).all():
         return ""
     at = int(np.argmin(strides) if not strides.all() else np.argmax(strides))
-    return f"InStackPositionNumber goes from {number_F[at]:.0f} to {number_F[at + 1]:.0f}"
+    return f"{scan.placement.numbered_by} goes from {number_F[at]:.0f} to {number_F[at + 1]:.0f}"
 
 
 def in_order(values: Sequence[np.ndarray], order: Iterable[int]) -> tuple[np.ndarray, ...]:
@@ -89,7 +89,7 @@ def in_order(values: Sequence[np.ndarray], order: Iterable[int]) -> tuple[np.nda
 def _numbered(placement: Placement, positions: Positions | None, frames: int) -> list[_Source]:
     """Sources that number frames or place them in mm; not those that say the same of all."""
     sources = [
-        _Source("InStackPositionNumber", _padded(placement.numbers_F, frames)),
+        _Source(placement.numbered_by, _padded(placement.numbers_F, frames)),
         _Source("DimensionIndexValues", _padded(_ranks(placement.indices_FK), frames)),
     ]
     if positions is not None:

@@ -5,6 +5,7 @@ so a spacing that only a manifest gives is unknown here.
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,9 @@ from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.prep.release import scan_path
 from octshard.prep.release.aireadi import Entry, device_of
-from octshard.prep.release.source import map_file
+from octshard.prep.release.source import map_file, map_scan
 from octshard.prep.scan_facts import ScanFacts
+from octshard.storage import store
 from octshard.storage.checksum import Buffer
 
 
@@ -38,6 +40,8 @@ class ScanFile:
 
 def open_volume(path: str | Path) -> Volume:
     """The volume of the file at `path` (local, gs://, s3://), its voxels as they are in the file.
+
+    A folder, and a URL that ends in /, is one scan with an image for each B-scan.
 
     Axes (D, H, W): B-scans in the order in which prep stores them, depth, A-scans. uint8, or uint16 where the
     file has more bits. spacing_mm is (dz, dy, dx). OctshardError, with the reason of prep, for a file that
@@ -55,8 +59,10 @@ def open_volume(path: str | Path) -> Volume:
 def open_scan(path: str | Path, cfg: PrepConfig) -> ScanFile:
     """Reads and checks the file at `path`; OctshardError, with prep's reason, if it cannot be a volume."""
     url = str(path)
+    if not store.is_remote(url) and os.path.isdir(store.local_path(url)):
+        url = f"{url.rstrip('/')}/"
     try:
-        data = map_file(scan_path.file_of(url))
+        data = map_scan(scan_path.file_of(url))
     except FileNotFoundError:
         raise OctshardError(f"{url}: no such file, want a scan file") from None
     with _refusals_named(url):

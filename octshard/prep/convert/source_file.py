@@ -4,11 +4,13 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from octshard.prep.refusals import Refused
-from octshard.prep.release import scan_path
+from octshard.prep.release import folder_listing, scan_path
 from octshard.prep.release.aireadi import Entry
 from octshard.prep.release.source import Source
 from octshard.storage import checksum
 from octshard.storage.checksum import Buffer
+
+KEPT = 8  # files beside one that are held: each that is mapped keeps a file open
 
 
 class FileFacts(NamedTuple):
@@ -21,25 +23,29 @@ class FileFacts(NamedTuple):
 
 @dataclass(frozen=True)
 class Companions:
-    """Gives a reader the files beside that of `entry`, each read once, and remembers which."""
+    """Gives a reader the files beside that of `entry`, and remembers their digests. Few are read but once."""
 
     entry: Entry
     source: Source
+    digests: dict[str, str] = field(default_factory=dict)
     files: dict[str, Buffer] = field(default_factory=dict)
 
     def read(self, name: str) -> Buffer:
         """The file of this name in the same folder; FileNotFoundError if there is none."""
-        if name not in self.files:
-            folder = self.entry.path.rpartition("/")[0]
-            self.files[name] = self.source.read(replace(self.entry, path=f"{folder}/{name}".lstrip("/")))
-        return self.files[name]
+        if name in self.files:
+            return self.files[name]
+        folder = self.entry.path.rpartition("/")[0]
+        data = self.source.read(replace(self.entry, path=f"{folder}/{name}".lstrip("/")))
+        self.digests[name] = checksum.xxh3_128(data)
+        if len(self.files) < KEPT:
+            self.files[name] = data
+        return data
 
     def joint_xxh3(self, own: str) -> str:
         """Of a file of digest `own`, with all that was read beside it, as headers are often alike, and with
         the series or volume, where a file may hold several.
         """
-        digests = map(checksum.xxh3_128, self.files.values())
-        parts = [own, *digests, *filter(None, [scan_path.scan_of(self.entry.path)])]
+        parts = [own, *self.digests.values(), *filter(None, [scan_path.scan_of(self.entry.path)])]
         return checksum.xxh3_128(" ".join(parts).encode()) if len(parts) > 1 else own
 
 
@@ -51,7 +57,9 @@ class SourceFile(NamedTuple):
 
 
 def read_file(entry: Entry, source: Source) -> SourceFile:
-    """The file of a manifest row; Refused `missing_file` if it names none, or one that is not there.
+    """The file of a manifest row, or the listing of its folder; source_bytes are those of all its images.
+
+    Refused `missing_file` if the row names none, or one that is not there.
 
     `unreadable_member` comes from the source.
     """
@@ -61,4 +69,6 @@ def read_file(entry: Entry, source: Source) -> SourceFile:
         data = source.read(entry)
     except FileNotFoundError:  # the same words whether a ZIP or a folder has it not: rows must be the same
         raise Refused("missing_file", f"no object at {entry.path}") from None
-    return SourceFile(data, FileFacts(len(data), checksum.crc32(data), checksum.xxh3_128(data)))
+    is_folder = scan_path.is_folder(entry.path)
+    nbytes = folder_listing.total_bytes(folder_listing.read(data)) if is_folder else len(data)
+    return SourceFile(data, FileFacts(nbytes, checksum.crc32(data), checksum.xxh3_128(data)))

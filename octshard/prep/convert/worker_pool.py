@@ -105,7 +105,8 @@ class WorkerPool:
                 return self._in_child(task)
         except WorkerDied as death:
             self._stop_if_closed()
-            if death.path not in ("", task.member.entry.path):  # the twin has a row of its own, which says so
+            twins = {entry.path for entry in task.member.earlier_duplicates} - {task.member.entry.path}
+            if death.path in twins - task.crashed_paths:  # the twin has a row of its own, which says so
                 return self._convert_twice(replace(task, crashed_paths=task.crashed_paths | {death.path}))
             return sample.refused(task, Refused(death.reason, f"twice: {death.detail}"))
 

@@ -9,6 +9,8 @@ from octshard.prep.readers import (
     dicom,
     heidelberg_e2e,
     heidelberg_vol,
+    image,
+    image_folder,
     metaimage,
     nifti,
     npy,
@@ -48,6 +50,8 @@ READERS: Mapping[str, Reader] = {
     "fda": topcon_fda,
     "oct": bioptigen_oct,
     "optovue": optovue_oct,
+    "image": image,
+    "images": image_folder,
     "img": zeiss_img,
 }
 

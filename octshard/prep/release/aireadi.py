@@ -16,7 +16,7 @@ from octshard.dataset.eyes import EYES
 from octshard.errors import UsageError
 from octshard.imaging.volume import DEVICES
 from octshard.prep import lengths
-from octshard.prep.release import device_name, file_name, split_table
+from octshard.prep.release import device_name, file_name, scan_path, split_table
 from octshard.prep.release.split_table import SplitTable
 from octshard.storage import store
 
@@ -178,7 +178,7 @@ def parse_manifest(text: str, url: str) -> list[Entry]:
 
 
 def relative_path(text: str, location: str) -> str:
-    """A filepath below the release root: no leading slash, no `dataset/`.
+    """A filepath below the release root: no leading slash, no `dataset/`; a last one means a folder.
 
     UsageError for one with `..`, and for a name of our own files: a scan is neither read from nor unpacked
     to a lock, a journal or a table.
@@ -188,7 +188,8 @@ def relative_path(text: str, location: str) -> str:
         raise UsageError(f"{location}: filepath {text!r} leaves the release, want a path below its root")
     if own := next(filter(OWN.fullmatch, parts), ""):
         raise UsageError(f"{location}: filepath {text!r} names {own}, a file of octshard's own; want a scan")
-    return "/".join(parts[1:] if parts[:1] == ["dataset"] else parts)
+    path = "/".join(parts[1:] if parts[:1] == ["dataset"] else parts)
+    return f"{path}/" if path and text.endswith(("/", "\\")) else path
 
 
 def _text(url: str) -> str:
@@ -233,7 +234,7 @@ def _device(field: dict[str, str], path: str, location: str) -> str:
 
 def device_of(path: str, model: str) -> str:
     """The device folder in a path, else the device of the model's name, else the folder above the person."""
-    folders = path.split("/")[:-1]
+    folders = scan_path.folders_above(path)
     for folder in folders:
         if folder in DEVICES:
             return folder
@@ -252,8 +253,8 @@ def _is_structural(field: dict[str, str]) -> bool:
 
 
 def _person_in(path: str) -> str:
-    """The folder above the file, in which releases keep one person's scans; empty if it names no person."""
-    above = path.split("/")[-2:-1]
+    """The folder above the scan, in which releases keep one person's scans; empty if it names no person."""
+    above = scan_path.folders_above(path)[-1:]
     named = {*DEVICES, *UNKNOWN, "structural_oct", HOME}
     return above[0] if above and above[0].lower() not in named else ""
 

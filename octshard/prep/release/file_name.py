@@ -8,7 +8,8 @@ from octshard.prep.release import scan_path
 
 MODALITIES = {"oct", "opt", "octa"}
 SUFFIX = re.compile(  # of the formats that are read
-    r"\.(dcm|npy|npz|nii(\.gz)?|tiff?|mha|mhd|nrrd|nhdr|hdr|vol|e2e|sdb|fda|fds|oct|img)", re.IGNORECASE
+    r"\.(dcm|png|bmp|jpe?g|mat|npy|npz|nii(\.gz)?|tiff?|mha|mhd|nrrd|nhdr|hdr|vol|e2e|sdb|fda|fds|oct|img)",
+    re.IGNORECASE,
 )
 
 
@@ -32,7 +33,7 @@ def eye_in_name(path: str, participant: str) -> str:
 
 def _words(path: str, participant: str) -> list[str]:
     """The parts of a file's name, without its suffix and the person that it begins with."""
-    name = path.rsplit("/", 1)[-1]
+    name = path.rstrip("/").rsplit("/", 1)[-1]
     if scan_path.volume_of(name) is not None:
         name = scan_path.file_of(name)
     suffix = next((match for match in SUFFIX.finditer(name) if match.end() == len(name)), None)
@@ -43,7 +44,7 @@ def _words(path: str, participant: str) -> list[str]:
 def uid_in(path: str) -> str:
     """The UID at the end of a DICOM file's name; empty if there is none."""
     name = scan_path.file_of(path)
-    if SUFFIX.search(name) and not name.lower().endswith(".dcm"):
+    if scan_path.is_folder(path) or (SUFFIX.search(name) and not name.lower().endswith(".dcm")):
         return ""
     last = (_words(path, "") or [""])[-1]  # a row may name no file
     return last if re.fullmatch(r"[0-9]+(\.[0-9]+)+", last) else ""

@@ -1,4 +1,7 @@
-"""Paths of scans: that of a file, and behind # which scan of it is meant where a file may hold several."""
+"""Paths of scans: that of a file, and behind # which scan of it is meant where a file may hold several.
+
+One that ends in / is a folder that is one scan, an image for each B-scan.
+"""
 
 import re
 
@@ -35,3 +38,13 @@ def scan_of(path: str) -> str:
 def name_of_volume(number: int) -> str:
     """What stands behind the # of `volume_of`."""
     return f"volume-{number}"
+
+
+def is_folder(path: str) -> bool:
+    """True if a folder is the scan."""
+    return path.endswith("/")
+
+
+def folders_above(path: str) -> list[str]:
+    """Names of the folders above the scan, the outermost first."""
+    return path.rstrip("/").split("/")[:-1]

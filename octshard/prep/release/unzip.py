@@ -125,7 +125,7 @@ def unzip(src: str, dst: str, limits: Limits, on_progress: OnProgress = no_progr
         written=tuple(sorted(work.written)),
         skipped=tuple(sorted(work.skipped)),
         refused=tuple(sorted(work.refused, key=lambda r: (r.zip, r.member, r.reason))),
-        missing=tuple(sorted(listed - {*entries, *source.refused})),
+        missing=tuple(sorted(listed - {*entries, *source.refused, *source.folders})),
         unlisted=tuple(sorted(unlisted)),
         bytes_written=sum(entries[path].size for path in work.written),
     )

@@ -1,10 +1,10 @@
 """Which ZIPs a release has, and which manifest row a member of one is the file of: by names alone."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from octshard.imaging.volume import DEVICES
-from octshard.prep.release import scan_path
+from octshard.prep.release import folder_listing, scan_path
 from octshard.prep.release.aireadi import HOME, Entry, device_of
 from octshard.storage import store, transport
 
@@ -19,6 +19,8 @@ class MemberNames:
 
     paths: Mapping[tuple[str, str, str], str]
     devices: frozenset[str]  # of the manifest, in lower case
+    # the path of a folder that is one scan, or the end of one where that is unique -> its path
+    folders: Mapping[str, str] = field(default_factory=dict)
 
     def path_of(self, url: str, name: str) -> str:
         """The manifest path of a member of the ZIP `url`, with any prefix; empty if there is none."""
@@ -28,7 +30,17 @@ class MemberNames:
         for key in ((device, folder, name), (device, "", name)):
             if key in self.paths:
                 return self.paths[key]
-        return ""
+        return self._path_in_folder(member) if self.folders else ""
+
+    def _path_in_folder(self, member: str) -> str:
+        """Of an image: the folder's path must end the member's, or the reverse. Empty for all else."""
+        above, _, name = member.rpartition("/")
+        if not folder_listing.is_image(name):
+            return ""
+        parts = above.split("/")
+        ends = ("/".join(parts[i:]) for i in range(len(parts)))
+        whole = next((end for end in ends if self.folders.get(end, "") == f"{end}/"), above)
+        return self.folders[whole] + name if whole in self.folders else ""
 
     def _device_in(self, hint: str) -> str:
         """One of ours anywhere in the hint, or another of the manifest as a folder or the name of a ZIP."""
@@ -57,12 +69,26 @@ def member_names(entries: Sequence[Entry]) -> MemberNames:
     paths_by_name: dict[tuple[str, str, str], set[str]] = {}
     for entry in entries:
         path = scan_path.file_of(entry.path)
+        if scan_path.is_folder(path):
+            continue
         folder, name = _tail(path)
         for device in {*_devices(entry), ""}:
             for parent in (folder, ""):
                 paths_by_name.setdefault((device, parent, name), set()).add(path)
     unique = {key: next(iter(paths)) for key, paths in paths_by_name.items() if len(paths) == 1 and key[2]}
-    return MemberNames(unique, frozenset().union(*map(_devices, entries)))
+    folders = {entry.path for entry in entries if scan_path.is_folder(entry.path)}
+    return MemberNames(unique, frozenset().union(*map(_devices, entries)), _folders(folders))
+
+
+def _folders(paths: Collection[str]) -> dict[str, str]:
+    """Whole paths, and ends of paths that are of one folder alone."""
+    by_end: dict[str, set[str]] = {}
+    for path in paths:
+        parts = path.rstrip("/").split("/")
+        for i in range(len(parts)):
+            by_end.setdefault("/".join(parts[i:]), set()).add(path)
+    unique = {end: next(iter(found)) for end, found in by_end.items() if len(found) == 1}
+    return unique | {path.rstrip("/"): path for path in paths}
 
 
 def _devices(entry: Entry) -> frozenset[str]:

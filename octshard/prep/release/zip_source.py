@@ -7,14 +7,16 @@ member whose bytes contradict its ZIP, by header, size or CRC, is a DamagedZip o
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from isal import isal_zlib
 
 from octshard.errors import UsageError
 from octshard.prep.refusals import Refused
-from octshard.prep.release import scan_path, zip_directory
+from octshard.prep.release import folder_listing, scan_path, zip_directory
 from octshard.prep.release.aireadi import Entry, Release
-from octshard.prep.release.source import Fingerprint
+from octshard.prep.release.folder_listing import Image
+from octshard.prep.release.source import Fingerprint, folder_fingerprint
 from octshard.prep.release.zip_directory import DamagedZip, RefusedMember, ZipEntry, shown
 from octshard.prep.release.zip_names import BELOW, device_in, find_zips, member_names, zip_device
 from octshard.storage import checksum, store
@@ -36,13 +38,27 @@ class ZipSource:
     def has(self, path: str) -> bool:
         """True if a ZIP holds a member for this manifest path, or may hold one: it may not be readable."""
         path = scan_path.file_of(path)
-        return path in self.entries or bool(self._held_back(path))
+        return path in self.entries or path in self.folders or bool(self._held_back(path))
+
+    @cached_property
+    def folders(self) -> Mapping[str, Sequence[str]]:
+        """Folder, with a / at its end -> the paths of images in it, readable or not."""
+        inside: dict[str, list[str]] = {}
+        for path in (*self.entries, *self.refused):
+            folder, slash, name = path.rpartition("/")
+            if folder_listing.is_image(name):
+                inside.setdefault(folder + slash, []).append(path)
+        return inside
 
     def fingerprint(self, path: str) -> Fingerprint:
         """Size and CRC of the unpacked file, by the directory; FileNotFoundError if no ZIP has it."""
         path = scan_path.file_of(path)
         if (entry := self.entries.get(path)) is not None:
             return Fingerprint(entry.size, entry.crc32, self.versions.get(entry.zip, ""))
+        if path in self.folders:
+            members = [self.entries.get(image) for image in self.folders[path]]
+            versions = ["" if member is None else str(member.crc32) for member in members]
+            return folder_fingerprint(zip(self._images(path), versions, strict=True))
         if held_back := self._held_back(path):
             return Fingerprint(None, None, " ".join(self.versions.get(m.zip, "") for m in held_back))
         raise FileNotFoundError(f"{path} is in no ZIP")
@@ -50,6 +66,8 @@ class ZipSource:
     def read(self, entry: Entry) -> bytes:
         """The file of a manifest row; FileNotFoundError if no ZIP has it, Refused `unreadable_member`."""
         path = scan_path.file_of(entry.path)
+        if path in self.folders:
+            return folder_listing.write(self._images(path))
         if path not in self.entries:
             held_back = self._held_back(path)
             if not held_back:
@@ -60,6 +78,11 @@ class ZipSource:
             return read(self.entries[path])
         except DamagedZip as damage:
             raise Refused("unreadable_member", _text(RefusedMember(*damage.args))) from damage
+
+    def _images(self, folder: str) -> list[Image]:
+        """Of one of `folders`, in its order; those that cannot be read have no size."""
+        sized = [(path, self.entries.get(path)) for path in self.folders[folder]]
+        return [Image(path.rpartition("/")[2], member.size if member else 0) for path, member in sized]
 
     def _held_back(self, path: str) -> list[RefusedMember]:
         """The refused member for a path, or else the damaged ZIPs that may hold one."""

@@ -7,7 +7,9 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from octshard.config.prep import PrepConfig
 from octshard.dataset import tables
@@ -16,8 +18,10 @@ from octshard.prep.build import run
 from octshard.prep.release import unzip
 from octshard.storage import store
 from tests.support.array_files import npy, simple_itk
+from tests.support.image_files import b_scans, below, encoded
 from tests.support.log_lines import log_lines
 from tests.support.made_release import changed, scan, sound, unpacked, zipped
+from tests.support.scan_folder import write
 
 DEVICE = "topcon_triton"
 SPLITS = {"1001": "train", "4001": "val"}
@@ -212,3 +216,63 @@ def test_a_file_of_values_that_comes_or_changes_is_read(name: str, tmp_path: Pat
         with log_lines() as log:
             assert build(cfg)[1] == 2
         assert not [line for line in log if "changed" in line]
+
+
+def folder_release(root: Path) -> PrepConfig:
+    """Two scans in folders of images, and one file."""
+    for person in ("1001", "4001"):
+        write(root, below(f"{person}/OCT/", b_scans(scan(int(person)).voxels_DHW)))
+    write(root, {"4001/a.dcm": sound(2, "4001").data or b""})
+    rows = [
+        f"{p}\t{path}\t{DEVICE}\t[0.01, 0.02]\t0.04"
+        for p, path in (("1001", "1001/OCT/"), ("4001", "4001/OCT/"))
+    ]
+    rows.append(f"4001\t4001/a.dcm\t{DEVICE}\t[0.01, 0.02]\t0.04")
+    head = "person_id\tfilepath\tdevice\tpixel_spacing\tslice_thickness"
+    (root / "manifest.tsv").write_text("\n".join([head, *rows]) + "\n")
+    split = "person_id\trecommended_split\n1001\ttrain\n4001\tval\n"
+    (root / "participants.tsv").write_text(split)
+    return config(root, root.parent / "dst")
+
+
+def test_folders_of_images_are_resumed_as_files_are(tmp_path: Path) -> None:
+    root = tmp_path / "release"
+    cfg = folder_release(root)
+    rows, _ = build(cfg)
+    assert {path: row.status for path, row in rows.items()} == dict.fromkeys(rows, "ok")
+    assert (len(rows), rows["1001/OCT/"].format) == (3, "images")
+    for image in root.rglob("*.png"):
+        os.utime(image, (10**9, 10**9))
+    with log_lines() as lines:
+        build(cfg)
+    assert lines == []
+    path = root / "1001/OCT/3.png"
+    changed_HW = np.asarray(Image.open(path)) ^ 1
+    path.write_bytes(encoded(changed_HW))
+    with log_lines() as lines:
+        assert build(cfg)[0]["1001/OCT/"].sha256 != rows["1001/OCT/"].sha256
+    assert "1 stored files have changed, the first is 1001/OCT/" in lines[0]
+    path.unlink()
+    assert build(cfg)[0]["1001/OCT/"].reason == "geometry_uneven"
+
+
+def test_folders_of_images_in_zips_give_the_same_bytes(tmp_path: Path) -> None:
+    root = tmp_path / "release"
+    cfg = folder_release(root)
+    rows, _ = build(cfg)
+    zips = tmp_path / "zips"
+    write(zips, {name: (root / name).read_bytes() for name in ("manifest.tsv", "participants.tsv")})
+    with zipfile.ZipFile(zips / "all.zip", "w") as archive:
+        for path in sorted(root.rglob("*.*")):
+            if path.suffix in (".png", ".dcm"):
+                archive.write(path, f"some/where/{path.relative_to(root)}")
+    zipped_cfg = dataclasses.replace(cfg, src=str(zips), dst=str(tmp_path / "from_zip"), from_zip=True)
+    assert build(zipped_cfg)[0] == rows
+    assert tree(tmp_path / "from_zip") == tree(tmp_path / "dst")
+    with log_lines() as lines:
+        build(zipped_cfg)
+    assert lines == []
+    result = unzip.unzip(str(zips), str(tmp_path / "unpacked"), unzip.Limits(1, 64_000_000))
+    assert (len(result.written), result.missing) == (13, ())
+    build(dataclasses.replace(cfg, src=str(tmp_path / "unpacked"), dst=str(tmp_path / "again")))
+    assert tree(tmp_path / "again") == tree(tmp_path / "dst")

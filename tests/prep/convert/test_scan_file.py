@@ -20,7 +20,9 @@ from octshard.prep.refusals import Refused
 from octshard.rng import rng_for
 from octshard.storage import store
 from tests.support.array_files import SILENT, TELLING
+from tests.support.image_files import b_scans
 from tests.support.made_release import RASTER, File, scan, unpacked
+from tests.support.scan_folder import write
 
 FLIPPED = tuple(RASTER[::-1])
 SERPENTINE = tuple(path if i % 2 == 0 else path[::-1] for i, path in enumerate(RASTER))
@@ -111,9 +113,20 @@ def test_pixels_that_do_not_decode_are_an_error_with_its_reason(tmp_path: Path) 
 
 
 def test_no_file_is_one_line(tmp_path: Path) -> None:
-    for path in (tmp_path / "nothing.dcm", tmp_path, "memory://scan-file/nothing.dcm"):
+    for path in (tmp_path / "nothing.dcm", "memory://scan-file/nothing.dcm", "memory://scan-file/nothing/"):
         with pytest.raises(OctshardError, match="no such file, want a scan file"):
             octshard.open_volume(path)
+    with pytest.raises(OctshardError, match=r"empty: no image in the folder \(.png, "):
+        octshard.open_volume(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["", "/"])
+def test_a_folder_is_a_scan_of_its_images(tmp_path: Path, ending: str) -> None:
+    write(tmp_path, b_scans(scan().voxels_DHW))
+    with pytest.raises(OctshardError, match="does not say its voxel spacing"):
+        octshard.open_volume(f"{tmp_path}{ending}")
+    file = scan_file.open_scan(f"{tmp_path}{ending}", PrepConfig())
+    np.testing.assert_array_equal(np.stack(list(file.scan.frames())), scan().voxels_DHW)
 
 
 def test_a_file_without_spacing_is_not_given_one(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -22,10 +22,15 @@ from octshard.prep.convert.sample import ConvertTask
 from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.convert.worker_pool import ReadWriteLock, WorkerPool
 from octshard.prep.plan import plan
-from octshard.prep.release.aireadi import read_release
+from octshard.prep.readers import tiff
+from octshard.prep.release.aireadi import Entry, read_release
+from octshard.prep.release.source import FolderSource
+from octshard.storage.checksum import Buffer
+from tests.support.image_files import b_scans, below
 from tests.support.log_lines import log_lines
-from tests.support.made_release import sound, unpacked
+from tests.support.made_release import scan, sound, unpacked
 from tests.support.planted import Planted
+from tests.support.scan_folder import write
 
 CFG = PrepConfig(
     target_spacing=[0.08, 0.04, 0.04],
@@ -41,6 +46,15 @@ COUNT = 6
 def root(tmp_path_factory: pytest.TempPathFactory) -> str:
     files = [sound(i) for i in range(COUNT)]
     return str(unpacked(tmp_path_factory.mktemp("release"), files, {"1001": "train"}))
+
+
+@dataclass(frozen=True)
+class FatalImages(FolderSource):
+    """The process ends when the pixels of a TIFF are asked for."""
+
+    def read(self, entry: Entry) -> Buffer:
+        tiff.Pages.__getitem__ = lambda *_: os._exit(7)  # type: ignore[assignment, method-assign]
+        return super().read(entry)
 
 
 def tasks(root: str) -> list[ConvertTask]:
@@ -185,6 +199,18 @@ def test_a_bad_twin_does_not_take_the_sound_one_with_it(tmp_path: Path, kind: st
     assert outcomes[files[0].path][0] == "decoder_crash"
     assert outcomes[files[1].path] == ("", "")
     assert outcomes[files[2].path] == ("duplicate", f"same SOPInstanceUID or path as {files[1].path}")
+
+
+@pytest.mark.timeout(120)
+def test_a_decoder_that_crashes_after_a_companion_was_read_costs_one_file(tmp_path: Path) -> None:
+    """A crash is that of the file in hand, though another path was read last, and it is tried twice."""
+    root = tmp_path / "release"
+    write(root, below("1/", b_scans(scan().voxels_DHW, "TIFF")))
+    write(root, {"manifest.tsv": b"person_id\tfilepath\n1\t1/\n"})
+    with WorkerPool(WorkerJob(CFG, FatalImages(str(root))), 1) as children:
+        (row,) = [result.row for result in children.in_order(tasks(str(root)))]
+    assert row.reason == "decoder_crash"
+    assert "twice" in row.detail
 
 
 def test_a_fork_server_that_is_gone_is_asked_again(root: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from octshard.prep.release import folder_listing
 from octshard.prep.release.aireadi import Entry
 from octshard.prep.release.source import FolderSource, map_file, open_folder
 from octshard.storage import store
@@ -62,3 +63,36 @@ def test_a_file_of_another_folder_is_never_taken_for_a_missing_one(tmp_path: Pat
     assert (source.has("1/a.dcm"), source.has("2/a.dcm")) == (False, True)
     assert open_folder(str(tmp_path), listed("x/1/b.dcm")) == FolderSource(str(tmp_path))
     assert open_folder(str(tmp_path), listed("")) == FolderSource(str(tmp_path))
+
+
+def test_a_folder_is_listed_alike_wherever_it_lies_and_a_changed_image_changes_its_version(
+    tmp_path: Path,
+) -> None:
+    files = {"10.png": b"ten", "2.png": b"two", "2.txt": b"no image", ".3.png": b"hidden", "deep/4.png": b"4"}
+    seen = []
+    for root in (str(tmp_path), "memory://folders"):
+        for name, data in files.items():
+            store.write(store.join(root, "OCT/7", name), data)
+        source, listed_entry = FolderSource(root), dataclasses.replace(entry("a"), path="OCT/7/")
+        seen.append(bytes(source.read(listed_entry)))
+        before = source.fingerprint("OCT/7/")
+        assert (before.size, before.crc32, source.has("OCT/7/")) == (6, None, True)
+        store.write(store.join(root, "OCT/7/2.txt"), b"a note")
+        assert source.fingerprint("OCT/7/") == before
+        store.write(store.join(root, "OCT/7/2.png"), b"TWO")
+        assert source.fingerprint("OCT/7/").size == 6
+        assert source.fingerprint("OCT/7/") != before
+        for path in ("OCT/8/", "OCT/7/2.png/"):
+            assert not source.has(path)
+            with pytest.raises(FileNotFoundError):
+                source.read(dataclasses.replace(entry("a"), path=path))
+    assert [image.name for image in folder_listing.read(seen[0])] == ["2.png", "10.png"]
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("above", ["", "data/release", "release"])
+def test_paths_of_folders_may_begin_in_any_folder_above_the_root(tmp_path: Path, above: str) -> None:
+    store.write(str(tmp_path / "OCT/7/1.png"), b"1")
+    for paths in (["OCT/7/"], ["OCT/7/", "OCT/8/"]):
+        entries = listed(*(f"{above}/{path}".lstrip("/") for path in paths))
+        assert open_folder(str(tmp_path), entries).has(entries[0].path)

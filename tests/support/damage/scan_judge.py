@@ -20,12 +20,18 @@ from octshard.prep.readers import recognise
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import REASONS, Refused
 from octshard.prep.release.source import FolderSource
+from tests.support import every_format
 from tests.support.damage import scan_files
 from tests.support.damage.case import OK
 from tests.support.damage.judges import Notes, Verdict
 from tests.support.memory_source import entry
 
-CFG = PrepConfig(target_spacing=[0.08, 0.02, 0.04], image_size=[4, 8, 8], max_output_voxels=2_000_000)
+CFG = PrepConfig(
+    target_spacing=[0.08, 0.02, 0.04],
+    image_size=[4, 8, 8],
+    max_output_voxels=2_000_000,
+    include_geometry=["line"],  # an image alone
+)
 BEFORE_DECODING = ("geometry_", "frame_order", "too_large")  # reasons of prep, not of a reader
 LIMIT_S = 10.0  # CPU seconds for one file: none may hang
 
@@ -40,7 +46,10 @@ class ScanJudge:
         """The outcome is that of the row."""
         damage, notes = scan_files.case(self.form, seed, i), Notes()
         name = next(iter(damage.files))
+        if self.form == "images":
+            name = every_format.FOLDER
         for other, data in damage.files.items():
+            (self.folder / other).parent.mkdir(exist_ok=True)
             (self.folder / other).write_bytes(data)
         began, row = time.process_time(), ("", "")
         with notes.only():
@@ -61,9 +70,9 @@ class ScanJudge:
         """OK, with frames of the shape that is declared, or a reason."""
         source, listed = FolderSource(str(self.folder)), entry(name)
         try:
-            data = source.read(listed)
+            data, above = source.read(listed), name[: name.rfind("/") + 1]
             opened = recognise.open_scan(
-                ScanBytes(data, name, folder=lambda other: source.read(entry(other)))
+                ScanBytes(data, name, folder=lambda other: source.read(entry(above + other)))
             )
             opened.check(CFG.max_voxels)
             facts, frames = opened.facts, 0
