@@ -37,6 +37,7 @@ from octshard.progress import progress
     help="Write salted hashes for people, and days since the first visit for dates.",
 )
 @click.option("--dates", is_flag=True, help="Take the day of acquisition from DICOM files.")
+@click.option("--b-scan-folders", "folders", is_flag=True, help="A folder of numbered images is one scan.")
 @click.option("--device", default="", help="Of scans whose device neither file nor path tells.")
 @click.option("--workers", type=click.IntRange(0), default=0, help="At work at once; 0 = one per core.")
 def index(folder: str, out: str, person_from: str | None, pattern: str, **options: Any) -> None:
@@ -59,7 +60,7 @@ def index(folder: str, out: str, person_from: str | None, pattern: str, **option
     parsed = path_pattern.parse(pattern) if pattern else rule
     salt = pseudonym.read_salt(options["salt_file"]) if options["salt_file"] else b""
     people = PersonRule(person_from or ("pattern" if parsed else ""), parsed, salt)
-    asked = IndexOptions(people, options["dates"], options["device"], options["workers"])
+    asked = IndexOptions(people, options["dates"], options["device"], options["workers"], options["folders"])
     with progress("index") as on_progress:
         result = run.index(folder, out, asked, on_progress)
     click.echo(printable(summary.text(result), keep="\n"))

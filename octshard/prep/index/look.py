@@ -9,7 +9,7 @@ from octshard.prep.convert import volumes
 from octshard.prep.dicom import file_kind, head, signatures
 from octshard.prep.dicom.attributes import ASKED
 from octshard.prep.index.walk import Place
-from octshard.prep.readers import heidelberg_e2e, optovue_oct, recognise, side_text
+from octshard.prep.readers import heidelberg_e2e, optovue_oct, recognise, side_text, tiff_directory
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.prep.release import device_name
@@ -34,11 +34,13 @@ SCANS_IN: Mapping[str, Callable[[Buffer], Sequence[tuple[str, str]]]] = {
     "dicom": volumes.names_in,
 }
 SCAN, OTHER, UNREAD = "scan", "other", "unread"
+IMAGE = "image"  # a picture, or a B-scan: a scan only together with others of its folder
+ONE_PAGE = 2**24  # bytes of a TIFF that may be one B-scan
 LONELY = "no .OCT of Bioptigen; one of Optovue needs the .txt of its name beside it"
 
 
 class Finding(NamedTuple):
-    """What a file is. kind: SCAN, OTHER (`what` names it) or UNREAD (`what` says why)."""
+    """What a file is. kind: SCAN, IMAGE, OTHER (`what` names it) or UNREAD (`what` says why)."""
 
     kind: str
     what: str  # of a scan its format
@@ -53,10 +55,11 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Asked:
-    """What may be read of who was scanned, and when."""
+    """What may be read of who was scanned, and when. pages: whether a TIFF is one page is wanted."""
 
     patient: bool = False
     dates: bool = False
+    pages: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -91,6 +94,10 @@ def _finding(url: str, place: Place, data: bytes, asked: Asked) -> Finding:
         if optovue_oct.missing_text(file):
             return Finding(UNREAD, LONELY)
         return Finding(OTHER, signatures.kind_of(data, place.size) or "of no known format")
+    if kind == "image" or (asked.pages and kind == "tiff" and _is_one_page(url, place)):
+        return Finding(
+            IMAGE, kind if kind == "tiff" else signatures.kind_of(data, place.size) or "a BMP image"
+        )
     if kind != "dicom":
         return Finding(SCAN, kind, device=MAKERS.get(kind, ""), series=_series(url, place, kind))
     content = head.read(data, asked.names)
@@ -109,6 +116,14 @@ def _finding(url: str, place: Place, data: bytes, asked: Asked) -> Finding:
         date=next(filter(None, dates), ""),
         series=_series(url, place, kind) if content.frames > 1 else "",
     )
+
+
+def _is_one_page(url: str, place: Place) -> bool:
+    """True for a TIFF of one page. It is read whole, as a directory may lie at its end."""
+    try:
+        return place.size <= ONE_PAGE and len(tiff_directory.page_offsets(store.map(url))) == 1
+    except Refused:  # prep shard will say why
+        return False
 
 
 def _folder_of(url: str) -> Callable[[str], Buffer]:

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from octshard.dataset import visit_date
 from octshard.dataset.eyes import EYES
 from octshard.imaging.volume import DEVICES
-from octshard.prep.index import row
+from octshard.prep.index import image_folders, row
+from octshard.prep.index.image_folders import SeriesFolders
 from octshard.prep.index.journal import Journal
-from octshard.prep.index.look import OTHER, SCAN, Finding
+from octshard.prep.index.look import IMAGE, OTHER, SCAN, Finding
 from octshard.prep.index.options import IndexOptions
 from octshard.prep.index.row import ManifestRow
 from octshard.prep.index.summary import Summary
@@ -21,9 +22,17 @@ UNNAMEABLE = "its name cannot stand in a table; rename the file"
 def lines(findings: Journal, options: IndexOptions, result: Summary) -> Iterator[str]:
     """The manifest, line by line; `result` is counted up on the way."""
     first = _first_visits(findings, options)
+    folders = image_folders.find(findings.records()) if options.folders else {}
+    unlisted = SeriesFolders()
     yield row.header(options.date_column)
-    for place, finding in findings.records():
+    for file, looked in findings.records():
         result.files += 1
+        if looked.kind == IMAGE:
+            unlisted.add(file.path)
+            result.folder_images += image_folders.folder_of(file.path) in folders
+        if (listed := image_folders.as_listed(file, looked, folders)) is None:
+            continue
+        place, finding = listed
         if finding.kind == OTHER:
             result.others[finding.what] += 1
         elif finding.kind != SCAN:
@@ -39,6 +48,7 @@ def lines(findings: Journal, options: IndexOptions, result: Summary) -> Iterator
             for one in _scans(scan, finding):
                 result.add_row(one, place.path)
                 yield row.line(one)
+    result.image_folders = len(unlisted.finish()) - len(folders)
 
 
 def _scans(scan: ManifestRow, finding: Finding) -> Iterator[ManifestRow]:
@@ -57,7 +67,11 @@ def _scans(scan: ManifestRow, finding: Finding) -> Iterator[ManifestRow]:
 def _first_visits(findings: Journal, options: IndexOptions) -> Mapping[str, int]:
     """Person -> the day of their first dated scan; empty where dates are written as they are."""
     first: dict[str, int] = {}
-    for place, finding in findings.records() if options.people.salt and options.has_dates else ():
+    if not (options.people.salt and options.has_dates):
+        return first
+    folders = image_folders.find(findings.records()) if options.folders else {}
+    for file, looked in findings.records():
+        place, finding = image_folders.as_listed(file, looked, folders) or (file, looked)
         if finding.kind == SCAN:
             scan, problem = _row(place.path, finding, options)
             day = None if problem else visit_date.ordinal(scan.date)

@@ -9,17 +9,21 @@ from octshard.prep.index.person import PersonRule
 from octshard.prep.readers import recognise
 from octshard.prep.release import device_name
 
-VERSION, ROWS = 3, 3  # of findings, and of how rows are made of them: those of another one are not used
+VERSION, ROWS = 4, 4  # of findings, and of how rows are made of them: those of another one are not used
 
 
 @dataclass(frozen=True)
 class IndexOptions:
-    """device: of scans whose device nothing else tells; empty: `unknown`. dates: DICOM may tell them."""
+    """device: of scans whose device nothing else tells; empty: `unknown`. dates: DICOM may tell them.
+
+    folders: a folder of numbered images is one scan.
+    """
 
     people: PersonRule
     dates: bool = False
     device: str = ""
     workers: int = 0
+    folders: bool = False
 
     def check(self) -> None:
         """UsageError for what contradicts itself."""
@@ -31,7 +35,7 @@ class IndexOptions:
     def asked(self) -> Asked:
         """What may be read of a file. A pattern with a date is believed before a file."""
         dates = self.dates and "date" not in self.people.fields
-        return Asked(patient=self.people.source == "dicom", dates=dates)
+        return Asked(patient=self.people.source == "dicom", dates=dates, pages=self.folders)
 
     @property
     def has_dates(self) -> bool:

@@ -20,7 +20,7 @@ class PathPattern:
 
     def match(self, path: str) -> Mapping[str, str] | None:
         """Field -> its part of a path, without blanks around it; None if the path is not of this form."""
-        match = self.regex.fullmatch(path)
+        match = self.regex.fullmatch(path.rstrip("/"))
         return None if match is None else {name: part.strip() for name, part in match.groupdict().items()}
 
 
@@ -28,7 +28,7 @@ def parse(text: str) -> PathPattern:
     """UsageError for another field than FIELDS, a lone brace, or two fields with nothing between them."""
     named: set[str] = set()
     regex, after_field = "", False
-    for field, folders, star, literal, brace in _PIECE.findall(text.removeprefix("/")):
+    for field, folders, star, literal, brace in _PIECE.findall(text.strip("/")):
         if brace or (not literal and not folders and not star and field not in FIELDS):
             problem = f"a lone {brace}" if brace else f"the field {{{field}}}"
             fields = ", ".join(f"{{{name}}}" for name in FIELDS)

@@ -11,6 +11,7 @@ from octshard.errors import UsageError
 from octshard.imaging.volume import DEVICES
 from octshard.prep.index import pseudonym
 from octshard.prep.index.path_pattern import EXAMPLE, PathPattern
+from octshard.prep.release import scan_path
 from octshard.prep.release.aireadi import HOME, UNKNOWN
 
 SOURCES = ("folder", "pattern", "dicom")
@@ -51,7 +52,7 @@ class PersonRule:
         if self.source == "pattern":
             person = self._public(fields.get("person", ""))
             return person, "" if person else "the pattern finds no person in the path"
-        folder = (path.split("/")[-2:-1] or [""])[0].strip()
+        folder = (scan_path.folders_above(path)[-1:] or [""])[0].strip()
         person = "" if folder.lower() in NO_PEOPLE and not self.source else self._public(folder)
         return person, "" if person else f"no folder above it names a person; {OTHER_WAY}"
 

@@ -148,7 +148,8 @@ def _checked_lines(findings: Journal, options: IndexOptions, result: Summary) ->
     if not result.scans:
         reasons = [f"{files.count:,}: {problem}" for problem, files in sorted(result.problems.items())]
         others = [f"{sum(result.others.values()):,} files of other kinds"] if result.others else []
-        text = "; ".join([*others, *reasons]) or "no file at all"
+        folders = [result.folders_text] if result.folders_text else []
+        text = "; ".join([*others, *folders, *reasons]) or "no file at all"
         raise UsageError(f"{result.folder}: no scan that could be listed; {text}")
     if not options.people.source and (odd := result.odd_folders()):
         raise UsageError(

@@ -7,6 +7,7 @@ from typing import Any
 from octshard.dataset.participants import canonical
 from octshard.prep.index import person
 from octshard.prep.index.row import ManifestRow
+from octshard.prep.release import scan_path
 
 NAMED = 10  # people, and files of each problem, that are listed by name
 ODD_SHARE = 0.5  # of scans in folders that look like a date: then folders are no people
@@ -38,6 +39,8 @@ class Summary:
     files: int = 0
     reused: int = 0
     pseudonyms: bool = False
+    folder_images: int = 0  # files in folders that are listed as one scan
+    image_folders: int = 0  # that are not listed, but might be
     by_folder: bool = False  # the folder above a scan is its person
     formats: Counter[str] = field(default_factory=Counter)
     devices: Counter[str] = field(default_factory=Counter)
@@ -61,7 +64,7 @@ class Summary:
         self.people[who] = self.people.get(who, 0) + 1
         self.dated += bool(row.date)
         if self.by_folder:
-            self.odd[person.looks_like((path.split("/")[-2:-1] or [""])[0])] += 1
+            self.odd[person.looks_like((scan_path.folders_above(path)[-1:] or [""])[0])] += 1
 
     def add_problem(self, problem: str, path: str) -> None:
         self.problems.setdefault(problem, Problem()).add(path)
@@ -69,6 +72,16 @@ class Summary:
     def record(self) -> dict[str, Any]:
         """For a JSON file, as `read` takes it."""
         return {**vars(self), "problems": {name: vars(problem) for name, problem in self.problems.items()}}
+
+    @property
+    def folders_text(self) -> str:
+        """What is said of folders of images; empty if there are none."""
+        if self.folder_images:
+            return f"folders of B-scans: {self.formats['images']:,}, of {self.folder_images:,} images"
+        many = (
+            f"{self.image_folders:,} of numbered images, not listed; --b-scan-folders lists each as one scan"
+        )
+        return f"folders: {many}" if self.image_folders else ""
 
     def odd_folders(self) -> str:
         """What the folders above most scans look like, if that is no person; else empty."""
@@ -102,6 +115,8 @@ def text(summary: Summary) -> str:
         lines.append(f"  is that a person? {_counts(odd)}")
     if summary.pseudonyms:
         lines.append(f"  {PATHS_STAY}")
+    if summary.folders_text:
+        lines.append(f"  {summary.folders_text}")
     if summary.others:
         lines.append(f"  no scans: {_counts(summary.others)}")
     for problem, files in sorted(summary.problems.items()):

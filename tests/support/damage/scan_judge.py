@@ -104,4 +104,4 @@ class ScanJudge:
         for place in walk(str(self.folder)):
             finding = look.look(str(self.folder / place.path), place, look.Asked(patient=True, dates=True))
             notes.check(not any("\n" in cell for cell in finding), f"{finding}")
-            notes.check(finding.kind in (look.SCAN, look.OTHER, look.UNREAD), f"{finding}")
+            notes.check(finding.kind in (look.SCAN, look.IMAGE, look.OTHER, look.UNREAD), f"{finding}")
