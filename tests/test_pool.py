@@ -70,7 +70,7 @@ def test_a_tmpdir_longer_than_a_socket_s_address(tmp_path: Path) -> None:
     body = SHARD.strip().splitlines()
     text = "\n".join([*body[:2], 'if __name__ == "__main__":', f"    {body[2]}"])
     path = script(tmp_path, text)
-    for length in (60, 75, 76, 77, 90, 107, 150):
+    for length in (76, 77, 150):  # the last that fits, the first that does not
         folder = Path("/tmp") / ("t" * (length - 5))
         folder.mkdir()
         try:

@@ -120,10 +120,10 @@ RAMP = ("objective.context_ramp=[0,0.9]",)  # another weight at each step
     ("objective", "micro_batch", "more_words"),
     [
         ("vjepa2", 2, ()),
-        ("vjepa2", 1, ()),
+        pytest.param("vjepa2", 1, (), marks=pytest.mark.slow),
         ("vjepa2_1", 1, RAMP),
         ("mae", 1, ()),
-        ("vjepa2", 1, STAGES),
+        pytest.param("vjepa2", 1, STAGES, marks=pytest.mark.slow),
         pytest.param("vjepa2", 1, COARSE_CONTEXT, marks=pytest.mark.slow),
         pytest.param("vjepa2", 1, FORM, marks=pytest.mark.slow),
         pytest.param("vjepa2_1", 1, FORM, marks=pytest.mark.slow),
