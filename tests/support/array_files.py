@@ -9,11 +9,13 @@ import io
 import tempfile
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
+import scipy.io
 import SimpleITK
 import tifffile
 
@@ -35,6 +37,14 @@ def npz(voxels_DHW: np.ndarray, spacing_mm: Spacing) -> Files:
     file = io.BytesIO()
     np.savez_compressed(file, oct_bscans=voxels_DHW, glaucoma=np.array(1), slo_fundus=voxels_DHW[0])
     return {"a.npz": file.getvalue()}
+
+
+def mat(voxels_DHW: np.ndarray, spacing_mm: Spacing, *, packed: bool = False) -> Files:
+    """As Duke's: with maps of layers, which have three axes too, and an age."""
+    maps, file = np.zeros((len(voxels_DHW), voxels_DHW.shape[2], 3)), io.BytesIO()
+    arrays = {"Age": 70, "layerMaps": maps, "images": voxels_DHW.transpose(1, 2, 0)}
+    scipy.io.savemat(file, arrays, do_compression=packed)
+    return {"a.mat": file.getvalue()}
 
 
 def nifti(voxels_DHW: np.ndarray, spacing_mm: Spacing, kind: Any = nibabel.Nifti1Image) -> Files:
@@ -143,7 +153,13 @@ def nrrd_beside(voxels_DHW: np.ndarray, spacing_mm: Spacing) -> Files:
     return {"a.nhdr": header.encode(), "a.raw": b"two\nlines\n123" + voxels_DHW.astype(f"<{code}").tobytes()}
 
 
-SILENT: Mapping[str, Writer] = {"npy": npy, "npz": npz, "tiff": tiff}  # say nothing of spacing
+SILENT: Mapping[str, Writer] = {  # say nothing of spacing
+    "npy": npy,
+    "npz": npz,
+    "mat": mat,
+    "mat, packed": partial(mat, packed=True),
+    "tiff": tiff,
+}
 TELLING: Mapping[str, Writer] = {
     "nifti": nifti,
     "nifti, gzipped": nifti_gz,

@@ -3,14 +3,13 @@
 import io
 import zipfile
 import zlib
-from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 from zipfile import ZipInfo
 
 import numpy as np
 
 from octshard.imaging.volume import product
-from octshard.prep.readers import array_scan, npy, value_bytes
+from octshard.prep.readers import array_scan, named_arrays, npy, value_bytes
 from octshard.prep.readers.array_scan import ArrayScan
 from octshard.prep.readers.npy import ArrayHeader
 from octshard.prep.readers.scan_bytes import ScanBytes
@@ -24,12 +23,9 @@ ENCRYPTED = 1
 SMALL = 2**14  # bytes of an array that may be a single value
 MOST_VALUES = 256  # arrays of single values that are read
 BLOCK = 2**14  # bytes read at once of a remote file of which only such are wanted
-# what a scan is called, the most usual first; oct_bscans is that of Harvard's data sets
-NAMES = ("oct_bscans", "bscans", "oct", "volume", "vol", "scan", "image", "images", "img", "data", "arr_0")
 # Harvard-DR is described as 200 x 200 x 128, of cubes with 128 B-scans: such an array has those last. Its own
 # reader, and FairVision (128 x 200 x 200), have them first.
 LAST = ("oct_bscans", (200, 200, 128), "hwd")
-NAMED = 6  # arrays that a message names
 DAMAGE = (
     zipfile.BadZipFile,
     NotImplementedError,
@@ -50,17 +46,9 @@ class Member(NamedTuple):
     header: ArrayHeader
 
     @property
-    def axes(self) -> int:
-        """How many there are, without those of length 1 at the end."""
-        shape = list(self.header.shape)
-        while len(shape) > 2 and shape[-1] == 1:
-            shape.pop()
-        return len(shape)
-
-    @property
-    def text(self) -> str:
-        """For a message."""
-        return f"{self.name} {self.header.shape}"
+    def shape(self) -> tuple[int, ...]:
+        """In the order of the file."""
+        return self.header.shape
 
 
 def is_one(file: ScanBytes) -> bool:
@@ -72,7 +60,7 @@ def is_one(file: ScanBytes) -> bool:
 
 def open_scan(file: ScanBytes) -> ArrayScan:
     """The array that is a scan; Refused with the names of all if that is not one."""
-    chosen = _chosen(_members(file.data))
+    chosen = named_arrays.chosen(_members(file.data))
     header = chosen.header
     axes = array_scan.volume_axes(header.shape, file.axes or _axes(chosen))
     array_scan.check_dtype(header.dtype)
@@ -157,27 +145,6 @@ def _members(data: Buffer) -> list[Member]:
     except DAMAGE as error:
         raise Refused("unreadable", f"the ZIP of arrays is damaged ({type(error).__name__})") from None
     return members
-
-
-def _chosen(members: Sequence[Member]) -> Member:
-    """The scan among arrays: by its name, or as the only one of three axes, or of two."""
-    volumes = [member for member in members if member.axes >= 3]
-    by_name = {member.name.lower(): member for member in reversed(volumes)}
-    for name in NAMES:
-        if name in by_name:
-            return by_name[name]
-    images = [member for member in members if member.axes == 2]
-    for arrays in (volumes, images if not volumes else []):
-        if len(arrays) == 1:
-            return arrays[0]
-    texts = ", ".join(member.text for member in (volumes or members)[:NAMED])
-    if volumes:
-        raise Refused(
-            "several_volumes", f"{len(volumes)} arrays could be the scan: {texts}; call it {NAMES[0]}"
-        )
-    raise Refused(
-        "not_oct", f"no array of three axes among {len(members)} of numbers{': ' if texts else ''}{texts}"
-    )
 
 
 def _array(data: Buffer, member: Member) -> np.ndarray:

@@ -3,8 +3,6 @@
 No library: SimpleITK is large, and reads whole files from paths of its own; these headers are a few lines.
 """
 
-import io
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
@@ -19,8 +17,6 @@ from octshard.storage.checksum import Buffer
 
 AXES = "whd"  # x, y, z as SimpleITK and ITK-SNAP write B-scans
 LONGEST = 2**16  # bytes of a header
-FEED, PIECE = 2**16, 2**20  # bytes given to the inflater, and taken from it, at once
-ANY_WBITS = 32 + zlib.MAX_WBITS  # zlib or gzip, whichever it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,33 +77,10 @@ def last_bytes(data: Buffer, shape: Sequence[int], dtype: np.dtype) -> int:
     return len(data) - count
 
 
-class _Inflater(io.RawIOBase):
-    """zlib or gzip as a file: as much is inflated as is asked for."""
-
-    def __init__(self, data: Buffer) -> None:
-        self._data, self._at, self._engine = data, 0, zlib.decompressobj(ANY_WBITS)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        while not self._engine.eof:
-            feed = self._engine.unconsumed_tail
-            if not feed:
-                feed = bytes(self._data[self._at : self._at + FEED])
-                self._at += len(feed)
-            if not feed:
-                raise EOFError
-            if piece := self._engine.decompress(feed, len(buffer)):
-                buffer[: len(piece)] = piece
-                return len(piece)
-        return 0
-
-
 def _unpacked(values: StoredValues) -> IO[bytes]:
     data = memoryview(values.data)[values.offset :]
     if values.packing == "bzip2":
         return value_bytes.bunzip2(data)
     if values.packing == "gzip":
         return value_bytes.gunzip(data)
-    return io.BufferedReader(_Inflater(data))
+    return value_bytes.inflate(data)

@@ -17,6 +17,8 @@ from octshard.prep.refusals import Refused
 from octshard.storage.checksum import Buffer
 
 PIECE = 2**20  # bytes read at once
+FEED = 2**16  # bytes given to an inflater at once
+ANY_WBITS = 32 + zlib.MAX_WBITS  # zlib or gzip, whichever it is
 MOST_AXES = 32  # of an array that NumPy can hold, at least
 
 
@@ -67,6 +69,34 @@ def gunzip(data: Buffer) -> IO[bytes]:
 def bunzip2(data: Buffer) -> IO[bytes]:
     """The same of bzip2."""
     return bz2.BZ2File(open_buffer(data))  # type: ignore[return-value]
+
+
+class _Inflater(io.RawIOBase):
+    """zlib or gzip as a file: as much is inflated as is asked for."""
+
+    def __init__(self, data: Buffer) -> None:
+        self._data, self._at, self._engine = data, 0, zlib.decompressobj(ANY_WBITS)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        while not self._engine.eof:
+            feed = self._engine.unconsumed_tail
+            if not feed:
+                feed = bytes(self._data[self._at : self._at + FEED])
+                self._at += len(feed)
+            if not feed:
+                raise EOFError
+            if piece := self._engine.decompress(feed, len(buffer)):
+                buffer[: len(piece)] = piece
+                return len(piece)
+        return 0
+
+
+def inflate(data: Buffer) -> IO[bytes]:
+    """The inflated content of zlib or gzip, as a file."""
+    return io.BufferedReader(_Inflater(data))
 
 
 def read_exactly(open_file: Callable[[], IO[bytes]], count: int, skipped: int = 0) -> bytearray:

@@ -1,0 +1,54 @@
+"""Which of several named arrays in a file is the scan: by its name, or as the only one that can be. Pure."""
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from octshard.prep.refusals import Refused
+
+# what a scan is called, the most usual first; oct_bscans is that of Harvard's data sets
+NAMES = ("oct_bscans", "bscans", "oct", "volume", "vol", "scan", "image", "images", "img", "data", "arr_0")
+NAMED = 6  # arrays that a message names
+
+
+class NamedArray(Protocol):
+    """An array of numbers in a file."""
+
+    @property
+    def name(self) -> str:
+        """As the file calls it."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """In the order of the file."""
+
+
+A = TypeVar("A", bound=NamedArray)
+
+
+def chosen(arrays: Sequence[A]) -> A:
+    """The scan; Refused `several_volumes` or `not_oct`, with the names of all, if that is not one."""
+    volumes = [array for array in arrays if axes(array) >= 3]
+    by_name = {array.name.lower(): array for array in reversed(volumes)}
+    for name in NAMES:
+        if name in by_name:
+            return by_name[name]
+    images = [array for array in arrays if axes(array) == 2]
+    for candidates in (volumes, images if not volumes else []):
+        if len(candidates) == 1:
+            return candidates[0]
+    texts = ", ".join(f"{array.name} {tuple(array.shape)}" for array in (volumes or arrays)[:NAMED])
+    if volumes:
+        raise Refused(
+            "several_volumes", f"{len(volumes)} arrays could be the scan: {texts}; call it {NAMES[0]}"
+        )
+    raise Refused(
+        "not_oct", f"no array of three axes among {len(arrays)} of numbers{': ' if texts else ''}{texts}"
+    )
+
+
+def axes(array: NamedArray) -> int:
+    """How many there are, without those of length 1 at the end."""
+    shape = list(array.shape)
+    while len(shape) > 2 and shape[-1] == 1:
+        shape.pop()
+    return len(shape)
