@@ -240,7 +240,8 @@ def verify(shards: Sequence[str], deep: bool) -> None:
     "--source",
     default="",
     metavar="SRC",
-    help="The release root, for pictures of refused files.  [default: as prep shard read it, if local]",
+    help="The release root, or the manifest of an index of it, for pictures of refused files.  [default: as "
+    "prep shard read it, if local]",
 )
 def report(shards: str, out: str, seed: int, source: str) -> None:
     """One self-contained HTML page on a device folder, or on all that SHARDS holds.

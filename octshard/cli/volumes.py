@@ -52,7 +52,8 @@ def export_volume(shards: str, keys: Sequence[str], out: str, form: str | None, 
     "--source",
     default="",
     metavar="SRC",
-    help="The release root, for pictures of refused files.  [default: as prep shard read it, if local]",
+    help="The release root, or the manifest of an index of it, for pictures of refused files.  [default: as "
+    "prep shard read it, if local]",
 )
 def view(shards: str, out: str, keys: Sequence[str], count: int | None, source: str) -> None:
     """One self-contained page of at most 20 MB to leaf through volumes: B-scans, en face, flags, refusals.

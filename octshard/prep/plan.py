@@ -45,7 +45,7 @@ class Member:
         """Of its sample if it is stored: `key`, with a digest of UID and path where others have that UID."""
         if not self.shares_uid:
             return self.key
-        digest = uid_digest(f"{self.entry.sop_instance_uid} {self.entry.path}")
+        digest = uid_digest(f"{self.entry.sop_instance_uid} {self.entry.source}")
         return replace(self.key, digest=digest)
 
     @property
@@ -126,7 +126,11 @@ def _digest_text(shard: ShardPlan) -> str:
 
 
 def _text(entry: Entry) -> str:
-    """All that a row says: as in 0.1.0, and behind it what newer columns say, where they say something."""
+    """All that a row says: as in 0.1.0, and behind it what newer columns say, where they say something.
+
+    Without a path that is private: who guesses it would see in a digest that he is right.
+    """
+    entry = replace(entry, path=entry.source)
     axes = f" axes={entry.axes}" if entry.axes else ""
     return f"{entry!r}{axes}{f' acquired={entry.acquired}' if entry.acquired else ''}"
 
@@ -172,7 +176,7 @@ def _roots(entries: Sequence[Entry]) -> list[int]:
 
 
 def _key(entry: Entry) -> SampleKey:
-    uid = entry.sop_instance_uid or entry.path
+    uid = entry.sop_instance_uid or entry.source
     eye = entry.eye or entry.eye_in_name
     return SampleKey.of(entry.participant, entry.device, entry.protocol, eye, uid)
 

@@ -102,16 +102,27 @@ FLAG_MEANS = {
 class Refused(Exception):
     """An input file that cannot become a sample: becomes a row with status `refused`, never a crash.
 
-    A detail is cut at LONGEST.
+    A detail is cut at LONGEST. private: pieces of it that are the file's own words, or names of files, which
+    `public` does not have.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, private: tuple[str, ...] = ()) -> None:
         if reason not in REASONS:
             raise ValueError(f"refusal reason {reason!r} is not one of {REASONS}")
-        if len(detail) > LONGEST:
-            detail = f"{detail[: LONGEST - 4]} ..."
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason}: {_cut(detail)}")
+        self.reason, self.detail, self.private, self._whole = reason, _cut(detail), private, detail
 
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.reason, self.detail)
+    @property
+    def public(self) -> str:
+        """The detail with dots for what is private."""
+        detail = self._whole
+        for text in sorted(filter(None, self.private), key=len, reverse=True):
+            detail = detail.replace(text, "...")
+        return _cut(detail)
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, tuple[str, ...]]]:
+        return type(self), (self.reason, self._whole, self.private)
+
+
+def _cut(detail: str) -> str:
+    return detail if len(detail) <= LONGEST else f"{detail[: LONGEST - 4]} ..."

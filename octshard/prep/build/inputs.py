@@ -1,6 +1,7 @@
 """The inputs of a run: the selected devices, the source of their files, and their plans."""
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,9 @@ from octshard.prep.build.selection import COLUMNS, select, with_files
 from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.plan import ShardPlan, draw_subset, plan
 from octshard.prep.release import zip_source
-from octshard.prep.release.aireadi import Entry, Release, read_release
+from octshard.prep.release.aireadi import TABLES, Entry, Release, home_of, read_release
 from octshard.prep.release.source import Source, open_folder
-from octshard.storage import store
+from octshard.storage import local, store
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def load(cfg: PrepConfig, devices: Sequence[str]) -> BuildInputs:
     selection = select(release, listed, cfg)
     selected = with_files(selection, listed, cfg, named="all" not in devices)
     check_splits(cfg, release, selection.entries)
+    check_private(cfg, release)
     source = open_source(cfg, release)
     plans = {device: device_plan(cfg, release, selection.of(device)) for device in selected}
     return BuildInputs(release.root, WorkerJob(cfg, source), plans, selection.left_out)
@@ -55,6 +57,22 @@ def check(cfg: PrepConfig) -> None:
     fields.check(cfg)
     most_refused(cfg.max_refused, 1)
     row_filter.parse(cfg.where, "where", COLUMNS)
+
+
+def check_private(cfg: PrepConfig, release: Release) -> None:
+    """UsageError if a manifest that has names in place of its paths would go out with the shards."""
+    if not any(entry.source_id for entry in release.entries):
+        return
+    manifest = cfg.manifest or store.join(home_of(cfg.src), TABLES[0])
+    if _full(manifest).startswith(f"{_full(cfg.dst).rstrip('/')}/"):
+        raise UsageError(
+            f"{manifest}: it lies in {cfg.dst}, and tells which path each source_id stands for; move it and "
+            "the hidden folder beside it to where the shards are not, and name it with --manifest"
+        )
+
+
+def _full(url: str) -> str:
+    return url if store.is_remote(url) else os.path.abspath(local.local_path(url))
 
 
 def check_splits(cfg: PrepConfig, release: Release, entries: Iterable[Entry]) -> None:
@@ -77,6 +95,9 @@ def open_source(cfg: PrepConfig, release: Release) -> Source:
     if not cfg.from_zip:
         return open_folder(release.root, release.entries)
     source, refused, unlisted = zip_source.open_release(release)
+    if any(entry.source_id for entry in release.entries):
+        logger.info("refused: %d members; in a ZIP, not in the manifest: %d", len(refused), len(unlisted))
+        return source
     for member in refused:
         logger.info("refused: %s %s: %s", member.zip, member.member, member.reason)
     if unlisted:

@@ -35,7 +35,7 @@ def check_or_write_plan(folder: str, cfg: PrepConfig, plans: Sequence[ShardPlan]
         "config": fields.result_values(cfg),
         "config_digest": fields.digest(cfg),
         "plan_digest": digest(plans),
-        "shards": {plan.name: [member.entry.path for member in plan.members] for plan in plans},
+        "shards": {plan.name: [member.entry.source for member in plan.members] for plan in plans},
     }
     url = store.join(folder, tables.PLAN)
     try:

@@ -89,7 +89,7 @@ def read_built(plan: ShardPlan, folder: str) -> BuiltShard | None:
         raise
     except OctshardError:  # not what build_shard writes
         return None
-    whole = [row.source for row in rows] == [member.entry.path for member in plan.members]
+    whole = [row.source for row in rows] == [member.entry.source for member in plan.members]
     stored = sum(row.status == "ok" for row in rows)
     return BuiltShard(info, rows) if whole and stored == info.samples and size == info.bytes else None
 

@@ -4,10 +4,11 @@ It lies beside the device's folder, not in it: two copies of a release differ in
 their shards do not. Without it, or after a move of SRC, sizes alone tell, and refused files are read again.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from octshard.config.prep import PrepConfig
@@ -51,12 +52,15 @@ class Origin:
 
 @dataclass(frozen=True)
 class SourceVersions:
-    """Of the files of a device by path: what their store says now, and their versions when they were read."""
+    """Of the files of a device by `Entry.source`: what their store says now, and their versions when they
+    were read.
+    """
 
     now: Mapping[str, Fingerprint]  # without files that are not there
     before: Mapping[str, str]
+    place: Mapping[str, Any] = field(default_factory=dict)  # where they are, as it is written down
 
-    def may_differ(self, row: SampleRow) -> bool:
+    def may_differ(self, member: Member, row: SampleRow) -> bool:
         """True if a file may have other bytes than its row was made of, or its refusal may not hold."""
         now, before = self.now.get(row.source), self.before.get(row.source)
         if row.reason in BY_THE_MACHINE:
@@ -67,13 +71,13 @@ class SourceVersions:
             return row.reason == "missing_file" or before != now.version
         if now.size != row.source_bytes:
             return True
-        if now.crc32 is not None and (now.crc32 != row.source_crc32 or not _companions(row.source)):
+        if now.crc32 is not None and (now.crc32 != row.source_crc32 or not _companions(member.entry.path)):
             return now.crc32 != row.source_crc32
         return row.status != "ok" if before is None else before != now.version
 
     def differs(self, member: Member, row: SampleRow, source: Source) -> bool:
         """As `may_differ`, but a file of the same size is read, and its bytes tell."""
-        if not self.may_differ(row):
+        if not self.may_differ(member, row):
             return False
         now = self.now.get(row.source)
         if row.reason in BY_THE_MACHINE or now is None or row.source_bytes is None:
@@ -88,7 +92,8 @@ class SourceVersions:
 
 def look(cfg: PrepConfig, device: str, plans: Sequence[ShardPlan], source: Source) -> SourceVersions:
     """Asks for every file of a device, and reads what the last run wrote down."""
-    paths = sorted({member.entry.path for plan in plans for member in plan.members} - {""})
+    entries = [member.entry for plan in plans for member in plan.members]
+    path_of = {entry.source: entry.path for entry in entries if entry.path}
 
     def ask(path: str) -> Fingerprint | None:
         try:
@@ -97,8 +102,17 @@ def look(cfg: PrepConfig, device: str, plans: Sequence[ShardPlan], source: Sourc
             return None
 
     with transport.thread_pool(REQUESTS) as threads:
-        now = dict(zip(paths, threads.map(ask, paths), strict=True))
-    return SourceVersions({p: f for p, f in now.items() if f is not None}, _read(cfg, device))
+        now = dict(zip(path_of, threads.map(ask, path_of.values()), strict=True))
+    place = _place(cfg, entries)
+    return SourceVersions({s: f for s, f in now.items() if f is not None}, _read(cfg, device, place), place)
+
+
+def _place(cfg: PrepConfig, entries: Sequence[Entry]) -> dict[str, Any]:
+    """Where files are read, or where paths are private, as they may be all the way up, a digest of that."""
+    if any(entry.source_id for entry in entries):
+        text = "\n".join([cfg.src, *sorted(entry.path for entry in entries)])
+        return {"src_sha256": hashlib.sha256(text.encode()).hexdigest(), "from_zip": cfg.from_zip}
+    return {"src": cfg.src, "from_zip": cfg.from_zip} | ({"manifest": cfg.manifest} if cfg.manifest else {})
 
 
 def _fingerprint(source: Source, path: str) -> Fingerprint:
@@ -139,7 +153,7 @@ def _companions(path: str) -> tuple[str, ...]:
 
 def changed(pairs: Iterable[Pair], versions: SourceVersions, source: Source) -> list[Pair]:
     """The pairs whose files, or the refusals of them, are not what they were."""
-    suspects = [(member, row) for member, row in pairs if versions.may_differ(row)]
+    suspects = [(member, row) for member, row in pairs if versions.may_differ(member, row)]
     with transport.thread_pool(READS) as threads:
         differ = list(threads.map(lambda pair: versions.differs(pair[0], pair[1], source), suspects))
     return [pair for pair, is_other in zip(suspects, differ, strict=True) if is_other]
@@ -148,8 +162,7 @@ def changed(pairs: Iterable[Pair], versions: SourceVersions, source: Source) -> 
 def write(cfg: PrepConfig, device: str, versions: SourceVersions) -> None:
     """To be called before the files are read: a version may then be too old, but never too new."""
     text = {path: fingerprint.version for path, fingerprint in versions.now.items()}
-    record = {"src": cfg.src, "from_zip": cfg.from_zip, "versions": text}
-    record |= {"manifest": cfg.manifest} if cfg.manifest else {}
+    record = {**versions.place, "versions": text}
     store.write(record_url(cfg, device), json.dumps(record, sort_keys=True, indent=0).encode())
 
 
@@ -160,12 +173,12 @@ def read_origin(dst: str, device: str) -> Origin | None:
     return Origin(src, record.get("from_zip") is True, manifest) if isinstance(src, str) and src else None
 
 
-def _read(cfg: PrepConfig, device: str) -> dict[str, str]:
-    """Path -> version; nothing if the last run read the files elsewhere, or left nothing readable."""
+def _read(cfg: PrepConfig, device: str, place: Mapping[str, Any]) -> dict[str, str]:
+    """Source -> version; nothing if the last run read the files elsewhere, or left nothing readable."""
     record = _record(cfg.dst, device)
     if not isinstance(record.get("versions"), dict):
         return {}
-    same = (record.get("src"), record.get("from_zip")) == (cfg.src, cfg.from_zip)
+    same = all(record.get(name) == place.get(name) for name in ("src", "src_sha256", "from_zip"))
     return {str(path): str(version) for path, version in record["versions"].items()} if same else {}
 
 

@@ -56,7 +56,7 @@ class VoxelFacts(NamedTuple):
 def of_header(scan: ScanFacts, entry: Entry) -> HeaderFacts:
     """What the row takes from the file; names come from it only where the manifest is silent."""
     return HeaderFacts(
-        sop_instance_uid=entry.sop_instance_uid or scan.sop_instance_uid,
+        sop_instance_uid=entry.sop_instance_uid or ("" if entry.source_id else scan.sop_instance_uid),
         manufacturer=entry.manufacturer or scan.manufacturer,
         model=entry.model or scan.model,
         eye=entry.eye or scan.eye or entry.eye_in_name,
@@ -108,7 +108,8 @@ def header_flags(scan: ScanFacts, entry: Entry) -> list[str]:
         flags.append("eye_differs_by_frame")
     if entry.eye_in_name and entry.eye_in_name != (entry.eye or scan.eye or entry.eye_in_name):
         flags.append("eye_differs_from_name")
-    if entry.sop_instance_uid and scan.sop_instance_uid != entry.sop_instance_uid:
+    is_public = bool(entry.sop_instance_uid) and not entry.source_id  # else a pseudonym, if anything
+    if is_public and scan.sop_instance_uid != entry.sop_instance_uid:
         flags.append("uid_differs_from_manifest")
     listed = (entry.frames, entry.rows, entry.cols)
     if any(n is not None and n != size for n, size in zip(listed, scan.shape, strict=True)):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import SampleRow
 from octshard.imaging.volume import Volume
-from octshard.prep.convert import facts, tar_slice, volumes
+from octshard.prep.convert import facts, private_path, tar_slice, volumes
 from octshard.prep.convert.layout import check_is_volume, layout_of
 from octshard.prep.convert.source_file import Companions, read_file
 from octshard.prep.convert.voxels import decode_voxels, plan_resampling, psnr_db
@@ -55,7 +55,7 @@ def convert(task: ConvertTask, cfg: PrepConfig, source: Source) -> Converted:
     row, data = tar_slice.pack(row, volume, cfg)
     if detail := _duplicate_detail(task, row, source):
         row = replace(row, key=str(task.member.key), nbytes=None, xxh3="")  # what only a stored sample has
-        return Converted(_refused(row, Refused("duplicate", detail)), b"")
+        return Converted(_refused(row, Refused("duplicate", detail), task.member.entry), b"")
     return Converted(row, data)
 
 
@@ -89,16 +89,16 @@ def row_and_volume(task: ConvertTask, cfg: PrepConfig, source: Source) -> tuple[
         key = task.member.stored_key
         return replace(row, key=str(key)), Volume(key, voxels_DHW, resampling.spacing_mm)
     except Refused as refusal:
-        return _refused(row, refusal), None
+        return _refused(row, refusal, entry), None
 
 
 def refused(task: ConvertTask, refusal: Refused) -> Converted:
     """What becomes of a file that could not be looked at."""
-    return Converted(_refused(_manifest_row(task), refusal), b"")
+    return Converted(_refused(_manifest_row(task), refusal, task.member.entry), b"")
 
 
-def _refused(row: SampleRow, refusal: Refused) -> SampleRow:
-    detail = printable(refusal.detail)
+def _refused(row: SampleRow, refusal: Refused, entry: Entry) -> SampleRow:
+    detail = printable(private_path.without(refusal, entry) if entry.source_id else refusal.detail)
     return replace(row, shard="", status="refused", reason=refusal.reason, detail=detail)
 
 
@@ -123,7 +123,7 @@ def _duplicate_detail(task: ConvertTask, row: SampleRow, source: Source) -> str:
         return task.duplicate_of
     for entry in task.member.earlier_duplicates[:TWINS]:
         if entry.path not in task.crashed_paths and _has_bytes(entry, row, source):
-            return SAME_SCAN + entry.path
+            return SAME_SCAN + entry.source
     return ""
 
 

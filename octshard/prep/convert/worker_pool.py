@@ -86,11 +86,11 @@ class WorkerPool:
             except WorkerKilled as error:
                 self._stop_if_closed()
                 cause = error
-            logger.info("%s: %s; it is tried again", task.member.entry.path, cause)
+            logger.info("%s: %s; it is tried again", task.member.entry.source, cause)
             time.sleep(min(PAUSE_S * 2**kill, LONGEST_PAUSE_S))
         raise OctshardError(
-            f"{task.member.entry.path}: {cause}, {KILLS} times; find what ends it (a guard of the machine's "
-            "memory? then give fewer --workers) and run the same command again"
+            f"{task.member.entry.source}: {cause}, {KILLS} times; find what ends it (a guard of the "
+            "machine's memory? then give fewer --workers) and run the same command again"
         )
 
     def _convert_twice(self, task: ConvertTask) -> Converted:

@@ -64,11 +64,16 @@ def describe(data: Buffer) -> str:
     """The first bytes of a file that is not empty, and what it looks like, if that is known; one line."""
     head = bytes(data[:LOOKED_AT])
     name = name_of(data)
-    start = head[:SHOWN]
-    text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in start)
     looks = f"; it looks like {name}" if name else ""
     size = "1 byte" if len(data) == 1 else f"{len(data)} bytes"
-    return f"{size} without DICM at byte 128, beginning with {start.hex(' ')} ({text}){looks}"
+    return f"{size} without DICM at byte 128, beginning with {beginning(head)}{looks}"
+
+
+def beginning(data: Buffer) -> str:
+    """The first bytes in digits and letters."""
+    start = bytes(data[:SHOWN])
+    text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in start)
+    return f"{start.hex(' ')} ({text})"
 
 
 def name_of(data: Buffer) -> str:

@@ -20,6 +20,7 @@ from octshard.storage.checksum import Buffer
 HEAD = 2**15  # bytes of a file that are read
 LONG_HEAD = 2**20  # of a DICOM file whose header has more in front of what is looked for
 DATES = ("AcquisitionDateTime", "AcquisitionDate", "ContentDate", "StudyDate")  # the first that is told
+UID = "SOPInstanceUID"
 MAKERS = {  # of formats of one maker
     "vol": "heidelberg_spectralis",
     "e2e": "heidelberg_spectralis",
@@ -49,24 +50,29 @@ class Finding(NamedTuple):
     eye: str = ""
     region: str = ""
     date: str = ""  # where it was asked for
+    uid: str = ""  # SOPInstanceUID, where it was asked for
     # number and eye of each scan, where a file holds several: `3:L 12:R 15:`, of DICOM `volume-1:L volume-2:`
     series: str = ""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What may be read of who was scanned, and when. pages: whether a TIFF is one page is wanted."""
+    """What may be read of who was scanned, when, and of the name of the scan. pages: whether a TIFF is one
+    page is wanted.
+    """
 
     patient: bool = False
     dates: bool = False
     pages: bool = False
+    uid: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of DICOM's fields."""
-        return tuple(
+        private = (
             name for name in ASKED if (name in DATES and self.dates) or (name == "PatientID" and self.patient)
         )
+        return (*private, *([UID] if self.uid else []))
 
 
 def look(url: str, place: Place, asked: Asked) -> Finding:
@@ -115,6 +121,7 @@ def _finding(url: str, place: Place, data: bytes, asked: Asked) -> Finding:
         region=content.region,
         date=next(filter(None, dates), ""),
         series=_series(url, place, kind) if content.frames > 1 else "",
+        uid=content.asked.get(UID, ""),
     )
 
 

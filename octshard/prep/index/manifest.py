@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from octshard.dataset import visit_date
 from octshard.dataset.eyes import EYES
 from octshard.imaging.volume import DEVICES
-from octshard.prep.index import image_folders, row
+from octshard.prep.index import image_folders, pseudonym, row
 from octshard.prep.index.image_folders import SeriesFolders
 from octshard.prep.index.journal import Journal
 from octshard.prep.index.look import IMAGE, OTHER, SCAN, Finding
@@ -24,7 +24,8 @@ def lines(findings: Journal, options: IndexOptions, result: Summary) -> Iterator
     first = _first_visits(findings, options)
     folders = image_folders.find(findings.records()) if options.folders else {}
     unlisted = SeriesFolders()
-    yield row.header(options.date_column)
+    salt = options.people.salt
+    yield row.header(pseudonyms=bool(salt))
     for file, looked in findings.records():
         result.files += 1
         if looked.kind == IMAGE:
@@ -47,7 +48,7 @@ def lines(findings: Journal, options: IndexOptions, result: Summary) -> Iterator
                 scan = scan._replace(date=str(days))
             for one in _scans(scan, finding):
                 result.add_row(one, place.path)
-                yield row.line(one)
+                yield row.of(one._replace(source_id=pseudonym.of_path(one.filepath, salt)) if salt else one)
     result.image_folders = len(unlisted.finish()) - len(folders)
 
 
@@ -99,6 +100,7 @@ def _row(path: str, finding: Finding, options: IndexOptions) -> tuple[ManifestRo
         protocol=_text(fields, "protocol") or (NO_PROTOCOL if people.salt else ""),
         date=visit_date.date(fields.get("date", "")) or finding.date,
         format=finding.what,
+        sop_instance_uid=finding.uid,
     )
     return scan, problem
 

@@ -39,7 +39,7 @@ def write(cfg: PrepConfig, into: str, on_progress: OnProgress = no_progress) -> 
     """
     out = place(into)
     if is_there(into):
-        listed = own_table.folder_of(run.beside(out, "index"))
+        listed = own_table.folder_of(own_table.beside(out, "index"))
         if listed not in ("", run.full(cfg.src)):
             raise UsageError(f"{out}: it lists {listed}, not {cfg.src}; name another DST, or --manifest FILE")
         logger.info("%s: read as the manifest of %s; remove it, and scans are looked for again", out, cfg.src)

@@ -35,17 +35,12 @@ class IndexOptions:
     def asked(self) -> Asked:
         """What may be read of a file. A pattern with a date is believed before a file."""
         dates = self.dates and "date" not in self.people.fields
-        return Asked(patient=self.people.source == "dicom", dates=dates, pages=self.folders)
+        return Asked(self.people.source == "dicom", dates, self.folders, uid=bool(self.people.salt))
 
     @property
     def has_dates(self) -> bool:
         """True if a date may be known of a scan."""
         return self.asked.dates or "date" in self.people.fields
-
-    @property
-    def date_column(self) -> str:
-        """Under pseudonyms days since a person's first visit stand for dates."""
-        return "day" if self.people.salt else "date"
 
     def digest(self) -> str:
         """16 hex digits that change with all that decides what is found in a file."""

@@ -13,6 +13,12 @@ from octshard.storage import json_object, store
 INFO = "manifest.json"  # in the journal: of which folder the manifest is, and the digests of what was written
 
 
+def beside(out: str, kind: str) -> str:
+    """A hidden name beside the manifest."""
+    parent, slash, name = out.rpartition("/")
+    return f"{parent}{slash}.{name}.{kind}"
+
+
 def check(out: str, folder: str, journal: str) -> None:
     """UsageError if there is a table at `out` that is not as an index of `folder` wrote it."""
     if not store.exists(out):

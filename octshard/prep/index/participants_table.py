@@ -64,7 +64,7 @@ def write(
     UsageError if somebody else wrote such a table, or if somebody is in two splits.
     """
     out = store.join(manifest.rpartition("/")[0] or ".", aireadi.TABLES[1])
-    journal, folder = store.join(run.beside(manifest, "index"), "participants"), run.full(folder)
+    journal, folder = store.join(own_table.beside(manifest, "index"), "participants"), run.full(folder)
     own_table.check(out, folder, journal)
     entries = aireadi.parse_manifest(tsv.decode(store.read(manifest), manifest), manifest)
     tables = _tables(folder, entries, rule)

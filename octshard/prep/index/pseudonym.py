@@ -40,5 +40,15 @@ def shifted(date: str, person: str, salt: bytes) -> str:
     return (day - datetime.timedelta(min(days, day.toordinal() - 1))).isoformat()
 
 
+def of_uid(uid: str, salt: bytes) -> str:
+    """A UID in place of another one, of the form that DICOM has for random ones; empty stays empty."""
+    return f"2.25.{int.from_bytes(_digest(salt, 'uid', uid)[:16])}" if uid else ""
+
+
+def of_path(path: str, salt: bytes) -> str:
+    """What stands for a path in shards and tables: 20 hex digits behind a letter."""
+    return f"s{_digest(salt, 'path', path).hex()[:20]}"
+
+
 def _digest(salt: bytes, role: str, text: str) -> bytes:
     return hmac.digest(salt, f"{role} {text}".encode(errors="surrogateescape"), hashlib.sha256)

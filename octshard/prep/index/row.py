@@ -9,7 +9,9 @@ from octshard.prep.release import aireadi
 
 
 class ManifestRow(NamedTuple):
-    """The columns of the minimal manifest, in their order; `date` is `day` under pseudonyms."""
+    """The columns of the minimal manifest, in their order; `date` is `day` under pseudonyms, and the last two
+    are there alone.
+    """
 
     person_id: str
     filepath: str
@@ -19,11 +21,23 @@ class ManifestRow(NamedTuple):
     protocol: str
     date: str
     format: str
+    sop_instance_uid: str = ""
+    source_id: str = ""
 
 
-def header(date_column: str) -> str:
+PSEUDONYMS = ("sop_instance_uid", "source_id")
+PUBLIC = len(ManifestRow._fields) - len(PSEUDONYMS)
+
+
+def header(*, pseudonyms: bool) -> str:
     """The first line."""
-    return line([date_column if name == "date" else name for name in ManifestRow._fields])
+    names = ["day" if name == "date" and pseudonyms else name for name in ManifestRow._fields]
+    return line(names if pseudonyms else names[:PUBLIC])
+
+
+def of(scan: ManifestRow) -> str:
+    """Its line, below the header."""
+    return line(scan if scan.source_id else scan[:PUBLIC])
 
 
 def line(cells: Sequence[str]) -> str:

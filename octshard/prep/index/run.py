@@ -17,8 +17,9 @@ from octshard.prep.index import manifest, own_table
 from octshard.prep.index.journal import Journal, Record
 from octshard.prep.index.look import look
 from octshard.prep.index.options import IndexOptions
+from octshard.prep.index.own_table import beside
 from octshard.prep.index.person import OTHER_WAY
-from octshard.prep.index.pseudonym import shifted
+from octshard.prep.index.pseudonym import of_uid, shifted
 from octshard.prep.index.summary import Summary
 from octshard.prep.index.walk import Place, walk
 from octshard.progress import OnProgress, no_progress
@@ -58,12 +59,6 @@ def index(folder: str, out: str, options: IndexOptions, on_progress: OnProgress 
         own_table.note(journal_url, made_of, result)
         findings.forget_earlier()
     return result
-
-
-def beside(out: str, kind: str) -> str:
-    """A hidden name beside the manifest."""
-    parent, slash, name = out.rpartition("/")
-    return f"{parent}{slash}.{name}.{kind}"
 
 
 def full(url: str) -> str:
@@ -134,7 +129,8 @@ def _looked(
 
 def _new(folder: str, place: Place, options: IndexOptions) -> Record:
     people, finding = options.people, look(store.join(folder, place.path), place, options.asked)
-    finding = finding._replace(person=people.patient(finding.person) if finding.person else "")
+    person = people.patient(finding.person) if finding.person else ""
+    finding = finding._replace(person=person, uid=of_uid(finding.uid, people.salt))
     if finding.date and people.salt:
         fields = (people.pattern.match(place.path) if people.pattern else None) or {}
         person, _ = people.of(place.path, fields, finding.person)

@@ -11,9 +11,9 @@ from octshard.prep.release import scan_path
 
 NAMED = 10  # people, and files of each problem, that are listed by name
 ODD_SHARE = 0.5  # of scans in folders that look like a date: then folders are no people
-PATHS_STAY = (
-    "people have pseudonyms, but paths are as they are, here and in the column source of samples.parquet: "
-    "rename folders and files that name somebody"
+PRIVATE = (
+    "people have pseudonyms; the manifest and the hidden folder beside it have the paths, which may name "
+    "somebody: keep them where the salt is, and hand out shards alone, which have source_id in place of paths"
 )
 
 
@@ -114,7 +114,7 @@ def text(summary: Summary) -> str:
     if odd:
         lines.append(f"  is that a person? {_counts(odd)}")
     if summary.pseudonyms:
-        lines.append(f"  {PATHS_STAY}")
+        lines.append(f"  {PRIVATE}")
     if summary.folders_text:
         lines.append(f"  {summary.folders_text}")
     if summary.others:

@@ -20,10 +20,11 @@ def unpack_part(part: Buffer, layout: struct.Struct, start: int, name: str) -> t
     return layout.unpack_from(part, start)
 
 
-def check_inside(data: Buffer, start: int, size: int, name: str) -> None:
+def check_inside(data: Buffer, start: int, size: int, name: str, private: str = "") -> None:
     """Refused `truncated` if `size` bytes from `start` are not all in the file. name: what they are."""
     if start + size > len(data):
-        raise Refused("truncated", f"{name}: bytes {start} to {start + size}, the file ends at {len(data)}")
+        detail = f"{name}: bytes {start} to {start + size}, the file ends at {len(data)}"
+        raise Refused("truncated", detail, (private,))
 
 
 def text(field: bytes) -> str:

@@ -85,4 +85,5 @@ def _check_magic(body: memoryview, start: int, magic: bytes, wanted: bytes) -> N
     if not any(body[start:]):
         raise Refused("truncated", f"only zeros from byte {start} to the end at {len(body)}")
     name = wanted.rstrip(b"\0").decode()
-    raise Refused("unreadable", f"at byte {start} stands {magic[:8]!r}, want {name}")
+    there = repr(magic[:8])
+    raise Refused("unreadable", f"at byte {start} stands {there}, want {name}", (there,))

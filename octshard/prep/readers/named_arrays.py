@@ -38,12 +38,10 @@ def chosen(arrays: Sequence[A]) -> A:
             return candidates[0]
     texts = ", ".join(f"{array.name} {tuple(array.shape)}" for array in (volumes or arrays)[:NAMED])
     if volumes:
-        raise Refused(
-            "several_volumes", f"{len(volumes)} arrays could be the scan: {texts}; call it {NAMES[0]}"
-        )
-    raise Refused(
-        "not_oct", f"no array of three axes among {len(arrays)} of numbers{': ' if texts else ''}{texts}"
-    )
+        detail = f"{len(volumes)} arrays could be the scan: {texts}; call it {NAMES[0]}"
+        raise Refused("several_volumes", detail, (texts,))
+    detail = f"no array of three axes among {len(arrays)} of numbers{': ' if texts else ''}{texts}"
+    raise Refused("not_oct", detail, (texts,))
 
 
 def axes(array: NamedArray) -> int:

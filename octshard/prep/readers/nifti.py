@@ -63,7 +63,7 @@ def open_scan(file: ScanBytes) -> ArrayScan:
             return _scan(file, nibabel, getattr(nibabel, HEADERS[length])(head[:length], check=False))
     except (*damage, ValueError, KeyError, OverflowError, np.linalg.LinAlgError) as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
-        raise Refused("unreadable", f"the header is damaged ({text})") from None
+        raise Refused("unreadable", f"the header is damaged ({text})", (text,)) from None
 
 
 def _scan(file: ScanBytes, nibabel: Any, header: Any) -> ArrayScan:

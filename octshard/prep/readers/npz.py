@@ -141,7 +141,8 @@ def _members(data: Buffer) -> list[Member]:
     except zipfile.BadZipFile as error:
         text = " ".join(str(error).split())
         reason = "truncated" if "not a zip file" in text else "unreadable"  # the directory is at the end
-        raise Refused("decoder_error" if "CRC" in text else reason, f"the ZIP of arrays: {text}") from None
+        reason = "decoder_error" if "CRC" in text else reason
+        raise Refused(reason, f"the ZIP of arrays: {text}", (text,)) from None
     except DAMAGE as error:
         raise Refused("unreadable", f"the ZIP of arrays is damaged ({type(error).__name__})") from None
     return members
@@ -154,6 +155,7 @@ def _array(data: Buffer, member: Member) -> np.ndarray:
         with zipfile.ZipFile(value_bytes.open_buffer(data)) as archive:
             values = value_bytes.read_exactly(lambda: archive.open(member.info), count, header.offset)
     except DAMAGE as error:
-        raise Refused("decoder_error", f"array {member.name}: {' '.join(str(error).split())}") from None
+        text = " ".join(str(error).split())
+        raise Refused("decoder_error", f"array {member.name}: {text}", (member.name, text)) from None
     flat = np.frombuffer(values, header.dtype, product(header.shape))
     return flat.reshape(header.shape, order="F" if header.fortran else "C")

@@ -67,7 +67,7 @@ def format_of(file: ScanBytes) -> str:
             return name
     text = optovue_oct.missing_text(file)
     hint = f"; a file of Optovue has its sizes in {text}, which is not beside it" if text else ""
-    raise Refused("not_dicom", signatures.describe(file.data) + hint)
+    raise Refused("not_dicom", signatures.describe(file.data) + hint, (signatures.beginning(file.data), text))
 
 
 def open_scan(file: ScanBytes) -> Scan:

@@ -40,4 +40,5 @@ class ScanBytes(NamedTuple):
             return self.folder(name)
         except FileNotFoundError:
             where = "which is not there (of ZIPs, only listed files are read)"
-            raise Refused("no_pixel_data", f"its pixels are said to lie in {name}, {where}") from None
+            detail = f"its pixels are said to lie in {name}, {where}"
+            raise Refused("no_pixel_data", detail, (name,)) from None

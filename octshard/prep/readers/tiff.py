@@ -50,9 +50,8 @@ class Pages:
             text = " ".join(str(error).split())
             if CODEC.search(text):
                 raise missing_library("imagecodecs", "tiff") from None
-            raise Refused(
-                "decoder_error", f"page {index + 1}: {type(error).__name__}: {text[:150]}"
-            ) from None
+            detail = f"page {index + 1}: {type(error).__name__}: {text[:150]}"
+            raise Refused("decoder_error", detail, (text[:150],)) from None
         return np.invert(values_HW) if self.inverted else values_HW
 
 
@@ -71,7 +70,7 @@ def open_scan(file: ScanBytes) -> ArrayScan:
         told = tiff_spacing.spacing(pages[0], len(pages))
     except (*DAMAGE, tifffile.TiffFileError) as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
-        raise Refused("unreadable", f"the directory of a page is damaged ({text})") from None
+        raise Refused("unreadable", f"the directory of a page is damaged ({text})", (text,)) from None
     stack = Pages(pages, inverted=pages[0].photometric == MINISWHITE)
     shape, dtype = (len(pages), *pages[0].shape), pages[0].dtype
     axes = array_scan.volume_axes(shape, file.axes or AXES)

@@ -94,7 +94,7 @@ def _chunks(data: Buffer) -> Chunks:
         byte_fields.check_inside(data, at, start - at, "the name of a chunk")
         name = bytes(data[at + 1 : start - 4]).decode("latin-1")
         size = int.from_bytes(data[start - 4 : start], "little")
-        byte_fields.check_inside(data, start, size, f"chunk {name!r}")
+        byte_fields.check_inside(data, start, size, f"chunk {name!r}", repr(name))
         chunks.setdefault(name, []).append(view[start : start + size])
         at = start + size
     if len(data) - at > 1 and not any(view[at:]):
@@ -111,9 +111,8 @@ def _stack(chunks: Chunks) -> _Stack:
     name = next((name for name in (PACKED, *PLAIN) if name in chunks), "")
     if not name:
         listed = ", ".join(sorted(chunks)[:LISTED])
-        raise Refused(
-            "no_pixel_data", f"no chunk {PACKED} or {' or '.join(PLAIN)}; there are: {listed or 'none'}"
-        )
+        detail = f"no chunk {PACKED} or {' or '.join(PLAIN)}; there are: {listed or 'none'}"
+        raise Refused("no_pixel_data", detail, (listed,))
     if len(chunks[name]) > 1:
         raise Refused("several_volumes", f"{len(chunks[name])} chunks {name}, want one volume in a file")
     content = chunks[name][0]

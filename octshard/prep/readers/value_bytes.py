@@ -112,7 +112,8 @@ def read_exactly(open_file: Callable[[], IO[bytes]], count: int, skipped: int = 
     except EOFError:
         raise Refused("truncated", "its compressed data is cut off") from None
     except (OSError, ValueError, zlib.error) as error:
-        raise Refused("decoder_error", f"compressed data: {' '.join(str(error).split())}") from None
+        text = " ".join(str(error).split())
+        raise Refused("decoder_error", f"compressed data: {text}", (text,)) from None
     check_size(len(content) + more - skipped, count)
     del content[:skipped]
     return content

@@ -16,7 +16,7 @@ from octshard.dataset.eyes import EYES
 from octshard.errors import UsageError
 from octshard.imaging.volume import DEVICES
 from octshard.prep import lengths
-from octshard.prep.release import device_name, file_name, scan_path, split_table
+from octshard.prep.release import device_name, file_name, scan_path, source_id, split_table
 from octshard.prep.release.split_table import SplitTable
 from octshard.storage import store
 
@@ -42,6 +42,7 @@ COLUMNS = {  # our name -> its headings in releases and in copies
     "uid": ("sop_instance_uid",),
     "path": ("filepath",),
     "axes": ("axes",),
+    "source_id": ("source_id",),
 }
 UNKNOWN = lengths.SILENT  # in the manifest
 HOME = "retinal_oct"
@@ -76,6 +77,13 @@ class Entry:
     unreadable_spacing: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     axes: str = dataclasses.field(default="", repr=False)  # of the file's array: an order of d, h and w
     acquired: str = dataclasses.field(default="", repr=False)  # as `dataset.visit_date`; empty: not told
+    # what stands for the path, and may be read by all, in everything that is written; empty: the path itself
+    source_id: str = dataclasses.field(default="", repr=False)
+
+    @property
+    def source(self) -> str:
+        """How tables and logs name the file."""
+        return self.source_id or self.path
 
 
 @dataclass(frozen=True)
@@ -171,6 +179,7 @@ def parse_manifest(text: str, url: str) -> list[Entry]:
         field = dict(zip(COLUMNS, values, strict=True))
         if _is_structural(field):
             entries.append(_entry(field, f"{url} line {line}"))
+    source_id.check(((entry.path, entry.source_id) for entry in entries), url)
     spelling = participants.spellings(entry.participant for entry in entries)
     return [
         replace(entry, participant=spelling[participants.canonical(entry.participant)]) for entry in entries
@@ -198,17 +207,19 @@ def _text(url: str) -> str:
 
 def _entry(field: dict[str, str], location: str) -> Entry:
     path = relative_path(field["path"], location)
-    participant = field["participant"] or _person_in(path)
+    is_private = bool(field["source_id"])  # then nothing that the path may say is used
+    participant = field["participant"] or ("" if is_private else _person_in(path))
     if not participants.canonical(participant):
         raise UsageError(f"{location}: no participant, neither in its column nor as the folder of {path!r}")
-    uid = field["uid"] or file_name.uid_in(path)
+    uid = field["uid"] or ("" if is_private else file_name.uid_in(path))
+    protocol = file_name.UNKNOWN if is_private else file_name.protocol_of(path, participant)
     plane, step = _lengths(field["pixel_spacing"], 2), _lengths(field["slice_thickness"], 1)
     return Entry(
         participant=participant,
         device=_device(field, path, location),
         manufacturer=field["manufacturer"],
         model=field["model"],
-        protocol=field["protocol"] or file_name.protocol_of(path, participant),
+        protocol=field["protocol"] or protocol,
         region=field["region"],
         eye=EYES.get(field["laterality"].lower(), ""),
         frames=_count(field["frames"]),
@@ -222,14 +233,16 @@ def _entry(field: dict[str, str], location: str) -> Entry:
         unreadable_spacing=tuple(reading.problem for reading in (plane, step) if reading.problem),
         axes=_axes(field["axes"], location),
         acquired=visit_date.of_cells(field["date"], field["day"], location),
+        source_id=field["source_id"],
     )
 
 
 def _device(field: dict[str, str], path: str, location: str) -> str:
-    """As its column says, which must name a folder; else as `device_of`."""
-    return (
-        device_name.check(field["device"], location) if field["device"] else device_of(path, field["model"])
-    )
+    """As its column says, which must name a folder; else as `device_of`, of a private path one of ours."""
+    if field["device"]:
+        return device_name.check(field["device"], location)
+    device = device_of(path, field["model"])
+    return device if device in DEVICES or not field["source_id"] else "unknown"
 
 
 def device_of(path: str, model: str) -> str:

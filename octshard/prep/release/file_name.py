@@ -6,6 +6,7 @@ from octshard.dataset import participants
 from octshard.dataset.eyes import EYES
 from octshard.prep.release import scan_path
 
+UNKNOWN = "unknown"  # a protocol that no name tells
 MODALITIES = {"oct", "opt", "octa"}
 SUFFIX = re.compile(  # of the formats that are read
     r"\.(dcm|png|bmp|jpe?g|mat|npy|npz|nii(\.gz)?|tiff?|mha|mhd|nrrd|nhdr|hdr|vol|e2e|sdb|fda|fds|oct|img)",
@@ -21,7 +22,7 @@ def protocol_of(path: str, participant: str) -> str:
     for tail in ({"l", "r"}, MODALITIES):
         if words and words[-1].lower() in tail:
             words = words[:-1]
-    return "_".join(words) or "unknown"
+    return "_".join(words) or UNKNOWN
 
 
 def eye_in_name(path: str, participant: str) -> str:

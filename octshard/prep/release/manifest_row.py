@@ -16,7 +16,7 @@ def manifest_row(entry: Entry, split: str) -> SampleRow:
         region=entry.region,
         eye=entry.eye,
         split=split,
-        source=entry.path,
+        source=entry.source,
         sop_instance_uid=entry.sop_instance_uid,
         acquired=entry.acquired,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from octshard.dataset.tables import SampleRow
 from octshard.prep.build.source_versions import Origin
+from octshard.prep.index import own_table
 from octshard.prep.report import (
     cards,
     content,
@@ -99,15 +100,21 @@ def frames(
 def _origins(shards: Shards, given: str) -> Iterator[tuple[str, Origin]]:
     """Device -> where its refused files can be read without asking a remote store unbidden.
 
-    given: where all of them are, but those of another source if it is where one device was read.
+    given: where all of them are, or the manifest that an index wrote of it, but those of another source if it
+    is where one device was read.
     """
     own = {origin.src for origin in shards.origins if origin is not None}
     for device, origin in zip(shards.devices, shards.origins, strict=True):
         if given and (origin is None or origin.src == given or given not in own):
             known = origin is not None and origin.src == given
-            yield device, origin if known and origin is not None else Origin(given, from_zip=False)
+            yield device, origin if known and origin is not None else _given(given)
         elif origin is not None and not store.is_remote(origin.src):
             yield device, origin
+
+
+def _given(source: str) -> Origin:
+    folder = own_table.folder_of(own_table.beside(source, "index")) if source.endswith(".tsv") else ""
+    return Origin(folder, from_zip=False, manifest=source) if folder else Origin(source, from_zip=False)
 
 
 def _check_out(out: str) -> None:

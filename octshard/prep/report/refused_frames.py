@@ -45,7 +45,7 @@ class Frame:
 
 
 def draw(rows: Sequence[SampleRow], place: Origin) -> Mapping[str, Frame] | None:
-    """Source path -> frame of the rows that have one, of MOST_BYTES at most; None without that release."""
+    """Source -> frame of the rows that have one, of MOST_BYTES at most; None without that release."""
     if not rows:
         return None
     try:
@@ -54,8 +54,8 @@ def draw(rows: Sequence[SampleRow], place: Origin) -> Mapping[str, Frame] | None
     except (OctshardError, OSError) as error:
         logger.info("no pictures of refused files: %s", error)
         return None
-    paths = _within(rows, MOST_BYTES)
-    entries = [entry for entry in release.entries if entry.path in paths]
+    sources = _within(rows, MOST_BYTES)
+    entries = [entry for entry in release.entries if entry.source in sources]
     frames: dict[str, Frame] = {}
     spacings = {row.source: row.spacing_in for row in rows}
     try:
@@ -63,23 +63,23 @@ def draw(rows: Sequence[SampleRow], place: Origin) -> Mapping[str, Frame] | None
             for entry in entries:
                 image_HW = child.submit(_frame, source, entry).result(PATIENCE_S)
                 if image_HW is not None:
-                    _, dy, dx = spacings[entry.path] or (1.0, 1.0, 1.0)
+                    _, dy, dx = spacings[entry.source] or (1.0, 1.0, 1.0)
                     high, wide = image_HW.shape
                     small_HW = thumbnails.small(image_HW)
-                    frames[entry.path] = Frame(small_HW, wide * dx / (high * dy))
+                    frames[entry.source] = Frame(small_HW, wide * dx / (high * dy))
     except (OctshardError, OSError, TimeoutError) as error:  # the child is gone, and with it the others' turn
         logger.info("%s: no more pictures of refused files: %s", place.src, error)
     return frames
 
 
 def _within(rows: Sequence[SampleRow], most: int) -> set[str]:
-    """Paths of the first files that have `most` bytes together."""
-    paths, total = set(), 0
+    """Sources of the first files that have `most` bytes together."""
+    sources, total = set(), 0
     for row in rows:
         total += row.source_bytes or 0
         if row.source_bytes and total <= most:
-            paths.add(row.source)
-    return paths
+            sources.add(row.source)
+    return sources
 
 
 def _limit_memory() -> None:

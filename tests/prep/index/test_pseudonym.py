@@ -44,3 +44,12 @@ def test_a_salt_is_read_as_it_is(tmp_path: Path) -> None:
     assert pseudonym.read_salt(str(tmp_path / "salt")) == SALT
     with pytest.raises(UsageError, match="no such salt file; make one with"):
         pseudonym.read_salt(str(tmp_path / "none"))
+
+
+def test_a_path_and_a_uid_are_hashed_each_in_its_own_role() -> None:
+    digest = hmac.new(SALT, b"path A/b.dcm", hashlib.sha256).hexdigest()
+    assert pseudonym.of_path("A/b.dcm", SALT) == f"s{digest[:20]}"
+    number = int(hmac.new(SALT, b"uid 1.2.3", hashlib.sha256).hexdigest()[:32], 16)
+    assert pseudonym.of_uid("1.2.3", SALT) == f"2.25.{number}"
+    assert pseudonym.of_uid("", SALT) == ""
+    assert pseudonym.of_path("1.2.3", SALT)[1:] not in pseudonym.of_uid("1.2.3", SALT)

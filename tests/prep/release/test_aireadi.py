@@ -314,3 +314,31 @@ def test_a_manifest_elsewhere_begins_at_the_folder_whatever_that_is_called(tmp_p
     assert aireadi.home_of(str(tmp_path)) == ""
     with pytest.raises(UsageError, match=r"none\.tsv: no such manifest; octshard prep index .* writes one"):
         aireadi.read_release(str(root), str(lists / "none.tsv"))
+
+
+def test_of_a_path_with_a_source_id_nothing_is_used() -> None:
+    """Nor a device, which would be a folder of DST; what people write into names may be names."""
+    path = "Meierhans/2024-01-02/Meierhans_cube_oct_l_2.25.77.dcm"
+    text = f"person_id\tfilepath\tsource_id\tdevice\tprotocol\np1\t{path}\ts1\tunknown\t\n"
+    (private,) = aireadi.parse_manifest(text, "m.tsv")
+    assert (private.source, private.device, private.protocol) == ("s1", "unknown", "unknown")
+    assert (private.sop_instance_uid, private.eye_in_name) == ("", "L")
+    with pytest.raises(UsageError, match="no participant"):
+        aireadi.parse_manifest(text.replace("p1\t", "\t"), "m.tsv")
+    ours = text.replace("unknown", "").replace("Meierhans/", "zeiss_cirrus/")
+    assert aireadi.parse_manifest(ours, "m.tsv")[0].device == "zeiss_cirrus"
+
+
+@pytest.mark.parametrize(
+    ("cells", "problem"),
+    [
+        (("s1", ""), "P/b.npy has no source_id, and other files have one"),
+        (("s1", "s1"), "source_id s1 is of P/a.npy and of P/b.npy, want one for each file"),
+        (("s1", "../x"), r"source_id '../x', want at most 80 of A-Z a-z 0-9 _ . -"),
+        (("s1", "s" * 81), "source_id 's{81}', want at most 80"),
+    ],
+)
+def test_every_path_has_a_source_id_of_its_own_or_none_has(cells: tuple[str, str], problem: str) -> None:
+    rows = "".join(f"p1\tP/{name}.npy\t{cell}\n" for name, cell in zip("ab", cells, strict=True))
+    with pytest.raises(UsageError, match=f"^m.tsv: {problem}"):
+        aireadi.parse_manifest(f"person_id\tfilepath\tsource_id\n{rows}", "m.tsv")

@@ -1,0 +1,254 @@
+"""Under pseudonyms nothing beside the manifest names anybody: not by a path, not by a file's own words."""
+
+import dataclasses
+import io
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from click.testing import CliRunner
+
+from octshard.cli.main import cli
+from octshard.dataset import tables
+from octshard.errors import UsageError
+from octshard.prep.convert import private_path
+from octshard.prep.refusals import Refused
+from octshard.prep.release import aireadi
+from tests.support import array_files
+from tests.support.device_files import bioptigen_oct, heidelberg_e2e, heidelberg_vol, topcon_fda, zeiss_img
+from tests.support.log_lines import log_lines
+from tests.support.made_release import scan
+from tests.support.memory_source import entry
+from tests.support.scan_folder import dicom, write
+
+SALT = bytes(range(32))
+HOME = "Meierhans_1950/visit"
+VOXELS = scan().voxels_DHW
+SPACING = 0.04, 0.01, 0.02
+# of folders and names, of headers as the writers of tests and this file plant them, and of arrays
+WORDS = (
+    "Meierhans",
+    "1950",
+    "MRN4711",
+    "P4711",
+    "2.25.70001",
+    "PATIENT-ID",
+    "JANE",
+    "Huberfranz",
+    "Vogelanna",
+)
+
+
+def voxels(number: int) -> np.ndarray:
+    """Of which no two are alike."""
+    return np.roll(VOXELS, number, axis=2)
+
+
+def named_nifti(number: int) -> bytes:
+    image = nibabel.Nifti1Image(voxels(number).transpose(2, 1, 0), np.diag([0.02, 0.01, 0.04, 1.0]))
+    for field in ("descrip", "db_name", "aux_file", "intent_name"):
+        image.header[field] = b"Meierhans"
+    return image.to_bytes()
+
+
+def named_npz(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def metaimage(values: str) -> bytes:
+    d, h, w = VOXELS.shape
+    return (
+        f"ObjectType = Image\nComment = Meierhans\nNDims = 3\nDimSize = {w} {h} {d}\n"
+        f"ElementSpacing = 0.02 0.01 0.04\nElementType = MET_UCHAR\nElementDataFile = {values}\n"
+    ).encode()
+
+
+def npy(number: int) -> bytes:
+    return array_files.npy(voxels(number), SPACING)["a.npy"]
+
+
+def files() -> dict[str, bytes]:
+    """One of every format, and what is refused for words that it holds. p and q change later."""
+    made = [dataclasses.replace(scan(1, "MRN4711"), voxels_DHW=voxels(n)) for n in (11, 12)]
+    lines = heidelberg_vol.lines_of(made[0])
+    series = [heidelberg_e2e.Series(n, heidelberg_vol.reflectance(voxels(n)), lines) for n in (3, 5)]
+    wide = np.resize(VOXELS, (10, 1024, 16))
+    return {
+        "a_Meierhans_2.25.70001.dcm": dicom("MRN4711", number=1),
+        "b_Meierhans_again.dcm": dicom("MRN4711", number=1),
+        "c_Meierhans_cut.dcm": dicom("MRN4711", number=2)[:-500],
+        "d_Meierhans.npy": npy(1),
+        "e_Meierhans.npz": named_npz(oct_bscans=voxels(2), patient=np.array("Meierhans")),
+        "f_Meierhans.npz": named_npz(Huberfranz=VOXELS, Huberfranz2=VOXELS),
+        "g_Meierhans.nii": named_nifti(4),
+        "h_Meierhans.tif": array_files.tiff(voxels(6), SPACING, description="Meierhans")["a.tif"],
+        "i_Meierhans.mhd": metaimage("i_Meierhans.raw"),
+        "i_Meierhans.raw": voxels(7).tobytes(),
+        "j_Meierhans.mhd": metaimage("Vogelanna.raw"),
+        "k_Meierhans.nrrd": array_files.nrrd(voxels(8), SPACING)["a.nrrd"].replace(b"value: x", b"Meierhans"),
+        "l_Meierhans.vol": heidelberg_vol.write(heidelberg_vol.Vol(made[0], lines)),
+        "m_Meierhans.e2e": heidelberg_e2e.write(series),
+        "n_Meierhans.fda": topcon_fda.write(topcon_fda.Fda(made[1])),
+        "o_Meierhans.OCT": bioptigen_oct.write(
+            bioptigen_oct.Oct(voxels(13).astype("<u2"), (0.24, 0.2, 0.48))
+        ),
+        zeiss_img.name(16, 10): zeiss_img.write(wide),
+        "p_Meierhans.npy": npy(9),
+        "q_Meierhans.npy": npy(10),
+    }
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder `in`, its manifest under pseudonyms, shards of it, both pages, and `log` of the run."""
+    place = tmp_path_factory.mktemp("private")
+    (place / "salt").write_bytes(SALT)
+    write(place / "Meierhans", {f"{HOME}/{name}": data for name, data in files().items()})
+    words = ["--pattern", "{person}/*/*", "--pseudonymise", str(place / "salt"), "--dates"]
+    run("prep", "index", str(place / "Meierhans"), "--out", str(place / "key" / "m.tsv"), *words)
+    (place / "Meierhans" / HOME / "p_Meierhans.npy").write_bytes(b"Huberfranz, Vogelanna, 1950")
+    (place / "Meierhans" / HOME / "q_Meierhans.npy").unlink()
+    one_device(place / "key" / "m.tsv")
+    (place / "log").write_text(run(*shard(place)))
+    return place
+
+
+def one_device(manifest: Path) -> None:
+    """All are of one, which spares starting workers, and of one spacing, where files tell none."""
+    head, *lines = manifest.read_text().splitlines()
+    at = head.split("\t").index("device")
+    rows = [line.split("\t") for line in lines]
+    table = [f"{head}\tpixel_spacing\tslice_thickness"]
+    table += ["\t".join([*cells[:at], "study", *cells[at + 1 :], "[0.01, 0.02]", "0.04"]) for cells in rows]
+    manifest.write_text("\n".join(table) + "\n")
+
+
+def shard(place: Path) -> list[str]:
+    words = ["--manifest", str(place / "key" / "m.tsv"), "--device", "all", "--workers", "1"]
+    return ["prep", "shard", str(place / "Meierhans"), str(place / "out"), *words]
+
+
+def run(*words: str) -> str:
+    """What a command prints and logs."""
+    with log_lines() as lines:
+        done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 0, done.output
+    return "\n".join([done.output, *lines])
+
+
+def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Every file below `folder` by its path; tars, zstd frames and Parquet taken apart."""
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file():
+            continue
+        data = path.read_bytes()
+        yield f"{path}", str(path.relative_to(folder)).encode() + b"\n" + data
+        if path.suffix == ".parquet":
+            yield f"{path} as text", str(pq.read_table(path).to_pylist()).encode()
+        elif path.suffix == ".tar":
+            with tarfile.open(path) as tar:
+                for member in tar:
+                    inside = tar.extractfile(member).read()  # type: ignore[union-attr]
+                    yield f"{path} {member.name}", member.name.encode() + inside
+                    if member.name.endswith(".zst"):
+                        yield f"{path} {member.name} unpacked", zstandard.decompress(inside)
+
+
+def spellings(word: str) -> list[bytes]:
+    return [word.lower().encode(), word.encode().hex(" ").encode(), word.encode("utf-16-le").lower()]
+
+
+def assert_silent(name: str, data: bytes) -> None:
+    said = [word for word in WORDS for form in spellings(word) if form in data.lower()]
+    assert not said, f"{name}: {said}"
+
+
+def rows(place: Path) -> tuple[tables.SampleRow, ...]:
+    return tables.open_dataset(str(place / "out" / "study")).rows
+
+
+def test_no_byte_of_the_output_has_a_planted_word(place: Path) -> None:
+    """And refused files are drawn all the same, with the manifest, which alone tells where they are."""
+    (source,) = [row.source for row in rows(place) if row.reason == "duplicate"]
+    page = place / "out" / "report.html"
+    view, told = page.with_name("view.html"), ["--source", str(place / "key" / "m.tsv")]
+    log = [(place / "log").read_text(), run("prep", "report", str(place / "out"), *told)]
+    log.append(run("view", str(place / "out"), "--out", str(view), "--count", "1", *told))
+    for html in (page, view):
+        assert f"Frame of {source}, refused: duplicate" in html.read_text()
+    for name, data in [*contents(place / "out"), ("log", without_src(place, "\n".join(log)))]:
+        assert_silent(name, data)
+
+
+def without_src(place: Path, text: str) -> bytes:
+    """The folder that a user names is named again, and may be called like anybody."""
+    return text.replace(str(place / "Meierhans"), "SRC").encode()
+
+
+def test_every_file_is_a_row_under_its_source_id(place: Path) -> None:
+    entries = {e.source_id: e for e in aireadi.parse_manifest((place / "key" / "m.tsv").read_text(), "")}
+    assert len(entries) == len(files())  # the series of the .e2e are two, and the .raw is none
+    assert {row.source for row in rows(place)} == entries.keys()
+    by_letter = {entries[row.source].path.rpartition("/")[2][0]: row for row in rows(place)}
+    assert {letter: row.reason for letter, row in by_letter.items() if row.status != "ok"} == {
+        "b": "duplicate",
+        "c": "truncated",
+        "f": "several_volumes",
+        "j": "no_pixel_data",
+        "p": "not_dicom",
+        "q": "missing_file",
+    }
+    detail = {letter: by_letter[letter].detail for letter in "bfjpq"}
+    assert detail["b"] == f"same SOPInstanceUID or path as {by_letter['a'].source}"
+    assert detail["f"] == "2 arrays could be the scan: ...; call it oct_bscans"
+    assert detail["j"].startswith("its pixels are said to lie in ..., which is not there")
+    assert detail["p"] == "27 bytes without DICM at byte 128, beginning with ...; it looks like text"
+    assert detail["q"] == f"no object at {by_letter['q'].source}"
+
+
+def test_uids_are_hashed_and_those_of_one_scan_alike(place: Path) -> None:
+    of_scans = [row.sop_instance_uid for row in rows(place) if row.format == "dicom"]
+    assert (len(of_scans), len(set(of_scans))) == (3, 2)
+    assert all(re.fullmatch(r"2\.25\.\d{20,39}", uid) for uid in of_scans)
+    assert not any("uid_differs_from_manifest" in row.flags for row in rows(place))
+
+
+def test_the_same_again_keeps_all_and_a_changed_file_is_made_again(place: Path) -> None:
+    before = {
+        name: data for name, data in contents(place / "out") if name.endswith(("tar", "samples.parquet"))
+    }
+    assert "made again" not in run(*shard(place))
+    path = place / "Meierhans" / HOME / "h_Meierhans.tif"
+    old = path.read_bytes()
+    path.write_bytes(array_files.tiff(VOXELS[::-1], SPACING, description="Meierhans")["a.tif"])
+    told = run(*shard(place))
+    assert "1 stored files have changed, the first is s" in told
+    assert_silent("log", without_src(place, told))
+    path.write_bytes(old)
+    run(*shard(place))
+    assert {n: d for n, d in contents(place / "out") if n.endswith(("tar", "samples.parquet"))} == before
+    assert "study: whole" in run("prep", "verify", str(place / "out" / "study"), "--deep")
+
+
+def test_a_manifest_with_paths_may_not_lie_beside_the_shards(place: Path, tmp_path: Path) -> None:
+    table = write(tmp_path, {"out/m.tsv": (place / "key" / "m.tsv").read_bytes()}) / "out" / "m.tsv"
+    words = ["prep", "shard", str(place / "Meierhans"), str(tmp_path / "out"), "--manifest", str(table)]
+    result = CliRunner().invoke(cli, [*words, "--device", "all"])
+    assert isinstance(result.exception, UsageError)
+    assert "tells which path each source_id stands for; move it" in str(result.exception)
+
+
+def test_details_lose_paths_and_the_words_of_files() -> None:
+    listed = dataclasses.replace(entry("Meier_Hans/scan of 7/exam.e2e#3"), source_id="s1")
+    refusal = Refused(
+        "unreadable", "at Meier_Hans/scan of 7/exam.e2e#3: Hans in exam.e2e of 7 bytes, 'x'", ("'x'",)
+    )
+    assert private_path.without(refusal, listed) == "at s1: ... in ... of 7 bytes, ..."
