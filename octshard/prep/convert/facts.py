@@ -3,6 +3,7 @@
 Fields are named like the columns of `SampleRow` that they fill.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from octshard.imaging.volume import Spacing
@@ -83,12 +84,13 @@ def of_layout(layout: ScanLayout, scan: ScanFacts, entry: Entry) -> LayoutFacts:
             *order_flags,
             *spacing.flags,
         ),
-        detail="; ".join([*spacing.notes, *_left_out(scan)]),
+        detail="; ".join([*spacing.notes, *_left_out(scan.left_out, entry)]),
     )
 
 
-def _left_out(scan: ScanFacts) -> list[str]:
-    names = scan.left_out
+def _left_out(names: Sequence[str], entry: Entry) -> list[str]:
+    if names and entry.source_id:
+        return [f"images left out: {len(names)}"]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return [f"images left out: {', '.join(names[:NAMED])}{more}"] if names else []
 

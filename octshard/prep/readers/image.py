@@ -121,5 +121,5 @@ def _quiet() -> warnings.catch_warnings:
 def _damage(error: BaseException) -> Refused:
     text = " ".join(str(error).split())[:150]
     if "truncated" in text.lower():
-        return Refused("truncated", f"the image is cut off ({text})")
-    return Refused("decoder_error", f"{type(error).__name__}: {text}")
+        return Refused("truncated", f"the image is cut off ({text})", (text,))
+    return Refused("decoder_error", f"{type(error).__name__}: {text}", (text,))

@@ -81,7 +81,8 @@ def _opened(file: ScanBytes, name: str) -> ArrayScan:
             raise Refused("truncated", "the image has 0 bytes")
         reader = next((reader for reader in READERS if reader.is_one(one)), None)
         if reader is None:
-            raise Refused("unreadable", f"no image: {signatures.describe(one.data)}")
+            detail, private = signatures.describe(one.data), signatures.beginning(one.data)
+            raise Refused("unreadable", f"no image: {detail}", (private,))
         scan = reader.open_scan(one)
         if scan.facts.frames != 1:
             raise Refused("several_volumes", f"{scan.facts.frames} frames, want one B-scan in each file")
@@ -91,16 +92,15 @@ def _opened(file: ScanBytes, name: str) -> ArrayScan:
 
 
 def _of(name: str, refusal: Refused) -> Refused:
-    return Refused(refusal.reason, f"{name}: {refusal.detail}")
+    return Refused(refusal.reason, f"{name}: {refusal.detail}", (name, *refusal.private))
 
 
 def _check_alike(name: str, scan: ArrayScan, first_name: str, first: ArrayScan) -> None:
     shapes = [(s.facts.rows, s.facts.cols, s.dtype.newbyteorder("=")) for s in (scan, first)]
     if shapes[0] != shapes[1]:
         texts = [f"{rows} x {cols} of {dtype}" for rows, cols, dtype in shapes]
-        raise Refused(
-            "unreadable", f"{name} is {texts[0]}, {first_name} is {texts[1]}; want images that are alike"
-        )
+        detail = f"{name} is {texts[0]}, {first_name} is {texts[1]}; want images that are alike"
+        raise Refused("unreadable", detail, (name, first_name))
 
 
 def _measures(told: Sequence[Sequence[PixelMeasures]]) -> tuple[PixelMeasures, ...]:

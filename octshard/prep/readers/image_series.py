@@ -31,16 +31,19 @@ def series_of(names: Sequence[str]) -> Series:
     several = [group for group in groups.values() if len(group) > 1]
     if len(several) > 1:
         texts = ", ".join(f"{len(group)} as {group[0]}" for group in several[:NAMED])
-        raise Refused("several_volumes", f"images of {len(several)} series: {texts}; want a folder for each")
+        detail = f"images of {len(several)} series: {texts}; want a folder for each"
+        raise Refused("several_volumes", detail, (texts,))
     chosen = several[0] if several else list(names)
     others = tuple(name for name in names if name not in set(chosen)) if several else ()
     if len(chosen) <= len(others) or (not several and len(names) > 1):
-        raise Refused("frame_order", f"images are not numbered alike: {', '.join(names[:NAMED])}")
+        texts = ", ".join(names[:NAMED])
+        raise Refused("frame_order", f"images are not numbered alike: {texts}", (texts,))
     numbers_NK = [folder_listing.pieces(name)[1] for name in chosen]
     counting = [k for k, column in enumerate(zip(*numbers_NK, strict=True)) if len(set(column)) > 1]
     if len(counting) > 1:
         detail = f"names differ in {len(counting)} numbers, as {chosen[0]} and {chosen[-1]}"
-        raise Refused("frame_order", f"{detail}; want one that counts B-scans")
+        private = chosen[0], chosen[-1]
+        raise Refused("frame_order", f"{detail}; want one that counts B-scans", private)
     order = sorted(range(len(chosen)), key=lambda i: numbers_NK[i])
     numbers = tuple(numbers_NK[i][counting[0]] if counting else 0 for i in order)
     return Series(tuple(chosen[i] for i in order), numbers, others)

@@ -18,10 +18,12 @@ from octshard.cli.main import cli
 from octshard.dataset import tables
 from octshard.errors import UsageError
 from octshard.prep.convert import private_path
+from octshard.prep.index import pseudonym
 from octshard.prep.refusals import Refused
 from octshard.prep.release import aireadi
 from tests.support import array_files
 from tests.support.device_files import bioptigen_oct, heidelberg_e2e, heidelberg_vol, topcon_fda, zeiss_img
+from tests.support.image_files import below, encoded
 from tests.support.log_lines import log_lines
 from tests.support.made_release import scan
 from tests.support.memory_source import entry
@@ -106,6 +108,15 @@ def files() -> dict[str, bytes]:
     }
 
 
+def folders() -> dict[str, bytes]:
+    """Of B-scans: one beside a photograph that is none, and one that is refused."""
+    return {
+        **below("r_Meierhans/", {f"Huberfranz_{n}.png": encoded(voxels(14)[n]) for n in range(6)}),
+        "r_Meierhans/Vogelanna.png": encoded(VOXELS[0]),
+        **below("s_Meierhans/", {f"Huberfranz_{n}.png": encoded(voxels(15)[n, n:]) for n in range(6)}),
+    }
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder `in`, its manifest under pseudonyms, shards of it, both pages, and `log` of the run."""
@@ -116,18 +127,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("prep", "index", str(place / "Meierhans"), "--out", str(place / "key" / "m.tsv"), *words)
     (place / "Meierhans" / HOME / "p_Meierhans.npy").write_bytes(b"Huberfranz, Vogelanna, 1950")
     (place / "Meierhans" / HOME / "q_Meierhans.npy").unlink()
-    one_device(place / "key" / "m.tsv")
+    write(place / "Meierhans", {f"{HOME}/{name}": data for name, data in folders().items()})
+    complete(place / "key" / "m.tsv")
     (place / "log").write_text(run(*shard(place)))
     return place
 
 
-def one_device(manifest: Path) -> None:
-    """All are of one, which spares starting workers, and of one spacing, where files tell none."""
+def complete(manifest: Path) -> None:
+    """Rows of the folders; one device, which spares starting workers; a spacing, where files tell none."""
     head, *lines = manifest.read_text().splitlines()
-    at = head.split("\t").index("device")
-    rows = [line.split("\t") for line in lines]
-    table = [f"{head}\tpixel_spacing\tslice_thickness"]
-    table += ["\t".join([*cells[:at], "study", *cells[at + 1 :], "[0.01, 0.02]", "0.04"]) for cells in rows]
+    columns, rows = head.split("\t"), [line.split("\t") for line in lines]
+    scans = [dict(zip(columns, cells, strict=True)) for cells in rows]
+    for name in ("r", "s"):
+        path = f"{HOME}/{name}_Meierhans/"
+        scans.append({**scans[-1], "filepath": path, "source_id": pseudonym.of_path(path, SALT)})
+    more = {"device": "study", "pixel_spacing": "[0.01, 0.02]", "slice_thickness": "0.04"}
+    table = ["\t".join([*columns, "pixel_spacing", "slice_thickness"])]
+    table += ["\t".join({**scan, **more}.values()) for scan in scans]
     manifest.write_text("\n".join(table) + "\n")
 
 
@@ -195,9 +211,9 @@ def without_src(place: Path, text: str) -> bytes:
 
 def test_every_file_is_a_row_under_its_source_id(place: Path) -> None:
     entries = {e.source_id: e for e in aireadi.parse_manifest((place / "key" / "m.tsv").read_text(), "")}
-    assert len(entries) == len(files())  # the series of the .e2e are two, and the .raw is none
+    assert len(entries) == len(files()) + 2  # the series of the .e2e are two, and the .raw is none
     assert {row.source for row in rows(place)} == entries.keys()
-    by_letter = {entries[row.source].path.rpartition("/")[2][0]: row for row in rows(place)}
+    by_letter = {entries[row.source].path.removeprefix(f"{HOME}/")[0]: row for row in rows(place)}
     assert {letter: row.reason for letter, row in by_letter.items() if row.status != "ok"} == {
         "b": "duplicate",
         "c": "truncated",
@@ -205,12 +221,15 @@ def test_every_file_is_a_row_under_its_source_id(place: Path) -> None:
         "j": "no_pixel_data",
         "p": "not_dicom",
         "q": "missing_file",
+        "s": "unreadable",
     }
-    detail = {letter: by_letter[letter].detail for letter in "bfjpq"}
+    detail = {letter: by_letter[letter].detail for letter in "bfjpqrs"}
     assert detail["b"] == f"same SOPInstanceUID or path as {by_letter['a'].source}"
     assert detail["f"] == "2 arrays could be the scan: ...; call it oct_bscans"
     assert detail["j"].startswith("its pixels are said to lie in ..., which is not there")
     assert detail["p"] == "27 bytes without DICM at byte 128, beginning with ...; it looks like text"
+    assert detail["r"] == "images left out: 1"
+    assert detail["s"] == "... is 19 x 24 of uint8, ... is 20 x 24 of uint8; want images that are alike"
     assert detail["q"] == f"no object at {by_letter['q'].source}"
 
 
