@@ -46,8 +46,8 @@ class Backend(Protocol):
         """Bytes of one device that a run may take; None: not known."""
         ...
 
-    def empty(self, shape: Sequence[int]) -> Tensor:
-        """A uint8 tensor on the host for a batch, not initialised, ready for a fast `to_device`."""
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """A tensor on the host for a batch, not initialised, ready for a fast `to_device`."""
         ...
 
     def pin(self, values: Tree) -> Tree:

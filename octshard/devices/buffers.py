@@ -15,19 +15,19 @@ from torch import Tensor
 
 
 class BufferPool:
-    """uint8 tensors on the host, not initialised; safe to call from any thread."""
+    """Tensors on the host, not initialised; safe to call from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._free: dict[int, list[np.ndarray]] = {}
 
-    def empty(self, shape: Sequence[int]) -> Tensor:
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """A tensor whose memory returns to the pool when its last user drops it."""
-        size = math.prod(shape)
+        size = math.prod(shape) * dtype.itemsize
         with self._lock:
             free = self._free.setdefault(size, [])
             raw = free.pop() if free else np.empty(size, np.uint8)
         # torch holds the view for as long as it holds the memory, through every tensor that shares it
         view = raw[:]
         weakref.finalize(view, self._free[size].append, raw).atexit = False
-        return torch.from_numpy(view).reshape(*shape)
+        return torch.from_numpy(view).view(dtype).reshape(*shape)

@@ -57,8 +57,8 @@ class Cpu:
     def free_memory(self) -> int | None:
         return host_memory.free_memory()
 
-    def empty(self, shape: Sequence[int]) -> Tensor:
-        return self.buffers.empty(shape)
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        return self.buffers.empty(shape, dtype)
 
     def pin(self, values: Tree) -> Tree:
         return values

@@ -65,9 +65,9 @@ class Cuda:
     def free_memory(self) -> int | None:
         return torch.cuda.mem_get_info(self.device)[1]  # all of it: what others hold may go
 
-    def empty(self, shape: Sequence[int]) -> Tensor:
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         with torch.cuda.device(self.device):  # a new thread would open a context on the first GPU
-            return torch.empty(*shape, dtype=torch.uint8, pin_memory=True)
+            return torch.empty(*shape, dtype=dtype, pin_memory=True)
 
     def pin(self, values: Tree) -> Tree:
         with torch.cuda.device(self.device):

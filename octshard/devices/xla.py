@@ -50,8 +50,8 @@ class Xla:
     def free_memory(self) -> int | None:
         return None  # nobody says it before the first compile
 
-    def empty(self, shape: Sequence[int]) -> Tensor:
-        return self.buffers.empty(shape)
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        return self.buffers.empty(shape, dtype)
 
     def pin(self, values: Tree) -> Tree:
         return values

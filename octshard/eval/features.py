@@ -112,7 +112,7 @@ def centres(batch: Batch, view: View) -> Batch:
     """The centre of every volume of a batch, and of its retinal band."""
     depth, _, width = view.image_size
     size, band_BDQ2 = len(batch.valid_B3), batch.band_BDQ2
-    voxels_BDHW = torch.zeros((size, *view.image_size), dtype=torch.uint8)
+    voxels_BDHW = torch.zeros((size, *view.image_size), dtype=batch.voxels_BDHW.dtype)
     cut_BDQ2 = torch.full((size, depth, blocks_of(width), 2), NOT_FOUND, dtype=torch.int16)
     windows = [view.windows(triple(extent))[0] for extent in batch.valid_B3.tolist()]
     for place, window in enumerate(windows):

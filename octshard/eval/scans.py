@@ -50,7 +50,7 @@ class Scans:
 
     def batch_size(self, tiles: int, batch: int) -> int:
         """Whole volumes in a batch: as many as have `batch` of all `tiles`, on average."""
-        fitting = STREAM_BYTES // product(self.box)
+        fitting = STREAM_BYTES // (product(self.box) * self.index.voxel_dtype.itemsize)
         return max(1, min(batch * len(self.shapes) // tiles, fitting))
 
     @property

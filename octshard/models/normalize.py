@@ -1,7 +1,9 @@
-"""From stored uint8 voxels to the encoder's input: normalised by the volume's mean and std, padding 0."""
+"""From the voxels of a batch to the encoder's input: normalised by the volume's mean and std, padding 0."""
 
 import torch
 from torch import Tensor
+
+from octshard.imaging.intensity import STEPS
 
 STD_FLOOR = 1.0  # grey levels: a volume with less contrast is blank and is not amplified
 
@@ -11,8 +13,13 @@ def normalize(voxels_BDHW: Tensor, mean_B: Tensor, std_B: Tensor, valid_B3: Tens
 
     mean_B, std_B: of each stored volume, grey levels; valid_B3: its extent along D, H, W in voxels.
     """
-    x_BDHW = standardize(voxels_BDHW.float(), mean_B, std_B)
+    x_BDHW = standardize(grey(voxels_BDHW), mean_B, std_B)
     return x_BDHW.masked_fill_(padding_mask(voxels_BDHW, valid_B3), 0).unsqueeze(1)
+
+
+def grey(voxels: Tensor) -> Tensor:
+    """float32: grey, 0 to 255, of a batch's voxels; exactly (STEPS is a power of two)."""
+    return voxels.float() / STEPS if voxels.dtype == torch.int16 else voxels.float()
 
 
 def padding_mask(voxels_BDHW: Tensor, valid_B3: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ class TileEncoder:
         self, batch: Batch, group: Sequence[tuple[int, Window]]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """voxels_BDHW, mean_B, std_B and valid_B3 of the tiles."""
-        voxels_BDHW = self._backend.empty((len(group), *self.reading.box))
+        voxels_BDHW = self._backend.empty((len(group), *self.reading.box), batch.voxels_BDHW.dtype)
         for slot_DHW, (place, window) in zip(voxels_BDHW.numpy(), group, strict=True):
             fill_padded(slot_DHW, batch.voxels_BDHW[place].numpy()[window])
         places_B = torch.tensor([place for place, _ in group])

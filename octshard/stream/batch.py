@@ -4,19 +4,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from octshard.stream.sampler import StreamPosition
 
 T = TypeVar("T")
-Empty = Callable[[Sequence[int]], Tensor]  # a uint8 tensor of that shape, not initialised
+Empty = Callable[[Sequence[int], torch.dtype], Tensor]  # of that shape and type, not initialised
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One rank's part of a batch. voxels_BDHW uint8, of the size of `BatchShape.box`, padding 0 at the high
-    end; valid_B3 voxels along D, H, W. epoch_B: which pass over its domain each sample belongs to; without
-    mixing, the epoch.
+    """One rank's part of a batch. voxels_BDHW of the size of `BatchShape.box`, padding 0 at the high end:
+    grey as uint8, or as int16 in steps of 1 / intensity.STEPS (`SampleIndex.voxel_dtype`). valid_B3 voxels
+    along D, H, W. epoch_B: which pass over its domain each sample belongs to; without mixing, the epoch.
 
     The first `count` samples are real; only evaluation's last batch has repeats behind them.
 

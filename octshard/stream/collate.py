@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from octshard.config.train import TrainConfig
-from octshard.dataset import shard, stored_band
+from octshard.dataset import shard, stored_band, stored_scale
 from octshard.dataset.shard import BadSample
+from octshard.imaging import intensity
 from octshard.imaging.crop import Window, crop_window, fill_padded
 from octshard.imaging.retina_band import NOT_FOUND, RetinaBand, blocks_of
 from octshard.imaging.volume import Shape, product
@@ -61,7 +62,7 @@ class BatchBuilder(Generic[T]):
     def start(self, pool: ThreadPoolExecutor, collator: "Collator", transform: BatchTransform[T]) -> None:
         """Takes memory for the batch and lets the threads fill it."""
         size = len(self.keys)
-        self.voxels_BDHW = transform.empty((size, *collator.box))
+        self.voxels_BDHW = transform.empty((size, *collator.box), collator.dtype)
         self.mean_B, self.std_B = torch.zeros(size), torch.ones(size)
         self.valid_B3 = torch.zeros((size, 3), dtype=torch.int64)
         self.bands: list[RetinaBand | None] = [None] * size
@@ -124,6 +125,7 @@ class Collator:
         self, index: SampleIndex, cfg: TrainConfig, read_ahead: ReadAhead, memory: _ThreadMemory
     ) -> None:
         self.box: Shape = batch_shape(index, cfg).box
+        self.dtype = index.voxel_dtype
         self._index, self._cfg, self._read_ahead, self._memory = index, cfg, read_ahead, memory
 
     def fill(self, builder: BatchBuilder[T], slot: int) -> None:
@@ -171,27 +173,35 @@ class Collator:
         """Verifies one slice and unpacks it, or a crop of it, into a slot."""
         sample, pass_index = self._index.samples[number], builder.spec.passes_B[slot]
         packed = shard.open_slice(data, sample.row.key, sample.row.xxh3, sample.location)
-        if (packed.dtype, packed.shape) != (np.uint8, sample.shape):
+        if (packed.dtype, packed.shape) != (sample.row.dtype, sample.shape):
             raise BadSample(
-                f"{sample.location}: {packed.dtype}{packed.shape}, want uint8{sample.shape} as "
+                f"{sample.location}: {packed.dtype}{packed.shape}, want {sample.row.dtype}{sample.shape} as "
                 f"samples.parquet says"
             )
-        slot_DHW = builder.voxels_BDHW[slot].numpy()
         window = window_of(packed.shape, self.box, self._cfg.run.seed, pass_index, builder.seeds[slot])
-        if packed.shape == self.box:
-            packed.unpack_into(slot_DHW)
-        else:
-            self._unpack_crop(packed, slot_DHW, window)
+        self._unpack_grey(packed, builder.voxels_BDHW[slot].numpy(), window, sample.location)
         builder.keys[slot] = packed.key
         builder.mean_B[slot], builder.std_B[slot] = packed.number("mean"), packed.number("std")
         builder.valid_B3[slot] = torch.tensor([part.stop - part.start for part in window])
         band = stored_band.from_json(packed.meta, packed.shape, sample.location)
         builder.bands[slot] = None if band is None else band.crop(window)
 
+    def _unpack_grey(
+        self, packed: shard.PackedSample, slot_DHW: np.ndarray, window: Window, location: str
+    ) -> None:
+        """That part of the volume in the grey of a batch, padded with 0 at the high end."""
+        scale = stored_scale.from_json(packed.meta, packed.dtype, location)
+        levels_DHW = slot_DHW if slot_DHW.dtype == np.uint8 else slot_DHW.view(np.uint16)
+        if (packed.shape, packed.dtype) == (levels_DHW.shape, levels_DHW.dtype):
+            packed.unpack_into(levels_DHW)
+        else:
+            self._unpack_crop(packed, levels_DHW, window)
+        if levels_DHW is not slot_DHW:
+            intensity.to_grey_steps(levels_DHW, scale)
+
     def _unpack_crop(self, packed: shard.PackedSample, slot_DHW: np.ndarray, window: Window) -> None:
-        """That part of the volume, padded with 0 at the high end."""
-        buffer = self._memory.volume.view(product(packed.shape))
-        stored_DHW = np.frombuffer(buffer, np.uint8).reshape(packed.shape)
+        buffer = self._memory.volume.view(product(packed.shape) * packed.dtype.itemsize)
+        stored_DHW = np.frombuffer(buffer, packed.dtype).reshape(packed.shape)
         packed.unpack_into(stored_DHW)
         fill_padded(slot_DHW, stored_DHW[window])
 

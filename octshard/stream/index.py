@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from octshard.config.train import TrainConfig
 from octshard.dataset import row_filter, tables
@@ -25,6 +26,7 @@ from octshard.storage import store
 from octshard.stream.cache_folder import ShardFile
 from octshard.stream.sampler import Domain, SamplerConfig, single_domain
 
+WIDE = "uint16"  # dtype of a row of more than 8 bits
 NO_SHARDS = "data.shards: empty, want at least one dataset folder, for example data.shards=[SHARDS/DEVICE]"
 
 
@@ -80,6 +82,11 @@ class SampleIndex:
     def samples_per_shard(self) -> tuple[int, ...]:
         """In the order of the index."""
         return tuple(Counter(sample.shard.url for sample in self.samples).values())
+
+    @property
+    def voxel_dtype(self) -> torch.dtype:
+        """Of all batches of the index: uint8, or int16 (`Batch`) if one of its volumes has 16 bits."""
+        return torch.int16 if any(sample.row.dtype == WIDE for sample in self.samples) else torch.uint8
 
     @property
     def digest(self) -> str:

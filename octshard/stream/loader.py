@@ -166,7 +166,8 @@ def batches(specs: Iterator[tuple[BatchSpec, Part[T]]], cfg: TrainConfig) -> Gen
 
 def _plan(spec: BatchSpec, part: Part[T], read_ahead: ReadAhead, collators: Collators) -> _Planned[T]:
     """Asks for the samples of a batch."""
-    nbytes = len(spec.samples_B) * product(collators.of(part.index).box)
+    collator = collators.of(part.index)
+    nbytes = len(spec.samples_B) * product(collator.box) * collator.dtype.itemsize
     return _Planned(BatchBuilder(spec, part.index, read_ahead), part, nbytes)
 
 

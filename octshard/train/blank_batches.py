@@ -33,7 +33,7 @@ def _blank_batch(inputs: RunInputs, backend: Backend, length: int | None) -> Bat
     shape = max(fitting, key=lambda shape: fitting[shape])
     valid_3 = torch.tensor(shape).minimum(torch.tensor(position.shape_of(cfg.model)[0]))
     keys = tuple(f"made up {i}" for i in range(size))
-    voxels_BDHW = backend.empty((size, *inputs.shape.box)).zero_()
+    voxels_BDHW = backend.empty((size, *inputs.shape.box), inputs.index.voxel_dtype).zero_()
     mean_B, std_B, epoch_B = torch.zeros(size), torch.ones(size), (0,) * size
     valid_B3, start = valid_3.expand(size, 3).clone(), StreamPosition(0, 0)
     return Batch(voxels_BDHW, mean_B, std_B, valid_B3, keys, epoch_B, size, start, (), keys, length=length)

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from octshard.config import fields
 from octshard.config.train import TrainConfig
@@ -19,7 +20,7 @@ from octshard.dataset import shard
 from octshard.devices import prefetch, select
 from octshard.devices.backend import Backend, put
 from octshard.errors import UsageError
-from octshard.imaging.volume import Shape, product
+from octshard.imaging.volume import product
 from octshard.report.numbers import pluralize
 from octshard.storage import store
 from octshard.stream import loader, read, sampler
@@ -86,8 +87,9 @@ def measure(
     samples = list(itertools.islice(_samples(index, cfg, rank_slice), SLICES))
     yield _read_rate(index, cfg, rank_slice, seconds)
     yield _unpack_rate(samples, cfg, seconds)
-    box = batch_shape(index, cfg).box
-    if (send_rate := _send_rate(box, rank_slice, backend, seconds)) is not None:
+    size = rank_slice.global_batch // rank_slice.world_size
+    batch = backend.empty((size, *batch_shape(index, cfg).box), index.voxel_dtype)
+    if (send_rate := _send_rate(batch, backend, seconds)) is not None:
         yield send_rate
     transform: BatchTransform[Batch] = BatchTransform(backend.pin, backend.empty)
     batches = loader.train_batches(index, cfg, rank_slice, StreamPosition(0, 0), transform)
@@ -192,8 +194,8 @@ def _unpack_rate(samples: Sequence[SampleRef], cfg: TrainConfig, seconds: float)
         number = next(calls) % len(samples)
         sample, data = samples[number], slices[number]
         packed = shard.open_slice(data, sample.row.key, sample.row.xxh3, sample.location)
-        buffer = scratch.view(product(packed.shape))
-        packed.unpack_into(np.frombuffer(buffer, np.uint8).reshape(packed.shape))
+        buffer = scratch.view(product(packed.shape) * packed.dtype.itemsize)
+        packed.unpack_into(np.frombuffer(buffer, packed.dtype).reshape(packed.shape))
         return 1
 
     scratches = [Scratch() for _ in range(cfg.data.threads)]
@@ -201,17 +203,15 @@ def _unpack_rate(samples: Sequence[SampleRef], cfg: TrainConfig, seconds: float)
         return _measure_rate("unpack", lambda: sum(pool.map(unpack, scratches)), seconds)
 
 
-def _send_rate(box: Shape, rank_slice: RankSlice, backend: Backend, seconds: float) -> Rate | None:
-    """Batches to the device; None where the host is the device."""
+def _send_rate(voxels_BDHW: Tensor, backend: Backend, seconds: float) -> Rate | None:
+    """Such batches to the device; None where the host is the device."""
     if backend.device.type == "cpu":
         return None
-    size = rank_slice.global_batch // rank_slice.world_size
-    batch = backend.empty((size, *box))
 
     def send() -> int:
-        on_device = put(backend, batch)
+        on_device = put(backend, voxels_BDHW)
         backend.to_host(on_device[:, 0, 0, 0])  # waits
-        return size
+        return len(voxels_BDHW)
 
     return _measure_rate("send", send, seconds)
 

@@ -17,12 +17,13 @@ import pytest
 import torch
 
 from octshard.config.train import TrainConfig
-from octshard.dataset import tables
+from octshard.dataset import stored_scale, tables
 from octshard.dataset.shard import BadSample
 from octshard.dataset.tables import SampleRow
 from octshard.devices.buffers import BufferPool
 from octshard.errors import OctshardError, UsageError
 from octshard.imaging.retina_band import NOT_FOUND, RetinaBand
+from octshard.models import normalize
 from octshard.storage import remote, store
 from octshard.stream import loader, read_ahead, sampler
 from octshard.stream.batch import Batch, BatchTransform, RankSlice
@@ -30,7 +31,7 @@ from octshard.stream.index import SampleIndex, SampleRef, load_index, sampler_co
 from octshard.stream.sampler import StreamPosition
 from tests.support import faulty_store
 from tests.support.log_lines import log_lines
-from tests.support.tiny_run import SHAPE, config_for, voxels_of, write_dataset
+from tests.support.tiny_run import SHAPE, config_for, none_wide, odd_wide, voxels_of, write_dataset
 
 WHOLE = RankSlice(4, 0, 1)
 START = StreamPosition(0, 0)
@@ -204,8 +205,8 @@ def test_prefetch_is_bounded_and_closing_stops_the_threads(shards: str) -> None:
     tensors: list[torch.Tensor] = []
     buffers = BufferPool()
 
-    def counted(size: Sequence[int]) -> torch.Tensor:
-        tensors.append(buffers.empty(size))
+    def counted(size: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        tensors.append(buffers.empty(size, dtype))
         return tensors[-1]
 
     transform = BatchTransform(lambda batch: batch, counted)
@@ -238,6 +239,64 @@ def test_read_ahead_is_bounded_in_bytes(shards: str, distance: str, monkeypatch:
         take(load_index(cfg, "train", 0), cfg, WHOLE, START, 30)
         assert max(held_bytes) <= bound + 4 * size
     assert max(held_bytes) > 5 * size
+
+
+@pytest.mark.parametrize("box", ["[8,32,16]", "[6,24,24]", "[2,8,8]"])
+def test_batches_of_both_widths_are_those_of_eight_bits_in_steps(tmp_path: Path, box: str) -> None:
+    """Crops and padding, slots of a whole volume, and resumed in the middle: the same grey, exactly."""
+    counts = {"train": 17, "val": 5}
+    eight, mixed = (
+        config_of(write_dataset(tmp_path / name, counts, is_wide=is_wide), f"model.image_size={box}")
+        for name, is_wide in (("eight", none_wide), ("mixed", odd_wide))
+    )
+    indexes = [load_index(cfg, "train", 0) for cfg in (eight, mixed)]
+    assert [index.voxel_dtype for index in indexes] == [torch.uint8, torch.int16]
+    pairs = [
+        *zip(take(indexes[0], eight, WHOLE, START, 4), take(indexes[1], mixed, WHOLE, START, 4), strict=True),
+        *zip(
+            *(loader.eval_batches(load_index(cfg, "val", 0), cfg, WHOLE, 0, WAY) for cfg in (eight, mixed)),
+            strict=True,
+        ),
+    ]
+    for old, new in pairs:
+        assert (old.keys, old.position, old.count) == (new.keys, new.position, new.count)
+        assert new.voxels_BDHW.dtype == torch.int16
+        assert torch.equal(new.voxels_BDHW, old.voxels_BDHW.to(torch.int16) * 128)
+        assert torch.equal(normalize.grey(new.voxels_BDHW), old.voxels_BDHW.float())
+        for name in ("mean_B", "std_B", "valid_B3"):
+            assert torch.equal(getattr(old, name), getattr(new, name))
+    (tail,) = take(indexes[1], mixed, RankSlice(4, 1, 2), pairs[1][1].position, 1)
+    assert torch.equal(tail.voxels_BDHW, pairs[2][1].voxels_BDHW[1::2])
+
+
+def test_a_split_of_eight_bits_has_batches_of_eight_whatever_the_others_are(tmp_path: Path) -> None:
+    url = write_dataset(tmp_path / "d", {"train": 4, "val": 4}, is_wide=lambda key: key.startswith("val"))
+    dtypes = [load_index(config_of(url), split, 0).voxel_dtype for split in ("train", "val")]
+    assert dtypes == [torch.uint8, torch.int16]
+
+
+def test_bits_that_the_table_denies_are_an_error(tmp_path: Path) -> None:
+    cfg = config_of(write_dataset(tmp_path / "device", {"train": 4}, is_wide=lambda key: True))
+    index = load_index(cfg, "train", 0)
+    samples = tuple(
+        dataclasses.replace(sample, row=dataclasses.replace(sample.row, dtype="uint8"))
+        for sample in index.samples
+    )
+    with pytest.raises(BadSample, match=r"uint16\(6, 20, 24\), want uint8\(6, 20, 24\) as samples.parquet"):
+        take(dataclasses.replace(index, samples=samples), cfg, WHOLE, START, 1)
+
+
+def test_sixteen_bits_without_their_scale_are_a_bad_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_scale, "NAME", "something else")
+    url = write_dataset(tmp_path / "device", {"train": 4}, is_wide=lambda key: True)
+    monkeypatch.undo()
+    cfg = config_of(url)
+    with pytest.raises(
+        BadSample, match=r"train-000000.tar at \d+ .*: source_levels is None, want two levels"
+    ):
+        take(load_index(cfg, "train", 0), cfg, WHOLE, START, 1)
 
 
 def test_crops_differ_from_pass_to_pass(shards: str) -> None:

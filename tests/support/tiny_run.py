@@ -9,7 +9,7 @@ import numpy as np
 
 from octshard.config.load import load, save
 from octshard.config.train import TrainConfig
-from octshard.dataset import shard, stored_band, tables
+from octshard.dataset import shard, stored_band, stored_scale, tables
 from octshard.dataset.tables import SampleRow, ShardInfo
 from octshard.imaging.intensity import histogram, moments
 from octshard.imaging.retina_band import RetinaBand
@@ -56,6 +56,19 @@ def objective_words(name: str) -> tuple[str, ...]:
     return (f"objective.name={name}", *(("model.depth=4",) if name == "vjepa2_1" else ()))
 
 
+BLACK, STEP = 60, 16  # of volumes of 12 bits: the level of grey 0, and levels in one grey
+
+
+def none_wide(key: str) -> bool:
+    """All volumes have 8 bits."""
+    return False
+
+
+def odd_wide(key: str) -> bool:
+    """Every other volume has 12 bits."""
+    return int(key[-10:], 16) % 2 == 1
+
+
 def no_band(key: str) -> RetinaBand | None:
     """As in shards of octshard 0.1."""
 
@@ -70,20 +83,25 @@ def write_dataset(
     shape: tuple[int, int, int] = SHAPE,
     device: str = "device",
     band_of: Callable[[str], RetinaBand | None] = no_band,
+    is_wide: Callable[[str], bool] = none_wide,
 ) -> str:
-    """A dataset folder: `counts[split]` samples per split, at most five to a shard, and one refused row."""
+    """A dataset folder: `counts[split]` samples per split, at most five to a shard, and one refused row.
+
+    is_wide: which are stored in 12 bits; their grey is that of the same volume in 8, exactly.
+    """
     url, rows, infos = str(folder), [], []
     for split, count in counts.items():
         for number, first in enumerate(range(0, count, 5)):
             name = f"{split}-{number:06d}.tar"
             keys = [f"{split}{i:03d}-{device}-proto-l-{i:010x}" for i in range(first, min(count, first + 5))]
-            packed = [_pack(key, shape, band_of(key)) for key in keys]
+            packed = [_pack(key, shape, band_of(key), wide=is_wide(key)) for key in keys]
             with store.open_write(store.join(url, name)) as file:
                 sums = shard.write(file, [data for data, _ in packed])
             for key, offset, (data, meta) in zip(keys, sums.offsets, packed, strict=True):
                 row = _row(key, split, name, offset, data, meta, shape)
                 band = band_of(key)
-                rows.append(replace(row, retina_found=band.share if band else None))
+                dtype = "uint16" if is_wide(key) else "uint8"
+                rows.append(replace(row, retina_found=band.share if band else None, dtype=dtype))
             infos.append(ShardInfo(name, "device", split, len(keys), sums.bytes, sums.sha256))
     refused = SampleRow("bad", "9", "device", "m", "m", "p", "Macula", "l", "train", "bad.dcm",
                         status="refused", reason="truncated")  # fmt: skip
@@ -123,12 +141,21 @@ def voxels_of(key: str, shape: tuple[int, int, int]) -> np.ndarray:
     return np.clip(bright, 0, 255).astype(np.uint8)
 
 
-def _pack(key: str, shape: tuple[int, int, int], band: RetinaBand | None) -> tuple[bytes, dict[str, float]]:
+def _pack(
+    key: str, shape: tuple[int, int, int], band: RetinaBand | None, *, wide: bool
+) -> tuple[bytes, dict[str, float]]:
     voxels = voxels_of(key, shape)
     found = moments(histogram(voxels))
     meta = {"mean": found.mean, "std": found.std}
-    stored = {stored_band.NAME: stored_band.to_json(band)} if band else {}
-    return shard.pack(key, {"format": 1, **meta, **stored}, voxels, 3), meta
+    if wide:
+        voxels = voxels.astype(np.uint16) * STEP + BLACK
+        scale = {stored_scale.NAME: [BLACK, BLACK + 255 * STEP]}
+        return shard.pack(key, {"format": 1, **meta, **scale, **_band_json(band)}, voxels, 3), meta
+    return shard.pack(key, {"format": 1, **meta, **_band_json(band)}, voxels, 3), meta
+
+
+def _band_json(band: RetinaBand | None) -> dict[str, Any]:
+    return {stored_band.NAME: stored_band.to_json(band)} if band else {}
 
 
 def _row(

@@ -25,7 +25,7 @@ from octshard.train.objectives.byol import Byol
 from octshard.train.objectives.jepa import Jepa
 from tests.support.faulty_store import STALL, FaultyStore
 from tests.support.log_lines import log_lines
-from tests.support.tiny_run import COARSE_CONTEXT, FORM, config_for, objective_words, write_dataset
+from tests.support.tiny_run import COARSE_CONTEXT, FORM, config_for, objective_words, odd_wide, write_dataset
 
 LENGTH = ("run.samples_budget=32", "run.checkpoint_every_epochs=1")  # 8 steps, passes of 20 samples
 
@@ -201,6 +201,19 @@ def test_sigterm_saves_and_a_restart_is_the_run_that_was_never_stopped(
     assert resumed.steps == [3, 4, 5, 6, 7, 8]
     assert same_state(final_of(whole), final_of(cut))
     assert untimed(whole.run.out) == untimed(cut.run.out)
+
+
+def test_volumes_of_both_widths_are_trained_on_as_those_of_eight_bits(shards: str, tmp_path: Path) -> None:
+    """The same pictures, half of them in 12 bits, stopped and resumed: the same weights, bit for bit."""
+    mixed = write_dataset(tmp_path / "device", {"train": 21, "val": 9}, is_wide=odd_wide)
+    eight, cut = (
+        config_for(url, tmp_path / name, *LENGTH) for url, name in ((shards, "eight"), (mixed, "mixed"))
+    )
+    run(eight)
+    assert run(cut, Listener({2: signal.SIGTERM})).step == 2
+    run(cut)
+    assert same_state(final_of(eight), final_of(cut))
+    assert untimed(eight.run.out) == untimed(cut.run.out)
 
 
 def test_a_damaged_checkpoint_is_warned_of_and_made_up_for(shards: str, tmp_path: Path) -> None:

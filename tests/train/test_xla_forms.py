@@ -1,4 +1,5 @@
-"""Encoders of other form on torch_xla's CPU device: divided, with drop path and activation checkpointing.
+"""Encoders of other form on torch_xla's CPU device: divided, with drop path and activation checkpointing; and
+volumes of 12 bits beside those of 8.
 
 As in test_xla: no compile after step 2, no fallback, 1 device = 4 devices = the CPU.
 """
@@ -12,7 +13,7 @@ import pytest
 from octshard.train import loop, metrics_log
 from octshard.train.objectives.build import CLASSES
 from tests.support.processes import ROOT
-from tests.support.tiny_run import FORM, config_for, objective_words, write_dataset
+from tests.support.tiny_run import FORM, config_for, objective_words, odd_wide, write_dataset
 from tests.support.xla_runs import results_of
 
 pytestmark = [
@@ -48,7 +49,7 @@ print(json.dumps(results))
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 21})
+    return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 21}, is_wide=odd_wide)
 
 
 @pytest.fixture(scope="module")

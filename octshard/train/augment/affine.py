@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from octshard.models.normalize import grey
+
 
 class Affine(NamedTuple):
     """A small affine map for each sample, about the centre of its valid extent. Last axis: (D, H, W)."""
@@ -23,7 +25,7 @@ class Affine(NamedTuple):
 def apply_affine(
     voxels_BDHW: Tensor, valid_B3: Tensor, flip_d_B: Tensor, flip_w_B: Tensor, affine: Affine | None
 ) -> Tensor:
-    """float32 (B, D, H, W): flipped, then zoomed, shifted and tilted; with `affine` None flipped only.
+    """Grey, float32 (B, D, H, W): flipped, then zoomed, shifted and tilted; with `affine` None flipped only.
 
     Linear interpolation along D, W and H, then along H for the tilt. Positions outside the valid extent read
     its border, so no padding comes in; results outside the valid extent are undefined. Flips alone are exact.
@@ -33,7 +35,7 @@ def apply_affine(
     with torch.autocast(voxels_BDHW.device.type, enabled=False):  # bf16 would round the weights
         d_BDD = _matrix(source, 0, range(depth), depth)
         w_BWW = _matrix(source, 2, range(width), width)
-        x_BDHW = torch.bmm(d_BDD, voxels_BDHW.float().flatten(2)).unflatten(2, (height, width))
+        x_BDHW = torch.bmm(d_BDD, grey(voxels_BDHW).flatten(2)).unflatten(2, (height, width))
         x_BDHW = torch.bmm(x_BDHW.flatten(1, 2), w_BWW.mT).unflatten(1, (depth, height))
         if affine is None:
             return x_BDHW

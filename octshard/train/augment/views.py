@@ -1,4 +1,4 @@
-"""From stored uint8 voxels to what the encoders read, on the device: geometry, gamma, noise, padding 0.
+"""From the voxels of a batch to what the encoders read, on the device: geometry, gamma, noise, padding 0.
 
 Context and target share geometry; only the context view is changed in intensity, so that targets stay clean.
 Parameters come from (seed, epoch, key), noise from an integer hash: the same on every backend.
@@ -17,7 +17,7 @@ from octshard.models.normalize import STD_FLOOR, normalize, padding_mask, per_sa
 from octshard.rng import rng_for
 from octshard.train.augment.affine import Affine, apply_affine
 
-_LEVELS = 255.0
+_LEVELS = 255.0  # of grey
 # The sum of the four bytes of a 32-bit hash (Irwin-Hall): near normal, and an integer on every backend.
 _BYTES_MEAN = 4 * 255 / 2
 _BYTES_STD = (4 * (256**2 - 1) / 12) ** 0.5
@@ -91,7 +91,7 @@ def apply(
     The voxels are the corner at (0, 0, 0) of a box of image_size; noise depends on the place in that box.
 
     Both get the same geometry within the valid extent, which stays as it is. The context view then gets gamma
-    (on intensities / 255), speckle (in proportion to the grey level) and noise; the target view none of them.
+    (on grey / 255), speckle (in proportion to the grey level) and noise; the target view none of them.
     """
     grey_BDHW = apply_affine(voxels_BDHW, valid_B3, params.flip_d_B, params.flip_w_B, params.affine)
     noise_BDHW = hash_noise(params.hash_B, voxels_BDHW.shape[1:], image_size)

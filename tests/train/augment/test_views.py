@@ -15,6 +15,8 @@ from monai.transforms import AdjustContrast, NormalizeIntensity
 from octshard.config import fields
 from octshard.config.train import ViewConfig
 from octshard.errors import UsageError
+from octshard.imaging.intensity import grey_scale, histogram, to_grey_steps, to_uint8
+from octshard.imaging.volume import SampleKey, Volume
 from octshard.models import normalize
 from octshard.train.augment import affine, views
 
@@ -169,6 +171,41 @@ def test_a_blank_volume_stays_finite_and_padding_zero_under_noise() -> None:
     assert (target == 0).all()
     assert (context[:, :, :, 2:] == 0).all()
     assert (context[:, :, :, :2] != 0).any()
+
+
+def test_views_of_sixteen_bits_are_those_of_eight_but_for_rounding() -> None:
+    """One picture of 12 bits, rounded to 8 and not, with gamma, speckle and noise: at most half a grey level
+    lies between them, which a gamma of 0.8 doubles at most between grey 8 and 255.
+    """
+    rng = np.random.default_rng(1)
+    levels = rng.integers(200, 4000, (2, *SHAPE), dtype=np.uint16)
+    volumes = [Volume(SampleKey("", "", "", "", "0"), scan, (1.0, 1.0, 1.0)) for scan in levels]
+    eight = torch.from_numpy(np.stack([to_uint8(volume)[0].voxels_DHW for volume in volumes]))
+    for scan in levels:
+        scan.flags.writeable = True
+        to_grey_steps(scan, grey_scale(histogram(scan)))
+    steps = torch.from_numpy(levels.view(np.int16))
+    mean, std = torch.tensor([120.0, 130.0]), torch.tensor([60.0, 70.0])
+    valid = torch.tensor([SHAPE, SHAPE])
+    cfg = ViewConfig(zoom=0.2, shift=0.1, tilt=0.1, gamma=0.2, noise=0.1, speckle=0.1)
+    view_params = views.draw(cfg, 0, [0, 1], ["a", "b"])
+    wide, narrow = (views.apply(v, mean, std, valid, view_params, SHAPE) for v in (steps, eight))
+    assert (wide[1] - narrow[1]).abs().max() <= 0.51 / 60
+    above = narrow[1] * std.reshape(-1, 1, 1, 1, 1) + mean.reshape(-1, 1, 1, 1, 1) > 8
+    assert (wide[0] - narrow[0])[above].abs().max() <= 2 * 0.51 / 60
+    assert not torch.equal(wide[1], narrow[1])
+
+
+def test_whole_grey_levels_give_the_same_views_in_either_width() -> None:
+    voxels, mean, std, valid = batch([SHAPE, (3, 4, 5)])
+    cfg = ViewConfig(zoom=0.2, shift=0.1, tilt=0.1, gamma=0.2, noise=0.1, speckle=0.1)
+    view_params = views.draw(cfg, 0, [0, 1], ["a", "b"])
+    for first, second in zip(
+        views.apply(voxels, mean, std, valid, view_params, SHAPE),
+        views.apply(voxels.to(torch.int16) * 128, mean, std, valid, view_params, SHAPE),
+        strict=True,
+    ):
+        assert torch.equal(first, second)
 
 
 def test_the_hash_is_the_same_in_numpys_unsigned_integers() -> None:
