@@ -15,9 +15,9 @@ from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import SampleRow
 from octshard.prep.convert.source_file import Companions
 from octshard.prep.plan import Member, ShardPlan
-from octshard.prep.readers import image_series, side_text
+from octshard.prep.readers import image_series
 from octshard.prep.refusals import Refused
-from octshard.prep.release import folder_listing, scan_path
+from octshard.prep.release import companion_names, folder_listing, scan_path
 from octshard.prep.release.aireadi import Entry
 from octshard.prep.release.source import Fingerprint, Source
 from octshard.storage import checksum, json_object, store, transport
@@ -29,14 +29,6 @@ BY_THE_MACHINE = {
     "decoder_timeout",
     "missing_library",
 }  # refusals that the machine may have caused
-
-COMPANIONS = {  # endings of files: of those beside them that a reader needs
-    ".mhd": (".raw", ".zraw"),
-    ".nhdr": (".raw", ".raw.gz"),
-    ".hdr": (".img", ".img.gz"),
-    ".img": side_text.ENDINGS,
-    ".oct": side_text.ENDINGS,
-}
 
 Pair = tuple[Member, SampleRow]
 
@@ -71,7 +63,8 @@ class SourceVersions:
             return row.reason == "missing_file" or before != now.version
         if now.size != row.source_bytes:
             return True
-        if now.crc32 is not None and (now.crc32 != row.source_crc32 or not _companions(member.entry.path)):
+        may_need = companion_names.may_need(member.entry.path)
+        if now.crc32 is not None and (now.crc32 != row.source_crc32 or not may_need):
             return now.crc32 != row.source_crc32
         return row.status != "ok" if before is None else before != now.version
 
@@ -119,7 +112,7 @@ def _fingerprint(source: Source, path: str) -> Fingerprint:
     """Of a file, its version with those of the files beside it that hold its pixels."""
     own = source.fingerprint(path)
     versions = [own.version]
-    for other in _companions(path):
+    for other in companion_names.of(path):
         with suppress(FileNotFoundError):
             versions.append(source.fingerprint(other).version)
     return own._replace(version=" ".join(versions))
@@ -137,18 +130,12 @@ def _digests(entry: Entry, source: Source) -> set[str]:
         for name in image_series.series_of([image.name for image in folder_listing.read(data)]).names:
             images.read(name)
         return {images.joint_xxh3(own)}
-    for other in _companions(entry.path):
+    for other in companion_names.of(entry.path):
         companions = Companions(entry, source)
         with suppress(FileNotFoundError):
             companions.read(other.rpartition("/")[2])
             digests.add(companions.joint_xxh3(own))
     return digests or {Companions(entry, source).joint_xxh3(own)}
-
-
-def _companions(path: str) -> tuple[str, ...]:
-    """Where what a file needs beside it may lie, as programs name such files."""
-    stem, dot, ending = path.rpartition(".")
-    return tuple(stem + other for other in COMPANIONS.get(dot + ending.lower(), ()))
 
 
 def changed(pairs: Iterable[Pair], versions: SourceVersions, source: Source) -> list[Pair]:

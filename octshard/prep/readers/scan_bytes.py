@@ -39,6 +39,5 @@ class ScanBytes(NamedTuple):
         try:
             return self.folder(name)
         except FileNotFoundError:
-            where = "which is not there (of ZIPs, only listed files are read)"
-            detail = f"its pixels are said to lie in {name}, {where}"
+            detail = f"its pixels are said to lie in {name}, which is not there"
             raise Refused("no_pixel_data", detail, (name,)) from None

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
+from octshard.prep.release import companion_names
 
-ENDINGS = (".txt", ".TXT", ".Txt")  # in a bucket or a ZIP these are three names
 LONGEST = 2**20  # bytes
 SECTION = re.compile(r"\[(.*)\]")
 COUNT = re.compile(r"\d{1,9}", re.ASCII)
@@ -34,7 +34,7 @@ def beside(file: ScanBytes) -> list[Line]:
 def names_beside(name: str) -> list[str]:
     """What such a text may be called."""
     stem, dot, _ = name.rpartition("/")[2].rpartition(".")
-    return [stem + ending for ending in ENDINGS] if dot and stem else []
+    return [stem + ending for ending in companion_names.TEXTS] if dot and stem else []
 
 
 def count(line: Line) -> int:

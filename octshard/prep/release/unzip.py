@@ -1,4 +1,4 @@
-"""Device ZIPs -> one DICOM object per manifest row, at the path the row names.
+"""Device ZIPs -> one object per manifest row, at the path the row names, and what it needs beside it.
 
 Members are written in parallel, also within one ZIP, whole or not at all, with size and CRC checked. Memory
 is bounded, whatever the ZIPs declare. A killed run, run again, continues where its journal ends.
@@ -96,14 +96,15 @@ class _Work:
 
 
 def unzip(src: str, dst: str, limits: Limits, on_progress: OnProgress = no_progress) -> UnzipReport:
-    """Unpacks every listed scan of the release at `src` to `dst`; skips what an earlier run wrote there.
+    """Unpacks every listed scan of the release at `src`, with its companions; skips what is at `dst` already.
 
     A release without ZIPs is a UsageError. on_progress counts members, on any thread, one at a time.
     """
     threads, block = _thread_plan(limits, remote=store.is_remote(dst))
     release = read_release(src)
     source, refused, unlisted = zip_source.open_release(release)
-    entries = dict(sorted(source.entries.items(), key=lambda item: (item[1].zip, item[1].offset)))
+    members = {**source.companions, **source.entries}
+    entries = dict(sorted(members.items(), key=lambda item: (item[1].zip, item[1].offset)))
     with lock.one_writer(store.join(dst, LOCK), dst):
         budget = _Budget(limits.memory)
         work = _Work(dst, entries, block, budget, on_progress, _read_journal(dst), refused=list(refused))

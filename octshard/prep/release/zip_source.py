@@ -13,7 +13,7 @@ from isal import isal_zlib
 
 from octshard.errors import UsageError
 from octshard.prep.refusals import Refused
-from octshard.prep.release import folder_listing, scan_path, zip_directory
+from octshard.prep.release import folder_listing, scan_path, zip_companions, zip_directory
 from octshard.prep.release.aireadi import Entry, Release
 from octshard.prep.release.folder_listing import Image
 from octshard.prep.release.source import Fingerprint, folder_fingerprint
@@ -34,11 +34,13 @@ class ZipSource:
     refused: Mapping[str, RefusedMember] = field(default_factory=dict)  # of paths with no other member
     unread_zips: Sequence[RefusedMember] = ()  # that are damaged as a whole: nobody knows what they hold
     versions: Mapping[str, str] = field(default_factory=dict)  # of the ZIPs, by URL
+    companions: Mapping[str, ZipEntry] = field(default_factory=dict)  # that no row names, as `zip_companions`
+    listed: frozenset[str] = frozenset()  # what rows name; a file beside these lies in the same ZIP
 
     def has(self, path: str) -> bool:
         """True if a ZIP holds a member for this manifest path, or may hold one: it may not be readable."""
         path = scan_path.file_of(path)
-        return path in self.entries or path in self.folders or bool(self._held_back(path))
+        return self._entry(path) is not None or path in self.folders or bool(self._held_back(path))
 
     @cached_property
     def folders(self) -> Mapping[str, Sequence[str]]:
@@ -53,7 +55,7 @@ class ZipSource:
     def fingerprint(self, path: str) -> Fingerprint:
         """Size and CRC of the unpacked file, by the directory; FileNotFoundError if no ZIP has it."""
         path = scan_path.file_of(path)
-        if (entry := self.entries.get(path)) is not None:
+        if (entry := self._entry(path)) is not None:
             return Fingerprint(entry.size, entry.crc32, self.versions.get(entry.zip, ""))
         if path in self.folders:
             members = [self.entries.get(image) for image in self.folders[path]]
@@ -68,14 +70,15 @@ class ZipSource:
         path = scan_path.file_of(entry.path)
         if path in self.folders:
             return folder_listing.write(self._images(path))
-        if path not in self.entries:
+        member = self._entry(path)
+        if member is None:
             held_back = self._held_back(path)
             if not held_back:
                 raise FileNotFoundError(f"{path} is in no ZIP")
             lead = "" if held_back[0].member else "in no ZIP that can be read: "
             raise Refused("unreadable_member", lead + "; ".join(map(_text, held_back)))
         try:
-            return read(self.entries[path])
+            return read(member)
         except DamagedZip as damage:
             raise Refused("unreadable_member", _text(RefusedMember(*damage.args))) from damage
 
@@ -84,10 +87,15 @@ class ZipSource:
         sized = [(path, self.entries.get(path)) for path in self.folders[folder]]
         return [Image(path.rpartition("/")[2], member.size if member else 0) for path, member in sized]
 
+    def _entry(self, path: str) -> ZipEntry | None:
+        return self.entries.get(path) or self.companions.get(path)
+
     def _held_back(self, path: str) -> list[RefusedMember]:
         """The refused member for a path, or else the damaged ZIPs that may hold one."""
         if path in self.refused:
             return [self.refused[path]]
+        if self.listed and path not in self.listed:
+            return []
         device = device_in(f"/{path}")
         return [z for z in self.unread_zips if zip_device(z.zip) in ("", device) or not device]
 
@@ -99,21 +107,26 @@ def open_release(release: Release) -> tuple[ZipSource, list[RefusedMember], list
         folders = f"in it, {', '.join(BELOW)} or a folder directly below one of these"
         raise UsageError(f"{release.root}: no ZIP {folders}; name the release root, or read it unpacked")
     versions = {url: store.etag(url) for url in zips}
-    entry_by_path, refused, unlisted = match(release, zips)
+    entry_by_path, refused, others = match(release, zips)
     names = member_names(release.entries)
     refused_by_path = {names.path_of(r.zip, r.member): r for r in refused if r.member}
+    beside = zip_companions.find(entry_by_path, others, refused)
     source = ZipSource(
         entries=entry_by_path,
-        refused={p: r for p, r in refused_by_path.items() if p and p not in entry_by_path},
+        refused=beside.refused | {p: r for p, r in refused_by_path.items() if p and p not in entry_by_path},
         unread_zips=[r for r in refused if not r.member],
         versions=versions,
+        companions=beside.entries,
+        listed=frozenset(scan_path.file_of(entry.path) for entry in release.entries),
     )
+    needed = set(map(id, beside.entries.values()))
+    unlisted = [f"{entry.zip}:{shown(entry.name)}" for entry in others if id(entry) not in needed]
     return source, refused, unlisted
 
 
 def match(
     release: Release, zips: Sequence[str]
-) -> tuple[dict[str, ZipEntry], list[RefusedMember], list[str]]:
+) -> tuple[dict[str, ZipEntry], list[RefusedMember], list[ZipEntry]]:
     """(manifest path -> entry, refused members, members without a row). Of two for one row the first wins."""
     names = member_names(release.entries)
     entry_by_path: dict[str, ZipEntry] = {}
@@ -124,7 +137,7 @@ def match(
         for entry in members:
             path = names.path_of(entry.zip, entry.name)
             if not path:
-                unlisted.append(f"{url}:{shown(entry.name)}")
+                unlisted.append(entry)
             elif path in entry_by_path:
                 refused.append(
                     RefusedMember(url, shown(entry.name), _duplicate_reason(entry, entry_by_path[path]))
