@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
+from octshard.config import expression
 from octshard.errors import UsageError
 
 INDENT = "."  # joins the names of a dotted key
@@ -197,14 +198,22 @@ def result_values(cfg: Any) -> dict[str, Any]:
 
 def digest(cfg: Any) -> str:
     """16 hex digits that change exactly when a value that changes the result does."""
-    text = json.dumps(result_values(cfg), sort_keys=True, default=str)
+    values = {key: _compared(key, value) for key, value in result_values(cfg).items()}
+    text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Key -> (old, new) of what differs between two `result_values`."""
     keys = sorted(set(old) | set(new))
-    return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
+    pairs = {key: (old.get(key), new.get(key)) for key in keys}
+    return {key: pair for key, pair in pairs.items() if _compared(key, pair[0]) != _compared(key, pair[1])}
+
+
+def _compared(key: str, value: Any) -> Any:
+    """An expression in one spelling, any other value as it is."""
+    is_expression = isinstance(value, str) and key.rpartition(INDENT)[2] in expression.KEYS
+    return expression.canonical(value) if is_expression else value
 
 
 def change_lines(changes: Mapping[str, tuple[Any, Any]]) -> list[str]:

@@ -23,6 +23,10 @@ LONGEST = 1000  # characters
 DEEPEST = 20  # conditions within conditions
 SHOWN = 200  # characters of an expression in an error
 TEXT, NUMBER, TRIPLE, WORDS, DATE = "text", "a number", "three numbers", "a list of words", "a date or days"
+CONVERTED = (
+    "{} is known only once a file is converted; before that there are {}; data.filter of octshard train "
+    "takes all columns"
+)
 NOTHING = "None"  # the kind of the constant
 _KINDS: dict[Any, str] = {
     str: TEXT,
@@ -75,7 +79,8 @@ class RowFilter:
     text: str
     _condition: Condition = field(repr=False, compare=False)
 
-    def __call__(self, row: SampleRow) -> bool:
+    def __call__(self, row: Any) -> bool:
+        """row: with the columns that `text` names."""
         return self._condition(row)
 
 
@@ -90,15 +95,17 @@ class _Operand(NamedTuple):
     is_collection: bool = False  # a tuple or list of constants
 
 
-def parse(text: str, setting: str, columns: Collection[str] = KIND_OF.keys()) -> RowFilter:
+def parse(
+    text: str, setting: str, columns: Collection[str] = KIND_OF.keys(), elsewhere: str = CONVERTED
+) -> RowFilter:
     """The filter that `text` says; UsageError of one line, which begins with `setting`, for any other text.
 
-    columns: those that may be used.
+    columns: those that may be used; elsewhere: what is said of another one, with places for it and for them.
     """
     text = text.strip()
     if not text:
         return RowFilter("", lambda row: True)
-    return RowFilter(text, _Reader(setting, text, tuple(columns)).read())
+    return RowFilter(text, _Reader(setting, text, tuple(columns), elsewhere).read())
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,7 @@ class _Reader:
     setting: str
     text: str
     columns: tuple[str, ...]
+    elsewhere: str
 
     def read(self) -> Condition:
         if len(self.text) > LONGEST:
@@ -158,7 +166,7 @@ class _Reader:
         if (kind := self._kind(name)) != TRIPLE:
             self._refuse(f"{text}: {name} is {kind}, which has no index; want {_EXAMPLE[kind].format(name)}")
         index = node.slice.value if isinstance(node.slice, ast.Constant) else None
-        if isinstance(index, bool) or index not in range(AXES):
+        if type(index) is not int or index not in range(AXES):
             self._refuse(f"{text}: {name} is {kind}, want {_EXAMPLE[kind].format(name)}")
 
         def cell(row: Any) -> Any:
@@ -258,10 +266,7 @@ class _Reader:
         if name in self.columns:
             return KIND_OF[name]
         if name in KIND_OF:
-            self._refuse(
-                f"{name} is known only once a file is converted; before that there are "
-                f"{', '.join(self.columns)}; data.filter of octshard train takes all columns"
-            )
+            self._refuse(self.elsewhere.format(name, ", ".join(self.columns)))
         close = difflib.get_close_matches(name, self.columns, 1)
         advice = f"did you mean {close[0]}?" if close else f"want one of {', '.join(self.columns)}"
         self._refuse(f"no column {name:.99}; {advice} (text stands in quotes)")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from octshard.config import fields
 from octshard.dataset import stored_band, stored_scale, tables
 from octshard.dataset.preparation import voxel_limit
 from octshard.dataset.shard import Sample
@@ -199,9 +200,16 @@ def _plan(dataset: Tables) -> tuple[dict[str, list[str]] | None, list[str]]:
         f"{tables.PLAN} and {tables.INFO} differ in {name}"
         for name in ("format", "config", "config_digest", "plan_digest")
         if (name in dataset.info or name != "plan_digest")  # which 0.1.0 did not write
-        and plan.get(name) != dataset.info.get(name)
+        and not _same_setting(plan.get(name), dataset.info.get(name))
     ]
     return shards, problems
+
+
+def _same_setting(one: Any, other: Any) -> bool:
+    """Of two configs too, where an expression may be written in two ways."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return not fields.changes(one, other)
+    return bool(one == other)
 
 
 def _read_part(folder: str, name: str) -> _Part:

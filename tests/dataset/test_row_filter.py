@@ -120,6 +120,8 @@ def test_the_query_of_the_docs_takes_the_same_rows_from_the_table_on_disk(tmp_pa
         ("spacing_in[3] < 1", r"spacing_in\[3\]: spacing_in is three numbers"),
         ("spacing_in[-1] < 1", r"spacing_in\[-1\]: spacing_in is three numbers"),
         ("spacing_in[True] < 1", r"spacing_in\[True\]"),
+        ("spacing_in[0.0] < 1", r"spacing_in\[0.0\]"),
+        ("spacing_in[0j] < 1", r"spacing_in\[0j\]"),
         ("spacing_in[frames] < 1", r"spacing_in\[frames\]"),
         ("spacing_in[0:2] == 1", r"spacing_in\[0:2\]"),
         ("flags[0] == 'x'", r"flags is a list of words, which has no index; want 'WORD' in flags"),

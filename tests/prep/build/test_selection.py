@@ -52,6 +52,10 @@ def test_what_is_left_out_has_no_row_and_is_counted(release: Path, tmp_path: Pat
     assert not (tmp_path / CIRRUS).exists()
     assert not list(verify(summary.folder, True))
     assert run.shard(cfg, ["all"])[0].kept == summary.shards
+    spelling = 'participant in ["1001","4001"]   and (split != "test")'
+    assert run.shard(config(release, tmp_path, spelling), ["all"])[0].kept == summary.shards
+    assert tables.read_info(summary.folder)["config"]["where"] == spelling
+    assert not list(verify(summary.folder, True))  # plan.json has the first spelling
     for other in ("", "participant == '1001'"):
         with pytest.raises(UsageError, match=r"begun with another config \(where: .*; use another DST"):
             run.shard(config(release, tmp_path, other), ["topcon_triton"])
