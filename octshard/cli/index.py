@@ -9,6 +9,10 @@ from octshard.errors import UsageError
 from octshard.printable import printable
 from octshard.progress import progress
 
+LAYOUTS = (
+    "fairvision", "harvard-gf", "harvard-dr", "octa-500", "olives", "octdl", "duke-2013", "duke-2014",
+)  # fmt: skip
+
 
 @click.command()
 @click.argument("folder")
@@ -27,7 +31,7 @@ from octshard.progress import progress
 )
 @click.option(
     "--layout",
-    type=click.Choice(["fairvision", "harvard-gf", "harvard-dr"]),
+    type=click.Choice(LAYOUTS),
     help="A public data set as it is delivered: people by its names, and participants.tsv beside --out.",
 )
 @click.option(
@@ -46,21 +50,30 @@ def index(folder: str, out: str, person_from: str | None, pattern: str, **option
     \b
     Example:
       octshard prep index scans --pattern '{person}/{date}/{eye}_{protocol}.dcm'
+      octshard prep index OCTA-500 --layout octa-500 --device octa500
       octshard prep index FairVision/Glaucoma --layout fairvision --device fairvision_glaucoma
       octshard prep shard scans shards --manifest manifest.tsv
     """
-    from octshard.prep.index import layout, participants_table, path_pattern, pseudonym, run, summary
+    from octshard.prep.index import participants_table, path_pattern, pseudonym, public_set, run, summary
     from octshard.prep.index.options import IndexOptions
     from octshard.prep.index.person import PersonRule
 
     name = options["layout"]
     if name and (pattern or person_from):
         raise UsageError(f"--layout {name}: it says who is who; leave out --pattern and --person-from")
-    rule = layout.of(name, run.full(folder)) if name else None
+    rule = None if not name else public_set.of(name, run.checked(folder))
     parsed = path_pattern.parse(pattern) if pattern else rule
     salt = pseudonym.read_salt(options["salt_file"]) if options["salt_file"] else b""
     people = PersonRule(person_from or ("pattern" if parsed else ""), parsed, salt)
-    asked = IndexOptions(people, options["dates"], options["device"], options["workers"], options["folders"])
+    folders, singles = public_set.images_of(rule)
+    asked = IndexOptions(
+        people,
+        options["dates"],
+        options["device"],
+        options["workers"],
+        folders=options["folders"] or folders,
+        singles=singles,
+    )
     with progress("index") as on_progress:
         result = run.index(folder, out, asked, on_progress)
     click.echo(printable(summary.text(result), keep="\n"))

@@ -1,16 +1,17 @@
 """docs/fairvision.md: its commands name what is there, and its other data sets come in as written."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from scipy.io import savemat
 
 from octshard.cli.main import cli
 from octshard.prep.release import aireadi
-from tests.support import array_files
+from tests.support import array_files, b_scan_sets
+from tests.support.array_files import Files
 from tests.support.scan_folder import write
 
 PAGE = (Path(__file__).parents[2] / "docs/fairvision.md").read_text()
@@ -49,16 +50,19 @@ def test_retouch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_duke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("folder", "files", "counts"),
+    [
+        ("OCTA-500", b_scan_sets.octa_500, "6 scans of 6 people"),
+        ("OLIVES", b_scan_sets.olives, "4 scans of 2 people"),
+        ("OCTDL", b_scan_sets.octdl, "5 scans of 3 people"),
+        ("Duke2013", b_scan_sets.duke_2013, "3 scans of 3 people"),
+    ],
+)
+def test_data_sets_of_b_scans(
+    folder: str, files: Callable[[], Files], counts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    images = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)  # depth, A-scans, B-scans
-    Path("duke/AMD").mkdir(parents=True)
-    for group in ("AMD", "Control"):
-        savemat(f"duke/AMD/Farsiu_Ophthalmology_2013_{group}_Subject_1001.mat", {"images": images})
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    exec(code, {})
-    assert np.load("duke_npy/AMD-1001.npy")[2, 1].tolist() == images[1, :, 2].tolist()
-    assert "2 scans of 2 people" in index("duke_npy")
-    labels = "person_id\tgroup\nAMD-1001\tAMD\nControl-1001\tControl\n"
-    assert Path("duke_labels.tsv").read_text() == labels
-    assert [entry.participant for entry in entries()] == ["AMD-1001", "Control-1001"]
+    write(Path(folder), dict(files()))
+    assert counts in index(folder)
+    assert Path("participants.tsv").exists()

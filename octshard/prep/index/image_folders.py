@@ -13,7 +13,7 @@ from octshard.prep.refusals import Refused
 from octshard.prep.release import folder_listing
 
 LEAST = 3  # images of a folder that is one scan; a manifest may name one of fewer
-FORMAT = "images"  # of a folder, as a reader is called
+FORMAT, SINGLE = "images", "image"  # of a folder, and of an image alone, as readers are called
 OF_ITSELF = "tiff"  # a format whose single pages are scans of one B-scan, unless their folder is a scan
 
 
@@ -68,17 +68,20 @@ def folder_of(path: str) -> str:
     return path[: path.rfind("/") + 1]
 
 
-def as_listed(place: Place, finding: Finding, folders: dict[str, bool]) -> tuple[Place, Finding] | None:
+def as_listed(
+    place: Place, finding: Finding, folders: dict[str, bool], singles: bool
+) -> tuple[Place, Finding] | None:
     """A finding as it is listed: an image for its folder once, and then not any more; others as they are.
 
-    folders: of `find`; notes which are listed.
+    folders: of `find`; notes which are listed. singles: an image of no such folder is a scan of one B-scan.
     """
     if finding.kind != IMAGE:
         return place, finding
     folder = folder_of(place.path)
     if folder not in folders:
-        kind = SCAN if finding.what == OF_ITSELF else OTHER
-        return place, finding._replace(kind=kind)
+        if finding.what == OF_ITSELF:
+            return place, finding._replace(kind=SCAN)
+        return place, finding._replace(kind=SCAN, what=SINGLE) if singles else finding._replace(kind=OTHER)
     if folders[folder]:
         return None
     folders[folder] = True

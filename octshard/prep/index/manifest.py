@@ -25,13 +25,14 @@ def lines(findings: Journal, options: IndexOptions, result: Summary) -> Iterator
     folders = image_folders.find(findings.records()) if options.folders else {}
     unlisted = SeriesFolders()
     salt = options.people.salt
-    yield row.header(pseudonyms=bool(salt))
+    names = row.columns(spacing=options.tells_spacing, pseudonyms=bool(salt))
+    yield row.header(names)
     for file, looked in findings.records():
         result.files += 1
         if looked.kind == IMAGE:
             unlisted.add(file.path)
             result.folder_images += image_folders.folder_of(file.path) in folders
-        if (listed := image_folders.as_listed(file, looked, folders)) is None:
+        if (listed := image_folders.as_listed(file, looked, folders, options.singles)) is None:
             continue
         place, finding = listed
         if finding.kind == OTHER:
@@ -48,7 +49,8 @@ def lines(findings: Journal, options: IndexOptions, result: Summary) -> Iterator
                 scan = scan._replace(date=str(days))
             for one in _scans(scan, finding):
                 result.add_row(one, place.path)
-                yield row.of(one._replace(source_id=pseudonym.of_path(one.filepath, salt)) if salt else one)
+                private = one._replace(source_id=pseudonym.of_path(one.filepath, salt)) if salt else one
+                yield row.of(private, names)
     result.image_folders = len(unlisted.finish()) - len(folders)
 
 
@@ -72,7 +74,7 @@ def _first_visits(findings: Journal, options: IndexOptions) -> Mapping[str, int]
         return first
     folders = image_folders.find(findings.records()) if options.folders else {}
     for file, looked in findings.records():
-        place, finding = image_folders.as_listed(file, looked, folders) or (file, looked)
+        place, finding = image_folders.as_listed(file, looked, folders, options.singles) or (file, looked)
         if finding.kind == SCAN:
             scan, problem = _row(place.path, finding, options)
             day = None if problem else visit_date.ordinal(scan.date)
@@ -100,6 +102,8 @@ def _row(path: str, finding: Finding, options: IndexOptions) -> tuple[ManifestRo
         protocol=_text(fields, "protocol") or (NO_PROTOCOL if people.salt else ""),
         date=visit_date.date(fields.get("date", "")) or finding.date,
         format=finding.what,
+        pixel_spacing=fields.get("pixel_spacing", ""),
+        slice_thickness=fields.get("slice_thickness", ""),
         sop_instance_uid=finding.uid,
     )
     return scan, problem

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 
 from octshard.prep.index import pseudonym
+from octshard.prep.index.b_scan_set import BScanSet
 from octshard.prep.index.look import Asked
 from octshard.prep.index.person import PersonRule
 from octshard.prep.readers import recognise
@@ -16,7 +17,7 @@ VERSION, ROWS = 5, 5  # of findings, and of how rows are made of them: those of 
 class IndexOptions:
     """device: of scans whose device nothing else tells; empty: `unknown`. dates: DICOM may tell them.
 
-    folders: a folder of numbered images is one scan.
+    folders: a folder of numbered images is one scan. singles: an image alone is one B-scan.
     """
 
     people: PersonRule
@@ -24,6 +25,7 @@ class IndexOptions:
     device: str = ""
     workers: int = 0
     folders: bool = False
+    singles: bool = False
 
     def check(self) -> None:
         """UsageError for what contradicts itself."""
@@ -36,6 +38,11 @@ class IndexOptions:
         """What may be read of a file. A pattern with a date is believed before a file."""
         dates = self.dates and "date" not in self.people.fields
         return Asked(self.people.source == "dicom", dates, self.folders, uid=bool(self.people.salt))
+
+    @property
+    def tells_spacing(self) -> bool:
+        """True for a data set whose scans have a spacing that is known."""
+        return isinstance(self.people.pattern, BScanSet) and self.people.pattern.kind.spacing
 
     @property
     def has_dates(self) -> bool:
@@ -52,7 +59,15 @@ class IndexOptions:
     def rows_digest(self) -> str:
         """As `digest`, with all that decides how a finding becomes a row."""
         pattern = self.people.pattern.text if self.people.pattern else ""
-        return _digest(ROWS, self.digest(), self.people.source, pattern, bool(self.people.salt), self.device)
+        return _digest(
+            ROWS,
+            self.digest(),
+            self.people.source,
+            pattern,
+            bool(self.people.salt),
+            self.device,
+            self.singles,
+        )
 
 
 def _digest(*parts: object) -> str:

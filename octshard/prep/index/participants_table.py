@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from octshard import delimited, tsv
 from octshard.errors import UsageError
 from octshard.pool import worker_count
-from octshard.prep.index import layout, layout_label, own_table, row, run
+from octshard.prep.index import layout, layout_label, own_table, row, run, scan_labels
+from octshard.prep.index.b_scan_set import BScanSet
 from octshard.prep.index.layout import Layout
 from octshard.prep.readers import npz
 from octshard.prep.refusals import Refused
@@ -33,6 +34,8 @@ class People:
     by_label: dict[str, Counter[str]] = field(default_factory=dict)
     without: int = 0  # people of whom neither a table nor their file tells anything
     differ: int = 0  # people whose folder and table name two splits
+    unclear: Counter[str] = field(default_factory=Counter)  # labels that differ among scans of one person
+    scan_labels: str = ""  # a table of labels of scans, where one was written
 
     @property
     def text(self) -> str:
@@ -40,11 +43,17 @@ class People:
         lines = [f"{self.table}: {self.splits.total():,} people; split: {_counts(self.splits)}"]
         lines += [f"  {name}: {_counts(counts)}" for name, counts in self.by_label.items()]
         if self.without:
-            lines.append(f"  without any label: {self.without:,}, whose files could not be read for one")
+            lines.append(f"  without any label: {self.without:,}")
         if self.differ:
             lines.append(
                 f"  in another split by the table than by their folder, which is believed: {self.differ:,}"
             )
+        if self.unclear:
+            lines.append(f"  others for another scan of one person, so empty here: {_counts(self.unclear)}")
+        if self.scan_labels:
+            lines.append(f"{self.scan_labels}: labels of single scans (labels=... join=source)")
+        if not any(self.splits):
+            lines.append("  no splits are published: give prep shard --split hash")
         return "\n".join(lines)
 
 
@@ -54,10 +63,15 @@ class _Person:
     split: str
     cells: Mapping[str, str]
     differs: bool
+    unclear: frozenset[str] = frozenset()
 
 
 def write(
-    manifest: str, folder: str, rule: Layout, workers: int = 0, on_progress: OnProgress = no_progress
+    manifest: str,
+    folder: str,
+    rule: Layout | BScanSet,
+    workers: int = 0,
+    on_progress: OnProgress = no_progress,
 ) -> People:
     """Writes participants.tsv beside the manifest, which an index of `folder` by this layout has written.
 
@@ -67,7 +81,7 @@ def write(
     journal, folder = store.join(own_table.beside(manifest, "index"), "participants"), run.full(folder)
     own_table.check(out, folder, journal)
     entries = aireadi.parse_manifest(tsv.decode(store.read(manifest), manifest), manifest)
-    tables = _tables(folder, entries, rule)
+    tables = _tables(folder, entries, rule) if isinstance(rule, Layout) else {}
     people: dict[str, _Person] = {}
     threads = run.REMOTE_THREADS if store.is_remote(folder) else worker_count(workers)
     with transport.thread_pool(threads) as pool:
@@ -77,6 +91,8 @@ def write(
             _add(people, person)
     result = People(out)
     own_table.write(out, folder, journal, _lines(list(people.values()), result))
+    if isinstance(rule, BScanSet) and rule.rows:
+        result.scan_labels = scan_labels.write(manifest, folder, entries, rule)
     return result
 
 
@@ -114,7 +130,9 @@ def _add_rows(rows: dict[tuple[str, str], Mapping[str, str]], url: str, disease:
             raise UsageError(f"{url} line {line}: {name} has another row already, want one row for each file")
 
 
-def _person(folder: str, entry: Entry, rule: Layout, tables: Rows) -> _Person:
+def _person(folder: str, entry: Entry, rule: Layout | BScanSet, tables: Rows) -> _Person:
+    if isinstance(rule, BScanSet):
+        return _Person(entry, rule.split(entry.path), rule.labels(entry.path), False)
     disease, name = rule.disease(entry.path), entry.path.rpartition("/")[2]
     values = tables.get((disease, name)) or tables.get(("", name))
     if values is None:
@@ -146,11 +164,21 @@ def _values_in(url: str) -> Mapping[str, str]:
 
 def _add(people: dict[str, _Person], person: _Person) -> None:
     first = people.setdefault(person.entry.participant, person)
+    if first is not person:
+        people[person.entry.participant] = _merged(first, person)
     if first.split != person.split:
         raise UsageError(
             f"{person.entry.participant} is in {first.split or 'no split'} by {first.entry.path} and in "
             f"{person.split or 'no split'} by {person.entry.path}; want one split, so remove one of the two"
         )
+
+
+def _merged(first: _Person, other: _Person) -> _Person:
+    """With the labels of both scans; one that is another for each is none of the person's."""
+    both = {**other.cells, **{name: cell for name, cell in first.cells.items() if cell}}
+    differ = {name for name, cell in other.cells.items() if cell and cell != both[name]} | first.unclear
+    cells = {name: "" if name in differ else cell for name, cell in both.items()}
+    return replace(first, cells=cells, unclear=frozenset(differ))
 
 
 def _lines(people: Sequence[_Person], result: People) -> Iterator[str]:
@@ -160,6 +188,7 @@ def _lines(people: Sequence[_Person], result: People) -> Iterator[str]:
         result.splits[person.split] += 1
         result.without += not any(person.cells.values())
         result.differ += person.differs
+        result.unclear.update(person.unclear)
         yield row.line(
             [person.entry.participant, person.split, *(person.cells.get(name, "") for name in columns)]
         )

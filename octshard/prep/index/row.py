@@ -9,8 +9,8 @@ from octshard.prep.release import aireadi
 
 
 class ManifestRow(NamedTuple):
-    """The columns of the minimal manifest, in their order; `date` is `day` under pseudonyms, and the last two
-    are there alone.
+    """The columns of the minimal manifest, in their order; `date` is `day` under pseudonyms, and some columns
+    are there alone, or where a data set is known to have one spacing.
     """
 
     person_id: str
@@ -21,23 +21,30 @@ class ManifestRow(NamedTuple):
     protocol: str
     date: str
     format: str
+    pixel_spacing: str = ""
+    slice_thickness: str = ""
     sop_instance_uid: str = ""
     source_id: str = ""
 
 
-PSEUDONYMS = ("sop_instance_uid", "source_id")
-PUBLIC = len(ManifestRow._fields) - len(PSEUDONYMS)
+SPACING, PSEUDONYMS = ("pixel_spacing", "slice_thickness"), ("sop_instance_uid", "source_id")
 
 
-def header(*, pseudonyms: bool) -> str:
-    """The first line."""
-    names = ["day" if name == "date" and pseudonyms else name for name in ManifestRow._fields]
-    return line(names if pseudonyms else names[:PUBLIC])
+def columns(*, spacing: bool, pseudonyms: bool) -> tuple[str, ...]:
+    """Those of a manifest."""
+    left_out = (*(() if spacing else SPACING), *(() if pseudonyms else PSEUDONYMS))
+    return tuple(name for name in ManifestRow._fields if name not in left_out)
 
 
-def of(scan: ManifestRow) -> str:
+def header(names: Sequence[str]) -> str:
+    """The first line. names: of `columns`."""
+    pseudonyms = set(PSEUDONYMS) <= set(names)
+    return line(["day" if name == "date" and pseudonyms else name for name in names])
+
+
+def of(scan: ManifestRow, names: Sequence[str]) -> str:
     """Its line, below the header."""
-    return line(scan if scan.source_id else scan[:PUBLIC])
+    return line([getattr(scan, name) for name in names])
 
 
 def line(cells: Sequence[str]) -> str:

@@ -37,7 +37,7 @@ def index(folder: str, out: str, options: IndexOptions, on_progress: OnProgress 
     somebody else wrote. on_progress counts files.
     """
     options.check()
-    folder = _checked(folder)
+    folder = checked(folder)
     journal_url, lock_url = beside(out, "index"), beside(out, "lock")
     store.check_writable(out)
     with lock.one_writer(lock_url, out, journal_url):
@@ -66,7 +66,7 @@ def full(url: str) -> str:
     return url if store.is_remote(url) else os.path.abspath(local.local_path(url))
 
 
-def _checked(folder: str) -> str:
+def checked(folder: str) -> str:
     """The folder as it is written down; UsageError if there is none."""
     if not store.is_remote(folder):
         folder = full(folder)
