@@ -51,11 +51,9 @@ def test_others_are_others(text: str) -> None:
     assert fields.digest(PrepConfig(where=text)) != fields.digest(PrepConfig(where=PLAIN))
 
 
-@pytest.mark.parametrize(
-    "text", ["device ==", "(" * 900, "not " * 240, "x" * 1001, "\0", "\ud800", "-" * 990]
-)
+@pytest.mark.parametrize("text", ["device ==", "(" * 900, "not " * 240, "x" * 1001, "\0", "\ud800"])
 def test_what_is_no_expression_is_compared_as_it_is(text: str) -> None:
-    assert expression.canonical(text) in (text, ast.unparse(ast.parse(text)) if text[0] in "nx" else text)
+    assert expression.canonical(text) == text.strip()
 
 
 def test_other_texts_keep_their_blanks() -> None:

@@ -3,8 +3,9 @@
 import dataclasses
 import itertools
 import math
+import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,47 @@ def test_columns_that_are_not_known_yet_are_named_as_such() -> None:
 
 def test_every_column_of_the_table_has_a_kind() -> None:
     assert set(row_filter.KIND_OF) == {item.name for item in dataclasses.fields(SampleRow)}
+
+
+TEMPLATES = [
+    "{} is None", "{} != None", "{} == 1", "{} == 'a'", "{} in ('a', 'b')", "{} in (1, 2)", "'a' in {}",
+    "1 in {}", "{0} in {0}", "{0} == {0}", "{0} < {0}", "{}[0] > 1", "{}[0.0] > 1", "{}[2.0] < 1",
+    "{}[3] == 1", "{}[-1] == 1", "{}['a'] == 1", "{}[None] == 1", "{}[0][0] == 1", "{}.__class__ == 1",
+    "{}() == 1", "not {}", "-{} == 1", "{} is 1", "{} < 1 < 'a'", "{} < 99999999999999999999999999999999",
+    "{} < 1e308", "{} in ()", "{} in (None,)", "{} in ['a']", "{} not in ('a',)", "{} == ('a',)",
+    "{} < '2024-01-01'", "{} < '2024-13-01'", "frames < {}", "{} in ('2024-01-01', '2024-02-29')",
+    "device in {}", "{} in device", "acquired < {}", "{} in acquired",
+]  # fmt: skip
+WORDS = [
+    "frames", "device", "flags", "spacing_in", "acquired", "==", "<", "in", "not", "and", "or", "(", ")",
+    "[", "]", "'a'", "1", "None", ",", ".", "lambda", ":", "is", "-", "*", "if", "else", "\n", "\\", "é",
+    "0.5", "\f", "1e9",
+]  # fmt: skip
+
+
+def hostile() -> Iterator[str]:
+    """Every column in every place, words in any order, and any letters."""
+    for column in row_filter.KIND_OF:
+        yield from (template.format(column) for template in TEMPLATES)
+    rng = random.Random(0)
+    for _ in range(1500):
+        yield " ".join(rng.choices(WORDS, k=rng.randint(1, 12)))
+    for _ in range(500):
+        yield "".join(chr(rng.randint(1, 0x2FFF)) for _ in range(rng.randint(1, 60)))
+
+
+def test_whatever_is_asked_is_a_filter_or_one_line() -> None:
+    """And a filter says yes or no of every row, whatever is in it."""
+    told = dataclasses.replace(ROW, acquired="2024-01-01", mean=math.inf, frames=3)
+    days = dataclasses.replace(ROW, acquired="17", mean=math.nan, spacing_in=None, flags=())
+    filters, lines = 0, list[str]()
+    for text in hostile():
+        try:
+            fits = row_filter.parse(text, "filter")
+        except UsageError as error:
+            lines.append(str(error))
+        else:
+            filters += 1
+            assert {type(fits(row)) for row in (ROW, told, days)} == {bool}, text
+    assert all(line.isprintable() and len(line) < 1500 for line in lines)
+    assert filters > 300
