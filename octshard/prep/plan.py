@@ -132,7 +132,8 @@ def _text(entry: Entry) -> str:
     """
     entry = replace(entry, path=entry.source)
     axes = f" axes={entry.axes}" if entry.axes else ""
-    return f"{entry!r}{axes}{f' acquired={entry.acquired}' if entry.acquired else ''}"
+    parts = f" parts={entry.parts}" if entry.parts else ""
+    return f"{entry!r}{axes}{f' acquired={entry.acquired}' if entry.acquired else ''}{parts}"
 
 
 def _members(entries: Iterable[Entry]) -> list[Member]:

@@ -22,7 +22,9 @@ REASON_MEANS = {
     "geometry_line": "There is one frame, or all frames lie on one line: nothing to stack.",
     "geometry_uneven": "The frames are parallel, but their steps differ, repeat or interleave.",
     "geometry_mixed": "The frames lie in more than one pattern, such as spokes and circles.",
-    "part_of_scan": "The file holds a part of a scan; other files hold the rest (ConcatenationUID).",
+    "part_of_scan": "The file holds a part of a scan; other files hold the rest (ConcatenationUID), and the "
+    "row does not name them, or one is missing or twice there.",
+    "parts_differ": "The files of one scan contradict each other: in size, eye, spacing, place or UID.",
     "several_volumes": "The file holds several volumes: stacks, times, or both eyes.",
     "frame_order": "What the file says of the frames' places contradicts itself, so their order is unknown.",
     "not_oct": "It holds something else than an OCT scan, or is in colour.",

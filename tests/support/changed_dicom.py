@@ -23,9 +23,9 @@ def changed(scan: writer.Scan, frame: Change | None = None, **top: Any) -> bytes
         assert frame is not None
         frame(item, i)
     for name, value in top.items():
-        if value is None:
+        if value is None and name in ds:
             delattr(ds, name)
-        else:
+        elif value is not None:
             setattr(ds, name, value)
     if "SOPInstanceUID" in top:
         ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID

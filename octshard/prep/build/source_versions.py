@@ -86,16 +86,16 @@ class SourceVersions:
 def look(cfg: PrepConfig, device: str, plans: Sequence[ShardPlan], source: Source) -> SourceVersions:
     """Asks for every file of a device, and reads what the last run wrote down."""
     entries = [member.entry for plan in plans for member in plan.members]
-    path_of = {entry.source: entry.path for entry in entries if entry.path}
+    entry_of = {entry.source: entry for entry in entries if entry.path}
 
-    def ask(path: str) -> Fingerprint | None:
+    def ask(entry: Entry) -> Fingerprint | None:
         try:
-            return _fingerprint(source, path)
+            return _fingerprint(source, entry)
         except FileNotFoundError:
             return None
 
     with transport.thread_pool(REQUESTS) as threads:
-        now = dict(zip(path_of, threads.map(ask, path_of.values()), strict=True))
+        now = dict(zip(entry_of, threads.map(ask, entry_of.values()), strict=True))
     place = _place(cfg, entries)
     return SourceVersions({s: f for s, f in now.items() if f is not None}, _read(cfg, device, place), place)
 
@@ -108,11 +108,11 @@ def _place(cfg: PrepConfig, entries: Sequence[Entry]) -> dict[str, Any]:
     return {"src": cfg.src, "from_zip": cfg.from_zip} | ({"manifest": cfg.manifest} if cfg.manifest else {})
 
 
-def _fingerprint(source: Source, path: str) -> Fingerprint:
+def _fingerprint(source: Source, entry: Entry) -> Fingerprint:
     """Of a file, its version with those of the files beside it that hold its pixels."""
-    own = source.fingerprint(path)
+    own = source.fingerprint(entry.path)
     versions = [own.version]
-    for other in companion_names.of(path):
+    for other in (*companion_names.of(entry.path), *entry.files[1:]):
         with suppress(FileNotFoundError):
             versions.append(source.fingerprint(other).version)
     return own._replace(version=" ".join(versions))
@@ -121,15 +121,18 @@ def _fingerprint(source: Source, path: str) -> Fingerprint:
 def _digests(entry: Entry, source: Source) -> set[str]:
     """Of the file as it is now: with any of the files beside it, or alone where there are none.
 
-    Of a folder: with all of its images.
+    Of a folder, or of a scan in several files: with all of these.
     """
     data = source.read(entry)
     own, digests = checksum.xxh3_128(data), set()
+    names: Sequence[str] = entry.part_names
     if scan_path.is_folder(entry.path):
-        images = Companions(entry, source)
-        for name in image_series.series_of([image.name for image in folder_listing.read(data)]).names:
-            images.read(name)
-        return {images.joint_xxh3(own)}
+        names = image_series.series_of([image.name for image in folder_listing.read(data)]).names
+    if names:
+        files = Companions(entry, source)
+        for name in names:
+            files.read(name)
+        return {files.joint_xxh3(own)}
     for other in companion_names.of(entry.path):
         companions = Companions(entry, source)
         with suppress(FileNotFoundError):

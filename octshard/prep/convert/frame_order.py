@@ -14,6 +14,8 @@ from octshard.prep.convert.positions import Positions
 from octshard.prep.refusals import Refused
 from octshard.prep.scan_facts import Placement, ScanFacts
 
+JOIN = "want a row of the first part whose column parts names the others"
+
 
 @dataclass(frozen=True, eq=False)
 class _Source:
@@ -42,7 +44,7 @@ def check_is_whole(scan: ScanFacts) -> None:
     concatenation = scan.concatenation
     if concatenation.is_part:
         part, parts = concatenation.part or "?", concatenation.parts or "?"
-        raise Refused("part_of_scan", f"part {part} of {parts} of a concatenation, want a scan in one file")
+        raise Refused("part_of_scan", f"part {part} of {parts} of a concatenation, {JOIN}")
 
 
 def order_of(scan: ScanFacts, positions: Positions | None) -> tuple[int, ...]:

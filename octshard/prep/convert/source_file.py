@@ -35,7 +35,7 @@ class Companions:
         if name in self.files:
             return self.files[name]
         folder = self.entry.path.rpartition("/")[0]
-        data = self.source.read(replace(self.entry, path=f"{folder}/{name}".lstrip("/")))
+        data = self.source.read(replace(self.entry, path=f"{folder}/{name}".lstrip("/"), parts=""))
         self.digests[name] = checksum.xxh3_128(data)
         if len(self.files) < KEPT:
             self.files[name] = data

@@ -38,6 +38,9 @@ class FrameItem(NamedTuple):
     eye: str
 
 
+SILENT = FrameItem(None, None, NOTHING.reshape(0, 2), NOTHING, NOTHING, NOTHING, NOTHING, "", "", "")
+
+
 @dataclass(frozen=True, eq=False)
 class FrameGroups:
     """The items of all frames. common: of the shared groups, for what is said there of all frames."""
@@ -48,6 +51,13 @@ class FrameGroups:
     def of_frames(self, index: Sequence[int]) -> "FrameGroups":
         """Those of some frames, in their order; frames without an item are left out."""
         return FrameGroups(tuple(self.frames[i] for i in index if i < len(self.frames)), self.common)
+
+    def filled(self, count: int) -> tuple[FrameItem, ...]:
+        """The items of `count` frames; what one frame does not say, and all share, is taken from there."""
+        if count == 1 and self.common is not None:
+            own = self.frames[0] if self.frames else self.common
+            return (_filled(own, self.common),)
+        return (*self.frames[:count], *[SILENT] * (count - len(self.frames)))
 
     @property
     def measures(self) -> PixelMeasures:
@@ -133,6 +143,16 @@ def _frame(item: Attributes, known: _Known) -> FrameItem:
         "" if content is None else content.text("StackID"),
         "" if content is None else "".join(map(str, _whole_numbers(content, "TemporalPositionIndex", (1,)))),
         known.read(item, "FrameAnatomySequence", _eye, needed=False),
+    )
+
+
+def _filled(own: FrameItem, common: FrameItem) -> FrameItem:
+    """One frame: its place and eye may stand in the shared groups."""
+    return own._replace(
+        location=own.location if len(own.location) else common.location,
+        position=own.position if len(own.position) else common.position,
+        orientation=own.orientation if len(own.orientation) else common.orientation,
+        eye=own.eye or common.eye,
     )
 
 

@@ -20,7 +20,8 @@ META_START, META_LAST, META = 132, 0x0002FFFF, Encoding(True, "<")
 MEDIA_CLASS = 0x00020002  # MediaStorageSOPClassUID: a DICOMDIR has no other
 NAMES = (
     "SOPClassUID", "Manufacturer", "ManufacturerModelName", "AnatomicRegionSequence", "Laterality",
-    "ImageLaterality", "NumberOfFrames",
+    "ImageLaterality", "NumberOfFrames", "SeriesInstanceUID", "AcquisitionNumber", "InstanceNumber",
+    "ConcatenationUID", "InConcatenationNumber", "ConcatenationFrameOffsetNumber",
 )  # fmt: skip
 LAST = FIELDS["NumberOfFrames"][0]
 INFLATED = 2**20  # bytes of a deflated dataset that are looked at
@@ -28,6 +29,13 @@ REGIONS = {  # codes of DICOM's CID 4209, in SNOMED CT and as spelled before
     "82859000": "Macula", "T-AA621": "Macula", "67046006": "Macula", "T-AA620": "Macula",
     "81016008": "Optic Disc", "T-AA630": "Optic Disc", "5665001": "Retina", "T-AA610": "Retina",
 }  # fmt: skip
+
+
+class ScanPart(NamedTuple):
+    """Which scan the file is a part of, among those of its folder, and where in it; empty: it is whole."""
+
+    group: str = ""
+    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class Head:
     eye: str  # L or R
     region: str
     frames: int  # 1 where the file does not say
+    part: ScanPart
     asked: dict[str, str]
     is_whole: bool
 
@@ -76,7 +85,8 @@ def read(data: Buffer, asked: Collection[str] = ()) -> Head:
         model=top.text("ManufacturerModelName"),
         eye=eye if eye in ("L", "R") else "",
         region=_region(top),
-        frames=_frames(top),
+        frames=_number(top, "NumberOfFrames") or 1,
+        part=_part(top, eye),
         asked={name: top.identifier(name) for name in asked},
         is_whole=dataset.is_whole,
     )
@@ -112,11 +122,22 @@ def _inflated(deflated: Buffer) -> bytes:
         return b""
 
 
-def _frames(top: Attributes) -> int:
+def _part(top: Attributes, eye: str) -> ScanPart:
+    if uid := top.uid("ConcatenationUID"):
+        numbers = (_number(top, f"{name}Number") for name in ("InConcatenation", "ConcatenationFrameOffset"))
+        return ScanPart(f"concatenation {uid}", next((n for n in numbers if n is not None), 0))
+    instance, series = _number(top, "InstanceNumber"), top.uid("SeriesInstanceUID")
+    if instance is None or not series or (_number(top, "NumberOfFrames") or 1) > 1:
+        return ScanPart()
+    acquisition = _number(top, "AcquisitionNumber")
+    return ScanPart(f"series {series} {'' if acquisition is None else acquisition} {eye}", instance)
+
+
+def _number(top: Attributes, name: str) -> int | None:
     try:
-        return top.integer("NumberOfFrames") or 1
+        return top.integer(name)
     except Refused:
-        return 1
+        return None
 
 
 def _region(top: Attributes) -> str:

@@ -7,6 +7,7 @@ in the order of DESIGN §4.
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from octshard.imaging.volume import product
 from octshard.prep.dicom import elements, encapsulation, file_kind, frame_groups, pixel_measures
@@ -33,6 +34,14 @@ class Declared:
     surplus: int = 0  # bytes behind the last native frame, unless they are zeros or one byte
 
 
+class SeriesPlace(NamedTuple):
+    """Which file of a series this one is, to tell whether files are parts of one scan; never stored."""
+
+    uid: str
+    instance: int | None
+    frame_of_reference: str
+
+
 @dataclass(frozen=True, eq=False)
 class Header(ScanFacts):
     """The fields that leave a file, and where its pixels lie."""
@@ -41,6 +50,7 @@ class Header(ScanFacts):
     declared: Declared
     pixels: Pixels
     groups: FrameGroups = field(repr=False)  # what the frames say, one by one
+    series: SeriesPlace
     inflated: bytearray | None = field(repr=False)  # the dataset of a deflated file, where `pixels` lie
 
     def of_frames(self, index: Sequence[int]) -> "Header":
@@ -169,6 +179,11 @@ def _parse(top: Attributes, parsed: ParsedFile, pixels: Pixels) -> Header:
         declared=_declared(top, photometric, parsed, (rows, cols, allocated)),
         pixels=pixels,
         groups=groups,
+        series=SeriesPlace(
+            top.uid("SeriesInstanceUID"),
+            frame_groups.whole_number(top, "InstanceNumber"),
+            top.uid("FrameOfReferenceUID"),
+        ),
         inflated=parsed.body if isinstance(parsed.body, bytearray) else None,
     )
 

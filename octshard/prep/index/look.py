@@ -1,5 +1,6 @@
 """One look at the first bytes of a file: is it a scan, of what format, by which device, of which eye."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -53,6 +54,8 @@ class Finding(NamedTuple):
     uid: str = ""  # SOPInstanceUID, where it was asked for
     # number and eye of each scan, where a file holds several: `3:L 12:R 15:`, of DICOM `volume-1:L volume-2:`
     series: str = ""
+    group: str = ""  # of the files of its folder that are one scan; empty: it is whole
+    place: str = ""  # a number by which these are ordered
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,8 @@ def _finding(url: str, place: Place, data: bytes, asked: Asked) -> Finding:
         date=next(filter(None, dates), ""),
         series=_series(url, place, kind) if content.frames > 1 else "",
         uid=content.asked.get(UID, ""),
+        group=_digest(content.part.group),
+        place=str(content.part.place) if content.part.group else "",
     )
 
 
@@ -141,6 +146,11 @@ def _folder_of(url: str) -> Callable[[str], Buffer]:
         return store.read_range(place, 0, min(store.size(place), side_text.LONGEST))
 
     return read
+
+
+def _digest(group: str) -> str:
+    """In place of UIDs, which stay in their file."""
+    return hashlib.sha256(group.encode()).hexdigest()[:16] if group else ""
 
 
 def _series(url: str, place: Place, kind: str) -> str:

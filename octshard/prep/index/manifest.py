@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping
 from octshard.dataset import visit_date
 from octshard.dataset.eyes import EYES
 from octshard.imaging.volume import DEVICES
-from octshard.prep.index import image_folders, pseudonym, row
+from octshard.prep.index import image_folders, pseudonym, row, scan_parts
 from octshard.prep.index.image_folders import SeriesFolders
 from octshard.prep.index.journal import Journal
 from octshard.prep.index.look import IMAGE, OTHER, SCAN, Finding
 from octshard.prep.index.options import IndexOptions
 from octshard.prep.index.row import ManifestRow
+from octshard.prep.index.scan_parts import IndexedScan
 from octshard.prep.index.summary import Summary
 from octshard.prep.release import device_name
 from octshard.prep.release.aireadi import device_of
@@ -22,11 +23,23 @@ UNNAMEABLE = "its name cannot stand in a table; rename the file"
 def lines(findings: Journal, options: IndexOptions, result: Summary) -> Iterator[str]:
     """The manifest, line by line; `result` is counted up on the way."""
     first = _first_visits(findings, options)
-    folders = image_folders.find(findings.records()) if options.folders else {}
-    unlisted = SeriesFolders()
     salt = options.people.salt
     names = row.columns(spacing=options.tells_spacing, pseudonyms=bool(salt))
     yield row.header(names)
+    for path, finding, scan in scan_parts.joined(_counted(findings, options, result)):
+        if scan.date and scan.person_id in first:
+            days = (visit_date.ordinal(scan.date) or 0) - first[scan.person_id]
+            scan = scan._replace(date=str(days))
+        for one in _scans(scan, finding):
+            result.add_row(one, path)
+            private = one._replace(source_id=pseudonym.of_path(one.filepath, salt)) if salt else one
+            yield row.of(private, names)
+
+
+def _counted(findings: Journal, options: IndexOptions, result: Summary) -> Iterator[IndexedScan]:
+    """The scans that can be listed; what is none, or cannot, is counted."""
+    folders = image_folders.find(findings.records()) if options.folders else {}
+    unlisted = SeriesFolders()
     for file, looked in findings.records():
         result.files += 1
         if looked.kind == IMAGE:
@@ -43,14 +56,8 @@ def lines(findings: Journal, options: IndexOptions, result: Summary) -> Iterator
             scan, problem = _row(place.path, finding, options)
             if problem:
                 result.add_problem(problem, place.path)
-                continue
-            if scan.date and scan.person_id in first:
-                days = (visit_date.ordinal(scan.date) or 0) - first[scan.person_id]
-                scan = scan._replace(date=str(days))
-            for one in _scans(scan, finding):
-                result.add_row(one, place.path)
-                private = one._replace(source_id=pseudonym.of_path(one.filepath, salt)) if salt else one
-                yield row.of(private, names)
+            else:
+                yield IndexedScan(place.path, finding, scan)
     result.image_folders = len(unlisted.finish()) - len(folders)
 
 
@@ -59,8 +66,9 @@ def _scans(scan: ManifestRow, finding: Finding) -> Iterator[ManifestRow]:
 
     A DICOM file whose volumes are of two eyes tells each: what else is known of an eye is of the file.
     """
-    if not finding.series:
+    if not finding.series or scan.parts:
         yield scan
+        return
     for series in finding.series.split():
         number, _, eye = series.partition(":")
         eyes = (eye, scan.laterality) if finding.what == "dicom" else (scan.laterality, eye)

@@ -21,6 +21,7 @@ class ManifestRow(NamedTuple):
     protocol: str
     date: str
     format: str
+    parts: str = ""
     pixel_spacing: str = ""
     slice_thickness: str = ""
     sop_instance_uid: str = ""

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from octshard.imaging.volume import Spacing
-from octshard.prep.dicom import decode, header
+from octshard.prep.dicom import decode, header, joined_header
 from octshard.prep.dicom.header import Header
+from octshard.prep.readers.joined_scan import JoinedScan
 from octshard.prep.readers.scan_bytes import ScanBytes
+from octshard.prep.refusals import Refused
 from octshard.storage.checksum import Buffer
 
 
@@ -45,6 +47,23 @@ def is_one(file: ScanBytes) -> bool:
     return file.data[128:132] == b"DICM"
 
 
-def open_scan(file: ScanBytes) -> DicomScan:
-    """Reads the header; Refused as `header.parse`."""
-    return DicomScan(file.data, header.parse(file.data))
+def open_scan(file: ScanBytes) -> DicomScan | JoinedScan:
+    """Reads the header, and those of the scan's other files; Refused as `header.parse`, `joined_header`."""
+    first = DicomScan(file.data, header.parse(file.data))
+    if not file.parts:
+        return first
+    parts = [first, *(_part(file, name) for name in file.parts)]
+    ordered = [parts[i] for i in joined_header.order_of([part.facts for part in parts])]
+    return JoinedScan(ordered, joined_header.join([part.facts for part in ordered]))
+
+
+def _part(file: ScanBytes, name: str) -> DicomScan:
+    """Refused, with the name of the part."""
+    try:
+        data = file.folder(name)
+        return DicomScan(data, header.parse(data))
+    except FileNotFoundError:
+        detail = f"{name}, a part of the scan, is not beside its first file"
+        raise Refused("part_of_scan", detail, (name,)) from None
+    except Refused as refusal:
+        raise Refused(refusal.reason, f"{name}: {refusal.detail}", (name, *refusal.private)) from None

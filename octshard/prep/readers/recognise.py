@@ -72,4 +72,11 @@ def format_of(file: ScanBytes) -> str:
 
 def open_scan(file: ScanBytes) -> Scan:
     """The scan in a file of any format; Refused as `format_of`, or by its reader."""
-    return READERS[format_of(file)].open_scan(file)
+    return open_as(format_of(file), file)
+
+
+def open_as(name: str, file: ScanBytes) -> Scan:
+    """The scan in a file of this format, a key of READERS; Refused by its reader."""
+    if file.parts and name != "dicom":
+        raise Refused("unreadable", f"its row names parts of the scan, which DICOM has and {name} has not")
+    return READERS[name].open_scan(file)

@@ -22,6 +22,7 @@ class ScanBytes(NamedTuple):
     name: str = ""  # with or without folders; a hint, where content alone cannot tell
     axes: str = ""
     folder: Callable[[str], Buffer] = nothing_beside  # FileNotFoundError where there is no such file
+    parts: tuple[str, ...] = ()  # names of the other files of the scan, in the same folder
 
     def find(self, name: str) -> Buffer | None:
         """The file of this name in the same folder, or None."""

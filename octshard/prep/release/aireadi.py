@@ -43,7 +43,9 @@ COLUMNS = {  # our name -> its headings in releases and in copies
     "path": ("filepath",),
     "axes": ("axes",),
     "source_id": ("source_id",),
+    "parts": ("parts",),
 }
+PARTS_BETWEEN = "/"  # names of files, in which it cannot stand
 UNKNOWN = lengths.SILENT  # in the manifest
 HOME = "retinal_oct"
 TABLES = ("manifest.tsv", "participants.tsv")
@@ -77,6 +79,7 @@ class Entry:
     unreadable_spacing: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     axes: str = dataclasses.field(default="", repr=False)  # of the file's array: an order of d, h and w
     acquired: str = dataclasses.field(default="", repr=False)  # as `dataset.visit_date`; empty: not told
+    parts: str = dataclasses.field(default="", repr=False)  # names of the scan's other files; empty: none
     # what stands for the path, and may be read by all, in everything that is written; empty: the path itself
     source_id: str = dataclasses.field(default="", repr=False)
 
@@ -84,6 +87,18 @@ class Entry:
     def source(self) -> str:
         """How tables and logs name the file."""
         return self.source_id or self.path
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """Of the other files of the scan, in the same folder."""
+        return tuple(self.parts.split(PARTS_BETWEEN)) if self.parts else ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of all files of the scan, below the release root; none if the row names no file."""
+        folder = self.path.rpartition("/")[0]
+        others = (f"{folder}/{name}".lstrip("/") for name in self.part_names)
+        return (scan_path.file_of(self.path), *others) if self.path else ()
 
 
 @dataclass(frozen=True)
@@ -234,6 +249,7 @@ def _entry(field: dict[str, str], location: str) -> Entry:
         axes=_axes(field["axes"], location),
         acquired=visit_date.of_cells(field["date"], field["day"], location),
         source_id=field["source_id"],
+        parts=_parts(field["parts"], location),
     )
 
 
@@ -270,6 +286,14 @@ def _person_in(path: str) -> str:
     above = scan_path.folders_above(path)[-1:]
     named = {*DEVICES, *UNKNOWN, "structural_oct", HOME}
     return above[0] if above and above[0].lower() not in named else ""
+
+
+def _parts(text: str, location: str) -> str:
+    """Names of files; UsageError if one leaves the folder, or is of our own."""
+    for name in text.split(PARTS_BETWEEN) if text else ():
+        if relative_path(name, location) != name:
+            raise UsageError(f"{location}: parts {text!r}, want names of files with / between them")
+    return text
 
 
 def _axes(text: str, location: str) -> str:

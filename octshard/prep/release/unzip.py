@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from octshard.errors import UsageError
-from octshard.prep.release import scan_path, zip_source
+from octshard.prep.release import zip_source
 from octshard.prep.release.aireadi import Release, read_release
 from octshard.prep.release.zip_directory import DamagedZip, RefusedMember, ZipEntry, shown
 from octshard.progress import OnProgress, no_progress
@@ -121,7 +121,7 @@ def unzip(src: str, dst: str, limits: Limits, on_progress: OnProgress = no_progr
             raise
         _save_journal(work)
         _copy_tables(release, dst)
-    listed = {scan_path.file_of(entry.path) for entry in release.entries if entry.path}
+    listed = {path for entry in release.entries for path in entry.files}
     return UnzipReport(
         written=tuple(sorted(work.written)),
         skipped=tuple(sorted(work.skipped)),

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from octshard.imaging.volume import DEVICES
 from octshard.prep.release import folder_listing, scan_path
@@ -68,11 +69,10 @@ def member_names(entries: Sequence[Entry]) -> MemberNames:
     """How the files of these manifest rows may be called in ZIPs."""
     paths_by_name: dict[tuple[str, str, str], set[str]] = {}
     for entry in entries:
-        path = scan_path.file_of(entry.path)
-        if scan_path.is_folder(path):
+        if scan_path.is_folder(entry.path):
             continue
-        folder, name = _tail(path)
-        for device in {*_devices(entry), ""}:
+        for path, device in product(entry.files, {*_devices(entry), ""}):
+            folder, name = _tail(path)
             for parent in (folder, ""):
                 paths_by_name.setdefault((device, parent, name), set()).add(path)
     unique = {key: next(iter(paths)) for key, paths in paths_by_name.items() if len(paths) == 1 and key[2]}

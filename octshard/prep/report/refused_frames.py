@@ -89,7 +89,8 @@ def _limit_memory() -> None:
 def _frame(source: Source, entry: Entry) -> np.ndarray | None:
     """uint8 (H, W) of the frame in the middle of those that are stored; None where there is none."""
     try:
-        file = ScanBytes(source.read(entry), entry.path, entry.axes, Companions(entry, source).read)
+        beside = Companions(entry, source).read
+        file = ScanBytes(source.read(entry), entry.path, entry.axes, beside, entry.part_names)
         scan = volumes.selected(_trusted(recognise.open_scan(file)), entry.path)
         scan.check(MOST_VOXELS)
         (frame_HW,) = scan.frames(order=(scan.facts.frames // 2,))

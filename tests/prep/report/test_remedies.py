@@ -14,6 +14,7 @@ def test_every_reason_has_its_kind_and_only_these_explain_nothing() -> None:
     kinds = {kind: {reason for reason in REASONS if remedies.kind_of(reason) == kind} for kind in KINDS}
     assert kinds[UNEXPLAINED] == {
         "unreadable", "decoder_crash", "decoder_timeout", "unsupported_syntax", "frame_order", "too_large",
+        "parts_differ",
     }  # fmt: skip
     assert {reason for reason in REASONS if reason.startswith("geometry_")} < kinds[NO_STACK]
     assert "truncated" in kinds[DAMAGED]

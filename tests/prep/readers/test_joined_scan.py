@@ -1,0 +1,164 @@
+"""A scan in several DICOM files is stored as the same scan in one; what is wrong with a part is refused."""
+
+import dataclasses
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from octshard.cli.main import cli
+from octshard.config.prep import PrepConfig
+from octshard.dataset import tables
+from octshard.dataset.tables import SampleRow
+from octshard.imaging.volume import SampleKey, Volume
+from octshard.prep.convert import sample
+from octshard.prep.convert.sample import ConvertTask
+from octshard.prep.plan import Member
+from octshard.prep.readers import dicom, recognise
+from octshard.prep.readers.scan_bytes import ScanBytes
+from octshard.prep.refusals import Refused
+from tests.support.made_release import RASTER, scan
+from tests.support.memory_source import MemorySource, entry
+from tests.support.scan_parts import concatenation, single_frames
+
+CFG = PrepConfig(target_spacing=[0.04, 0.01, 0.02], image_size=[6, 20, 24])
+NAMES = tuple(f"{i}.dcm" for i in range(9))
+
+
+def converted(files: Sequence[bytes], parts: str | None = None) -> tuple[SampleRow, Volume | None]:
+    """The row of 0.dcm; parts: as its row says them, by default all others."""
+    named = "/".join(NAMES[1 : len(files)]) if parts is None else parts
+    listed = dataclasses.replace(entry("P1/0.dcm"), sop_instance_uid="", parts=named)
+    member = Member(SampleKey("1001", "topcon_triton", "macula", "L", "0"), listed)
+    source = MemorySource({f"P1/{name}": data for name, data in zip(NAMES, files, strict=False)})
+    return sample.row_and_volume(ConvertTask(member, "train-000000.tar", "train"), CFG, source)
+
+
+@pytest.mark.parametrize("encoding", ["native", "j2k"])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_a_concatenation_is_stored_as_the_scan_in_one_file(encoding: str, order: tuple[int, ...]) -> None:
+    whole = dataclasses.replace(scan(), encoding=encoding)
+    expected_row, expected = converted(concatenation(whole, 6))
+    parts = concatenation(whole, 2, 1, 3)
+    row, volume = converted([parts[i] for i in order])
+    assert volume is not None
+    assert expected is not None
+    assert np.array_equal(volume.voxels_DHW, expected.voxels_DHW)
+    same = ("geometry", "spacing_in", "spacing_source", "flags", "frames", "status", "eye")
+    assert [getattr(row, name) for name in same] == [getattr(expected_row, name) for name in same]
+
+
+@pytest.mark.parametrize("locations", [RASTER, ()])
+def test_single_frames_of_a_series_are_stored_as_one_scan(locations: Sequence[np.ndarray]) -> None:
+    files = single_frames(dataclasses.replace(scan(), locations=tuple(locations)))
+    row, volume = converted([files[i] for i in (3, 1, 0, 5, 4, 2)])
+    assert volume is not None
+    assert np.array_equal(volume.voxels_DHW, scan().voxels_DHW)
+    assert (row.geometry, row.frames) == ("raster" if len(locations) else "unknown", 6)
+    assert row.flags == (() if len(locations) else ("geometry_unknown",))
+
+
+def test_instances_against_places_sort_or_contradict_as_in_one_file() -> None:
+    """InstanceNumber counts frames in the order in which they were filed, locations say where they lie."""
+    mixed = dataclasses.replace(scan(), locations=tuple(RASTER[i] for i in (0, 2, 4, 1, 3, 5)))
+    row, _ = converted(single_frames(mixed))
+    assert row.reason == "geometry_uneven"
+
+
+def test_a_lost_frame_is_seen_by_its_number() -> None:
+    files = single_frames(dataclasses.replace(scan(), locations=()))
+    row, _ = converted(files[:2] + files[3:])
+    assert (row.reason, "InstanceNumber goes from 2 to 4" in row.detail) == ("geometry_uneven", True)
+    row, _ = converted((single_frames(scan()))[:2] + single_frames(scan())[3:])
+    assert row.reason == "geometry_uneven"  # by the lines
+
+
+def test_both_eyes_in_a_series_are_no_scan() -> None:
+    files = single_frames(scan())
+    files[2] = single_frames(dataclasses.replace(scan(), eye="R"))[2]
+    assert converted(files)[0].reason == "parts_differ"
+
+
+def test_what_is_wrong_with_a_part_is_said_with_its_name() -> None:
+    parts = concatenation(scan(), 2, 1, 3)
+    row, _ = converted([parts[0], parts[1][:-100], parts[2]])
+    assert (row.reason, row.detail.partition(":")[0]) == ("truncated", "1.dcm")
+    row, _ = converted([parts[0], b"text", parts[2]])
+    assert (row.reason, row.detail.partition(":")[0]) == ("not_dicom", "1.dcm")
+    row, _ = converted(parts, parts="1.dcm/8.dcm")
+    told = "8.dcm, a part of the scan, is not beside its first file"
+    assert (row.reason, row.detail) == ("part_of_scan", told)
+    row, _ = converted([*parts, parts[2]])
+    assert row.reason == "part_of_scan"
+    row, _ = converted(parts, parts="")
+    wanted = "want a row of the first part whose column parts names the others"
+    assert (row.reason, row.detail) == ("part_of_scan", f"part 1 of 3 of a concatenation, {wanted}")
+
+
+def test_the_digest_of_a_scan_is_that_of_all_its_files() -> None:
+    one, other = concatenation(scan(), 2, 4), concatenation(scan(2), 2, 4)
+    digests = {converted([one[0], second])[0].source_xxh3 for second in (one[1], other[1])}
+    assert len(digests) == 2
+
+
+def test_frames_of_parts_come_in_any_order() -> None:
+    parts = concatenation(scan(), 2, 1, 3)
+    file = ScanBytes(parts[0], "0.dcm", folder=lambda name: parts[NAMES.index(name)], parts=NAMES[1:3])
+    opened = dicom.open_scan(file)
+    for order in [(5, 0, 3, 1, 4, 2), (2,), (4, 3)]:
+        frames = list(opened.frames(order=order))
+        assert np.array_equal(frames, scan().voxels_DHW[list(order)])
+    opened.check(6 * 20 * 24)
+    with pytest.raises(Refused, match="too_large"):
+        opened.check(6 * 20 * 24 - 1)
+
+
+def test_other_formats_have_no_parts() -> None:
+    with pytest.raises(Refused, match="unreadable: its row names parts of the scan, which DICOM has"):
+        recognise.open_scan(ScanBytes(b"\x93NUMPY" + bytes(99), "a.npy", parts=("b.npy",)))
+
+
+HEAD = "person_id\tfilepath\tdevice\tparts\n"
+ROWS = "P1\tP1/0.dcm\ttopcon_triton\t1.dcm/2.dcm\nP2\tP2/0.dcm\ttopcon_triton\t1.dcm\n"
+
+
+def release(root: Path, *, zipped: bool) -> Path:
+    """Of two people, the scan of each in several files."""
+    files = {"P1": concatenation(scan(), 2, 1, 3), "P2": concatenation(scan(2, "P2"), 2, 4)}
+    root.mkdir()
+    (root / "manifest.tsv").write_text(HEAD + ROWS)
+    members = {f"{p}/{i}.dcm": data for p, parts in files.items() for i, data in enumerate(parts)}
+    if zipped:
+        with zipfile.ZipFile(root / "topcon_triton.zip", "w") as archive:
+            for path, data in members.items():
+                archive.writestr(path, data)
+        return root
+    for path, data in members.items():
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_bytes(data)
+    return root
+
+
+def built(src: Path, dst: Path, *options: str) -> dict[str, SampleRow]:
+    words = ["prep", "shard", str(src), str(dst), "--device", "all", "--workers", "1", "--split", "hash"]
+    result = CliRunner().invoke(cli, [*words, *options], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return {row.source: row for row in tables.open_dataset(str(dst / "topcon_triton")).rows}
+
+
+@pytest.mark.slow
+def test_a_release_of_parts_unpacked_or_zipped_and_a_part_that_changes(tmp_path: Path) -> None:
+    unpacked = release(tmp_path / "unpacked", zipped=False)
+    rows = built(unpacked, tmp_path / "a")
+    assert {row.status for row in rows.values()} == {"ok"}
+    zipped = built(release(tmp_path / "zipped", zipped=True), tmp_path / "b", "--from-zip")
+    assert {path: row.xxh3 for path, row in rows.items()} == {path: row.xxh3 for path, row in zipped.items()}
+    other = concatenation(scan(3), 2, 1, 3)[1]
+    part = unpacked / "P1" / "1.dcm"
+    assert len(other) == part.stat().st_size
+    part.write_bytes(other)
+    again = built(unpacked, tmp_path / "a")
+    assert [again[path].sha256 == rows[path].sha256 for path in ("P1/0.dcm", "P2/0.dcm")] == [False, True]
