@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from octshard.config.prep import PrepConfig
+from octshard.config.prep import KEEP, PrepConfig
 from octshard.config.train import TrainConfig
 from octshard.dataset import preparation
 from octshard.devices.backend import DTYPES, autocast_for, map_tensors
@@ -21,7 +21,7 @@ from octshard.errors import UsageError
 from octshard.export import run as export_run
 from octshard.export.card import ModelCard
 from octshard.imaging.crop import fill_padded
-from octshard.imaging.intensity import histogram, moments, to_uint8
+from octshard.imaging.intensity import batch_voxels
 from octshard.imaging.resample import resample_to_shape
 from octshard.imaging.tiles import CENTRE, VIEWS, WHOLE, View
 from octshard.imaging.volume import SampleKey, Shape, Volume, product, triple
@@ -75,13 +75,14 @@ class FrozenEncoder(nn.Module):
         return self._tiles(scan, spacing, WHOLE)
 
     def _tiles(self, scan: Scan, spacing: Sequence[float] | None, kind: str) -> EncoderInput:
-        volume, _ = to_uint8(self._resampled(scan, spacing))
-        stored = moments(histogram(volume.voxels_DHW))  # of the whole stored volume, not of the tile
-        d, h, w = volume.voxels_DHW.shape
+        keep = self._require_prep().bits == KEEP
+        # the moments are of the whole stored volume, not of the tile
+        voxels_DHW, stored = batch_voxels(self._resampled(scan, spacing), keep=keep)
+        d, h, w = voxels_DHW.shape
         windows = View(kind, self.image_size, self.encoder.patch).windows((d, h, w))
-        images_BDHW = np.empty((len(windows), *self.image_size), np.uint8)
+        images_BDHW = np.empty((len(windows), *self.image_size), voxels_DHW.dtype)
         pairs = zip(images_BDHW, windows, strict=True)
-        valid_B3 = torch.tensor([fill_padded(image, volume.voxels_DHW[window]) for image, window in pairs])
+        valid_B3 = torch.tensor([fill_padded(image, voxels_DHW[window]) for image, window in pairs])
         mean_B, std_B = (torch.full((len(windows),), value) for value in (stored.mean, stored.std))
         x_BCDHW = normalize.normalize(torch.from_numpy(images_BDHW), mean_B, std_B, valid_B3)
         return EncoderInput(x_BCDHW, valid_B3)

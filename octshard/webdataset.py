@@ -2,9 +2,10 @@
 
     samples = webdataset.WebDataset(url, shardshuffle=False).decode(octshard.webdataset.decoder)
 
-Each sample then has `json` (a dict) and `vol.zst` (uint8 voxels (D, H, W)). When this module is imported, in
-worker processes too, WebDataset (extra `webdataset`) reads gs://, s3:// and memory:// through octshard's
-storage, with its retries and without `gsutil`. A scheme whose handler is not WebDataset's default keeps it.
+Each sample then has `json` (a dict) and `vol.zst` (voxels (D, H, W): uint8, or uint16 of `bits: keep`).
+When this module is imported, in worker processes too, WebDataset (extra `webdataset`) reads gs://, s3:// and
+memory:// through octshard's storage, with its retries and without `gsutil`. A scheme whose handler is not
+WebDataset's default keeps it.
 """
 
 import threading

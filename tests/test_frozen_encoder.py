@@ -146,6 +146,30 @@ def test_wider_voxels_are_mapped_by_the_recorded_rule(encoder: frozen_encoder.Fr
     )
 
 
+def test_kept_bits_are_not_rounded_and_those_of_eight_are_the_same(tmp_path: Path) -> None:
+    spacing = (0.08, 0.02, 0.025)
+    preparation = {**ANISOTROPIC, "bits": "keep"}
+    kept, eight = (
+        octshard.load_encoder(write_checkpoint(tmp_path / name, config_for("none", "none"), prep))
+        for name, prep in (("kept", preparation), ("eight", ANISOTROPIC))
+    )
+    wide = rng_for("wide").integers(100, 4000, (4, 20, 16), dtype=np.uint16)
+    low, high = np.percentile(wide, (0.1, 99.9), method="inverted_cdf")
+    grey = np.interp(wide, [low, high], [0, 255])
+    x = kept.preprocess(wide, spacing).x_BCDHW[0, 0, :4, :20].numpy()
+    np.testing.assert_allclose(x, (grey - grey.mean()) / grey.std(), atol=1 / 256 / grey.std() + 1e-5)
+    rounded = eight.preprocess(wide, spacing).x_BCDHW[0, 0, :4, :20].numpy()
+    assert 0.1 / grey.std() < np.abs(x - rounded).max() < 0.6 / grey.std()
+    narrow = (wide >> 4).astype(np.uint8)
+    pair = (encoder.preprocess(narrow, spacing).x_BCDHW for encoder in (kept, eight))
+    assert torch.equal(*pair)
+    kept.save_pretrained(tmp_path / "export")
+    assert octshard.load_encoder(tmp_path / "export").prep == kept.prep
+    config = (tmp_path / "export" / "config.json").read_text()
+    assert '"grey_levels": "0 to 255; more than 8 bits by their 0.1 and 99.9 % levels, not rounded"' in config
+    assert "not rounded" in (tmp_path / "export" / "README.md").read_text()
+
+
 def test_tokens_and_the_mean_over_valid_ones(encoder: frozen_encoder.FrozenEncoder) -> None:
     spacing = ANISOTROPIC["target_spacing"]
     scans = [rng_for("scan", i).integers(0, 256, (3 + i, 9, 16), dtype=np.uint8) for i in range(3)]

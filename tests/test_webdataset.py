@@ -15,7 +15,7 @@ from webdataset.autodecode import DecodingError
 import octshard
 from octshard.dataset.shard import BadSample
 from octshard.errors import UsageError
-from tests.support.tiny_run import SHAPE, voxels_of, write_dataset
+from tests.support.tiny_run import SHAPE, odd_wide, voxels_of, write_dataset
 
 
 def samples(url: str, **options: Any) -> Any:
@@ -34,6 +34,15 @@ def check(decoded: list[dict[str, Any]], count: int) -> None:
 def test_one_line_makes_arrays(tmp_path: Path) -> None:
     write_dataset(tmp_path, {"train": 7})
     check(list(samples(f"{tmp_path}/train-{{000000..000001}}.tar")), 7)
+
+
+def test_sixteen_bits_come_as_they_are_stored(tmp_path: Path) -> None:
+    write_dataset(tmp_path, {"train": 4}, is_wide=odd_wide)
+    for sample in samples(f"{tmp_path}/train-000000.tar"):
+        voxels, grey = sample["vol.zst"], voxels_of(sample["__key__"], SHAPE)
+        assert voxels.dtype == (np.uint16 if odd_wide(sample["__key__"]) else np.uint8)
+        black, white = sample["json"].get("source_levels", (0, 255))
+        np.testing.assert_array_equal((voxels.astype(float) - black) * 255 / (white - black), grey)
 
 
 def test_also_from_every_store(root: str) -> None:

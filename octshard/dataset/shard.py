@@ -36,7 +36,7 @@ class BadSample(OctshardError):
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One stored scan: voxels_DHW (uint8, read-only) and the content of its JSON."""
+    """One stored scan: voxels_DHW (uint8 or uint16, read-only) and the content of its JSON."""
 
     key: str
     meta: Mapping[str, Any]

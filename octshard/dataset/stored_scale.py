@@ -36,10 +36,17 @@ def grey_uint8(sample: Sample) -> np.ndarray:
     return intensity.grey_uint8(voxels_DHW, from_json(sample.meta, voxels_DHW.dtype, sample.key))
 
 
+def grey(sample: Sample) -> np.ndarray:
+    """Its voxels (D, H, W) in grey, 0 to 255, not rounded: float32."""
+    voxels_DHW = sample.voxels_DHW
+    if voxels_DHW.dtype == np.uint8:
+        return voxels_DHW.astype(np.float32)
+    scale = from_json(sample.meta, voxels_DHW.dtype, sample.key)
+    greys: np.ndarray = scale.greys(LEVELS).astype(np.float32)[voxels_DHW]
+    return greys
+
+
 def batch_voxels(sample: Sample) -> np.ndarray:
     """Its voxels (D, H, W) as in a batch of this sample alone: uint8, or int16 in steps of grey."""
-    voxels_DHW = sample.voxels_DHW.copy()
-    if voxels_DHW.dtype == np.uint8:
-        return voxels_DHW
-    intensity.to_grey_steps(voxels_DHW, from_json(sample.meta, voxels_DHW.dtype, sample.key))
-    return voxels_DHW.view(np.int16)
+    voxels_DHW = sample.voxels_DHW
+    return intensity.grey_steps(voxels_DHW, from_json(sample.meta, voxels_DHW.dtype, sample.key))

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from octshard.dataset import row_filter, sample, stored_band, tables
+from octshard.dataset import row_filter, sample, stored_band, stored_scale, tables
 from octshard.dataset.folders import dataset_folders
+from octshard.dataset.shard import Sample
 from octshard.dataset.splits import SPLITS, check_disjoint, check_distinct
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
@@ -36,11 +38,12 @@ class ShardDataset(Dataset[dict[str, Any]]):
     folder_or_folders: SHARDS/<device>, a folder of such, or a list of either; local, gs:// or s3://. split:
     train, val, test, or None for all. filter: which rows of samples.parquet to take: a function of a row, or
     a text as data.filter, such as "'saturated' not in flags". as_metatensor: images as MONAI MetaTensors
-    (extra `monai`). UsageError for a volume that stands in two folders, and, where a
-    split is named, for a participant who stands in several.
+    (extra `monai`). as_grey: images in grey 0 to 255, float32, however many bits are stored. UsageError for a
+    volume that stands in two folders, and, where a split is named, for a participant who stands in several.
 
     An item is a dict:
-    image: uint8 (1, D, H, W), as stored;
+    image: uint8 (1, D, H, W), as stored; uint16 in all items if one of the volumes is. meta["source_levels"]
+    are the levels of such a volume that are grey 0 and 255;
     spacing: float32 (3,), mm along D, H, W;
     meta: what the sample's JSON says, and of its row key, participant, device, eye, split and the like; flags
     are one text with commas between, so that the default collate function takes every value;
@@ -58,6 +61,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
         filter: Callable[[SampleRow], bool] | str | None = None,
         *,
         as_metatensor: bool = False,
+        as_grey: bool = False,
     ) -> None:
         if split is not None and split not in SPLITS:
             raise UsageError(f"split {split!r}: want one of {', '.join(SPLITS)}, or None for all")
@@ -65,7 +69,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
             _metatensor_class()
         if isinstance(filter, str):
             filter = row_filter.parse(filter, "ShardDataset filter")
-        self.split, self.as_metatensor = split, as_metatensor
+        self.split, self.as_metatensor, self.as_grey = split, as_metatensor, as_grey
         stored = [
             _StoredRow(url, row)
             for url in _dataset_urls(folder_or_folders)
@@ -77,6 +81,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
             stored = [entry for entry in stored if entry.row.split == split]
         check_distinct(((entry.folder, entry.row.key) for entry in stored), "ShardDataset")
         self._samples = [entry for entry in stored if filter is None or filter(entry.row)]
+        self._is_wide = any(entry.row.dtype == "uint16" for entry in self._samples)
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -93,12 +98,18 @@ class ShardDataset(Dataset[dict[str, Any]]):
         meta.pop(stored_band.NAME, None)
         depth, height, width = stored.voxels_DHW.shape
         band = stored_band.from_json(stored.meta, (depth, height, width), location) or not_found(depth, width)
-        image = torch.from_numpy(stored.voxels_DHW.copy()).unsqueeze(0)  # what was read is read-only
+        image = torch.from_numpy(self._voxels(stored)).unsqueeze(0)
         if self.as_metatensor:
             affine = torch.diag(torch.tensor([*row.spacing_out, 1.0], dtype=torch.float64))
             image = _metatensor_class()(image, affine=affine, meta={"filename_or_obj": location})
         spacing, rows_DQ2 = torch.tensor(row.spacing_out), torch.from_numpy(band.rows_DQ2.copy())
         return {"image": image, "spacing": spacing, "meta": meta, "retina_band": rows_DQ2}
+
+    def _voxels(self, stored: Sample) -> np.ndarray:
+        """Of one type in all items, so that they can be collated; a copy, as what was read is read-only."""
+        if self.as_grey:
+            return stored_scale.grey(stored)
+        return stored.voxels_DHW.astype(np.uint16) if self._is_wide else stored.voxels_DHW.copy()
 
     @property
     def rows(self) -> list[SampleRow]:

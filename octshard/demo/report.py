@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from octshard.dataset import sample
+from octshard.dataset import sample, stored_scale
 from octshard.dataset.tables import Dataset, SampleRow
 from octshard.demo import next_steps, verdict
 from octshard.eval import probe_report
@@ -169,7 +169,7 @@ def _before_and_after(results: DemoResults, dataset: Dataset) -> Html:
     assert row.spacing_out is not None
     assert row.shape_out is not None
     raw = _raw_frame(results, row)
-    voxels_DHW = sample.read(dataset.url, row).voxels_DHW
+    voxels_DHW = stored_scale.grey_uint8(sample.read(dataset.url, row))
     before = f"{scan_name}: {row.frames}x{row.rows}x{row.cols} voxels at {_mm(row.spacing_in)} mm"
     after = f"stored: {'x'.join(map(str, row.shape_out))} at {_mm(row.spacing_out)} mm"
     return side_by_side(

@@ -12,7 +12,7 @@ from typing import Any
 from octshard import __version__
 from octshard.errors import UsageError
 from octshard.eval.probe_result import TITLES
-from octshard.models.exported_encoder import PREPROCESSING, recipe_of
+from octshard.models.exported_encoder import preprocessing, recipe_of
 from octshard.models.trained_encoder import Origin, TrainedEncoder
 from octshard.printable import printable
 
@@ -157,7 +157,7 @@ def _input_rows(trained: TrainedEncoder) -> Iterable[Sequence[Any]]:
     if not trained.preparations:
         yield "spacing of voxels (D, H, W)", f"{UNKNOWN}: give `load_encoder` a `target_spacing`"
     for key in ("axes", "grey_levels", "crop", "normalisation"):
-        yield key.replace("_", " "), PREPROCESSING[key]
+        yield key.replace("_", " "), preprocessing(trained)[key]
 
 
 def _data_rows(trained: TrainedEncoder) -> Iterable[Sequence[Any]]:

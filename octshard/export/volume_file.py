@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from octshard.dataset import stored_scale
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
 from octshard.extras import install_advice
+from octshard.imaging.intensity import GreyScale
 from octshard.imaging.volume import Spacing
 
 FACTS = ("key", "device", "manufacturer", "model", "protocol", "region", "eye", "geometry")
@@ -28,16 +30,19 @@ def spacing_mm(row: SampleRow) -> Spacing | None:
     return None if row.assumed_spacing else row.spacing_out
 
 
-def nifti(row: SampleRow, voxels_DHW: np.ndarray, *, gzipped: bool) -> bytes:
+def nifti(row: SampleRow, voxels_DHW: np.ndarray, *, gzipped: bool, scale: GreyScale | None = None) -> bytes:
     """As `nifti_file`, of a stored volume."""
-    return nifti_file(voxels_DHW, spacing_mm(row), gzipped=gzipped)
+    return nifti_file(voxels_DHW, spacing_mm(row), gzipped=gzipped, scale=scale)
 
 
-def nifti_file(voxels_DHW: np.ndarray, known: Spacing | None, *, gzipped: bool) -> bytes:
+def nifti_file(
+    voxels_DHW: np.ndarray, known: Spacing | None, *, gzipped: bool, scale: GreyScale | None = None
+) -> bytes:
     """x A-scans, y depth, z B-scans; in LPS, which ITK shows, they run along the axes from the first voxel.
 
     NIfTI itself says it in RAS, where x and y are negative. Where the scan lies in the head is not known.
-    Without a known spacing it is 1 in no unit, which prep takes for none.
+    Without a known spacing it is 1 in no unit, which prep takes for none. scale: of 16 bits, what a viewer
+    is told to show as black and white.
     """
     nibabel = import_nibabel()
     dz, dy, dx = known or (1.0, 1.0, 1.0)
@@ -45,6 +50,8 @@ def nifti_file(voxels_DHW: np.ndarray, known: Spacing | None, *, gzipped: bool) 
     image = kind(voxels_DHW.transpose(), np.diag([-dx, -dy, dz, 1.0]))
     image.set_sform(image.affine, SCANNER)
     image.set_qform(image.affine, SCANNER)
+    if scale is not None:
+        image.header["cal_min"], image.header["cal_max"] = scale
     image.header.set_xyzt_units("mm" if known else "unknown")
     image.header["descrip"] = "octshard: x A-scans, y depth, z B-scans" + ("" if known else ", no spacing")
     data: bytes = image.to_bytes()
@@ -67,12 +74,14 @@ def png(bscan_HW: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def description(row: SampleRow, voxels_DHW: np.ndarray) -> bytes:
-    """What an array or a picture does not say, as JSON."""
+def description(row: SampleRow, voxels_DHW: np.ndarray, scale: GreyScale | None = None) -> bytes:
+    """What an array or a picture does not say, as JSON. scale: of 16 bits."""
     known = spacing_mm(row)
     facts: dict[str, Any] = {name: getattr(row, name) for name in FACTS}
     facts |= {"axes": "dhw", "shape": list(voxels_DHW.shape), "dtype": str(voxels_DHW.dtype)}
     facts |= {"spacing_mm": list(known) if known else None, "spacing_assumed": known is None}
+    if scale is not None:
+        facts[stored_scale.NAME] = list(scale)
     facts["flags"] = list(row.flags)
     return (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard.dataset import folders, tables
+from octshard.dataset import folders, stored_scale, tables
 from octshard.dataset.stored_volumes import StoredVolume, by_keys
 from octshard.errors import UsageError
 from octshard.export import volume_file
@@ -102,17 +102,20 @@ def _check(target: _Target, *, replace: bool) -> None:
 
 
 def _write(volume: StoredVolume, target: _Target) -> str:
-    row, voxels_DHW = volume.row, volume.read().voxels_DHW
+    row, stored = volume.row, volume.read()
+    voxels_DHW, gzipped = stored.voxels_DHW, target.url.lower().endswith(".gz")
+    is_wide = voxels_DHW.dtype != np.uint8
+    levels = stored_scale.from_json(stored.meta, voxels_DHW.dtype, row.key) if is_wide else None
     write: Mapping[str, Callable[[], None]] = {
         NIFTI: lambda: store.write(
-            target.url, volume_file.nifti(row, voxels_DHW, gzipped=target.url.lower().endswith(".gz"))
+            target.url, volume_file.nifti(row, voxels_DHW, gzipped=gzipped, scale=levels)
         ),
         NPY: lambda: store.write(target.url, volume_file.npy(voxels_DHW)),
         PNG: lambda: _write_frames(target, voxels_DHW),
     }
     write[target.form]()
     if target.described:
-        store.write(target.described, volume_file.description(row, voxels_DHW))
+        store.write(target.described, volume_file.description(row, voxels_DHW, levels))
     shape = " x ".join(map(str, voxels_DHW.shape))
     known = volume_file.spacing_mm(row)
     scale = (

@@ -86,6 +86,29 @@ def to_grey_steps(levels: np.ndarray, scale: GreyScale) -> None:
     _look_up(levels.reshape(-1), np.rint(scale.greys(LEVELS) * STEPS).astype(np.uint16))
 
 
+def grey_steps(voxels: np.ndarray, scale: GreyScale) -> np.ndarray:
+    """As in a batch of this volume alone: int16, as `to_grey_steps`; voxels of uint8 as they are."""
+    if voxels.dtype == np.uint8:
+        return voxels
+    levels = voxels.copy(order="C")
+    to_grey_steps(levels, scale)
+    return levels.view(np.int16)
+
+
+def nearest_grey(voxels: np.ndarray) -> np.ndarray:
+    """Voxels of a batch, rounded to whole grey: uint8."""
+    return voxels if voxels.dtype == np.uint8 else ((voxels + STEPS // 2) // STEPS).astype(np.uint8)
+
+
+def batch_voxels(volume: Volume, *, keep: bool) -> tuple[np.ndarray, Moments]:
+    """What a batch would have of the volume, stored with or without `keep`, and what its row would say."""
+    if not keep:
+        volume, _ = to_uint8(volume)
+    counts = histogram(volume.voxels_DHW)
+    scale = grey_scale(counts)
+    return grey_steps(volume.voxels_DHW, scale), moments(counts, scale)
+
+
 def _level_at(counts: np.ndarray, share: float) -> int:
     """The lowest level that at least `share` of the voxels do not exceed."""
     below = np.cumsum(counts)

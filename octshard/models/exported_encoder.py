@@ -21,7 +21,7 @@ from torch import Tensor
 from octshard import __version__
 from octshard.config import fields
 from octshard.config.load import load_saved
-from octshard.config.prep import PrepConfig
+from octshard.config.prep import KEEP, PrepConfig
 from octshard.config.train import TrainConfig
 from octshard.dataset import participant_digests
 from octshard.dataset.participant_digests import ParticipantDigests
@@ -45,6 +45,7 @@ PREPROCESSING = {
     "normalisation": "(x - mean) / max(std, std_floor), of the whole volume before the crop; padding is 0",
     "std_floor": STD_FLOOR,
 }
+KEPT = "0 to 255; more than 8 bits by their 0.1 and 99.9 % levels, not rounded"  # grey_levels of bits: keep
 
 
 class DamagedExport(OctshardError):
@@ -114,7 +115,7 @@ def _config(trained: TrainedEncoder, files: Mapping[str, bytes]) -> dict[str, An
             "parameters": sum(weight.numel() for weight in encoder.parameters()),
         },
         "preprocessing": {
-            **PREPROCESSING,
+            **preprocessing(trained),
             "image_size": list(cfg.model.image_size),
             "patch": list(cfg.model.patch),
             "preparations": [dict(settings) for settings in trained.preparations],
@@ -125,6 +126,12 @@ def _config(trained: TrainedEncoder, files: Mapping[str, bytes]) -> dict[str, An
         "origin": asdict(trained.origin),
         **({"participants": {"file": PEOPLE, "sha256": sha256[PEOPLE]}} if PEOPLE in files else {}),
     }
+
+
+def preprocessing(trained: TrainedEncoder) -> dict[str, Any]:
+    """How a scan becomes an input, in words."""
+    keeps = any(settings.get("bits") == KEEP for settings in trained.preparations)
+    return {**PREPROCESSING, **({"grey_levels": KEPT} if keeps else {})}
 
 
 def recipe_of(cfg: TrainConfig) -> dict[str, Any]:

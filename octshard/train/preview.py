@@ -11,7 +11,7 @@ import torch
 
 from octshard.config.model import ModelConfig
 from octshard.config.train import TrainConfig
-from octshard.dataset import sample
+from octshard.dataset import sample, stored_scale
 from octshard.dataset.folders import dataset_folders
 from octshard.dataset.tables import SampleRow
 from octshard.devices.cpu import Cpu
@@ -102,7 +102,8 @@ def previews(cfg: TrainConfig, request: PreviewRequest) -> Iterator[Preview]:
         colours = _fit_colours(encoder, source) if encoder else None
         for step in step_volume.volumes(source, request.keys, request.count):
             ref = source.ref(step)
-            stored_DHW = sample.read(dataset_folders(cfg.data.shards)[ref.folder], ref.row).voxels_DHW
+            stored = sample.read(dataset_folders(cfg.data.shards)[ref.folder], ref.row)
+            stored_DHW = stored_scale.grey_uint8(stored)
             colours_V3 = colours.of(features(encoder, step)) if encoder and colours else None
             view = view_of(alone, step, ref.row, _en_face(alone, step, stored_DHW), colours_V3)
             yield Preview(ref.row.key, ref.row.split, view, token_extent.start_line(cfg, [ref.row]))

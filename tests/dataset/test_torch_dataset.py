@@ -17,7 +17,7 @@ from octshard.dataset.shard import BadSample
 from octshard.errors import OctshardError, UsageError
 from octshard.imaging.retina_band import RetinaBand
 from octshard.storage import store
-from tests.support.tiny_run import SHAPE, voxels_of, write_dataset
+from tests.support.tiny_run import BLACK, SHAPE, STEP, odd_wide, voxels_of, write_dataset
 
 COUNTS = {"train": 7, "val": 2, "test": 1}
 
@@ -45,6 +45,26 @@ def test_an_item_is_what_was_stored(folder: Path) -> None:
     assert item["meta"]["mean"] == pytest.approx(voxels_of(key, SHAPE).mean())
     item["image"] += 1  # the caller's own memory
     assert torch.equal(dataset[-1]["image"] + 1, item["image"])
+
+
+def test_volumes_of_both_widths_are_collated(tmp_path: Path) -> None:
+    """All as uint16, level by level; as grey the same numbers as of 8 bits."""
+    url = write_dataset(tmp_path / "device", COUNTS, is_wide=odd_wide)
+    for item in octshard.ShardDataset(url):
+        key, grey = item["meta"]["key"], voxels_of(item["meta"]["key"], SHAPE)
+        levels = grey.astype(np.uint16) * STEP + BLACK if odd_wide(key) else grey
+        assert item["image"].dtype == torch.uint16
+        np.testing.assert_array_equal(item["image"][0].numpy(), levels)
+        assert not odd_wide(key) or item["meta"]["source_levels"] == [BLACK, BLACK + 255 * STEP]
+    train = octshard.ShardDataset(url, "train", as_grey=True)
+    for batch in DataLoader(train, batch_size=4, collate_fn=lambda items: [i["image"] for i in items]):
+        assert {image.dtype for image in batch} == {torch.float32}
+    np.testing.assert_array_equal(train[3]["image"][0], voxels_of(keys(train)[3], SHAPE))
+    mixed = octshard.ShardDataset(url, "train")
+    stacked = torch.stack([mixed[0]["image"], mixed[1]["image"]])
+    assert (stacked.dtype, stacked.shape) == (torch.uint16, (2, 1, *SHAPE))
+    eight = octshard.ShardDataset(url, filter="dtype == 'uint8'")
+    assert {item["image"].dtype for item in eight} == {torch.uint8}
 
 
 def test_the_retinal_band_is_part_of_an_item_and_not_found_where_none_is_stored(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from octshard.eval import embed, extraction, feature_table, scans
 from octshard.imaging.tiles import WHOLE, View
 from octshard.models import checkpoint
 from octshard.models.encoder import random_encoder, read_encoder
-from tests.support.tiny_run import config_for, voxels_of, write_dataset
+from tests.support.tiny_run import config_for, none_wide, odd_wide, voxels_of, write_dataset
 
 SHAPE = (19, 20, 24)  # of image_size (8, 32, 16) at patches of (2, 8, 8): 3 x 1 x 2 tiles
 
@@ -149,6 +149,20 @@ def test_the_centre_alone_on_request(made, tmp_path):
     tokens = centre.find_tokens("one-step-00000003")
     assert tokens.read(0).place_V3.max(0).tolist() == [3, 2, 1]
     assert next(info.view for info in centre.infos.values()).startswith("centre crop, at most")
+
+
+@pytest.mark.parametrize("view", ["whole", "centre"])
+def test_scans_of_both_widths_have_the_features_of_eight_bits(made, tmp_path, view):
+    """The same pictures, half of them in 12 bits: the same numbers, bit for bit."""
+    counts, values = {"train": 3, "test": 2}, []
+    for name, is_wide in (("eight", none_wide), ("mixed", odd_wide)):
+        shards = write_dataset(tmp_path / name, counts, SHAPE, "a", is_wide=is_wide)
+        cfg = dataclasses.replace(
+            made, checkpoint=made.checkpoint[:1], shards=[shards], out=str(tmp_path / f"{name} out"),
+            pooling=["mean_std"], random_draws=0, view=view, batch=2,
+        )  # fmt: skip
+        values.append(embed.embed(cfg).find("one-step-00000003").values_NF)
+    np.testing.assert_array_equal(*values)
 
 
 def test_the_site_comes_from_the_participants(made, table, tmp_path):

@@ -18,6 +18,7 @@ from octshard.export import volume_file, volumes
 from octshard.export.volumes import VolumeRequest
 from octshard.rng import rng_for
 from octshard.storage import store
+from tests.support.tiny_run import BLACK, SHAPE, STEP, odd_wide, voxels_of, write_dataset
 
 DEVICE = "topcon_triton"
 
@@ -143,6 +144,29 @@ def test_png_of_every_b_scan_and_none_of_an_older_longer_volume(folder, stored, 
 def test_a_png_keeps_sixteen_bits():
     bscan_HW = np.array([[0, 257], [40_000, 65_535]], np.uint16)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(volume_file.png(bscan_HW)))), bscan_HW)
+
+
+def test_sixteen_bits_come_out_level_by_level_with_what_is_black_and_white(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    url = write_dataset(tmp_path / DEVICE, {"train": 2}, is_wide=odd_wide)
+    (row,) = (row for row in tables.open_dataset(url).samples("train") if row.dtype == "uint16")
+    levels = voxels_of(row.key, SHAPE).astype(np.uint16) * STEP + BLACK
+    scale = [BLACK, BLACK + 255 * STEP]
+    for name in ("a.nii.gz", "a.nii"):
+        export(str(tmp_path), [row.key], tmp_path / name)
+        image = nibabel.load(tmp_path / name)
+        assert image.get_data_dtype() == np.uint16
+        np.testing.assert_array_equal(np.asarray(image.dataobj).transpose(), levels)
+        assert [image.header["cal_min"], image.header["cal_max"]] == scale
+    export(str(tmp_path), [row.key], tmp_path / "a.npy")
+    array = np.load(tmp_path / "a.npy")
+    assert array.dtype == np.uint16
+    np.testing.assert_array_equal(array, levels)
+    facts = json.loads((tmp_path / "a.json").read_text())
+    assert (facts["dtype"], facts["source_levels"]) == ("uint16", scale)
+    export(str(tmp_path), [row.key], tmp_path / "png")
+    frames = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "png" / row.key).iterdir())]
+    np.testing.assert_array_equal(np.stack(frames), levels)
 
 
 @pytest.mark.parametrize("name", ["scan.npy", "folder"])

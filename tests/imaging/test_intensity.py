@@ -6,9 +6,12 @@ import pytest
 from octshard.imaging.intensity import (
     EIGHT_BITS,
     GreyScale,
+    batch_voxels,
     grey_scale,
+    grey_steps,
     histogram,
     moments,
+    nearest_grey,
     to_grey_steps,
     to_uint8,
 )
@@ -91,3 +94,24 @@ def test_a_constant_volume_of_sixteen_bits_is_black(level: int) -> None:
     assert scale == (level, level)
     assert not mapped.voxels_DHW.any()
     assert moments(histogram(wide), scale) == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_voxels_of_a_batch_are_rounded_to_whole_grey() -> None:
+    steps = np.array([[[0, 63, 64, 191, 192, 32639, 32640]]], np.int16)
+    np.testing.assert_array_equal(nearest_grey(steps), [[[0, 0, 1, 1, 2, 255, 255]]])
+    eight = noise((2, 3, 4))
+    assert nearest_grey(eight) is eight
+
+
+def test_a_volume_is_read_as_its_shard_would_be() -> None:
+    voxels = noise((4, 5, 6), np.uint16)
+    volume = Volume(KEY, voxels, (1.0, 1.0, 1.0))
+    steps, kept = batch_voxels(volume, keep=True)
+    eight, rounded = batch_voxels(volume, keep=False)
+    scale = grey_scale(histogram(voxels))
+    assert (steps.dtype, eight.dtype) == (np.int16, np.uint8)
+    np.testing.assert_array_equal(steps, grey_steps(voxels, scale))
+    np.testing.assert_array_equal(eight, to_uint8(volume)[0].voxels_DHW)
+    assert kept == moments(histogram(voxels), scale)
+    assert rounded == moments(histogram(eight))
+    assert np.abs(np.subtract(kept, rounded)).max() <= 0.5

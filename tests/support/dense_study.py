@@ -1,4 +1,4 @@
-"""A tiny dataset, a map of each of its scans and an untrained encoder, for tests of dense heads."""
+"""A tiny dataset (8 and 12 bits), a map of each scan and an untrained encoder, for tests of dense heads."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from octshard.config.train import TrainConfig
 from octshard.dataset import tables
 from octshard.models import checkpoint
 from octshard.models.vit import Encoder
-from tests.support.tiny_run import SHAPE, config_for, voxels_of, write_dataset
+from tests.support.tiny_run import SHAPE, config_for, odd_wide, voxels_of, write_dataset
 
 COUNTS = {"train": 6, "val": 2, "test": 12}
 BRIGHT = 75  # grey levels: a label of such voxels can be read from them alone
@@ -30,7 +30,7 @@ class StudyFiles:
 
 def write_study(root: Path) -> StudyFiles:
     """All of it below `root`."""
-    shards = write_dataset(root / "shards" / "device", COUNTS)
+    shards = write_dataset(root / "shards" / "device", COUNTS, is_wide=odd_wide)
     for folder in ("labels", "flow"):
         (root / folder).mkdir()
     for row in tables.read_rows(f"{shards}/{tables.SAMPLES}"):

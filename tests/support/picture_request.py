@@ -13,7 +13,7 @@ from octshard.models.encoder import read_encoder
 from octshard.probes import labels
 from octshard.probes.predictions import Predictions
 from octshard.probes.targets import Target
-from tests.support.tiny_run import config_for, write_checkpoint, write_dataset
+from tests.support.tiny_run import config_for, odd_wide, write_checkpoint, write_dataset
 
 COUNTS = {"train": 8, "val": 6, "test": 6}
 CLASSES = ("healthy", "ill")
@@ -23,7 +23,9 @@ def made_request(root: Path, value_of: Mapping[str, float] | None = None) -> Pic
     """Every other person is ill, or has the number that value_of says. One arm, `ours`, always says 0.9 of
     healthy; its features are noise. One encoder of random weights.
     """
-    folders = [write_dataset(root / device, COUNTS, device=device) for device in ("alpha", "beta")]
+    folders = [
+        write_dataset(root / device, COUNTS, device=device, is_wide=odd_wide) for device in ("alpha", "beta")
+    ]
     run = write_checkpoint(root / "run", config_for(folders[0], root / "run", "run.samples_budget=8"))
     trained = read_encoder(run)
     scans = open_scans(folders, trained.config)

@@ -18,7 +18,7 @@ from octshard.pictures.panels import panels
 from octshard.progress import no_progress
 from octshard.train import loop, preview
 from octshard.train.preview import Preview, PreviewFiles, PreviewRequest
-from tests.support.tiny_run import config_for, voxels_of, write_dataset
+from tests.support.tiny_run import config_for, odd_wide, voxels_of, write_dataset
 
 FIRST = PreviewRequest((), 1, "")
 VAL_KEY = "val003-device-proto-l-0000000003"
@@ -26,7 +26,9 @@ VAL_KEY = "val003-device-proto-l-0000000003"
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_dataset(tmp_path_factory.mktemp("data") / "device", {"train": 21, "val": 6})
+    return write_dataset(
+        tmp_path_factory.mktemp("data") / "device", {"train": 21, "val": 6}, is_wide=odd_wide
+    )
 
 
 @pytest.fixture(scope="module")

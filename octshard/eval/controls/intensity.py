@@ -4,6 +4,7 @@ import numpy as np
 
 from octshard.eval.feature_table import FeatureInfo
 from octshard.eval.features import FeatureSource
+from octshard.imaging.intensity import nearest_grey
 from octshard.imaging.resample import matrix, taps
 from octshard.stream.batch import Batch
 
@@ -17,7 +18,7 @@ def intensity_source(name: str, view: str = "") -> FeatureSource:
     """The baseline without any network: `intensity_features` of what is given, which is `view`."""
 
     def values_of(batch: Batch) -> np.ndarray:
-        pairs = zip(batch.voxels_BDHW.numpy(), batch.valid_B3.tolist(), strict=True)
+        pairs = zip(nearest_grey(batch.voxels_BDHW.numpy()), batch.valid_B3.tolist(), strict=True)
         return np.stack([intensity_features(voxels[:d, :h, :w]) for voxels, (d, h, w) in pairs])
 
     return FeatureSource(name, f"intensity {view}", values_of, FeatureInfo(name, view=view))

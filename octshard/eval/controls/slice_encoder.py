@@ -21,6 +21,7 @@ from octshard.eval.controls import slice_weights
 from octshard.eval.feature_table import FeatureInfo
 from octshard.eval.features import FeatureSource
 from octshard.extras import install_advice
+from octshard.models.normalize import grey
 from octshard.stream.batch import Batch
 
 TIMM = "timm:"  # how a name of timm begins
@@ -44,8 +45,8 @@ class SliceEncoder:
     left_out: tuple[str, ...]
 
     def inputs(self, voxels_DHW: np.ndarray) -> Tensor:
-        """float32 (D, C, H, W): uint8 B-scans in the model's size, in grey, normalised as its pictures."""
-        grey_D1HW = torch.from_numpy(voxels_DHW).unsqueeze(1).float() / 255
+        """float32 (D, C, H, W): B-scans of a batch in the model's size, normalised as its pictures."""
+        grey_D1HW = grey(torch.from_numpy(voxels_DHW)).unsqueeze(1) / 255
         sized_D1HW = interpolate(grey_D1HW, self.size, mode="bicubic", antialias=True).clamp(0, 1)
         mean_C11, std_C11 = self.mean_C[:, None, None], self.std_C[:, None, None]
         return (sized_D1HW - mean_C11) / std_C11

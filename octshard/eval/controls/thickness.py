@@ -15,6 +15,7 @@ from scipy import ndimage
 from octshard.dataset.tables import SampleRow
 from octshard.eval.feature_table import FeatureInfo
 from octshard.eval.features import FeatureSource
+from octshard.imaging.intensity import nearest_grey
 from octshard.imaging.resample import matrix, taps
 from octshard.imaging.retina_band import BLOCK, blocks_of, not_found
 from octshard.imaging.volume import Spacing, length_mm
@@ -73,7 +74,7 @@ def thickness_source(name: str, rows: Iterable[SampleRow], view: str) -> Feature
                 rows_DQ2 = not_found(d, w).rows_DQ2
             else:
                 rows_DQ2 = batch.band_BDQ2[i, :d, : blocks_of(w)].numpy()
-            voxels_DHW = batch.voxels_BDHW[i, :d, :h, :w].numpy()
+            voxels_DHW = nearest_grey(batch.voxels_BDHW[i, :d, :h, :w].numpy())
             values.append(values_and_presence(thickness_features(voxels_DHW, rows_DQ2, geometry_of[key])))
         return np.stack(values)
 

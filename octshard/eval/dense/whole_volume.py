@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from octshard.dataset import stored_scale
 from octshard.dataset.shard import Sample
 from octshard.devices.backend import Backend
 from octshard.eval.dense import monai_parts
@@ -18,17 +19,17 @@ def predict(
     arms: Sequence[Arm], reader: TokenReader, backend: Backend, sample: Sample, overlap: float
 ) -> list[np.ndarray]:
     """The output (outputs, D, H, W) float32 of each arm of one source for a stored volume."""
-    voxels_DHW = sample.voxels_DHW
-    stored: Shape = triple(voxels_DHW.shape)
+    voxels = torch.from_numpy(stored_scale.batch_voxels(sample).copy())
+    stored: Shape = triple(voxels.shape)
     image = triple([n * p for n, p in zip(reader.grid, reader.patch, strict=True)])
     # whole patches behind a small volume; windows of a larger one end where it ends: all hold as much
     window = triple(
         [min(size, -(-n // p) * p) for n, size, p in zip(stored, image, reader.patch, strict=True)]
     )
     box = [max(n, size) for n, size in zip(stored, window, strict=True)]
-    padded = torch.zeros((1, *box), dtype=torch.uint8)
+    padded = torch.zeros((1, *box), dtype=voxels.dtype)
     d, h, w = stored
-    padded[0, :d, :h, :w] = torch.from_numpy(voxels_DHW.copy())
+    padded[0, :d, :h, :w] = voxels
     mean_B, std_B = (torch.tensor([float(sample.meta[name])]) for name in ("mean", "std"))
     x_BCDHW = normalize.normalize(padded, mean_B, std_B, torch.tensor([stored]))
     valid_B3 = torch.tensor([[min(n, size) for n, size in zip(stored, window, strict=True)]])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octshard.dataset import sample
+from octshard.dataset import sample, stored_scale
 from octshard.dataset.eyes import EYES
 from octshard.dataset.folders import dataset_folders
 from octshard.dataset.tables import SampleRow
@@ -19,10 +19,10 @@ SMALL, LARGE = (160, 160), (320, 200)  # pixels at most: in a strip or beside an
 
 @dataclass(frozen=True, eq=False)
 class StoredScan:
-    """One scan. spacing_mm: of voxels along D, H, W; where it is not known, they are drawn as cubes."""
+    """One scan in grey. spacing_mm: of voxels along D, H, W; where it is not known, they are cubes."""
 
     row: SampleRow
-    voxels_DHW: np.ndarray
+    voxels_DHW: np.ndarray  # uint8
     spacing_mm: Spacing | None
 
     @property
@@ -61,7 +61,7 @@ class ScanReader:
     def read(self, place: int) -> StoredScan:
         """OctshardError if its shard does not hold what was written."""
         ref = self.scans.index.samples[place]
-        voxels_DHW = sample.read(self.folders[ref.folder], ref.row).voxels_DHW
+        voxels_DHW = stored_scale.grey_uint8(sample.read(self.folders[ref.folder], ref.row))
         return StoredScan(ref.row, voxels_DHW, None if ref.row.assumed_spacing else ref.row.spacing_out)
 
 

@@ -1,5 +1,7 @@
 """Raw intensities against NumPy; padding is not read."""
 
+import dataclasses
+
 import numpy as np
 import torch
 
@@ -39,4 +41,6 @@ def test_intensity_features_ignore_padding_and_survive_flat_and_small_volumes():
     np.testing.assert_array_equal(
         values_BF, intensity.intensity_features(examples.voxels_BDHW[0, :d, :h, :w].numpy())
     )
+    steps = dataclasses.replace(examples, voxels_BDHW=voxels_BDHW.to(torch.int16) * 128 + 3)
+    np.testing.assert_array_equal(intensity.intensity_source("x").values_of(steps)[0], values_BF)
     assert np.isfinite(intensity.intensity_features(np.full((1, 1, 1), 255, np.uint8))).all()

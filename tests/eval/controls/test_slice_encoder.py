@@ -3,6 +3,7 @@ not fit. Weights are drawn here; nothing is downloaded.
 """
 
 import argparse
+import dataclasses
 import importlib
 import sys
 from pathlib import Path
@@ -80,6 +81,8 @@ def test_features_are_the_mean_over_b_scans_of_the_model_alone(weights, save):
                 rows.append(model((picture - mean) / std)[0].numpy())
         np.testing.assert_allclose(values[i], np.mean(rows, axis=0), rtol=1e-4, atol=1e-5)
     assert values.dtype == np.float32
+    steps = dataclasses.replace(examples, voxels_BDHW=examples.voxels_BDHW.to(torch.int16) * 128)
+    np.testing.assert_array_equal(source.values_of(steps), values)
 
 
 @pytest.mark.parametrize(

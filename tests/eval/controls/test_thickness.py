@@ -164,5 +164,9 @@ def test_the_source_reads_each_scan_within_its_valid_extent():
     expected = thickness.values_and_presence(thickness.thickness_features(voxels, rows, RIGHT))
     np.testing.assert_array_equal(values[0], expected)
     assert thickness.measured(values).tolist() == [True, False]
+    steps = dataclasses.replace(
+        batch, voxels_BDHW=padded.to(torch.int16) * 128 + 3
+    )  # of 12 bits: grey + 3/128
+    np.testing.assert_array_equal(source.values_of(steps), values)
     without = source.values_of(dataclasses.replace(batch, band_BDQ2=None))
     assert not thickness.measured(without).any()
