@@ -5,7 +5,7 @@ For practice folders, and for tests of the reader.
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class Series:
     scale_mm: float = 0.01
     pattern: int = 3
     declared: int | None = None  # B-scans, where it is not their number
+    study: int = 7
 
 
 @dataclass
@@ -81,7 +82,7 @@ def _contents(one: Series) -> list[_Content]:
         made.append(
             _Content(one.number, number, 1, 0x40000000, image + to_float16u(one.values_DHW[index]).tobytes())
         )
-    return made
+    return [replace(content, study=one.study) for content in made]
 
 
 def _head(magic: bytes) -> bytes:

@@ -82,11 +82,17 @@ def open_scan(file: ScanBytes) -> FrameScan:
 
 
 def series_in(data: Buffer) -> list[tuple[str, str]]:
-    """Number and eye (L, R or empty) of every scan in a file; Refused as `open_scan`."""
+    """Number and eye (L, R or empty) of every series in a file; Refused as `open_scan`.
+
+    Scans of several studies that share a number are one: no path could name only one of them.
+    """
     body = e2e_directory.body_of(data)
     pieces = e2e_directory.pieces(body, frozenset({EYE, IMAGE}))
-    eyes = _eyes(body, pieces[EYE])
-    return [(str(scan[2]), eyes.get(scan, "")) for scan in sorted(_images(body, pieces[IMAGE]))]
+    eyes, eyes_of = _eyes(body, pieces[EYE]), dict[int, set[str]]()
+    for scan in _images(body, pieces[IMAGE]):
+        eyes_of.setdefault(scan[2], set()).add(eyes.get(scan, ""))
+    numbered = sorted(eyes_of.items())
+    return [(str(number), sides.pop() if len(sides) == 1 else "") for number, sides in numbered]
 
 
 def _images(body: memoryview, pieces: Sequence[Piece]) -> dict[Scan, dict[int, _Image]]:
@@ -133,7 +139,10 @@ def _only_scan(
         size = f"{len(scans[scan])} B-scans of {image.rows} x {image.cols}"
         listed.append(f"series {scan[2]} ({eyes.get(scan, '') or 'eye not told'}, {size})")
     more = f" and {len(scans) - LISTED} more" if len(scans) > LISTED else ""
-    wanted = f"want a row for each, its filepath ending in #{min(scans)[2]} and so on"
+    numbers = {scan[2] for scan in scans}
+    wanted = f"want a row for each, its filepath ending in #{min(numbers)} and so on"
+    if len(numbers) == 1:  # of several patients or studies
+        wanted = "want a file for each, as they share their number"
     raise Refused("several_volumes", f"{len(scans)} scans: {', '.join(listed)}{more}; {wanted}")
 
 

@@ -17,7 +17,7 @@ from octshard.dataset import tables
 from octshard.imaging.volume import SampleKey
 from octshard.prep import duplicates
 from octshard.prep.plan import Member
-from octshard.prep.readers import e2e_directory, recognise
+from octshard.prep.readers import e2e_directory, heidelberg_e2e, recognise
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.release import zip_source
 from octshard.prep.release.aireadi import Release
@@ -120,6 +120,16 @@ def test_a_path_may_name_one_scan_of_several(exam: bytes) -> None:
         "unreadable",
         "no images of series 5 in the file; there are those of 3, 8, 9",
     )
+
+
+def test_scans_that_share_a_number_are_one_series_and_refused_with_what_helps() -> None:
+    data = write([series(3), series(3, study=8, eye="R"), series(9, eye="R")])
+    assert heidelberg_e2e.series_in(data) == [("3", ""), ("9", "R")]
+    assert conversion.row_of("a.e2e#9", data).status == "ok"
+    row = conversion.row_of("a.e2e#3", data)
+    assert row.reason == "several_volumes"
+    assert row.detail.startswith("2 scans: series 3 (L, 6 B-scans of 20 x 24), series 3 (R, ")
+    assert row.detail.endswith("; want a file for each, as they share their number")
 
 
 def test_damage_to_one_scan_is_not_that_of_another(exam: bytes) -> None:

@@ -18,7 +18,7 @@ from octshard.prep.index.walk import walk
 from octshard.prep.plan import Member
 from octshard.prep.readers import recognise
 from octshard.prep.readers.scan_bytes import ScanBytes
-from octshard.prep.refusals import REASONS, Refused
+from octshard.prep.refusals import LONGEST, REASONS, Refused
 from octshard.prep.release.source import FolderSource
 from tests.support import every_format
 from tests.support.damage import scan_files
@@ -84,7 +84,7 @@ class ScanJudge:
             notes.check(frames == facts.frames, f"{frames} frames of {facts.frames}")
             notes.check("\n" not in opened.rescaling(), opened.rescaling())
         except Refused as refusal:
-            notes.check(bool(refusal.detail) and len(refusal.detail) < 1000, f"detail {refusal.detail!r}")
+            notes.check(0 < len(refusal.detail) <= LONGEST, f"detail {refusal.detail!r}")
             return refusal.reason
         return OK
 
