@@ -28,10 +28,10 @@ from octshard.rng import rng_for
 from tests.support.mixed_release import Mixed, write_mixed
 
 SMALL = {"target_spacing": "[0.08,0.02,0.04]", "image_size": "[4,8,8]", "shard_bytes": "4000"}
-FOLDERS = IndexOptions(PersonRule("", None, b""), workers=1)
-ONE_DEVICE = IndexOptions(PersonRule("pattern", parse("{device}/{person}/*"), b""), workers=1)
+BY_FOLDER = IndexOptions(PersonRule("", None, b""), workers=1, folders=True)
+ONE_DEVICE = IndexOptions(PersonRule("pattern", parse("{device}/{person}/*"), b""), workers=1, folders=True)
 VARYING = ("run.json", ".lock", ".sources.json")  # how fast a run was, who held it last, what it was given
-KILLS = 12
+KILLS, IMAGES = 12, "--b-scan-folders"
 KILLED_INDEX = """
 import os, signal, sys
 from octshard.cli.main import cli
@@ -81,10 +81,12 @@ def check_every_file_counts(mixed: Mixed, result: Summary, dst: Path) -> None:
     manifest = Path(result.manifest)
     entries = aireadi.parse_manifest(manifest.read_text(), str(manifest))
     listed = {entry.path.partition("#")[0] for entry in entries}
+    images = sum(len(list((mixed.root / path).iterdir())) for path in listed if path.endswith("/"))
+    scans = sum(not path.endswith("/") for path in listed) + images
     files = [path for path in mixed.root.rglob("*") if not path.is_dir() and ".hidden" not in path.parts]
     problems = sum(problem.count for problem in result.problems.values())
     assert result.files == len(files) + 1  # the hidden folder
-    assert result.files == len(listed) + sum(result.others.values()) + problems
+    assert result.files == scans + sum(result.others.values()) + problems
     assert problems == 3  # it, an empty file and a link that leads nowhere
     rows = rows_of(dst)
     assert Counter(row.source for row in rows) == Counter(entry.path for entry in entries)
@@ -134,7 +136,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Mixed:
 def undisturbed(mixed: Mixed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Holds m.tsv and dst, made with one worker."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    done(["prep", "index", str(mixed.root), "--out", str(folder / "m.tsv"), "--workers", "1"])
+    done(["prep", "index", str(mixed.root), "--out", str(folder / "m.tsv"), "--workers", "1", IMAGES])
     done(shard_words(mixed, folder / "m.tsv", folder / "dst", 1))
     return folder
 
@@ -143,7 +145,7 @@ def undisturbed(mixed: Mixed, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_file_of_a_mixed_release_is_a_row_or_is_counted(
     mixed: Mixed, undisturbed: Path, tmp_path: Path
 ) -> None:
-    result = run.index(str(mixed.root), str(tmp_path / "m.tsv"), FOLDERS)
+    result = run.index(str(mixed.root), str(tmp_path / "m.tsv"), BY_FOLDER)
     assert (tmp_path / "m.tsv").read_bytes() == (undisturbed / "m.tsv").read_bytes()
     check_every_file_counts(mixed, result, undisturbed / "dst")
     check_what_follows(undisturbed / "dst", tmp_path)
@@ -152,7 +154,7 @@ def test_every_file_of_a_mixed_release_is_a_row_or_is_counted(
 @pytest.mark.slow
 def test_two_workers_write_the_same_bytes(mixed: Mixed, undisturbed: Path, tmp_path: Path) -> None:
     manifest = tmp_path / "m.tsv"
-    done(["prep", "index", str(mixed.root), "--out", str(manifest), "--workers", "2"])
+    done(["prep", "index", str(mixed.root), "--out", str(manifest), "--workers", "2", IMAGES])
     assert manifest.read_bytes() == (undisturbed / "m.tsv").read_bytes()
     done(shard_words(mixed, manifest, tmp_path / "dst", 2))
     assert tree(tmp_path / "dst") == tree(undisturbed / "dst")
@@ -163,7 +165,7 @@ def test_an_index_that_is_killed_again_and_again_ends_with_the_same_bytes(
     mixed: Mixed, undisturbed: Path, tmp_path: Path
 ) -> None:
     manifest = tmp_path / "m.tsv"
-    words = ["prep", "index", str(mixed.root), "--out", str(manifest), "--workers", "1"]
+    words = ["prep", "index", str(mixed.root), "--out", str(manifest), "--workers", "1", IMAGES]
     for after in (0, 5, 40, 80):
         process = command(words, KILLED_INDEX, after)
         assert process.communicate()[1] == ""

@@ -43,7 +43,8 @@ def write_mixed(root: Path, *, every_way: bool) -> Mixed:
     sound: dict[str, Files] = {}
     for form, ways in every_format.scans().items():
         for i, files in enumerate(list(ways.values())[: None if every_way else 1]):
-            sound[f"{form}{i}"] = files
+            if form != "image":  # alone it is no scan
+                sound[f"{form}{i}"] = files
     folders = {
         **sound,
         **{f"cut {name}": _cut(files) for name, files in sound.items()},
@@ -56,10 +57,15 @@ def write_mixed(root: Path, *, every_way: bool) -> Mixed:
     for folder, files in folders.items():
         write(root / "any" / folder, files)
     (root / "any" / "foreign" / "link.dcm").symlink_to("nowhere")
-    first = {folder: f"any/{folder}/{next(iter(files))}" for folder, files in folders.items()}
+    first = {folder: f"any/{folder}/{_listed(next(iter(files)))}" for folder, files in folders.items()}
     exam = [f"{first['exam']}#{number}" for number in SERIES]
     cut = [path for folder, path in first.items() if folder.startswith(("cut ", "magic "))]
     return Mixed(root, frozenset([*(first[folder] for folder in sound), *exam]), frozenset(cut))
+
+
+def _listed(name: str) -> str:
+    """A folder of B-scans stands for those in it."""
+    return every_format.FOLDER if name.startswith(every_format.FOLDER) else name
 
 
 def _cut(files: Files) -> Files:
