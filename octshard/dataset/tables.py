@@ -24,7 +24,7 @@ SAMPLES, SHARDS, INFO, PLAN = "samples.parquet", "shards.parquet", "dataset.json
 RUN_INFO = "run.json"  # how fast the last run was; no part of the dataset
 AXES = 3  # of a shape or a spacing
 LATER = frozenset(
-    {"split_source", "retina_found", "format", "acquired"}
+    {"split_source", "retina_found", "format", "acquired", "slice_axis", "slice_places"}
 )  # columns that tables of 0.1.0 do not have: they may be absent
 FILE_NAMES = ("name", "shard", "key")  # columns that name a file, or members of a tar, or nothing
 LONGEST_NAME = 255
@@ -82,6 +82,14 @@ class SampleRow:
     retina_found: float | None = None  # share of blocks with a retinal band; None: nothing was looked for
     format: str = ""  # of the source file, as dicom; empty where it was not recognised, and in older tables
     acquired: str = ""  # YYYY-MM-DD, or days since the first visit; empty: not told
+    # of slices that are no stack: degrees, radius_mm or none; and a number for each. Empty: a stack
+    slice_axis: str = ""
+    slice_places: str = ""  # with a blank between
+
+    @property
+    def known_spacing(self) -> Spacing | None:
+        """spacing_out; None where it was assumed, and for slices that are no stack, which have no step."""
+        return None if self.assumed_spacing or self.slice_axis else self.spacing_out
 
 
 @dataclass(frozen=True)

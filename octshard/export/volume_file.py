@@ -24,10 +24,10 @@ SCANNER = 1  # the code of an affine in millimetres
 
 
 def spacing_mm(row: SampleRow) -> Spacing | None:
-    """Of the stored voxels; None where it was assumed, and millimetres mean nothing."""
+    """Of the stored voxels; None where it was assumed, or slices are no stack and have no step."""
     if row.spacing_out is None:
         raise OctshardError(f"{row.key}: its row has no spacing_out; run octshard prep verify")
-    return None if row.assumed_spacing else row.spacing_out
+    return row.known_spacing
 
 
 def nifti(row: SampleRow, voxels_DHW: np.ndarray, *, gzipped: bool, scale: GreyScale | None = None) -> bytes:
@@ -79,7 +79,11 @@ def description(row: SampleRow, voxels_DHW: np.ndarray, scale: GreyScale | None 
     known = spacing_mm(row)
     facts: dict[str, Any] = {name: getattr(row, name) for name in FACTS}
     facts |= {"axes": "dhw", "shape": list(voxels_DHW.shape), "dtype": str(voxels_DHW.dtype)}
-    facts |= {"spacing_mm": list(known) if known else None, "spacing_assumed": known is None}
+    facts |= {"spacing_mm": list(known) if known else None, "spacing_assumed": bool(row.assumed_spacing)}
+    if row.slice_axis:
+        plane_mm = None if row.assumed_spacing or row.spacing_out is None else list(row.spacing_out[1:])
+        places = [float(number) for number in row.slice_places.split()]
+        facts |= {"pixel_spacing_mm": plane_mm, "slice_axis": row.slice_axis, "slice_places": places}
     if scale is not None:
         facts[stored_scale.NAME] = list(scale)
     facts["flags"] = list(row.flags)

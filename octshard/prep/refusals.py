@@ -49,6 +49,7 @@ FLAG_MEANS = {
     "eye_differs_from_name": "The file name says the other eye; the manifest, or else the file, is believed.",
     "fast_axis_reversed": "The A-scans run from right to left on the retina, as stored too.",
     "frame_locations_missing": "Some frames do not say where they lie; the geometry is that of the others.",
+    "frames_lost": "The file declares more B-scans than it holds; those that are there lie evenly.",
     "frames_mirrored": "Some frames ran against the others, as in a serpentine, and were turned round.",
     "frames_sorted": "The frames came out of order, and were put in the order of their places.",
     "geometry_unknown": "Most frames do not say where they lie; it is taken for an evenly spaced raster.",
@@ -87,6 +88,8 @@ FLAG_MEANS = {
     "Cirrus files; the step is that of a square scan, unless a better source tells it.",
     "slice_thickness_is_not_step": "The thickness differs by more than 5 % from the step that better sources "
     "tell; it is no step.",
+    "slices_are_no_stack": "The slices are lines through a centre, circles, or in one place: they have no "
+    "step in mm, and each is stored as it is; slice_axis and slice_places say where it lies.",
     "slow_axis_flipped": "The B-scans came in the opposite order and were put in the usual one.",
     "spacing_from_angle": "The file tells the width of B-scans in degrees; a degree was taken for 0.29 mm, "
     "as in an eye of medium length.",

@@ -85,6 +85,7 @@ class ScanFacts:
     concatenation: Concatenation
     # one of volume.GEOMETRIES, where the file names it; empty: it does not
     pattern: str = field(default="", kw_only=True)
+    lost_frames: int = field(default=0, kw_only=True)  # that the file declares, and does not hold
     size_in_name: tuple[int, int] | None = field(
         default=None, kw_only=True
     )  # (D, W), where the name tells it

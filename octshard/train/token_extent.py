@@ -23,8 +23,8 @@ def start_line(cfg: TrainConfig, rows: Sequence[SampleRow]) -> str:
 
 
 def spacing_of(row: SampleRow) -> Spacing | None:
-    """Of the stored voxels in mm; None where it was assumed."""
-    return None if row.assumed_spacing else row.spacing_out
+    """Of the stored voxels in mm; None where it was assumed, or slices are no stack."""
+    return row.known_spacing
 
 
 def _extent(side: Sequence[int], spacings: Iterable[Spacing]) -> str:

@@ -214,3 +214,15 @@ def test_a_place_that_does_not_agree(folder, stored, tmp_path, count, name, form
     with pytest.raises(UsageError, match=text):
         export(folder, [row.key for row in stored[:count]], out, form)
     assert not list(tmp_path.iterdir())
+
+
+def test_slices_that_are_no_stack_have_no_affine(stored, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    row = replace(stored[0], slice_axis="degrees", slice_places="0 90", geometry="radial")
+    row = replace(row, spacing_out=(1.0, 0.0123, 0.017))
+    (tmp_path / "a.nii").write_bytes(volume_file.nifti(row, np.ones((2, 3, 4), np.uint8), gzipped=False))
+    assert nibabel.load(tmp_path / "a.nii").header.get_xyzt_units()[0] == "unknown"
+    facts = json.loads(volume_file.description(row, np.ones((2, 3, 4), np.uint8)))
+    assert (facts["spacing_mm"], facts["spacing_assumed"]) == (None, False)
+    assert facts["pixel_spacing_mm"] == [0.0123, 0.017]
+    assert (facts["slice_axis"], facts["slice_places"]) == ("degrees", [0.0, 90.0])

@@ -47,6 +47,8 @@ class ScanGeometry:
         """By the row of the sample; a scan without a spacing has no micrometres, and all is missing."""
         spacing = row.spacing_out or UNKNOWN
         known = all(length_mm(mm) is not None for mm in spacing)
+        if row.slice_axis:  # slices have neighbours, but no step to them
+            spacing = (np.nan, *spacing[1:])
         return ScanGeometry(spacing if known else UNKNOWN, row.eye, row.geometry == "raster")
 
 

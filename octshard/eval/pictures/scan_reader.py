@@ -62,7 +62,7 @@ class ScanReader:
         """OctshardError if its shard does not hold what was written."""
         ref = self.scans.index.samples[place]
         voxels_DHW = stored_scale.grey_uint8(sample.read(self.folders[ref.folder], ref.row))
-        return StoredScan(ref.row, voxels_DHW, None if ref.row.assumed_spacing else ref.row.spacing_out)
+        return StoredScan(ref.row, voxels_DHW, ref.row.known_spacing)
 
 
 def open_reader(scans: Scans) -> ScanReader:

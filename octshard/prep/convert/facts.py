@@ -43,6 +43,8 @@ class LayoutFacts(NamedTuple):
     assumed_spacing: int
     flags: tuple[str, ...]
     detail: str = ""
+    slice_axis: str = ""
+    slice_places: str = ""
 
 
 class VoxelFacts(NamedTuple):
@@ -73,6 +75,7 @@ def of_layout(layout: ScanLayout, scan: ScanFacts, entry: Entry) -> LayoutFacts:
     """Geometry and spacing, and the flags that header, geometry and spacing raise."""
     geometry, spacing = layout.geometry, layout.spacing
     order_flags = ["frames_sorted"] if layout.order else []
+    order_flags += ["slices_are_no_stack"] if layout.slices.axis else []
     return LayoutFacts(
         geometry=geometry.kind,
         spacing_in=spacing.spacing_mm,
@@ -84,7 +87,9 @@ def of_layout(layout: ScanLayout, scan: ScanFacts, entry: Entry) -> LayoutFacts:
             *order_flags,
             *spacing.flags,
         ),
-        detail="; ".join([*spacing.notes, *_left_out(scan.left_out, entry)]),
+        detail="; ".join([*spacing.notes, *_left_out(scan.left_out, entry), *_lost(scan)]),
+        slice_axis=layout.slices.axis,
+        slice_places=layout.slices.text,
     )
 
 
@@ -93,6 +98,11 @@ def _left_out(names: Sequence[str], entry: Entry) -> list[str]:
         return [f"images left out: {len(names)}"]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return [f"images left out: {', '.join(names[:NAMED])}{more}"] if names else []
+
+
+def _lost(scan: ScanFacts) -> list[str]:
+    lost = scan.lost_frames
+    return [f"{scan.frames + lost} B-scans declared, {scan.frames} stored"] if lost else []
 
 
 def of_voxels(quality: Quality, level: int, flags: tuple[str, ...]) -> VoxelFacts:
@@ -120,6 +130,8 @@ def header_flags(scan: ScanFacts, entry: Entry) -> list[str]:
         flags.append("shape_differs_from_name")
     if scan.left_out:
         flags.append("images_left_out")
+    if scan.lost_frames:
+        flags.append("frames_lost")
     return flags
 
 

@@ -74,14 +74,14 @@ def classify(locations: Sequence[np.ndarray], frames: int) -> Geometry:
 
     Lines with circles (Spectralis ONH: 24 radial lines, 3 circles) are `mixed`, like everything that is more
     than one pattern. No usable coordinates (none, or every path a point) is `unknown`, and so is a raster of
-    which most frames have none; one frame is a `line`.
+    which most frames have none; one frame is a `line`, or a `circle`.
     Repeats of every place, or passes that interleave, are `uneven`: the frames are no volume as they come.
     """
     kinds, segments = _segments(locations[:frames])
     usable = len(segments.index_F)
     missing = frames - usable
     if frames == 1:
-        return Geometry("line")
+        return Geometry("circle" if kinds == {"circle"} else "line")
     if usable < 2:
         return Geometry("unknown", missing=missing)
     if kinds != {"segment"}:

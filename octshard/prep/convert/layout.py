@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from octshard.imaging.volume import length_mm
-from octshard.prep.convert import frame_order, volumes
+from octshard.prep.convert import frame_order, slice_places, volumes
 from octshard.prep.convert.geometry import Geometry, classify
 from octshard.prep.convert.placeholders import without_placeholders
 from octshard.prep.convert.positions import Positions, positions_of
+from octshard.prep.convert.slice_places import SlicePlaces
 from octshard.prep.convert.spacing import ResolvedSpacing, resolve
 from octshard.prep.convert.steps import SAME_STEP, Step
 from octshard.prep.refusals import Refused
@@ -23,15 +24,20 @@ class ScanLayout(NamedTuple):
     """Where the frames lie on the retina, how far apart voxels are, and the order of frames in space.
 
     order: the file's index of each frame; empty if the file has them in order. Geometry is of ordered frames.
+    slices: where they lie, if they are no stack.
     """
 
     geometry: Geometry
     spacing: ResolvedSpacing
     order: tuple[int, ...] = ()
+    slices: SlicePlaces = SlicePlaces()
 
 
-def layout_of(scan: ScanFacts, entry: Entry) -> ScanLayout:
+def layout_of(scan: ScanFacts, entry: Entry, included: Collection[str] = ()) -> ScanLayout:
     """Order and geometry by all that frames say of their place; spacing by header, manifest and places.
+
+    included: geometries that the config takes besides rasters, as what they are: those that are no stack have
+    no step.
 
     Refused `part_of_scan`, `several_volumes` or `frame_order` if the frames are not those of one volume.
     """
@@ -47,12 +53,25 @@ def layout_of(scan: ScanFacts, entry: Entry) -> ScanLayout:
             positions = positions and positions.ordered(order)
         geometry = _with_gaps(geometry, positions, frame_order.gap_in(scan, order))
     geometry = _as_named(geometry, scan)
+    is_stack = geometry.kind not in slice_places.NO_STACK or geometry.kind not in included
+    if geometry.kind == "radial" and not is_stack:
+        order = slice_places.turning_order(scan.locations, scan.frames)
     manifest = PixelMeasures("manifest", entry.pixel_mm, entry.slice_mm, unreadable=entry.unreadable_spacing)
     by_trust = sorted((*scan.measures, manifest), key=lambda measures: measures.source == ANGLE)
     measures = without_placeholders(by_trust, scan.manufacturer or entry.manufacturer)
     plane_mm = next((m.pixel_mm for m in measures if m.pixel_mm is not None), None)
-    located = [] if plane_mm is None else located_steps(geometry, positions, scan.cols * plane_mm[1])
-    return ScanLayout(geometry, resolve(measures, scan.shape, entry.device, located), order)
+    width_mm = None if plane_mm is None else scan.cols * plane_mm[1]
+    located = [] if width_mm is None else located_steps(geometry, positions, width_mm)
+    spacing = resolve(measures, scan.shape, entry.device, located, is_stack=is_stack)
+    slices = SlicePlaces() if is_stack else _slices(geometry, scan, order, width_mm)
+    return ScanLayout(geometry, spacing, order, slices)
+
+
+def _slices(
+    geometry: Geometry, scan: ScanFacts, order: tuple[int, ...], width_mm: float | None
+) -> SlicePlaces:
+    ordered = frame_order.in_order(scan.locations, order) if order else scan.locations
+    return slice_places.places_of(geometry.kind, ordered, scan.frames, width_mm)
 
 
 def _with_gaps(geometry: Geometry, positions: Positions | None, gap: str) -> Geometry:

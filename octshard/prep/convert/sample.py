@@ -75,7 +75,7 @@ def row_and_volume(task: ConvertTask, cfg: PrepConfig, source: Source) -> tuple[
         row = replace(row, source_xxh3=companions.joint_xxh3(row.source_xxh3))
         row = replace(row, **facts.of_header(scan.facts, entry)._asdict())
         scan.check(cfg.max_voxels)
-        layout = layout_of(scan.facts, entry)
+        layout = layout_of(scan.facts, entry, cfg.include_geometry)
         row = replace(row, **facts.of_layout(layout, scan.facts, entry)._asdict())
         check_is_volume(layout.geometry, cfg.include_geometry)
         resampling = plan_resampling(scan, layout, cfg)

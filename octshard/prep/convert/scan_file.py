@@ -70,7 +70,7 @@ def open_scan(path: str | Path, cfg: PrepConfig) -> ScanFile:
         scan.check(cfg.max_voxels)
         facts = scan.facts
         entry = _entry(url, facts)
-        layout = layout_of(facts, entry)
+        layout = layout_of(facts, entry, cfg.include_geometry)
         check_is_volume(layout.geometry, cfg.include_geometry)
     key = SampleKey.of("", entry.device, "", facts.eye, facts.sop_instance_uid)
     return ScanFile(url, scan, layout, key)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from octshard.imaging.volume import Shape, Spacing
-from octshard.prep.convert.steps import LEAST_MM, MOST_MM, SAME_STEP, Step, StepSources, choose
+from octshard.prep.convert.slice_places import NO_STEP_MM
+from octshard.prep.convert.steps import LEAST_MM, MOST_MM, SAME_STEP, ChosenStep, Step, StepSources, choose
 from octshard.prep.scan_facts import ANGLE, PixelMeasures
 
 AXES = ("slice", "axial", "lateral")
@@ -39,13 +40,18 @@ class ResolvedSpacing:
 
 
 def resolve(
-    measures: Sequence[PixelMeasures], shape: Shape, device: str, located: Sequence[Step] = ()
+    measures: Sequence[PixelMeasures],
+    shape: Shape,
+    device: str,
+    located: Sequence[Step] = (),
+    *,
+    is_stack: bool = True,
 ) -> ResolvedSpacing:
     """The first in-plane spacing, and the most trusted step between B-scans.
 
     measures: in search order, without placeholders; shape: (D, H, W) in voxels; located: steps by frame
     locations and positions. With the in-plane spacing known but not the step, the volume's proportions are
-    unknown: all is assumed.
+    unknown: all is assumed. is_stack: False for slices that have no step, of which none is asked for.
     """
     flags, notes = _doubts(measures)
     plane = next((m for m in measures if m.pixel_mm is not None), None)
@@ -59,12 +65,15 @@ def resolve(
         flags.append("pixel_spacings_differ")
         notes.append(f"in-plane {', '.join(map(_plane_text, (plane, *others)))}")
     square_mm = cols * dx / frames if device in SQUARE_DEVICES else None
-    step = choose(StepSources(measures, plane, located, square_mm))
+    if is_stack:
+        step = choose(StepSources(measures, plane, located, square_mm))
+    else:
+        step = ChosenStep(NO_STEP_MM, (), ())
     flags, notes = [*flags, *step.flags], [*notes, *step.notes]
     if step.mm is None:
         return _assumed([*flags, "slice_step_unknown"], notes)
     spacing_mm = (step.mm, dy, dx)
-    if odd_flags := _plausibility_flags(spacing_mm, shape):
+    if odd_flags := _plausibility_flags(spacing_mm, shape, AXES if is_stack else AXES[1:]):
         flags += odd_flags
         extents = " x ".join(f"{n * mm:.4g}" for n, mm in zip(shape, spacing_mm, strict=True))
         notes.append(f"voxels of {' x '.join(f'{mm:.4g}' for mm in spacing_mm)} mm cover {extents} mm")
@@ -87,17 +96,20 @@ def _doubts(measures: Sequence[PixelMeasures]) -> tuple[list[str], list[str]]:
     return flags, notes + [f"placeholder: {text}" for text in invented]
 
 
-def _plausibility_flags(spacing_mm: Spacing, shape: Shape) -> list[str]:
-    """What no OCT scan of an eye is like. The whole scan counts: a smaller copy of one has larger voxels."""
+def _plausibility_flags(spacing_mm: Spacing, shape: Shape, axes: Sequence[str]) -> list[str]:
+    """What no OCT scan of an eye is like, along `axes` of the whole scan: a copy may have larger voxels."""
     extent_mm = {axis: n * mm for axis, n, mm in zip(AXES, shape, spacing_mm, strict=True)}
     dz, dy, dx = spacing_mm
     far_apart = dz > min(MOST_MM, MOST_STEPS * dx)
     flags = [
         f"implausible_{axis}_spacing"
         for axis, mm in zip(AXES, spacing_mm, strict=True)
-        if mm < LEAST_VOXEL_MM[axis]
-        or not PLAUSIBLE_MM[axis][0] <= extent_mm[axis] <= PLAUSIBLE_MM[axis][1]
-        or (axis == "slice" and far_apart)
+        if axis in axes
+        and (
+            mm < LEAST_VOXEL_MM[axis]
+            or not PLAUSIBLE_MM[axis][0] <= extent_mm[axis] <= PLAUSIBLE_MM[axis][1]
+            or (axis == "slice" and far_apart)
+        )
     ]
     usual = all(low <= extent_mm[axis] <= high for axis, (low, high) in USUAL_MM.items())
     if dy > (1 + SAME_STEP) * dx and not usual:

@@ -18,6 +18,8 @@ COLUMNS = (  # of the row that the sample's JSON repeats, in its order
     "decoded_level",
 )  # fmt: skip
 
+OF_SLICES = ("slice_axis", "slice_places")  # where slices are no stack
+
 
 def pack(row: SampleRow, wide: Volume, cfg: PrepConfig) -> tuple[SampleRow, bytes]:
     """The row of a sound volume, whole but for its offset, and its tar slice. Voxels become uint8, or stay
@@ -40,6 +42,7 @@ def pack(row: SampleRow, wide: Volume, cfg: PrepConfig) -> tuple[SampleRow, byte
         stored_scale.NAME: list(scale),
         **grey._asdict(),
         **{name: getattr(row, name) for name in COLUMNS},
+        **{name: getattr(row, name) for name in OF_SLICES if row.slice_axis},
         "flags": sorted(flags),
         stored_band.NAME: stored_band.to_json(retina),
     }

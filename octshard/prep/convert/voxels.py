@@ -48,7 +48,7 @@ class DecodedVoxels(NamedTuple):
 def plan_resampling(scan: Scan, layout: ScanLayout, cfg: PrepConfig) -> Resampling:
     """From the scan's grid to one of the same extent, as the config asks; Refused `too_large`."""
     geometry, spacing = layout.geometry, layout.spacing
-    shape_out = stored_shape(scan.facts.shape, spacing, cfg)
+    shape_out = stored_shape(scan.facts.shape, spacing, cfg, is_stack=not layout.slices.axis)
     if product(shape_out) > cfg.max_output_voxels:
         volume = f"{spacing.spacing_mm} mm asks for {shape_out} voxels"
         raise Refused("too_large", f"spacing {volume}, want at most {cfg.max_output_voxels}")
@@ -69,11 +69,18 @@ def resampling_to(shape_out: Shape, scan: ScanFacts, layout: ScanLayout) -> Resa
     return Resampling(grid, frozenset(geometry.mirrored), spacing_out, layout.order)
 
 
-def stored_shape(shape_in: Shape, spacing: ResolvedSpacing, cfg: PrepConfig) -> Shape:
-    """(D, H, W) in which a scan is stored: by its spacing, or as the config says where that is unknown."""
+def stored_shape(
+    shape_in: Shape, spacing: ResolvedSpacing, cfg: PrepConfig, *, is_stack: bool = True
+) -> Shape:
+    """(D, H, W) in which a scan is stored: by its spacing, or as the config says where that is unknown.
+
+    Of slices that are no stack each stays one: nothing is known between them.
+    """
     if spacing.assumed or cfg.fit == "resize":
-        return triple(cfg.image_size)
-    return resampled_shape(shape_in, spacing.spacing_mm, triple(cfg.target_spacing))
+        shape = triple(cfg.image_size)
+    else:
+        shape = resampled_shape(shape_in, spacing.spacing_mm, triple(cfg.target_spacing))
+    return shape if is_stack else (shape_in[0], *shape[1:])
 
 
 def decode_voxels(scan: Scan, resampling: Resampling) -> DecodedVoxels:

@@ -15,6 +15,7 @@ import numpy as np
 
 from octshard.prep.readers import byte_fields, e2e_directory
 from octshard.prep.readers.array_scan import NOWHERE, file_measures
+from octshard.prep.readers.circle_path import circle
 from octshard.prep.readers.e2e_directory import Piece
 from octshard.prep.readers.frame_scan import FrameScan
 from octshard.prep.readers.reflectance import NO_VALUE, ReflectanceLevels
@@ -28,8 +29,9 @@ EYE, DEVICE, BSCAN, IMAGE = 11, 13, 10004, 0x40000000  # types of pieces
 EYE_AT = 14  # byte that is L or R
 IMAGE_HEADER = struct.Struct("<5I")  # bytes, kind, values, height, width
 FLOATS = 0x02200201  # kind of a B-scan: 16-bit floats; others are pictures of the fundus
-# height, width; the ends (x, y) in degrees; scale of depth, mm; width that is filled, B-scans, index, pattern
-META = struct.Struct("<4x 2I 4f 8x f 20x 4I")
+# height, width; the ends (x, y) in degrees; scale of depth, mm; width that is filled, B-scans, index,
+# pattern; the centre (x, y) in degrees
+META = struct.Struct("<4x 2I 4f 8x f 20x 4I 2f")
 PATTERNS = {2: "circle", 5: "radial"}
 MM_PER_DEGREE = 0.2896  # on the retina of an eye of medium length, as Heidelberg's software has it (eyepy)
 EMPTY = 1.99  # greater ones, up to 2, mark pixels without a value (eyepy)
@@ -51,9 +53,22 @@ class _Place(NamedTuple):
     """What stands beside a B-scan: its ends as (y, x) in degrees, and what it says of the scan."""
 
     ends_22: np.ndarray
+    centre_2: np.ndarray  # of a circle; of lines their middle
     scale_mm: float  # of depth
     frames: int
     pattern: str
+
+    @property
+    def path(self) -> np.ndarray:
+        """(n_points, 2) in degrees; a circle has its start at one end, and no other."""
+        return circle(self.ends_22[0], self.centre_2) if self.pattern == "circle" else self.ends_22
+
+    @property
+    def length(self) -> float:
+        """Degrees along the A-scans."""
+        if self.pattern == "circle":
+            return float(2 * np.pi * np.hypot(*(self.ends_22[0] - self.centre_2)))
+        return float(np.hypot(*(self.ends_22[1] - self.ends_22[0])))
 
 
 def is_one(file: ScanBytes) -> bool:
@@ -74,10 +89,14 @@ def open_scan(file: ScanBytes) -> FrameScan:
     beside = {piece.slice: piece for piece in pieces[BSCAN] if piece.scan == scan}
     places = [_place(body, beside[index]) if index in beside else None for index in sorted(slices)]
     declared = max((place.frames for place in places if place), default=0)
-    if declared > 1 and declared != len(images):  # a scan of one circle may say 0
+    if 1 < declared < len(images):  # a scan of one circle may say 0
         raise Refused("frame_count", f"{declared} B-scans declared, {len(images)} stored")
     levels = ReflectanceLevels()
     facts = _facts(images, places, eyes.get(scan, ""), _model(body, pieces[DEVICE]))
+    if declared > len(images):  # numbers tell where one is missing, if places do not
+        numbers_F = np.array(sorted(slices), np.float64)
+        placement = replace(NOWHERE, numbers_F=numbers_F, numbered_by="the number of the B-scan")
+        facts = replace(facts, placement=placement, lost_frames=declared - len(images))
     return FrameScan(facts, partial(_frame, images, levels), levels)
 
 
@@ -159,7 +178,8 @@ def _place(body: memoryview, piece: Piece) -> _Place:
     fields = byte_fields.unpack_part(e2e_directory.content(body, piece, name), META, 0, name)
     start_x, start_y, end_x, end_y = fields[2:6]
     ends_22 = np.array([[start_y, start_x], [end_y, end_x]])
-    return _Place(ends_22, fields[6], fields[8], PATTERNS.get(fields[10], ""))
+    centre_2 = np.array([fields[12], fields[11]])
+    return _Place(ends_22, centre_2, fields[6], fields[8], PATTERNS.get(fields[10], ""))
 
 
 def _facts(images: Sequence[_Image], places: Sequence[_Place | None], eye: str, model: str) -> ScanFacts:
@@ -177,7 +197,7 @@ def _facts(images: Sequence[_Image], places: Sequence[_Place | None], eye: str, 
         cols=images[0].cols,
         bits=16,
         measures=(_measures(told, images[0].cols),),
-        locations=() if pattern == "circle" else tuple(map(_location, places)),  # whose ends are no path
+        locations=tuple(map(_location, places)),
         placement=NOWHERE,
         concatenation=Concatenation(),
         pattern=pattern,
@@ -186,7 +206,7 @@ def _facts(images: Sequence[_Image], places: Sequence[_Place | None], eye: str, 
 
 def _measures(places: Sequence[_Place], cols: int) -> PixelMeasures:
     """Depth in mm as told; the width is told in degrees."""
-    widths = [float(np.hypot(*(place.ends_22[1] - place.ends_22[0]))) for place in places]
+    widths = [place.length for place in places]
     if not places or not cols:
         return PixelMeasures(ANGLE)
     scale_mm = statistics.median_low(place.scale_mm for place in places)
@@ -195,9 +215,9 @@ def _measures(places: Sequence[_Place], cols: int) -> PixelMeasures:
 
 
 def _location(place: _Place | None) -> np.ndarray:
-    if place is None or not np.isfinite(place.ends_22).all():
+    if place is None or not np.isfinite(place.path).all():
         return np.empty((0, 2))
-    return place.ends_22 / PLACE_DEGREES
+    return place.path / PLACE_DEGREES
 
 
 def _eyes(body: memoryview, pieces: Sequence[Piece]) -> dict[Scan, str]:

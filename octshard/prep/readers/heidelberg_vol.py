@@ -11,6 +11,7 @@ import numpy as np
 
 from octshard.prep.readers import byte_fields
 from octshard.prep.readers.array_scan import NOWHERE, file_measures
+from octshard.prep.readers.circle_path import circle
 from octshard.prep.readers.frame_scan import FrameScan
 from octshard.prep.readers.reflectance import ReflectanceLevels
 from octshard.prep.readers.scan_bytes import ScanBytes
@@ -29,7 +30,6 @@ EYES = {"OD": "R", "OS": "L"}
 PATTERNS = {1: "line", 2: "circle", 3: "raster", 4: "raster", 5: "radial"}  # ScanPattern; others: not known
 PLACE_MM = 0.001  # places are told in mm; frame locations count in pixels, which may be of any size
 FARTHEST_MM = 1000.0  # greater numbers are no places
-CIRCLE_POINTS = 48
 
 
 def is_one(file: ScanBytes) -> bool:
@@ -116,14 +116,8 @@ def _place(data: Buffer, header: _Header, index: int) -> np.ndarray:
     if not (np.abs(ends) <= FARTHEST_MM).all():  # nor is nan
         return np.empty((0, 2))
     ends /= PLACE_MM
-    return _circle(*ends) if header.pattern == "circle" else ends
-
-
-def _circle(start_2: np.ndarray, centre_2: np.ndarray) -> np.ndarray:
-    """A circle from its first point and, where lines have their end, its centre."""
-    turn_P = np.linspace(0, 2 * np.pi, CIRCLE_POINTS)
-    radius = np.hypot(*(start_2 - centre_2))
-    return centre_2 + radius * np.stack([np.sin(turn_P), np.cos(turn_P)], axis=1)
+    # a circle has its centre where lines have their end
+    return circle(*ends) if header.pattern == "circle" else ends
 
 
 def _frame(data: Buffer, header: _Header, levels: ReflectanceLevels, index: int) -> np.ndarray:

@@ -86,8 +86,10 @@ def _card(thumbnail: Thumbnail, lead: str, end: str = "") -> Html:
         page.picture(bscan, f"Central B-scan {alt}", "", thumbnail.bscan_aspect),
         page.picture(thumbnail.en_face_DW, f"En-face mean {alt}", "", thumbnail.en_face_aspect),
     ]
-    voxel = dimensions([round(mm * 1000, 1) for mm in spacing_mm])
+    voxel = dimensions([round(mm * 1000, 1) for mm in (spacing_mm[1:] if row.slice_axis else spacing_mm)])
     extent = dimensions([round(n * mm, 2) for n, mm in zip(shape, spacing_mm, strict=True)])
     scale = "spacing assumed, drawn with square pixels" if row.assumed_spacing else f"{voxel} µm, {extent} mm"
+    if row.slice_axis:
+        scale = f"no stack ({row.geometry}){'' if row.assumed_spacing else f', {voxel} µm'}"
     caption = f"{lead}{row.key}: {dimensions(shape)} voxels (D × H × W), {scale}"
     return page.group(images, ". ".join(filter(None, (caption, end))))

@@ -84,7 +84,8 @@ def _step(name: str, axis: int) -> Value:
 
     def value(row: SampleRow) -> float | None:
         spacing_mm = getattr(row, name)
-        return None if row.assumed_spacing or spacing_mm is None else spacing_mm[axis] * 1000
+        is_known = not row.assumed_spacing and not (row.slice_axis and axis == 0)
+        return spacing_mm[axis] * 1000 if is_known and spacing_mm is not None else None
 
     return value
 

@@ -52,6 +52,7 @@ HARMLESS = frozenset(  # flags that say what was done or seen, and ask for nothi
         "slice_step_from_top_level",
         "slice_thickness_is_column_spacing",
         "slice_thickness_is_not_step",
+        "slices_are_no_stack",
         "slow_axis_flipped",
         "spacing_from_angle",
         "spacing_varies_by_frame",

@@ -61,7 +61,8 @@ def draw(row: SampleRow, voxels_DHW: np.ndarray, band: RetinaBand | None = None)
         bscan_HW = stretched(bscan_HW)
     en_face_DW = stretched(voxels_DHW.mean(axis=1, dtype=np.float32))
     band_Q2 = None if band is None else band.rows_DQ2[d // 2]
-    return Thumbnail(row, small(bscan_HW), w * dx / (h * dy), small(en_face_DW), w * dx / (d * dz), band_Q2)
+    en_face_aspect = w / d if row.slice_axis else w * dx / (d * dz)  # no picture of the retina from the front
+    return Thumbnail(row, small(bscan_HW), w * dx / (h * dy), small(en_face_DW), en_face_aspect, band_Q2)
 
 
 def stretched(image: np.ndarray) -> np.ndarray:

@@ -37,8 +37,10 @@ def draw(volume: StoredVolume, most_bytes: int) -> Stack:
 
 
 def _facts(row: SampleRow) -> str:
-    voxel = dimensions([round(mm * 1000, 1) for mm in row.spacing_out or ()])
+    spacing_mm = row.spacing_out or ()
+    voxel = dimensions([round(mm * 1000, 1) for mm in (spacing_mm[1:] if row.slice_axis else spacing_mm)])
     scale = "spacing assumed, drawn with square pixels" if row.assumed_spacing else f"{voxel} µm"
+    scale += f", no stack ({row.geometry})" if row.slice_axis else ""
     flags = ", ".join(row.flags) or "none"
     return (
         f"{row.device}, {row.protocol}, eye {row.eye or 'unknown'}: {dimensions(row.shape_out)} voxels, "

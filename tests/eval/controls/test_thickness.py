@@ -170,3 +170,11 @@ def test_the_source_reads_each_scan_within_its_valid_extent():
     np.testing.assert_array_equal(source.values_of(steps), values)
     without = source.values_of(dataclasses.replace(batch, band_BDQ2=None))
     assert not thickness.measured(without).any()
+
+
+def test_slices_that_are_no_stack_have_no_steps_between_them_and_no_rings():
+    row = SampleRow("k", "1", "d", "", "", "", "", "R", "test", "", geometry="radial", slice_axis="degrees")
+    geometry = ScanGeometry.of(dataclasses.replace(row, spacing_out=(1.0, 0.004, 0.012)))
+    assert np.isnan(geometry.spacing_mm[0])
+    assert geometry.spacing_mm[1:] == (0.004, 0.012)
+    assert not geometry.raster

@@ -31,7 +31,7 @@ def layout_spacing(scan_values: dict[str, Any], **entry_values: Any) -> Resolved
 
 
 def test_a_file_that_says_all() -> None:
-    geometry, spacing, order = layout({}, pixel_mm=(0.0101, 0.0202), slice_mm=0.0404)
+    geometry, spacing, order, _ = layout({}, pixel_mm=(0.0101, 0.0202), slice_mm=0.0404)
     assert geometry == Geometry("raster", pytest.approx(40.0), 480.0)
     assert (spacing.spacing_mm, spacing.source, spacing.flags) == ((0.04, 0.01, 0.02), "shared", ())
     assert order == ()
@@ -104,7 +104,7 @@ def of(data: bytes) -> ScanLayout:
 def test_the_step_by_positions_where_no_location_says_it() -> None:
     """Planes 0.05 mm apart; the file's thickness of 0.04 mm is none."""
     data = changed(at([0.05 * i for i in range(6)]), locations=())
-    geometry, spacing, order = of(data)
+    geometry, spacing, order, _ = of(data)
     assert (geometry.kind, order) == ("unknown", ())
     assert spacing.spacing_mm == (pytest.approx(0.05), 0.01, 0.02)
     assert spacing.flags == ("slice_step_from_positions", "slice_thickness_is_not_step")
@@ -138,7 +138,7 @@ def test_frames_out_of_order_are_sorted_and_their_geometry_is_that_of_the_sorted
         at([0.04 * n for n in order])(item, i)
 
     data = changed(shuffle, locations=tuple(RASTER[n] for n in order))
-    geometry, spacing, sorted_order = of(data)
+    geometry, spacing, sorted_order, _ = of(data)
     assert sorted_order == (0, 3, 1, 4, 2, 5)
     assert geometry == Geometry("raster", pytest.approx(40.0), 480.0)
     assert (spacing.spacing_mm[0], spacing.flags) == (0.04, ())

@@ -83,8 +83,8 @@ def test_small_floats_become_levels_and_the_greatest_ones_are_none() -> None:
             "1 pictures, none of them a B-scan",
         ),
         ([series(lines=STAR)], "geometry_radial", "as radial"),
-        ([series(lines=STAR, pattern=2)], "geometry_circle", "the file says so"),
-        ([series(declared=7)], "frame_count", "7 B-scans declared, 6 stored"),
+        ([series(lines=STAR, pattern=2)], "geometry_circle", "as circle"),
+        ([series(declared=5)], "frame_count", "5 B-scans declared, 6 stored"),
         ([series(values_DHW=np.zeros((6, 0, 24)))], "empty", "(6, 0, 24)"),
         (
             [series(), series(8, eye="R"), series(9, eye="?")],
@@ -283,3 +283,14 @@ def test_ids_that_do_not_apply_are_negative() -> None:
     body = e2e_directory.body_of(write([series()]))
     assert NOBODY == 2**32 - 1
     assert [piece.scan[2] for piece in e2e_directory.pieces(body, frozenset({9}))[9]] == [-1]
+
+
+def test_b_scans_that_are_declared_and_not_there_are_flagged_or_leave_a_gap() -> None:
+    """Two more are declared than stored: those at the end, or, by the numbers, in the middle."""
+    row = conversion.row_of("a.e2e", write([series(declared=8)]))
+    assert (row.status, row.geometry, row.frames) == ("ok", "raster", 6)
+    assert "frames_lost" in row.flags
+    assert "8 B-scans declared, 6 stored" in row.detail
+    lines = [(-5.0, float(i), 5.0, float(i)) for i in (0, 1, 2, 5, 6, 7)]
+    row = conversion.row_of("a.e2e", write([series(declared=8, lines=lines)]))
+    assert row.reason == "geometry_uneven"
