@@ -8,7 +8,19 @@ from octshard.config.label import LabelConfig
 
 
 @dataclass
-class ShardsConfig:
+class FilterConfig:
+    """Which of the scans are read."""
+
+    filter: str = field(
+        "",
+        "which scans: an expression over samples.parquet, as data.filter of octshard train, or over the "
+        "scans.parquet of features; empty = all",
+        later=True,
+    )
+
+
+@dataclass
+class ShardsConfig(FilterConfig):
     """The scans that trained encoders read."""
 
     shards: list[str] = field(
@@ -127,7 +139,7 @@ class ReportConfig(HeadsConfig, StudyConfig):
 
 
 @dataclass
-class RobustnessConfig(FeatureConfig, SiteConfig, LinearConfig, IntervalConfig, LabelConfig):
+class RobustnessConfig(FeatureConfig, SiteConfig, LinearConfig, IntervalConfig, LabelConfig, FilterConfig):
     """`octshard eval robustness`."""
 
     features: str = field("", "a feature table: a folder that octshard eval embed made", place=True)
@@ -192,7 +204,7 @@ class CompareConfig(
 
 
 @dataclass
-class EmbedConfig(ViewConfig, SiteConfig, DeviceConfig):
+class EmbedConfig(ViewConfig, SiteConfig, DeviceConfig, FilterConfig):
     """`octshard eval embed`."""
 
     checkpoint: list[str] = field(

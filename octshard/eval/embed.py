@@ -54,7 +54,7 @@ def open_embedding(cfg: EmbedConfig, layers: str = "layers") -> Embedding:
     check_distinct(named)
     check_names(named)
     encoders.check_layers(named, cfg.layers, layers)
-    all_scans = scans.open_scans(cfg.shards, first)
+    all_scans = scans.open_scans(cfg.shards, first, cfg.filter)
     request = all_scans.request(sites.site_of)
     return Embedding(cfg, tuple(checkpoints), tuple(named), all_scans, request)
 
@@ -67,6 +67,7 @@ def fill(opened: Embedding, on_progress: OnProgress) -> FeatureTable:
     setup.check_folder(cfg.out)
     stream = opened.scans.stream(made.batch_size, made.backend, on_progress)
     extraction.fill(made.sources, opened.request, cfg.out, stream)
+    feature_table.write_notes(cfg.out, opened.scans.left_out.notes)
     origins = {features.digest_of(source, opened.request): source.origin for source in made.sources}
     table = feature_table.read(cfg.out)
     return replace(table, infos={key: origins[key] for key in table.infos if key in origins})

@@ -6,6 +6,7 @@ itself, and the digest of its scans, stand in its header; a file that is not who
 
 import dataclasses
 import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,9 @@ from octshard.errors import OctshardError, UsageError
 from octshard.eval.token_files import AGAIN, TokenFolder, file_url, folder_url
 from octshard.eval.token_files import SUFFIX as TOKEN_SUFFIX
 from octshard.imaging.volume import Shape, Spacing
-from octshard.storage import store, tensors
+from octshard.storage import json_object, store, tensors
 
-SCANS = "scans.parquet"
+SCANS, NOTES = "scans.parquet", "notes.json"
 VALUES = "values_NF"  # the tensor of a file
 PRETRAINED = "pretrained"  # the source of a table of one checkpoint, whatever it is called there
 LAST = "last"  # layer: what the encoder returns, normed
@@ -92,6 +93,7 @@ class FeatureTable:
     folder: str
     scans: tuple[Scan, ...]
     infos: Mapping[str, FeatureInfo]  # by digest
+    notes: tuple[str, ...] = ()  # what is to be said of the choice of scans
 
     def find(self, source: str, layer: str = LAST, pooling: str = "mean_std") -> Features:
         """The features of that source; layer and pooling count only where it has them.
@@ -116,7 +118,8 @@ class FeatureTable:
         names = "\n".join(
             f"  {info.name} ({info.checkpoint})" if info.checkpoint else f"  {info.name}" for info in infos
         )
-        return f"{self.folder}: {len(self.scans)} scans, {len(self.infos)} sets of features\n{names}"
+        head = f"{self.folder}: {len(self.scans)} scans, {len(self.infos)} sets of features"
+        return "\n".join([head, *self.notes, names])
 
     def _match(self, source: str, layer: str, pooling: str) -> tuple[str, FeatureInfo]:
         alike = {
@@ -166,7 +169,20 @@ def read(folder: str) -> FeatureTable:
         texts = tensors.read_texts(url)
         if texts.get("scans") == digest:
             infos[texts.get("digest", "")] = _info(texts)
-    return FeatureTable(folder, scans, infos)
+    return FeatureTable(folder, scans, infos, _notes(folder))
+
+
+def write_notes(folder: str, notes: Sequence[str]) -> None:
+    """Keeps what is to be said of the choice of scans beside them."""
+    if notes or store.exists(store.join(folder, NOTES)):
+        store.write(store.join(folder, NOTES), json.dumps({"notes": list(notes)}, indent=1).encode())
+
+
+def _notes(folder: str) -> tuple[str, ...]:
+    try:
+        return tuple(map(str, json_object.read(store.join(folder, NOTES)).get("notes") or ()))
+    except (FileNotFoundError, json_object.DamagedJson):
+        return ()
 
 
 def read_scans(folder: str) -> tuple[Scan, ...]:

@@ -3,16 +3,20 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from octshard.config.train import TrainConfig
+from octshard.dataset import row_filter
 from octshard.dataset.participants import canonical
 from octshard.dataset.splits import SPLITS, check_distinct
-from octshard.dataset.tables import SampleRow
+from octshard.dataset.tables import Dataset, SampleRow
 from octshard.devices.backend import Backend
 from octshard.errors import OctshardError
+from octshard.eval import scan_filter
 from octshard.eval.extraction import ScanStream
 from octshard.eval.feature_table import scan_of
 from octshard.eval.features import FeatureRequest
+from octshard.eval.scan_filter import LeftOut
 from octshard.imaging.volume import Shape, product
 from octshard.probes import embedding
 from octshard.progress import OnProgress
@@ -29,6 +33,7 @@ class Scans:
 
     index: SampleIndex
     cfg: TrainConfig
+    left_out: LeftOut = LeftOut()
 
     @property
     def shapes(self) -> list[Shape]:
@@ -75,18 +80,38 @@ class Scans:
             on_progress(row, total, "features")
 
 
-def open_scans(shards: Sequence[str], trained: TrainConfig) -> Scans:
+class Indexes(NamedTuple):
+    """The datasets, and of each split the scans that the filter leaves."""
+
+    datasets: Sequence[Dataset]
+    of_split: Mapping[str, SampleIndex]
+    left_out: LeftOut
+
+
+def read_indexes(cfg: TrainConfig, filter: str) -> Indexes:
+    """All splits of the folders in data.shards; UsageError for a filter that cannot be, or leaves nothing."""
+    fits = row_filter.parse(filter, scan_filter.NAME)
+    datasets = open_datasets(cfg)
+    of_split = {split: build_index(datasets, cfg, split, 0, fits) for split in SPLITS}
+    counts = {split: index.filtered for split, index in of_split.items()}
+    scans = sum(len(index.samples) for index in of_split.values())
+    left_out = LeftOut(fits.text, counts, scans + sum(counts.values()))
+    if scans + sum(counts.values()):
+        left_out.check_left(", ".join(cfg.data.shards))
+    return Indexes(datasets, of_split, left_out)
+
+
+def open_scans(shards: Sequence[str], trained: TrainConfig, filter: str = "") -> Scans:
     """Of these dataset folders; of the run's settings no place is used, as they may be somebody else's.
 
-    UsageError if a volume is in two of the folders, whatever its splits.
+    UsageError if a volume is in two of the folders, whatever its splits, and as `read_indexes`.
     """
     data = dataclasses.replace(trained.data, shards=list(shards), cache_dir="")
     cfg = dataclasses.replace(trained, data=data)
-    datasets = open_datasets(cfg)
-    indexes = [build_index(datasets, cfg, split, 0) for split in SPLITS]
-    samples = tuple(sample for index in indexes for sample in index.samples)
+    datasets, of_split, left_out = read_indexes(cfg, filter)
+    samples = tuple(sample for index in of_split.values() for sample in index.samples)
     check_distinct(((datasets[sample.folder].url, sample.row.key) for sample in samples), "shards")
     if not samples:
         raise OctshardError(f"shards {', '.join(shards)}: no scan in any split, want at least one")
-    index = dataclasses.replace(indexes[0], split="all", samples=samples)
-    return Scans(index, embedding.whole_volumes(cfg, (sample.shape for sample in samples)))
+    index = dataclasses.replace(of_split[SPLITS[0]], split="all", samples=samples)
+    return Scans(index, embedding.whole_volumes(cfg, (sample.shape for sample in samples)), left_out)

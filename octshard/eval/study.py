@@ -88,8 +88,9 @@ def open_study(cfg: StudyConfig, target: Target, entries: Sequence[Entry]) -> St
     """Everything that can be known before anything is encoded; UsageError for what cannot be."""
     sites = provenance.read_sites(cfg.participants, "" if cfg.site == cfg.label else cfg.site)
     slices = slice_encoder.open_encoder(cfg.encoder, cfg.encoder_weights) if cfg.encoder else None
-    scans = open_scans(cfg.shards, entries[0].checkpoint.config)
-    labelled = labels.join(target, scans.rows)
+    scans = open_scans(cfg.shards, entries[0].checkpoint.config, cfg.filter)
+    with scans.left_out.named():
+        labelled = labels.join(target, scans.rows)
     people = set(labelled.subsets["test"].participants)
     scored: dict[str, tuple[ScoredCheckpoint, ...]] = {}
     sources_of: dict[str, tuple[str, ...]] = {}
@@ -147,7 +148,12 @@ def encode(
         draws |= {source.name: (values[source.name],) for source in controls}
         arms_of[pooling], notes = arms.with_controls(draws, known, train)
     slices = study.slices
-    notes = (*notes, *study.sites.notes, *(slices.notes(cfg.encoder_every) if slices else ()))
+    notes = (
+        *scans.left_out.notes,
+        *notes,
+        *study.sites.notes,
+        *(slices.notes(cfg.encoder_every) if slices else ()),
+    )
     return EncodedArms(arms_of, known, notes, asked, devices)
 
 

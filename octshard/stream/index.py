@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,12 @@ class SampleIndex:
     refused: int  # input files that never became samples (skipped_files), all splits together
     folders: int  # dataset folders of data.shards, also those without a sample of this split
     preparations: tuple[Mapping[str, Any], ...] = ()  # settings of prep behind them; no part of the digest
-    filtered: int = 0  # volumes of this split that data.filter leaves out
+    filtered_of: Mapping[int, int] = field(default_factory=dict)  # folder -> volumes that a filter leaves out
+
+    @property
+    def filtered(self) -> int:
+        """Volumes of this split that the filter leaves out."""
+        return sum(self.filtered_of.values())
 
     @property
     def samples_per_shard(self) -> tuple[int, ...]:
@@ -132,7 +137,7 @@ def build_index(
     """
     samples: list[SampleRef] = []
     left_out: list[str] = []
-    filtered = 0
+    filtered = Counter[int]()
     for folder, dataset in enumerate(datasets):
         limit = voxel_limit(dataset.info)
         shards = {
@@ -141,7 +146,7 @@ def build_index(
         }
         for row in dataset.samples(split):
             if fits is not None and not fits(row):
-                filtered += 1
+                filtered[folder] += 1
                 continue
             if row.shard not in shards:
                 raise OctshardError(
@@ -236,5 +241,17 @@ def _domains(index: SampleIndex, cfg: TrainConfig) -> tuple[Domain, ...]:
         name = f"data.shards[{sample.folder}]" if weights else sample.row.device
         shards_by_name.setdefault(name, []).append((first, count))
         first += count
+    _check_weighed(index, cfg, shards_by_name)
     domains = (Domain(name, tuple(shards), weights.get(name, 1.0)) for name, shards in shards_by_name.items())
     return tuple(domains)
+
+
+def _check_weighed(index: SampleIndex, cfg: TrainConfig, shards_by_name: Mapping[str, Sequence[Any]]) -> None:
+    """UsageError for a folder with a weight of which the filter leaves nothing."""
+    for folder, count in sorted(index.filtered_of.items()):
+        name = f"data.shards[{folder}]"
+        if shards_by_name.get(name) == []:
+            raise UsageError(
+                f"data.filter={cfg.data.filter!r:.999}: true for none of the {count} {index.split} volumes "
+                f"of {name}, which has a weight in data.weights; want another filter, or no such folder"
+            )

@@ -109,6 +109,17 @@ def test_the_query_of_the_docs_takes_the_same_rows_from_the_table_on_disk(tmp_pa
     assert scope["table"]["key"].to_pylist() == [row.key for row in rows() if fits(row)] != []
 
 
+def test_the_sql_of_the_docs_takes_the_same_rows_from_the_table_on_disk(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    tables.write_rows(str(tmp_path / tables.SAMPLES), rows())
+    page = (Path(__file__).parents[2] / "docs" / "prep.md").read_text()
+    (query,) = re.findall(r"```sql\n(.*?)```", page, re.S)
+    found = duckdb.sql(query.replace("shards/*", str(tmp_path)).rstrip("; \n"))
+    fits = row_filter.parse(ISSUE, "x")
+    keys = found.columns.index("key")
+    assert [cells[keys] for cells in found.fetchall()] == [row.key for row in rows() if fits(row)] != []
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

@@ -166,6 +166,19 @@ def test_data_filter_leaves_out_rows_and_counts_them(shards: str, tmp_path: Path
     assert (only.filtered, len(only.left_out)) == (17, 3)  # what the filter leaves out is not counted twice
 
 
+def test_a_folder_with_a_weight_that_the_filter_empties_is_named_with_it(shards: str, tmp_path: Path) -> None:
+    second = write_dataset(tmp_path / "other", {"train": 3, "val": 2}, device="other")
+    cfg = config_of(f"{shards},{second}", "data.weights=[1,1]", "data.filter=device != 'other'")
+    message = (
+        r"data\.filter=\"device != 'other'\": true for none of the 3 train volumes of data\.shards\[1\], "
+        r"which has a weight in data\.weights; want another filter, or no such folder"
+    )
+    with pytest.raises(UsageError, match=message):
+        sampler_config(load_index(cfg, "train", 0), cfg)
+    some = config_of(f"{shards},{second}", "data.weights=[1,1]", "data.filter=key > 'train001'")
+    assert len(sampler_config(load_index(some, "train", 0), some).domains) == 2
+
+
 def test_a_mistake_in_data_filter_is_named_before_any_table_is_read() -> None:
     with pytest.raises(
         UsageError, match=r"data.filter=\"devise == 'x'\": no column devise; did you mean device\?"

@@ -34,8 +34,10 @@ def compare(cfg: CompareConfig, on_progress: OnProgress = no_progress) -> Compar
         opened = encoding.open_encoding(cfg, target)
         features, labelled, notes = encoding.encode(opened, on_progress), opened.labelled, opened.notes
     else:
-        features, notes = tables.read(cfg), ()
-        labelled = labels.join(target, features.scans)  # type: ignore[arg-type]
+        features = tables.read(cfg)
+        notes = (*features.notes, *features.left_out.notes)
+        with features.left_out.named():
+            labelled = labels.join(target, features.scans)  # type: ignore[arg-type]
     result = compared(features, labelled, cfg, on_progress)
     result = dataclasses.replace(result, notes=(*result.notes, *notes))
     store.write(store.join(cfg.out, JSON), json_text.text_of(result.as_dict()).encode())

@@ -35,21 +35,23 @@ def open_encoding(cfg: CompareConfig, target: Target) -> Encoding:
     opened = embed.open_embedding(
         EmbedConfig(
             view=cfg.view, batch=cfg.batch, device=cfg.device, checkpoint=cfg.checkpoint, shards=cfg.shards,
-            participants=cfg.participants, out=store.join(cfg.out, FOLDER), layers=[cfg.layer],
-            pooling=[cfg.pooling], random_draws=cfg.random_draws, seed=cfg.seed,
+            filter=cfg.filter, participants=cfg.participants, out=store.join(cfg.out, FOLDER),
+            layers=[cfg.layer], pooling=[cfg.pooling], random_draws=cfg.random_draws, seed=cfg.seed,
         ),
         "layer",
     )  # fmt: skip
     names = _names(cfg, opened)[: len(opened.checkpoints)]
     arm_names.check(names)
-    labelled = labels.join(target, opened.scans.rows)
+    with opened.scans.left_out.named():
+        labelled = labels.join(target, opened.scans.rows)
     people = set(labelled.subsets["test"].participants)
     total = labelled.counts[SPLITS.index("test")].participants
     seen = []
     for name, checkpoint in zip(names, opened.checkpoints, strict=True):
         scored = setup.scored_checkpoint(checkpoint, people, allow_seen_people=cfg.allow_seen_people)
         seen.append(notes.of_seen(scored, total, f"{name} ({scored.path})"))
-    return Encoding(cfg, opened, labelled, (*_of_forms(opened, names), *seen))
+    said = (*opened.scans.left_out.notes, *_of_forms(opened, names), *seen)
+    return Encoding(cfg, opened, labelled, said)
 
 
 def encode(opened: Encoding, on_progress: OnProgress) -> ComparedFeatures:
@@ -57,7 +59,7 @@ def encode(opened: Encoding, on_progress: OnProgress) -> ComparedFeatures:
     table = embed.fill(opened.embedding, on_progress)
     sources = [encoder.info.source for encoder in opened.embedding.encoders]
     cfg = dataclasses.replace(opened.cfg, sources=sources, names=_names(opened.cfg, opened.embedding))
-    return tables.arms_of([table], cfg)
+    return tables.arms_of([table], dataclasses.replace(cfg, filter=""))
 
 
 def _of_forms(opened: Embedding, names: Sequence[str]) -> Iterator[str]:

@@ -7,10 +7,11 @@ import numpy as np
 
 from octshard.config.eval import CompareConfig
 from octshard.errors import UsageError
-from octshard.eval import feature_table
+from octshard.eval import feature_table, scan_filter
 from octshard.eval.arms import FeatureArm
 from octshard.eval.controls import RANDOM
 from octshard.eval.feature_table import FeatureInfo, FeatureTable, Scan
+from octshard.eval.scan_filter import LeftOut
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +23,8 @@ class ComparedFeatures:
     scans: tuple[Scan, ...]
     arms: tuple[FeatureArm, ...]
     origins: Mapping[str, tuple[FeatureInfo, ...]]
+    left_out: LeftOut = LeftOut()
+    notes: tuple[str, ...] = ()  # of the tables
 
 
 def read(cfg: CompareConfig) -> ComparedFeatures:
@@ -31,8 +34,9 @@ def read(cfg: CompareConfig) -> ComparedFeatures:
 
 def arms_of(tables: Sequence[FeatureTable], cfg: CompareConfig) -> ComparedFeatures:
     """The sources of these tables that cfg names, as arms."""
-    scans = tables[0].scans
-    orders = [_order(table, tables[0]) for table in tables]
+    places, left_out = scan_filter.of_table(cfg.filter, tables[0].scans, ", ".join(cfg.features))
+    scans = tuple(tables[0].scans[n] for n in places)
+    orders = [_order(table, tables[0])[places] for table in tables]
     chosen = _sources(cfg, tables)
     names = cfg.names or _arm_names([source for _, source in chosen])
     if len(names) != len(chosen):
@@ -50,7 +54,8 @@ def arms_of(tables: Sequence[FeatureTable], cfg: CompareConfig) -> ComparedFeatu
     for arm in arms:
         if len({values_NF.shape[1:] for values_NF in arm.draws}) > 1:
             raise UsageError(f"names: the seeds of {arm.name} have features of several widths, want one")
-    return ComparedFeatures(scans, arms, {name: tuple(infos) for name, infos in origins.items()})
+    said = tuple(dict.fromkeys(note for table in tables for note in table.notes))
+    return ComparedFeatures(scans, arms, {name: tuple(of) for name, of in origins.items()}, left_out, said)
 
 
 def _sources(cfg: CompareConfig, tables: Sequence[FeatureTable]) -> list[tuple[int, str]]:

@@ -164,7 +164,7 @@ def render(result: DenseResult, strip: Strip | None) -> str:
 
 
 def _notes(work: Study, fits: Sequence[ArmFit], cfg: Config) -> list[str]:
-    notes = []
+    notes = [*work.left_out.notes]
     if sum(work.without.values()):
         counts = ", ".join(f"{split} {n}" for split, n in work.without.items())
         notes.append(f"Scans left out, because they have no map: {counts}.")

@@ -23,11 +23,13 @@ from octshard.eval.dense.fit import Arm, Fit, TokenReader, best_arms, build_arms
 from octshard.eval.dense.losses import Loss
 from octshard.eval.dense.target_store import TargetStore, pack
 from octshard.eval.probe_result import ScoredCheckpoint
+from octshard.eval.scan_filter import LeftOut
+from octshard.eval.scans import read_indexes
 from octshard.models.encoder import TrainedEncoder, random_encoder, read_encoder
 from octshard.progress import OnProgress
 from octshard.rng import seed_for
 from octshard.storage import store
-from octshard.stream.index import SampleIndex, SampleRef, build_index, open_datasets
+from octshard.stream.index import SampleIndex, SampleRef
 
 PRETRAINED, RANDOM, INTENSITY = "pretrained", "random-init", "raw-intensity"
 Config = SegmentConfig | TranslateConfig
@@ -44,6 +46,7 @@ class Study:
     urls: Mapping[str, str]
     without: Mapping[str, int]
     scored: ScoredCheckpoint
+    left_out: LeftOut
 
     @property
     def test_people(self) -> tuple[str, ...]:
@@ -67,23 +70,27 @@ def open_study(cfg: Config, maps: MapConfig, page: str) -> Study:
         checkpoint.config.run, device=cfg.device, compile=False, cpu_threads=0, seed=cfg.seed
     )
     trained = dataclasses.replace(checkpoint.config, data=data, run=run)
-    datasets = tuple(open_datasets(trained))
-    indexes = {split: build_index(datasets, trained, split, 0) for split in SPLITS}
+    datasets, indexes, left_out = read_indexes(trained, cfg.filter)
     rows = [ref.row for index in indexes.values() for ref in index.samples]
     check_disjoint(rows, "shards")
     urls = map_names.names_of(rows, maps)
     with_map = {split: _with_map(index, urls) for split, index in indexes.items()}
-    for split, index in with_map.items():
-        if not index.samples:
-            raise UsageError(
-                f"maps {maps.folder}: no scan of {split} has one, want some in train, val and test"
-            )
+    with left_out.named():
+        _check_maps(with_map, maps)
     without = {split: len(indexes[split].samples) - len(with_map[split].samples) for split in SPLITS}
     people = {canonical(ref.row.participant) for ref in with_map["test"].samples}
     scored = setup.scored_checkpoint(checkpoint, people, allow_seen_people=cfg.allow_seen_people)
     for name in (f"{page}.json", f"{page}.html"):
         store.check_writable(store.join(cfg.out, name))
-    return Study(checkpoint, trained, datasets, with_map, urls, without, scored)
+    return Study(checkpoint, trained, tuple(datasets), with_map, urls, without, scored, left_out)
+
+
+def _check_maps(with_map: Mapping[str, SampleIndex], maps: MapConfig) -> None:
+    for split, index in with_map.items():
+        if not index.samples:
+            raise UsageError(
+                f"maps {maps.folder}: no scan of {split} has one, want some in train, val and test"
+            )
 
 
 def read_targets(

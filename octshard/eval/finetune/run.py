@@ -4,7 +4,7 @@ Everything is checked before anything is trained; test is scored once, by the ep
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from octshard.eval.finetune.model import FinetuneModel, Target
 from octshard.eval.finetune.result import FinetuneResult
 from octshard.eval.finetune.scans import LabelledIndex, ScanReader
 from octshard.eval.probe_result import Arm, ScoredCheckpoint
+from octshard.eval.scans import read_indexes
 from octshard.eval.verdict import Evidence, Verdict, headline, judge
 from octshard.models.encoder import TrainedEncoder, read_encoder
 from octshard.models.vit import Encoder
@@ -38,7 +39,7 @@ from octshard.progress import OnProgress, no_progress
 from octshard.rng import rng_for, seed_for
 from octshard.storage import store
 from octshard.stream.batch_shape import batch_shape
-from octshard.stream.index import SampleIndex, build_index, open_datasets
+from octshard.stream.index import SampleIndex
 
 SCORING = ("bootstrap", "random_draws", "allow_seen_people")  # settings that no weight depends on
 
@@ -66,9 +67,9 @@ def finetune(cfg: FinetuneConfig, on_progress: OnProgress = no_progress) -> Fine
     target = labels.read(cfg)
     checkpoint = read_encoder(cfg.checkpoint)
     trained = _config(cfg, checkpoint)
-    datasets = open_datasets(trained)
-    indexes = {split: build_index(datasets, trained, split, 0) for split in SPLITS}
-    scans = labels.join(target, [sample.row for index in indexes.values() for sample in index.samples])
+    _, indexes, left_out = read_indexes(trained, cfg.filter)
+    with left_out.named():
+        scans = labels.join(target, [sample.row for index in indexes.values() for sample in index.samples])
     people = set(scans.subsets["test"].participants)
     scored = setup.scored_checkpoint(checkpoint, people, allow_seen_people=cfg.allow_seen_people)
     parts = _labelled(indexes, scans, cfg)
@@ -91,6 +92,7 @@ def finetune(cfg: FinetuneConfig, on_progress: OnProgress = no_progress) -> Fine
         for name, draws in arms.items()
     ]
     outcome = _compared(cfg, scans, whole, (scored, checkpoint.digest))
+    outcome = dataclasses.replace(outcome, notes=(*left_out.notes, *outcome.notes))
     store.write(store.join(cfg.out, result.FILE), result.as_json(outcome).encode())
     store.write(store.join(cfg.out, result.PAGE), report.render(outcome).encode())
     for stem, chart in report.charts(outcome).items():
@@ -122,7 +124,7 @@ def _config(cfg: FinetuneConfig, checkpoint: TrainedEncoder) -> TrainConfig:
 
 
 def _labelled(
-    indexes: dict[str, SampleIndex], scans: LabelledScans, cfg: FinetuneConfig
+    indexes: Mapping[str, SampleIndex], scans: LabelledScans, cfg: FinetuneConfig
 ) -> dict[str, LabelledIndex]:
     """The labelled scans of each split; weights are those of train, 1 elsewhere."""
     parts, first = {}, 0

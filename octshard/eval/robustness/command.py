@@ -9,7 +9,7 @@ from octshard.config import fields
 from octshard.config.eval import RobustnessConfig
 from octshard.dataset.participants import canonical
 from octshard.errors import UsageError
-from octshard.eval import feature_table, json_text
+from octshard.eval import feature_table, json_text, scan_filter
 from octshard.eval.controls import provenance
 from octshard.eval.feature_table import FeatureTable, Scan
 from octshard.eval.robustness import (
@@ -25,6 +25,7 @@ from octshard.eval.robustness import (
 from octshard.eval.robustness.findings import Names
 from octshard.eval.robustness.performance_drop import DrawSettings
 from octshard.eval.robustness.result import Nuisance, RobustnessResult
+from octshard.eval.scan_filter import LeftOut
 from octshard.eval.verdict import MIN_PARTICIPANTS
 from octshard.probes import labels, neighbours, scores
 from octshard.probes.grouped_scans import Scans, index_of, people_of
@@ -42,9 +43,11 @@ def robustness(cfg: RobustnessConfig, on_progress: OnProgress = no_progress) -> 
     """Measures every nuisance of cfg, and writes both files under cfg.out."""
     check(cfg)
     table = feature_table.read(cfg.features)
-    places, scans = _chosen(table, cfg)
+    places, left_out = _chosen(table, cfg)
+    scans = [table.scans[n] for n in places]
     target = labels.read(cfg)
-    labelled = labels.join(target, scans)  # type: ignore[arg-type]
+    with left_out.named():
+        labelled = labels.join(target, scans)  # type: ignore[arg-type]
     sites = provenance.read_sites(cfg.participants, cfg.site)
     features = table.find(cfg.source, cfg.layer, cfg.pooling)
     for name in (JSON, PAGE):
@@ -66,7 +69,12 @@ def robustness(cfg: RobustnessConfig, on_progress: OnProgress = no_progress) -> 
         scans=sum(count.scans for count in labelled.counts),
         people={count.split: count.participants for count in labelled.counts},
         nuisances=tuple(nuisance for nuisance in nuisances if isinstance(nuisance, Nuisance)),
-        notes=(*(text for text in nuisances if isinstance(text, str)), *_left_out(labelled)),
+        notes=(
+            *table.notes,
+            *left_out.notes,
+            *(text for text in nuisances if isinstance(text, str)),
+            *_left_out(labelled),
+        ),
         config=fields.result_values(cfg),
         level=labelled.level,
     )
@@ -132,13 +140,14 @@ def nuisance_of(name: str, scans: Scans | None, cfg: RobustnessConfig) -> Nuisan
     return measure(name, scans, cfg)
 
 
-def _chosen(table: FeatureTable, cfg: RobustnessConfig) -> tuple[np.ndarray, list[Scan]]:
-    """(places, scans) of cfg.region, or all."""
-    places = [n for n, scan in enumerate(table.scans) if cfg.region in ("", scan.region)]
+def _chosen(table: FeatureTable, cfg: RobustnessConfig) -> tuple[np.ndarray, LeftOut]:
+    """The places of the scans of cfg.region and cfg.filter."""
+    fitting, left_out = scan_filter.of_table(cfg.filter, table.scans, cfg.features)
+    places = [n for n in fitting if cfg.region in ("", table.scans[n].region)]
     if not places:
         regions = ", ".join(sorted({scan.region or "unknown" for scan in table.scans}))
         raise UsageError(f"region={cfg.region}: no scan of it in {cfg.features}; there are: {regions}")
-    return np.array(places), [table.scans[n] for n in places]
+    return np.array(places), left_out
 
 
 def grouped(
