@@ -68,7 +68,13 @@ def read_file(entry: Entry, source: Source) -> SourceFile:
     try:
         data = source.read(entry)
     except FileNotFoundError:  # the same words whether a ZIP or a folder has it not: rows must be the same
-        raise Refused("missing_file", f"no object at {entry.path}") from None
+        raise Refused("missing_file", f"no object at {entry.path}{_hint(entry.path)}") from None
     is_folder = scan_path.is_folder(entry.path)
     nbytes = folder_listing.total_bytes(folder_listing.read(data)) if is_folder else len(data)
     return SourceFile(data, FileFacts(nbytes, checksum.crc32(data), checksum.xxh3_128(data)))
+
+
+def _hint(path: str) -> str:
+    """What was meant by a name without an ending, perhaps."""
+    may_be_folder = not scan_path.is_folder(path) and "." not in path.rpartition("/")[2]
+    return "; a folder that is one scan has a / at its end" if may_be_folder else ""

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from octshard.imaging.volume import product
-from octshard.prep.readers import array_scan, value_bytes
+from octshard.prep.readers import array_scan, grey, value_bytes
 from octshard.prep.readers.array_scan import ArrayScan, Stack
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
@@ -68,6 +68,8 @@ def open_scan(file: ScanBytes) -> ArrayScan:
             frames = getattr(image, "n_frames", 1) if image.format == "PNG" else 1
     except (*DAMAGE, Image.DecompressionBombError) as error:
         raise _damage(error) from None
+    if _is_wide_colour(file.data):
+        raise Refused("unreadable", "16 bits in each of several channels, want grey levels in one")
     if frames != 1:
         raise Refused("unreadable", f"an animation of {frames} pictures, want one")
     dtype = _dtype(mode)
@@ -80,6 +82,12 @@ def open_scan(file: ScanBytes) -> ArrayScan:
     return ArrayScan(
         array_scan.array_facts(array_scan.volume_shape(shape, axes), dtype), dtype, lambda: stack
     )
+
+
+def _is_wide_colour(data: Buffer) -> bool:
+    """True for a PNG of which Pillow would drop half of the bits. Layout: PNG specification, 11.2.2."""
+    depth, colour = bytes(data[24:26]) if bytes(data[:8]) == PNG else (0, 0)
+    return depth == 16 and colour != 0
 
 
 def _dtype(mode: str) -> np.dtype:
@@ -102,11 +110,7 @@ def _grey(image: Any) -> np.ndarray:
         channels_HWC = np.asarray(image.convert("RGBA"))
         if (channels_HWC[..., 3] != 255).any():
             raise Refused("not_oct", "some pixels are transparent, want grey levels")
-    channels_HWC = np.asarray(image.convert("RGB"))
-    spread_HW = channels_HWC.max(axis=2) - channels_HWC.min(axis=2)
-    if coloured := int((spread_HW > SLACK.get(image.format, 0)).sum()):
-        raise Refused("not_oct", f"{coloured} of {spread_HW.size} pixels are in colour, want grey levels")
-    return np.asarray(image.convert("L")) if spread_HW.any() else channels_HWC[..., 0]
+    return grey.of_channels(np.asarray(image.convert("RGB")), SLACK.get(image.format, 0))
 
 
 def _open(data: Buffer) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from octshard.imaging.volume import product
-from octshard.prep.readers import array_scan, tiff_directory, tiff_spacing, value_bytes
+from octshard.prep.readers import array_scan, grey, tiff_directory, tiff_spacing, value_bytes
 from octshard.prep.readers.array_scan import ArrayScan, Stack
 from octshard.prep.readers.missing_library import missing_library
 from octshard.prep.readers.scan_bytes import ScanBytes
@@ -22,6 +22,10 @@ from octshard.prep.refusals import Refused
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 AXES = "dhw"  # pages, rows, columns
 MINISWHITE, MINISBLACK = 0, 1  # PhotometricInterpretation of grey levels
+RGB, PALETTE = 2, 3  # and of what may be grey: of three equal channels, or by equal colours of a table
+SAMPLES = {MINISWHITE: 1, MINISBLACK: 1, RGB: 3, PALETTE: 1}
+AXES_OF = {RGB: ("YXS", "SYX")}  # in the library's letters; of the others YX
+COLOURS = {RGB: (np.uint8, np.uint16), PALETTE: (np.uint8,)}  # types of what may be grey
 UNPACKED = 1  # Compression of values as they are
 RATIO, FREELY = 1_100, 2**26  # bytes a packed one can become (deflate's most), and bytes allowed at any ratio
 # what tifffile and its codecs raise on damaged files
@@ -39,20 +43,31 @@ class Pages:
     """The pages as a stack; decoded one at a time."""
 
     pages: Sequence[Any]
-    inverted: bool
 
     def __getitem__(self, index: int, /) -> np.ndarray:
         """As `Stack`."""
         page = self.pages[index]
         try:
-            values_HW = np.asarray(page.asarray(maxworkers=1)).reshape(page.shape)
+            values = np.asarray(page.asarray(maxworkers=1)).reshape(page.shape)
+            return _grey(values, page)
         except DAMAGE as error:
             text = " ".join(str(error).split())
             if CODEC.search(text):
                 raise missing_library("imagecodecs", "tiff") from None
             detail = f"page {index + 1}: {type(error).__name__}: {text[:150]}"
             raise Refused("decoder_error", detail, (text[:150],)) from None
-        return np.invert(values_HW) if self.inverted else values_HW
+        except Refused as refusal:
+            raise Refused(refusal.reason, f"page {index + 1}: {refusal.detail}") from None
+
+
+def _grey(values: np.ndarray, page: Any) -> np.ndarray:
+    """Values (H, W) of a page; Refused `not_oct` if it is in colour."""
+    if page.photometric == RGB:
+        return grey.of_channels(values if page.axes == "YXS" else np.moveaxis(values, 0, 2))
+    if page.photometric == PALETTE:
+        colours_HWC = np.moveaxis(page.colormap[:, values], 0, 2)
+        return (grey.of_channels(colours_HWC) >> 8).astype(np.uint8)
+    return np.invert(values) if page.photometric == MINISWHITE else values
 
 
 def is_one(file: ScanBytes) -> bool:
@@ -71,8 +86,8 @@ def open_scan(file: ScanBytes) -> ArrayScan:
     except (*DAMAGE, tifffile.TiffFileError) as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
         raise Refused("unreadable", f"the directory of a page is damaged ({text})", (text,)) from None
-    stack = Pages(pages, inverted=pages[0].photometric == MINISWHITE)
-    shape, dtype = (len(pages), *pages[0].shape), pages[0].dtype
+    stack = Pages(pages)
+    shape, dtype = (len(pages), pages[0].imagelength, pages[0].imagewidth), pages[0].dtype
     axes = array_scan.volume_axes(shape, file.axes or AXES)
 
     def load() -> Stack:
@@ -101,12 +116,14 @@ def _pages(tifffile: Any, file: ScanBytes) -> list[Any]:
 
 def _check(page: Any, number: int, first: Any, size: int) -> None:
     """Refused if a page is no B-scan like the first, or has other bytes than declared. size: of the file."""
-    if page.samplesperpixel != 1 or page.photometric not in (MINISWHITE, MINISBLACK):
+    if SAMPLES.get(page.photometric) != page.samplesperpixel:
         what = f"{page.samplesperpixel} samples a pixel, PhotometricInterpretation {int(page.photometric)}"
         raise Refused("not_oct", f"page {number} is in colour ({what}), want grey levels")
-    if page.dtype is None or len(page.shape) != 2:
+    if page.dtype is None or page.axes not in AXES_OF.get(page.photometric, ("YX",)):
         raise Refused("unreadable", f"page {number} is no image of rows and columns of numbers")
     array_scan.check_dtype(page.dtype)
+    if page.photometric in (RGB, PALETTE) and page.dtype not in COLOURS[page.photometric]:
+        raise Refused("not_oct", f"page {number} is in colour, of {page.dtype}, want grey levels")
     if page.photometric == MINISWHITE and page.dtype.kind != "u":
         raise Refused("unreadable", "less is brighter (WhiteIsZero) in values that are no plain grey levels")
     if (page.shape, page.dtype, page.photometric) != (first.shape, first.dtype, first.photometric):

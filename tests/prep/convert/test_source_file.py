@@ -36,3 +36,10 @@ def test_files_with_one_header_and_other_companions_have_other_digests() -> None
     assert digests[0] == digests[2] != digests[1]
     with pytest.raises(FileNotFoundError):
         Companions(entry("p/1/a.mhd"), source).read("b.raw")
+
+
+def test_a_folder_without_its_slash_is_told_of_it() -> None:
+    source = MemorySource({"OCT/7/1.png": b"1"})
+    with pytest.raises(Refused, match=r"no object at OCT/7; a folder that is one scan has a / at its end$"):
+        read_file(dataclasses.replace(entry("a"), path="OCT/7"), source)
+    assert read_file(dataclasses.replace(entry("a"), path="OCT/7/"), source).facts.source_bytes == 1

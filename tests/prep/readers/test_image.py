@@ -116,6 +116,7 @@ def test_one_pixel_of_colour_is_colour() -> None:
         (png(60_000, 60_000, 8, 0, b"\0" * 1000), "decoder_error"),
         (png(12_000, 8_000, 8, 0, b"\0" * 1000), "decoder_error"),
         (png(0, 8, 8, 0, b""), "decoder_error"),
+        (png(2, 1, 16, 2, b"\0" + bytes(12)), "unreadable: 16 bits in each of several channels"),
     ],
 )
 def test_what_is_no_b_scan_is_refused(data: bytes, text: str) -> None:

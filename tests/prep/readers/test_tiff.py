@@ -83,12 +83,8 @@ def test_pages_may_be_depths() -> None:
 @pytest.mark.parametrize(
     ("data", "reason", "words"),
     [
-        (written(np.zeros((6, 20, 24, 3), np.uint8), photometric="rgb"), "not_oct", "3 samples a pixel"),
-        (
-            written(photometric="palette", colormap=np.zeros((3, 256), np.uint16)),
-            "not_oct",
-            "Interpretation 3",
-        ),
+        (written(np.zeros((6, 20, 24, 4), np.uint8), photometric="rgb"), "not_oct", "4 samples a pixel"),
+        (written(np.zeros((6, 20, 24, 3), np.float32), photometric="rgb"), "not_oct", "colour, of float32"),
         (written(VOXELS > 100), "unreadable", "type b8"),
         (written(VOXELS.astype("c8")), "unreadable", "type c64"),
         (written(VOXELS.astype("f4"), photometric="miniswhite"), "unreadable", "WhiteIsZero"),
@@ -118,3 +114,36 @@ def test_a_page_that_does_not_decode_is_named() -> None:
     data[offset : offset + 40] = bytes(40)
     with pytest.raises(Refused, match=r"^decoder_error: page 3: "):
         frames(opened(bytes(data)))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("packing", [None, "zlib"])
+def test_three_equal_channels_are_grey_and_others_are_not(
+    dtype: str, planar: str, packing: str | None
+) -> None:
+    values = VOXELS.astype(dtype) * (1 if dtype == "u1" else 200)
+    axis = 3 if planar == "contig" else 1
+    options = {"photometric": "rgb", "planarconfig": planar, "compression": packing}
+    data = written(np.stack([values] * 3, axis), **options)
+    opened = recognise.open_scan(ScanBytes(data, "a"))
+    np.testing.assert_array_equal(np.stack(list(opened.frames())), values)
+    other = values.copy()
+    other[2, 3, 4] ^= 1
+    data = written(np.stack([values, values, other], axis), **options)
+    with pytest.raises(Refused, match=r"not_oct: page 3: 1 of 480 pixels are in colour"):
+        list(recognise.open_scan(ScanBytes(data, "a")).frames())
+
+
+def test_a_palette_of_grey_is_grey_where_it_is_used() -> None:
+    values = VOXELS // 2
+    colours = np.tile(np.arange(255, -1, -1, dtype=np.uint16) * 257, (3, 1))
+    colours[0, 200] ^= 1  # of a level that no pixel has
+    data = written(values, photometric="palette", colormap=colours)
+    np.testing.assert_array_equal(
+        np.stack(list(recognise.open_scan(ScanBytes(data, "a")).frames())), 255 - values
+    )
+    colours[0, values[0, 0, 0]] ^= 1
+    data = written(values, photometric="palette", colormap=colours)
+    with pytest.raises(Refused, match=r"not_oct: page 1: \d+ of 480 pixels are in colour"):
+        list(recognise.open_scan(ScanBytes(data, "a")).frames())

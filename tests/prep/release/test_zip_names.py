@@ -49,3 +49,24 @@ def test_a_device_of_ones_own_words_is_found_in_zips_called_after_its_path_too()
     assert names.path_of("r/topcon_triton/x.zip", "1001/scan.dcm") == row.path
     assert names.path_of("r/clinic_b.zip", "1001/scan.dcm") == other.path
     assert names.path_of("r/x.zip", "1001/scan.dcm") == ""
+
+
+@pytest.mark.parametrize(
+    ("member", "path"),
+    [
+        ("OCTA_6mm/OCT/10001/1.bmp", "OCTA_6mm/OCT/10001/1.bmp"),
+        ("any/where/OCTA_6mm/OCT/10001/1.bmp", "OCTA_6mm/OCT/10001/1.bmp"),
+        ("OCTA_6mm\\OCT\\10001\\1.bmp", "OCTA_6mm/OCT/10001/1.bmp"),
+        ("OCT/10001/1.bmp", "OCTA_6mm/OCT/10001/1.bmp"),
+        ("10002/1.bmp", "OCTA_6mm/OCT/10002/1.bmp"),
+        ("OCTA/10002/1.bmp", ""),  # the folder of that name is another one
+        ("10001/1.bmp", ""),  # there are two
+        ("OCT/10001/thumbs/1.bmp", ""),
+        ("OCT/10001/notes.txt", ""),
+        ("OCT/10001/.1.bmp", ""),
+        ("1.bmp", ""),
+    ],
+)
+def test_an_image_is_of_the_folder_whose_path_it_ends_with(member: str, path: str) -> None:
+    rows = [entry(f"{place}/") for place in ("OCTA_6mm/OCT/10001", "OCTA_6mm/OCT/10002", "other/10001")]
+    assert member_names(rows).path_of("r/x.zip", member) == path

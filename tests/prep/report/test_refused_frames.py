@@ -17,7 +17,9 @@ from octshard.prep.report import cards, page, refused_frames
 from octshard.prep.report.content import Shards
 from octshard.prep.report.refused_frames import Frame
 from octshard.report.page import Html
+from tests.support.image_files import b_scans, below
 from tests.support.made_release import changed, scan, sound, unpacked, zipped
+from tests.support.scan_folder import write
 
 DEVICE = "topcon_triton"
 FRAMES = b"\x28\x00\x08\x00IS\x02\x00%d "
@@ -131,3 +133,17 @@ def test_files_of_one_path_in_two_sources_keep_their_own_pictures(
             part.markup for part in cards.worst([ours, other], frames, []) if isinstance(part, Html)
         )
         assert text.count(f'alt="Frame of {ours.source}') == 2
+
+
+def test_a_frame_of_a_folder_of_images_is_drawn(tmp_path: Path) -> None:
+    """A B-scan is missing, so the folder is refused; those that are there decode."""
+    images = b_scans(scan().voxels_DHW)
+    del images["2.png"]
+    root = write(tmp_path / "src", below("1/", images))
+    (root / "manifest.tsv").write_text("person_id\tfilepath\tdevice\n1\t1/\td\n")
+    run.shard(PrepConfig(src=str(root), dst=str(tmp_path / "shards"), workers=1), ["d"])
+    (row,) = tables.open_dataset(str(tmp_path / "shards/d")).refused
+    assert row.reason == "geometry_uneven"
+    frames = refused_frames.draw([row], Origin(str(root), from_zip=False))
+    assert frames
+    np.testing.assert_array_equal(frames["1/"].image_HW, scan().voxels_DHW[3])  # the third of five
