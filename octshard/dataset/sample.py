@@ -37,4 +37,6 @@ def _read(folder: str, row: SampleRow) -> shard.Sample:
     packed = shard.open_slice(data, row.key, row.xxh3, location)
     if packed.shape != row.shape_out:  # before memory is taken for it
         raise BadSample(f"{location}: shape {packed.shape}, want {row.shape_out} as in {tables.SAMPLES}")
+    if row.dtype and packed.dtype != row.dtype:
+        raise BadSample(f"{location}: {packed.dtype}, want {row.dtype} as in {tables.SAMPLES}")
     return packed.unpack()

@@ -1,6 +1,7 @@
 """One sample by its row: bytes altered on their way are read again, changed ones are named."""
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,12 @@ def test_a_sample_altered_on_its_way_is_read_again(far: str, faulty: FaultyStore
     faulty.fail(FLIP, FLIP, when="GET")
     with pytest.raises(BadSample, match=r"xxh3 .*, want"):
         sample.read(far, row)
+
+
+def test_a_type_that_the_row_denies_is_named(made: Path) -> None:
+    (row,) = tables.open_dataset(str(made)).rows
+    with pytest.raises(BadSample, match=r"train-000000.tar at 0 .*: uint8, want uint16 as in samples"):
+        sample.read(str(made), replace(row, dtype="uint16"))
 
 
 def test_a_table_altered_on_its_way_is_read_again(
