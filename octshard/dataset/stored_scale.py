@@ -9,6 +9,7 @@ from octshard.dataset.shard import BadSample, Sample
 from octshard.imaging import intensity
 from octshard.imaging.intensity import EIGHT_BITS, LEVELS, GreyScale
 
+WHOLE = GreyScale(0.0, LEVELS - 1.0)  # of a format whose own rule says what is black and white
 NAME = "source_levels"  # in the JSON: the two levels of the file that are grey 0 and 255
 
 
@@ -21,6 +22,12 @@ def from_json(meta: Mapping[str, Any], dtype: np.dtype[Any], location: str) -> G
             return GreyScale(float(black), float(white))
         case value:
             raise BadSample(f"{location}: {NAME} is {value!r:.99}, want two levels of {dtype}: black, white")
+
+
+def expected(sample: Sample, counts: np.ndarray) -> GreyScale:
+    """Of voxels with that histogram: by their percentiles, or WHOLE where the JSON says so."""
+    is_whole = sample.voxels_DHW.dtype != np.uint8 and sample.meta.get(NAME) == [*WHOLE]
+    return WHOLE if is_whole else intensity.grey_scale(counts)
 
 
 def problem(sample: Sample, scale: GreyScale) -> str:

@@ -67,12 +67,19 @@ def grey_scale(counts: np.ndarray) -> GreyScale:
     return GreyScale(float(_level_at(counts, DARK)), float(_level_at(counts, BRIGHT)))
 
 
+def scale_of(volume: Volume, counts: np.ndarray) -> GreyScale:
+    """Of a volume with that histogram: by the rule of its file, or `grey_scale`."""
+    if volume.display is None or len(counts) == 256:
+        return grey_scale(counts)
+    return GreyScale(*volume.display)
+
+
 def to_uint8(volume: Volume) -> tuple[Volume, GreyScale]:
     """The volume in grey, rounded, and what is black and white in it; uint8 passes unchanged."""
     voxels = volume.voxels_DHW
     if voxels.dtype == np.uint8:
         return volume, EIGHT_BITS
-    scale = grey_scale(histogram(voxels))
+    scale = scale_of(volume, histogram(voxels))
     return Volume(volume.key, grey_uint8(voxels, scale), volume.spacing_mm, volume.geometry), scale
 
 
@@ -105,7 +112,7 @@ def batch_voxels(volume: Volume, *, keep: bool) -> tuple[np.ndarray, Moments]:
     if not keep:
         volume, _ = to_uint8(volume)
     counts = histogram(volume.voxels_DHW)
-    scale = grey_scale(counts)
+    scale = scale_of(volume, counts)
     return grey_steps(volume.voxels_DHW, scale), moments(counts, scale)
 
 

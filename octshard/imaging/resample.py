@@ -97,7 +97,7 @@ def resample_to_shape(volume: Volume, shape: Shape) -> Volume:
         return volume
     voxels = resample_frames(volume.voxels_DHW, Regrid(before, shape))
     d, h, w = (s * n / m for s, n, m in zip(volume.spacing_mm, before, shape, strict=True))
-    return Volume(volume.key, voxels, (d, h, w), volume.geometry)
+    return Volume(volume.key, voxels, (d, h, w), volume.geometry, display=volume.display)
 
 
 def resample_frames(frames_HW: Iterable[np.ndarray], grid: Regrid) -> np.ndarray:

@@ -50,12 +50,15 @@ class SampleKey:
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """One raster scan: voxels_DHW uint8 or uint16 (made read-only), spacing_mm (dz, dy, dx)."""
+    """One raster scan: voxels_DHW uint8 or uint16 (made read-only), spacing_mm (dz, dy, dx). display: levels
+    of uint16 that are black and white by the format's own rule; None: percentiles are (intensity.scale_of).
+    """
 
     key: SampleKey
     voxels_DHW: np.ndarray
     spacing_mm: Spacing
     geometry: str = field(default="raster")
+    display: tuple[float, float] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         voxels = self.voxels_DHW

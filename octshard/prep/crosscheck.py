@@ -151,7 +151,7 @@ def sample(row: SampleRow, stored: Sample) -> Iterator[str]:
     if voxels.shape != row.shape_out or str(voxels.dtype) != row.dtype:
         yield f"voxels {voxels.dtype}{voxels.shape}, want {row.dtype}{row.shape_out}"
     counts = intensity.histogram(voxels)
-    scale = intensity.grey_scale(counts)
+    scale = stored_scale.expected(stored, counts)
     for name, value in intensity.moments(counts, scale)._asdict().items():
         if not _same(value, getattr(row, name)):
             yield f"{name} of the voxels is {value}, the row says {getattr(row, name)}"

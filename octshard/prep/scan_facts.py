@@ -89,6 +89,8 @@ class ScanFacts:
     size_in_name: tuple[int, int] | None = field(
         default=None, kw_only=True
     )  # (D, W), where the name tells it
+    # levels of 16 bits that the format shows as black and white; None: percentiles of the volume are
+    display: tuple[float, float] | None = field(default=None, kw_only=True)
     left_out: tuple[str, ...] = field(default=(), kw_only=True)  # images of a folder that are not of its scan
 
     @property

@@ -7,7 +7,7 @@ file is like. The same file, config and twins give the same bytes on every machi
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from octshard.config.prep import PrepConfig
+from octshard.config.prep import KEEP, PrepConfig
 from octshard.dataset.tables import SampleRow
 from octshard.imaging.volume import Volume
 from octshard.prep.convert import facts, private_path, tar_slice, volumes
@@ -69,7 +69,7 @@ def row_and_volume(task: ConvertTask, cfg: PrepConfig, source: Source) -> tuple[
         data, file_facts = read_file(entry, source)
         row = replace(row, **file_facts._asdict())
         companions = Companions(entry, source)
-        file = ScanBytes(data, entry.path, entry.axes, companions.read, entry.part_names)
+        file = ScanBytes(data, entry.path, entry.axes, companions.read, entry.part_names, cfg.bits == KEEP)
         row = replace(row, format=recognise.format_of(file))
         scan = volumes.selected(recognise.open_as(row.format, file), entry.path)
         row = replace(row, source_xxh3=companions.joint_xxh3(row.source_xxh3))
@@ -87,7 +87,8 @@ def row_and_volume(task: ConvertTask, cfg: PrepConfig, source: Source) -> tuple[
             exact_DHW, _ = decode_voxels(scan, resampling.at_level(0))
             row = replace(row, fast_psnr_db=psnr_db(voxels_DHW, exact_DHW))
         key = task.member.stored_key
-        return replace(row, key=str(key)), Volume(key, voxels_DHW, resampling.spacing_mm)
+        volume = Volume(key, voxels_DHW, resampling.spacing_mm, display=scan.facts.display)
+        return replace(row, key=str(key)), volume
     except Refused as refusal:
         return _refused(row, refusal, entry), None
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from octshard.config.prep import PrepConfig
+from octshard.config.prep import KEEP, PrepConfig
 from octshard.errors import OctshardError
 from octshard.imaging.volume import DEVICES, SampleKey, Volume
 from octshard.prep.convert import volumes
@@ -66,7 +66,8 @@ def open_scan(path: str | Path, cfg: PrepConfig) -> ScanFile:
     except FileNotFoundError:
         raise OctshardError(f"{url}: no such file, want a scan file") from None
     with _refusals_named(url):
-        scan = volumes.selected(recognise.open_scan(ScanBytes(data, url, folder=_folder_of(url))), url)
+        bytes_ = ScanBytes(data, url, folder=_folder_of(url), keep=cfg.bits == KEEP)
+        scan = volumes.selected(recognise.open_scan(bytes_), url)
         scan.check(cfg.max_voxels)
         facts = scan.facts
         entry = _entry(url, facts)
@@ -86,7 +87,8 @@ def stored_volume(file: ScanFile, cfg: PrepConfig) -> Volume:
 def _decode(file: ScanFile, resampling: Resampling) -> Volume:
     with _refusals_named(file.path):
         voxels_DHW = decode_voxels(file.scan, resampling).voxels_DHW
-    return Volume(file.key, voxels_DHW, resampling.spacing_mm, file.layout.geometry.kind)
+    kind, display = file.layout.geometry.kind, file.scan.facts.display
+    return Volume(file.key, voxels_DHW, resampling.spacing_mm, kind, display=display)
 
 
 def _folder_of(url: str) -> Callable[[str], Buffer]:

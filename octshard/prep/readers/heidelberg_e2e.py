@@ -18,7 +18,7 @@ from octshard.prep.readers.array_scan import NOWHERE, file_measures
 from octshard.prep.readers.circle_path import circle
 from octshard.prep.readers.e2e_directory import Piece
 from octshard.prep.readers.frame_scan import FrameScan
-from octshard.prep.readers.reflectance import NO_VALUE, ReflectanceLevels
+from octshard.prep.readers.reflectance import NO_VALUE, ReflectanceLevels, levels_of
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.prep.release import scan_path
@@ -91,8 +91,9 @@ def open_scan(file: ScanBytes) -> FrameScan:
     declared = max((place.frames for place in places if place), default=0)
     if 1 < declared < len(images):  # a scan of one circle may say 0
         raise Refused("frame_count", f"{declared} B-scans declared, {len(images)} stored")
-    levels = ReflectanceLevels()
+    levels = levels_of(file)
     facts = _facts(images, places, eyes.get(scan, ""), _model(body, pieces[DEVICE]))
+    facts = replace(facts, display=levels.display)
     if declared > len(images):  # numbers tell where one is missing, if places do not
         numbers_F = np.array(sorted(slices), np.float64)
         placement = replace(NOWHERE, numbers_F=numbers_F, numbered_by="the number of the B-scan")

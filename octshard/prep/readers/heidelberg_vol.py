@@ -13,7 +13,7 @@ from octshard.prep.readers import byte_fields
 from octshard.prep.readers.array_scan import NOWHERE, file_measures
 from octshard.prep.readers.circle_path import circle
 from octshard.prep.readers.frame_scan import FrameScan
-from octshard.prep.readers.reflectance import ReflectanceLevels
+from octshard.prep.readers.reflectance import ReflectanceLevels, levels_of
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.prep.scan_facts import Concatenation, ScanFacts
@@ -63,7 +63,7 @@ class _Header(NamedTuple):
 
 def open_scan(file: ScanBytes) -> FrameScan:
     """Reads the header, and that of every B-scan; Refused `truncated` or `unreadable`."""
-    data, header = file.data, _read_header(file.data)
+    data, header, levels = file.data, _read_header(file.data), levels_of(file)
     locations = tuple(_place(data, header, index) for index in range(len(header.starts)))
     facts = ScanFacts(
         sop_instance_uid="",
@@ -80,8 +80,8 @@ def open_scan(file: ScanBytes) -> FrameScan:
         placement=NOWHERE,
         concatenation=Concatenation(),
         pattern=header.pattern,
+        display=levels.display,
     )
-    levels = ReflectanceLevels()
     return FrameScan(facts, partial(_frame, data, header, levels), levels)
 
 

@@ -23,6 +23,7 @@ class ScanBytes(NamedTuple):
     axes: str = ""
     folder: Callable[[str], Buffer] = nothing_beside  # FileNotFoundError where there is no such file
     parts: tuple[str, ...] = ()  # names of the other files of the scan, in the same folder
+    keep: bool = False  # more than 8 bits are wanted, where a format's own display has 8
 
     def find(self, name: str) -> Buffer | None:
         """The file of this name in the same folder, or None."""

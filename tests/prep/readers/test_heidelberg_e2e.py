@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 import octshard
 from octshard.cli.main import cli
-from octshard.dataset import tables
+from octshard.dataset import shard, tables
 from octshard.imaging.volume import SampleKey
-from octshard.prep import duplicates
+from octshard.prep import crosscheck, duplicates
 from octshard.prep.plan import Member
 from octshard.prep.readers import e2e_directory, heidelberg_e2e, recognise
 from octshard.prep.readers.scan_bytes import ScanBytes
@@ -60,6 +60,17 @@ def test_the_manifest_knows_the_width_better_than_an_angle() -> None:
     assert (row.spacing_source, row.spacing_in[1:]) == ("manifest", (0.011, 0.022))
     assert row.spacing_in[0] == pytest.approx(0.044)  # the lines lie as far apart as they are wide
     assert not {"spacing_from_angle", "pixel_spacings_differ"} & set(row.flags)
+
+
+def test_kept_bits_tell_apart_what_eight_round_together() -> None:
+    """16 bits of the file, no two of which are one level: the reflectance comes back within its own step."""
+    values = np.random.default_rng(3).uniform(0.01, 0.4, scan().voxels_DHW.shape).astype(np.float32)
+    keep = dataclasses.replace(conversion.CFG, bits="keep", target_spacing=[0.04, 0.01, 0.02])
+    kept = conversion.converted("a.e2e", write([series(values_DHW=values)]), cfg=keep, pixel_mm=(0.01, 0.02))
+    stored = shard.unpack(kept.data, kept.row.key, kept.row.xxh3, "test")
+    assert (kept.row.dtype, stored.meta["source_levels"]) == ("uint16", [0.0, 65535.0])
+    np.testing.assert_allclose((stored.voxels_DHW / 65535) ** 4, values, rtol=2**-10)
+    assert list(crosscheck.sample(kept.row, stored)) == []
 
 
 def test_small_floats_become_levels_and_the_greatest_ones_are_none() -> None:

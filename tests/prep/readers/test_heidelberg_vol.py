@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from octshard.dataset import shard, stored_scale
+from octshard.prep import crosscheck
 from octshard.prep.dicom import writer
 from octshard.prep.readers import heidelberg_vol, recognise
 from octshard.prep.readers.scan_bytes import ScanBytes
@@ -47,6 +49,29 @@ def test_frames_have_the_levels_of_the_file_in_its_order() -> None:
     frames = list(opened.frames(order=(3, 0)))
     np.testing.assert_array_equal(frames, scan().voxels_DHW[[3, 0]])
     assert frames[0].dtype == np.uint8
+
+
+def test_kept_bits_have_the_grey_of_eight_and_more_of_it() -> None:
+    """The fourth root decides what is black and white, not the percentiles of this volume."""
+    values = np.random.default_rng(3).uniform(0.01, 0.4, scan().voxels_DHW.shape).astype("<f4")
+    keep = dataclasses.replace(conversion.CFG, bits="keep", target_spacing=[0.04, 0.01, 0.02])
+    data = write(made(), values)
+    kept, eight = (
+        conversion.converted("a.vol", data, cfg=cfg) for cfg in (keep, dataclasses.replace(keep, bits="8"))
+    )
+    stored = shard.unpack(kept.data, kept.row.key, kept.row.xxh3, "test")
+    assert (kept.row.status, kept.row.dtype) == ("ok", "uint16")
+    assert stored.meta["source_levels"] == [0.0, 65535.0]
+    exact = values.astype(np.float64) ** 0.25
+    assert np.abs(stored.voxels_DHW / 65535 - exact).max() < 1e-5
+    rounded = shard.unpack(eight.data, eight.row.key, eight.row.xxh3, "test").voxels_DHW
+    assert np.abs(stored_scale.grey(stored) - rounded).max() <= 0.51
+    np.testing.assert_allclose(
+        [kept.row.mean, kept.row.std], [255 * exact.mean(), 255 * exact.std()], rtol=1e-4
+    )
+    assert list(crosscheck.sample(kept.row, stored)) == []
+    stored.meta["source_levels"] = [1.0, 65535.0]  # type: ignore[index]
+    assert any("source_levels is [1.0, 65535.0]" in line for line in crosscheck.sample(kept.row, stored))
 
 
 def test_reflectance_becomes_levels_by_its_fourth_root_and_what_is_none_is_black() -> None:
