@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from octshard.dataset.participants import canonical
 from octshard.dataset.tables import SampleRow
 from octshard.prep.plan import Member
+from octshard.prep.refusals import row_detail
 
 SAME_SCAN = "same SOPInstanceUID or path as "  # the detail of a duplicate begins with one of these
 SAME_BYTES = "same bytes as "
@@ -51,10 +52,10 @@ def _marks(row: SampleRow) -> list[tuple[object, ...]]:
 
 
 def _detail(first: Pair, other: Pair) -> str:
-    """How the row of `other` says that it is the scan of `first`."""
+    """How the row of `other` says that it is the scan of `first`, to the letter."""
     (first_member, first_row), (member, row) = first, other
     uid = row.sop_instance_uid
     if (uid and uid == first_row.sop_instance_uid) or first_member.entry in member.earlier_duplicates:
-        return SAME_SCAN + first_row.source
+        return row_detail(SAME_SCAN + first_row.source)
     same_bytes = (row.source_bytes, row.source_xxh3) == (first_row.source_bytes, first_row.source_xxh3)
-    return (SAME_BYTES if same_bytes else SAME_VOXELS) + first_row.source
+    return row_detail((SAME_BYTES if same_bytes else SAME_VOXELS) + first_row.source)

@@ -3,6 +3,8 @@
 A refused file is in no shard; a flagged volume is in one, and the flag says what is odd about it.
 """
 
+from octshard.printable import printable
+
 REASON_MEANS = {
     "missing_file": "The manifest lists the file, but nothing stands at that path.",
     "unreadable_member": "Its ZIP, or the member there, is damaged, encrypted or hostile.",
@@ -107,27 +109,29 @@ FLAG_MEANS = {
 class Refused(Exception):
     """An input file that cannot become a sample: becomes a row with status `refused`, never a crash.
 
-    A detail is cut at LONGEST. private: pieces of it that are the file's own words, or names of files, which
-    `public` does not have.
+    The detail is as `row_detail` makes it. private: pieces of it that are the file's own words, or names of
+    files, which `public` does not have.
     """
 
     def __init__(self, reason: str, detail: str, private: tuple[str, ...] = ()) -> None:
         if reason not in REASONS:
             raise ValueError(f"refusal reason {reason!r} is not one of {REASONS}")
-        super().__init__(f"{reason}: {_cut(detail)}")
-        self.reason, self.detail, self.private, self._whole = reason, _cut(detail), private, detail
+        self.reason, self.detail, self.private, self._whole = reason, row_detail(detail), private, detail
+        super().__init__(f"{reason}: {self.detail}")
 
     @property
     def public(self) -> str:
-        """The detail with dots for what is private."""
+        """The whole detail with dots for what is private."""
         detail = self._whole
         for text in sorted(filter(None, self.private), key=len, reverse=True):
             detail = detail.replace(text, "...")
-        return _cut(detail)
+        return detail
 
     def __reduce__(self) -> tuple[type, tuple[str, str, tuple[str, ...]]]:
         return type(self), (self.reason, self._whole, self.private)
 
 
-def _cut(detail: str) -> str:
-    return detail if len(detail) <= LONGEST else f"{detail[: LONGEST - 4]} ..."
+def row_detail(text: str) -> str:
+    """As a row has it: one line, with escapes for what would steer a terminal, and cut at LONGEST."""
+    text = printable(text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."

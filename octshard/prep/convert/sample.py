@@ -18,11 +18,10 @@ from octshard.prep.duplicates import SAME_SCAN
 from octshard.prep.plan import Member
 from octshard.prep.readers import recognise
 from octshard.prep.readers.scan_bytes import ScanBytes
-from octshard.prep.refusals import Refused
+from octshard.prep.refusals import Refused, row_detail
 from octshard.prep.release.aireadi import Entry
 from octshard.prep.release.manifest_row import manifest_row
 from octshard.prep.release.source import Source
-from octshard.printable import printable
 
 TWINS = 8  # of a file that are looked at for its bytes while it is converted
 
@@ -99,7 +98,9 @@ def refused(task: ConvertTask, refusal: Refused) -> Converted:
 
 
 def _refused(row: SampleRow, refusal: Refused, entry: Entry) -> SampleRow:
-    detail = printable(private_path.without(refusal, entry) if entry.source_id else refusal.detail)
+    detail = refusal.detail
+    if entry.source_id and refusal.reason != "duplicate":  # which names another file as its row does
+        detail = row_detail(private_path.without(refusal, entry))
     return replace(row, shard="", status="refused", reason=refusal.reason, detail=detail)
 
 

@@ -8,6 +8,7 @@ from octshard.dataset.participants import canonical
 from octshard.prep.index import person
 from octshard.prep.index.row import ManifestRow
 from octshard.prep.release import scan_path
+from octshard.printable import printable
 
 NAMED = 10  # people, and files of each problem, that are listed by name
 ODD_SHARE = 0.5  # of scans in folders that look like a date: then folders are no people
@@ -97,7 +98,7 @@ def read(record: dict[str, Any]) -> Summary:
 
 
 def text(summary: Summary) -> str:
-    """Some lines for a terminal."""
+    """Some lines for a terminal; names in them break none."""
     people = ", ".join(list(summary.people)[:NAMED])
     more = f" and {len(summary.people) - NAMED:,} more" if len(summary.people) > NAMED else ""
     lines = [
@@ -122,7 +123,7 @@ def text(summary: Summary) -> str:
     for problem, files in sorted(summary.problems.items()):
         dots = ", ..." if files.count > len(files.first) else ""
         lines.append(f"  not listed, {files.count:,}: {problem}: {', '.join(files.first)}{dots}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _counts(counts: Counter[str]) -> str:

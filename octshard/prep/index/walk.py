@@ -95,5 +95,6 @@ def _list(url: str) -> Sequence[Listed]:
             if isinstance(error, FileNotFoundError):  # the last object below it went
                 return []
             raise
-        reason = error.strerror if isinstance(error, FileNotFoundError) else error
+        reason = str(error.strerror) if isinstance(error, FileNotFoundError) else str(error)
+        reason = reason.replace(f"{url}: ", "")  # one text for all such folders: they are counted by it
         return [Listed("", False, 0, "", f"the folder cannot be read: {reason}")]

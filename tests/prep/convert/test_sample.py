@@ -11,6 +11,7 @@ import pytest
 from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import SampleRow
 from octshard.imaging.volume import SampleKey
+from octshard.prep import duplicates
 from octshard.prep.convert import sample
 from octshard.prep.convert.sample import Converted, ConvertTask
 from octshard.prep.dicom import writer
@@ -246,3 +247,31 @@ def test_a_name_as_transfer_syntax_reaches_no_row() -> None:
 def test_a_path_with_escapes_is_shown_escaped_in_the_detail() -> None:
     task = task_of("a\x1b[31m.dcm")
     assert sample.convert(task, CFG, MemorySource({})).row.detail == "no object at a\\x1b[31m.dcm"
+
+
+@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize("first", ["\x1b[31m.dcm", "a" * 2000 + ".dcm", "bytes.dcm"])
+def test_what_a_duplicate_says_is_what_the_build_expects(first: str, private: bool) -> None:
+    """Else its shard would be made again and again."""
+    ids = ("s1", "s2") if private else ("", "")
+    paths = (first, "same/path.dcm")
+    group = tuple(
+        dataclasses.replace(entry(path), source_id=source_id)
+        for path, source_id in zip(paths, ids, strict=True)
+    )
+    key = SampleKey("1001", "topcon_triton", "macula", "L", "0")
+    members = [Member(key, one, rank, group, shares_uid=rank > 0) for rank, one in enumerate(group)]
+    source = MemorySource(dict.fromkeys(paths, writer.write(scan())))
+    rows = [
+        sample.convert(ConvertTask(member, "train-000000.tar", "train"), CFG, source).row
+        for member in members
+    ]
+    assert [row.reason for row in rows] == ["", "duplicate"]
+    details = duplicates.resolve(zip(members, rows, strict=True))
+    assert not [
+        row for member, row in zip(members, rows, strict=True) if duplicates.is_stale(member, row, details)
+    ]
+    settled = sample.convert(
+        ConvertTask(members[1], "train-000000.tar", "train", duplicate_of=details[members[1]]), CFG, source
+    )
+    assert settled.row.detail == rows[1].detail

@@ -200,6 +200,7 @@ def test_odd_names_links_and_pipes(tmp_path: Path) -> None:
     assert paths == {f"P1/{n}" if "/" not in n else n for n in names} - unnamed | {"P1/linked.dcm"}
     problems = {name: set(problem.first) for name, problem in result.problems.items()}
     assert problems.pop("its name cannot stand in a table; rename the file") == unnamed
+    assert r"P1/new\nline.dcm" in text(result)
     assert problems.pop("a pipe, a socket or a device") == {"P1/pipe.dcm"}
     assert problems.pop("a link that leads nowhere") == {"P1/dangling.dcm"}
     assert problems.pop("a link to a folder, which is not followed") == {"P1/round"}
@@ -227,7 +228,7 @@ def test_a_folder_and_a_file_that_may_not_be_read_are_counted_and_looked_at_agai
     result = run.index(str(root), str(tmp_path / "m.tsv"), FOLDERS)
     reasons = {path: name for name, problem in result.problems.items() for path in problem.first}
     assert reasons == {
-        "P2/": f"the folder cannot be read: {root}/P2: Permission denied",
+        "P2/": "the folder cannot be read: Permission denied",
         "P3/c.dcm": "it cannot be read: Permission denied",
     }
     monkeypatch.undo()
