@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from octshard import tsv
 from octshard.errors import UsageError
@@ -10,19 +10,24 @@ from octshard.errors import UsageError
 SEPARATORS = "\t,;"  # a tie goes to the first
 
 
-def parse(text: str, source: str) -> tsv.Table:
-    """The cells of a TSV or CSV: its heading says by what they are separated."""
+def parse(text: str, source: str, missing: Collection[str] = tsv.MISSING) -> tsv.Table:
+    """The cells of a TSV or CSV: its heading says by what they are separated. missing: as in `tsv.parse`."""
     heading = next((line for line in text.splitlines() if line.strip()), "")
     separator = max(SEPARATORS, key=heading.count)
-    return tsv.parse(text, source) if separator == "\t" else _parse_csv(text, separator, source)
+    if separator == "\t":
+        return tsv.parse(text, source, missing)
+    table = _parse_csv(text.removeprefix("\ufeff"), separator, source)
+    rows = tuple((number, filled(cells, missing)) for number, cells in table.rows)
+    return tsv.Table(source, table.columns, rows)
 
 
-def filled(cells: Sequence[str]) -> list[str]:
+def filled(cells: Sequence[str], missing: Collection[str] = tsv.MISSING) -> list[str]:
     """The cells, empty where they spell a missing value."""
-    return ["" if cell.lower() in tsv.MISSING else cell for cell in cells]
+    return ["" if cell.lower() in missing else cell for cell in cells]
 
 
 def _parse_csv(text: str, separator: str, source: str) -> tsv.Table:
+    """All cells as they are written."""
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True
     )
@@ -41,4 +46,4 @@ def _parse_csv(text: str, separator: str, source: str) -> tsv.Table:
             raise UsageError(
                 f"{source} line {number}: {len(cells)} cells, want {len(columns)}, one for each column"
             )
-    return tsv.Table(source, columns, tuple((number, filled(cells)) for number, cells in lines[1:]))
+    return tsv.Table(source, columns, tuple(lines[1:]))

@@ -43,6 +43,18 @@ LAYOUTS = (
 @click.option("--dates", is_flag=True, help="Take the day of acquisition from DICOM files.")
 @click.option("--b-scan-folders", "folders", is_flag=True, help="A folder of numbered images is one scan.")
 @click.option("--device", default="", help="Of scans whose device neither file nor path tells.")
+@click.option(
+    "--spacing",
+    default="",
+    metavar="MM,MM,MM",
+    help="Of files that tell none: mm from B-scan to B-scan, in depth, and from A-scan to A-scan.",
+)
+@click.option(
+    "--axes",
+    default="",
+    metavar="ORDER",
+    help="Of arrays in another order than usual: d B-scans, h depth, w A-scans, as whd.",
+)
 @click.option("--workers", type=click.IntRange(0), default=0, help="At work at once; 0 = one per core.")
 def index(folder: str, out: str, person_from: str | None, pattern: str, **options: Any) -> None:
     """Write a manifest of the scans below FOLDER, for prep shard. It is written to --out alone.
@@ -54,7 +66,15 @@ def index(folder: str, out: str, person_from: str | None, pattern: str, **option
       octshard prep index FairVision/Glaucoma --layout fairvision --device fairvision_glaucoma
       octshard prep shard scans shards --manifest manifest.tsv
     """
-    from octshard.prep.index import participants_table, path_pattern, pseudonym, public_set, run, summary
+    from octshard.prep.index import (
+        participants_table,
+        path_pattern,
+        pseudonym,
+        public_set,
+        run,
+        spacing_option,
+        summary,
+    )
     from octshard.prep.index.options import IndexOptions
     from octshard.prep.index.person import PersonRule
 
@@ -65,6 +85,7 @@ def index(folder: str, out: str, person_from: str | None, pattern: str, **option
     parsed = path_pattern.parse(pattern) if pattern else rule
     salt = pseudonym.read_salt(options["salt_file"]) if options["salt_file"] else b""
     people = PersonRule(person_from or ("pattern" if parsed else ""), parsed, salt)
+    lengths = spacing_option.parse(options["spacing"]) if options["spacing"] else None
     folders, singles = public_set.images_of(rule)
     asked = IndexOptions(
         people,
@@ -73,6 +94,8 @@ def index(folder: str, out: str, person_from: str | None, pattern: str, **option
         options["workers"],
         folders=options["folders"] or folders,
         singles=singles,
+        spacing=lengths,
+        axes=options["axes"].lower(),
     )
     with progress("index") as on_progress:
         result = run.index(folder, out, asked, on_progress)

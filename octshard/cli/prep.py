@@ -1,6 +1,7 @@
 """`octshard prep`: device ZIPs to shards, and what is in them."""
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from octshard.config.prep import PrepConfig
 
 ALLOW_EMPTY = "see the lines above; --allow-empty takes it for success"
+STRETCHED = (  # what is said of volumes whose spacing nothing tells
+    "volumes are stretched to image_size, as nothing tells their spacing; if you know it: prep index "
+    "--spacing, or columns pixel_spacing and slice_thickness in the manifest, and another DST"
+)
 NAMED = 20  # files that are listed by name after the table of counts
 
 
@@ -196,9 +201,16 @@ def shard(devices: Sequence[str], dry_run: bool, allow_empty: bool, **options: A
             f"{summary.bytes / 1e6:.1f} MB; refused: {refused}{left_out}; "
             f"people split: {split_sources_text(summary.split_sources)}"
         )
-    if not any(summary.stored for summary in summaries) and not allow_empty:
+        if summary.assumed:
+            _say(f"{summary.folder}: {summary.assumed} {STRETCHED}")
+    if any(summary.stored for summary in summaries):
+        _say(f"next: {shlex.join(['octshard', 'prep', 'report', cfg.dst])}")
+    elif not allow_empty:
         folders = ", ".join(summary.folder for summary in summaries)
-        raise OctshardError(f"{folders}: every file was refused, nothing is stored; {ALLOW_EMPTY}")
+        why = f"octshard prep report {shlex.quote(cfg.dst)} says why, file by file"
+        raise OctshardError(
+            f"{folders}: every file was refused, nothing is stored; {why}; --allow-empty takes it for success"
+        )
 
 
 @prep.command()

@@ -12,7 +12,7 @@ from octshard.dataset.tables import SampleRow
 from octshard.errors import UsageError
 
 PARTICIPANT, EYE, SCAN = "participant", "eye", "scan"  # levels
-PERSON_COLUMNS = (*tsv.PERSON, "participant", "patient_id", "patient", "subject_id", "subject")
+PERSON_COLUMNS = (*tsv.PERSON, "participant", "patient_id", "patientid", "patient", "subject_id", "subject")
 EYE_COLUMNS = ("eye", "laterality")
 SCAN_COLUMNS = ("key", "source", "sop_instance_uid", "sha256")  # of samples.parquet
 

@@ -173,7 +173,8 @@ def _check_match(target: Target, names: Sequence[str]) -> None:
         raise UsageError(
             f"label {target.column}: none of the {len(table)} names of its table (the first is {table[0]}) "
             f"is among the {len(stored)} stored (the first is {stored[0]}), each a {level}; want "
-            "join=participant, eye, key or a column that names them as the shards do"
+            "join=participant, eye, key or a column that names them as the shards do, or names in the shards "
+            "as in the table (prep index --pattern)"
         )
 
 

@@ -102,9 +102,8 @@ def _column(table: tsv.Table, request: TargetRequest) -> list[str]:
         )
     if column.lower() not in table.columns:
         close = difflib.get_close_matches(column, columns, 1)
-        raise UsageError(
-            f"{table.source}: no label column {column!r}; {f'did you mean {close[0]}?' if close else there}"
-        )
+        near = f"did you mean {close[0]}?" if close else f"{there}; want label=COLUMN"
+        raise UsageError(f"{table.source}: no label column {column!r}; {near}")
     return table.column((column.lower(),))
 
 

@@ -141,7 +141,7 @@ def test_an_index_elsewhere_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "1 scans of 1 people" in capsys.readouterr().out
     (out.parent / "participants.tsv").write_text("person_id\trecommended_split\na\tval\n")
     assert shard(monkeypatch, root, tmp_path / "dst", "--manifest", str(out)) == 0
-    assert "people split: 1 as participants.tsv recommends" in lines(capsys)[0]
+    assert "people split: 1 as participants.tsv recommends" in capsys.readouterr().out
     assert shard(monkeypatch, root, tmp_path / "dst", "--manifest", str(tmp_path / "none.tsv")) == 2
     assert "none.tsv: no such manifest; octshard prep index" in lines(capsys)[1]
     report = run(monkeypatch, ["prep", "report", str(tmp_path / "dst")])
@@ -161,7 +161,11 @@ def test_scans_of_other_formats_are_indexed_and_built_alike(
     root = scan_folder.write(tmp_path / "scans", files)
     words = ["prep", "shard", str(root), str(tmp_path / "dst"), "--workers", "1"]
     assert run(monkeypatch, [*words, "--set", "image_size=[4,16,16]"]) == 0
-    assert "formats: dicom 1, npy 1" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "formats: dicom 1, npy 1" in out
+    assert f"{tmp_path}/dst/unknown: 1 volumes are stretched to image_size" in out
+    assert out.count("are stretched") == 1
+    assert out.endswith(f"next: octshard prep report {tmp_path}/dst\n")
     (row,) = tables.open_dataset(str(tmp_path / "dst" / "unknown")).rows
     assert (row.participant, row.eye, row.format, row.protocol, row.status) == (
         "P1",

@@ -40,7 +40,7 @@ class DeviceSummary:
     """The result for one device: counts, refusals by reason, shards, and how many of them were kept.
 
     split_sources: the people with a stored volume, by what placed them in their split. left_out: files of the
-    manifest that `where` leaves out; None without it.
+    manifest that `where` leaves out; None without it. assumed: volumes whose spacing nothing tells.
     """
 
     device: str
@@ -52,6 +52,7 @@ class DeviceSummary:
     bytes: int
     split_sources: Mapping[str, int]
     left_out: int | None = None
+    assumed: int = 0
 
 
 class NoFilesFound(OctshardError):
@@ -119,6 +120,7 @@ def _build_device(
         bytes=sum(info.bytes for info in infos),
         split_sources=split_sources(rows),
         left_out=left_out,
+        assumed=sum(row.status == "ok" and row.assumed_spacing == 1 for row in rows),
     )
 
 

@@ -10,13 +10,14 @@ from octshard.prep.index.image_folders import SeriesFolders
 from octshard.prep.index.journal import Journal
 from octshard.prep.index.look import IMAGE, OTHER, SCAN, Finding
 from octshard.prep.index.options import IndexOptions
+from octshard.prep.index.person import OTHER_FORM
 from octshard.prep.index.row import ManifestRow
 from octshard.prep.index.scan_parts import IndexedScan
 from octshard.prep.index.summary import Summary
-from octshard.prep.release import device_name
+from octshard.prep.release import device_name, file_name
 from octshard.prep.release.aireadi import device_of
 
-NO_PROTOCOL = "scan"  # under pseudonyms: the name of a file may be that of a person
+NO_PROTOCOL = "scan"  # the name of a file may be a number, or that of a person
 UNNAMEABLE = "its name cannot stand in a table; rename the file"
 
 
@@ -24,7 +25,7 @@ def lines(findings: Journal, options: IndexOptions, result: Summary) -> Iterator
     """The manifest, line by line; `result` is counted up on the way."""
     first = _first_visits(findings, options)
     salt = options.people.salt
-    names = row.columns(spacing=options.tells_spacing, pseudonyms=bool(salt))
+    names = row.columns(spacing=options.tells_spacing, axes=bool(options.axes), pseudonyms=bool(salt))
     yield row.header(names)
     for path, finding, scan in scan_parts.joined(_counted(findings, options, result)):
         if scan.date and scan.person_id in first:
@@ -55,7 +56,7 @@ def _counted(findings: Journal, options: IndexOptions, result: Summary) -> Itera
         else:
             scan, problem = _row(place.path, finding, options)
             if problem:
-                result.add_problem(problem, place.path)
+                result.add_problem(problem, place.path, dicom=finding.what == "dicom")
             else:
                 yield IndexedScan(place.path, finding, scan)
     result.image_folders = len(unlisted.finish()) - len(folders)
@@ -97,7 +98,7 @@ def _row(path: str, finding: Finding, options: IndexOptions) -> tuple[ManifestRo
     fields = people.pattern.match(path) if people.pattern else {}
     person, problem = people.of(path, fields or {}, finding.person)
     if fields is None:
-        fields, problem = {}, "its path is not of the form of the pattern"
+        fields, problem = {}, OTHER_FORM
     cell = row.path_cell(path)
     if not cell or not row.survives(person):
         problem = problem or UNNAMEABLE
@@ -107,14 +108,22 @@ def _row(path: str, finding: Finding, options: IndexOptions) -> tuple[ManifestRo
         device=_device(path, fields, finding.device) or options.device or "unknown",
         laterality=EYES.get(fields.get("eye", "").lower(), "") or finding.eye,
         region=_text(fields, "region") or finding.region,
-        protocol=_text(fields, "protocol") or (NO_PROTOCOL if people.salt else ""),
+        protocol=_text(fields, "protocol") or _protocol(path, person, options),
         date=visit_date.date(fields.get("date", "")) or finding.date,
         format=finding.what,
-        pixel_spacing=fields.get("pixel_spacing", ""),
-        slice_thickness=fields.get("slice_thickness", ""),
+        pixel_spacing=fields.get("pixel_spacing", options.pixel_spacing),
+        slice_thickness=fields.get("slice_thickness", options.slice_thickness),
+        axes=options.axes,
         sop_instance_uid=finding.uid,
     )
     return scan, problem
+
+
+def _protocol(path: str, person: str, options: IndexOptions) -> str:
+    """Empty where the name of the file may tell it: something else than a person or an eye."""
+    text = file_name.protocol_of(path, person)
+    is_none = person in text or text.lower() in EYES
+    return NO_PROTOCOL if options.people.salt or is_none else ""
 
 
 def _device(path: str, fields: Mapping[str, str], in_file: str) -> str:

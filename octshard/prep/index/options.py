@@ -3,21 +3,23 @@
 import hashlib
 from dataclasses import dataclass
 
+from octshard.imaging.volume import Spacing
 from octshard.prep.index import pseudonym
 from octshard.prep.index.b_scan_set import BScanSet
 from octshard.prep.index.look import Asked
 from octshard.prep.index.person import PersonRule
 from octshard.prep.readers import recognise
-from octshard.prep.release import device_name
+from octshard.prep.release import aireadi, device_name
 
-VERSION, ROWS = 6, 6  # of findings, and of how rows are made of them: those of another one are not used
+VERSION, ROWS = 6, 7  # of findings, and of how rows are made of them: those of another one are not used
 
 
 @dataclass(frozen=True)
 class IndexOptions:
     """device: of scans whose device nothing else tells; empty: `unknown`. dates: DICOM may tell them.
 
-    folders: a folder of numbered images is one scan. singles: an image alone is one B-scan.
+    folders: a folder of numbered images is one scan. singles: an image alone is one B-scan. spacing, axes: of
+    files that do not tell them; None and empty: nobody said.
     """
 
     people: PersonRule
@@ -26,12 +28,15 @@ class IndexOptions:
     workers: int = 0
     folders: bool = False
     singles: bool = False
+    spacing: Spacing | None = None
+    axes: str = ""
 
     def check(self) -> None:
         """UsageError for what contradicts itself."""
         self.people.check()
         if self.device:
             device_name.check(self.device, "--device")
+        aireadi.axes_of(self.axes, "--axes")
 
     @property
     def asked(self) -> Asked:
@@ -41,8 +46,19 @@ class IndexOptions:
 
     @property
     def tells_spacing(self) -> bool:
-        """True for a data set whose scans have a spacing that is known."""
-        return isinstance(self.people.pattern, BScanSet) and self.people.pattern.kind.spacing
+        """True for scans whose spacing is known: of a data set, or because somebody said it."""
+        is_known = isinstance(self.people.pattern, BScanSet) and self.people.pattern.kind.spacing
+        return is_known or self.spacing is not None
+
+    @property
+    def pixel_spacing(self) -> str:
+        """The cell, as a manifest spells it; empty if nobody said it."""
+        return str(list(self.spacing[1:])) if self.spacing else ""
+
+    @property
+    def slice_thickness(self) -> str:
+        """As `pixel_spacing`."""
+        return str(self.spacing[0]) if self.spacing else ""
 
     @property
     def has_dates(self) -> bool:
@@ -67,6 +83,8 @@ class IndexOptions:
             bool(self.people.salt),
             self.device,
             self.singles,
+            self.spacing,
+            self.axes,
         )
 
 

@@ -13,7 +13,10 @@ _PIECE = re.compile(r"\{([^{}]*)\}|(\*\*/)|(\*)|([^{}*]+)|([{}])")
 
 @dataclass(frozen=True)
 class PathPattern:
-    """text: as it was given. A field, and `*`, stand for any letters but `/`; `**/` for folders or none."""
+    """text: as it was given. A field, and `*`, stand for any letters but `/`; `**/` for folders or none.
+
+    Letters match in both cases: one export writes .E2E, another .e2e.
+    """
 
     text: str
     regex: re.Pattern[str]
@@ -41,4 +44,4 @@ def parse(text: str) -> PathPattern:
             named.add(field)
         else:
             regex += "(?:[^/]+/)*" if folders else "[^/]*" if star else re.escape(literal)
-    return PathPattern(text, re.compile(regex, re.DOTALL))
+    return PathPattern(text, re.compile(regex, re.DOTALL | re.IGNORECASE))

@@ -14,10 +14,14 @@ from octshard.prep.index.path_pattern import EXAMPLE, PathPattern
 from octshard.prep.release import scan_path
 from octshard.prep.release.aireadi import HOME, UNKNOWN
 
+NO_ID = "no PatientID"
+NO_FIELD = "the pattern finds no person in the path"
+OTHER_FORM = "its path is not of the form of the pattern"
+NO_FOLDER = "no folder above it names a person"
+NOBODY = (NO_ID, NO_FIELD, OTHER_FORM, NO_FOLDER)  # why a scan is of nobody
 SOURCES = ("folder", "pattern", "dicom")
 NO_PEOPLE = {*DEVICES, *UNKNOWN, "structural_oct", HOME, "dicom", "dicoms", "oct", "scans", "images", "data"}
 _SCAN_ID = re.compile(r"\d+(\.\d+){3,}", re.ASCII)  # a UID: of a study or a series
-OTHER_WAY = f"give --pattern, such as '{EXAMPLE}', or --person-from dicom"
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class PersonRule:
             text = (
                 "no pattern" if self.pattern is None else f"pattern {self.pattern.text!r} has no {{person}}"
             )
-            raise UsageError(f"--person-from pattern: {text}; {OTHER_WAY}")
+            raise UsageError(f"--person-from pattern: {text}; give --pattern, such as '{EXAMPLE}'")
 
     def patient(self, patient_id: str) -> str:
         """A PatientID as it is written down; empty if it names nobody."""
@@ -48,13 +52,13 @@ class PersonRule:
     def of(self, path: str, fields: Mapping[str, str], patient: str) -> tuple[str, str]:
         """(person, or empty; why nobody is named). fields: of the path's pattern; patient: as `patient`."""
         if self.source == "dicom":
-            return patient, "" if patient else "no PatientID; " + OTHER_WAY.partition(", or ")[0]
+            return patient, "" if patient else NO_ID
         if self.source == "pattern":
             person = self._public(fields.get("person", ""))
-            return person, "" if person else "the pattern finds no person in the path"
+            return person, "" if person else NO_FIELD
         folder = (scan_path.folders_above(path)[-1:] or [""])[0].strip()
         person = "" if folder.lower() in NO_PEOPLE and not self.source else self._public(folder)
-        return person, "" if person else f"no folder above it names a person; {OTHER_WAY}"
+        return person, "" if person else NO_FOLDER
 
     def _public(self, person: str) -> str:
         if not canonical(person) or person.lower() in UNKNOWN:

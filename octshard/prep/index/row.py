@@ -10,7 +10,7 @@ from octshard.prep.release import aireadi
 
 class ManifestRow(NamedTuple):
     """The columns of the minimal manifest, in their order; `date` is `day` under pseudonyms, and some columns
-    are there alone, or where a data set is known to have one spacing.
+    are there alone, where a data set is known to have one spacing, or where somebody told it.
     """
 
     person_id: str
@@ -24,6 +24,7 @@ class ManifestRow(NamedTuple):
     parts: str = ""
     pixel_spacing: str = ""
     slice_thickness: str = ""
+    axes: str = ""
     sop_instance_uid: str = ""
     source_id: str = ""
 
@@ -31,9 +32,13 @@ class ManifestRow(NamedTuple):
 SPACING, PSEUDONYMS = ("pixel_spacing", "slice_thickness"), ("sop_instance_uid", "source_id")
 
 
-def columns(*, spacing: bool, pseudonyms: bool) -> tuple[str, ...]:
+def columns(*, spacing: bool, axes: bool, pseudonyms: bool) -> tuple[str, ...]:
     """Those of a manifest."""
-    left_out = (*(() if spacing else SPACING), *(() if pseudonyms else PSEUDONYMS))
+    left_out = (
+        *(() if spacing else SPACING),
+        *(() if axes else ("axes",)),
+        *(() if pseudonyms else PSEUDONYMS),
+    )
     return tuple(name for name in ManifestRow._fields if name not in left_out)
 
 

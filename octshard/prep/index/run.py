@@ -13,12 +13,11 @@ from itertools import islice
 
 from octshard.errors import UsageError
 from octshard.pool import worker_count
-from octshard.prep.index import manifest, own_table
+from octshard.prep.index import manifest, own_table, pattern_example, person
 from octshard.prep.index.journal import Journal, Record
 from octshard.prep.index.look import look
 from octshard.prep.index.options import IndexOptions
 from octshard.prep.index.own_table import beside
-from octshard.prep.index.person import OTHER_WAY
 from octshard.prep.index.pseudonym import of_uid, shifted
 from octshard.prep.index.summary import Summary
 from octshard.prep.index.walk import Place, walk
@@ -145,10 +144,17 @@ def _checked_lines(findings: Journal, options: IndexOptions, result: Summary) ->
         reasons = [f"{files.count:,}: {problem}" for problem, files in sorted(result.problems.items())]
         others = [f"{sum(result.others.values()):,} files of other kinds"] if result.others else []
         folders = [result.folders_text] if result.folders_text else []
-        text = "; ".join([*others, *folders, *reasons]) or "no file at all"
+        text = "; ".join([*others, *folders, *reasons, *_advice(result)]) or "no file at all"
         raise UsageError(f"{result.folder}: no scan that could be listed; {text}")
     if not options.people.source and (odd := result.odd_folders()):
+        other_way = pattern_example.advice(result.first_odd[odd], dicom="dicom" in result.formats)
         raise UsageError(
-            f"{result.folder}: the folder above most scans looks like {odd}, not like a person; {OTHER_WAY}, "
+            f"{result.folder}: the folder above most scans looks like {odd}, not like a person; {other_way}, "
             "or --person-from folder if it is one"
         )
+
+
+def _advice(result: Summary) -> list[str]:
+    """How to say who is who, where that is the problem of a file."""
+    nobody = [files for problem, files in sorted(result.problems.items()) if problem in person.NOBODY]
+    return [pattern_example.advice(nobody[0].first[0], dicom=nobody[0].dicom)] if nobody else []

@@ -20,13 +20,15 @@ PRIVATE = (
 
 @dataclass
 class Problem:
-    """Files with one problem: how many, and the first of them."""
+    """Files with one problem: how many, the first of them, and whether one is a DICOM file."""
 
     count: int = 0
     first: list[str] = field(default_factory=list)
+    dicom: bool = False
 
-    def add(self, path: str) -> None:
+    def add(self, path: str, *, dicom: bool) -> None:
         self.count += 1
+        self.dicom |= dicom
         if len(self.first) < NAMED:
             self.first.append(path)
 
@@ -49,6 +51,7 @@ class Summary:
     others: Counter[str] = field(default_factory=Counter)
     people: dict[str, int] = field(default_factory=dict)  # scans of each, the first seen first
     odd: Counter[str] = field(default_factory=Counter)  # what folders above scans look like, but for people
+    first_odd: dict[str, str] = field(default_factory=dict)  # a path of each
     dated: int = 0
     problems: dict[str, Problem] = field(default_factory=dict)
 
@@ -65,10 +68,12 @@ class Summary:
         self.people[who] = self.people.get(who, 0) + 1
         self.dated += bool(row.date)
         if self.by_folder:
-            self.odd[person.looks_like((scan_path.folders_above(path)[-1:] or [""])[0])] += 1
+            look = person.looks_like((scan_path.folders_above(path)[-1:] or [""])[0])
+            self.odd[look] += 1
+            self.first_odd.setdefault(look, path)
 
-    def add_problem(self, problem: str, path: str) -> None:
-        self.problems.setdefault(problem, Problem()).add(path)
+    def add_problem(self, problem: str, path: str, *, dicom: bool = False) -> None:
+        self.problems.setdefault(problem, Problem()).add(path, dicom=dicom)
 
     def record(self) -> dict[str, Any]:
         """For a JSON file, as `read` takes it."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from octshard import tsv
+from octshard import delimited, tsv
 from octshard.dataset import participants, visit_date
 from octshard.dataset.eyes import EYES
 from octshard.errors import UsageError
@@ -182,7 +182,7 @@ def _below_home(entry: Entry) -> bool:
 
 def parse_manifest(text: str, url: str) -> list[Entry]:
     """Entries in file order. Columns may be reordered or missing; those of person and file are required."""
-    table = tsv.parse(text, url, UNKNOWN)
+    table = delimited.parse(text, url, UNKNOWN)
     for required in ("participant", "path"):
         if table.rows and not set(table.columns).intersection(COLUMNS[required]):
             raise UsageError(
@@ -246,7 +246,7 @@ def _entry(field: dict[str, str], location: str) -> Entry:
         path=path,
         eye_in_name=file_name.eye_in_name(path, participant),
         unreadable_spacing=tuple(reading.problem for reading in (plane, step) if reading.problem),
-        axes=_axes(field["axes"], location),
+        axes=axes_of(field["axes"], location),
         acquired=visit_date.of_cells(field["date"], field["day"], location),
         source_id=field["source_id"],
         parts=_parts(field["parts"], location),
@@ -296,7 +296,7 @@ def _parts(text: str, location: str) -> str:
     return text
 
 
-def _axes(text: str, location: str) -> str:
+def axes_of(text: str, location: str) -> str:
     """An order of d (B-scans), h (depth) and w (A-scans), or empty."""
     axes = text.lower()
     if axes and sorted(axes) != ["d", "h", "w"]:

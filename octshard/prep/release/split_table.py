@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from octshard import tsv
+from octshard import delimited, tsv
 from octshard.dataset import participants
 from octshard.errors import UsageError
 
@@ -64,7 +64,7 @@ class SplitTable:
 
 def parse(text: str, source: str) -> SplitTable:
     """The splits in a participants.tsv; UsageError if two of its rows give one person two splits."""
-    table = tsv.parse(text, source)
+    table = delimited.parse(text, source)
     if table.columns and not set(table.columns).intersection(tsv.PERSON):
         names = " or ".join(tsv.PERSON)
         raise UsageError(f"{source}: no column {names}, its columns are {', '.join(table.columns)}")

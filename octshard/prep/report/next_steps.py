@@ -88,6 +88,13 @@ def _onwards(shards: Shards) -> Iterator[Step]:
         yield Step("Try ten steps on this machine:", (command("octshard", "train", *trial),))
     run = steps.setting("run.out", f"runs/{content.place_of(url)[1]}")
     yield Step("Pretrain:", (command("octshard", "train", *words, run),))
+    settings = {"checkpoint": run.partition("=")[2], "shards": url, "labels": "LABELS", "label": "COLUMN"}
+    probe = [steps.setting(name, value) for name, value in settings.items()]
+    text = (
+        "Ask the frozen encoder. LABELS is a TSV or CSV with a row for each person, who is named in a column "
+        "person_id, patient or the like, and COLUMN its column of labels; join=eye for a row for each eye:"
+    )
+    yield Step(text, (command("octshard", "eval", "linear-probe", *probe, "out=runs/probe"),))
 
 
 def _extras(dataset: Dataset) -> list[str]:

@@ -20,7 +20,7 @@ from octshard.prep.index import path_pattern
         ("**/{person}-*.dcm", "P1-.dcm", {"person": "P1"}),
         ("/{person}/*", "P1/x", {"person": "P1"}),
         ("{person}/*", "P1/x/y", None),
-        ("{person}.dcm", "P1.DCM", None),
+        ("{person}.dcm", "P1.DCM", {"person": "P1"}),
         ("a.{person}", "abP1", None),
         ("{person}/{region} x", "P1/ macula  x", {"person": "P1", "region": "macula"}),
     ],

@@ -380,3 +380,29 @@ def test_a_dicom_file_of_several_volumes_has_a_row_for_each(tmp_path: Path) -> N
         ("P1/stacks.dcm#volume-2", "L"),
     ]
     assert {e.protocol for e in entries(out)} == {"both", "cut", "one", "stacks"}
+
+
+def test_what_is_of_nobody_is_an_error_with_a_pattern_for_the_first_such_file(tmp_path: Path) -> None:
+    exam = heidelberg_e2e.write([])
+    root = write(tmp_path / "in", {"7.E2E": exam, "8.E2E": exam, "notes.txt": b"text"})
+    for options in (FOLDERS, pattern("{person}.vol")):
+        with pytest.raises(UsageError, match=r"2: .*; give --pattern, such as '\{person\}.E2E' for 7.E2E$"):
+            run.index(str(root), str(tmp_path / "m.tsv"), options)
+    assert list(run.index(str(root), str(tmp_path / "m.tsv"), pattern("{person}.e2e")).people) == ["7", "8"]
+    root = write(tmp_path / "dicom", {"P7/20200102/IM1": dicom()})
+    with pytest.raises(
+        UsageError, match=r"'\{person\}/\{date\}/\*' for P7/20200102/IM1, or --person-from dicom"
+    ):
+        run.index(str(root), str(tmp_path / "n.tsv"), FOLDERS)
+
+
+def test_a_spacing_and_axes_that_are_given_stand_in_every_row(tmp_path: Path) -> None:
+    root = write(tmp_path / "in", {"P1/OD.dcm": dicom(), "P1/x_P1.dcm": dicom(), "P1/cube.dcm": dicom()})
+    options = dataclasses.replace(FOLDERS, spacing=(0.047, 0.0026, 0.0117), axes="whd")
+    run.index(str(root), str(tmp_path / "m.tsv"), options)
+    told = {(entry.pixel_mm, entry.slice_mm, entry.axes) for entry in entries(tmp_path / "m.tsv")}
+    assert told == {((0.0026, 0.0117), 0.047, "whd")}
+    # a name that is an eye, or holds the person, is no protocol
+    assert [entry.protocol for entry in entries(tmp_path / "m.tsv")] == ["scan", "cube", "scan"]
+    with pytest.raises(UsageError, match="--axes: axes 'wwd', want an order"):
+        run.index(str(root), str(tmp_path / "m.tsv"), dataclasses.replace(options, axes="wwd"))

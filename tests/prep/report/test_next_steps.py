@@ -53,14 +53,23 @@ def markup(part: object) -> str:
 def test_where_all_is_well_the_next_steps_are_those_with_the_shards() -> None:
     commands = lines(dataset(TRITON), dataset(CIRRUS))
     names = [" ".join(words[1:3]) for words in commands]
-    assert names == ["prep verify", "preview --config", "train --config", "train --config"]
+    assert names == [
+        "prep verify",
+        "preview --config",
+        "train --config",
+        "train --config",
+        "eval linear-probe",
+    ]
     assert commands[0][3:] == ["my data/shards"]
-    for words in commands[1:]:
+    assert commands[-1][3:] == [
+        "checkpoint=runs/shards", "shards=my data/shards", "labels=LABELS", "label=COLUMN", "out=runs/probe",
+    ]  # fmt: skip
+    for words in commands[1:-1]:
         config = words[words.index("--config") + 1]
         overrides = [word for word in words if "=" in word]
         assert load(TrainConfig, [config], overrides).data.shards == ["my data/shards"]
-    assert commands[-1][3] == "pretrain_vjepa_multi_domain"
-    assert lines(dataset(TRITON), url=TRITON)[-1][3] == "pretrain_vjepa_single_domain"
+    assert commands[-2][3] == "pretrain_vjepa_multi_domain"
+    assert lines(dataset(TRITON), url=TRITON)[-2][3] == "pretrain_vjepa_single_domain"
 
 
 @pytest.mark.parametrize(
