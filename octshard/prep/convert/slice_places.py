@@ -51,12 +51,9 @@ def places_of(kind: str, locations: Sequence[np.ndarray], frames: int, width_mm:
     if kind == "radial" and (angle_F := _angles(locations, frames)) is not None:
         return SlicePlaces(DEGREES, _rounded(angle_F))
     if kind == "circle" and width_mm is not None:
-        around_mm = width_mm / (2 * np.pi)
         radius_F = _radii(locations, frames)
-        if radius_F is not None:
-            return SlicePlaces(RADIUS, _rounded(radius_F / np.median(radius_F) * around_mm))
-        if frames == 1:
-            return SlicePlaces(RADIUS, _rounded(np.array([around_mm])))
+        if radius_F is not None:  # else the width may be another length than that round the circle
+            return SlicePlaces(RADIUS, _rounded(radius_F / np.median(radius_F) * width_mm / (2 * np.pi)))
     return SlicePlaces(NONE)
 
 

@@ -194,3 +194,16 @@ def test_a_width_by_an_angle_comes_last() -> None:
     listed = dataclasses.replace(entry("a"), pixel_mm=(0.01, 0.03))
     spacing = layout_of(told, listed).spacing
     assert (spacing.source, spacing.flags) == ("manifest", ("slice_step_from_locations",))
+
+
+def test_positions_tell_order_and_step_without_a_frame_of_reference() -> None:
+    """Places of one file are compared with each other alone."""
+    ds = pydicom.dcmread(io.BytesIO(changed(at([0.05 * i for i in (0, 2, 4, 1, 3, 5)]), locations=())))
+    del ds.FrameOfReferenceUID
+    for item in ds.PerFrameFunctionalGroupsSequence:
+        del item.FrameContentSequence
+    out = io.BytesIO()
+    ds.save_as(out, enforce_file_format=False)
+    layout = of(out.getvalue())
+    assert layout.order == (0, 3, 1, 4, 2, 5)
+    assert layout.spacing.spacing_mm[0] == pytest.approx(0.05)

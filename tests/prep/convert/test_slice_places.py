@@ -150,8 +150,9 @@ def test_a_line_whose_place_is_missing_makes_all_angles_unknown() -> None:
     assert slice_places.turning_order([*told, np.empty((0, 2))], 4) == ()
     assert slice_places.places_of("radial", [*told, np.empty((0, 2))], 4, 1.0) == SlicePlaces("none")
     assert slice_places.places_of("circle", (), 3, 1.0) == SlicePlaces("none")
-    assert slice_places.places_of("circle", (), 1, 2 * math.pi) == SlicePlaces("radius_mm", (1.0,))
-    assert slice_places.places_of("circle", (), 1, None) == SlicePlaces("none")
+    assert slice_places.places_of("circle", (), 1, 1.0) == SlicePlaces("none")
+    assert slice_places.places_of("circle", [circle(60)], 1, None) == SlicePlaces("none")
+    assert slice_places.places_of("circle", [circle(60)], 1, 2 * math.pi) == SlicePlaces("radius_mm", (1.0,))
 
 
 def test_the_json_of_a_sample_is_plain() -> None:

@@ -1,5 +1,6 @@
 """Which of several sources of the B-scan step is believed, and what is said of the others."""
 
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -131,3 +132,30 @@ def test_a_true_cirrus_step_is_left_alone() -> None:
     assert isotropic == ChosenStep(DX, (), ())
     disc_cube = chosen(DX, located=[lines(DX)], cirrus_frames=512)  # square and isotropic: told as ever
     assert disc_cube == ChosenStep(DX, ("slice_thickness_is_column_spacing",), ())
+
+
+SOURCES = ("locations", "positions", "between", "thickness")  # in the order of trust
+
+
+def test_of_every_combination_the_most_trusted_source_decides_and_a_difference_is_flagged() -> None:
+    """Told 0.04 and 0.0405 mm are one step, 0.0435 and 0.06 mm are others."""
+    for told in itertools.product((None, 0.04, 0.0405, 0.0435, 0.06), repeat=4):
+        steps = dict(zip(SOURCES, told, strict=True))
+        present = [mm for mm in told if mm is not None]
+        measures = PixelMeasures("shared", (0.01, 0.02), steps["thickness"], steps["between"])
+        located = [Step(name, steps[name] or 0.0) for name in SOURCES[:2] if steps[name]]
+        step = choose(StepSources([measures], measures, located, None))
+        if not present:
+            assert step == (None, (), ())
+            continue
+        assert step.mm is not None
+        best = present[0]
+        written = [mm for mm in told[2:] if mm is not None and max(mm, best) <= 1.05 * min(mm, best)]
+        assert step.mm == (written[0] if written else best), told
+        firm = [mm for mm in told[:3] if mm is not None]
+        assert ("slice_steps_differ" in step.flags) == (bool(firm) and max(firm) > 1.05 * min(firm)), told
+        thin = steps["thickness"]
+        differs = bool(firm) and thin is not None and max(thin, step.mm) > 1.05 * min(thin, step.mm)
+        assert ("slice_thickness_is_not_step" in step.flags) == differs, told
+        is_noted = any(f"{mm:.5g}" in note for mm in present[1:] for note in step.notes)
+        assert is_noted or max(present) <= 1.05 * min(present), told
