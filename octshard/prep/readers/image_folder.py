@@ -48,7 +48,8 @@ def open_scan(file: ScanBytes) -> ArrayScan:
     """The images as frames; Refused if they are not all alike, or not one series."""
     listed = folder_listing.read(file.data)
     series = image_series.series_of([entry.name for entry in listed])
-    _check_size([entry for entry in listed if entry.name in set(series.names)])
+    members = set(series.names)
+    _check_size([entry for entry in listed if entry.name in members])
     scans: dict[str, ArrayScan] = {}
     for name in series.names:
         scans[name] = scan = _opened(file, name)
@@ -75,8 +76,11 @@ def _check_size(listed: Sequence[Image]) -> None:
 def _opened(file: ScanBytes, name: str) -> ArrayScan:
     """An image of the folder; Refused as its reader does, or if it holds no single frame."""
     try:
+        data = file.find(name)
+        if data is None:
+            raise Refused("no_pixel_data", "the folder lists it, but it is no file that can be read")
         # a copy: what is mapped keeps a file open, and a process may not have so many
-        one = ScanBytes(bytes(file.beside(name)), name, file.axes)
+        one = ScanBytes(bytes(data), name, file.axes)
         if not one.data:
             raise Refused("truncated", "the image has 0 bytes")
         reader = next((reader for reader in READERS if reader.is_one(one)), None)

@@ -34,14 +34,15 @@ def series_of(names: Sequence[str]) -> Series:
         detail = f"images of {len(several)} series: {texts}; want a folder for each"
         raise Refused("several_volumes", detail, (texts,))
     chosen = several[0] if several else list(names)
-    others = tuple(name for name in names if name not in set(chosen)) if several else ()
+    members = set(chosen)
+    others = tuple(name for name in names if name not in members)
     if len(chosen) <= len(others) or (not several and len(names) > 1):
         texts = ", ".join(names[:NAMED])
         raise Refused("frame_order", f"images are not numbered alike: {texts}", (texts,))
     numbers_NK = [folder_listing.pieces(name)[1] for name in chosen]
     counting = [k for k, column in enumerate(zip(*numbers_NK, strict=True)) if len(set(column)) > 1]
-    if len(counting) > 1:
-        detail = f"names differ in {len(counting)} numbers, as {chosen[0]} and {chosen[-1]}"
+    if len(counting) != 1 and len(chosen) > 1:
+        detail = f"names differ in {len(counting) or 'no'} numbers, as {chosen[0]} and {chosen[-1]}"
         private = chosen[0], chosen[-1]
         raise Refused("frame_order", f"{detail}; want one that counts B-scans", private)
     order = sorted(range(len(chosen)), key=lambda i: numbers_NK[i])

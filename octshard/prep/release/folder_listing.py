@@ -16,6 +16,7 @@ HEADER = b"octshard: the images of a folder, 1\n"
 ENDINGS = (
     ".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".nii", ".nii.gz", ".mha", ".nrrd",
 )  # fmt: skip
+SHORT = {".jpeg": ".jpg", ".tiff": ".tif"}
 _DIGITS = re.compile(r"(\d{1,15})", re.ASCII)  # as many as a float64 tells apart
 
 
@@ -32,14 +33,19 @@ def is_image(name: str) -> bool:
 
 
 def pieces(name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The text of a name, without regard to case, and the numbers between: img_007.png is (img_, .png), 7."""
-    parts = _DIGITS.split(name.lower())
+    """The text of a name, without regard to case, and the numbers between: img_007.png is (img_, .png), 7.
+
+    .jpeg and .tiff count as .jpg and .tif.
+    """
+    lower = name.lower()
+    long = next((ending for ending in SHORT if lower.endswith(ending)), "")
+    parts = _DIGITS.split(lower.removesuffix(long) + SHORT.get(long, ""))
     return tuple(parts[::2]), tuple(map(int, parts[1::2]))
 
 
 def write(images: Iterable[Image]) -> bytes:
     """The listing, in the order in which people count: 2.png comes before 10.png."""
-    ordered = sorted(images, key=lambda image: (*_order(image.name), image.name))
+    ordered = sorted(images, key=lambda image: (_order(image.name), image.name))
     return HEADER + b"".join(json.dumps([*image]).encode() + b"\n" for image in ordered)
 
 
