@@ -16,6 +16,7 @@ from octshard.export import volume_file
 from octshard.imaging.volume import Spacing
 from octshard.phantom import cohort, e2e_file, release, scan
 from octshard.phantom import eye as anatomy
+from octshard.phantom.cohort import Participant
 from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
 from octshard.phantom.e2e_file import Series
 from octshard.phantom.eye import Person
@@ -65,18 +66,18 @@ def write(out: str, spec: DeliverySpec, on_progress: OnProgress = no_progress) -
         )
     people = _people(spec)
     files = size = 0
-    for done, person in enumerate(people, start=1):
-        for path, data in FORMS[spec.form](person, spec):
+    for done, participant in enumerate(people, start=1):
+        for path, data in FORMS[spec.form](participant.person, spec):
             store.write(store.join(out, SCANS, path), data)
             files, size = files + 1, size + len(data)
-        on_progress(done, len(people), person.participant)
+        on_progress(done, len(people), participant.person.participant)
     store.write(store.join(out, LABELS), _TABLES[spec.form](people).encode())
     return DeliverySummary(len(people), files, size)
 
 
-def _people(spec: DeliverySpec) -> list[Person]:
+def _people(spec: DeliverySpec) -> list[Participant]:
     everybody = cohort.sample_cohort(spec.participants * len(anatomy.STATES) // len(STATES), spec.seed)
-    return [one.person for one in everybody if one.person.state in STATES]
+    return [one for one in everybody if one.person.state in STATES]
 
 
 def _picture(person: Person, side: str, protocol: Protocol, spec: DeliverySpec, visit: int = 0) -> Picture:
@@ -146,24 +147,30 @@ def _dicom(person: Person, spec: DeliverySpec) -> Files:
     yield next(names), writer.beside(data, writer.PDF_STORAGE)
 
 
-def _from_a_spreadsheet(people: Sequence[Person]) -> str:
+def _from_a_spreadsheet(people: Sequence[Participant]) -> str:
     """As a spreadsheet of a European clinic saves it: a byte-order mark, semicolons, its own words."""
     words = {"healthy": "healthy", "fluid": "macular oedema"}
-    lines = [f"{one.participant};{one.age};{words[one.state]}" for one in people]
+    lines = [f"{p.participant};{p.age};{words[p.state]}" for p in map(_person, people)]
     return BOM + "\r\n".join(["Patient;Age;Diagnosis", *lines]) + "\r\n"
 
 
-def _of_eyes(people: Sequence[Person]) -> str:
-    """A row for each eye."""
+def _of_eyes(people: Sequence[Participant]) -> str:
+    """A row for each eye, and the split that the data set recommends."""
     lines = [
-        f"{one.participant},{eye},{int(one.state == 'fluid')}" for one in people for eye in SIDES.values()
+        f"{one.person.participant},{eye},{int(one.person.state == 'fluid')},{one.split}"
+        for one in people
+        for eye in SIDES.values()
     ]
-    return "\n".join(["subject,eye,oedema", *lines]) + "\n"
+    return "\n".join(["subject,eye,oedema,split", *lines]) + "\n"
 
 
-def _of_people(people: Sequence[Person]) -> str:
-    lines = [f"{one.participant},{one.age},{one.state}" for one in people]
+def _of_people(people: Sequence[Participant]) -> str:
+    lines = [f"{p.participant},{p.age},{p.state}" for p in map(_person, people)]
     return "\n".join(["PatientID,age,diagnosis", *lines]) + "\n"
+
+
+def _person(participant: Participant) -> Person:
+    return participant.person
 
 
 FORMS: Mapping[str, Callable[[Person, DeliverySpec], Files]] = {
@@ -172,7 +179,7 @@ FORMS: Mapping[str, Callable[[Person, DeliverySpec], Files]] = {
     "tiff": _tiff,
     "dicom": _dicom,
 }
-_TABLES: Mapping[str, Callable[[Sequence[Person]], str]] = {
+_TABLES: Mapping[str, Callable[[Sequence[Participant]], str]] = {
     "e2e": _from_a_spreadsheet,
     "nifti": _of_eyes,
     "tiff": _of_people,

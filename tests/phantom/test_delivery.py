@@ -19,18 +19,12 @@ from tests.support.device_files import conversion
 
 SCALE = 0.05
 PERSON = Person("1200", "fluid", 0.8, 60)  # of a fourth and of a fifth: two visits, and a line
+COARSE = dataclasses.replace(conversion.CFG, target_spacing=[0.5, 0.1, 0.1])
 RASTER = {p.device: p for p in reversed(PROTOCOLS) if p.share == 1.0}
 
 
 def files(form: str) -> dict[str, bytes]:
     return dict(delivery.FORMS[form](PERSON, DeliverySpec(form, 1, 0, SCALE)))
-
-
-@pytest.fixture(autouse=True)
-def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        conversion, "CFG", dataclasses.replace(conversion.CFG, target_spacing=[0.5, 0.1, 0.1])
-    )
 
 
 def check(row: SampleRow, device: str, eye: str, geometry: str = "raster") -> None:
@@ -43,23 +37,23 @@ def test_e2e_holds_both_eyes_two_visits_and_a_line() -> None:
     ((name, data),) = files("e2e").items()
     assert name == "1200.E2E"
     for series, eye in ((10, "R"), (11, "L"), (12, "R"), (13, "L")):
-        check(conversion.row_of(f"{name}#{series}", data), "heidelberg_spectralis", eye)
-    assert conversion.row_of(f"{name}#14", data).reason == "geometry_line"
-    assert conversion.row_of(name, data).reason == "several_volumes"
+        check(conversion.row_of(f"{name}#{series}", data, cfg=COARSE), "heidelberg_spectralis", eye)
+    assert conversion.row_of(f"{name}#14", data, cfg=COARSE).reason == "geometry_line"
+    assert conversion.row_of(name, data, cfg=COARSE).reason == "several_volumes"
 
 
 def test_nifti_tells_the_spacing_and_tiff_does_not() -> None:
     for name, data in files("nifti").items():
         assert name in ("sub-1200_OD.nii.gz", "sub-1200_OS.nii.gz")
-        check(conversion.row_of(name, data), "topcon_triton", "", "unknown")
+        check(conversion.row_of(name, data, cfg=COARSE), "topcon_triton", "", "unknown")
     for name, data in files("tiff").items():
-        row = conversion.row_of(name, data)
+        row = conversion.row_of(name, data, cfg=COARSE)
         assert (row.status, row.assumed_spacing, row.frames) == ("ok", 1, 16)
 
 
 def test_the_scans_of_a_study_stand_among_other_objects() -> None:
     made = files("dicom")
-    rows = [conversion.row_of(name, data, participant="1200") for name, data in made.items()]
+    rows = [conversion.row_of(name, data, cfg=COARSE, participant="1200") for name, data in made.items()]
     assert [row.reason for row in rows] == ["", "not_oct", "", "not_oct", "not_oct"]
     device = "zeiss_cirrus" if rows[0].manufacturer == "Zeiss" else "topcon_maestro2"
     check(rows[0], device, "R")
@@ -78,7 +72,10 @@ def test_a_delivery_names_the_same_people_in_files_and_labels(form: str, tmp_pat
     paths += [str(path.relative_to(tmp_path / delivery.SCANS)) for path in tmp_path.glob("scans/*/*/IM*")]
     assert len(people) == 3
     assert {next(person for person in people if person in path) for path in paths} == people
-    assert len({cells[-1] for _, cells in table.rows}) == 2
+    labels = [cells[2] for _, cells in table.rows]
+    assert len(set(labels)) == 2
+    for person in people:
+        assert len({cells[2] for _, cells in table.rows if cells[0] == person}) == 1
 
 
 def test_what_cannot_be_delivered_is_said(tmp_path: Path) -> None:
