@@ -4,6 +4,7 @@ A frame says by FrameLaterality, StackID and TemporalPositionIndex which volume 
 from 1 in the order in which their first frames are filed. Pure but for `selected`, which only looks on.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -42,9 +43,9 @@ def volumes_of(scan: ScanFacts) -> tuple[FileVolume, ...]:
 
     Frames that each have a label of their own are no volumes.
     """
-    volumes = [FileVolume(tuple(range(scan.frames)), FrameLabel())]
-    if len(scan.placement.labels) < scan.frames:
+    if len(scan.placement.labels) < scan.frames:  # also of a file that declares more than it can hold
         return ()
+    volumes = [FileVolume(tuple(range(scan.frames)), FrameLabel())]
     for name in FrameLabel._fields:
         parts = [_split(scan, volume, name) for volume in volumes]
         if not all(parts):
@@ -65,6 +66,7 @@ def selected(scan: Scan, path: str) -> Scan:
     facts = scan.facts
     volumes = volumes_of(facts)
     if not isinstance(facts, Header) or not 1 <= number <= len(volumes):
+        scan.check(sys.maxsize)  # what is wrong with the file comes first
         held = listed(volumes) if volumes else "one volume, or frames that do not say which they are of"
         raise Refused("unreadable", f"no {scan_path.name_of_volume(number)} in the file; it holds {held}")
     index = volumes[number - 1].frames

@@ -1,5 +1,6 @@
 """DICOM Ophthalmic Tomography: a part-10 file as a scan."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -53,8 +54,18 @@ def open_scan(file: ScanBytes) -> DicomScan | JoinedScan:
     if not file.parts:
         return first
     parts = [first, *(_part(file, name) for name in file.parts)]
+    for number, part in enumerate(parts, start=1):
+        _check(part, number)
     ordered = [parts[i] for i in joined_header.order_of([part.facts for part in parts])]
     return JoinedScan(ordered, joined_header.join([part.facts for part in ordered]))
+
+
+def _check(part: DicomScan, number: int) -> None:
+    """Refused for a part that declares more frames than it holds, before any is counted on."""
+    try:
+        part.check(sys.maxsize)
+    except Refused as refusal:
+        raise Refused(refusal.reason, f"part {number}: {refusal.detail}", refusal.private) from None
 
 
 def _part(file: ScanBytes, name: str) -> DicomScan:

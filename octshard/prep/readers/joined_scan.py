@@ -8,7 +8,6 @@ import numpy as np
 
 from octshard.imaging.volume import Spacing
 from octshard.prep.readers.scan import Scan, check_size
-from octshard.prep.refusals import Refused
 from octshard.prep.scan_facts import ScanFacts
 
 
@@ -20,12 +19,7 @@ class JoinedScan:
     facts: ScanFacts
 
     def check(self, max_voxels: int) -> None:
-        """As those of the parts, then of the whole."""
-        for i, part in enumerate(self.parts):
-            try:
-                part.check(max_voxels)
-            except Refused as refusal:
-                raise Refused(refusal.reason, f"part {i + 1}: {refusal.detail}", refusal.private) from None
+        """Of the whole; parts were checked when they were joined."""
         check_size(self.facts, max_voxels)
 
     def level_for(self, spacing_mm: Spacing, target_mm: Spacing) -> int:

@@ -156,6 +156,13 @@ def test_a_label_of_its_own_for_every_frame_makes_no_volumes() -> None:
     assert converted(data, "a.dcm")[0].status == "ok"
 
 
+def test_frames_that_a_header_only_declares_are_not_counted_out() -> None:
+    data = changed(scan(), lambda item, i: label(item, eye="LR"[i % 2]), NumberOfFrames=2**62)
+    assert volumes.names_in(data) == []
+    for path in ("a.dcm", "a.dcm#volume-1"):
+        assert converted(data, path)[0].reason == "frame_count"
+
+
 def test_lines_and_circles_are_split_by_their_stacks() -> None:
     """A Spectralis scan of the optic disc: radial lines, then circles; as a whole it is mixed."""
     turn = np.linspace(0, 2 * np.pi, 64)

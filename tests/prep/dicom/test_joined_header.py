@@ -160,3 +160,13 @@ def test_a_place_that_stands_in_the_shared_groups_of_a_single_frame_is_its_own()
         for part in parts
     ]
     assert np.array_equal(joined_header.join(moved).locations, joined_header.join(parts).locations)
+
+
+@pytest.mark.parametrize("number", [2**16 - 1, 2**53 - 1])
+def test_a_number_of_a_damaged_part_costs_nothing(number: int) -> None:
+    parts = parsed(concatenation(scan(), 2, 1, 3, InConcatenationTotalNumber=None))
+    odd = dataclasses.replace(parts[2].concatenation, part=number)
+    with pytest.raises(
+        Refused, match=rf"of {number} parts 3, 4, 5, 6, 7, 8, 9, 10 and {number - 11} more are"
+    ):
+        joined_header.order_of([*parts[:2], dataclasses.replace(parts[2], concatenation=odd)])

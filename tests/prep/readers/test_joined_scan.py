@@ -98,6 +98,13 @@ def test_what_is_wrong_with_a_part_is_said_with_its_name() -> None:
     assert (row.reason, row.detail) == ("part_of_scan", f"part 1 of 3 of a concatenation, {wanted}")
 
 
+def test_a_part_that_declares_more_frames_than_it_holds_is_refused_before_they_are_counted_on() -> None:
+    parts = concatenation(scan(), 2, 1, 3)
+    parts[1] = concatenation(scan(), 2, 1, 3, NumberOfFrames=2**62)[1]
+    row, _ = converted(parts)
+    assert (row.reason, row.detail) == ("frame_count", f"part 2: {2**62} frames declared, 1 stored")
+
+
 def test_the_digest_of_a_scan_is_that_of_all_its_files() -> None:
     one, other = concatenation(scan(), 2, 4), concatenation(scan(2), 2, 4)
     digests = {converted([one[0], second])[0].source_xxh3 for second in (one[1], other[1])}
