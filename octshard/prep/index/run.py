@@ -41,11 +41,13 @@ def index(folder: str, out: str, options: IndexOptions, on_progress: OnProgress 
     store.check_writable(out)
     with lock.one_writer(lock_url, out, journal_url):
         own_table.check(out, folder, journal_url)
-        findings = Journal(journal_url, options.digest())
+        findings, held_names = Journal(journal_url, options.digest()), _holds_names(folder)
         try:
             reused = _look_at_all(folder, _files_of(folder, out), findings, options, on_progress)
         finally:
             findings.save()
+        if held_names and not _holds_names(folder):  # as where a share was unmounted
+            raise store.StoreError(f"{folder}: it went while it was read; no manifest was written")
         made_of = f"{folder} {options.rows_digest()}"
         before = own_table.summary_of(out, journal_url, made_of) if findings.finish() else None
         if before is not None:
@@ -73,6 +75,17 @@ def checked(folder: str) -> str:
             found = "a file" if os.path.exists(folder) else "nothing"
             raise UsageError(f"{folder}: {found}, want a folder of scans")
     return folder
+
+
+def _holds_names(folder: str) -> bool:
+    """False for a local folder that is empty, gone, or cannot be read."""
+    if store.is_remote(folder):
+        return True
+    try:
+        with os.scandir(folder) as names:
+            return next(names, None) is not None
+    except OSError:
+        return False
 
 
 def _files_of(folder: str, out: str) -> Iterator[Place]:

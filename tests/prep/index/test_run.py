@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -258,6 +259,38 @@ def test_no_folder_is_a_usage_error(tmp_path: Path) -> None:
     for name, found in (("none", "nothing"), ("file", "a file")):
         with pytest.raises(UsageError, match=f"{name}: {found}, want a folder of scans"):
             run.index(str(tmp_path / name), str(tmp_path / "m.tsv"), FOLDERS)
+
+
+@pytest.mark.parametrize("remains", [True, False])
+def test_a_folder_that_goes_while_it_is_read_leaves_the_manifest_as_it_was(
+    remains: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a share is unmounted: then its place is empty."""
+    root = write(tmp_path / "in", {f"P{i}/a.dcm": dicom() for i in range(5)})
+    run.index(str(root), str(tmp_path / "m.tsv"), FOLDERS)
+    before = (tmp_path / "m.tsv").read_bytes()
+    write(root, {"P2/b.dcm": dicom()})
+
+    def unmount(*rest: object) -> look.Finding:
+        shutil.rmtree(root)
+        if remains:
+            root.mkdir()
+        return look.look(*rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run, "look", unmount)
+    with pytest.raises(store.StoreError, match=r"in: it went while it was read; no manifest was written"):
+        run.index(str(root), str(tmp_path / "m.tsv"), FOLDERS)
+    assert (tmp_path / "m.tsv").read_bytes() == before
+
+
+def test_an_empty_folder_has_no_scan_and_leaves_the_manifest_as_it_was(tmp_path: Path) -> None:
+    root = write(tmp_path / "in", {"P1/a.dcm": dicom()})
+    run.index(str(root), str(tmp_path / "m.tsv"), FOLDERS)
+    before = (tmp_path / "m.tsv").read_bytes()
+    shutil.rmtree(root / "P1")
+    with pytest.raises((UsageError, store.StoreError), match="in: "):
+        run.index(str(root), str(tmp_path / "m.tsv"), FOLDERS)
+    assert (tmp_path / "m.tsv").read_bytes() == before
 
 
 def test_a_table_of_somebody_else_is_never_replaced(scans: Path, tmp_path: Path) -> None:
