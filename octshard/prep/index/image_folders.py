@@ -21,7 +21,7 @@ class SeriesFolders:
     """Counts folders that are one scan, in a walk; the names of images in open folders are in memory."""
 
     def __init__(self) -> None:
-        self.closed: list[str] = []
+        self.closed: dict[str, int] = {}  # images in each
         self._open: list[tuple[str, list[str]]] = []
 
     def add(self, path: str) -> None:
@@ -33,7 +33,7 @@ class SeriesFolders:
             self._open.append((folder, []))
         self._open[-1][1].append(path[len(folder) :])
 
-    def finish(self) -> list[str]:
+    def finish(self) -> dict[str, int]:
         """All of them; to be called behind the last image."""
         while self._open:
             self._close()
@@ -42,16 +42,16 @@ class SeriesFolders:
     def _close(self) -> None:
         folder, names = self._open.pop()
         if folder and is_series(names):
-            self.closed.append(folder)
+            self.closed[folder] = len(names)
 
 
-def find(findings: Iterable[tuple[Place, Finding]]) -> dict[str, bool]:
-    """Folders that are one scan; False: none of them is listed yet."""
+def find(findings: Iterable[tuple[Place, Finding]]) -> dict[str, int]:
+    """Folders that are one scan, and how many images are in each."""
     folders = SeriesFolders()
     for place, finding in findings:
         if finding.kind == IMAGE:
             folders.add(place.path)
-    return dict.fromkeys(folders.finish(), False)
+    return folders.finish()
 
 
 def is_series(names: Iterable[str]) -> bool:
@@ -69,11 +69,12 @@ def folder_of(path: str) -> str:
 
 
 def as_listed(
-    place: Place, finding: Finding, folders: dict[str, bool], singles: bool
+    place: Place, finding: Finding, folders: dict[str, int], singles: bool
 ) -> tuple[Place, Finding] | None:
     """A finding as it is listed: an image for its folder once, and then not any more; others as they are.
 
-    folders: of `find`; notes which are listed. singles: an image of no such folder is a scan of one B-scan.
+    folders: of `find`; one that is listed has 0 images left, and the size of its place is how many they were.
+    singles: an image of no such folder is a scan of one B-scan.
     """
     if finding.kind != IMAGE:
         return place, finding
@@ -82,7 +83,5 @@ def as_listed(
         if finding.what == OF_ITSELF:
             return place, finding._replace(kind=SCAN)
         return place, finding._replace(kind=SCAN, what=SINGLE) if singles else finding._replace(kind=OTHER)
-    if folders[folder]:
-        return None
-    folders[folder] = True
-    return Place(folder, 0, ""), Finding(SCAN, FORMAT)
+    images, folders[folder] = folders[folder], 0
+    return (Place(folder, images, ""), Finding(SCAN, FORMAT)) if images else None

@@ -45,7 +45,6 @@ def _counted(findings: Journal, options: IndexOptions, result: Summary) -> Itera
         result.files += 1
         if looked.kind == IMAGE:
             unlisted.add(file.path)
-            result.folder_images += image_folders.folder_of(file.path) in folders
         if (listed := image_folders.as_listed(file, looked, folders, options.singles)) is None:
             continue
         place, finding = listed
@@ -57,8 +56,10 @@ def _counted(findings: Journal, options: IndexOptions, result: Summary) -> Itera
             scan, problem = _row(place.path, finding, options)
             if problem:
                 result.add_problem(problem, place.path, dicom=finding.what == "dicom")
-            else:
-                yield IndexedScan(place.path, finding, scan)
+                continue
+            if finding.what == image_folders.FORMAT:
+                result.folder_images += place.size
+            yield IndexedScan(place.path, finding, scan)
     result.image_folders = len(unlisted.finish()) - len(folders)
 
 

@@ -85,6 +85,17 @@ def test_a_pattern_is_of_the_folder(tmp_path: Path, pattern: str) -> None:
     ]
 
 
+def test_images_of_a_folder_that_cannot_be_listed_are_not_said_to_be(tmp_path: Path) -> None:
+    write(tmp_path / "in", {**below("oct/", b_scans(VOXELS)), **below("P1/x/", b_scans(VOXELS))})
+    by_default = dataclasses.replace(ASKED, people=PersonRule("", None, b""))
+    result = run.index(str(tmp_path / "in"), str(tmp_path / "m.tsv"), by_default)
+    assert [e.path for e in entries(tmp_path / "m.tsv")] == ["P1/x/"]
+    assert (result.files, result.folder_images, result.image_folders) == (12, 6, 0)
+    ((problem, files),) = result.problems.items()
+    assert problem.startswith("no folder above it names a person")
+    assert (files.count, files.first) == (1, ["oct/"])
+
+
 def test_days_count_from_the_first_folder_of_a_person(tmp_path: Path) -> None:
     for day in ("2020-01-02", "2021-01-02"):
         write(tmp_path / "in", below(f"P1/{day}/", b_scans(VOXELS)))
@@ -111,7 +122,7 @@ def test_names_are_kept_of_open_folders_alone() -> None:
     for path in paths:
         folders.add(path)
         assert sum(len(names) for _, names in folders._open) <= 5
-    assert folders.finish() == ["a/", "b/", "c/"]
+    assert folders.finish() == dict.fromkeys(["a/", "b/", "c/"], 4)
 
 
 @pytest.mark.parametrize(
