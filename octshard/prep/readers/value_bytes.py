@@ -56,9 +56,22 @@ class BufferFile(io.RawIOBase):
         return len(piece)
 
 
-def open_buffer(data: Buffer) -> io.BufferedReader:
+class BufferReader(io.BufferedReader):
+    """`BufferFile` with read-ahead. Asked for more bytes than there are, it takes no memory for these."""
+
+    def __init__(self, data: Buffer) -> None:
+        super().__init__(BufferFile(data))
+        self._size = len(data)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As files do."""
+        rest = max(0, self._size - self.tell())
+        return super().read(rest if size is None or size < 0 else min(size, rest))
+
+
+def open_buffer(data: Buffer) -> BufferReader:
     """The bytes as a file."""
-    return io.BufferedReader(BufferFile(data))
+    return BufferReader(data)
 
 
 def gunzip(data: Buffer) -> IO[bytes]:
