@@ -102,7 +102,7 @@ def index(folder: str, out: str, person_from: str | None, pattern: str, **option
     click.echo(printable(summary.text(result), keep="\n"))
     if rule is not None:
         with progress("labels") as on_progress:
-            table = participants_table.write(out, folder, rule, asked.workers, on_progress)
+            table = participants_table.write(out, folder, rule, asked, on_progress)
         click.echo(printable(table.text, keep="\n"))
     following = shlex.join(["octshard", "prep", "shard", folder, "SHARDS", "--manifest", out])
     click.echo(printable(f"next: {following}"))

@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from octshard.errors import UsageError
-from octshard.prep.index import summary
-from octshard.prep.index.summary import Summary
 from octshard.storage import json_object, store
 
 INFO = "manifest.json"  # in the journal: of which folder the manifest is, and the digests of what was written
@@ -51,18 +49,25 @@ def write(out: str, folder: str, journal: str, lines: Iterable[str]) -> None:
     _put_info(journal, folder, [digest.hexdigest()])
 
 
-def note(journal: str, made_of: str, result: Summary) -> None:
-    """Keeps what is in the manifest, until it is another one."""
-    record = {**_info(journal), "made_of": made_of, "summary": result.record()}
+def note(journal: str, made_of: str, summary: Mapping[str, Any]) -> None:
+    """Keeps what is in the table, until it is another one."""
+    record = {**_info(journal), "made_of": made_of, "summary": summary}
     store.write(store.join(journal, INFO), json.dumps(record).encode())
 
 
-def summary_of(out: str, journal: str, made_of: str) -> Summary | None:
-    """What is in the manifest at `out`, if it is there and was made of the same; else None."""
+class Note(NamedTuple):
+    """As `note` keeps it."""
+
+    made_of: str
+    summary: Mapping[str, Any]
+
+
+def read_note(out: str, journal: str) -> Note | None:
+    """What is in the table at `out`, if it is there and somebody noted it."""
     info = _info(journal)
-    if info.get("made_of") != made_of or not store.exists(out):
+    if not isinstance(info.get("summary"), dict) or not store.exists(out):
         return None
-    return summary.read(info["summary"])
+    return Note(str(info.get("made_of")), info["summary"])
 
 
 def _info(journal: str) -> dict[str, Any]:

@@ -1,28 +1,38 @@
 """participants.tsv of a public data set: splits of its folders, labels of its tables, else of its files."""
 
-from collections import Counter
+import hashlib
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from octshard import delimited, tsv
+from octshard import tsv
 from octshard.errors import UsageError
 from octshard.pool import worker_count
-from octshard.prep.index import layout, layout_label, own_table, row, run, scan_labels
+from octshard.prep.index import (
+    data_summary,
+    file_labels,
+    layout,
+    layout_label,
+    own_table,
+    row,
+    run,
+    scan_labels,
+)
 from octshard.prep.index.b_scan_set import BScanSet
+from octshard.prep.index.data_summary import Rows, SummaryTable
+from octshard.prep.index.journal import Journal
 from octshard.prep.index.layout import Layout
-from octshard.prep.readers import npz
-from octshard.prep.refusals import Refused
+from octshard.prep.index.options import IndexOptions
 from octshard.prep.release import aireadi
 from octshard.prep.release.aireadi import Entry
 from octshard.prep.release.split_table import COLUMN, WORDS
 from octshard.progress import OnProgress, no_progress
-from octshard.storage import store, transport
+from octshard.storage import store
 
-TABLE, TABLE_END = "data_summary", ".csv"  # as tables of a row for each file are called
-NOTES = "readme"  # the folder of tables, beside those of scans
-FILE, USE = "filename", "use"  # their columns that are no labels
+USE = "use"  # the column of a data_summary that names a split
 MOST_CLASSES = 10  # of a column whose values are counted
-Rows = Mapping[tuple[str, str], Mapping[str, str]]  # (disease, file name) -> cells
+VERSION = 1  # of how the table is made of what is known
 
 
 @dataclass
@@ -35,7 +45,15 @@ class People:
     without: int = 0  # people of whom neither a table nor their file tells anything
     differ: int = 0  # people whose folder and table name two splits
     unclear: Counter[str] = field(default_factory=Counter)  # labels that differ among scans of one person
+    unread: int = 0  # files that the machine could not read for labels; they are tried again
     scan_labels: str = ""  # a table of labels of scans, where one was written
+
+    @staticmethod
+    def read(record: Mapping[str, Any]) -> "People":
+        """Of its fields as a JSON file has them."""
+        counters = {name: Counter(record[name]) for name in ("splits", "unclear")}
+        by_label = {name: Counter(counts) for name, counts in record["by_label"].items()}
+        return People(**{**record, **counters, "by_label": by_label})
 
     @property
     def text(self) -> str:
@@ -50,6 +68,8 @@ class People:
             )
         if self.unclear:
             lines.append(f"  others for another scan of one person, so empty here: {_counts(self.unclear)}")
+        if self.unread:
+            lines.append(f"  files that could not be read for labels: {self.unread:,}")
         if self.scan_labels:
             lines.append(f"{self.scan_labels}: labels of single scans (labels=... join=source)")
         if not any(self.splits):
@@ -70,96 +90,105 @@ def write(
     manifest: str,
     folder: str,
     rule: Layout | BScanSet,
-    workers: int = 0,
+    options: IndexOptions,
     on_progress: OnProgress = no_progress,
 ) -> People:
-    """Writes participants.tsv beside the manifest, which an index of `folder` by this layout has written.
+    """Writes participants.tsv beside the manifest, which an index of `folder` by this layout, with these
+    options, has written just now.
 
     UsageError if somebody else wrote such a table, or if somebody is in two splits.
     """
     out = store.join(manifest.rpartition("/")[0] or ".", aireadi.TABLES[1])
     journal, folder = store.join(own_table.beside(manifest, "index"), "participants"), run.full(folder)
     own_table.check(out, folder, journal)
-    entries = aireadi.parse_manifest(tsv.decode(store.read(manifest), manifest), manifest)
-    tables = _tables(folder, entries, rule) if isinstance(rule, Layout) else {}
-    people: dict[str, _Person] = {}
-    threads = run.REMOTE_THREADS if store.is_remote(folder) else worker_count(workers)
-    with transport.thread_pool(threads) as pool:
-        rows = pool.map(lambda entry: _person(folder, entry, rule, tables), entries)
-        for done, person in enumerate(rows, start=1):
-            on_progress(done, len(entries), "labels")
-            _add(people, person)
-    result = People(out)
+    data, note = store.read(manifest), own_table.read_note(out, journal)
+    if note is not None and isinstance(rule, Layout):
+        tables = data_summary.find(folder, note.summary["above"])
+        if note.made_of == _made_of(manifest, data, rule, tables):
+            return People.read(note.summary["people"])
+    result, people = People(out), dict[str, _Person]()
+    entries = aireadi.parse_manifest(tsv.decode(data, manifest), manifest)
+    above = data_summary.folders_of(entries)
+    tables = data_summary.find(folder, above) if isinstance(rule, Layout) else []
+    known = _Known(manifest, folder, options, tables, result)
+    for done, person in enumerate(_people(known, entries, rule), start=1):
+        on_progress(done, len(entries), "labels")
+        _add(people, person)
     own_table.write(out, folder, journal, _lines(list(people.values()), result))
     if isinstance(rule, BScanSet) and rule.rows:
         result.scan_labels = scan_labels.write(manifest, folder, entries, rule)
+    if isinstance(rule, Layout) and not result.unread:
+        made_of = _made_of(manifest, data, rule, tables)
+        own_table.note(journal, made_of, {"above": above, "people": vars(result)})
     return result
 
 
-def _tables(folder: str, entries: Sequence[Entry], rule: Layout) -> Rows:
-    """The rows of all data_summary*.csv in folders above scans, and in a ReadMe beside these."""
-    above = {""}
-    for entry in entries:
-        parts = entry.path.split("/")[:-1]
-        above.update("/".join(parts[:count]) for count in range(1, len(parts) + 1))
-    rows: dict[tuple[str, str], Mapping[str, str]] = {}
-    for place in sorted(above):
-        home = store.join(folder, place) if place else folder
-        names = store.list_names(home)
-        notes = [f"{name}/" for name in names if name.lower() == NOTES]
-        inner = [note + name for note in notes for name in store.list_names(store.join(home, note[:-1]))]
-        for name in [*names, *inner]:
-            stem = name.rpartition("/")[2].lower()
-            if stem.startswith(TABLE) and stem.endswith(TABLE_END):
-                named = stem.removeprefix(TABLE).removesuffix(TABLE_END).strip("_- ")
-                disease = named if named in layout.DISEASES else rule.disease(f"{place}/")
-                _add_rows(rows, store.join(home, name), disease)
-    return rows
+def _made_of(manifest: str, data: bytes, rule: Layout, tables: Sequence[SummaryTable]) -> str:
+    """A digest of all that the table is made of; names of a journal's parts change with what is in them."""
+    parts = store.list_names(own_table.beside(manifest, "index"))
+    total = hashlib.sha256(
+        repr((VERSION, rule.text, [name for name in parts if name != own_table.INFO])).encode()
+    )
+    total.update(data)
+    for table in tables:
+        total.update(f"{table.url} {len(table.data)} ".encode() + table.data)
+    return total.hexdigest()
 
 
-def _add_rows(rows: dict[tuple[str, str], Mapping[str, str]], url: str, disease: str) -> None:
-    table = delimited.parse(tsv.decode(store.read(url), url), url)
-    if FILE not in table.columns:
-        raise UsageError(
-            f"{url}: no column {FILE}, its columns are {', '.join(table.columns) or 'none'}; want the table "
-            "as it is delivered, or move it away, and labels are read from the files"
-        )
-    for (line, cells), name in zip(table.rows, table.column((FILE,)), strict=True):
-        cell_of = dict(zip(table.columns, cells, strict=True))
-        if rows.setdefault((disease, name.rpartition("/")[2]), cell_of) != cell_of:
-            raise UsageError(f"{url} line {line}: {name} has another row already, want one row for each file")
+@dataclass(frozen=True)
+class _Known:
+    """What `write` was given, and the tables of the data set. result: counts files that cannot be read."""
+
+    manifest: str
+    folder: str
+    options: IndexOptions
+    tables: Sequence[SummaryTable]
+    result: People
 
 
-def _person(folder: str, entry: Entry, rule: Layout | BScanSet, tables: Rows) -> _Person:
+def _people(known: _Known, entries: Sequence[Entry], rule: Layout | BScanSet) -> Iterator[_Person]:
+    """In the order of the manifest."""
     if isinstance(rule, BScanSet):
-        return _Person(entry, rule.split(entry.path), rule.labels(entry.path), False)
-    disease, name = rule.disease(entry.path), entry.path.rpartition("/")[2]
-    values = tables.get((disease, name)) or tables.get(("", name))
-    if values is None:
-        values = _values_in(store.join(folder, entry.path))
+        yield from (_Person(e, rule.split(e.path), rule.labels(e.path), False) for e in entries)
+        return
+    rows = data_summary.rows(known.tables, rule)
+    row_of = {entry.path: _row_of(entry, rule, rows) for entry in entries}
+    index, folder = own_table.beside(known.manifest, "index"), known.folder
+    looked = Journal(index, known.options.digest()).records()
+    places = [place for place, _ in looked if row_of.get(place.path, {}) is None]
+    threads = run.REMOTE_THREADS if store.is_remote(folder) else worker_count(known.options.workers)
+    in_files = file_labels.read(folder, places, store.join(index, "labels-in-files"), threads)
+    for entry in entries:
+        values = row_of[entry.path]
+        if values is None and (values := next(in_files)) is None:
+            known.result.unread += 1
+        yield _person(entry, rule, values or {})
+    deque(in_files, maxlen=0)  # to its end
+
+
+def _row_of(entry: Entry, rule: Layout, rows: Rows) -> Mapping[str, str] | None:
+    """None if no table tells of the file."""
+    name = entry.path.rpartition("/")[2]
+    return rows.get((rule.disease(entry.path), name)) or rows.get(("", name))
+
+
+def _person(entry: Entry, rule: Layout, values: Mapping[str, str]) -> _Person:
     use = WORDS.get(values.get(USE, "").lower(), "")
     by_folder = layout.split(entry.path)
-    left_out = {"", FILE, USE, COLUMN, *tsv.PERSON}  # "": the numbers of rows that a data frame writes
+    left_out = {
+        "",
+        data_summary.FILE,
+        USE,
+        COLUMN,
+        *tsv.PERSON,
+    }  # "": the numbers of rows that a data frame writes
     labels = {key: value for key, value in values.items() if key not in left_out}
     return _Person(
         entry,
         by_folder or use,
-        layout_label.cells(labels, disease),
+        layout_label.cells(labels, rule.disease(entry.path)),
         bool(use and by_folder and use != by_folder),
     )
-
-
-def _values_in(url: str) -> Mapping[str, str]:
-    """Of a remote file only its directory and its small arrays are read."""
-    try:
-        with store.open_read(url, npz.BLOCK) as file:
-            return npz.single_values(file)
-    except (FileNotFoundError, Refused):
-        return {}
-    except store.StoreError:
-        if store.is_remote(url):
-            raise
-        return {}
 
 
 def _add(people: dict[str, _Person], person: _Person) -> None:

@@ -13,7 +13,7 @@ from itertools import islice
 
 from octshard.errors import UsageError
 from octshard.pool import worker_count
-from octshard.prep.index import manifest, own_table, pattern_example, person
+from octshard.prep.index import manifest, own_table, pattern_example, person, summary
 from octshard.prep.index.journal import Journal, Record
 from octshard.prep.index.look import look
 from octshard.prep.index.options import IndexOptions
@@ -49,15 +49,15 @@ def index(folder: str, out: str, options: IndexOptions, on_progress: OnProgress 
         if held_names and not _holds_names(folder):  # as where a share was unmounted
             raise store.StoreError(f"{folder}: it went while it was read; no manifest was written")
         made_of = f"{folder} {options.rows_digest()}"
-        before = own_table.summary_of(out, journal_url, made_of) if findings.finish() else None
-        if before is not None:
+        before = own_table.read_note(out, journal_url) if findings.finish() else None
+        if before is not None and before.made_of == made_of:
             findings.forget_earlier()
-            return dataclasses.replace(before, reused=reused)
+            return dataclasses.replace(summary.read(dict(before.summary)), reused=reused)
         people = options.people
         by_folder = people.source in ("", "folder")
         result = Summary(folder, out, reused=reused, pseudonyms=bool(people.salt), by_folder=by_folder)
         own_table.write(out, folder, journal_url, _checked_lines(findings, options, result))
-        own_table.note(journal_url, made_of, result)
+        own_table.note(journal_url, made_of, result.record())
         findings.forget_earlier()
     return result
 

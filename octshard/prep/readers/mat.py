@@ -126,7 +126,7 @@ def _array(data: Buffer, at: int, order: str, packed: Buffer | None) -> Array | 
         return None
     values = _tag(data, name.after, order)
     if values.kind not in TYPES:
-        raise Refused("unreadable", f"array {text} has values of type {values.kind}")
+        raise Refused("unreadable", f"array {text} has values of type {values.kind}", (text,))
     # MATLAB stores numbers in as few bytes as hold them, whatever their class is
     return Array(text, shape, np.dtype(order + TYPES[values.kind]), values.offset, values.nbytes, packed)
 
@@ -150,4 +150,4 @@ def _inflated_head(packed: Buffer) -> bytes:
     try:
         return zlib.decompressobj().decompress(packed[:HEAD], HEAD)
     except zlib.error as error:
-        raise Refused("decoder_error", f"compressed array: {error}") from None
+        raise Refused("decoder_error", f"compressed array: {error}", (str(error),)) from None

@@ -196,9 +196,11 @@ def parse_manifest(text: str, url: str) -> list[Entry]:
             entries.append(_entry(field, f"{url} line {line}"))
     source_id.check(((entry.path, entry.source_id) for entry in entries), url)
     spelling = participants.spellings(entry.participant for entry in entries)
-    return [
-        replace(entry, participant=spelling[participants.canonical(entry.participant)]) for entry in entries
-    ]
+    return [_spelled(entry, spelling[participants.canonical(entry.participant)]) for entry in entries]
+
+
+def _spelled(entry: Entry, participant: str) -> Entry:
+    return entry if entry.participant == participant else replace(entry, participant=participant)
 
 
 def relative_path(text: str, location: str) -> str:

@@ -10,6 +10,7 @@ from octshard import tsv
 from octshard.cli.main import cli
 from octshard.dataset import tables
 from octshard.errors import UsageError
+from octshard.prep.readers import npz
 from tests.support import fairvision_folder
 from tests.support.scan_folder import write
 
@@ -173,3 +174,35 @@ def test_from_a_folder_to_verified_shards(tmp_path: Path) -> None:
     assert table["shape_out"] == [[20, 40, 40]] * 10
     assert sorted(table["split"]) == ["test"] * 2 + ["train"] * 6 + ["val"] * 2
     assert set(table["split_source"]) == {"recommended"}
+
+
+def test_the_same_again_reads_no_file_and_one_changed_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, out = write(tmp_path / "Glaucoma", fairvision_folder.people()), tmp_path / "out" / "manifest.tsv"
+    opened: list[str] = []
+    whole = npz.single_values
+    monkeypatch.setattr(npz, "single_values", lambda file: opened.append("") or whole(file))
+    first = index(root, out)
+    before = participants(out)
+    assert len(opened) == len(before) == 10
+    again = index(root, out)
+    assert (participants(out), len(opened)) == (before, 10)
+    assert first.output.splitlines()[-4:] == again.output.splitlines()[-4:]
+    write(root, {"Training/data_00001.npz": fairvision_folder.scan(1, glaucoma=0, race=2, male=0, age=33)})
+    index(root, out)
+    changed = [row for row in participants(out) if row not in before]
+    assert [(row["person_id"], row["glaucoma"], row["age"]) for row in changed] == [
+        ("glaucoma-00001", "0", "33")
+    ]
+    assert len(opened) == 11
+    (root / "data_summary_glaucoma.csv").write_text(fairvision_folder.table())
+    index(root, out)
+    assert participants(out)[0]["language"] == "english"
+    (root / "data_summary_glaucoma.csv").unlink()
+    index(root, out)
+    assert "language" not in participants(out)[0]
+    (out.parent / "participants.tsv").unlink()
+    index(root, out)
+    assert len(participants(out)) == 10
+    assert len(opened) == 11 + 10  # what a table told meanwhile was no longer kept
