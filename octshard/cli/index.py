@@ -57,7 +57,7 @@ LAYOUTS = (
 )
 @click.option("--workers", type=click.IntRange(0), default=0, help="At work at once; 0 = one per core.")
 def index(folder: str, out: str, person_from: str | None, pattern: str, **options: Any) -> None:
-    """Write a manifest of the scans below FOLDER, for prep shard. It is written to --out alone.
+    """Write a manifest, --out, of the scans below FOLDER and in its ZIPs, for prep shard.
 
     \b
     Example:

@@ -4,7 +4,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from octshard.config import fields
 from octshard.config.prep import PrepConfig
@@ -14,8 +14,9 @@ from octshard.prep.build.progress import most_refused
 from octshard.prep.build.selection import COLUMNS, select, with_files
 from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.plan import ShardPlan, draw_subset, plan
-from octshard.prep.release import zip_source
+from octshard.prep.release import named_zips, zip_source
 from octshard.prep.release.aireadi import TABLES, Entry, Release, home_of, read_release
+from octshard.prep.release.named_zips import NamedZips
 from octshard.prep.release.source import Source, open_folder
 from octshard.storage import local, store
 
@@ -91,7 +92,14 @@ def check_splits(cfg: PrepConfig, release: Release, entries: Iterable[Entry]) ->
 
 
 def open_source(cfg: PrepConfig, release: Release) -> Source:
-    """The source of files: unpacked below the release's root, or its device ZIPs."""
+    """The source of files: unpacked below the release's root, or its device ZIPs.
+
+    Rows whose paths lead into a ZIP are read out of it either way.
+    """
+    if zips := named_zips.zips_of(release.root, release.entries):
+        inside, rest = named_zips.part(release.entries, frozenset(zips))
+        files = open_source(cfg, replace(release, entries=tuple(rest))) if rest else None
+        return NamedZips(frozenset(zips), named_zips.open_members(release.root, inside, zips), files)
     if not cfg.from_zip:
         return open_folder(release.root, release.entries)
     source, refused, unlisted = zip_source.open_release(release)

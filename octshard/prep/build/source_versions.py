@@ -63,8 +63,8 @@ class SourceVersions:
             return row.reason == "missing_file" or before != now.version
         if now.size != row.source_bytes:
             return True
-        may_need = companion_names.may_need(member.entry.path)
-        if now.crc32 is not None and (now.crc32 != row.source_crc32 or not may_need):
+        alone = not (companion_names.may_need(member.entry.path) or member.entry.part_names)
+        if now.crc32 is not None and (now.crc32 != row.source_crc32 or alone):
             return now.crc32 != row.source_crc32
         return row.status != "ok" if before is None else before != now.version
 

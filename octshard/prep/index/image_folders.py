@@ -7,7 +7,7 @@ is not looked at, so nobody's folder is listed unless that was asked for.
 from collections.abc import Iterable
 
 from octshard.prep.index.look import IMAGE, OTHER, SCAN, Finding
-from octshard.prep.index.walk import Place
+from octshard.prep.index.place import Place
 from octshard.prep.readers import image_series
 from octshard.prep.refusals import Refused
 from octshard.prep.release import folder_listing

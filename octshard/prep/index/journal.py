@@ -15,7 +15,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from octshard.prep.index.look import UNREAD, Finding
-from octshard.prep.index.walk import Key, Place
+from octshard.prep.index.place import Key, Place
 from octshard.storage import checksum, store
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 PART_LINES, PART_S = 4096, 5.0  # a part is put when it has so many lines, or is so old
 # generation, number, digest of what was asked, xxh3 of the part
 _PART = re.compile(r"\d{6}-\d{6}-([0-9a-f]{16})-([0-9a-f]{16})\.jsonl", re.ASCII)
-_WIDTH = len(Place._fields)
+_WIDTH = Place._fields.index("member")  # of a line; where a member lies in its ZIP may change
 _quoted = json.encoder.encode_basestring_ascii  # letters that are no text become escapes
 
 
@@ -136,7 +136,7 @@ class Journal:
 
 def _start(place: Place) -> str:
     """As the line of a place begins."""
-    path, size, version, problem = place
+    path, size, version, problem, _ = place
     return f"[{_quoted(path)},{size},{_quoted(version)},{_quoted(problem)},"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from octshard.prep.index.path_pattern import PathPattern
+from octshard.prep.release import zip_path
 from octshard.prep.release.split_table import WORDS
 
 LAYOUTS = ("fairvision", "harvard-gf", "harvard-dr")
@@ -57,4 +58,4 @@ def split(path: str) -> str:
 
 def _folders(path: str) -> list[str]:
     """In lower case, the nearest first."""
-    return path.lower().split("/")[-2::-1]
+    return [zip_path.stem(name) for name in path.lower().split("/")[-2::-1]]

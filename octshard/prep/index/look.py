@@ -9,12 +9,14 @@ from octshard.dataset import visit_date
 from octshard.prep.convert import volumes
 from octshard.prep.dicom import file_kind, head, signatures
 from octshard.prep.dicom.attributes import ASKED
-from octshard.prep.index.walk import Place
-from octshard.prep.readers import heidelberg_e2e, optovue_oct, recognise, side_text, tiff_directory
+from octshard.prep.index.content import Content, StoredFile
+from octshard.prep.index.place import Place
+from octshard.prep.readers import heidelberg_e2e, optovue_oct, recognise, tiff_directory
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.prep.release import device_name
 from octshard.prep.release.aireadi import UNKNOWN, device_of
+from octshard.prep.release.zip_directory import DamagedZip
 from octshard.storage import store
 from octshard.storage.checksum import Buffer
 
@@ -78,74 +80,66 @@ class Asked:
         return (*private, *([UID] if self.uid else []))
 
 
-def look(url: str, place: Place, asked: Asked) -> Finding:
-    """The finding for the file `url`; a remote one that cannot be read is a StoreError."""
+def look(place: Place, content: Content, asked: Asked) -> Finding:
+    """The finding for a file; a remote one that cannot be read is a StoreError."""
     if place.problem:
         return Finding(UNREAD, place.problem)
     if not place.size:
         return Finding(UNREAD, "it has 0 bytes")
     try:
-        data = store.read_range(url, 0, min(place.size, HEAD))
-        return _finding(url, place, data, asked)
+        return _finding(place, content, content.head(HEAD), asked)
     except FileNotFoundError:
         return Finding(UNREAD, "it was removed while the folder was read")
+    except DamagedZip as damage:
+        return Finding(UNREAD, f"it cannot be read out of its ZIP: {damage.args[2]}")
     except store.StoreError as error:
-        if store.is_remote(url):
+        if not isinstance(content, StoredFile) or not content.is_mapped:
             raise
-        return Finding(UNREAD, f"it cannot be read: {error}".replace(f"{url}: ", ""))
+        return Finding(UNREAD, f"it cannot be read: {error}".replace(f"{content.url}: ", ""))
 
 
-def _finding(url: str, place: Place, data: bytes, asked: Asked) -> Finding:
-    file = ScanBytes(data, place.path.rsplit("/", 1)[-1], folder=_folder_of(url))
+def _finding(place: Place, content: Content, data: bytes, asked: Asked) -> Finding:
+    file = ScanBytes(data, place.path.rsplit("/", 1)[-1], folder=content.beside)
     try:
         kind = recognise.format_of(file)
     except Refused:
         if optovue_oct.missing_text(file):
             return Finding(UNREAD, LONELY)
-        return Finding(OTHER, signatures.kind_of(data, place.size) or "of no known format")
-    if kind == "image" or (asked.pages and kind == "tiff" and _is_one_page(url, place)):
+        name = signatures.kind_of(data, place.size) or "of no known format"
+        return Finding(OTHER, f"{name} inside a ZIP" if place.member and "ZIP" in name else name)
+    if kind == "image" or (asked.pages and kind == "tiff" and _is_one_page(place, content)):
         return Finding(
             IMAGE, kind if kind == "tiff" else signatures.kind_of(data, place.size) or "a BMP image"
         )
     if kind != "dicom":
-        return Finding(SCAN, kind, device=MAKERS.get(kind, ""), series=_series(url, place, kind))
-    content = head.read(data, asked.names)
-    if not content.is_whole and len(data) < place.size:
-        content = head.read(store.read_range(url, 0, min(place.size, LONG_HEAD)), asked.names)
-    if not content.may_be_oct:
-        return Finding(OTHER, f"DICOM: {file_kind.named(content.sop_class)}")
-    dates = (visit_date.date(content.asked.get(name, "")) for name in DATES)
+        return Finding(SCAN, kind, device=MAKERS.get(kind, ""), series=_series(content, kind))
+    header = head.read(data, asked.names)
+    if not header.is_whole and len(data) < place.size:
+        header = head.read(content.head(LONG_HEAD), asked.names)
+    if not header.may_be_oct:
+        return Finding(OTHER, f"DICOM: {file_kind.named(header.sop_class)}")
+    dates = (visit_date.date(header.asked.get(name, "")) for name in DATES)
     return Finding(
         SCAN,
         kind,
-        person=content.asked.get("PatientID", ""),
-        device=device(content.manufacturer, content.model),
-        eye=content.eye,
-        region=content.region,
+        person=header.asked.get("PatientID", ""),
+        device=device(header.manufacturer, header.model),
+        eye=header.eye,
+        region=header.region,
         date=next(filter(None, dates), ""),
-        series=_series(url, place, kind) if content.frames > 1 else "",
-        uid=content.asked.get(UID, ""),
-        group=_digest(content.part.group),
-        place=str(content.part.place) if content.part.group else "",
+        series=_series(content, kind) if header.frames > 1 else "",
+        uid=header.asked.get(UID, ""),
+        group=_digest(header.part.group),
+        place=str(header.part.place) if header.part.group else "",
     )
 
 
-def _is_one_page(url: str, place: Place) -> bool:
+def _is_one_page(place: Place, content: Content) -> bool:
     """True for a TIFF of one page. It is read whole, as a directory may lie at its end."""
     try:
-        return place.size <= ONE_PAGE and len(tiff_directory.page_offsets(store.map(url))) == 1
+        return place.size <= ONE_PAGE and len(tiff_directory.page_offsets(content.whole())) == 1
     except Refused:  # prep shard will say why
         return False
-
-
-def _folder_of(url: str) -> Callable[[str], Buffer]:
-    """The texts beside a file, as far as they tell its sizes."""
-
-    def read(name: str) -> Buffer:
-        place = store.join(url.rpartition("/")[0], name)
-        return store.read_range(place, 0, min(store.size(place), side_text.LONGEST))
-
-    return read
 
 
 def _digest(group: str) -> str:
@@ -153,13 +147,13 @@ def _digest(group: str) -> str:
     return hashlib.sha256(group.encode()).hexdigest()[:16] if group else ""
 
 
-def _series(url: str, place: Place, kind: str) -> str:
-    """The scans of a local file that holds several; a remote one would have to be read whole for them."""
+def _series(content: Content, kind: str) -> str:
+    """The scans of a local file that holds several; another one would have to be read whole for them."""
     scans_in = SCANS_IN.get(kind)
-    if scans_in is None or store.is_remote(url) or not place.size:
+    if scans_in is None or not content.is_mapped:
         return ""
     try:
-        series = scans_in(store.map(url))
+        series = scans_in(content.whole())
     except Refused:  # prep shard will say why
         return ""
     return " ".join(f"{name}:{eye}" for name, eye in series) if len(series) > 1 else ""

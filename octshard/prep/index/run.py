@@ -18,9 +18,11 @@ from octshard.prep.index.journal import Journal, Record
 from octshard.prep.index.look import look
 from octshard.prep.index.options import IndexOptions
 from octshard.prep.index.own_table import beside
+from octshard.prep.index.place import Place
 from octshard.prep.index.pseudonym import of_uid, shifted
 from octshard.prep.index.summary import Summary
-from octshard.prep.index.walk import Place, walk
+from octshard.prep.index.walk import walk
+from octshard.prep.release import zip_path
 from octshard.progress import OnProgress, no_progress
 from octshard.storage import local, lock, store, transport
 
@@ -71,18 +73,18 @@ def checked(folder: str) -> str:
     """The folder as it is written down; UsageError if there is none."""
     if not store.is_remote(folder):
         folder = full(folder)
-        if not os.path.isdir(folder):
+        if not os.path.isdir(folder) and zip_path.home_of(folder) == folder:
             found = "a file" if os.path.exists(folder) else "nothing"
-            raise UsageError(f"{folder}: {found}, want a folder of scans")
+            raise UsageError(f"{folder}: {found}, want a folder of scans, or a .zip")
     return folder
 
 
 def _holds_names(folder: str) -> bool:
-    """False for a local folder that is empty, gone, or cannot be read."""
+    """False for a local folder, or ZIP, that is empty, gone, or cannot be read."""
     if store.is_remote(folder):
         return True
     try:
-        with os.scandir(folder) as names:
+        with os.scandir(zip_path.home_of(folder)) as names:
             return next(names, None) is not None
     except OSError:
         return False
@@ -90,7 +92,7 @@ def _holds_names(folder: str) -> bool:
 
 def _files_of(folder: str, out: str) -> Iterator[Place]:
     """The walk, without the manifest itself and its journal."""
-    own = full(out).removeprefix(folder.rstrip("/") + "/")
+    own = full(out).removeprefix(zip_path.home_of(folder).rstrip("/") + "/")
     ours = (own, beside(own, "index") + "/")
     return (place for place in walk(folder) if place.path not in ours)
 
@@ -100,6 +102,7 @@ def _look_at_all(
 ) -> int:
     """Adds a record of every file to the journal, in the order of the walk; how many were known before."""
     threads = REMOTE_THREADS if store.is_remote(folder) else worker_count(options.workers)
+    folder = zip_path.home_of(folder)
     waiting: deque[Future[list[Record]] | list[Record]] = deque()
     done = listed = reused = 0
 
@@ -140,7 +143,7 @@ def _looked(
 
 
 def _new(folder: str, place: Place, options: IndexOptions) -> Record:
-    people, finding = options.people, look(store.join(folder, place.path), place, options.asked)
+    people, finding = options.people, look(place, place.content(folder), options.asked)
     person = people.patient(finding.person) if finding.person else ""
     finding = finding._replace(person=person, uid=of_uid(finding.uid, people.salt))
     if finding.date and people.salt:

@@ -1,44 +1,31 @@
-"""All files below a folder, in an order that does not change, with the names of a few folders in memory.
+"""All files below a folder, those in ZIPs too, in an order that does not change; few names are in memory.
 
-The order is that of paths split at `/`: what is in a folder stands together, after a file of its name.
+The order is that of paths split at `/`: what is in a folder stands together, after a file of its name. A
+ZIP, known by the ending of its name, is a folder.
 """
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
 
-from octshard.prep.release.aireadi import OWN
+from octshard.prep.index import zip_walk
+from octshard.prep.index.place import HIDDEN, Place, is_own
+from octshard.prep.release import zip_path
 from octshard.storage import store, transport
 from octshard.storage.listing import Listed, entries
 
 REQUESTS = 16  # remote folders that are listed ahead of their turn; a local one takes less than a thread
-Key = tuple[str, ...]
-
-
-class Place(NamedTuple):
-    """A file, or with a `problem` what cannot be read as one. A folder's path ends in `/`."""
-
-    path: str
-    size: int
-    version: str
-    problem: str = ""
-
-    @property
-    def key(self) -> Key:
-        """By which places are ordered."""
-        return tuple(self.path.split("/"))
-
-
-OWN_ENDS = ("lock", ".tsv", ".json", ".parquet", ".tar")  # of names that are not hidden, as in OWN
-HIDDEN = "a hidden folder, which is not entered"
 
 
 def walk(root: str) -> Iterator[Place]:
-    """Every file below `root` but octshard's own; what cannot be entered is a place with its problem.
+    """Every file below `root`, a folder or a ZIP, but octshard's own; what cannot be entered has a problem.
 
     A remote folder that cannot be listed is an error: it says nothing about what is in it.
     """
+    if zip_path.home_of(root) != root:
+        size, version = store.size_and_etag(root)
+        yield from zip_walk.walk(root, Place(root.rpartition("/")[2], size, version))
+        return
     with transport.thread_pool(REQUESTS) as threads:
         stack = [_OpenFolder(root.rstrip("/"), "", _list(root), threads)]
         while stack:
@@ -48,16 +35,19 @@ def walk(root: str) -> Iterator[Place]:
                 stack.pop()
             elif not entry.is_folder:
                 if not is_own(entry.name):
-                    yield Place(folder.prefix + entry.name, entry.size, entry.version, entry.problem)
+                    yield from _file(folder, entry)
             elif entry.name.startswith("."):
                 yield Place(f"{folder.prefix}{entry.name}/", 0, "", HIDDEN)
             else:
                 stack.append(folder.enter(entry.name))
 
 
-def is_own(name: str) -> bool:
-    """True for a file that octshard writes; most names are told by their ends."""
-    return (name[:1] == "." or name.lower().endswith(OWN_ENDS)) and bool(OWN.fullmatch(name))
+def _file(folder: "_OpenFolder", entry: Listed) -> Iterator[Place]:
+    place = Place(folder.prefix + entry.name, entry.size, entry.version, entry.problem)
+    if entry.size and zip_path.is_name(entry.name):
+        yield from zip_walk.walk(f"{folder.url}/{entry.name}", place)
+    else:
+        yield place
 
 
 class _OpenFolder:
@@ -65,7 +55,7 @@ class _OpenFolder:
 
     def __init__(self, url: str, prefix: str, listed: Sequence[Listed], threads: ThreadPoolExecutor) -> None:
         self.prefix, self.names = prefix, iter(listed)
-        self._url, self._threads = url, threads
+        self.url, self._threads = url, threads
         self._ahead: deque[Future[Sequence[Listed]]] | None = None
         if store.is_remote(url):
             self._ahead = deque()
@@ -74,7 +64,7 @@ class _OpenFolder:
 
     def enter(self, name: str) -> "_OpenFolder":
         """The next folder in it."""
-        url = f"{self._url}/{name}"
+        url = f"{self.url}/{name}"
         if self._ahead is None:
             return _OpenFolder(url, f"{self.prefix}{name}/", _list(url), self._threads)
         listed = self._ahead.popleft().result()
@@ -83,7 +73,7 @@ class _OpenFolder:
 
     def _list_ahead(self, ahead: deque[Future[Sequence[Listed]]]) -> None:
         while len(ahead) < REQUESTS and (name := next(self._folders, None)) is not None:
-            ahead.append(self._threads.submit(_list, f"{self._url}/{name}"))
+            ahead.append(self._threads.submit(_list, f"{self.url}/{name}"))
 
 
 def _list(url: str) -> Sequence[Listed]:

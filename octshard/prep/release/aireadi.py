@@ -16,7 +16,7 @@ from octshard.dataset.eyes import EYES
 from octshard.errors import UsageError
 from octshard.imaging.volume import DEVICES
 from octshard.prep import lengths
-from octshard.prep.release import device_name, file_name, scan_path, source_id, split_table
+from octshard.prep.release import device_name, file_name, scan_path, source_id, split_table, zip_path
 from octshard.prep.release.split_table import SplitTable
 from octshard.storage import store
 
@@ -123,10 +123,11 @@ def home_of(src: str) -> str:
 def read_release(src: str, manifest: str = "") -> Release:
     """The tables of the release at `src`, the folder that holds manifest.tsv (v3: in its retinal_oct).
 
-    manifest: a table elsewhere, whose paths begin at `src`; participants.tsv is beside it, or in `src`.
+    manifest: a table elsewhere, whose paths begin at `src`, or where a ZIP lies; participants.tsv is beside
+    it, or in `src`.
     """
     if manifest:
-        return _with_manifest(src if "://" in src else os.path.abspath(src), manifest)
+        return _with_manifest(zip_path.home_of(src if "://" in src else os.path.abspath(src)), manifest)
     home = home_of(src)
     if not home:
         raise UsageError(f"{src}: no manifest.tsv, want the release root, the folder that holds it")

@@ -5,6 +5,8 @@ One that ends in / is a folder that is one scan, an image for each B-scan.
 
 import re
 
+from octshard.prep.release import zip_path
+
 SERIES_OF = re.compile(r"(.+\.(?:e2e|sdb))#(\d+)", re.IGNORECASE)  # exam.E2E#12: series 12 of exam.E2E
 VOLUME_OF = re.compile(r"(.+)#volume-([0-9]+)", re.DOTALL)  # a.dcm#volume-2: the second one in a DICOM file
 
@@ -46,5 +48,5 @@ def is_folder(path: str) -> bool:
 
 
 def folders_above(path: str) -> list[str]:
-    """Names of the folders above the scan, the outermost first."""
-    return path.rstrip("/").split("/")[:-1]
+    """Names of the folders above the scan, the outermost first; a ZIP is one, without its ending."""
+    return [zip_path.stem(name) for name in path.rstrip("/").split("/")[:-1]]

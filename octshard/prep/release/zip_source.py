@@ -117,7 +117,7 @@ def open_release(release: Release) -> tuple[ZipSource, list[RefusedMember], list
         unread_zips=[r for r in refused if not r.member],
         versions=versions,
         companions=beside.entries,
-        listed=frozenset(scan_path.file_of(entry.path) for entry in release.entries),
+        listed=frozenset(path for entry in release.entries for path in entry.files),
     )
     needed = set(map(id, beside.entries.values()))
     unlisted = [f"{entry.zip}:{shown(entry.name)}" for entry in others if id(entry) not in needed]
@@ -165,6 +165,16 @@ def _read(entry: ZipEntry) -> bytes:
     for piece in chunks(entry, READ):
         whole.write(piece)
     return whole.getvalue()
+
+
+def head(entry: ZipEntry, count: int) -> bytes:
+    """The first `count` bytes of a member, or all of a smaller one; what follows is not checked."""
+    data = bytearray()
+    for piece in chunks(entry, count + zip_directory.LOCAL.size + len(entry.name.encode()) + EXTRA):
+        data += piece
+        if len(data) >= count:
+            break
+    return bytes(data[:count])
 
 
 def chunks(entry: ZipEntry, block: int) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ import pytest
 
 from octshard.prep.index.journal import Journal, Record
 from octshard.prep.index.look import SCAN, UNREAD, Finding
-from octshard.prep.index.walk import Place
+from octshard.prep.index.place import Place
 
 PLACES = [Place(path, 9, "v1") for path in ("a", "a/b", "a/c", "a-b", "b")]  # in the order of a walk
 DIGEST = "0123456789abcdef"

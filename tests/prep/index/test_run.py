@@ -129,7 +129,7 @@ def test_the_same_again_reads_nothing_and_a_changed_file_alone_is_read(
     before = out.read_bytes()
     looked: list[str] = []
     monkeypatch.setattr(
-        run, "look", lambda url, *rest: looked.append(Path(url).name) or look.look(url, *rest)
+        run, "look", lambda place, *rest: looked.append(Path(place.path).name) or look.look(place, *rest)
     )
     run.index(str(scans), str(out), by_path)
     assert (looked, out.read_bytes()) == ([], before)

@@ -100,6 +100,6 @@ class ScanJudge:
     def _look(self, name: str, notes: Notes) -> None:
         """An index finds a scan where prep does."""
         for place in walk(str(self.folder)):
-            finding = look.look(str(self.folder / place.path), place, look.Asked(patient=True, dates=True))
+            finding = look.look(place, place.content(str(self.folder)), look.Asked(patient=True, dates=True))
             notes.check(not any("\n" in cell for cell in finding), f"{finding}")
             notes.check(finding.kind in (look.SCAN, look.IMAGE, look.OTHER, look.UNREAD), f"{finding}")
