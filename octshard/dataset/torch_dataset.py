@@ -23,7 +23,7 @@ from octshard.storage import store
 
 ROW_FACTS = (
     "key", "participant", "device", "manufacturer", "model", "protocol", "region", "eye", "split", "source",
-    "geometry", "shard",
+    "geometry", "slice_axis", "slice_places", "shard",
 )  # fmt: skip
 
 

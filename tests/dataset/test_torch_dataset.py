@@ -42,6 +42,7 @@ def test_an_item_is_what_was_stored(folder: Path) -> None:
     np.testing.assert_array_equal(item["image"][0].numpy(), voxels_of(key, SHAPE))
     assert item["spacing"].tolist() == pytest.approx([0.05, 0.02, 0.02])
     assert item["meta"]["participant"] == key.split("-")[0]
+    assert (item["meta"]["slice_axis"], item["meta"]["slice_places"]) == ("", "")  # of all, to be collated
     assert item["meta"]["mean"] == pytest.approx(voxels_of(key, SHAPE).mean())
     item["image"] += 1  # the caller's own memory
     assert torch.equal(dataset[-1]["image"] + 1, item["image"])
