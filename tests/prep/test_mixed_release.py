@@ -80,7 +80,7 @@ def check_every_file_counts(mixed: Mixed, result: Summary, dst: Path) -> None:
     """Files in the folder, rows of the manifest and rows of the tables add up, and each outcome is true."""
     manifest = Path(result.manifest)
     entries = aireadi.parse_manifest(manifest.read_text(), str(manifest))
-    listed = {entry.path.partition("#")[0] for entry in entries}
+    listed = {path for entry in entries for path in entry.files}
     images = sum(len(list((mixed.root / path).iterdir())) for path in listed if path.endswith("/"))
     scans = sum(not path.endswith("/") for path in listed) + images
     files = [path for path in mixed.root.rglob("*") if not path.is_dir() and ".hidden" not in path.parts]

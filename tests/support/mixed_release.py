@@ -10,10 +10,12 @@ from typing import NamedTuple
 from octshard.prep.dicom import writer
 from tests.support import every_format
 from tests.support.array_files import Files
+from tests.support.changed_dicom import changed, label
 from tests.support.damage import scan_files
 from tests.support.device_files import heidelberg_e2e
 from tests.support.made_release import scan
 from tests.support.scan_folder import write
+from tests.support.scan_parts import concatenation, single_frames
 from tests.support.small_png import small_png
 
 SERIES = (3, 12, 15)  # scans of one .e2e
@@ -51,6 +53,9 @@ def write_mixed(root: Path, *, every_way: bool) -> Mixed:
         **{f"hit {form}": scan_files.case(form, 0, 1).files for form in every_format.scans()},
         **{f"magic {name}": {name: data} for name, data in MAGICS.items()},
         "exam": {"exam.E2E": _exam()},
+        "parts": {f"{i}.dcm": data for i, data in enumerate(concatenation(scan(5), 2, 1, 3))},
+        "frames": {f"{i}.dcm": data for i, data in enumerate(single_frames(scan(6)))},
+        "both": {"both.dcm": changed(scan(7), lambda item, i: label(item, eye="LR"[i % 2]))},
         "foreign": _foreign(),
         "again": next(iter(sound.values())),
     }
@@ -59,8 +64,9 @@ def write_mixed(root: Path, *, every_way: bool) -> Mixed:
     (root / "any" / "foreign" / "link.dcm").symlink_to("nowhere")
     first = {folder: f"any/{folder}/{_listed(next(iter(files)))}" for folder, files in folders.items()}
     exam = [f"{first['exam']}#{number}" for number in SERIES]
+    several = [f"{first['both']}#volume-{number}" for number in (1, 2)] + [first["parts"], first["frames"]]
     cut = [path for folder, path in first.items() if folder.startswith(("cut ", "magic "))]
-    return Mixed(root, frozenset([*(first[folder] for folder in sound), *exam]), frozenset(cut))
+    return Mixed(root, frozenset([*(first[folder] for folder in sound), *exam, *several]), frozenset(cut))
 
 
 def _listed(name: str) -> str:

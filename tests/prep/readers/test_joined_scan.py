@@ -19,7 +19,7 @@ from octshard.prep.convert.sample import ConvertTask
 from octshard.prep.plan import Member
 from octshard.prep.readers import dicom, recognise
 from octshard.prep.readers.scan_bytes import ScanBytes
-from octshard.prep.refusals import Refused
+from octshard.prep.refusals import REASONS, Refused
 from tests.support.made_release import RASTER, scan
 from tests.support.memory_source import MemorySource, entry
 from tests.support.scan_parts import concatenation, single_frames
@@ -169,3 +169,20 @@ def test_a_release_of_parts_unpacked_or_zipped_and_a_part_that_changes(tmp_path:
     part.write_bytes(other)
     again = built(unpacked, tmp_path / "a")
     assert [again[path].sha256 == rows[path].sha256 for path in ("P1/0.dcm", "P2/0.dcm")] == [False, True]
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_damage_to_a_part_is_a_row(count: int) -> None:
+    """In front of the pixels, and cut off."""
+    rng, kinds = np.random.default_rng(5), (concatenation(scan(), 2, 1, 3), single_frames(scan()))
+    reasons = set()
+    for number in range(count):
+        files = list(kinds[number % 2])
+        which = int(rng.integers(len(files)))
+        data = bytearray(files[which])
+        pixels = data.index(b"\xe0\x7f\x10\x00")
+        for at in rng.integers(132, pixels + 12, rng.integers(1, 4)):
+            data[at] = rng.integers(256)
+        files[which] = bytes(data[: rng.integers(len(data))] if number % 10 == 0 else data)
+        reasons.add(converted(files)[0].reason)
+    assert {"", "truncated", "unreadable", "parts_differ"} <= reasons <= {"", *REASONS}
