@@ -156,7 +156,7 @@ KINDS = {
 def of(name: str, folder: str) -> BScanSet:
     """The data set of this name, one of KINDS, that lies below `folder`, with its tables read."""
     kind = KINDS[name]
-    rows, digest = label_table.read(folder, kind.tables, kind.join)
+    rows, digest = label_table.read(folder, kind.tables, kind.join, folders=kind.folders)
     if kind.needs_table and not rows:
         raise UsageError(
             f"{folder}: no {kind.tables[0]}.csv, which says whose image is whose; want it as it is delivered"

@@ -20,8 +20,10 @@ def name_of(text: str) -> str:
     return next((name.removesuffix(ending) for ending in IMAGES if name.endswith(ending)), name)
 
 
-def read(folder: str, names: Sequence[str], join: Sequence[str]) -> tuple[Labels, str]:
+def read(folder: str, names: Sequence[str], join: Sequence[str], *, folders: bool) -> tuple[Labels, str]:
     """(name of a scan -> its cells, digest of the tables). join: the column that names scans.
+
+    folders: of an image's path that stands there its folder is the scan; else its name alone.
 
     Of several rows for one scan, as of its B-scans, numbers are the greatest, and other cells the first.
     """
@@ -37,9 +39,8 @@ def read(folder: str, names: Sequence[str], join: Sequence[str]) -> tuple[Labels
             raise UsageError(f"{url}: columns {columns}, want {' or '.join(join)}, as it is delivered")
         for (_, cells), name in zip(table.rows, table.column((column,)), strict=True):
             cell_of = {key: cell for key, cell in zip(table.columns, cells, strict=True) if key != column}
-            _add(rows, name_of(name), cell_of)
-            if "/" in name:  # of a B-scan: its folder is the scan
-                _add(rows, name_of(name).rpartition("/")[0], cell_of)
+            above, slash, last = name_of(name).rpartition("/")
+            _add(rows, above if slash and folders else last, cell_of)
     return rows, digest.hexdigest()[:16] if rows else ""
 
 

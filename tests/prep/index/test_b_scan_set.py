@@ -129,6 +129,18 @@ def test_octdl_has_single_b_scans_whose_people_stand_in_its_table(tmp_path: Path
     }
 
 
+def test_the_same_again_writes_the_same_and_a_table_of_somebody_else_stays(tmp_path: Path) -> None:
+    names = ("manifest.tsv", "participants.tsv", "labels.tsv")
+    assert index("olives", b_scan_sets.olives(), tmp_path).exit_code == 0
+    before = [(tmp_path / name).read_bytes() for name in names]
+    assert index("olives", b_scan_sets.olives(), tmp_path).exit_code == 0
+    assert [(tmp_path / name).read_bytes() for name in names] == before
+    (tmp_path / "labels.tsv").write_text("mine")
+    result = index("olives", b_scan_sets.olives(), tmp_path)
+    assert "labels.tsv: it was changed since prep index wrote it" in str(result.exception)
+    assert (tmp_path / "labels.tsv").read_text() == "mine"
+
+
 def test_octdl_without_its_table_has_no_people(tmp_path: Path) -> None:
     files = {path: data for path, data in b_scan_sets.octdl().items() if not path.endswith(".csv")}
     result = index("octdl", files, tmp_path)
