@@ -166,7 +166,7 @@ def test_kept_bits_are_not_rounded_and_those_of_eight_are_the_same(tmp_path: Pat
     kept.save_pretrained(tmp_path / "export")
     assert octshard.load_encoder(tmp_path / "export").prep == kept.prep
     config = (tmp_path / "export" / "config.json").read_text()
-    assert '"grey_levels": "0 to 255; more than 8 bits by their 0.1 and 99.9 % levels, not rounded"' in config
+    assert '"grey_levels": "0 to 255; more than 8 bits as octshard prep maps them, but not rounded"' in config
     assert "not rounded" in (tmp_path / "export" / "README.md").read_text()
 
 

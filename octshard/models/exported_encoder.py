@@ -45,7 +45,7 @@ PREPROCESSING = {
     "normalisation": "(x - mean) / max(std, std_floor), of the whole volume before the crop; padding is 0",
     "std_floor": STD_FLOOR,
 }
-KEPT = "0 to 255; more than 8 bits by their 0.1 and 99.9 % levels, not rounded"  # grey_levels of bits: keep
+KEPT = "0 to 255; more than 8 bits as octshard prep maps them, but not rounded"  # grey_levels of bits: keep
 
 
 class DamagedExport(OctshardError):
