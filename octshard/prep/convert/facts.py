@@ -120,8 +120,8 @@ def header_flags(scan: ScanFacts, entry: Entry) -> list[str]:
         flags.append("eye_differs_by_frame")
     if entry.eye_in_name and entry.eye_in_name != (entry.eye or scan.eye or entry.eye_in_name):
         flags.append("eye_differs_from_name")
-    is_public = bool(entry.sop_instance_uid) and not entry.source_id  # else a pseudonym, if anything
-    if is_public and scan.sop_instance_uid != entry.sop_instance_uid:
+    uids = {scan.sop_instance_uid, entry.sop_instance_uid} - {""}  # most formats have none
+    if len(uids) > 1 and not entry.source_id:  # else it is a pseudonym
         flags.append("uid_differs_from_manifest")
     listed = (entry.frames, entry.rows, entry.cols)
     if any(n is not None and n != size for n, size in zip(listed, scan.shape, strict=True)):

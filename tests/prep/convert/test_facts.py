@@ -61,6 +61,7 @@ def test_the_manifest_is_believed_and_the_file_fills_its_gaps() -> None:
         ({"eye": ""}, {"eye": "", "eye_in_name": "R"}, []),
         ({"sop_instance_uid": "1"}, {}, ["uid_differs_from_manifest"]),
         ({"sop_instance_uid": "1"}, {"sop_instance_uid": ""}, []),
+        ({"sop_instance_uid": ""}, {}, []),
         ({}, {"frames": 6, "cols": 24}, []),
         ({}, {"rows": 21}, ["shape_differs_from_manifest"]),
         ({"eye": "R"}, {"frames": 5}, ["eye_differs_from_manifest", "shape_differs_from_manifest"]),

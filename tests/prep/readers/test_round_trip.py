@@ -2,6 +2,8 @@
 
 import dataclasses
 import io
+import json
+import tarfile
 
 import numpy as np
 import pydicom
@@ -9,15 +11,17 @@ import pytest
 
 from octshard.dataset import shard, stored_scale
 from octshard.prep import crosscheck
+from octshard.prep.convert.sample import Converted
 from octshard.prep.dicom import writer
 from octshard.prep.readers import recognise
 from octshard.prep.readers.scan_bytes import ScanBytes
+from tests.support import every_format
 from tests.support.array_files import TELLING, WRITERS
 from tests.support.device_files.conversion import CFG, converted, facts_of
 from tests.support.made_release import scan
 
 SPACING = 0.04, 0.01, 0.02
-ROW = {"eye": "L", "sop_instance_uid": "2.25.7"}
+ROW = {"eye": "L", "sop_instance_uid": scan().sop_instance_uid}
 LISTED = {**ROW, "pixel_mm": SPACING[1:], "slice_mm": SPACING[0]}
 
 
@@ -29,8 +33,13 @@ def dicom(voxels_DHW: np.ndarray, **values: object) -> bytes:
 
 def wide_dicom(voxels_DHW: np.ndarray) -> bytes:
     """16 bits allocated, 12 stored."""
-    ds = pydicom.dcmread(io.BytesIO(dicom(scan().voxels_DHW)))
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
+    return deep_dicom(dataclasses.replace(scan(), locations=()), voxels_DHW, 12)
+
+
+def deep_dicom(made: writer.Scan, voxels_DHW: np.ndarray, bits: int = 16) -> bytes:
+    """Other voxels, 16 bits of each allocated."""
+    ds = pydicom.dcmread(io.BytesIO(writer.write(made)))
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, bits, bits - 1
     ds.PixelData = voxels_DHW.astype("<u2").tobytes()
     file = io.BytesIO()
     ds.save_as(file)
@@ -51,6 +60,68 @@ def test_the_shard_gets_the_bytes_that_it_gets_from_dicom(kind: str) -> None:
         assert tar_slice == expected.data
     else:
         assert (row.spacing_source, set(row.flags) - set(expected.row.flags)) == ("file", set())
+
+
+NO_PLACES = {"npy", "npz", "mat", "tiff", "nifti", "metaimage", "nrrd", "images"}  # formats without geometry
+WAYS = [
+    (form, way)
+    for form, ways in every_format.scans().items()
+    for way in ways
+    if form not in ("dicom", "image") and way != "JPEG"  # one B-scan; lossy
+]
+
+
+def levels_in(form: str, way: str, voxels_DHW: np.ndarray) -> np.ndarray:
+    """What the file of `every_format` holds, by what its writer did with the scan's grey levels."""
+    if form == "oct":
+        return voxels_DHW.astype(np.uint16) * 100
+    if way.startswith("@"):
+        return voxels_DHW.astype(np.uint16)
+    if form == "optovue":  # floats, of which 16 bits are filled
+        values = voxels_DHW - float(voxels_DHW.min())
+        return np.rint(values * (65535 / values.max())).astype(np.uint16)
+    return voxels_DHW
+
+
+@pytest.mark.parametrize(("form", "way"), WAYS)
+def test_every_format_gives_the_shard_of_dicom_to_the_byte(form: str, way: str) -> None:
+    """As one manifest tells eye and spacing of both; only flags of how levels came about may differ."""
+    made = every_format.cube() if form == "img" else scan()
+    row = {"pixel_mm": made.pixel_spacing_mm, "slice_mm": made.slice_thickness_mm, **ROW}
+    row["sop_instance_uid"] = made.sop_instance_uid
+    levels_DHW = levels_in(form, way, made.voxels_DHW)
+    placed = dataclasses.replace(made, locations=() if form in NO_PLACES else made.locations)
+    data = writer.write(placed) if levels_DHW.dtype == np.uint8 else deep_dicom(placed, levels_DHW)
+    expected = converted("a.dcm", data, **row)
+    (name, first), *beside = every_format.scans()[form][way].items()
+    if form == "images":
+        name, first, beside = every_format.FOLDER, b"", list(every_format.scans()[form][way].items())
+    ours = converted(name, first, dict(beside), **row)
+    assert (ours.row.status, ours.row.format, ours.row.eye) == ("ok", form, "L")
+    assert ours.row.spacing_in == pytest.approx(expected.row.spacing_in, rel=1e-6)
+    if form in ("vol", "e2e", "optovue"):  # whose numbers are no grey levels, and whose row says so
+        assert set(ours.row.flags) - set(expected.row.flags) == {"levels_rescaled"}
+        assert without_flags(ours) == without_flags(expected)
+    elif ours.row.spacing_in == expected.row.spacing_in:
+        assert ours.data == expected.data
+    else:  # a file that tells the size of the whole, or the last digits of a number
+        assert ours.row.flags == expected.row.flags
+        assert ours.row.sha256 == expected.row.sha256
+
+
+def without_flags(done: Converted) -> list[tuple[str, object]]:
+    """The members of a tar slice; of the JSON all but flags, and spacing to a millionth."""
+    with tarfile.open(fileobj=io.BytesIO(done.data + bytes(1024))) as archive:
+        members = {info.name: archive.extractfile(info).read() for info in archive}  # type: ignore[union-attr]
+    result: list[tuple[str, object]] = []
+    for name, data in members.items():
+        if name.endswith(".json"):
+            meta = json.loads(data)
+            spacing = [float(f"{mm:.6g}") for mm in meta.pop("spacing_mm")]
+            result.append((name, {**meta, "flags": (), "spacing_mm": spacing}))
+        else:
+            result.append((name, data))
+    return result
 
 
 @pytest.mark.parametrize("dtype", ["u2", "i2", "f4", "f8"])
