@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from octshard.prep.readers import side_text
 from octshard.prep.release import zip_source
@@ -23,6 +23,9 @@ class Content(Protocol):
 
     def whole(self) -> Buffer:
         """All of them."""
+
+    def open(self, block_bytes: int) -> BinaryIO | None:
+        """A seekable file that reads so many bytes at once; None where there are no ranges to read."""
 
     def beside(self, name: str) -> Buffer:
         """A text in the same folder, or its beginning; FileNotFoundError if there is none."""
@@ -45,6 +48,9 @@ class StoredFile:
     def whole(self) -> Buffer:
         return store.map(self.url)
 
+    def open(self, block_bytes: int) -> BinaryIO | None:
+        return store.open_read(self.url, block_bytes)
+
     def beside(self, name: str) -> Buffer:
         url = store.join(self.url.rpartition("/")[0], name)
         return store.read_range(url, 0, min(store.size(url), side_text.LONGEST))
@@ -66,6 +72,9 @@ class ZipMember:
 
     def whole(self) -> Buffer:
         return zip_source.read(self.entry)
+
+    def open(self, block_bytes: int) -> BinaryIO | None:
+        return None
 
     def beside(self, name: str) -> Buffer:
         folder, slash, _ = self.entry.name.rpartition("/")

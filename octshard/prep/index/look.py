@@ -1,6 +1,7 @@
 """One look at the first bytes of a file: is it a scan, of what format, by which device, of which eye."""
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from octshard.prep.dicom.attributes import ASKED
 from octshard.prep.index.content import Content, StoredFile
 from octshard.prep.index.place import Place
 from octshard.prep.readers import heidelberg_e2e, optovue_oct, recognise, tiff_directory
+from octshard.prep.readers.range_bytes import RangeBytes
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.prep.release import device_name
@@ -34,9 +36,10 @@ MAKERS = {  # of formats of one maker
 }
 # what a path calls each scan of a file that holds several, and its eye
 SCANS_IN: Mapping[str, Callable[[Buffer], Sequence[tuple[str, str]]]] = {
-    "e2e": heidelberg_e2e.series_in,
+    "e2e": lambda data: heidelberg_e2e.series_in(memoryview(data)),
     "dicom": volumes.names_in,
 }
+BLOCK = 2**12  # bytes read at once of a remote file of which a directory is wanted
 SCAN, OTHER, UNREAD = "scan", "other", "unread"
 IMAGE = "image"  # a picture, or a B-scan: a scan only together with others of its folder
 ONE_PAGE = 2**24  # bytes of a TIFF that may be one B-scan
@@ -148,12 +151,20 @@ def _digest(group: str) -> str:
 
 
 def _series(content: Content, kind: str) -> str:
-    """The scans of a local file that holds several; another one would have to be read whole for them."""
+    """The scans of a file that holds several. Of a remote .e2e its directory is read alone; in a remote DICOM
+    file, and in a ZIP, nothing is looked for: it would have to be read whole.
+    """
     scans_in = SCANS_IN.get(kind)
-    if scans_in is None or not content.is_mapped:
+    if scans_in is None:
         return ""
     try:
-        series = scans_in(content.whole())
+        if content.is_mapped:
+            series = scans_in(content.whole())
+        elif kind == "e2e" and (file := content.open(BLOCK)) is not None:
+            with file:
+                series = heidelberg_e2e.series_in(RangeBytes(file, 0, file.seek(0, os.SEEK_END)))
+        else:
+            return ""
     except Refused:  # prep shard will say why
         return ""
     return " ".join(f"{name}:{eye}" for name, eye in series) if len(series) > 1 else ""

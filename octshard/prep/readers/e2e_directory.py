@@ -5,11 +5,12 @@ have found it out and publish it; little endian.
 """
 
 import struct
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from octshard.prep.readers import byte_fields
+from octshard.prep.readers.range_bytes import RangeBytes
 from octshard.prep.refusals import Refused
 from octshard.storage.checksum import Buffer
 
@@ -27,6 +28,10 @@ ENTRY = np.dtype(
 )  # fmt: skip
 
 
+Body = memoryview | RangeBytes
+B = TypeVar("B", memoryview, RangeBytes)
+
+
 class Piece(NamedTuple):
     """A piece of data. scan: ids of patient, study and series; slice: -1 where it is about the whole scan."""
 
@@ -41,12 +46,12 @@ def is_one(data: Buffer) -> bool:
     return bytes(data[: len(MAGIC)]) == MAGIC or bytes(data[: len(PREFIX)]) == PREFIX
 
 
-def body_of(data: Buffer) -> memoryview:
+def body_of(data: B) -> B:
     """The part of the file from which positions count."""
-    return memoryview(data)[PREFIX_BYTES if bytes(data[: len(PREFIX)]) == PREFIX else 0 :]
+    return data[PREFIX_BYTES if bytes(data[: len(PREFIX)]) == PREFIX else 0 :]
 
 
-def pieces(body: memoryview, types: frozenset[int]) -> dict[int, list[Piece]]:
+def pieces(body: Body, types: frozenset[int]) -> dict[int, list[Piece]]:
     """The pieces of these types; Refused `truncated`, or `unreadable` if the chain is broken."""
     found: dict[int, list[Piece]] = {kind: [] for kind in types}
     position = byte_fields.unpack(body, DIRECTORY, MAIN_AT, "the main directory")[3]
@@ -63,7 +68,7 @@ def pieces(body: memoryview, types: frozenset[int]) -> dict[int, list[Piece]]:
         total += count
         if total * ENTRY.itemsize > len(body):
             raise Refused("unreadable", f"directories hold {total} entries, more than the file has room for")
-        entries = np.frombuffer(body, ENTRY, count, first)
+        entries = np.frombuffer(bytes(body[first : first + count * ENTRY.itemsize]), ENTRY)
         for entry in entries[(entries["start"] > entries["pos"]) & np.isin(entries["type"], list(types))]:
             _, start, size, _, patient, study, series, part = entry.tolist()[:8]
             found[int(entry["type"])].append(Piece((patient, study, series), part, start, size))
@@ -71,14 +76,19 @@ def pieces(body: memoryview, types: frozenset[int]) -> dict[int, list[Piece]]:
     return found
 
 
-def content(body: memoryview, piece: Piece, name: str) -> memoryview:
-    """The bytes of a piece; Refused `truncated` or `unreadable`. name: what it is."""
+def check_inside(body: Body, piece: Piece, name: str) -> None:
+    """Refused `truncated` if the file ends before a piece does."""
     byte_fields.check_inside(body, piece.start, CONTAINER_BYTES + piece.size, name)
+
+
+def content(body: B, piece: Piece, name: str) -> B:
+    """The bytes of a piece; Refused `truncated` or `unreadable`. name: what it is."""
+    check_inside(body, piece, name)
     _check_magic(body, piece.start, bytes(body[piece.start : piece.start + 12]), CONTAINER_MAGIC)
     return body[piece.start + CONTAINER_BYTES :][: piece.size]
 
 
-def _check_magic(body: memoryview, start: int, magic: bytes, wanted: bytes) -> None:
+def _check_magic(body: Body, start: int, magic: bytes, wanted: bytes) -> None:
     """`truncated` where there are zeros, as at the end of a broken download."""
     if magic.startswith(wanted):
         return

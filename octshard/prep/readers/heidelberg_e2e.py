@@ -16,14 +16,13 @@ import numpy as np
 from octshard.prep.readers import byte_fields, e2e_directory
 from octshard.prep.readers.array_scan import NOWHERE, file_measures
 from octshard.prep.readers.circle_path import circle
-from octshard.prep.readers.e2e_directory import Piece
+from octshard.prep.readers.e2e_directory import B, Piece
 from octshard.prep.readers.frame_scan import FrameScan
 from octshard.prep.readers.reflectance import NO_VALUE, ReflectanceLevels, levels_of
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.prep.release import scan_path
 from octshard.prep.scan_facts import ANGLE, Concatenation, PixelMeasures, ScanFacts
-from octshard.storage.checksum import Buffer
 
 EYE, DEVICE, BSCAN, IMAGE = 11, 13, 10004, 0x40000000  # types of pieces
 EYE_AT = 14  # byte that is L or R
@@ -78,7 +77,7 @@ def is_one(file: ScanBytes) -> bool:
 
 def open_scan(file: ScanBytes) -> FrameScan:
     """The scan that the name asks for, or the only one; Refused `several_volumes` with a list of them."""
-    body = e2e_directory.body_of(file.data)
+    body = e2e_directory.body_of(memoryview(file.data))
     pieces = e2e_directory.pieces(body, frozenset({EYE, DEVICE, BSCAN, IMAGE}))
     series = scan_path.series_of(file.name)
     images_by_scan = _images(body, _asked_for(pieces[IMAGE], series))
@@ -101,18 +100,32 @@ def open_scan(file: ScanBytes) -> FrameScan:
     return FrameScan(facts, partial(_frame, images, levels), levels)
 
 
-def series_in(data: Buffer) -> list[tuple[str, str]]:
+def series_in(data: B) -> list[tuple[str, str]]:
     """Number and eye (L, R or empty) of every series in a file; Refused as `open_scan`.
+
+    Of each scan the header of one B-scan is read.
 
     Scans of several studies that share a number are one: no path could name only one of them.
     """
     body = e2e_directory.body_of(data)
     pieces = e2e_directory.pieces(body, frozenset({EYE, IMAGE}))
+    scans: set[Scan] = set()
+    for piece in pieces[IMAGE]:
+        e2e_directory.check_inside(body, piece, _name(piece))
+        if piece.scan not in scans and piece.slice >= 0 and _is_b_scan(body, piece):
+            scans.add(piece.scan)
+    if not scans:
+        raise Refused("no_pixel_data", "the file holds no B-scan")
     eyes, eyes_of = _eyes(body, pieces[EYE]), dict[int, set[str]]()
-    for scan in _images(body, pieces[IMAGE]):
+    for scan in scans:
         eyes_of.setdefault(scan[2], set()).add(eyes.get(scan, ""))
     numbered = sorted(eyes_of.items())
     return [(str(number), sides.pop() if len(sides) == 1 else "") for number, sides in numbered]
+
+
+def _is_b_scan(body: B, piece: Piece) -> bool:
+    content = e2e_directory.content(body, piece, _name(piece))
+    return bool(byte_fields.unpack_part(content, IMAGE_HEADER, 0, _name(piece))[1] == FLOATS)
 
 
 def _images(body: memoryview, pieces: Sequence[Piece]) -> dict[Scan, dict[int, _Image]]:
@@ -221,7 +234,7 @@ def _location(place: _Place | None) -> np.ndarray:
     return place.path / PLACE_DEGREES
 
 
-def _eyes(body: memoryview, pieces: Sequence[Piece]) -> dict[Scan, str]:
+def _eyes(body: B, pieces: Sequence[Piece]) -> dict[Scan, str]:
     """The eye of each scan, where all that is said of it agrees."""
     told: dict[Scan, set[str]] = {}
     for piece in pieces:
@@ -236,7 +249,7 @@ def _model(body: memoryview, pieces: Sequence[Piece]) -> str:
     return SPECTRALIS if any(SPECTRALIS.encode("utf-16-le") in name for name in names) else ""
 
 
-def _aside(body: memoryview, piece: Piece) -> bytes:
+def _aside(body: B, piece: Piece) -> bytes:
     """A piece that a scan can do without; empty if it is damaged, as anonymisers leave some."""
     with suppress(Refused):
         return bytes(e2e_directory.content(body, piece, "a name"))

@@ -17,7 +17,7 @@ from octshard.prep.index.options import IndexOptions
 from octshard.prep.index.person import PersonRule
 from octshard.prep.index.summary import Summary, text
 from octshard.prep.release import aireadi
-from octshard.storage import store
+from octshard.storage import remote, store
 from tests.support.changed_dicom import changed, label
 from tests.support.device_files import heidelberg_e2e, optovue_oct
 from tests.support.made_release import scan
@@ -320,6 +320,30 @@ def test_a_remote_folder_is_indexed_as_a_local_one(tmp_path: Path) -> None:
     assert run.index("memory://indexed", str(tmp_path / "r.tsv"), FOLDERS).reused == 3
     run.index("memory://indexed", "memory://written/m.tsv", FOLDERS)
     assert store.read("memory://written/m.tsv") == (tmp_path / "r.tsv").read_bytes()
+
+
+def test_of_a_remote_e2e_its_directory_is_read_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three scans of 60 B-scans each: a row for each, as of the local file, for a small part of its bytes."""
+    values = np.full((60, 64, 96), 0.5, np.float32)
+    lines = [(-5.0, y / 10, 5.0, y / 10) for y in range(60)]
+    scans = [heidelberg_e2e.Series(n, values, lines, eye) for n, eye in ((3, "L"), (12, "R"), (40, "L"))]
+    data = heidelberg_e2e.write(scans)
+    root = write(tmp_path / "in", {"P1/exam.e2e": data})
+    store.write("memory://remote-e2e/P1/exam.e2e", data)
+    read: list[int] = []
+    whole = remote.RemoteFile.readinto
+    monkeypatch.setattr(
+        remote.RemoteFile, "readinto", lambda self, into: read.append(n := whole(self, into)) or n
+    )
+    for folder, out in ((str(root), tmp_path / "l.tsv"), ("memory://remote-e2e", tmp_path / "r.tsv")):
+        run.index(folder, str(out), FOLDERS)
+    assert (tmp_path / "l.tsv").read_bytes() == (tmp_path / "r.tsv").read_bytes()
+    listed = [(e.path, e.eye) for e in entries(tmp_path / "r.tsv")]
+    assert listed == [("P1/exam.e2e#3", "L"), ("P1/exam.e2e#12", "R"), ("P1/exam.e2e#40", "L")]
+    assert 0 < sum(read) < len(data) / 20
+    store.write("memory://remote-e2e/P1/exam.e2e", data[: len(data) // 2])
+    run.index("memory://remote-e2e", str(tmp_path / "r.tsv"), FOLDERS)
+    assert [e.path for e in entries(tmp_path / "r.tsv")] == ["P1/exam.e2e"]  # prep shard says why
 
 
 def test_what_a_run_that_was_killed_at_its_end_left_is_removed_by_the_next(
