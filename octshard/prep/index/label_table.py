@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from octshard import delimited, tsv, workbook
 from octshard.errors import UsageError
+from octshard.prep.release import zip_path
 from octshard.storage import listing, store
 
 Labels = Mapping[str, Mapping[str, str]]
@@ -66,8 +67,12 @@ def _parsed(data: bytes, url: str) -> tsv.Table:
 
 
 def _found(folder: str, names: Sequence[str]) -> Iterator[str]:
-    """In the folder, in those directly in it, and below these in those that are called after labels."""
-    for place in _places(folder, 0):
+    """In the folder, in those directly in it, and below these in those that are called after labels.
+
+    Of a ZIP in its place beside it.
+    """
+    home = zip_path.home_of(folder)
+    for place in _places(folder, 0) if home == folder else (home,):
         files = {entry.name.lower(): entry.name for entry in listing.entries(place) if not entry.is_folder}
         for name in names:
             for ending in ENDINGS:

@@ -1,5 +1,6 @@
 """Public data sets of B-scans as they are delivered: from index to shards, with people, splits and labels."""
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -79,6 +80,30 @@ def test_a_csv_is_read_before_a_workbook_and_a_changed_table_makes_another_manif
     (tmp_path / "data/Text Labels.csv").unlink()
     with pytest.raises(UsageError, match=r"Text labels.xlsx: no workbook that can be read \(BadZipFile\)"):
         b_scan_set.of("octa-500", str(tmp_path / "data"))
+
+
+def test_a_zip_is_a_folder_whose_table_lies_beside_it(tmp_path: Path) -> None:
+    images = {path: data for path, data in b_scan_sets.octa_500().items() if path.endswith(".bmp")}
+    with zipfile.ZipFile(tmp_path / "octa.zip", "w") as archive:
+        for path, data in images.items():
+            archive.writestr(path, data)
+    (tmp_path / "Text labels.csv").write_bytes(b_scan_sets.csv(b_scan_sets.OCTA_ROWS))
+    args = [
+        "prep",
+        "index",
+        str(tmp_path / "octa.zip"),
+        "--out",
+        str(tmp_path / "manifest.tsv"),
+        "--layout",
+        "octa-500",
+    ]
+    result = CliRunner().invoke(cli, args)
+    assert result.exit_code == 0, result.output
+    assert {e.participant: (e.path, e.eye) for e in entries(tmp_path)}["10190"] == (
+        "octa.zip/OCTA_6mm/OCT/10190/",
+        "L",
+    )
+    assert len(entries(tmp_path)) == len(rows_of(tmp_path / "participants.tsv")) == 6
 
 
 def test_olives_eyes_of_a_visit_are_scans_and_a_person_may_have_two_study_eyes(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Folders of images in an index: one row for each that is one scan, only where that was asked for."""
 
 import dataclasses
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,19 @@ def test_a_folder_of_numbered_images_is_one_row(tmp_path: Path, remote: bool) ->
     assert result.others == {"a JPEG image": 2, "a PNG image": 10, "text": 1}
     assert (result.folder_images, result.image_folders) == (13, 0)
     assert "folders of B-scans: 2, of 13 images" in text(result)
+
+
+def test_folders_in_a_zip_are_found_as_those_on_a_disk(tmp_path: Path) -> None:
+    write(tmp_path / "in", FILES)
+    (tmp_path / "zipped").mkdir()
+    with zipfile.ZipFile(tmp_path / "zipped/a.zip", "w") as archive:
+        for path, data in FILES.items():
+            archive.writestr(path, data)
+    plain = run.index(str(tmp_path / "in"), str(tmp_path / "m.tsv"), ASKED)
+    packed = run.index(str(tmp_path / "zipped"), str(tmp_path / "z.tsv"), ASKED)
+    paths = [e.path for e in entries(tmp_path / "z.tsv")]
+    assert [path for path in paths if path.endswith("/")] == ["a.zip/OCT/10001/", "a.zip/Prime/01-001/W0/OD/"]
+    assert packed.formats == plain.formats
 
 
 def test_without_being_asked_for_images_are_counted_and_folders_are_named(tmp_path: Path) -> None:
