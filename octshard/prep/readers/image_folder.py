@@ -46,10 +46,10 @@ def is_one(file: ScanBytes) -> bool:
 
 def open_scan(file: ScanBytes) -> ArrayScan:
     """The images as frames; Refused if they are not all alike, or not one series."""
-    listed = folder_listing.read(file.data)
-    series = image_series.series_of([entry.name for entry in listed])
+    images = folder_listing.read(file.data)
+    series = image_series.series_of([entry.name for entry in images])
     members = set(series.names)
-    _check_size([entry for entry in listed if entry.name in members])
+    _check_size([entry for entry in images if entry.name in members])
     scans: dict[str, ArrayScan] = {}
     for name in series.names:
         scans[name] = scan = _opened(file, name)
@@ -65,12 +65,12 @@ def open_scan(file: ScanBytes) -> ArrayScan:
     return ArrayScan(facts, first.dtype, lambda: Images(series.names, scans))
 
 
-def _check_size(listed: Sequence[Image]) -> None:
+def _check_size(images: Sequence[Image]) -> None:
     """Refused `too_large` before anything is read."""
-    total = folder_listing.total_bytes(listed)
-    if len(listed) > MOST_IMAGES or total > MOST_BYTES:
+    total = folder_listing.total_bytes(images)
+    if len(images) > MOST_IMAGES or total > MOST_BYTES:
         most = f"want at most {MOST_IMAGES} of {MOST_BYTES} bytes together"
-        raise Refused("too_large", f"{len(listed)} images of {total} bytes, {most}")
+        raise Refused("too_large", f"{len(images)} images of {total} bytes, {most}")
 
 
 def _opened(file: ScanBytes, name: str) -> ArrayScan:
@@ -107,12 +107,12 @@ def _check_alike(name: str, scan: ArrayScan, first_name: str, first: ArrayScan) 
         raise Refused("unreadable", detail, (name, first_name))
 
 
-def _measures(told: Sequence[Sequence[PixelMeasures]]) -> tuple[PixelMeasures, ...]:
+def _measures(measures_F: Sequence[Sequence[PixelMeasures]]) -> tuple[PixelMeasures, ...]:
     """What the first file says of rows and columns; none can know the step to the next."""
-    planes = [measures[0].pixel_mm if measures else None for measures in told]
-    if not told[0]:
+    planes = [measures[0].pixel_mm if measures else None for measures in measures_F]
+    if not measures_F[0]:
         return ()
-    first = replace(told[0][0], thickness_mm=None, spacing_between_slices_mm=None)
+    first = replace(measures_F[0][0], thickness_mm=None, spacing_between_slices_mm=None)
     return (replace(first, varies=any(not _same(plane, planes[0]) for plane in planes)),)
 
 

@@ -28,23 +28,23 @@ def series_of(names: Sequence[str]) -> Series:
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name in names:
         groups[folder_listing.pieces(name)[0]].append(name)
-    several = [group for group in groups.values() if len(group) > 1]
-    if len(several) > 1:
-        texts = ", ".join(f"{len(group)} as {group[0]}" for group in several[:NAMED])
-        detail = f"images of {len(several)} series: {texts}; want a folder for each"
+    runs = [group for group in groups.values() if len(group) > 1]
+    if len(runs) > 1:
+        texts = ", ".join(f"{len(group)} as {group[0]}" for group in runs[:NAMED])
+        detail = f"images of {len(runs)} series: {texts}; want a folder for each"
         raise Refused("several_volumes", detail, (texts,))
-    chosen = several[0] if several else list(names)
-    members = set(chosen)
+    images = runs[0] if runs else list(names)
+    members = set(images)
     others = tuple(name for name in names if name not in members)
-    if len(chosen) <= len(others) or (not several and len(names) > 1):
+    if len(images) <= len(others) or (not runs and len(names) > 1):
         texts = ", ".join(names[:NAMED])
         raise Refused("frame_order", f"images are not numbered alike: {texts}", (texts,))
-    numbers_NK = [folder_listing.pieces(name)[1] for name in chosen]
+    numbers_NK = [folder_listing.pieces(name)[1] for name in images]
     counting = [k for k, column in enumerate(zip(*numbers_NK, strict=True)) if len(set(column)) > 1]
-    if len(counting) != 1 and len(chosen) > 1:
-        detail = f"names differ in {len(counting) or 'no'} numbers, as {chosen[0]} and {chosen[-1]}"
-        private = chosen[0], chosen[-1]
+    if len(counting) != 1 and len(images) > 1:
+        detail = f"names differ in {len(counting) or 'no'} numbers, as {images[0]} and {images[-1]}"
+        private = images[0], images[-1]
         raise Refused("frame_order", f"{detail}; want one that counts B-scans", private)
-    order = sorted(range(len(chosen)), key=lambda i: numbers_NK[i])
+    order = sorted(range(len(images)), key=lambda i: numbers_NK[i])
     numbers = tuple(numbers_NK[i][counting[0]] if counting else 0 for i in order)
-    return Series(tuple(chosen[i] for i in order), numbers, others)
+    return Series(tuple(images[i] for i in order), numbers, others)

@@ -26,7 +26,7 @@ AXES = "hwd"  # images(:, :, n) is B-scan n
 MATRIX, COMPRESSED = 14, 15  # types of elements
 TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 NUMBERS = range(6, 16)  # classes of arrays of numbers, double to uint64
-COMPLEX = 0x800  # a flag
+COMPLEX, LOGICAL = 0x800, 0x200  # flags
 MOST_ELEMENTS, MOST_AXES, LONGEST_NAME = 10_000, 32, 4096
 HEAD = 2**14  # bytes of an element in which its header lies
 
@@ -62,7 +62,7 @@ def open_scan(file: ScanBytes) -> ArrayScan:
     if bytes(file.data[:10]) == STARTS[1]:
         act = "save it once more with save(..., '-v7')"
         raise Refused("unreadable", f"a .mat of version 7.3 (HDF5), want one of version 5 to 7: {act}")
-    array = named_arrays.chosen(list(_arrays(file.data)))
+    array = named_arrays.scan_of(list(_arrays(file.data)))
     axes = array_scan.volume_axes(array.shape, file.axes or AXES)
     count = value_bytes.value_count(array.shape, array.dtype)
     value_bytes.check_size(array.nbytes, count)
@@ -122,7 +122,7 @@ def _array(data: Buffer, at: int, order: str, packed: Buffer | None) -> Array | 
     if name.nbytes > LONGEST_NAME:
         raise Refused("unreadable", f"the name of an array has {name.nbytes} bytes")
     text = _bytes(data, name.offset, name.nbytes).decode("latin-1")
-    if word & 0xFF not in NUMBERS or word & COMPLEX or min(shape) < 0:
+    if word & 0xFF not in NUMBERS or word & (COMPLEX | LOGICAL) or min(shape) < 0:
         return None
     values = _tag(data, name.after, order)
     if values.kind not in TYPES:

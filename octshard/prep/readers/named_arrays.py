@@ -25,7 +25,7 @@ class NamedArray(Protocol):
 A = TypeVar("A", bound=NamedArray)
 
 
-def chosen(arrays: Sequence[A]) -> A:
+def scan_of(arrays: Sequence[A]) -> A:
     """The scan; Refused `several_volumes` or `not_oct`, with the names of all, if that is not one."""
     volumes = [array for array in arrays if axes(array) >= 3]
     by_name = {array.name.lower(): array for array in reversed(volumes)}

@@ -87,7 +87,7 @@ def _folders(paths: Collection[str]) -> dict[str, str]:
         parts = path.rstrip("/").split("/")
         for i in range(len(parts)):
             by_end.setdefault("/".join(parts[i:]), set()).add(path)
-    unique = {end: next(iter(found)) for end, found in by_end.items() if len(found) == 1}
+    unique = {end: next(iter(owners)) for end, owners in by_end.items() if len(owners) == 1}
     return unique | {path.rstrip("/"): path for path in paths}
 
 

@@ -91,6 +91,7 @@ def test_axes_of_the_manifest_are_believed() -> None:
             saved(a=np.zeros((2, 3)), b=np.zeros((2, 4)), text="x"),
             "not_oct: no array of three axes among 2 of numbers: a (2, 3), b (2, 4)",
         ),
+        (saved(mask=HWD > 9), "not_oct: no array of three axes among 0 of numbers"),
         (saved(images=np.zeros((2, 3, 4, 5))), "several_volumes: an array (2, 3, 4, 5)"),
         (saved(images=HWD)[:-9], "truncated"),
         (saved(True, images=HWD)[:-9], "truncated"),
