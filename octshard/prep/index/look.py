@@ -2,13 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from octshard.dataset import visit_date
 from octshard.prep.convert import volumes
-from octshard.prep.dicom import file_kind, head, signatures
+from octshard.prep.dicom import file_kind, frame_labels, head, signatures
 from octshard.prep.dicom.attributes import ASKED
 from octshard.prep.index.content import Content, StoredFile
 from octshard.prep.index.place import Place
@@ -20,7 +20,6 @@ from octshard.prep.release import device_name
 from octshard.prep.release.aireadi import UNKNOWN, device_of
 from octshard.prep.release.zip_directory import DamagedZip
 from octshard.storage import store
-from octshard.storage.checksum import Buffer
 
 HEAD = 2**15  # bytes of a file that are read
 LONG_HEAD = 2**20  # of a DICOM file whose header has more in front of what is looked for
@@ -34,14 +33,10 @@ MAKERS = {  # of formats of one maker
     "optovue": "optovue",
     "img": "zeiss_cirrus",
 }
-# what a path calls each scan of a file that holds several, and its eye
-SCANS_IN: Mapping[str, Callable[[Buffer], Sequence[tuple[str, str]]]] = {
-    "e2e": lambda data: heidelberg_e2e.series_in(memoryview(data)),
-    "dicom": volumes.names_in,
-}
 BLOCK = 2**12  # bytes read at once of a remote file of which a directory is wanted
 SCAN, OTHER, UNREAD = "scan", "other", "unread"
 IMAGE = "image"  # a picture, or a B-scan: a scan only together with others of its folder
+WHOLE = 2**25  # bytes of a file that is read whole where it seems to hold several volumes
 ONE_PAGE = 2**24  # bytes of a TIFF that may be one B-scan
 LONELY = "no .OCT of Bioptigen; one of Optovue needs the .txt of its name beside it"
 
@@ -130,7 +125,7 @@ def _finding(place: Place, content: Content, data: bytes, asked: Asked) -> Findi
         eye=header.eye,
         region=header.region,
         date=next(filter(None, dates), ""),
-        series=_series(content, kind) if header.frames > 1 else "",
+        series=_volumes(place, content, data) if header.frames > 1 else "",
         uid=header.asked.get(UID, ""),
         group=_digest(header.part.group),
         place=str(header.part.place) if header.part.group else "",
@@ -150,21 +145,33 @@ def _digest(group: str) -> str:
     return hashlib.sha256(group.encode()).hexdigest()[:16] if group else ""
 
 
-def _series(content: Content, kind: str) -> str:
-    """The scans of a file that holds several. Of a remote .e2e its directory is read alone; in a remote DICOM
-    file, and in a ZIP, nothing is looked for: it would have to be read whole.
+def _volumes(place: Place, content: Content, data: bytes) -> str:
+    """As `_series`, of a DICOM file that begins with `data`. One that is remote or in a ZIP is read whole
+    where its first frames are of several volumes, and else not.
     """
-    scans_in = SCANS_IN.get(kind)
-    if scans_in is None:
+    is_cheap = content.is_mapped or (place.size <= WHOLE and frame_labels.may_differ(data))
+    return _told(lambda: volumes.names_in(content.whole())) if is_cheap else ""
+
+
+def _series(content: Content, kind: str) -> str:
+    """The scans of a file that holds several. Of a remote .e2e its directory is read alone; in a ZIP nothing
+    is looked for: it would have to be read whole.
+    """
+    if kind != "e2e":
         return ""
+    if content.is_mapped:
+        return _told(lambda: heidelberg_e2e.series_in(memoryview(content.whole())))
+    file = content.open(BLOCK)
+    if file is None:
+        return ""
+    with file:
+        return _told(lambda: heidelberg_e2e.series_in(RangeBytes(file, 0, file.seek(0, os.SEEK_END))))
+
+
+def _told(series_in: Callable[[], Sequence[tuple[str, str]]]) -> str:
+    """What a path calls each scan of several, and its eye."""
     try:
-        if content.is_mapped:
-            series = scans_in(content.whole())
-        elif kind == "e2e" and (file := content.open(BLOCK)) is not None:
-            with file:
-                series = heidelberg_e2e.series_in(RangeBytes(file, 0, file.seek(0, os.SEEK_END)))
-        else:
-            return ""
+        series = series_in()
     except Refused:  # prep shard will say why
         return ""
     return " ".join(f"{name}:{eye}" for name, eye in series) if len(series) > 1 else ""

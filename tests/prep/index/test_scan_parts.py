@@ -1,8 +1,11 @@
 """Files of one scan in a folder are one row, whatever lies between them; folders are not mixed."""
 
 import dataclasses
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from octshard.prep.index import run, scan_parts
 from octshard.prep.index.look import SCAN, Finding
@@ -11,6 +14,8 @@ from octshard.prep.index.person import PersonRule
 from octshard.prep.index.row import ManifestRow
 from octshard.prep.index.scan_parts import IndexedScan
 from octshard.prep.release import aireadi
+from octshard.storage import store
+from tests.support.changed_dicom import changed, label
 from tests.support.made_release import scan
 from tests.support.scan_folder import dicom, write
 from tests.support.scan_parts import UID, concatenation, single_frames
@@ -95,3 +100,30 @@ def test_no_more_than_the_parts_of_open_folders_are_held() -> None:
         assert scan_of_two.row.parts == "2"
         held -= 2
     assert (held, most) == (0, 3)
+
+
+@pytest.mark.parametrize("where", ["remote", "zipped"])
+def test_parts_and_volumes_are_the_same_rows_elsewhere(where: str, tmp_path: Path) -> None:
+    both = changed(scan(7), lambda item, i: label(item, eye="LR"[i % 2]))
+    files = {f"P1/{i}.dcm": data for i, data in enumerate(concatenation(scan(), 2, 1, 3))}
+    files |= {"P2/both": both, "P2/whole.dcm": dicom()}
+    expected = indexed(tmp_path, files)
+    assert expected == [
+        ("P1/0.dcm", "1.dcm/2.dcm"),
+        ("P2/both#volume-1", ""),
+        ("P2/both#volume-2", ""),
+        ("P2/whole.dcm", ""),
+    ]
+    folder, lead = "memory://scan-parts", ""
+    if where == "remote":
+        for path, data in files.items():
+            store.write(f"{folder}/{path}", data)
+    else:
+        folder, lead = str(tmp_path / "zips"), "a.zip/"
+        (tmp_path / "zips").mkdir()
+        with zipfile.ZipFile(tmp_path / "zips" / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for path, data in files.items():
+                archive.writestr(path, data)
+    run.index(folder, str(tmp_path / "o.tsv"), FOLDERS)
+    rows = aireadi.parse_manifest((tmp_path / "o.tsv").read_text(), "o.tsv")
+    assert [(entry.path.removeprefix(lead), entry.parts) for entry in rows] == expected
