@@ -11,6 +11,7 @@ from octshard.prep.release import scan_path
 from octshard.printable import printable
 
 NAMED = 10  # people, and files of each problem, that are listed by name
+KINDS = 30  # of devices, problems, ... that are listed at most
 ODD_SHARE = 0.5  # of scans in folders that look like a date: then folders are no people
 PRIVATE = (
     "people have pseudonyms; the manifest and the hidden folder beside it have the paths, which may name "
@@ -125,11 +126,19 @@ def text(summary: Summary) -> str:
         lines.append(f"  {summary.folders_text}")
     if summary.others:
         lines.append(f"  no scans: {_counts(summary.others)}")
-    for problem, files in sorted(summary.problems.items()):
+    problems = Counter({problem: files.count for problem, files in summary.problems.items()})
+    for problem in sorted(dict(problems.most_common(KINDS))):
+        files = summary.problems[problem]
         dots = ", ..." if files.count > len(files.first) else ""
         lines.append(f"  not listed, {files.count:,}: {problem}: {', '.join(files.first)}{dots}")
+    if len(problems) > KINDS:
+        rest = sum(count for _, count in problems.most_common()[KINDS:])
+        lines.append(f"  not listed, {rest:,}: for {len(problems) - KINDS:,} other reasons")
     return "\n".join(map(printable, lines))
 
 
 def _counts(counts: Counter[str]) -> str:
-    return ", ".join(f"{name or 'not told'} {n:,}" for name, n in sorted(counts.items())) or "none"
+    """The most frequent, by their names."""
+    named = sorted(counts.most_common(KINDS))
+    more = f" and {len(counts) - KINDS:,} more" if len(counts) > KINDS else ""
+    return ", ".join(f"{name or 'not told'} {n:,}" for name, n in named) + more or "none"

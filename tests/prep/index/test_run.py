@@ -208,6 +208,22 @@ def test_odd_names_links_and_pipes(tmp_path: Path) -> None:
     assert set().union(*problems.values()) == {"P1/self"}
 
 
+def test_a_summary_stays_short_however_many_devices_and_problems_there_are() -> None:
+    result = Summary("in", "m.tsv")
+    for number in range(500):
+        result.devices[f"d{number:03d}"] += 1 + (number == 400)
+        for _ in range(1 + (number == 300)):
+            result.add_problem(f"reason {number:03d}", f"{number}.dcm")
+    lines = text(result).split("\n")
+    devices = next(line for line in lines if line.startswith("  devices: "))
+    assert (devices.count(","), devices[-24:]) == (29, "8 1, d400 2 and 470 more")
+    problems = [line for line in lines if line.startswith("  not listed")]
+    assert (len(problems), problems[-2:]) == (
+        31,
+        ["  not listed, 2: reason 300: 300.dcm, 300.dcm", "  not listed, 470: for 470 other reasons"],
+    )
+
+
 def test_a_folder_and_a_file_that_may_not_be_read_are_counted_and_looked_at_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
