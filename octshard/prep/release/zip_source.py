@@ -76,11 +76,11 @@ class ZipSource:
             if not held_back:
                 raise FileNotFoundError(f"{path} is in no ZIP")
             lead = "" if held_back[0].member else "in no ZIP that can be read: "
-            raise Refused("unreadable_member", lead + "; ".join(map(_text, held_back)))
+            raise _unreadable(lead, held_back)
         try:
             return read(member)
         except DamagedZip as damage:
-            raise Refused("unreadable_member", _text(RefusedMember(*damage.args))) from damage
+            raise _unreadable("", [RefusedMember(*damage.args)]) from damage
 
     def _images(self, folder: str) -> list[Image]:
         """Of one of `folders`, in its order; those that cannot be read have no size."""
@@ -260,10 +260,16 @@ def _header_bytes(entry: ZipEntry, head: bytes) -> int:
     return zip_directory.LOCAL.size + names + extras
 
 
-def _text(refused: RefusedMember) -> str:
-    """What is wrong, without the folders of this machine: rows are the same wherever a release lies."""
+def _unreadable(lead: str, members: Sequence[RefusedMember]) -> Refused:
+    """The refusal, without the folders of this machine: rows are the same wherever a release lies."""
+    places = [_place(member) for member in members]
+    texts = [f"{place}: {member.reason}" for place, member in zip(places, members, strict=True)]
+    return Refused("unreadable_member", lead + "; ".join(texts), tuple(places))
+
+
+def _place(refused: RefusedMember) -> str:
     member = f":{shown(refused.member)}" if refused.member else ""
-    return f"{shown(refused.zip.rsplit('/', 1)[-1])}{member}: {refused.reason}"
+    return shown(refused.zip.rsplit("/", 1)[-1]) + member
 
 
 def _damage(entry: ZipEntry, reason: str) -> DamagedZip:

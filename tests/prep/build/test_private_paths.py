@@ -4,6 +4,7 @@ import dataclasses
 import io
 import re
 import tarfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from tests.support.log_lines import log_lines
 from tests.support.made_release import scan
 from tests.support.memory_source import entry
 from tests.support.scan_folder import dicom, write
+from tests.support.scan_parts import UID, concatenation
 
 SALT = bytes(range(32))
 HOME = "Meierhans_1950/visit"
@@ -44,6 +46,7 @@ WORDS = (
     "JANE",
     "Huberfranz",
     "Vogelanna",
+    UID,
 )
 
 
@@ -103,9 +106,30 @@ def files() -> dict[str, bytes]:
             bioptigen_oct.Oct(voxels(13).astype("<u2"), (0.24, 0.2, 0.48))
         ),
         zeiss_img.name(16, 10): zeiss_img.write(wide),
+        **{f"u_Meierhans_{i}.dcm": part for i, part in enumerate(concatenation(scan(5, "MRN4711"), 2, 1, 3))},
+        "t_Meierhans.zip": zipped({"Huberfranz/a.npy": npy(16), "Huberfranz/Vogelanna.npy": npy(17)}),
+        "v_Meierhans.zip": zipped({"Huberfranz/b.npy": npy(18)}),
         "p_Meierhans.npy": npy(9),
         "q_Meierhans.npy": npy(10),
     }
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def damage(folder: Path) -> None:
+    """What changes between index and shards: other bytes, a file that is gone, and ZIPs that break."""
+    (folder / "p_Meierhans.npy").write_bytes(b"Huberfranz, Vogelanna, 1950")
+    (folder / "q_Meierhans.npy").unlink()
+    members = (folder / "t_Meierhans.zip").read_bytes()
+    at = members.rindex(npy(17)[-100:])
+    (folder / "t_Meierhans.zip").write_bytes(members[:at] + bytes(100) + members[at + 100 :])
+    (folder / "v_Meierhans.zip").write_bytes((folder / "v_Meierhans.zip").read_bytes()[:-30])
 
 
 def folders() -> dict[str, bytes]:
@@ -123,10 +147,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("private")
     (place / "salt").write_bytes(SALT)
     write(place / "Meierhans", {f"{HOME}/{name}": data for name, data in files().items()})
-    words = ["--pattern", "{person}/*/*", "--pseudonymise", str(place / "salt"), "--dates"]
+    words = ["--pattern", "{person}/**/*", "--pseudonymise", str(place / "salt"), "--dates"]
     run("prep", "index", str(place / "Meierhans"), "--out", str(place / "key" / "m.tsv"), *words)
-    (place / "Meierhans" / HOME / "p_Meierhans.npy").write_bytes(b"Huberfranz, Vogelanna, 1950")
-    (place / "Meierhans" / HOME / "q_Meierhans.npy").unlink()
+    damage(place / "Meierhans" / HOME)
     write(place / "Meierhans", {f"{HOME}/{name}": data for name, data in folders().items()})
     complete(place / "key" / "m.tsv")
     (place / "log").write_text(run(*shard(place)))
@@ -140,7 +163,8 @@ def complete(manifest: Path) -> None:
     scans = [dict(zip(columns, cells, strict=True)) for cells in rows]
     for name in ("r", "s"):
         path = f"{HOME}/{name}_Meierhans/"
-        scans.append({**scans[-1], "filepath": path, "source_id": pseudonym.of_path(path, SALT)})
+        of_folder = {"filepath": path, "parts": "", "source_id": pseudonym.of_path(path, SALT)}
+        scans.append({**scans[-1], **of_folder})
     more = {"device": "study", "pixel_spacing": "[0.01, 0.02]", "slice_thickness": "0.04"}
     table = ["\t".join([*columns, "pixel_spacing", "slice_thickness"])]
     table += ["\t".join({**scan, **more}.values()) for scan in scans]
@@ -211,10 +235,12 @@ def without_src(place: Path, text: str) -> bytes:
 
 def test_every_file_is_a_row_under_its_source_id(place: Path) -> None:
     entries = {e.source_id: e for e in aireadi.parse_manifest((place / "key" / "m.tsv").read_text(), "")}
-    assert len(entries) == len(files()) + 2  # the series of the .e2e are two, and the .raw is none
+    # two series of the .e2e, two members of a ZIP, two folders; not the .raw, and three parts are one
+    assert len(entries) == len(files()) + 1 + 1 + 2 - 1 - 2
     assert {row.source for row in rows(place)} == entries.keys()
     by_letter = {entries[row.source].path.removeprefix(f"{HOME}/")[0]: row for row in rows(place)}
-    assert {letter: row.reason for letter, row in by_letter.items() if row.status != "ok"} == {
+    refused = {entries[row.source].path.removeprefix(f"{HOME}/")[0]: row for row in rows(place) if row.reason}
+    assert {letter: row.reason for letter, row in refused.items()} == {
         "b": "duplicate",
         "c": "truncated",
         "f": "several_volumes",
@@ -222,7 +248,11 @@ def test_every_file_is_a_row_under_its_source_id(place: Path) -> None:
         "p": "not_dicom",
         "q": "missing_file",
         "s": "unreadable",
+        "t": "unreadable_member",
+        "v": "unreadable_member",
     }
+    assert refused["t"].detail.startswith("...: its CRC-32 is ")
+    assert refused["v"].detail.startswith("in no ZIP that can be read: ...: not a whole ZIP")
     detail = {letter: by_letter[letter].detail for letter in "bfjpqrs"}
     assert detail["b"] == f"same SOPInstanceUID or path as {by_letter['a'].source}"
     assert detail["f"] == "2 arrays could be the scan: ...; call it oct_bscans"
@@ -235,7 +265,7 @@ def test_every_file_is_a_row_under_its_source_id(place: Path) -> None:
 
 def test_uids_are_hashed_and_those_of_one_scan_alike(place: Path) -> None:
     of_scans = [row.sop_instance_uid for row in rows(place) if row.format == "dicom"]
-    assert (len(of_scans), len(set(of_scans))) == (3, 2)
+    assert (len(of_scans), len(set(of_scans))) == (4, 3)
     assert all(re.fullmatch(r"2\.25\.\d{20,39}", uid) for uid in of_scans)
     assert not any("uid_differs_from_manifest" in row.flags for row in rows(place))
 
