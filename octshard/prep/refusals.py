@@ -27,8 +27,9 @@ REASON_MEANS = {
     "part_of_scan": "The file holds a part of a scan; other files hold the rest (ConcatenationUID), and the "
     "row does not name them, or one is missing or twice there.",
     "parts_differ": "The files of one scan contradict each other: in size, eye, spacing, place or UID.",
-    "several_volumes": "The file holds several volumes: stacks, times, or both eyes.",
-    "frame_order": "What the file says of the frames' places contradicts itself, so their order is unknown.",
+    "several_volumes": "The file, or folder, holds several volumes: stacks, times, both eyes, or series.",
+    "frame_order": "What the file says of the frames' places, or the names of a folder's images, tells no "
+    "one order.",
     "not_oct": "It holds something else than an OCT scan, or is in colour.",
     "too_large": "It declares, or would be stored as, more voxels than the config allows.",
     "empty": "The file, or the volume in it, has no content.",
