@@ -14,6 +14,8 @@ from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.storage.checksum import Buffer
 
+COPIED = 2**22  # bytes of a part: one that is mapped keeps a file open, and a process may not have many
+
 
 @dataclass(frozen=True, eq=False)
 class DicomScan:
@@ -72,6 +74,8 @@ def _part(file: ScanBytes, name: str) -> DicomScan:
     """Refused, with the name of the part."""
     try:
         data = file.folder(name)
+        if len(data) <= COPIED:
+            data = bytes(data)
         return DicomScan(data, header.parse(data))
     except FileNotFoundError:
         detail = f"{name}, a part of the scan, is not beside its first file"

@@ -20,6 +20,7 @@ from octshard.prep.plan import Member
 from octshard.prep.readers import dicom, recognise
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import REASONS, Refused
+from octshard.storage import store
 from tests.support.made_release import RASTER, scan
 from tests.support.memory_source import MemorySource, entry
 from tests.support.scan_parts import concatenation, single_frames
@@ -121,6 +122,21 @@ def test_frames_of_parts_come_in_any_order() -> None:
     opened.check(6 * 20 * 24)
     with pytest.raises(Refused, match="too_large"):
         opened.check(6 * 20 * 24 - 1)
+
+
+def test_as_many_files_as_b_scans_are_not_held_open(tmp_path: Path) -> None:
+    for name, data in zip(NAMES, single_frames(scan()), strict=False):
+        (tmp_path / name).write_bytes(data)
+
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = open_files()
+    first = store.map(str(tmp_path / NAMES[0]))
+    opened = dicom.open_scan(
+        ScanBytes(first, NAMES[0], folder=lambda name: store.map(str(tmp_path / name)), parts=NAMES[1:6])
+    )
+    assert (opened.facts.frames, open_files()) == (6, before + 1)
 
 
 def test_other_formats_have_no_parts() -> None:
