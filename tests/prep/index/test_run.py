@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -11,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from octshard.errors import UsageError
+from octshard.errors import OctshardError, UsageError
 from octshard.prep.index import journal, look, path_pattern, run
 from octshard.prep.index.options import IndexOptions
 from octshard.prep.index.person import PersonRule
 from octshard.prep.index.summary import Summary, text
 from octshard.prep.release import aireadi
-from octshard.storage import remote, store
+from octshard.storage import lock, remote, store
 from tests.support.changed_dicom import changed, label
 from tests.support.device_files import heidelberg_e2e, optovue_oct
 from tests.support.made_release import scan
@@ -297,6 +298,37 @@ def test_a_folder_that_goes_while_it_is_read_leaves_the_manifest_as_it_was(
     with pytest.raises(store.StoreError, match=r"in: it went while it was read; no manifest was written"):
         run.index(str(root), str(tmp_path / "m.tsv"), FOLDERS)
     assert (tmp_path / "m.tsv").read_bytes() == before
+
+
+@pytest.mark.parametrize("most_bytes", [100, 300, 1500])
+def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(
+    most_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As full to the lock, to the journal, and to the manifest."""
+    monkeypatch.setattr(journal, "PART_LINES", 4)
+    root = write(tmp_path / "in", {f"P{i:02d}/a.dcm": dicom() for i in range(40)})
+    run.index(str(root), str(tmp_path / "m.tsv"), FOLDERS)
+    before = (tmp_path / "m.tsv").read_bytes()
+    write(root, {"P00/b.dcm": dicom()})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, limits[1]))
+    try:
+        with pytest.raises(store.StoreError, match=r"^[^\n]+: larger than a file may be here; [^\n]+$"):
+            run.index(str(root), str(tmp_path / "m.tsv"), FOLDERS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "m.tsv").read_bytes() == before
+    assert run.index(str(root), str(tmp_path / "m.tsv"), FOLDERS).scans == 41
+
+
+def test_one_manifest_has_one_run_at_a_time(scans: Path, tmp_path: Path) -> None:
+    by_path, out = pattern("{person}/{date}/{eye}_{protocol}.dcm"), tmp_path / "m.tsv"
+    with (
+        lock.one_writer(str(tmp_path / ".m.tsv.lock"), str(out)),
+        pytest.raises(OctshardError, match=r"m\.tsv\.lock: .* is writing here, want one writer"),
+    ):
+        run.index(str(scans), str(out), by_path)
+    assert run.index(str(scans), str(out), by_path).scans == 3
 
 
 def test_an_empty_folder_has_no_scan_and_leaves_the_manifest_as_it_was(tmp_path: Path) -> None:
