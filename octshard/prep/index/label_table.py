@@ -7,6 +7,7 @@ from octshard import delimited, tsv, workbook
 from octshard.errors import UsageError
 from octshard.prep.release import zip_path
 from octshard.storage import listing, store
+from octshard.storage.listing import Listed
 
 Labels = Mapping[str, Mapping[str, str]]
 ENDINGS = (".csv", ".tsv", ".xlsx")  # the first that is there is read
@@ -73,7 +74,7 @@ def _found(folder: str, names: Sequence[str]) -> Iterator[str]:
     """
     home = zip_path.home_of(folder)
     for place in _places(folder, 0) if home == folder else (home,):
-        files = {entry.name.lower(): entry.name for entry in listing.entries(place) if not entry.is_folder}
+        files = {entry.name.lower(): entry.name for entry in _entries(place) if not entry.is_folder}
         for name in names:
             for ending in ENDINGS:
                 if name + ending in files:
@@ -83,9 +84,19 @@ def _found(folder: str, names: Sequence[str]) -> Iterator[str]:
 
 def _places(folder: str, depth: int) -> Iterator[str]:
     yield folder
-    for entry in listing.entries(folder):
+    for entry in _entries(folder):
         if entry.is_folder and not entry.name.startswith("."):
             if PLACES in entry.name.lower() and depth < DEEPEST:
                 yield from _places(store.join(folder, entry.name), depth + 1)
             elif depth == 0:
                 yield store.join(folder, entry.name)
+
+
+def _entries(folder: str) -> Sequence[Listed]:
+    """Nothing of a local folder that cannot be read, which the index itself counts."""
+    try:
+        return listing.entries(folder)
+    except (FileNotFoundError, store.StoreError):
+        if store.is_remote(folder):
+            raise
+        return []
