@@ -62,9 +62,10 @@ def read(out: str, identity: Mapping[str, Any]) -> tuple[History, Mapping[str, A
     differing = sorted(key for key in {*before, *identity} if before.get(key) != identity.get(key))
     if differing:
         key = differing[0]
+        old, new = (f"{values.get(key)!s:.99}" for values in (before, identity))
         raise UsageError(
-            f"{out}: holds a fine-tuning with {key}={before.get(key)}, this one has {identity.get(key)}; "
-            "want another out, or the same settings"
+            f"{out}: holds a fine-tuning with {key}={old}, this one has {new}; want another out, or the same "
+            "settings"
         )
     losses = record.get("losses", [math.nan] * len(record["scores"]))  # older ones did not keep them
     position = StreamPosition(*record["position"])

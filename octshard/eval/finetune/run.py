@@ -41,7 +41,8 @@ from octshard.storage import store
 from octshard.stream.batch_shape import batch_shape
 from octshard.stream.index import SampleIndex
 
-SCORING = ("bootstrap", "random_draws", "allow_seen_people")  # settings that no weight depends on
+# settings that no weight depends on, or, of `filter`, on the scans alone, which are named beside them
+SCORING = ("bootstrap", "random_draws", "allow_seen_people", "filter")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

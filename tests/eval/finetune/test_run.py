@@ -186,6 +186,18 @@ def test_the_head_alone_is_trained_before_the_encoder(make: Make, monkeypatch: p
     assert [torch.equal(weight, encoder) for weight in weights] == [True, True, False]
 
 
+@pytest.mark.slow
+def test_a_filter_of_other_blanks_goes_on_and_one_that_leaves_other_scans_does_not(make: Make) -> None:
+    cfg = make(epochs=1, unfreeze_epoch=0, random_draws=0, filter="participant != 'train1'")
+    first = run.finetune(cfg)
+    assert first.notes[0].endswith("leaves out 2 of 120 scans: train 2, val 0, test 0.")
+    again = run.finetune(dataclasses.replace(cfg, filter='participant   != "train1"'))
+    assert again.losses == first.losses
+    with pytest.raises(UsageError, match="holds a fine-tuning with labels=") as error:
+        run.finetune(dataclasses.replace(cfg, filter="participant != 'train2'"))
+    assert len(str(error.value)) < 500
+
+
 def test_patience_ends_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter((0.6, 0.7, 0.65, 0.7, 0.9))
     monkeypatch.setattr(fit, "_score_on_val", lambda job: next(values))
