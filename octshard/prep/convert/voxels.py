@@ -19,6 +19,7 @@ from octshard.prep.scan_facts import ScanFacts
 
 PEAK = 255.0  # of PSNR
 SAME_DB = 99.0  # PSNR of equal voxels, which is infinite
+MOST_EXTENT_MM = 100.0  # of a scan that is resampled; four eyes side by side
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,17 @@ class DecodedVoxels(NamedTuple):
 
 
 def plan_resampling(scan: Scan, layout: ScanLayout, cfg: PrepConfig) -> Resampling:
-    """From the scan's grid to one of the same extent, as the config asks; Refused `too_large`."""
+    """From the scan's grid to one of the same extent, as the config asks; nothing is allocated.
+
+    Refused `too_large`, or `unreadable` for a spacing that no eye can have.
+    """
     geometry, spacing = layout.geometry, layout.spacing
     shape_out = stored_shape(scan.facts.shape, spacing, cfg, is_stack=not layout.slices.axis)
     if product(shape_out) > cfg.max_output_voxels:
         volume = f"{spacing.spacing_mm} mm asks for {shape_out} voxels"
         raise Refused("too_large", f"spacing {volume}, want at most {cfg.max_output_voxels}")
+    if cfg.fit != "resize" and not spacing.assumed:
+        _check_extent(scan.facts.shape, spacing.spacing_mm, is_stack=not layout.slices.axis)
     resampling = resampling_to(shape_out, scan.facts, layout)
     # a lower resolution is decoded where its samples are as dense as the stored voxels; not with mirrored
     # frames, whose samples would lie between those of the others
@@ -67,6 +73,17 @@ def resampling_to(shape_out: Shape, scan: ScanFacts, layout: ScanLayout) -> Resa
     spacing_out = triple([mm / n for mm, n in zip(extent_mm, shape_out, strict=True)])
     grid = Regrid(scan.shape, shape_out, 0, geometry.flipped)
     return Resampling(grid, frozenset(geometry.mirrored), spacing_out, layout.order)
+
+
+def _check_extent(shape: Shape, spacing_mm: Spacing, *, is_stack: bool) -> None:
+    """Refused `unreadable` for a spacing that no eye can have, as where a unit is wrong."""
+    extent_mm = [n * mm for n, mm in zip(shape, spacing_mm, strict=True)]
+    if max(extent_mm[0 if is_stack else 1 :]) > MOST_EXTENT_MM:
+        size = " x ".join(f"{mm:.4g}" for mm in extent_mm)
+        step = " x ".join(f"{mm:.4g}" for mm in spacing_mm)
+        raise Refused(
+            "unreadable", f"voxels of {step} mm make a scan of {size} mm, more than an eye can have"
+        )
 
 
 def stored_shape(

@@ -1,6 +1,7 @@
 """Frames onto the stored grid: its shape and spacing by hand, flips, frame by frame, PSNR by hand."""
 
 import dataclasses
+import re
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -61,6 +62,33 @@ def test_image_size_is_the_grid_if_asked_for_or_if_spacing_is_assumed(
     resampling = plan(PrepConfig(image_size=[4, 8, 8], fit=fit), spacing=spacing)
     assert resampling.grid.shape_out == (4, 8, 8)
     assert resampling.spacing_mm == pytest.approx(np.array(spacing.spacing_mm) * [6 / 4, 20 / 8, 24 / 8])
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "extent"),
+    [
+        ((40, 0.01, 0.02), "240 x 0.2 x 0.48 mm"),  # micrometres as millimetres, of one axis or all
+        ((0.04, 10, 0.02), "0.24 x 200 x 0.48 mm"),
+        ((0.04, 0.01, 20), "0.24 x 0.2 x 480 mm"),
+        ((3000, 3000, 3000), "1.8e+04 x 6e+04 x 7.2e+04 mm"),
+        ((17, 0.01, 0.02), "102 x 0.2 x 0.48 mm"),
+        ((16, 0.01, 0.02), ""),  # flagged as implausible, below 100 mm
+    ],
+)
+def test_a_spacing_that_no_eye_can_have_makes_no_voxels(
+    spacing_mm: tuple[float, float, float], extent: str
+) -> None:
+    spacing, cfg = ResolvedSpacing(spacing_mm, "file", False, ()), PrepConfig(target_spacing=[600, 600, 600])
+    assert plan(dataclasses.replace(cfg, fit="resize"), spacing=spacing).grid.shape_out == tuple(
+        cfg.image_size
+    )
+    if not extent:
+        assert plan(cfg, spacing=spacing)
+        return
+    with pytest.raises(
+        Refused, match=rf"^unreadable: voxels of .* mm make a scan of {re.escape(extent)}, more"
+    ):
+        plan(cfg, spacing=spacing)
 
 
 def test_more_voxels_than_allowed_are_refused() -> None:
