@@ -112,8 +112,8 @@ def _row(path: str, finding: Finding, options: IndexOptions) -> tuple[ManifestRo
         protocol=_text(fields, "protocol") or _protocol(path, person, options),
         date=visit_date.date(fields.get("date", "")) or finding.date,
         format=finding.what,
-        pixel_spacing=fields.get("pixel_spacing", options.pixel_spacing),
-        slice_thickness=fields.get("slice_thickness", options.slice_thickness),
+        pixel_spacing=options.pixel_spacing or fields.get("pixel_spacing", ""),
+        slice_thickness=options.slice_thickness or fields.get("slice_thickness", ""),
         axes=options.axes,
         sop_instance_uid=finding.uid,
     )
