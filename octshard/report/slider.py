@@ -45,7 +45,8 @@ def slider(stack: Stack) -> Html:
 
 STYLE = """
 .stack { border-top: 1px solid var(--line); margin-top: 1rem; } .stack[hidden] { display: none; }
-.stack .frame { flex: 2 1 24rem; } .stack input { width: 100%; margin: .5rem 0 0; }
+.stack .frame { flex: 2 1 24rem; } 
+.stack input[hidden] { display: none; } .stack input { width: 100%; margin: .5rem 0 0; }
 .above { position: relative; cursor: crosshair; }
 .above i { position: absolute; left: 0; right: 0; top: -2px; border-top: 2px solid #ffd23f; }
 """
@@ -66,6 +67,7 @@ for (const stack of stacks) {
     above.querySelector("i").style.top = `calc(${100 * (number + 0.5) / total}% - 1px)`;
   };
   Object.assign(field, {type: "range", min: 0, max: frames.length - 1, value: middle});
+  field.hidden = frames.length < 2;
   field.setAttribute("aria-label", "B-scan");
   field.addEventListener("input", show);
   above.addEventListener("click", event => {

@@ -73,9 +73,9 @@ def stretched(image: np.ndarray) -> np.ndarray:
     return np.clip(np.rint((image - low) * (255.0 / (high - low))), 0, 255).astype(np.uint8)
 
 
-def small(image: np.ndarray) -> np.ndarray:
-    """Averaged over whole blocks until both sides are at most LARGEST_PX; the last, partial block is cut."""
-    down, across = (-(-n // LARGEST_PX) for n in image.shape)
+def small(image: np.ndarray, most_px: int = LARGEST_PX) -> np.ndarray:
+    """Averaged over whole blocks until both sides are at most `most_px`; the last, partial block is cut."""
+    down, across = (-(-n // most_px) for n in image.shape)
     if down == across == 1:
         return image
     rows, columns = image.shape[0] // down, image.shape[1] // across

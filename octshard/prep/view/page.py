@@ -19,12 +19,14 @@ from octshard.report.slider import Stack
 from octshard.storage import store
 
 MOST_BYTES = 20_000_000
+MARKUP = 2_000  # bytes of a volume beside its pictures: its key, facts and flags
 LISTED = 500  # stored volumes in the table
 SEED = 0  # of the volumes that are drawn
 INTRO = (
-    "Move the slider, or click on the picture from above. B-scans are shown as they are stored, and to scale "
-    "where the spacing is known. Keys are those of samples.parquet: octshard view SHARDS --key KEY shows a "
-    "volume, octshard export-volume SHARDS KEY --out FILE.nii.gz takes it to another viewer."
+    "Move the slider (arrow keys do too), or click on the picture from above. B-scans are shown as they are "
+    "stored, and to scale where the spacing is known; sizes are B-scans × depth × A-scans. Keys are those of "
+    "samples.parquet: octshard view SHARDS --key KEY shows a volume, octshard export-volume SHARDS KEY --out "
+    "FILE.nii.gz takes it to another viewer."
 )
 
 
@@ -53,7 +55,7 @@ def write(request: ViewRequest, on_progress: OnProgress = no_progress) -> str:
     room = MOST_BYTES - len(_render(shards, [], others).encode())
     stacks = []
     for done, volume in enumerate(volumes, start=1):
-        stacks.append(draw(volume, room // len(volumes)))
+        stacks.append(draw(volume, room // len(volumes) - MARKUP))
         on_progress(done, len(volumes), volume.row.key)
     store.write(request.out, _render(shards, stacks, others).encode())
     return request.out

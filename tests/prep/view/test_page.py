@@ -94,7 +94,24 @@ def test_with_less_room_fewer_b_scans_are_drawn_and_the_middle_one_always(folder
         assert 1 < len(frames) < 9
         assert 4 in [n for n, _ in frames]
     (volume, *_) = stored_volumes([tables.open_dataset(folder)])
-    assert [n for n, _ in volume_stack.draw(volume, 0).frames] == [4]
+    least = volume_stack.draw(volume, 0)
+    assert [n for n, _ in least.frames] == [4]
+    assert least.facts.endswith(
+        "1 of its 9 B-scans fit on this page; with fewer volumes (--key, --count) more do."
+    )
+    assert "9 × 40 × 60 voxels, 300 × 10 × 50 µm, 2.7 × 0.4 × 3 mm. Flags: none." in least.facts.replace("\xa0", " ")
+    assert "fit on this page" not in text
+
+
+def test_where_not_one_b_scan_fits_it_is_drawn_smaller(folder, monkeypatch):
+    (volume, *_) = stored_volumes([tables.open_dataset(folder)])
+    voxels_DHW = rng_for("large", 0).integers(0, 255, (12, 900, 700), dtype=np.uint8)
+    monkeypatch.setattr(type(volume), "read", lambda _: Sample(volume.row.key, {}, voxels_DHW))
+    stack = volume_stack.draw(volume, 60_000)
+    assert len(stack.frames[0][1]) + len(stack.en_face) <= 60_000
+    picture = Image.open(io.BytesIO(base64.b64decode(stack.frames[0][1].partition(",")[2])))
+    assert max(picture.size) <= 320
+    assert stack.aspects == (700 * 0.05 / (900 * 0.01), 700 * 0.05 / (12 * 0.3))
 
 
 def test_twelve_of_sixteen_bits_are_drawn_in_their_grey(folder, monkeypatch):
