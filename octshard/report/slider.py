@@ -47,6 +47,7 @@ STYLE = """
 .stack { border-top: 1px solid var(--line); margin-top: 1rem; } .stack[hidden] { display: none; }
 .stack .frame { flex: 2 1 24rem; } 
 .stack input[hidden] { display: none; } .stack input { width: 100%; margin: .5rem 0 0; }
+.search.of-stacks { position: sticky; top: 0; z-index: 1; background: #fff; padding: .4rem 0; }
 .above { position: relative; cursor: crosshair; }
 .above i { position: absolute; left: 0; right: 0; top: -2px; border-top: 2px solid #ffd23f; }
 """
@@ -82,7 +83,7 @@ for (const stack of stacks) {
 if (stacks.length > 1) {
   const label = document.createElement("label"), box = document.createElement("input");
   const count = document.createElement("output");
-  label.className = "search";
+  label.className = "search of-stacks";
   box.type = "search";
   label.append("Search key, flag, device or eye", box, count);
   const find = () => {

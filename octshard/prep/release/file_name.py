@@ -34,9 +34,7 @@ def eye_in_name(path: str, participant: str) -> str:
 
 def _words(path: str, participant: str) -> list[str]:
     """The parts of a file's name, without its suffix and the person that it begins with."""
-    name = path.rstrip("/").rsplit("/", 1)[-1]
-    if scan_path.volume_of(name) is not None:
-        name = scan_path.file_of(name)
+    name = scan_path.file_of(path.rstrip("/").rsplit("/", 1)[-1])
     suffix = next((match for match in SUFFIX.finditer(name) if match.end() == len(name)), None)
     words = (name[: suffix.start()] if suffix else name).split("_")
     return words[1:] if words[0] in (participant, participants.canonical(participant)) else words

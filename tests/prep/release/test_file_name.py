@@ -17,10 +17,12 @@ from octshard.prep.release import file_name
         ("1/1_cube_oct_l.nii.gz", "cube"),
         ("1/1_cube_oct_l.OCT", "cube"),
         ("1/1_cube.v2", "cube.v2"),
+        ("1/1_cube.E2E#12", "cube"),
+        ("1.E2E#12", "unknown"),
     ],
 )
 def test_the_protocol_is_what_is_left_of_the_file_name(path: str, protocol: str) -> None:
-    assert file_name.protocol_of(path, path.split("/")[0]) == protocol
+    assert file_name.protocol_of(path, path[: path.index("/" if "/" in path else ".")]) == protocol
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,9 @@ def test_with_less_room_fewer_b_scans_are_drawn_and_the_middle_one_always(folder
     assert least.facts.endswith(
         "1 of its 9 B-scans fit on this page; with fewer volumes (--key, --count) more do."
     )
-    assert "9 × 40 × 60 voxels, 300 × 10 × 50 µm, 2.7 × 0.4 × 3 mm. Flags: none." in least.facts.replace("\xa0", " ")
+    assert "9 × 40 × 60 voxels, 300 × 10 × 50 µm, 2.7 × 0.4 × 3 mm. Flags: none." in least.facts.replace(
+        "\xa0", " "
+    )
     assert "fit on this page" not in text
 
 
