@@ -52,7 +52,8 @@ FLAG_MEANS = {
     "eye_differs_from_name": "The file name says the other eye; the manifest, or else the file, is believed.",
     "fast_axis_reversed": "The A-scans run from right to left on the retina, as stored too.",
     "frame_locations_missing": "Some frames do not say where they lie; the geometry is that of the others.",
-    "frames_lost": "The file declares more B-scans than it holds; those that are there lie evenly.",
+    "frames_lost": "The file declares more B-scans than it holds; if it is stored, no gap is known between "
+    "those that are there.",
     "frames_mirrored": "Some frames ran against the others, as in a serpentine, and were turned round.",
     "frames_sorted": "The frames came out of order, and were put in the order of their places.",
     "geometry_unknown": "Most frames do not say where they lie; it is taken for an evenly spaced raster.",
