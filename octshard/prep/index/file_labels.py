@@ -1,15 +1,19 @@
 """Labels that scans' own files hold, kept in a journal, so that a file is read again only when it changed."""
 
+import io
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 
+from octshard.prep.index.content import ZipMember
 from octshard.prep.index.journal import Journal, Record
 from octshard.prep.index.look import SCAN, UNREAD, Finding
-from octshard.prep.index.walk import Place
+from octshard.prep.index.place import Place
 from octshard.prep.readers import npz
 from octshard.prep.refusals import Refused
+from octshard.prep.release import zip_directory, zip_path
+from octshard.prep.release.zip_directory import DamagedZip, ZipEntry
 from octshard.storage import store, transport
 
 VERSION = f"{1:016x}"  # of what is read of a file: what another one read is not used
@@ -37,8 +41,10 @@ def read(
 
     try:
         with transport.thread_pool(threads) as pool:
+            inside = _LastZip(zip_path.home_of(folder))
             for place in places:
-                waiting.append(journal.find(place) or pool.submit(_record, folder, place))
+                record = journal.find(place)
+                waiting.append(record or pool.submit(_record, folder, inside.filled(place)))
                 if len(waiting) > AHEAD * threads:
                     yield first()
             while waiting:
@@ -49,13 +55,33 @@ def read(
     journal.forget_earlier()
 
 
+class _LastZip:
+    """The members of the ZIP that a walk is in, one at a time."""
+
+    def __init__(self, root: str) -> None:
+        self._root, self._path = root, ""
+        self._members: dict[str, ZipEntry] = {}
+
+    def filled(self, place: Place) -> Place:
+        """The place with where it lies in its ZIP, which a journal does not have."""
+        inside = zip_path.split(place.path)
+        if inside is None:
+            return place
+        if self._path != inside[0]:
+            url = store.join(self._root, inside[0])
+            members = zip_directory.read(url)[0] if zip_path.is_file(url) else []
+            self._path, self._members = inside[0], {one.name.replace("\\", "/"): one for one in members}
+        entry = self._members.get(inside[1])
+        return place if entry is None else place._replace(member=ZipMember(entry, self._members))
+
+
 def _record(folder: str, place: Place) -> Record:
-    """Of a remote file only its directory and its small arrays are read."""
+    """Of a remote file only its directory and its small arrays are read; a member of a ZIP is read whole."""
     url = store.join(folder, place.path)
     try:
-        with store.open_read(url, npz.BLOCK) as file:
+        with io.BytesIO(place.member.whole()) if place.member else store.open_read(url, npz.BLOCK) as file:
             values = npz.single_values(file)
-    except (FileNotFoundError, Refused):
+    except (FileNotFoundError, Refused, DamagedZip):
         values = {}
     except store.StoreError:
         if store.is_remote(url):

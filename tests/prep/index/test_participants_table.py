@@ -1,6 +1,7 @@
 """Public data sets as they are delivered: people, splits and labels, from index to shards that verify."""
 
 import shlex
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,28 @@ def test_files_tell_what_no_table_tells(tmp_path: Path) -> None:
         "gender": "male",
         "age": "50.5",
     }
+
+
+def test_files_in_zips_tell_as_much(tmp_path: Path) -> None:
+    """By the names of their ZIPs, too."""
+    write(tmp_path / "in", {})
+    bare = write(tmp_path / "bare/Glaucoma", fairvision_folder.people())
+    (tmp_path / "in").mkdir()
+    with zipfile.ZipFile(tmp_path / "in" / "Glaucoma.zip", "w") as archive:
+        for path, data in fairvision_folder.people().items():
+            archive.writestr(path, data)
+    tables = []
+    for folder in (tmp_path / "in", tmp_path / "in" / "Glaucoma.zip", bare.parent):
+        out = (
+            tmp_path / folder.name / "out" / "manifest.tsv"
+            if folder.is_dir()
+            else tmp_path / "z/manifest.tsv"
+        )
+        result = index(folder, out)
+        assert result.exit_code == 0, result.output
+        tables.append((out.parent / "participants.tsv").read_bytes())
+    assert tables[0] == tables[1] == tables[2]
+    assert b"glaucoma-00003\ttrain\t" in tables[0]
 
 
 def test_people_of_two_diseases_are_not_one(tmp_path: Path) -> None:
