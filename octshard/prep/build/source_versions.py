@@ -4,7 +4,7 @@ It lies beside the device's folder, not in it: two copies of a release differ in
 their shards do not. Without it, or after a move of SRC, sizes alone tell, and refused files are read again.
 """
 
-import hashlib
+import hmac
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -96,15 +96,29 @@ def look(cfg: PrepConfig, device: str, plans: Sequence[ShardPlan], source: Sourc
 
     with transport.thread_pool(REQUESTS) as threads:
         now = dict(zip(entry_of, threads.map(ask, entry_of.values()), strict=True))
-    place = _place(cfg, entries)
-    return SourceVersions({s: f for s, f in now.items() if f is not None}, _read(cfg, device, place), place)
+    place, secret = _place(cfg, entries), _secret(cfg, entries)
+    known = {name: _hidden(found, secret) for name, found in now.items() if found is not None}
+    return SourceVersions(known, _read(cfg, device, place), place)
+
+
+def _secret(cfg: PrepConfig, entries: Sequence[Entry]) -> bytes:
+    """What only those know who have the manifest; empty where paths are not private."""
+    paths = sorted(entry.path for entry in entries if entry.source_id)
+    return "\n".join([cfg.src, *paths]).encode(errors="surrogateescape") if paths else b""
+
+
+def _hidden(found: Fingerprint, secret: bytes) -> Fingerprint:
+    """With a digest for its version, which may be a time, and so tell the day of a visit."""
+    if not secret:
+        return found
+    return found._replace(version=hmac.digest(secret, found.version.encode(), "sha256").hex()[:32])
 
 
 def _place(cfg: PrepConfig, entries: Sequence[Entry]) -> dict[str, Any]:
-    """Where files are read, or where paths are private, as they may be all the way up, a digest of that."""
-    if any(entry.source_id for entry in entries):
-        text = "\n".join([cfg.src, *sorted(entry.path for entry in entries)])
-        return {"src_sha256": hashlib.sha256(text.encode()).hexdigest(), "from_zip": cfg.from_zip}
+    """Where files are read; where paths are private, as they may be all the way up, a digest of that."""
+    if secret := _secret(cfg, entries):
+        digest = hmac.digest(secret, b"src", "sha256").hex()
+        return {"src_hmac": digest, "from_zip": cfg.from_zip}
     return {"src": cfg.src, "from_zip": cfg.from_zip} | ({"manifest": cfg.manifest} if cfg.manifest else {})
 
 
@@ -168,7 +182,7 @@ def _read(cfg: PrepConfig, device: str, place: Mapping[str, Any]) -> dict[str, s
     record = _record(cfg.dst, device)
     if not isinstance(record.get("versions"), dict):
         return {}
-    same = all(record.get(name) == place.get(name) for name in ("src", "src_sha256", "from_zip"))
+    same = all(record.get(name) == place.get(name) for name in ("src", "src_hmac", "from_zip"))
     return {str(path): str(version) for path, version in record["versions"].items()} if same else {}
 
 

@@ -271,6 +271,8 @@ def test_uids_are_hashed_and_those_of_one_scan_alike(place: Path) -> None:
 
 
 def test_the_same_again_keeps_all_and_a_changed_file_is_made_again(place: Path) -> None:
+    times = {str(path.stat().st_mtime_ns) for path in (place / "Meierhans" / HOME).iterdir()}
+    assert not [each for each in times if each in (place / "out" / ".study.sources.json").read_text()]
     before = {
         name: data for name, data in contents(place / "out") if name.endswith(("tar", "samples.parquet"))
     }
