@@ -117,17 +117,17 @@ def _write(folder: Path, files: int) -> int:
 
 
 def _mix(folder: Path, copies: int) -> int:
-    """People with a scan of each format, those of two files with both. How many files it wrote."""
+    """People with a scan of each format, with all its files. How many files it wrote."""
     sys.path.append(str(ROOT))
     from tests.support import every_format
 
     scans = [next(iter(ways.values())) for ways in every_format.scans().values()]
     files = {name: data for scan in scans for name, data in scan.items()}
     for number in range(copies):
-        path = folder / f"P{number:05d}"
-        path.mkdir(parents=True)
         for name, data in files.items():
-            (path / name).write_bytes(data)
+            path = folder / f"P{number:05d}" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
     return copies * len(files)
 
 
