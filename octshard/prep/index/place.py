@@ -1,8 +1,10 @@
 """A file where a walk finds it."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from octshard.prep.index.content import Content, StoredFile, ZipMember
+from octshard.prep.release import companion_names
 from octshard.prep.release.aireadi import OWN
 from octshard.storage import store
 
@@ -31,6 +33,11 @@ class Place(NamedTuple):
     def content(self, root: str) -> Content:
         """Its bytes. root: the folder that paths begin at."""
         return self.member or StoredFile(store.join(root, self.path), self.size)
+
+
+def with_texts(name: str, version: str, texts: Mapping[str, str]) -> str:
+    """The version of a file with those of the texts in its folder that tell what it is."""
+    return " ".join((version, *(texts[text] for text in companion_names.of(name) if text in texts)))
 
 
 def is_own(name: str) -> bool:

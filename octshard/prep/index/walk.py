@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from octshard.prep.index import zip_walk
-from octshard.prep.index.place import HIDDEN, Place, is_own
-from octshard.prep.release import zip_path
+from octshard.prep.index.place import HIDDEN, Place, is_own, with_texts
+from octshard.prep.release import companion_names, zip_path
 from octshard.storage import store, transport
 from octshard.storage.listing import Listed, entries
 
@@ -43,7 +43,8 @@ def walk(root: str) -> Iterator[Place]:
 
 
 def _file(folder: "_OpenFolder", entry: Listed) -> Iterator[Place]:
-    place = Place(folder.prefix + entry.name, entry.size, entry.version, entry.problem)
+    version = with_texts(entry.name, entry.version, folder.texts)
+    place = Place(folder.prefix + entry.name, entry.size, version, entry.problem)
     if entry.size and zip_path.is_name(entry.name):
         yield from zip_walk.walk(f"{folder.url}/{entry.name}", place)
     else:
@@ -55,6 +56,9 @@ class _OpenFolder:
 
     def __init__(self, url: str, prefix: str, listed: Sequence[Listed], threads: ThreadPoolExecutor) -> None:
         self.prefix, self.names = prefix, iter(listed)
+        self.texts = {
+            entry.name: entry.version for entry in listed if entry.name.endswith(companion_names.TEXTS)
+        }
         self.url, self._threads = url, threads
         self._ahead: deque[Future[Sequence[Listed]]] | None = None
         if store.is_remote(url):

@@ -6,8 +6,8 @@ One ZIP's directory is in memory. A ZIP that cannot be read is a place with its 
 from collections.abc import Iterator
 
 from octshard.prep.index.content import ZipMember
-from octshard.prep.index.place import HIDDEN, Place, is_own
-from octshard.prep.release import zip_directory
+from octshard.prep.index.place import HIDDEN, Place, is_own, with_texts
+from octshard.prep.release import companion_names, zip_directory
 from octshard.prep.release.zip_directory import ZipEntry
 from octshard.storage import store
 
@@ -25,6 +25,8 @@ def walk(url: str, zip_place: Place) -> Iterator[Place]:
             raise
         yield zip_place._replace(problem=f"it cannot be read: {error}".replace(f"{url}: ", ""))
         return
+    told = [entry for entry in entries if entry.name.endswith(companion_names.TEXTS)]
+    texts = {entry.name.replace("\\", "/"): _version(entry) for entry in told}
     members: dict[str, ZipEntry] = {}
     places = []
     for entry in entries:
@@ -33,7 +35,7 @@ def walk(url: str, zip_place: Place) -> Iterator[Place]:
             continue
         problem = TWICE if name in members else _problem(name)
         member = ZipMember(members.setdefault(name, entry), members)
-        version = f"{entry.size}-{entry.crc32:08x}"
+        version = with_texts(name, _version(entry), texts)
         places.append(Place(f"{zip_place.path}/{name}", entry.size, version, problem, member))
     for one in refused:
         path = f"{zip_place.path}/{one.member}" if one.member else zip_place.path
@@ -41,6 +43,10 @@ def walk(url: str, zip_place: Place) -> Iterator[Place]:
     yield from sorted(places, key=lambda place: place.key)
     if not places and not entries:
         yield zip_place
+
+
+def _version(entry: ZipEntry) -> str:
+    return f"{entry.size}-{entry.crc32:08x}"
 
 
 def _problem(name: str) -> str:

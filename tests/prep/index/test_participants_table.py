@@ -82,11 +82,7 @@ def test_files_in_zips_tell_as_much(tmp_path: Path) -> None:
             archive.writestr(path, data)
     tables = []
     for folder in (tmp_path / "in", tmp_path / "in" / "Glaucoma.zip", bare.parent):
-        out = (
-            tmp_path / folder.name / "out" / "manifest.tsv"
-            if folder.is_dir()
-            else tmp_path / "z/manifest.tsv"
-        )
+        out = tmp_path / f"out {len(tables)}" / "manifest.tsv"
         result = index(folder, out)
         assert result.exit_code == 0, result.output
         tables.append((out.parent / "participants.tsv").read_bytes())

@@ -1,12 +1,14 @@
 """An index as a whole: every file counted, the same bytes whatever happens, and hostile folders."""
 
 import dataclasses
+import io
 import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -456,6 +458,31 @@ def test_every_scan_of_a_file_that_holds_several_is_a_row(tmp_path: Path) -> Non
     ]
     assert (result.files, result.scans) == (4, 6)
     assert run.index(str(tmp_path / "scans"), str(out), pattern("{person}/*")).reused == 4
+
+
+@pytest.mark.parametrize("in_zip", [False, True])
+def test_a_cube_is_what_the_text_beside_it_says_now(in_zip: bool, tmp_path: Path) -> None:
+    """A text that comes, changes or goes makes the file another one."""
+    cube, folder = b"\x9c" * (12 * 10 * 1024), tmp_path / "scans"
+    for told, formats in (
+        (b"a note", {"dicom": 1}),
+        (b"A-scans: 12\nB-scans: 10\n", {"dicom": 1, "img": 1}),
+        (b"", {"dicom": 1}),
+    ):
+        shutil.rmtree(folder, ignore_errors=True)
+        files = {"P1/cube.img": cube, "P1/a.dcm": dicom(), **({"P1/cube.txt": told} if told else {})}
+        if in_zip:
+            file = io.BytesIO()
+            with zipfile.ZipFile(file, "w") as archive:
+                for name, data in files.items():
+                    archive.writestr(name, data)
+            files = {"a.zip": file.getvalue()}
+        write(folder, files)
+        for path in folder.rglob("*"):
+            os.utime(path, (10**9, 10**9))
+        found = run.index(str(folder), str(tmp_path / "m.tsv"), FOLDERS)
+        assert found.formats == formats
+        assert found.reused == (0 if told == b"a note" else 1)
 
 
 def test_a_file_of_optovue_is_a_scan_once_its_text_is_beside_it(tmp_path: Path) -> None:
