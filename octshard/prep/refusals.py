@@ -129,6 +129,10 @@ class Refused(Exception):
             detail = detail.replace(text, "...")
         return detail
 
+    def behind(self, lead: str, private: tuple[str, ...] = (), reason: str = "") -> "Refused":
+        """With a text in front of its own; private: pieces of that text. reason: another one, if any."""
+        return Refused(reason or self.reason, lead + self._whole, (*private, *self.private))
+
     def __reduce__(self) -> tuple[type, tuple[str, str, tuple[str, ...]]]:
         return type(self), (self.reason, self._whole, self.private)
 

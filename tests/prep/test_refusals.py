@@ -88,3 +88,18 @@ def test_a_detail_that_quotes_a_file_is_cut() -> None:
     cut = Refused("unreadable", "x" * 70_000)
     assert (len(cut.detail), cut.detail[-6:], str(cut)) == (LONGEST, "xx ...", f"unreadable: {cut.detail}")
     assert pickle.loads(pickle.dumps(cut)).detail == cut.detail
+
+
+def test_private_words_are_gone_however_long_odd_or_wrapped_they_are() -> None:
+    for name in ("Meier, Hans", "Meier\u202e\n\x1bHans", "Meier" * 500, "Meier\\Hans"):
+        inner = Refused("unreadable", f"array {name} is torn", (name,))
+        for refusal in (
+            inner,
+            inner.behind("page 1: "),
+            pickle.loads(pickle.dumps(inner.behind(f"{name}: ", (name,)))),
+        ):
+            assert "Meier" in refusal.detail
+            assert len(refusal.detail) <= LONGEST
+            assert "Meier" not in refusal.public
+            assert refusal.public.endswith("array ... is torn")
+    assert inner.behind("header: ", reason="truncated").reason == "truncated"

@@ -98,7 +98,7 @@ def parse(data: Buffer) -> Header:
         return _parse(top, parsed, parsed.pixels)
     except Refused as refused:  # the walk found the file whole: what is cut short is an item inside it
         file_kind.check_class(top.text("SOPClassUID"))
-        raise Refused("unreadable", f"header: {refused.detail}", refused.private) from None
+        raise refused.behind("header: ", reason="unreadable") from None
 
 
 def check(header: Header, max_voxels: int) -> None:

@@ -67,7 +67,7 @@ def _check(part: DicomScan, number: int) -> None:
     try:
         part.check(sys.maxsize)
     except Refused as refusal:
-        raise Refused(refusal.reason, f"part {number}: {refusal.detail}", refusal.private) from None
+        raise refusal.behind(f"part {number}: ") from None
 
 
 def _part(file: ScanBytes, name: str) -> DicomScan:
@@ -81,4 +81,4 @@ def _part(file: ScanBytes, name: str) -> DicomScan:
         detail = f"{name}, a part of the scan, is not beside its first file"
         raise Refused("part_of_scan", detail, (name,)) from None
     except Refused as refusal:
-        raise Refused(refusal.reason, f"{name}: {refusal.detail}", (name, *refusal.private)) from None
+        raise refusal.behind(f"{name}: ", (name,)) from None

@@ -96,7 +96,7 @@ def _opened(file: ScanBytes, name: str) -> ArrayScan:
 
 
 def _of(name: str, refusal: Refused) -> Refused:
-    return Refused(refusal.reason, f"{name}: {refusal.detail}", (name, *refusal.private))
+    return refusal.behind(f"{name}: ", (name,))
 
 
 def _check_alike(name: str, scan: ArrayScan, first_name: str, first: ArrayScan) -> None:

@@ -57,7 +57,7 @@ class Pages:
             detail = f"page {index + 1}: {type(error).__name__}: {text[:150]}"
             raise Refused("decoder_error", detail, (text[:150],)) from None
         except Refused as refusal:
-            raise Refused(refusal.reason, f"page {index + 1}: {refusal.detail}") from None
+            raise refusal.behind(f"page {index + 1}: ") from None
 
 
 def _grey(values: np.ndarray, page: Any) -> np.ndarray:
