@@ -1,100 +1,79 @@
-"""The first sheet of an Excel workbook (.xlsx) as a table of text. Formulas are what they last gave.
+"""The first sheet of an Excel workbook (.xlsx) as a table of text. Formulas are what they last gave."""
 
-Layout: ECMA-376, part 1, 18 (SpreadsheetML). A library for it would be large, and open what a cell names.
-"""
-
+import importlib
 import io
-import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
-from xml.etree import ElementTree
-from xml.etree.ElementTree import Element, ParseError
+from datetime import datetime
+from typing import Any
+from xml.etree.ElementTree import ParseError
 
-from octshard import delimited, tsv
+from octshard import delimited, extras, tsv
 from octshard.errors import UsageError
 
-MOST_BYTES = 2**28  # of a sheet, unpacked
-SHEET = re.compile(r"xl/worksheets/sheet(\d+)\.xml")
-COLUMN = re.compile(r"[A-Z]{1,3}")
+MOST_BYTES = 2**28  # of a workbook, unpacked: openpyxl holds its texts
+# what openpyxl raises for files that are none
 DAMAGE = (
-    zipfile.BadZipFile,
-    NotImplementedError,
-    RuntimeError,
-    OSError,
-    ValueError,
-    EOFError,
-    LookupError,
-    zlib.error,
-)
+    zipfile.BadZipFile, zlib.error, ParseError, OSError, ValueError, TypeError, AttributeError, LookupError,
+    EOFError, RuntimeError,
+)  # fmt: skip
 
 
 def parse(data: bytes, source: str) -> tsv.Table:
-    """The cells; names of columns in lower case, as of other tables. UsageError for what is no workbook."""
+    """The cells; names of columns in lower case, as of other tables.
+
+    UsageError for what is no workbook, or where openpyxl is not installed.
+    """
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            sheets = sorted(filter(SHEET.fullmatch, archive.namelist()), key=_number)
-            texts = _texts(archive)
-            rows = [(line, cells) for line, cells in _rows(_xml(archive, sheets[0]), texts) if any(cells)]
-    except (*DAMAGE, ParseError) as error:
+        openpyxl = importlib.import_module("openpyxl")
+    except ImportError:
+        advice = f"{extras.install_advice('xlsx')}, or save the table as a CSV beside it"
+        raise UsageError(f"{source}: openpyxl is not installed, which reads workbooks: {advice}") from None
+    try:
+        _check_size(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # styles and validations that it does not know
+            book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
+            rows = list(_rows(book.worksheets[0]))
+    except DAMAGE as error:
         raise UsageError(
             f"{source}: no workbook that can be read ({type(error).__name__}); save it as a CSV beside it"
         ) from None
     if not rows:
         return tsv.Table(source, (), ())
-    columns = tuple(cell.strip().lower() for cell in rows[0][1])
+    columns = tuple(cell.lower() for cell in rows[0][1])
     width = len(columns)
-    filled = [(line, delimited.filled([*cells, *[""] * width][:width])) for line, cells in rows[1:]]
-    return tsv.Table(source, columns, tuple(filled))
+    lines = tuple((line, delimited.filled([*cells, *[""] * width][:width])) for line, cells in rows[1:])
+    return tsv.Table(source, columns, lines)
 
 
-def _number(name: str) -> int:
-    match = SHEET.fullmatch(name)
-    return int(match[1]) if match else 0
+def _check_size(data: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if (nbytes := sum(member.file_size for member in archive.infolist())) > MOST_BYTES:
+            raise ValueError(f"{nbytes} bytes unpacked, want at most {MOST_BYTES}")
 
 
-def _xml(archive: zipfile.ZipFile, name: str) -> Element:
-    if archive.getinfo(name).file_size > MOST_BYTES:
-        raise ValueError(f"{name} is too large")
-    return ElementTree.fromstring(archive.read(name))
+def _rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:
+    """Line and cells of rows with any, without the empty ones at the end."""
+    sheet.reset_dimensions()  # a sheet may declare a million rows of nothing
+    for line, values in enumerate(sheet.iter_rows(values_only=True), start=1):
+        cells = [_text(value) for value in values]
+        while cells and not cells[-1]:
+            cells.pop()
+        if cells:
+            yield line, cells
 
 
-def _texts(archive: zipfile.ZipFile) -> list[str]:
-    """Texts that cells name by their place."""
-    name = "xl/sharedStrings.xml"
-    return [_text(item) for item in _xml(archive, name)] if name in archive.namelist() else []
-
-
-def _text(item: Element) -> str:
-    return "".join(part.text or "" for part in item.iter() if part.tag.endswith("}t"))
-
-
-def _rows(sheet: Element, texts: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Line and cells; a cell that is left out is empty."""
-    for line, row in enumerate((e for e in sheet.iter() if e.tag.endswith("}row")), start=1):
-        cells: list[str] = []
-        for cell in row:
-            at = _place(cell.get("r", ""), len(cells))
-            cells += [""] * (at - len(cells))
-            cells.append(_value(cell, texts))
-        yield line, cells
-
-
-def _place(reference: str, after: int) -> int:
-    """The column of a cell, from 0: AB7 is 27. after: where none is named, the next."""
-    letters = COLUMN.match(reference)
-    if letters is None:
-        return after
-    place = 0
-    for letter in letters[0]:
-        place = 26 * place + ord(letter) - ord("A") + 1
-    return max(place - 1, after)
-
-
-def _value(cell: Element, texts: list[str]) -> str:
-    if cell.get("t") == "inlineStr":
-        return _text(cell).strip()
-    value = next((part.text or "" for part in cell if part.tag.endswith("}v")), "")
-    if cell.get("t") == "s":
-        return texts[int(value)].strip()
-    return value.removesuffix(".0") if value else ""
+def _text(value: Any) -> str:
+    """As it would stand in a CSV: 12.0 is 12, midnight of a day is the day."""
+    match value:
+        case None:
+            return ""
+        case float() if value.is_integer():
+            return str(int(value))
+        case datetime() if value.time() == datetime.min.time():
+            return value.date().isoformat()
+        case _:
+            return str(value).strip()

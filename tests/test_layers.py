@@ -20,6 +20,7 @@ DOORS = {  # foreign package -> the modules that may import it
     "webdataset": {"webdataset"},
     "monai": {"dataset.torch_dataset", "eval.dense.monai_parts"},
     "nibabel": {"eval.dense.map_file", "export.volume_file", "prep.readers.nifti"},
+    "openpyxl": {"workbook"},
     "tifffile": {"prep.readers.tiff"},
     "zstandard": {"dataset.shard"},
     "xxhash": {"storage.checksum"},
