@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import pickle
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from octshard.config.prep import PrepConfig
 from octshard.dataset import tables
 from octshard.dataset.tables import SampleRow
 from octshard.errors import UsageError
+from octshard.prep.build import inputs
 from octshard.prep.build import run as build
 from octshard.prep.index import look, run
 from octshard.prep.index.options import IndexOptions
@@ -87,7 +89,29 @@ def test_members_are_rows_as_files_are(method: int, remote: bool, tmp_path: Path
     assert {entry.device for entry in rows.values()} == {"topcon_triton", "optovue", "visits"}
 
 
-def test_prep_shard_reads_them_and_files_beside_the_zips(tmp_path: Path) -> None:
+def content_of(src: Path, manifest: Path, **values: object) -> dict[str, bytes]:
+    """What prep shard reads at each path of the manifest, the files of a scan and a text beside it."""
+    release = aireadi.read_release(str(src), str(manifest))
+    source = inputs.open_source(PrepConfig(src=str(src), **values), release)  # type: ignore[arg-type]
+    source = pickle.loads(pickle.dumps(source))
+    entries = [dataclasses.replace(entry, path=path) for entry in release.entries for path in entry.files]
+    return {entry.path: bytes(source.read(entry)) for entry in entries if source.has(entry.path)}
+
+
+@pytest.mark.parametrize("from_zip", [False, True])
+def test_members_and_files_beside_the_zips_are_read(from_zip: bool, tmp_path: Path) -> None:
+    content = files()
+    loose = {} if from_zip else {name: data for name, data in content.items() if name[:2] == "P3"}
+    inside = {name: data for name, data in content.items() if name not in loose}
+    root = write(tmp_path / "in", {"a.zip": zipped(inside), **loose})
+    run.index(str(root), str(tmp_path / "m.tsv"), FOLDERS)
+    read = content_of(root, tmp_path / "m.tsv", from_zip=from_zip)
+    listed = {path.removeprefix("a.zip/"): data for path, data in read.items()}
+    assert listed == {name: data for name, data in content.items() if not name.endswith((".txt", ".raw"))}
+
+
+@pytest.mark.slow
+def test_prep_shard_makes_the_shards_of_the_unpacked_folder(tmp_path: Path) -> None:
     """By its own index; the shards are those of the folder that the ZIPs hold."""
     content = files()
     root = write(
@@ -121,8 +145,7 @@ def test_a_zip_itself_is_a_folder(tmp_path: Path) -> None:
     found = run.index(str(path / "P7.zip"), str(out), FOLDERS)
     (entry,) = entries(out)
     assert (found.scans, entry.participant, entry.path) == (1, "P7", "P7.zip/scan.dcm")
-    (row,) = rows_of(path / "P7.zip", tmp_path / "dst", manifest=str(out)).values()
-    assert row.status == "ok"
+    assert content_of(path / "P7.zip", out) == {"P7.zip/scan.dcm": dicom("7")}
     with pytest.raises(UsageError, match=r"other\.dcm: a file, want a folder of scans, or a \.zip"):
         run.index(str(path / "other.dcm"), str(out), FOLDERS)
 
@@ -229,7 +252,7 @@ def test_a_folder_that_is_called_like_a_zip_stays_a_folder(tmp_path: Path) -> No
     root = write(tmp_path / "in", {"P1.zip/a.dcm": dicom(), ".zip": b"x"})
     out = tmp_path / "m.tsv"
     assert run.index(str(root), str(out), FOLDERS).scans == 1
-    (row,) = rows_of(root, tmp_path / "dst", manifest=str(out)).values()
-    assert (row.status, row.participant) == ("ok", "P1")
+    assert entries(out)[0].participant == "P1"
+    assert content_of(root, out) == {"P1.zip/a.dcm": dicom()}
     shutil.move(root / "P1.zip", root / "P1")
     assert zip_directory.read(str(root / ".zip"))[1]

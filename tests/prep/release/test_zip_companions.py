@@ -1,5 +1,6 @@
 """Formats of two files in ZIPs: what lies beside a listed file there is found, and nothing else."""
 
+import dataclasses
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,6 +67,7 @@ def tars(dst: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (dst / DEVICE).glob("*.tar")}
 
 
+@pytest.mark.slow
 def test_they_become_the_same_shards_from_zips_as_from_folders(tmp_path: Path) -> None:
     files = {f"p/{number}": files for number, files in enumerate(TWO.values())}
     bare = write(
@@ -81,6 +83,19 @@ def test_they_become_the_same_shards_from_zips_as_from_folders(tmp_path: Path) -
     assert (report.refused, report.missing, report.unlisted) == ((), (), ())
     for path in report.written:
         assert (tmp_path / "unzipped" / path).read_bytes() == (bare / path).read_bytes()
+
+
+def test_what_is_read_and_unpacked_is_what_was_packed(tmp_path: Path) -> None:
+    files = {f"p/{number}": files for number, files in enumerate(TWO.values())}
+    root = zipped(tmp_path / "zipped", files)
+    packed = {f"{folder}/{name}": data for folder, inside in files.items() for name, data in inside.items()}
+    listed = read_release(str(root))
+    source, *_ = zip_source.open_release(listed)
+    read = {path: source.read(dataclasses.replace(listed.entries[0], path=path)) for path in packed}
+    assert read == packed
+    report = unzip.unzip(str(root), str(tmp_path / "unzipped"), unzip.Limits(1, 2**26))
+    assert sorted(report.written) == sorted(packed)
+    assert all((tmp_path / "unzipped" / path).read_bytes() == data for path, data in packed.items())
 
 
 def test_a_changed_companion_is_seen_in_a_zip_too(tmp_path: Path) -> None:
