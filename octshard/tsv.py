@@ -13,6 +13,7 @@ from octshard.errors import UsageError
 # what spells a missing value, in lower case; "none" and "unknown" may be values, so a table adds them itself
 MISSING = frozenset({"", "not reported", "not provided", "nan", "na", "n/a", "#n/a", "<na>", "null"})
 PERSON = ("participant_id", "person_id", "id")  # columns that name a person: AI-READI v2 and v3 differ
+ZIP = b"PK\x03\x04"  # the first bytes of such a file, and so of .xlsx and .ods
 Line = tuple[int, list[str]]  # (line number in the file, cells)
 
 # a quoted cell and what ends it; two quotes in it stand for one
@@ -58,6 +59,8 @@ class Table:
 
 def decode(data: bytes, source: str) -> str:
     """A table's text: UTF-8, with or without a byte-order mark; anything else is a UsageError."""
+    if data.startswith(ZIP):
+        raise UsageError(f"{source}: a ZIP or an Excel file, want text; save the table as CSV in UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -76,7 +76,8 @@ def _eyes(table: tsv.Table) -> list[str]:
 
 def _check_columns(table: tsv.Table, join: str, columns: tuple[str, ...]) -> None:
     if not set(table.columns).intersection(columns):
+        own = "; or join=COLUMN, the one that names people" if columns == PERSON_COLUMNS else ""
         raise UsageError(
-            f"{table.source}: columns {', '.join(table.columns) or 'none'}, want one of {columns} "
-            f"for join={join}"
+            f"{table.source}: columns {', '.join(table.columns) or 'none'}, want one of "
+            f"{', '.join(columns)} for join={join}{own}"
         )

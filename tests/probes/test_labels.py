@@ -44,7 +44,8 @@ def test_labels_come_before_participants_and_either_may_be_any_table():
         (None, "no such file"),
         (b"\xff\xfe\x00", "not UTF-8"),
         (b"", "columns none"),
-        (b"name\tx\n", "want one of"),
+        (b"name\tx\n", "for join=participant; or join=COLUMN, the one that names people"),
+        (b"PK\x03\x04\0", "a ZIP or an Excel file, want text; save the table as CSV"),
     ],
 )
 def test_a_table_that_is_none_gives_one_line(tmp_path, data, message):
