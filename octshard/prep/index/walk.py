@@ -23,8 +23,8 @@ def walk(root: str) -> Iterator[Place]:
     A remote folder that cannot be listed is an error: it says nothing about what is in it.
     """
     if zip_path.home_of(root) != root:
-        size, version = store.size_and_etag(root)
-        yield from zip_walk.walk(root, Place(root.rpartition("/")[2], size, version))
+        url = root.rstrip("/")
+        yield from zip_walk.walk(url, Place(url.rpartition("/")[2], *store.size_and_etag(url)))
         return
     with transport.thread_pool(REQUESTS) as threads:
         stack = [_OpenFolder(root.rstrip("/"), "", _list(root), threads)]
