@@ -14,6 +14,7 @@ from octshard import delimited, extras, tsv
 from octshard.errors import UsageError
 
 MOST_BYTES = 2**28  # of a workbook, unpacked: openpyxl holds its texts
+MOST_CELLS = 2**22  # of a sheet, empty ones too: a few bytes can stand for a million
 # what openpyxl raises for files that are none
 DAMAGE = (
     zipfile.BadZipFile, zlib.error, ParseError, OSError, ValueError, TypeError, AttributeError, LookupError,
@@ -58,7 +59,10 @@ def _check_size(data: bytes) -> None:
 def _rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:
     """Line and cells of rows with any, without the empty ones at the end."""
     sheet.reset_dimensions()  # a sheet may declare a million rows of nothing
+    count = 0
     for line, values in enumerate(sheet.iter_rows(values_only=True), start=1):
+        if (count := count + len(values)) > MOST_CELLS:
+            raise ValueError(f"more than {MOST_CELLS} cells")
         cells = [_text(value) for value in values]
         while cells and not cells[-1]:
             cells.pop()

@@ -82,6 +82,14 @@ def test_what_would_be_too_large_unpacked_is_not_opened(monkeypatch: pytest.Monk
         workbook.parse(data, "a.xlsx")
 
 
+def test_rows_whose_one_cell_is_far_to_the_right_end_soon() -> None:
+    rows = '<row><c r="XFD1"><v>1</v></c></row>' * 3000
+    data = changed(SHEET, f"<worksheet {SPACE}><sheetData>{rows}</sheetData></worksheet>")
+    assert len(data) < 2**14
+    with pytest.raises(UsageError, match=r"no workbook that can be read \(ValueError\)"):
+        workbook.parse(data, "a.xlsx")
+
+
 def test_without_its_library_the_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(UsageError, match=r"a.xlsx: openpyxl is not installed.*xlsx\].* or save the table"):
