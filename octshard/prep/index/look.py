@@ -149,6 +149,8 @@ def _volumes(place: Place, content: Content, data: bytes) -> str:
     """As `_series`, of a DICOM file that begins with `data`. One that is remote or in a ZIP is read whole
     where its first frames are of several volumes, and else not.
     """
+    if len(data) == place.size:  # a second opening would take longer than the look
+        return _told(lambda: volumes.names_in(data))
     is_cheap = content.is_mapped or (place.size <= WHOLE and frame_labels.may_differ(data))
     return _told(lambda: volumes.names_in(content.whole())) if is_cheap else ""
 
