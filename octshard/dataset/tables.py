@@ -6,6 +6,7 @@ Every input file has one `SampleRow`. Parquet bytes depend on the rows alone.
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
@@ -88,8 +89,15 @@ class SampleRow:
 
     @property
     def known_spacing(self) -> Spacing | None:
-        """spacing_out; None where it was assumed, and for slices that are no stack, which have no step."""
-        return None if self.assumed_spacing or self.slice_axis else self.spacing_out
+        """spacing_out; None where one of its axes is not known."""
+        return None if any(map(math.isnan, self.lengths(self.spacing_out))) else self.spacing_out
+
+    def lengths(self, spacing: Spacing | None) -> Spacing:
+        """A spacing of this row, nan along axes where it is none: all where it was assumed, and D of slices
+        that are no stack, which have no step.
+        """
+        dz, dy, dx = (math.nan,) * 3 if self.assumed_spacing or spacing is None else spacing
+        return (math.nan if self.slice_axis else dz, dy, dx)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ class ShardDataset(Dataset[dict[str, Any]]):
     An item is a dict:
     image: uint8 (1, D, H, W), as stored; uint16 in all items if one of the volumes is. meta["source_levels"]
     are the levels of such a volume that are grey 0 and 255;
-    spacing: float32 (3,), mm along D, H, W;
+    spacing: float32 (3,), mm along D, H, W; no lengths are all three where meta["assumed_spacing"] is 1, and
+    the first where meta["slice_axis"] is not empty;
     meta: what the sample's JSON says, and of its row key, participant, device, eye, split and the like; flags
     are one text with commas between, so that the default collate function takes every value;
     retina_band: int16 (D, Q, 2), first row of the retina and the row behind its last, in B-scan d and columns

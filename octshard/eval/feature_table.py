@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Scan:
     """One row of scans.parquet: the columns of samples.parquet to join by, and the site of the participant,
-    empty where it is not known. shape: voxels stored; sha256: of them.
+    empty where it is not known. shape: voxels stored; spacing: known_spacing; sha256: of the voxels.
     """
 
     key: str
@@ -142,7 +142,7 @@ class FeatureTable:
 def scan_of(row: SampleRow, site: str = "") -> Scan:
     """The row of scans.parquet of a stored sample."""
     same: dict[str, Any] = {item.name: getattr(row, item.name, None) for item in dataclasses.fields(Scan)}
-    return Scan(**{**same, "site": site, "shape": row.shape_out, "spacing": row.spacing_out})
+    return Scan(**{**same, "site": site, "shape": row.shape_out, "spacing": row.known_spacing})
 
 
 def scans_digest(scans: Sequence[Scan]) -> str:

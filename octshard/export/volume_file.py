@@ -6,6 +6,7 @@ Voxels are those of the shard. No person is named but in the key, and no file, d
 import gzip
 import io
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,8 @@ def description(row: SampleRow, voxels_DHW: np.ndarray, scale: GreyScale | None 
     facts |= {"axes": "dhw", "shape": list(voxels_DHW.shape), "dtype": str(voxels_DHW.dtype)}
     facts |= {"spacing_mm": list(known) if known else None, "spacing_assumed": bool(row.assumed_spacing)}
     if row.slice_axis:
-        plane_mm = None if row.assumed_spacing or row.spacing_out is None else list(row.spacing_out[1:])
+        _, *pixel_mm = row.lengths(row.spacing_out)
+        plane_mm = None if any(map(math.isnan, pixel_mm)) else pixel_mm
         places = [float(number) for number in row.slice_places.split()]
         facts |= {"pixel_spacing_mm": plane_mm, "slice_axis": row.slice_axis, "slice_places": places}
     if scale is not None:

@@ -149,7 +149,7 @@ def view_of(
     return ModelView(
         title=printable(", ".join((row.device, row.protocol, EYES.get(row.eye.upper(), row.eye)))),
         detail=_detail(cfg, step, row) + mask_report.coverage_text(coverages),
-        spacing_mm=token_extent.spacing_of(row),
+        spacing_mm=row.known_spacing,
         patch=patch,
         en_face=en_face or EnFace(crop_DHW.mean(axis=1), 0, 0),
         crop_DHW=crop_DHW,
@@ -180,7 +180,7 @@ def _seen(cfg: TrainConfig, mask_set: Masks, tokens: Shape) -> np.ndarray:
 def _detail(cfg: TrainConfig, step: StepVolume, row: SampleRow) -> str:
     """Size and counts in one line."""
     _, patch = position.shape_of(cfg.model)
-    spacing, scale = token_extent.spacing_of(row), cfg.objective.context_scale
+    spacing, scale = row.known_spacing, cfg.objective.context_scale
     mm = f" of {' x '.join(f'{mm:.3g}' for mm in spacing)} mm" if spacing else ", spacing not known"
     context, target = (
         " + ".join(f"{len(ids_BX[0].unique()):,}" for ids_BX in column)

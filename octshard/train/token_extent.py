@@ -10,8 +10,8 @@ from octshard.train.objectives import footprints
 
 def start_line(cfg: TrainConfig, rows: Sequence[SampleRow]) -> str:
     """Over these volumes, from the least to the greatest where they differ."""
-    known = {spacing for row in rows if (spacing := spacing_of(row)) is not None}
-    unknown = sum(spacing_of(row) is None for row in rows)
+    known = {spacing for row in rows if (spacing := row.known_spacing) is not None}
+    unknown = sum(row.known_spacing is None for row in rows)
     if not known:
         return "tokens: what one covers in mm is not known, as no spacing is"
     target = _extent(cfg.model.patch, known)
@@ -20,11 +20,6 @@ def start_line(cfg: TrainConfig, rows: Sequence[SampleRow]) -> str:
         side = [n * s for n, s in zip(cfg.model.patch, cfg.objective.context_scale, strict=True)]
         line = f"tokens: one of the targets covers {target}, one of the context {_extent(side, known)}"
     return line + (f"; of {unknown:,} of {len(rows):,} volumes no spacing is known" if unknown else "")
-
-
-def spacing_of(row: SampleRow) -> Spacing | None:
-    """Of the stored voxels in mm; None where it was assumed, or slices are no stack."""
-    return row.known_spacing
 
 
 def _extent(side: Sequence[int], spacings: Iterable[Spacing]) -> str:

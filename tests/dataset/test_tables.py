@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,18 @@ def test_a_value_that_no_row_of_ours_holds_names_table_column_and_row(
     with pytest.raises(OctshardError) as caught:
         tables.read_rows(url)
     assert f"t.parquet: {column} of row 1 is {value!r}, want a whole value" in str(caught.value)
+
+
+def test_lengths_that_are_none_are_not_known() -> None:
+    spacing = (1.0, 0.004, 0.02)
+    told, nan = row("a", spacing_out=spacing, assumed_spacing=0, slice_axis=""), math.nan
+    assert told.known_spacing == told.lengths(told.spacing_out) == spacing
+    slices = dataclasses.replace(told, slice_axis="degrees")
+    assert slices.lengths(spacing) == pytest.approx((nan, 0.004, 0.02), nan_ok=True)
+    for other in (dataclasses.replace(told, assumed_spacing=1), dataclasses.replace(told, spacing_out=None)):
+        assert other.lengths(other.spacing_out) == pytest.approx((nan, nan, nan), nan_ok=True)
+        assert other.known_spacing is None
+    assert slices.known_spacing is None
 
 
 def test_a_shard_without_a_size_is_no_row(tmp_path: Path) -> None:

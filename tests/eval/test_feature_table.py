@@ -18,6 +18,11 @@ SCANS = (scan_of(ROW, "UW"), Scan("k2", "1002", split="train", sha256="cd"))
 INFO = FeatureInfo("pretrained", "last", "mean_std", "whole", "bf16", "run/step.pt", "f00d", 7)
 
 
+def test_a_spacing_that_is_none_is_none():
+    for changes in ({"assumed_spacing": 1}, {"slice_axis": "degrees"}):
+        assert scan_of(dataclasses.replace(ROW, **changes)).spacing is None
+
+
 def table(folder, *infos: FeatureInfo) -> dict[str, Features]:
     """A folder with such features, by digest."""
     feature_table.write_scans(str(folder), SCANS)

@@ -6,6 +6,7 @@ nasal is one side. What cannot be measured is missing, never zero.
 """
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from octshard.imaging.retina_band import BLOCK, blocks_of, not_found
 from octshard.imaging.volume import Spacing, length_mm
 from octshard.stream.batch import Batch
 
-VERSION = 1  # of the features
+VERSION = 2  # of the features
 CELLS = (8, 8)  # along D and W
 RINGS_MM = (0.0, 0.5, 1.5, 3.0)  # radii between which the ETDRS subfields lie
 FOVEA_MM = 1.0  # from the middle of the field to the fovea, at most
@@ -44,12 +45,13 @@ class ScanGeometry:
 
     @staticmethod
     def of(row: SampleRow) -> "ScanGeometry":
-        """By the row of the sample; a scan without a spacing has no micrometres, and all is missing."""
-        spacing = row.spacing_out or UNKNOWN
-        known = all(length_mm(mm) is not None for mm in spacing)
-        if row.slice_axis:  # slices have neighbours, but no step to them
-            spacing = (np.nan, *spacing[1:])
-        return ScanGeometry(spacing if known else UNKNOWN, row.eye, row.geometry == "raster")
+        """By the row of the sample; a scan without a known spacing has no micrometres, and all is missing.
+
+        Slices that are no stack have neighbours, but no step to them.
+        """
+        spacing = row.lengths(row.spacing_out)
+        is_sound = all(math.isnan(mm) or length_mm(mm) is not None for mm in spacing)
+        return ScanGeometry(spacing if is_sound else UNKNOWN, row.eye, row.geometry == "raster")
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from octshard.config import fields
+from octshard.config.dense import SegmentConfig
+from octshard.dataset.tables import SampleRow
 from octshard.eval import json_text
 from octshard.eval.dense.comparison import ArmScores, Comparison
 from octshard.eval.dense.study import Config, FittedArms, Study
 from octshard.eval.probe_result import ScoredCheckpoint
 from octshard.eval.verdict import MAX_P, MIN_PARTICIPANTS, bracketed
-from octshard.imaging.volume import Spacing
 from octshard.report.page import Cell, Html, Section, numeral, page, picture, side_by_side, table
 from octshard.report.plots import line_plot
 from octshard.storage import store
@@ -90,13 +91,13 @@ class DenseResult:
 
 @dataclass(frozen=True, eq=False)
 class Strip:
-    """Pictures of one test scan beside each other, labels or values from 0 to 1; spacing: of their rows and
-    columns the last two.
+    """Pictures of one test scan beside each other, labels or values from 0 to 1. pixel_mm: of their rows and
+    columns, nan where it is not known: pixels are square then.
     """
 
     key: str
     pictures: Mapping[str, np.ndarray]
-    spacing_mm: Spacing | None
+    pixel_mm: Sequence[float]
 
 
 def result(
@@ -168,6 +169,9 @@ def _notes(work: Study, fits: Sequence[ArmFit], cfg: Config) -> list[str]:
     if sum(work.without.values()):
         counts = ", ".join(f"{split} {n}" for split, n in work.without.items())
         notes.append(f"Scans left out, because they have no map: {counts}.")
+    if isinstance(cfg, SegmentConfig):
+        rows = [ref.row for ref in work.indexes["test"].samples]
+        notes += filter(None, [without_lengths(rows)])
     if work.scored.seen_people is None:
         notes.append(
             "Unknown whether the encoder was pretrained on test participants: its file does not say."
@@ -179,6 +183,16 @@ def _notes(work: Study, fits: Sequence[ArmFit], cfg: Config) -> list[str]:
     if cfg.heads.random_draws == 1:
         notes.append("random-init is one draw: heads.random_draws=5 shows how far draws differ.")
     return notes
+
+
+def without_lengths(rows: Sequence[SampleRow]) -> str:
+    """How many test scans have no scores in mm, or only those along depth; empty if all have all."""
+    lacking = [row for row in rows if row.known_spacing is None]
+    slices = sum(bool(row.slice_axis) and not row.assumed_spacing for row in lacking)
+    counts = {"whose spacing is not known have no lengths": len(lacking) - slices}
+    counts["of slices that are no stack have no surface_um and false_mm3"] = slices
+    parts = [f"{count} of {len(rows)} {text}" for text, count in counts.items() if count]
+    return f"Test scans: {'; '.join(parts)}." if parts else ""
 
 
 def _score_tables(result: DenseResult) -> tuple[Html | str, ...]:
@@ -211,9 +225,8 @@ def _pictures(strip: Strip) -> Html:
         else:
             shown = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
         rows, columns = values.shape
-        aspect = columns / rows
-        if strip.spacing_mm is not None:
-            aspect *= strip.spacing_mm[2] / strip.spacing_mm[1]
+        rows_mm, columns_mm = strip.pixel_mm if all(map(math.isfinite, strip.pixel_mm)) else (1.0, 1.0)
+        aspect = columns * columns_mm / (rows * rows_mm)
         parts.append(picture(shown, f"{name} of {strip.key}", name, aspect))
     return side_by_side(parts)
 

@@ -46,7 +46,9 @@ def segment(cfg: SegmentConfig, on_progress: OnProgress = no_progress) -> DenseR
             for arm, x in fitted.outputs(work, ref, cfg.overlap).items()
         }
         for arm, predicted_DHW in labels.items():
-            scores = segment_scores.score(true_DHW, predicted_DHW, anatomy, study.spacing_of(ref.row))
+            scores = segment_scores.score(
+                true_DHW, predicted_DHW, anatomy, ref.row.lengths(ref.row.spacing_out)
+            )
             scans.setdefault(arm, []).append(scores)
         strip = strip or _strip(ref.row, true_DHW, labels)
     on_progress(len(refs), len(refs), "test")
@@ -117,4 +119,5 @@ def _strip(row: SampleRow, true_DHW: np.ndarray, labels: dict[tuple[str, str], n
     middle = len(true_DHW) // 2
     pictures = {"mask": true_DHW[middle]}
     pictures |= {f"{head} on {source}": x[middle] for (source, head), x in labels.items()}
-    return Strip(row.key, pictures, row.spacing_out)
+    _, *pixel_mm = row.lengths(row.spacing_out)
+    return Strip(row.key, pictures, pixel_mm)

@@ -34,9 +34,9 @@ class Anatomy:
 
 
 def score(
-    true_DHW: np.ndarray, predicted_DHW: np.ndarray, anatomy: Anatomy, spacing_mm: Spacing | None
+    true_DHW: np.ndarray, predicted_DHW: np.ndarray, anatomy: Anatomy, spacing_mm: Spacing
 ) -> dict[str, float]:
-    """Every score of a scan by its name; nan where it is not defined. spacing_mm: None where it is not known.
+    """Every score of a scan by its name; nan where it is not defined. spacing_mm: nan where it is not known.
 
     dice, dice NAME: of classes that the scan has; dice is their mean. boundary_um, boundary_um A/B: mean
     distance in depth over A-scans, over all boundaries and of one. surface_um NAME: mean distance of the
@@ -44,14 +44,15 @@ def score(
     """
     predicted_DHW = np.where(true_DHW == PADDING, PADDING, predicted_DHW)
     scores = _dice(true_DHW, predicted_DHW, anatomy)
-    voxel_mm3 = float("nan") if spacing_mm is None else float(np.prod(spacing_mm))
+    voxel_mm3 = float(np.prod(spacing_mm))
     for c in anatomy.lesions:
         name, lesion, guess = anatomy.names[c], true_DHW == c, predicted_DHW == c
-        distance_mm = monai_parts.surface_distance(guess, lesion, spacing_mm) if spacing_mm else float("nan")
+        is_known = np.isfinite(voxel_mm3)
+        distance_mm = monai_parts.surface_distance(guess, lesion, spacing_mm) if is_known else float("nan")
         scores[f"surface_um {name}"] = 1000 * distance_mm
         scores[f"false_mm3 {name}"] = float("nan") if lesion.any() else float(guess.sum()) * voxel_mm3
     if anatomy.boundaries:
-        dy_um = float("nan") if spacing_mm is None else 1000 * spacing_mm[1]
+        dy_um = 1000 * spacing_mm[1]
         true_KDW, predicted_KDW = (boundary_rows(x, anatomy.layers) for x in (true_DHW, predicted_DHW))
         inside_KDW = (true_KDW > 0) & (true_KDW < true_DHW.shape[1])
         gap_KDW = np.where(inside_KDW, np.abs(predicted_KDW - true_KDW) * dy_um, np.nan)

@@ -5,6 +5,7 @@ Labels are taken from the nearest voxel, what is measured is averaged. Frames th
 map of the stored volume itself can be used.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,11 +23,14 @@ LAST_LABEL = 254  # 255 is that of padding
 
 
 class Grid(NamedTuple):
-    """name: file or stored; shape and spacing along D, H, W, or along D, W of a map seen from above."""
+    """name: file or stored; shape and spacing along D, H, W, or along D, W of a map seen from above.
+
+    Spacing is nan along axes where it is not known.
+    """
 
     name: str
     shape: tuple[int, ...]
-    spacing_mm: tuple[float, ...] | None
+    spacing_mm: tuple[float, ...]
 
 
 def labels_of(url: str, row: SampleRow, cfg: MapConfig) -> np.ndarray:
@@ -87,18 +91,16 @@ def _grids(row: SampleRow, cfg: MapConfig) -> list[Grid]:
     """Those that cfg allows, and the row knows."""
     grids = []
     if cfg.grid != "stored" and row.frames and row.rows and row.cols:
-        spacing = None if row.assumed_spacing else row.spacing_in
-        grids.append(Grid("file", (row.frames, row.rows, row.cols), spacing))
+        grids.append(Grid("file", (row.frames, row.rows, row.cols), row.lengths(row.spacing_in)))
     if cfg.grid != "file":
-        grids.append(Grid("stored", _shape_out(row), None if row.assumed_spacing else row.spacing_out))
+        grids.append(Grid("stored", _shape_out(row), row.lengths(row.spacing_out)))
     if not grids:
         raise OctshardError(f"{row.key}: the shape of its file is not recorded, want maps of the stored grid")
     return grids
 
 
-def _along(grid: Grid, axes: Sequence[int]) -> tuple[tuple[int, ...], tuple[float, ...] | None]:
-    spacing = grid.spacing_mm
-    return tuple(grid.shape[i] for i in axes), None if spacing is None else tuple(spacing[i] for i in axes)
+def _along(grid: Grid, axes: Sequence[int]) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    return tuple(grid.shape[i] for i in axes), tuple(grid.spacing_mm[i] for i in axes)
 
 
 def _grid_of(
@@ -130,10 +132,11 @@ def _grid_of(
     return fitting[0]
 
 
-def _same(mine: tuple[float, ...] | None, theirs: tuple[float, ...] | None) -> bool:
-    if mine is None or theirs is None:
+def _same(mine: tuple[float, ...], theirs: tuple[float, ...] | None) -> bool:
+    """Along all axes that both know."""
+    if theirs is None:
         return True
-    return all(abs(a / b - 1) <= SAME_SPACING for a, b in zip(mine, theirs, strict=True) if b > 0)
+    return not any(abs(a / b - 1) > SAME_SPACING for a, b in zip(mine, theirs, strict=True) if b > 0)
 
 
 def _shape_out(row: SampleRow) -> tuple[int, int, int]:
@@ -143,4 +146,6 @@ def _shape_out(row: SampleRow) -> tuple[int, int, int]:
 
 
 def _text(spacing_mm: tuple[float, ...] | None) -> str:
-    return "unknown" if spacing_mm is None else " x ".join(f"{mm:.4g}" for mm in spacing_mm)
+    if spacing_mm is None or all(map(math.isnan, spacing_mm)):
+        return "unknown"
+    return " x ".join("?" if math.isnan(mm) else f"{mm:.4g}" for mm in spacing_mm)

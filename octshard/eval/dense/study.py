@@ -14,7 +14,7 @@ from octshard.dataset.splits import SPLITS, check_disjoint
 from octshard.dataset.tables import Dataset, SampleRow
 from octshard.devices import select
 from octshard.devices.backend import Backend
-from octshard.errors import OctshardError, UsageError
+from octshard.errors import UsageError
 from octshard.eval import setup
 from octshard.eval.dense import heads as dense_heads
 from octshard.eval.dense import map_names, monai_parts, token_source, whole_volume
@@ -160,10 +160,3 @@ def random_names(cfg: Config) -> list[str]:
 def _with_map(index: SampleIndex, urls: Mapping[str, str]) -> SampleIndex:
     samples = tuple(ref for ref in index.samples if ref.row.key in urls)
     return dataclasses.replace(index, samples=samples)
-
-
-def spacing_of(row: SampleRow) -> tuple[float, float, float] | None:
-    """Of the stored volume in mm; None where it was assumed."""
-    if row.spacing_out is None and not row.assumed_spacing:
-        raise OctshardError(f"{row.key}: no spacing_out in samples.parquet; build it again")
-    return None if row.assumed_spacing else row.spacing_out

@@ -73,7 +73,7 @@ def _flat_note(flat: Mapping[str, float]) -> str:
     )
 
 
-def _from_above(row: SampleRow) -> tuple[float, float, float] | None:
-    """Spacing with the axes of a picture from above in the place of those of a B-scan."""
-    spacing = row.spacing_out
-    return None if spacing is None else (spacing[1], spacing[0], spacing[2])
+def _from_above(row: SampleRow) -> tuple[float, float]:
+    """Of the rows and columns of a picture from above."""
+    dz, _, dx = row.lengths(row.spacing_out)
+    return dz, dx

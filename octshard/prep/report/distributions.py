@@ -1,5 +1,6 @@
 """Two sections of the report page: shapes and spacings, intensities and sizes, as tables and plots."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from octshard.dataset.tables import SampleRow
@@ -80,12 +81,11 @@ def _shape(axis: int) -> Value:
 
 
 def _step(name: str, axis: int) -> Value:
-    """Micrometres along one axis; None where the spacing was assumed."""
+    """Micrometres along one axis; None where it is not known."""
 
     def value(row: SampleRow) -> float | None:
-        spacing_mm = getattr(row, name)
-        is_known = not row.assumed_spacing and not (row.slice_axis and axis == 0)
-        return spacing_mm[axis] * 1000 if is_known and spacing_mm is not None else None
+        um = 1000 * row.lengths(getattr(row, name))[axis]
+        return None if math.isnan(um) else um
 
     return value
 

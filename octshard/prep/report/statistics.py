@@ -3,6 +3,7 @@
 One pass each, so that 60,000 rows take seconds.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -106,8 +107,8 @@ def shape_summaries(rows: Iterable[SampleRow]) -> list[ShapeSummary]:
             len(group),
             _ranked((row.frames, row.rows, row.cols) for row in group),
             _ranked(row.shape_out for row in group),
-            _ranked(_microns(row.spacing_in) for row in group),
-            _ranked(_microns(row.spacing_out) for row in group),
+            _ranked(_microns(row.lengths(row.spacing_in)) for row in group),
+            _ranked(_microns(row.lengths(row.spacing_out)) for row in group),
         )
         for (device, protocol), group in sorted(groups.items())
     ]
@@ -134,6 +135,7 @@ def _ranked(values: Iterable[Triple | None]) -> Ranked:
     return tuple(sorted(counted.items(), key=lambda item: (-item[1], repr(item[0]))))
 
 
-def _microns(spacing_mm: Sequence[float] | None) -> tuple[float, ...] | None:
-    """To a tenth of a micrometre: spacings that differ by less count as equal."""
-    return None if spacing_mm is None else tuple(round(mm * 1000, 1) for mm in spacing_mm)
+def _microns(spacing_mm: Sequence[float]) -> Triple | None:
+    """To a tenth of a micrometre: spacings that differ by less count as equal. None if no axis is known."""
+    um = tuple(None if math.isnan(mm) else round(mm * 1000, 1) for mm in spacing_mm)
+    return None if set(um) == {None} else um

@@ -112,8 +112,9 @@ def test_what_has_no_band_no_spacing_or_no_axis_in_space_is_missing():
     voxels, rows = noise(), band(20, 84)
     nothing = np.full_like(rows, NOT_FOUND)
     assert not np.isfinite(thickness.thickness_features(voxels, nothing, RIGHT)).any()
-    no_spacing = ScanGeometry.of(SampleRow("k", "1", "d", "", "", "", "", "R", "test", ""))
-    assert not np.isfinite(thickness.thickness_features(voxels, rows, no_spacing)).any()
+    for told in ({}, {"spacing_out": (1.0, 1.0, 1.0), "assumed_spacing": 1, "geometry": "raster"}):
+        no_spacing = ScanGeometry.of(SampleRow("k", "1", "d", "", "", "", "", "R", "test", "", **told))
+        assert not np.isfinite(thickness.thickness_features(voxels, rows, no_spacing)).any()
     whole = thickness.thickness_features(voxels, rows, RIGHT)
     radial = thickness.thickness_features(voxels, rows, dataclasses.replace(RIGHT, raster=False))
     rings = 3 * (SUMMARY + 2 + 8) + 2 * 4

@@ -11,9 +11,11 @@ from scipy.ndimage import correlate1d
 
 from octshard.config.dense import DenseHeads, MapConfig, MaskClass, SegmentConfig, TranslateConfig
 from octshard.config.load import load, shipped_configs
+from octshard.dataset import tables
 from octshard.dataset.participant_digests import digest_participants
 from octshard.errors import OctshardError, UsageError
 from octshard.eval import json_text
+from octshard.eval.dense import report
 from octshard.eval.dense.segment import anatomy_of, segment
 from octshard.eval.dense.translate import translate
 from tests.support.dense_study import write_checkpoint, write_study
@@ -57,6 +59,18 @@ def test_all_heads_stand_beside_their_controls(result, cfg):
     for metrics in scores.values():
         assert metrics["dice"].low <= metrics["dice"].value <= metrics["dice"].high
         assert {"dice dark", "surface_um bright", "false_mm3 bright"} <= set(metrics)
+
+
+def test_what_has_no_lengths_is_said(files, result):
+    assert not any(note.startswith("Test scans:") for note in result.notes)
+    url = f"{files.shards}/{tables.SAMPLES}"
+    rows = [row for row in tables.read_rows(url) if row.split == "test"]
+    assumed = [dataclasses.replace(row, assumed_spacing=1) for row in rows[:2]]
+    slices = [dataclasses.replace(row, slice_axis="degrees") for row in rows[2:3]]
+    assert report.without_lengths([*assumed, *slices, *rows[3:]]) == (
+        "Test scans: 2 of 12 whose spacing is not known have no lengths; 1 of 12 of slices that are no stack "
+        "have no surface_um and false_mm3."
+    )
 
 
 def test_weights_of_classes_are_stated_and_their_mean_is_one(result, files):

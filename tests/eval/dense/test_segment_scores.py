@@ -116,7 +116,16 @@ def edge(mask: np.ndarray) -> np.ndarray:
 
 
 def test_without_a_spacing_lengths_are_not_defined():
-    scores = segment_scores.score(layered((5, 12)), layered((8, 11)), ANATOMY, None)
+    scores = segment_scores.score(layered((5, 12)), layered((8, 11)), ANATOMY, (np.nan,) * 3)
     assert np.isnan(scores["boundary_um"])
     assert np.isnan(scores["false_mm3 lesion"])
     assert scores["dice"] < 1
+
+
+def test_without_a_step_between_slices_depth_is_known_and_no_volume():
+    true, predicted = layered((5, 12)), layered((8, 12))
+    true[0, 1, 1] = predicted[0, 2, 1] = 3
+    scores = segment_scores.score(true, predicted, ANATOMY, (np.nan, *SPACING[1:]))
+    assert scores["boundary_um top/middle"] == pytest.approx(3 * 20)
+    assert np.isnan(scores["surface_um lesion"])
+    assert np.isnan(segment_scores.score(layered((5, 12)), true, ANATOMY, (np.nan, 1, 1))["false_mm3 lesion"])

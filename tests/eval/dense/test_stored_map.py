@@ -107,6 +107,10 @@ def test_other_voxel_sizes_are_another_scan(tmp_path):
         OctshardError, match=r"voxels of 0.3 x 0.01 x 0.2 mm, want those of key: file 0.3 x 0.01 x 0.13 mm"
     ):
         stored_map.labels_of(url, ROW, replace(CFG, axes="dhw"))
+    no_stack = replace(ROW, slice_axis="degrees", spacing_in=(1.0, 0.01, 0.2))  # 1 mm is no step
+    stored_map.labels_of(url, no_stack, replace(CFG, axes="dhw"))
+    with pytest.raises(OctshardError, match=r"want those of key: file [?] x 0.01 x 0.3 mm"):
+        stored_map.labels_of(url, replace(no_stack, spacing_in=(1.0, 0.01, 0.3)), replace(CFG, axes="dhw"))
     unknown = replace(ROW, assumed_spacing=1)  # prep did not know them either
     stored_map.labels_of(url, unknown, replace(CFG, axes="dhw"))
 

@@ -49,6 +49,12 @@ def test_causes_come_by_frequency_with_the_first_paths() -> None:
 
 
 def test_forms_name_the_most_frequent_shape_and_its_rivals() -> None:
+    rows = [
+        dataclasses.replace(OK, protocol="p", assumed_spacing=1),
+        dataclasses.replace(OK, protocol="p", slice_axis="degrees"),
+    ]
+    (form,) = shape_summaries(rows)
+    assert form.spacings_in == (((None, 4.0, 10.0), 1),)  # no micrometres of what was assumed
     rows = [OK, OK, dataclasses.replace(OK, frames=9), dataclasses.replace(OK, spacing_in=None), BAD]
     (form,) = shape_summaries(rows)
     assert (form.device, form.protocol, form.volumes) == ("d1", "cube", 4)
