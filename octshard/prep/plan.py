@@ -101,9 +101,11 @@ def expected_bytes(member: Member, cfg: PrepConfig) -> int:
     if member.expected_duplicate or not entry.path:
         return 0
     shape = triple(cfg.image_size)
-    if cfg.fit == "crop_pad" and entry.frames and entry.rows and entry.cols and entry.pixel_mm:
-        dy, dx = entry.pixel_mm
-        dz = entry.slice_mm or entry.cols * dx / entry.frames  # most scans are square
+    step_mm, *default_mm = entry.default_mm or (None,)
+    plane_mm = entry.pixel_mm or tuple(default_mm)
+    if cfg.fit == "crop_pad" and entry.frames and entry.rows and entry.cols and plane_mm:
+        dy, dx = plane_mm
+        dz = entry.slice_mm or step_mm or entry.cols * dx / entry.frames  # most scans are square
         target = triple(cfg.target_spacing)
         shape = resampled_shape((entry.frames, entry.rows, entry.cols), (dz, dy, dx), target)
     packed = PACKED_WIDE if cfg.bits == KEEP else PACKED
@@ -133,6 +135,7 @@ def _text(entry: Entry) -> str:
     entry = replace(entry, path=entry.source)
     axes = f" axes={entry.axes}" if entry.axes else ""
     parts = f" parts={entry.parts}" if entry.parts else ""
+    parts += f" default={entry.default_mm}" if entry.default_mm else ""
     return f"{entry!r}{axes}{f' acquired={entry.acquired}' if entry.acquired else ''}{parts}"
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+MANIFEST = "manifest"  # source of what the manifest says
 ANGLE = "angle"  # source of a width that a file tells in degrees: an estimate, and the last that is asked
 
 
@@ -12,6 +13,7 @@ ANGLE = "angle"  # source of a width that a file tells in degrees: an estimate, 
 class PixelMeasures:
     """What one source says, mm; None where it says nothing. `varies`: frames disagree by more than 1 %.
 
+    alone_mm: (row, col) where a file tells only one of the two, or the other in degrees.
     unreadable: what stands there, but is no length or can be read in two ways. invented_mm: an
     in-plane spacing that was left out, because it is a converter's placeholder.
     """
@@ -23,6 +25,7 @@ class PixelMeasures:
     varies: bool = False
     unreadable: tuple[str, ...] = ()
     invented_mm: tuple[float, float] | None = None
+    alone_mm: tuple[float | None, float | None] = (None, None)
 
 
 class FrameLabel(NamedTuple):

@@ -1,6 +1,6 @@
 """How a scan lies in space, by header and manifest: order and geometry of its frames, its spacing. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -10,11 +10,11 @@ from octshard.prep.convert.geometry import Geometry, classify
 from octshard.prep.convert.placeholders import without_placeholders
 from octshard.prep.convert.positions import Positions, positions_of
 from octshard.prep.convert.slice_places import SlicePlaces
-from octshard.prep.convert.spacing import ResolvedSpacing, resolve
+from octshard.prep.convert.spacing import ResolvedSpacing, in_plane, resolve, with_own
 from octshard.prep.convert.steps import SAME_STEP, Step
 from octshard.prep.refusals import Refused
 from octshard.prep.release.aireadi import Entry
-from octshard.prep.scan_facts import ANGLE, PixelMeasures, ScanFacts
+from octshard.prep.scan_facts import ANGLE, MANIFEST, PixelMeasures, ScanFacts
 
 NAMED = "the file says so"
 VOLUME_GEOMETRIES = ("raster", "unknown")  # are volumes without being asked for; `unknown` is flagged
@@ -56,15 +56,34 @@ def layout_of(scan: ScanFacts, entry: Entry, included: Collection[str] = ()) -> 
     is_stack = geometry.kind not in slice_places.NO_STACK or geometry.kind not in included
     if geometry.kind == "radial" and not is_stack:
         order = slice_places.turning_order(scan.locations, scan.frames)
-    manifest = PixelMeasures("manifest", entry.pixel_mm, entry.slice_mm, unreadable=entry.unreadable_spacing)
-    by_trust = sorted((*scan.measures, manifest), key=lambda measures: measures.source == ANGLE)
-    measures = without_placeholders(by_trust, scan.manufacturer or entry.manufacturer)
-    plane_mm = next((m.pixel_mm for m in measures if m.pixel_mm is not None), None)
-    width_mm = None if plane_mm is None else scan.cols * plane_mm[1]
-    located = [] if width_mm is None else located_steps(geometry, positions, width_mm)
-    spacing = resolve(measures, scan.shape, entry.device, located, is_stack=is_stack)
-    slices = SlicePlaces() if is_stack else _slices(geometry, scan, order, width_mm)
-    return ScanLayout(geometry, spacing, order, slices)
+    results = []
+    for measures in _measures(scan, entry):
+        plane = in_plane(measures)
+        width_mm = None if plane is None or plane.pixel_mm is None else scan.cols * plane.pixel_mm[1]
+        located = [] if width_mm is None else located_steps(geometry, positions, width_mm)
+        spacing = resolve(measures, scan.shape, entry.device, located, is_stack=is_stack)
+        slices = SlicePlaces() if is_stack else _slices(geometry, scan, order, width_mm)
+        results.append(ScanLayout(geometry, spacing, order, slices))
+        if not spacing.assumed and "slice_step_from_square_scan" not in spacing.flags:
+            break
+    return next((result for result in reversed(results) if not result.spacing.assumed), results[0])
+
+
+def _measures(scan: ScanFacts, entry: Entry) -> Iterator[Sequence[PixelMeasures]]:
+    """What file and manifest say, in search order; then with the manifest's default in place of the step,
+    of rows and columns, and of all: the first by which the spacing is known leaves the file its own words.
+    """
+    maker = scan.manufacturer or entry.manufacturer
+    told = PixelMeasures(MANIFEST, entry.pixel_mm, entry.slice_mm, unreadable=entry.unreadable_spacing)
+    manifests = [told]
+    if entry.default_mm is not None:
+        step_mm, *plane_mm = entry.default_mm
+        own_mm = with_own((plane_mm[0], plane_mm[1]), scan.measures)
+        step, plane = replace(told, thickness_mm=step_mm), replace(told, pixel_mm=own_mm)
+        manifests += [step, plane, replace(step, pixel_mm=own_mm)]
+    for manifest in manifests:
+        by_trust = sorted((*scan.measures, manifest), key=lambda measures: measures.source == ANGLE)
+        yield without_placeholders(by_trust, maker)
 
 
 def _slices(

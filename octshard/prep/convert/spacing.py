@@ -5,12 +5,13 @@ guess is recorded: the row names the source, and every repair or doubt is a flag
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from octshard.imaging.volume import Shape, Spacing
+from octshard.prep.convert.placeholders import is_one_mm
 from octshard.prep.convert.slice_places import NO_STEP_MM
 from octshard.prep.convert.steps import LEAST_MM, MOST_MM, SAME_STEP, ChosenStep, Step, StepSources, choose
-from octshard.prep.scan_facts import ANGLE, PixelMeasures
+from octshard.prep.scan_facts import ANGLE, MANIFEST, PixelMeasures
 
 AXES = ("slice", "axial", "lateral")
 LEAST_VOXEL_MM = {"slice": LEAST_MM, "axial": 0.001, "lateral": 0.002}  # OCT resolves no less
@@ -54,7 +55,7 @@ def resolve(
     unknown: all is assumed. is_stack: False for slices that have no step, of which none is asked for.
     """
     flags, notes = _doubts(measures)
-    plane = next((m for m in measures if m.pixel_mm is not None), None)
+    plane = in_plane(measures)
     if plane is None or plane.pixel_mm is None:
         return _assumed(flags, notes)
     flags += ["spacing_varies_by_frame"] if plane.varies else []
@@ -78,6 +79,23 @@ def resolve(
         extents = " x ".join(f"{n * mm:.4g}" for n, mm in zip(shape, spacing_mm, strict=True))
         notes.append(f"voxels of {' x '.join(f'{mm:.4g}' for mm in spacing_mm)} mm cover {extents} mm")
     return ResolvedSpacing(spacing_mm, plane.source, False, tuple(dict.fromkeys(flags)), tuple(notes))
+
+
+def in_plane(measures: Sequence[PixelMeasures]) -> PixelMeasures | None:
+    """The first that tells rows and columns; what a file tells alone comes before a manifest's pair."""
+    plane = next((m for m in measures if m.pixel_mm is not None), None)
+    if plane is None or plane.pixel_mm is None or plane.source != MANIFEST:
+        return plane
+    return replace(plane, pixel_mm=with_own(plane.pixel_mm, measures))
+
+
+def with_own(pixel_mm: tuple[float, float], measures: Sequence[PixelMeasures]) -> tuple[float, float]:
+    """(row, col) with the number that a file tells alone, if there is one, in place of that of the pair."""
+    own: list[float] = []
+    for i, mm in enumerate(pixel_mm):
+        alone = (m.alone_mm[i] for m in measures)
+        own.append(next((one for one in alone if one is not None and not is_one_mm(one)), mm))
+    return own[0], own[1]
 
 
 def _assumed(flags: Sequence[str], notes: Sequence[str]) -> ResolvedSpacing:

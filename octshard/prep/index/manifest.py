@@ -17,6 +17,7 @@ from octshard.prep.index.summary import Summary
 from octshard.prep.release import device_name, file_name
 from octshard.prep.release.aireadi import device_of
 
+ARRAYS = ("npy", "npz", "mat", "nifti", "metaimage", "nrrd")  # formats that say of no axis what it is
 NO_PROTOCOL = "scan"  # the name of a file may be a number, or that of a person
 UNNAMEABLE = "its name cannot stand in a table; rename the file"
 
@@ -25,7 +26,12 @@ def lines(findings: Journal, options: IndexOptions, result: Summary) -> Iterator
     """The manifest, line by line; `result` is counted up on the way."""
     first = _first_visits(findings, options)
     salt = options.people.salt
-    names = row.columns(spacing=options.tells_spacing, axes=bool(options.axes), pseudonyms=bool(salt))
+    names = row.columns(
+        spacing=options.tells_spacing,
+        default=options.spacing is not None,
+        axes=bool(options.axes),
+        pseudonyms=bool(salt),
+    )
     yield row.header(names)
     for path, finding, scan in scan_parts.joined(_counted(findings, options, result)):
         if scan.date and scan.person_id in first:
@@ -112,9 +118,10 @@ def _row(path: str, finding: Finding, options: IndexOptions) -> tuple[ManifestRo
         protocol=_text(fields, "protocol") or _protocol(path, person, options),
         date=visit_date.date(fields.get("date", "")) or finding.date,
         format=finding.what,
-        pixel_spacing=options.pixel_spacing or fields.get("pixel_spacing", ""),
-        slice_thickness=options.slice_thickness or fields.get("slice_thickness", ""),
-        axes=options.axes,
+        pixel_spacing="" if options.spacing else fields.get("pixel_spacing", ""),
+        slice_thickness="" if options.spacing else fields.get("slice_thickness", ""),
+        default_spacing=options.default_spacing,
+        axes=options.axes if finding.what in ARRAYS else "",
         sop_instance_uid=finding.uid,
     )
     return scan, problem

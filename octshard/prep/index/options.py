@@ -11,7 +11,7 @@ from octshard.prep.index.person import PersonRule
 from octshard.prep.readers import recognise
 from octshard.prep.release import aireadi, device_name
 
-VERSION, ROWS = 6, 7  # of findings, and of how rows are made of them: those of another one are not used
+VERSION, ROWS = 6, 8  # of findings, and of how rows are made of them: those of another one are not used
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,14 @@ class IndexOptions:
 
     @property
     def tells_spacing(self) -> bool:
-        """True for scans whose spacing is known: of a data set, or because somebody said it."""
+        """True for a data set whose spacing is published, unless somebody says another one."""
         is_known = isinstance(self.people.pattern, BScanSet) and self.people.pattern.kind.spacing
-        return is_known or self.spacing is not None
+        return is_known and self.spacing is None
 
     @property
-    def pixel_spacing(self) -> str:
+    def default_spacing(self) -> str:
         """The cell, as a manifest spells it; empty if nobody said it."""
-        return str(list(self.spacing[1:])) if self.spacing else ""
-
-    @property
-    def slice_thickness(self) -> str:
-        """As `pixel_spacing`."""
-        return str(self.spacing[0]) if self.spacing else ""
+        return str(list(self.spacing)) if self.spacing else ""
 
     @property
     def has_dates(self) -> bool:

@@ -24,6 +24,7 @@ class ManifestRow(NamedTuple):
     parts: str = ""
     pixel_spacing: str = ""
     slice_thickness: str = ""
+    default_spacing: str = ""
     axes: str = ""
     sop_instance_uid: str = ""
     source_id: str = ""
@@ -32,10 +33,11 @@ class ManifestRow(NamedTuple):
 SPACING, PSEUDONYMS = ("pixel_spacing", "slice_thickness"), ("sop_instance_uid", "source_id")
 
 
-def columns(*, spacing: bool, axes: bool, pseudonyms: bool) -> tuple[str, ...]:
+def columns(*, spacing: bool, default: bool, axes: bool, pseudonyms: bool) -> tuple[str, ...]:
     """Those of a manifest."""
     left_out = (
         *(() if spacing else SPACING),
+        *(() if default else ("default_spacing",)),
         *(() if axes else ("axes",)),
         *(() if pseudonyms else PSEUDONYMS),
     )

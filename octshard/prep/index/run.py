@@ -57,7 +57,9 @@ def index(folder: str, out: str, options: IndexOptions, on_progress: OnProgress 
             return dataclasses.replace(summary.read(dict(before.summary)), reused=reused)
         people = options.people
         by_folder = people.source in ("", "folder")
-        result = Summary(folder, out, reused=reused, pseudonyms=bool(people.salt), by_folder=by_folder)
+        result = Summary(
+            folder, out, reused=reused, pseudonyms=bool(people.salt), by_folder=by_folder, axes=options.axes
+        )
         own_table.write(out, folder, journal_url, _checked_lines(findings, options, result))
         own_table.note(journal_url, made_of, result.record())
         findings.forget_earlier()

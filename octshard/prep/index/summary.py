@@ -45,6 +45,8 @@ class Summary:
     pseudonyms: bool = False
     folder_images: int = 0  # files in folders that are listed as one scan
     image_folders: int = 0  # that are not listed, but might be
+    axes: str = ""  # as they were given
+    arrays: int = 0  # rows that have them
     by_folder: bool = False  # the folder above a scan is its person
     formats: Counter[str] = field(default_factory=Counter)
     devices: Counter[str] = field(default_factory=Counter)
@@ -68,6 +70,7 @@ class Summary:
         who = canonical(row.person_id)  # as prep shard tells people apart
         self.people[who] = self.people.get(who, 0) + 1
         self.dated += bool(row.date)
+        self.arrays += bool(row.axes)
         if self.by_folder:
             look = person.looks_like((scan_path.folders_above(path)[-1:] or [""])[0])
             self.odd[look] += 1
@@ -122,6 +125,8 @@ def text(summary: Summary) -> str:
         lines.append(f"  is that a person? {_counts(odd)}")
     if summary.pseudonyms:
         lines.append(f"  {PRIVATE}")
+    if summary.axes:
+        lines.append(f"  axes {summary.axes}: of {summary.arrays:,} scans, in formats of arrays")
     if summary.folders_text:
         lines.append(f"  {summary.folders_text}")
     if summary.others:

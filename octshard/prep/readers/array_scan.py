@@ -102,7 +102,8 @@ def file_measures(spacing_DHW: Sequence[float | None]) -> PixelMeasures:
     dz, dy, dx = (None if mm is None else length_mm(mm) for mm in told)
     unreadable = tuple(f"spacing {mm:g}" for mm in told if mm is not None and length_mm(mm) is None)
     plane = None if dy is None or dx is None else (dy, dx)
-    return PixelMeasures("file", plane, spacing_between_slices_mm=dz, unreadable=unreadable)
+    alone = (dy, dx) if plane is None else (None, None)
+    return PixelMeasures("file", plane, spacing_between_slices_mm=dz, unreadable=unreadable, alone_mm=alone)
 
 
 def volume_axes(shape: Sequence[int], axes: str) -> tuple[int, int, int]:

@@ -225,7 +225,9 @@ def _measures(places: Sequence[_Place], cols: int) -> PixelMeasures:
         return PixelMeasures(ANGLE)
     scale_mm = statistics.median_low(place.scale_mm for place in places)
     width_mm = statistics.median_low(widths) * MM_PER_DEGREE
-    return replace(file_measures((None, scale_mm or None, width_mm / cols or None)), source=ANGLE)
+    measures = file_measures((None, scale_mm or None, width_mm / cols or None))
+    depth_mm = measures.pixel_mm[0] if measures.pixel_mm else measures.alone_mm[0]
+    return replace(measures, source=ANGLE, alone_mm=(depth_mm, None))
 
 
 def _location(place: _Place | None) -> np.ndarray:

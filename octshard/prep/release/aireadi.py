@@ -14,7 +14,7 @@ from octshard import delimited, tsv
 from octshard.dataset import participants, visit_date
 from octshard.dataset.eyes import EYES
 from octshard.errors import UsageError
-from octshard.imaging.volume import DEVICES
+from octshard.imaging.volume import DEVICES, Spacing, triple
 from octshard.prep import lengths
 from octshard.prep.release import device_name, file_name, scan_path, source_id, split_table, zip_path
 from octshard.prep.release.split_table import SplitTable
@@ -37,6 +37,7 @@ COLUMNS = {  # our name -> its headings in releases and in copies
     "frames": ("number_of_frames",),
     "pixel_spacing": ("pixel_spacing",),
     "slice_thickness": ("slice_thickness",),
+    "default_spacing": ("default_spacing",),
     "date": ("date",),
     "day": ("day",),
     "uid": ("sop_instance_uid",),
@@ -45,6 +46,7 @@ COLUMNS = {  # our name -> its headings in releases and in copies
     "source_id": ("source_id",),
     "parts": ("parts",),
 }
+LENGTHS = {"pixel_spacing": 2, "slice_thickness": 1, "default_spacing": 3}  # how many numbers each has
 PARTS_BETWEEN = "/"  # names of files, in which it cannot stand
 UNKNOWN = lengths.SILENT  # in the manifest
 HOME = "retinal_oct"
@@ -80,6 +82,8 @@ class Entry:
     axes: str = dataclasses.field(default="", repr=False)  # of the file's array: an order of d, h and w
     acquired: str = dataclasses.field(default="", repr=False)  # as `dataset.visit_date`; empty: not told
     parts: str = dataclasses.field(default="", repr=False)  # names of the scan's other files; empty: none
+    # (step, row, col) of a file that tells none; where that of `pixel_mm` and `slice_mm` is empty too
+    default_mm: Spacing | None = dataclasses.field(default=None, repr=False)
     # what stands for the path, and may be read by all, in everything that is written; empty: the path itself
     source_id: str = dataclasses.field(default="", repr=False)
 
@@ -231,7 +235,8 @@ def _entry(field: dict[str, str], location: str) -> Entry:
         raise UsageError(f"{location}: no participant, neither in its column nor as the folder of {path!r}")
     uid = field["uid"] or ("" if is_private else file_name.uid_in(path))
     protocol = file_name.UNKNOWN if is_private else file_name.protocol_of(path, participant)
-    plane, step = _lengths(field["pixel_spacing"], 2), _lengths(field["slice_thickness"], 1)
+    told = [_lengths(name, field[name]) for name in LENGTHS]
+    plane, step, default = told
     return Entry(
         participant=participant,
         device=_device(field, path, location),
@@ -248,9 +253,10 @@ def _entry(field: dict[str, str], location: str) -> Entry:
         sop_instance_uid=uid,
         path=path,
         eye_in_name=file_name.eye_in_name(path, participant),
-        unreadable_spacing=tuple(reading.problem for reading in (plane, step) if reading.problem),
+        unreadable_spacing=tuple(reading.problem for reading in told if reading.problem),
         axes=axes_of(field["axes"], location),
         acquired=visit_date.of_cells(field["date"], field["day"], location),
+        default_mm=triple(default.mm) if default.mm else None,
         source_id=field["source_id"],
         parts=_parts(field["parts"], location),
     )
@@ -310,12 +316,11 @@ def axes_of(text: str, location: str) -> str:
 
 
 @lru_cache(maxsize=1024)  # a release has a few protocols, so a few texts
-def _lengths(text: str, count: int) -> lengths.Reading:
-    name = "pixel_spacing" if count == 2 else "slice_thickness"
-    return lengths.read(name, text, count)
+def _lengths(name: str, text: str) -> lengths.Reading:
+    return lengths.read(name, text, LENGTHS.get(name, 1))
 
 
 def _count(text: str) -> int | None:
     """A whole number above zero, or None."""
-    mm = _lengths(text, 1).mm
+    mm = _lengths("count", text).mm
     return int(mm[0]) if mm and mm[0] == int(mm[0]) else None

@@ -196,6 +196,58 @@ def test_a_width_by_an_angle_comes_last() -> None:
     assert (spacing.source, spacing.flags) == ("manifest", ("slice_step_from_locations",))
 
 
+SAYS_ALL = (0.0401, 0.0101, 0.0202)
+DEFAULT = (0.05, 0.03, 0.06)
+
+
+@pytest.mark.parametrize(
+    ("in_file", "listed", "device", "expected"),
+    [
+        ({}, {}, "", (0.04, 0.01, 0.02)),
+        ({"measures": "none"}, {}, "", (24 * 0.06 * 40 / 480, 0.03, 0.06)),  # locations tell the step
+        ({"measures": "none"}, {"pixel_mm": SAYS_ALL[1:]}, "", (24 * 0.0202 * 40 / 480, 0.0101, 0.0202)),
+        ({"measures": "none", "locations": None}, {}, "", DEFAULT),
+        ({"measures": "none", "locations": None}, {}, "zeiss_cirrus", DEFAULT),
+        ({"measures": "none", "locations": None}, {"slice_mm": 0.0401}, "", (0.0401, 0.03, 0.06)),
+        ({"measures": "none", "locations": None}, {"pixel_mm": (0.0101, 0.0202)}, "", (0.05, 0.0101, 0.0202)),
+        ({"slice_thickness_mm": None, "locations": None}, {}, "", (0.05, 0.01, 0.02)),
+        ({"slice_thickness_mm": None, "locations": None}, {}, "zeiss_cirrus", (0.05, 0.01, 0.02)),
+    ],
+)
+def test_a_default_fills_what_nothing_tells_and_contradicts_nothing(
+    in_file: dict[str, Any], listed: dict[str, Any], device: str, expected: tuple[float, ...]
+) -> None:
+    values = {"device": device or "topcon_triton", **listed}
+    spacing = layout_spacing(in_file, default_mm=DEFAULT, **values)
+    assert spacing.spacing_mm == pytest.approx(expected)
+    assert not {"assumed_spacing", "pixel_spacings_differ", "slice_steps_differ"} & set(spacing.flags)
+    assert "slice_thickness_is_not_step" not in spacing.flags
+    if "locations" in in_file and not listed and "measures" in in_file:
+        assert layout_spacing(in_file, device=values["device"]).assumed
+
+
+@pytest.mark.parametrize(
+    ("measures", "manifest", "default"),
+    [
+        (PixelMeasures(ANGLE, (0.0039, 0.011), alone_mm=(0.0039, None)), (0.0039, 0.02), (0.0039, 0.011)),
+        (PixelMeasures("file", alone_mm=(0.0039, None)), (0.0039, 0.02), (0.0039, 0.06)),
+        (PixelMeasures("file", alone_mm=(None, 0.011)), (0.03, 0.011), (0.03, 0.011)),
+        (PixelMeasures("file", alone_mm=(1.0, None)), (0.03, 0.02), (0.03, 0.06)),  # nobody measured it
+    ],
+)
+def test_a_depth_or_a_width_that_the_file_tells_alone_is_kept(
+    measures: PixelMeasures, manifest: tuple[float, float], default: tuple[float, float]
+) -> None:
+    header = dicom.read_header(writer.write(dataclasses.replace(scan(), measures="none")), 10**9)
+    told = dataclasses.replace(header, measures=(measures,))
+    spacing = layout_of(told, dataclasses.replace(entry("a"), pixel_mm=(0.03, 0.02))).spacing
+    assert (spacing.source, spacing.spacing_mm[1:]) == ("manifest", manifest)
+    assert ("pixel_spacings_differ" in spacing.flags) == (manifest != (0.03, 0.02))
+    spacing = layout_of(told, dataclasses.replace(entry("a"), default_mm=DEFAULT)).spacing
+    assert spacing.spacing_mm[1:] == default
+    assert "pixel_spacings_differ" not in spacing.flags
+
+
 def test_positions_tell_order_and_step_without_a_frame_of_reference() -> None:
     """Places of one file are compared with each other alone."""
     ds = pydicom.dcmread(io.BytesIO(changed(at([0.05 * i for i in (0, 2, 4, 1, 3, 5)]), locations=())))

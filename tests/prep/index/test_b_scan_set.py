@@ -73,7 +73,9 @@ def test_octa_500_has_its_published_spacing_splits_and_labels(tmp_path: Path) ->
 def test_a_spacing_that_is_given_is_believed_before_the_published_one(tmp_path: Path) -> None:
     files = {path: data for path, data in b_scan_sets.octa_500().items() if "OCTA_6mm/OCT/10001/" in path}
     assert index("octa-500", files, tmp_path, "--spacing", "0.02,0.003,0.01").exit_code == 0
-    assert [(e.pixel_mm, e.slice_mm) for e in entries(tmp_path)] == [((0.003, 0.01), 0.02)]
+    assert [(e.pixel_mm, e.slice_mm, e.default_mm) for e in entries(tmp_path)] == [
+        (None, None, (0.02, 0.003, 0.01))
+    ]
 
 
 def test_a_csv_is_read_before_a_workbook_and_a_changed_table_makes_another_manifest(tmp_path: Path) -> None:

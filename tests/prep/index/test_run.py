@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from octshard.errors import OctshardError, UsageError
 from octshard.prep.index import journal, look, path_pattern, run
@@ -528,12 +529,35 @@ def test_what_is_of_nobody_is_an_error_with_a_pattern_for_the_first_such_file(tm
         run.index(str(root), str(tmp_path / "n.tsv"), FOLDERS)
 
 
-def test_a_spacing_and_axes_that_are_given_stand_in_every_row(tmp_path: Path) -> None:
+def picture(form: str) -> bytes:
+    file, pages = io.BytesIO(), [Image.fromarray(np.full((8, 6), grey, np.uint8)) for grey in (5, 200)]
+    pages[0].save(file, form, **({"save_all": True, "append_images": pages[1:]} if form == "TIFF" else {}))
+    return file.getvalue()
+
+
+def array() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.zeros((6, 8, 4), np.uint8))
+    return file.getvalue()
+
+
+def test_a_spacing_that_is_given_stands_in_every_row_and_axes_in_those_of_arrays(tmp_path: Path) -> None:
     root = write(tmp_path / "in", {"P1/OD.dcm": dicom(), "P1/x_P1.dcm": dicom(), "P1/cube.dcm": dicom()})
     options = dataclasses.replace(FOLDERS, spacing=(0.047, 0.0026, 0.0117), axes="whd")
+    pictures = {"P1/a.png": picture("PNG"), "P1/b.tif": picture("TIFF")}
+    write(root, {"P1/v.npy": array(), **pictures})
+    result = run.index(str(root), str(tmp_path / "m.tsv"), dataclasses.replace(options, singles=True))
+    assert "\n  axes whd: of 1 scans, in formats of arrays" in text(result)
+    axes = {
+        entry.path: entry.axes for entry in entries(tmp_path / "m.tsv") if entry.axes or "." in entry.path
+    }
+    assert {path for path, order in axes.items() if order} == {"P1/v.npy"}
+    assert {"P1/a.png", "P1/b.tif"} <= axes.keys()  # pictures lie as they are seen
+    for path in ("P1/v.npy", *pictures):
+        (root / path).unlink()
     run.index(str(root), str(tmp_path / "m.tsv"), options)
-    told = {(entry.pixel_mm, entry.slice_mm, entry.axes) for entry in entries(tmp_path / "m.tsv")}
-    assert told == {((0.0026, 0.0117), 0.047, "whd")}
+    told = {(entry.pixel_mm, entry.slice_mm, entry.default_mm) for entry in entries(tmp_path / "m.tsv")}
+    assert told == {(None, None, (0.047, 0.0026, 0.0117))}
     # a name that is an eye, or holds the person, is no protocol
     assert [entry.protocol for entry in entries(tmp_path / "m.tsv")] == ["scan", "cube", "scan"]
     with pytest.raises(UsageError, match="--axes: axes 'wwd', want an order"):

@@ -57,9 +57,14 @@ def test_a_volume_is_stored_as_from_dicom(eye: str, prefix: bytes, directories: 
 
 def test_the_manifest_knows_the_width_better_than_an_angle() -> None:
     row = conversion.row_of("a.e2e", write([series()]), pixel_mm=(0.011, 0.022))
-    assert (row.spacing_source, row.spacing_in[1:]) == ("manifest", (0.011, 0.022))
+    assert (row.spacing_source, row.spacing_in[2]) == ("manifest", 0.022)
+    assert row.spacing_in[1] == pytest.approx(0.01)  # depth is told in mm
     assert row.spacing_in[0] == pytest.approx(0.044)  # the lines lie as far apart as they are wide
-    assert not {"spacing_from_angle", "pixel_spacings_differ"} & set(row.flags)
+    assert "pixel_spacings_differ" in row.flags
+    assert "spacing_from_angle" not in row.flags
+    assert "in-plane 0.01 x 0.022 mm (manifest), 0.011 x 0.022 mm (manifest)" in row.detail
+    told = conversion.row_of("a.e2e", write([series()]))
+    assert conversion.row_of("a.e2e", write([series()]), default_mm=(0.1, 0.02, 0.03)) == told
 
 
 def test_kept_bits_tell_apart_what_eight_round_together() -> None:
