@@ -89,8 +89,14 @@ def grey_uint8(voxels: np.ndarray, scale: GreyScale) -> np.ndarray:
 
 
 def to_grey_steps(levels: np.ndarray, scale: GreyScale) -> None:
-    """In place, for contiguous uint16: levels become grey, rounded to 1 / STEPS. What was 0 stays 0."""
-    _look_up(levels.reshape(-1), np.rint(scale.greys(LEVELS) * STEPS).astype(np.uint16))
+    """In place, for contiguous uint16: levels become grey, rounded to 1 / STEPS. What was 0 stays 0.
+
+    Grey near a half is put on the side of it that `grey_uint8` rounds to, so that `nearest_grey` is the same.
+    """
+    greys = scale.greys(LEVELS)
+    middle, half = np.rint(greys) * STEPS, STEPS // 2
+    steps = np.clip(np.rint(greys * STEPS), middle - half, middle + half - 1)
+    _look_up(levels.reshape(-1), steps.astype(np.uint16))
 
 
 def grey_steps(voxels: np.ndarray, scale: GreyScale) -> np.ndarray:
@@ -103,7 +109,7 @@ def grey_steps(voxels: np.ndarray, scale: GreyScale) -> np.ndarray:
 
 
 def nearest_grey(voxels: np.ndarray) -> np.ndarray:
-    """Voxels of a batch, rounded to whole grey: uint8."""
+    """Voxels of a batch, rounded to whole grey: uint8, as `grey_uint8`."""
     return voxels if voxels.dtype == np.uint8 else ((voxels + STEPS // 2) // STEPS).astype(np.uint8)
 
 

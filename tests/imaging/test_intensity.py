@@ -9,6 +9,7 @@ from octshard.imaging.intensity import (
     batch_voxels,
     grey_scale,
     grey_steps,
+    grey_uint8,
     histogram,
     moments,
     nearest_grey,
@@ -69,7 +70,9 @@ def test_grey_of_sixteen_bits_is_that_of_eight_but_for_rounding() -> None:
     exact = np.interp(voxels, [scale.black, scale.white], [0, 255])
     steps = voxels.copy()
     to_grey_steps(steps, scale)
-    assert np.abs(steps / 128 - exact).max() <= 1 / 256
+    error, from_half = np.abs(steps / 128 - exact), np.abs(exact % 1 - 0.5)
+    assert error[from_half > 1 / 128].max() <= 1 / 256
+    assert error.max() <= 1 / 128
     assert np.abs(steps / 128 - to_uint8(Volume(KEY, voxels, (1.0, 1.0, 1.0)))[0].voxels_DHW).max() <= 0.5
     measured = moments(histogram(voxels), scale)
     np.testing.assert_allclose([measured.mean, measured.std], [exact.mean(), exact.std()], rtol=1e-9)
@@ -101,6 +104,17 @@ def test_voxels_of_a_batch_are_rounded_to_whole_grey() -> None:
     np.testing.assert_array_equal(nearest_grey(steps), [[[0, 0, 1, 1, 2, 255, 255]]])
     eight = noise((2, 3, 4))
     assert nearest_grey(eight) is eight
+
+
+@pytest.mark.parametrize("scale", [(0, 255 * 7), (200, 4095), (0, 65535), (13, 1000), (5, 515), (3, 3)])
+def test_grey_is_rounded_by_one_rule(scale: tuple[int, int]) -> None:
+    levels = np.arange(65536, dtype=np.uint16).reshape(16, 64, 64)
+    steps = grey_steps(levels, GreyScale(*scale))
+    np.testing.assert_array_equal(nearest_grey(steps), grey_uint8(levels, GreyScale(*scale)))
+    exact = GreyScale(*scale).greys(65536).reshape(levels.shape)
+    assert np.abs(steps / 128 - exact).max() <= 1 / 128
+    whole = exact == np.rint(exact)
+    np.testing.assert_array_equal(steps[whole], 128 * exact[whole])
 
 
 def test_a_volume_is_read_as_its_shard_would_be() -> None:
