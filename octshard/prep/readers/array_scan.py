@@ -18,7 +18,7 @@ from octshard.prep.scan_facts import Concatenation, PixelMeasures, Placement, Sc
 
 NOWHERE = Placement(np.empty(0), np.empty((0, 0)), np.empty((0, 3)), None, (), (), (), ())
 LEVELS = (np.dtype(np.uint8), np.dtype(np.uint16))  # types whose values are grey levels as they are
-SAMPLES = (3, 4)  # along a last axis beside three others: colour
+SAMPLES = (3, 4)  # along a last axis: colour
 
 
 class Stack(Protocol):
@@ -112,9 +112,7 @@ def volume_axes(shape: Sequence[int], axes: str) -> tuple[int, int, int]:
     Axes of length 1 behind the third do not count, and an image is one B-scan (its d is -1). Refused
     `not_oct` for colour or what is no array of B-scans, `several_volumes` for more axes.
     """
-    kept = list(shape)
-    while len(kept) > 3 and kept[-1] == 1:
-        kept.pop()
+    kept = _without_ones(shape)
     if len(kept) == 2:
         h, w = (axes.replace("d", "").index(letter) for letter in "hw")
         return -1, h, w
@@ -125,6 +123,23 @@ def volume_axes(shape: Sequence[int], axes: str) -> tuple[int, int, int]:
     if len(kept) < 3:
         raise Refused("not_oct", f"an array {tuple(shape)}, want one of three axes")
     return triple([axes.index(letter) for letter in "dhw"])
+
+
+def is_colour(shape: Sequence[int], told: str = "") -> bool:
+    """True for an image of three axes whose last is short as that of samples, and the others are longer.
+
+    told: the order of axes as a manifest says it; a last axis that it calls B-scans holds no colour.
+    """
+    kept = _without_ones(shape)
+    return len(kept) == 3 and kept[-1] in SAMPLES and min(kept[:2]) > kept[-1] and told[-1:] != "d"
+
+
+def check_is_grey(shape: Sequence[int], told: str) -> None:
+    """Refused `not_oct` for what `is_colour`."""
+    if is_colour(shape, told):
+        samples = f"{shape[-1]} samples a pixel, want grey levels"
+        act = f"; if these are {shape[-1]} B-scans, axes hwd in the manifest"
+        raise Refused("not_oct", f"an array {tuple(shape)}: {samples}{act}")
 
 
 def check_dtype(dtype: np.dtype) -> None:
@@ -148,6 +163,14 @@ def to_volume(array: np.ndarray, axes: tuple[int, int, int]) -> np.ndarray:
 def volume_shape(shape: Sequence[int], axes: tuple[int, int, int]) -> Shape:
     """(D, H, W) of an array. axes: of `volume_axes`."""
     return triple([1 if axis < 0 else shape[axis] for axis in axes])
+
+
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    """Without axes of length 1 behind the third."""
+    kept = list(shape)
+    while len(kept) > 3 and kept[-1] == 1:
+        kept.pop()
+    return kept
 
 
 def _shown(shape: Sequence[int]) -> str:

@@ -62,7 +62,8 @@ def open_scan(file: ScanBytes) -> ArrayScan:
     if bytes(file.data[:10]) == STARTS[1]:
         act = "save it once more with save(..., '-v7')"
         raise Refused("unreadable", f"a .mat of version 7.3 (HDF5), want one of version 5 to 7: {act}")
-    array = named_arrays.scan_of(list(_arrays(file.data)))
+    array = named_arrays.scan_of(list(_arrays(file.data)), file.axes)
+    array_scan.check_is_grey(array.shape, file.axes)
     axes = array_scan.volume_axes(array.shape, file.axes or AXES)
     count = value_bytes.value_count(array.shape, array.dtype)
     value_bytes.check_size(array.nbytes, count)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
+from octshard.prep.readers import array_scan
 from octshard.prep.refusals import Refused
 
 # what a scan is called, the most usual first; oct_bscans is that of Harvard's data sets
@@ -25,13 +26,17 @@ class NamedArray(Protocol):
 A = TypeVar("A", bound=NamedArray)
 
 
-def scan_of(arrays: Sequence[A]) -> A:
-    """The scan; Refused `several_volumes` or `not_oct`, with the names of all, if that is not one."""
-    volumes = [array for array in arrays if axes(array) >= 3]
-    by_name = {array.name.lower(): array for array in reversed(volumes)}
+def scan_of(arrays: Sequence[A], told: str = "") -> A:
+    """The scan; Refused `several_volumes` or `not_oct`, with the names of all, if that is not one.
+
+    A name says it, of an image or in colour too: what lies beside it is something else. told: as in
+    `array_scan.is_colour`.
+    """
+    by_name = {array.name.lower(): array for array in reversed(arrays) if _is_image(array)}
     for name in NAMES:
         if name in by_name:
             return by_name[name]
+    volumes = [a for a in arrays if axes(a) >= 3 and not array_scan.is_colour(a.shape, told)]
     images = [array for array in arrays if axes(array) == 2]
     for candidates in (volumes, images if not volumes else []):
         if len(candidates) == 1:
@@ -40,8 +45,14 @@ def scan_of(arrays: Sequence[A]) -> A:
     if volumes:
         detail = f"{len(volumes)} arrays could be the scan: {texts}; call it {NAMES[0]}"
         raise Refused("several_volumes", detail, (texts,))
-    detail = f"no array of three axes among {len(arrays)} of numbers{': ' if texts else ''}{texts}"
+    grey = ", and not in colour," if any(array_scan.is_colour(a.shape, told) for a in arrays) else ""
+    detail = f"no array of three axes{grey} among {len(arrays)} of numbers{': ' if texts else ''}{texts}"
     raise Refused("not_oct", detail, (texts,))
+
+
+def _is_image(array: NamedArray) -> bool:
+    """True unless it is a number or a list, as MATLAB writes them too."""
+    return axes(array) >= 2 and 1 not in array.shape[:2]
 
 
 def axes(array: NamedArray) -> int:

@@ -41,6 +41,7 @@ def is_one(file: ScanBytes) -> bool:
 def open_scan(file: ScanBytes) -> ArrayScan:
     """The array; Refused if it cannot be a scan."""
     header = read_header(io.BytesIO(bytes(file.data[:LONGEST])))
+    array_scan.check_is_grey(header.shape, file.axes)
     axes = array_scan.volume_axes(header.shape, file.axes or AXES)
     array_scan.check_dtype(header.dtype)
     array = value_bytes.values_at(

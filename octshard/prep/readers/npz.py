@@ -60,8 +60,9 @@ def is_one(file: ScanBytes) -> bool:
 
 def open_scan(file: ScanBytes) -> ArrayScan:
     """The array that is a scan; Refused with the names of all if that is not one."""
-    chosen = named_arrays.scan_of(_members(file.data))
+    chosen = named_arrays.scan_of(_members(file.data), file.axes)
     header = chosen.header
+    array_scan.check_is_grey(header.shape, file.axes)
     axes = array_scan.volume_axes(header.shape, file.axes or _axes(chosen))
     array_scan.check_dtype(header.dtype)
     value_bytes.check_size(

@@ -69,6 +69,8 @@ def test_an_image_is_one_b_scan_and_axes_of_one_do_not_count() -> None:
     ("array", "reason", "words"),
     [
         (np.zeros((2, 3, 4, 3), np.uint8), "not_oct", "3 samples a pixel"),
+        (np.zeros((9, 8, 4), np.uint8), "not_oct", "4 samples a pixel"),
+        (np.zeros((9, 8, 3, 1), np.uint8), "not_oct", "3 samples a pixel"),
         (np.zeros((2, 3, 4, 5), np.uint8), "several_volumes", r"\(2, 3, 4, 5\)"),
         (np.zeros(7, np.uint8), "not_oct", "three axes"),
         (np.array(5.0), "not_oct", "three axes"),

@@ -54,6 +54,27 @@ def test_axes_and_big_endian_floats() -> None:
     np.testing.assert_array_equal(np.stack(list(scan.frames())), np.rint((VOXELS - low) * (65535 / span)))
 
 
+FUNDUS = np.zeros((64, 64, 3), np.uint8)
+
+
+def test_a_name_says_which_is_the_scan_whatever_lies_beside_it() -> None:
+    image, stack = VOXELS[0], np.zeros((9, 64, 64), np.uint8)
+    assert opened(saved(oct_bscans=image, slo_fundus=FUNDUS)).facts.shape == (1, 20, 24)
+    assert opened(saved(oct_bscans=image, segmentation=stack)).facts.shape == (1, 20, 24)
+    assert opened(saved(slo_fundus=FUNDUS, x=VOXELS)).facts.shape == VOXELS.shape
+    assert opened(saved(slo_fundus=FUNDUS, x=image)).facts.shape == (1, 20, 24)
+    # numbers and lists are no scans, whatever they are called
+    assert opened(saved(scan=np.array(3), vol=np.arange(5), data=np.ones((1, 1)), x=VOXELS)).facts.frames == 6
+
+
+def test_three_b_scans_behind_the_other_axes_are_none_until_that_is_said() -> None:
+    three = VOXELS[:3].transpose(1, 2, 0)
+    with pytest.raises(Refused, match=r"if these are 3 B-scans, axes hwd in the manifest"):
+        opened(saved(oct=three))
+    np.testing.assert_array_equal(np.stack(list(opened(saved(oct=three), "hwd").frames())), VOXELS[:3])
+    assert opened(saved(x=three), "hwd").facts.shape == (3, 20, 24)
+
+
 @pytest.mark.parametrize(
     ("arrays", "reason", "words"),
     [
@@ -65,6 +86,9 @@ def test_axes_and_big_endian_floats() -> None:
         ({"a": np.arange(3)}, "not_oct", r"among 1 of numbers: a \(3,\)"),
         ({"a": np.array("x")}, "not_oct", "among 0 of numbers"),
         ({"a": np.zeros((2, 3, 4, 3), np.uint8)}, "not_oct", "3 samples a pixel"),
+        ({"oct_bscans": FUNDUS, "mask": VOXELS}, "not_oct", "3 samples a pixel"),
+        ({"fundus": FUNDUS, "mask": VOXELS, "b": VOXELS}, "several_volumes", "2 arrays could be the scan"),
+        ({"fundus": FUNDUS}, "not_oct", r"no array of three axes, and not in colour, .*fundus \(64, 64, 3\)"),
         ({"a": np.zeros((2, 3, 4), np.complex64)}, "unreadable", "c64"),
         ({"a": np.zeros((2, 0, 4))}, "empty", r"\(2, 0, 4\)"),
     ],
