@@ -137,8 +137,9 @@ def is_colour(shape: Sequence[int], told: str = "") -> bool:
 def check_is_grey(shape: Sequence[int], told: str) -> None:
     """Refused `not_oct` for what `is_colour`."""
     if is_colour(shape, told):
-        samples = f"{shape[-1]} samples a pixel, want grey levels"
-        act = f"; if these are {shape[-1]} B-scans, axes hwd in the manifest"
+        count = _without_ones(shape)[-1]
+        samples = f"{count} samples a pixel, want grey levels"
+        act = f"; if these are {count} B-scans, axes hwd in the manifest"
         raise Refused("not_oct", f"an array {tuple(shape)}: {samples}{act}")
 
 
