@@ -1,4 +1,4 @@
-"""`octshard prep index`: any folder of scans to a manifest."""
+"""`octshard prep index` and `pseudonymise`: a folder of scans to a manifest, labels to go with it."""
 
 import shlex
 from typing import Any
@@ -106,3 +106,22 @@ def index(folder: str, out: str, person_from: str | None, pattern: str, **option
         click.echo(printable(table.text, keep="\n"))
     following = shlex.join(["octshard", "prep", "shard", folder, "SHARDS", "--manifest", out])
     click.echo(printable(f"next: {following}"))
+
+
+@click.command()
+@click.argument("table")
+@click.option("--salt", "salt_file", required=True, metavar="SALT_FILE", help="That of prep index.")
+@click.option("--out", required=True, help="The table to write, tab-separated.")
+@click.option("--column", default="", metavar="NAME", help="Of people, where it has no usual name.")
+@click.option("--drop", multiple=True, metavar="NAME", help="A column to leave out; may be given again.")
+def pseudonymise(table: str, salt_file: str, out: str, column: str, drop: tuple[str, ...]) -> None:
+    """Write the labels of TABLE (CSV, TSV or .xlsx) under the pseudonyms of prep index --pseudonymise.
+
+    \b
+    Example:
+      octshard prep pseudonymise labels.csv --salt SALT_FILE --out labels.tsv --drop name
+    """
+    from octshard.prep.index import pseudonym, pseudonym_table
+
+    result = pseudonym_table.write(table, out, pseudonym.read_salt(salt_file), column, drop)
+    click.echo(printable(f"{out}: {result.text}", keep="\n"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from octshard.cli.completion import complete_setting, config_option
-from octshard.cli.index import index
+from octshard.cli.index import index, pseudonymise
 from octshard.errors import OctshardError, UsageError
 from octshard.pool import worker_count
 from octshard.printable import printable
@@ -37,6 +37,7 @@ def prep() -> None:
 
 
 prep.add_command(index)
+prep.add_command(pseudonymise)
 
 
 def _prep_config(options: Mapping[str, Any]) -> "PrepConfig":

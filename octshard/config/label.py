@@ -10,7 +10,7 @@ class LabelConfig:
     """What is predicted, and of whom."""
 
     participants: str = field("", "participants.tsv, where labels come from", place=True)
-    labels: str = field("", "a TSV, CSV or Parquet table of labels; empty: participants", place=True)
+    labels: str = field("", "a TSV, CSV, .xlsx or Parquet table of labels; empty: participants", place=True)
     join: str = field(
         "participant",
         "what a row of the table is about: participant, eye (a column eye or laterality beside the person), "

@@ -13,6 +13,8 @@ from functools import lru_cache
 from octshard import tsv
 from octshard.errors import UsageError
 
+# what other tables than a release's call the person
+PERSON_COLUMNS = (*tsv.PERSON, "participant", "patient_id", "patientid", "patient", "subject_id", "subject")
 # a whole number, as text or as a printed float; 12e3 is text, as it may be an id in hexadecimal digits
 _NUMBER = re.compile(r"\+?\d+(\.0*)?|\+?\d+(\.\d*[eE]\+?|[eE]\+)\d{1,2}", re.ASCII)
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from octshard import tsv
 from octshard.dataset.eyes import EYES
-from octshard.dataset.participants import canonical, row_participants
+from octshard.dataset.participants import PERSON_COLUMNS, canonical, row_participants
 from octshard.dataset.tables import SampleRow
 from octshard.errors import UsageError
 
 PARTICIPANT, EYE, SCAN = "participant", "eye", "scan"  # levels
-PERSON_COLUMNS = (*tsv.PERSON, "participant", "patient_id", "patientid", "patient", "subject_id", "subject")
 EYE_COLUMNS = ("eye", "laterality")
 SCAN_COLUMNS = ("key", "source", "sop_instance_uid", "sha256")  # of samples.parquet
 

@@ -1,11 +1,11 @@
-"""A table of labels: TSV, CSV or Parquet -> cells, as `octshard.tsv` has them."""
+"""A table of labels: TSV, CSV, a workbook or Parquet -> cells, as `octshard.tsv` has them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from octshard import tsv
+from octshard import table_file, tsv
 from octshard.dataset import parquet
-from octshard.delimited import filled, parse
+from octshard.delimited import filled
 from octshard.errors import UsageError
 from octshard.storage import store
 
@@ -23,7 +23,7 @@ def read(url: str, setting: str) -> tsv.Table:
         raise UsageError(f"{source}: no such file, want a table with a row for each label") from None
     if data.startswith(PARQUET):
         return from_columns(parquet.parse_table(data, source), source)
-    return parse(tsv.decode(data, source), source)
+    return table_file.parse(data, source)
 
 
 def from_columns(columns: Mapping[str, Sequence[Any]], source: str) -> tsv.Table:

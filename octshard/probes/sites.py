@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from octshard import tsv
-from octshard.dataset.participants import row_participants
+from octshard.dataset.participants import PERSON_COLUMNS, row_participants
 from octshard.errors import UsageError
-from octshard.probes.label_join import PERSON_COLUMNS
 
 USUAL = "clinical_site"  # the column of AI-READI
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from octshard import tsv
+from octshard.dataset.participants import PERSON_COLUMNS
 from octshard.errors import UsageError
 from octshard.probes import label_join
 from octshard.probes.label_join import Join
@@ -93,7 +94,7 @@ def number(text: str) -> float | None:
 def _column(table: tsv.Table, request: TargetRequest) -> list[str]:
     """The values of the column; UsageError if it is none, or names what the rows are about."""
     column, join = request.column, request.join.lower()
-    about = {*label_join.PERSON_COLUMNS, join, *(label_join.EYE_COLUMNS if join == label_join.EYE else ())}
+    about = {*PERSON_COLUMNS, join, *(label_join.EYE_COLUMNS if join == label_join.EYE else ())}
     columns = [name for name in table.columns if name not in about]
     there = f"there are: {', '.join(columns) or 'none'}"
     if column.lower() in about:

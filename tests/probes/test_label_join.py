@@ -2,14 +2,15 @@
 
 import pytest
 
+from octshard import delimited
 from octshard.dataset.tables import SampleRow
 from octshard.errors import UsageError
-from octshard.probes import label_join, label_table
+from octshard.probes import label_join
 from octshard.probes.label_join import Join
 
 
 def names(text: str, join: str) -> tuple[Join, list[str]]:
-    return label_join.names(label_table.parse(text, "t.csv"), join)
+    return label_join.names(delimited.parse(text, "t.csv"), join)
 
 
 def test_both_sides_call_a_person_an_eye_and_a_scan_alike():

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from octshard import delimited
 from octshard.dataset import tables
 from octshard.errors import UsageError
 from octshard.probes import label_table
 from octshard.storage import store
+from tests.support import b_scan_sets
 
 CELLS = [["1001", "a, b", "61"], ["4001", 'say "x"', ""], ["7001", "c", "5.5"]]
 
@@ -30,7 +32,8 @@ def test_one_table_in_four_formats():
         "Participant_ID": [1001, 4001, 7001], "note": [row[1] for row in CELLS], "age": [61, None, 5.5],
     }  # fmt: skip
     tables.write_table("memory://table/d.parquet", columns)
-    for name in ("a.tsv", "b.csv", "c.csv", "d.parquet"):
+    store.write("memory://table/e.xlsx", b_scan_sets.workbook([header, *CELLS]))
+    for name in ("a.tsv", "b.csv", "c.csv", "d.parquet", "e.xlsx"):
         table = label_table.read(f"memory://table/{name}", "labels")
         assert table.columns == ("participant_id", "note", "age")
         assert [cells for _, cells in table.rows] == CELLS
@@ -51,7 +54,7 @@ def test_numbers_of_a_data_frame_are_written_as_people_write_them():
 def test_a_csv_is_read_as_python_reads_it(rows):
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows([("id", "x"), *rows])
-    table = label_table.parse(text.getvalue(), "t")
+    table = delimited.parse(text.getvalue(), "t")
     expected = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
     missing = {"nan", "na", "n/a", "null", "<na>"}
     assert [cells for _, cells in table.rows] == [
@@ -79,7 +82,7 @@ def test_what_is_no_table_gives_one_line(data, message):
 
 @pytest.mark.parametrize("text", ["", "\n\n", ",,,\n", ";;\n;;\n", "a,b\n"])
 def test_a_table_without_rows_is_empty(text):
-    assert label_table.parse(text, "t").rows == ()
+    assert delimited.parse(text, "t").rows == ()
 
 
 def test_two_columns_of_one_name_in_parquet_are_not_guessed_about(tmp_path):

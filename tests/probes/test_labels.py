@@ -8,10 +8,11 @@ from random import Random
 import numpy as np
 import pytest
 
+from octshard import delimited
 from octshard.config.label import LabelConfig
 from octshard.dataset.tables import SampleRow
 from octshard.errors import OctshardError, UsageError
-from octshard.probes import label_table, labels, targets
+from octshard.probes import labels, targets
 from octshard.probes.label_join import Join
 from octshard.probes.targets import Target, TargetRequest
 from octshard.storage import store
@@ -45,7 +46,7 @@ def test_labels_come_before_participants_and_either_may_be_any_table():
         (b"\xff\xfe\x00", "not UTF-8"),
         (b"", "columns none"),
         (b"name\tx\n", "for join=participant; or join=COLUMN, the one that names people"),
-        (b"PK\x03\x04\0", "a ZIP or an Excel file, want text; save the table as CSV"),
+        (b"PK\x03\x04\0", "no workbook that can be read .BadZipFile.; save it as a CSV"),
     ],
 )
 def test_a_table_that_is_none_gives_one_line(tmp_path, data, message):
@@ -62,7 +63,7 @@ def test_ids_are_compared_as_numbers_however_they_are_written():
     table = "participant_id\tstate\n" + "".join(
         f"0{name}.0\t{'ab'[int(c)]}\n" for name, c in KNOWN.value_of.items()
     )
-    target = targets.parse(label_table.parse(table, "t.tsv"), TargetRequest("state"))
+    target = targets.parse(delimited.parse(table, "t.tsv"), TargetRequest("state"))
     scans = labels.join(target, stored({f"{name}.0": split for name, split in SPLIT_OF.items()}))
     expected = labels.join(KNOWN, stored(SPLIT_OF))
     for split, subset in expected.subsets.items():
@@ -179,7 +180,7 @@ def test_eyes_have_labels_of_their_own():
         for p in range(24)
         for eye in "LR"
     )
-    target = targets.parse(label_table.parse(table, "t"), TargetRequest("grade", join="eye"))
+    target = targets.parse(delimited.parse(table, "t"), TargetRequest("grade", join="eye"))
     scans = labels.join(target, rows)
     assert scans.level == "eye"
     assert scans.dropped == {"no value in the column": 0, "eye not in the table": 0, "eye not known": 24}
@@ -197,9 +198,7 @@ def test_scans_have_labels_of_their_own(column):
     rows = cohort(24)
     values = {getattr(row, column): float(i) / 7 for i, row in enumerate(rows)}
     table = f"{column}\tload\n" + "".join(f"{name}\t{value!r}\n" for name, value in values.items())
-    scans = labels.join(
-        targets.parse(label_table.parse(table, "t"), TargetRequest("load", join=column)), rows
-    )
+    scans = labels.join(targets.parse(delimited.parse(table, "t"), TargetRequest("load", join=column)), rows)
     assert (scans.level, scans.kind, scans.classes) == ("scan", "numbers", ())
     for subset in scans.subsets.values():
         assert [values[getattr(rows[n], column)] for n in subset.places_N] == subset.y_N.tolist()
@@ -254,7 +253,7 @@ def test_a_table_shuffled_doubled_or_with_gaps_never_puts_a_person_into_two_spli
     random.shuffle(lines)
     heading = {"participant": "participant_id,g", "eye": "participant_id,eye,g", "key": "key,g"}[join]
     text = "\n".join([heading, *(f"{name.replace('/', ',')},{value}" for name, value in lines)])
-    scans = labels.join(targets.parse(label_table.parse(text, "t"), TargetRequest("g", join=join)), rows)
+    scans = labels.join(targets.parse(delimited.parse(text, "t"), TargetRequest("g", join=join)), rows)
     places = np.concatenate([subset.places_N for subset in scans.subsets.values()])
     assert len(places) + sum(scans.dropped.values()) == len(rows)  # nobody is dropped unseen
     assert len(set(places.tolist())) == len(places)

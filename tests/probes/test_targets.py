@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from octshard import delimited
 from octshard.errors import UsageError
-from octshard.probes import label_table, targets
+from octshard.probes import targets
 from octshard.probes.targets import Target, TargetRequest
 
 TABLE = (
@@ -22,7 +23,7 @@ def parse(
     text: str, column: str, kind: str = "auto", order: tuple[str, ...] = (), join: str = "participant"
 ) -> Target:
     return targets.parse(
-        label_table.parse(text, "participants t.tsv"), TargetRequest(column, kind, order, join)
+        delimited.parse(text, "participants t.tsv"), TargetRequest(column, kind, order, join)
     )
 
 

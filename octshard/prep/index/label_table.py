@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from octshard import delimited, tsv, workbook
+from octshard import table_file
 from octshard.errors import UsageError
 from octshard.prep.release import zip_path
 from octshard.storage import listing, store
@@ -34,7 +34,7 @@ def read(folder: str, names: Sequence[str], join: Sequence[str], *, folders: boo
     for url in _found(folder, names) if names else ():
         data = store.read(url)
         digest.update(data)
-        table = _parsed(data, url)
+        table = table_file.parse(data, url)
         column = next((name for name in join if name in table.columns), None)
         if column is None:
             columns = ", ".join(table.columns) or "none"
@@ -59,12 +59,6 @@ def _greater(before: str, cell: str) -> str:
         return max(before, cell, key=float)
     except ValueError:
         return before
-
-
-def _parsed(data: bytes, url: str) -> tsv.Table:
-    if url.lower().endswith(ENDINGS[-1]):
-        return workbook.parse(data, url)
-    return delimited.parse(tsv.decode(data, url), url)
 
 
 def _found(folder: str, names: Sequence[str]) -> Iterator[str]:

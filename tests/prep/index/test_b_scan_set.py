@@ -82,7 +82,7 @@ def test_a_csv_is_read_before_a_workbook_and_a_changed_table_makes_another_manif
     files = {path: data for path, data in b_scan_sets.octa_500().items() if "OCTA_6mm/OCT/10001/" in path}
     assert index("octa-500", files, tmp_path).exit_code == 0
     assert entries(tmp_path)[0].eye == ""
-    table = {"Text Labels.csv": b"ID,OS/OD\n10001,OS\n", "Text labels.xlsx": b"no workbook"}
+    table = {"Text Labels.csv": b"ID,OS/OD\n10001,OS\n", "Text labels.xlsx": b"PK\3\4 no workbook"}
     assert index("octa-500", {**files, **table}, tmp_path).exit_code == 0
     assert entries(tmp_path)[0].eye == "L"
     (tmp_path / "data/Text Labels.csv").unlink()
