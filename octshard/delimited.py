@@ -2,18 +2,20 @@
 
 import csv
 import io
+import re
 from collections.abc import Collection, Sequence
 
 from octshard import tsv
 from octshard.errors import UsageError
 
 SEPARATORS = "\t,;"  # a tie goes to the first
+QUOTED = re.compile(r'(^|[\t,;])[^\S\t]*"(?:[^"]|"")*"')  # a cell in quotes, where signs separate nothing
 
 
 def parse(text: str, source: str, missing: Collection[str] = tsv.MISSING) -> tsv.Table:
     """The cells of a TSV or CSV: its heading says by what they are separated. missing: as in `tsv.parse`."""
     heading = next((line for line in text.splitlines() if line.strip()), "")
-    separator = max(SEPARATORS, key=heading.count)
+    separator = max(SEPARATORS, key=QUOTED.sub(r"\1", heading).count)
     if separator == "\t":
         return tsv.parse(text, source, missing)
     table = _parse_csv(text.removeprefix("\ufeff"), separator, source)

@@ -21,6 +21,22 @@ def test_a_manifest_and_splits_are_read_whatever_separates_them(separator: str, 
     assert split_table.parse(splits, "participants").splits() == {"7": "test"}
 
 
+@pytest.mark.parametrize(
+    ("heading", "columns"),
+    [
+        ('subject;"age, in years, at visit";label', ("subject", "age, in years, at visit", "label")),
+        ('"age, in years, at visit";label', ("age, in years, at visit", "label")),
+        ('subject,"a;b;c;d"', ("subject", "a;b;c;d")),
+        ('a, "b;;c", d', ("a", "b;;c", "d")),
+        ('a;"say ""x, y, z""";b', ("a", 'say "x, y, z"', "b")),
+        ('5" lens;6" lens;a, b', ('5" lens', '6" lens', "a, b")),
+        ('a " b;c " d;"e,f,g"', ('a " b', 'c " d', "e,f,g")),
+    ],
+)
+def test_signs_within_quotes_separate_nothing(heading: str, columns: tuple[str, ...]) -> None:
+    assert delimited.parse(heading, "t").columns == columns
+
+
 def test_a_missing_value_is_what_the_table_says_it_is() -> None:
     assert delimited.parse("a,b\nnone,NA", "t").rows == ((2, ["none", ""]),)
     assert delimited.parse("a,b\nnone,NA", "t", {"none"}).rows == ((2, ["", "NA"]),)

@@ -130,11 +130,12 @@ def _digest_text(shard: ShardPlan) -> str:
 def _text(entry: Entry) -> str:
     """All that a row says: as in 0.1.0, and behind it what newer columns say, where they say something.
 
-    Without a path that is private: who guesses it would see in a digest that he is right.
+    Without names that are private: who guesses them would see in a digest that he is right.
     """
     entry = replace(entry, path=entry.source)
     axes = f" axes={entry.axes}" if entry.axes else ""
-    parts = f" parts={entry.parts}" if entry.parts else ""
+    told = len(entry.part_names) if entry.source_id else entry.parts
+    parts = f" parts={told}" if told else ""
     parts += f" default={entry.default_mm}" if entry.default_mm else ""
     return f"{entry!r}{axes}{f' acquired={entry.acquired}' if entry.acquired else ''}{parts}"
 

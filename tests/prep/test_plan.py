@@ -178,3 +178,16 @@ def test_a_date_is_part_of_the_digest_where_there_is_one() -> None:
     assert digest(plan(dated, {}, cfg)) not in ("", digest(plan(rows, {}, cfg)))
     twins = [replace(rows[0], acquired=day) for day in ("1", "2")]
     assert digest(plan(twins, {}, cfg)) == digest(plan(reversed(twins), {}, cfg))
+
+
+def test_private_names_of_parts_are_not_in_the_digest_but_their_count_is() -> None:
+    cfg, rows = PrepConfig(), [entry(1, 1001), entry(2, 1002)]
+    digests = {}
+    for parts in ("", "Meyer.dcm", "40817263.dcm", "Meyer.dcm/b.dcm"):
+        for source_id in ("", "s1"):
+            first = replace(rows[0], parts=parts, source_id=source_id)
+            digests[parts, source_id] = digest(plan([first, rows[1]], {}, cfg))
+    assert digests["Meyer.dcm", "s1"] == digests["40817263.dcm", "s1"]
+    assert digests["Meyer.dcm", ""] != digests["40817263.dcm", ""]
+    of_private = [digests[parts, "s1"] for parts in ("", "Meyer.dcm", "Meyer.dcm/b.dcm")]
+    assert len(set(of_private)) == 3

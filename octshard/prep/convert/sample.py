@@ -66,12 +66,12 @@ def row_and_volume(task: ConvertTask, cfg: PrepConfig, source: Source) -> tuple[
     entry, row = task.member.entry, _manifest_row(task)
     try:
         data, file_facts = read_file(entry, source)
-        row = replace(row, **file_facts._asdict())
+        row = replace(row, **file_facts.for_row(entry))
         companions = Companions(entry, source)
         file = ScanBytes(data, entry.path, entry.axes, companions.read, entry.part_names, cfg.bits == KEEP)
         row = replace(row, format=recognise.format_of(file))
         scan = volumes.selected(recognise.open_as(row.format, file), entry.path)
-        row = replace(row, source_xxh3=companions.joint_xxh3(row.source_xxh3))
+        row = replace(row, source_xxh3=companions.joint_xxh3(file_facts.source_xxh3))
         row = replace(row, **facts.of_header(scan.facts, entry)._asdict())
         scan.check(cfg.max_voxels)
         layout = layout_of(scan.facts, entry, cfg.include_geometry)
@@ -81,7 +81,8 @@ def row_and_volume(task: ConvertTask, cfg: PrepConfig, source: Source) -> tuple[
         level = resampling.grid.level
         voxels_DHW, quality = decode_voxels(scan, resampling)
         row = replace(row, **facts.of_voxels(quality, level, row.flags)._asdict())
-        row = replace(row, detail="; ".join(filter(None, (row.detail, scan.rescaling()))))
+        detail = "; ".join(filter(None, (row.detail, scan.rescaling())))
+        row = replace(row, detail=private_path.public(detail, entry) if entry.source_id else detail)
         if task.audit and level:
             exact_DHW, _ = decode_voxels(scan, resampling.at_level(0))
             row = replace(row, fast_psnr_db=psnr_db(voxels_DHW, exact_DHW))
@@ -100,7 +101,7 @@ def refused(task: ConvertTask, refusal: Refused) -> Converted:
 def _refused(row: SampleRow, refusal: Refused, entry: Entry) -> SampleRow:
     detail = refusal.detail
     if entry.source_id and refusal.reason != "duplicate":  # which names another file as its row does
-        detail = row_detail(private_path.without(refusal, entry))
+        detail = row_detail(private_path.public(refusal.public, entry))
     return replace(row, shard="", status="refused", reason=refusal.reason, detail=detail)
 
 

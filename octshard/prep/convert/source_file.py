@@ -1,7 +1,7 @@
 """A file of the release as it comes: its bytes, its companions, and what the row says of them."""
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from octshard.prep.refusals import Refused
 from octshard.prep.release import folder_listing, scan_path
@@ -19,6 +19,11 @@ class FileFacts(NamedTuple):
     source_bytes: int
     source_crc32: int
     source_xxh3: str
+
+    def for_row(self, entry: Entry) -> dict[str, Any]:
+        """Those that a row may have: of a private folder no digest of names, which confirms a guess."""
+        is_private = entry.source_id and scan_path.is_folder(entry.path)
+        return self._asdict() | ({"source_crc32": None, "source_xxh3": ""} if is_private else {})
 
 
 @dataclass(frozen=True)

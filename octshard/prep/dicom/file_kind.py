@@ -29,7 +29,7 @@ def check_class(uid: str) -> None:
     if not uid:
         raise Refused("unreadable", "SOPClassUID is missing")
     if uid != OPT_STORAGE:
-        raise Refused("not_oct", f"SOP class {named(uid)}, want {named(OPT_STORAGE)}")
+        raise Refused("not_oct", f"SOP class {named(uid)}, want {named(OPT_STORAGE)}", _unknown(uid))
 
 
 def check_colour(samples: int, photometric: str) -> None:
@@ -47,7 +47,12 @@ def check_colour(samples: int, photometric: str) -> None:
 
 def unsupported(syntax: str) -> Refused:
     """The refusal of a transfer syntax."""
-    return Refused("unsupported_syntax", f"no decoder for transfer syntax {named(syntax)}")
+    return Refused("unsupported_syntax", f"no decoder for transfer syntax {named(syntax)}", _unknown(syntax))
+
+
+def _unknown(uid: str) -> tuple[str, ...]:
+    """The text if DICOM has no name for it: its digits may be anybody's."""
+    return () if UID(uid).name != uid else (uid,)
 
 
 def named(uid: str) -> str:

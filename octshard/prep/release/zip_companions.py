@@ -40,8 +40,9 @@ def find(
         for path in _paths(entry.zip, entry.name, folders):
             first = entries.setdefault(path, entry)
             if (first.size, first.crc32) != (entry.size, entry.crc32):
-                reason = f"two members of this name have other bytes, the first is in {first.zip}"
-                refused[path] = RefusedMember(entry.zip, shown(entry.name), reason)
+                own = shown(first.zip.rsplit("/", 1)[-1])  # rows are the same wherever a release lies
+                reason = f"two members of this name have other bytes, the first is in {own}"
+                refused[path] = RefusedMember(entry.zip, shown(entry.name), reason, (own,))
     sound = {path: entry for path, entry in entries.items() if path not in refused and path not in listed}
     return ZipCompanions(sound, {path: problem for path, problem in refused.items() if path not in listed})
 

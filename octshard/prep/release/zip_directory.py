@@ -7,7 +7,7 @@ name of a member is shown and compared; it never becomes a path.
 import stat
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from octshard.errors import OctshardError
 from octshard.printable import printable
@@ -34,20 +34,21 @@ _SEE_END64 = (2**16 - 1,) * 4 + (ZIP64_MARK,) * 2  # values of the end record th
 
 
 class DamagedZip(OctshardError):
-    """A ZIP or a member contradicts itself. args: (zip, member or empty, reason)."""
+    """A ZIP or a member contradicts itself. args: those of its RefusedMember."""
 
     def __str__(self) -> str:
-        url, member, reason = self.args
+        url, member, reason, *_ = self.args
         return f"{url}:{shown(member)}: {reason}" if member else f"{url}: {reason}"
 
 
 @dataclass(frozen=True)
 class RefusedMember:
-    """A ZIP (`member` empty), or a member of one, that cannot be read, and why."""
+    """A ZIP (`member` empty), or a member of one, that cannot be read, and why. names: those in `reason`."""
 
     zip: str
     member: str
     reason: str
+    names: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,12 @@ def read(url: str) -> tuple[list[ZipEntry], list[RefusedMember]]:
     except DamagedZip as damage:
         return [], [RefusedMember(*damage.args)]
     overlap = _overlaps(sound)
-    judged = [(entry, problem or overlap.get(id(entry), "")) for entry, problem in members]
-    refused = [RefusedMember(url, shown(entry.name), problem) for entry, problem in judged if problem]
-    return [entry for entry, problem in judged if not problem], refused
+    refused = [
+        RefusedMember(url, shown(entry.name), problem) if problem else _overlapping(entry, overlap[id(entry)])
+        for entry, problem in members
+        if problem or id(entry) in overlap
+    ]
+    return [entry for entry in sound if id(entry) not in overlap], refused
 
 
 def problem_of(entry: ZipEntry, flags: int, attributes: int) -> str:
@@ -221,17 +225,22 @@ def _check_sizes(url: str, entries: Sequence[ZipEntry]) -> None:
         raise DamagedZip(url, "", f"{total} bytes inside, want at most {MAX_TOTAL}")
 
 
-def _overlaps(entries: Sequence[ZipEntry]) -> dict[int, str]:
-    """id(entry) -> what is wrong with it, for every entry that shares bytes with another."""
-    problems: dict[int, str] = {}
+def _overlaps(entries: Sequence[ZipEntry]) -> dict[int, ZipEntry]:
+    """id(entry) -> the other one, for every entry that shares bytes with another."""
+    others: dict[int, ZipEntry] = {}
     furthest: ZipEntry | None = None
     for entry in sorted(entries, key=lambda e: e.offset):
         if furthest is not None and entry.offset < _least_end(furthest):
-            problems[id(entry)] = f"overlaps {shown(furthest.name)}"
-            problems.setdefault(id(furthest), f"overlaps {shown(entry.name)}")
+            others[id(entry)] = furthest
+            others.setdefault(id(furthest), entry)
         if furthest is None or _least_end(entry) > _least_end(furthest):
             furthest = entry
-    return problems
+    return others
+
+
+def _overlapping(entry: ZipEntry, other: ZipEntry) -> RefusedMember:
+    name = shown(other.name)
+    return RefusedMember(entry.zip, shown(entry.name), f"overlaps {name}", (name,))
 
 
 def _least_end(entry: ZipEntry) -> int:

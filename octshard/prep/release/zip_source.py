@@ -139,9 +139,7 @@ def match(
             if not path:
                 unlisted.append(entry)
             elif path in entry_by_path:
-                refused.append(
-                    RefusedMember(url, shown(entry.name), _duplicate_reason(entry, entry_by_path[path]))
-                )
+                refused.append(_duplicate(entry, entry_by_path[path]))
             else:
                 entry_by_path[path] = entry
     return entry_by_path, refused, unlisted
@@ -245,7 +243,8 @@ def _header_bytes(entry: ZipEntry, head: bytes) -> int:
     _, _, flags, method, _, _, crc32, packed, size, names, extras = zip_directory.LOCAL.unpack_from(head)
     raw = head[zip_directory.LOCAL.size : zip_directory.LOCAL.size + names]
     if raw not in (entry.name.encode(), entry.name.encode("cp437", "replace")):
-        raise _damage(entry, f"its local header is of {shown(raw.decode('utf-8', 'replace'))}")
+        name = shown(raw.decode("utf-8", "replace"))
+        raise DamagedZip(entry.zip, entry.name, f"its local header is of {name}", (name,))
     if method != entry.method or flags & zip_directory.ENCRYPTED:
         text = f"method {method}, flags {flags:#x}; the directory says {entry.method}, not encrypted"
         raise _damage(entry, f"its local header says {text}")
@@ -264,7 +263,8 @@ def _unreadable(lead: str, members: Sequence[RefusedMember]) -> Refused:
     """The refusal, without the folders of this machine: rows are the same wherever a release lies."""
     places = [_place(member) for member in members]
     texts = [f"{place}: {member.reason}" for place, member in zip(places, members, strict=True)]
-    return Refused("unreadable_member", lead + "; ".join(texts), tuple(places))
+    names = [name for member in members for name in member.names]
+    return Refused("unreadable_member", lead + "; ".join(texts), (*places, *names))
 
 
 def _place(refused: RefusedMember) -> str:
@@ -276,6 +276,8 @@ def _damage(entry: ZipEntry, reason: str) -> DamagedZip:
     return DamagedZip(entry.zip, entry.name, reason)
 
 
-def _duplicate_reason(entry: ZipEntry, first: ZipEntry) -> str:
+def _duplicate(entry: ZipEntry, first: ZipEntry) -> RefusedMember:
     same = (entry.size, entry.crc32) == (first.size, first.crc32)
-    return f"duplicate of {shown(first.name)} in {first.zip}, {'same' if same else 'other'} bytes"
+    name, url = shown(first.name), first.zip
+    reason = f"duplicate of {name} in {url}, {'same' if same else 'other'} bytes"
+    return RefusedMember(entry.zip, shown(entry.name), reason, (name, url))

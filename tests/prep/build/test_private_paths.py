@@ -316,4 +316,4 @@ def test_details_lose_paths_and_the_words_of_files() -> None:
     refusal = Refused(
         "unreadable", "at Meier_Hans/scan of 7/exam.e2e#3: Hans in exam.e2e of 7 bytes, 'x'", ("'x'",)
     )
-    assert private_path.without(refusal, listed) == "at s1: ... in ... of 7 bytes, ..."
+    assert private_path.public(refusal.public, listed) == "at s1: ... in ... of 7 bytes, ..."

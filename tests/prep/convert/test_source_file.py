@@ -43,3 +43,17 @@ def test_a_folder_without_its_slash_is_told_of_it() -> None:
     with pytest.raises(Refused, match=r"no object at OCT/7; a folder that is one scan has a / at its end$"):
         read_file(dataclasses.replace(entry("a"), path="OCT/7"), source)
     assert read_file(dataclasses.replace(entry("a"), path="OCT/7/"), source).facts.source_bytes == 1
+
+
+def test_a_row_has_no_digest_of_the_names_in_a_private_folder() -> None:
+    """Who guesses names and sizes would see that he is right. Those of a file are of its content."""
+    source = MemorySource({"OCT/7/1.png": b"1", "OCT/a.npy": b"2"})
+    folder, file = (dataclasses.replace(entry("a"), path=path) for path in ("OCT/7/", "OCT/a.npy"))
+    for listed in (folder, file):
+        facts = read_file(listed, source).facts
+        assert facts.for_row(listed) == facts._asdict()
+    facts = read_file(folder, source).facts
+    private = facts.for_row(dataclasses.replace(folder, source_id="s1"))
+    assert private == {"source_bytes": 1, "source_crc32": None, "source_xxh3": ""}
+    facts = read_file(file, source).facts
+    assert facts.for_row(dataclasses.replace(file, source_id="s1")) == facts._asdict()

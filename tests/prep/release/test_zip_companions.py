@@ -157,6 +157,21 @@ def test_two_zips_that_say_two_things_are_not_decided_by_chance(tmp_path: Path) 
     assert zip_source.read(source.companions["p/a.raw"]) == files["a.raw"]
 
 
+def test_two_members_of_a_name_are_told_without_the_folders_of_this_machine(tmp_path: Path) -> None:
+    files = array_files.simple_itk("a.mhd", packed=False)(scan().voxels_DHW, SPACING)
+    root = release(tmp_path / "r", {"p": files})
+    parts = [Part(f"p/{name}", data) for name, data in files.items()]
+    (root / "40817263.zip").write_bytes(zip_bytes([*parts, Part("p/a.raw", bytes(9))]))
+    listed = read_release(str(root))
+    source, *_ = zip_source.open_release(listed)
+    (entry,) = listed.entries
+    with pytest.raises(Refused) as refused:
+        Companions(entry, source).read("a.raw")
+    told = "two members of this name have other bytes, the first is in"
+    assert refused.value.detail == f"40817263.zip:p/a.raw: {told} 40817263.zip"
+    assert refused.value.public == f"...: {told} ..."
+
+
 def test_the_texts_of_a_zip_are_missed_by_nobody(tmp_path: Path) -> None:
     """Beside a ZIP that cannot be read a cube without a text is what it is; a listed file is not."""
     files = {"p": every_format.scans()["img"]["img"]}

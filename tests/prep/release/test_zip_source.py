@@ -20,9 +20,11 @@ from octshard.errors import UsageError
 from octshard.prep.refusals import Refused
 from octshard.prep.release import zip_directory, zip_source
 from octshard.prep.release.aireadi import read_release
-from octshard.prep.release.zip_directory import DamagedZip, ZipEntry
+from octshard.prep.release.zip_directory import DamagedZip, RefusedMember, ZipEntry
+from octshard.prep.release.zip_source import ZipSource
 from octshard.rng import rng_for
 from octshard.storage import store
+from tests.support import memory_source
 from tests.support.made_release import Part, changed, sound, unpacked, zip_bytes, zipped
 
 FILES = [sound(1), sound(2, "4001"), changed(3, lambda data: None, "7001")]  # the third is not shipped
@@ -229,6 +231,17 @@ def test_two_members_whose_entries_were_swapped_are_damaged(put: Put) -> None:
     assert reason(a) == "its local header is of b"
     assert reason(b) == "its local header is of a"
     assert zip_source.read(c) == b"x"
+    source = ZipSource({"z/a": a}, {}, [], {})
+    with pytest.raises(Refused, match="its local header is of b") as refused:
+        source.read(memory_source.entry("z/a"))
+    assert refused.value.public == "...: its local header is of ..."
+
+
+def test_the_name_of_the_member_that_another_overlaps_is_private() -> None:
+    bad = RefusedMember("memory://r/e.zip", "40817201", "overlaps 40817202", ("40817202",))
+    with pytest.raises(Refused, match=r"e.zip:40817201: overlaps 40817202") as refused:
+        ZipSource({}, {"e.zip/40817201": bad}, [], {}).read(memory_source.entry("e.zip/40817201"))
+    assert refused.value.public == "...: overlaps ..."
 
 
 def test_a_bomb_that_lies_about_its_size_stops_at_once(put: Put, asked: list[tuple[int, int]]) -> None:
