@@ -6,7 +6,7 @@ is not looked at, so nobody's folder is listed unless that was asked for.
 
 from collections.abc import Iterable
 
-from octshard.prep.index.look import IMAGE, OTHER, SCAN, Finding
+from octshard.prep.index.look import IMAGE, OTHER, SCAN, UNREAD, Finding
 from octshard.prep.index.place import Place
 from octshard.prep.readers import image_series
 from octshard.prep.refusals import Refused
@@ -15,13 +15,24 @@ from octshard.prep.release import folder_listing
 LEAST = 3  # images of a folder that is one scan; a manifest may name one of fewer
 FORMAT, SINGLE = "images", "image"  # of a folder, and of an image alone, as readers are called
 OF_ITSELF = "tiff"  # a format whose single pages are scans of one B-scan, unless their folder is a scan
+HOME = "numbered images in the folder itself have no folder of their own; index the folder above it"
+FEW = (
+    f"2 numbered images, want {LEAST} to take a folder for a scan; a manifest may name it, with / at its end"
+)
+PROBLEMS = {  # of folders, by the reason for which prep shard would refuse them
+    "several_volumes": "images of several series in one folder, want a folder for each",
+    "frame_order": "names of images that do not count B-scans by one number; rename them, as b001.png",
+}
 
 
 class SeriesFolders:
-    """Counts folders that are one scan, in a walk; the names of images in open folders are in memory."""
+    """Folders of images in a walk: those that are one scan, with the number of their images, and why others
+    are none; the names of images in open folders are in memory.
+    """
 
     def __init__(self) -> None:
         self.closed: dict[str, int] = {}  # images in each
+        self.problems: dict[str, str] = {}
         self._open: list[tuple[str, list[str]]] = []
 
     def add(self, path: str) -> None:
@@ -41,26 +52,36 @@ class SeriesFolders:
 
     def _close(self) -> None:
         folder, names = self._open.pop()
-        if folder and is_series(names):
+        problem = _problem(names)
+        if folder and not problem:
             self.closed[folder] = len(names)
+        elif problem != OTHER:
+            self.problems[folder] = problem or HOME
 
 
-def find(findings: Iterable[tuple[Place, Finding]]) -> dict[str, int]:
-    """Folders that are one scan, and how many images are in each."""
+def find(findings: Iterable[tuple[Place, Finding]]) -> SeriesFolders:
+    """All folders of images."""
     folders = SeriesFolders()
     for place, finding in findings:
         if finding.kind == IMAGE:
             folders.add(place.path)
-    return folders.finish()
+    folders.finish()
+    return folders
 
 
 def is_series(names: Iterable[str]) -> bool:
     """True if these names are those of the B-scans of one scan, of LEAST images or more."""
+    return not _problem(names)
+
+
+def _problem(names: Iterable[str]) -> str:
+    """Why they are none: empty if they are one, OTHER for what need not be a scan at all."""
     images = [name for name in names if folder_listing.is_image(name)]
     try:
-        return len(images) >= LEAST and len(image_series.series_of(images).names) >= LEAST
-    except Refused:
-        return False
+        series = image_series.series_of(images).names
+    except Refused as refusal:
+        return PROBLEMS.get(refusal.reason, OTHER) if len(images) >= LEAST else OTHER
+    return "" if len(series) >= LEAST else FEW if len(series) == len(images) > 1 else OTHER
 
 
 def folder_of(path: str) -> str:
@@ -69,19 +90,24 @@ def folder_of(path: str) -> str:
 
 
 def as_listed(
-    place: Place, finding: Finding, folders: dict[str, int], singles: bool
+    place: Place, finding: Finding, folders: SeriesFolders, singles: bool
 ) -> tuple[Place, Finding] | None:
     """A finding as it is listed: an image for its folder once, and then not any more; others as they are.
 
-    folders: of `find`; one that is listed has 0 images left, and the size of its place is how many they were.
-    singles: an image of no such folder is a scan of one B-scan.
+    folders: of `find`; one that is listed has 0 images left, and the size of its place is how many they were;
+    of one that cannot be, the problem is said once. singles: an image of no such folder is one B-scan.
     """
     if finding.kind != IMAGE:
         return place, finding
     folder = folder_of(place.path)
-    if folder not in folders:
+    if folder not in folders.closed:
         if finding.what == OF_ITSELF:
             return place, finding._replace(kind=SCAN)
-        return place, finding._replace(kind=SCAN, what=SINGLE) if singles else finding._replace(kind=OTHER)
-    images, folders[folder] = folders[folder], 0
+        if singles:
+            return place, finding._replace(kind=SCAN, what=SINGLE)
+        if folder not in folders.problems:
+            return place, finding._replace(kind=OTHER)
+        problem, folders.problems[folder] = folders.problems[folder], ""
+        return (place._replace(path=folder or place.path), Finding(UNREAD, problem)) if problem else None
+    images, folders.closed[folder] = folders.closed[folder], 0
     return (Place(folder, images, ""), Finding(SCAN, FORMAT)) if images else None

@@ -45,7 +45,7 @@ def lines(findings: Journal, options: IndexOptions, result: Summary) -> Iterator
 
 def _counted(findings: Journal, options: IndexOptions, result: Summary) -> Iterator[IndexedScan]:
     """The scans that can be listed; what is none, or cannot, is counted."""
-    folders = image_folders.find(findings.records()) if options.folders else {}
+    folders = image_folders.find(findings.records()) if options.folders else SeriesFolders()
     unlisted = SeriesFolders()
     for file, looked in findings.records():
         result.files += 1
@@ -66,7 +66,7 @@ def _counted(findings: Journal, options: IndexOptions, result: Summary) -> Itera
             if finding.what == image_folders.FORMAT:
                 result.folder_images += place.size
             yield IndexedScan(place.path, finding, scan)
-    result.image_folders = len(unlisted.finish()) - len(folders)
+    result.image_folders = len(unlisted.finish()) - len(folders.closed)
 
 
 def _scans(scan: ManifestRow, finding: Finding) -> Iterator[ManifestRow]:
@@ -88,7 +88,7 @@ def _first_visits(findings: Journal, options: IndexOptions) -> Mapping[str, int]
     first: dict[str, int] = {}
     if not (options.people.salt and options.has_dates):
         return first
-    folders = image_folders.find(findings.records()) if options.folders else {}
+    folders = image_folders.find(findings.records()) if options.folders else SeriesFolders()
     for file, looked in findings.records():
         place, finding = image_folders.as_listed(file, looked, folders, options.singles) or (file, looked)
         if finding.kind == SCAN:

@@ -55,7 +55,12 @@ def test_a_folder_of_numbered_images_is_one_row(tmp_path: Path, remote: bool) ->
         ("stacks/3.tif", "stacks"),
     ]
     assert (result.files, result.formats) == (len(FILES), {"images": 2, "dicom": 1, "tiff": 3})
-    assert result.others == {"a JPEG image": 2, "a PNG image": 10, "text": 1}
+    assert result.others == {"text": 1}
+    assert {problem: files.first for problem, files in result.problems.items()} == {
+        image_folders.HOME: ["0.png"],
+        image_folders.PROBLEMS["frame_order"]: ["kermany/"],
+        image_folders.FEW: ["photos/"],
+    }
     assert (result.folder_images, result.image_folders) == (13, 0)
     assert "folders of B-scans: 2, of 13 images" in text(result)
 
@@ -85,6 +90,31 @@ def test_without_being_asked_for_images_are_counted_and_folders_are_named(tmp_pa
         UsageError, match=r"6 files of other kinds; folders: 1 of numbered images, not listed"
     ):
         run.index(str(photos), str(tmp_path / "n.tsv"), dataclasses.replace(ASKED, folders=False))
+
+
+def test_a_folder_that_is_no_single_series_is_named_once_with_what_to_do(tmp_path: Path) -> None:
+    one, other = (b_scans(VOXELS, "PNG").items() for _ in range(2))
+    files = {
+        **{f"P1/OD_{name}": data for name, data in one},
+        **{f"P1/OS_{name}": data for name, data in other},
+        **below("P2/", {f"2023010{i}_{i:03d}.png": encoded(VOXELS[i]) for i in range(6)}),
+        **below("P3/", {name: encoded(VOXELS[0]) for name in ("fundus_a.png", "b.png")}),
+        **below("P4/oct/", b_scans(VOXELS)),
+        **below("P5/", {f"1_{i}.tif": data for i, data in enumerate(OLIVES.values())}),
+        **below("P5/", {f"2_{i}.tif": data for i, data in enumerate(OLIVES.values())}),
+    }
+    root = write(tmp_path / "in", files)
+    result = run.index(str(root), str(tmp_path / "m.tsv"), ASKED)
+    assert result.formats == {"images": 1, "tiff": 12}  # single pages are rows
+    assert {problem: files.first for problem, files in result.problems.items()} == {
+        image_folders.PROBLEMS["several_volumes"]: ["P1/"],
+        image_folders.PROBLEMS["frame_order"]: ["P2/"],
+    }
+    assert result.others == {"a PNG image": 2}
+    lines = text(result)
+    assert "not listed, 1: images of several series in one folder, want a folder for each: P1/" in lines
+    photos = run.index(str(root), str(tmp_path / "s.tsv"), dataclasses.replace(ASKED, singles=True))
+    assert (photos.formats["image"], photos.problems) == (20, {})
 
 
 @pytest.mark.parametrize("pattern", ["OCT/{person}", "OCT/{person}/", "/**/{person}/"])
