@@ -17,7 +17,7 @@ from octshard.phantom import cohort, scan
 from octshard.phantom import eye as anatomy
 from octshard.phantom.device import DEVICES, PROTOCOLS, Protocol
 from octshard.prep.dicom import writer
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.rng import rng_for
 
 PERSON = "1001"

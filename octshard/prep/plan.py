@@ -14,7 +14,7 @@ from octshard.config.prep import KEEP, PrepConfig
 from octshard.dataset.participants import canonical
 from octshard.dataset.splits import SPLITS
 from octshard.imaging.volume import SampleKey, product, resampled_shape, triple, uid_digest
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.rng import seed_for
 
 # of participants: up to the first train, up to the second val, the rest test; where the release says nothing

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from octshard.cli.main import cli
 from octshard.prep.release import aireadi
+from octshard.prep.release.entry import Entry
 from tests.support import array_files, b_scan_sets
 from tests.support.array_files import Files
 from tests.support.scan_folder import write
@@ -18,7 +19,7 @@ PAGE = (Path(__file__).parents[2] / "docs/fairvision.md").read_text()
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def entries() -> list[aireadi.Entry]:
+def entries() -> list[Entry]:
     return aireadi.parse_manifest(Path("manifest.tsv").read_text(), "manifest.tsv")
 
 

@@ -28,6 +28,7 @@ from octshard.prep.dicom import decode
 from octshard.prep.dicom import header as dicom
 from octshard.prep.refusals import REASONS, Refused
 from octshard.prep.release import aireadi
+from octshard.prep.release.entry import Entry
 from octshard.rng import rng_for
 
 MAIN = [protocol for protocol in PROTOCOLS if protocol.share == 1.0]
@@ -316,7 +317,7 @@ def defect_rows(release: Path) -> dict[str, dict]:
     return rows
 
 
-def entry_of(release: Path, uid: str) -> aireadi.Entry:
+def entry_of(release: Path, uid: str) -> Entry:
     (entry,) = (e for e in aireadi.read_release(str(release)).entries if e.sop_instance_uid == uid)
     return entry
 

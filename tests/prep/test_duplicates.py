@@ -10,7 +10,7 @@ from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import SampleRow
 from octshard.prep import duplicates
 from octshard.prep.plan import Member, plan
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from tests.prep.test_plan import entry
 
 

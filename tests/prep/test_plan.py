@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from octshard.config.prep import PrepConfig
 from octshard.imaging.volume import DEVICES
 from octshard.prep.plan import ShardPlan, digest, expected_bytes, plan, split_of
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 
 
 def entry(number: int, person: int, uid: str = "", frames: int | None = 64) -> Entry:

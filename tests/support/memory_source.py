@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from octshard.prep.release import folder_listing
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.folder_listing import Image
 from octshard.prep.release.source import Fingerprint
 from tests.support.made_release import scan

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from octshard.prep.dicom import decode
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.source import FolderSource
 from octshard.storage.checksum import Buffer
 

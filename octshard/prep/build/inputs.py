@@ -15,7 +15,8 @@ from octshard.prep.build.selection import COLUMNS, select, with_files
 from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.plan import ShardPlan, draw_subset, plan
 from octshard.prep.release import named_zips, zip_source
-from octshard.prep.release.aireadi import TABLES, Entry, Release, home_of, read_release
+from octshard.prep.release.aireadi import TABLES, Release, home_of, read_release
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.named_zips import NamedZips
 from octshard.prep.release.source import Source, open_folder
 from octshard.storage import local, store

@@ -14,7 +14,8 @@ from octshard.dataset import row_filter, tables
 from octshard.dataset.tables import SampleRow
 from octshard.errors import UsageError
 from octshard.prep.plan import split_of
-from octshard.prep.release.aireadi import Entry, Release
+from octshard.prep.release.aireadi import Release
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.manifest_row import manifest_row
 from octshard.storage import store
 

@@ -18,7 +18,7 @@ from octshard.prep.plan import Member, ShardPlan
 from octshard.prep.readers import image_series
 from octshard.prep.refusals import Refused
 from octshard.prep.release import companion_names, folder_listing, scan_path
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.source import Fingerprint, Source
 from octshard.storage import checksum, json_object, store, transport
 

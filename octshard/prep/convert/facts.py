@@ -11,7 +11,7 @@ from octshard.prep.convert.geometry import Geometry
 from octshard.prep.convert.layout import ScanLayout
 from octshard.prep.convert.quality import Quality
 from octshard.prep.dicom.attributes import UID
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.prep.scan_facts import ScanFacts
 
 NAMED = 3  # images that a detail names

@@ -13,7 +13,7 @@ from octshard.prep.convert.slice_places import SlicePlaces
 from octshard.prep.convert.spacing import ResolvedSpacing, in_plane, resolve, with_own
 from octshard.prep.convert.steps import SAME_STEP, Step
 from octshard.prep.refusals import Refused
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.prep.scan_facts import ANGLE, MANIFEST, PixelMeasures, ScanFacts
 
 NAMED = "the file says so"

@@ -10,7 +10,7 @@ import re
 
 from octshard.prep.convert.public_words import WORDS
 from octshard.prep.release import scan_path
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 
 LEFT_OUT = "..."
 LEAST = 3  # letters of a part of a path that is looked for

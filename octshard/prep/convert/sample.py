@@ -19,7 +19,7 @@ from octshard.prep.plan import Member
 from octshard.prep.readers import recognise
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused, row_detail
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.manifest_row import manifest_row
 from octshard.prep.release.source import Source
 

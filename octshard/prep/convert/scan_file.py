@@ -12,7 +12,7 @@ from pathlib import Path
 
 from octshard.config.prep import KEEP, PrepConfig
 from octshard.errors import OctshardError
-from octshard.imaging.volume import DEVICES, SampleKey, Volume
+from octshard.imaging.volume import SampleKey, Volume
 from octshard.prep.convert import volumes
 from octshard.prep.convert.layout import ScanLayout, check_is_volume, layout_of
 from octshard.prep.convert.voxels import Resampling, decode_voxels, plan_resampling, resampling_to
@@ -20,8 +20,8 @@ from octshard.prep.readers import recognise
 from octshard.prep.readers.scan import Scan
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
-from octshard.prep.release import scan_path
-from octshard.prep.release.aireadi import Entry, device_of
+from octshard.prep.release import device_name, scan_path
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.source import map_file, map_scan
 from octshard.prep.scan_facts import ScanFacts
 from octshard.storage import store
@@ -98,10 +98,10 @@ def _folder_of(url: str) -> Callable[[str], Buffer]:
 
 def _entry(url: str, facts: ScanFacts) -> Entry:
     """The manifest row of the file, by its header alone. Of its folders only a name in DEVICES counts."""
-    device = device_of(url, facts.model)
+    device = device_name.of_scan(url, facts.model)
     return Entry(
         participant="",
-        device=device if device in DEVICES else "unknown",
+        device=device or device_name.UNKNOWN,
         manufacturer=facts.manufacturer,
         model=facts.model,
         protocol="",

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from octshard.prep.refusals import Refused
 from octshard.prep.release import folder_listing, scan_path
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.source import Source
 from octshard.storage import checksum
 from octshard.storage.checksum import Buffer

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from octshard import pool
 from octshard.config.prep import PrepConfig
 from octshard.prep.convert import sample
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.source import Fingerprint, Source
 from octshard.storage.checksum import Buffer
 

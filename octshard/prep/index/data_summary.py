@@ -7,7 +7,7 @@ from octshard import delimited, tsv
 from octshard.errors import UsageError
 from octshard.prep.index import layout
 from octshard.prep.index.layout import Layout
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.storage import store
 
 TABLE, TABLE_END = "data_summary", ".csv"  # as they are called

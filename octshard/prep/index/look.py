@@ -17,7 +17,7 @@ from octshard.prep.readers.range_bytes import RangeBytes
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.prep.release import device_name
-from octshard.prep.release.aireadi import UNKNOWN, device_of
+from octshard.prep.release.entry import UNKNOWN
 from octshard.prep.release.zip_directory import DamagedZip
 from octshard.storage import store
 
@@ -181,6 +181,5 @@ def _told(series_in: Callable[[], Sequence[tuple[str, str]]]) -> str:
 
 def device(manufacturer: str, model: str) -> str:
     """One of our devices, else a name made of maker and model; empty if neither is told."""
-    known = device_of("", model)
     texts = [text for text in (manufacturer, model) if text.lower() not in UNKNOWN]
-    return known if known != "unknown" else device_name.of_text(" ".join(texts))
+    return device_name.of_scan("", model) or device_name.of_text(" ".join(texts))

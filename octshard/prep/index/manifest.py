@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 
 from octshard.dataset import visit_date
 from octshard.dataset.eyes import EYES
-from octshard.imaging.volume import DEVICES
 from octshard.prep.index import image_folders, pseudonym, row, scan_parts
 from octshard.prep.index.image_folders import SeriesFolders
 from octshard.prep.index.journal import Journal
@@ -15,7 +14,6 @@ from octshard.prep.index.row import ManifestRow
 from octshard.prep.index.scan_parts import IndexedScan
 from octshard.prep.index.summary import Summary
 from octshard.prep.release import device_name, file_name
-from octshard.prep.release.aireadi import device_of
 
 ARRAYS = ("npy", "npz", "mat", "nifti", "metaimage", "nrrd")  # formats that say of no axis what it is
 NO_PROTOCOL = "scan"  # the name of a file may be a number, or that of a person
@@ -112,7 +110,7 @@ def _row(path: str, finding: Finding, options: IndexOptions) -> tuple[ManifestRo
     scan = ManifestRow(
         person_id=person,
         filepath=cell,
-        device=_device(path, fields, finding.device) or options.device or "unknown",
+        device=_device(path, fields, finding.device) or options.device or device_name.UNKNOWN,
         laterality=EYES.get(fields.get("eye", "").lower(), "") or finding.eye,
         region=_text(fields, "region") or finding.region,
         protocol=_text(fields, "protocol") or _protocol(path, person, options),
@@ -136,8 +134,8 @@ def _protocol(path: str, person: str, options: IndexOptions) -> str:
 
 def _device(path: str, fields: Mapping[str, str], in_file: str) -> str:
     """By the pattern, else the file, else a folder that is called as one of our devices; else empty."""
-    by_path = device_of(path, "")
-    return device_name.of_text(fields.get("device", "")) or in_file or (by_path if by_path in DEVICES else "")
+    named = device_name.of_text(fields.get("device", ""))
+    return named or in_file or device_name.of_scan(path, "")
 
 
 def _text(fields: Mapping[str, str], name: str) -> str:

@@ -9,7 +9,7 @@ from octshard.prep.index.b_scan_set import BScanSet
 from octshard.prep.index.look import Asked
 from octshard.prep.index.person import PersonRule
 from octshard.prep.readers import recognise
-from octshard.prep.release import aireadi, device_name
+from octshard.prep.release import device_name, entry
 
 VERSION, ROWS = 6, 9  # of findings, and of how rows are made of them: those of another one are not used
 
@@ -36,7 +36,7 @@ class IndexOptions:
         self.people.check()
         if self.device:
             device_name.check(self.device, "--device")
-        aireadi.axes_of(self.axes, "--axes")
+        entry.axes_of(self.axes, "--axes")
 
     @property
     def asked(self) -> Asked:

@@ -25,7 +25,7 @@ from octshard.prep.index.journal import Journal
 from octshard.prep.index.layout import Layout
 from octshard.prep.index.options import IndexOptions
 from octshard.prep.release import aireadi
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.split_table import COLUMN, WORDS
 from octshard.progress import OnProgress, no_progress
 from octshard.storage import store

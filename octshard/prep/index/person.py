@@ -12,7 +12,8 @@ from octshard.imaging.volume import DEVICES
 from octshard.prep.index import pseudonym
 from octshard.prep.index.path_pattern import EXAMPLE, PathPattern
 from octshard.prep.release import scan_path
-from octshard.prep.release.aireadi import HOME, UNKNOWN
+from octshard.prep.release.entry import UNKNOWN
+from octshard.prep.release.scan_path import HOME, STRUCTURAL
 
 NO_ID = "no PatientID"
 NO_FIELD = "the pattern finds no person in the path"
@@ -20,7 +21,7 @@ OTHER_FORM = "its path is not of the form of the pattern"
 NO_FOLDER = "no folder above it names a person"
 NOBODY = (NO_ID, NO_FIELD, OTHER_FORM, NO_FOLDER)  # why a scan is of nobody
 SOURCES = ("folder", "pattern", "dicom")
-NO_PEOPLE = {*DEVICES, *UNKNOWN, "structural_oct", HOME, "dicom", "dicoms", "oct", "scans", "images", "data"}
+NO_PEOPLE = {*DEVICES, *UNKNOWN, STRUCTURAL, HOME, "dicom", "dicoms", "oct", "scans", "images", "data"}
 _SCAN_ID = re.compile(r"\d+(\.\d+){3,}", re.ASCII)  # a UID: of a study or a series
 
 

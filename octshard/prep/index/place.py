@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from octshard.prep.index.content import Content, StoredFile, ZipMember
 from octshard.prep.release import companion_names
-from octshard.prep.release.aireadi import OWN
+from octshard.prep.release.scan_path import OWN
 from octshard.storage import store
 
 Key = tuple[str, ...]

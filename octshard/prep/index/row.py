@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from octshard import tsv
 from octshard.errors import UsageError
-from octshard.prep.release import aireadi
+from octshard.prep.release import scan_path
+from octshard.prep.release.entry import UNKNOWN
 
 
 class ManifestRow(NamedTuple):
@@ -68,11 +69,11 @@ def path_cell(path: str) -> str:
 
 def survives(text: str) -> bool:
     """True if a cell of this text is read back as the text."""
-    if text.isalnum() and text.lower() not in aireadi.UNKNOWN:
+    if text.isalnum() and text.lower() not in UNKNOWN:
         return True
     try:
         text.encode()
-        table = tsv.parse(f"a\tb\n{_cell(text)}\tx", "", aireadi.UNKNOWN)
+        table = tsv.parse(f"a\tb\n{_cell(text)}\tx", "", UNKNOWN)
     except (UsageError, UnicodeEncodeError):
         return False
     return [cells[0] for _, cells in table.rows] == [text]
@@ -80,7 +81,7 @@ def survives(text: str) -> bool:
 
 def _reads_as(text: str, path: str) -> bool:
     try:
-        return aireadi.relative_path(text, "") == path and survives(text)
+        return scan_path.relative_path(text, "") == path and survives(text)
     except UsageError:
         return False
 

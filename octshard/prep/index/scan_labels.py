@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from octshard.prep.index import own_table, row
 from octshard.prep.index.b_scan_set import BScanSet
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.storage import store
 
 TABLE = "labels.tsv"

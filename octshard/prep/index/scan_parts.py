@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from octshard.prep.index.look import Finding
 from octshard.prep.index.row import ManifestRow
-from octshard.prep.release.aireadi import PARTS_BETWEEN
+from octshard.prep.release.entry import PARTS_BETWEEN
 
 
 class IndexedScan(NamedTuple):

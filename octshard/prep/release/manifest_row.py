@@ -1,7 +1,7 @@
 """The row of a file by its manifest alone, before anything is read."""
 
 from octshard.dataset.tables import SampleRow
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 
 
 def manifest_row(entry: Entry, split: str) -> SampleRow:

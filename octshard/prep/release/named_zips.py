@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from octshard.prep.release import folder_listing, zip_companions, zip_directory, zip_path
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.source import Fingerprint, Source
 from octshard.prep.release.zip_directory import RefusedMember, ZipEntry
 from octshard.prep.release.zip_source import ZipSource

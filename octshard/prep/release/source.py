@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from octshard.prep.release import folder_listing, scan_path
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.folder_listing import Image
 from octshard.storage import checksum, listing, local, store
 from octshard.storage.checksum import Buffer

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from octshard.errors import UsageError
 from octshard.prep.release import companion_names
-from octshard.prep.release.aireadi import relative_path
+from octshard.prep.release.scan_path import relative_path
 from octshard.prep.release.zip_directory import RefusedMember, ZipEntry, shown
 
 Place = tuple[str, str]  # a ZIP, and a folder in it

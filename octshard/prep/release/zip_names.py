@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from octshard.imaging.volume import DEVICES
-from octshard.prep.release import folder_listing, scan_path
-from octshard.prep.release.aireadi import HOME, Entry, device_of
+from octshard.prep.release import device_name, folder_listing, scan_path
+from octshard.prep.release.entry import Entry
+from octshard.prep.release.scan_path import HOME, STRUCTURAL
 from octshard.storage import store, transport
 
-BELOW = ("structural_oct", HOME, f"{HOME}/structural_oct")  # where releases keep their device folders
+BELOW = (STRUCTURAL, HOME, f"{HOME}/{STRUCTURAL}")  # where releases keep their device folders
 REQUESTS = 16  # at once: a store answers one in tens of milliseconds
 NO_FOLDERS = (".dcm", ".tsv", ".csv", ".json", ".md", ".txt", ".html", ".parquet", ".tar")
 
@@ -93,7 +94,9 @@ def _folders(paths: Collection[str]) -> dict[str, str]:
 
 def _devices(entry: Entry) -> frozenset[str]:
     """What a ZIP may call the device of a row: as the manifest does, or as its path does."""
-    return frozenset((entry.device.lower(), device_of(entry.path, "").lower()))
+    folders = scan_path.folders_above(entry.path)
+    by_path = device_name.of_scan(entry.path, "") or (folders[-2] if len(folders) > 1 else entry.device)
+    return frozenset((entry.device.lower(), by_path.lower()))
 
 
 def zip_device(url: str) -> str:

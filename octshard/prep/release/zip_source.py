@@ -14,7 +14,8 @@ from isal import isal_zlib
 from octshard.errors import UsageError
 from octshard.prep.refusals import Refused
 from octshard.prep.release import folder_listing, scan_path, zip_companions, zip_directory
-from octshard.prep.release.aireadi import Entry, Release
+from octshard.prep.release.aireadi import Release
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.folder_listing import Image
 from octshard.prep.release.source import Fingerprint, folder_fingerprint
 from octshard.prep.release.zip_directory import DamagedZip, RefusedMember, ZipEntry, shown

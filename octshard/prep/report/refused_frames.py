@@ -24,7 +24,8 @@ from octshard.prep.readers.dicom import DicomScan
 from octshard.prep.readers.scan import Scan
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
-from octshard.prep.release.aireadi import Entry, read_release
+from octshard.prep.release.aireadi import read_release
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.source import Source
 from octshard.prep.report import thumbnails
 

@@ -21,7 +21,8 @@ from octshard.prep.convert import sample
 from octshard.prep.convert.sample import ConvertTask
 from octshard.prep.dicom import writer
 from octshard.prep.plan import ShardPlan, plan
-from octshard.prep.release.aireadi import Entry, read_release
+from octshard.prep.release.aireadi import read_release
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.source import FolderSource, Source
 from octshard.storage import store
 from tests.support.made_release import RASTER, File, changed, scan, sound, unpacked

@@ -16,7 +16,7 @@ from octshard.prep.convert.spacing import ResolvedSpacing
 from octshard.prep.dicom import header as dicom
 from octshard.prep.dicom import writer
 from octshard.prep.dicom.header import Header
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from tests.support.made_release import scan
 from tests.support.memory_source import entry as entry_at
 

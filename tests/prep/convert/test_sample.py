@@ -18,7 +18,7 @@ from octshard.prep.dicom import writer
 from octshard.prep.dicom.attributes import LISTED
 from octshard.prep.plan import Member
 from octshard.prep.refusals import Refused
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from tests.support.made_release import RASTER, scan
 from tests.support.memory_source import MemorySource, entry
 

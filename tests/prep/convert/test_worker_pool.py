@@ -23,7 +23,8 @@ from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.convert.worker_pool import ReadWriteLock, WorkerPool
 from octshard.prep.plan import plan
 from octshard.prep.readers import tiff
-from octshard.prep.release.aireadi import Entry, read_release
+from octshard.prep.release.aireadi import read_release
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.source import FolderSource
 from octshard.storage.checksum import Buffer
 from tests.support.image_files import b_scans, below

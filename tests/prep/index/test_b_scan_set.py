@@ -15,7 +15,7 @@ from octshard.dataset.tables import SampleRow
 from octshard.errors import UsageError
 from octshard.prep.index import b_scan_set, layout
 from octshard.prep.release import aireadi
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from tests.support import b_scan_sets
 from tests.support.scan_folder import write
 

@@ -13,6 +13,7 @@ from octshard.prep.index.options import IndexOptions
 from octshard.prep.index.person import PersonRule
 from octshard.prep.index.summary import text
 from octshard.prep.release import aireadi
+from octshard.prep.release.entry import Entry
 from octshard.storage import store
 from tests.support.array_files import WRITERS
 from tests.support.image_files import b_scans, below, encoded
@@ -36,7 +37,7 @@ PEOPLE = PersonRule("folder", None, b"")
 ASKED = IndexOptions(PEOPLE, workers=1, folders=True)
 
 
-def entries(out: Path) -> list[aireadi.Entry]:
+def entries(out: Path) -> list[Entry]:
     return aireadi.parse_manifest(out.read_text(), str(out))
 
 

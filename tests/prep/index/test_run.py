@@ -21,6 +21,7 @@ from octshard.prep.index.options import IndexOptions
 from octshard.prep.index.person import PersonRule
 from octshard.prep.index.summary import Summary, text
 from octshard.prep.release import aireadi
+from octshard.prep.release.entry import Entry
 from octshard.storage import lock, remote, store
 from tests.support.changed_dicom import changed, label
 from tests.support.device_files import heidelberg_e2e, optovue_oct
@@ -36,7 +37,7 @@ def pattern(text: str, salt: bytes = b"") -> IndexOptions:
     return IndexOptions(PersonRule("pattern", path_pattern.parse(text), salt), workers=1)
 
 
-def entries(out: Path) -> list[aireadi.Entry]:
+def entries(out: Path) -> list[Entry]:
     return aireadi.parse_manifest(out.read_text(), str(out))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from octshard.prep.index import walk
-from octshard.prep.release.aireadi import OWN
+from octshard.prep.release.scan_path import OWN
 from octshard.storage import store
 from tests.support.scan_folder import write
 

@@ -21,6 +21,7 @@ from octshard.prep.index import look, run
 from octshard.prep.index.options import IndexOptions
 from octshard.prep.index.person import PersonRule
 from octshard.prep.release import aireadi, zip_directory, zip_source
+from octshard.prep.release.entry import Entry
 from octshard.storage import store
 from tests.support.array_files import npz, simple_itk
 from tests.support.device_files import optovue_oct
@@ -57,7 +58,7 @@ def files() -> dict[str, bytes]:
     }
 
 
-def entries(out: Path) -> list[aireadi.Entry]:
+def entries(out: Path) -> list[Entry]:
     return aireadi.parse_manifest(out.read_text(), str(out))
 
 
@@ -86,7 +87,7 @@ def test_members_are_rows_as_files_are(method: int, remote: bool, tmp_path: Path
     assert {path: dataclasses.replace(entry, device="") for path, entry in rows.items()} == {
         path: dataclasses.replace(entry, path=path, device="") for path, entry in expected.items()
     }
-    assert {entry.device for entry in rows.values()} == {"topcon_triton", "optovue", "visits"}
+    assert {entry.device for entry in rows.values()} == {"topcon_triton", "optovue", "unknown"}
 
 
 def content_of(src: Path, manifest: Path, **values: object) -> dict[str, bytes]:

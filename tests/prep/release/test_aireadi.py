@@ -6,7 +6,7 @@ import pytest
 
 from octshard.errors import UsageError
 from octshard.prep.release import aireadi
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from tests.support.made_release import HEAD, sound, unpacked
 
 PATH = "/retinal_oct/structural_oct/zeiss_cirrus/7001/7001_cirrus_mac_oct_r_1.2.276.0.75.3.dcm"
@@ -89,12 +89,6 @@ def test_paths_are_relative_to_the_root_whatever_their_prefix(prefix: str) -> No
 def test_a_path_that_leaves_the_release_is_an_error(path: str) -> None:
     with pytest.raises(UsageError, match="leaves the release"):
         only(table({**VALUES, "filepath": path}))
-
-
-def test_the_device_comes_from_folder_then_model() -> None:
-    assert aireadi.device_of("a/topcon_maestro2/1/x.dcm", "Triton") == "topcon_maestro2"
-    assert aireadi.device_of("scans/1/x.dcm", "Maestro 2") == "topcon_maestro2"
-    assert aireadi.device_of("scans/new_maker/1/x.dcm", "Other") == "new_maker"
 
 
 def test_the_eye_is_the_manifests_whatever_the_name_says() -> None:

@@ -6,14 +6,32 @@ from octshard.errors import UsageError
 from octshard.prep.release import device_name
 
 
-@pytest.mark.parametrize("name", ["topcon_triton", "Optovue-2", "0", "a" * 64])
+@pytest.mark.parametrize("name", ["topcon_triton", "Optovue-2", "0", "a" * 64, "unknown"])
 def test_a_safe_name_is_taken_as_it_is(name: str) -> None:
     assert device_name.check(name, "m line 2") == name
 
 
 @pytest.mark.parametrize(
     "name",
-    ["all", "ALL", "..", ".x", "-x", "_x", "a/b", "a\\b", "a b", "é", "a" * 65, "a\n", "manifest.tsv", "C:"],
+    [
+        "all",
+        "ALL",
+        "none",
+        "NaN",
+        "null",
+        "..",
+        ".x",
+        "-x",
+        "_x",
+        "a/b",
+        "a\\b",
+        "a b",
+        "é",
+        "a" * 65,
+        "a\n",
+        "manifest.tsv",
+        "C:",
+    ],
 )
 def test_another_name_is_an_error_of_one_line(name: str) -> None:
     with pytest.raises(UsageError, match=r"^m line 2: device .* names a folder of DST; want ") as error:
@@ -28,6 +46,9 @@ def test_another_name_is_an_error_of_one_line(name: str) -> None:
         ("  ", ""),
         ("眼", ""),
         ("All", "all_device"),
+        ("None", ""),
+        (" N/A ", ""),
+        ("Unknown", ""),
         ("x" * 99, "x" * 64),
     ],
 )

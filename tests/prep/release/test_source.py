@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from octshard.prep.release import folder_listing
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.source import FolderSource, map_file, open_folder
 from octshard.storage import store
 from tests.support.memory_source import entry

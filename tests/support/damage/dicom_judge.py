@@ -20,7 +20,7 @@ from octshard.prep.convert.worker_pool import WorkerPool
 from octshard.prep.dicom import decode, header
 from octshard.prep.plan import Member
 from octshard.prep.refusals import REASONS
-from octshard.prep.release.aireadi import Entry
+from octshard.prep.release.entry import Entry
 from octshard.prep.release.source import FolderSource
 from tests.support.damage import dicoms, fuzz, second_method
 from tests.support.damage.case import OK, Case
