@@ -7,7 +7,7 @@ import pytest
 
 from octshard.dataset.tables import SampleRow
 from octshard.prep.dicom import writer
-from octshard.prep.readers import recognise
+from octshard.prep.readers import cube_text, recognise, side_text
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.rng import rng_for
@@ -150,6 +150,68 @@ def test_spacing_comes_from_lengths_or_steps(
     assert row.status == "ok"
     assert row.spacing_in == (pytest.approx(spacing) if spacing else (1, 1, 1))
     assert ("spacing_unreadable" in row.flags) == ("six by six" in lines.values())
+
+
+SIDES = (
+    ["Scan Length: 0.9", "Scan Width: 0.6"],
+    ["Scan Length: 0.6"],
+    ["Scan Length: 0.6", "Scan Height: 0.9"],
+)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize(
+    ("lines", "spacing"),
+    [
+        (SIDES[0], (0.09, 0.002, 0.05)),
+        (["Scan Length: 0.9", "Scan Size: 0.6 x 0.9"], (0.09, 0.002, 0.05)),
+        (SIDES[1], None),  # how far apart B-scans are is not told
+        (SIDES[2], (0.09, 0.002, 0.05)),
+        ([*SIDES[0], "Scan Height: 0.901 mm", "scan width (um): 600"], (0.09, 0.002, 0.05)),
+    ],
+)
+def test_the_order_of_lines_tells_nothing(
+    cube: writer.Scan, lines: list[str], spacing: tuple[float, ...] | None, backwards: bool
+) -> None:
+    content = "\n".join([*(reversed(lines) if backwards else lines), "Scan Depth: 2.048"]).encode()
+    called = name(COLS, FRAMES)
+    row = conversion.row_of(called, write(cube.voxels_DHW), beside(called, content))
+    assert row.spacing_in == (pytest.approx(spacing, rel=2e-3) if spacing else (1, 1, 1))
+    assert "spacing_unreadable" not in row.flags
+
+
+@pytest.mark.parametrize(
+    ("lines", "detail"),
+    [
+        ([*SIDES[0], "Scan Height: 0.6"], "scan length 0."),
+        (["Scan Width: 0.6", "ScanLengthX: 0.7", "Scan Height: 0.9"], "scan width 0."),
+        (["Scan Size: 0.6 x 0.6 x 2", "Scan Area: 0.9 x 0.6 x 2"], "scan extent 0."),
+        (["Scan Size: 0.6 x 0.6", "Scan Width: 0.9"], "scan width 0.9 and 0.6 mm"),
+    ],
+)
+def test_two_lengths_for_one_thing_are_said_and_not_believed(
+    cube: writer.Scan, lines: list[str], detail: str
+) -> None:
+    called = name(COLS, FRAMES)
+    for texts in (lines, lines[::-1]):
+        content = "\n".join([*texts, "Scan Depth: 2.048"]).encode()
+        row = conversion.row_of(called, write(cube.voxels_DHW), beside(called, content))
+        assert (row.assumed_spacing, "spacing_unreadable" in row.flags) == (1, True)
+        assert detail in row.detail
+
+
+def test_two_sizes_or_two_eyes_are_none(cube: writer.Scan) -> None:
+    called = name(COLS, FRAMES)
+    for more, detail in (
+        ("\nB-scans: 11", "frames 10 and 11 in the text beside it, want one number"),
+        ("\nScan: Cube 512x128\nProtocol: Cube 200x200", "names cubes of 200 x 200 and 512 x 128 A-scans"),
+    ):
+        row = conversion.row_of(called, write(cube.voxels_DHW), beside(called, told() + more.encode()))
+        assert (row.reason, detail in row.detail) == ("unreadable", True)
+    eyes = told(Eye="OS") + b"\nLaterality: OD"
+    assert not cube_text.parse(side_text.beside(ScanBytes(b"", "a.img", folder=lambda _: eyes))).eye
+    same = told() + b"\nB-scans: 10\nLaterality: left"
+    assert conversion.row_of(called, write(cube.voxels_DHW), beside(called, same)).eye == "L"
 
 
 def test_what_the_text_says_wins_where_the_bytes_agree(cube: writer.Scan) -> None:
