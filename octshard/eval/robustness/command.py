@@ -48,18 +48,10 @@ def robustness(cfg: RobustnessConfig, on_progress: OnProgress = no_progress) -> 
     target = labels.read(cfg)
     with left_out.named():
         labelled = labels.join(target, scans)  # type: ignore[arg-type]
-    sites = provenance.read_sites(cfg.participants, cfg.site)
     features = table.find(cfg.source, cfg.layer, cfg.pooling)
     for name in (JSON, PAGE):
         store.check_writable(store.join(cfg.out, name))
-    nuisances = []
-    for i, name in enumerate(cfg.nuisances):
-        on_progress(i, len(cfg.nuisances), "nuisances")
-        value_of = functools.partial(_value, nuisance=name, site_of=sites.site_of)
-        nuisances.append(
-            nuisance_of(name, grouped(features.values_NF[places], scans, labelled, value_of), cfg)
-        )
-    on_progress(len(cfg.nuisances), len(cfg.nuisances), "nuisances")
+    nuisances = _nuisances(features.values_NF[places], scans, labelled, cfg, on_progress)
     result = RobustnessResult(
         label=cfg.label,
         classes=labelled.classes,
@@ -81,6 +73,24 @@ def robustness(cfg: RobustnessConfig, on_progress: OnProgress = no_progress) -> 
     store.write(store.join(cfg.out, JSON), json_text.text_of(result.as_dict()).encode())
     store.write(store.join(cfg.out, PAGE), report.render(result).encode())
     return result
+
+
+def _nuisances(
+    values_NF: np.ndarray,
+    scans: Sequence[Scan],
+    labelled: LabelledScans,
+    cfg: RobustnessConfig,
+    on_progress: OnProgress,
+) -> list[Nuisance | str]:
+    """Each of cfg, or why there is none."""
+    sites = provenance.read_sites(cfg.participants, cfg.site)
+    nuisances = []
+    for i, name in enumerate(cfg.nuisances):
+        on_progress(i, len(cfg.nuisances), "nuisances")
+        value_of = functools.partial(_value, nuisance=name, site_of=sites.site_of)
+        nuisances.append(nuisance_of(name, grouped(values_NF, scans, labelled, value_of), cfg))
+    on_progress(len(cfg.nuisances), len(cfg.nuisances), "nuisances")
+    return nuisances
 
 
 def check(cfg: RobustnessConfig) -> None:

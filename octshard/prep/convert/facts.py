@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from octshard.imaging.volume import Spacing
+from octshard.prep.convert import private_path
 from octshard.prep.convert.geometry import Geometry
 from octshard.prep.convert.layout import ScanLayout
 from octshard.prep.convert.quality import Quality
@@ -63,12 +64,18 @@ def of_header(scan: ScanFacts, entry: Entry) -> HeaderFacts:
         manufacturer=entry.manufacturer or scan.manufacturer,
         model=entry.model or scan.model,
         eye=entry.eye or scan.eye or entry.eye_in_name,
-        transfer_syntax=scan.transfer_syntax if UID.fullmatch(scan.transfer_syntax) else "",  # else any text
+        transfer_syntax=_syntax(scan.transfer_syntax, entry),
         frames=scan.frames,
         rows=scan.rows,
         cols=scan.cols,
         bits=scan.bits,
     )
+
+
+def _syntax(text: str, entry: Entry) -> str:
+    """A UID; any other text, or where paths are private a UID that is not DICOM's own, may name a person."""
+    form = private_path.DICOM_UID if entry.source_id else UID
+    return text if form.fullmatch(text) else ""
 
 
 def of_layout(layout: ScanLayout, scan: ScanFacts, entry: Entry) -> LayoutFacts:

@@ -244,6 +244,19 @@ def test_a_name_as_transfer_syntax_reaches_no_row() -> None:
     assert "MUELLER" not in repr(row)
 
 
+@pytest.mark.parametrize("source_id", ["", "s1"])
+def test_a_number_as_transfer_syntax_or_class_reaches_no_row_where_paths_are_private(source_id: str) -> None:
+    data = written()
+    for uid in (b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.5.1.4.1.1.77.1.5.4"):
+        task = task_of("a.dcm")
+        listed = dataclasses.replace(task.member.entry, source_id=source_id)
+        task = dataclasses.replace(task, member=dataclasses.replace(task.member, entry=listed))
+        source = MemorySource({"a.dcm": data.replace(uid, b"40817263".ljust(len(uid), b"\0"))})
+        row, _ = sample.convert(task, CFG, source)
+        assert row.reason in ("unsupported_syntax", "unreadable", "not_oct")
+        assert ("40817263" in repr(row)) == (not source_id)
+
+
 def test_a_path_with_escapes_is_shown_escaped_in_the_detail() -> None:
     task = task_of("a\x1b[31m.dcm")
     assert sample.convert(task, CFG, MemorySource({})).row.detail == "no object at a\\x1b[31m.dcm"
