@@ -3,10 +3,13 @@
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from octshard.errors import UsageError
 from octshard.pool import worker_count
 from octshard.progress import progress
+
+RELEASE_ALONE = ("maps", "defects", "workers")  # options that other forms have not
 
 
 @click.command()
@@ -62,14 +65,18 @@ def phantom(out: str, form: str, defects: bool, workers: int, maps: bool, **opti
       octshard phantom practice --as e2e --participants 24 --scale 0.12
     """
     if form != "release":
-        if maps:
-            raise UsageError(f"--maps and --as {form}: maps are of a release; leave out one of the two")
+        for name in RELEASE_ALONE:
+            if click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT:
+                raise UsageError(
+                    f"--{name} and --as {form}: --{name} is of a release; leave out one of the two"
+                )
         _deliver(out, form, **options)
         return
-    from octshard.phantom import true_maps
+    from octshard.phantom import delivery, true_maps
     from octshard.phantom.release import ReleaseSpec, write_release
 
     spec = ReleaseSpec(**options, defects=defects)
+    delivery.check_is_none(out)
     with progress("made-up eyes") as on_progress:
         summary = write_release(out, spec, worker_count(workers), on_progress)
     if maps:

@@ -5,8 +5,9 @@ healthy, half have fluid in the macula. The bytes depend on the `DeliverySpec` a
 """
 
 import io
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from PIL import Image
@@ -25,9 +26,10 @@ from octshard.phantom.scan import Picture
 from octshard.prep.dicom import writer
 from octshard.progress import OnProgress, no_progress
 from octshard.rng import rng_for
-from octshard.storage import store
+from octshard.storage import json_object, store
 
 SCANS, LABELS = "scans", "labels.csv"  # in the folder of a delivery
+NOTE = "delivery.json"  # what it was made of
 STATES = ("healthy", "fluid")
 MOST_PEOPLE = cohort.MAX_PARTICIPANTS * len(STATES) // len(anatomy.STATES)
 SIDES = {"R": "OD", "L": "OS"}
@@ -59,11 +61,15 @@ class DeliverySummary:
 
 
 def write(out: str, spec: DeliverySpec, on_progress: OnProgress = no_progress) -> DeliverySummary:
-    """Writes the delivery below `out` (a path or URL); on_progress counts people. UsageError as a release."""
+    """Writes the delivery below `out` (a path or URL); on_progress counts people.
+
+    UsageError as a release, and if something else is there.
+    """
     if not 1 <= spec.participants <= MOST_PEOPLE or not 0.02 <= spec.scale <= 1.0:
         raise UsageError(
             f"participants={spec.participants}, scale={spec.scale}: want 1 to {MOST_PEOPLE}, 0.02 to 1"
         )
+    _check_folder(out, spec)
     people = _people(spec)
     files = size = 0
     for done, participant in enumerate(people, start=1):
@@ -73,6 +79,31 @@ def write(out: str, spec: DeliverySpec, on_progress: OnProgress = no_progress) -
         on_progress(done, len(people), participant.person.participant)
     store.write(store.join(out, LABELS), _TABLES[spec.form](people).encode())
     return DeliverySummary(len(people), files, size)
+
+
+def check_is_none(out: str) -> None:
+    """UsageError if a delivery is there."""
+    if store.exists(store.join(out, NOTE)):
+        raise UsageError(f"{out}: holds practice scans ({NOTE}), want another folder for a release")
+
+
+def _check_folder(out: str, spec: DeliverySpec) -> None:
+    """A folder holds one delivery: old scans beside new labels would be nobody's."""
+    url, settings = store.join(out, NOTE), asdict(spec)
+    store.remove_partials(out)  # of a run that was killed
+    if store.exists(url):
+        try:
+            before = json_object.read(url)
+        except json_object.DamagedJson as error:
+            raise UsageError(f"{error}; choose another folder or remove {out}") from error
+        if before != settings:
+            texts = (
+                ", ".join(f"{name} {value}" for name, value in each.items()) for each in (before, settings)
+            )
+            raise UsageError(f"{out}: holds {', want '.join(texts)}; choose another folder or remove it")
+    elif names := store.list_names(out):
+        raise UsageError(f"{out}: holds {names[0]}, and no practice scans; want an empty or a new folder")
+    store.write(url, json.dumps(settings).encode())
 
 
 def _people(spec: DeliverySpec) -> list[Participant]:

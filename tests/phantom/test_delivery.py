@@ -81,5 +81,30 @@ def test_a_delivery_names_the_same_people_in_files_and_labels(form: str, tmp_pat
 def test_what_cannot_be_delivered_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="want 1 to 450"):
         delivery.write(str(tmp_path), DeliverySpec("e2e", 451, 0, 0.1))
-    result = CliRunner().invoke(cli, ["phantom", str(tmp_path / "x"), "--as", "tiff", "--maps"])
-    assert isinstance(result.exception, UsageError)
+    assert not list(tmp_path.iterdir())
+    for option in (["--maps"], ["--no-defects"], ["--defects"], ["--workers", "1"]):
+        result = CliRunner().invoke(cli, ["phantom", str(tmp_path / "x"), "--as", "tiff", *option])
+        assert isinstance(result.exception, UsageError)
+        assert "is of a release; leave out one of the two" in str(result.exception)
+
+
+def test_a_folder_holds_one_delivery(tmp_path: Path) -> None:
+    out, spec = str(tmp_path / "out"), DeliverySpec("tiff", 2, 0, 0.02)
+    delivery.write(out, spec)
+    scans = {path: path.read_bytes() for path in (tmp_path / "out/scans").rglob("*.tif")}
+    assert delivery.write(out, spec).files == len(scans)  # the same again goes on, as after a kill
+    for other in ({"participants": 1}, {"seed": 1}, {"form": "e2e"}, {"scale": 0.03}):
+        with pytest.raises(
+            UsageError, match=r"holds form tiff, .* want form .*; choose another folder or remove it"
+        ):
+            delivery.write(out, dataclasses.replace(spec, **other))
+    assert {path: path.read_bytes() for path in scans} == scans
+    result = CliRunner().invoke(cli, ["phantom", out, "--participants", "1", "--scale", "0.02"])
+    assert "holds practice scans" in str(result.exception)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds notes\.txt, and no practice scans; want an empty or a new"):
+        delivery.write(str(tmp_path / "mine"), spec)
+    (tmp_path / "out/delivery.json").write_text("{")
+    with pytest.raises(UsageError, match="choose another folder or remove"):
+        delivery.write(out, spec)
