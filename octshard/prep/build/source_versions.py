@@ -15,7 +15,8 @@ from octshard.config.prep import PrepConfig
 from octshard.dataset.tables import SampleRow
 from octshard.prep.convert.source_file import Companions
 from octshard.prep.plan import Member, ShardPlan
-from octshard.prep.readers import image_series
+from octshard.prep.readers import image_series, metaimage, nrrd, text_header
+from octshard.prep.readers.scan_bytes import INSIDE, ScanBytes
 from octshard.prep.refusals import Refused
 from octshard.prep.release import companion_names, folder_listing, scan_path
 from octshard.prep.release.entry import Entry
@@ -126,10 +127,24 @@ def _fingerprint(source: Source, entry: Entry) -> Fingerprint:
     """Of a file, its version with those of the files beside it that hold its pixels."""
     own = source.fingerprint(entry.path)
     versions = [own.version]
-    for other in (*companion_names.of(entry.path), *entry.files[1:]):
+    named = _named_in(entry, source) if own.size is not None and own.size <= text_header.LONGEST else ()
+    for other in dict.fromkeys((*companion_names.of(entry.path), *named, *entry.files[1:])):
         with suppress(FileNotFoundError):
             versions.append(source.fingerprint(other).version)
     return own._replace(version=" ".join(versions))
+
+
+def _named_in(entry: Entry, source: Source) -> tuple[str, ...]:
+    """The path of the file that a header names for its values. Few are headers: all else is not read."""
+    if not companion_names.is_header(entry.path):
+        return ()
+    try:
+        head = bytes(source.read(entry)[: text_header.LONGEST])
+    except (FileNotFoundError, Refused):
+        return ()
+    reader = nrrd if nrrd.is_one(ScanBytes(head)) else metaimage
+    name = reader.values_name(head)
+    return (f"{entry.path.rpartition('/')[0]}/{name}".lstrip("/"),) if INSIDE.fullmatch(name) else ()
 
 
 def _digests(entry: Entry, source: Source) -> set[str]:
@@ -147,7 +162,7 @@ def _digests(entry: Entry, source: Source) -> set[str]:
         for name in names:
             files.read(name)
         return {files.joint_xxh3(own)}
-    for other in companion_names.of(entry.path):
+    for other in dict.fromkeys((*companion_names.of(entry.path), *_named_in(entry, source))):
         companions = Companions(entry, source)
         with suppress(FileNotFoundError):
             companions.read(other.rpartition("/")[2])

@@ -57,6 +57,15 @@ def open_scan(file: ScanBytes) -> ArrayScan:
     return text_header.scan_of(StoredValues(data, offset, shape, dtype, packing, told), file.axes)
 
 
+def values_name(head: bytes) -> str:
+    """The file beside it in which a header says that its values lie; empty if it names none."""
+    try:
+        name = _header(head)[0][LAST]
+    except Refused:
+        return ""
+    return "" if name == LOCAL else name
+
+
 def _header(head: bytes) -> tuple[Mapping[str, str], int]:
     """Values by key, and where the header ends."""
     keys: dict[str, str] = {}

@@ -67,6 +67,14 @@ def open_scan(file: ScanBytes) -> ArrayScan:
     )
 
 
+def values_name(head: bytes) -> str:
+    """The file beside it in which a header says that its values lie; empty if it names none."""
+    try:
+        return _header(head)[0].get("datafile", "").removeprefix("./")
+    except Refused:
+        return ""
+
+
 def _header(head: bytes) -> tuple[Mapping[str, str], int]:
     """Values by field (names without blanks), and where the header ends: a blank line, or with the file."""
     found = END.search(head)

@@ -189,8 +189,9 @@ def test_a_damaged_member_is_no_missing_file_and_is_read_again_when_its_zip_is_f
     assert tree(tmp_path / "dst") == tree(tmp_path / "anew")
 
 
+@pytest.mark.parametrize("values", ["a.raw", "pixels.bin"])
 @pytest.mark.parametrize("name", ["a.mhd", "a.nhdr"])
-def test_a_file_of_values_that_comes_or_changes_is_read(name: str, tmp_path: Path) -> None:
+def test_a_file_of_values_that_comes_or_changes_is_read(name: str, values: str, tmp_path: Path) -> None:
     """The header that names it stays as it is."""
     root = tmp_path / "release"
     root.mkdir()
@@ -199,19 +200,19 @@ def test_a_file_of_values_that_comes_or_changes_is_read(name: str, tmp_path: Pat
     header, other = (
         made(scan(9).voxels_DHW, (0.04, 0.01, 0.02)) for made in (simple_itk(name, packed=False), npy)
     )
-    (root / name).write_bytes(header[name])
+    (root / name).write_bytes(header[name].replace(b"a.raw", values.encode()))
     (root / "b.npy").write_bytes(other["a.npy"])
     cfg = config(root, tmp_path / "dst")
     assert build(cfg)[0][name].reason == "no_pixel_data"
     digests = set()
     for number in (1, 2):
-        (root / "a.raw").write_bytes(scan(number).voxels_DHW.tobytes())
+        (root / values).write_bytes(scan(number).voxels_DHW.tobytes())
         rows, kept = build(cfg)
         assert (rows[name].status, kept) == ("ok", 1)
         digests.add(rows[name].sha256)
         assert build(cfg)[1] == 2
     assert len(digests) == 2
-    for file in (name, "a.raw"):
+    for file in (name, values):
         os.utime(root / file, (10**9, 10**9))
         with log_lines() as log:
             assert build(cfg)[1] == 2
