@@ -18,7 +18,12 @@ def changed(scan: writer.Scan, frame: Change | None = None, **top: Any) -> bytes
 
     A top-level value of None is removed.
     """
-    ds = pydicom.dcmread(io.BytesIO(writer.write(scan)))
+    return changed_bytes(writer.write(scan), frame, **top)
+
+
+def changed_bytes(data: bytes, frame: Change | None = None, **top: Any) -> bytes:
+    """As `changed`, of a file."""
+    ds = pydicom.dcmread(io.BytesIO(data))
     for i, item in enumerate(ds.PerFrameFunctionalGroupsSequence if frame is not None else ()):
         assert frame is not None
         frame(item, i)

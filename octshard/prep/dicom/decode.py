@@ -55,14 +55,19 @@ def frames(data: Buffer, header: Header, level: int = 0, order: Sequence[int] = 
     """
     expected = tuple(-(-n >> level) for n in (header.rows, header.cols))
     transform = header.pixel_transform
-    if not transform.is_identity:  # pydicom keeps all bits of a codestream, so the range must hold them
-        bits = [transform.bits_stored, *(frame.bits for frame in _declared_frames(data, header))]
-        transform = replace(transform, bits_stored=max(bits))
+    if not transform.is_identity and transform.scan_range is None:
+        transform = replace(transform, bits_stored=range_bits(data, header))
     order = order or range(header.frames)
     for index, frame_HW in zip(order, stored_pixels(data, header, level, order), strict=True):
         if frame_HW.shape != expected:
             raise Refused("decoder_error", f"frame {index + 1}: {frame_HW.shape}, want {expected}")
         yield transform.apply(frame_HW, index)
+
+
+def range_bits(data: Buffer, header: Header) -> int:
+    """What the range of levels must hold: pydicom keeps all bits of a codestream."""
+    declared = _declared_frames(data, header)
+    return max([header.pixel_transform.bits_stored, *(frame.bits for frame in declared)])
 
 
 def bits_differ(data: Buffer, header: Header) -> bool:

@@ -25,7 +25,9 @@ ALIKE: dict[str, Callable[[Header], object]] = {
     "SOPClassUID": lambda header: header.declared.sop_class,
     "Rows": lambda header: header.rows,
     "Columns": lambda header: header.cols,
+    "BitsAllocated": lambda header: header.pixel_transform.bits_allocated,
     "BitsStored": lambda header: header.bits,
+    "PixelRepresentation": lambda header: int(header.pixel_transform.signed),
     "PhotometricInterpretation": lambda header: header.declared.photometric,
     "the eye": lambda header: header.eye,
     "ManufacturerModelName": lambda header: header.model,
@@ -71,7 +73,7 @@ def join(headers: Sequence[Header]) -> Header:
 def _check_alike(name: str, values: Sequence[object]) -> None:
     for i, value in enumerate(values):
         if value != values[0]:
-            told = [repr(v) if v else "none" for v in (value, values[0])]
+            told = ["none" if v in (None, "") else repr(v) for v in (value, values[0])]
             detail = f"{name} of file {i + 1} is {told[0]}, that of the first {told[1]}"
             raise Refused("parts_differ", detail, tuple(told) if isinstance(value, str) else ())
 

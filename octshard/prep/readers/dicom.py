@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,7 +58,9 @@ def open_scan(file: ScanBytes) -> DicomScan | JoinedScan:
     parts = [first, *(_part(file, name) for name in file.parts)]
     for number, part in enumerate(parts, start=1):
         _check(part, number)
-    ordered = [parts[i] for i in joined_header.order_of([part.facts for part in parts])]
+    order = joined_header.order_of([part.facts for part in parts])
+    parts = _of_one_range(parts)
+    ordered = [parts[i] for i in order]
     return JoinedScan(ordered, joined_header.join([part.facts for part in ordered]))
 
 
@@ -66,6 +68,30 @@ def _check(part: DicomScan, number: int) -> None:
     """Refused for a part that declares more frames than it holds, before any is counted on."""
     try:
         part.check(sys.maxsize)
+    except Refused as refusal:
+        raise refusal.behind(f"part {number}: ") from None
+
+
+def _of_one_range(parts: list[DicomScan]) -> list[DicomScan]:
+    """With pixels mapped as in one file: over the rescaling and the bits of all parts."""
+    transforms = [part.facts.pixel_transform for part in parts]
+    if all(transform.is_identity for transform in transforms):
+        return parts
+    pairs = dict.fromkeys(pair for transform in transforms for pair in transform.rescale)
+    bits = max(_range_bits(part, number) for number, part in enumerate(parts, start=1))
+    whole = replace(transforms[0], rescale=tuple(pairs), bits_stored=bits)
+    if bits <= whole.bits_allocated and (problem := whole.problem()):  # more: decoding says what is wrong
+        raise Refused("parts_differ", f"all parts together: {problem}")
+    mapped = [replace(transform, scan_range=whole.range) for transform in transforms]
+    return [
+        replace(part, facts=replace(part.facts, pixel_transform=transform))
+        for part, transform in zip(parts, mapped, strict=True)
+    ]
+
+
+def _range_bits(part: DicomScan, number: int) -> int:
+    try:
+        return decode.range_bits(part.data, part.facts)
     except Refused as refusal:
         raise refusal.behind(f"part {number}: ") from None
 

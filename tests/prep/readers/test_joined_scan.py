@@ -1,13 +1,20 @@
 """A scan in several DICOM files is stored as the same scan in one; what is wrong with a part is refused."""
 
 import dataclasses
+import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import imagecodecs
 import numpy as np
+import pydicom
 import pytest
 from click.testing import CliRunner
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence as Items
 
 from octshard.cli.main import cli
 from octshard.config.prep import PrepConfig
@@ -18,9 +25,11 @@ from octshard.prep.convert import sample
 from octshard.prep.convert.sample import ConvertTask
 from octshard.prep.plan import Member
 from octshard.prep.readers import dicom, recognise
+from octshard.prep.readers.scan import Scan
 from octshard.prep.readers.scan_bytes import ScanBytes
 from octshard.prep.refusals import REASONS, Refused
 from octshard.storage import store
+from tests.support.changed_dicom import changed, changed_bytes
 from tests.support.made_release import RASTER, scan
 from tests.support.memory_source import MemorySource, entry
 from tests.support.scan_parts import concatenation, single_frames
@@ -142,6 +151,89 @@ def test_as_many_files_as_b_scans_are_not_held_open(tmp_path: Path) -> None:
 def test_other_formats_have_no_parts() -> None:
     with pytest.raises(Refused, match="unreadable: its row names parts of the scan, which DICOM has"):
         recognise.open_scan(ScanBytes(b"\x93NUMPY" + bytes(99), "a.npy", parts=("b.npy",)))
+
+
+def opened(files: Sequence[bytes]) -> Scan:
+    folder = dict(zip(NAMES, files, strict=False))
+    return dicom.open_scan(
+        ScanBytes(files[0], NAMES[0], folder=folder.__getitem__, parts=NAMES[1 : len(files)])
+    )
+
+
+def rescaled(slopes: Sequence[float], intercepts: Sequence[float]) -> Callable[[Any, int], None]:
+    def change(item: Any, i: int) -> None:
+        pair = Dataset()
+        pair.RescaleSlope, pair.RescaleIntercept, pair.RescaleType = str(slopes[i]), str(intercepts[i]), "US"
+        item.PixelValueTransformationSequence = Items([pair])
+
+    return change
+
+
+@pytest.mark.parametrize(("encoding", "photometric"), [("native", "MONOCHROME1"), ("j2k", "MONOCHROME2")])
+@pytest.mark.parametrize(
+    ("slopes", "intercepts"),
+    [
+        ((0.5, 1, 0.25, 0.5, 1, 0.5), (0,) * 6),
+        ((1, 1, 2, 1, 1, 1), (0,) * 6),
+        ((1,) * 6, (0, -20, 0, 7, 0, 0)),
+        ((1e-3,) * 5 + (2e-3,), (0,) * 6),
+        ((1, 1, -1, 1, 1, 300), (0,) * 6),
+        ((1,) * 6, (0,) * 6),
+    ],
+)
+def test_parts_are_mapped_over_one_range_as_frames_of_one_file(
+    slopes: Sequence[float], intercepts: Sequence[float], encoding: str, photometric: str
+) -> None:
+    whole, told = dataclasses.replace(scan(), encoding=encoding), {"PhotometricInterpretation": photometric}
+    expected = list(opened([changed(whole, rescaled(slopes, intercepts), **told)]).frames())
+    assert len({frame.dtype for frame in expected}) == 1
+    singles = [
+        changed_bytes(part, RescaleSlope=str(slope), RescaleIntercept=str(intercept))
+        for part, slope, intercept in zip(single_frames(whole, **told), slopes, intercepts, strict=True)
+    ]
+    in_parts = [
+        changed_bytes(part, rescaled(slopes[start:], intercepts[start:]))
+        for start, part in zip((0, 2, 3), concatenation(whole, 2, 1, 3, **told), strict=True)
+    ]
+    for files in (singles, singles[::-1], in_parts):
+        frames = list(opened(files).frames())
+        assert {frame.dtype for frame in frames} == {expected[0].dtype}
+        np.testing.assert_array_equal(frames, expected)
+
+
+def test_bits_that_only_one_part_has_are_in_the_range_of_all() -> None:
+    """BitsStored is 8 of 16, but the codestreams of one part hold 12 bits, all of which are kept."""
+    told = {"BitsAllocated": 16, "PhotometricInterpretation": "MONOCHROME1"}
+    plain = single_frames(dataclasses.replace(scan(), encoding="j2k"), **told)
+    frame_HW = scan().voxels_DHW[1].astype(np.uint16) * 16
+    code = bytes(imagecodecs.jpeg2k_encode(frame_HW, level=0, bitspersample=12, codecformat="j2k"))
+    ds = pydicom.dcmread(io.BytesIO(plain[1]))
+    ds.PixelData = encapsulate([code])
+    out = io.BytesIO()
+    ds.save_as(out, enforce_file_format=False)
+    frames = list(opened([plain[0], out.getvalue(), *plain[2:]]).frames())
+    expected = 4095 - scan().voxels_DHW.astype(np.uint16)
+    expected[1] = 4095 - frame_HW
+    np.testing.assert_array_equal(frames, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [("PixelRepresentation", 1, "1, that of the first 0"), ("BitsStored", 7, "7, ")],
+)
+def test_parts_whose_numbers_mean_other_things_are_refused(name: str, value: int, told: str) -> None:
+    files = single_frames(scan())
+    files[2] = single_frames(scan(), **{name: value})[2]
+    with pytest.raises(Refused, match=f"parts_differ: {name} of file 3 is {told}"):
+        opened(files)
+
+
+def test_slopes_that_no_range_holds_are_refused() -> None:
+    files = single_frames(scan())
+    for i, intercept in enumerate(("-1.7e308", "5e307")):
+        files[i] = single_frames(scan(), RescaleSlope="5e305", RescaleIntercept=intercept)[i]
+    with pytest.raises(Refused, match="parts_differ: all parts together: rescale slope and intercept"):
+        opened(files)
 
 
 HEAD = "person_id\tfilepath\tdevice\tparts\n"
