@@ -55,7 +55,7 @@ def _word(text: str) -> str:
 def _is_public(core: str) -> bool:
     if any(form.fullmatch(core) for form in (NUMBERS, TAG, DICOM_UID, NAME_OF_SYSTEM)):
         return True
-    words = re.split(r"[-='’]", core)  # of CRC-32, B-scans, a ZIP's
+    words = re.split(r"[-='’]", re.sub(r"^[.@](?=[^\W\d])", "", core))  # of CRC-32, B-scans, a ZIP's
     if not all(word in WORDS or re.fullmatch(r"|s|A|B|\d\d?", word) for word in words):
         return False
     return not any(map(str.isdigit, words)) or any(word in WORDS for word in words)

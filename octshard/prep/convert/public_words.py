@@ -6,33 +6,34 @@ is forgotten costs clarity, and nothing else.
 
 _TEXT = """
 ARGB AVI AZSCANLENGTH AcquisitionDate AcquisitionDateTime AcquisitionNumber AnatomicRegionSequence Another
-AppleDouble Attributes BMP BScanHdrSize BigTIFF BinaryData BinaryDataByteOrderMSB Bioptigen BitsAllocated
-BitsStored C CAPTURE_INFO CAPTURE_INFO_02 CMYK COLOR CRC Cirrus CodeValue Columns Compressed CompressedData
-ConcatenationFrameOffset ConcatenationFrameOffsetNumber ConcatenationUID ContentDate Converted D DICM DICOM
-DOC DST DS_Store DimSize DimensionIndexValues Disc ELSCANLENGTH EOF EOI ElementByteOrderMSB ElementDataFile
-ElementNumberOfChannels ElementSize ElementSpacing ElementType Engineering Every FRAMECOUNT FRAMEDATA
-FRAMELINES FRAMES FRAMESAMPLES FRAMESPERVOLUME False Frame FrameAnatomySequence FrameContentSequence
-FrameGroups FrameLaterality FrameOfReferenceUID Frames Future GB GIF GiB Git H HDF5 HEIF HH HSV HTML
-HW_INFO_01 HW_INFO_02 HW_INFO_03 Header HeaderSize Heidelberg IDENTITY IMG_JPEG IMG_SCAN_02 IMG_SCAN_03
-Image ImageJ ImageLaterality ImageOrientationPatient ImagePositionPatient In InConcatenation
-InConcatenationNumber InConcatenationTotalNumber InStackPositionNumber InstanceNumber It Its JP2 JPEG
-JPEG2000 JSON L LA LFS LINEAR LINECOUNT LINELENGTH LIST LL LOCAL LR Laterality MATLAB MB MET_CHAR MET_DOUBLE
-MET_FLOAT MET_INT MET_LONG MET_LONG_LONG MET_SHORT MET_UCHAR MET_UINT MET_ULONG MET_ULONG_LONG MET_USHORT
-MONOCHROME MONOCHROME1 MONOCHROME2 MP4 Macula Manufacturer ManufacturerModelName Many Member MemoryError
-MetaIO MetaImage More Most NDims NFKC NIfTI NO NONLINEAR NRRD No None NumPy Number NumberOfFrames OB OCT OD
-OP OPT ORIGINAL OS ObjectType OpenSSL OphthalmicFrameLocationSequence Optic Optovue PA PALETTE PARAM_SCAN_02
-PARAM_SCAN_04 PDF PEM PGP PNG PRIMARY PS3 Parquet PatientID PerFrameFunctionalGroupsSequence
-PhotometricInterpretation PhysicalSize PixelData PixelMeasures PixelMeasuresSequence PixelRepresentation
-PixelSpacing PixelValueTransformationSequence Pixels PlaneOrientationSequence PlanePositionSequence
-Positions R RAR RGB RGBA RGBX RangeBytes ReferenceCoordinates ReflectanceLevels Refused Resampling
-RescaleIntercept RescaleSlope Retina Rows SCANDEPTH SCANS SCANTYPE SCT SIZ SOC SOI SOP SOPClassUID
-SOPInstanceUID SQLite SYX SamplesPerPixel Scale SeriesInstanceUID ShardPlan SharedFunctionalGroupsSequence
-Size SliceThickness Some Sources SpacingBetweenSlices Spectralis StackID StudyDate T TIFF TXT
-TemporalPositionIndex The There Topcon True Txt UID UTF Unit Values W WebP What WhiteIsZero WorkerPool X XML
-XYB YBR_FULL YBR_FULL_422 YBR_ICT YBR_PARTIAL_420 YBR_PARTIAL_422 YBR_RCT YX YXS Z ZCT ZIP ZIP64 ZYX Zeiss a
-above absolute acquired add after again against alike all allocated allow allowed allows among an
-anatomic_region and anew angio angle animation annex another application archive are around arr_0 array
-arrays as ascanlength ascans ascanspacing ascansperbscan ascii asked asks assumed assumed_spacing at
+AppleDouble Attributes BMP BScanHdrSize BigTIFF BinaryData BinaryDataByteOrderMSB Bioptigen Bit
+BitsAllocated BitsStored C CAPTURE_INFO CAPTURE_INFO_02 CMDb CMYK COLOR CRC Capture Cirrus CodeValue Columns
+Compressed CompressedData ConcatenationFrameOffset ConcatenationFrameOffsetNumber ConcatenationUID
+ContentDate Converted D DICM DICOM DOC DST DS_Store DimSize DimensionIndexValues Disc ELSCANLENGTH EOF EOI
+ElementByteOrderMSB ElementDataFile ElementNumberOfChannels ElementSize ElementSpacing ElementType
+Engineering Every FRAMECOUNT FRAMEDATA FRAMELINES FRAMES FRAMESAMPLES FRAMESPERVOLUME False Frame
+FrameAnatomySequence FrameContentSequence FrameGroups FrameLaterality FrameOfReferenceUID Frames Future GB
+GIF GiB Git H HDF5 HEIF HH HSV HTML HW_INFO_01 HW_INFO_02 HW_INFO_03 Header HeaderSize Heidelberg IDENTITY
+IMG_JPEG IMG_SCAN_02 IMG_SCAN_03 Image ImageJ ImageLaterality ImageOrientationPatient ImagePositionPatient
+In InConcatenation InConcatenationNumber InConcatenationTotalNumber InStackPositionNumber InstanceNumber It
+Its JP2 JPEG JPEG2000 JSON L LA LFS LINEAR LINECOUNT LINELENGTH LIST LL LOCAL LR Laterality MATLAB MB
+MDbData MDbDir MET_CHAR MET_DOUBLE MET_FLOAT MET_INT MET_LONG MET_LONG_LONG MET_SHORT MET_UCHAR MET_UINT
+MET_ULONG MET_ULONG_LONG MET_USHORT MONOCHROME MONOCHROME1 MONOCHROME2 MP4 Macula Manufacturer
+ManufacturerModelName Many Member MemoryError MetaIO MetaImage More Most Multi NDims NFKC NIfTI NO NONLINEAR
+NRRD No None NumPy Number NumberOfFrames OB OCT OD OP OPT ORIGINAL OS ObjectType OpenSSL Ophthalmic
+OphthalmicFrameLocationSequence Optic Optovue PA PALETTE PARAM_SCAN_02 PARAM_SCAN_04 PDF PEM PGP PNG PRIMARY
+PS3 Parquet PatientID PerFrameFunctionalGroupsSequence Photography PhotometricInterpretation PhysicalSize
+PixelData PixelMeasures PixelMeasuresSequence PixelRepresentation PixelSpacing
+PixelValueTransformationSequence Pixels PlaneOrientationSequence PlanePositionSequence Positions R RAR RGB
+RGBA RGBX RangeBytes Raw ReferenceCoordinates ReflectanceLevels Refused Resampling RescaleIntercept
+RescaleSlope Retina Rows SCANDEPTH SCANS SCANTYPE SCT SIZ SOC SOI SOP SOPClassUID SOPInstanceUID SQLite SYX
+SamplesPerPixel Scale Secondary SeriesInstanceUID ShardPlan SharedFunctionalGroupsSequence Size
+SliceThickness Some Sources SpacingBetweenSlices Spectralis StackID Storage StudyDate T TIFF TXT
+TemporalPositionIndex The There Tomography Topcon True Txt UID UTF Unit Values W WebP What WhiteIsZero
+WorkerPool X XML XYB YBR_FULL YBR_FULL_422 YBR_ICT YBR_PARTIAL_420 YBR_PARTIAL_422 YBR_RCT YX YXS Z ZCT ZIP
+ZIP64 ZYX Zeiss a above absolute acquired add after again against alike all allocated allow allowed allows
+among an anatomic_region and anew angio angle animation annex another application archive are around arr_0
+array arrays as ascanlength ascans ascanspacing ascansperbscan ascii asked asks assumed assumed_spacing at
 available axes axial axialspacing axis be became because become becomes before beginning begins behind being
 believed below beside better between beyond big bioptigen bit bits bits_allocated bits_differ_from_header
 bits_stored black blank_frames bmp both bottom boxes brighter brightest broken bscandistance bscans
@@ -40,20 +41,20 @@ bscanspacing build but by byte bytes byteskip bz2 bzip2 call came can cannot cen
 chunk chunks circle circles claims class climbing cm code codec codestream coherence colour cols column
 columns come comes comma command compressed compression concatenation config config_digest confirms constant
 content contradict contradicts convert converted converters could counts cover cp437 crashed crc32 crop_pad
-cross csv cube cubesize curve cut damaged dark data database datafile dataset date day dcm declared declares
-decode decoded decoded_fast decoded_level decoder decoder_crash decoder_error decoder_timeout deep deeper
-deflated degree degrees depth depthspacing description detail device dhw dicom did differ differs dimension
-directions directly directories directory disagree distancebetweenbscans do document does domain done double
-download draw duplicate dx dy dz e2e each early element else empty encoding encrypted end ended endian
-ending ends entries entry equal_pixels error etag even evenly every everybody exactly exceeds exchanged exit
-extended extent extra eye eye_differs_by_frame eye_differs_from_manifest eye_differs_from_name eyes
-eyescanned failed far fast fast_axis_reversed fastscanlength fda fds fetched few fewer field fields file
-filepath files find finish finite first flag flags float floats folder follows for forkserver format found
-fourth fragment fragments frame frame_count frame_locations_missing frame_order frames frames_lost
-frames_mirrored frames_sorted from gap gcc geometry geometry_circle geometry_line geometry_mixed
-geometry_radial geometry_uneven geometry_unknown git give given goes greater grey grid group groups guard gz
-gzip gzipped harmed has hash have hb hdr head header height hold holds hostile how html hw hwd id ids if
-ignore image imagecodecs images images_left_out imaging img implausible_axial_spacing
+cross csv cube cubes cubesize curve cut damaged dark data database datafile dataset date day dcm declared
+declares decode decoded decoded_fast decoded_level decoder decoder_crash decoder_error decoder_timeout deep
+deeper deflated degree degrees depth depthspacing description detail device dhw dicom did differ differs
+dimension directions directly directories directory disagree distancebetweenbscans do document does domain
+done double download draw duplicate dx dy dz e2e each early element else empty encoding encrypted end ended
+endian ending ends entries entry equal_pixels error etag even evenly every everybody exactly exceeds
+exchanged exit extended extent extra eye eye_differs_by_frame eye_differs_from_manifest
+eye_differs_from_name eyes eyescanned failed far fast fast_axis_reversed fastscanlength fda fds fetched few
+fewer field fields file filepath files find finish finite first flag flags float floats folder follows for
+forkserver format found fourth fragment fragments frame frame_count frame_locations_missing frame_order
+frames frames_lost frames_mirrored frames_sorted from gap gcc geometry geometry_circle geometry_line
+geometry_mixed geometry_radial geometry_uneven geometry_unknown git give given goes greater grey grid group
+groups guard gz gzip gzipped harmed has hash have hb hdr head header height hold holds hostile how html hw
+hwd id ids if ignore image imagecodecs images images_left_out imaging img implausible_axial_spacing
 implausible_lateral_spacing implausible_slice_spacing in inch index information inside installed int int16
 int16_t int32 int32_t int64 int64_t int8 int8_t intercept interleave interval1 into invalid is it item items
 its itself j2k j2k_lossy journal jpe jpeg jpg json key kind kinds know known larger last lateral laterality

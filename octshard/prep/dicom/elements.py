@@ -75,7 +75,7 @@ def parse(data: Buffer, tags: Collection[int] = ()) -> ParsedFile:
     if not len(data):
         raise Refused("empty", "the file has 0 bytes")
     if data[128:132] != b"DICM":
-        raise Refused("not_dicom", signatures.describe(data))
+        raise Refused("not_dicom", signatures.describe(data), (signatures.beginning(data),))
     syntax, offset = _meta(data)
     body: Buffer = data
     if syntax == DEFLATED:

@@ -50,6 +50,7 @@ def test_no_word_is_kept_that_is_not_ours_and_no_number_of_the_own_path(name: st
         "tifffile is not installed, want the extra octshard[tiff]",
         "its CRC-32 is 12345678; 3 B-scans, a ZIP's directory",
         "twice: its process ended by SIGSEGV",
+        "no chunk @IMG_JPEG, want a .mat",
         "values -1.5 to 3.4e+38 became 0 to 65535",
         "2 arrays could be the scan: ...; call it oct_bscans",
     ],

@@ -251,3 +251,9 @@ def test_group_zero_has_no_place_in_a_dataset() -> None:
     data = file("native")
     with pytest.raises(Refused, match=r"\(0000,0000\)"):
         elements.parse(data + bytes(64) + b"\1")
+
+
+def test_first_bytes_of_what_is_no_dicom_are_private() -> None:
+    with pytest.raises(Refused, match=r"\(40817299 4081729\)") as refused:
+        elements.parse(b"40817299 " * 30)
+    assert refused.value.public.startswith("270 bytes without DICM at byte 128, beginning with ...; it looks")
