@@ -98,7 +98,7 @@ def open_source(cfg: PrepConfig, release: Release) -> Source:
     Rows whose paths lead into a ZIP are read out of it either way.
     """
     if zips := named_zips.zips_of(release.root, release.entries):
-        inside, rest = named_zips.part(release.entries, frozenset(zips))
+        inside, rest = named_zips.inside_and_others(release.entries, frozenset(zips))
         files = open_source(cfg, replace(release, entries=tuple(rest))) if rest else None
         return NamedZips(frozenset(zips), named_zips.open_members(release.root, inside, zips), files)
     if not cfg.from_zip:

@@ -61,18 +61,23 @@ class _LastZip:
     def __init__(self, root: str) -> None:
         self._root, self._path = root, ""
         self._members: dict[str, ZipEntry] = {}
+        self._are_files: dict[str, bool] = {}  # of paths that are called as ZIPs
 
     def filled(self, place: Place) -> Place:
         """The place with where it lies in its ZIP, which a journal does not have."""
-        inside = zip_path.split(place.path)
-        if inside is None:
+        path = next(filter(self._is_file, zip_path.candidates(place.path)), "")
+        if not path:
             return place
-        if self._path != inside[0]:
-            url = store.join(self._root, inside[0])
-            members = zip_directory.read(url)[0] if zip_path.is_file(url) else []
-            self._path, self._members = inside[0], {one.name.replace("\\", "/"): one for one in members}
-        entry = self._members.get(inside[1])
+        if self._path != path:
+            members, _ = zip_directory.read(store.join(self._root, path))
+            self._path, self._members = path, {one.name.replace("\\", "/"): one for one in members}
+        entry = self._members.get(place.path.removeprefix(f"{path}/"))
         return place if entry is None else place._replace(member=ZipMember(entry, self._members))
+
+    def _is_file(self, path: str) -> bool:
+        if path not in self._are_files:
+            self._are_files[path] = zip_path.is_file(store.join(self._root, path))
+        return self._are_files[path]
 
 
 def _record(folder: str, place: Place) -> Record:

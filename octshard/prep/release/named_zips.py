@@ -38,7 +38,7 @@ class NamedZips:
         return self._source(path).fingerprint(path)
 
     def _source(self, path: str) -> Source:
-        if _zip_of(path) in self.zips:
+        if _leads_into(path, self.zips):
             return self.members
         if self.files is None:
             raise FileNotFoundError(f"{path} is in no ZIP")
@@ -47,18 +47,19 @@ class NamedZips:
 
 def zips_of(root: str, entries: Iterable[Entry]) -> list[str]:
     """Paths below `root` of the ZIPs that rows lead into, sorted; a folder that is called so is none."""
-    named = sorted({_zip_of(entry.path) for entry in entries} - {""})
+    named = sorted({path for entry in entries for path in zip_path.candidates(entry.path)})
     with transport.thread_pool(REQUESTS) as threads:
         are_files = list(threads.map(lambda path: zip_path.is_file(store.join(root, path)), named))
     return [path for path, is_file in zip(named, are_files, strict=True) if is_file]
 
 
-def part(entries: Iterable[Entry], zips: Collection[str]) -> tuple[list[Entry], list[Entry]]:
+def inside_and_others(entries: Iterable[Entry], zips: Collection[str]) -> tuple[list[Entry], list[Entry]]:
     """The rows that lead into these ZIPs, and the others."""
-    parts: tuple[list[Entry], list[Entry]] = ([], [])
+    inside: list[Entry] = []
+    others: list[Entry] = []
     for entry in entries:
-        parts[_zip_of(entry.path) not in zips].append(entry)
-    return parts
+        (inside if _leads_into(entry.path, zips) else others).append(entry)
+    return inside, others
 
 
 def open_members(root: str, entries: Sequence[Entry], zips: Sequence[str]) -> ZipSource:
@@ -91,9 +92,8 @@ def open_members(root: str, entries: Sequence[Entry], zips: Sequence[str]) -> Zi
     )
 
 
-def _zip_of(path: str) -> str:
-    inside = zip_path.split(path)
-    return "" if inside is None else inside[0]
+def _leads_into(path: str, zips: Collection[str]) -> bool:
+    return any(candidate in zips for candidate in zip_path.candidates(path))
 
 
 def _is_image_of(path: str, listed: frozenset[str]) -> bool:

@@ -5,13 +5,12 @@ from octshard.storage import local, store
 ENDING = ".zip"
 
 
-def split(path: str) -> tuple[str, str] | None:
-    """The path of the first ZIP in it, by the names, and what lies below; None if there is none."""
+def candidates(path: str) -> list[str]:
+    """Paths of what is called as a ZIP above its end, the outermost first; which one is a file, names do not
+    say: the others are folders.
+    """
     parts = path.split("/")
-    for place, part in enumerate(parts[:-1], start=1):
-        if is_name(part):
-            return "/".join(parts[:place]), "/".join(parts[place:])
-    return None
+    return ["/".join(parts[:place]) for place, part in enumerate(parts[:-1], start=1) if is_name(part)]
 
 
 def is_name(name: str) -> bool:

@@ -1,6 +1,8 @@
 """Labels in files: read once, kept in a journal, read again where a file changed, and nothing is made up."""
 
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,14 @@ from octshard.prep.readers import npz
 from octshard.prep.refusals import Refused
 from tests.support import fairvision_folder
 from tests.support.scan_folder import write
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return file.getvalue()
 
 
 @pytest.fixture
@@ -50,6 +60,14 @@ def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path, read: list[st
     read.clear()
     assert labels(root, tmp_path / "kept") == again
     assert read == []  # of the torn one too: its bytes are what they were
+
+
+def test_labels_are_read_in_a_zip_that_lies_in_a_folder_called_like_one(tmp_path: Path) -> None:
+    data = zipped({f"x.zip/{name}": data for name, data in files(2).items()})
+    root = write(
+        tmp_path / "in", {"old.zip/new.zip": data, "old.zip/data_0.npz": next(iter(files(1).values()))}
+    )
+    assert [values["glaucoma"] for values in labels(root, tmp_path / "kept")] == ["0", "0", "1"]
 
 
 def test_a_run_that_ends_early_keeps_what_it_read(

@@ -249,6 +249,25 @@ def test_a_zip_that_is_damaged_or_gone_later_is_a_reason_of_its_rows(tmp_path: P
     assert "1.zip: not a whole ZIP" in rows["1.zip/P1/a.dcm"].detail
 
 
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_zip_is_read_in_a_folder_that_is_called_like_one(remote: bool, tmp_path: Path) -> None:
+    root, out = "memory://called" if remote else str(tmp_path / "in"), tmp_path / "m.tsv"
+    files = {
+        "old.zip/new.zip": zipped({"P1/a.dcm": dicom(number=1)}),
+        "old.zip/P2/a.dcm": dicom(number=2),
+        "a.zip/b.zip/c.ZIP": zipped({"d.zip/P3/a.dcm": dicom(number=3)}),
+    }
+    for name, data in files.items():
+        store.write(f"{root}/{name}", data)
+    assert run.index(root, str(out), FOLDERS).scans == 3
+    release = aireadi.read_release(root, str(out))
+    paths = ["a.zip/b.zip/c.ZIP/d.zip/P3/a.dcm", "old.zip/P2/a.dcm", "old.zip/new.zip/P1/a.dcm"]
+    assert [entry.path for entry in release.entries] == paths
+    source = inputs.open_source(PrepConfig(src=root, dst=str(tmp_path)), release)
+    assert [bytes(source.read(entry)) for entry in release.entries] == [dicom(number=n) for n in (3, 2, 1)]
+    assert source.fingerprint(paths[2]).crc32 is not None
+
+
 def test_a_folder_that_is_called_like_a_zip_stays_a_folder(tmp_path: Path) -> None:
     root = write(tmp_path / "in", {"P1.zip/a.dcm": dicom(), ".zip": b"x"})
     out = tmp_path / "m.tsv"
