@@ -57,6 +57,7 @@ PIECES = [  # (place, bytes, what it is): names that do not stand at the beginni
 # a first element of group 2 or 8, little or big endian, with a VR or a short length
 ELEMENT = re.compile(rb"[\2\10]\0.\0(?:[A-Z]{2}|.\0\0\0)|\0[\2\10]\0.(?:[A-Z]{2}|\0\0\0.)", re.DOTALL)
 MARKUP = re.compile(rb"<(?:\?xml|!doctype|html|head|body|error|[a-z:]+[ >])", re.IGNORECASE)
+JSON = re.compile(rb"[{\[]\s*(?:[\[\]{}\"]|-?\d|true|false|null|\Z)")  # and no [section] of a text
 ERROR_CODE = re.compile(rb"<Code>([A-Za-z]{1,40})</Code>")
 
 
@@ -135,4 +136,4 @@ def _text_name(head: bytes) -> str:
         return (
             f"{kind}, an error of a server: {code[1].decode()}" if code else f"{kind}, perhaps an error page"
         )
-    return "JSON, perhaps an error of a server" if start.startswith((b"{", b"[")) else "text"
+    return "JSON, perhaps an error of a server" if JSON.match(start) else "text"

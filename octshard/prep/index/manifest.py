@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from octshard.dataset import visit_date
 from octshard.dataset.eyes import EYES
 from octshard.prep.index import image_folders, pseudonym, row, scan_parts
+from octshard.prep.index.companions import Others
 from octshard.prep.index.image_folders import SeriesFolders
 from octshard.prep.index.journal import Journal
-from octshard.prep.index.look import IMAGE, OTHER, SCAN, Finding
+from octshard.prep.index.look import IMAGE, SCAN, UNREAD, Finding
 from octshard.prep.index.options import IndexOptions
 from octshard.prep.index.person import OTHER_FORM
 from octshard.prep.index.row import ManifestRow
@@ -44,7 +45,7 @@ def lines(findings: Journal, options: IndexOptions, result: Summary) -> Iterator
 def _counted(findings: Journal, options: IndexOptions, result: Summary) -> Iterator[IndexedScan]:
     """The scans that can be listed; what is none, or cannot, is counted."""
     folders = image_folders.find(findings.records()) if options.folders else SeriesFolders()
-    unlisted = SeriesFolders()
+    unlisted, others = SeriesFolders(), Others(result.others)
     for file, looked in findings.records():
         result.files += 1
         if looked.kind == IMAGE:
@@ -52,11 +53,10 @@ def _counted(findings: Journal, options: IndexOptions, result: Summary) -> Itera
         if (listed := image_folders.as_listed(file, looked, folders, options.singles)) is None:
             continue
         place, finding = listed
-        if finding.kind == OTHER:
-            result.others[finding.what] += 1
-        elif finding.kind != SCAN:
+        others.add(file.path, finding)
+        if finding.kind == UNREAD:
             result.add_problem(finding.what, place.path)
-        else:
+        elif finding.kind == SCAN:
             scan, problem = _row(place.path, finding, options)
             if problem:
                 result.add_problem(problem, place.path, dicom=finding.what == "dicom")
@@ -64,6 +64,7 @@ def _counted(findings: Journal, options: IndexOptions, result: Summary) -> Itera
             if finding.what == image_folders.FORMAT:
                 result.folder_images += place.size
             yield IndexedScan(place.path, finding, scan)
+    others.finish()
     result.image_folders = len(unlisted.finish()) - len(folders.closed)
 
 

@@ -109,3 +109,19 @@ def test_any_bytes_give_one_line(seed: int) -> None:
         start = list(LOOKS.values())[int(rng.integers(len(LOOKS)))][: int(rng.integers(40))]
         text = signatures.describe(start + rng.bytes(int(rng.integers(1, 600))))
         assert text.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("data", "is_json"),
+    [
+        (b'[{"a": 1}]', True),
+        (b"{}", True),
+        (b"\n[ -1.5, 2]", True),
+        (b"[null]", True),
+        (b"[", True),
+        (b"[Scan Info]\r\nOCT Window Height=640\r\n", False),
+        (b"{\\rtf1 a letter", False),
+    ],
+)
+def test_a_section_of_a_text_is_no_json(data: bytes, is_json: bool) -> None:
+    assert ("JSON" in signatures.kind_of(data, len(data))) == is_json

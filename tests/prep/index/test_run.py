@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from octshard.errors import OctshardError, UsageError
-from octshard.prep.index import journal, look, path_pattern, run
+from octshard.prep.index import companions, journal, look, path_pattern, run
 from octshard.prep.index.options import IndexOptions
 from octshard.prep.index.person import PersonRule
 from octshard.prep.index.summary import Summary, text
@@ -484,6 +484,7 @@ def test_a_cube_is_what_the_text_beside_it_says_now(in_zip: bool, tmp_path: Path
             os.utime(path, (10**9, 10**9))
         found = run.index(str(folder), str(tmp_path / "m.tsv"), FOLDERS)
         assert found.formats == formats
+        assert (companions.USED in found.others) == ("img" in formats)
         assert found.reused == (0 if told == b"a note" else 1)
 
 
@@ -495,7 +496,7 @@ def test_a_file_of_optovue_is_a_scan_once_its_text_is_beside_it(tmp_path: Path) 
     write(folder, {f"P1/{optovue_oct.TEXT}": optovue_oct.text((6, 20, 24), (0.04, 0.01, 0.02))})
     found = run.index(str(folder), str(tmp_path / "m.tsv"), FOLDERS)
     assert (found.formats["optovue"], found.devices["optovue"], found.problems) == (1, 1, {})
-    assert found.others == {"text": 1}
+    assert found.others == {companions.USED: 1}
 
 
 def test_a_dicom_file_of_several_volumes_has_a_row_for_each(tmp_path: Path) -> None:

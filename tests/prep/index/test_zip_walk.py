@@ -17,7 +17,7 @@ from octshard.dataset.tables import SampleRow
 from octshard.errors import UsageError
 from octshard.prep.build import inputs
 from octshard.prep.build import run as build
-from octshard.prep.index import look, run
+from octshard.prep.index import companions, look, run
 from octshard.prep.index.options import IndexOptions
 from octshard.prep.index.person import PersonRule
 from octshard.prep.release import aireadi, zip_directory, zip_source
@@ -79,7 +79,7 @@ def test_members_are_rows_as_files_are(method: int, remote: bool, tmp_path: Path
     store.write(f"{root}/deep/visits.ZIP", data)
     store.write(f"{root}/P9/loose.dcm", dicom("9", number=9))
     found = run.index(root, str(out), FOLDERS)
-    assert (found.scans, found.problems, found.others) == (7, {}, {"text": 1, "of no known format": 1})
+    assert (found.scans, found.problems, found.others) == (7, {}, {companions.USED: 2})
     rows = {entry.path: entry for entry in entries(out)}
     loose = rows.pop("P9/loose.dcm")
     assert loose.participant == "P9"
