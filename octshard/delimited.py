@@ -14,11 +14,12 @@ QUOTED = re.compile(r'(^|[\t,;])[^\S\t]*"(?:[^"]|"")*"')  # a cell in quotes, wh
 
 def parse(text: str, source: str, missing: Collection[str] = tsv.MISSING) -> tsv.Table:
     """The cells of a TSV or CSV: its heading says by what they are separated. missing: as in `tsv.parse`."""
+    text = text.removeprefix("\ufeff")
     heading = next((line for line in text.splitlines() if line.strip()), "")
     separator = max(SEPARATORS, key=QUOTED.sub(r"\1", heading).count)
     if separator == "\t":
         return tsv.parse(text, source, missing)
-    table = _parse_csv(text.removeprefix("\ufeff"), separator, source)
+    table = _parse_csv(text, separator, source)
     rows = tuple((number, filled(cells, missing)) for number, cells in table.rows)
     return tsv.Table(source, table.columns, rows)
 

@@ -25,7 +25,7 @@ def test_a_manifest_and_splits_are_read_whatever_separates_them(separator: str, 
     ("heading", "columns"),
     [
         ('subject;"age, in years, at visit";label', ("subject", "age, in years, at visit", "label")),
-        ('"age, in years, at visit";label', ("age, in years, at visit", "label")),
+        ('\ufeff"age, in years, at visit";label', ("age, in years, at visit", "label")),
         ('subject,"a;b;c;d"', ("subject", "a;b;c;d")),
         ('a, "b;;c", d', ("a", "b;;c", "d")),
         ('a;"say ""x, y, z""";b', ("a", 'say "x, y, z"', "b")),

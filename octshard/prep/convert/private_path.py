@@ -46,7 +46,7 @@ def _public(text: str, entry: Entry) -> str:
 
 def _word(text: str) -> str:
     """What stands between two spaces, with the signs around it, if it is public."""
-    if LEFT_OUT in text and not re.search(r"\w", text):
+    if not re.search(r"\w", text):
         return text
     before, core, behind = PIECE.fullmatch(text).groups()  # type: ignore[union-attr]
     return text if _is_public(core) else before + LEFT_OUT + behind
