@@ -1,13 +1,19 @@
 """`octshard prep index` and `pseudonymise`: a folder of scans to a manifest, labels to go with it."""
 
 import shlex
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from octshard.errors import UsageError
 from octshard.printable import printable
 from octshard.progress import progress
+
+if TYPE_CHECKING:
+    from octshard.prep.index.b_scan_set import BScanSet
+    from octshard.prep.index.layout import Layout
+    from octshard.prep.index.options import IndexOptions
 
 LAYOUTS = (
     "fairvision", "harvard-gf", "harvard-dr", "octa-500", "olives", "octdl", "duke-2013", "duke-2014",
@@ -66,15 +72,25 @@ def index(folder: str, out: str, person_from: str | None, pattern: str, **option
       octshard prep index FairVision/Glaucoma --layout fairvision --device fairvision_glaucoma
       octshard prep shard scans shards --manifest manifest.tsv
     """
-    from octshard.prep.index import (
-        participants_table,
-        path_pattern,
-        pseudonym,
-        public_set,
-        run,
-        spacing_option,
-        summary,
-    )
+    from octshard.prep.index import participants_table, run, summary
+
+    asked, rule = _asked(folder, person_from, pattern, options)
+    with progress("index") as on_progress:
+        result = run.index(folder, out, asked, on_progress)
+    click.echo(printable(summary.text(result), keep="\n"))
+    if rule is not None:
+        with progress("labels") as on_progress:
+            table = participants_table.write(out, folder, rule, asked, on_progress)
+        click.echo(printable(table.text, keep="\n"))
+    following = shlex.join(["octshard", "prep", "shard", folder, "SHARDS", "--manifest", out])
+    click.echo(printable(f"next: {following}"))
+
+
+def _asked(
+    folder: str, person_from: str | None, pattern: str, options: Mapping[str, Any]
+) -> "tuple[IndexOptions, Layout | BScanSet | None]":
+    """What the options ask for, and the public data set that --layout names."""
+    from octshard.prep.index import path_pattern, pseudonym, public_set, run, spacing_option
     from octshard.prep.index.options import IndexOptions
     from octshard.prep.index.person import PersonRule
 
@@ -97,15 +113,7 @@ def index(folder: str, out: str, person_from: str | None, pattern: str, **option
         spacing=lengths,
         axes=options["axes"].lower(),
     )
-    with progress("index") as on_progress:
-        result = run.index(folder, out, asked, on_progress)
-    click.echo(printable(summary.text(result), keep="\n"))
-    if rule is not None:
-        with progress("labels") as on_progress:
-            table = participants_table.write(out, folder, rule, asked, on_progress)
-        click.echo(printable(table.text, keep="\n"))
-    following = shlex.join(["octshard", "prep", "shard", folder, "SHARDS", "--manifest", out])
-    click.echo(printable(f"next: {following}"))
+    return asked, rule
 
 
 @click.command()

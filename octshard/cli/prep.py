@@ -17,6 +17,7 @@ from octshard.progress import progress
 
 if TYPE_CHECKING:
     from octshard.config.prep import PrepConfig
+    from octshard.prep.build.run import DeviceSummary
 
 ALLOW_EMPTY = "see the lines above; --allow-empty takes it for success"
 STRETCHED = (  # what is said of volumes whose spacing nothing tells
@@ -179,7 +180,6 @@ def shard(devices: Sequence[str], dry_run: bool, allow_empty: bool, **options: A
     """
     import dataclasses
 
-    from octshard.dataset.splits import split_sources_text
     from octshard.prep.build import estimate, run
 
     names = ("engine", "decode", "split", "where", "limit", "max_refused", "manifest")
@@ -194,16 +194,7 @@ def shard(devices: Sequence[str], dry_run: bool, allow_empty: bool, **options: A
     with progress("shard") as on_progress:
         summaries = run.shard(cfg, devices, on_progress)
     for summary in summaries:
-        refused = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.refused.items())) or "none"
-        left_out = "" if summary.left_out is None else f"; left out by where: {summary.left_out}"
-        kept = f" ({summary.kept} kept from an earlier run)" if summary.kept else ""
-        _say(
-            f"{summary.folder}: {summary.stored} volumes in {summary.shards} shards{kept}, "
-            f"{summary.bytes / 1e6:.1f} MB; refused: {refused}{left_out}; "
-            f"people split: {split_sources_text(summary.split_sources)}"
-        )
-        if summary.assumed:
-            _say(f"{summary.folder}: {summary.assumed} {STRETCHED}")
+        _say_result(summary)
     if any(summary.stored for summary in summaries):
         _say(f"next: {shlex.join(['octshard', 'prep', 'report', cfg.dst])}")
     elif not allow_empty:
@@ -212,6 +203,22 @@ def shard(devices: Sequence[str], dry_run: bool, allow_empty: bool, **options: A
         raise OctshardError(
             f"{folders}: every file was refused, nothing is stored; {why}; --allow-empty takes it for success"
         )
+
+
+def _say_result(summary: "DeviceSummary") -> None:
+    """What became of the files of a device."""
+    from octshard.dataset.splits import split_sources_text
+
+    refused = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.refused.items())) or "none"
+    left_out = "" if summary.left_out is None else f"; left out by where: {summary.left_out}"
+    kept = f" ({summary.kept} kept from an earlier run)" if summary.kept else ""
+    _say(
+        f"{summary.folder}: {summary.stored} volumes in {summary.shards} shards{kept}, "
+        f"{summary.bytes / 1e6:.1f} MB; refused: {refused}{left_out}; "
+        f"people split: {split_sources_text(summary.split_sources)}"
+    )
+    if summary.assumed:
+        _say(f"{summary.folder}: {summary.assumed} {STRETCHED}")
 
 
 @prep.command()

@@ -14,10 +14,10 @@ from octshard.prep.build.progress import most_refused
 from octshard.prep.build.selection import COLUMNS, select, with_files
 from octshard.prep.convert.worker import WorkerJob
 from octshard.prep.plan import ShardPlan, draw_subset, plan
-from octshard.prep.release import named_zips, zip_source
+from octshard.prep.release import mixed_source, zip_source
 from octshard.prep.release.aireadi import TABLES, Release, home_of, read_release
 from octshard.prep.release.entry import Entry
-from octshard.prep.release.named_zips import NamedZips
+from octshard.prep.release.mixed_source import MixedSource
 from octshard.prep.release.source import Source, open_folder
 from octshard.storage import local, store
 
@@ -97,10 +97,10 @@ def open_source(cfg: PrepConfig, release: Release) -> Source:
 
     Rows whose paths lead into a ZIP are read out of it either way.
     """
-    if zips := named_zips.zips_of(release.root, release.entries):
-        inside, rest = named_zips.inside_and_others(release.entries, frozenset(zips))
+    if zips := mixed_source.zips_of(release.root, release.entries):
+        inside, rest = mixed_source.inside_and_others(release.entries, frozenset(zips))
         files = open_source(cfg, replace(release, entries=tuple(rest))) if rest else None
-        return NamedZips(frozenset(zips), named_zips.open_members(release.root, inside, zips), files)
+        return MixedSource(frozenset(zips), mixed_source.open_members(release.root, inside, zips), files)
     if not cfg.from_zip:
         return open_folder(release.root, release.entries)
     source, refused, unlisted = zip_source.open_release(release)

@@ -179,11 +179,7 @@ def _parse(top: Attributes, parsed: ParsedFile, pixels: Pixels) -> Header:
         declared=_declared(top, photometric, parsed, (rows, cols, allocated)),
         pixels=pixels,
         groups=groups,
-        series=SeriesPlace(
-            top.uid("SeriesInstanceUID"),
-            frame_groups.whole_number(top, "InstanceNumber"),
-            top.uid("FrameOfReferenceUID"),
-        ),
+        series=_series(top),
         inflated=parsed.body if isinstance(parsed.body, bytearray) else None,
     )
 
@@ -247,6 +243,14 @@ def _concatenation(top: Attributes) -> Concatenation:
         frame_groups.whole_number(top, "InConcatenationNumber"),
         frame_groups.whole_number(top, "InConcatenationTotalNumber"),
         frame_groups.whole_number(top, "ConcatenationFrameOffsetNumber"),
+    )
+
+
+def _series(top: Attributes) -> SeriesPlace:
+    return SeriesPlace(
+        top.uid("SeriesInstanceUID"),
+        frame_groups.whole_number(top, "InstanceNumber"),
+        top.uid("FrameOfReferenceUID"),
     )
 
 

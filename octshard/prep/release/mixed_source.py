@@ -15,7 +15,7 @@ REQUESTS = 16  # ZIPs whose directories are read at once
 
 
 @dataclass(frozen=True)
-class NamedZips:
+class MixedSource:
     """members: of the `zips`, paths that are files; files: of all other paths, None where there are none."""
 
     zips: frozenset[str]
