@@ -14,7 +14,7 @@ DOORS = {  # foreign package -> the modules that may import it
     "pydicom": {"prep.dicom.file_kind", "prep.dicom.writer", "prep.dicom.compressed_frame"},
     "pylibjpeg": {"prep.dicom.compressed_frame"},
     "openjpeg": {"prep.dicom.compressed_frame"},
-    "pyarrow": {"dataset.parquet", "dataset.tables"},
+    "pyarrow": {"dataset.parquet", "dataset.row_columns"},
     "safetensors": {"models.exported_encoder", "models.weights_file", "storage.tensors"},
     "tarfile": {"dataset.shard"},
     "webdataset": {"webdataset"},

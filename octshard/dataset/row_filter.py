@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn, get_type_hints
 
 from octshard.dataset import visit_date
-from octshard.dataset.tables import AXES, SampleRow
+from octshard.dataset.row_columns import AXES
+from octshard.dataset.tables import SampleRow
 from octshard.errors import UsageError
 from octshard.imaging.volume import Shape, Spacing
 

@@ -3,17 +3,14 @@
 Every input file has one `SampleRow`. Parquet bytes depend on the rows alone.
 """
 
-import dataclasses
 import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
-import pyarrow as pa
-
-from octshard.dataset import parquet
+from octshard.dataset import parquet, row_columns
 from octshard.dataset.parquet import UnreadableParquet
 from octshard.errors import OctshardError, UsageError
 from octshard.imaging.volume import Shape, Spacing
@@ -23,12 +20,6 @@ FORMAT_VERSION = 2
 REBUILD = "build it again with octshard prep shard"
 SAMPLES, SHARDS, INFO, PLAN = "samples.parquet", "shards.parquet", "dataset.json", "plan.json"
 RUN_INFO = "run.json"  # how fast the last run was; no part of the dataset
-AXES = 3  # of a shape or a spacing
-LATER = frozenset(
-    {"split_source", "retina_found", "format", "acquired", "slice_axis", "slice_places"}
-)  # columns that tables of 0.1.0 do not have: they may be absent
-FILE_NAMES = ("name", "shard", "key")  # columns that name a file, or members of a tar, or nothing
-LONGEST_NAME = 255
 DIGESTS = "sha256"  # in dataset.json: table -> the digest of its bytes
 
 
@@ -132,17 +123,6 @@ class Dataset:
         return [row for row in self.rows if row.status != "ok"]
 
 
-_TYPES: dict[Any, pa.DataType] = {
-    str: pa.string(),
-    int: pa.int64(),
-    int | None: pa.int64(),
-    float | None: pa.float64(),
-    Spacing | None: pa.list_(pa.float64()),
-    Shape | None: pa.list_(pa.int64()),
-    tuple[str, ...]: pa.list_(pa.string()),
-}
-
-
 def write_rows(url: str, rows: Sequence[SampleRow]) -> None:
     """samples.parquet or one shard's rows, atomically."""
     _write(url, rows, SampleRow)
@@ -165,7 +145,7 @@ def read_shards(url: str, sha256: str = "") -> list[ShardInfo]:
 
 def write_table(url: str, columns: Mapping[str, Sequence[Any]]) -> None:
     """Any other table (truth.parquet): column name -> values, types as pyarrow infers them."""
-    _put(url, pa.table({name: list(values) for name, values in columns.items()}))
+    store.write(url, parquet.encoded_columns(columns))
 
 
 def read_table(url: str) -> dict[str, list[Any]]:
@@ -240,45 +220,15 @@ def _why_no_dataset(url: str) -> str:
 
 
 def _write(url: str, values: Sequence[Any], kind: type) -> None:
-    fields = dataclasses.fields(kind)
-    columns = {f.name: [_plain(getattr(value, f.name)) for value in values] for f in fields}
-    _put(url, pa.table(columns, schema=pa.schema(_schema(kind))))
+    store.write(url, parquet.encoded(row_columns.table_of(values, kind)))
 
 
 def _read(url: str, kind: type, sha256: str) -> list[Any]:
     types, columns = _get(url, sha256)
-    schema = {name: type_ for name, type_ in _schema(kind).items() if name in columns or name not in LATER}
-    if missing := sorted({*schema} - {*columns}):
-        raise OctshardError(f"{url}: columns {missing} are missing; {REBUILD}")
-    if mistyped := [name for name in schema if types[name] != schema[name]]:
-        mismatches = ", ".join(f"{name} is {types[name]}, want {schema[name]}" for name in mistyped)
-        raise OctshardError(f"{url}: {mismatches}; {REBUILD}")
-    for name, hint in get_type_hints(kind).items():
-        _check_column(url, name, hint, columns.get(name, []))
-    frozen = [[_frozen(value) for value in columns[name]] for name in schema]
-    return [kind(**dict(zip(schema, values, strict=True))) for values in zip(*frozen, strict=True)]
-
-
-def _check_column(url: str, name: str, hint: Any, values: Sequence[Any]) -> None:
-    """OctshardError for what no row of ours holds: a blank that must be none, a shape of two axes, a path."""
-    optional = type(None) in get_args(hint)
-    for row, value in enumerate(values):
-        is_whole = optional if value is None else True
-        if isinstance(value, list):
-            is_whole = None not in value and (not optional or len(value) == AXES)
-        elif isinstance(value, str) and name in FILE_NAMES:
-            is_whole = "/" not in value and value.isprintable() and len(value) <= LONGEST_NAME
-        if not is_whole:
-            text = f"{name} of row {row} is {value!r:.99}, want a whole value"
-            raise OctshardError(f"{url}: {text}; {REBUILD}")
-
-
-def _schema(kind: type) -> dict[str, pa.DataType]:
-    return {name: _TYPES[hint] for name, hint in get_type_hints(kind).items()}
-
-
-def _put(url: str, table: pa.Table) -> None:
-    store.write(url, parquet.encoded(table))
+    try:
+        return row_columns.rows_of(types, columns, kind)
+    except row_columns.OtherColumns as error:
+        raise OctshardError(f"{url}: {error}; {REBUILD}") from None
 
 
 def _other_digest(data: bytes, sha256: str) -> str:
@@ -286,7 +236,7 @@ def _other_digest(data: bytes, sha256: str) -> str:
     return "" if not sha256 or (digest := hashlib.sha256(data).hexdigest()) == sha256 else digest
 
 
-def _get(url: str, sha256: str = "") -> tuple[dict[str, pa.DataType], dict[str, list[Any]]]:
+def _get(url: str, sha256: str = "") -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """(types, values) of a table by column name; OctshardError if a digest is given and differs."""
     try:
         data, digest = store.read_checked(url, lambda data: _other_digest(data, sha256))
@@ -306,11 +256,3 @@ def _digest(url: str) -> str:
         return hashlib.sha256(store.read(url)).hexdigest()
     except FileNotFoundError:
         return ""
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -15,7 +15,7 @@ from octshard.dataset import shard, tables
 from octshard.dataset.preparation import voxel_limit
 from octshard.dataset.splits import split_overlaps
 from octshard.dataset.tables import SampleRow, ShardInfo
-from octshard.prep import crosscheck
+from octshard.prep import build_parts, crosscheck
 from octshard.prep.crosscheck import Finding, Tables
 from octshard.progress import OnProgress, no_progress
 from octshard.storage import store, transport
@@ -39,7 +39,7 @@ def verify(folder: str, deep: bool, on_progress: OnProgress = no_progress) -> li
     findings = [
         *_unsealed(dataset.info),
         *crosscheck.compare_tables(dataset_tables),
-        *crosscheck.compare_parts(dataset_tables),
+        *build_parts.compare(dataset_tables),
     ]
     stored: dict[str, list[SampleRow]] = {info.name: [] for info in infos}
     for row in dataset.rows:
