@@ -8,7 +8,7 @@ import numpy as np
 from octshard.config.prep import KEEP, PrepConfig
 from octshard.dataset import shard, stored_band, stored_scale, tables
 from octshard.dataset.tables import SampleRow
-from octshard.imaging.intensity import EIGHT_BITS, histogram, moments, to_uint8
+from octshard.imaging.intensity import EIGHT_BITS, GreyScale, histogram, moments, to_uint8
 from octshard.imaging.retina_band import RetinaBand, not_found
 from octshard.imaging.volume import Volume
 from octshard.prep.convert import band
@@ -30,12 +30,8 @@ def pack(row: SampleRow, wide: Volume, cfg: PrepConfig) -> tuple[SampleRow, byte
     is_wide = volume.voxels_DHW.dtype != np.uint8
     grey = moments(histogram(volume.voxels_DHW), scale if is_wide else EIGHT_BITS)
     retina = _retina(row, grey_volume)
-    flags = {*row.flags, *(["constant"] if grey.std == 0 else [])}
-    detail = row.detail
-    if is_wide or scale != EIGHT_BITS:
-        flags |= set() if is_wide else {"mapped_to_uint8"}
-        text = "levels {:g} to {:g} are grey 0 to 255" if is_wide else "levels {:g} to {:g} became 0 to 255"
-        detail = "; ".join(filter(None, (detail, text.format(*scale))))
+    row = _with_scale(row, scale, is_wide=is_wide)
+    flags = sorted({*row.flags, *(["constant"] if grey.std == 0 else [])})
     meta = {
         "format": tables.FORMAT_VERSION,
         "spacing_mm": list(volume.spacing_mm),
@@ -43,14 +39,14 @@ def pack(row: SampleRow, wide: Volume, cfg: PrepConfig) -> tuple[SampleRow, byte
         **grey._asdict(),
         **{name: getattr(row, name) for name in COLUMNS},
         **{name: getattr(row, name) for name in OF_SLICES if row.slice_axis},
-        "flags": sorted(flags),
+        "flags": flags,
         stored_band.NAME: stored_band.to_json(retina),
     }
     data = shard.pack(row.key, meta, volume.voxels_DHW, cfg.zstd_level)
     d, h, w = volume.voxels_DHW.shape
     packed = replace(
         row,
-        flags=tuple(sorted(flags)),
+        flags=tuple(flags),
         shape_out=(d, h, w),
         spacing_out=volume.spacing_mm,
         dtype=str(volume.voxels_DHW.dtype),
@@ -58,10 +54,19 @@ def pack(row: SampleRow, wide: Volume, cfg: PrepConfig) -> tuple[SampleRow, byte
         nbytes=len(data),
         sha256=hashlib.sha256(volume.voxels_DHW.data).hexdigest(),
         xxh3=shard.slice_digest(data),
-        detail=detail,
         retina_found=retina.share,
     )
     return packed, data
+
+
+def _with_scale(row: SampleRow, scale: GreyScale, *, is_wide: bool) -> SampleRow:
+    """Which levels are black and white, where voxels are not grey as the file has them."""
+    if not is_wide and scale == EIGHT_BITS:
+        return row
+    text = "levels {:g} to {:g} are grey 0 to 255" if is_wide else "levels {:g} to {:g} became 0 to 255"
+    detail = "; ".join(filter(None, (row.detail, text.format(*scale))))
+    flags = row.flags if is_wide else (*row.flags, "mapped_to_uint8")
+    return replace(row, flags=flags, detail=detail)
 
 
 def _retina(row: SampleRow, volume: Volume) -> RetinaBand:
