@@ -140,10 +140,7 @@ def build_index(
     filtered = Counter[int]()
     for folder, dataset in enumerate(datasets):
         limit = voxel_limit(dataset.info)
-        shards = {
-            info.name: ShardFile(store.join(dataset.url, info.name), info.bytes, info.sha256)
-            for info in dataset.shards
-        }
+        shards = _shard_files(dataset)
         for row in dataset.samples(split):
             if fits is not None and not fits(row):
                 filtered[folder] += 1
@@ -164,6 +161,14 @@ def build_index(
     return SampleIndex(
         split, tuple(samples), tuple(left_out), refused, len(datasets), preparations(datasets), filtered
     )
+
+
+def _shard_files(dataset: Dataset) -> dict[str, ShardFile]:
+    """By name."""
+    return {
+        info.name: ShardFile(store.join(dataset.url, info.name), info.bytes, info.sha256)
+        for info in dataset.shards
+    }
 
 
 def _check_size(sample: SampleRef, limit: int) -> None:
