@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from octshard.errors import UsageError
+from octshard.prep.index import layout_names
 from octshard.printable import printable
 from octshard.progress import progress
 
@@ -14,10 +15,6 @@ if TYPE_CHECKING:
     from octshard.prep.index.b_scan_set import BScanSet
     from octshard.prep.index.layout import Layout
     from octshard.prep.index.options import IndexOptions
-
-LAYOUTS = (
-    "fairvision", "harvard-gf", "harvard-dr", "octa-500", "olives", "octdl", "duke-2013", "duke-2014",
-)  # fmt: skip
 
 
 @click.command()
@@ -37,7 +34,7 @@ LAYOUTS = (
 )
 @click.option(
     "--layout",
-    type=click.Choice(LAYOUTS),
+    type=click.Choice(layout_names.ALL),
     help="A public data set as it is delivered: people by its names, and participants.tsv beside --out.",
 )
 @click.option(

@@ -24,6 +24,7 @@ from octshard.phantom.eye import Person
 from octshard.phantom.release import ScanJob
 from octshard.phantom.scan import Picture
 from octshard.prep.dicom import writer
+from octshard.prep.readers.heidelberg_e2e import MM_PER_DEGREE
 from octshard.progress import OnProgress, no_progress
 from octshard.rng import rng_for
 from octshard.storage import json_object, store
@@ -33,7 +34,6 @@ NOTE = "delivery.json"  # what it was made of
 STATES = ("healthy", "fluid")
 MOST_PEOPLE = cohort.MAX_PARTICIPANTS * len(STATES) // len(anatomy.STATES)
 SIDES = {"R": "OD", "L": "OS"}
-DEGREE_MM = 0.2896  # of retina, as Heidelberg's software has it
 BOM = "\ufeff"
 _SPECTRALIS, _MAESTRO2, _TRITON, _CIRRUS = (
     next(protocol for protocol in PROTOCOLS if protocol.device == name) for name in DEVICES
@@ -146,7 +146,7 @@ def _series(number: int, side: str, picture: Picture, frames: slice = slice(None
     )  # from the centre of a voxel to its edge
     begin = np.stack([grid.u_DW[:, 0], grid.v_DW[:, 0]], axis=1) - half
     end = np.stack([grid.u_DW[:, -1], grid.v_DW[:, -1]], axis=1) + half
-    lines = np.concatenate([begin, end], axis=1)[frames] / DEGREE_MM
+    lines = np.concatenate([begin, end], axis=1)[frames] / MM_PER_DEGREE
     values_DHW = (picture.voxels_DHW[frames] / np.float32(255)) ** 4
     return Series(number, values_DHW, [tuple(line) for line in lines.tolist()], side, _spacing(picture)[1])
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from octshard.errors import UsageError
 from octshard.prep.index import label_table
 from octshard.prep.index.label_table import Labels
+from octshard.prep.index.layout_names import DUKE_2013, DUKE_2014, OCTA_500, OCTDL, OLIVES
 from octshard.prep.index.path_pattern import PathPattern
 
 Fields = Mapping[str, str]
@@ -109,7 +110,7 @@ def _duke(match: re.Match[str], row: Fields) -> Fields:
 
 
 KINDS = {
-    "octa-500": Kind(
+    OCTA_500: Kind(
         re.compile(r"(?:.*/)?(?:OCT|[^/]*_OCT_[^/]*)/(?P<scan>(?P<person>10[0-5]\d\d))", _FLAGS),
         _octa,
         ("text labels",),
@@ -118,7 +119,7 @@ KINDS = {
         folders=True,
         spacing=True,
     ),
-    "olives": Kind(
+    OLIVES: Kind(
         re.compile(
             r"(?:.*/)?(?P<scan>(?P<person>Prime_FULL/\d\d-\d\d\d|TREX[ _]DME/[^/]+/\d{4})[^/]*"
             r"/(?P<visit>[WV]\d+)/(?P<eye>OD|OS))",
@@ -129,7 +130,7 @@ KINDS = {
         ("path (trial/arm/folder/visit/eye/image name)", "file_path"),
         folders=True,
     ),
-    "octdl": Kind(
+    OCTDL: Kind(
         re.compile(r"(?:.*/)?[A-Z]+/(?P<scan>(?P<person>[^/]+))\.(?:jpe?g|png)", _FLAGS),
         _octdl,
         ("octdl_labels",),
@@ -138,14 +139,14 @@ KINDS = {
         singles=True,
         needs_table=True,
     ),
-    "duke-2013": Kind(
+    DUKE_2013: Kind(
         re.compile(
             r"(?:.*/)?Farsiu_Ophthalmology_2013_(?P<scan>(?P<person>(?P<group>AMD|Control)_Subject_\d+))\.mat",
             _FLAGS,
         ),
         _duke,
     ),
-    "duke-2014": Kind(
+    DUKE_2014: Kind(
         re.compile(r"(?:.*/)?(?P<scan>(?P<person>(?P<group>AMD|DME|NORMAL)\d+))/TIFFs/8bitTIFFs", _FLAGS),
         _duke,
         folders=True,

@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from octshard.prep.index.layout_names import HARVARD_DR
 from octshard.prep.index.path_pattern import PathPattern
 from octshard.prep.release import zip_path
 from octshard.prep.release.split_table import WORDS
 
-LAYOUTS = ("fairvision", "harvard-gf", "harvard-dr")
 DISEASES = ("amd", "dr", "glaucoma")
 _FLAGS = re.DOTALL | re.ASCII | re.IGNORECASE
 _PATH = re.compile(r"(?:.*/)?data_(?P<person>\d+)\.npz", _FLAGS)
@@ -43,10 +43,10 @@ class Layout(PathPattern):
 
 
 def of(name: str, folder: str) -> Layout:
-    """The layout of this name, one of LAYOUTS, of what lies below `folder`."""
+    """The layout of this name, one of `layout_names.OF_FILES`, of what lies below `folder`."""
     last = _folders(f"{folder.rstrip('/')}/")[0]  # not those above it: somebody's home may be called dr
     inside = last if last in DISEASES else ""
-    return Layout(f"{name} {inside}", _SPLIT_PATH if name == "harvard-dr" else _PATH, inside)
+    return Layout(f"{name} {inside}", _SPLIT_PATH if name == HARVARD_DR else _PATH, inside)
 
 
 def split(path: str) -> str:

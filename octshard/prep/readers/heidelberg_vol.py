@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from octshard.dataset.eyes import EYES
 from octshard.prep.readers import byte_fields
 from octshard.prep.readers.array_scan import NOWHERE, file_measures
 from octshard.prep.readers.circle_path import circle
@@ -26,7 +27,6 @@ LEAST_FRAME_HEADER, MOST_FRAME_HEADER = 256, 2**24  # bytes: layers and padding 
 # FieldSizeSlo; ScanFocus; ScanPosition; ExamTime; ScanPattern, BScanHdrSize
 HEADER = struct.Struct("<12s 3i 3d 2i 2d i d 4s q 2i")
 FRAME_HEADER = struct.Struct("<12s i 4d")  # version; BScanHdrSize; StartX, StartY, EndX, EndY
-EYES = {"OD": "R", "OS": "L"}
 PATTERNS = {1: "line", 2: "circle", 3: "raster", 4: "raster", 5: "radial"}  # ScanPattern; others: not known
 PLACE_MM = 0.001  # places are told in mm; frame locations count in pixels, which may be of any size
 FARTHEST_MM = 1000.0  # greater numbers are no places
@@ -88,7 +88,7 @@ def open_scan(file: ScanBytes) -> FrameScan:
 def _read_header(data: Buffer) -> _Header:
     byte_fields.check_inside(data, 0, HEADER_BYTES, "the header")
     fields = HEADER.unpack_from(data)
-    eye, pattern = EYES.get(byte_fields.text(fields[13]), ""), PATTERNS.get(fields[15], "")
+    eye, pattern = EYES.get(byte_fields.text(fields[13]).lower(), ""), PATTERNS.get(fields[15], "")
     header = _Header._make((*fields[1:9], eye, pattern, fields[16]))
     for name in ("cols", "frames", "rows", "slo_cols", "slo_rows"):
         if getattr(header, name) < 0:

@@ -23,7 +23,6 @@ PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 BITMAP = b"BM"
 BITMAP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes of a bitmap's second header, by its version
 AXES = "dhw"
-RATIO, FREELY = 1_100, 2**26  # bytes a packed one can become (deflate's most), and bytes allowed at any ratio
 WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes of 16 bits
 COLOUR = ("RGB", "RGBA", "RGBX", "LA", "P", "PA")  # that may be grey
 SLACK = {"JPEG": 3}  # levels by which channels of grey may differ, after lossy packing
@@ -75,8 +74,7 @@ def open_scan(file: ScanBytes) -> ArrayScan:
     dtype = _dtype(mode)
     shape = height, width
     declared = product(shape) * dtype.itemsize
-    if declared > max(FREELY, RATIO * len(file.data)):
-        raise Refused("decoder_error", f"{len(file.data)} bytes cannot become the {declared} declared")
+    value_bytes.check_ratio(len(file.data), declared)
     axes = array_scan.volume_axes(shape, file.axes or AXES)
     stack: Stack = Picture(file.data, axes)
     return ArrayScan(

@@ -27,7 +27,6 @@ SAMPLES = {MINISWHITE: 1, MINISBLACK: 1, RGB: 3, PALETTE: 1}
 AXES_OF = {RGB: ("YXS", "SYX")}  # in the library's letters; of the others YX
 COLOURS = {RGB: (np.uint8, np.uint16), PALETTE: (np.uint8,)}  # types of what may be grey
 UNPACKED = 1  # Compression of values as they are
-RATIO, FREELY = 1_100, 2**26  # bytes a packed one can become (deflate's most), and bytes allowed at any ratio
 # what tifffile and its codecs raise on damaged files
 DAMAGE = (
     ValueError, TypeError, LookupError, ArithmeticError, AttributeError, OSError, EOFError, RuntimeError,
@@ -142,8 +141,9 @@ def _check_bytes(page: Any, number: int, size: int) -> None:
         raise Refused("truncated", f"pixels of page {number} lie beyond the end of the file")
     if page.compression == UNPACKED and stored < declared and page.bitspersample % 8 == 0:
         raise Refused("truncated", f"page {number}: {stored} bytes of values, want {declared}")
-    if max(declared, product(page.chunks) * page.dtype.itemsize) > max(FREELY, RATIO * stored):
-        raise Refused("decoder_error", f"page {number}: {stored} bytes cannot become the {declared} declared")
+    value_bytes.check_ratio(
+        stored, max(declared, product(page.chunks) * page.dtype.itemsize), f"page {number}: "
+    )
 
 
 def _tifffile() -> Any:

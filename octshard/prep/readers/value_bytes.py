@@ -19,6 +19,7 @@ from octshard.storage.checksum import Buffer
 PIECE = 2**20  # bytes read at once
 FEED = 2**16  # bytes given to an inflater at once
 ANY_WBITS = 32 + zlib.MAX_WBITS  # zlib or gzip, whichever it is
+RATIO, FREELY = 1_100, 2**26  # bytes a packed one can become (deflate's most), and bytes allowed at any ratio
 MOST_AXES = 32  # of an array that NumPy can hold, at least
 
 
@@ -130,6 +131,12 @@ def read_exactly(open_file: Callable[[], IO[bytes]], count: int, skipped: int = 
     check_size(len(content) + more - skipped, count)
     del content[:skipped]
     return content
+
+
+def check_ratio(packed: int, declared: int, where: str = "") -> None:
+    """Refused `decoder_error` if no packing makes so few bytes of so many."""
+    if declared > max(FREELY, RATIO * packed):
+        raise Refused("decoder_error", f"{where}{packed} bytes cannot become the {declared} declared")
 
 
 def check_size(stored: int, declared: int) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from octshard.dataset.eyes import EYES
 from octshard.imaging.volume import Shape, product
 from octshard.prep.dicom import signatures
 from octshard.prep.readers import cube_text, side_text
@@ -25,7 +26,6 @@ ENDING = ".img"
 # PERSON_Macular Cube 512x128_DATE_TIME_OD_SERIAL_cube_z.img
 NAME = re.compile(r"[ _](\d{2,4})x(\d{2,4})_.*_(OD|OS)_.*_cube_(?:z|raw)\.img\Z", re.IGNORECASE)
 ROWS = 1024  # of every cube of which nobody says otherwise
-EYES = {"OD": "R", "OS": "L"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def open_scan(file: ScanBytes) -> FrameScan:
 
 def _name(name: str) -> CubeName | None:
     match = NAME.search(name.rpartition("/")[2])
-    return None if match is None else CubeName(int(match[1]), int(match[2]), EYES[match[3].upper()])
+    return None if match is None else CubeName(int(match[1]), int(match[2]), EYES[match[3].lower()])
 
 
 def _text(file: ScanBytes) -> CubeText:

@@ -13,7 +13,7 @@ from octshard.cli.main import cli
 from octshard.dataset import tables
 from octshard.dataset.tables import SampleRow
 from octshard.errors import UsageError
-from octshard.prep.index import b_scan_set, layout
+from octshard.prep.index import b_scan_set, layout_names
 from octshard.prep.release import aireadi
 from octshard.prep.release.entry import Entry
 from tests.support import b_scan_sets
@@ -212,4 +212,6 @@ def test_pseudonyms_are_in_all_tables(tmp_path: Path) -> None:
 
 
 def test_the_command_knows_every_layout() -> None:
-    assert (*layout.LAYOUTS, *b_scan_set.KINDS) == cli_index.LAYOUTS
+    assert tuple(b_scan_set.KINDS) == layout_names.OF_B_SCANS
+    (option,) = [option for option in cli_index.index.params if option.name == "layout"]
+    assert tuple(option.type.choices) == layout_names.ALL
