@@ -147,13 +147,8 @@ def encode(
         }
         draws |= {source.name: (values[source.name],) for source in controls}
         arms_of[pooling], notes = arms.with_controls(draws, known, train)
-    slices = study.slices
-    notes = (
-        *scans.left_out.notes,
-        *notes,
-        *study.sites.notes,
-        *(slices.notes(cfg.encoder_every) if slices else ()),
-    )
+    slice_notes = study.slices.notes(cfg.encoder_every) if study.slices else ()
+    notes = (*scans.left_out.notes, *notes, *study.sites.notes, *slice_notes)
     return EncodedArms(arms_of, known, notes, asked, devices)
 
 
