@@ -1,5 +1,6 @@
 """What an index reads of one file: its first bytes, rarely all of it, and texts beside it."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -9,6 +10,8 @@ from octshard.prep.release import zip_source
 from octshard.prep.release.zip_directory import ZipEntry
 from octshard.storage import store
 from octshard.storage.checksum import Buffer
+
+MOST_UNPACKED = 2**28  # bytes of a member of a local ZIP that is unpacked for its directory
 
 
 class Content(Protocol):
@@ -25,7 +28,7 @@ class Content(Protocol):
         """All of them."""
 
     def open(self, block_bytes: int) -> BinaryIO | None:
-        """A seekable file that reads so many bytes at once; None where there are no ranges to read."""
+        """A seekable file that reads so many bytes at once; None where that would cost too much."""
 
     def beside(self, name: str) -> Buffer:
         """A text in the same folder, or its beginning; FileNotFoundError if there is none."""
@@ -74,7 +77,9 @@ class ZipMember:
         return zip_source.read(self.entry)
 
     def open(self, block_bytes: int) -> BinaryIO | None:
-        return None
+        if store.is_remote(self.entry.zip) or self.entry.size > MOST_UNPACKED:
+            return None
+        return io.BytesIO(zip_source.read(self.entry))
 
     def beside(self, name: str) -> Buffer:
         folder, slash, _ = self.entry.name.rpartition("/")

@@ -156,8 +156,8 @@ def _volumes(place: Place, content: Content, data: bytes) -> str:
 
 
 def _series(content: Content, kind: str) -> str:
-    """The scans of a file that holds several. Of a remote .e2e its directory is read alone; in a ZIP nothing
-    is looked for: it would have to be read whole.
+    """The scans of a file that holds several. Of a remote .e2e its directory is read alone; in a remote ZIP,
+    or where one is very large, nothing is looked for: it would have to be read whole.
     """
     if kind != "e2e":
         return ""

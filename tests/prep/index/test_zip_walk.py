@@ -24,7 +24,7 @@ from octshard.prep.release import aireadi, zip_directory, zip_source
 from octshard.prep.release.entry import Entry
 from octshard.storage import store
 from tests.support.array_files import npz, simple_itk
-from tests.support.device_files import optovue_oct
+from tests.support.device_files import heidelberg_e2e, optovue_oct
 from tests.support.made_release import Part, scan, zip_bytes
 from tests.support.scan_folder import dicom, write
 from tests.support.scan_parts import concatenation
@@ -97,6 +97,26 @@ def content_of(src: Path, manifest: Path, **values: object) -> dict[str, bytes]:
     source = pickle.loads(pickle.dumps(source))
     entries = [dataclasses.replace(entry, path=path) for entry in release.entries for path in entry.files]
     return {entry.path: bytes(source.read(entry)) for entry in entries if source.has(entry.path)}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_every_scan_of_an_e2e_in_a_local_zip_is_a_row(
+    method: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values, lines = np.full((1, 8, 16), 0.5, np.float32), [(-1.0, 0.0, 1.0, 0.0)]
+    scans = [heidelberg_e2e.Series(number, values, lines, eye) for number, eye in ((3, "L"), (9, "R"))]
+    data = heidelberg_e2e.write(scans)
+    root, out = write(tmp_path / "in", {"a.zip": zipped({"P1/exam.e2e": data}, method)}), tmp_path / "m.tsv"
+    run.index(str(root), str(out), FOLDERS)
+    listed = [(entry.path, entry.eye) for entry in entries(out)]
+    assert listed == [("a.zip/P1/exam.e2e#3", "L"), ("a.zip/P1/exam.e2e#9", "R")]
+    rows = rows_of(root, tmp_path / "dst", manifest=str(out))
+    assert [(path, row.reason) for path, row in rows.items()] == [
+        (path, "geometry_line") for path, _ in listed
+    ]
+    monkeypatch.setattr("octshard.prep.index.content.MOST_UNPACKED", len(data) - 1)
+    run.index(str(root), str(tmp_path / "large.tsv"), FOLDERS)
+    assert [e.path for e in entries(tmp_path / "large.tsv")] == ["a.zip/P1/exam.e2e"]
 
 
 @pytest.mark.parametrize("from_zip", [False, True])
