@@ -142,8 +142,8 @@ def test_faults_without_end_are_one_line(scheme: str, fault: str | int, faulty: 
         store.read(f"{scheme}://faulty/a")
     assert str(caught.value).startswith(f"{scheme}://faulty/a: gave up after 6 attempts: ")
     assert "\n" not in str(caught.value)
-    # aiohttp itself asks a second time, at once, where a connection breaks: of a short reply, where its end is
-    # seen before its beginning is looked at
+    # aiohttp itself asks a second time, at once, where a connection breaks: of a short reply, where its end
+    # is seen before its beginning is looked at
     times = {RESET: (12,), SHORT: range(6, 13)}
     assert len(faulty.asked) in times.get(fault, (6,))
 
