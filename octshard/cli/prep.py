@@ -10,6 +10,7 @@ import click
 
 from octshard.cli.completion import complete_setting, config_option
 from octshard.cli.index import index, pseudonymise
+from octshard.cli.source_option import source_option
 from octshard.errors import OctshardError, UsageError
 from octshard.pool import worker_count
 from octshard.printable import printable
@@ -256,13 +257,7 @@ def verify(shards: Sequence[str], deep: bool) -> None:
 @click.argument("shards")
 @click.option("--out", default="", help="The page to write.  [default: SHARDS/report.html]")
 @click.option("--seed", default=0, show_default=True, help="Of the scans that are shown.")
-@click.option(
-    "--source",
-    default="",
-    metavar="SRC",
-    help="The release root, or the manifest of an index of it, for pictures of refused files.  [default: as "
-    "prep shard read it, if local]",
-)
+@source_option
 def report(shards: str, out: str, seed: int, source: str) -> None:
     """One self-contained HTML page on a device folder, or on all that SHARDS holds.
 

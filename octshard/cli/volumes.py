@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import click
 
+from octshard.cli.source_option import source_option
 from octshard.errors import UsageError
 from octshard.printable import printable
 from octshard.progress import progress
@@ -48,13 +49,7 @@ def export_volume(shards: str, keys: Sequence[str], out: str, form: str | None, 
     type=click.IntRange(1, 200),
     help="So many, drawn of all devices by a seed, protocols in turn.  [default: 12]",
 )
-@click.option(
-    "--source",
-    default="",
-    metavar="SRC",
-    help="The release root, or the manifest of an index of it, for pictures of refused files.  [default: as "
-    "prep shard read it, if local]",
-)
+@source_option
 def view(shards: str, out: str, keys: Sequence[str], count: int | None, source: str) -> None:
     """One self-contained page of at most 20 MB to leaf through volumes: B-scans, en face, flags, refusals.
 

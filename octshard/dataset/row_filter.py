@@ -221,8 +221,8 @@ class _Reader:
     def _emptiness(self, left: _Operand, op: ast.cmpop, right: _Operand) -> Condition:
         if not left.is_column or not isinstance(op, ast.Is | ast.IsNot | ast.Eq | ast.NotEq):
             self._refuse("None: want COLUMN is None, or COLUMN is not None")
-        wanted = isinstance(op, ast.Is | ast.Eq)
-        return lambda row: _is_empty(left.cell(row)) == wanted
+        is_none = isinstance(op, ast.Is | ast.Eq)
+        return lambda row: _is_empty(left.cell(row)) == is_none
 
     def _membership(self, left: _Operand, right: _Operand, *, negated: bool) -> Condition:
         if right.is_column and right.kind in (TEXT, WORDS, DATE):

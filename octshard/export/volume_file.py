@@ -37,24 +37,24 @@ def nifti(row: SampleRow, voxels_DHW: np.ndarray, *, gzipped: bool, scale: GreyS
 
 
 def nifti_file(
-    voxels_DHW: np.ndarray, known: Spacing | None, *, gzipped: bool, scale: GreyScale | None = None
+    voxels_DHW: np.ndarray, spacing: Spacing | None, *, gzipped: bool, scale: GreyScale | None = None
 ) -> bytes:
     """x A-scans, y depth, z B-scans; in LPS, which ITK shows, they run along the axes from the first voxel.
 
     NIfTI itself says it in RAS, where x and y are negative. Where the scan lies in the head is not known.
-    Without a known spacing it is 1 in no unit, which prep takes for none. scale: of 16 bits, what a viewer
+    Without a spacing it is 1 in no unit, which prep takes for none. scale: of 16 bits, what a viewer
     is told to show as black and white.
     """
     nibabel = import_nibabel()
-    dz, dy, dx = known or (1.0, 1.0, 1.0)
+    dz, dy, dx = spacing or (1.0, 1.0, 1.0)
     kind = nibabel.Nifti1Image if max(voxels_DHW.shape) <= LONGEST_SIDE else nibabel.Nifti2Image
     image = kind(voxels_DHW.transpose(), np.diag([-dx, -dy, dz, 1.0]))
     image.set_sform(image.affine, SCANNER)
     image.set_qform(image.affine, SCANNER)
     if scale is not None:
         image.header["cal_min"], image.header["cal_max"] = scale
-    image.header.set_xyzt_units("mm" if known else "unknown")
-    image.header["descrip"] = "octshard: x A-scans, y depth, z B-scans" + ("" if known else ", no spacing")
+    image.header.set_xyzt_units("mm" if spacing else "unknown")
+    image.header["descrip"] = "octshard: x A-scans, y depth, z B-scans" + ("" if spacing else ", no spacing")
     data: bytes = image.to_bytes()
     return gzip.compress(data, GZIP_LEVEL, mtime=0) if gzipped else data
 
@@ -77,10 +77,10 @@ def png(bscan_HW: np.ndarray) -> bytes:
 
 def description(row: SampleRow, voxels_DHW: np.ndarray, scale: GreyScale | None = None) -> bytes:
     """What an array or a picture does not say, as JSON. scale: of 16 bits."""
-    known = spacing_mm(row)
+    spacing = spacing_mm(row)
     facts: dict[str, Any] = {name: getattr(row, name) for name in FACTS}
     facts |= {"axes": "dhw", "shape": list(voxels_DHW.shape), "dtype": str(voxels_DHW.dtype)}
-    facts |= {"spacing_mm": list(known) if known else None, "spacing_assumed": bool(row.assumed_spacing)}
+    facts |= {"spacing_mm": list(spacing) if spacing else None, "spacing_assumed": bool(row.assumed_spacing)}
     if row.slice_axis:
         _, *pixel_mm = row.lengths(row.spacing_out)
         plane_mm = None if any(map(math.isnan, pixel_mm)) else pixel_mm

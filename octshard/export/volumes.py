@@ -117,9 +117,11 @@ def _write(volume: StoredVolume, target: _Target) -> str:
     if target.described:
         store.write(target.described, volume_file.description(row, voxels_DHW, levels))
     shape = " x ".join(map(str, voxels_DHW.shape))
-    known = volume_file.spacing_mm(row)
+    spacing = volume_file.spacing_mm(row)
     why = "spacing assumed" if row.assumed_spacing else f"slices are no stack ({row.geometry})"
-    scale = f"{' x '.join(f'{mm:.4g}' for mm in known)} mm" if known else f"{why}, so no spacing is written"
+    scale = (
+        f"{' x '.join(f'{mm:.4g}' for mm in spacing)} mm" if spacing else f"{why}, so no spacing is written"
+    )
     return f"{target.url}: {row.key}, {shape} voxels (B-scans, depth, A-scans), {scale}"
 
 

@@ -94,16 +94,16 @@ def _file(contents: Sequence[_Content], directories: int) -> bytes:
     out = bytearray(_head(b"CMDb") + _head(b"MDbMDir") + bytes(16))
     before = 0
     for part in np.array_split(np.arange(len(contents)), directories):
-        chosen, at = [contents[i] for i in part], len(out)
-        first = at + 52 + 44 * (len(chosen) + 1)  # an entry of type 0 at the end is empty
+        items, at = [contents[i] for i in part], len(out)
+        first = at + 52 + 44 * (len(items) + 1)  # an entry of type 0 at the end is empty
         entries, containers = b"", b""
-        for i, one in enumerate(chosen):
+        for i, one in enumerate(items):
             pos, start = at + 52 + 44 * i, first + len(containers)
             ids = (one.patient, one.study, one.series, one.slice)
             entries += struct.pack("<8I2H2I", pos, start, len(one.data), 0, *ids, one.ind, 0, one.kind, 0)
             containers += b"MDbData".ljust(12, b"\0") + struct.pack("<2I3I", 0, 0, pos, len(one.data), 0)
             containers += struct.pack("<4I2H2I", *ids, one.ind, 0, one.kind, 0) + one.data
-        directory = _head(b"MDbDir") + struct.pack("<4I", len(chosen) + 1, at, before, 0)
+        directory = _head(b"MDbDir") + struct.pack("<4I", len(items) + 1, at, before, 0)
         out += directory + entries + bytes(44) + containers
         before = at
     struct.pack_into("<4I", out, 36 + 36, 0, before, 0, 0)

@@ -98,8 +98,8 @@ def look(cfg: PrepConfig, device: str, plans: Sequence[ShardPlan], source: Sourc
     with transport.thread_pool(REQUESTS) as threads:
         now = dict(zip(entry_of, threads.map(ask, entry_of.values()), strict=True))
     place, secret = _place(cfg, entries), _secret(cfg, entries)
-    known = {name: _hidden(found, secret) for name, found in now.items() if found is not None}
-    return SourceVersions(known, _read(cfg, device, place), place)
+    versions = {name: _hidden(found, secret) for name, found in now.items() if found is not None}
+    return SourceVersions(versions, _read(cfg, device, place), place)
 
 
 def _secret(cfg: PrepConfig, entries: Sequence[Entry]) -> bytes:

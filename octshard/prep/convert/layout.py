@@ -74,12 +74,12 @@ def _measures(scan: ScanFacts, entry: Entry) -> Iterator[Sequence[PixelMeasures]
     of rows and columns, and of all: the first by which the spacing is known leaves the file its own words.
     """
     maker = scan.manufacturer or entry.manufacturer
-    told = PixelMeasures(MANIFEST, entry.pixel_mm, entry.slice_mm, unreadable=entry.unreadable_spacing)
-    manifests = [told]
+    columns = PixelMeasures(MANIFEST, entry.pixel_mm, entry.slice_mm, unreadable=entry.unreadable_spacing)
+    manifests = [columns]
     if entry.default_mm is not None:
         step_mm, *plane_mm = entry.default_mm
         own_mm = with_own((plane_mm[0], plane_mm[1]), scan.measures)
-        step, plane = replace(told, thickness_mm=step_mm), replace(told, pixel_mm=own_mm)
+        step, plane = replace(columns, thickness_mm=step_mm), replace(columns, pixel_mm=own_mm)
         manifests += [step, plane, replace(step, pixel_mm=own_mm)]
     for manifest in manifests:
         by_trust = sorted((*scan.measures, manifest), key=lambda measures: measures.source == ANGLE)

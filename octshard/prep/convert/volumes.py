@@ -102,8 +102,8 @@ def several(scan: ScanFacts, detail: str) -> Refused:
     volumes = volumes_of(scan)
     if not volumes:
         return Refused("several_volumes", detail)
-    wanted = f"want a row for each, its filepath ending in #{scan_path.name_of_volume(1)} and so on"
-    return Refused("several_volumes", f"{detail.partition(', want')[0]}: {listed(volumes)}; {wanted}")
+    advice = f"want a row for each, its filepath ending in #{scan_path.name_of_volume(1)} and so on"
+    return Refused("several_volumes", f"{detail.partition(', want')[0]}: {listed(volumes)}; {advice}")
 
 
 def listed(volumes: Sequence[FileVolume]) -> str:

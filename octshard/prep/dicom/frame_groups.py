@@ -94,9 +94,9 @@ class FrameGroups:
 
 def read(top: Attributes, shared: Attributes | None) -> FrameGroups:
     """The per-frame groups of a dataset, and the shared ones."""
-    known = _Known({})
-    frames = tuple(_frame(item, known) for item in top.items("PerFrameFunctionalGroupsSequence"))
-    return FrameGroups(frames, _frame(shared, known) if shared is not None else None)
+    cache = _Cache({})
+    frames = tuple(_frame(item, cache) for item in top.items("PerFrameFunctionalGroupsSequence"))
+    return FrameGroups(frames, _frame(shared, cache) if shared is not None else None)
 
 
 def slope_intercept(group: Attributes) -> Rescale:
@@ -112,7 +112,7 @@ def whole_number(group: Attributes, name: str) -> int | None:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _Cache:
     """Items that were read: frames mostly repeat those that do not place them."""
 
     by_bytes: dict[tuple[str, bytes], Any]
@@ -130,19 +130,19 @@ class _Known:
         return value
 
 
-def _frame(item: Attributes, known: _Known) -> FrameItem:
+def _frame(item: Attributes, cache: _Cache) -> FrameItem:
     content = _first(item, "FrameContentSequence")
     return FrameItem(
-        known.read(item, "PixelMeasuresSequence", _measures),
-        known.read(item, "PixelValueTransformationSequence", _rescale),
+        cache.read(item, "PixelMeasuresSequence", _measures),
+        cache.read(item, "PixelValueTransformationSequence", _rescale),
         _location(item.first("OphthalmicFrameLocationSequence")),
         _numbers(_first(item, "PlanePositionSequence"), "ImagePositionPatient", (3,)),
-        known.read(item, "PlaneOrientationSequence", _orientation, needed=False),
+        cache.read(item, "PlaneOrientationSequence", _orientation, needed=False),
         _whole_numbers(content, "InStackPositionNumber", (1,)),
         _whole_numbers(content, "DimensionIndexValues", range(1, 32)),
         "" if content is None else content.text("StackID"),
         "" if content is None else "".join(map(str, _whole_numbers(content, "TemporalPositionIndex", (1,)))),
-        known.read(item, "FrameAnatomySequence", _eye, needed=False),
+        cache.read(item, "FrameAnatomySequence", _eye, needed=False),
     )
 
 
